@@ -1,0 +1,27 @@
+#include <iostream>
+
+#include "cli/commands.h"
+#include "common/base/logging.h"
+#include "common/config/load.h"
+
+namespace pepnet {
+
+StatusOr<JobConfig> LoadConfig(const ConfigFlags& flags, bool ignore_unknown_fields) {
+  ConfigOverrides overrides;
+  overrides.edit_config_json = flags.edit_config_json;
+  overrides.model_dir = flags.model_dir;
+  overrides.train_input_path = flags.train_input_path;
+  overrides.eval_input_path = flags.eval_input_path;
+  overrides.fine_tune_checkpoint = flags.fine_tune_checkpoint;
+  overrides.ignore_unknown_fields = ignore_unknown_fields;
+  return LoadJobConfig(flags.pipeline_config_path, overrides);
+}
+
+Status CheckConfigCommand(const ConfigFlags& config_flags) {
+  PEPNET_ASSIGN_OR_RETURN(JobConfig config, LoadConfig(config_flags));
+  for (const std::string& note : config.notes) LOG(INFO) << note;
+  std::cout << config.effective_text;
+  return absl::OkStatus();
+}
+
+}  // namespace pepnet

@@ -1,0 +1,45 @@
+#include <iostream>
+
+#include "absl/strings/match.h"
+#include "cli/commands.h"
+#include "common/base/file.h"
+#include "common/checkpoint/checkpoint.h"
+#include "common/checkpoint/inspect.h"
+
+namespace pepnet {
+namespace {
+
+Status InspectCheckpoint(const InspectFlags& flags) {
+  PEPNET_ASSIGN_OR_RETURN(std::string directory, ResolveCheckpoint(flags.path));
+  PEPNET_ASSIGN_OR_RETURN(Manifest manifest, ReadManifest(directory));
+  PEPNET_RETURN_IF_ERROR(VerifyCheckpoint(directory, manifest, /*contents=*/true, /*deep=*/flags.verify));
+  PEPNET_ASSIGN_OR_RETURN(CheckpointSummary summary, SummarizeCheckpoint(directory, flags.table));
+  std::cout << (flags.json ? SummaryToJson(summary) : SummaryToText(summary)) << std::endl;
+  if (flags.verify && !flags.json) std::cout << directory << ": every file, checksum and digest is as the manifest says" << std::endl;
+  return absl::OkStatus();
+}
+
+Status InspectDifference(const InspectFlags& flags) {
+  PEPNET_ASSIGN_OR_RETURN(std::string left, ResolveCheckpoint(flags.path));
+  PEPNET_ASSIGN_OR_RETURN(std::string right, ResolveCheckpoint(flags.diff));
+  PEPNET_ASSIGN_OR_RETURN(CheckpointDiff diff, DiffCheckpoints(left, right, flags.table));
+  std::cout << diff.text << std::endl;
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+Status InspectCommand(const InspectFlags& flags) {
+  if (!flags.diff.empty()) return InspectDifference(flags);
+  // An export: the file itself, or the directory that export made.
+  const std::string in_directory = flags.path + "/model.safetensors";
+  const bool is_file = absl::EndsWith(flags.path, ".safetensors");
+  if (is_file || PathExists(in_directory)) {
+    PEPNET_ASSIGN_OR_RETURN(std::string text, SummarizeSafetensors(is_file ? flags.path : in_directory));
+    std::cout << text << std::endl;
+    return absl::OkStatus();
+  }
+  return InspectCheckpoint(flags);
+}
+
+}  // namespace pepnet

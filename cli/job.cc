@@ -1,0 +1,84 @@
+#include "cli/job.h"
+
+#include <cstdlib>
+#include <thread>
+
+#include "common/base/logging.h"
+#include "common/net/in_process.h"
+#include "ps/server.h"
+
+namespace pepnet {
+namespace {
+
+int EnvironmentInt(const char* name) {
+  const char* text = std::getenv(name);
+  return text == nullptr ? 0 : std::atoi(text);
+}
+
+// OMP_NUM_THREADS, else the cores of this host shared among its ranks.
+int DefaultThreads() {
+  if (const int threads = EnvironmentInt("OMP_NUM_THREADS"); threads > 0) return threads;
+  const int cores = std::max(1u, std::thread::hardware_concurrency());
+  const int ranks = std::max(1, EnvironmentInt("OMPI_COMM_WORLD_LOCAL_SIZE"));
+  return std::max(1, cores / ranks);
+}
+
+WorkerContext MakeContext(const JobConfig& config, const JobFlags& flags) {
+  WorkerContext context;
+  context.config = &config;
+  context.options = flags.run;
+  context.options.threads = flags.threads > 0 ? flags.threads : DefaultThreads();
+  context.options.farm_hash = flags.hash == "farm";
+  context.options.local_weight_normalization = flags.weight_normalization == "local";
+  context.options.verify_checkpoint = !flags.no_verify;
+  return context;
+}
+
+// The worker's part of a job: talk to the servers, do the work, let worker 0 stop them.
+Status WorkWith(Transport* transport, const Layout& layout, WorkerContext context,
+                const std::function<Status(const WorkerContext&)>& work) {
+  std::unique_ptr<Collective> collective =
+      MakeCollective(transport, Channel::kDense, layout.worker_ranks, context.options.timeout_s);
+  PsClient client(transport, context.config, layout.server_ranks, layout.index, context.options.timeout_s);
+  context.collective = collective.get();
+  context.client = &client;
+  context.worker_ranks = layout.worker_ranks;
+  PEPNET_RETURN_IF_ERROR(work(context));
+  PEPNET_RETURN_IF_ERROR(collective->Barrier("end of the job"));
+  if (layout.index == 0) PEPNET_RETURN_IF_ERROR(client.Shutdown());
+  return transport->Flush(After(std::chrono::duration<double>(context.options.timeout_s)));
+}
+
+Status RunEmbedded(const JobConfig& config, const JobFlags& flags, const std::function<Status(const WorkerContext&)>& work) {
+  const int servers = flags.num_servers > 0 ? flags.num_servers : 1;
+  Layout layout;
+  layout.worker_ranks = {0};
+  for (int s = 0; s < servers; ++s) layout.server_ranks.push_back(1 + s);
+  return RunRanks(1 + servers, {}, [&](int rank, Transport* transport) {
+    if (rank > 0) return Serve(transport, rank - 1);
+    return WorkWith(transport, layout, MakeContext(config, flags), work);
+  });
+}
+
+}  // namespace
+
+Status Serve(Transport* transport, int server_index) {
+  Server server(transport);
+  return Annotate(server.Run(), absl::StrCat("server ", server_index));
+}
+
+Status RunJob(const JobConfig& config, const JobFlags& flags, MpiSession* session,
+              const std::function<Status(const WorkerContext&)>& work) {
+  if (session == nullptr) return RunEmbedded(config, flags, work);
+  PEPNET_ASSIGN_OR_RETURN(Layout layout, session->ExchangeRoles(/*wants_to_serve=*/false, flags.num_servers));
+  if (layout.server_ranks.empty()) return RunEmbedded(config, flags, work);  // mpirun -n 1
+  const bool serves = layout.role == Role::kServer;
+  SetLogLabel(absl::StrCat(serves ? "server " : "worker ", layout.index));
+  if (serves) return Serve(session->transport(), layout.index);
+  if (layout.index == 0) {
+    LOG(INFO) << layout.worker_ranks.size() << " workers, " << layout.server_ranks.size() << " servers";
+  }
+  return WorkWith(session->transport(), layout, MakeContext(config, flags), work);
+}
+
+}  // namespace pepnet

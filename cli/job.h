@@ -1,0 +1,24 @@
+// RunJob: wires the roles together (who serves, who works) and runs `work` on every worker of the job.
+//
+//   no mpirun:  the servers are threads of this process, the worker is the calling thread.
+//   mpirun:     this rank serves until it is told to stop, or works; roles as in common/net/cluster.h.
+// Failure: a failing worker or server ends its role with an error; main() then ends all ranks.
+#pragma once
+
+#include <functional>
+
+#include "cli/flags.h"
+#include "common/base/status.h"
+#include "common/config/job_config.h"
+#include "common/net/cluster.h"
+#include "worker/train/worker_context.h"
+
+namespace pepnet {
+
+Status RunJob(const JobConfig& config, const JobFlags& flags, MpiSession* session,
+              const std::function<Status(const WorkerContext&)>& work);
+
+// Ends after kShutdown: the body of pepnet_ps and of serving ranks.
+Status Serve(Transport* transport, int server_index);
+
+}  // namespace pepnet

@@ -1,0 +1,153 @@
+// pepnet: one binary, one command per file (cli/<command>.cc). This file binds flags and ends the process.
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <iostream>
+
+#include "cli/commands.h"
+#include "common/base/logging.h"
+#include "common/net/cluster.h"
+
+namespace pepnet {
+namespace {
+
+constexpr char kVersion[] = PEPNET_VERSION;
+
+void AddConfigFlags(CLI::App* command, ConfigFlags* flags) {
+  command->add_option("--pipeline_config_path", flags->pipeline_config_path, "pipeline config (text protobuf)")->required();
+  command->add_option("--edit_config_json", flags->edit_config_json,
+                      R"(changes as JSON: {"train_config.num_steps": 10, "feature_configs[0].id_feature.num_buckets": 5})");
+}
+
+void AddJobFlags(CLI::App* command, JobFlags* flags) {
+  command->add_option("--num_servers", flags->num_servers, "ranks that serve (mpirun), or server threads (one process; default 1)")
+      ->check(CLI::PositiveNumber);
+  command->add_option("--threads", flags->threads, "computing threads per worker (default OMP_NUM_THREADS, else cores / ranks)")
+      ->check(CLI::PositiveNumber);
+  command->add_option("--timeout_s", flags->run.timeout_s, "deadline of every wait, in seconds")->check(CLI::PositiveNumber);
+  command->add_option("--hash", flags->hash, "string hash of hash_bucket_size: std (libstdc++) or farm")
+      ->check(CLI::IsMember({"std", "farm"}));
+  command->add_option("--weight_normalization", flags->weight_normalization,
+                      "task weights are normalised over the global batch, or per worker as the reference does (local)")
+      ->check(CLI::IsMember({"global", "local"}));
+  command->add_flag("--clamp_out_of_range", flags->run.clamp_out_of_range, "ids out of range read row 0 instead of ending the job");
+  command->add_flag("--no_verify", flags->no_verify, "do not read the contents of checkpoint files before using them");
+}
+
+// The last line on stderr is the cause. Ranks beside the first wait a moment, so that one message is seen when all have the same.
+int Fail(const Status& status, MpiSession* session) {
+  if (session != nullptr && session->transport()->rank() != 0 && absl::IsInvalidArgument(status)) usleep(1000 * 1000);
+  std::fflush(stdout);
+  std::cerr << "pepnet: " << status.message() << std::endl;
+  if (session != nullptr) session->Abort(1);
+  return 1;
+}
+
+int Main(int argc, char** argv) {
+  InitLogging(argv[0], "");
+  CLI::App app("pepnet trains PEPNet with parameter servers: one process, or many under mpirun.", "pepnet");
+  app.set_version_flag("--version", kVersion);
+  app.require_subcommand(1);
+  app.failure_message(CLI::FailureMessage::simple);
+
+  ConfigFlags config;
+  JobFlags job;
+  EvalFlags eval_flags;
+  PredictFlags predict_flags;
+  ExportFlags export_flags;
+  ImportFlags import_flags;
+  InspectFlags inspect_flags;
+  Status status = absl::OkStatus();
+  std::unique_ptr<MpiSession> session;
+  // Commands that run as a job join the other ranks first.
+  auto join = [&]() -> Status {
+    if (!MpiSession::StartedByLauncher()) return absl::OkStatus();
+    PEPNET_ASSIGN_OR_RETURN(session, MpiSession::Start());
+    SetLogLabel(absl::StrCat("rank ", session->transport()->rank()));
+    return absl::OkStatus();
+  };
+
+  CLI::App* train = app.add_subcommand("train", "train and evaluate");
+  AddConfigFlags(train, &config);
+  AddJobFlags(train, &job);
+  train->add_option("--model_dir", config.model_dir, "where checkpoints and logs go");
+  train->add_option("--train_input_path", config.train_input_path, "comma list of paths and globs");
+  train->add_option("--eval_input_path", config.eval_input_path, "comma list of paths and globs");
+  train->add_option("--fine_tune_checkpoint", config.fine_tune_checkpoint, "start from these weights");
+  train->add_flag("--continue_train", job.run.continue_train, "go on from the newest checkpoint in model_dir");
+  CLI::Option* seed = train->add_option("--seed", job.run.seed, "seed of initial values, dropout and shuffle (default 0)");
+  train->callback([&] {
+    job.run.seed_given = seed->count() > 0;
+    status = join();
+    if (status.ok()) status = TrainCommand(config, job, session.get());
+  });
+
+  CLI::App* eval = app.add_subcommand("eval", "metrics of a checkpoint on a data set");
+  AddConfigFlags(eval, &config);
+  AddJobFlags(eval, &job);
+  eval->add_option("--model_dir", config.model_dir, "overrides the config's");
+  eval->add_option("--checkpoint_path", eval_flags.checkpoint_path, "model.ckpt-N or its parent (default: model_dir)");
+  eval->add_option("--eval_input_path", config.eval_input_path, "comma list of paths and globs");
+  eval->add_option("--eval_result_filename", eval_flags.eval_result_filename, "file in model_dir to append the result to");
+  eval->callback([&] {
+    status = join();
+    if (status.ok()) status = EvalCommand(config, job, eval_flags, session.get());
+  });
+
+  CLI::App* predict = app.add_subcommand("predict", "probabilities and logits of every row");
+  AddConfigFlags(predict, &config);
+  AddJobFlags(predict, &job);
+  predict->add_option("--model_dir", config.model_dir, "overrides the config's");
+  predict->add_option("--checkpoint_path", predict_flags.checkpoint_path, "model.ckpt-N or its parent (default: model_dir)");
+  predict->add_option("--predict_input_path", predict_flags.predict_input_path, "comma list of paths and globs")->required();
+  predict->add_option("--predict_output_path", predict_flags.predict_output_path, "directory for part-NNNNN files")->required();
+  predict->add_option("--reserved_columns", predict_flags.reserved_columns, "input columns to copy, or ALL_COLUMNS")->delimiter(',');
+  predict->add_option("--output_columns", predict_flags.output_columns, "outputs to write (default: all, sorted)")->delimiter(',');
+  predict->add_option("--writer_type", predict_flags.writer_type, "ParquetWriter or CsvWriter")
+      ->check(CLI::IsMember({"ParquetWriter", "CsvWriter"}));
+  predict->add_option("--batch_size", predict_flags.batch_size, "rows per batch (default eval_batch_size)")->check(CLI::PositiveNumber);
+  predict->callback([&] {
+    status = join();
+    if (status.ok()) status = PredictCommand(config, job, predict_flags, session.get());
+  });
+
+  CLI::App* export_command = app.add_subcommand("export", "a checkpoint as safetensors");
+  AddConfigFlags(export_command, &config);
+  export_command->add_option("--model_dir", config.model_dir, "overrides the config's");
+  export_command->add_option("--checkpoint_path", export_flags.checkpoint_path, "model.ckpt-N or its parent (default: model_dir)");
+  export_command->add_option("--export_dir", export_flags.export_dir, "directory to make; must not exist")->required();
+  export_command->add_option("--format", export_flags.format, "safetensors");
+  export_command->callback([&] { status = ExportCommand(config, export_flags); });
+
+  CLI::App* import_command = app.add_subcommand("import", "model.ckpt-0 from tensors under the reference's names");
+  AddConfigFlags(import_command, &config);
+  import_command->add_option("--weights", import_flags.weights, "safetensors file with full [rows, dim] tables")->required();
+  import_command->add_option("--model_dir", config.model_dir, "where model.ckpt-0 goes (default: the config's)");
+  import_command->add_option("--seed", import_flags.seed, "seed of dropout and shuffle of the run that starts from it");
+  import_command->callback([&] { status = ImportCommand(config, import_flags); });
+
+  CLI::App* inspect = app.add_subcommand("inspect", "what a checkpoint or export holds");
+  inspect->add_option("path", inspect_flags.path, "model.ckpt-N, its parent, or a safetensors file")->required();
+  inspect->add_flag("--verify", inspect_flags.verify, "read every byte and recompute every digest");
+  inspect->add_flag("--json", inspect_flags.json, "machine-readable");
+  inspect->add_option("--table", inspect_flags.table, "only this table");
+  inspect->add_option("--diff", inspect_flags.diff, "compare with another checkpoint");
+  inspect->callback([&] { status = InspectCommand(inspect_flags); });
+
+  CLI::App* check = app.add_subcommand("check-config", "parse, validate, print the effective config");
+  AddConfigFlags(check, &config);
+  check->callback([&] { status = CheckConfigCommand(config); });
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error);
+  }
+  return status.ok() ? 0 : Fail(status, session.get());
+}
+
+}  // namespace
+}  // namespace pepnet
+
+int main(int argc, char** argv) { return pepnet::Main(argc, argv); }

@@ -1,0 +1,40 @@
+// pepnet_ps: a parameter server without torch, for `mpirun -n 2 pepnet_ps : -n 4 pepnet train ...`.
+#include <CLI/CLI.hpp>
+#include <iostream>
+
+#include "common/base/logging.h"
+#include "common/net/cluster.h"
+#include "ps/server.h"
+
+namespace pepnet {
+namespace {
+
+Status Run(std::unique_ptr<MpiSession>* session) {
+  if (!MpiSession::StartedByLauncher()) {
+    return InvalidInput("pepnet_ps serves the workers of an mpirun job; write mpirun -n 2 pepnet_ps : -n 4 pepnet train ..., "
+                        "or run pepnet train alone, which brings its own servers");
+  }
+  PEPNET_ASSIGN_OR_RETURN(*session, MpiSession::Start());
+  PEPNET_ASSIGN_OR_RETURN(Layout layout, (*session)->ExchangeRoles(/*wants_to_serve=*/true, 0));
+  SetLogLabel(absl::StrCat("server ", layout.index));
+  Server server((*session)->transport());
+  return Annotate(server.Run(), absl::StrCat("server ", layout.index));
+}
+
+int Main(int argc, char** argv) {
+  InitLogging(argv[0], "");
+  CLI::App app("pepnet_ps: parameter server; takes its tables and settings from worker 0.", "pepnet_ps");
+  app.set_version_flag("--version", PEPNET_VERSION);
+  CLI11_PARSE(app, argc, argv);
+  std::unique_ptr<MpiSession> session;
+  const Status status = Run(&session);
+  if (status.ok()) return 0;
+  std::cerr << "pepnet_ps: " << status.message() << std::endl;
+  if (session != nullptr) session->Abort(1);
+  return 1;
+}
+
+}  // namespace
+}  // namespace pepnet
+
+int main(int argc, char** argv) { return pepnet::Main(argc, argv); }

@@ -1,0 +1,55 @@
+// Files the careful way: every write is checked, fsynced, and only then renamed into place.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "common/base/status.h"
+
+namespace pepnet {
+
+// Errors name the path and errno's text.
+StatusOr<std::string> ReadFile(const std::string& path);
+// Temporary file beside `path`, write, fsync, rename, fsync of the directory.
+Status WriteFileAtomically(const std::string& path, const std::string& contents);
+// Checked but not synced: for logs. Creates the file if need be.
+Status AppendToFile(const std::string& path, const std::string& contents);
+Status MakeDirectories(const std::string& path);
+Status RemoveTree(const std::string& path);
+Status RenameAndSync(const std::string& from, const std::string& to);
+Status SyncDirectory(const std::string& path);
+bool PathExists(const std::string& path);
+bool IsDirectory(const std::string& path);
+StatusOr<std::vector<std::string>> ListDirectory(const std::string& path);  // names, sorted
+
+// Sequential writer with running size and crc32c.
+class FileWriter {
+ public:
+  static StatusOr<std::unique_ptr<FileWriter>> Create(const std::string& path);
+  ~FileWriter();  // closes without syncing if Finish() was not called
+  Status Append(const void* data, size_t bytes);
+  Status Finish();  // flush, fsync, close
+  int64_t bytes() const { return bytes_; }
+  uint32_t crc32c() const { return crc32c_; }
+
+ private:
+  FileWriter(std::string path, int fd) : path_(std::move(path)), fd_(fd) {}
+  Status Flush();
+  std::string path_;
+  int fd_ = -1;
+  std::string buffer_;
+  int64_t bytes_ = 0;
+  uint32_t crc32c_ = 0;
+};
+
+// Size and crc32c of a whole file.
+struct FileSum {
+  int64_t bytes = 0;
+  uint32_t crc32c = 0;
+};
+StatusOr<FileSum> SumFile(const std::string& path);
+
+}  // namespace pepnet

@@ -1,0 +1,34 @@
+#include "common/base/mutant.h"
+
+namespace pepnet {
+namespace {
+
+Mutant g_mutant = Mutant::kNone;  // written by tests before they start threads
+
+constexpr const char* kNames[] = {
+    "gate_sees_gradient", "divide_by_workers",  "local_row_denominator",   "dropout_by_local_row",
+    "sum_in_arrival_order", "init_by_server",   "pull_creates_row",        "resume_forgets_position",
+    "resume_forgets_dense_state", "inference_forgets_seed", "manifest_first", "clamp_to_row_zero",
+};
+constexpr int kNameCount = sizeof(kNames) / sizeof(kNames[0]);
+static_assert(kNameCount == static_cast<int>(Mutant::kClampToRowZero), "one name per mutant, in order");
+
+}  // namespace
+
+bool MutantActive(Mutant mutant) { return g_mutant == mutant; }
+
+void SetMutantForTest(Mutant mutant) { g_mutant = mutant; }
+
+Mutant MutantByName(std::string_view name) {
+  for (int i = 0; i < kNameCount; ++i) {
+    if (name == kNames[i]) return static_cast<Mutant>(i + 1);
+  }
+  return Mutant::kNone;
+}
+
+const char* const* MutantNames(int* count) {
+  *count = kNameCount;
+  return kNames;
+}
+
+}  // namespace pepnet

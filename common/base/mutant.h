@@ -1,0 +1,34 @@
+// Mutants: deliberate faults behind a test-only switch. Each law has a test, and each such test must turn red under its
+// mutant; scripts/mutants.sh lists and runs them. The product never sets one.
+//
+// Threads: SetMutantForTest() before any thread that might ask is started.
+#pragma once
+
+#include <string_view>
+
+namespace pepnet {
+
+enum class Mutant {
+  kNone,
+  kGateSeesGradient,         // L1: the gates' input is not detached
+  kDivideByWorkers,          // L2: a server divides the summed gradient by the number of workers
+  kLocalRowDenominator,      // L2: the loss is divided by the local rows instead of the global ones
+  kDropoutByLocalRow,        // L2: dropout is keyed by the row within the slice
+  kSumInArrivalOrder,        // L3: gradients are added in the order in which pushes arrive
+  kInitByServer,             // L3: a row's initial value depends on its server
+  kPullCreatesRow,           // L3: a pull creates the row
+  kResumeForgetsPosition,    // L4: a resumed run starts at the first row
+  kResumeForgetsDenseState,  // L4: a resumed run starts with fresh dense optimizer state
+  kInferenceForgetsSeed,     // L5: eval and predict give unseen ids another initial value than training
+  kManifestFirst,            // L6: the manifest is written before the data files
+  kClampToRowZero,           // L7: an id out of range silently reads row 0
+};
+
+bool MutantActive(Mutant mutant);
+void SetMutantForTest(Mutant mutant);
+// "sum_in_arrival_order" -> the enumerator; kNone for an unknown name.
+Mutant MutantByName(std::string_view name);
+// All names, in order, without "none".
+const char* const* MutantNames(int* count);
+
+}  // namespace pepnet

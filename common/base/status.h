@@ -1,0 +1,48 @@
+// Status at every boundary: what comes from outside (file, network, config, user, MPI) returns absl::Status or
+// absl::StatusOr<T>; what can only be our own bug is a CHECK. Context is added on the way up, cause last.
+#pragma once
+
+#include <string>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+
+namespace pepnet {
+
+using absl::Status;
+using absl::StatusOr;
+
+// Errors of the user's input: config, flags, data. The message names the value seen, the value expected, what to do.
+template <typename... Args>
+Status InvalidInput(const Args&... args) {
+  return absl::InvalidArgumentError(absl::StrCat(args...));
+}
+
+// `status` with "context: " in front of its message; an OK status stays OK.
+inline Status Annotate(const Status& status, const std::string& context) {
+  if (status.ok()) return status;
+  return Status(status.code(), absl::StrCat(context, ": ", status.message()));
+}
+
+}  // namespace pepnet
+
+#define PEPNET_CONCAT_INNER(a, b) a##b
+#define PEPNET_CONCAT(a, b) PEPNET_CONCAT_INNER(a, b)
+
+// Returns from the enclosing function if `expr` is not OK.
+#define PEPNET_RETURN_IF_ERROR(expr)                                     \
+  do {                                                                   \
+    if (::absl::Status pepnet_status = (expr); !pepnet_status.ok()) {    \
+      return pepnet_status;                                              \
+    }                                                                    \
+  } while (false)
+
+// PEPNET_ASSIGN_OR_RETURN(auto x, F()): declares x, or returns F's error.
+#define PEPNET_ASSIGN_OR_RETURN(lhs, expr) \
+  PEPNET_ASSIGN_OR_RETURN_IMPL(PEPNET_CONCAT(pepnet_statusor_, __LINE__), lhs, expr)
+#define PEPNET_ASSIGN_OR_RETURN_IMPL(var, lhs, expr) \
+  auto var = (expr);                                 \
+  if (!var.ok()) return var.status();                \
+  lhs = std::move(var).value()

@@ -1,0 +1,233 @@
+#include "common/checkpoint/checkpoint.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <set>
+#include <utility>
+
+#include "absl/strings/numbers.h"
+
+#include "common/base/file.h"
+#include "common/base/log_functions.h"
+#include "common/base/mutant.h"
+#include "common/checkpoint/manifest_text.h"
+#include "common/checkpoint/strict_json.h"
+#include "common/net/partition.h"
+
+namespace pepnet {
+namespace {
+
+constexpr const char* kPrefix = "model.ckpt-";
+constexpr const char* kTemporaryPrefix = ".tmp.model.ckpt-";
+
+// "model.ckpt-17" -> 17; nothing for any other name, "model.ckpt-017" included.
+std::optional<int64_t> StepOfName(const std::string& name) {
+  int64_t step = 0;
+  const std::string prefix = kPrefix;
+  if (name.compare(0, prefix.size(), prefix) != 0 || !absl::SimpleAtoi(name.substr(prefix.size()), &step) || step < 0 ||
+      name != CheckpointName(step)) {
+    return std::nullopt;
+  }
+  return step;
+}
+
+bool IsComplete(const std::string& directory) { return PathExists(absl::StrCat(directory, "/", kManifestName)); }
+
+// Every file the manifest names.
+std::vector<FileEntry> AllFiles(const Manifest& manifest) {
+  std::vector<FileEntry> files = manifest.files;
+  for (const PartEntry& part : manifest.parts) files.push_back({part.file, part.bytes, part.crc32c});
+  return files;
+}
+
+Status CheckSizes(const std::string& directory, const Manifest& manifest) {
+  for (const FileEntry& entry : AllFiles(manifest)) {
+    const std::string path = absl::StrCat(directory, "/", entry.file);
+    std::error_code error;
+    const uintmax_t size = std::filesystem::file_size(path, error);
+    if (error == std::errc::no_such_file_or_directory) {
+      return absl::DataLossError(absl::StrCat(path, ": the file is missing"));
+    }
+    if (error) return absl::DataLossError(absl::StrCat(path, ": ", error.message()));
+    if (size != static_cast<uintmax_t>(entry.bytes)) {
+      return absl::DataLossError(absl::StrCat(path, ": expected ", entry.bytes, " bytes, found ", size));
+    }
+  }
+  return absl::OkStatus();
+}
+
+// Reads a part row by row: order, buckets, digests.
+Status VerifyRows(const std::string& directory, const PartEntry& part) {
+  const std::string path = absl::StrCat(directory, "/", part.file);
+  const uint64_t table_hash = HashName(part.table);
+  PEPNET_ASSIGN_OR_RETURN(const auto reader, TablePartReader::Open(directory, part));
+  std::vector<BucketEntry> found;
+  int64_t last_id = 0;
+  const auto visit = [&](const RowColumns& rows) -> Status {
+    const auto dim = static_cast<size_t>(part.dim), state_dim = static_cast<size_t>(part.state_dim);
+    for (size_t i = 0; i < rows.ids.size(); ++i) {
+      const int64_t id = rows.ids[i];
+      const int bucket = BucketOf(RowHash(table_hash, id));
+      if (!found.empty() && std::pair(found.back().bucket, last_id) >= std::pair(bucket, id)) {
+        return absl::DataLossError(absl::StrCat(path, ": id ", id, " stands out of order behind id ", last_id));
+      }
+      last_id = id;
+      if (found.empty() || found.back().bucket != bucket) found.push_back({.bucket = bucket, .rows = 0, .digest = {}});
+      found.back().rows += 1;
+      found.back().digest.Add(DigestOfRow(id, rows.values.subspan(i * dim, dim),
+                                          rows.states.subspan(i * state_dim, state_dim), rows.frequency[i],
+                                          rows.last_step[i]));
+    }
+    return absl::OkStatus();
+  };
+  PEPNET_RETURN_IF_ERROR(reader->Read(0, part.rows, visit));
+  if (found.size() != part.buckets.size()) {
+    return absl::DataLossError(
+        absl::StrCat(path, ": expected ", part.buckets.size(), " buckets with rows, found ", found.size()));
+  }
+  for (size_t i = 0; i < found.size(); ++i) {
+    const BucketEntry &expected = part.buckets[i], &actual = found[i];
+    if (expected.bucket != actual.bucket || expected.rows != actual.rows || expected.digest != actual.digest) {
+      return absl::DataLossError(absl::StrCat(
+          path, ": expected bucket ", expected.bucket, " with ", expected.rows, " rows and digest ",
+          expected.digest.ToString(), ", found bucket ", actual.bucket, " with ", actual.rows, " rows and digest ",
+          actual.digest.ToString()));
+    }
+  }
+  return absl::OkStatus();
+}
+
+Status WriteAndSync(const std::string& path, const std::string& contents, FileEntry* entry) {
+  PEPNET_ASSIGN_OR_RETURN(const auto file, FileWriter::Create(path));
+  PEPNET_RETURN_IF_ERROR(file->Append(contents.data(), contents.size()));
+  PEPNET_RETURN_IF_ERROR(file->Finish());
+  entry->bytes = file->bytes();
+  entry->crc32c = file->crc32c();
+  return absl::OkStatus();
+}
+
+// fsync of every directory that holds a file of the manifest, deepest first.
+Status SyncDirectories(const std::string& directory, const Manifest& manifest) {
+  std::set<std::string> inner;
+  for (const FileEntry& entry : AllFiles(manifest)) {
+    for (auto path = std::filesystem::path(entry.file).parent_path(); !path.empty(); path = path.parent_path()) {
+      inner.insert(path.string());
+    }
+  }
+  for (auto path = inner.rbegin(); path != inner.rend(); ++path) {  // "tables/x" sorts behind "tables"
+    PEPNET_RETURN_IF_ERROR(SyncDirectory(absl::StrCat(directory, "/", *path)));
+  }
+  return SyncDirectory(directory);
+}
+
+}  // namespace
+
+std::string CheckpointName(int64_t step) { return absl::StrCat(kPrefix, step); }
+
+StatusOr<CheckpointWriter> CheckpointWriter::Begin(const std::string& model_dir, int64_t step) {
+  CheckpointWriter writer;
+  writer.model_dir_ = model_dir;
+  writer.final_ = absl::StrCat(model_dir, "/", CheckpointName(step));
+  writer.temporary_ = absl::StrCat(model_dir, "/", kTemporaryPrefix, step);
+  if (IsComplete(writer.final_)) {
+    return absl::AlreadyExistsError(absl::StrCat(writer.final_, " exists; a checkpoint is never overwritten"));
+  }
+  if (PathExists(writer.final_)) {
+    // Not of our making (we rename only complete directories), so it is kept, out of the way.
+    const std::string aside = absl::StrCat(writer.final_, ".damaged");
+    LogWarning(absl::StrCat(writer.final_, " has no ", kManifestName, "; it is renamed to ", aside));
+    PEPNET_RETURN_IF_ERROR(RenameAndSync(writer.final_, aside));
+  }
+  PEPNET_RETURN_IF_ERROR(RemoveTree(writer.temporary_));
+  PEPNET_RETURN_IF_ERROR(MakeDirectories(writer.temporary_));
+  PEPNET_RETURN_IF_ERROR(SyncDirectory(model_dir));
+  return writer;
+}
+
+StatusOr<FileEntry> CheckpointWriter::WriteFile(const std::string& name, const std::string& contents) {
+  FileEntry entry{.file = name, .bytes = 0, .crc32c = 0};
+  PEPNET_RETURN_IF_ERROR(WriteAndSync(absl::StrCat(temporary_, "/", name), contents, &entry));
+  return entry;
+}
+
+StatusOr<std::string> CheckpointWriter::Commit(const Manifest& manifest) {
+  CheckOrDie(final_ == absl::StrCat(model_dir_, "/", CheckpointName(manifest.step)),
+             absl::StrCat("manifest of step ", manifest.step, " for ", final_));
+  const bool manifest_first = MutantActive(Mutant::kManifestFirst);
+  if (!manifest_first) {
+    PEPNET_RETURN_IF_ERROR(CheckSizes(temporary_, manifest));
+    PEPNET_RETURN_IF_ERROR(SyncDirectories(temporary_, manifest));
+  }
+  StatusOr<std::string> text = ManifestToText(manifest);
+  if (!text.ok()) return Annotate(text.status(), absl::StrCat("the manifest of ", final_));
+  PEPNET_RETURN_IF_ERROR(WriteFile(kManifestName, *text).status());
+  PEPNET_RETURN_IF_ERROR(SyncDirectory(temporary_));
+  PEPNET_RETURN_IF_ERROR(RenameAndSync(temporary_, final_));
+  if (manifest_first) PEPNET_RETURN_IF_ERROR(CheckSizes(final_, manifest));
+  return final_;
+}
+
+StatusOr<std::vector<int64_t>> ListCheckpoints(const std::string& model_dir) {
+  std::vector<int64_t> steps;
+  if (!PathExists(model_dir)) return steps;
+  PEPNET_ASSIGN_OR_RETURN(const auto names, ListDirectory(model_dir));
+  for (const std::string& name : names) {
+    const std::optional<int64_t> step = StepOfName(name);
+    if (step.has_value() && IsComplete(absl::StrCat(model_dir, "/", name))) steps.push_back(*step);
+  }
+  std::sort(steps.begin(), steps.end());
+  return steps;
+}
+
+StatusOr<std::string> ResolveCheckpoint(const std::string& path) {
+  std::string directory = path;
+  while (directory.size() > 1 && directory.back() == '/') directory.pop_back();
+  if (!PathExists(directory)) return absl::NotFoundError(absl::StrCat(directory, " does not exist"));
+  if (!IsDirectory(directory)) return InvalidInput(directory, " is not a directory");
+  if (IsComplete(directory)) return directory;
+  if (StepOfName(std::filesystem::path(directory).filename().string()).has_value()) {
+    return absl::DataLossError(absl::StrCat(directory, " is damaged or incomplete: ", kManifestName, " is missing"));
+  }
+  PEPNET_ASSIGN_OR_RETURN(const auto steps, ListCheckpoints(directory));
+  if (steps.empty()) return absl::NotFoundError(absl::StrCat("no complete checkpoint (", kPrefix, "N) in ", directory));
+  return absl::StrCat(directory, "/", CheckpointName(steps.back()));
+}
+
+Status VerifyCheckpoint(const std::string& directory, const Manifest& manifest, bool contents, bool deep) {
+  PEPNET_RETURN_IF_ERROR(CheckSizes(directory, manifest));
+  if (!contents) return absl::OkStatus();
+  for (const FileEntry& entry : AllFiles(manifest)) {
+    const std::string path = absl::StrCat(directory, "/", entry.file);
+    PEPNET_ASSIGN_OR_RETURN(const FileSum sum, SumFile(path));
+    if (sum.bytes != entry.bytes || sum.crc32c != entry.crc32c) {
+      return absl::DataLossError(absl::StrCat(path, ": expected crc32c ", Crc32cToHex(entry.crc32c), " of ",
+                                              entry.bytes, " bytes, found ", Crc32cToHex(sum.crc32c), " of ",
+                                              sum.bytes));
+    }
+  }
+  if (!deep) return absl::OkStatus();
+  for (const PartEntry& part : manifest.parts) PEPNET_RETURN_IF_ERROR(VerifyRows(directory, part));
+  return absl::OkStatus();
+}
+
+Status PruneCheckpoints(const std::string& model_dir, int64_t keep, int64_t keep_step) {
+  PEPNET_ASSIGN_OR_RETURN(const auto steps, ListCheckpoints(model_dir));
+  const auto count = static_cast<int64_t>(steps.size());
+  const int64_t excess = keep > 0 ? std::max<int64_t>(0, count - keep) : 0;
+  for (int64_t i = 0; i < excess; ++i) {
+    const int64_t step = steps[static_cast<size_t>(i)];
+    if (step == keep_step) continue;
+    // Renamed first: a removal that is cut short leaves a temporary directory, not half a checkpoint.
+    const std::string doomed = absl::StrCat(model_dir, "/", kTemporaryPrefix, step, ".removed");
+    PEPNET_RETURN_IF_ERROR(RemoveTree(doomed));
+    PEPNET_RETURN_IF_ERROR(RenameAndSync(absl::StrCat(model_dir, "/", CheckpointName(step)), doomed));
+  }
+  if (!PathExists(model_dir)) return absl::OkStatus();
+  PEPNET_ASSIGN_OR_RETURN(const auto names, ListDirectory(model_dir));
+  for (const std::string& name : names) {
+    if (name.rfind(kTemporaryPrefix, 0) == 0) PEPNET_RETURN_IF_ERROR(RemoveTree(absl::StrCat(model_dir, "/", name)));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace pepnet

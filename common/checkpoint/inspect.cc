@@ -1,0 +1,178 @@
+#include "common/checkpoint/inspect.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <utility>
+
+#include "absl/strings/str_format.h"
+
+#include "common/checkpoint/safetensors.h"
+#include "common/checkpoint/strict_json.h"
+
+namespace pepnet {
+namespace {
+
+// Smallest, largest and mean of finite numbers; counts the others.
+struct Range {
+  double low = 0, high = 0, sum = 0;
+  int64_t count = 0, non_finite = 0;
+  void Add(double value) {
+    if (!std::isfinite(value)) {
+      ++non_finite;
+      return;
+    }
+    low = count == 0 ? value : std::min(low, value);
+    high = count == 0 ? value : std::max(high, value);
+    sum += value;
+    ++count;
+  }
+};
+
+Status AddNorms(const std::string& directory, const PartEntry& part, Range* norms) {
+  PEPNET_ASSIGN_OR_RETURN(const auto reader, TablePartReader::Open(directory, part));
+  const auto dim = static_cast<size_t>(part.dim);
+  return reader->Read(0, part.rows, [&](const RowColumns& rows) {
+    for (size_t i = 0; i < rows.ids.size(); ++i) {
+      double squares = 0;
+      for (const float x : rows.values.subspan(i * dim, dim)) squares += static_cast<double>(x) * x;
+      norms->Add(std::sqrt(squares));
+    }
+    return absl::OkStatus();
+  });
+}
+
+std::string JoinShape(const std::vector<int64_t>& shape) {
+  std::string text = "[";
+  for (size_t i = 0; i < shape.size(); ++i) absl::StrAppend(&text, i > 0 ? ", " : "", shape[i]);
+  return text + "]";
+}
+
+size_t WidestName(const std::vector<std::string>& names) {
+  size_t width = 5;  // "table", "total"
+  for (const std::string& name : names) width = std::max(width, name.size());
+  return width;
+}
+
+}  // namespace
+
+StatusOr<CheckpointSummary> SummarizeCheckpoint(const std::string& directory, const std::string& table) {
+  CheckpointSummary summary;
+  summary.directory = directory;
+  PEPNET_ASSIGN_OR_RETURN(summary.manifest, ReadManifest(directory));
+  std::map<std::string, std::pair<TableSummary, Range>> tables;
+  for (const FileEntry& file : summary.manifest.files) summary.bytes += file.bytes;
+  for (const PartEntry& part : summary.manifest.parts) {
+    summary.bytes += part.bytes;
+    if (!table.empty() && part.table != table) continue;
+    auto& [entry, norms] = tables[part.table];
+    entry.table = part.table;
+    entry.dim = part.dim;
+    entry.state_dim = part.state_dim;
+    entry.parts += 1;
+    entry.rows += part.rows;
+    entry.bytes += part.bytes;
+    for (const BucketEntry& bucket : part.buckets) entry.digest.Add(bucket.digest);
+    PEPNET_RETURN_IF_ERROR(AddNorms(directory, part, &norms));
+  }
+  if (!table.empty() && tables.empty()) return absl::NotFoundError(absl::StrCat(directory, " has no table ", table));
+  for (auto& [name, found] : tables) {
+    auto& [entry, norms] = found;
+    entry.norm_min = norms.low;
+    entry.norm_max = norms.high;
+    entry.norm_mean = norms.count > 0 ? norms.sum / static_cast<double>(norms.count) : 0;
+    entry.non_finite_rows = norms.non_finite;
+    summary.tables.push_back(std::move(entry));
+  }
+  return summary;
+}
+
+std::string SummaryToText(const CheckpointSummary& summary) {
+  const Manifest& manifest = summary.manifest;
+  std::string text = absl::StrCat(summary.directory, "\n  step ", manifest.step, ", seed ", manifest.seed, ", ",
+                                  manifest.server_count, " servers, ", manifest.worker_count, " workers, batch size ",
+                                  manifest.batch_size, ", cpu ", manifest.cpu, ", ", summary.bytes, " bytes\n");
+  for (const FileEntry& file : manifest.files) {
+    absl::StrAppend(&text, "  ", file.file, ": ", file.bytes, " bytes, crc32c ", Crc32cToHex(file.crc32c), "\n");
+  }
+  std::vector<std::string> names;
+  for (const TableSummary& table : summary.tables) names.push_back(table.table);
+  const int width = static_cast<int>(WidestName(names));
+  absl::StrAppendFormat(&text, "  %-*s %12s %5s %5s %5s %14s %12s %12s %12s  %s\n", width, "table", "rows", "dim",
+                        "state", "parts", "bytes", "norm min", "norm mean", "norm max", "digest");
+  int64_t rows = 0, bytes = 0;
+  for (const TableSummary& table : summary.tables) {
+    absl::StrAppendFormat(&text, "  %-*s %12d %5d %5d %5d %14d %12.6g %12.6g %12.6g  %s\n", width, table.table,
+                          table.rows, table.dim, table.state_dim, table.parts, table.bytes, table.norm_min,
+                          table.norm_mean, table.norm_max, table.digest.ToString());
+    if (table.non_finite_rows > 0) {
+      absl::StrAppend(&text, "  ", table.table, ": ", table.non_finite_rows, " rows with NaN or infinity\n");
+    }
+    rows += table.rows;
+    bytes += table.bytes;
+  }
+  absl::StrAppendFormat(&text, "  %-*s %12d %5s %5s %5s %14d\n", width, "total", rows, "", "", "", bytes);
+  return text;
+}
+
+std::string SummaryToJson(const CheckpointSummary& summary) {
+  const Manifest& manifest = summary.manifest;
+  nlohmann::ordered_json root;
+  root["directory"] = summary.directory;
+  root["step"] = manifest.step;
+  root["seed"] = manifest.seed;
+  root["servers"] = manifest.server_count;
+  root["workers"] = manifest.worker_count;
+  root["batch_size"] = manifest.batch_size;
+  root["cpu"] = manifest.cpu;
+  root["bytes"] = summary.bytes;
+  root["tables"] = nlohmann::ordered_json::array();
+  for (const TableSummary& table : summary.tables) {
+    nlohmann::ordered_json item;
+    item["table"] = table.table;
+    item["rows"] = table.rows;
+    item["dim"] = table.dim;
+    item["state_dim"] = table.state_dim;
+    item["parts"] = table.parts;
+    item["bytes"] = table.bytes;
+    item["norm_min"] = table.norm_min;
+    item["norm_mean"] = table.norm_mean;
+    item["norm_max"] = table.norm_max;
+    item["non_finite_rows"] = table.non_finite_rows;
+    item["digest"] = table.digest.ToString();
+    root["tables"].push_back(std::move(item));
+  }
+  // A directory name need not be UTF-8; everything else here comes from a manifest, which is.
+  return root.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+}
+
+StatusOr<std::string> SummarizeSafetensors(const std::string& path) {
+  PEPNET_ASSIGN_OR_RETURN(const auto reader, SafetensorsReader::Open(path));
+  std::vector<std::string> names;
+  uint64_t bytes = 0;
+  for (const auto& [name, info] : reader->tensors()) {
+    names.push_back(name);
+    bytes += info.end - info.begin;
+  }
+  const int width = static_cast<int>(WidestName(names));
+  std::string text = absl::StrCat(path, "\n  ", names.size(), " tensors, ", bytes, " bytes of data\n");
+  for (const auto& [name, info] : reader->tensors()) {
+    absl::StrAppendFormat(&text, "  %-*s %-4s %-16s %12d bytes", width, name, info.dtype, JoinShape(info.shape),
+                          info.end - info.begin);
+    const auto values = reader->ReadDoubles(name);
+    if (values.ok()) {
+      Range range;
+      double squares = 0;
+      for (const double x : *values) {
+        range.Add(x);
+        squares += std::isfinite(x) ? x * x : 0;
+      }
+      absl::StrAppendFormat(&text, "  min %.6g  max %.6g  norm %.6g", range.low, range.high, std::sqrt(squares));
+      if (range.non_finite > 0) absl::StrAppend(&text, "  ", range.non_finite, " elements NaN or infinite");
+    }
+    text += "\n";
+  }
+  return text;
+}
+
+}  // namespace pepnet

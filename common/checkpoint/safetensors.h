@@ -1,0 +1,78 @@
+// safetensors files: 8-byte little-endian header length, JSON header {"name": {"dtype", "shape", "data_offsets"}},
+// data.
+//
+// The tensors follow each other without gap or overlap and end with the file; a file for which that does not hold is
+// refused, as the Python library does. We pad the header with spaces, so that the data start at a multiple of 8.
+//
+// Threads: Reader is immutable after Open(). Ownership: the reader maps the file; spans die with it.
+// Dtypes: F32, F64, I64. Other dtypes are listed but cannot be read.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "common/base/status.h"
+
+namespace pepnet {
+
+struct TensorInfo {
+  std::string dtype;
+  std::vector<int64_t> shape;
+  uint64_t begin = 0, end = 0;  // byte offsets behind the header
+  int64_t elements() const;
+};
+
+class SafetensorsReader {
+ public:
+  // Checks header, dtypes, offsets and file size; an error names the file and what does not fit.
+  static StatusOr<std::unique_ptr<SafetensorsReader>> Open(const std::string& path);
+  ~SafetensorsReader();
+  const std::map<std::string, TensorInfo>& tensors() const { return tensors_; }
+  bool Contains(const std::string& name) const { return tensors_.count(name) > 0; }
+  // Values as float or double or int64, converted from the stored dtype (F32 -> double is exact; F64 -> float rounds;
+  // a float that is not an int64 is an error).
+  StatusOr<std::vector<float>> ReadFloats(const std::string& name) const;
+  StatusOr<std::vector<double>> ReadDoubles(const std::string& name) const;
+  StatusOr<std::vector<int64_t>> ReadIntegers(const std::string& name) const;
+  // The stored bytes of an F32 tensor without a copy. InvalidArgument for another dtype, and for data that other
+  // tensors have pushed to an odd address.
+  StatusOr<std::span<const float>> ViewFloats(const std::string& name) const;
+
+ private:
+  SafetensorsReader() = default;
+  StatusOr<const TensorInfo*> Find(const std::string& name) const;
+  std::string path_;
+  std::map<std::string, TensorInfo> tensors_;
+  const uint8_t* map_ = nullptr;
+  size_t map_bytes_ = 0;
+  const uint8_t* data_ = nullptr;
+};
+
+// Writes tensors in the order they were declared; data may be streamed, so that a tensor need not fit in memory.
+class SafetensorsWriter {
+ public:
+  // Header first: all names, shapes and dtypes ("F32" or "F64" or "I64").
+  struct Declaration {
+    std::string name;
+    std::string dtype;
+    std::vector<int64_t> shape;
+  };
+  static StatusOr<std::unique_ptr<SafetensorsWriter>> Create(const std::string& path,
+                                                             const std::vector<Declaration>& tensors);
+  virtual ~SafetensorsWriter() = default;
+  // The next bytes of data, in declaration order.
+  virtual Status Append(const void* data, size_t bytes) = 0;
+  // fsync and close; an error if the bytes appended are not those declared. Returns size and crc32c of the file.
+  struct Result {
+    int64_t bytes = 0;
+    uint32_t crc32c = 0;
+  };
+  virtual StatusOr<Result> Finish() = 0;
+};
+
+}  // namespace pepnet

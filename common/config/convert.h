@@ -1,0 +1,43 @@
+// From the parsed config (today's dialect, only supported fields) to plain structs: defaults, checks, indices.
+// One function per section of the config; each error names field and line through `source`.
+#pragma once
+
+#include "common/base/status.h"
+#include "common/config/config_source.h"
+#include "common/config/job_config.h"
+#include "proto/pipeline.pb.h"
+
+namespace pepnet {
+
+Status ConvertData(const config::DataConfig& data, ConfigSource* source, DataConfig* out);
+
+// Fills out->features; needs out->data. Tables and group membership follow in ConvertModel.
+Status ConvertFeatures(const config::EasyRecConfig& config, ConfigSource* source, JobConfig* out);
+
+// Fills out->tables from the features that are in a group, and their Feature::table; needs the groups' features marked.
+Status ConvertTables(const config::EasyRecConfig& config, const ConfigSource& source, JobConfig* out);
+
+// Groups, tables and network; needs out->data and out->features.
+Status ConvertModel(const config::EasyRecConfig& config, ConfigSource* source, JobConfig* out);
+// The towers of the network, with losses and metrics; needs out->data, out->features and out->model's domain fields.
+Status ConvertTowers(const config::PEPNet& pepnet, const ConfigSource& source, JobConfig* out);
+
+Status ConvertTrain(const config::TrainConfig& train, ConfigSource* source, TrainConfig* out);
+Status ConvertSparseOptimizer(const config::SparseOptimizer& optimizer, ConfigSource* source, SparseOptimizer* out);
+Status ConvertDenseOptimizer(const config::DenseOptimizer& optimizer, ConfigSource* source, DenseOptimizer* out);
+Status ConvertEval(const config::EvalConfig& eval, const ConfigSource& source, EvalConfig* out);
+
+// Position of `name` in `names`, -1 if absent.
+int IndexOf(const std::string& name, const std::vector<std::string>& names);
+
+// dropout ratios as one number per layer: none -> 0, one -> all layers, else as many as layers; each in [0, 1).
+Status ConvertDropout(const google::protobuf::Message& message, const std::string& field,
+                      const google::protobuf::RepeatedField<float>& ratios, size_t layers, const ConfigSource& source,
+                      std::vector<double>* out);
+
+// Layer widths: at least one, each in [1, 2^24].
+Status ConvertWidths(const google::protobuf::Message& message, const std::string& field,
+                     const google::protobuf::RepeatedField<uint32_t>& widths, const ConfigSource& source,
+                     std::vector<int>* out);
+
+}  // namespace pepnet

@@ -1,0 +1,176 @@
+#include <cmath>
+#include <set>
+
+#include "common/config/convert.h"
+#include "common/config/text_parser.h"
+#include "common/config/value_strings.h"
+
+namespace pepnet {
+namespace {
+
+constexpr uint32_t kMaxWidth = 1 << 24;
+
+Status ConvertGroup(const config::FeatureGroupConfig& from, const ConfigSource& source, JobConfig* job,
+                    FeatureGroup* out) {
+  out->name = from.group_name();
+  if (!from.has_group_type()) return source.Error(from, "group_type", "is missing; expected DEEP");
+  if (from.group_type() != config::DEEP) {
+    return source.Error(from, "group_type", config::FeatureGroupType_Name(from.group_type()),
+                        " is not supported; expected DEEP");
+  }
+  if (from.feature_names_size() == 0)
+    return source.Error(from, "feature_names", "is missing; expected at least one feature");
+  std::vector<std::string> names;
+  for (const Feature& feature : job->features) names.push_back(feature.name);
+  std::set<int> seen;
+  for (int i = 0; i < from.feature_names_size(); ++i) {
+    const std::string& name = from.feature_names(i);
+    const int index = IndexOf(name, names);
+    const std::string where = source.Where(from, "feature_names", i);
+    if (index < 0) return InvalidInput(where, ": no feature is named \"", name, "\"", Suggestion(name, names));
+    if (!seen.insert(index).second) return InvalidInput(where, ": \"", name, "\" is listed twice in this group");
+    Feature& feature = job->features[index];
+    feature.in_group = true;
+    out->features.push_back(index);
+    out->width += feature.dim;
+  }
+  return absl::OkStatus();
+}
+
+Status ConvertGamma(const config::PEPNet& pepnet, const std::string& field, float value, const ConfigSource& source,
+                    double* out) {
+  *out = ShortestDecimal(value);
+  if (!std::isfinite(*out) || *out <= 0) return source.Error(pepnet, field, *out, "; expected a number > 0");
+  return absl::OkStatus();
+}
+
+Status ConvertEpnet(const config::PEPNet& pepnet, ConfigSource* source, Model* model) {
+  PEPNET_RETURN_IF_ERROR(ConvertGamma(pepnet, "epnet_gamma", pepnet.epnet_gamma(), *source, &model->epnet_gamma));
+  model->epnet_hidden_unit = model->main.width;
+  if (!pepnet.has_epnet_hidden_unit()) return absl::OkStatus();
+  if (pepnet.epnet_hidden_unit() == 0 || pepnet.epnet_hidden_unit() > kMaxWidth) {
+    return source->Error(pepnet, "epnet_hidden_unit", pepnet.epnet_hidden_unit(), "; expected 1 to ", kMaxWidth,
+                         ", or remove it to use the width of group all");
+  }
+  model->epnet_hidden_unit = static_cast<int>(pepnet.epnet_hidden_unit());
+  if (!model->domain)
+    source->Note(pepnet, "epnet_hidden_unit", "without effect: there is no domain group, so no EPNet");
+  return absl::OkStatus();
+}
+
+Status ConvertPpnet(const config::PEPNet& pepnet, ConfigSource* source, Model* model) {
+  const auto activation = ParseActivation(pepnet.ppnet_activation());
+  if (!activation.ok()) return Annotate(activation.status(), source->Where(pepnet, "ppnet_activation"));
+  model->ppnet_activation = *activation;
+  PEPNET_RETURN_IF_ERROR(ConvertGamma(pepnet, "ppnet_gamma", pepnet.ppnet_gamma(), *source, &model->ppnet_gamma));
+  if (!model->uia) {
+    if (pepnet.ppnet_hidden_units_size() > 0) {
+      source->Note(pepnet, "ppnet_hidden_units", "without effect: there is no uia group, so no PPNet");
+    }
+    return absl::OkStatus();
+  }
+  if (pepnet.ppnet_hidden_units_size() == 0) {
+    return source->Error(pepnet, "ppnet_hidden_units",
+                         "is missing, but there is a uia group; set the layer widths or remove the group");
+  }
+  PEPNET_RETURN_IF_ERROR(
+      ConvertWidths(pepnet, "ppnet_hidden_units", pepnet.ppnet_hidden_units(), *source, &model->ppnet_hidden_units));
+  return ConvertDropout(pepnet, "ppnet_dropout_ratio", pepnet.ppnet_dropout_ratio(), model->ppnet_hidden_units.size(),
+                        *source, &model->ppnet_dropout_ratio);
+}
+
+Status ConvertDomain(const config::PEPNet& pepnet, const DataConfig& data, ConfigSource* source, Model* model) {
+  if (pepnet.task_domain_num() == 0 || pepnet.task_domain_num() > 4096) {
+    return source->Error(pepnet, "task_domain_num", pepnet.task_domain_num(), "; expected 1 to 4096 domains");
+  }
+  if (!pepnet.has_domain_input_name()) {
+    if (pepnet.task_domain_num() > 1) {
+      source->Note(pepnet, "task_domain_num", "without effect: domain_input_name is not set");
+    }
+    return absl::OkStatus();
+  }
+  model->domain_label = IndexOf(pepnet.domain_input_name(), data.labels);
+  if (model->domain_label < 0) {
+    return source->Error(
+        pepnet, "domain_input_name", "\"", pepnet.domain_input_name(),
+        "\" is not in data_config.label_fields; add it there, the row's domain is read as a label column");
+  }
+  model->domain_count = static_cast<int>(pepnet.task_domain_num());
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+int IndexOf(const std::string& name, const std::vector<std::string>& names) {
+  for (size_t i = 0; i < names.size(); ++i) {
+    if (names[i] == name) return static_cast<int>(i);
+  }
+  return -1;
+}
+
+Status ConvertWidths(const google::protobuf::Message& message, const std::string& field,
+                     const google::protobuf::RepeatedField<uint32_t>& widths, const ConfigSource& source,
+                     std::vector<int>* out) {
+  if (widths.empty()) return source.Error(message, field, "is missing; expected at least one layer width");
+  for (const uint32_t width : widths) {
+    if (width == 0 || width > kMaxWidth) {
+      return source.Error(message, field, width, "; expected layer widths from 1 to ", kMaxWidth);
+    }
+    out->push_back(static_cast<int>(width));
+  }
+  return absl::OkStatus();
+}
+
+Status ConvertDropout(const google::protobuf::Message& message, const std::string& field,
+                      const google::protobuf::RepeatedField<float>& ratios, size_t layers, const ConfigSource& source,
+                      std::vector<double>* out) {
+  if (ratios.size() > 1 && static_cast<size_t>(ratios.size()) != layers) {
+    return source.Error(message, field, "has ", ratios.size(), " values for ", layers,
+                        " layers; expected none, one for all layers, or one per layer");
+  }
+  for (const float ratio : ratios) {
+    if (!(ratio >= 0 && ratio < 1)) return source.Error(message, field, ratio, "; expected 0 <= ratio < 1");
+    out->push_back(ShortestDecimal(ratio));
+  }
+  const double fill = out->empty() ? 0 : out->front();
+  out->resize(layers, fill);
+  return absl::OkStatus();
+}
+
+Status ConvertModel(const config::EasyRecConfig& config, ConfigSource* source, JobConfig* out) {
+  const config::ModelConfig& from = config.model_config();
+  if (!from.has_pepnet()) return source->Error(from, "pepnet", "is missing; it is the only model supported");
+  const config::PEPNet& pepnet = from.pepnet();
+  Model* model = &out->model;
+  bool has_main = false;
+  for (const config::FeatureGroupConfig& group : from.feature_groups()) {
+    FeatureGroup converted;
+    PEPNET_RETURN_IF_ERROR(ConvertGroup(group, *source, out, &converted));
+    if (converted.name == "all") {
+      model->main = std::move(converted);
+      has_main = true;
+    } else if (converted.name == "domain") {
+      model->domain = std::move(converted);
+    } else {
+      model->uia = std::move(converted);
+    }
+  }
+  if (!has_main)
+    return source->Error(from, "feature_groups", "no group is named \"all\"; it is the main input and required");
+  PEPNET_RETURN_IF_ERROR(ConvertTables(config, *source, out));
+  PEPNET_RETURN_IF_ERROR(ConvertEpnet(pepnet, source, model));
+  PEPNET_RETURN_IF_ERROR(ConvertPpnet(pepnet, source, model));
+  PEPNET_RETURN_IF_ERROR(ConvertDomain(pepnet, out->data, source, model));
+  PEPNET_RETURN_IF_ERROR(ConvertTowers(pepnet, *source, out));
+  for (const config::TaskTower& tower : pepnet.task_towers()) {
+    for (const char* field : {"in_task_space_weight", "out_task_space_weight"}) {
+      if (!tower.has_task_space_indicator_label() &&
+          tower.GetReflection()->HasField(tower, tower.GetDescriptor()->FindFieldByName(field))) {
+        source->Note(tower, field, "without effect: task_space_indicator_label is not set");
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace pepnet

@@ -1,0 +1,104 @@
+#include <cmath>
+
+#include "absl/strings/str_split.h"
+
+#include "common/base/file.h"
+#include "common/config/convert.h"
+#include "common/config/value_strings.h"
+
+namespace pepnet {
+namespace {
+
+// Lines "<name in this model>\t<name in the checkpoint>".
+Status ReadParameterMap(const config::TrainConfig& train, const ConfigSource& source, TrainConfig* out) {
+  const std::string& path = train.fine_tune_ckpt_param_map();
+  if (path.empty()) return absl::OkStatus();
+  const std::string where = source.Where(train, "fine_tune_ckpt_param_map");
+  const auto contents = ReadFile(path);
+  if (!contents.ok()) return Annotate(contents.status(), where);
+  int number = 0;
+  for (const auto& view : absl::StrSplit(*contents, '\n')) {
+    ++number;
+    std::string line(view);
+    if (!line.empty() && line.back() == '\r') line.pop_back();
+    if (line.empty()) continue;
+    const std::vector<std::string> names = absl::StrSplit(line, '\t');
+    if (names.size() != 2 || names[0].empty() || names[1].empty()) {
+      return InvalidInput(where, ": ", path, ":", number, ": \"", line,
+                          "\" is not of the form <name in this model><tab><name in the checkpoint>");
+    }
+    if (!out->fine_tune_param_map.emplace(names[0], names[1]).second) {
+      return InvalidInput(where, ": ", path, ":", number, ": ", names[0], " is mapped twice");
+    }
+  }
+  return absl::OkStatus();
+}
+
+Status ConvertGradClipping(const config::GradClipping& from, const ConfigSource& source, TrainConfig* out) {
+  const std::string& type = from.clipping_type();
+  if (type != "none" && type != "norm" && type != "value") {
+    return source.Error(from, "clipping_type", "\"", type, "\"; expected none, norm or value");
+  }
+  out->clipping = type == "none" ? ClippingType::kNone : type == "norm" ? ClippingType::kNorm : ClippingType::kValue;
+  out->clip_max_gradient = ShortestDecimal(from.max_gradient());
+  out->clip_norm_type = ShortestDecimal(from.norm_type());
+  if (!(std::isfinite(out->clip_max_gradient) && out->clip_max_gradient > 0)) {
+    return source.Error(from, "max_gradient", out->clip_max_gradient, "; expected a number > 0");
+  }
+  if (!(out->clip_norm_type > 0))
+    return source.Error(from, "norm_type", out->clip_norm_type, "; expected p > 0 or inf");
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+Status ConvertTrain(const config::TrainConfig& train, ConfigSource* source, TrainConfig* out) {
+  if (!train.has_sparse_optimizer()) {
+    return source->Error(train, "sparse_optimizer", "is missing; expected the optimizer of the embedding tables");
+  }
+  if (!train.has_dense_optimizer()) {
+    return source->Error(train, "dense_optimizer", "is missing; expected the optimizer of the network");
+  }
+  PEPNET_RETURN_IF_ERROR(ConvertSparseOptimizer(train.sparse_optimizer(), source, &out->sparse_optimizer));
+  PEPNET_RETURN_IF_ERROR(ConvertDenseOptimizer(train.dense_optimizer(), source, &out->dense_optimizer));
+  if ((train.num_steps() > 0) == (train.num_epochs() > 0)) {
+    return source->Error(train, train.has_num_steps() ? "num_steps" : "num_epochs", "num_steps is ", train.num_steps(),
+                         " and num_epochs is ", train.num_epochs(), "; expected exactly one of them > 0");
+  }
+  out->num_steps = train.num_steps();
+  out->num_epochs = train.num_epochs();
+  out->save_checkpoints_steps = train.save_checkpoints_steps();
+  out->save_checkpoints_epochs = train.save_checkpoints_epochs();
+  if (train.has_save_checkpoints_steps() && train.save_checkpoints_epochs() > 0) {
+    source->Note(train, "save_checkpoints_steps", "without effect: save_checkpoints_epochs is set");
+  }
+  out->keep_checkpoint_max = train.keep_checkpoint_max();
+  out->fine_tune_checkpoint = train.fine_tune_checkpoint();
+  PEPNET_RETURN_IF_ERROR(ReadParameterMap(train, *source, out));
+  if (train.log_step_count_steps() == 0) {
+    return source->Error(train, "log_step_count_steps", "0; expected at least 1 step between log lines");
+  }
+  out->log_step_count_steps = train.log_step_count_steps();
+  out->use_tensorboard = train.use_tensorboard();
+  out->gradient_accumulation_steps = train.gradient_accumulation_steps() == 0 ? 1 : train.gradient_accumulation_steps();
+  if (train.has_grad_clipping()) PEPNET_RETURN_IF_ERROR(ConvertGradClipping(train.grad_clipping(), *source, out));
+  if (train.mixed_precision() == "BF16") {
+    source->Note(train, "mixed_precision", "BF16 is accepted; training runs in float32");
+  } else if (!train.mixed_precision().empty()) {
+    return source->Error(train, "mixed_precision", "\"", train.mixed_precision(),
+                         "\" is not supported; expected BF16, or remove it");
+  }
+  out->mixed_precision = train.mixed_precision();
+  return absl::OkStatus();
+}
+
+Status ConvertEval(const config::EvalConfig& eval, const ConfigSource& source, EvalConfig* out) {
+  out->num_steps = eval.num_steps();
+  if (eval.log_step_count_steps() == 0) {
+    return source.Error(eval, "log_step_count_steps", "0; expected at least 1 step between log lines");
+  }
+  out->log_step_count_steps = eval.log_step_count_steps();
+  return absl::OkStatus();
+}
+
+}  // namespace pepnet

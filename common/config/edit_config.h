@@ -1,0 +1,26 @@
+// --edit_config_json: changes single fields of a parsed config from the command line.
+//
+//     {"train_config.num_steps": 10, "feature_configs[0].id_feature.num_buckets": 5}
+//
+//     path     = step { "." step }
+//     step     = field [ "[" selector "]" ]
+//     selector = i | ":" | a ":" b | path "=" value       i, a, b from 0, or from the end if negative; b is exclusive
+//
+// A selector with "=" takes the elements whose field, reached by a dotted path, has that value as text
+// ([id_feature.feature_name=user_id], [tower_name=ctr]); it must match at least one. Values: numbers, booleans, strings
+// (also names of enum values), lists for repeated fields, objects for messages (they replace the whole message), null
+// to unset. Edits are applied in the order written.
+#pragma once
+
+#include <string>
+
+#include "common/base/status.h"
+#include "common/config/config_source.h"
+#include "proto/pipeline.pb.h"
+
+namespace pepnet {
+
+// "" changes nothing. Each edit leaves a note. Errors name the path and what is wrong with it or with its value.
+Status EditConfig(const std::string& edit_config_json, ConfigSource* source, config::EasyRecConfig* config);
+
+}  // namespace pepnet

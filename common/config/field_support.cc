@@ -1,0 +1,177 @@
+#include "common/config/field_support.h"
+
+namespace pepnet {
+namespace {
+
+using google::protobuf::FieldDescriptor;
+using google::protobuf::Message;
+
+enum class Support { kRejected, kWithoutEffect };
+
+struct Rule {
+  const char* message;
+  const char* field;
+  Support support;
+  const char* text;
+};
+
+constexpr char kSequence[] = "sequence features are not supported; remove it";
+constexpr char kMasks[] = "is not supported; remove it";
+constexpr char kCosts[] = "batches by cost are not supported; remove it and set batch_size";
+constexpr char kTimestamps[] = "checkpoints by time are not supported; use save_checkpoints_steps or _epochs";
+constexpr char kTowersOwn[] = "accepted without effect: the towers' own are used";
+constexpr char kNoEffect[] = "accepted without effect";
+constexpr char kOneKernel[] = "accepted without effect: there is one implementation";
+
+constexpr Rule kRules[] = {
+    {"TrainConfig", "tensorboard_summaries", Support::kWithoutEffect,
+     "accepted without effect: losses, learning rates and metrics are always written"},
+    {"TrainConfig", "is_profiling", Support::kWithoutEffect, "accepted without effect: stage times are always logged"},
+    {"TrainConfig", "cudnn_allow_tf32", Support::kWithoutEffect, kNoEffect},
+    {"TrainConfig", "cuda_matmul_allow_tf32", Support::kWithoutEffect, kNoEffect},
+    {"TrainConfig", "global_embedding_constraints", Support::kWithoutEffect,
+     "accepted without effect: rows are spread over the servers by hash"},
+    {"TrainConfig", "save_checkpoints_timestamp_interval", Support::kRejected, kTimestamps},
+    {"TrainConfig", "save_checkpoints_timestamps", Support::kRejected, kTimestamps},
+    {"TrainConfig", "save_checkpoints_timestamp_quorum", Support::kRejected, kTimestamps},
+    {"GradClipping", "enable_global_grad_clip", Support::kWithoutEffect,
+     "accepted without effect: every worker holds the whole dense gradient, so the norm is global anyway"},
+    {"EvalConfig", "use_dense_ema", Support::kRejected, "averaged weights are not supported; remove it"},
+    {"ExportConfig", "use_dense_ema", Support::kRejected, "averaged weights are not supported; remove it"},
+    {"ExportConfig", "exporter_type", Support::kWithoutEffect,
+     "accepted without effect: export takes the newest checkpoint, or the one that --checkpoint_path names"},
+    {"ExportConfig", "best_exporter_metric", Support::kWithoutEffect, kNoEffect},
+    {"ExportConfig", "metric_larger_is_better", Support::kWithoutEffect, kNoEffect},
+    {"ExportConfig", "mixed_precision", Support::kWithoutEffect, "accepted without effect: exports are float32"},
+    {"ExportConfig", "cudnn_allow_tf32", Support::kWithoutEffect, kNoEffect},
+    {"ExportConfig", "cuda_matmul_allow_tf32", Support::kWithoutEffect, kNoEffect},
+    {"DataConfig", "pin_memory", Support::kWithoutEffect, kNoEffect},
+    {"DataConfig", "fg_threads", Support::kWithoutEffect,
+     "accepted without effect: num_workers reader threads do the work"},
+    {"DataConfig", "in_order", Support::kWithoutEffect, "accepted without effect: batches always come in order"},
+    {"DataConfig", "is_orderby_partition", Support::kWithoutEffect, kNoEffect},
+    {"DataConfig", "odps_data_quota_name", Support::kWithoutEffect, kNoEffect},
+    {"DataConfig", "odps_data_compression", Support::kWithoutEffect, kNoEffect},
+    {"DataConfig", "sample_mask_prob", Support::kRejected, kMasks},
+    {"DataConfig", "negative_sample_mask_prob", Support::kRejected, kMasks},
+    {"DataConfig", "force_base_data_group", Support::kRejected, kMasks},
+    {"DataConfig", "sample_cost_field", Support::kRejected, kCosts},
+    {"DataConfig", "batch_cost_size", Support::kRejected, kCosts},
+    {"IdFeature", "fg_value_type", Support::kWithoutEffect, "accepted without effect: tokens are read as text"},
+    {"IdFeature", "use_mask", Support::kRejected, kMasks},
+    {"IdFeature", "stub_type", Support::kRejected, kMasks},
+    {"IdFeature", "sequence_length", Support::kRejected, kSequence},
+    {"IdFeature", "sequence_delim", Support::kRejected, kSequence},
+    {"IdFeature", "sequence_fields", Support::kRejected, kSequence},
+    {"RawFeature", "use_mask", Support::kRejected, kMasks},
+    {"RawFeature", "stub_type", Support::kRejected, kMasks},
+    {"RawFeature", "sequence_length", Support::kRejected, kSequence},
+    {"RawFeature", "sequence_delim", Support::kRejected, kSequence},
+    {"RawFeature", "sequence_fields", Support::kRejected, kSequence},
+    {"FeatureGroupConfig", "embedding_name_suffix", Support::kRejected,
+     "own tables per group are not supported; give the group's features an embedding_name of their own"},
+    {"ModelConfig", "num_class", Support::kWithoutEffect, kTowersOwn},
+    {"ModelConfig", "losses", Support::kWithoutEffect, kTowersOwn},
+    {"ModelConfig", "metrics", Support::kWithoutEffect, kTowersOwn},
+    {"ModelConfig", "train_metrics", Support::kWithoutEffect, kTowersOwn},
+    {"ModelConfig", "kernel", Support::kWithoutEffect, kOneKernel},
+    {"ModelConfig", "use_pareto_loss_weight", Support::kRejected, "is not supported; set each tower's weight instead"},
+    {"TaskTower", "train_metrics", Support::kWithoutEffect, "accepted, not computed"},
+    {"TaskTower", "pareto_min_loss_weight", Support::kRejected, "is not supported; set the tower's weight instead"},
+    {"MLP", "use_bn", Support::kRejected, "batch normalisation is not supported yet; use_ln is"},
+    {"Accuracy", "top_k", Support::kRejected, "only top_k: 1 is supported"},
+    {"AdamOptimizer", "amsgrad", Support::kRejected, "amsgrad is not supported; remove it"},
+    {"SGDOptimizer", "fused", Support::kWithoutEffect, kOneKernel},
+    {"AdagradOptimizer", "fused", Support::kWithoutEffect, kOneKernel},
+    {"AdamOptimizer", "fused", Support::kWithoutEffect, kOneKernel},
+};
+
+const Rule* FindRule(const FieldDescriptor& field) {
+  for (const Rule& rule : kRules) {
+    if (field.name() == rule.field && field.containing_type()->name() == rule.message) return &rule;
+  }
+  return nullptr;
+}
+
+bool HasDefaultValue(const Message& message, const FieldDescriptor& field) {
+  if (field.is_repeated() || field.cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE) return false;
+  const auto* reflection = message.GetReflection();
+  switch (field.cpp_type()) {
+    case FieldDescriptor::CPPTYPE_BOOL:
+      return reflection->GetBool(message, &field) == field.default_value_bool();
+    case FieldDescriptor::CPPTYPE_FLOAT:
+      return reflection->GetFloat(message, &field) == field.default_value_float();
+    case FieldDescriptor::CPPTYPE_UINT32:
+      return reflection->GetUInt32(message, &field) == field.default_value_uint32();
+    case FieldDescriptor::CPPTYPE_UINT64:
+      return reflection->GetUInt64(message, &field) == field.default_value_uint64();
+    case FieldDescriptor::CPPTYPE_STRING:
+      return reflection->GetString(message, &field) == field.default_value_string();
+    default:
+      return false;
+  }
+}
+
+std::string ShownValue(const Message& message, const FieldDescriptor& field) {
+  if (field.is_repeated() || field.cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE) return "";
+  std::string text;
+  google::protobuf::TextFormat::PrintFieldValueToString(message, &field, -1, &text);
+  return absl::StrCat(text, " ");
+}
+
+// What to do instead of a message that can only be named.
+std::string UnsupportedAdvice(const FieldDescriptor& field) {
+  const std::string& owner = field.containing_type()->name();
+  if (owner == "FeatureConfig") return "this kind of feature is not supported; id_feature and raw_feature are";
+  if (owner == "ModelConfig" && field.containing_oneof() != nullptr) return "this model is not supported; pepnet is";
+  if (owner == "SparseOptimizer") {
+    return "this optimizer is not supported for tables; sgd_optimizer, adagrad_optimizer, rowwise_adagrad_optimizer, "
+           "adam_optimizer and partial_rowwise_adam_optimizer are";
+  }
+  if (owner == "LossConfig") {
+    return "this loss is not supported; binary_cross_entropy, binary_focal_loss, softmax_cross_entropy and l2_loss are";
+  }
+  if (owner == "MetricConfig") {
+    return "this metric is not supported; auc, grouped_auc, accuracy, mean_absolute_error and mean_squared_error are";
+  }
+  if (owner == "DataConfig") return "samplers are not supported; remove it";
+  if (field.name() == "embedding_constraints")
+    return "is not supported; remove it, rows are spread over servers by hash";
+  return "is not supported; remove it";
+}
+
+Status Check(const Message& message, ConfigSource* source) {
+  const auto* reflection = message.GetReflection();
+  std::vector<const FieldDescriptor*> fields;
+  reflection->ListFields(message, &fields);
+  for (const FieldDescriptor* field : fields) {
+    const bool is_message = field->cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE;
+    if (is_message && field->message_type() == config::Unsupported::descriptor()) {
+      return source->Error(message, field->name(), UnsupportedAdvice(*field));
+    }
+    if (const Rule* rule = FindRule(*field); rule != nullptr) {
+      if (rule->support == Support::kWithoutEffect) {
+        source->Note(message, field->name(), rule->text);
+        continue;  // what stands inside has no effect either
+      }
+      if (!HasDefaultValue(message, *field)) {
+        return source->Error(message, field->name(), ShownValue(message, *field), rule->text);
+      }
+    }
+    if (!is_message) continue;
+    if (!field->is_repeated()) {
+      PEPNET_RETURN_IF_ERROR(Check(reflection->GetMessage(message, field), source));
+      continue;
+    }
+    for (int i = 0; i < reflection->FieldSize(message, field); ++i) {
+      PEPNET_RETURN_IF_ERROR(Check(reflection->GetRepeatedMessage(message, field, i), source));
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+Status CheckFieldSupport(const config::EasyRecConfig& config, ConfigSource* source) { return Check(config, source); }
+
+}  // namespace pepnet

@@ -1,0 +1,27 @@
+// From a pipeline config file (TorchEasyRec's text protobuf, both dialects) to a validated JobConfig.
+//
+// Order of work: parse text -> apply --edit_config_json -> apply flag overrides -> rewrite the old dialect -> reject
+// unsupported fields (message names field and line) -> default and validate -> plain structs.
+// Threads: no state. Failure: InvalidArgument with file, line, field, value seen and what to do; NotFound for the file.
+#pragma once
+
+#include <string>
+
+#include "common/base/status.h"
+#include "common/config/job_config.h"
+
+namespace pepnet {
+
+struct ConfigOverrides {
+  std::string edit_config_json;  // "" or a JSON object of dotted paths (spec 6.5)
+  // "" = leave as in the file.
+  std::string train_input_path, eval_input_path, model_dir, fine_tune_checkpoint;
+  bool ignore_unknown_fields = false;  // predict accepts an exported config of a newer version
+};
+
+StatusOr<JobConfig> LoadJobConfig(const std::string& path, const ConfigOverrides& overrides);
+
+// As above from text; `source` stands for the file name in messages. vocab_file paths are relative to the current directory.
+StatusOr<JobConfig> ParseJobConfig(const std::string& text, const std::string& source, const ConfigOverrides& overrides);
+
+}  // namespace pepnet

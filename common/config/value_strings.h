@@ -1,0 +1,24 @@
+// Values that a config holds as small expressions inside strings, and floats as the decimals the user wrote.
+#pragma once
+
+#include <string>
+
+#include "common/base/status.h"
+#include "common/config/job_config.h"
+
+namespace pepnet {
+
+// The shortest decimal that reads back as `value`, as a double: 0.001f gives 0.001, not 0.0010000000474974513.
+double ShortestDecimal(float value);
+
+// "nn.ReLU", "nn.LeakyReLU(negative_slope=0.2)", ... The text alone; "" is the caller's business.
+StatusOr<Activation> ParseActivation(const std::string& text);
+
+// "nn.init.uniform_,a=-0.01,b=0.01", "nn.init.normal_,mean=0,std=0.02", "nn.init.constant_,val=1", "nn.init.zeros_",
+// "nn.init.ones_".
+StatusOr<Initializer> ParseInitializer(const std::string& text);
+
+// "method=log10,threshold=1e-10,default=-10", "method=zscore,mean=0,standard_deviation=1", "method=minmax,min=0,max=1".
+StatusOr<Normalizer> ParseNormalizer(const std::string& text);
+
+}  // namespace pepnet

@@ -1,0 +1,119 @@
+#include "common/config/vocabulary.h"
+
+#include <algorithm>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_split.h"
+
+#include "common/base/file.h"
+
+namespace pepnet {
+namespace {
+
+int64_t LargestRow(const std::map<std::string, int64_t>& vocabulary) {
+  int64_t largest = -1;
+  for (const auto& [word, row] : vocabulary) largest = std::max(largest, row);
+  return largest;
+}
+
+// The default value is split like a cell, so each of its tokens is a word of its own.
+std::vector<std::string> DefaultTokens(const config::IdFeature& id) {
+  std::vector<std::string> tokens;
+  for (const auto& token : absl::StrSplit(id.default_value(), id.separator(), absl::SkipEmpty())) {
+    tokens.emplace_back(token);
+  }
+  return tokens;
+}
+
+Status ReadEntries(const config::IdFeature& id, const ConfigSource& source, Feature* feature) {
+  for (const config::VocabularyEntry& entry : id.vocab_dict()) {
+    if (!entry.has_key() || !entry.has_value()) return source.Error(entry, "", "an entry needs both key and value");
+    if (entry.value() >= (uint64_t{1} << 62))
+      return source.Error(entry, "value", entry.value(), " is not a row number");
+    if (!feature->vocabulary.emplace(entry.key(), static_cast<int64_t>(entry.value())).second) {
+      return source.Error(entry, "key", "\"", entry.key(), "\" is given twice");
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+StatusOr<std::map<std::string, int64_t>> ParseVocabularyFile(const std::string& contents, const std::string& path) {
+  std::vector<std::string> lines;
+  for (const auto& line : absl::StrSplit(contents, '\n')) lines.emplace_back(line);
+  if (!lines.empty() && lines.back().empty()) lines.pop_back();
+  std::map<std::string, int64_t> vocabulary;
+  bool with_rows = false;
+  for (size_t i = 0; i < lines.size(); ++i) {
+    std::string line = lines[i];
+    if (!line.empty() && line.back() == '\r') line.pop_back();
+    const std::string where = absl::StrCat(path, ":", i + 1);
+    const size_t gap = line.find_last_of(" \t");
+    uint64_t row = 0;
+    const bool has_row = gap != std::string::npos && absl::SimpleAtoi(line.substr(gap + 1), &row);
+    if (i == 0) with_rows = has_row;
+    if (has_row != with_rows) {
+      return InvalidInput(where, ": \"", line, "\" ", has_row ? "gives" : "lacks",
+                          " a row number, unlike the first line; write `word` or `word row` in all lines");
+    }
+    if (row >= (uint64_t{1} << 62)) return InvalidInput(where, ": ", row, " is not a row number");
+    const std::string word = with_rows ? line.substr(0, line.find_last_not_of(" \t", gap) + 1) : line;
+    if (word.empty()) return InvalidInput(where, ": no word in this line");
+    if (!vocabulary.emplace(word, with_rows ? static_cast<int64_t>(row) : static_cast<int64_t>(i)).second) {
+      return InvalidInput(where, ": word \"", word, "\" is given twice");
+    }
+  }
+  if (vocabulary.empty()) return InvalidInput(path, ": the vocabulary is empty");
+  return vocabulary;
+}
+
+Status BuildVocabulary(const config::IdFeature& id, const ConfigSource& source, Feature* feature) {
+  const bool with_default = id.has_default_bucketize_value();
+  std::string field = "vocab_list";
+  if (id.vocab_list_size() > 0) {
+    const int64_t first = with_default ? 0 : 2;
+    for (const std::string& word : id.vocab_list()) {
+      const int64_t row = first + static_cast<int64_t>(feature->vocabulary.size());
+      if (!feature->vocabulary.emplace(word, row).second) {
+        return source.Error(id, field, "\"", word, "\" is listed twice");
+      }
+    }
+    feature->rows = first + id.vocab_list_size();
+    if (!with_default) {
+      for (const std::string& token : DefaultTokens(id)) feature->vocabulary.emplace(token, 0);  // a listed word stays
+    }
+  } else if (id.vocab_dict_size() > 0) {
+    field = "vocab_dict";
+    PEPNET_RETURN_IF_ERROR(ReadEntries(id, source, feature));
+    feature->rows = LargestRow(feature->vocabulary) + 1;
+    if (!with_default) {
+      for (const std::string& token : DefaultTokens(id)) feature->vocabulary[token] = 0;
+    }
+  } else {
+    field = "vocab_file";
+    if (!with_default) {
+      return source.Error(id, field, "needs default_bucketize_value, the row of words that are not in the file");
+    }
+    const std::string path =
+        id.asset_dir().empty() ? id.vocab_file() : absl::StrCat(id.asset_dir(), "/", id.vocab_file());
+    const auto contents = ReadFile(path);
+    if (!contents.ok()) return Annotate(contents.status(), source.Where(id, field));
+    auto words = ParseVocabularyFile(*contents, path);
+    if (!words.ok()) return Annotate(words.status(), source.Where(id, field));
+    feature->vocabulary = *std::move(words);
+    feature->rows = LargestRow(feature->vocabulary) + 1;
+  }
+  feature->unknown_id = with_default ? static_cast<int64_t>(id.default_bucketize_value()) : 1;
+  if (with_default && id.default_bucketize_value() >= static_cast<uint64_t>(feature->rows)) {
+    return source.Error(id, "default_bucketize_value", id.default_bucketize_value(), " is outside the table of ",
+                        feature->rows, " rows; expected a row of ", field);
+  }
+  if (feature->unknown_id >= feature->rows) {
+    return source.Error(id, field, "unknown words go to row 1, but the table has ", feature->rows,
+                        " row; set default_bucketize_value");
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace pepnet

@@ -1,0 +1,23 @@
+// Vocabularies of id features: word -> row, with the rows of default_value and of unknown words settled, so that the
+// encoder only looks up.
+//
+//     vocab_list, without default_bucketize_value    words 2, 3, ...   default_value 0 (unless listed)   unknown 1
+//     vocab_dict, without                            words as given    default_value 0 (also if given)   unknown 1
+//     either, or vocab_file, with d                  words from 0 / as given                             unknown d
+#pragma once
+
+#include "common/base/status.h"
+#include "common/config/config_source.h"
+#include "common/config/job_config.h"
+#include "proto/feature.pb.h"
+
+namespace pepnet {
+
+// Fills rows, vocabulary and unknown_id of `feature` from the one vocabulary field that `id` sets. Reads vocab_file.
+Status BuildVocabulary(const config::IdFeature& id, const ConfigSource& source, Feature* feature);
+
+// Lines of a vocab_file -> word and row: all "word" (row = line number from 0) or all "word row". `path` is for
+// messages.
+StatusOr<std::map<std::string, int64_t>> ParseVocabularyFile(const std::string& contents, const std::string& path);
+
+}  // namespace pepnet

@@ -1,0 +1,154 @@
+#include "common/net/cluster.h"
+
+#include <mpi.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <numeric>
+
+#include "common/base/logging.h"
+#include "common/net/collective.h"
+#include "common/net/mpi_transport.h"
+
+namespace pepnet {
+namespace {
+
+constexpr double kRoleExchangeSeconds = 60;  // ranks start together; a slow file system may hold one back
+constexpr double kLastMessagesSeconds = 10;
+
+StatusOr<Layout> MakeLayout(std::vector<int> workers, std::vector<int> servers, int rank) {
+  Layout layout;
+  layout.worker_ranks = std::move(workers);
+  layout.server_ranks = std::move(servers);
+  for (size_t i = 0; i < layout.worker_ranks.size(); ++i) {
+    if (layout.worker_ranks[i] == rank) layout.index = static_cast<int>(i);
+  }
+  for (size_t i = 0; i < layout.server_ranks.size(); ++i) {
+    if (layout.server_ranks[i] != rank) continue;
+    layout.role = Role::kServer;
+    layout.index = static_cast<int>(i);
+  }
+  return layout;
+}
+
+// What two-sided wishes travel as.
+struct WireWish {
+  int32_t wants_to_serve;
+  int32_t num_servers;
+};
+
+}  // namespace
+
+StatusOr<Layout> LayoutFromWishes(std::span<const RoleWish> wishes, int rank) {
+  const int size = static_cast<int>(wishes.size());
+  std::vector<int> servers, workers;
+  for (int r = 0; r < size; ++r) (wishes[static_cast<size_t>(r)].wants_to_serve ? servers : workers).push_back(r);
+  const int served = static_cast<int>(servers.size());
+  if (workers.empty()) {
+    return InvalidInput("mpirun started ", size,
+                        " pepnet_ps ranks and no worker: start workers beside them, for example ", "mpirun -n ", size,
+                        " pepnet_ps : -n 1 pepnet train ...");
+  }
+  const int num_servers = wishes[static_cast<size_t>(workers[0])].num_servers;
+  for (int r : workers) {
+    const int other = wishes[static_cast<size_t>(r)].num_servers;
+    if (other != num_servers) {
+      return InvalidInput("rank ", workers[0], " was started with --num_servers=", num_servers, " and rank ", r,
+                          " with ", other, ": give all workers the same value");
+    }
+  }
+  if (num_servers < 0) return InvalidInput("--num_servers=", num_servers, ": expected 0 (not given) or more");
+  if (served > 0) {
+    if (num_servers > 0 && num_servers != served) {
+      return InvalidInput("--num_servers=", num_servers, ", but ", served,
+                          " pepnet_ps ranks were started: drop --num_servers, ", "or make both numbers equal");
+    }
+    return MakeLayout(workers, servers, rank);
+  }
+  if (size == 1) return MakeLayout(workers, servers, rank);
+  if (num_servers == 0) {
+    return InvalidInput("mpirun started ", size, " ranks but no server: add --num_servers=N (N of the ", size,
+                        " ranks will serve), or start pepnet_ps ranks beside this program (mpirun -n N pepnet_ps : -n ",
+                        size, " pepnet train ...)");
+  }
+  if (num_servers >= size) {
+    return InvalidInput("--num_servers=", num_servers, " of ", size, " ranks leaves no worker: use at most ", size - 1,
+                        ", or start more ranks");
+  }
+  servers.assign(workers.end() - num_servers, workers.end());
+  workers.resize(static_cast<size_t>(size - num_servers));
+  return MakeLayout(workers, servers, rank);
+}
+
+struct MpiSession::State {
+  std::unique_ptr<MpiTransport> transport;
+};
+
+bool MpiSession::StartedByLauncher() {
+  return std::getenv("OMPI_COMM_WORLD_SIZE") != nullptr || std::getenv("PMIX_RANK") != nullptr;
+}
+
+MpiSession::MpiSession() : state_(std::make_unique<State>()) {}
+
+StatusOr<std::unique_ptr<MpiSession>> MpiSession::Start(MpiOptions options) {
+  int provided = MPI_THREAD_SINGLE;
+  PEPNET_RETURN_IF_ERROR(MpiStatus(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_MULTIPLE, &provided), "start"));
+  if (provided < MPI_THREAD_MULTIPLE) {
+    return absl::FailedPreconditionError(
+        "this MPI library was built without MPI_THREAD_MULTIPLE: use one that has it (Open MPI: "
+        "--enable-mpi-thread-multiple)");
+  }
+  PEPNET_RETURN_IF_ERROR(
+      MpiStatus(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN), "set the error handler"));
+  std::unique_ptr<MpiSession> session(new MpiSession());
+  PEPNET_ASSIGN_OR_RETURN(session->state_->transport, MpiTransport::Create(MPI_COMM_WORLD, {options.split_bytes}));
+  return session;
+}
+
+MpiSession::~MpiSession() {
+  if (state_->transport == nullptr) return;  // Start() failed half way: the process ends with its error
+  const Status flushed = state_->transport->Flush(After(std::chrono::duration<double>(kLastMessagesSeconds)));
+  state_->transport.reset();
+  if (!flushed.ok()) {
+    LOG(ERROR) << "at the end of the job: " << flushed.message();
+    return;
+  }
+  MPI_Finalize();
+}
+
+Transport* MpiSession::transport() { return state_->transport.get(); }
+
+StatusOr<Layout> MpiSession::ExchangeRoles(bool wants_to_serve, int num_servers) {
+  Transport* transport = state_->transport.get();
+  std::vector<int> ranks(static_cast<size_t>(transport->size()));
+  std::iota(ranks.begin(), ranks.end(), 0);
+  const WireWish mine{wants_to_serve ? 1 : 0, num_servers};
+  PEPNET_ASSIGN_OR_RETURN(
+      const std::vector<std::string> all,
+      MakeCollective(transport, Channel::kControl, ranks, kRoleExchangeSeconds)
+          ->Allgather(std::string(reinterpret_cast<const char*>(&mine), sizeof(mine)), "roles of the ranks"));
+  std::vector<RoleWish> wishes;
+  for (size_t r = 0; r < all.size(); ++r) {
+    WireWish wish;
+    if (all[r].size() != sizeof(wish)) {
+      return InvalidInput("rank ", r, " runs another version of pepnet: start all ranks with the same build");
+    }
+    std::memcpy(&wish, all[r].data(), sizeof(wish));
+    wishes.push_back({wish.wants_to_serve != 0, wish.num_servers});
+  }
+  return LayoutFromWishes(wishes, transport->rank());
+}
+
+void MpiSession::Abort(int exit_status) {
+  MPI_Abort(MPI_COMM_WORLD, exit_status);
+  std::_Exit(exit_status);  // should MPI_Abort return
+}
+
+std::string MpiSession::host() const {
+  char name[MPI_MAX_PROCESSOR_NAME] = {};
+  int length = 0;
+  if (MPI_Get_processor_name(name, &length) != MPI_SUCCESS) return "unknown host";
+  return std::string(name, static_cast<size_t>(length));
+}
+
+}  // namespace pepnet

@@ -1,0 +1,124 @@
+#include "common/net/message.h"
+
+#include <bit>
+
+#include "common/base/logging.h"
+
+namespace pepnet {
+namespace {
+
+static_assert(std::endian::native == std::endian::little,
+              "frames are little-endian and are copied as they lie in memory");
+
+constexpr size_t CountBytes(size_t table_count) { return (table_count * sizeof(uint32_t) + 7) / 8 * 8; }
+
+bool KnownType(MessageType type) { return type >= MessageType::kConfigure && type <= MessageType::kError; }
+
+}  // namespace
+
+Bytes MakeFrame(FrameHeader header, size_t body_bytes) {
+  header.body_bytes = body_bytes;
+  Bytes frame(sizeof(FrameHeader) + body_bytes);
+  std::memcpy(frame.data(), &header, sizeof(header));
+  return frame;
+}
+
+Bytes MakeFrame(FrameHeader header, const std::string& body) {
+  Bytes frame = MakeFrame(header, body.size());
+  std::memcpy(FrameBody(frame), body.data(), body.size());
+  return frame;
+}
+
+StatusOr<FrameHeader> ParseHeader(const Bytes& frame) {
+  if (frame.size() < sizeof(FrameHeader)) {
+    return InvalidInput("frame of ", frame.size(), " bytes is shorter than a header (", sizeof(FrameHeader), " bytes)");
+  }
+  FrameHeader header;
+  std::memcpy(&header, frame.data(), sizeof(header));
+  if (header.magic != FrameHeader::kMagic) {
+    return InvalidInput("frame begins with ", absl::Hex(header.magic, absl::kZeroPad8), " instead of ",
+                        absl::Hex(FrameHeader::kMagic, absl::kZeroPad8), " ('PEPN')");
+  }
+  if (header.version != FrameHeader::kVersion) {
+    return InvalidInput("frame has version ", header.version, ", this program speaks version ", FrameHeader::kVersion,
+                        ": start all ranks with the same build");
+  }
+  if (!KnownType(header.type)) {
+    return InvalidInput("frame has unknown type ", static_cast<int>(header.type));
+  }
+  if (header.body_bytes != frame.size() - sizeof(FrameHeader)) {
+    return InvalidInput("frame announces a body of ", header.body_bytes, " bytes and carries ",
+                        frame.size() - sizeof(FrameHeader));
+  }
+  return header;
+}
+
+std::string FrameBodyString(const Bytes& frame) {
+  CHECK_GE(frame.size(), sizeof(FrameHeader));
+  return std::string(reinterpret_cast<const char*>(FrameBody(frame)), frame.size() - sizeof(FrameHeader));
+}
+
+size_t PullBodyBytes(size_t table_count, size_t id_count) {
+  return CountBytes(table_count) + id_count * sizeof(int64_t);
+}
+
+int64_t* WritePullCounts(Bytes& frame, std::span<const uint32_t> counts) {
+  uint64_t ids = 0;
+  for (uint32_t count : counts) ids += count;
+  CHECK_EQ(frame.size(), sizeof(FrameHeader) + PullBodyBytes(counts.size(), ids));
+  uint8_t* body = FrameBody(frame);
+  const size_t count_bytes = CountBytes(counts.size());
+  if (count_bytes > 0) {
+    std::memset(body + count_bytes - 8, 0, 8);  // the padding behind an odd number of counts
+    std::memcpy(body, counts.data(), counts.size_bytes());
+  }
+  return reinterpret_cast<int64_t*>(body + count_bytes);
+}
+
+StatusOr<PullBody> ParsePull(const FrameHeader& header, const Bytes& frame) {
+  if (frame.size() < sizeof(FrameHeader)) return InvalidInput("pull of ", frame.size(), " bytes has no header");
+  const size_t body_bytes = frame.size() - sizeof(FrameHeader);
+  const size_t count_bytes = CountBytes(header.table_count);  // at most 2^34: does not overflow
+  if (count_bytes > body_bytes) {
+    return InvalidInput("pull announces ", header.table_count, " tables, but its body has only ", body_bytes, " bytes");
+  }
+  const uint8_t* body = FrameBody(frame);
+  PullBody pull;
+  pull.counts = {reinterpret_cast<const uint32_t*>(body), header.table_count};
+  uint64_t ids = 0;  // at most 2^32 counts below 2^32: does not overflow
+  for (uint32_t count : pull.counts) ids += count;
+  const size_t id_bytes = body_bytes - count_bytes;
+  if (id_bytes % sizeof(int64_t) != 0 || ids != id_bytes / sizeof(int64_t)) {
+    return InvalidInput("pull announces ", ids, " ids in ", header.table_count, " tables, but carries ", id_bytes,
+                        " bytes of ids");
+  }
+  pull.ids = {reinterpret_cast<const int64_t*>(body + count_bytes), static_cast<size_t>(ids)};
+  return pull;
+}
+
+Bytes MakeErrorFrame(FrameHeader header, const Status& status) {
+  CHECK(!status.ok());
+  header.type = MessageType::kError;
+  const uint32_t code = static_cast<uint32_t>(status.code());
+  Bytes frame = MakeFrame(header, sizeof(code) + status.message().size());
+  std::memcpy(FrameBody(frame), &code, sizeof(code));
+  std::memcpy(FrameBody(frame) + sizeof(code), status.message().data(), status.message().size());
+  return frame;
+}
+
+Status ParseErrorFrame(const Bytes& frame) {
+  PEPNET_ASSIGN_OR_RETURN(const FrameHeader header, ParseHeader(frame));
+  uint32_t code = 0;
+  if (header.type != MessageType::kError || header.body_bytes < sizeof(code)) {
+    return InvalidInput("not an error frame: type ", static_cast<int>(header.type), ", body of ", header.body_bytes,
+                        " bytes");
+  }
+  std::memcpy(&code, FrameBody(frame), sizeof(code));
+  if (code == 0) return InvalidInput("error frame with code OK");  // an error must never turn into success
+  const absl::string_view text(reinterpret_cast<const char*>(FrameBody(frame)) + sizeof(code),
+                               header.body_bytes - sizeof(code));
+  const bool known = code <= static_cast<uint32_t>(absl::StatusCode::kUnauthenticated);
+  return Status(known ? static_cast<absl::StatusCode>(code) : absl::StatusCode::kUnknown, text);
+}
+
+}  // namespace pepnet

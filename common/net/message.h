@@ -1,0 +1,86 @@
+// The frames between workers and servers (channel kRows). One struct encodes and decodes each; golden tests pin the bytes.
+//
+//   frame   = header body
+//   header  = magic u32 'PEPN' | version u16 | type u16 | sender u32 | table_count u32 | step i64 | body_bytes u64
+//             | lr f64 | update i64 | flags u32 | reserved u32 | reserved u64                   (64 bytes, little-endian)
+//   Pull    : counts u32 * table_count, padded to 8 bytes, then ids i64 * sum(counts), in table order.
+//             step: the step whose rows are wanted; answered once step - 1 is applied. flags bit 0: read-only (eval, predict):
+//             no ticket is kept and no push follows; step then means "after `step` steps are applied".
+//   Rows    : the reply. values f32: for each table in order, count rows of dim floats.
+//   Push    : gradients f32 in the order of the ticket (worker, step) that the pull opened; ids do not travel again.
+//             lr: rate of this step; update: number of this table update, from 1 (adam's t).
+//   Control : body is a serialised message of proto/wire.proto, chosen by type.
+//   Error   : code u32 (absl::StatusCode, never 0), then the text of the Status; the request failed.
+// A worker without rows sends pulls and pushes with zero counts. One pull and one push per server and step, for all tables.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <span>
+#include <string>
+
+#include "common/base/status.h"
+#include "common/net/transport.h"
+
+namespace pepnet {
+
+enum class MessageType : uint16_t {
+  kConfigure = 1,  // ServerPlan -> Ack
+  kPull = 2,       // -> kRows
+  kRows = 3,
+  kPush = 4,       // no reply
+  kSave = 5,       // SaveRequest -> SaveReply, once `step` steps are applied
+  kLoad = 6,       // LoadRequest -> Ack
+  kStats = 7,      // -> StatsReply
+  kShutdown = 8,   // -> Ack; the server's loop ends
+  kAck = 9,
+  kError = 10,
+};
+
+struct FrameHeader {
+  static constexpr uint32_t kMagic = 0x4e504550;  // "PEPN"
+  static constexpr uint16_t kVersion = 1;
+  static constexpr uint32_t kReadOnly = 1;
+
+  uint32_t magic = kMagic;
+  uint16_t version = kVersion;
+  MessageType type = MessageType::kAck;
+  uint32_t sender = 0;  // worker index, or server index in replies
+  uint32_t table_count = 0;
+  int64_t step = 0;
+  uint64_t body_bytes = 0;
+  double lr = 0;
+  int64_t update = 0;
+  uint32_t flags = 0;
+  uint32_t reserved = 0;
+  uint64_t reserved2 = 0;
+};
+static_assert(sizeof(FrameHeader) == 64);
+
+// A frame of `body_bytes` uninitialised body bytes behind `header` (whose body_bytes is set); body starts 64-byte aligned.
+Bytes MakeFrame(FrameHeader header, size_t body_bytes);
+Bytes MakeFrame(FrameHeader header, const std::string& body);
+
+// Header of a received frame, or InvalidArgument: too short, wrong magic, version, unknown type, or body length.
+StatusOr<FrameHeader> ParseHeader(const Bytes& frame);
+
+inline uint8_t* FrameBody(Bytes& frame) { return frame.data() + sizeof(FrameHeader); }
+inline const uint8_t* FrameBody(const Bytes& frame) { return frame.data() + sizeof(FrameHeader); }
+std::string FrameBodyString(const Bytes& frame);
+
+// Body of a pull.
+struct PullBody {
+  std::span<const uint32_t> counts;  // by table
+  std::span<const int64_t> ids;      // table after table
+};
+size_t PullBodyBytes(size_t table_count, size_t id_count);
+// Precondition: frame has PullBodyBytes(counts.size(), ids) body bytes. Returns where the ids are to be written.
+int64_t* WritePullCounts(Bytes& frame, std::span<const uint32_t> counts);
+// Borrows from `frame`. InvalidArgument if counts and length disagree.
+StatusOr<PullBody> ParsePull(const FrameHeader& header, const Bytes& frame);
+
+// An error frame carries code and message of a Status.
+Bytes MakeErrorFrame(FrameHeader header, const Status& status);
+Status ParseErrorFrame(const Bytes& frame);
+
+}  // namespace pepnet

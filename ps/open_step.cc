@@ -1,0 +1,85 @@
+#include "ps/open_step.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "common/base/logging.h"
+#include "common/base/mutant.h"
+
+namespace pepnet {
+
+OpenStep::OpenStep(const ServerPlan* plan, std::vector<TableShard>* tables)
+    : plan_(*plan), tables_(*tables), applied_(plan->finished_steps), tickets_(plan->worker_ranks.size()) {}
+
+void OpenStep::ContinueAfter(int64_t applied) {
+  CHECK_EQ(WorkerWithTicket(), -1);
+  applied_ = applied;
+}
+
+int OpenStep::WorkerWithTicket() const {
+  for (size_t worker = 0; worker < tickets_.size(); ++worker) {
+    if (tickets_[worker]) return static_cast<int>(worker);
+  }
+  return -1;
+}
+
+void OpenStep::OpenTicket(int worker, Ticket ticket) {
+  CHECK(!HasTicket(worker));
+  tickets_[worker] = std::move(ticket);
+}
+
+Status OpenStep::CheckPush(const FrameHeader& header) const {
+  const std::optional<Ticket>& ticket = tickets_[header.sender];
+  if (!ticket || header.step != applied_ + 1) {
+    return InvalidInput("push without ticket: no pull of this step was answered, ", applied_, " steps are applied");
+  }
+  for (const Push& other : pushes_) {
+    if (other.header.sender == header.sender) return InvalidInput("second push of this step");
+  }
+  const uint64_t expected = GradientFloats(tables_, ticket->pull.counts) * sizeof(float);
+  if (header.body_bytes != expected) {
+    return InvalidInput("push of ", header.body_bytes, " bytes, the ticket's rows have ", expected);
+  }
+  if (header.update < 1) return InvalidInput("push with update ", header.update, ", expected at least 1");
+  if (!pushes_.empty()) {
+    const FrameHeader& first = pushes_.front().header;
+    if (header.lr != first.lr || header.update != first.update) {
+      return InvalidInput("push with lr ", header.lr, " and update ", header.update, ", worker ", first.sender,
+                          " sent lr ", first.lr, " and update ", first.update);
+    }
+  }
+  return absl::OkStatus();
+}
+
+StatusOr<bool> OpenStep::AddPush(const FrameHeader& header, Bytes frame) {
+  PEPNET_RETURN_IF_ERROR(Annotate(CheckPush(header), absl::StrCat("step ", header.step, " of worker ", header.sender)));
+  pushes_.push_back({header, std::move(frame)});
+  if (pushes_.size() < tickets_.size()) return false;
+  PEPNET_RETURN_IF_ERROR(Apply());
+  return true;
+}
+
+Status OpenStep::Apply() {
+  if (!MutantActive(Mutant::kSumInArrivalOrder)) {
+    std::sort(pushes_.begin(), pushes_.end(), [](const Push& a, const Push& b) { return a.worker() < b.worker(); });
+  }
+  if (MutantActive(Mutant::kDivideByWorkers)) {
+    for (Push& push : pushes_) {
+      for (size_t i = 0; i < push.floats(); ++i) push.gradients()[i] /= static_cast<float>(pushes_.size());
+    }
+  }
+  std::vector<PushedGradients> gradients;
+  for (Push& push : pushes_) {
+    gradients.push_back({push.worker(), &*tickets_[push.worker()], {push.gradients(), push.floats()}});
+  }
+  const FrameHeader& header = pushes_.front().header;
+  PEPNET_RETURN_IF_ERROR(
+      step_update_.Apply(plan_.optimizer, header.lr, header.update, applied_ + 1, gradients, &tables_));
+  ++applied_;
+  pushes_.clear();
+  for (std::optional<Ticket>& ticket : tickets_) ticket.reset();
+  VLOG(2) << "step " << applied_ << " applied";
+  return absl::OkStatus();
+}
+
+}  // namespace pepnet

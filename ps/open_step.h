@@ -1,0 +1,55 @@
+// OpenStep: the step under way: tickets of the answered pulls and the pushes that have come, until all have.
+//
+// Steps are numbered 1, 2, ...; applied() of them are in the tables. The pull of step t is answered while
+// applied() == t - 1 and a push needs the ticket of its pull, so tickets and pushes always belong to step applied() + 1.
+// Threads: one thread.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "ps/server_plan.h"
+#include "ps/step_update.h"
+
+namespace pepnet {
+
+class OpenStep {
+ public:
+  // Borrows both; they outlive this object.
+  OpenStep(const ServerPlan* plan, std::vector<TableShard>* tables);
+
+  int64_t applied() const { return applied_; }
+  // Continues after `applied` steps. Precondition: no ticket is open.
+  void ContinueAfter(int64_t applied);
+  // A worker with an open ticket, or -1.
+  int WorkerWithTicket() const;
+  bool HasTicket(int worker) const { return tickets_[worker].has_value(); }
+  // Precondition: the worker has no ticket.
+  void OpenTicket(int worker, Ticket ticket);
+
+  // Takes the push of worker header.sender (a worker of the plan). True if it was the last one, and the step is
+  // applied. An error (no ticket, wrong size, rates that differ between workers) leaves the job without a way on: a
+  // push has no reply.
+  StatusOr<bool> AddPush(const FrameHeader& header, Bytes frame);
+
+ private:
+  struct Push {
+    FrameHeader header;
+    Bytes frame;
+    int worker() const { return static_cast<int>(header.sender); }
+    float* gradients() { return reinterpret_cast<float*>(FrameBody(frame)); }
+    size_t floats() const { return header.body_bytes / sizeof(float); }
+  };
+  Status CheckPush(const FrameHeader& header) const;
+  Status Apply();
+
+  const ServerPlan& plan_;
+  std::vector<TableShard>& tables_;
+  StepUpdate step_update_;
+  int64_t applied_;
+  std::vector<std::optional<Ticket>> tickets_;  // by worker
+  std::vector<Push> pushes_;                    // by arrival
+};
+
+}  // namespace pepnet

@@ -1,0 +1,340 @@
+#include "ps/server.h"
+
+#include <algorithm>
+#include <map>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "nlohmann/json.hpp"
+
+#include "common/base/logging.h"
+#include "common/base/mutant.h"
+#include "common/net/message.h"
+#include "common/net/partition.h"
+#include "proto/wire.pb.h"
+#include "ps/open_step.h"
+#include "ps/server_plan.h"
+#include "ps/snapshot.h"
+
+namespace pepnet {
+namespace {
+
+struct Request {
+  int source = -1;  // rank
+  FrameHeader header;
+  Bytes frame;
+};
+
+bool ReadOnly(const FrameHeader& header) { return (header.flags & FrameHeader::kReadOnly) != 0; }
+
+}  // namespace
+
+struct Server::State {
+  explicit State(Transport* transport) : transport(transport) {}
+
+  Status Handle(Message message);
+  Status Configure(const Request& request);
+  Status HandlePull(Request request);
+  Status HandlePush(Request request);
+  Status HandleLoad(const Request& request);
+  Status Stats(const Request& request);
+
+  Status CheckWorker(const Request& request) const;
+  StatusOr<PullBody> CheckPull(const Request& request) const;
+  // Puts a request that needs `steps` applied steps into the line, or serves it.
+  Status ServeAfter(int64_t steps, Request request);
+  Status ServeWaiting();
+  Status AnswerPull(Request request);
+  Status AnswerSave(const Request& request);
+
+  FrameHeader ReplyHeader(const Request& request, MessageType type) const;
+  Status Send(const Request& request, Bytes frame) {
+    return transport->Send(Channel::kRows, request.source, std::move(frame));
+  }
+  Status Acknowledge(const Request& request) {
+    return Send(request, MakeFrame(ReplyHeader(request, MessageType::kAck), size_t{0}));
+  }
+  Status Refuse(const Request& request, const Status& reason);
+  void TellWorkers(const Status& reason);
+  std::string Name() const { return plan ? absl::StrCat("server ", plan->server_index) : "server"; }
+  int64_t applied() const { return step->applied(); }
+
+  Transport* const transport;
+  // Set by kConfigure; nothing below is used before.
+  std::optional<ServerPlan> plan;
+  std::vector<TableShard> tables;
+  std::optional<OpenStep> step;
+  std::multimap<int64_t, Request> waiting;  // by the number of applied steps they need
+  bool stopped = false;
+  int64_t pulls = 0, pulled_rows = 0, unseen_rows = 0, pushes = 0;
+};
+
+// ---- replies ------------------------------------------------------------------------------------------------------
+
+FrameHeader Server::State::ReplyHeader(const Request& request, MessageType type) const {
+  FrameHeader header;
+  header.type = type;
+  header.sender = plan ? static_cast<uint32_t>(plan->server_index) : 0;
+  header.table_count = request.header.table_count;
+  header.step = request.header.step;
+  header.flags = request.header.flags;
+  return header;
+}
+
+Status Server::State::Refuse(const Request& request, const Status& reason) {
+  return Send(request, MakeErrorFrame(ReplyHeader(request, MessageType::kError), Annotate(reason, Name())));
+}
+
+// A fault of the server or of the protocol ends the job: each worker finds the cause where it waits next.
+void Server::State::TellWorkers(const Status& reason) {
+  if (!plan) return;
+  FrameHeader header;
+  header.sender = static_cast<uint32_t>(plan->server_index);
+  header.step = applied();
+  for (int rank : plan->worker_ranks) {
+    const Status sent = transport->Send(Channel::kRows, rank, MakeErrorFrame(header, reason));
+    if (!sent.ok()) VLOG(1) << "rank " << rank << " was not told: " << sent.ToString();
+  }
+}
+
+// ---- requests -----------------------------------------------------------------------------------------------------
+
+Status Server::State::Handle(Message message) {
+  PEPNET_ASSIGN_OR_RETURN(const FrameHeader header, ParseHeader(message.body));
+  Request request{message.source, header, std::move(message.body)};
+  if (header.type == MessageType::kConfigure) {
+    const Status status = Configure(request);
+    return status.ok() ? Acknowledge(request) : Refuse(request, status);
+  }
+  if (header.type == MessageType::kShutdown) {
+    stopped = true;
+    for (const auto& [steps, waiter] : waiting) {
+      PEPNET_RETURN_IF_ERROR(Refuse(waiter, absl::CancelledError(absl::StrCat("shut down before step ", steps))));
+    }
+    return Acknowledge(request);
+  }
+  if (!plan) {
+    return Refuse(request,
+                  absl::FailedPreconditionError(absl::StrCat("message of type ", static_cast<int>(header.type),
+                                                             " from rank ", request.source, " before kConfigure")));
+  }
+  switch (header.type) {
+    case MessageType::kPull:
+      return HandlePull(std::move(request));
+    case MessageType::kPush:
+      return HandlePush(std::move(request));
+    case MessageType::kSave: {
+      wire::SaveRequest save;
+      if (!save.ParseFromString(FrameBodyString(request.frame))) {
+        return Refuse(request, InvalidInput("not a wire::SaveRequest"));
+      }
+      return ServeAfter(save.step(), std::move(request));
+    }
+    case MessageType::kLoad: {
+      const Status status = HandleLoad(request);
+      PEPNET_RETURN_IF_ERROR(status.ok() ? Acknowledge(request) : Refuse(request, status));
+      return ServeWaiting();
+    }
+    case MessageType::kStats:
+      return Stats(request);
+    default:
+      return Refuse(request, InvalidInput("message type ", static_cast<int>(header.type), " is not a request"));
+  }
+}
+
+Status Server::State::Configure(const Request& request) {
+  if (plan) return absl::FailedPreconditionError("configured twice; the rows of the first plan would be lost");
+  PEPNET_ASSIGN_OR_RETURN(plan, ParseServerPlan(FrameBodyString(request.frame), transport->size()));
+  tables = MakeTables(*plan);
+  step.emplace(&*plan, &tables);
+  LOG(INFO) << Name() << " of " << plan->server_count << " holds buckets " << plan->first_bucket << " to "
+            << plan->end_bucket - 1 << " of " << tables.size() << " tables for " << plan->worker_ranks.size()
+            << " workers";
+  return absl::OkStatus();
+}
+
+Status Server::State::CheckWorker(const Request& request) const {
+  const uint32_t worker = request.header.sender;
+  if (worker >= plan->worker_ranks.size() || plan->worker_ranks[worker] != request.source) {
+    return InvalidInput("rank ", request.source, " says it is worker ", worker, ", which is not in the plan of ",
+                        plan->worker_ranks.size(), " workers");
+  }
+  return absl::OkStatus();
+}
+
+Status Server::State::ServeAfter(int64_t steps, Request request) {
+  if (steps > applied()) {
+    waiting.emplace(steps, std::move(request));
+    return absl::OkStatus();
+  }
+  if (steps < applied()) {
+    return Refuse(request, absl::FailedPreconditionError(absl::StrCat(
+                               "the rows after step ", steps, " are wanted, but ", applied(), " steps are applied")));
+  }
+  return request.header.type == MessageType::kSave ? AnswerSave(request) : AnswerPull(std::move(request));
+}
+
+Status Server::State::ServeWaiting() {
+  while (!waiting.empty() && waiting.begin()->first <= applied()) {
+    auto first = waiting.extract(waiting.begin());
+    PEPNET_RETURN_IF_ERROR(ServeAfter(first.key(), std::move(first.mapped())));
+  }
+  return absl::OkStatus();
+}
+
+// ---- pull ---------------------------------------------------------------------------------------------------------
+
+StatusOr<PullBody> Server::State::CheckPull(const Request& request) const {
+  PEPNET_RETURN_IF_ERROR(CheckWorker(request));
+  if (request.header.table_count != tables.size()) {
+    return InvalidInput("pull for ", request.header.table_count, " tables, the plan has ", tables.size());
+  }
+  PEPNET_ASSIGN_OR_RETURN(const PullBody pull, ParsePull(request.header, request.frame));
+  const int64_t* id = pull.ids.data();
+  for (size_t t = 0; t < tables.size(); ++t) {
+    const Table& table = tables[t].table();
+    for (const int64_t* end = id + pull.counts[t]; id < end; ++id) {
+      if (*id < 0 || *id >= table.rows) {
+        return InvalidInput("id ", *id, " of table ", table.name, " is out of range, expected 0 <= id < ", table.rows);
+      }
+      const int bucket = BucketOf(RowHash(tables[t].table_hash(), *id));
+      if (bucket < plan->first_bucket || bucket >= plan->end_bucket) {
+        return InvalidInput("id ", *id, " of table ", table.name, " belongs to server ",
+                            ServerOfBucket(bucket, plan->server_count));
+      }
+    }
+  }
+  return pull;
+}
+
+Status Server::State::HandlePull(Request request) {
+  const StatusOr<PullBody> pull = CheckPull(request);
+  if (!pull.ok()) return Refuse(request, pull.status());
+  const int64_t step = request.header.step;
+  return ServeAfter(ReadOnly(request.header) ? step : step - 1, std::move(request));
+}
+
+Status Server::State::AnswerPull(Request request) {
+  const int worker = static_cast<int>(request.header.sender);
+  const bool read_only = ReadOnly(request.header);
+  if (!read_only && step->HasTicket(worker)) {
+    return Refuse(request, absl::FailedPreconditionError(
+                               absl::StrCat("worker ", worker, " pulls step ", request.header.step, " twice")));
+  }
+  PEPNET_ASSIGN_OR_RETURN(const PullBody pull, ParsePull(request.header, request.frame));
+  std::vector<int64_t> slots(pull.ids.size());
+  Bytes reply =
+      MakeFrame(ReplyHeader(request, MessageType::kRows), GradientFloats(tables, pull.counts) * sizeof(float));
+  float* out = reinterpret_cast<float*>(FrameBody(reply));
+  size_t first = 0;
+  for (size_t t = 0; t < tables.size(); ++t) {
+    const auto ids = pull.ids.subspan(first, pull.counts[t]);
+    const auto table_slots = std::span(slots).subspan(first, pull.counts[t]);
+    tables[t].Find(ids, table_slots);
+    if (MutantActive(Mutant::kPullCreatesRow)) {
+      for (size_t i = 0; i < ids.size(); ++i) {
+        if (table_slots[i] == TableShard::kNoSlot) table_slots[i] = tables[t].Create(ids[i]);
+      }
+    }
+    tables[t].ReadValues(ids, table_slots, out);
+    out += ids.size() * tables[t].dim();
+    first += ids.size();
+  }
+  ++pulls;
+  pulled_rows += slots.size();
+  unseen_rows += std::count(slots.begin(), slots.end(), TableShard::kNoSlot);
+  PEPNET_RETURN_IF_ERROR(Send(request, std::move(reply)));
+  if (!read_only) step->OpenTicket(worker, {std::move(request.frame), pull, std::move(slots)});
+  return absl::OkStatus();
+}
+
+Status Server::State::HandlePush(Request request) {
+  PEPNET_RETURN_IF_ERROR(CheckWorker(request));
+  ++pushes;
+  PEPNET_ASSIGN_OR_RETURN(const bool complete, step->AddPush(request.header, std::move(request.frame)));
+  return complete ? ServeWaiting() : absl::OkStatus();
+}
+
+// ---- control ------------------------------------------------------------------------------------------------------
+
+Status Server::State::AnswerSave(const Request& request) {
+  wire::SaveRequest save;
+  CHECK(save.ParseFromString(FrameBodyString(request.frame)));
+  const StatusOr<std::vector<PartEntry>> parts = SaveTables(*plan, tables, save.directory());
+  if (!parts.ok()) return Refuse(request, parts.status());
+  wire::SaveReply reply;
+  reply.set_parts_json(PartEntriesToJson(*parts));
+  int64_t rows = 0;
+  for (const PartEntry& part : *parts) rows += part.rows;
+  LOG(INFO) << Name() << " wrote " << rows << " rows after step " << applied();
+  return Send(request, MakeFrame(ReplyHeader(request, MessageType::kSave), reply.SerializeAsString()));
+}
+
+Status Server::State::HandleLoad(const Request& request) {
+  wire::LoadRequest load;
+  if (!load.ParseFromString(FrameBodyString(request.frame))) return InvalidInput("not a wire::LoadRequest");
+  if (load.finished_steps() < 0) return InvalidInput("load with finished_steps ", load.finished_steps());
+  if (const int worker = step->WorkerWithTicket(); worker >= 0) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("load while worker ", worker, " holds the ticket of step ", applied() + 1));
+  }
+  LoadOptions options;
+  options.with_state = load.with_state();
+  options.table_map.insert(load.table_map().begin(), load.table_map().end());
+  PEPNET_ASSIGN_OR_RETURN(tables, LoadTables(*plan, load.directory(), options));
+  step->ContinueAfter(load.finished_steps());
+  int64_t rows = 0;
+  for (const TableShard& table : tables) rows += table.size();
+  LOG(INFO) << Name() << " loaded " << rows << " rows of " << load.directory() << "; " << applied()
+            << " steps are finished";
+  return absl::OkStatus();
+}
+
+Status Server::State::Stats(const Request& request) {
+  nlohmann::json json;
+  json["rows"] = nlohmann::json::object();
+  uint64_t bytes = 0;
+  for (const TableShard& table : tables) {
+    json["rows"][table.table().name] = table.size();
+    bytes += table.memory_bytes();
+  }
+  json["bytes"] = bytes;
+  json["applied_steps"] = applied();
+  json["pulls"] = pulls;
+  json["pulled_rows"] = pulled_rows;
+  json["unseen_rows"] = unseen_rows;
+  json["pushes"] = pushes;
+  wire::StatsReply reply;
+  reply.set_json(json.dump());
+  return Send(request, MakeFrame(ReplyHeader(request, MessageType::kStats), reply.SerializeAsString()));
+}
+
+// ---- loop ---------------------------------------------------------------------------------------------------------
+
+Server::Server(Transport* transport) : state_(std::make_unique<State>(transport)) {}
+Server::~Server() = default;
+
+Status Server::Run() {
+  constexpr std::chrono::duration<double> kLongWait = std::chrono::hours(1);
+  constexpr std::chrono::duration<double> kFlushWait = std::chrono::seconds(10);
+  State& state = *state_;
+  while (!state.stopped) {
+    StatusOr<Message> message =
+        state.transport->Receive(Channel::kRows, kAnyRank, After(kLongWait), "the next request");
+    if (absl::IsDeadlineExceeded(message.status())) continue;
+    if (!message.ok()) return Annotate(message.status(), state.Name());
+    const int source = message->source;
+    Status status = state.Handle(*std::move(message));
+    if (!status.ok()) {
+      status = Annotate(status, absl::StrCat(state.Name(), ", message from rank ", source));
+      state.TellWorkers(status);
+      const Status flushed = state.transport->Flush(After(kFlushWait));
+      if (!flushed.ok()) VLOG(1) << flushed.ToString();
+      return status;
+    }
+  }
+  return Annotate(state.transport->Flush(After(kFlushWait)), state.Name());
+}
+
+}  // namespace pepnet

@@ -1,0 +1,27 @@
+// ServerPlan: what a server is told once, before the first pull (kConfigure), checked and without protobuf.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "common/base/status.h"
+#include "common/config/job_config.h"
+
+namespace pepnet {
+
+struct ServerPlan {
+  std::vector<Table> tables;
+  SparseOptimizer optimizer;  // kind, accumulator, betas and weight decay; rates come with each push
+  uint64_t seed = 0;
+  int server_index = 0, server_count = 1;
+  std::vector<int> worker_ranks;  // by worker index; not empty
+  int64_t finished_steps = 0;
+  // Buckets of this server: [first_bucket, end_bucket).
+  int first_bucket = 0, end_bucket = 0;
+};
+
+// From a serialised wire::ServerPlan. InvalidArgument names the field and the value.
+StatusOr<ServerPlan> ParseServerPlan(const std::string& body, int rank_count);
+
+}  // namespace pepnet

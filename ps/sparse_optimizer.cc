@@ -1,0 +1,155 @@
+#include "ps/sparse_optimizer.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace pepnet {
+namespace {
+
+constexpr float kEpsilon = 1e-8f;  // fixed in the reference, not configurable
+constexpr size_t kPrefetchRows = 4;
+
+// Calls update(value, state, gradient) for each row, with the rows to come on their way into the cache.
+template <typename Update>
+void ForEachRow(std::span<const RowUpdate> rows, const Update& update) {
+  for (size_t i = 0; i < rows.size(); ++i) {
+    if (i + kPrefetchRows < rows.size()) {
+      __builtin_prefetch(rows[i + kPrefetchRows].value, 1);
+      __builtin_prefetch(rows[i + kPrefetchRows].state, 1);
+      __builtin_prefetch(rows[i + kPrefetchRows].gradient, 0);
+    }
+    update(rows[i].value, rows[i].state, rows[i].gradient);
+  }
+}
+
+// Mean of term(e)^2 over a row. Four partial sums by e % 4, added pairwise: one order for vector and scalar code.
+template <typename Term>
+float MeanOfSquares(int dim, const Term& term) {
+  float sum[4] = {0, 0, 0, 0};
+  int e = 0;
+  for (; e + 4 <= dim; e += 4) {
+    for (int lane = 0; lane < 4; ++lane) {
+      const float x = term(e + lane);
+      sum[lane] += x * x;
+    }
+  }
+  for (int lane = 0; e < dim; ++e, ++lane) {
+    const float x = term(e);
+    sum[lane] += x * x;
+  }
+  return ((sum[0] + sum[1]) + (sum[2] + sum[3])) / static_cast<float>(dim);
+}
+
+//   w = w - lr g
+void Sgd(float lr, int dim, std::span<const RowUpdate> rows) {
+  ForEachRow(rows, [=](float* __restrict w, float*, const float* __restrict g) {
+    for (int e = 0; e < dim; ++e) w[e] -= lr * g[e];
+  });
+}
+
+//   s = s + g^2                      per element
+//   w = w - lr g / (sqrt(s) + eps)
+void Adagrad(float lr, int dim, std::span<const RowUpdate> rows) {
+  ForEachRow(rows, [=](float* __restrict w, float* __restrict s, const float* __restrict g) {
+    for (int e = 0; e < dim; ++e) {
+      s[e] += g[e] * g[e];
+      w[e] -= lr * g[e] / (std::sqrt(s[e]) + kEpsilon);
+    }
+  });
+}
+
+//   g' = g + wd w for L2, else g
+//   s  = s + mean_e(g'^2)            one s per row
+//   m  = lr / (sqrt(s) + eps)
+//   w  = c w - m g,                  c = 1 - m wd (L2), 1 - lr wd (DECOUPLE), 1 (NONE)
+template <WeightDecayMode mode>
+void RowwiseAdagrad(float lr, float wd, int dim, std::span<const RowUpdate> rows) {
+  ForEachRow(rows, [=](float* __restrict w, float* __restrict s, const float* __restrict g) {
+    *s += MeanOfSquares(dim, [=](int e) { return mode == WeightDecayMode::kL2 ? g[e] + wd * w[e] : g[e]; });
+    const float m = lr / (std::sqrt(*s) + kEpsilon);
+    if constexpr (mode == WeightDecayMode::kNone) {
+      for (int e = 0; e < dim; ++e) w[e] -= m * g[e];
+    } else {
+      const float c = 1.0f - (mode == WeightDecayMode::kL2 ? m : lr) * wd;
+      for (int e = 0; e < dim; ++e) w[e] = c * w[e] - m * g[e];
+    }
+  });
+}
+
+// Numbers of an adam step that are the same for all rows; the powers of beta are formed in double.
+struct AdamFactors {
+  float beta1, beta2, one_minus_beta1, one_minus_beta2;
+  float correction1, correction2;  // 1 - beta^t
+
+  AdamFactors(const SparseOptimizer& optimizer, int64_t t)
+      : beta1(static_cast<float>(optimizer.beta1)),
+        beta2(static_cast<float>(optimizer.beta2)),
+        one_minus_beta1(static_cast<float>(1.0 - optimizer.beta1)),
+        one_minus_beta2(static_cast<float>(1.0 - optimizer.beta2)),
+        correction1(static_cast<float>(1.0 - std::pow(optimizer.beta1, static_cast<double>(t)))),
+        correction2(static_cast<float>(1.0 - std::pow(optimizer.beta2, static_cast<double>(t)))) {}
+};
+
+//   m = b1 m + (1 - b1) g
+//   v = b2 v + (1 - b2) g^2
+//   w = w - lr (m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps) + wd w)       t = number of table updates, not per row
+void Adam(const AdamFactors& f, float lr, float wd, int dim, std::span<const RowUpdate> rows) {
+  ForEachRow(rows, [=](float* __restrict w, float* __restrict state, const float* __restrict g) {
+    float* __restrict m = state;
+    float* __restrict v = state + dim;
+    for (int e = 0; e < dim; ++e) {
+      m[e] = f.beta1 * m[e] + f.one_minus_beta1 * g[e];
+      v[e] = f.beta2 * v[e] + f.one_minus_beta2 * (g[e] * g[e]);
+      w[e] -= lr * (m[e] / f.correction1 / (std::sqrt(v[e] / f.correction2) + kEpsilon) + wd * w[e]);
+    }
+  });
+}
+
+//   As adam, with one v per row: v = b2 v + (1 - b2) mean_e(g^2).
+void PartialRowwiseAdam(const AdamFactors& f, float lr, float wd, int dim, std::span<const RowUpdate> rows) {
+  ForEachRow(rows, [=](float* __restrict w, float* __restrict state, const float* __restrict g) {
+    float* __restrict m = state;
+    float& v = state[dim];
+    v = f.beta2 * v + f.one_minus_beta2 * MeanOfSquares(dim, [=](int e) { return g[e]; });
+    const float denominator = std::sqrt(v / f.correction2) + kEpsilon;
+    for (int e = 0; e < dim; ++e) {
+      m[e] = f.beta1 * m[e] + f.one_minus_beta1 * g[e];
+      w[e] -= lr * (m[e] / f.correction1 / denominator + wd * w[e]);
+    }
+  });
+}
+
+}  // namespace
+
+void UpdateRows(const SparseOptimizer& optimizer, double lr, int64_t update, int dim, std::span<const RowUpdate> rows) {
+  const float rate = static_cast<float>(lr);
+  const float wd = static_cast<float>(optimizer.weight_decay);
+  switch (optimizer.kind) {
+    case SparseOptimizerKind::kSgd:
+      return Sgd(rate, dim, rows);
+    case SparseOptimizerKind::kAdagrad:
+      return Adagrad(rate, dim, rows);
+    case SparseOptimizerKind::kRowwiseAdagrad:
+      switch (optimizer.weight_decay_mode) {
+        case WeightDecayMode::kNone:
+          return RowwiseAdagrad<WeightDecayMode::kNone>(rate, wd, dim, rows);
+        case WeightDecayMode::kL2:
+          return RowwiseAdagrad<WeightDecayMode::kL2>(rate, wd, dim, rows);
+        case WeightDecayMode::kDecouple:
+          return RowwiseAdagrad<WeightDecayMode::kDecouple>(rate, wd, dim, rows);
+      }
+      return;
+    case SparseOptimizerKind::kAdam:
+      return Adam(AdamFactors(optimizer, update), rate, wd, dim, rows);
+    case SparseOptimizerKind::kPartialRowwiseAdam:
+      return PartialRowwiseAdam(AdamFactors(optimizer, update), rate, wd, dim, rows);
+  }
+}
+
+void FillInitialState(const SparseOptimizer& optimizer, std::span<float> state) {
+  const bool accumulates =
+      optimizer.kind == SparseOptimizerKind::kAdagrad || optimizer.kind == SparseOptimizerKind::kRowwiseAdagrad;
+  std::fill(state.begin(), state.end(), accumulates ? static_cast<float>(optimizer.initial_accumulator_value) : 0.0f);
+}
+
+}  // namespace pepnet

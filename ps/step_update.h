@@ -1,0 +1,68 @@
+// StepUpdate: adds the workers' gradients of one step and applies them, once per row (design section 5, item 7).
+//
+// Bits:    the gradient of a row is ((g_0 + g_1) + g_2) + ... over the workers that hold it, in the order of the pushes
+//          handed in; nothing is divided (the loss carries 1 / global batch already).
+// Rows:    are made here, table by table in the order of the pushes, when a ticket names an id without a row.
+// Threads: one thread. Keeps its scratch space between steps.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "common/net/message.h"
+#include "ps/sparse_optimizer.h"
+#include "ps/table_shard.h"
+
+namespace pepnet {
+
+// The rows that a worker pulled for one step, in message order. `pull` borrows from `frame`.
+struct Ticket {
+  Bytes frame;
+  PullBody pull;
+  std::vector<int64_t> slots;  // one per id; kNoSlot: no row when the pull was answered
+};
+
+// A worker's gradients for its ticket: for each table, for each id of the ticket, dim floats. Borrows.
+struct PushedGradients {
+  int worker = 0;
+  const Ticket* ticket = nullptr;
+  std::span<const float> gradients;
+};
+
+// Floats that a push for `counts` ids must carry.
+uint64_t GradientFloats(const std::vector<TableShard>& tables, std::span<const uint32_t> counts);
+
+class StepUpdate {
+ public:
+  // Applies step `step` to all tables: value and state by the optimizer (not for tables that are not trainable),
+  // frequency by one per worker that names the row, last step = `step`. Precondition: each push has GradientFloats()
+  // floats. InvalidArgument if a ticket names an id twice; the tables are then half updated and the caller must give
+  // up.
+  Status Apply(const SparseOptimizer& optimizer, double lr, int64_t update, int64_t step,
+               std::span<const PushedGradients> pushes, std::vector<TableShard>* tables);
+
+ private:
+  // One distinct row of the step. `gradient` points into a push while one worker holds the row, then into sums_.
+  struct Touched {
+    int64_t slot;
+    const float* gradient;
+    int last_worker;
+  };
+  struct Source {  // what one push holds for one table
+    int worker;
+    std::span<const int64_t> ids;
+    std::span<const int64_t> slots;
+    const float* gradients;
+  };
+
+  Status ApplyTable(const SparseOptimizer& optimizer, double lr, int64_t update, int64_t step,
+                    std::span<const Source> sources, size_t table_index, TableShard* table);
+
+  std::vector<std::vector<int32_t>> touched_of_slot_;  // per table: position in touched_ by slot, or -1
+  std::vector<Touched> touched_;
+  std::vector<RowUpdate> rows_;
+  AlignedBuffer<float> sums_;
+};
+
+}  // namespace pepnet

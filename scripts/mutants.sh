@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# Usage: scripts/mutants.sh [--preset P] [mutant names; default: all]
+# A mutant is a deliberate fault behind a test-only switch. Runs the law tests once without any, where they must pass,
+# and once with each, where at least one must fail; prints which law test turned red. Exit status 1 if one survives.
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+parse_preset "$@"
+program=build/$preset/tests/laws_test
+time_limit_s=600
+
+[[ -x $program ]] || die "there is no $program; run scripts/build.sh --preset $preset first"
+mapfile -t known < <("$program" --list_mutants | grep -xE '[a-z0-9_]+')
+((${#known[@]} > 0)) || die "$program --list_mutants names no mutant"
+mutants=("${rest[@]}")
+((${#mutants[@]} > 0)) || mutants=("${known[@]}")
+for mutant in "${mutants[@]}"; do
+  [[ " ${known[*]} " == *" $mutant "* ]] || die "there is no mutant '$mutant'; known: ${known[*]}"
+done
+
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+# run_laws [flag]: leaves the output in $log.
+run_laws() {
+  printf '+ %s\n' "$program $*"
+  timeout -k 5 "$time_limit_s" "$program" --gtest_color=no "$@" >"$log" 2>&1
+}
+run_laws || {
+  cat "$log"
+  die "the law tests fail without a mutant, so a red test would prove nothing"
+}
+
+survivors=()
+for mutant in "${mutants[@]}"; do
+  status=0
+  run_laws "--mutant=$mutant" || status=$?
+  # gtest writes "[  FAILED  ] Suite.Test (12 ms)" when a test ends, and the name alone again in its summary.
+  red=$(sed -nE 's/^\[  FAILED  \] ([A-Za-z0-9_]+\.[A-Za-z0-9_\/]+).*$/\1/p' "$log" | sort -u | paste -sd ' ')
+  if [[ -n $red ]]; then
+    printf '%-30s red: %s\n' "$mutant" "$red"
+  elif ((status == 0)); then
+    printf '%-30s SURVIVED: every law test stayed green\n' "$mutant"
+    survivors+=("$mutant")
+  else
+    printf '%-30s SURVIVED: no law test turned red; the program ended with status %d, saying:\n' "$mutant" "$status"
+    tail -n 3 "$log"
+    survivors+=("$mutant")
+  fi
+done
+
+((${#survivors[@]} == 0)) || die "${#survivors[@]} of ${#mutants[@]} mutants survived: ${survivors[*]}"
+echo "all ${#mutants[@]} mutants turned a law test red"

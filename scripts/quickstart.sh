@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# Usage: scripts/quickstart.sh
+# From a fresh clone to a trained model: sets up, builds, gets MovieLens-100K, trains PEPNet on it as one process and
+# again under mpirun with 2 servers and 2 workers, and predicts. Starts over in runs/pepnet_movielens and
+# runs/pepnet_movielens_mpi; downloads only what is not there yet.
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+case ${1:-} in
+  "") ;;
+  -h | --help) print_usage; exit 0 ;;
+  *) die "unknown argument '$1'; see --help" ;;
+esac
+
+pepnet=build/release/pepnet
+config=configs/pepnet_movielens.config
+raw=data/ml-100k
+prepared=data/movielens
+one_process=runs/pepnet_movielens
+under_mpirun=runs/pepnet_movielens_mpi
+
+bash scripts/build.sh
+
+# The data set is one of the examples inside the recbole package; the package itself is not installed.
+if [[ ! -f $raw/ml-100k.inter || ! -f $raw/ml-100k.item || ! -f $raw/ml-100k.user ]]; then
+  download=$(mktemp -d)
+  trap 'rm -rf "$download"' EXIT
+  run "$venv/bin/python3" -m pip download --disable-pip-version-check --no-deps --dest "$download" recbole==1.2.1
+  run "$venv/bin/python3" - "$download" "$raw" <<'PYTHON'
+import pathlib, sys, zipfile
+
+download, raw = map(pathlib.Path, sys.argv[1:])
+raw.mkdir(parents=True, exist_ok=True)
+(wheel,) = download.glob("recbole-*.whl")
+with zipfile.ZipFile(wheel) as archive:
+    for name in archive.namelist():
+        path = pathlib.PurePosixPath(name)
+        if str(path.parent) == "recbole/dataset_example/ml-100k" and path.suffix in (".inter", ".item", ".user"):
+            (raw / path.name).write_bytes(archive.read(name))
+            print(f"  {raw / path.name}: {archive.getinfo(name).file_size} bytes")
+PYTHON
+fi
+run "$venv/bin/python3" scripts/prepare_movielens.py --input_dir "$raw" --output_dir "$prepared"
+
+run rm -rf "$one_process" "$under_mpirun"
+run "$pepnet" train --pipeline_config_path "$config" --model_dir "$one_process"
+# Two workers with half the batch each take the same steps as one worker with the whole batch.
+run bash scripts/launch.sh --servers 2 --workers 2 -- train --pipeline_config_path "$config" \
+  --model_dir "$under_mpirun" --edit_config_json '{"data_config.batch_size": 256}'
+run "$pepnet" predict --pipeline_config_path "$config" --checkpoint_path "$one_process" \
+  --predict_input_path "$prepared/test.parquet" --predict_output_path "$one_process/predict" \
+  --reserved_columns user_id,item_id
+
+newest_checkpoint() {
+  find "$1" -maxdepth 1 -name 'model.ckpt-*' | sort -V | tail -n 1
+}
+echo
+echo "one process:            $(tail -n 1 "$one_process/train_eval_result.txt")"
+echo "2 servers, 2 workers:   $(tail -n 1 "$under_mpirun/train_eval_result.txt")"
+echo "checkpoints:            $(newest_checkpoint "$one_process"), $(newest_checkpoint "$under_mpirun")"
+echo "losses, metrics, speed: $one_process/metrics.jsonl, $under_mpirun/metrics.jsonl"
+echo "predictions:            $one_process/predict/"

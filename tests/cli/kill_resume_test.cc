@@ -1,0 +1,51 @@
+// Law L4 with real processes: SIGKILL a server and a worker in mid-run; the resumed run ends in the bits of the undisturbed one.
+#include <gtest/gtest.h>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/file.h"
+#include "common/checkpoint/checkpoint.h"
+#include "tests/support/cluster.h"
+#include "tests/support/process.h"
+#include "tests/support/random_job.h"
+
+namespace pepnet {
+namespace {
+
+class KillResume : public ::testing::TestWithParam<int> {};
+
+TEST_P(KillResume, TheResumedRunIsTheUndisturbedRun) {
+  const int victim_rank = GetParam();  // ranks 0, 1 work, 2, 3 serve
+  TemporaryDirectory directory;
+  RandomJobOptions options;
+  options.rows = 301;
+  options.batch_size = 4;
+  options.num_epochs = 12;
+  options.sparse_optimizer = "adagrad_optimizer { lr: 0.05 }";
+  ASSERT_TRUE(WriteFileAtomically(directory / "job.config", WriteRandomJob(directory.path(), options)).ok());
+  const std::string train = absl::StrCat(
+      "$MPIRUN -n 4 $PEPNET train --pipeline_config_path ", directory / "job.config", " --num_servers=2 --threads=1 --seed=3",
+      " --edit_config_json '{\"train_config.save_checkpoints_steps\": 40, \"train_config.log_step_count_steps\": 10}' --model_dir ");
+
+  const ProcessResult undisturbed = RunShell(train + (directory / "undisturbed"));
+  ASSERT_EQ(undisturbed.exit_status, 0) << undisturbed.err;
+
+  // Kill once the second checkpoint stands: somewhere in the steps behind it.
+  const std::string model_dir = directory / "killed";
+  const ProcessResult killed = RunShell(absl::StrCat(
+      train, model_dir, " & job=$!\n", "for i in $(seq 600); do [ -e ", model_dir, "/model.ckpt-80/manifest.json ] && break; sleep 0.05; done\n",
+      "for pid in $(pgrep -f -- '--model_dir ", model_dir, "$'); do\n",
+      "  if tr '\\0' '\\n' </proc/$pid/environ 2>/dev/null | grep -q '^OMPI_COMM_WORLD_RANK=", victim_rank, "$'; then kill -9 $pid; fi\n",
+      "done\nwait $job\n"));
+  ASSERT_NE(killed.exit_status, 0) << "the kill came too late: " << killed.err;
+  ASSERT_NE(killed.exit_status, 124) << "a dead rank must end the job";
+
+  const ProcessResult resumed = RunShell(absl::StrCat(train, model_dir, " --continue_train"));
+  ASSERT_EQ(resumed.exit_status, 0) << resumed.err;
+  EXPECT_EQ(CheckpointDifference(*ResolveCheckpoint(directory / "undisturbed"), *ResolveCheckpoint(model_dir)), "");
+}
+
+INSTANTIATE_TEST_SUITE_P(Victims, KillResume, ::testing::Values(1, 2),
+                         [](const auto& info) { return info.param == 1 ? "worker" : "server"; });
+
+}  // namespace
+}  // namespace pepnet

@@ -1,0 +1,33 @@
+#include "common/base/mutant.h"
+
+#include <gtest/gtest.h>
+
+namespace pepnet {
+namespace {
+
+TEST(MutantTest, NoneIsActiveByDefault) {
+  int count = 0;
+  MutantNames(&count);
+  for (int i = 1; i <= count; ++i) EXPECT_FALSE(MutantActive(static_cast<Mutant>(i)));
+}
+
+TEST(MutantTest, NamesFindTheirMutants) {
+  int count = 0;
+  const char* const* names = MutantNames(&count);
+  ASSERT_EQ(count, static_cast<int>(Mutant::kClampToRowZero));
+  for (int i = 0; i < count; ++i) EXPECT_EQ(MutantByName(names[i]), static_cast<Mutant>(i + 1)) << names[i];
+  EXPECT_EQ(MutantByName("sum_in_arrival_order"), Mutant::kSumInArrivalOrder);
+  EXPECT_EQ(MutantByName("clamp_to_row_zero"), Mutant::kClampToRowZero);
+  EXPECT_EQ(MutantByName("no_such_mutant"), Mutant::kNone);
+}
+
+TEST(MutantTest, SetSwitchesExactlyOne) {
+  SetMutantForTest(Mutant::kDivideByWorkers);
+  EXPECT_TRUE(MutantActive(Mutant::kDivideByWorkers));
+  EXPECT_FALSE(MutantActive(Mutant::kInitByServer));
+  SetMutantForTest(Mutant::kNone);
+  EXPECT_FALSE(MutantActive(Mutant::kDivideByWorkers));
+}
+
+}  // namespace
+}  // namespace pepnet

@@ -1,0 +1,116 @@
+// --edit_config_json (common/config/edit_config.h), through ParseJobConfig.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/common/config/config_text.h"
+
+namespace pepnet {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+StatusOr<JobConfig> Edited(const std::string& json) {
+  ConfigOverrides overrides;
+  overrides.edit_config_json = json;
+  return Parse(kSmallConfig, overrides);
+}
+
+JobConfig Good(const std::string& json) {
+  auto job = Edited(json);
+  EXPECT_TRUE(job.ok()) << job.status();
+  return job.ok() ? *std::move(job) : JobConfig();
+}
+
+std::string Bad(const std::string& json) {
+  const auto job = Edited(json);
+  return job.ok() ? "OK" : std::string(job.status().message());
+}
+
+TEST(EditConfigTest, SetsScalarsOfEveryType) {
+  const JobConfig job = Good(R"({"train_config.num_steps": 10, "data_config.shuffle": true, "model_dir": "elsewhere",
+      "train_config.dense_optimizer.adam_optimizer.lr": 0.5, "data_config.dataset_type": "ParquetDataset",
+      "feature_configs[0].id_feature.num_buckets": 50000000000})");
+  EXPECT_EQ(job.train.num_steps, 10);
+  EXPECT_TRUE(job.data.shuffle);
+  EXPECT_EQ(job.model_dir, "elsewhere");
+  EXPECT_EQ(job.train.dense_optimizer.lr, 0.5);
+  EXPECT_EQ(job.data.dataset_type, DatasetType::kParquet);
+  EXPECT_EQ(job.tables[0].rows, 50000000000);
+  EXPECT_THAT(AllNotes(job), HasSubstr("--edit_config_json: train_config.num_steps: set to 10"));
+}
+
+TEST(EditConfigTest, SelectsElements) {
+  EXPECT_EQ(Good(R"({"feature_configs[0:2].id_feature.embedding_dim": 6})").model.main.width, 13);
+  EXPECT_EQ(Good(R"({"feature_configs[:2].id_feature.embedding_dim": 6})").model.main.width, 13);
+  EXPECT_EQ(Good(R"({"feature_configs[-2:-1].id_feature.embedding_dim": 6})").model.main.width, 11);
+  EXPECT_EQ(Good(R"({"feature_configs[-1].raw_feature.value_dim": 3})").model.main.width, 11);
+  EXPECT_EQ(Good(R"({"feature_configs[id_feature.feature_name=item].id_feature.embedding_dim": 6})").model.main.width,
+            11);
+  EXPECT_EQ(Good(R"({"feature_configs[id_feature.embedding_dim=4].id_feature.embedding_dim": 6})").model.main.width,
+            13);
+  const JobConfig job = Good(R"({"model_config.pepnet.task_towers[:].weight": 0.5,
+      "model_config.pepnet.task_towers[tower_name='cvr'].weight": 0.25, "model_config.pepnet.ppnet_hidden_units[1]": 9})");
+  EXPECT_EQ(job.model.towers[0].weight, 0.5);
+  EXPECT_EQ(job.model.towers[1].weight, 0.25);
+  EXPECT_THAT(job.model.ppnet_hidden_units, ElementsAre(6, 9));
+}
+
+TEST(EditConfigTest, ListsObjectsAndNullReplaceTheWholeField) {
+  const JobConfig job = Good(R"({"model_config.pepnet.ppnet_hidden_units": [7, 5, 2], "train_config.num_steps": null,
+      "train_config.num_epochs": 2, "train_config.sparse_optimizer": {"sgd_optimizer": {"lr": 0.25}},
+      "feature_configs[1].id_feature.hash_bucket_size": null, "feature_configs[1].id_feature.vocab_list": ["a", "b"]})");
+  EXPECT_THAT(job.model.ppnet_hidden_units, ElementsAre(7, 5, 2));
+  EXPECT_EQ(job.train.num_epochs, 2);
+  EXPECT_EQ(job.train.sparse_optimizer.kind, SparseOptimizerKind::kSgd);
+  EXPECT_EQ(job.train.sparse_optimizer.lr, 0.25);
+  EXPECT_EQ(job.tables[1].rows, 4);
+  const JobConfig towers = Good(R"({"model_config.pepnet.task_towers": [
+      {"tower_name": "t", "label_name": "dom", "losses": [{"l2_loss": {}}]}]})");
+  ASSERT_EQ(towers.model.towers.size(), 1u);
+  EXPECT_EQ(towers.model.towers[0].losses[0].name, "l2_loss_t");
+}
+
+TEST(EditConfigTest, AlsoEditsTheOlderDialect) {
+  const JobConfig job =
+      Good(R"({"model_config.pepnet.main_group_name": "all", "model_config.pepnet.uia_group_name": "uia"})");
+  EXPECT_TRUE(job.model.uia.has_value());
+}
+
+TEST(EditConfigTest, UnknownPathsAreNamed) {
+  EXPECT_EQ(Bad(R"({"train_config.num_step": 1})"),
+            "--edit_config_json: train_config.num_step: TrainConfig has no field \"num_step\" (did you mean "
+            "\"num_steps\"?)");
+  EXPECT_THAT(Bad(R"({"feature_configs.id_feature": 1})"), HasSubstr("is repeated"));
+  EXPECT_THAT(Bad(R"({"feature_configs[7].id_feature.num_buckets": 1})"), HasSubstr("which has 3 elements"));
+  EXPECT_THAT(Bad(R"({"feature_configs[x].id_feature.num_buckets": 1})"), HasSubstr("\"x\" is not an index"));
+  EXPECT_THAT(Bad(R"({"feature_configs[id_feature.feature_name=no].id_feature": {}})"), HasSubstr("no element"));
+  EXPECT_THAT(Bad(R"({"feature_configs[id_feature.nam=no].id_feature": {}})"), HasSubstr("has no field \"nam\""));
+  EXPECT_THAT(Bad(R"({"train_config[0].num_steps": 1})"), HasSubstr("is not repeated"));
+  EXPECT_THAT(Bad(R"({"model_dir.x": 1})"), HasSubstr("is a value, not a message"));
+  for (const char* path : {"", ".", "a..b", "feature_configs[0", "feature_configs[0]x", "feature_configs[]"}) {
+    EXPECT_THAT(Bad(std::string("{\"") + path + "\": 1}"), HasSubstr("--edit_config_json: ")) << path;
+  }
+}
+
+TEST(EditConfigTest, ValuesMustFit) {
+  EXPECT_EQ(Bad(R"({"train_config.num_steps": "ten"})"),
+            "--edit_config_json: train_config.num_steps: value \"ten\" does not fit num_steps of type uint32");
+  EXPECT_THAT(Bad(R"({"train_config.num_steps": -1})"), HasSubstr("does not fit"));
+  EXPECT_THAT(Bad(R"({"train_config.num_steps": 1.5})"), HasSubstr("does not fit"));
+  EXPECT_THAT(Bad(R"({"train_config.num_steps": 4294967296})"), HasSubstr("does not fit"));
+  EXPECT_THAT(Bad(R"({"train_config": 1})"), HasSubstr("of type object"));
+  EXPECT_THAT(Bad(R"({"data_config.dataset_type": "Nope"})"), HasSubstr("is not one of DatasetType"));
+  EXPECT_THAT(Bad(R"({"model_dir": 1})"), HasSubstr("does not fit"));
+  EXPECT_THAT(Bad(R"({"data_config.shuffle": 1})"), HasSubstr("does not fit"));
+  EXPECT_THAT(Bad("[1]"), HasSubstr("expected a JSON object"));
+  EXPECT_THAT(Bad("{"), HasSubstr("expected a JSON object"));
+}
+
+TEST(EditConfigTest, LaterErrorsNameTheEditAndNotALine) {
+  EXPECT_EQ(Bad(R"({"data_config.batch_size": 0})"),
+            "--edit_config_json: data_config.batch_size: 0; expected at least 1 row");
+}
+
+}  // namespace
+}  // namespace pepnet

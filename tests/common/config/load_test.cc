@@ -1,0 +1,381 @@
+#include "common/config/load.h"
+
+#include <cmath>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/common/config/config_text.h"
+
+namespace pepnet {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+const std::string kGolden = std::string(PEPNET_SOURCE_DIR) + "/tests/golden/";
+const std::string kConfigs = std::string(PEPNET_SOURCE_DIR) + "/configs/";
+
+JobConfig Load(const std::string& path) {
+  auto job = LoadJobConfig(path, {});
+  EXPECT_TRUE(job.ok()) << job.status();
+  return job.ok() ? *std::move(job) : JobConfig();
+}
+
+class LoadsTest : public ::testing::TestWithParam<std::string> {};
+
+TEST_P(LoadsTest, AndItsEffectiveTextMeansTheSame) {
+  const JobConfig job = Load(GetParam());
+  const auto again = ParseJobConfig(job.effective_text, "effective", {});
+  ASSERT_TRUE(again.ok()) << again.status() << "\n" << job.effective_text;
+  EXPECT_EQ(job.effective_text, again->effective_text);
+  EXPECT_EQ("", FirstDifference(ShapeDescription(job), ShapeDescription(*again)));
+}
+
+INSTANTIATE_TEST_SUITE_P(Configs, LoadsTest,
+                         ::testing::Values(kGolden + "seed_small/pipeline.config",
+                                           kGolden + "no_domain/pipeline.config", kGolden + "no_uia/pipeline.config",
+                                           kGolden + "multi_domain/pipeline.config",
+                                           kGolden + "features/pipeline.config", kGolden + "mixed/pipeline.config",
+                                           kGolden + "reference_example/pepnet_taobao.config",
+                                           kGolden + "reference_example/pepnet_taobao_older.config",
+                                           kConfigs + "pepnet_taobao.config", kConfigs + "pepnet_taobao_legacy.config",
+                                           kConfigs + "pepnet_taobao_example.config"));
+
+TEST(LoadTest, SeedSmallFacts) {
+  const JobConfig job = Load(kGolden + "seed_small/pipeline.config");
+  EXPECT_EQ(job.train_input_path, "train.csv");
+  EXPECT_EQ(job.model_dir, "model");
+  EXPECT_EQ(job.data.dataset_type, DatasetType::kCsv);
+  EXPECT_EQ(job.data.fg_mode, FgMode::kNormal);
+  EXPECT_TRUE(job.data.with_header);
+  EXPECT_EQ(job.data.batch_size, 8);
+  EXPECT_EQ(job.data.eval_batch_size, 8);
+  EXPECT_THAT(job.data.labels, ElementsAre("clk", "buy"));
+  ASSERT_EQ(job.features.size(), 17u);
+  ASSERT_EQ(job.tables.size(), 17u);
+  EXPECT_EQ(job.tables[0].name, "user_id_emb");
+  EXPECT_EQ(job.tables[0].rows, 23);
+  EXPECT_EQ(job.tables[0].dim, 4);
+  EXPECT_EQ(job.tables[16].name, "price_emb");
+  EXPECT_EQ(job.tables[16].rows, 6);
+  const Feature& brands = job.features[15];
+  EXPECT_EQ(brands.name, "tag_brand_list");
+  EXPECT_EQ(brands.column, "tag_brand_list");
+  EXPECT_EQ(brands.separator, "|");
+  EXPECT_EQ(brands.pooling, Pooling::kMean);
+  EXPECT_EQ(brands.default_value, std::nullopt);
+  EXPECT_EQ(brands.config_line, 149);
+  const Feature& price = job.features[16];
+  EXPECT_EQ(price.bucketizer, Bucketizer::kBoundaries);
+  EXPECT_THAT(price.boundaries, ElementsAre(1.5, 4.0, 9.5, 20.0, 55.0));
+  EXPECT_EQ(price.default_value, "0");
+  EXPECT_EQ(job.model.main.width, 68);
+  ASSERT_TRUE(job.model.domain && job.model.uia);
+  EXPECT_THAT(job.model.domain->features, ElementsAre(6));
+  EXPECT_THAT(job.model.uia->features, ElementsAre(0, 8));
+  EXPECT_EQ(job.model.epnet_hidden_unit, 10);
+  EXPECT_EQ(job.model.epnet_gamma, 2);
+  EXPECT_THAT(job.model.ppnet_hidden_units, ElementsAre(12, 6));
+  EXPECT_EQ(job.model.ppnet_activation.kind, ActivationKind::kRelu);
+  EXPECT_EQ(job.model.domain_label, -1);
+  EXPECT_EQ(job.model.domain_count, 1);
+  ASSERT_EQ(job.model.towers.size(), 2u);
+  EXPECT_FALSE(job.model.towers[0].weighted);
+  const Tower& cvr = job.model.towers[1];
+  EXPECT_TRUE(cvr.weighted);
+  EXPECT_EQ(cvr.label, 1);
+  EXPECT_EQ(cvr.task_space_indicator, 0);
+  EXPECT_EQ(cvr.in_task_space_weight, 1);
+  EXPECT_EQ(cvr.out_task_space_weight, 0);
+  EXPECT_THAT(cvr.mlp->hidden_units, ElementsAre(8, 6, 4));
+  EXPECT_THAT(cvr.mlp->dropout_ratio, ElementsAre(0, 0, 0));
+  EXPECT_EQ(cvr.metrics[0].name, "auc_cvr");
+  EXPECT_EQ(cvr.metrics[0].thresholds, 1000);
+  EXPECT_EQ(cvr.losses[0].name, "binary_cross_entropy_cvr");
+  EXPECT_EQ(job.train.num_steps, 5);
+  EXPECT_EQ(job.train.sparse_optimizer.lr, 0.01);
+  EXPECT_EQ(job.train.dense_optimizer.lr, 0.002);
+  EXPECT_EQ(job.train.save_checkpoints_steps, 1000);
+  EXPECT_THAT(AllNotes(job), HasSubstr("wide_deep: older spelling"));
+  EXPECT_THAT(AllNotes(job), HasSubstr("main_group_name: older spelling"));
+  EXPECT_THAT(AllNotes(job), HasSubstr("fg_encoded: older spelling"));
+}
+
+TEST(LoadTest, MixedFacts) {
+  const JobConfig job = Load(kGolden + "mixed/pipeline.config");
+  EXPECT_FALSE(job.data.with_header);
+  EXPECT_EQ(job.data.input_fields.size(), 15u);
+  EXPECT_EQ(job.data.input_fields[0].type, ColumnType::kInteger);
+  EXPECT_EQ(job.data.input_fields[3].type, ColumnType::kUnspecified);
+  EXPECT_EQ(job.data.input_fields[14].type, ColumnType::kFloating);
+  EXPECT_EQ(job.data.eval_batch_size, 10);
+  const auto feature = [&](const std::string& name) {
+    for (const Feature& f : job.features) {
+      if (f.name == name) return f;
+    }
+    ADD_FAILURE() << name;
+    return Feature();
+  };
+  EXPECT_EQ(feature("iid").default_value, "4");
+  EXPECT_TRUE(feature("wtags").weighted);
+  EXPECT_EQ(feature("wtags").separator, "\x1d");
+  const Feature brand = feature("brand");  // the default value is in the list and keeps its row there
+  EXPECT_EQ(brand.rows, 5);
+  EXPECT_EQ(brand.unknown_id, 1);
+  EXPECT_THAT(brand.vocabulary, ElementsAre(std::pair("aa", 2), std::pair("bb", 3), std::pair("cc", 4)));
+  const Feature city = feature("city");
+  EXPECT_EQ(city.rows, 3);
+  EXPECT_EQ(city.unknown_id, 1);
+  EXPECT_THAT(city.vocabulary, ElementsAre(std::pair("p", 0), std::pair("q", 1), std::pair("r", 2)));
+  const Feature level = feature("level");  // the default value takes row 0 even if the dictionary says otherwise
+  EXPECT_EQ(level.rows, 6);
+  EXPECT_THAT(level.vocabulary, ElementsAre(std::pair("hi", 5), std::pair("lo", 2), std::pair("mid", 0)));
+  const Feature lang = feature("lang");
+  EXPECT_EQ(lang.rows, 5);
+  EXPECT_EQ(lang.unknown_id, 2);
+  EXPECT_EQ(lang.vocabulary.count("zz"), 0u);
+  const Feature price = feature("price");
+  EXPECT_EQ(price.bucketizer, Bucketizer::kNone);
+  EXPECT_EQ(price.table, -1);
+  EXPECT_EQ(price.normalizer.kind, NormalizerKind::kLog10);
+  EXPECT_EQ(price.normalizer.a, 0.01);
+  EXPECT_EQ(price.normalizer.b, -2);
+  const Feature dist = feature("dist");
+  EXPECT_THAT(dist.boundaries, ElementsAre(0.2, 0.55, 0.8));
+  EXPECT_EQ(dist.normalizer.kind, NormalizerKind::kMinmax);
+  const Feature vec = feature("vec");
+  EXPECT_EQ(vec.dim, 2);
+  EXPECT_EQ(vec.default_value,
+            "0.25\x1d"
+            "0.75");
+  EXPECT_EQ(feature("hist").bucketizer, Bucketizer::kHash);
+  EXPECT_EQ(job.model.main.width, 1 + 2 + 10 * 4);
+  const Tower& val = job.model.towers[2];
+  EXPECT_TRUE(val.weighted);
+  EXPECT_EQ(val.weight, 0.5);
+  EXPECT_EQ(val.losses[0].kind, LossKind::kL2);
+  EXPECT_EQ(val.mlp->activation.kind, ActivationKind::kSilu);
+  EXPECT_EQ(val.metrics[1].name, "mean_absolute_error_val");
+  EXPECT_EQ(job.model.towers[0].metrics[2].kind, MetricKind::kGroupedAuc);
+  EXPECT_EQ(job.model.towers[0].metrics[2].grouping_feature, 0);
+  EXPECT_EQ(job.model.towers[1].metrics[2].threshold, 0.35);
+  EXPECT_EQ(job.model.towers[1].out_task_space_weight, 0.2);
+  EXPECT_EQ(job.train.gradient_accumulation_steps, 2);
+  EXPECT_EQ(job.train.clipping, ClippingType::kValue);
+  EXPECT_EQ(job.train.clip_max_gradient, 0.05);
+  EXPECT_EQ(job.train.sparse_optimizer.initial_accumulator_value, 0.001);
+  EXPECT_EQ(job.train.sparse_optimizer.schedule.kind, ScheduleKind::kExponentialDecay);
+  EXPECT_EQ(job.train.sparse_optimizer.schedule.decay_factor, 0.6);
+  EXPECT_FALSE(job.train.sparse_optimizer.schedule.staircase);
+  EXPECT_EQ(job.train.dense_optimizer.kind, DenseOptimizerKind::kSgd);
+  EXPECT_EQ(job.train.dense_optimizer.momentum, 0.9);
+}
+
+TEST(LoadTest, MultiDomainFacts) {
+  const JobConfig job = Load(kGolden + "multi_domain/pipeline.config");
+  EXPECT_EQ(job.model.domain_label, 2);
+  EXPECT_EQ(job.model.domain_count, 3);
+  EXPECT_EQ(job.model.epnet_gamma, 1.5);
+  EXPECT_EQ(job.model.ppnet_gamma, 2.5);
+  EXPECT_EQ(job.model.ppnet_activation.kind, ActivationKind::kTanh);
+  EXPECT_EQ(job.model.towers[1].mlp->activation.kind, ActivationKind::kLeakyRelu);
+  EXPECT_EQ(job.model.towers[1].mlp->activation.parameter, 0.2);
+  EXPECT_EQ(job.model.towers[1].out_task_space_weight, 0.1);
+}
+
+TEST(LoadTest, FgNoneReadsFinishedIdsFromTheFeatureName) {
+  const JobConfig job = Load(kGolden + "no_uia/pipeline.config");
+  EXPECT_EQ(job.data.fg_mode, FgMode::kNone);
+  EXPECT_EQ(job.features[0].column, "user");
+  EXPECT_EQ(job.features[0].separator, "\x03");
+  EXPECT_EQ(job.features[0].default_value, std::nullopt);
+  EXPECT_EQ(job.features[2].default_value, "0");
+  EXPECT_EQ(job.features[5].bucketizer, Bucketizer::kNone);
+  EXPECT_EQ(job.features[5].default_value, std::nullopt);  // the "0" of raw features is for the other modes
+  EXPECT_FALSE(job.model.uia);
+  EXPECT_EQ(job.model.epnet_hidden_unit, job.model.main.width);
+}
+
+TEST(LoadTest, SharedTableIsCreatedOnce) {
+  const JobConfig job = Load(kGolden + "features/pipeline.config");
+  EXPECT_EQ(job.features[0].table, 0);
+  EXPECT_EQ(job.features[1].table, 0);
+  EXPECT_EQ(job.tables[0].name, "item_emb");
+  EXPECT_EQ(job.tables.size(), 6u);
+  EXPECT_EQ(job.train.sparse_optimizer.initial_accumulator_value, 0.00002);
+  EXPECT_EQ(job.features[0].column, "last_items");
+}
+
+TEST(LoadTest, BothDialectsGiveOneEffectiveConfig) {
+  const JobConfig today = Load(kConfigs + "pepnet_taobao.config");
+  const JobConfig older = Load(kConfigs + "pepnet_taobao_legacy.config");
+  EXPECT_EQ(today.effective_text, older.effective_text);
+  EXPECT_TRUE(today.notes.empty()) << AllNotes(today);
+  EXPECT_EQ(older.notes.size(), 3u + 1 + 3) << AllNotes(older);
+  EXPECT_EQ(today.model.main.width, 272);
+  EXPECT_EQ(today.model.uia->width, 32);
+}
+
+TEST(LoadTest, ExampleConfigHasTowersPerDomain) {
+  const JobConfig job = Load(kConfigs + "pepnet_taobao_example.config");
+  EXPECT_EQ(job.model.domain_label, 2);
+  EXPECT_EQ(job.model.domain_count, 3);
+  EXPECT_EQ(job.features.size(), 16u);
+  EXPECT_EQ(job.model.uia->features.size(), 13u);
+  EXPECT_EQ(job.model.epnet_hidden_unit, 256);
+}
+
+TEST(LoadTest, ReferenceExampleIsAcceptedUnchanged) {
+  const JobConfig job = Load(kGolden + "reference_example/pepnet_taobao.config");
+  EXPECT_EQ(job.data.dataset_type, DatasetType::kOther);
+  EXPECT_EQ(job.data.dataset_type_name, "OdpsDataset");
+  EXPECT_THAT(AllNotes(job), HasSubstr("OdpsDataset is not read"));
+  EXPECT_EQ(job.model.uia->features.size(), 13u);
+  const JobConfig ours = Load(kConfigs + "pepnet_taobao_example.config");
+  EXPECT_EQ(job.model.domain_count, ours.model.domain_count);
+  EXPECT_EQ(job.model.epnet_hidden_unit, ours.model.epnet_hidden_unit);
+  const JobConfig older = Load(kGolden + "reference_example/pepnet_taobao_older.config");
+  EXPECT_EQ(older.model.epnet_hidden_unit, 128);
+  EXPECT_EQ(older.model.domain_count, 1);
+}
+
+TEST(LoadTest, MissingFileIsNotFound) {
+  const auto job = LoadJobConfig("no/such/file.config", {});
+  EXPECT_EQ(job.status().code(), absl::StatusCode::kNotFound) << job.status();
+  EXPECT_THAT(std::string(job.status().message()), HasSubstr("no/such/file.config"));
+}
+
+TEST(LoadTest, OverridesWinOverTheFile) {
+  ConfigOverrides overrides;
+  overrides.train_input_path = "x.csv";
+  overrides.eval_input_path = "y.csv";
+  overrides.model_dir = "z";
+  overrides.fine_tune_checkpoint = "c";
+  const auto job = Parse(kSmallConfig, overrides);
+  ASSERT_TRUE(job.ok()) << job.status();
+  EXPECT_EQ(job->train_input_path, "x.csv");
+  EXPECT_EQ(job->eval_input_path, "y.csv");
+  EXPECT_EQ(job->model_dir, "z");
+  EXPECT_EQ(job->train.fine_tune_checkpoint, "c");
+  EXPECT_THAT(job->effective_text, HasSubstr("model_dir: \"z\""));
+}
+
+// ---- dialects -----------------------------------------------------------------------------------------------------
+
+TEST(DialectTest, NamedGroupsMayHaveAnyName) {
+  std::string text = Changed("group_name: \"all\"", "group_name: \"m\"");
+  text = Changed("group_name: \"uia\"", "group_name: \"p\"", text);
+  text = Changed("pepnet {", "pepnet { uia_group_name: 'p' main_group_name: 'm'", text);
+  const auto job = Parse(text);
+  ASSERT_TRUE(job.ok()) << job.status();
+  EXPECT_EQ(job->effective_text, Parse(kSmallConfig)->effective_text);
+}
+
+TEST(DialectTest, WithNamesANetworkExistsOnlyIfItsGroupIsNamed) {
+  const auto job = Parse(Changed("pepnet {", "pepnet { main_group_name: 'all'"));
+  ASSERT_TRUE(job.ok()) << job.status();
+  EXPECT_FALSE(job->model.uia);
+  EXPECT_THAT(AllNotes(*job), HasSubstr("\"uia\" is named by none"));
+  EXPECT_THAT(AllNotes(*job), HasSubstr("ppnet_hidden_units: without effect"));
+}
+
+TEST(DialectTest, OneGroupMayHaveTwoRoles) {
+  const auto job = Parse(Changed("pepnet {", "pepnet { main_group_name: 'all' uia_group_name: 'all'"));
+  ASSERT_TRUE(job.ok()) << job.status();
+  EXPECT_EQ(job->model.uia->width, job->model.main.width);
+}
+
+TEST(DialectTest, MissingGroupsAndContradictionsAreErrors) {
+  EXPECT_EQ(
+      ErrorOf(Changed("pepnet {", "pepnet { main_group_name: 'al'")),
+      "job.config:18: model_config.pepnet.main_group_name: no feature group is named \"al\" (did you mean \"all\"?)");
+  EXPECT_THAT(ErrorOf(Changed("pepnet {", "pepnet { uia_group_name: 'uia'")),
+              HasSubstr("job.config:18: model_config.pepnet.main_group_name: is missing"));
+  EXPECT_THAT(ErrorOf(Changed("group_type: DEEP", "group_type: DEEP wide_deep: WIDE")),
+              HasSubstr("job.config:16: model_config.feature_groups[0].wide_deep: WIDE but group_type is DEEP"));
+  EXPECT_THAT(ErrorOf(Changed("group_type: DEEP", "wide_deep: WIDE_AND_DEEP")),
+              HasSubstr("job.config:16: model_config.feature_groups[0].group_type: WIDE_AND_DEEP is not supported"));
+}
+
+TEST(DialectTest, AGroupWithoutRoleIsDroppedWithANote) {
+  const auto job = Parse(
+      Changed("pepnet {", "feature_groups { group_name: 'x' feature_names: 'nobody' group_type: WIDE } pepnet {"));
+  ASSERT_TRUE(job.ok()) << job.status();
+  EXPECT_THAT(AllNotes(*job), HasSubstr("feature group \"x\" is none of all, domain and uia and is dropped"));
+  EXPECT_THAT(job->effective_text, Not(HasSubstr("nobody")));
+}
+
+TEST(DialectTest, FgEncodedDecides) {
+  EXPECT_EQ(Parse(Changed("fg_mode: FG_DAG", "fg_mode: FG_DAG fg_encoded: true"))->data.fg_mode, FgMode::kNone);
+  EXPECT_EQ(Parse(Changed("fg_mode: FG_DAG", "fg_mode: FG_NONE fg_encoded: false"))->data.fg_mode, FgMode::kNormal);
+  EXPECT_EQ(Parse(Changed("fg_mode: FG_DAG", ""))->data.fg_mode, FgMode::kNone);
+}
+
+// ---- grammar ------------------------------------------------------------------------------------------------------
+
+TEST(GrammarTest, EverySpellingOfTheTextFormatMeansTheSame) {
+  const std::string expected = Parse(kSmallConfig)->effective_text;
+  const std::pair<const char*, const char*> spellings[] = {
+      {"train_config {", "train_config: {"},
+      {"adagrad_optimizer { lr: 0.001 }", "adagrad_optimizer < lr: 0.001 >"},
+      {"adagrad_optimizer { lr: 0.001 }", "adagrad_optimizer: < lr: 1e-3 >"},
+      {"lr: 0.002", "lr: .002f"},
+      {"num_steps: 5", "num_steps: 5,"},
+      {"num_steps: 5", "num_steps: 5;"},
+      {"num_steps: 5", "num_steps: 0x5  # a comment"},
+      {"feature_names: [\"user\", \"item\", \"price\"]",
+       "feature_names: \"user\" feature_names: ['item'] feature_names: \"pr\" 'ice'"},
+      {"hidden_units: 5", "hidden_units: [5]"},
+      {"with_header: true", "with_header: True"},
+      {"with_header: true", "with_header: t"},
+      {"with_header: true", "with_header: 1"},
+      {"group_type: DEEP", "group_type: 0"},
+      {"\"clk\", \"buy\"", "'\\x63lk', \"\\142uy\""},
+      {"losses { binary_cross_entropy {} }", "losses: [ { binary_cross_entropy {} } ]"},
+      {"ppnet_hidden_units: [6, 3]", "ppnet_hidden_units: 6 ppnet_hidden_units: 3"},
+  };
+  for (const auto& [from, to] : spellings) {
+    const auto job = Parse(Changed(from, to));
+    ASSERT_TRUE(job.ok()) << to << ": " << job.status();
+    EXPECT_EQ(job->effective_text, expected) << to;
+  }
+  for (const char* no : {"False", "false", "f", "0"}) {
+    EXPECT_TRUE(Parse(Changed("fg_mode", std::string("shuffle: ") + no + " fg_mode")).ok()) << no;
+  }
+}
+
+TEST(GrammarTest, InfinityIsANumber) {
+  const auto job =
+      Parse(Changed("num_steps: 5", "num_steps: 5 grad_clipping { clipping_type: 'norm' norm_type: inf }"));
+  ASSERT_TRUE(job.ok()) << job.status();
+  EXPECT_TRUE(std::isinf(job->train.clip_norm_type));
+}
+
+TEST(GrammarTest, ErrorsNameLineAndColumn) {
+  EXPECT_EQ(ErrorOf(Changed("num_steps: 5", "num_stpes: 5")),
+            "job.config:7:12: unknown field \"num_stpes\" in TrainConfig (did you mean \"num_steps\"?)");
+  EXPECT_EQ(ErrorOf(Changed("num_steps: 5", "zzz { y: [1, 2] x: 'a' } num_steps: 5")),
+            "job.config:7:7: unknown field \"zzz\" in TrainConfig");
+  EXPECT_THAT(ErrorOf(Changed("num_steps: 5", "a: 1 b: 2 num_steps: 5")), HasSubstr("(and 1 more)"));
+  EXPECT_THAT(ErrorOf(Changed("num_steps: 5", "num_steps: 5 num_steps: 6")), HasSubstr("job.config:7:"));
+  EXPECT_THAT(ErrorOf(Changed("num_steps: 5", "num_steps: -5")), HasSubstr("job.config:7:"));
+  EXPECT_THAT(ErrorOf(Changed("num_steps: 5", "num_steps: 'five'")), HasSubstr("job.config:7:"));
+  EXPECT_THAT(ErrorOf(Changed("CsvDataset", "CvsDataset")), HasSubstr("job.config:9:"));
+  EXPECT_THAT(ErrorOf(Changed("adagrad_optimizer", "sgd_optimizer { lr: 1 } adagrad_optimizer")),
+              HasSubstr("job.config:5:"));
+  EXPECT_THAT(ErrorOf("train_config {"), HasSubstr("job.config:1:"));
+  EXPECT_THAT(ErrorOf(""), HasSubstr("train_input_path: is missing"));
+}
+
+TEST(GrammarTest, UnknownFieldsCanBeIgnoredButNotSilently) {
+  ConfigOverrides overrides;
+  overrides.ignore_unknown_fields = true;
+  const auto job = Parse(Changed("num_steps: 5", "num_steps: 5 brand_new { x: 1 }"), overrides);
+  ASSERT_TRUE(job.ok()) << job.status();
+  EXPECT_THAT(AllNotes(*job), HasSubstr("job.config:7: unknown field \"brand_new\" of TrainConfig is ignored"));
+}
+
+}  // namespace
+}  // namespace pepnet

@@ -1,0 +1,428 @@
+#include <fstream>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/common/config/config_text.h"
+
+namespace pepnet {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+
+struct Case {
+  std::string from, to;  // replacement in kSmallConfig
+  std::string error;     // part of the message, starting with "file:line: field: " where the line is known
+};
+
+void PrintTo(const Case& c, std::ostream* out) { *out << c.to; }
+
+class RejectsTest : public ::testing::TestWithParam<Case> {};
+
+TEST_P(RejectsTest, WithFieldAndLine) {
+  EXPECT_THAT(ErrorOf(Changed(GetParam().from, GetParam().to)), StartsWith(GetParam().error));
+}
+
+constexpr char kSteps[] = "num_steps: 5";
+const std::string kTrain = "job.config:7: train_config.";
+
+INSTANTIATE_TEST_SUITE_P(
+    Train, RejectsTest,
+    ::testing::Values(
+        Case{kSteps, "num_steps: 5 grad_scaler { init_scale: 3 }", kTrain + "grad_scaler: is not supported"},
+        Case{kSteps, "num_steps: 5 save_checkpoints_timestamps: 7",
+             kTrain + "save_checkpoints_timestamps: checkpoints by"},
+        Case{kSteps, "num_steps: 5 save_checkpoints_timestamp_interval: 7",
+             kTrain + "save_checkpoints_timestamp_interval: 7 "},
+        Case{kSteps, "num_steps: 5 delta_embedding_dump_config { x: 1 }", kTrain + "delta_embedding_dump_config: "},
+        Case{kSteps, "num_steps: 5 mixed_precision: 'FP16'", kTrain + "mixed_precision: \"FP16\" is not supported"},
+        Case{kSteps, "num_steps: 5 num_epochs: 1", kTrain + "num_steps: num_steps is 5 and num_epochs is 1"},
+        Case{kSteps, "num_steps: 0", kTrain + "num_steps: num_steps is 0 and num_epochs is 0"},
+        Case{kSteps, "num_steps: 5 log_step_count_steps: 0", kTrain + "log_step_count_steps: 0"},
+        Case{kSteps, "num_steps: 5 grad_clipping { clipping_type: 'both' }",
+             kTrain + "grad_clipping.clipping_type: \"both\""},
+        Case{kSteps, "num_steps: 5 grad_clipping { max_gradient: 0 }", kTrain + "grad_clipping.max_gradient: 0"},
+        Case{kSteps, "num_steps: 5 fine_tune_ckpt_param_map: 'no/file'", kTrain + "fine_tune_ckpt_param_map: "},
+        Case{"adagrad_optimizer { lr: 0.001 }", "lamb_optimizer { lr: 1 }",
+             "job.config:5: train_config.sparse_optimizer.lamb_optimizer: this optimizer is not supported"},
+        Case{"adagrad_optimizer { lr: 0.001 }", "lars_sgd_optimizer {}",
+             "job.config:5: train_config.sparse_optimizer.lars_sgd_optimizer: "},
+        Case{"adagrad_optimizer { lr: 0.001 }", "partial_rowwise_lamb_optimizer {}", "job.config:5: "},
+        Case{"adagrad_optimizer { lr: 0.001 }", "adadelta_optimizer {}", "job.config:5: "},
+        Case{"adagrad_optimizer { lr: 0.001 }", "rmsprop_optimizer {}", "job.config:5: "},
+        Case{"adagrad_optimizer { lr: 0.001 }", "adagrad_optimizer {}",
+             "job.config:5: train_config.sparse_optimizer.adagrad_optimizer.lr: is missing"},
+        Case{"adagrad_optimizer { lr: 0.001 }", "", "job.config:5: train_config.sparse_optimizer: no optimizer is set"},
+        Case{"lr: 0.001", "lr: -1", "job.config:5: train_config.sparse_optimizer.adagrad_optimizer.lr: -1"},
+        Case{"lr: 0.001", "lr: nan", "job.config:5: "},
+        Case{"lr: 0.001", "lr: 1 gradient_clipping: true max_gradient: 0", "job.config:5: "},
+        Case{"lr: 0.002", "lr: 1 beta1: 1",
+             "job.config:6: train_config.dense_optimizer.adam_optimizer.beta1: 1; expected"},
+        Case{"lr: 0.002", "lr: 1 eps: 0", "job.config:6: train_config.dense_optimizer.adam_optimizer.eps: 0; expected"},
+        Case{"lr: 0.002", "lr: 1 amsgrad: true",
+             "job.config:6: train_config.dense_optimizer.adam_optimizer.amsgrad: true amsgrad is not supported"},
+        Case{"adam_optimizer { lr: 0.002 }", "sgd_optimizer { lr: 1 nesterov: true momentum: 0 }",
+             "job.config:6: train_config.dense_optimizer.sgd_optimizer.nesterov: needs momentum"},
+        Case{"dense_optimizer {", "dense_optimizer { ema { decay: 0.9 }",
+             "job.config:6: train_config.dense_optimizer.ema: "},
+        Case{"dense_optimizer {", "dense_optimizer { part_optimizers { regex_pattern: 'x' }",
+             "job.config:6: train_config.dense_optimizer.part_optimizers: "},
+        Case{"constant_learning_rate {}", "exponential_decay_learning_rate {}",
+             "job.config:5: train_config.sparse_optimizer.exponential_decay_learning_rate.decay_size: is missing"},
+        Case{"constant_learning_rate {}", "manual_step_learning_rate { schedule_sizes: [1, 2] learning_rates: 1 }",
+             "job.config:5: train_config.sparse_optimizer.manual_step_learning_rate.learning_rates: has 1 values"},
+        Case{"constant_learning_rate {}", "manual_step_learning_rate { schedule_sizes: [2, 1] learning_rates: [1, 1] }",
+             "job.config:5: "},
+        Case{"constant_learning_rate {}", "manual_step_learning_rate {}", "job.config:5: "},
+        Case{"constant_learning_rate {}", "cosine_annealing_learning_rate {}", "job.config:5: "},
+        Case{"constant_learning_rate {}", "cosine_annealing_warm_restarts_learning_rate { T_0: 1 T_mult: 0 }",
+             "job.config:5: "},
+        Case{"data_config {", "eval_config { use_dense_ema: true } data_config {",
+             "job.config:9: eval_config.use_dense_ema: true averaged weights"},
+        Case{"data_config {", "export_config { use_dense_ema: true } data_config {", "job.config:9: export_config."}));
+
+const std::string kData = "job.config:9: data_config.";
+
+INSTANTIATE_TEST_SUITE_P(
+    Data, RejectsTest,
+    ::testing::Values(
+        Case{"batch_size: 8", "batch_size: 0", kData + "batch_size: 0; expected at least 1 row"},
+        Case{"batch_size: 8", "eval_batch_size: 0", kData + "eval_batch_size: 0"},
+        Case{"dataset_type: CsvDataset", "", kData + "dataset_type: is missing"},
+        Case{"with_header: true", "", kData + "with_header: false (the default)"},
+        Case{"with_header: true", "input_fields { input_type: INT64 }",
+             kData + "input_fields[0].input_name: is missing"},
+        Case{"with_header: true", "input_fields_str: 'a:INT64;a:STRING'", kData + "input_fields_str: column \"a\""},
+        Case{"with_header: true", "input_fields_str: 'a:NUMBER'", kData + "input_fields_str: \"a:NUMBER\""},
+        Case{"with_header: true", "with_header: true delimiter: ''", kData + "delimiter: \"\" has 0 bytes"},
+        Case{"fg_mode: FG_DAG", "fg_mode: FG_BUCKETIZE", kData + "fg_mode: FG_BUCKETIZE is not supported"},
+        Case{"fg_mode: FG_DAG", "fg_encoded_multival_sep: ''", kData + "fg_encoded_multival_sep: is empty"},
+        Case{"fg_mode: FG_DAG", "shuffle_buffer_size: 0", kData + "shuffle_buffer_size: 0"},
+        Case{"fg_mode: FG_DAG", "sample_mask_prob: 0.5", kData + "sample_mask_prob: 0.5 is not supported"},
+        Case{"fg_mode: FG_DAG", "negative_sample_mask_prob: 0.5", kData + "negative_sample_mask_prob: 0.5 "},
+        Case{"fg_mode: FG_DAG", "force_base_data_group: true", kData + "force_base_data_group: true "},
+        Case{"fg_mode: FG_DAG", "sample_cost_field: 'x'", kData + "sample_cost_field: \"x\" batches by cost"},
+        Case{"fg_mode: FG_DAG", "batch_cost_size: 9", kData + "batch_cost_size: 9 "},
+        Case{"fg_mode: FG_DAG", "negative_sampler { num_sample: 3 }", kData + "negative_sampler: samplers are not"},
+        Case{"\"dom\"]", "\"clk\"]", "job.config:10: data_config.label_fields: \"clk\" is listed twice"}));
+
+const std::string kUser = "job.config:12: feature_configs[0].id_feature.";
+const std::string kPrice = "job.config:14: feature_configs[2].raw_feature.";
+
+INSTANTIATE_TEST_SUITE_P(
+    Features, RejectsTest,
+    ::testing::Values(
+        Case{"num_buckets: 10", "", "job.config:12: feature_configs[0].id_feature: feature user does not say"},
+        Case{"num_buckets: 10", "num_buckets: 0", kUser + "num_buckets: 0; expected"},
+        Case{"num_buckets: 10", "num_buckets: 10 hash_bucket_size: 3",
+             kUser + "num_buckets: hash_bucket_size is set as well"},
+        Case{"num_buckets: 10", "num_buckets: 10 default_bucketize_value: 3", kUser + "default_bucketize_value: only"},
+        Case{"num_buckets: 10", "num_buckets: 10 asset_dir: 'x'", kUser + "asset_dir: only applies"},
+        Case{"num_buckets: 10", "vocab_list: ['a', 'a']", kUser + "vocab_list: \"a\" is listed twice"},
+        Case{"num_buckets: 10", "vocab_list: 'a' default_bucketize_value: 1",
+             kUser + "default_bucketize_value: 1 is outside the table of 1 rows"},
+        Case{"num_buckets: 10", "vocab_dict { key: 'a' value: 0 }", kUser + "vocab_dict: unknown words go to row 1"},
+        Case{"num_buckets: 10", "vocab_dict { key: 'a' }", kUser + "vocab_dict[0]: an entry needs both"},
+        Case{"num_buckets: 10", "vocab_dict { key: 'a' value: 1 } vocab_dict { key: 'a' value: 2 }",
+             kUser + "vocab_dict[1].key: \"a\" is given twice"},
+        Case{"num_buckets: 10", "vocab_file: 'x'", kUser + "vocab_file: needs default_bucketize_value"},
+        Case{"num_buckets: 10", "vocab_file: 'no/file' default_bucketize_value: 0", kUser + "vocab_file: "},
+        Case{"num_buckets: 10", "zch { zch_size: 3 }", kUser + "zch: is not supported"},
+        Case{"num_buckets: 10", "dynamicemb {}", kUser + "dynamicemb: is not supported"},
+        Case{"embedding_dim: 4", "embedding_constraints {}", kUser + "embedding_constraints: is not supported"},
+        Case{"embedding_dim: 4", "", kUser + "embedding_dim: is missing"},
+        Case{"embedding_dim: 4", "embedding_dim: 0", kUser + "embedding_dim: 0"},
+        Case{"embedding_dim: 4", "embedding_dim: 4 pooling: 'max'", kUser + "pooling: \"max\"; expected sum or mean"},
+        Case{"embedding_dim: 4", "embedding_dim: 4 value_dim: 2", kUser + "value_dim: 2"},
+        Case{"embedding_dim: 4", "embedding_dim: 4 separator: ''", kUser + "separator: is empty"},
+        Case{"embedding_dim: 4", "embedding_dim: 4 data_type: 'FP16'", kUser + "data_type: \"FP16\""},
+        Case{"embedding_dim: 4", "embedding_dim: 4 use_mask: true", kUser + "use_mask: true is not supported"},
+        Case{"embedding_dim: 4", "embedding_dim: 4 stub_type: true", kUser + "stub_type: true is not supported"},
+        Case{"embedding_dim: 4", "embedding_dim: 4 sequence_length: 9", kUser + "sequence_length: 9 sequence features"},
+        Case{"embedding_dim: 4", "embedding_dim: 4 sequence_fields: 'a'", kUser + "sequence_fields: sequence features"},
+        Case{"embedding_dim: 4", "embedding_dim: 4 init_fn: 'xavier'", kUser + "init_fn: unknown initialiser"},
+        Case{"user:user", "user", kUser + "expression: \"user\"; expected user:, item: or context:"},
+        Case{"user:user", "feature:user", kUser + "expression: \"feature:user\""},
+        Case{"user:user", "user:", kUser + "expression: \"user:\""},
+        Case{"expression: \"user:user\"", "", kUser + "expression: is missing"},
+        Case{"feature_name: \"user\"", "", kUser + "feature_name: is missing"},
+        Case{"feature_name: \"item\"", "feature_name: \"user\"",
+             "job.config:13: feature_configs[1].id_feature.feature_name: \"user\" names two features"},
+        Case{"id_feature { feature_name: \"user\"", "sequence_id_feature { feature_name: \"user\"",
+             "job.config:12: feature_configs[0].sequence_id_feature: this kind of feature is not supported"},
+        Case{"raw_feature {", "lookup_feature {", "job.config:14: feature_configs[2].lookup_feature: this kind"},
+        Case{"feature_configs { raw", "feature_configs {} feature_configs { raw",
+             "job.config:14: feature_configs[2]: is empty"},
+        Case{"item:price\"", "item:price\" autodis { num_channels: 1 }", kPrice + "autodis: is not supported"},
+        Case{"item:price\"", "item:price\" mlp {}", kPrice + "mlp: is not supported"},
+        Case{"item:price\"", "item:price\" boundaries: 1", kPrice + "embedding_dim: is missing; with boundaries"},
+        Case{"item:price\"", "item:price\" boundaries: [1, 1] embedding_dim: 2", kPrice + "boundaries: 1 follows 1"},
+        Case{"item:price\"", "item:price\" value_dim: 0", kPrice + "value_dim: 0"},
+        Case{"item:price\"", "item:price\" normalizer: 'method=expression,expr=x'", kPrice + "normalizer: "}));
+
+const std::string kCtr = "job.config:20: model_config.pepnet.task_towers[0]";
+const std::string kCvr = "job.config:21: model_config.pepnet.task_towers[1]";
+constexpr char kBce[] = "losses { binary_cross_entropy {} }";
+
+INSTANTIATE_TEST_SUITE_P(
+    Model, RejectsTest,
+    ::testing::Values(
+        Case{"group_name: \"uia\"", "group_name: \"all\"",
+             "job.config:17: model_config.feature_groups[1].group_name: \"all\""},
+        Case{"group_name: \"all\"", "group_name: \"main\"",
+             "job.config:16: model_config.feature_groups: no group is named"},
+        Case{"group_type: DEEP", "", "job.config:16: model_config.feature_groups[0].group_type: is missing"},
+        Case{"group_type: DEEP", "group_type: WIDE", "job.config:16: model_config.feature_groups[0].group_type: WIDE"},
+        Case{"group_type: DEEP", "sequence_groups {}",
+             "job.config:16: model_config.feature_groups[0].sequence_groups: is"},
+        Case{"group_type: DEEP", "embedding_name_suffix: 'x'",
+             "job.config:16: model_config.feature_groups[0].embedding_name_suffix: \"x\" own tables"},
+        Case{"\"item\", \"price\"", "\"itme\"",
+             "job.config:16: model_config.feature_groups[0].feature_names: no feature is named \"itme\" (did you mean "
+             "\"item\"?)"},
+        Case{"\"item\", \"price\"", "\"user\"",
+             "job.config:16: model_config.feature_groups[0].feature_names: \"user\" is listed"},
+        Case{"feature_names: [\"user\", \"item\", \"price\"]", "",
+             "job.config:16: model_config.feature_groups[0].feature_names: "},
+        Case{"pepnet {", "deepfm {", "job.config:18: model_config.deepfm: this model is not supported; pepnet is"},
+        Case{"pepnet {", "variational_dropout {} pepnet {", "job.config:18: model_config.variational_dropout: "},
+        Case{"pepnet {", "use_pareto_loss_weight: true pepnet {",
+             "job.config:18: model_config.use_pareto_loss_weight: true"},
+        Case{"pepnet {", "pepnet { epnet_hidden_unit: 0", "job.config:18: model_config.pepnet.epnet_hidden_unit: 0"},
+        Case{"pepnet {", "pepnet { epnet_gamma: 0", "job.config:18: model_config.pepnet.epnet_gamma: 0"},
+        Case{"pepnet {", "pepnet { ppnet_gamma: inf", "job.config:18: model_config.pepnet.ppnet_gamma: inf"},
+        Case{"pepnet {", "pepnet { ppnet_activation: 'Dice'",
+             "job.config:18: model_config.pepnet.ppnet_activation: activation Dice"},
+        Case{"pepnet {", "pepnet { ppnet_activation: ''",
+             "job.config:18: model_config.pepnet.ppnet_activation: unknown"},
+        Case{"pepnet {", "pepnet { ppnet_dropout_ratio: [0, 0, 0]",
+             "job.config:18: model_config.pepnet.ppnet_dropout_ratio: has 3 values for 2 layers"},
+        Case{"pepnet {", "pepnet { ppnet_dropout_ratio: 1",
+             "job.config:18: model_config.pepnet.ppnet_dropout_ratio: 1"},
+        Case{"[6, 3]", "[6, 0]", "job.config:19: model_config.pepnet.ppnet_hidden_units: 0"},
+        Case{"ppnet_hidden_units: [6, 3]", "", "job.config:18: model_config.pepnet.ppnet_hidden_units: is missing"},
+        Case{"pepnet {", "pepnet { domain_input_name: 'scene'",
+             "job.config:18: model_config.pepnet.domain_input_name: \"scene\" is not in data_config.label_fields"},
+        Case{"pepnet {", "pepnet { task_domain_num: 0", "job.config:18: model_config.pepnet.task_domain_num: 0"},
+        Case{"tower_name: \"cvr\"", "tower_name: \"ctr\"", kCvr + ".tower_name: \"ctr\": two towers"},
+        Case{"tower_name: \"cvr\"", "", kCvr + ".tower_name: is missing"},
+        Case{"label_name: \"clk\"", "label_name: \"clik\"", kCtr + ".label_name: \"clik\" is not in"},
+        Case{"label_name: \"clk\"", "", kCtr + ".label_name: is missing"},
+        Case{kBce, "", kCtr + ".losses: tower ctr has no loss"}, Case{kBce, "losses {}", kCtr + ".losses[0]: is empty"},
+        Case{kBce, "losses { jrc_loss { session_name: 'x' } }",
+             kCtr + ".losses[0].jrc_loss: this loss is not supported"},
+        Case{kBce, "losses { binary_cross_entropy {} } losses { binary_cross_entropy {} }",
+             kCtr + ".losses[1]: a second"},
+        Case{kBce, "losses { softmax_cross_entropy {} }", kCtr + ".num_class: 1 does not fit softmax_cross_entropy"},
+        Case{kBce, "losses { binary_cross_entropy {} } num_class: 2", kCtr + ".num_class: 2 does not fit"},
+        Case{kBce, "losses { l2_loss {} } num_class: 2", kCtr + ".num_class: 2 does not fit"},
+        Case{kBce, "losses { l2_loss {} }", kCtr + ".metrics[0].auc: needs a tower with a classifying loss"},
+        Case{kBce, "losses { binary_cross_entropy { label_smoothing: 1 } }",
+             kCtr + ".losses[0].binary_cross_entropy.label_smoothing: 1"},
+        Case{kBce, "losses { binary_focal_loss { alpha: 0 } }", kCtr + ".losses[0].binary_focal_loss.alpha: 0"},
+        Case{kBce, "losses { softmax_cross_entropy {} } num_class: 3",
+             kCtr + ".metrics[0].auc: needs num_class 1 or 2"},
+        Case{"auc {}", "auc { thresholds: 1 }", kCtr + ".metrics[0].auc.thresholds: 1"},
+        Case{"auc {}", "recall_at_k {}", kCtr + ".metrics[0].recall_at_k: this metric is not supported"},
+        Case{"auc {}", "multiclass_auc {}", kCtr + ".metrics[0].multiclass_auc: this metric"},
+        Case{"auc {}", "xauc {}", kCtr + ".metrics[0].xauc: this metric"},
+        Case{"auc {}", "grouped_xauc {}", kCtr + ".metrics[0].grouped_xauc: this metric"},
+        Case{"auc {}", "normalized_entropy {}", kCtr + ".metrics[0].normalized_entropy: this metric"},
+        Case{"auc {}", "grouped_auc { grouping_key: 'usr' }",
+             kCtr + ".metrics[0].grouped_auc.grouping_key: no feature"},
+        Case{"auc {}", "grouped_auc { grouping_key: 'price' }",
+             kCtr + ".metrics[0].grouped_auc.grouping_key: \"price\" has"},
+        Case{"auc {}", "accuracy { top_k: 2 }", kCtr + ".metrics[0].accuracy.top_k: 2 only"},
+        Case{"auc {}", "mean_squared_error {}", kCtr + ".metrics[0].mean_squared_error: needs a tower with l2_loss"},
+        Case{"metrics { auc {} }", "metrics { auc {} } metrics { auc { thresholds: 9 } }",
+             kCtr + ".metrics[1]: a second auc_ctr"},
+        Case{kBce, std::string(kBce) + " weight: -1", kCtr + ".weight: -1"},
+        Case{kBce, std::string(kBce) + " sample_weight_name: 'w'", kCtr + ".sample_weight_name: \"w\" is not in"},
+        Case{kBce, std::string(kBce) + " task_space_indicator_label: 'w'", kCtr + ".task_space_indicator_label: \"w\""},
+        Case{kBce, std::string(kBce) + " pareto_min_loss_weight: 0.5", kCtr + ".pareto_min_loss_weight: 0.5"},
+        Case{"hidden_units: 5", "", kCvr + ".mlp.hidden_units: is missing"},
+        Case{"hidden_units: 5", "hidden_units: 5 use_bn: true", kCvr + ".mlp.use_bn: true batch normalisation"},
+        Case{"hidden_units: 5", "hidden_units: 5 activation: 'nn.Foo'", kCvr + ".mlp.activation: unknown activation"},
+        Case{"hidden_units: 5", "hidden_units: 5 dropout_ratio: [0.1, 0.1]",
+             kCvr + ".mlp.dropout_ratio: has 2 values"}));
+
+TEST(ValidationTest, OtherModelsCanBeNamedWithTheirContent) {
+  EXPECT_THAT(ErrorOf(Changed("pepnet {", "mmoe { expert_mlp { hidden_units: [1, 2] } num_expert: 3")),
+              StartsWith("job.config:18: model_config.mmoe: this model is not supported"));
+}
+
+TEST(ValidationTest, MultiDomainNeedsOneClassAndDistinctOutputs) {
+  const std::string domains = Changed("pepnet {", "pepnet { domain_input_name: 'dom' task_domain_num: 2");
+  EXPECT_TRUE(Parse(domains).ok());
+  EXPECT_THAT(ErrorOf(Changed("losses { binary_cross_entropy {} } metrics { auc {} }",
+                              "losses { softmax_cross_entropy {} } num_class: 2", domains)),
+              HasSubstr("num_class: 2 together with domain_input_name is not supported"));
+}
+
+TEST(ValidationTest, SharedTablesMustAgree) {
+  const std::string shared = Changed("num_buckets: 10", "num_buckets: 20 embedding_name: 't'");
+  const auto with_item = [&](const std::string& extra) {
+    return Changed("hash_bucket_size: 20", "hash_bucket_size: 20 embedding_name: 't' " + extra, shared);
+  };
+  EXPECT_EQ(Parse(with_item(""))->tables.size(), 1u);
+  for (const char* extra : {"pooling: 'mean'", "init_fn: 'nn.init.zeros_'", "trainable: false"}) {
+    EXPECT_THAT(ErrorOf(with_item(extra)),
+                StartsWith("job.config:13: feature_configs[1].id_feature.embedding_name: table"));
+  }
+  EXPECT_THAT(ErrorOf(Changed("num_buckets: 20", "num_buckets: 21", with_item(""))),
+              HasSubstr("differ in rows (rows 21 and 20"));
+}
+
+TEST(ValidationTest, FeatureInNoGroupHasNoTableButIsParsed) {
+  const auto job = Parse(Changed("\"item\", \"price\"", "\"price\""));
+  ASSERT_TRUE(job.ok()) << job.status();
+  EXPECT_EQ(job->features[1].table, -1);
+  EXPECT_FALSE(job->features[1].in_group);
+  EXPECT_EQ(job->features[1].rows, 20);
+  EXPECT_EQ(job->tables.size(), 1u);
+}
+
+TEST(ValidationTest, TrivialValuesOfRejectedFieldsAskForNothing) {
+  EXPECT_TRUE(Parse(Changed("embedding_dim: 4", "embedding_dim: 4 use_mask: false stub_type: false")).ok());
+  EXPECT_TRUE(Parse(Changed("hidden_units: 5", "hidden_units: 5 use_bn: false")).ok());
+}
+
+TEST(ValidationTest, FieldsWithoutEffectLeaveANote) {
+  const std::pair<const char*, const char*> cases[] = {
+      {"batch_size: 8", "pin_memory: false"},
+      {"batch_size: 8", "fg_threads: 3"},
+      {"batch_size: 8", "odps_data_quota_name: 'x'"},
+      {kSteps, "num_steps: 5 is_profiling: true"},
+      {kSteps, "num_steps: 5 cudnn_allow_tf32: false"},
+      {kSteps, "num_steps: 5 global_embedding_constraints { sharding_types: 'x' }"},
+      {kSteps, "num_steps: 5 tensorboard_summaries: 'loss'"},
+      {kSteps, "num_steps: 5 mixed_precision: 'BF16'"},
+      {kSteps, "num_steps: 5 save_checkpoints_steps: 3 save_checkpoints_epochs: 1"},
+      {"lr: 0.002", "lr: 0.002 fused: true"},
+      {"embedding_dim: 4", "embedding_dim: 4 fg_value_type: 'STRING'"},
+      {"item:price\"", "item:price\" embedding_dim: 4"},
+      {"pepnet {", "num_class: 2 pepnet {"},
+      {"pepnet {", "losses { jrc_loss {} } pepnet {"},
+      {"pepnet {", "kernel: TRITON pepnet {"},
+      {"pepnet {", "pepnet { epnet_hidden_unit: 3"},
+      {"pepnet {", "pepnet { task_domain_num: 3"},
+      {kBce, "losses { binary_cross_entropy {} } train_metrics { auc {} decay_rate: 0.5 }"},
+      {kBce, "losses { binary_cross_entropy {} } in_task_space_weight: 1"},
+      {"data_config {", "export_config { exporter_type: 'best' } data_config {"},
+      {"constant_learning_rate {}", ""},
+  };
+  EXPECT_TRUE(Parse(kSmallConfig)->notes.empty());
+  for (const auto& [from, to] : cases) {
+    const auto job = Parse(Changed(from, to));
+    ASSERT_TRUE(job.ok()) << to << ": " << job.status();
+    EXPECT_EQ(job->notes.size(), 1u) << to << "\n" << AllNotes(*job);
+    EXPECT_THAT(AllNotes(*job), StartsWith("job.config:")) << to;
+  }
+}
+
+TEST(ValidationTest, OptimizersAndSchedulesAreTakenOver) {
+  const auto job = Parse(Changed(
+      "adagrad_optimizer { lr: 0.001 } constant_learning_rate {}",
+      "rowwise_adagrad_optimizer { lr: 0.1 weight_decay: 0.2 weight_decay_mode: DECOUPLE gradient_clipping: true "
+      "max_gradient: 0.3 } manual_step_learning_rate { schedule_sizes: [2, 5] learning_rates: [0.1, 0.01] warmup: true "
+      "}",
+      Changed("adam_optimizer { lr: 0.002 } constant_learning_rate {}",
+              "adagrad_optimizer { lr: 0.1 } cosine_annealing_warm_restarts_learning_rate { T_0: 4 T_mult: 2 "
+              "min_learning_rate: 0.01 warmup_learning_rate: 0.02 warmup_size: 3 by_epoch: true }")));
+  ASSERT_TRUE(job.ok()) << job.status();
+  const SparseOptimizer& sparse = job->train.sparse_optimizer;
+  EXPECT_EQ(sparse.kind, SparseOptimizerKind::kRowwiseAdagrad);
+  EXPECT_EQ(sparse.weight_decay, 0.2);
+  EXPECT_EQ(sparse.weight_decay_mode, WeightDecayMode::kDecouple);
+  EXPECT_TRUE(sparse.gradient_clipping);
+  EXPECT_EQ(sparse.max_gradient, 0.3);
+  EXPECT_EQ(sparse.schedule.kind, ScheduleKind::kManualStep);
+  EXPECT_EQ(sparse.schedule.schedule_sizes, (std::vector<int64_t>{2, 5}));
+  EXPECT_EQ(sparse.schedule.learning_rates, (std::vector<double>{0.1, 0.01}));
+  EXPECT_TRUE(sparse.schedule.warmup);
+  const DenseOptimizer& dense = job->train.dense_optimizer;
+  EXPECT_EQ(dense.kind, DenseOptimizerKind::kAdagrad);
+  EXPECT_EQ(dense.eps, 1e-10);
+  EXPECT_EQ(dense.schedule.kind, ScheduleKind::kCosineWarmRestarts);
+  EXPECT_EQ(dense.schedule.t_0, 4);
+  EXPECT_EQ(dense.schedule.t_mult, 2);
+  EXPECT_EQ(dense.schedule.min_learning_rate, 0.01);
+  EXPECT_EQ(dense.schedule.warmup_learning_rate, 0.02);
+  EXPECT_EQ(dense.schedule.warmup_size, 3);
+  EXPECT_TRUE(dense.schedule.by_epoch);
+  EXPECT_EQ(Parse(Changed("adam_optimizer", "adadelta_optimizer"))->train.dense_optimizer.eps, 1e-6);
+  EXPECT_EQ(Parse(Changed("adam_optimizer", "rmsprop_optimizer"))->train.dense_optimizer.alpha, 0.99);
+  EXPECT_EQ(Parse(Changed("adagrad_optimizer", "partial_rowwise_adam_optimizer"))->train.sparse_optimizer.kind,
+            SparseOptimizerKind::kPartialRowwiseAdam);
+}
+
+TEST(ValidationTest, DropoutIsFilledPerLayer) {
+  EXPECT_EQ(Parse(Changed("[6, 3]", "[6, 3] ppnet_dropout_ratio: 0.1"))->model.ppnet_dropout_ratio,
+            (std::vector<double>{0.1, 0.1}));
+  EXPECT_EQ(Parse(kSmallConfig)->model.ppnet_dropout_ratio, (std::vector<double>{0, 0}));
+}
+
+TEST(ValidationTest, PresenceMakesATaskWeighted) {
+  EXPECT_FALSE(Parse(kSmallConfig)->model.towers[0].weighted);
+  EXPECT_TRUE(Parse(Changed(kBce, std::string(kBce) + " weight: 1"))->model.towers[0].weighted);
+  EXPECT_TRUE(Parse(Changed(kBce, std::string(kBce) + " sample_weight_name: 'sw'"))->model.towers[0].weighted);
+}
+
+TEST(ValidationTest, RawDefaultValue) {
+  EXPECT_EQ(Parse(kSmallConfig)->features[2].default_value, "0");
+  EXPECT_EQ(Parse(Changed("item:price\"", "item:price\" default_value: ''"))->features[2].default_value, std::nullopt);
+}
+
+TEST(ValidationTest, InputFieldsShortForm) {
+  const auto job =
+      Parse(Changed("with_header: true", "input_fields_str: 'a:BIGINT; b:int ;c:STRING;d:DOUBLE;e:ARRAY_STRING;'"));
+  ASSERT_TRUE(job.ok()) << job.status();
+  ASSERT_EQ(job->data.input_fields.size(), 5u);
+  EXPECT_EQ(job->data.input_fields[1].name, "b");
+  EXPECT_EQ(job->data.input_fields[1].type, ColumnType::kInteger);
+  EXPECT_EQ(job->data.input_fields[2].type, ColumnType::kString);
+  EXPECT_EQ(job->data.input_fields[3].type, ColumnType::kFloating);
+  EXPECT_EQ(job->data.input_fields[4].type, ColumnType::kUnspecified);
+}
+
+TEST(ValidationTest, VocabularyWithoutDefaultBucketKeepsRowsZeroAndOne) {
+  const auto job = Parse(Changed("num_buckets: 10", "vocab_list: ['a', 'b'] default_value: 'x'"));
+  ASSERT_TRUE(job.ok()) << job.status();
+  EXPECT_EQ(job->features[0].rows, 4);
+  EXPECT_EQ(job->features[0].unknown_id, 1);
+  EXPECT_EQ(job->features[0].vocabulary, (std::map<std::string, int64_t>{{"a", 2}, {"b", 3}, {"x", 0}}));
+}
+
+class VocabularyFileTest : public ::testing::Test {
+ protected:
+  std::string Use(const std::string& contents) {
+    const std::string path = ::testing::TempDir() + "/vocabulary.txt";
+    std::ofstream(path) << contents;
+    return Changed("num_buckets: 10", "asset_dir: '" + ::testing::TempDir() +
+                                          "' vocab_file: 'vocabulary.txt' "
+                                          "default_bucketize_value: 0");
+  }
+};
+
+TEST_F(VocabularyFileTest, RowsAreLinesOrGiven) {
+  auto job = Parse(Use("a\nb b\r\nc"));
+  ASSERT_TRUE(job.ok()) << job.status();
+  EXPECT_EQ(job->features[0].vocabulary, (std::map<std::string, int64_t>{{"a", 0}, {"b b", 1}, {"c", 2}}));
+  EXPECT_EQ(job->tables[0].rows, 3);
+  job = Parse(Use("a 7\nb b\t2\n"));
+  ASSERT_TRUE(job.ok()) << job.status();
+  EXPECT_EQ(job->features[0].vocabulary, (std::map<std::string, int64_t>{{"a", 7}, {"b b", 2}}));
+  EXPECT_EQ(job->tables[0].rows, 8);
+}
+
+TEST_F(VocabularyFileTest, DamagedFilesNameTheLine) {
+  EXPECT_THAT(ErrorOf(Use("a 1\nb\n")), HasSubstr("vocabulary.txt:2: \"b\" lacks a row number"));
+  EXPECT_THAT(ErrorOf(Use("a\nb 1\n")), HasSubstr("vocabulary.txt:2: \"b 1\" gives a row number"));
+  EXPECT_THAT(ErrorOf(Use("a\na\n")), HasSubstr("vocabulary.txt:2: word \"a\" is given twice"));
+  EXPECT_THAT(ErrorOf(Use("a\n\nb\n")), HasSubstr("vocabulary.txt:2: no word"));
+  EXPECT_THAT(ErrorOf(Use("")), HasSubstr("the vocabulary is empty"));
+}
+
+}  // namespace
+}  // namespace pepnet

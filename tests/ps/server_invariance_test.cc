@@ -1,0 +1,291 @@
+// Laws L2 to L4 as far as they are the servers': the rows do not depend on the number of servers, on the order in which
+// messages arrive, on who reads, or on a restart. Whole jobs of worker threads and servers; each law also with the
+// mutant that breaks it.
+#include <map>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+#include "common/base/mutant.h"
+#include "common/base/random.h"
+#include "common/checkpoint/checkpoint.h"
+#include "common/config/job_config.h"
+#include "common/net/in_process.h"
+#include "ps/server.h"
+#include "tests/common/checkpoint/test_files.h"
+#include "tests/ps/test_worker.h"
+
+namespace pepnet {
+namespace {
+
+struct JobShape {
+  int workers = 3;
+  int servers = 1;
+  SparseOptimizerKind kind = SparseOptimizerKind::kAdagrad;
+  uint64_t delay_seed = 0;  // 0: no delays
+  int64_t first_step = 1, last_step = 6;
+  bool evaluate = false;       // worker 0 reads all rows after each step
+  bool exact_sums = false;     // gradients are small multiples of 1/8: their sums do not depend on order or grouping
+  int workers_of_data = 0;     // cut the data of this many workers among `workers` (0: `workers` itself)
+  std::string load_directory;  // resume from here at first_step - 1
+};
+
+// A slice of the global batch of a step: which ids it names.
+TableIds IdsOf(int slice, int64_t step) {
+  TableIds ids(2);
+  for (uint64_t t = 0; t < 2; ++t) {
+    const int64_t rows = t == 0 ? 1000 : 50, range = t == 0 ? 40 : 50;  // few ids, so that workers meet in most rows
+    for (int64_t i = 0; i < range; ++i) {
+      const auto words = Philox4x32(RandomKey(3, RandomPurpose::kTest, t), slice * 1000 + step, i);
+      if (words[0] % 100 < 70) ids[t].push_back((i * 7) % rows);
+    }
+  }
+  if (slice == 1 && step % 3 == 0) ids = {{}, {}};  // a worker without rows
+  return ids;
+}
+
+float GradientIn(int slice, int64_t step, size_t table, int64_t id, int e, bool exact) {
+  const auto words = Philox4x32(RandomKey(4, RandomPurpose::kTest, table * 8 + e), slice * 1000 + step, id);
+  if (exact) return static_cast<float>(static_cast<int>(words[0] % 33) - 16) / 8;
+  return (UnitFloat(words[0]) - 0.5f) *
+         (words[1] % 2 == 0 ? 1.0f : 1000.0f);  // different magnitudes: order shows in the sum
+}
+
+// What worker `worker` of the job does in a step: the slices worker, worker + W, ... of the data.
+struct Work {
+  TableIds ids;
+  std::vector<std::map<int64_t, std::vector<float>>> gradients;
+};
+Work WorkOf(const JobShape& shape, int worker, int64_t step) {
+  Work work{TableIds(2), {{}, {}}};
+  const int slices = shape.workers_of_data > 0 ? shape.workers_of_data : shape.workers;
+  for (int slice = worker; slice < slices; slice += shape.workers) {
+    const TableIds ids = IdsOf(slice, step);
+    for (size_t t = 0; t < 2; ++t) {
+      for (int64_t id : ids[t]) {
+        auto [row, fresh] = work.gradients[t].try_emplace(id, t == 0 ? 3 : 2, 0.0f);
+        if (fresh) work.ids[t].push_back(id);
+        for (size_t e = 0; e < row->second.size(); ++e) {
+          row->second[e] += GradientIn(slice, step, t, id, static_cast<int>(e), shape.exact_sums);
+        }
+      }
+    }
+  }
+  return work;
+}
+
+// Steps with the pull of the next one always under way, as in training.
+Status RunWorker(const JobShape& shape, int index, TestWorker* worker) {
+  TableIds all(2);
+  for (int64_t id = 0; id < 50; ++id) all[0].push_back(id * 20), all[1].push_back(id);
+  PEPNET_RETURN_IF_ERROR(worker->SendPull(shape.first_step, WorkOf(shape, index, shape.first_step).ids));
+  for (int64_t step = shape.first_step; step <= shape.last_step; ++step) {
+    const Work work = WorkOf(shape, index, step);
+    PEPNET_RETURN_IF_ERROR(worker->ReceiveRows(work.ids).status());
+    if (index == 0 && shape.evaluate) {
+      PEPNET_RETURN_IF_ERROR(worker->SendPull(step - 1, all, true));
+      PEPNET_RETURN_IF_ERROR(worker->ReceiveRows(all).status());
+    }
+    if (step < shape.last_step) PEPNET_RETURN_IF_ERROR(worker->SendPull(step + 1, WorkOf(shape, index, step + 1).ids));
+    PEPNET_RETURN_IF_ERROR(worker->SendPush(
+        step, work.ids, [&](size_t t, int64_t id, int e) { return work.gradients[t].at(id)[e]; }, 0.05));
+  }
+  return absl::OkStatus();
+}
+
+// Saves through the servers and commits a checkpoint.
+Status SaveJob(const JobShape& shape, const std::string& model_dir, TestWorker* worker) {
+  PEPNET_ASSIGN_OR_RETURN(CheckpointWriter writer, CheckpointWriter::Begin(model_dir, shape.last_step));
+  wire::SaveRequest save;
+  save.set_directory(writer.temporary_directory());
+  save.set_step(shape.last_step);
+  PEPNET_ASSIGN_OR_RETURN(const auto replies, worker->Call(MessageType::kSave, save.SerializeAsString()));
+  Manifest manifest;
+  manifest.step = shape.last_step;
+  manifest.server_count = shape.servers;
+  manifest.worker_count = shape.workers;
+  for (const std::string& body : replies) {
+    wire::SaveReply reply;
+    if (!reply.ParseFromString(body)) return absl::DataLossError("not a SaveReply");
+    PEPNET_ASSIGN_OR_RETURN(const std::vector<PartEntry> parts, PartEntriesFromJson(reply.parts_json()));
+    manifest.parts.insert(manifest.parts.end(), parts.begin(), parts.end());
+  }
+  return writer.Commit(manifest).status();
+}
+
+// All rows of a checkpoint in one text; floats as their bits. `values_only`: without state, frequency and last step.
+std::string TextOf(const std::string& directory, bool values_only) {
+  const StatusOr<Manifest> manifest = ReadManifest(directory);
+  if (!manifest.ok()) return manifest.status().ToString();
+  std::map<std::pair<std::string, int64_t>, std::string> lines;
+  for (const PartEntry& part : manifest->parts) {
+    const auto reader = TablePartReader::Open(directory, part);
+    if (!reader.ok()) return reader.status().ToString();
+    const Status status = (*reader)->Read(0, part.rows, [&](const RowColumns& rows) {
+      for (size_t i = 0; i < rows.ids.size(); ++i) {
+        std::string& line = lines[{part.table, rows.ids[i]}];
+        for (int e = 0; e < part.dim; ++e)
+          absl::StrAppend(&line, " ", absl::Hex(std::bit_cast<uint32_t>(rows.values[i * part.dim + e])));
+        if (values_only) continue;
+        absl::StrAppend(&line, " |");
+        for (int e = 0; e < part.state_dim; ++e) {
+          absl::StrAppend(&line, " ", absl::Hex(std::bit_cast<uint32_t>(rows.states[i * part.state_dim + e])));
+        }
+        absl::StrAppend(&line, " | ", rows.frequency[i], " ", rows.last_step[i]);
+      }
+      return absl::OkStatus();
+    });
+    if (!status.ok()) return status.ToString();
+  }
+  std::string text;
+  for (const auto& [key, line] : lines) absl::StrAppend(&text, key.first, " ", key.second, ":", line, "\n");
+  return text;
+}
+
+// Runs a whole job and returns the text of its rows; with `directory` the checkpoint stays there.
+std::string RunJob(const JobShape& shape, bool values_only = false, const std::string& directory = "") {
+  TemporaryDirectory temporary;
+  const std::string model_dir = directory.empty() ? temporary.path() : directory;
+  std::vector<int> server_ranks;
+  for (int s = 0; s < shape.servers; ++s) server_ranks.push_back(shape.workers + s);
+  wire::ServerPlan plan = TwoTablePlan(static_cast<int>(shape.kind), shape.workers);
+  InProcessOptions options;
+  options.delay_seed = shape.delay_seed;
+  options.max_delay_us = shape.delay_seed == 0 ? 0 : 2000;
+  const Status status = RunRanks(shape.workers + shape.servers, options, [&](int rank, Transport* transport) -> Status {
+    if (rank >= shape.workers) return Server(transport).Run();
+    TestWorker worker(transport, rank, server_ranks, plan);
+    auto barrier = [&](const char* what) -> Status {  // worker 0 hears from all others, then tells them
+      for (int pass = 0; pass < 2; ++pass) {
+        for (int other = 1; other < shape.workers; ++other) {
+          if (rank == (pass == 0 ? other : 0)) {
+            PEPNET_RETURN_IF_ERROR(transport->Send(Channel::kControl, pass == 0 ? 0 : other, Bytes(1)));
+          } else if (rank == (pass == 0 ? 0 : other)) {
+            PEPNET_RETURN_IF_ERROR(
+                transport->Receive(Channel::kControl, pass == 0 ? other : 0, After(std::chrono::seconds(30)), what)
+                    .status());
+          }
+        }
+      }
+      return absl::OkStatus();
+    };
+    if (rank == 0) {
+      PEPNET_RETURN_IF_ERROR(worker.Configure());
+      if (!shape.load_directory.empty()) {
+        wire::LoadRequest load;
+        load.set_directory(shape.load_directory);
+        load.set_finished_steps(shape.first_step - 1);
+        load.set_with_state(true);
+        PEPNET_RETURN_IF_ERROR(worker.Call(MessageType::kLoad, load.SerializeAsString()).status());
+      }
+    }
+    PEPNET_RETURN_IF_ERROR(barrier("the start"));
+    PEPNET_RETURN_IF_ERROR(RunWorker(shape, rank, &worker));
+    if (rank == 0) PEPNET_RETURN_IF_ERROR(SaveJob(shape, model_dir, &worker));
+    PEPNET_RETURN_IF_ERROR(barrier("the end"));
+    return rank == 0 ? worker.Call(MessageType::kShutdown, "").status() : absl::OkStatus();
+  });
+  if (!status.ok()) return status.ToString();
+  return TextOf(absl::StrCat(model_dir, "/", CheckpointName(shape.last_step)), values_only);
+}
+
+class WithMutant {
+ public:
+  explicit WithMutant(Mutant mutant) { SetMutantForTest(mutant); }
+  ~WithMutant() { SetMutantForTest(Mutant::kNone); }
+};
+
+constexpr uint64_t kDelaySeeds[] = {1, 2, 3, 4, 5};
+
+TEST(ServerInvarianceTest, ShardInvarianceUnderAnyArrivalOrder) {
+  for (int workers : {2, 3}) {
+    JobShape shape;
+    shape.workers = workers;
+    const std::string expected = RunJob(shape);
+    ASSERT_THAT(expected, testing::StartsWith("item 0: ")) << expected;
+    for (uint64_t seed : kDelaySeeds) {
+      shape.delay_seed = seed;
+      EXPECT_EQ(RunJob(shape), expected) << workers << " workers, delay seed " << seed;
+    }
+  }
+}
+
+TEST(ServerInvarianceTest, ArrivalOrderMutantIsSeenByThreeWorkers) {
+  JobShape shape;
+  const std::string expected = RunJob(shape);
+  WithMutant mutant(Mutant::kSumInArrivalOrder);
+  int different = 0;
+  for (uint64_t seed : kDelaySeeds) {
+    shape.delay_seed = seed;
+    different += RunJob(shape) != expected;
+  }
+  EXPECT_GT(different, 0);
+}
+
+TEST(ServerInvarianceTest, ShardInvarianceForAnyNumberOfServers) {
+  for (SparseOptimizerKind kind :
+       {SparseOptimizerKind::kSgd, SparseOptimizerKind::kAdagrad, SparseOptimizerKind::kRowwiseAdagrad,
+        SparseOptimizerKind::kAdam, SparseOptimizerKind::kPartialRowwiseAdam}) {
+    JobShape shape;
+    shape.kind = kind;
+    const std::string expected = RunJob(shape);
+    ASSERT_THAT(expected, testing::StartsWith("item 0: ")) << expected;
+    for (int servers : {2, 3, 7}) {
+      shape.servers = servers;
+      EXPECT_EQ(RunJob(shape), expected) << servers << " servers, optimizer " << static_cast<int>(kind);
+    }
+  }
+}
+
+TEST(ServerInvarianceTest, InitialValueByServerIsSeen) {
+  JobShape shape;
+  const std::string expected = RunJob(shape);
+  WithMutant mutant(Mutant::kInitByServer);
+  shape.servers = 2;
+  EXPECT_NE(RunJob(shape), expected);
+}
+
+TEST(ServerInvarianceTest, ReadingChangesNothing) {
+  JobShape shape;
+  shape.servers = 2;
+  const std::string expected = RunJob(shape);
+  shape.evaluate = true;
+  EXPECT_EQ(RunJob(shape), expected);
+  WithMutant mutant(Mutant::kPullCreatesRow);
+  EXPECT_NE(RunJob(shape), expected);
+}
+
+TEST(ServerInvarianceTest, WorldSizeInvarianceOfTheValues) {
+  JobShape shape;
+  shape.exact_sums = true;
+  const std::string expected = RunJob(shape, true);
+  shape.workers_of_data = 3;
+  for (int workers : {1, 2}) {
+    shape.workers = workers;
+    EXPECT_EQ(RunJob(shape, true), expected) << workers << " workers";
+  }
+  WithMutant mutant(Mutant::kDivideByWorkers);
+  EXPECT_NE(RunJob(shape, true), expected);
+}
+
+TEST(ServerInvarianceTest, ResumeOnAnotherNumberOfServersIsExact) {
+  for (SparseOptimizerKind kind : {SparseOptimizerKind::kSgd, SparseOptimizerKind::kAdam}) {
+    JobShape shape;
+    shape.kind = kind;
+    shape.servers = 1;
+    const std::string expected = RunJob(shape);
+    TemporaryDirectory directory;
+    shape.last_step = 3;
+    ASSERT_THAT(RunJob(shape, false, directory.path()), testing::StartsWith("item "));
+    shape.first_step = 4;
+    shape.last_step = 6;
+    shape.load_directory = directory / CheckpointName(3);
+    for (int servers : {1, 2, 3}) {
+      shape.servers = servers;
+      EXPECT_EQ(RunJob(shape), expected) << servers << " servers";
+    }
+  }
+}
+
+}  // namespace
+}  // namespace pepnet

@@ -1,0 +1,340 @@
+// One server over the in-process transport; the test's thread plays all workers.
+#include "ps/server.h"
+
+#include <thread>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "nlohmann/json.hpp"
+
+#include "common/config/job_config.h"
+#include "common/net/in_process.h"
+#include "common/net/partition.h"
+#include "ps/row_initializer.h"
+#include "tests/ps/test_worker.h"
+
+namespace pepnet {
+namespace {
+
+using testing::HasSubstr;
+
+const int kSgd = static_cast<int>(SparseOptimizerKind::kSgd);
+
+class ServerTest : public testing::Test {
+ protected:
+  // Starts a server on rank `workers` without telling it anything.
+  void Start(int workers) {
+    plan_ = TwoTablePlan(kSgd, workers);
+    hub_ = std::make_unique<InProcessHub>(workers + 1);
+    for (int w = 0; w < workers; ++w) workers_.emplace_back(hub_->transport(w), w, std::vector<int>{workers}, plan_);
+    thread_ = std::thread([this, workers] { run_status_ = Server(hub_->transport(workers)).Run(); });
+  }
+  void StartConfigured(int workers) {
+    Start(workers);
+    ASSERT_TRUE(workers_[0].Configure().ok());
+  }
+  // What Run() returned. The server must be on its way out.
+  Status Join() {
+    thread_.join();
+    return run_status_;
+  }
+  ~ServerTest() override {
+    if (!thread_.joinable()) return;
+    hub_->Abort("the test is over");
+    thread_.join();
+  }
+
+  TestWorker& worker(int w = 0) { return workers_[w]; }
+  nlohmann::json Stats() {
+    const auto bodies = worker().Call(MessageType::kStats, "");
+    wire::StatsReply reply;
+    if (!bodies.ok() || !reply.ParseFromString(bodies->front())) return bodies.status().ToString();
+    return nlohmann::json::parse(reply.json());
+  }
+  TableRows InitialRows(const TableIds& ids) const {
+    TableRows rows;
+    for (size_t t = 0; t < ids.size(); ++t) {
+      Table table;
+      table.name = plan_.tables(t).name();
+      table.rows = plan_.tables(t).rows();
+      table.dim = plan_.tables(t).dim();
+      std::vector<float> values(ids[t].size() * table.dim);
+      for (size_t i = 0; i < ids[t].size(); ++i) {
+        RowInitializer(table, plan_.seed())
+            .Fill(ids[t][i], {values.data() + i * table.dim, static_cast<size_t>(table.dim)});
+      }
+      rows.push_back(values);
+    }
+    return rows;
+  }
+  // The error that the server answers to worker 0's request.
+  std::string ErrorOf(MessageType type, const std::string& body) {
+    return std::string(worker().Call(type, body).status().message());
+  }
+
+  wire::ServerPlan plan_;
+  std::unique_ptr<InProcessHub> hub_;
+  std::vector<TestWorker> workers_;
+  std::thread thread_;
+  Status run_status_;
+};
+
+float One(size_t, int64_t, int) { return 1.0f; }
+
+TEST_F(ServerTest, UnseenIdReadsItsInitialValueAndGetsNoRow) {
+  StartConfigured(1);
+  const TableIds ids = {{0, 999, 5}, {49}};
+  ASSERT_TRUE(worker().SendPull(0, ids, true).ok());
+  auto rows = worker().ReceiveRows(ids);
+  ASSERT_TRUE(rows.ok()) << rows.status();
+  EXPECT_EQ(*rows, InitialRows(ids));
+  ASSERT_TRUE(worker().SendPull(1, ids).ok());
+  rows = worker().ReceiveRows(ids);
+  ASSERT_TRUE(rows.ok()) << rows.status();
+  EXPECT_EQ(*rows, InitialRows(ids));
+  nlohmann::json stats = Stats();
+  EXPECT_EQ(stats["rows"]["user"], 0);
+  EXPECT_EQ(stats["rows"]["item"], 0);
+  EXPECT_EQ(stats["unseen_rows"], 8);
+  ASSERT_TRUE(worker().SendPush(1, ids, One).ok());
+  stats = Stats();
+  EXPECT_EQ(stats["rows"]["user"], 3);
+  EXPECT_EQ(stats["rows"]["item"], 1);
+  EXPECT_EQ(stats["applied_steps"], 1);
+}
+
+TEST_F(ServerTest, PullOfTheNextStepWaitsUntilAllPushesAreApplied) {
+  StartConfigured(2);
+  const TableIds ids = {{3, 4}, {7}};
+  for (int w = 0; w < 2; ++w) {
+    ASSERT_TRUE(worker(w).SendPull(1, ids).ok());
+    ASSERT_TRUE(worker(w).ReceiveRows(ids).ok());
+    ASSERT_TRUE(worker(w).SendPull(2, ids).ok());  // early
+  }
+  ASSERT_TRUE(worker(1).SendPush(1, ids, One).ok());
+  EXPECT_EQ(Stats()["applied_steps"], 0);  // this reply would come after the rows, had they been sent
+  ASSERT_TRUE(worker(0).SendPush(1, ids, [](size_t, int64_t id, int e) { return 0.25f * id + e; }).ok());
+  TableRows expected = InitialRows(ids);
+  for (size_t t = 0; t < ids.size(); ++t) {
+    const size_t dim = t == 0 ? 3 : 2;
+    for (size_t i = 0; i < expected[t].size(); ++i) expected[t][i] -= 0.5f * (0.25f * ids[t][i / dim] + i % dim + 1.0f);
+  }
+  for (int w = 0; w < 2; ++w) {
+    const auto rows = worker(w).ReceiveRows(ids);
+    ASSERT_TRUE(rows.ok()) << rows.status();
+    EXPECT_EQ(*rows, expected);
+  }
+}
+
+TEST_F(ServerTest, ReadOnlyPullsWaitForTheirStepAndLeaveNoTicket) {
+  StartConfigured(1);
+  const TableIds ids = {{1}, {}}, other = {{2}, {2}};
+  ASSERT_TRUE(worker().SendPull(1, ids).ok());
+  ASSERT_TRUE(worker().ReceiveRows(ids).ok());
+  ASSERT_TRUE(worker().SendPull(1, other, true).ok());  // after step 1
+  EXPECT_EQ(Stats()["applied_steps"], 0);
+  ASSERT_TRUE(worker().SendPush(1, ids, One).ok());
+  auto rows = worker().ReceiveRows(other);
+  ASSERT_TRUE(rows.ok()) << rows.status();
+  EXPECT_EQ(*rows, InitialRows(other));
+  EXPECT_EQ(Stats()["rows"]["item"], 0);
+  ASSERT_TRUE(worker().SendPull(0, other, true).ok());  // too late
+  EXPECT_THAT(std::string(worker().ReceiveRows(other).status().message()),
+              HasSubstr("the rows after step 0 are wanted, but 1 steps are applied"));
+  ASSERT_TRUE(worker().SendPush(2, other, One).ok());
+  EXPECT_THAT(std::string(Join().message()), HasSubstr("step 2 of worker 0: push without ticket"));
+}
+
+TEST_F(ServerTest, RepliesToReadOnlyPullsSayThatTheyAre) {
+  StartConfigured(1);
+  const TableIds none = {{}, {}};
+  for (bool read_only : {true, false}) {
+    ASSERT_TRUE(worker().SendPull(read_only ? 0 : 1, none, read_only).ok());
+    const auto frame = worker().Receive(0);
+    ASSERT_TRUE(frame.ok()) << frame.status();
+    EXPECT_EQ(ParseHeader(*frame)->flags, read_only ? FrameHeader::kReadOnly : 0u);
+    EXPECT_EQ(ParseHeader(*frame)->type, MessageType::kRows);
+  }
+}
+
+TEST_F(ServerTest, WorkersWithoutRowsSendEmptyPushes) {
+  StartConfigured(3);
+  const TableIds ids = {{8}, {}}, none = {{}, {}};
+  for (int step = 1; step <= 2; ++step) {
+    for (int w = 0; w < 3; ++w) {
+      const TableIds& mine = w == 1 && step == 1 ? ids : none;
+      ASSERT_TRUE(worker(w).SendPull(step, mine).ok());
+      ASSERT_TRUE(worker(w).ReceiveRows(mine).ok());
+      ASSERT_TRUE(worker(w).SendPush(step, mine, One).ok());
+    }
+  }
+  const nlohmann::json stats = Stats();
+  EXPECT_EQ(stats["applied_steps"], 2);
+  EXPECT_EQ(stats["rows"]["user"], 1);
+}
+
+TEST_F(ServerTest, IdOutOfRangeIsRefusedByTableIdAndRows) {
+  StartConfigured(1);
+  for (int64_t id : {int64_t{-1}, int64_t{50}, std::numeric_limits<int64_t>::max()}) {
+    const TableIds ids = {{1}, {2, id}};
+    ASSERT_TRUE(worker().SendPull(1, ids).ok());
+    EXPECT_THAT(std::string(worker().ReceiveRows(ids).status().message()),
+                HasSubstr(absl::StrCat("id ", id, " of table item is out of range, expected 0 <= id < 50")));
+  }
+  const TableIds good = {{1}, {2}};  // the server lives on
+  ASSERT_TRUE(worker().SendPull(1, good).ok());
+  EXPECT_TRUE(worker().ReceiveRows(good).ok());
+}
+
+TEST_F(ServerTest, IdOfAnotherServerIsRefused) {
+  Start(1);
+  plan_.set_server_index(0);
+  plan_.set_server_count(2);
+  ASSERT_TRUE(worker().Call(MessageType::kConfigure, plan_.SerializeAsString()).ok());
+  int64_t id = 0;
+  while (ServerOfBucket(BucketOf(RowHash(HashName("user"), id)), 2) == 0) ++id;
+  const TableIds ids = {{id}, {}};
+  ASSERT_TRUE(worker().SendPull(1, ids).ok());
+  EXPECT_THAT(std::string(worker().ReceiveRows(ids).status().message()), HasSubstr("belongs to server 1"));
+}
+
+TEST_F(ServerTest, PullsThatDoNotFitThePlanAreRefused) {
+  StartConfigured(2);
+  const TableIds ids = {{1}, {2}}, one_table = {{1}};
+  auto error = [&](int w, const TableIds& wanted) {
+    return std::string(worker(w).ReceiveRows(wanted).status().message());
+  };
+  ASSERT_TRUE(worker().SendPull(1, one_table).ok());
+  EXPECT_THAT(error(0, one_table), HasSubstr("pull for 1 tables, the plan has 2"));
+  ASSERT_TRUE(worker().SendPull(1, ids).ok());
+  ASSERT_TRUE(worker().ReceiveRows(ids).ok());
+  ASSERT_TRUE(worker().SendPull(1, ids).ok());
+  EXPECT_THAT(error(0, ids), HasSubstr("worker 0 pulls step 1 twice"));
+  ASSERT_TRUE(worker().SendPull(0, ids).ok());
+  EXPECT_THAT(error(0, ids), HasSubstr("the rows after step -1 are wanted, but 0 steps are applied"));
+  TestWorker impostor(hub_->transport(1), 0, {2}, plan_);
+  ASSERT_TRUE(impostor.SendPull(1, ids).ok());
+  EXPECT_THAT(error(1, ids), HasSubstr("rank 1 says it is worker 0"));
+  FrameHeader header;
+  header.type = MessageType::kPull;
+  header.table_count = 2;
+  header.step = 1;
+  ASSERT_TRUE(worker().Send(0, header, std::string(12, '\1')).ok());
+  EXPECT_THAT(error(0, ids), HasSubstr("pull announces"));
+}
+
+TEST_F(ServerTest, APushThatCannotBeAppliedEndsTheServerAndTellsAllWorkers) {
+  const TableIds ids = {{1}, {2}}, fewer = {{1}, {}};
+  auto push = [this](int w, const TableIds& rows, double lr = 0.5, int64_t update = 0, int64_t step = 1) {
+    ASSERT_TRUE(workers_[w].SendPush(step, rows, One, lr, update).ok());
+  };
+  const std::vector<std::pair<std::string, std::function<void()>>> cases = {
+      {"step 1 of worker 0: push of 12 bytes, the ticket's rows have 20", [&] { push(0, fewer); }},
+      {"step 2 of worker 0: push without ticket", [&] { push(0, ids, 0.5, 0, 2); }},
+      {"step 1 of worker 0: push with update -1", [&] { push(0, ids, 0.5, -1); }},
+      {"step 1 of worker 0: second push of this step", [&] { push(0, ids), push(0, ids); }},
+      {"step 1 of worker 1: push with lr 0.25 and update 1, worker 0 sent lr 0.5 and update 1",
+       [&] { push(0, ids), push(1, ids, 0.25); }},
+      {"push with lr 0.5 and update 2", [&] { push(0, ids), push(1, ids, 0.5, 2); }},
+  };
+  for (const auto& [message, act] : cases) {
+    SCOPED_TRACE(message);
+    workers_.clear();
+    StartConfigured(2);
+    for (int w = 0; w < 2; ++w) {
+      ASSERT_TRUE(worker(w).SendPull(1, ids).ok());
+      ASSERT_TRUE(worker(w).ReceiveRows(ids).ok());
+    }
+    act();
+    EXPECT_THAT(std::string(Join().message()), HasSubstr(message));
+    for (int w = 0; w < 2; ++w) EXPECT_THAT(std::string(worker(w).Receive(0).status().message()), HasSubstr(message));
+  }
+}
+
+TEST_F(ServerTest, EverythingBeforeThePlanIsRefused) {
+  Start(1);
+  for (MessageType type :
+       {MessageType::kPull, MessageType::kPush, MessageType::kSave, MessageType::kLoad, MessageType::kStats}) {
+    EXPECT_THAT(ErrorOf(type, ""), HasSubstr("before kConfigure"));
+  }
+  EXPECT_TRUE(worker().Configure().ok());
+}
+
+TEST_F(ServerTest, BadPlansAreRefusedByField) {
+  Start(1);
+  auto error = [&](const std::function<void(wire::ServerPlan*)>& damage) {
+    wire::ServerPlan plan = plan_;
+    plan.set_server_count(1);
+    damage(&plan);
+    return ErrorOf(MessageType::kConfigure, plan.SerializeAsString());
+  };
+  EXPECT_THAT(error([](auto* plan) { plan->mutable_tables(1)->set_rows(0); }), HasSubstr("table item has 0 rows"));
+  EXPECT_THAT(error([](auto* plan) { plan->mutable_tables(1)->set_dim(-3); }), HasSubstr("table item has width -3"));
+  EXPECT_THAT(error([](auto* plan) { plan->mutable_tables(1)->set_name("user"); }),
+              HasSubstr("table user occurs twice"));
+  EXPECT_THAT(error([](auto* plan) { plan->mutable_tables(0)->set_name(""); }), HasSubstr("a table has no name"));
+  EXPECT_THAT(error([](auto* plan) { plan->mutable_tables(0)->set_init_kind(9); }), HasSubstr("init_kind is 9"));
+  EXPECT_THAT(error([](auto* plan) { plan->mutable_optimizer()->set_kind(5); }), HasSubstr("optimizer kind is 5"));
+  EXPECT_THAT(error([](auto* plan) { plan->mutable_optimizer()->set_weight_decay_mode(-1); }),
+              HasSubstr("weight_decay_mode is -1"));
+  EXPECT_THAT(error([](auto* plan) { plan->set_server_index(1); }), HasSubstr("server 1 of 1"));
+  EXPECT_THAT(error([](auto* plan) { plan->set_server_count(2000); }), HasSubstr("server 0 of 2000"));
+  EXPECT_THAT(error([](auto* plan) { plan->clear_worker_ranks(); }), HasSubstr("no workers"));
+  EXPECT_THAT(error([](auto* plan) { plan->add_worker_ranks(0); }), HasSubstr("worker rank 0"));
+  EXPECT_THAT(error([](auto* plan) { plan->add_worker_ranks(2); }), HasSubstr("worker rank 2"));
+  EXPECT_THAT(error([](auto* plan) { plan->set_finished_steps(-1); }), HasSubstr("finished_steps is -1"));
+  EXPECT_THAT(ErrorOf(MessageType::kConfigure, "\xff\xff"), HasSubstr("not a wire::ServerPlan"));
+  EXPECT_TRUE(worker().Configure().ok());
+  EXPECT_THAT(ErrorOf(MessageType::kConfigure, plan_.SerializeAsString()), HasSubstr("configured twice"));
+}
+
+TEST_F(ServerTest, DamagedControlRequestsAreRefused) {
+  StartConfigured(1);
+  EXPECT_THAT(ErrorOf(MessageType::kSave, "\xff\xff"), HasSubstr("not a wire::SaveRequest"));
+  EXPECT_THAT(ErrorOf(MessageType::kLoad, "\xff\xff"), HasSubstr("not a wire::LoadRequest"));
+  EXPECT_THAT(ErrorOf(MessageType::kRows, ""), HasSubstr("message type 3 is not a request"));
+  wire::SaveRequest save;
+  save.set_directory("/nowhere/at/all");
+  EXPECT_THAT(ErrorOf(MessageType::kSave, save.SerializeAsString()),
+              HasSubstr("server 0: the checkpoint directory /nowhere/at/all does not exist"));
+  wire::LoadRequest load;
+  load.set_directory("/nowhere/at/all");
+  EXPECT_THAT(ErrorOf(MessageType::kLoad, load.SerializeAsString()), HasSubstr("/nowhere/at/all"));
+  EXPECT_EQ(Stats()["applied_steps"], 0);
+}
+
+TEST_F(ServerTest, LoadWhileATicketIsOpenIsRefused) {
+  StartConfigured(1);
+  const TableIds ids = {{1}, {}};
+  ASSERT_TRUE(worker().SendPull(1, ids).ok());
+  ASSERT_TRUE(worker().ReceiveRows(ids).ok());
+  EXPECT_THAT(ErrorOf(MessageType::kLoad, ""), HasSubstr("worker 0 holds the ticket of step 1"));
+}
+
+TEST_F(ServerTest, ABrokenFrameEndsTheServerAndTellsTheWorkers) {
+  StartConfigured(1);
+  Bytes garbage(70);
+  std::fill(garbage.begin(), garbage.end(), uint8_t{0xab});
+  ASSERT_TRUE(hub_->transport(0)->Send(Channel::kRows, 1, std::move(garbage)).ok());
+  EXPECT_THAT(std::string(Join().message()), HasSubstr("server 0, message from rank 0: frame begins with"));
+  EXPECT_THAT(std::string(worker().Receive(0).status().message()), HasSubstr("frame begins with"));
+}
+
+TEST_F(ServerTest, ALostTransportEndsTheServer) {
+  StartConfigured(1);
+  hub_->Abort("rank 0 is gone");
+  EXPECT_THAT(std::string(Join().message()), HasSubstr("rank 0 is gone"));
+}
+
+TEST_F(ServerTest, ShutdownIsAcknowledgedAndCancelsWhatWaits) {
+  StartConfigured(2);
+  const TableIds ids = {{1}, {}};
+  ASSERT_TRUE(worker(1).SendPull(5, ids).ok());
+  ASSERT_TRUE(worker(1).Call(MessageType::kStats, "").ok());  // the pull is in line now
+  EXPECT_TRUE(worker(0).Call(MessageType::kShutdown, "").ok());
+  EXPECT_TRUE(Join().ok());
+  EXPECT_TRUE(absl::IsCancelled(worker(1).ReceiveRows(ids).status()));
+}
+
+}  // namespace
+}  // namespace pepnet

@@ -1,0 +1,216 @@
+// Each optimizer against its closed form, written out in double for two steps of one row.
+#include "ps/sparse_optimizer.h"
+
+#include <cmath>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace pepnet {
+namespace {
+
+constexpr double kLr = 0.05, kEps = 1e-8;
+const int kDims[] = {1, 3, 4, 7, 16};
+
+double Gradient(int step, int e) { return (e % 2 == 0 ? 0.3 : -0.7) + 0.11 * e - 0.05 * step * (e + 1); }
+double FirstValue(int e) { return 0.5 - 0.2 * e; }
+
+// A row run through two steps (updates 3 and 4, so that adam's t differs from the row's age) in float32.
+struct Row {
+  std::vector<float> value, state;
+};
+Row RunTwoSteps(const SparseOptimizer& optimizer, int dim) {
+  Row row;
+  for (int e = 0; e < dim; ++e) row.value.push_back(static_cast<float>(FirstValue(e)));
+  row.state.resize(SparseStateDim(optimizer.kind, dim), -1.0f);
+  FillInitialState(optimizer, row.state);
+  for (int step = 0; step < 2; ++step) {
+    std::vector<float> gradient;
+    for (int e = 0; e < dim; ++e) gradient.push_back(static_cast<float>(Gradient(step, e)));
+    const RowUpdate update{row.value.data(), row.state.data(), gradient.data()};
+    UpdateRows(optimizer, kLr, 3 + step, dim, {&update, 1});
+  }
+  return row;
+}
+
+void ExpectNear(const std::vector<float>& actual, const std::vector<double>& expected) {
+  ASSERT_EQ(actual.size(), expected.size());
+  for (size_t i = 0; i < actual.size(); ++i)
+    EXPECT_NEAR(actual[i], expected[i], 1e-6 + 1e-5 * std::abs(expected[i])) << "element " << i;
+}
+
+TEST(SparseOptimizerTest, SgdSubtractsLrTimesGradient) {
+  for (int dim : kDims) {
+    SparseOptimizer optimizer;
+    optimizer.kind = SparseOptimizerKind::kSgd;
+    std::vector<double> w;
+    for (int e = 0; e < dim; ++e) w.push_back(FirstValue(e) - kLr * (Gradient(0, e) + Gradient(1, e)));
+    const Row row = RunTwoSteps(optimizer, dim);
+    ExpectNear(row.value, w);
+    EXPECT_TRUE(row.state.empty());
+  }
+}
+
+TEST(SparseOptimizerTest, AdagradAccumulatesPerElementFromItsInitialValue) {
+  for (int dim : kDims) {
+    for (double initial : {0.0, 0.3}) {
+      SparseOptimizer optimizer;
+      optimizer.kind = SparseOptimizerKind::kAdagrad;
+      optimizer.initial_accumulator_value = initial;
+      std::vector<double> w, s;
+      for (int e = 0; e < dim; ++e) {
+        const double g0 = Gradient(0, e), g1 = Gradient(1, e);
+        const double s0 = initial + g0 * g0, s1 = s0 + g1 * g1;
+        w.push_back(FirstValue(e) - kLr * g0 / (std::sqrt(s0) + kEps) - kLr * g1 / (std::sqrt(s1) + kEps));
+        s.push_back(s1);
+      }
+      const Row row = RunTwoSteps(optimizer, dim);
+      ExpectNear(row.value, w);
+      ExpectNear(row.state, s);
+    }
+  }
+}
+
+TEST(SparseOptimizerTest, RowwiseAdagradKeepsOneSumPerRowInAllDecayModes) {
+  for (int dim : kDims) {
+    for (WeightDecayMode mode : {WeightDecayMode::kNone, WeightDecayMode::kL2, WeightDecayMode::kDecouple}) {
+      const double wd = 0.2, initial = 0.1;
+      SparseOptimizer optimizer;
+      optimizer.kind = SparseOptimizerKind::kRowwiseAdagrad;
+      optimizer.initial_accumulator_value = initial;
+      optimizer.weight_decay = wd;
+      optimizer.weight_decay_mode = mode;
+      std::vector<double> w;
+      for (int e = 0; e < dim; ++e) w.push_back(FirstValue(e));
+      double s = initial;
+      for (int step = 0; step < 2; ++step) {
+        double squares = 0;
+        for (int e = 0; e < dim; ++e) {
+          const double g = Gradient(step, e) + (mode == WeightDecayMode::kL2 ? wd * w[e] : 0);
+          squares += g * g;
+        }
+        s += squares / dim;
+        const double m = kLr / (std::sqrt(s) + kEps);
+        const double c = mode == WeightDecayMode::kNone ? 1 : 1 - (mode == WeightDecayMode::kL2 ? m : kLr) * wd;
+        for (int e = 0; e < dim; ++e) w[e] = c * w[e] - m * Gradient(step, e);
+      }
+      SCOPED_TRACE(testing::Message() << "dim " << dim << " mode " << static_cast<int>(mode));
+      const Row row = RunTwoSteps(optimizer, dim);
+      ExpectNear(row.value, w);
+      ExpectNear(row.state, {s});
+    }
+  }
+}
+
+TEST(SparseOptimizerTest, AdamCorrectsByTheGlobalUpdateNumber) {
+  for (int dim : kDims) {
+    for (double wd : {0.0, 0.1}) {
+      const double b1 = 0.8, b2 = 0.95;
+      SparseOptimizer optimizer;
+      optimizer.kind = SparseOptimizerKind::kAdam;
+      optimizer.beta1 = b1;
+      optimizer.beta2 = b2;
+      optimizer.weight_decay = wd;
+      std::vector<double> w, m(dim, 0), v(dim, 0);
+      for (int e = 0; e < dim; ++e) {
+        double x = FirstValue(e);
+        for (int step = 0; step < 2; ++step) {
+          const double g = Gradient(step, e), t = 3 + step;
+          m[e] = b1 * m[e] + (1 - b1) * g;
+          v[e] = b2 * v[e] + (1 - b2) * g * g;
+          x -= kLr * (m[e] / (1 - std::pow(b1, t)) / (std::sqrt(v[e] / (1 - std::pow(b2, t))) + kEps) + wd * x);
+        }
+        w.push_back(x);
+      }
+      const Row row = RunTwoSteps(optimizer, dim);
+      ExpectNear(row.value, w);
+      m.insert(m.end(), v.begin(), v.end());
+      ExpectNear(row.state, m);
+    }
+  }
+}
+
+TEST(SparseOptimizerTest, PartialRowwiseAdamKeepsOneSecondMomentPerRow) {
+  for (int dim : kDims) {
+    const double b1 = 0.8, b2 = 0.95, wd = 0.1;
+    SparseOptimizer optimizer;
+    optimizer.kind = SparseOptimizerKind::kPartialRowwiseAdam;
+    optimizer.beta1 = b1;
+    optimizer.beta2 = b2;
+    optimizer.weight_decay = wd;
+    std::vector<double> w, m(dim, 0);
+    for (int e = 0; e < dim; ++e) w.push_back(FirstValue(e));
+    double v = 0;
+    for (int step = 0; step < 2; ++step) {
+      double squares = 0;
+      for (int e = 0; e < dim; ++e) squares += Gradient(step, e) * Gradient(step, e);
+      v = b2 * v + (1 - b2) * squares / dim;
+      const double t = 3 + step, denominator = std::sqrt(v / (1 - std::pow(b2, t))) + kEps;
+      for (int e = 0; e < dim; ++e) {
+        m[e] = b1 * m[e] + (1 - b1) * Gradient(step, e);
+        w[e] -= kLr * (m[e] / (1 - std::pow(b1, t)) / denominator + wd * w[e]);
+      }
+    }
+    const Row row = RunTwoSteps(optimizer, dim);
+    ExpectNear(row.value, w);
+    m.push_back(v);
+    ExpectNear(row.state, m);
+  }
+}
+
+TEST(SparseOptimizerTest, ZeroGradientMovesARowOnlyUnderAdam) {
+  for (SparseOptimizerKind kind :
+       {SparseOptimizerKind::kSgd, SparseOptimizerKind::kAdagrad, SparseOptimizerKind::kRowwiseAdagrad,
+        SparseOptimizerKind::kAdam, SparseOptimizerKind::kPartialRowwiseAdam}) {
+    SparseOptimizer optimizer;
+    optimizer.kind = kind;
+    std::vector<float> value = {0.5f, -0.25f}, state(SparseStateDim(kind, 2));
+    FillInitialState(optimizer, state);
+    const std::vector<float> gradient = {1.0f, 1.0f}, zero = {0.0f, 0.0f};
+    const RowUpdate first{value.data(), state.data(), gradient.data()}, second{value.data(), state.data(), zero.data()};
+    UpdateRows(optimizer, kLr, 1, 2, {&first, 1});
+    const std::vector<float> after_first = value;
+    UpdateRows(optimizer, kLr, 2, 2, {&second, 1});
+    const bool adam = kind == SparseOptimizerKind::kAdam || kind == SparseOptimizerKind::kPartialRowwiseAdam;
+    EXPECT_EQ(value != after_first, adam) << "kind " << static_cast<int>(kind);
+  }
+}
+
+TEST(SparseOptimizerTest, FirstAdagradStepWithZeroGradientAndStateIsFinite) {
+  SparseOptimizer optimizer;
+  optimizer.kind = SparseOptimizerKind::kAdagrad;
+  std::vector<float> value = {0.5f}, state = {0.0f}, zero = {0.0f};
+  const RowUpdate update{value.data(), state.data(), zero.data()};
+  UpdateRows(optimizer, kLr, 1, 1, {&update, 1});
+  EXPECT_EQ(value[0], 0.5f);
+}
+
+TEST(SparseOptimizerTest, ARowDoesNotDependOnItsNeighboursOrItsAlignment) {
+  constexpr int kDim = 7;
+  SparseOptimizer optimizer;
+  optimizer.kind = SparseOptimizerKind::kAdam;
+  optimizer.weight_decay = 0.01;
+  const int state_dim = SparseStateDim(optimizer.kind, kDim);
+  const Row alone = RunTwoSteps(optimizer, kDim);
+  std::vector<float> memory(20 * (2 * kDim + state_dim) + 1, 0.0f);
+  std::vector<RowUpdate> rows;
+  for (int r = 0; r < 20; ++r) {
+    float* row = memory.data() + 1 + r * (2 * kDim + state_dim);
+    for (int e = 0; e < kDim; ++e) row[e] = static_cast<float>(FirstValue(e));
+    rows.push_back({row, row + kDim, row + kDim + state_dim});
+  }
+  for (int step = 0; step < 2; ++step) {
+    for (const RowUpdate& row : rows) {
+      for (int e = 0; e < kDim; ++e) const_cast<float*>(row.gradient)[e] = static_cast<float>(Gradient(step, e));
+    }
+    UpdateRows(optimizer, kLr, 3 + step, kDim, rows);
+  }
+  for (const RowUpdate& row : rows) {
+    EXPECT_EQ(std::vector<float>(row.value, row.value + kDim), alone.value);
+    EXPECT_EQ(std::vector<float>(row.state, row.state + state_dim), alone.state);
+  }
+}
+
+}  // namespace
+}  // namespace pepnet

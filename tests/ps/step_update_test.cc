@@ -1,0 +1,170 @@
+#include "ps/step_update.h"
+
+#include <deque>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace pepnet {
+namespace {
+
+constexpr double kLr = 0.5;
+
+// Two tables (widths 2 and 1) under sgd with constant initial values, so that every number can be written down.
+class StepUpdateTest : public testing::Test {
+ protected:
+  StepUpdateTest() {
+    optimizer_.kind = SparseOptimizerKind::kSgd;
+    for (int t = 0; t < 2; ++t) {
+      Table table;
+      table.name = std::string(1, static_cast<char>('a' + t));
+      table.rows = 1000;
+      table.dim = t == 0 ? 2 : 1;
+      table.initializer = {InitKind::kConstant, 1.0, 0.0};
+      tables_.emplace_back(table, optimizer_, 1);
+    }
+  }
+
+  // A push of `worker`: ids and gradients of both tables.
+  void Add(int worker, std::vector<int64_t> a_ids, std::vector<int64_t> b_ids, std::vector<float> gradients) {
+    FrameHeader header;
+    header.type = MessageType::kPull;
+    header.table_count = 2;
+    Ticket ticket;
+    ticket.frame = MakeFrame(header, PullBodyBytes(2, a_ids.size() + b_ids.size()));
+    const uint32_t counts[] = {static_cast<uint32_t>(a_ids.size()), static_cast<uint32_t>(b_ids.size())};
+    int64_t* out = WritePullCounts(ticket.frame, counts);
+    out = std::copy(a_ids.begin(), a_ids.end(), out);
+    std::copy(b_ids.begin(), b_ids.end(), out);
+    const auto pull = ParsePull(header, ticket.frame);
+    ASSERT_TRUE(pull.ok()) << pull.status();
+    ticket.pull = *pull;
+    for (int64_t id : a_ids) ticket.slots.push_back(tables_[0].Find(id));
+    for (int64_t id : b_ids) ticket.slots.push_back(tables_[1].Find(id));
+    ASSERT_EQ(GradientFloats(tables_, ticket.pull.counts), gradients.size());
+    tickets_.push_back(std::move(ticket));
+    gradients_.push_back(std::move(gradients));
+    pushes_.push_back({worker, &tickets_.back(), gradients_.back()});
+  }
+  Status Apply(int64_t step) {
+    const Status status = update_.Apply(optimizer_, kLr, step, step, pushes_, &tables_);
+    pushes_.clear();
+    return status;
+  }
+  std::string Text(int t) const {
+    std::string text;
+    std::vector<TableShard::Row> rows = tables_[t].SortedRows();
+    std::sort(rows.begin(), rows.end(), [](const auto& x, const auto& y) { return x.id < y.id; });
+    for (const auto& [id, slot] : rows) {
+      absl::StrAppend(&text, text.empty() ? "" : " ", id, ":[");
+      for (int e = 0; e < tables_[t].dim(); ++e) absl::StrAppend(&text, e == 0 ? "" : " ", tables_[t].value(slot)[e]);
+      absl::StrAppend(&text, "] f", tables_[t].frequency(slot), " s", tables_[t].last_step(slot));
+    }
+    return text;
+  }
+
+  SparseOptimizer optimizer_;
+  std::vector<TableShard> tables_;
+  std::deque<Ticket> tickets_;
+  std::deque<std::vector<float>> gradients_;
+  std::vector<PushedGradients> pushes_;
+  StepUpdate update_;
+};
+
+TEST_F(StepUpdateTest, GradientsOfARowAreSummedAndAppliedOnce) {
+  Add(0, {7, 9}, {3}, {1, 2, 3, 4, 5});
+  Add(1, {9}, {}, {10, 20});
+  Add(2, {9, 7}, {3}, {100, 200, 300, 400, 500});
+  ASSERT_TRUE(Apply(1).ok());
+  EXPECT_EQ(Text(0), "7:[-149.5 -200] f2 s1 9:[-55.5 -111] f3 s1");
+  EXPECT_EQ(Text(1), "3:[-251.5] f2 s1");
+  Add(0, {7}, {}, {1, 1});
+  Add(1, {}, {4}, {2});
+  ASSERT_TRUE(Apply(2).ok());
+  EXPECT_EQ(Text(0), "7:[-150 -200.5] f3 s2 9:[-55.5 -111] f3 s1");
+  EXPECT_EQ(Text(1), "3:[-251.5] f2 s1 4:[0] f1 s2");
+}
+
+TEST_F(StepUpdateTest, SumsInTheOrderOfThePushes) {
+  // (1e8 + 1) - 1e8 loses the 1 in float32; (1e8 - 1e8) + 1 keeps it.
+  Add(0, {}, {1, 2}, {1e8f, 1e8f});
+  Add(1, {}, {2, 1}, {-1e8f, 1.0f});
+  Add(2, {}, {1, 2}, {-1e8f, 1.0f});
+  ASSERT_TRUE(Apply(1).ok());
+  EXPECT_EQ(Text(1), "1:[1] f3 s1 2:[0.5] f3 s1");
+}
+
+TEST_F(StepUpdateTest, NothingPushedChangesNothing) {
+  Add(0, {}, {}, {});
+  Add(1, {}, {}, {});
+  ASSERT_TRUE(Apply(1).ok());
+  EXPECT_EQ(Text(0), "");
+}
+
+TEST_F(StepUpdateTest, AnIdTwiceInOnePullIsAnError) {
+  Add(0, {5, 5}, {}, {1, 1, 1, 1});
+  const Status status = Apply(1);
+  EXPECT_THAT(std::string(status.message()), testing::HasSubstr("worker 0 names id 5 of table a twice"));
+}
+
+TEST_F(StepUpdateTest, ManyRowsOverManySteps) {
+  // Row i of table b is named by worker w in step s iff (i + s) % (w + 2) == 0; every gradient is 1.
+  std::vector<float> expected(600, 1.0f);
+  std::vector<int64_t> frequency(600, 0);
+  for (int step = 1; step <= 5; ++step) {
+    std::vector<int> named(600, 0);
+    for (int worker = 0; worker < 3; ++worker) {
+      std::vector<int64_t> ids;
+      for (int i = 0; i < 600; ++i) {
+        if ((i + step) % (worker + 2) == 0) {
+          ids.push_back(i);
+          ++named[i];
+        }
+      }
+      Add(worker, {}, ids, std::vector<float>(ids.size(), 1.0f));
+    }
+    ASSERT_TRUE(Apply(step).ok());
+    for (int i = 0; i < 600; ++i) {
+      expected[i] -= static_cast<float>(kLr * named[i]);
+      frequency[i] += named[i];
+    }
+  }
+  for (int i = 0; i < 600; ++i) {
+    const int64_t slot = tables_[1].Find(i);
+    ASSERT_EQ(slot == TableShard::kNoSlot, frequency[i] == 0) << i;
+    if (slot == TableShard::kNoSlot) continue;
+    EXPECT_EQ(tables_[1].value(slot)[0], expected[i]) << i;
+    EXPECT_EQ(tables_[1].frequency(slot), frequency[i]) << i;
+  }
+}
+
+TEST(StepUpdateFrozenTest, FrozenTablesGetRowsButNoUpdate) {
+  Table table;
+  table.name = "frozen";
+  table.rows = 10;
+  table.dim = 1;
+  table.initializer = {InitKind::kConstant, 1.0, 0.0};
+  table.trainable = false;
+  SparseOptimizer optimizer;
+  optimizer.kind = SparseOptimizerKind::kAdam;
+  optimizer.weight_decay = 0.1;
+  std::vector<TableShard> tables;
+  tables.emplace_back(table, optimizer, 1);
+  const std::vector<int64_t> ids = {4};
+  const std::vector<uint32_t> counts = {1};
+  Ticket ticket;
+  ticket.pull = {counts, ids};
+  ticket.slots = {TableShard::kNoSlot};
+  const std::vector<float> gradients = {3.0f};
+  const PushedGradients push{0, &ticket, gradients};
+  ASSERT_TRUE(StepUpdate().Apply(optimizer, 0.1, 1, 1, {&push, 1}, &tables).ok());
+  const int64_t slot = tables[0].Find(4);
+  ASSERT_NE(slot, TableShard::kNoSlot);
+  EXPECT_EQ(tables[0].value(slot)[0], 1.0f);
+  EXPECT_EQ(tables[0].state(slot)[0], 0.0f);
+  EXPECT_EQ(tables[0].frequency(slot), 1);
+}
+
+}  // namespace
+}  // namespace pepnet

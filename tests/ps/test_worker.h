@@ -1,0 +1,50 @@
+// A worker of the tests: hand-made frames to real servers.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "common/base/status.h"
+#include "common/net/message.h"
+#include "common/net/transport.h"
+#include "proto/wire.pb.h"
+
+namespace pepnet {
+
+using TableIds = std::vector<std::vector<int64_t>>;  // by table: distinct ids
+using TableRows = std::vector<std::vector<float>>;   // by table: dim floats per id
+// Gradient of element e of a row.
+using GradientOf = std::function<float(size_t table, int64_t id, int e)>;
+
+// Tables "user" (1000 rows of 3) and "item" (50 rows of 2) under `kind` with a non-zero accumulator, for workers on
+// ranks 0, 1, ...
+wire::ServerPlan TwoTablePlan(int kind, int workers);
+
+class TestWorker {
+ public:
+  TestWorker(Transport* transport, int index, std::vector<int> server_ranks, const wire::ServerPlan& plan);
+
+  Status Configure();  // all servers, this worker's plan
+  Status SendPull(int64_t step, const TableIds& ids, bool read_only = false);
+  // The rows of the oldest open pull of these ids.
+  StatusOr<TableRows> ReceiveRows(const TableIds& ids);
+  Status SendPush(int64_t step, const TableIds& ids, const GradientOf& gradient, double lr = 0.5, int64_t update = 0);
+  // A control request to every server; the bodies of the replies.
+  StatusOr<std::vector<std::string>> Call(MessageType type, const std::string& body);
+
+  // One server, any frame.
+  Status Send(int server, FrameHeader header, const std::string& body);
+  StatusOr<Bytes> Receive(int server);  // error frames become the status
+
+ private:
+  // Positions in ids[table] of the rows of `server`.
+  std::vector<size_t> Route(size_t table, const std::vector<int64_t>& ids, size_t server) const;
+
+  Transport* transport_;
+  int index_;
+  std::vector<int> server_ranks_;
+  wire::ServerPlan plan_;
+};
+
+}  // namespace pepnet

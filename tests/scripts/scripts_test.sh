@@ -1,0 +1,97 @@
+#!/usr/bin/env bash
+# Usage: tests/scripts/scripts_test.sh REPOSITORY
+# Runs the scripts in a scratch repository whose programs are stand-ins: what a script passes on, what it refuses, and
+# with which exit status it ends.
+set -euo pipefail
+repository=$1
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+mkdir -p "$scratch/a clone/build/release/tests" "$scratch/bin"
+cp -r "$repository/scripts" "$scratch/a clone/"
+scripts="$scratch/a clone/scripts"
+release="$scratch/a clone/build/release"
+failures=0
+
+# expect NAME STATUS PATTERN COMMAND...: the command ends with STATUS and its output matches the regular expression.
+expect() {
+  local name=$1 wanted_status=$2 pattern=$3 status=0 output
+  shift 3
+  output=$("$@" 2>&1) || status=$?
+  if [[ $status != "$wanted_status" ]] || ! grep -qE -e "$pattern" <<<"$output"; then
+    printf 'FAILED %s: status %s (wanted %s), output (wanted /%s/):\n%s\n' \
+      "$name" "$status" "$wanted_status" "$pattern" "$output"
+    failures=$((failures + 1))
+  else
+    echo "ok     $name"
+  fi
+}
+
+stand_in() {
+  cat >"$1"
+  chmod +x "$1"
+}
+
+stand_in "$release/pepnet" <<'SH'
+#!/usr/bin/env bash
+printf 'pepnet in %s:' "$PWD"; printf ' [%s]' "$@"; echo
+SH
+stand_in "$scratch/bin/mpirun" <<'SH'
+#!/usr/bin/env bash
+printf 'mpirun as root %s:' "$OMPI_ALLOW_RUN_AS_ROOT$OMPI_ALLOW_RUN_AS_ROOT_CONFIRM"; printf ' [%s]' "$@"; echo
+exit 7
+SH
+stand_in "$scratch/bin/nproc" <<'SH'
+#!/usr/bin/env bash
+echo 2
+SH
+stand_in "$release/tests/laws_test" <<'SH'
+#!/usr/bin/env bash
+for argument in "$@"; do
+  case $argument in
+    --list_mutants) printf 'red_one\ncrash\nunseen\n'; exit ;;
+    --mutant=red_one) printf '[  FAILED  ] LawTest.One (3 ms)\n[  FAILED  ] 1 test, listed below:\n'; exit 1 ;;
+    --mutant=crash) echo "died early"; exit 134 ;;
+  esac
+done
+[[ ! -e $(dirname "$0")/already_red ]]
+SH
+export PATH="$scratch/bin:$PATH"
+
+for script in "$scripts"/*.sh; do
+  [[ $(basename "$script") == common.sh ]] && continue
+  expect "$(basename "$script") --help" 0 "^Usage: scripts/$(basename "$script")" bash "$script" --help
+done
+
+launch=(bash "$scripts/launch.sh")
+expect "launch: ranks are servers plus workers, words stay whole, status is passed on" 7 \
+  '\[-n\] \[5\] \[--bind-to\] \[none\] \[--oversubscribe\] \[.*/pepnet\] \[train\] \[--x\] \[a b\] \[--num_servers=2' \
+  "${launch[@]}" --servers 2 --workers=3 -- train --x "a b"
+expect "launch: as root" 7 'as root 11' "${launch[@]}" --servers 1 --workers 1 -- train
+echo "h1 slots=4" >"$scratch/hosts"
+expect "launch: a host file's slots are not oversubscribed" 7 '\[--bind-to\] \[none\] \[--hostfile\] \[.*/hosts\] \[/' \
+  "${launch[@]}" --servers 4 --workers 4 --hostfile "$scratch/hosts" -- train
+cd "$scratch"
+expect "launch: one process where the caller stands" 0 "pepnet in $scratch: \[eval\] \[--y\]" \
+  "${launch[@]}" --servers 0 --workers 1 -- eval --y
+expect "launch: workers without servers" 1 'need servers' "${launch[@]}" --servers 0 --workers 2 -- train
+expect "launch: no number" 1 "not 'x'" "${launch[@]}" --servers x --workers 2 -- train
+expect "launch: no command" 1 'no command' "${launch[@]}" --servers 1 --workers 2
+expect "launch: missing host file" 1 'cannot read' "${launch[@]}" --servers 1 --workers 1 --hostfile nowhere -- train
+expect "launch: missing program" 1 'build.sh --preset debug' \
+  "${launch[@]}" --servers 1 --workers 1 --preset debug -- train
+expect "launch: unknown argument" 1 "unknown argument '--sevrers'" "${launch[@]}" --sevrers 1
+
+mutants=(bash "$scripts/mutants.sh")
+expect "mutants: names the red test" 0 'red_one +red: LawTest.One$' "${mutants[@]}" red_one
+expect "mutants: a green run is a survivor" 1 '1 of 1 mutants survived: unseen' "${mutants[@]}" unseen
+expect "mutants: a crash proves nothing" 1 'status 134, saying' "${mutants[@]}" crash
+expect "mutants: all by default" 1 '2 of 3 mutants survived: crash unseen' "${mutants[@]}"
+expect "mutants: unknown name" 1 "no mutant 'x'; known: red_one crash unseen" "${mutants[@]}" x
+touch "$release/tests/already_red"
+expect "mutants: red without a mutant" 1 'fail without a mutant' "${mutants[@]}" red_one
+
+expect "build: unknown preset" 1 "no preset 'fast'" bash "$scripts/build.sh" --preset fast
+expect "test: preset without a name" 1 'needs a name' bash "$scripts/test.sh" --preset
+expect "setup: unknown argument" 1 "unknown argument 'now'" bash "$scripts/setup.sh" now
+
+((failures == 0)) || { echo "$failures checks failed"; exit 1; }

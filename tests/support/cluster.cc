@@ -1,0 +1,82 @@
+#include "tests/support/cluster.h"
+
+#include <cstdlib>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/file.h"
+#include "common/checkpoint/checkpoint.h"
+#include "ps/server.h"
+
+namespace pepnet {
+namespace {
+
+// Rows and digest of every non-empty bucket of every table, added over the parts.
+std::map<std::pair<std::string, int>, std::pair<int64_t, RowDigest>> Buckets(const Manifest& manifest) {
+  std::map<std::pair<std::string, int>, std::pair<int64_t, RowDigest>> result;
+  for (const PartEntry& part : manifest.parts) {
+    for (const BucketEntry& bucket : part.buckets) {
+      auto& [rows, digest] = result[{part.table, bucket.bucket}];
+      rows += bucket.rows;
+      digest.Add(bucket.digest);
+    }
+  }
+  return result;
+}
+
+}  // namespace
+
+Status RunCluster(const JobConfig& config, const ClusterShape& shape, const RunOptions& options,
+                  const std::function<Status(const WorkerContext&)>& work) {
+  std::vector<int> worker_ranks, server_ranks;
+  for (int w = 0; w < shape.workers; ++w) worker_ranks.push_back(w);
+  for (int s = 0; s < shape.servers; ++s) server_ranks.push_back(shape.workers + s);
+  return RunRanks(shape.workers + shape.servers, shape.network, [&](int rank, Transport* transport) -> Status {
+    if (rank >= shape.workers) return Server(transport).Run();
+    std::unique_ptr<Collective> collective = MakeCollective(transport, Channel::kDense, worker_ranks, options.timeout_s);
+    PsClient client(transport, &config, server_ranks, rank, options.timeout_s);
+    WorkerContext context;
+    context.config = &config;
+    context.options = options;
+    context.collective = collective.get();
+    context.client = &client;
+    context.worker_ranks = worker_ranks;
+    PEPNET_RETURN_IF_ERROR(work(context));
+    PEPNET_RETURN_IF_ERROR(collective->Barrier("end of the test"));
+    if (rank == 0) PEPNET_RETURN_IF_ERROR(client.Shutdown());
+    return absl::OkStatus();
+  });
+}
+
+Status Train(const JobConfig& config, const ClusterShape& shape, const RunOptions& options) {
+  return RunCluster(config, shape, options, [](const WorkerContext& context) { return Trainer(context).Run(); });
+}
+
+std::string CheckpointDifference(const std::string& a, const std::string& b) {
+  auto manifest_a = ReadManifest(a), manifest_b = ReadManifest(b);
+  if (!manifest_a.ok()) return std::string(manifest_a.status().message());
+  if (!manifest_b.ok()) return std::string(manifest_b.status().message());
+  for (const char* file : {"dense.safetensors"}) {
+    auto bytes_a = ReadFile(a + "/" + file), bytes_b = ReadFile(b + "/" + file);
+    if (!bytes_a.ok() || !bytes_b.ok()) return absl::StrCat("cannot read ", file);
+    if (*bytes_a != *bytes_b) return absl::StrCat(file, " differs");
+  }
+  const auto buckets_a = Buckets(*manifest_a), buckets_b = Buckets(*manifest_b);
+  for (const auto& [key, value] : buckets_a) {
+    auto it = buckets_b.find(key);
+    if (it == buckets_b.end() || it->second.first != value.first || !(it->second.second == value.second)) {
+      return absl::StrCat("table ", key.first, " bucket ", key.second, " differs");
+    }
+  }
+  if (buckets_a.size() != buckets_b.size()) return "one checkpoint has rows in more buckets than the other";
+  return "";
+}
+
+TemporaryDirectory::TemporaryDirectory() {
+  const char* base = std::getenv("TMPDIR");
+  std::string pattern = absl::StrCat(base == nullptr ? "/tmp" : base, "/pepnet-test-XXXXXX");
+  path_ = mkdtemp(pattern.data());
+}
+
+TemporaryDirectory::~TemporaryDirectory() { RemoveTree(path_).IgnoreError(); }
+
+}  // namespace pepnet

@@ -1,0 +1,43 @@
+// A whole job inside one test: servers and workers as threads over the in-process transport.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "common/base/status.h"
+#include "common/config/job_config.h"
+#include "common/net/in_process.h"
+#include "worker/train/trainer.h"
+#include "worker/train/worker_context.h"
+
+namespace pepnet {
+
+struct ClusterShape {
+  int workers = 1;
+  int servers = 1;
+  InProcessOptions network;  // seeded delays
+};
+
+// Runs `work` on every worker; stops the servers afterwards.
+Status RunCluster(const JobConfig& config, const ClusterShape& shape, const RunOptions& options,
+                  const std::function<Status(const WorkerContext&)>& work);
+
+// Trains to the end (Trainer::Run on every worker).
+Status Train(const JobConfig& config, const ClusterShape& shape, const RunOptions& options);
+
+// Empty if the two checkpoints hold the same rows, bit by bit (bucket digests), and the same dense files; else what differs.
+std::string CheckpointDifference(const std::string& a, const std::string& b);
+
+// A fresh directory under the test's temporary directory, removed with the object.
+class TemporaryDirectory {
+ public:
+  TemporaryDirectory();
+  ~TemporaryDirectory();
+  const std::string& path() const { return path_; }
+  std::string operator/(const std::string& name) const { return path_ + "/" + name; }
+
+ private:
+  std::string path_;
+};
+
+}  // namespace pepnet

@@ -1,0 +1,118 @@
+#include "tests/support/random_job.h"
+
+#include <cstdlib>
+#include <fstream>
+#include <iostream>
+#include <random>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/substitute.h"
+#include "common/config/load.h"
+
+namespace pepnet {
+namespace {
+
+std::string RandomList(std::mt19937_64& random, int most, int buckets, bool weighted) {
+  std::string text;
+  for (int n = static_cast<int>(random() % (most + 1)), i = 0; i < n; ++i) {
+    absl::StrAppend(&text, i > 0 ? "|" : "", random() % buckets);
+    if (weighted) absl::StrAppendFormat(&text, ":%.2f", 0.1 + static_cast<double>(random() % 200) / 100);
+  }
+  return text;
+}
+
+std::string RandomRow(std::mt19937_64& random, const RandomJobOptions& options) {
+  auto uniform = [&] { return static_cast<double>(random() >> 11) * 0x1.0p-53; };
+  const int clk = uniform() < options.click_rate ? 1 : 0;
+  const int buy = clk == 1 && uniform() < 0.4 ? 1 : 0;
+  // Low ids are frequent, so that workers share rows within a step.
+  const int uid = static_cast<int>(uniform() * uniform() * 50), iid = static_cast<int>(uniform() * uniform() * 40);
+  const std::string empty_or_iid = random() % 9 == 0 ? "" : absl::StrCat(iid);
+  return absl::StrFormat("%d,%d,%d,%s,%s,%s,w%d,%d,%.3f,%s\n", clk, buy, uid, empty_or_iid, RandomList(random, 4, 40, false),
+                         RandomList(random, 3, 20, true), random() % 30, random() % 3, uniform() * 60,
+                         random() % 7 == 0 ? "" : absl::StrFormat("%.4f", uniform() * 2 - 1));
+}
+
+constexpr char kConfig[] = R"(
+train_input_path: "$0/train-*.csv"
+eval_input_path: "$0/train-*.csv"
+model_dir: "$0/model"
+train_config {
+  sparse_optimizer { $1 exponential_decay_learning_rate { decay_size: 7 decay_factor: 0.9 } }
+  dense_optimizer { $2 constant_learning_rate {} }
+  num_epochs: $3
+  save_checkpoints_steps: 1000000
+  $4
+}
+data_config {
+  batch_size: $5
+  dataset_type: CsvDataset
+  with_header: true
+  fg_mode: FG_DAG
+  label_fields: ["clk", "buy", "dom"]
+  num_workers: $6
+  shuffle: $7
+  shuffle_buffer_size: 2
+  $8
+}
+feature_configs { id_feature { feature_name: "uid" expression: "user:uid" num_buckets: 50 embedding_dim: 4 } }
+feature_configs { id_feature { feature_name: "iid" expression: "item:iid" num_buckets: 40 embedding_dim: 4
+                               embedding_name: "item_emb" pooling: "mean" } }
+feature_configs { id_feature { feature_name: "hist" expression: "user:hist" num_buckets: 40 embedding_dim: 4
+                               embedding_name: "item_emb" pooling: "mean" separator: "|" } }
+feature_configs { id_feature { feature_name: "tags" expression: "item:tags" num_buckets: 20 embedding_dim: 4
+                               weighted: true separator: "|" } }
+feature_configs { id_feature { feature_name: "word" expression: "item:word" hash_bucket_size: 15 embedding_dim: 4 } }
+feature_configs { id_feature { feature_name: "dom" expression: "context:dom" num_buckets: 3 embedding_dim: 4 } }
+feature_configs { raw_feature { feature_name: "price" expression: "item:price" boundaries: [5, 10, 20, 40] embedding_dim: 4 } }
+feature_configs { raw_feature { feature_name: "score" expression: "item:score" } }
+model_config {
+  feature_groups { group_name: "all" feature_names: ["uid", "iid", "hist", "score", "tags", "word", "price"] group_type: DEEP }
+  feature_groups { group_name: "domain" feature_names: ["dom"] group_type: DEEP }
+  feature_groups { group_name: "uia" feature_names: ["uid", "iid"] group_type: DEEP }
+  pepnet {
+    epnet_hidden_unit: 9
+    ppnet_hidden_units: [12, 7]
+    ppnet_dropout_ratio: $9
+    )";
+constexpr char kTowers[] = R"(
+    task_towers { tower_name: "ctr" label_name: "clk" mlp { hidden_units: [8, 5] dropout_ratio: $0 }
+      metrics { auc {} } metrics { grouped_auc { grouping_key: "uid" } } losses { binary_cross_entropy {} } }
+    task_towers { tower_name: "cvr" label_name: "buy" mlp { hidden_units: [6] } metrics { auc {} } losses { binary_cross_entropy {} }
+      task_space_indicator_label: "clk" in_task_space_weight: 1 out_task_space_weight: 0 }
+  }
+}
+)";
+
+}  // namespace
+
+std::string WriteRandomJob(const std::string& directory, const RandomJobOptions& options) {
+  std::mt19937_64 random(options.data_seed);
+  int written = 0;
+  for (int file = 0; file < options.files; ++file) {
+    std::ofstream out(absl::StrCat(directory, "/train-", file, ".csv"));
+    out << "clk,buy,uid,iid,hist,tags,word,dom,price,score\n";
+    if (options.files > 2 && file == 1) continue;
+    const int last = file + 1 == options.files ? options.rows : std::min(options.rows, written + options.rows / 3 + 1);
+    for (; written < last; ++written) out << RandomRow(random, options);
+  }
+  return absl::Substitute(kConfig, directory, options.sparse_optimizer, options.dense_optimizer, options.num_epochs,
+                          options.train_extra, options.batch_size, options.num_workers, options.shuffle ? "true" : "false",
+                          options.data_extra, options.dropout) +
+         (options.domain_towers ? "domain_input_name: \"dom\" task_domain_num: 3\n" : "") +
+         absl::Substitute(kTowers, options.dropout);
+}
+
+JobConfig MakeRandomJob(const std::string& directory, const RandomJobOptions& options, const std::string& model_name) {
+  ConfigOverrides overrides;
+  overrides.model_dir = directory + "/" + model_name;
+  auto config = ParseJobConfig(WriteRandomJob(directory, options), "random_job", overrides);
+  if (!config.ok()) {
+    std::cerr << config.status() << std::endl;
+    std::abort();
+  }
+  return std::move(*config);
+}
+
+}  // namespace pepnet

@@ -1,0 +1,279 @@
+#include "worker/model/pepnet_model.h"
+
+#include <cmath>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "common/base/mutant.h"
+#include "tests/support/golden.h"
+#include "tests/worker/model/reference_model.h"
+#include "tests/worker/model/tiny_model.h"
+#include "worker/model/loss_weight.h"
+
+namespace pepnet {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+TEST(PepnetModelTest, ALaterLossOfTheSameNameReplacesTheEarlier) {
+  JobConfig config = TinyConfig();
+  Loss smoothed = config.model.towers[0].losses[0];
+  smoothed.label_smoothing = 0.3;
+  config.model.towers[0].losses.push_back(smoothed);
+  TinyModel twice(config, 30);
+  config.model.towers[0].losses = {smoothed};
+  TinyModel once(config, 30);
+  const TinyData data = RandomData(config, 4, 30);
+  const auto scales = RowScales(config, data.batch, LocalDenominators(config, data.batch));
+  LossReport two, one;
+  ASSERT_TRUE(twice.model->Forward(twice.Input(data, &scales), &two).ok());
+  ASSERT_TRUE(once.model->Forward(once.Input(data, &scales), &one).ok());
+  EXPECT_EQ(two.names, one.names);
+  EXPECT_EQ(two.values, one.values);
+}
+
+// ---- slices of a global batch
+// --------------------------------------------------------------------------------------------
+
+struct StepResult {
+  std::vector<double> losses;
+  std::vector<double> dense;                  // the gradient arena
+  std::vector<std::vector<double>> features;  // rows of all slices in order
+};
+
+// One step of the global batch cut at `cuts`, gradients added over the slices as the workers do.
+StepResult TrainInSlices(const JobConfig& config, const TinyData& data, const std::vector<int64_t>& cuts) {
+  LossDenominators global;
+  std::vector<TinyData> slices;
+  for (size_t i = 0; i + 1 < cuts.size(); ++i) slices.push_back(Slice(config, data, cuts[i], cuts[i + 1]));
+  global.weight_sums.resize(config.model.towers.size());
+  for (const TinyData& slice : slices) {
+    const LossDenominators local = LocalDenominators(config, slice.batch);
+    global.rows += local.rows;
+    for (size_t t = 0; t < local.weight_sums.size(); ++t) global.weight_sums[t] += local.weight_sums[t];
+  }
+  StepResult result;
+  result.features.resize(config.features.size());
+  for (const TinyData& slice : slices) {
+    TinyModel tiny(config, 7);
+    const auto scales = RowScales(config, slice.batch, global);
+    std::vector<AlignedBuffer<float>> feature_gradients;
+    const auto report = tiny.model->TrainStep(tiny.Input(slice, &scales, 9), 1.0, &feature_gradients);
+    EXPECT_TRUE(report.ok()) << report.status();
+    result.losses.resize(report->values.size());
+    for (size_t i = 0; i < report->values.size(); ++i) result.losses[i] += report->values[i];
+    result.dense.resize(tiny.parameters.gradients().size());
+    for (size_t i = 0; i < result.dense.size(); ++i) result.dense[i] += tiny.parameters.gradients()[i];
+    for (size_t f = 0; f < feature_gradients.size(); ++f) {
+      result.features[f].insert(result.features[f].end(), feature_gradients[f].begin(), feature_gradients[f].end());
+    }
+  }
+  return result;
+}
+
+std::string CompareSteps(const StepResult& a, const StepResult& b) {
+  auto floats = [](const std::vector<double>& v) { return std::vector<float>(v.begin(), v.end()); };
+  std::string difference = Difference("losses", floats(a.losses), b.losses, {1e-6, 1e-5});
+  difference += Difference("dense gradients", floats(a.dense), b.dense, {1e-7, 1e-5});
+  for (size_t f = 0; f < a.features.size(); ++f) {
+    difference +=
+        Difference("gradients of feature " + std::to_string(f), floats(a.features[f]), b.features[f], {1e-7, 1e-5});
+  }
+  return difference;
+}
+
+JobConfig SliceConfig() {
+  JobConfig config = AllLossesConfig();
+  config.model.ppnet_dropout_ratio = {0.3, 0.5};
+  config.model.towers[0].mlp->dropout_ratio = {0.1, 0.4};
+  return config;
+}
+
+TEST(PepnetModelTest, SlicesOfThreeFourAndNoRowsAddUpToTheBatchOfSeven) {
+  const JobConfig config = SliceConfig();
+  const TinyData data = RandomData(config, 7, 31);
+  const StepResult whole = TrainInSlices(config, data, {0, 7});
+  EXPECT_EQ(CompareSteps(TrainInSlices(config, data, {0, 3, 7, 7}), whole), "");
+  EXPECT_EQ(CompareSteps(TrainInSlices(config, data, {0, 0, 1, 2, 7}), whole), "");
+}
+
+TEST(PepnetModelTest, MutantsOfTheSliceRuleAreFound) {
+  const JobConfig config = SliceConfig();
+  const TinyData data = RandomData(config, 7, 31);
+  const StepResult whole = TrainInSlices(config, data, {0, 7});
+  for (Mutant mutant : {Mutant::kLocalRowDenominator, Mutant::kDropoutByLocalRow}) {
+    SetMutantForTest(mutant);
+    EXPECT_NE(CompareSteps(TrainInSlices(config, data, {0, 3, 7}), whole), "");
+    SetMutantForTest(Mutant::kNone);
+  }
+}
+
+TEST(PepnetModelTest, NoRowsGiveZeroLossesZeroGradientsAndEmptyOutputs) {
+  for (const JobConfig& config : {SliceConfig(), DomainConfig()}) {
+    TinyModel tiny(config, 7);
+    const TinyData data = RandomData(config, 0, 1);
+    const auto scales = RowScales(config, data.batch, LocalDenominators(config, data.batch));
+    std::vector<AlignedBuffer<float>> feature_gradients;
+    const auto report = tiny.model->TrainStep(tiny.Input(data, &scales), 1, &feature_gradients);
+    ASSERT_TRUE(report.ok()) << report.status();
+    EXPECT_EQ(report->names.size(), report->values.size());
+    EXPECT_FALSE(report->names.empty());
+    for (double loss : report->values) EXPECT_EQ(loss, 0);
+    for (float g : tiny.parameters.gradients()) EXPECT_EQ(g, 0.0f);
+    for (const auto& gradient : feature_gradients) EXPECT_TRUE(gradient.empty());
+    LossReport losses;
+    const auto outputs = tiny.model->Forward(tiny.Input(data, &scales), &losses);
+    ASSERT_TRUE(outputs.ok()) << outputs.status();
+    EXPECT_EQ(outputs->size(), OutputList(config).size());
+    for (const ModelOutput& output : *outputs) EXPECT_TRUE(output.values.empty());
+    EXPECT_EQ(losses.names, report->names);
+  }
+}
+
+TEST(PepnetModelTest, DenseGradientsAddUpAndFeatureGradientsAreReplaced) {
+  TinyModel tiny(TinyConfig(), 7);
+  const TinyData data = RandomData(tiny.config, 6, 32);
+  const auto scales = RowScales(tiny.config, data.batch, LocalDenominators(tiny.config, data.batch));
+  std::vector<AlignedBuffer<float>> first, second;
+  ASSERT_TRUE(tiny.model->TrainStep(tiny.Input(data, &scales), 1, &first).ok());
+  const std::vector<double> once(tiny.parameters.gradients().begin(), tiny.parameters.gradients().end());
+  ASSERT_TRUE(tiny.model->TrainStep(tiny.Input(data, &scales), 1, &first).ok());
+  ASSERT_TRUE(tiny.model->TrainStep(tiny.Input(data, &scales), 1, &second).ok());
+  for (size_t i = 0; i < once.size(); ++i) EXPECT_FLOAT_EQ(tiny.parameters.gradients()[i], 3 * once[i]);
+  for (size_t i = 0; i < first[0].size(); ++i) EXPECT_EQ(first[0][i], second[0][i]);
+}
+
+TEST(PepnetModelTest, WeightsAreReadInPlace) {
+  TinyModel tiny(TinyConfig(), 7);
+  const TinyData data = RandomData(tiny.config, 3, 33);
+  const auto before = tiny.model->Forward(tiny.Input(data, nullptr), nullptr);
+  tiny.parameters.value(tiny.parameters.Find("model._task_tower.0.linear.bias"))[0] += 1;
+  const auto after = tiny.model->Forward(tiny.Input(data, nullptr), nullptr);
+  ASSERT_EQ((*after)[0].name, "logits_ctr");
+  for (int row = 0; row < 3; ++row) EXPECT_NEAR((*after)[0].values[row], (*before)[0].values[row] + 1, 1e-6);
+}
+
+// ---- outputs
+// ---------------------------------------------------------------------------------------------------------------
+
+std::string Describe(const std::vector<ModelOutput>& outputs) {
+  std::string text;
+  for (const ModelOutput& output : outputs) text += output.name + ":" + std::to_string(output.width) + " ";
+  return text;
+}
+
+TEST(PepnetModelTest, OutputsAreThoseOfTheLossesSortedByName) {
+  EXPECT_EQ(
+      Describe(OutputList(AllLossesConfig())),
+      "logits_ctr:0 logits_focal:0 logits_soft:3 logits_two:2 logits_val:0 probs1_two:0 probs_ctr:0 probs_focal:0 "
+      "probs_soft:3 probs_two:2 probs_val:0 y_val:0 ");
+  EXPECT_EQ(Describe(OutputList(DomainConfig())),
+            "logits_ctr_0:0 logits_ctr_1:0 logits_ctr_2:0 probs_ctr_0:0 probs_ctr_1:0 probs_ctr_2:0 y_val_ue_0:0 "
+            "y_val_ue_1:0 "
+            "y_val_ue_2:0 ");
+}
+
+TEST(PepnetModelTest, OutputValuesAreTheRawOutputAndItsSquash) {
+  TinyModel tiny(AllLossesConfig(), 34);
+  const TinyData data = RandomData(tiny.config, 4, 34);
+  const auto outputs = tiny.model->Forward(tiny.Input(data, nullptr), nullptr);
+  ASSERT_TRUE(outputs.ok()) << outputs.status();
+  const ReferenceValues reference =
+      Evaluate(tiny.config, data.batch, std::vector<std::vector<float>>(5, std::vector<float>(4)), tiny.Point(data), {},
+               nullptr);
+  std::map<std::string, std::vector<double>> expected;
+  for (int row = 0; row < 4; ++row) {
+    const double ctr = reference.towers[0][row][0], focal = reference.towers[1][row][0],
+                 val = reference.towers[4][row][0];
+    expected["logits_ctr"].push_back(ctr);
+    expected["probs_ctr"].push_back(1 / (1 + std::exp(-ctr)));
+    expected["logits_focal"].push_back(focal);
+    expected["probs_focal"].push_back(1 / (1 + std::exp(-focal)));
+    expected["logits_val"].push_back(val);
+    expected["probs_val"].push_back(1 / (1 + std::exp(-val)));
+    expected["y_val"].push_back(val);
+    for (int t : {2, 3}) {
+      const std::vector<double>& z = reference.towers[t][row];
+      const std::string name = t == 2 ? "soft" : "two";
+      double sum = 0;
+      for (double v : z) sum += std::exp(v);
+      for (double v : z) expected["logits_" + name].push_back(v);
+      for (double v : z) expected["probs_" + name].push_back(std::exp(v) / sum);
+      if (t == 3) expected["probs1_two"].push_back(std::exp(z[1]) / sum);
+    }
+  }
+  ASSERT_EQ(outputs->size(), expected.size());
+  for (const ModelOutput& output : *outputs) {
+    EXPECT_EQ(Difference(output.name, output.values, expected.at(output.name), {1e-6, 1e-5}), "");
+  }
+}
+
+TEST(PepnetModelTest, MetricInputsAreOnePerTowerInTowerOrder) {
+  const JobConfig config = AllLossesConfig();
+  std::vector<ModelOutput> outputs = OutputList(config);
+  for (ModelOutput& output : outputs) output.values.assign(2 * std::max(output.width, 1), 0.5f);
+  Batch batch;
+  batch.rows = 2;
+  EXPECT_EQ(Describe(SelectMetricInputs(config, batch, outputs)),
+            "probs_ctr:0 probs_focal:0 probs_soft:3 probs1_two:0 y_val:0 ");
+}
+
+TEST(PepnetModelTest, MetricInputsAreTheRowsOwnDomain) {
+  const JobConfig config = DomainConfig();
+  std::vector<ModelOutput> outputs = OutputList(config);
+  float next = 0;
+  for (ModelOutput& output : outputs) {
+    for (int row = 0; row < 4; ++row) output.values.push_back(next++);  // probs_ctr_0: 12.., y_val_ue_0: 24..
+  }
+  Batch batch;
+  batch.rows = 4;
+  batch.labels.resize(3);
+  batch.labels[1].integers = {2, 0, 1, 0};
+  batch.labels[1].values = {2, 0, 1, 0};
+  const std::vector<ModelOutput> selected = SelectMetricInputs(config, batch, outputs);
+  EXPECT_EQ(Describe(selected), "probs_ctr:0 y_val_ue:0 ");
+  EXPECT_THAT(selected[0].values, ElementsAre(20, 13, 18, 15));
+  EXPECT_THAT(selected[1].values, ElementsAre(32, 25, 30, 27));
+}
+
+// ---- labels that do not fit
+// --------------------------------------------------------------------------------------------------
+
+Status TrainStatus(const JobConfig& config, const TinyData& data) {
+  TinyModel tiny(config, 7);
+  const std::vector<std::vector<float>> scales(config.model.towers.size(), std::vector<float>(data.batch.rows));
+  std::vector<AlignedBuffer<float>> feature_gradients;
+  const Status status = tiny.model->TrainStep(tiny.Input(data, &scales), 1, &feature_gradients).status();
+  LossReport losses;
+  EXPECT_EQ(tiny.model->Forward(tiny.Input(data, &scales), &losses).status(), status);
+  EXPECT_TRUE(tiny.model->Forward(tiny.Input(data, nullptr), nullptr).ok()) << "predict needs no labels";
+  return status;
+}
+
+TEST(PepnetModelTest, LabelsThatDoNotFitAreInvalidArguments) {
+  TinyData data = RandomData(AllLossesConfig(), 3, 35);
+  data.batch.labels[1].integers = {0, 3, 1};
+  Status status = TrainStatus(AllLossesConfig(), data);
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(status.message(),
+            "test rows: label column 'c' is 3 in row 1 of the batch (counted from 0), but loss_soft expects 0 to 2");
+
+  data.batch.labels[1].integers.clear();
+  status = TrainStatus(AllLossesConfig(), data);
+  EXPECT_EQ(status.message(), "test rows: label column 'c' must hold integers, because loss_soft reads it");
+
+  data = RandomData(DomainConfig(), 3, 35);
+  data.batch.labels[1].integers = {0, 1, -1};
+  status = TrainStatus(DomainConfig(), data);
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("is -1 in row 2"));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("domain_input_name expects 0 to 2"));
+
+  data.batch.labels.clear();
+  EXPECT_EQ(TrainStatus(DomainConfig(), data).message(), "test rows: label column 'y' has no value for every row");
+}
+
+}  // namespace
+}  // namespace pepnet

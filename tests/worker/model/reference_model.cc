@@ -1,0 +1,211 @@
+#include "tests/worker/model/reference_model.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "worker/model/dropout_mask.h"
+
+namespace pepnet {
+namespace {
+
+using Row = std::vector<double>;
+
+double Sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
+
+// One row through the network.
+class RowNetwork {
+ public:
+  RowNetwork(const JobConfig& config, const ReferencePoint& point, const ReferenceDropout& dropout, int64_t row,
+             int64_t global_row)
+      : config_(config), point_(point), dropout_(dropout), row_(row), global_row_(global_row) {}
+
+  Row Group(const FeatureGroup& group) const {
+    Row x;
+    for (int f : group.features) {
+      const int dim = config_.features[f].dim;
+      for (int c = 0; c < dim; ++c) x.push_back(point_.features[f][row_ * dim + c]);
+    }
+    return x;
+  }
+
+  Row Linear(const std::string& module, const Row& x) const {
+    const Row& weight = point_.parameters.at(module + ".weight");
+    Row y(weight.size() / x.size());
+    const auto bias = point_.parameters.find(module + ".bias");
+    for (size_t o = 0; o < y.size(); ++o) {
+      if (bias != point_.parameters.end()) y[o] = bias->second[o];
+      for (size_t i = 0; i < x.size(); ++i) y[o] += weight[o * x.size() + i] * x[i];
+    }
+    return y;
+  }
+
+  Row Gate(const std::string& module, const Row& own, const Row& seen, double gamma) const {
+    Row x = own;
+    x.insert(x.end(), seen.begin(), seen.end());
+    Row h = Linear(module + ".dense_layers.0", x);
+    for (double& v : h) v = std::max(v, 0.0);
+    Row y = Linear(module + ".dense_layers.2", h);
+    for (double& v : y) v = gamma * Sigmoid(v);
+    return y;
+  }
+
+  Row LayerNorm(const std::string& module, const Row& x) const {
+    double mean = 0, variance = 0;
+    for (double v : x) mean += v / x.size();
+    for (double v : x) variance += (v - mean) * (v - mean) / x.size();
+    Row y(x.size());
+    for (size_t i = 0; i < x.size(); ++i) {
+      y[i] = point_.parameters.at(module + ".weight")[i] * (x[i] - mean) / std::sqrt(variance + 1e-5) +
+             point_.parameters.at(module + ".bias")[i];
+    }
+    return y;
+  }
+
+  Row Activate(const std::string& module, const Activation& activation, Row x) const {
+    const auto weight = point_.parameters.find(module + ".weight");
+    const double prelu = activation.kind == ActivationKind::kPrelu ? weight->second[0] : 0;
+    for (double& v : x) v = ReferenceActivation(activation, v, prelu);
+    return x;
+  }
+
+  Row Dropout(double ratio, Row x) {
+    const int64_t number = next_dropout_layer_++;
+    if (!dropout_.enabled || ratio <= 0) return x;
+    std::vector<float> mask(x.size());
+    FillDropoutMask(DropoutKey(dropout_.seed, number, dropout_.step), ratio, global_row_, 1,
+                    static_cast<int64_t>(x.size()), mask.data());
+    for (size_t i = 0; i < x.size(); ++i) x[i] *= mask[i];
+    return x;
+  }
+
+  Row Tower(const std::string& module, const pepnet::Tower& tower, Row x) {
+    if (tower.mlp.has_value()) {
+      for (size_t l = 0; l < tower.mlp->hidden_units.size(); ++l) {
+        const std::string perceptron = module + ".tower_mlp.mlp." + std::to_string(l) + ".perceptron.";
+        x = Linear(perceptron + "0", x);
+        if (tower.mlp->use_ln) x = LayerNorm(perceptron + "1", x);
+        x = Activate(perceptron + (tower.mlp->use_ln ? "2" : "1"), tower.mlp->activation, x);
+        x = Dropout(tower.mlp->dropout_ratio[l], x);
+      }
+    }
+    return Linear(module + ".linear", x);
+  }
+
+ private:
+  const JobConfig& config_;
+  const ReferencePoint& point_;
+  const ReferenceDropout& dropout_;
+  const int64_t row_, global_row_;
+  int64_t next_dropout_layer_ = 0;
+};
+
+Row Product(Row a, const Row& b) {
+  for (size_t i = 0; i < a.size(); ++i) a[i] *= b[i];
+  return a;
+}
+
+}  // namespace
+
+double ReferenceActivation(const Activation& activation, double x, double prelu_weight) {
+  const double a = activation.parameter;
+  switch (activation.kind) {
+    case ActivationKind::kIdentity:
+      return x;
+    case ActivationKind::kRelu:
+      return std::max(x, 0.0);
+    case ActivationKind::kSigmoid:
+      return Sigmoid(x);
+    case ActivationKind::kTanh:
+      return std::tanh(x);
+    case ActivationKind::kLeakyRelu:
+      return x > 0 ? x : a * x;
+    case ActivationKind::kSilu:
+      return x * Sigmoid(x);
+    case ActivationKind::kGelu:
+      return 0.5 * x * (1 + std::erf(x / std::sqrt(2.0)));
+    case ActivationKind::kElu:
+      return x > 0 ? x : a * (std::exp(x) - 1);
+    case ActivationKind::kPrelu:
+      return x > 0 ? x : prelu_weight * x;
+  }
+  return 0;
+}
+
+double ReferenceLoss(const Loss& loss, const std::vector<double>& z, double label, double frozen_z) {
+  const double s = loss.label_smoothing;
+  switch (loss.kind) {
+    case LossKind::kBinaryCrossEntropy: {
+      const double y = s > 0 ? label * (1 - s) + s / 2 : label;
+      return -y * std::log(Sigmoid(z[0])) - (1 - y) * std::log(1 - Sigmoid(z[0]));
+    }
+    case LossKind::kBinaryFocal: {
+      const double p = Sigmoid(frozen_z), alpha = loss.focal_alpha, gamma = loss.focal_gamma;
+      const double modulation = alpha * label * std::pow(1 - p, gamma) + (1 - alpha) * (1 - label) * std::pow(p, gamma);
+      return modulation * (-label * std::log(Sigmoid(z[0])) - (1 - label) * std::log(1 - Sigmoid(z[0])));
+    }
+    case LossKind::kSoftmaxCrossEntropy: {
+      double sum = 0, value = 0;
+      for (double v : z) sum += std::exp(v);
+      for (size_t c = 0; c < z.size(); ++c) {
+        const double target = (static_cast<double>(c) == label ? 1 - s : 0) + s / static_cast<double>(z.size());
+        value -= target * std::log(std::exp(z[c]) / sum);
+      }
+      return value;
+    }
+    case LossKind::kL2:
+      return (z[0] - label) * (z[0] - label);
+  }
+  return 0;
+}
+
+ReferenceValues Evaluate(const JobConfig& config, const Batch& batch, const std::vector<std::vector<float>>& scales,
+                         const ReferencePoint& point, const ReferenceDropout& dropout, const ReferenceValues* frozen) {
+  const Model& model = config.model;
+  const size_t tower_count = model.towers.size() * model.domain_count;
+  ReferenceValues values;
+  values.towers.resize(tower_count);
+  for (int64_t row = 0; row < batch.rows; ++row) {
+    RowNetwork net(config, point, dropout, row, batch.first_row + row);
+    const Row main = net.Group(model.main);
+    const Row& seen_main = frozen != nullptr ? frozen->main[row] : main;
+    Row shared = main;
+    if (model.domain.has_value()) {
+      shared = Product(net.Gate("model.epnet.gate_nu", net.Group(*model.domain), seen_main, model.epnet_gamma), main);
+    }
+    const Row& seen_shared = frozen != nullptr ? frozen->shared[row] : shared;
+    std::vector<Row> tasks(model.towers.size(), shared);
+    for (size_t k = 0; model.uia.has_value() && k < tasks.size() * model.ppnet_hidden_units.size(); ++k) {
+      const size_t layers = model.ppnet_hidden_units.size();
+      Row& x = tasks[k / layers];
+      x = net.Activate("model.ppnet.activations." + std::to_string(k), model.ppnet_activation,
+                       net.Linear("model.ppnet.linears." + std::to_string(k), x));
+      x = Product(x, net.Gate("model.ppnet.gate_nus." + std::to_string(k), net.Group(*model.uia), seen_shared,
+                              model.ppnet_gamma));
+      x = net.Dropout(model.ppnet_dropout_ratio[k % layers], x);
+    }
+    for (size_t i = 0; i < tower_count; ++i) {
+      values.towers[i].push_back(net.Tower("model._task_tower." + std::to_string(i),
+                                           model.towers[i / model.domain_count], tasks[i / model.domain_count]));
+    }
+    values.main.push_back(main);
+    values.shared.push_back(shared);
+  }
+  for (size_t task = 0; task < model.towers.size(); ++task) {
+    const Tower& tower = model.towers[task];
+    for (const Loss& loss : tower.losses) {
+      double sum = 0;
+      for (int64_t row = 0; row < batch.rows; ++row) {
+        const int64_t domain = model.domain_label < 0 ? 0 : batch.labels[model.domain_label].integers[row];
+        const size_t i = task * model.domain_count + domain;
+        const double frozen_z = (frozen != nullptr ? *frozen : values).towers[i][row][0];
+        sum += ReferenceLoss(loss, values.towers[i][row], batch.labels[tower.label].values[row], frozen_z) *
+               scales[task][row];
+      }
+      values.losses.push_back(sum);
+      values.total += sum;
+    }
+  }
+  return values;
+}
+
+}  // namespace pepnet

@@ -1,0 +1,175 @@
+#include "tests/worker/model/tiny_model.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <utility>
+
+#include "common/base/random.h"
+
+namespace pepnet {
+namespace {
+
+// Uniform in [-1, 1).
+float RandomValue(uint64_t seed, uint64_t a, uint64_t b) {
+  return 2 * UnitFloat(Philox4x32(RandomKey(seed, RandomPurpose::kTest, a), 0, b)[0]) - 1;
+}
+
+int64_t RandomInteger(uint64_t seed, uint64_t a, uint64_t b, int64_t limit) {
+  return static_cast<int64_t>(Philox4x32(RandomKey(seed, RandomPurpose::kTest, a), 1, b)[0] % limit);
+}
+
+Feature MakeFeature(const std::string& name, int dim, int table) {
+  Feature feature;
+  feature.name = name;
+  feature.dim = dim;
+  feature.table = table;
+  feature.in_group = true;
+  return feature;
+}
+
+}  // namespace
+
+Tower TinyTower(const std::string& name, int label, LossKind kind, const Activation& activation, int num_class) {
+  Tower tower;
+  tower.name = name;
+  tower.label = label;
+  tower.num_class = num_class;
+  Mlp mlp;
+  mlp.hidden_units = {5, 3};
+  mlp.dropout_ratio = {0, 0};
+  mlp.activation = activation;
+  tower.mlp = mlp;
+  Loss loss;
+  loss.kind = kind;
+  loss.name = "loss_" + name;
+  tower.losses.push_back(loss);
+  return tower;
+}
+
+JobConfig TinyConfig() {
+  JobConfig config;
+  config.data.labels = {"y", "c", "v"};
+  config.data.sample_weights = {"w"};
+  config.features = {MakeFeature("f0", 3, 0), MakeFeature("f1", 2, 1), MakeFeature("r", 1, -1)};
+  Model& model = config.model;
+  model.main = {"all", {0, 2, 1}, 6};
+  model.domain = FeatureGroup{"domain", {1}, 2};
+  model.uia = FeatureGroup{"uia", {0}, 3};
+  model.epnet_hidden_unit = 4;
+  model.epnet_gamma = 1.5;
+  model.ppnet_hidden_units = {5, 4};
+  model.ppnet_activation = {ActivationKind::kTanh, 0};
+  model.ppnet_dropout_ratio = {0, 0};
+  model.ppnet_gamma = 2.5;
+  model.towers = {TinyTower("ctr", 0, LossKind::kBinaryCrossEntropy, {ActivationKind::kSilu, 0})};
+  return config;
+}
+
+JobConfig AllLossesConfig() {
+  JobConfig config = TinyConfig();
+  std::vector<Tower>& towers = config.model.towers;
+  const Activation tanh{ActivationKind::kTanh, 0};
+  towers[0].losses[0].label_smoothing = 0.1;
+  towers.push_back(TinyTower("focal", 0, LossKind::kBinaryFocal, tanh));
+  towers[1].losses[0].focal_gamma = 1.5;
+  towers[1].losses[0].focal_alpha = 0.3;
+  towers[1].weighted = true;
+  towers[1].sample_weight = 0;
+  towers[1].task_space_indicator = 0;
+  towers[1].in_task_space_weight = 2;
+  towers[1].weight = 0.7;
+  towers.push_back(TinyTower("soft", 1, LossKind::kSoftmaxCrossEntropy, tanh, 3));
+  towers[2].losses[0].label_smoothing = 0.2;
+  towers.push_back(TinyTower("two", 0, LossKind::kSoftmaxCrossEntropy, tanh, 2));
+  towers.push_back(TinyTower("val", 2, LossKind::kL2, tanh));
+  towers[4].losses.push_back(TinyTower("extra", 2, LossKind::kBinaryCrossEntropy, tanh).losses[0]);
+  return config;
+}
+
+JobConfig DomainConfig() {
+  JobConfig config = TinyConfig();
+  config.model.domain_label = 1;
+  config.model.domain_count = 3;
+  config.model.towers.push_back(TinyTower("val_ue", 2, LossKind::kL2, {ActivationKind::kTanh, 0}));
+  return config;
+}
+
+TinyData RandomData(const JobConfig& config, int64_t rows, uint64_t seed) {
+  TinyData data;
+  Batch& batch = data.batch;
+  batch.rows = batch.global_rows = rows;
+  batch.origin = "test rows";
+  batch.labels.resize(3);
+  batch.sample_weights.resize(1);
+  for (int64_t row = 0; row < rows; ++row) {
+    const int64_t y = RandomInteger(seed, 100, row, 2), c = RandomInteger(seed, 101, row, 3);
+    batch.labels[0].integers.push_back(y);
+    batch.labels[0].values.push_back(static_cast<float>(y));
+    batch.labels[1].integers.push_back(c);
+    batch.labels[1].values.push_back(static_cast<float>(c));
+    batch.labels[2].values.push_back(RandomValue(seed, 102, row));
+    batch.sample_weights[0].push_back(1.5f + RandomValue(seed, 103, row));
+  }
+  data.features.resize(config.features.size());
+  for (size_t f = 0; f < config.features.size(); ++f) {
+    data.features[f].Resize(rows * config.features[f].dim);
+    for (size_t i = 0; i < data.features[f].size(); ++i) data.features[f][i] = RandomValue(seed, f, i);
+  }
+  return data;
+}
+
+TinyData Slice(const JobConfig& config, const TinyData& data, int64_t begin, int64_t end) {
+  auto cut = [begin, end](const auto& values) {
+    using Values = std::decay_t<decltype(values)>;
+    return values.empty() ? Values() : Values(values.begin() + begin, values.begin() + end);
+  };
+  TinyData slice;
+  slice.batch.rows = end - begin;
+  slice.batch.first_row = data.batch.first_row + begin;
+  slice.batch.global_rows = data.batch.global_rows;
+  slice.batch.origin = data.batch.origin;
+  for (const LabelColumn& label : data.batch.labels)
+    slice.batch.labels.push_back({cut(label.values), cut(label.integers)});
+  for (const std::vector<float>& weights : data.batch.sample_weights)
+    slice.batch.sample_weights.push_back(cut(weights));
+  slice.features.resize(data.features.size());
+  for (size_t f = 0; f < data.features.size(); ++f) {
+    const int64_t dim = config.features[f].dim;
+    slice.features[f].Resize((end - begin) * dim);
+    std::copy_n(data.features[f].begin() + begin * dim, (end - begin) * dim, slice.features[f].begin());
+  }
+  return slice;
+}
+
+TinyModel::TinyModel(JobConfig tiny_config, uint64_t model_seed)
+    : config(std::move(tiny_config)), seed(model_seed), parameters(DenseParameterList(config)) {
+  parameters.Initialize(seed);
+  auto created = PepnetModel::Create(&config, &parameters, seed, 1);
+  if (!created.ok()) {
+    fprintf(stderr, "%s\n", created.status().ToString().c_str());
+    abort();
+  }
+  model = *std::move(created);
+}
+
+ModelInput TinyModel::Input(const TinyData& data, const std::vector<std::vector<float>>* scales, int64_t step) const {
+  ModelInput input;
+  input.batch = &data.batch;
+  for (const AlignedBuffer<float>& feature : data.features) input.features.push_back(feature.data());
+  input.step = step;
+  input.row_scales = scales;
+  return input;
+}
+
+ReferencePoint TinyModel::Point(const TinyData& data) const {
+  ReferencePoint point;
+  for (size_t i = 0; i < parameters.specs().size(); ++i) {
+    const std::span<const float> value = parameters.value(static_cast<int>(i));
+    point.parameters[parameters.specs()[i].name].assign(value.begin(), value.end());
+  }
+  for (const AlignedBuffer<float>& feature : data.features) point.features.emplace_back(feature.begin(), feature.end());
+  return point;
+}
+
+}  // namespace pepnet

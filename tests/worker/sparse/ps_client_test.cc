@@ -1,0 +1,96 @@
+#include "worker/sparse/ps_client.h"
+
+#include <gtest/gtest.h>
+
+#include "absl/strings/match.h"
+#include "common/net/in_process.h"
+#include "ps/row_initializer.h"
+#include "ps/server.h"
+
+namespace pepnet {
+namespace {
+
+JobConfig TwoTables() {
+  JobConfig config;
+  config.tables = {{"users", 1000, 3, {}, true}, {"items", 50, 2, {}, true}};
+  config.train.sparse_optimizer.kind = SparseOptimizerKind::kSgd;
+  return config;
+}
+
+UniqueIds Ids(std::vector<int64_t> users, std::vector<int64_t> items) {
+  UniqueIds ids;
+  ids.ids = {std::move(users), std::move(items)};
+  return ids;
+}
+
+// Runs `work` as the only worker of `servers` servers.
+Status WithServers(int servers, const JobConfig& config, const std::function<Status(PsClient&)>& work) {
+  std::vector<int> server_ranks;
+  for (int s = 0; s < servers; ++s) server_ranks.push_back(1 + s);
+  return RunRanks(1 + servers, {}, [&](int rank, Transport* transport) -> Status {
+    if (rank > 0) return Server(transport).Run();
+    PsClient client(transport, &config, server_ranks, 0, 30);
+    PEPNET_RETURN_IF_ERROR(client.Configure({0}, 7, 0));
+    PEPNET_RETURN_IF_ERROR(work(client));
+    return client.Shutdown();
+  });
+}
+
+TEST(PsClientTest, RowsComeBackInTheOrderOfTheIdsWhateverTheServers) {
+  const JobConfig config = TwoTables();
+  const UniqueIds ids = Ids({5, 999, 0, 17, 400, 3}, {49, 1});
+  for (int servers : {1, 2, 5}) {
+    const Status status = WithServers(servers, config, [&](PsClient& client) -> Status {
+      PEPNET_ASSIGN_OR_RETURN(PullTicket ticket, client.StartPull(ids, 0, /*read_only=*/true));
+      std::vector<AlignedBuffer<float>> rows;
+      PEPNET_RETURN_IF_ERROR(client.FinishPull(ticket, &rows));
+      for (int t = 0; t < 2; ++t) {
+        const RowInitializer initializer(config.tables[t], 7);
+        std::vector<float> expected(config.tables[t].dim);
+        for (size_t i = 0; i < ids.ids[t].size(); ++i) {
+          initializer.Fill(ids.ids[t][i], expected);
+          for (int d = 0; d < config.tables[t].dim; ++d) EXPECT_EQ(rows[t][i * expected.size() + d], expected[d]);
+        }
+      }
+      return absl::OkStatus();
+    });
+    EXPECT_TRUE(status.ok()) << status;
+  }
+}
+
+TEST(PsClientTest, APullSentEarlySeesTheStepBeforeIt) {
+  const JobConfig config = TwoTables();
+  const Status status = WithServers(2, config, [&](PsClient& client) -> Status {
+    const UniqueIds ids = Ids({1, 2, 3, 4}, {});
+    PEPNET_ASSIGN_OR_RETURN(PullTicket first, client.StartPull(ids, 1, false));
+    std::vector<AlignedBuffer<float>> before, after, read;
+    PEPNET_RETURN_IF_ERROR(client.FinishPull(first, &before));
+    PEPNET_ASSIGN_OR_RETURN(PullTicket second, client.StartPull(ids, 2, false));  // waits in line
+    std::vector<AlignedBuffer<float>> gradients(2);
+    gradients[0].ResizeZeroed(12);
+    for (float& g : gradients[0]) g = 2;
+    PEPNET_RETURN_IF_ERROR(client.Push(first, gradients, 0.5, 1));
+    // A read of the evaluation comes in between; its rows and those of step 2 must not be mixed up.
+    PEPNET_ASSIGN_OR_RETURN(PullTicket reading, client.StartPull(Ids({4}, {}), 1, true));
+    PEPNET_RETURN_IF_ERROR(client.FinishPull(reading, &read));
+    PEPNET_RETURN_IF_ERROR(client.FinishPull(second, &after));
+    for (size_t i = 0; i < 12; ++i) EXPECT_EQ(after[0][i], before[0][i] - 1.0f);
+    for (int d = 0; d < 3; ++d) EXPECT_EQ(read[0][d], after[0][9 + d]);
+    return absl::OkStatus();
+  });
+  EXPECT_TRUE(status.ok()) << status;
+}
+
+TEST(PsClientTest, AServersRefusalNamesServerTableAndId) {
+  const JobConfig config = TwoTables();
+  const Status status = WithServers(1, config, [&](PsClient& client) -> Status {
+    PEPNET_ASSIGN_OR_RETURN(PullTicket ticket, client.StartPull(Ids({}, {50}), 1, false));
+    std::vector<AlignedBuffer<float>> rows;
+    return client.FinishPull(ticket, &rows);
+  });
+  EXPECT_FALSE(status.ok());
+  for (const char* part : {"server 0", "items", "50"}) EXPECT_TRUE(absl::StrContains(status.message(), part)) << status;
+}
+
+}  // namespace
+}  // namespace pepnet

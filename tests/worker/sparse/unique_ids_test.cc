@@ -1,0 +1,58 @@
+#include "worker/sparse/unique_ids.h"
+
+#include <gtest/gtest.h>
+
+#include <random>
+
+namespace pepnet {
+namespace {
+
+// Features a and b share table 0, c has table 1, d is in no group.
+JobConfig FourFeatures() {
+  JobConfig config;
+  config.tables.resize(2);
+  for (int table : {0, 0, 1, 1}) {
+    Feature feature;
+    feature.table = table;
+    feature.in_group = true;
+    config.features.push_back(feature);
+  }
+  config.features[3].in_group = false;
+  config.features[3].table = -1;
+  return config;
+}
+
+Batch BatchOf(std::vector<std::vector<int64_t>> ids) {
+  Batch batch;
+  for (std::vector<int64_t>& column : ids) batch.ids.push_back({std::move(column), {}, {}});
+  return batch;
+}
+
+TEST(UniqueIdsTest, SharedTablesShareIdsInOrderOfFirstLookup) {
+  const UniqueIds unique = FindUniqueIds(FourFeatures(), BatchOf({{7, 3, 7}, {3, 9}, {3}, {1, 2}}));
+  EXPECT_EQ(unique.ids[0], (std::vector<int64_t>{7, 3, 9}));
+  EXPECT_EQ(unique.positions[0], (std::vector<int32_t>{0, 1, 0}));
+  EXPECT_EQ(unique.positions[1], (std::vector<int32_t>{1, 2}));
+  EXPECT_EQ(unique.ids[1], (std::vector<int64_t>{3}));
+  EXPECT_TRUE(unique.positions[3].empty());
+}
+
+TEST(UniqueIdsTest, EmptyBatch) {
+  const UniqueIds unique = FindUniqueIds(FourFeatures(), BatchOf({{}, {}, {}, {}}));
+  EXPECT_TRUE(unique.ids[0].empty());
+  EXPECT_TRUE(unique.ids[1].empty());
+}
+
+TEST(UniqueIdsTest, EveryLookupFindsItsOwnIdAmongManyCollidingOnes) {
+  std::mt19937_64 random(5);
+  std::vector<int64_t> ids(20000);
+  for (int64_t& id : ids) id = static_cast<int64_t>(random() % 3000) << 40;
+  const UniqueIds unique = FindUniqueIds(FourFeatures(), BatchOf({ids, {}, {}, {}}));
+  for (size_t i = 0; i < ids.size(); ++i) ASSERT_EQ(unique.ids[0][unique.positions[0][i]], ids[i]);
+  std::vector<int64_t> sorted = unique.ids[0];
+  std::sort(sorted.begin(), sorted.end());
+  EXPECT_EQ(std::unique(sorted.begin(), sorted.end()), sorted.end());
+}
+
+}  // namespace
+}  // namespace pepnet

@@ -1,0 +1,26 @@
+#include "worker/eval/inference.h"
+
+#include "common/base/mutant.h"
+#include "common/checkpoint/checkpoint.h"
+#include "worker/train/checkpointing.h"
+
+namespace pepnet {
+
+StatusOr<InferenceModel> OpenForInference(const WorkerContext& context, const std::string& path) {
+  InferenceModel result;
+  PEPNET_ASSIGN_OR_RETURN(result.checkpoint, FindCheckpoint(context, path));
+  // Rows that were never created read their initial value, a function of the seed of the training run.
+  PEPNET_RETURN_IF_ERROR(OnFirstWorker(context, "server plan", [&]() -> StatusOr<std::string> {
+                           PEPNET_ASSIGN_OR_RETURN(Manifest manifest, ReadManifest(result.checkpoint));
+                           const uint64_t seed = manifest.seed + (MutantActive(Mutant::kInferenceForgetsSeed) ? 1 : 0);
+                           PEPNET_RETURN_IF_ERROR(context.client->Configure(context.worker_ranks, seed, manifest.step));
+                           return std::string();
+                         }).status());
+  result.parameters = std::make_unique<DenseParameters>(DenseParameterList(*context.config));
+  PEPNET_ASSIGN_OR_RETURN(result.finished_steps, RestoreForInference(context, result.checkpoint, result.parameters.get()));
+  PEPNET_ASSIGN_OR_RETURN(result.model,
+                          PepnetModel::Create(context.config, result.parameters.get(), 0, context.options.threads));
+  return result;
+}
+
+}  // namespace pepnet

@@ -1,0 +1,24 @@
+// InferenceModel: the weights of a checkpoint, ready for eval and predict. Opening it is a collective operation that also
+// configures the servers and loads their tables.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "common/base/status.h"
+#include "worker/model/pepnet_model.h"
+#include "worker/train/worker_context.h"
+
+namespace pepnet {
+
+struct InferenceModel {
+  std::unique_ptr<DenseParameters> parameters;
+  std::unique_ptr<PepnetModel> model;
+  int64_t finished_steps = 0;
+  std::string checkpoint;
+};
+
+// `path`: a model.ckpt-N directory or its parent.
+StatusOr<InferenceModel> OpenForInference(const WorkerContext& context, const std::string& path);
+
+}  // namespace pepnet

@@ -1,0 +1,173 @@
+#include "worker/eval/prediction_writer.h"
+
+#include <arrow/api.h>
+#include <arrow/io/file.h>
+#include <parquet/arrow/writer.h>
+#include <unistd.h>
+
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_replace.h"
+#include "common/base/file.h"
+
+namespace pepnet {
+namespace {
+
+Status FromArrow(const arrow::Status& status, const std::string& path) {
+  if (status.ok()) return absl::OkStatus();
+  return absl::UnavailableError(absl::StrCat("writing ", path, ": ", status.message()));
+}
+
+std::string TemporaryName(const std::string& path) {
+  const size_t slash = path.rfind('/');
+  return absl::StrCat(path.substr(0, slash + 1), ".tmp.", path.substr(slash + 1));
+}
+
+// [rows] floats as one array, or [rows, width] as lists.
+arrow::Result<std::shared_ptr<arrow::Array>> MakeColumn(const ModelOutput& output, int64_t rows) {
+  arrow::FloatBuilder floats;
+  ARROW_RETURN_NOT_OK(floats.AppendValues(output.values.data(), static_cast<int64_t>(output.values.size())));
+  ARROW_ASSIGN_OR_RAISE(std::shared_ptr<arrow::Array> values, floats.Finish());
+  if (output.width == 0) return values;
+  arrow::Int32Builder offsets;
+  for (int64_t r = 0; r <= rows; ++r) ARROW_RETURN_NOT_OK(offsets.Append(static_cast<int32_t>(r * output.width)));
+  ARROW_ASSIGN_OR_RAISE(std::shared_ptr<arrow::Array> offset_array, offsets.Finish());
+  ARROW_ASSIGN_OR_RAISE(std::shared_ptr<arrow::Array> lists, arrow::ListArray::FromArrays(*offset_array, *values));
+  return lists;
+}
+
+arrow::Result<std::shared_ptr<arrow::RecordBatch>> MakeBatch(int64_t rows, const std::vector<ModelOutput>& outputs,
+                                                             const std::shared_ptr<arrow::RecordBatch>& reserved) {
+  arrow::FieldVector fields;
+  arrow::ArrayVector columns;
+  for (const ModelOutput& output : outputs) {
+    ARROW_ASSIGN_OR_RAISE(std::shared_ptr<arrow::Array> column, MakeColumn(output, rows));
+    fields.push_back(arrow::field(output.name, column->type()));
+    columns.push_back(std::move(column));
+  }
+  if (reserved != nullptr) {
+    for (int c = 0; c < reserved->num_columns(); ++c) {
+      fields.push_back(reserved->schema()->field(c));
+      columns.push_back(reserved->column(c));
+    }
+  }
+  return arrow::RecordBatch::Make(arrow::schema(fields), rows, columns);
+}
+
+class ParquetPredictionWriter : public PredictionWriter {
+ public:
+  explicit ParquetPredictionWriter(const std::string& path) : path_(path + ".parquet"), temporary_(TemporaryName(path_)) {}
+  ~ParquetPredictionWriter() override {
+    if (!published_) unlink(temporary_.c_str());
+  }
+
+  Status Append(int64_t rows, const std::vector<ModelOutput>& outputs,
+                const std::shared_ptr<arrow::RecordBatch>& reserved) override {
+    return FromArrow(Write(rows, outputs, reserved), path_);
+  }
+
+  Status Finish(const std::vector<ModelOutput>& columns) override {
+    if (writer_ == nullptr) PEPNET_RETURN_IF_ERROR(Append(0, columns, nullptr));
+    PEPNET_RETURN_IF_ERROR(FromArrow(writer_->Close(), path_));
+    return FromArrow(file_->Close(), path_);
+  }
+
+  Status Publish() override {
+    published_ = true;
+    return RenameAndSync(temporary_, path_);
+  }
+
+ private:
+  arrow::Status Write(int64_t rows, const std::vector<ModelOutput>& outputs, const std::shared_ptr<arrow::RecordBatch>& reserved) {
+    ARROW_ASSIGN_OR_RAISE(std::shared_ptr<arrow::RecordBatch> batch, MakeBatch(rows, outputs, reserved));
+    if (writer_ == nullptr) {
+      ARROW_ASSIGN_OR_RAISE(file_, arrow::io::FileOutputStream::Open(temporary_));
+      ARROW_ASSIGN_OR_RAISE(writer_, parquet::arrow::FileWriter::Open(*batch->schema(), arrow::default_memory_pool(), file_));
+    }
+    return writer_->WriteRecordBatch(*batch);
+  }
+
+  std::string path_, temporary_;
+  std::shared_ptr<arrow::io::FileOutputStream> file_;  // shared with Arrow's writer
+  std::unique_ptr<parquet::arrow::FileWriter> writer_;
+  bool published_ = false;
+};
+
+// A text cell, quoted where CSV needs it.
+std::string CsvCell(const std::string& text) {
+  if (text.find_first_of(",\"\n\r") == std::string::npos) return text;
+  return absl::StrCat("\"", absl::StrReplaceAll(text, {{"\"", "\"\""}}), "\"");
+}
+
+class CsvPredictionWriter : public PredictionWriter {
+ public:
+  explicit CsvPredictionWriter(const std::string& path) : path_(path + ".csv"), temporary_(TemporaryName(path_)) {}
+  ~CsvPredictionWriter() override {
+    if (!published_) unlink(temporary_.c_str());
+  }
+
+  Status Append(int64_t rows, const std::vector<ModelOutput>& outputs,
+                const std::shared_ptr<arrow::RecordBatch>& reserved) override {
+    std::string text;
+    if (file_ == nullptr) {
+      PEPNET_ASSIGN_OR_RETURN(file_, FileWriter::Create(temporary_));
+      for (const ModelOutput& output : outputs) absl::StrAppend(&text, text.empty() ? "" : ",", CsvCell(output.name));
+      for (int c = 0; reserved != nullptr && c < reserved->num_columns(); ++c) {
+        absl::StrAppend(&text, ",", CsvCell(reserved->schema()->field(c)->name()));
+      }
+      text += "\n";
+    }
+    for (int64_t row = 0; row < rows; ++row) {
+      bool first = true;
+      for (const ModelOutput& output : outputs) {
+        if (!first) text += ",";
+        first = false;
+        AppendOutput(output, row, &text);
+      }
+      for (int c = 0; reserved != nullptr && c < reserved->num_columns(); ++c) {
+        text += ",";
+        if (reserved->column(c)->IsNull(row)) continue;
+        auto scalar = reserved->column(c)->GetScalar(row);
+        if (!scalar.ok()) return FromArrow(scalar.status(), path_);
+        text += CsvCell((*scalar)->ToString());
+      }
+      text += "\n";
+    }
+    return file_->Append(text.data(), text.size());
+  }
+
+  Status Finish(const std::vector<ModelOutput>& columns) override {
+    if (file_ == nullptr) PEPNET_RETURN_IF_ERROR(Append(0, columns, nullptr));
+    return file_->Finish();
+  }
+
+  Status Publish() override {
+    published_ = true;
+    return RenameAndSync(temporary_, path_);
+  }
+
+ private:
+  static void AppendOutput(const ModelOutput& output, int64_t row, std::string* text) {
+    if (output.width == 0) {
+      absl::StrAppendFormat(text, "%.9g", output.values[row]);
+      return;
+    }
+    *text += "\"[";
+    for (int c = 0; c < output.width; ++c) {
+      absl::StrAppendFormat(text, "%s%.9g", c > 0 ? ", " : "", output.values[row * output.width + c]);
+    }
+    *text += "]\"";
+  }
+
+  std::string path_, temporary_;
+  std::unique_ptr<FileWriter> file_;
+  bool published_ = false;
+};
+
+}  // namespace
+
+std::unique_ptr<PredictionWriter> PredictionWriter::Make(const std::string& path, bool csv) {
+  if (csv) return std::make_unique<CsvPredictionWriter>(path);
+  return std::make_unique<ParquetPredictionWriter>(path);
+}
+
+}  // namespace pepnet

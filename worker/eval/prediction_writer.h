@@ -1,0 +1,35 @@
+// PredictionWriter: one part file of a prediction: output columns, then reserved input columns.
+//
+// Parquet: float32 columns, [B, C] outputs as list<float32>; reserved columns keep their input type.
+// CSV:     comma, header, 9 significant digits (enough to read a float32 back), lists as "[a, b]".
+// Files:   rows go to a hidden temporary file beside the final one; Publish() renames it. Without Publish() nothing remains.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "common/base/status.h"
+#include "worker/model/pepnet_model.h"
+
+namespace arrow {
+class RecordBatch;
+}
+
+namespace pepnet {
+
+class PredictionWriter {
+ public:
+  // `path` without extension: ".parquet" or ".csv" is added.
+  static std::unique_ptr<PredictionWriter> Make(const std::string& path, bool csv);
+  virtual ~PredictionWriter() = default;
+
+  // `rows` rows; `outputs` in column order; `reserved` may be null. All calls pass the same columns.
+  virtual Status Append(int64_t rows, const std::vector<ModelOutput>& outputs,
+                        const std::shared_ptr<arrow::RecordBatch>& reserved) = 0;
+  // Closes and fsyncs the temporary file. A part without any Append is an empty file of the given columns.
+  virtual Status Finish(const std::vector<ModelOutput>& columns) = 0;
+  virtual Status Publish() = 0;
+};
+
+}  // namespace pepnet

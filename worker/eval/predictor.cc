@@ -1,0 +1,103 @@
+#include "worker/eval/predictor.h"
+
+#include <algorithm>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "common/base/file.h"
+#include "worker/data/batch_loader.h"
+#include "worker/eval/prediction_writer.h"
+#include "worker/sparse/batch_feeder.h"
+#include "worker/sparse/pooling.h"
+#include "worker/train/checkpointing.h"
+
+namespace pepnet {
+namespace {
+
+// Positions in OutputList() of the columns to write.
+StatusOr<std::vector<int>> ChooseOutputs(const std::vector<ModelOutput>& all, const std::vector<std::string>& wanted) {
+  std::vector<int> chosen;
+  if (wanted.empty()) {
+    for (size_t i = 0; i < all.size(); ++i) chosen.push_back(static_cast<int>(i));
+    return chosen;
+  }
+  for (const std::string& name : wanted) {
+    auto it = std::find_if(all.begin(), all.end(), [&](const ModelOutput& output) { return output.name == name; });
+    if (it == all.end()) {
+      return InvalidInput("--output_columns names '", name, "', which this model does not have; it has ",
+                          absl::StrJoin(all, ", ", [](std::string* out, const ModelOutput& o) { *out += o.name; }));
+    }
+    chosen.push_back(static_cast<int>(it - all.begin()));
+  }
+  return chosen;
+}
+
+// Removes the parts of an earlier prediction, so that fewer workers do not leave old parts behind.
+Status PrepareOutput(const std::string& path) {
+  PEPNET_RETURN_IF_ERROR(MakeDirectories(path));
+  PEPNET_ASSIGN_OR_RETURN(std::vector<std::string> names, ListDirectory(path));
+  for (const std::string& name : names) {
+    if (absl::StartsWith(name, "part-") || absl::StartsWith(name, ".tmp.part-")) {
+      PEPNET_RETURN_IF_ERROR(RemoveTree(path + "/" + name));
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+StatusOr<int64_t> Predict(const WorkerContext& context, PepnetModel* model, const PredictRequest& request,
+                          int64_t finished_steps) {
+  const JobConfig& config = *context.config;
+  const std::vector<ModelOutput> all = OutputList(config);
+  PEPNET_ASSIGN_OR_RETURN(std::vector<int> chosen, ChooseOutputs(all, request.output_columns));
+  std::vector<ModelOutput> columns;
+  for (int i : chosen) columns.push_back(all[i]);
+
+  LoaderOptions options;
+  options.input_path = request.input_path;
+  options.batch_size = request.batch_size > 0 ? request.batch_size : config.data.eval_batch_size;
+  options.worker_index = context.collective->index();
+  options.worker_count = context.collective->count();
+  options.read_labels = false;
+  options.contiguous = true;
+  options.reserved_columns = request.reserved_columns;
+  options.farm_hash = context.options.farm_hash;
+  options.clamp_out_of_range = context.options.clamp_out_of_range;
+  PEPNET_ASSIGN_OR_RETURN(std::unique_ptr<BatchLoader> loader, BatchLoader::Open(config, options));
+  PEPNET_RETURN_IF_ERROR(OnFirstWorker(context, "output directory", [&]() -> StatusOr<std::string> {
+                           PEPNET_RETURN_IF_ERROR(PrepareOutput(request.output_path));
+                           return std::string();
+                         }).status());
+  std::unique_ptr<PredictionWriter> writer = PredictionWriter::Make(
+      absl::StrFormat("%s/part-%05d", request.output_path, context.collective->index()), request.csv);
+
+  BatchFeeder feeder(&config, loader.get(), context.client, nullptr, BatchFeeder::Mode::kPredict, finished_steps, 0);
+  FloatBuffers table_rows, pooled;
+  int64_t rows = 0;
+  for (;;) {
+    PEPNET_ASSIGN_OR_RETURN(std::optional<FedBatch> fed, feeder.Next());
+    if (!fed.has_value()) break;
+    const Batch& batch = fed->batch;
+    PEPNET_RETURN_IF_ERROR(context.client->FinishPull(fed->ticket, &table_rows));
+    PoolFeatures(config, batch, fed->ids, table_rows, &pooled);
+    ModelInput input;
+    input.batch = &batch;
+    input.features = FeaturePointers(config, batch, pooled);
+    PEPNET_ASSIGN_OR_RETURN(std::vector<ModelOutput> outputs, model->Forward(input, nullptr));
+    std::vector<ModelOutput> written;
+    for (int i : chosen) written.push_back(outputs[i]);
+    PEPNET_RETURN_IF_ERROR(writer->Append(batch.rows, written, batch.reserved));
+    rows += batch.rows;
+  }
+  PEPNET_RETURN_IF_ERROR(writer->Finish(columns));
+  // All parts are whole before any gets its name.
+  PEPNET_RETURN_IF_ERROR(context.collective->Barrier("all predictions"));
+  PEPNET_RETURN_IF_ERROR(writer->Publish());
+  std::vector<int64_t> total = {rows};
+  PEPNET_RETURN_IF_ERROR(context.collective->AllreduceSum(std::span<int64_t>(total), "predicted rows"));
+  return total[0];
+}
+
+}  // namespace pepnet

@@ -1,0 +1,29 @@
+// Predict: the outputs of every row of a data set, one part file per worker.
+//
+// Order:    worker w takes one contiguous range of the rows, so that the parts in name order are the input order.
+// Files:    <output>/part-00000.parquet (or .csv), ...; written under a temporary name and renamed when all workers are done.
+// Columns:  outputs sorted by name (or as asked for), float32, [B, C] outputs as lists; then the reserved input columns.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "common/base/status.h"
+#include "worker/model/pepnet_model.h"
+#include "worker/train/worker_context.h"
+
+namespace pepnet {
+
+struct PredictRequest {
+  std::string input_path, output_path;
+  std::vector<std::string> reserved_columns;  // {"ALL_COLUMNS"}: all
+  std::vector<std::string> output_columns;    // empty: all
+  bool csv = false;
+  int64_t batch_size = 0;  // 0: eval_batch_size
+};
+
+// Returns the number of rows written by all workers. A collective operation.
+StatusOr<int64_t> Predict(const WorkerContext& context, PepnetModel* model, const PredictRequest& request,
+                          int64_t finished_steps);
+
+}  // namespace pepnet

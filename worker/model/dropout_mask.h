@@ -1,0 +1,17 @@
+// Dropout masks as a function of (seed, layer, step, global row, element), without torch (law L2): the same row gets
+// the same mask whichever worker holds it.
+#pragma once
+
+#include <cstdint>
+
+namespace pepnet {
+
+// Key of one layer's masks in one step. Layers are numbered over ppnet (task * layers + layer), then over the towers'
+// layers.
+uint64_t DropoutKey(uint64_t seed, int64_t layer, int64_t step);
+
+// Writes mask[row * width + e] for `rows` rows starting at global row `first_row`: 1 / (1 - ratio) where the element is
+// kept, else 0. Kept iff u >= ratio, u = the uniform of word e % 4 of Philox block e / 4 at (key, global row).
+void FillDropoutMask(uint64_t key, double ratio, int64_t first_row, int64_t rows, int64_t width, float* mask);
+
+}  // namespace pepnet

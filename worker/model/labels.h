@@ -1,0 +1,17 @@
+// What the model asks of a batch's labels, without torch.
+#pragma once
+
+#include "common/base/status.h"
+#include "common/config/job_config.h"
+#include "worker/data/batch.h"
+
+namespace pepnet {
+
+// InvalidArgument if a label column that a loss or the domain selection reads is missing, not integer where it must be,
+// or out of range. The message names the column, the batch's origin and the row within the batch.
+Status CheckLabels(const JobConfig& config, const Batch& batch);
+
+// As CheckLabels, for the domain column alone; OK if the model has no domain towers.
+Status CheckDomains(const JobConfig& config, const Batch& batch);
+
+}  // namespace pepnet

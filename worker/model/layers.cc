@@ -1,0 +1,103 @@
+#include "worker/model/layers.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/ops/elu.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/from_blob.h>
+#include <ATen/ops/gelu.h>
+#include <ATen/ops/layer_norm.h>
+#include <ATen/ops/leaky_relu.h>
+#include <ATen/ops/linear.h>
+#include <ATen/ops/prelu.h>
+#include <ATen/ops/relu.h>
+#include <ATen/ops/sigmoid.h>
+#include <ATen/ops/silu.h>
+#include <ATen/ops/tanh.h>
+
+#include "common/base/log_functions.h"
+#include "common/base/mutant.h"
+#include "worker/model/dropout_mask.h"
+
+namespace pepnet {
+
+at::Tensor LeafMaker::OptionalLeaf(const std::string& name) {
+  const int i = parameters_->Find(name);
+  if (i < 0) return {};
+  const std::vector<int64_t>& shape = parameters_->specs()[i].shape;
+  at::Tensor leaf = at::from_blob(parameters_->value(i).data(), shape);
+  leaf.set_requires_grad(true);
+  // A defined .grad makes backward accumulate in place, so into the arena.
+  leaf.mutable_grad() = at::from_blob(parameters_->gradient(i).data(), shape);
+  return leaf;
+}
+
+at::Tensor LeafMaker::Leaf(const std::string& name) {
+  at::Tensor leaf = OptionalLeaf(name);
+  CheckOrDie(leaf.defined(), "the parameter list lacks " + name);
+  return leaf;
+}
+
+LinearLayer::LinearLayer(LeafMaker* maker, const std::string& module)
+    : weight(maker->Leaf(module + ".weight")), bias(maker->OptionalLeaf(module + ".bias")) {}
+
+at::Tensor LinearLayer::operator()(const at::Tensor& x) const { return at::linear(x, weight, bias); }
+
+GateLayer::GateLayer(LeafMaker* maker, const std::string& module, double gamma)
+    : first(maker, module + ".dense_layers.0"), second(maker, module + ".dense_layers.2"), gamma(gamma) {}
+
+at::Tensor GateLayer::operator()(const at::Tensor& x) const {
+  return at::sigmoid(second(at::relu(first(x)))).mul(gamma);
+}
+
+LayerNormLayer::LayerNormLayer(LeafMaker* maker, const std::string& module)
+    : weight(maker->Leaf(module + ".weight")), bias(maker->Leaf(module + ".bias")) {}
+
+at::Tensor LayerNormLayer::operator()(const at::Tensor& x) const {
+  return at::layer_norm(x, weight.sizes(), weight, bias, 1e-5);
+}
+
+ActivationLayer::ActivationLayer(LeafMaker* maker, const std::string& module, const Activation& activation)
+    : activation(activation) {
+  if (activation.kind == ActivationKind::kPrelu) weight = maker->Leaf(module + ".weight");
+}
+
+at::Tensor ActivationLayer::operator()(const at::Tensor& x) const {
+  switch (activation.kind) {
+    case ActivationKind::kIdentity:
+      return x;
+    case ActivationKind::kRelu:
+      return at::relu(x);
+    case ActivationKind::kSigmoid:
+      return at::sigmoid(x);
+    case ActivationKind::kTanh:
+      return at::tanh(x);
+    case ActivationKind::kLeakyRelu:
+      return at::leaky_relu(x, activation.parameter);
+    case ActivationKind::kSilu:
+      return at::silu(x);
+    case ActivationKind::kGelu:
+      return at::gelu(x);
+    case ActivationKind::kElu:
+      return at::elu(x, activation.parameter);
+    case ActivationKind::kPrelu:
+      return at::prelu(x, weight.to(x.scalar_type()));
+  }
+  CheckOrDie(false, "unknown activation");
+  return x;
+}
+
+at::Tensor DropoutLayer::operator()(const at::Tensor& x, const DropoutState& state) const {
+  if (!state.enabled || ratio <= 0) return x;
+  const int64_t rows = x.size(0), width = x.size(1);
+  const uint64_t key = DropoutKey(state.seed, number, state.step);
+  const int64_t first_row = MutantActive(Mutant::kDropoutByLocalRow) ? 0 : state.first_row;
+  at::Tensor mask = at::empty({rows, width}, at::kFloat);
+  float* const values = mask.mutable_data_ptr<float>();
+  constexpr int64_t kRowsPerTask = 16;
+  at::parallel_for(0, rows, kRowsPerTask, [&](int64_t begin, int64_t end) {
+    FillDropoutMask(key, ratio, first_row + begin, end - begin, width, values + begin * width);
+  });
+  return x.mul(mask);
+}
+
+}  // namespace pepnet

@@ -1,0 +1,25 @@
+// Unreduced losses per row (spec 2) as libtorch expressions. Internal to this folder: includes torch.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <string>
+#include <vector>
+
+#include "common/config/job_config.h"
+#include "worker/data/batch.h"
+
+namespace pepnet {
+
+struct RowLoss {
+  std::string name;
+  int task = 0;
+  at::Tensor values;  // [rows], differentiable
+};
+
+// All losses in tower order. `towers` as in NetworkResult; with domain towers a row's loss is that of its own domain.
+// A tower's later loss replaces an earlier one of the same name, as in the reference.
+// Precondition: CheckLabels(config, batch) is OK.
+std::vector<RowLoss> RowLosses(const JobConfig& config, const Batch& batch, const std::vector<at::Tensor>& towers);
+
+}  // namespace pepnet

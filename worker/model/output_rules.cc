@@ -1,0 +1,110 @@
+#include "worker/model/output_rules.h"
+
+#include <algorithm>
+#include <map>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/log_functions.h"
+#include "worker/model/labels.h"
+#include "worker/model/pepnet_model.h"
+
+namespace pepnet {
+namespace {
+
+using Kind = OutputRule::Kind;
+
+void AddRules(const Tower& tower, const std::string& suffix, int index, std::map<std::string, OutputRule>* rules) {
+  auto add = [&](const std::string& stem, int width, Kind kind) {
+    rules->insert({stem + suffix, OutputRule{stem + suffix, width, index, kind}});
+  };
+  for (const Loss& loss : tower.losses) {
+    const bool many = loss.kind == LossKind::kSoftmaxCrossEntropy;
+    CheckOrDie(many ? tower.num_class > 1 : tower.num_class == 1,
+               "num_class of tower " + tower.name + " does not fit " + loss.name);
+    switch (loss.kind) {
+      case LossKind::kBinaryCrossEntropy:
+      case LossKind::kBinaryFocal:
+        add("logits", 0, Kind::kRaw);
+        add("probs", 0, Kind::kSigmoid);
+        break;
+      case LossKind::kSoftmaxCrossEntropy:
+        add("logits", tower.num_class, Kind::kRaw);
+        add("probs", tower.num_class, Kind::kSoftmax);
+        if (tower.num_class == 2) add("probs1", 0, Kind::kSoftmaxColumn1);
+        break;
+      case LossKind::kL2:
+        add("y", 0, Kind::kRaw);
+        break;
+    }
+  }
+}
+
+}  // namespace
+
+std::vector<OutputRule> OutputRules(const JobConfig& config) {
+  const Model& model = config.model;
+  std::map<std::string, OutputRule> by_name;
+  for (size_t task = 0; task < model.towers.size(); ++task) {
+    for (int domain = 0; domain < model.domain_count; ++domain) {
+      std::string suffix = absl::StrCat("_", model.towers[task].name);
+      if (model.domain_label >= 0) absl::StrAppend(&suffix, "_", domain);
+      AddRules(model.towers[task], suffix, static_cast<int>(task) * model.domain_count + domain, &by_name);
+    }
+  }
+  std::vector<OutputRule> rules;
+  for (auto& [name, rule] : by_name) rules.push_back(std::move(rule));
+  return rules;
+}
+
+std::string MetricOutput(const Tower& tower) {
+  switch (tower.losses.front().kind) {
+    case LossKind::kBinaryCrossEntropy:
+    case LossKind::kBinaryFocal:
+      return "probs";
+    case LossKind::kSoftmaxCrossEntropy:
+      return tower.num_class == 2 ? "probs1" : "probs";
+    case LossKind::kL2:
+      return "y";
+  }
+  return "";
+}
+
+std::vector<ModelOutput> OutputList(const JobConfig& config) {
+  std::vector<ModelOutput> list;
+  for (const OutputRule& rule : OutputRules(config)) list.push_back({rule.name, rule.width, {}});
+  return list;
+}
+
+std::vector<ModelOutput> SelectMetricInputs(const JobConfig& config, const Batch& batch,
+                                            const std::vector<ModelOutput>& outputs) {
+  auto find = [&outputs](const std::string& name) -> const ModelOutput& {
+    const auto found =
+        std::find_if(outputs.begin(), outputs.end(), [&](const ModelOutput& o) { return o.name == name; });
+    CheckOrDie(found != outputs.end(), "no model output named " + name);
+    return *found;
+  };
+  const Model& model = config.model;
+  std::vector<ModelOutput> selected;
+  for (const Tower& tower : model.towers) {
+    const std::string name = MetricOutput(tower) + "_" + tower.name;
+    if (model.domain_label < 0) {
+      selected.push_back(find(name));
+      continue;
+    }
+    CheckOrDie(CheckDomains(config, batch).ok(), "domain labels must be checked before metrics read them");
+    std::vector<const ModelOutput*> domains;
+    for (int d = 0; d < model.domain_count; ++d) domains.push_back(&find(absl::StrCat(name, "_", d)));
+    ModelOutput own{name, domains[0]->width, {}};
+    const int64_t width = std::max(own.width, 1);
+    own.values.resize(static_cast<size_t>(batch.rows * width));
+    for (int64_t row = 0; row < batch.rows; ++row) {
+      const ModelOutput& source = *domains[batch.labels[model.domain_label].integers[row]];
+      std::copy_n(source.values.begin() + row * width, width, own.values.begin() + row * width);
+    }
+    selected.push_back(std::move(own));
+  }
+  return selected;
+}
+
+}  // namespace pepnet

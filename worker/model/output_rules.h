@@ -1,0 +1,26 @@
+// Which outputs a network has and how each follows from a tower's raw output (spec 1.7), without torch.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "common/config/job_config.h"
+
+namespace pepnet {
+
+struct OutputRule {
+  enum class Kind { kRaw, kSigmoid, kSoftmax, kSoftmaxColumn1 };
+  std::string name;
+  int width = 0;  // as ModelOutput::width
+  int tower = 0;  // index into the network's towers: task * domain_count + domain
+  Kind kind = Kind::kRaw;
+};
+
+// Sorted by name, each name once.
+std::vector<OutputRule> OutputRules(const JobConfig& config);
+
+// The output that the metrics of a task read, without its suffix: "probs", "probs1" or "y". The task's first loss
+// decides.
+std::string MetricOutput(const Tower& tower);
+
+}  // namespace pepnet

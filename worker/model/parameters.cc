@@ -1,0 +1,156 @@
+#include "worker/model/parameters.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <utility>
+
+#include "common/base/hash.h"
+#include "common/base/log_functions.h"
+#include "common/base/random.h"
+
+namespace pepnet {
+namespace {
+
+using Init = ParameterSpec::Init;
+
+// Collects the parameters of a network in the order of the reference's modules.
+class ListBuilder {
+ public:
+  void Linear(const std::string& module, int64_t in, int64_t out, bool bias) {
+    specs_.push_back({module + ".weight", {out, in}, Init::kFanIn, in, 0});
+    if (bias) specs_.push_back({module + ".bias", {out}, Init::kFanIn, in, 0});
+  }
+  void LayerNorm(const std::string& module, int64_t width) {
+    specs_.push_back({module + ".weight", {width}, Init::kOne, 0, 0});
+    specs_.push_back({module + ".bias", {width}, Init::kZero, 0, 0});
+  }
+  // Only PReLU has a weight: one for all elements.
+  void ActivationWeight(const std::string& module, const Activation& activation) {
+    if (activation.kind != ActivationKind::kPrelu) return;
+    specs_.push_back({module + ".weight", {1}, Init::kConstant, 0, activation.parameter});
+  }
+  // Gate NU: two linear layers with bias around a ReLU, which takes the index 1 (spec 1.2).
+  void Gate(const std::string& module, int64_t in, int64_t hidden, int64_t out) {
+    Linear(module + ".dense_layers.0", in, hidden, true);
+    Linear(module + ".dense_layers.2", hidden, out, true);
+  }
+  std::vector<ParameterSpec> Take() { return std::move(specs_); }
+
+ private:
+  std::vector<ParameterSpec> specs_;
+};
+
+void AddPpnet(const Model& model, ListBuilder* list) {
+  const int64_t layers = static_cast<int64_t>(model.ppnet_hidden_units.size());
+  const int64_t gate_in = model.uia->width + model.main.width;
+  for (int64_t task = 0; task < static_cast<int64_t>(model.towers.size()); ++task) {
+    int64_t in = model.main.width;
+    for (int64_t layer = 0; layer < layers; ++layer) {
+      const int64_t width = model.ppnet_hidden_units[layer];
+      const std::string k = std::to_string(task * layers + layer);
+      list->Linear("model.ppnet.linears." + k, in, width, true);
+      list->ActivationWeight("model.ppnet.activations." + k, model.ppnet_activation);
+      list->Gate("model.ppnet.gate_nus." + k, gate_in, width, width);
+      in = width;
+    }
+  }
+}
+
+void AddTower(const std::string& module, const Tower& tower, int64_t in, ListBuilder* list) {
+  if (tower.mlp.has_value()) {
+    const Mlp& mlp = *tower.mlp;
+    for (size_t layer = 0; layer < mlp.hidden_units.size(); ++layer) {
+      // perceptron: Linear at index 0, then LayerNorm if asked for, then the activation.
+      const std::string perceptron = module + ".tower_mlp.mlp." + std::to_string(layer) + ".perceptron.";
+      const int64_t width = mlp.hidden_units[layer];
+      list->Linear(perceptron + "0", in, width, mlp.bias);
+      if (mlp.use_ln) list->LayerNorm(perceptron + "1", width);
+      list->ActivationWeight(perceptron + (mlp.use_ln ? "2" : "1"), mlp.activation);
+      in = width;
+    }
+  }
+  list->Linear(module + ".linear", in, tower.num_class, true);
+}
+
+}  // namespace
+
+int64_t ParameterSpec::elements() const {
+  int64_t count = 1;
+  for (int64_t size : shape) count *= size;
+  return count;
+}
+
+std::vector<ParameterSpec> DenseParameterList(const JobConfig& config) {
+  const Model& model = config.model;
+  ListBuilder list;
+  if (model.domain.has_value()) {
+    list.Gate("model.epnet.gate_nu", model.domain->width + model.main.width, model.epnet_hidden_unit, model.main.width);
+  }
+  int64_t tower_in = model.main.width;
+  if (model.uia.has_value()) {
+    AddPpnet(model, &list);
+    tower_in = model.ppnet_hidden_units.back();
+  }
+  for (size_t task = 0; task < model.towers.size(); ++task) {
+    for (int domain = 0; domain < model.domain_count; ++domain) {
+      const std::string index = std::to_string(task * model.domain_count + domain);
+      AddTower("model._task_tower." + index, model.towers[task], tower_in, &list);
+    }
+  }
+  return list.Take();
+}
+
+DenseParameters::DenseParameters(std::vector<ParameterSpec> specs) : specs_(std::move(specs)) {
+  constexpr size_t kFloatsPerLine = kBufferAlignment / sizeof(float);
+  size_t end = 0;
+  offsets_.reserve(specs_.size());
+  for (const ParameterSpec& spec : specs_) {
+    offsets_.push_back(end);
+    const size_t elements = static_cast<size_t>(spec.elements());
+    end += (elements + kFloatsPerLine - 1) / kFloatsPerLine * kFloatsPerLine;
+  }
+  values_.ResizeZeroed(end);
+  gradients_.ResizeZeroed(end);
+}
+
+int DenseParameters::Find(const std::string& name) const {
+  for (size_t i = 0; i < specs_.size(); ++i) {
+    if (specs_[i].name == name) return static_cast<int>(i);
+  }
+  return -1;
+}
+
+void DenseParameters::ZeroGradients() { gradients_.ResizeZeroed(gradients_.size()); }
+
+// Element e of a fan-in parameter: (2 u - 1) / sqrt(fan_in), u = word e % 4 of Philox block e / 4.
+void DenseParameters::Initialize(uint64_t seed) {
+  for (size_t i = 0; i < specs_.size(); ++i) {
+    const ParameterSpec& spec = specs_[i];
+    std::span<float> values = value(static_cast<int>(i));
+    switch (spec.init) {
+      case Init::kOne:
+        std::fill(values.begin(), values.end(), 1.0f);
+        break;
+      case Init::kZero:
+        std::fill(values.begin(), values.end(), 0.0f);
+        break;
+      case Init::kConstant:
+        std::fill(values.begin(), values.end(), static_cast<float>(spec.constant));
+        break;
+      case Init::kFanIn: {
+        CheckOrDie(spec.fan_in > 0, "parameter " + spec.name + " has fan_in 0");
+        const double bound = 1.0 / std::sqrt(static_cast<double>(spec.fan_in));
+        const uint64_t key = RandomKey(seed, RandomPurpose::kDenseInit, HashName(spec.name));
+        std::array<uint32_t, 4> words{};
+        for (size_t e = 0; e < values.size(); ++e) {
+          if (e % 4 == 0) words = Philox4x32(key, 0, e / 4);
+          values[e] = static_cast<float>((2.0 * static_cast<double>(UnitFloat(words[e % 4])) - 1.0) * bound);
+        }
+        break;
+      }
+    }
+  }
+}
+
+}  // namespace pepnet

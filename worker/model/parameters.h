@@ -1,0 +1,61 @@
+// The dense parameters of a PEPNet by the reference's checkpoint names (spec 7), without torch: one flat, aligned arena
+// for the values and one for the gradients, so that allreduce, optimizer and checkpoint work on plain arrays.
+//
+// Order:     as listed by DenseParameterList(): epnet, ppnet (task-major, layer by layer), towers. Fixed: it is the order
+//            of the allreduce buckets and of the checkpoint.
+// Layout:    each parameter starts on a 64-byte boundary of the arena; padding floats are zero and stay zero.
+// Threads:   as a plain array.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "common/base/aligned_buffer.h"
+#include "common/base/status.h"
+#include "common/config/job_config.h"
+
+namespace pepnet {
+
+struct ParameterSpec {
+  enum class Init { kFanIn, kOne, kZero, kConstant };
+  std::string name;            // "model.epnet.gate_nu.dense_layers.0.weight"
+  std::vector<int64_t> shape;  // Linear weights are [out, in]
+  Init init = Init::kFanIn;    // kFanIn: U(-1/sqrt(fan_in), 1/sqrt(fan_in))
+  int64_t fan_in = 0;          // a bias has its layer's fan_in
+  double constant = 0;
+  int64_t elements() const;
+};
+
+std::vector<ParameterSpec> DenseParameterList(const JobConfig& config);
+
+class DenseParameters {
+ public:
+  explicit DenseParameters(std::vector<ParameterSpec> specs);
+
+  const std::vector<ParameterSpec>& specs() const { return specs_; }
+  int Find(const std::string& name) const;  // -1 if absent
+  std::span<float> value(int i) { return {values_.data() + offsets_[i], static_cast<size_t>(specs_[i].elements())}; }
+  std::span<const float> value(int i) const {
+    return {values_.data() + offsets_[i], static_cast<size_t>(specs_[i].elements())};
+  }
+  std::span<float> gradient(int i) {
+    return {gradients_.data() + offsets_[i], static_cast<size_t>(specs_[i].elements())};
+  }
+  // Offset of parameter i in the arenas, in floats.
+  size_t offset(int i) const { return offsets_[i]; }
+  std::span<float> values() { return values_.span(); }  // whole arena, padding included
+  std::span<float> gradients() { return gradients_.span(); }
+  void ZeroGradients();
+
+  // Counter-based initial values: a function of (seed, name, element).
+  void Initialize(uint64_t seed);
+
+ private:
+  std::vector<ParameterSpec> specs_;
+  std::vector<size_t> offsets_;
+  AlignedBuffer<float> values_, gradients_;
+};
+
+}  // namespace pepnet

@@ -1,0 +1,77 @@
+// PepnetModel: EPNet, PPNet, task towers and losses in libtorch (spec 1 and 2), behind a header without torch.
+//
+// Input:     the pooled output of every feature, [rows, dim] row-major, 64-byte aligned (a raw feature's values too).
+//            Each feature is one leaf: groups are concatenations of leaves, so a feature used in several groups gets
+//            the sum of its gradients (spec 9).
+// Gradients: dense gradients are *added* into DenseParameters::gradient() (a parameter that a step does not use adds
+//            zero); feature gradients are overwritten.
+// Threads:   one thread at a time; libtorch uses its own intra-op threads.
+// Failure:   c10 exceptions become Internal; labels that do not fit the loss are InvalidArgument.
+// Randomness: dropout of element e of row r is a function of (seed, step, layer, global row, e)
+//            (worker/model/dropout_mask.h).
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "common/base/aligned_buffer.h"
+#include "common/base/status.h"
+#include "common/config/job_config.h"
+#include "worker/data/batch.h"
+#include "worker/model/parameters.h"
+
+namespace pepnet {
+
+// One output of the network: probs_ctr, logits_ctr_0, y_val, ...
+struct ModelOutput {
+  std::string name;
+  int width = 0;  // 0: [rows]; C: [rows, C]
+  std::vector<float> values;
+};
+
+// Training outputs of one batch.
+struct LossReport {
+  std::vector<std::string> names;  // "binary_cross_entropy_ctr", ..., in tower order
+  std::vector<double> values;      // this worker's part: sum over workers is the loss of the global batch
+};
+
+struct ModelInput {
+  const Batch* batch = nullptr;        // labels (for losses and domain selection) and row numbers
+  std::vector<const float*> features;  // by feature index; null for features in no group
+  int64_t step = 0;                    // for dropout
+  const std::vector<std::vector<float>>* row_scales = nullptr;  // worker/model/loss_weight.h; null: no losses
+};
+
+class PepnetModel {
+ public:
+  // Borrows `config` and `parameters` (values are read in place). `threads`: libtorch's intra-op threads (0: leave).
+  static StatusOr<std::unique_ptr<PepnetModel>> Create(const JobConfig* config, DenseParameters* parameters,
+                                                       uint64_t seed, int threads);
+  virtual ~PepnetModel() = default;
+
+  // Forward with dropout, losses, backward of sum(losses) * gradient_scale (1/N under accumulation).
+  // `feature_gradients[f]` ([rows, dim], resized) is filled for every feature that has a table and is in a group.
+  virtual StatusOr<LossReport> TrainStep(const ModelInput& input, double gradient_scale,
+                                         std::vector<AlignedBuffer<float>>* feature_gradients) = 0;
+
+  // Forward without dropout. Outputs sorted by name: all domains' outputs (predict). With `losses`, also this worker's
+  // part of each loss (input.row_scales must be set).
+  virtual StatusOr<std::vector<ModelOutput>> Forward(const ModelInput& input, LossReport* losses) = 0;
+
+  // For tests: group_all, epnet_output, ppnet_output_<tower>, ... of the last Forward.
+  virtual std::vector<ModelOutput> intermediates() const = 0;
+};
+
+// Names of all outputs (probs_ctr, logits_ctr, ...), sorted, with their widths; values empty.
+std::vector<ModelOutput> OutputList(const JobConfig& config);
+
+// For every task the scores its metrics read, named without a domain: probs (num_class 1), probs1 (C = 2), probs [rows, C]
+// (C > 2), y (l2); the task's first loss decides. With domain towers each row takes those of its own domain.
+// Precondition: the domain labels are in range, as a Forward() with losses has checked.
+std::vector<ModelOutput> SelectMetricInputs(const JobConfig& config, const Batch& batch,
+                                            const std::vector<ModelOutput>& outputs);
+
+}  // namespace pepnet

@@ -1,0 +1,68 @@
+#include "worker/sparse/batch_feeder.h"
+
+#include <utility>
+
+namespace pepnet {
+
+BatchFeeder::BatchFeeder(const JobConfig* config, BatchLoader* loader, PsClient* client, Collective* collective, Mode mode,
+                         int64_t first_step, int64_t max_batches, bool local_normalization)
+    : config_(config),
+      loader_(loader),
+      client_(client),
+      collective_(collective),
+      mode_(mode),
+      first_step_(first_step),
+      max_batches_(max_batches),
+      local_normalization_(local_normalization) {}
+
+StatusOr<std::optional<FedBatch>> BatchFeeder::Next() {
+  if (!started_) {
+    started_ = true;
+    PEPNET_ASSIGN_OR_RETURN(ahead_, Prepare());
+  }
+  std::optional<FedBatch> now = std::exchange(ahead_, std::nullopt);
+  if (now.has_value()) {
+    PEPNET_ASSIGN_OR_RETURN(ahead_, Prepare());
+  }
+  return now;
+}
+
+StatusOr<std::optional<FedBatch>> BatchFeeder::Prepare() {
+  if (max_batches_ > 0 && prepared_ == max_batches_) return std::optional<FedBatch>();
+  PEPNET_ASSIGN_OR_RETURN(std::optional<Batch> batch, loader_->Next());
+  if (!batch.has_value()) return std::optional<FedBatch>();
+  FedBatch fed;
+  fed.batch = std::move(*batch);
+  if (mode_ != Mode::kPredict) {
+    PEPNET_ASSIGN_OR_RETURN(fed.denominators, Agree(fed.batch));
+  }
+  fed.ids = FindUniqueIds(*config_, fed.batch);
+  const int64_t step = mode_ == Mode::kTrain ? first_step_ + prepared_ : first_step_;
+  PEPNET_ASSIGN_OR_RETURN(fed.ticket, client_->StartPull(fed.ids, step, mode_ != Mode::kTrain));
+  ++prepared_;
+  return std::optional<FedBatch>(std::move(fed));
+}
+
+StatusOr<LossDenominators> BatchFeeder::Agree(const Batch& batch) {
+  LossDenominators local = LocalDenominators(*config_, batch);
+  std::vector<double> sums = {local.rows};
+  sums.insert(sums.end(), local.weight_sums.begin(), local.weight_sums.end());
+  PEPNET_RETURN_IF_ERROR(collective_->AllreduceSum(std::span<double>(sums), "rows and weights of the batch"));
+  if (sums[0] != static_cast<double>(batch.global_rows)) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("the workers read different data: together they hold ", sums[0], " rows of a global batch of ",
+                     batch.global_rows, " (", batch.origin, "); check that all hosts see the same input files"));
+  }
+  LossDenominators global;
+  if (local_normalization_) {
+    const double workers = collective_->count();
+    global.rows = local.rows * workers;
+    for (double sum : local.weight_sums) global.weight_sums.push_back(sum * workers);
+    return global;
+  }
+  global.rows = sums[0];
+  global.weight_sums.assign(sums.begin() + 1, sums.end());
+  return global;
+}
+
+}  // namespace pepnet

@@ -1,0 +1,60 @@
+// BatchFeeder: the next batch with everything agreed and under way: its denominators, its unique ids, its pull.
+//
+// Prefetch:  when Next() returns batch t, batch t+1 has been read and agreed on and its pull has been sent, so that the servers
+//            answer it as soon as step t is applied while this worker computes.
+// Agreement: in training and eval the workers add up rows and weight sums of their slices (one small allreduce per batch), which
+//            gives the global denominators of the loss and proves that all workers read the same data (law L7).
+// Threads:   one. Borrows everything it is given.
+#pragma once
+
+#include <optional>
+
+#include "common/base/status.h"
+#include "common/net/collective.h"
+#include "worker/data/batch_loader.h"
+#include "worker/model/loss_weight.h"
+#include "worker/sparse/ps_client.h"
+#include "worker/sparse/unique_ids.h"
+
+namespace pepnet {
+
+struct FedBatch {
+  Batch batch;
+  UniqueIds ids;
+  PullTicket ticket;
+  LossDenominators denominators;
+};
+
+class BatchFeeder {
+ public:
+  enum class Mode {
+    kTrain,    // pulls of steps first_step, first_step + 1, ...; each is followed by a push
+    kEval,     // read-only pulls as of step first_step, labels and denominators
+    kPredict,  // as kEval without labels; workers need not have the same number of batches
+  };
+
+  // max_batches: 0 = until the loader ends. `collective` is not used by kPredict.
+  // local_normalization: the reference's rule, each worker's mean over its own rows counts 1/W (spec 2.1).
+  BatchFeeder(const JobConfig* config, BatchLoader* loader, PsClient* client, Collective* collective, Mode mode,
+              int64_t first_step, int64_t max_batches, bool local_normalization = false);
+
+  StatusOr<std::optional<FedBatch>> Next();
+
+ private:
+  StatusOr<std::optional<FedBatch>> Prepare();
+  StatusOr<LossDenominators> Agree(const Batch& batch);
+
+  const JobConfig* config_;
+  BatchLoader* loader_;
+  PsClient* client_;
+  Collective* collective_;
+  const Mode mode_;
+  const int64_t first_step_;
+  const int64_t max_batches_;
+  const bool local_normalization_;
+  int64_t prepared_ = 0;
+  bool started_ = false;
+  std::optional<FedBatch> ahead_;
+};
+
+}  // namespace pepnet

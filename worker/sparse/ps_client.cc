@@ -1,0 +1,263 @@
+#include "worker/sparse/ps_client.h"
+
+#include <cstring>
+#include <map>
+
+#include "common/base/hash.h"
+#include "common/base/logging.h"
+#include "common/net/partition.h"
+#include "proto/wire.pb.h"
+
+namespace pepnet {
+namespace {
+
+wire::ServerPlan MakePlan(const JobConfig& config, const std::vector<int>& worker_ranks, uint64_t seed, int64_t finished_steps) {
+  wire::ServerPlan plan;
+  for (const Table& table : config.tables) {
+    wire::TablePlan* out = plan.add_tables();
+    out->set_name(table.name);
+    out->set_rows(table.rows);
+    out->set_dim(table.dim);
+    out->set_init_kind(static_cast<int>(table.initializer.kind));
+    out->set_init_a(table.initializer.a);
+    out->set_init_b(table.initializer.b);
+    out->set_trainable(table.trainable);
+  }
+  const SparseOptimizer& optimizer = config.train.sparse_optimizer;
+  wire::SparseOptimizerPlan* out = plan.mutable_optimizer();
+  out->set_kind(static_cast<int>(optimizer.kind));
+  out->set_initial_accumulator_value(optimizer.initial_accumulator_value);
+  out->set_beta1(optimizer.beta1);
+  out->set_beta2(optimizer.beta2);
+  out->set_weight_decay(optimizer.weight_decay);
+  out->set_weight_decay_mode(static_cast<int>(optimizer.weight_decay_mode));
+  plan.set_seed(seed);
+  for (int rank : worker_ranks) plan.add_worker_ranks(rank);
+  plan.set_finished_steps(finished_steps);
+  return plan;
+}
+
+size_t RouteFloats(const JobConfig& config, const std::vector<std::vector<int32_t>>& route) {
+  size_t floats = 0;
+  for (size_t t = 0; t < route.size(); ++t) floats += route[t].size() * config.tables[t].dim;
+  return floats;
+}
+
+}  // namespace
+
+PsClient::PsClient(Transport* transport, const JobConfig* config, std::vector<int> server_ranks, int worker_index,
+                   double timeout_s)
+    : transport_(transport),
+      config_(config),
+      server_ranks_(std::move(server_ranks)),
+      worker_index_(worker_index),
+      timeout_s_(timeout_s),
+      early_rows_(server_ranks_.size()) {
+  CHECK(!server_ranks_.empty());
+  for (const Table& table : config_->tables) table_hashes_.push_back(HashName(table.name));
+}
+
+std::string PsClient::ServerName(int server) const {
+  return absl::StrCat("server ", server, " (rank ", server_ranks_[server], ")");
+}
+
+StatusOr<Bytes> PsClient::NextFrame(int server, const std::string& what) {
+  auto message = transport_->Receive(Channel::kRows, server_ranks_[server], After(std::chrono::duration<double>(timeout_s_)), what);
+  if (!message.ok()) return Annotate(message.status(), ServerName(server));
+  PEPNET_ASSIGN_OR_RETURN(FrameHeader header, ParseHeader(message->body));
+  if (header.type == MessageType::kError) return Annotate(ParseErrorFrame(message->body), ServerName(server));
+  return std::move(message->body);
+}
+
+StatusOr<std::vector<Bytes>> PsClient::RequestAll(MessageType type, const std::string& body, int64_t step,
+                                                  const std::string& what) {
+  FrameHeader header;
+  header.type = type;
+  header.sender = worker_index_;
+  header.step = step;
+  for (int rank : server_ranks_) {
+    PEPNET_RETURN_IF_ERROR(transport_->Send(Channel::kRows, rank, MakeFrame(header, body)));
+  }
+  std::vector<Bytes> replies;
+  for (int server = 0; server < server_count(); ++server) {
+    for (;;) {
+      PEPNET_ASSIGN_OR_RETURN(Bytes frame, NextFrame(server, what));
+      PEPNET_ASSIGN_OR_RETURN(FrameHeader reply, ParseHeader(frame));
+      if (reply.type != MessageType::kRows) {
+        replies.push_back(std::move(frame));
+        break;
+      }
+      early_rows_[server].push_back(std::move(frame));  // the rows of a pull that is already under way
+    }
+  }
+  return replies;
+}
+
+Status PsClient::Configure(const std::vector<int>& worker_ranks, uint64_t seed, int64_t finished_steps) {
+  wire::ServerPlan plan = MakePlan(*config_, worker_ranks, seed, finished_steps);
+  plan.set_server_count(server_count());
+  for (int server = 0; server < server_count(); ++server) {
+    plan.set_server_index(server);
+    FrameHeader header;
+    header.type = MessageType::kConfigure;
+    header.sender = worker_index_;
+    PEPNET_RETURN_IF_ERROR(
+        transport_->Send(Channel::kRows, server_ranks_[server], MakeFrame(header, plan.SerializeAsString())));
+  }
+  for (int server = 0; server < server_count(); ++server) {
+    PEPNET_RETURN_IF_ERROR(NextFrame(server, "acknowledgement of the server plan").status());
+  }
+  return absl::OkStatus();
+}
+
+StatusOr<std::vector<PartEntry>> PsClient::Save(const std::string& directory, int64_t step) {
+  wire::SaveRequest request;
+  request.set_directory(directory);
+  request.set_step(step);
+  PEPNET_ASSIGN_OR_RETURN(std::vector<Bytes> replies, RequestAll(MessageType::kSave, request.SerializeAsString(), step,
+                                                                 absl::StrCat("saved rows of step ", step)));
+  std::vector<PartEntry> parts;
+  for (const Bytes& frame : replies) {
+    wire::SaveReply reply;
+    if (!reply.ParseFromString(FrameBodyString(frame))) return absl::DataLossError("a server's SaveReply cannot be parsed");
+    PEPNET_ASSIGN_OR_RETURN(std::vector<PartEntry> entries, PartEntriesFromJson(reply.parts_json()));
+    for (PartEntry& entry : entries) parts.push_back(std::move(entry));
+  }
+  return parts;
+}
+
+Status PsClient::Load(const std::string& directory, int64_t finished_steps, bool with_state,
+                      const std::map<std::string, std::string>& table_map) {
+  wire::LoadRequest request;
+  request.set_directory(directory);
+  request.set_finished_steps(finished_steps);
+  request.set_with_state(with_state);
+  for (const auto& [ours, theirs] : table_map) (*request.mutable_table_map())[ours] = theirs;
+  return RequestAll(MessageType::kLoad, request.SerializeAsString(), finished_steps, absl::StrCat("rows of ", directory))
+      .status();
+}
+
+StatusOr<std::vector<std::string>> PsClient::Stats() {
+  PEPNET_ASSIGN_OR_RETURN(std::vector<Bytes> replies, RequestAll(MessageType::kStats, "", 0, "server statistics"));
+  std::vector<std::string> result;
+  for (const Bytes& frame : replies) {
+    wire::StatsReply reply;
+    if (!reply.ParseFromString(FrameBodyString(frame))) return absl::DataLossError("a server's StatsReply cannot be parsed");
+    result.push_back(reply.json());
+  }
+  return result;
+}
+
+Status PsClient::Shutdown() { return RequestAll(MessageType::kShutdown, "", 0, "acknowledgement of the shutdown").status(); }
+
+StatusOr<PullTicket> PsClient::StartPull(const UniqueIds& ids, int64_t step, bool read_only) {
+  const size_t table_count = config_->tables.size();
+  PullTicket ticket;
+  ticket.step = step;
+  ticket.read_only = read_only;
+  ticket.routes.assign(server_count(), std::vector<std::vector<int32_t>>(table_count));
+  for (size_t t = 0; t < table_count; ++t) {
+    ticket.table_sizes.push_back(ids.ids[t].size());
+    for (size_t i = 0; i < ids.ids[t].size(); ++i) {
+      const int server = ServerOfBucket(BucketOf(RowHash(table_hashes_[t], ids.ids[t][i])), server_count());
+      ticket.routes[server][t].push_back(static_cast<int32_t>(i));
+    }
+  }
+  for (int server = 0; server < server_count(); ++server) {
+    std::vector<uint32_t> counts;
+    size_t id_count = 0;
+    for (const auto& positions : ticket.routes[server]) {
+      counts.push_back(static_cast<uint32_t>(positions.size()));
+      id_count += positions.size();
+    }
+    FrameHeader header;
+    header.type = MessageType::kPull;
+    header.sender = worker_index_;
+    header.table_count = static_cast<uint32_t>(table_count);
+    header.step = step;
+    header.flags = read_only ? FrameHeader::kReadOnly : 0;
+    Bytes frame = MakeFrame(header, PullBodyBytes(table_count, id_count));
+    int64_t* out = WritePullCounts(frame, counts);
+    for (size_t t = 0; t < table_count; ++t) {
+      for (int32_t position : ticket.routes[server][t]) *out++ = ids.ids[t][position];
+    }
+    PEPNET_RETURN_IF_ERROR(transport_->Send(Channel::kRows, server_ranks_[server], std::move(frame)));
+  }
+  return ticket;
+}
+
+StatusOr<Bytes> PsClient::ReceiveRows(int server, int64_t step, bool read_only) {
+  auto matches = [&](const FrameHeader& header) {
+    return header.step == step && ((header.flags & FrameHeader::kReadOnly) != 0) == read_only;
+  };
+  std::deque<Bytes>& early = early_rows_[server];
+  for (auto it = early.begin(); it != early.end(); ++it) {
+    PEPNET_ASSIGN_OR_RETURN(FrameHeader header, ParseHeader(*it));
+    if (!matches(header)) continue;
+    Bytes frame = std::move(*it);
+    early.erase(it);
+    return frame;
+  }
+  for (;;) {
+    PEPNET_ASSIGN_OR_RETURN(Bytes frame, NextFrame(server, absl::StrCat("rows of step ", step)));
+    PEPNET_ASSIGN_OR_RETURN(FrameHeader header, ParseHeader(frame));
+    if (header.type != MessageType::kRows) {
+      return absl::InternalError(absl::StrCat(ServerName(server), " answered a pull with message type ",
+                                              static_cast<int>(header.type)));
+    }
+    if (matches(header)) return frame;
+    early.push_back(std::move(frame));
+  }
+}
+
+Status PsClient::FinishPull(const PullTicket& ticket, std::vector<AlignedBuffer<float>>* table_rows) {
+  table_rows->resize(config_->tables.size());
+  for (size_t t = 0; t < config_->tables.size(); ++t) (*table_rows)[t].Resize(ticket.table_sizes[t] * config_->tables[t].dim);
+  for (int server = 0; server < server_count(); ++server) {
+    PEPNET_ASSIGN_OR_RETURN(Bytes frame, ReceiveRows(server, ticket.step, ticket.read_only));
+    const size_t expected = RouteFloats(*config_, ticket.routes[server]) * sizeof(float);
+    PEPNET_ASSIGN_OR_RETURN(FrameHeader header, ParseHeader(frame));
+    if (header.body_bytes != expected) {
+      return absl::InternalError(absl::StrCat(ServerName(server), " sent ", header.body_bytes, " bytes of rows for step ",
+                                              ticket.step, ", expected ", expected));
+    }
+    const float* in = reinterpret_cast<const float*>(FrameBody(frame));
+    for (size_t t = 0; t < config_->tables.size(); ++t) {
+      const int dim = config_->tables[t].dim;
+      float* rows = (*table_rows)[t].data();
+      for (int32_t position : ticket.routes[server][t]) {
+        std::memcpy(rows + int64_t{position} * dim, in, dim * sizeof(float));
+        in += dim;
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
+Status PsClient::Push(const PullTicket& ticket, const std::vector<AlignedBuffer<float>>& row_gradients, double lr,
+                      int64_t update) {
+  CHECK(!ticket.read_only);
+  for (int server = 0; server < server_count(); ++server) {
+    FrameHeader header;
+    header.type = MessageType::kPush;
+    header.sender = worker_index_;
+    header.table_count = static_cast<uint32_t>(config_->tables.size());
+    header.step = ticket.step;
+    header.lr = lr;
+    header.update = update;
+    Bytes frame = MakeFrame(header, RouteFloats(*config_, ticket.routes[server]) * sizeof(float));
+    float* out = reinterpret_cast<float*>(FrameBody(frame));
+    for (size_t t = 0; t < config_->tables.size(); ++t) {
+      const int dim = config_->tables[t].dim;
+      const float* gradients = row_gradients[t].data();
+      for (int32_t position : ticket.routes[server][t]) {
+        std::memcpy(out, gradients + int64_t{position} * dim, dim * sizeof(float));
+        out += dim;
+      }
+    }
+    PEPNET_RETURN_IF_ERROR(transport_->Send(Channel::kRows, server_ranks_[server], std::move(frame)));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace pepnet

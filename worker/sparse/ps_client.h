@@ -1,0 +1,74 @@
+// PsClient: one worker's side of the conversation with the servers: one pull and one push message per server and step.
+//
+// Steps:     training steps are numbered from 1. The pull of step t may be sent while step t-1 is still being computed; the
+//            server answers it once step t-1 is applied. Every training pull must be followed by the push of its step.
+// Threads:   one thread at a time. Borrows transport and config.
+// Deadlines: every wait ends after `timeout_s` with DeadlineExceeded naming server, step and operation.
+// Failure:   an error frame of a server becomes this call's Status, with the server's name in front.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "common/base/aligned_buffer.h"
+#include "common/base/status.h"
+#include "common/checkpoint/table_part.h"
+#include "common/config/job_config.h"
+#include "common/net/message.h"
+#include "common/net/transport.h"
+#include "worker/sparse/unique_ids.h"
+
+namespace pepnet {
+
+// Which position of which table went to which server, in message order: how replies are read and pushes are laid out.
+struct PullTicket {
+  int64_t step = 0;
+  bool read_only = false;
+  // routes[server][table]: positions in UniqueIds::ids[table].
+  std::vector<std::vector<std::vector<int32_t>>> routes;
+  std::vector<size_t> table_sizes;  // by table: number of unique ids
+};
+
+class PsClient {
+ public:
+  PsClient(Transport* transport, const JobConfig* config, std::vector<int> server_ranks, int worker_index, double timeout_s);
+
+  // Control operations: worker 0 only. Each waits for all servers.
+  Status Configure(const std::vector<int>& worker_ranks, uint64_t seed, int64_t finished_steps);
+  // Asks every server to write its rows as of `step` into `directory`; returns the parts of all servers.
+  StatusOr<std::vector<PartEntry>> Save(const std::string& directory, int64_t step);
+  Status Load(const std::string& directory, int64_t finished_steps, bool with_state,
+              const std::map<std::string, std::string>& table_map);
+  StatusOr<std::vector<std::string>> Stats();  // JSON by server
+  Status Shutdown();
+
+  // Sends the pulls of `step`. read_only: for eval and predict, as of `step` applied steps; no push follows.
+  StatusOr<PullTicket> StartPull(const UniqueIds& ids, int64_t step, bool read_only);
+  // Waits for the rows: table_rows[t] holds table_sizes[t] * dim floats (resized).
+  Status FinishPull(const PullTicket& ticket, std::vector<AlignedBuffer<float>>* table_rows);
+  // Sends the gradients of the ticket's rows. `update`: number of this table update, from 1; lr: its rate.
+  Status Push(const PullTicket& ticket, const std::vector<AlignedBuffer<float>>& row_gradients, double lr, int64_t update);
+
+  int server_count() const { return static_cast<int>(server_ranks_.size()); }
+
+ private:
+  // The next frame of `server` that answers (step, read_only); frames for other requests are kept for later.
+  StatusOr<Bytes> ReceiveRows(int server, int64_t step, bool read_only);
+  // Sends one control request to every server and waits for each reply; rows that come in between are kept.
+  StatusOr<std::vector<Bytes>> RequestAll(MessageType type, const std::string& body, int64_t step, const std::string& what);
+  StatusOr<Bytes> NextFrame(int server, const std::string& what);
+  std::string ServerName(int server) const;
+
+  Transport* transport_;
+  const JobConfig* config_;
+  std::vector<int> server_ranks_;
+  int worker_index_;
+  double timeout_s_;
+  std::vector<uint64_t> table_hashes_;
+  std::vector<std::deque<Bytes>> early_rows_;  // by server: rows that arrived before they were asked for
+};
+
+}  // namespace pepnet

@@ -1,0 +1,120 @@
+#include "worker/train/checkpointing.h"
+
+#include "common/base/log_functions.h"
+#include "common/checkpoint/checkpoint.h"
+
+namespace pepnet {
+namespace {
+
+// "E<code> <message>" or "K<value>": a StatusOr<std::string> as bytes.
+std::string Encode(const StatusOr<std::string>& result) {
+  if (result.ok()) return absl::StrCat("K", *result);
+  return absl::StrCat("E", static_cast<int>(result.status().code()), " ", result.status().message());
+}
+
+StatusOr<std::string> Decode(const std::string& bytes) {
+  if (bytes.empty()) return absl::InternalError("empty status from worker 0");
+  if (bytes[0] == 'K') return bytes.substr(1);
+  const size_t space = bytes.find(' ');
+  return Status(static_cast<absl::StatusCode>(std::atoi(bytes.c_str() + 1)), bytes.substr(space + 1));
+}
+
+}  // namespace
+
+StatusOr<std::string> OnFirstWorker(const WorkerContext& context, const std::string& what,
+                                    const std::function<StatusOr<std::string>()>& body) {
+  std::string mine;
+  if (context.first()) mine = Encode(body());
+  const StatusOr<std::string> result = context.collective->BroadcastFromFirst(mine, what);
+  return result.ok() ? Decode(*result) : result;
+}
+
+StatusOr<std::string> SaveCheckpoint(const WorkerContext& context, TrainState& state) {
+  return OnFirstWorker(context, "checkpoint", [&]() -> StatusOr<std::string> {
+    const JobConfig& config = *context.config;
+    const int64_t step = state.counters.finished_steps;
+    PEPNET_ASSIGN_OR_RETURN(CheckpointWriter writer, CheckpointWriter::Begin(config.model_dir, step));
+    Manifest manifest;
+    PEPNET_ASSIGN_OR_RETURN(manifest.parts, context.client->Save(writer.temporary_directory(), step));
+    PEPNET_RETURN_IF_ERROR(WriteDenseFiles(state, writer, &manifest.files));
+    manifest.step = step;
+    manifest.seed = state.counters.seed;
+    manifest.server_count = context.client->server_count();
+    manifest.worker_count = context.collective->count();
+    manifest.batch_size = config.data.batch_size;
+    manifest.shape = ShapeDescription(config);
+    manifest.cpu = CpuDescription();
+    PEPNET_ASSIGN_OR_RETURN(std::string path, writer.Commit(manifest));
+    PEPNET_RETURN_IF_ERROR(PruneCheckpoints(config.model_dir, config.train.keep_checkpoint_max, step));
+    return path;
+  });
+}
+
+StatusOr<std::string> FindCheckpoint(const WorkerContext& context, const std::string& path) {
+  return OnFirstWorker(context, "search for a checkpoint", [&]() -> StatusOr<std::string> {
+    PEPNET_ASSIGN_OR_RETURN(std::string directory, ResolveCheckpoint(path));
+    PEPNET_ASSIGN_OR_RETURN(Manifest manifest, ReadManifest(directory));
+    PEPNET_RETURN_IF_ERROR(VerifyCheckpoint(directory, manifest, context.options.verify_checkpoint));
+    const std::string difference = FirstDifference(ShapeDescription(*context.config), manifest.shape);
+    if (!difference.empty()) {
+      return InvalidInput(directory, " was written by another config: ", difference,
+                          "; pass the config it was trained with, or another --model_dir or --checkpoint_path");
+    }
+    if (manifest.cpu != CpuDescription()) {
+      LogWarning(absl::StrCat(directory, " was written on a CPU with ", manifest.cpu, ", this one has ", CpuDescription(),
+                              ": the run continues, but not to the same bits"));
+    }
+    return directory;
+  });
+}
+
+Status RestoreForTraining(const WorkerContext& context, const std::string& directory, TrainState* state) {
+  PEPNET_RETURN_IF_ERROR(Annotate(ReadDenseFiles(directory, state), absl::StrCat("restoring ", directory)));
+  return OnFirstWorker(context, "restore of the tables", [&]() -> StatusOr<std::string> {
+           PEPNET_RETURN_IF_ERROR(context.client->Load(directory, state->counters.finished_steps, true, {}));
+           return std::string();
+         })
+      .status();
+}
+
+Status RestoreForFineTuning(const WorkerContext& context, const std::string& path, TrainState* state) {
+  const TrainConfig& train = context.config->train;
+  auto found = OnFirstWorker(context, "search for a checkpoint", [&]() -> StatusOr<std::string> {
+    PEPNET_ASSIGN_OR_RETURN(std::string directory, ResolveCheckpoint(path));
+    PEPNET_ASSIGN_OR_RETURN(Manifest manifest, ReadManifest(directory));
+    PEPNET_RETURN_IF_ERROR(VerifyCheckpoint(directory, manifest, context.options.verify_checkpoint));
+    std::map<std::string, std::string> table_map;
+    for (const Table& table : context.config->tables) {
+      auto it = train.fine_tune_param_map.find(TableParameterName(table.name));
+      if (it == train.fine_tune_param_map.end()) continue;
+      const std::string prefix = TableParameterName("");
+      const std::string stem = prefix.substr(0, prefix.size() - std::string(".weight").size());
+      std::string theirs = it->second;
+      if (theirs.rfind(stem, 0) == 0) theirs = theirs.substr(stem.size(), theirs.size() - stem.size() - 7);
+      table_map[table.name] = theirs;
+    }
+    PEPNET_RETURN_IF_ERROR(context.client->Load(directory, 0, false, table_map));
+    return directory;
+  });
+  if (!found.ok()) return Annotate(found.status(), absl::StrCat("fine_tune_checkpoint ", path));
+  PEPNET_ASSIGN_OR_RETURN(std::vector<std::string> missing,
+                          ReadDenseValuesByName(*found, train.fine_tune_param_map, &state->parameters));
+  if (context.first()) {
+    LogInfo(absl::StrCat("fine-tuning from ", *found, ": ", state->parameters.specs().size() - missing.size(),
+                         " dense parameters taken, ", missing.size(), " keep their initial value",
+                         missing.empty() ? "" : absl::StrCat(" (first: ", missing[0], ")")));
+  }
+  return absl::OkStatus();
+}
+
+StatusOr<int64_t> RestoreForInference(const WorkerContext& context, const std::string& directory, DenseParameters* parameters) {
+  PEPNET_RETURN_IF_ERROR(Annotate(ReadDenseValues(directory, parameters), absl::StrCat("restoring ", directory)));
+  PEPNET_ASSIGN_OR_RETURN(std::string step, OnFirstWorker(context, "restore of the tables", [&]() -> StatusOr<std::string> {
+                            PEPNET_ASSIGN_OR_RETURN(Manifest manifest, ReadManifest(directory));
+                            PEPNET_RETURN_IF_ERROR(context.client->Load(directory, manifest.step, false, {}));
+                            return absl::StrCat(manifest.step);
+                          }));
+  return std::atoll(step.c_str());
+}
+
+}  // namespace pepnet

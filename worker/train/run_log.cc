@@ -1,0 +1,125 @@
+#include "worker/train/run_log.h"
+
+#include <unistd.h>
+
+#include <cmath>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_split.h"
+#include "common/base/file.h"
+#include "common/base/log_functions.h"
+
+namespace pepnet {
+namespace {
+
+constexpr char kMetricsFile[] = "metrics.jsonl";
+constexpr char kEvaluationFile[] = "train_eval_result.txt";
+
+nlohmann::ordered_json Number(double value) {
+  if (std::isfinite(value)) return value;
+  return nullptr;
+}
+
+// Keeps the leading lines whose `key` is at most `step`: later lines belong to steps that will be run again.
+Status CutBack(const std::string& path, const char* key, int64_t step) {
+  if (!PathExists(path)) return absl::OkStatus();
+  PEPNET_ASSIGN_OR_RETURN(std::string text, ReadFile(path));
+  std::string kept;
+  for (absl::string_view line : absl::StrSplit(text, '\n', absl::SkipEmpty())) {
+    const nlohmann::json json = nlohmann::json::parse(line.begin(), line.end(), nullptr, /*allow_exceptions=*/false);
+    // A line cut short by a crash does not parse; it and all that follows go.
+    if (json.is_discarded() || !json.contains(key) || json[key].get<int64_t>() > step) break;
+    absl::StrAppend(&kept, line, "\n");
+  }
+  if (kept == text) return absl::OkStatus();
+  return WriteFileAtomically(path, kept);
+}
+
+std::string Duration(double seconds) {
+  const int64_t s = static_cast<int64_t>(seconds + 0.5);
+  if (s >= 3600) return absl::StrFormat("%d:%02d:%02d", s / 3600, s / 60 % 60, s % 60);
+  return absl::StrFormat("%d:%02d", s / 60, s % 60);
+}
+
+}  // namespace
+
+std::string EvaluationJson(int64_t step, const std::map<std::string, double>& values) {
+  nlohmann::ordered_json json;
+  json["global_step"] = step;
+  for (const auto& [name, value] : values) json[name] = Number(value);
+  return json.dump();
+}
+
+StatusOr<RunLog> RunLog::Open(const std::string& model_dir, int64_t restored_step) {
+  RunLog log;
+  log.model_dir_ = model_dir;
+  log.terminal_ = isatty(STDERR_FILENO) != 0;
+  log.start_ = log.last_ = std::chrono::steady_clock::now();
+  PEPNET_RETURN_IF_ERROR(MakeDirectories(model_dir));
+  PEPNET_RETURN_IF_ERROR(CutBack(model_dir + "/" + kMetricsFile, "step", restored_step));
+  PEPNET_RETURN_IF_ERROR(CutBack(model_dir + "/" + kEvaluationFile, "global_step", restored_step));
+  return log;
+}
+
+Status RunLog::Step(const StepRecord& record, const StageTimes& times) {
+  const auto now = std::chrono::steady_clock::now();
+  const double seconds = std::chrono::duration<double>(now - last_).count();
+  const double elapsed = std::chrono::duration<double>(now - start_).count();
+  const double rate = seconds > 0 ? static_cast<double>(record.rows - last_rows_) / seconds : 0;
+  last_ = now;
+  last_rows_ = record.rows;
+
+  double total = 0;
+  for (double loss : record.losses) total += loss;
+  nlohmann::ordered_json json = {{"step", record.step}, {"epoch", record.epoch}};
+  for (size_t i = 0; i < record.losses.size(); ++i) json[record.loss_names[i]] = Number(record.losses[i]);
+  json["total_loss"] = Number(total);
+  json["lr_sparse"] = record.lr_sparse;
+  json["lr_dense"] = record.lr_dense;
+  json["samples_per_second"] = rate;
+  nlohmann::ordered_json stages;
+  for (int s = 0; s < kStageCount; ++s) stages[kStageNames[s]] = times.seconds(s);
+  json["stage_seconds"] = stages;
+  PEPNET_RETURN_IF_ERROR(AppendToFile(model_dir_ + "/" + kMetricsFile, json.dump() + "\n"));
+
+  std::string line = absl::StrFormat("step %d epoch %d", record.step, record.epoch);
+  if (record.epoch_fraction >= 0) absl::StrAppendFormat(&line, " (%.1f %%)", 100 * record.epoch_fraction);
+  absl::StrAppendFormat(&line, " %.0f samples/s", rate);
+  if (record.total_fraction > 0) {
+    absl::StrAppend(&line, " eta ", Duration(elapsed / record.total_fraction * (1 - record.total_fraction)));
+  }
+  absl::StrAppendFormat(&line, " lr_g0:%.5f lr_g1:%.5f", record.lr_sparse, record.lr_dense);
+  for (size_t i = 0; i < record.losses.size(); ++i) {
+    absl::StrAppendFormat(&line, " %s:%.5f", record.loss_names[i], record.losses[i]);
+  }
+  absl::StrAppendFormat(&line, " total_loss:%.5f", total);
+  if (terminal_) {
+    std::fprintf(stderr, "\r\033[K%s", line.c_str());
+    if (record.total_fraction >= 1) std::fputc('\n', stderr);
+    std::fflush(stderr);
+  } else {
+    LogInfo(line);
+  }
+  return absl::OkStatus();
+}
+
+Status RunLog::Evaluation(int64_t step, const std::map<std::string, double>& values) {
+  std::string line = absl::StrFormat("Eval Result step-%d:", step);
+  for (const auto& [name, value] : values) absl::StrAppendFormat(&line, " %s:%.6f", name, value);
+  if (terminal_) std::fputc('\n', stderr);
+  LogInfo(line);
+  return AppendToFile(model_dir_ + "/" + kEvaluationFile, EvaluationJson(step, values) + "\n");
+}
+
+void RunLog::Report(int64_t steps, int64_t rows, const StageTimes& times, const std::string& checkpoint) {
+  const double elapsed = std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+  std::string line = absl::StrFormat("trained %d steps, %d rows in %.1f s (%.0f samples/s); worker 0 spent", steps, rows,
+                                     elapsed, elapsed > 0 ? static_cast<double>(rows) / elapsed : 0);
+  for (int s = 0; s < kStageCount; ++s) absl::StrAppendFormat(&line, " %s %.2f s", kStageNames[s], times.seconds(s));
+  LogInfo(line);
+  if (!checkpoint.empty()) LogInfo("checkpoint: " + checkpoint);
+}
+
+}  // namespace pepnet

@@ -1,0 +1,53 @@
+// RunLog: what a training run tells its user: log lines (or one progress line on a terminal), metrics.jsonl, and the
+// lines of train_eval_result.txt. Only worker 0 has one.
+//
+// Files: model_dir/metrics.jsonl, one JSON object per logged step; model_dir/train_eval_result.txt, one per evaluation, first key
+//        global_step, then names sorted. Both are cut back to the restored step on resume, so that a resumed run's files equal
+//        the undisturbed run's.
+// Threads: one.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "common/base/status.h"
+#include "worker/train/stage_times.h"
+
+namespace pepnet {
+
+struct StepRecord {
+  int64_t step = 0;   // finished steps
+  int64_t epoch = 0;  // finished passes
+  double epoch_fraction = -1;   // of the current pass; < 0: unknown
+  double total_fraction = -1;   // of the whole run; < 0: unknown
+  std::vector<std::string> loss_names;
+  std::vector<double> losses;
+  double lr_sparse = 0, lr_dense = 0;
+  int64_t rows = 0;  // global rows trained since the run started
+};
+
+class RunLog {
+ public:
+  // Cuts the files back to `restored_step` (0 for a fresh run).
+  static StatusOr<RunLog> Open(const std::string& model_dir, int64_t restored_step);
+
+  Status Step(const StepRecord& record, const StageTimes& times);
+  Status Evaluation(int64_t step, const std::map<std::string, double>& values);
+  // The closing report.
+  void Report(int64_t steps, int64_t rows, const StageTimes& times, const std::string& checkpoint);
+
+ private:
+  RunLog() = default;
+  std::string model_dir_;
+  bool terminal_ = false;
+  std::chrono::steady_clock::time_point start_, last_;
+  int64_t last_rows_ = 0;
+};
+
+// {"global_step": 100, "auc_ctr": 0.5, ...}: NaN becomes null.
+std::string EvaluationJson(int64_t step, const std::map<std::string, double>& values);
+
+}  // namespace pepnet

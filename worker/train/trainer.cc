@@ -1,0 +1,288 @@
+#include "worker/train/trainer.h"
+
+#include <cmath>
+
+#include "common/base/file.h"
+#include "common/base/log_functions.h"
+#include "common/checkpoint/checkpoint.h"
+#include "worker/eval/evaluator.h"
+#include "worker/train/checkpointing.h"
+#include "worker/train/learning_rate.h"
+
+namespace pepnet {
+
+Trainer::Trainer(const WorkerContext& context) : context_(context), config_(*context.config) {}
+Trainer::~Trainer() = default;
+
+Status Trainer::Run() {
+  PEPNET_RETURN_IF_ERROR(Start());
+  for (;;) {
+    PEPNET_ASSIGN_OR_RETURN(bool more, Step());
+    if (!more) break;
+  }
+  if (saved_step_ != state_->counters.finished_steps || finished_before_) {
+    PEPNET_RETURN_IF_ERROR(SaveAndEvaluate());
+  }
+  if (log_.has_value()) {
+    log_->Report(state_->counters.finished_steps - start_step_, rows_trained_, times_, last_checkpoint_);
+  }
+  return absl::OkStatus();
+}
+
+Status Trainer::Start() {
+  state_ = std::make_unique<TrainState>(config_, context_.options.seed);
+  PEPNET_ASSIGN_OR_RETURN(
+      std::string resume_from, OnFirstWorker(context_, "look at model_dir", [&]() -> StatusOr<std::string> {
+        PEPNET_RETURN_IF_ERROR(MakeDirectories(config_.model_dir));
+        PEPNET_ASSIGN_OR_RETURN(std::vector<int64_t> steps, ListCheckpoints(config_.model_dir));
+        if (steps.empty()) return std::string();
+        if (!context_.options.continue_train) {
+          return InvalidInput("model_dir ", config_.model_dir, " already holds ", CheckpointName(steps.back()),
+                              "; add --continue_train to go on from it, or choose another --model_dir");
+        }
+        return config_.model_dir + "/" + CheckpointName(steps.back());
+      }));
+  if (resume_from.empty()) {
+    PEPNET_RETURN_IF_ERROR(StartFresh());
+  } else {
+    PEPNET_RETURN_IF_ERROR(Resume(resume_from));
+  }
+  start_step_ = state_->counters.finished_steps;
+  PEPNET_ASSIGN_OR_RETURN(model_, PepnetModel::Create(&config_, &state_->parameters, state_->counters.seed,
+                                                      context_.options.threads));
+  if (context_.first()) {
+    PEPNET_ASSIGN_OR_RETURN(RunLog log, RunLog::Open(config_.model_dir, start_step_));
+    log_ = std::move(log);
+    PEPNET_RETURN_IF_ERROR(WriteFileAtomically(config_.model_dir + "/pipeline.config", config_.effective_text));
+  }
+  return OpenData();
+}
+
+Status Trainer::StartFresh() {
+  if (context_.options.continue_train && context_.first()) {
+    LogInfo(absl::StrCat("--continue_train: ", config_.model_dir, " holds no complete checkpoint; starting at step 0"));
+  }
+  PEPNET_RETURN_IF_ERROR(OnFirstWorker(context_, "server plan", [&]() -> StatusOr<std::string> {
+                           PEPNET_RETURN_IF_ERROR(
+                               context_.client->Configure(context_.worker_ranks, state_->counters.seed, 0));
+                           return std::string();
+                         }).status());
+  state_->counters.batch_size = config_.data.batch_size;
+  state_->counters.worker_count = context_.collective->count();
+  state_->counters.threads = context_.options.threads;
+  if (config_.train.fine_tune_checkpoint.empty()) return absl::OkStatus();
+  return RestoreForFineTuning(context_, config_.train.fine_tune_checkpoint, state_.get());
+}
+
+Status Trainer::Resume(const std::string& checkpoint) {
+  PEPNET_ASSIGN_OR_RETURN(std::string directory, FindCheckpoint(context_, checkpoint));
+  PEPNET_ASSIGN_OR_RETURN(std::string seed_text, OnFirstWorker(context_, "server plan", [&]() -> StatusOr<std::string> {
+                            PEPNET_ASSIGN_OR_RETURN(Manifest manifest, ReadManifest(directory));
+                            if (context_.options.seed_given && context_.options.seed != manifest.seed) {
+                              return InvalidInput("--seed=", context_.options.seed, " but ", directory, " was trained with seed ",
+                                                  manifest.seed, "; leave the flag out to continue with that seed");
+                            }
+                            PEPNET_RETURN_IF_ERROR(
+                                context_.client->Configure(context_.worker_ranks, manifest.seed, manifest.step));
+                            return absl::StrCat(manifest.seed);
+                          }));
+  PEPNET_RETURN_IF_ERROR(RestoreForTraining(context_, directory, state_.get()));
+  TrainCounters& counters = state_->counters;
+  if (context_.first()) {
+    LogInfo(absl::StrCat("continuing from ", directory, " at step ", counters.finished_steps, ", epoch ",
+                         counters.position.epoch, ", row ", counters.position.rows_in_epoch));
+    const int workers = context_.collective->count();
+    if (counters.worker_count != workers || counters.batch_size != config_.data.batch_size) {
+      LogInfo(absl::StrCat("the checkpoint was written with ", counters.worker_count, " workers of batch ", counters.batch_size,
+                           ", this run has ", workers, " of batch ", config_.data.batch_size));
+    }
+  }
+  counters.batch_size = config_.data.batch_size;
+  counters.worker_count = context_.collective->count();
+  counters.threads = context_.options.threads;
+  last_checkpoint_ = directory;
+  saved_step_ = counters.finished_steps;
+  return absl::OkStatus();
+}
+
+Status Trainer::OpenData() {
+  const TrainConfig& train = config_.train;
+  const TrainCounters& counters = state_->counters;
+  const int64_t steps_left = train.num_steps > 0 ? train.num_steps - counters.finished_steps : 0;
+  finished_before_ = train.num_steps > 0 ? steps_left <= 0 : counters.position.epoch >= train.num_epochs;
+  if (finished_before_) {
+    if (context_.first()) LogInfo(absl::StrCat("training had already finished at step ", counters.finished_steps));
+    return absl::OkStatus();
+  }
+  LoaderOptions options;
+  options.input_path = config_.train_input_path;
+  options.batch_size = config_.data.batch_size;
+  options.worker_index = context_.collective->index();
+  options.worker_count = context_.collective->count();
+  options.seed = counters.seed;
+  options.shuffle = config_.data.shuffle;
+  options.shuffle_buffer_size = config_.data.shuffle_buffer_size;
+  options.drop_remainder = config_.data.drop_remainder;
+  options.farm_hash = context_.options.farm_hash;
+  options.clamp_out_of_range = context_.options.clamp_out_of_range;
+  options.max_epochs = train.num_steps > 0 ? 0 : train.num_epochs;
+  options.start = counters.position;
+  PEPNET_ASSIGN_OR_RETURN(loader_, BatchLoader::Open(config_, options));
+  if (context_.first()) LogInfo("training data: " + loader_->description());
+  feeder_ = std::make_unique<BatchFeeder>(&config_, loader_.get(), context_.client, context_.collective,
+                                          BatchFeeder::Mode::kTrain, counters.finished_steps + 1, steps_left,
+                                          context_.options.local_weight_normalization);
+  return absl::OkStatus();
+}
+
+StatusOr<bool> Trainer::Step() {
+  if (finished_before_) return false;
+  std::optional<FedBatch> fed;
+  {
+    StageTimes::Scope scope(&times_, Stage::kRead);
+    PEPNET_ASSIGN_OR_RETURN(fed, feeder_->Next());
+  }
+  if (!fed.has_value()) return false;
+
+  TrainCounters& counters = state_->counters;
+  const int64_t step = counters.finished_steps;  // 0-based number of this micro-batch
+  const int64_t epochs = counters.position.epoch;
+  const int64_t window = config_.train.gradient_accumulation_steps;
+  if (step % window == 0) counters.window_epochs = epochs;
+  const double lr_sparse = SparseLearningRate(config_.train, step, epochs, counters.window_epochs);
+  const double lr_dense = DenseLearningRate(config_.train, step, epochs);
+
+  PEPNET_RETURN_IF_ERROR(ForwardBackward(*fed));
+  {
+    StageTimes::Scope scope(&times_, Stage::kPush);
+    PEPNET_RETURN_IF_ERROR(context_.client->Push(fed->ticket, row_gradients_, lr_sparse, step + 1));
+  }
+  PEPNET_RETURN_IF_ERROR(UpdateDense(lr_dense));
+  counters.finished_steps = step + 1;
+  counters.position = fed->batch.position_after;
+  rows_trained_ += fed->batch.global_rows;
+  last_ids_ = std::move(fed->ids);
+
+  PEPNET_RETURN_IF_ERROR(LogStep(fed->batch, lr_sparse, lr_dense));
+  if (SaveIsDue(fed->batch)) PEPNET_RETURN_IF_ERROR(SaveAndEvaluate());
+  return true;
+}
+
+Status Trainer::ForwardBackward(const FedBatch& fed) {
+  const Batch& batch = fed.batch;
+  {
+    StageTimes::Scope scope(&times_, Stage::kPull);
+    PEPNET_RETURN_IF_ERROR(context_.client->FinishPull(fed.ticket, &table_rows_));
+  }
+  std::vector<std::vector<float>> scales;
+  {
+    StageTimes::Scope scope(&times_, Stage::kPool);
+    PoolFeatures(config_, batch, fed.ids, table_rows_, &pooled_);
+    scales = RowScales(config_, batch, fed.denominators);
+  }
+  {
+    StageTimes::Scope scope(&times_, Stage::kCompute);
+    state_->parameters.ZeroGradients();
+    ModelInput input;
+    input.batch = &batch;
+    input.features = FeaturePointers(config_, batch, pooled_);
+    input.step = state_->counters.finished_steps;
+    input.row_scales = &scales;
+    const double gradient_scale = 1.0 / static_cast<double>(config_.train.gradient_accumulation_steps);
+    PEPNET_ASSIGN_OR_RETURN(losses_, model_->TrainStep(input, gradient_scale, &feature_gradients_));
+  }
+  PEPNET_RETURN_IF_ERROR(CheckFinite(fed));
+  StageTimes::Scope scope(&times_, Stage::kPool);
+  ScatterGradients(config_, batch, fed.ids, feature_gradients_, &row_gradients_);
+  return absl::OkStatus();
+}
+
+// Sums the dense gradients over the workers; under accumulation they gather in `accumulated_gradients` (the same on every worker,
+// so that a checkpoint inside a window is complete) and the step is made at the window's end (spec 5.5).
+Status Trainer::UpdateDense(double lr) {
+  std::span<float> gradients = state_->parameters.gradients();
+  {
+    StageTimes::Scope scope(&times_, Stage::kAllreduce);
+    PEPNET_RETURN_IF_ERROR(context_.collective->AllreduceSum(gradients, "dense gradients"));
+  }
+  StageTimes::Scope scope(&times_, Stage::kUpdate);
+  const int64_t window = config_.train.gradient_accumulation_steps;
+  if (window > 1) {
+    std::span<float> sums = state_->accumulated_gradients.span();
+    for (size_t i = 0; i < sums.size(); ++i) sums[i] += gradients[i];
+    if ((state_->counters.finished_steps + 1) % window != 0) return absl::OkStatus();
+    std::copy(sums.begin(), sums.end(), gradients.begin());
+    std::fill(sums.begin(), sums.end(), 0.0f);
+  }
+  ClipGradients(config_.train, gradients);
+  state_->optimizer.Step(state_->parameters.values(), gradients, lr);
+  return absl::OkStatus();
+}
+
+Status Trainer::CheckFinite(const FedBatch& fed) const {
+  for (size_t i = 0; i < losses_.values.size(); ++i) {
+    if (std::isfinite(losses_.values[i])) continue;
+    return absl::OutOfRangeError(absl::StrCat(losses_.names[i], " became ", losses_.values[i], " at step ",
+                                              state_->counters.finished_steps + 1, " on worker ", context_.collective->index(),
+                                              " (", fed.batch.origin,
+                                              "); lower the learning rates or set grad_clipping, then go on from the last "
+                                              "checkpoint with --continue_train"));
+  }
+  return absl::OkStatus();
+}
+
+bool Trainer::SaveIsDue(const Batch& batch) const {
+  const TrainConfig& train = config_.train;
+  if (train.save_checkpoints_epochs > 0) {
+    return batch.last_in_epoch && batch.position_after.epoch % train.save_checkpoints_epochs == 0;
+  }
+  return train.save_checkpoints_steps > 0 && state_->counters.finished_steps % train.save_checkpoints_steps == 0;
+}
+
+Status Trainer::SaveAndEvaluate() {
+  const int64_t step = state_->counters.finished_steps;
+  if (saved_step_ != step) {
+    StageTimes::Scope scope(&times_, Stage::kCheckpoint);
+    PEPNET_ASSIGN_OR_RETURN(last_checkpoint_, SaveCheckpoint(context_, *state_));
+    saved_step_ = step;
+    if (context_.first()) LogInfo("saved " + last_checkpoint_);
+  }
+  if (config_.eval_input_path.empty()) return absl::OkStatus();
+  StageTimes::Scope scope(&times_, Stage::kEval);
+  PEPNET_ASSIGN_OR_RETURN(evaluation_, Evaluate(context_, model_.get(), config_.eval_input_path, step));
+  if (log_.has_value()) PEPNET_RETURN_IF_ERROR(log_->Evaluation(step, evaluation_));
+  return absl::OkStatus();
+}
+
+Status Trainer::LogStep(const Batch& batch, double lr_sparse, double lr_dense) {
+  const TrainConfig& train = config_.train;
+  const TrainCounters& counters = state_->counters;
+  const bool last = train.num_steps > 0 ? counters.finished_steps >= train.num_steps
+                                        : batch.last_in_epoch && counters.position.epoch >= train.num_epochs;
+  if (!last && counters.finished_steps % train.log_step_count_steps != 0) return absl::OkStatus();
+  std::vector<double> sums = losses_.values;
+  PEPNET_RETURN_IF_ERROR(context_.collective->AllreduceSum(std::span<double>(sums), "losses"));
+  if (!log_.has_value()) return absl::OkStatus();
+  StepRecord record;
+  record.step = counters.finished_steps;
+  record.epoch = counters.position.epoch;
+  const double rows_per_epoch = static_cast<double>(loader_->rows_per_epoch());
+  if (rows_per_epoch > 0) record.epoch_fraction = static_cast<double>(counters.position.rows_in_epoch) / rows_per_epoch;
+  if (train.num_steps > 0) {
+    record.total_fraction = static_cast<double>(counters.finished_steps - start_step_) /
+                            static_cast<double>(train.num_steps - start_step_);
+  } else if (rows_per_epoch > 0) {
+    const double rows_to_train = static_cast<double>(train.num_epochs - counters.position.epoch) * rows_per_epoch -
+                                 static_cast<double>(counters.position.rows_in_epoch);
+    const double rows_done = static_cast<double>(rows_trained_);
+    record.total_fraction = rows_done / (rows_done + rows_to_train);
+  }
+  record.loss_names = losses_.names;
+  record.losses = sums;
+  record.lr_sparse = lr_sparse;
+  record.lr_dense = lr_dense;
+  record.rows = rows_trained_;
+  return log_->Step(record, times_);
+}
+
+}  // namespace pepnet

@@ -1,0 +1,76 @@
+// Trainer: the training loop of one worker in sync mode (design section 5).
+//
+// Threads:  Run() on one thread; the data loader has its own. All workers run the same sequence of steps, saves and evaluations.
+// Failure:  the first error ends Run(); nothing half written stays behind.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "common/base/status.h"
+#include "worker/data/batch_loader.h"
+#include "worker/model/pepnet_model.h"
+#include "worker/sparse/batch_feeder.h"
+#include "worker/sparse/pooling.h"
+#include "worker/train/run_log.h"
+#include "worker/train/train_state.h"
+#include "worker/train/worker_context.h"
+
+namespace pepnet {
+
+class Trainer {
+ public:
+  explicit Trainer(const WorkerContext& context);
+  ~Trainer();
+
+  // Starts (fresh, fine-tuned or resumed), trains to the end, saves, evaluates, reports.
+  Status Run();
+
+  // The same in pieces, for tests: Start() once, then Step() until it returns false.
+  Status Start();
+  StatusOr<bool> Step();
+
+  TrainState& state() { return *state_; }
+  PepnetModel* model() { return model_.get(); }
+  // Row gradients of the last step, by table, and the ids they belong to (this worker's part).
+  const FloatBuffers& row_gradients() const { return row_gradients_; }
+  const UniqueIds& last_ids() const { return last_ids_; }
+  // Losses of the last step, this worker's part.
+  const LossReport& last_losses() const { return losses_; }
+  // Final evaluation; empty without eval_input_path.
+  const std::map<std::string, double>& evaluation() const { return evaluation_; }
+
+ private:
+  Status StartFresh();
+  Status Resume(const std::string& checkpoint);
+  Status OpenData();
+  Status ForwardBackward(const FedBatch& fed);
+  Status UpdateDense(double lr);
+  Status CheckFinite(const FedBatch& fed) const;
+  bool SaveIsDue(const Batch& batch) const;
+  Status SaveAndEvaluate();
+  Status LogStep(const Batch& batch, double lr_sparse, double lr_dense);
+
+  WorkerContext context_;
+  const JobConfig& config_;
+  std::unique_ptr<TrainState> state_;
+  std::unique_ptr<PepnetModel> model_;
+  std::unique_ptr<BatchLoader> loader_;
+  std::unique_ptr<BatchFeeder> feeder_;
+  std::optional<RunLog> log_;  // worker 0
+  StageTimes times_;
+  std::string last_checkpoint_;
+  int64_t saved_step_ = -1;    // step of last_checkpoint_
+  int64_t start_step_ = 0;
+  int64_t rows_trained_ = 0;   // global, since Start()
+  bool finished_before_ = false;
+  // Buffers of the current step, reused.
+  FloatBuffers table_rows_, pooled_, feature_gradients_, row_gradients_;
+  UniqueIds last_ids_;
+  LossReport losses_;
+  std::map<std::string, double> evaluation_;
+};
+
+}  // namespace pepnet

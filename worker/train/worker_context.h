@@ -1,0 +1,36 @@
+// WorkerContext: what every command that runs on workers is given. Borrows all of it.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "common/config/job_config.h"
+#include "common/net/collective.h"
+#include "worker/sparse/ps_client.h"
+
+namespace pepnet {
+
+struct RunOptions {
+  uint64_t seed = 0;
+  bool seed_given = false;
+  int threads = 1;                  // computing threads of this worker
+  double timeout_s = 300;           // deadline of every wait
+  bool continue_train = false;
+  bool verify_checkpoint = true;    // false: --no_verify
+  bool farm_hash = false;
+  bool clamp_out_of_range = false;
+  bool local_weight_normalization = false;
+};
+
+struct WorkerContext {
+  const JobConfig* config = nullptr;
+  RunOptions options;
+  Collective* collective = nullptr;  // among the workers
+  PsClient* client = nullptr;
+  std::vector<int> worker_ranks;     // transport ranks by worker index
+
+  bool first() const { return collective->index() == 0; }
+};
+
+}  // namespace pepnet
