@@ -35,9 +35,9 @@ void AddJobFlags(CLI::App* command, JobFlags* flags) {
   command->add_flag("--no_verify", flags->no_verify, "do not read the contents of checkpoint files before using them");
 }
 
-// The last line on stderr is the cause. Ranks beside the first wait a moment, so that one message is seen when all have the same.
+// The last line on stderr is the cause. Ranks beside the first wait a moment: where all have the same error, one says it.
 int Fail(const Status& status, MpiSession* session) {
-  if (session != nullptr && session->transport()->rank() != 0 && absl::IsInvalidArgument(status)) usleep(1000 * 1000);
+  if (session != nullptr && session->transport()->rank() != 0) usleep(1000 * 1000);
   std::fflush(stdout);
   std::cerr << "pepnet: " << status.message() << std::endl;
   if (session != nullptr) session->Abort(1);

@@ -8,6 +8,7 @@
 
 #include "nlohmann/json.hpp"
 
+#include "common/base/file.h"
 #include "common/base/logging.h"
 #include "common/base/mutant.h"
 #include "common/net/message.h"
@@ -145,7 +146,12 @@ Status Server::State::Handle(Message message) {
 
 Status Server::State::Configure(const Request& request) {
   if (plan) return absl::FailedPreconditionError("configured twice; the rows of the first plan would be lost");
-  PEPNET_ASSIGN_OR_RETURN(plan, ParseServerPlan(FrameBodyString(request.frame), transport->size()));
+  PEPNET_ASSIGN_OR_RETURN(ServerPlan given, ParseServerPlan(FrameBodyString(request.frame), transport->size()));
+  if (!given.shared_file.empty() && !PathExists(given.shared_file)) {
+    return absl::FailedPreconditionError(absl::StrCat("does not see ", given.shared_file, ", which worker 0 made; model_dir must be "
+                                                      "one directory shared by all hosts"));
+  }
+  plan = std::move(given);
   tables = MakeTables(*plan);
   step.emplace(&*plan, &tables);
   LOG(INFO) << Name() << " of " << plan->server_count << " holds buckets " << plan->first_bucket << " to "

@@ -74,6 +74,7 @@ StatusOr<ServerPlan> ParseServerPlan(const std::string& body, int rank_count) {
     }
   }
   plan.finished_steps = in.finished_steps();
+  plan.shared_file = in.shared_file();
   if (plan.finished_steps < 0) return InvalidInput("server plan: finished_steps is ", plan.finished_steps);
   return plan;
 }

@@ -17,6 +17,7 @@ struct ServerPlan {
   int server_index = 0, server_count = 1;
   std::vector<int> worker_ranks;  // by worker index; not empty
   int64_t finished_steps = 0;
+  std::string shared_file;  // must exist here: proof that model_dir is shared; "": not checked
   // Buckets of this server: [first_bucket, end_bucket).
   int first_bucket = 0, end_bucket = 0;
 };

@@ -4,24 +4,27 @@
 Usage: python3 scripts/make_taobao_like.py --out_dir data/taobao_like [--rows 2000000] [--test_rows 200000] [--seed 1]
                                            [--files 4] [--format parquet|csv] [--user_exponent 0.7] [--ad_exponent 1.0]
 
-Writes out_dir/train-00000.parquet, ... and out_dir/test-00000.parquet (or .csv with a header line), then prints one JSON
-object: label rates and `best_auc`, the AUC of the true probabilities on the test rows, which no model beats by more than
-chance:
+Writes out_dir/train-00000.parquet, ... and out_dir/test-00000.parquet (or .csv with a header line), then prints one
+JSON object: label rates and `best_auc`, the AUC of the true probabilities on the test rows:
 
   ctr                AUC of P(clk) over all rows
   cvr_all_rows       AUC of P(buy | clk) against buy over all rows, clicked or not: what pepnet's auc_cvr measures
   cvr_clicked_rows   the same over clicked rows only
   ctcvr_all_rows     AUC of P(clk) P(buy | clk) against buy over all rows
 
-Users and ads are drawn from Zipf distributions. Everything else about a user or an ad is a hash of its id and the seed, so
-no table of users or ads is kept, and the same seed gives the same truth for any number of rows. A row's randomness depends
-on (seed, split, block of 2^17 rows; the last block's also on its size). Ids start at 0 and stay below the vocabulary sizes of the original data.
+No model beats ctr, cvr_clicked_rows and ctcvr_all_rows by more than chance. cvr_all_rows is what a perfect conversion
+model reaches there; it is no bound, since a score that also leans on P(clk) ranks purchases among all rows better.
+
+Users and ads are drawn from Zipf distributions. Everything else about a user or an ad is a hash of its id and the
+seed, so no table of users or ads is kept, and the same seed gives the same truth for any number of rows. A row's
+randomness depends on (seed, split, block of 2^17 rows; the last block's also on its size). Ids start at 0 and stay
+below the vocabulary sizes of the original data.
 
 The truth, with d = occupation (the domain) and unit-variance effects:
   logit P(clk)       = bias + user + c1[d] ad + c2[d] segment . category + c3[d] history . category + pid
   logit P(buy | clk) = bias + v0 user' + v1[d] ad' + v2[d] segment . category' - v3[d] log price
-`user` and `ad` come mostly from attributes, partly from the id alone. `history` is the mean of the categories in the row's
-tag_category_list; a tag brand belongs to the category at the same place.
+`user` and `ad` come mostly from attributes, partly from the id alone. `history` is the sum of the n categories in the
+row's tag_category_list divided by sqrt(n); a tag brand belongs to the category at the same place.
 """
 import argparse
 import json
@@ -83,7 +86,7 @@ class Hash:
 
 
 def zipf_ids(uniform, count, exponent):
-    """Ids 0 .. count-1 whose k-th most frequent one has probability about k^-exponent; popularity does not follow the id."""
+    """Ids 0 .. count-1, the k-th most frequent with probability about k^-exponent, in no order of popularity."""
     if abs(exponent - 1) < 1e-9:
         rank = (count + 1.0) ** uniform
     else:
@@ -164,15 +167,15 @@ class World:
 
         category, domain, segment = ads["cate_id"], users["occupation"], users["cms_segid"]
         vector = self.category_vector[category]
-        # A mean of n independent vectors has 1/n of their variance: sqrt(n) keeps the effect's size.
-        remembered = np.sqrt(np.maximum(kept.sum(axis=1), 1))
-        mean = np.einsum("rhl,rh->rl", self.category_vector[history], kept) / remembered[:, None]
+        # Dividing a sum of n independent vectors by sqrt(n) keeps the size of the effect.
+        root = np.sqrt(np.maximum(kept.sum(axis=1), 1))
+        remembered = np.einsum("rhl,rh->rl", self.category_vector[history], kept) / root[:, None]
         c, v = CTR_DOMAIN[domain], CVR_DOMAIN[domain]
         user_keys = [users["age_level"], users["shopping_level"], segment]
         ad_keys = [category, ads["brand"], ads["campaign_id"]]
         click_logit = (0.7 * self.effect("clkuser", user_keys, user) + c[:, 0] * self.effect("clkad", ad_keys, ad)
                        + c[:, 1] * np.einsum("rl,rl->r", self.segment_vector[segment], vector)
-                       + c[:, 2] * np.einsum("rl,rl->r", mean, vector) / math.sqrt(LATENT) + 0.3 * pid)
+                       + c[:, 2] * np.einsum("rl,rl->r", remembered, vector) / math.sqrt(LATENT) + 0.3 * pid)
         buy_logit = (0.6 * self.effect("buyuser", user_keys, user) + v[:, 0] * self.effect("buyad", ad_keys, ad)
                      + v[:, 1] * np.einsum("rl,rl->r", self.buy_segment_vector[segment], vector) - v[:, 2] * log_price)
         return {"user_id": user, **users, "adgroup_id": ad, **ads, "pid": pid, "history": history, "kept": kept,

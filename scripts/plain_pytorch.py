@@ -1,16 +1,17 @@
 #!/usr/bin/env python3
 """The model of configs/pepnet_movielens.config in plain PyTorch on one CPU: what pepnet is compared with.
 
-Usage: python3 scripts/plain_pytorch.py --data_dir data/movielens [--weights init.safetensors] [--epochs N] [--batch_size N]
-                                        [--dropout P] [--shuffle] [--seed N] [--threads N]
+Usage: python3 scripts/plain_pytorch.py --data_dir data/movielens [--weights init.safetensors] [--epochs N]
+                                        [--batch_size N] [--dropout P] [--shuffle] [--seed N] [--threads N]
 
-Reads the same Parquet files, can start from the same weights (a file of `pepnet export --format safetensors`), visits the
-rows in the same order unless --shuffle is given, and prints one JSON line. Only torch, numpy and pyarrow are needed.
+Reads the same Parquet files, can start from the same weights (a file of `pepnet export --format safetensors`),
+visits the rows in the same order unless --shuffle is given, and prints one JSON line. Only torch, numpy and pyarrow
+are needed.
 
-The constants below repeat the config; change both together. Loss, gates, optimizers and metrics follow the definitions of
-the reference: domain group first in EPNet's gate input, uia group first in PPNet's, gate inputs detached from the main
-path; task-space weights divided by their mean over the batch; dense Adam; Adagrad on the summed gradient of each looked-up
-row, once per step.
+The constants below repeat the config; change both together. Loss, gates, optimizers and metrics follow the
+definitions of the reference: domain group first in EPNet's gate input, uia group first in PPNet's, gate inputs
+detached from the main path; task-space weights divided by their mean over the batch; dense Adam; Adagrad on the
+summed gradient of each looked-up row, once per step.
 """
 import argparse
 import json
@@ -332,7 +333,8 @@ def main():
         seconds += time.perf_counter() - start
         if args.verbose and epoch + 1 < args.epochs:
             print(json.dumps({"epoch": epoch + 1, **evaluate(tables, net, test, args.batch_size)}), flush=True)
-    print(json.dumps({**evaluate(tables, net, test, args.batch_size), "steps": steps, "train_seconds": round(seconds, 3),
+    print(json.dumps({**evaluate(tables, net, test, args.batch_size), "steps": steps,
+                      "train_seconds": round(seconds, 3),
                       "samples_per_second": round(train.rows * args.epochs / max(seconds, 1e-9))}))
 
 

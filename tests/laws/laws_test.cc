@@ -416,6 +416,7 @@ TEST(L5OneTruth, EvaluationInTrainingEqualsEvaluationOfTheCheckpoint) {
   ASSERT_TRUE(trained.ok()) << trained;
   for (int workers : {1, 3}) {
     std::mutex mutex;
+    config.data.eval_batch_size = 6 / workers;  // the same global batches: task-space weights are normalised over each
     const Status evaluated = RunCluster(config, {workers, 2, {}}, TestOptions(), [&](const WorkerContext& context) -> Status {
       PEPNET_ASSIGN_OR_RETURN(InferenceModel model, OpenForInference(context, config.model_dir));
       PEPNET_ASSIGN_OR_RETURN(auto values, Evaluate(context, model.model.get(), config.eval_input_path, model.finished_steps));

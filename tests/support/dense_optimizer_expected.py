@@ -55,7 +55,8 @@ def numbers(tensor):
 
 def main():
     i = torch.arange(ELEMENTS)
-    print(f"""// Generated with torch {torch.__version__.split('+')[0]} by tests/support/dense_optimizer_expected.py; do not edit.
+    version = torch.__version__.split("+")[0]
+    print(f"""// Generated with torch {version} by tests/support/dense_optimizer_expected.py; do not edit.
 #pragma once
 
 #include <string>

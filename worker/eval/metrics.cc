@@ -50,8 +50,8 @@ struct TowerScores {
 }  // namespace
 
 // step = 1 / (n - 1) in float32; t_i = step i in the lower half, 1 - step (n - 1 - i) in the upper, each rounded once.
-// (torch uses a fused multiply-add there on GPUs and on CPUs with AVX2, but not on older CPUs, where 15 of 200 thresholds
-// come out one bit off.) In double both expressions are exact before they are rounded.
+// (torch uses a fused multiply-add there on GPUs and on CPUs with AVX2, but not on older CPUs, where 15 of 200
+// thresholds come out one bit off.) In double both expressions are exact before they are rounded.
 std::vector<float> AucThresholds(int n) {
   CHECK_GT(n, 0);
   std::vector<float> thresholds(n, 0.0f);

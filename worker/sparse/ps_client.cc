@@ -93,9 +93,11 @@ StatusOr<std::vector<Bytes>> PsClient::RequestAll(MessageType type, const std::s
   return replies;
 }
 
-Status PsClient::Configure(const std::vector<int>& worker_ranks, uint64_t seed, int64_t finished_steps) {
+Status PsClient::Configure(const std::vector<int>& worker_ranks, uint64_t seed, int64_t finished_steps,
+                           const std::string& shared_file) {
   wire::ServerPlan plan = MakePlan(*config_, worker_ranks, seed, finished_steps);
   plan.set_server_count(server_count());
+  plan.set_shared_file(shared_file);
   for (int server = 0; server < server_count(); ++server) {
     plan.set_server_index(server);
     FrameHeader header;

@@ -37,7 +37,9 @@ class PsClient {
   PsClient(Transport* transport, const JobConfig* config, std::vector<int> server_ranks, int worker_index, double timeout_s);
 
   // Control operations: worker 0 only. Each waits for all servers.
-  Status Configure(const std::vector<int>& worker_ranks, uint64_t seed, int64_t finished_steps);
+  // `shared_file`: a file that every server must see, proof of a shared file system ("" = not checked).
+  Status Configure(const std::vector<int>& worker_ranks, uint64_t seed, int64_t finished_steps,
+                   const std::string& shared_file = "");
   // Asks every server to write its rows as of `step` into `directory`; returns the parts of all servers.
   StatusOr<std::vector<PartEntry>> Save(const std::string& directory, int64_t step);
   Status Load(const std::string& directory, int64_t finished_steps, bool with_state,

@@ -31,17 +31,7 @@ Status Trainer::Run() {
 
 Status Trainer::Start() {
   state_ = std::make_unique<TrainState>(config_, context_.options.seed);
-  PEPNET_ASSIGN_OR_RETURN(
-      std::string resume_from, OnFirstWorker(context_, "look at model_dir", [&]() -> StatusOr<std::string> {
-        PEPNET_RETURN_IF_ERROR(MakeDirectories(config_.model_dir));
-        PEPNET_ASSIGN_OR_RETURN(std::vector<int64_t> steps, ListCheckpoints(config_.model_dir));
-        if (steps.empty()) return std::string();
-        if (!context_.options.continue_train) {
-          return InvalidInput("model_dir ", config_.model_dir, " already holds ", CheckpointName(steps.back()),
-                              "; add --continue_train to go on from it, or choose another --model_dir");
-        }
-        return config_.model_dir + "/" + CheckpointName(steps.back());
-      }));
+  PEPNET_ASSIGN_OR_RETURN(std::string resume_from, EnterModelDir());
   if (resume_from.empty()) {
     PEPNET_RETURN_IF_ERROR(StartFresh());
   } else {
@@ -58,13 +48,37 @@ Status Trainer::Start() {
   return OpenData();
 }
 
+StatusOr<std::string> Trainer::EnterModelDir() {
+  PEPNET_ASSIGN_OR_RETURN(std::string nonce, OnFirstWorker(context_, "lock of model_dir", [&]() -> StatusOr<std::string> {
+                            PEPNET_ASSIGN_OR_RETURN(ModelDirLock lock, ModelDirLock::Acquire(config_.model_dir));
+                            lock_.emplace(std::move(lock));
+                            return lock_->nonce();
+                          }));
+  nonce_ = std::move(nonce);
+  std::vector<int64_t> blind = {PathExists(nonce_) ? 0 : 1};
+  PEPNET_RETURN_IF_ERROR(context_.collective->AllreduceSum(std::span<int64_t>(blind), "view of model_dir"));
+  if (blind[0] > 0) {
+    return absl::FailedPreconditionError(absl::StrCat(blind[0], " of ", context_.collective->count(), " workers do not see ", nonce_,
+                                                      ", which worker 0 made; model_dir must be one directory shared by all hosts"));
+  }
+  return OnFirstWorker(context_, "look at model_dir", [&]() -> StatusOr<std::string> {
+    PEPNET_ASSIGN_OR_RETURN(std::vector<int64_t> steps, ListCheckpoints(config_.model_dir));
+    if (steps.empty()) return std::string();
+    if (!context_.options.continue_train) {
+      return InvalidInput("model_dir ", config_.model_dir, " already holds ", CheckpointName(steps.back()),
+                          "; add --continue_train to go on from it, or choose another --model_dir");
+    }
+    return config_.model_dir + "/" + CheckpointName(steps.back());
+  });
+}
+
 Status Trainer::StartFresh() {
   if (context_.options.continue_train && context_.first()) {
     LogInfo(absl::StrCat("--continue_train: ", config_.model_dir, " holds no complete checkpoint; starting at step 0"));
   }
   PEPNET_RETURN_IF_ERROR(OnFirstWorker(context_, "server plan", [&]() -> StatusOr<std::string> {
                            PEPNET_RETURN_IF_ERROR(
-                               context_.client->Configure(context_.worker_ranks, state_->counters.seed, 0));
+                               context_.client->Configure(context_.worker_ranks, state_->counters.seed, 0, nonce_));
                            return std::string();
                          }).status());
   state_->counters.batch_size = config_.data.batch_size;
@@ -83,7 +97,7 @@ Status Trainer::Resume(const std::string& checkpoint) {
                                                   manifest.seed, "; leave the flag out to continue with that seed");
                             }
                             PEPNET_RETURN_IF_ERROR(
-                                context_.client->Configure(context_.worker_ranks, manifest.seed, manifest.step));
+                                context_.client->Configure(context_.worker_ranks, manifest.seed, manifest.step, nonce_));
                             return absl::StrCat(manifest.seed);
                           }));
   PEPNET_RETURN_IF_ERROR(RestoreForTraining(context_, directory, state_.get()));

@@ -14,6 +14,7 @@
 #include "worker/model/pepnet_model.h"
 #include "worker/sparse/batch_feeder.h"
 #include "worker/sparse/pooling.h"
+#include "worker/train/model_dir.h"
 #include "worker/train/run_log.h"
 #include "worker/train/train_state.h"
 #include "worker/train/worker_context.h"
@@ -43,6 +44,8 @@ class Trainer {
   const std::map<std::string, double>& evaluation() const { return evaluation_; }
 
  private:
+  // Locks model_dir, proves that all workers see it, and returns the checkpoint to resume from ("" for a fresh start).
+  StatusOr<std::string> EnterModelDir();
   Status StartFresh();
   Status Resume(const std::string& checkpoint);
   Status OpenData();
@@ -55,6 +58,8 @@ class Trainer {
 
   WorkerContext context_;
   const JobConfig& config_;
+  std::optional<ModelDirLock> lock_;  // worker 0
+  std::string nonce_;                 // path of the file that proves a shared model_dir
   std::unique_ptr<TrainState> state_;
   std::unique_ptr<PepnetModel> model_;
   std::unique_ptr<BatchLoader> loader_;

@@ -47,7 +47,9 @@ TEST(GroupedAucTest, EqualsTheFractionOfPairsWonAndMergesBitwiseInAnyOrder) {
   std::mt19937 random(kSeed);
   std::vector<Row> rows;
   for (int i = 0; i < 400; ++i) {
-    rows.emplace_back(static_cast<int64_t>(random() % 9) - 4, static_cast<float>(random() % 20) / 20, random() % 3 == 0);
+    const int64_t key = static_cast<int64_t>(random() % 9) - 4;
+    const float score = static_cast<float>(random() % 20) / 20;
+    rows.emplace_back(key, score, random() % 3 == 0);
   }
   double sum = 0;
   int keys = 0;

@@ -196,14 +196,15 @@ TEST(MetricSetTest, WithoutRowsRatesAreZeroAndMeansAreNan) {
   Values values = Evaluate(config, MakeBatch({}), {});
   EXPECT_EQ(values["auc_t"], 0);
   EXPECT_EQ(values["accuracy_t"], 0);
-  for (const char* name : {"grouped_auc_t", "mean_absolute_error_t", "mean_squared_error_t", "binary_cross_entropy_t"}) {
+  for (const char* name :
+       {"grouped_auc_t", "mean_absolute_error_t", "mean_squared_error_t", "binary_cross_entropy_t"}) {
     EXPECT_TRUE(std::isnan(values[name])) << name;
   }
 }
 
 // ---- several workers ----------------------------------------------------------------------------------------------
 
-// Three batches of which worker w of W holds one slice each, of uneven sizes; the last batch leaves worker 1 of 3 without rows.
+// Three batches of which each worker holds one slice, of uneven sizes; the last batch leaves worker 1 of 3 without rows.
 void AddSlices(int worker, int workers, MetricSet* metrics) {
   std::mt19937 random(11);
   const std::vector<std::vector<int>> slices = {{4, 5, 2}, {1, 7, 3}, {2, 0, 1}};
