@@ -1,0 +1,56 @@
+// Batch: one worker's slice of one global batch, decoded and bucketised, without torch.
+//
+// Ownership: owns its arrays; moved, not copied.
+// Invariants: offsets.size() == rows + 1; offsets.back() == ids.size(); weights is empty or ids.size() long;
+//             every id satisfies 0 <= id < Feature::rows; values hold rows * Feature::dim finite floats.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "common/base/aligned_buffer.h"
+
+namespace arrow {
+class RecordBatch;  // only predict's writer looks inside
+}
+
+namespace pepnet {
+
+// Ids of one feature: row i holds ids[offsets[i] .. offsets[i+1]).
+struct IdColumn {
+  std::vector<int64_t> ids;
+  std::vector<int32_t> offsets;
+  std::vector<float> weights;  // only for weighted features
+};
+
+// Values of one label column. Integer columns keep their integers (softmax, domain, indicator); every column has floats.
+struct LabelColumn {
+  std::vector<float> values;
+  std::vector<int64_t> integers;  // empty if the column holds non-integers
+};
+
+// Where the stream stands after a batch: what a checkpoint records (law L4).
+struct DataPosition {
+  int64_t epoch = 0;         // finished passes
+  int64_t rows_in_epoch = 0; // global rows consumed in the current pass; 0 after the last batch of a pass
+};
+
+struct Batch {
+  int64_t rows = 0;              // of this worker's slice; 0 is legal
+  int64_t first_row = 0;         // index of its first row within the global batch
+  int64_t global_rows = 0;       // rows of the global batch
+  std::vector<IdColumn> ids;     // by feature index; empty columns for raw features without table
+  std::vector<AlignedBuffer<float>> values;  // by feature index; rows * dim floats for raw features without table, else empty
+  std::vector<LabelColumn> labels;           // by index into DataConfig::labels; empty if labels are not read
+  std::vector<std::vector<float>> sample_weights;  // by index into DataConfig::sample_weights
+  bool last_in_epoch = false;    // no global batch follows in this pass
+  DataPosition position_after;
+  std::string origin;            // "'train.csv' rows 17-24", for messages; rows count from 1 within their file
+  // LoaderOptions::reserved_columns of this slice, in that order and with their types in the input (texts from CSV); null
+  // without such columns. Shared only because Arrow's types are.
+  std::shared_ptr<arrow::RecordBatch> reserved;
+};
+
+}  // namespace pepnet

@@ -1,0 +1,73 @@
+// ColumnView: the cells of one Arrow column as texts, integers or reals, single or in lists, whatever the storage
+// width.
+//
+// Ownership: borrows nothing; keeps its array alive. Texts die with the view.
+// Types:     (u)int8..64, float, double, utf8/binary in all forms, dictionaries of these texts, list/large_list of all
+//            of them, and map from text or integer to number (the weights of weighted ids).
+// A cell with an empty text, a null or a list without elements is empty.
+#pragma once
+
+#include <arrow/array.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "common/base/status.h"
+
+namespace pepnet {
+
+class ColumnView {
+ public:
+  enum class Kind { kText, kInteger, kReal };
+
+  // Error: the type is none of the above; the message names only the type.
+  static StatusOr<ColumnView> Make(std::shared_ptr<arrow::Array> array);
+
+  Kind kind() const { return elements_.kind; }
+  bool is_list() const { return lists_ != Lists::kNone; }
+  bool is_map() const { return lists_ == Lists::kMap; }
+  std::string type_name() const { return array_->type()->ToString(); }
+
+  // Elements of the cell in `row`: [begin, end), one for a column without lists; none for a null list.
+  struct Range {
+    int64_t begin = 0, end = 0;
+  };
+  Range Elements(int64_t row) const;
+
+  // What follows takes element numbers.
+  // Null or an empty text.
+  bool IsEmpty(int64_t element) const;
+  // Precondition: kind() is kText and the element is not null.
+  std::string_view Text(int64_t element) const;
+  // Precondition: kind() is kInteger, not null. False if an unsigned value exceeds int64.
+  bool Integer(int64_t element, int64_t* value) const;
+  // Precondition: kind() is kReal or kInteger, not null.
+  double Real(int64_t element) const;
+  // Precondition: is_map(), the key is not empty. False if the value is null.
+  bool MapValue(int64_t element, double* value) const;
+  // The element as text, for hashes, vocabularies and messages: integers in decimal, reals as %.9g or %.17g.
+  std::string ToText(int64_t element) const;
+
+ private:
+  struct Values {
+    const arrow::Array* array = nullptr;
+    arrow::Type::type type = arrow::Type::NA;  // of the values; of the dictionary's values for a dictionary
+    const arrow::DictionaryArray* dictionary = nullptr;
+    const arrow::Array* texts = nullptr;  // the dictionary, or the array itself
+    Kind kind = Kind::kText;
+  };
+  enum class Lists { kNone, kList, kLargeList, kMap };
+
+  static Status Inspect(const arrow::Array& array, Values* values);
+  static bool IntegerOf(const Values& values, int64_t element, int64_t* value);
+  static double RealOf(const Values& values, int64_t element);
+
+  std::shared_ptr<arrow::Array> array_;
+  Lists lists_ = Lists::kNone;
+  Values elements_;
+  Values map_values_;
+};
+
+}  // namespace pepnet

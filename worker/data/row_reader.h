@@ -1,0 +1,62 @@
+// RowReader: the rows of one input file in order, only the columns that are asked for.
+//
+// Two implementations, CSV and Parquet, that run one conformance test.
+// Threads:   one reader is used by one thread; the chunks it returns are immutable and may be shared.
+// Rows:      are numbered from 0 within their file (messages say row + 1); a CSV header is not a row.
+// Failure:   one sentence that names the file and, where there is one, row and column.
+#pragma once
+
+#include <arrow/record_batch.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "common/base/status.h"
+#include "common/config/job_config.h"
+
+namespace pepnet {
+
+// Some consecutive rows of one file.
+struct RowChunk {
+  std::shared_ptr<arrow::RecordBatch> rows;  // shared by the batches that still decode from it; columns as asked for
+  std::shared_ptr<const std::string> path;
+  int64_t first_row = 0;  // number of the chunk's first row within its file
+};
+
+// How to understand the bytes of a file.
+struct FileFormat {
+  DatasetType type = DatasetType::kCsv;  // kCsv or kParquet
+  // CSV only:
+  char delimiter = ',';
+  bool with_header = false;
+  std::vector<std::string> field_names;  // all columns in file order; used if !with_header
+};
+
+class RowReader {
+ public:
+  virtual ~RowReader() = default;
+
+  // Up to `max_rows` (> 0) next rows, at least one unless the file is at its end: then a chunk with zero rows.
+  virtual StatusOr<RowChunk> Read(int64_t max_rows) = 0;
+  // Passes over up to `max_rows` rows as cheaply as the format allows. Returns how many; fewer only at the end.
+  virtual StatusOr<int64_t> Skip(int64_t max_rows) = 0;
+  // Rows of the whole file where that is known without reading it (Parquet), else -1.
+  virtual int64_t known_rows() const = 0;
+  // Types of the columns asked for, in their order. CSV: all utf8.
+  virtual const std::shared_ptr<arrow::Schema>& schema() const = 0;
+};
+
+// Opens `path` for `columns` (unique names, at least one). A column that the file lacks is an error that lists what it
+// has; a CSV file without a single byte has zero rows and no header to check.
+StatusOr<std::unique_ptr<RowReader>> OpenRowReader(const std::string& path, const FileFormat& format,
+                                                   const std::vector<std::string>& columns);
+
+// Names of all columns of a file in file order; empty for a CSV file without a single byte.
+StatusOr<std::vector<std::string>> ListColumns(const std::string& path, const FileFormat& format);
+
+// Index of `name` in `columns`. Errors: absent (lists the columns), or there twice.
+StatusOr<int> FindColumn(const std::string& path, const std::vector<std::string>& columns, const std::string& name);
+
+}  // namespace pepnet
