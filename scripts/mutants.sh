@@ -32,8 +32,8 @@ survivors=()
 for mutant in "${mutants[@]}"; do
   status=0
   run_laws "--mutant=$mutant" || status=$?
-  # gtest writes "[  FAILED  ] Suite.Test (12 ms)" when a test ends, and the name alone again in its summary.
-  red=$(sed -nE 's/^\[  FAILED  \] ([A-Za-z0-9_]+\.[A-Za-z0-9_\/]+).*$/\1/p' "$log" | sort -u | paste -sd ' ')
+  # gtest writes "[  FAILED  ] Suite.Test (12 ms)" (or "Prefix/Suite.Test/0, where ...") when a test ends, and the name alone again in its summary.
+  red=$(sed -nE 's/^\[  FAILED  \] ([A-Za-z0-9_\/]+\.[A-Za-z0-9_\/]+).*$/\1/p' "$log" | sort -u | paste -sd ' ')
   if [[ -n $red ]]; then
     printf '%-30s red: %s\n' "$mutant" "$red"
   elif ((status == 0)); then

@@ -17,7 +17,7 @@ prepared=data/movielens
 one_process=runs/pepnet_movielens
 under_mpirun=runs/pepnet_movielens_mpi
 
-bash scripts/build.sh
+bash scripts/build.sh pepnet pepnet_ps
 
 # The data set is one of the examples inside the recbole package; the package itself is not installed.
 if [[ ! -f $raw/ml-100k.inter || ! -f $raw/ml-100k.item || ! -f $raw/ml-100k.user ]]; then

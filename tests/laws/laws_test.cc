@@ -42,6 +42,10 @@ struct GoldenShape {
   int workers, servers;
 };
 
+std::ostream& operator<<(std::ostream& out, const GoldenShape& shape) {
+  return out << shape.workers << " workers, " << shape.servers << " servers";
+}
+
 class L1Fidelity : public ::testing::TestWithParam<std::tuple<std::string, GoldenShape>> {};
 
 // Splits the case's batch among the workers; the batch must divide.
@@ -218,6 +222,8 @@ struct WorldCase {
   const char* name;
   RandomJobOptions job;
 };
+
+std::ostream& operator<<(std::ostream& out, const WorldCase& world_case) { return out << world_case.name; }
 
 class L2WorldSize : public ::testing::TestWithParam<WorldCase> {};
 
