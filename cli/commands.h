@@ -9,7 +9,10 @@ namespace pepnet {
 
 class MpiSession;
 
-// Parses and validates the config as the flags say, and logs its notes.
+// What the config says without effect, and what was rewritten: one log line each (law L7).
+void LogNotes(const JobConfig& config);
+
+// Parses and validates the config as the flags say.
 StatusOr<JobConfig> LoadConfig(const ConfigFlags& flags, bool ignore_unknown_fields = false);
 
 // `session` is null without mpirun.

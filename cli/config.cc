@@ -17,9 +17,13 @@ StatusOr<JobConfig> LoadConfig(const ConfigFlags& flags, bool ignore_unknown_fie
   return LoadJobConfig(flags.pipeline_config_path, overrides);
 }
 
+void LogNotes(const JobConfig& config) {
+  for (const std::string& note : config.notes) LOG(INFO) << note;
+}
+
 Status CheckConfigCommand(const ConfigFlags& config_flags) {
   PEPNET_ASSIGN_OR_RETURN(JobConfig config, LoadConfig(config_flags));
-  for (const std::string& note : config.notes) LOG(INFO) << note;
+  LogNotes(config);
   std::cout << config.effective_text;
   return absl::OkStatus();
 }

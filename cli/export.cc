@@ -18,6 +18,9 @@ constexpr char kWeightsFile[] = "model.safetensors";
 // The table as trained: its checkpointed rows, and the initial value of every row that was never created.
 Status ReadFullTable(const std::string& checkpoint, const Manifest& manifest, const Table& table,
                      AlignedBuffer<float>* values) {
+  if (table.rows > (int64_t{1} << 40) / table.dim) {
+    return InvalidInput("table ", table.name, " of ", table.rows, " x ", table.dim, " is too large for a dense tensor");
+  }
   values->Resize(table.rows * table.dim);
   const RowInitializer initializer(table, manifest.seed);
   for (int64_t id = 0; id < table.rows; ++id) {
@@ -68,13 +71,14 @@ Status ExportCommand(const ConfigFlags& config_flags, const ExportFlags& flags) 
     return InvalidInput("--format=", flags.format, " is not supported; write --format=safetensors");
   }
   PEPNET_ASSIGN_OR_RETURN(JobConfig config, LoadConfig(config_flags));
+  LogNotes(config);
   if (PathExists(flags.export_dir)) {
     return InvalidInput("--export_dir ", flags.export_dir, " exists already; choose a directory that does not");
   }
   PEPNET_ASSIGN_OR_RETURN(std::string checkpoint,
                           ResolveCheckpoint(flags.checkpoint_path.empty() ? config.model_dir : flags.checkpoint_path));
   PEPNET_ASSIGN_OR_RETURN(Manifest manifest, ReadManifest(checkpoint));
-  PEPNET_RETURN_IF_ERROR(VerifyCheckpoint(checkpoint, manifest));
+  PEPNET_RETURN_IF_ERROR(VerifyCheckpoint(checkpoint, manifest, !flags.no_verify));
   const std::string difference = FirstDifference(ShapeDescription(config), manifest.shape);
   if (!difference.empty()) {
     return InvalidInput(checkpoint, " was written by another config: ", difference, "; pass the config it was trained with");

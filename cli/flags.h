@@ -42,6 +42,7 @@ struct PredictFlags {
 struct ExportFlags {
   std::string checkpoint_path, export_dir;
   std::string format = "safetensors";
+  bool no_verify = false;
 };
 
 struct ImportFlags {

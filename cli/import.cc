@@ -71,6 +71,7 @@ StatusOr<PartEntry> WriteFullTable(const JobConfig& config, const Table& table, 
 
 Status ImportCommand(const ConfigFlags& config_flags, const ImportFlags& flags) {
   PEPNET_ASSIGN_OR_RETURN(JobConfig config, LoadConfig(config_flags));
+  LogNotes(config);
   PEPNET_ASSIGN_OR_RETURN(std::unique_ptr<SafetensorsReader> reader, SafetensorsReader::Open(flags.weights));
   PEPNET_RETURN_IF_ERROR(MakeDirectories(config.model_dir));
   PEPNET_ASSIGN_OR_RETURN(std::vector<int64_t> existing, ListCheckpoints(config.model_dir));

@@ -22,6 +22,10 @@ Status InspectCheckpoint(const InspectFlags& flags) {
 Status InspectDifference(const InspectFlags& flags) {
   PEPNET_ASSIGN_OR_RETURN(std::string left, ResolveCheckpoint(flags.path));
   PEPNET_ASSIGN_OR_RETURN(std::string right, ResolveCheckpoint(flags.diff));
+  for (const std::string& directory : {left, right}) {
+    PEPNET_ASSIGN_OR_RETURN(Manifest manifest, ReadManifest(directory));
+    PEPNET_RETURN_IF_ERROR(VerifyCheckpoint(directory, manifest));
+  }
   PEPNET_ASSIGN_OR_RETURN(CheckpointDiff diff, DiffCheckpoints(left, right, flags.table));
   std::cout << diff.text << std::endl;
   return absl::OkStatus();

@@ -3,6 +3,7 @@
 #include <cstdlib>
 #include <thread>
 
+#include "cli/commands.h"
 #include "common/base/logging.h"
 #include "common/net/in_process.h"
 #include "ps/server.h"
@@ -39,12 +40,17 @@ Status WorkWith(Transport* transport, const Layout& layout, WorkerContext contex
                 const std::function<Status(const WorkerContext&)>& work) {
   std::unique_ptr<Collective> collective =
       MakeCollective(transport, Channel::kDense, layout.worker_ranks, context.options.timeout_s);
-  PsClient client(transport, context.config, layout.server_ranks, layout.index, context.options.timeout_s);
+  std::unique_ptr<Collective> phases =
+      MakeCollective(transport, Channel::kControl, layout.worker_ranks, context.options.phase_timeout_s);
+  PsClient client(transport, context.config, layout.server_ranks, layout.index, context.options.timeout_s,
+                  context.options.phase_timeout_s);
   context.collective = collective.get();
+  context.phases = phases.get();
   context.client = &client;
   context.worker_ranks = layout.worker_ranks;
+  if (context.first()) LogNotes(*context.config);
   PEPNET_RETURN_IF_ERROR(work(context));
-  PEPNET_RETURN_IF_ERROR(collective->Barrier("end of the job"));
+  PEPNET_RETURN_IF_ERROR(phases->Barrier("end of the job"));
   if (layout.index == 0) PEPNET_RETURN_IF_ERROR(client.Shutdown());
   return transport->Flush(After(std::chrono::duration<double>(context.options.timeout_s)));
 }

@@ -3,6 +3,7 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <cstdlib>
 #include <iostream>
 
 #include "cli/commands.h"
@@ -13,6 +14,8 @@ namespace pepnet {
 namespace {
 
 constexpr char kVersion[] = PEPNET_VERSION;
+const CLI::Range kCount(1, 1 << 30, "a whole number from 1");
+const CLI::Range kSeconds(0.001, 1e9, "a positive number of seconds");
 
 void AddConfigFlags(CLI::App* command, ConfigFlags* flags) {
   command->add_option("--pipeline_config_path", flags->pipeline_config_path, "pipeline config (text protobuf)")->required();
@@ -22,10 +25,12 @@ void AddConfigFlags(CLI::App* command, ConfigFlags* flags) {
 
 void AddJobFlags(CLI::App* command, JobFlags* flags) {
   command->add_option("--num_servers", flags->num_servers, "ranks that serve (mpirun), or server threads (one process; default 1)")
-      ->check(CLI::PositiveNumber);
+      ->check(kCount);
   command->add_option("--threads", flags->threads, "computing threads per worker (default OMP_NUM_THREADS, else cores / ranks)")
-      ->check(CLI::PositiveNumber);
-  command->add_option("--timeout_s", flags->run.timeout_s, "deadline of every wait, in seconds")->check(CLI::PositiveNumber);
+      ->check(kCount);
+  command->add_option("--timeout_s", flags->run.timeout_s, "deadline of every wait within a step, in seconds")->check(kSeconds);
+  command->add_option("--phase_timeout_s", flags->run.phase_timeout_s, "deadline of saving, restoring and verifying, in seconds")
+      ->check(kSeconds);
   command->add_option("--hash", flags->hash, "string hash of hash_bucket_size: std (libstdc++) or farm")
       ->check(CLI::IsMember({"std", "farm"}));
   command->add_option("--weight_normalization", flags->weight_normalization,
@@ -60,6 +65,12 @@ int Main(int argc, char** argv) {
   InspectFlags inspect_flags;
   Status status = absl::OkStatus();
   std::unique_ptr<MpiSession> session;
+  // Commands that write one thing are one process.
+  auto alone = [&](const char* command) -> Status {
+    const char* ranks = std::getenv("OMPI_COMM_WORLD_SIZE");
+    if (ranks == nullptr || std::atoi(ranks) <= 1) return absl::OkStatus();
+    return InvalidInput(command, " runs as one process, not as ", ranks, " ranks; write it without mpirun");
+  };
   // Commands that run as a job join the other ranks first.
   auto join = [&]() -> Status {
     if (!MpiSession::StartedByLauncher()) return absl::OkStatus();
@@ -106,7 +117,7 @@ int Main(int argc, char** argv) {
   predict->add_option("--output_columns", predict_flags.output_columns, "outputs to write (default: all, sorted)")->delimiter(',');
   predict->add_option("--writer_type", predict_flags.writer_type, "ParquetWriter or CsvWriter")
       ->check(CLI::IsMember({"ParquetWriter", "CsvWriter"}));
-  predict->add_option("--batch_size", predict_flags.batch_size, "rows per batch (default eval_batch_size)")->check(CLI::PositiveNumber);
+  predict->add_option("--batch_size", predict_flags.batch_size, "rows per batch (default eval_batch_size)")->check(kCount);
   predict->callback([&] {
     status = join();
     if (status.ok()) status = PredictCommand(config, job, predict_flags, session.get());
@@ -118,14 +129,21 @@ int Main(int argc, char** argv) {
   export_command->add_option("--checkpoint_path", export_flags.checkpoint_path, "model.ckpt-N or its parent (default: model_dir)");
   export_command->add_option("--export_dir", export_flags.export_dir, "directory to make; must not exist")->required();
   export_command->add_option("--format", export_flags.format, "safetensors");
-  export_command->callback([&] { status = ExportCommand(config, export_flags); });
+  export_command->add_flag("--no_verify", export_flags.no_verify, "do not read the contents of checkpoint files before using them");
+  export_command->callback([&] {
+    status = alone("export");
+    if (status.ok()) status = ExportCommand(config, export_flags);
+  });
 
   CLI::App* import_command = app.add_subcommand("import", "model.ckpt-0 from tensors under the reference's names");
   AddConfigFlags(import_command, &config);
   import_command->add_option("--weights", import_flags.weights, "safetensors file with full [rows, dim] tables")->required();
   import_command->add_option("--model_dir", config.model_dir, "where model.ckpt-0 goes (default: the config's)");
   import_command->add_option("--seed", import_flags.seed, "seed of dropout and shuffle of the run that starts from it");
-  import_command->callback([&] { status = ImportCommand(config, import_flags); });
+  import_command->callback([&] {
+    status = alone("import");
+    if (status.ok()) status = ImportCommand(config, import_flags);
+  });
 
   CLI::App* inspect = app.add_subcommand("inspect", "what a checkpoint or export holds");
   inspect->add_option("path", inspect_flags.path, "model.ckpt-N, its parent, or a safetensors file")->required();
@@ -143,6 +161,8 @@ int Main(int argc, char** argv) {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     return app.exit(error);
+  } catch (const std::exception& error) {  // of a library; ours return Status
+    status = absl::InternalError(error.what());
   }
   return status.ok() ? 0 : Fail(status, session.get());
 }

@@ -1,5 +1,6 @@
 #include <iostream>
 
+#include "absl/strings/str_format.h"
 #include "cli/commands.h"
 #include "cli/job.h"
 #include "common/base/logging.h"
@@ -21,7 +22,7 @@ void LogPlan(const WorkerContext& context) {
   }
   LOG(INFO) << "pepnet " << PEPNET_VERSION << ": " << context.collective->count() << " worker(s) with "
             << context.options.threads << " thread(s), " << context.client->server_count() << " server(s); " << config.tables.size()
-            << " tables, at most " << static_cast<int64_t>(table_bytes / 1048576) << " MiB with optimizer state; " << dense
+            << " tables, at most " << absl::StrFormat("%.1f", table_bytes / 1048576) << " MiB with optimizer state; " << dense
             << " dense parameters; global batch " << config.data.batch_size * context.collective->count() << "; model_dir "
             << config.model_dir;
 }

@@ -31,6 +31,7 @@ struct Manifest {
   int server_count = 0, worker_count = 0;
   int64_t batch_size = 0;
   std::string shape;             // ShapeDescription(config)
+  std::string string_hash;       // "std" or "farm": what made the ids of hash features; "": not known (import)
   std::string cpu;               // "avx2 fma": bits are promised for one instruction set only
   std::vector<FileEntry> files;  // dense.safetensors, trainer.json
   std::vector<PartEntry> parts;

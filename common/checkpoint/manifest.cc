@@ -80,6 +80,7 @@ StatusOr<Manifest> ParseMembers(const nlohmann::json& root) {
   PEPNET_ASSIGN_OR_RETURN(manifest.batch_size, JsonInteger(*world, "batch_size", 0, INT64_MAX));
   PEPNET_ASSIGN_OR_RETURN(manifest.seed, JsonUnsigned(root, "seed"));
   PEPNET_ASSIGN_OR_RETURN(manifest.shape, JsonString(root, "shape"));
+  PEPNET_ASSIGN_OR_RETURN(manifest.string_hash, JsonString(root, "string_hash"));
   PEPNET_ASSIGN_OR_RETURN(manifest.cpu, JsonString(root, "cpu"));
   PEPNET_ASSIGN_OR_RETURN(manifest.files, ParseFiles(root));
   const auto parts = root.find("parts");
@@ -117,6 +118,7 @@ StatusOr<std::string> ManifestToText(const Manifest& manifest) {
   PEPNET_RETURN_IF_ERROR(add("world", world));
   PEPNET_RETURN_IF_ERROR(add("seed", manifest.seed));
   PEPNET_RETURN_IF_ERROR(add("shape", manifest.shape));
+  PEPNET_RETURN_IF_ERROR(add("string_hash", manifest.string_hash));
   PEPNET_RETURN_IF_ERROR(add("cpu", manifest.cpu));
   PEPNET_RETURN_IF_ERROR(add("files", files));
   absl::StrAppend(&text, ",\n  \"parts\": ", PartEntriesToJson(manifest.parts));

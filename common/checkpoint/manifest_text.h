@@ -2,7 +2,7 @@
 //
 //   {
 //     "format_version": 1, "step": n, "world": {"servers": s, "workers": w, "batch_size": b}, "seed": n,
-//     "shape": text, "cpu": text,
+//     "shape": text, "string_hash": text, "cpu": text,
 //     "files": [{"file": path, "bytes": n, "crc32c": hex}...],
 //     "parts": [{"table": name, "file": path, "rows": n, "dim": d, "state_dim": d, "bytes": n, "crc32c": hex,
 //                "buckets": [{"bucket": b, "first_row": n, "rows": n, "digest": hex}...]}...],

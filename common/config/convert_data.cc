@@ -111,7 +111,7 @@ Status ConvertData(const config::DataConfig& data, ConfigSource* source, DataCon
   if (data.has_eval_batch_size() && data.eval_batch_size() == 0) {
     return source->Error(data, "eval_batch_size", "0; expected at least 1 row, or remove it to use batch_size");
   }
-  out->eval_batch_size = data.has_eval_batch_size() ? data.eval_batch_size() : data.batch_size();
+  out->eval_batch_size = data.eval_batch_size();
   PEPNET_RETURN_IF_ERROR(CheckNoDuplicates(data, "label_fields", data.label_fields(), *source));
   PEPNET_RETURN_IF_ERROR(CheckNoDuplicates(data, "sample_weight_fields", data.sample_weight_fields(), *source));
   out->labels.assign(data.label_fields().begin(), data.label_fields().end());

@@ -19,7 +19,6 @@ template <typename ProtoFeature>
 Status ConvertCommon(const ProtoFeature& from, const DataConfig& data, const ConfigSource& source, Feature* feature) {
   if (from.feature_name().empty()) return source.Error(from, "feature_name", "is missing; expected a name");
   feature->name = from.feature_name();
-  feature->config_line = source.Line(from);
   if (!from.has_expression()) {
     return source.Error(from, "expression", "is missing; expected user:, item: or context: and the input column");
   }

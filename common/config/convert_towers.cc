@@ -206,6 +206,10 @@ Status ConvertTower(const config::TaskTower& from, const ConfigSource& source, c
     const Loss& converted = out->losses.back();
     if (!names.insert(converted.name).second) return source.Error(loss, "", "a second ", converted.name, "; keep one");
     (converted.kind == LossKind::kL2 ? has_value : has_probabilities) = true;
+    if (has_value && has_probabilities) {
+      return source.Error(loss, "", "tower ", out->name,
+                          " mixes l2_loss with a classifying loss; give each its own tower");
+    }
   }
   for (const config::MetricConfig& metric : from.metrics()) {
     PEPNET_RETURN_IF_ERROR(

@@ -24,8 +24,10 @@ constexpr char kNoEffect[] = "accepted without effect";
 constexpr char kOneKernel[] = "accepted without effect: there is one implementation";
 
 constexpr Rule kRules[] = {
+    {"TrainConfig", "use_tensorboard", Support::kWithoutEffect,
+     "TensorBoard files are not written yet; metrics.jsonl holds losses, rates and stage times"},
     {"TrainConfig", "tensorboard_summaries", Support::kWithoutEffect,
-     "accepted without effect: losses, learning rates and metrics are always written"},
+     "TensorBoard files are not written yet; metrics.jsonl holds losses, rates and stage times"},
     {"TrainConfig", "is_profiling", Support::kWithoutEffect, "accepted without effect: stage times are always logged"},
     {"TrainConfig", "cudnn_allow_tf32", Support::kWithoutEffect, kNoEffect},
     {"TrainConfig", "cuda_matmul_allow_tf32", Support::kWithoutEffect, kNoEffect},
@@ -80,7 +82,6 @@ constexpr Rule kRules[] = {
     {"TaskTower", "pareto_min_loss_weight", Support::kRejected, "is not supported; set the tower's weight instead"},
     {"MLP", "use_bn", Support::kRejected, "batch normalisation is not supported yet; use_ln is"},
     {"Accuracy", "top_k", Support::kRejected, "only top_k: 1 is supported"},
-    {"AdamOptimizer", "amsgrad", Support::kRejected, "amsgrad is not supported; remove it"},
     {"SGDOptimizer", "fused", Support::kWithoutEffect, kOneKernel},
     {"AdagradOptimizer", "fused", Support::kWithoutEffect, kOneKernel},
     {"AdamOptimizer", "fused", Support::kWithoutEffect, kOneKernel},

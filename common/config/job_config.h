@@ -71,8 +71,6 @@ struct Feature {
   // Raw features:
   std::vector<double> boundaries;
   Normalizer normalizer;
-  // Names field and line in messages.
-  int config_line = 0;
 };
 
 struct FeatureGroup {
@@ -212,7 +210,7 @@ struct DataConfig {
   FgMode fg_mode = FgMode::kNone;
   std::string fg_encoded_multival_sep = "\x03";
   int64_t batch_size = 1024;  // per worker
-  int64_t eval_batch_size = 1024;
+  int64_t eval_batch_size = 0;  // rows of a global evaluation batch; 0: batch_size per worker
   std::vector<std::string> labels;          // label_fields
   std::vector<std::string> sample_weights;  // sample_weight_fields
   std::vector<InputField> input_fields;     // column names of a CSV without header, in file order
@@ -235,7 +233,6 @@ struct TrainConfig {
   std::string fine_tune_checkpoint;
   std::map<std::string, std::string> fine_tune_param_map;  // name in this model -> name in the checkpoint
   int64_t log_step_count_steps = 100;
-  bool use_tensorboard = true;
   int64_t gradient_accumulation_steps = 1;  // 1: none
   ClippingType clipping = ClippingType::kNone;
   double clip_max_gradient = 1;

@@ -187,11 +187,16 @@ Status RunRanks(int size, InProcessOptions options, const std::function<Status(i
   std::vector<std::thread> threads;
   for (int r = 0; r < size; ++r) {
     threads.emplace_back([&, r] {
-      const Status status = body(r, hub.transport(r));
+      Status status;
+      try {
+        status = body(r, hub.transport(r));
+      } catch (const std::exception& error) {
+        status = absl::InternalError(error.what());
+      }
       if (status.ok()) return;
       {
         std::lock_guard lock(mutex);
-        if (first_error.ok()) first_error = Annotate(status, absl::StrCat("rank ", r));
+        if (first_error.ok()) first_error = status;
       }
       hub.Abort(absl::StrCat("rank ", r, " failed: ", status.message()));
     });

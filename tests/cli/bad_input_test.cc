@@ -96,7 +96,12 @@ TEST_F(BadInput, NoSuchInput) { ExpectRefused(Train("--train_input_path " + (dir
 TEST_F(BadInput, TruncatedParquet) {
   ASSERT_TRUE(WriteFileAtomically(directory_ / "cut.parquet", "PAR1 and then nothing").ok());
   WriteConfig(absl::StrReplaceAll(text_, {{"CsvDataset", "ParquetDataset"}}));
-  ExpectRefused(Train("--train_input_path " + (directory_ / "cut.parquet")), {"cut.parquet"});
+  const std::string cut = directory_ / "cut.parquet";
+  ExpectRefused(Train(absl::StrCat("--train_input_path ", cut, " --eval_input_path ", cut)), {"cut.parquet"});
+}
+
+TEST_F(BadInput, MissingEvaluationDataIsFoundBeforeTheTraining) {
+  ExpectRefused(Train("--eval_input_path " + (directory_ / "none.csv")), {"none.csv"});
 }
 
 TEST_F(BadInput, ModelDirWithCheckpointsNeedsContinueTrain) {

@@ -43,7 +43,6 @@ class GoldenCli : public ::testing::TestWithParam<std::tuple<std::string, Launch
     replace("%N", workers_ + 2);
     flags_ = shape.flags;
     edits_ = absl::StrCat(" --edit_config_json '{\"data_config.batch_size\": ", config.data.batch_size / workers_,
-                          ", \"data_config.eval_batch_size\": ", config.data.eval_batch_size / workers_,
                           ", \"train_config.log_step_count_steps\": 1}'");
     config_ = absl::StrCat(" --pipeline_config_path ", GoldenPath(case_, "pipeline.config"), edits_, " --model_dir ",
                            directory_ / "model");

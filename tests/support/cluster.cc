@@ -33,11 +33,13 @@ Status RunCluster(const JobConfig& config, const ClusterShape& shape, const RunO
   return RunRanks(shape.workers + shape.servers, shape.network, [&](int rank, Transport* transport) -> Status {
     if (rank >= shape.workers) return Server(transport).Run();
     std::unique_ptr<Collective> collective = MakeCollective(transport, Channel::kDense, worker_ranks, options.timeout_s);
+    std::unique_ptr<Collective> phases = MakeCollective(transport, Channel::kControl, worker_ranks, options.timeout_s);
     PsClient client(transport, &config, server_ranks, rank, options.timeout_s);
     WorkerContext context;
     context.config = &config;
     context.options = options;
     context.collective = collective.get();
+    context.phases = phases.get();
     context.client = &client;
     context.worker_ranks = worker_ranks;
     PEPNET_RETURN_IF_ERROR(work(context));

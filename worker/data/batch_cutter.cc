@@ -12,7 +12,8 @@ namespace pepnet {
 BatchCutter::BatchCutter(RowStream stream, const CutOptions& options)
     : stream_(std::move(stream)),
       options_(options),
-      global_batch_size_(options.batch_size * options.worker_count),
+      global_batch_size_(options.global_batch_size > 0 ? options.global_batch_size
+                                                       : options.batch_size * options.worker_count),
       window_rows_(global_batch_size_ * std::max<int64_t>(1, options.shuffle_buffer_size)),
       epoch_(options.start.epoch),
       epoch_start_(options.start.rows_in_epoch) {

@@ -312,6 +312,10 @@ StatusOr<std::unique_ptr<BatchLoader>> BatchLoader::Open(const JobConfig& config
 
   CutOptions cut;
   cut.batch_size = options.batch_size;
+  if (options.global_batch_size > 0) {
+    cut.global_batch_size = options.global_batch_size;
+    cut.batch_size = (options.global_batch_size + options.worker_count - 1) / options.worker_count;
+  }
   cut.worker_index = options.worker_index;
   cut.worker_count = options.worker_count;
   cut.seed = options.seed;

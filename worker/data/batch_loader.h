@@ -28,6 +28,9 @@ namespace pepnet {
 struct LoaderOptions {
   std::string input_path;     // comma list of paths and globs
   int64_t batch_size = 1024;  // per worker
+  // Rows of a global batch where that is not worker_count * batch_size (evaluation): it is cut into worker_count slices of
+  // equal size, the last ones shorter. 0: worker_count * batch_size.
+  int64_t global_batch_size = 0;
   int worker_index = 0;
   int worker_count = 1;
   uint64_t seed = 0;

@@ -21,6 +21,9 @@ Status Expand(const std::string& pattern, std::vector<std::string>* paths) {
   if (exists && S_ISDIR(info.st_mode)) {
     return InvalidInput("input path '", pattern, "' is a directory; name its files, for example '", pattern, "/*'");
   }
+  if (exists && !S_ISREG(info.st_mode)) {
+    return InvalidInput("input path '", pattern, "' is not a regular file; data are read more than once, so write them to one");
+  }
   if (exists) {
     paths->push_back(pattern);
     return absl::OkStatus();

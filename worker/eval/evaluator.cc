@@ -1,5 +1,6 @@
 #include "worker/eval/evaluator.h"
 
+#include "common/base/log_functions.h"
 #include "worker/data/batch_loader.h"
 #include "worker/eval/metrics.h"
 #include "worker/sparse/batch_feeder.h"
@@ -7,22 +8,34 @@
 
 namespace pepnet {
 
-StatusOr<std::map<std::string, double>> Evaluate(const WorkerContext& context, PepnetModel* model,
-                                                 const std::string& input_path, int64_t finished_steps) {
+void LogClampedIds(const WorkerContext& context, int64_t clamped) {
+  if (clamped == 0 || !context.first()) return;
+  LogWarning(absl::StrCat(clamped, " ids out of range were read as row 0 (--clamp_out_of_range)"));
+}
+
+StatusOr<std::unique_ptr<BatchLoader>> OpenEvaluationData(const WorkerContext& context, const std::string& input_path) {
   const JobConfig& config = *context.config;
   LoaderOptions options;
   options.input_path = input_path;
-  options.batch_size = config.data.eval_batch_size;
+  options.batch_size = config.data.batch_size;
+  options.global_batch_size = config.data.eval_batch_size;
   options.worker_index = context.collective->index();
   options.worker_count = context.collective->count();
   options.farm_hash = context.options.farm_hash;
   options.clamp_out_of_range = context.options.clamp_out_of_range;
-  PEPNET_ASSIGN_OR_RETURN(std::unique_ptr<BatchLoader> loader, BatchLoader::Open(config, options));
+  return BatchLoader::Open(config, options);
+}
+
+StatusOr<std::map<std::string, double>> Evaluate(const WorkerContext& context, PepnetModel* model,
+                                                 const std::string& input_path, int64_t finished_steps) {
+  const JobConfig& config = *context.config;
+  PEPNET_ASSIGN_OR_RETURN(std::unique_ptr<BatchLoader> loader, OpenEvaluationData(context, input_path));
   BatchFeeder feeder(&config, loader.get(), context.client, context.collective, BatchFeeder::Mode::kEval, finished_steps,
                      config.eval.num_steps, context.options.local_weight_normalization);
 
   MetricSet metrics(&config);
   FloatBuffers table_rows, pooled;
+  int64_t batches = 0, rows = 0;
   for (;;) {
     PEPNET_ASSIGN_OR_RETURN(std::optional<FedBatch> fed, feeder.Next());
     if (!fed.has_value()) break;
@@ -40,7 +53,15 @@ StatusOr<std::map<std::string, double>> Evaluate(const WorkerContext& context, P
     for (ModelOutput& output : SelectMetricInputs(config, batch, outputs)) scores.push_back(std::move(output.values));
     metrics.Add(batch, scores);
     metrics.AddLosses(losses.names, losses.values, batch.global_rows);
+    rows += batch.global_rows;
+    ++batches;
+    if (context.first() && batches % config.eval.log_step_count_steps == 0) {
+      LogInfo(absl::StrCat("evaluating: batch ", batches, ", ", rows, " rows"));
+    }
   }
+  std::vector<int64_t> clamped = {loader->clamped_ids()};
+  PEPNET_RETURN_IF_ERROR(context.collective->AllreduceSum(std::span<int64_t>(clamped), "clamped ids"));
+  LogClampedIds(context, clamped[0]);
   return metrics.Finish(context.collective);
 }
 

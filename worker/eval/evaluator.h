@@ -3,15 +3,24 @@
 #pragma once
 
 #include <map>
+#include <memory>
 #include <string>
 
 #include "common/base/status.h"
+#include "worker/data/batch_loader.h"
 #include "worker/model/pepnet_model.h"
 #include "worker/train/worker_context.h"
 
 namespace pepnet {
 
+// Opens this worker's share of an evaluation: global batches of eval_batch_size rows (unset: batch_size per worker), so that
+// the losses of weighted tasks do not depend on the number of workers when eval_batch_size is set.
+StatusOr<std::unique_ptr<BatchLoader>> OpenEvaluationData(const WorkerContext& context, const std::string& input_path);
+
 StatusOr<std::map<std::string, double>> Evaluate(const WorkerContext& context, PepnetModel* model,
                                                  const std::string& input_path, int64_t finished_steps);
+
+// Says on worker 0 how many ids were replaced by row 0 (law L7); `clamped` is the sum over the workers.
+void LogClampedIds(const WorkerContext& context, int64_t clamped);
 
 }  // namespace pepnet

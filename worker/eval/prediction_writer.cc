@@ -5,6 +5,9 @@
 #include <parquet/arrow/writer.h>
 #include <unistd.h>
 
+#include <cerrno>
+#include <cstring>
+
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_replace.h"
 #include "common/base/file.h"
@@ -20,6 +23,14 @@ Status FromArrow(const arrow::Status& status, const std::string& path) {
 std::string TemporaryName(const std::string& path) {
   const size_t slash = path.rfind('/');
   return absl::StrCat(path.substr(0, slash + 1), ".tmp.", path.substr(slash + 1));
+}
+
+// No rows of the reserved columns; null without any.
+std::shared_ptr<arrow::RecordBatch> EmptyBatch(const std::shared_ptr<arrow::Schema>& schema) {
+  if (schema == nullptr) return nullptr;
+  arrow::ArrayVector columns;
+  for (const auto& field : schema->fields()) columns.push_back(*arrow::MakeEmptyArray(field->type()));
+  return arrow::RecordBatch::Make(schema, 0, columns);
 }
 
 // [rows] floats as one array, or [rows, width] as lists.
@@ -65,9 +76,12 @@ class ParquetPredictionWriter : public PredictionWriter {
     return FromArrow(Write(rows, outputs, reserved), path_);
   }
 
-  Status Finish(const std::vector<ModelOutput>& columns) override {
-    if (writer_ == nullptr) PEPNET_RETURN_IF_ERROR(Append(0, columns, nullptr));
+  Status Finish(const std::vector<ModelOutput>& columns, const std::shared_ptr<arrow::Schema>& reserved) override {
+    if (writer_ == nullptr) PEPNET_RETURN_IF_ERROR(Append(0, columns, EmptyBatch(reserved)));
     PEPNET_RETURN_IF_ERROR(FromArrow(writer_->Close(), path_));
+    if (fsync(file_->file_descriptor()) != 0) {
+      return absl::UnavailableError(absl::StrCat("writing ", path_, ": fsync: ", std::strerror(errno)));
+    }
     return FromArrow(file_->Close(), path_);
   }
 
@@ -135,8 +149,8 @@ class CsvPredictionWriter : public PredictionWriter {
     return file_->Append(text.data(), text.size());
   }
 
-  Status Finish(const std::vector<ModelOutput>& columns) override {
-    if (file_ == nullptr) PEPNET_RETURN_IF_ERROR(Append(0, columns, nullptr));
+  Status Finish(const std::vector<ModelOutput>& columns, const std::shared_ptr<arrow::Schema>& reserved) override {
+    if (file_ == nullptr) PEPNET_RETURN_IF_ERROR(Append(0, columns, EmptyBatch(reserved)));
     return file_->Finish();
   }
 

@@ -14,6 +14,7 @@
 
 namespace arrow {
 class RecordBatch;
+class Schema;
 }
 
 namespace pepnet {
@@ -27,8 +28,9 @@ class PredictionWriter {
   // `rows` rows; `outputs` in column order; `reserved` may be null. All calls pass the same columns.
   virtual Status Append(int64_t rows, const std::vector<ModelOutput>& outputs,
                         const std::shared_ptr<arrow::RecordBatch>& reserved) = 0;
-  // Closes and fsyncs the temporary file. A part without any Append is an empty file of the given columns.
-  virtual Status Finish(const std::vector<ModelOutput>& columns) = 0;
+  // Closes and fsyncs the temporary file. A part without any Append is an empty file of the given columns and reserved columns
+  // (null: none).
+  virtual Status Finish(const std::vector<ModelOutput>& columns, const std::shared_ptr<arrow::Schema>& reserved) = 0;
   virtual Status Publish() = 0;
 };
 

@@ -1,12 +1,16 @@
 #include "worker/eval/predictor.h"
 
 #include <algorithm>
+#include <cstdio>
+#include <filesystem>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "common/base/file.h"
 #include "worker/data/batch_loader.h"
+#include "worker/data/input_files.h"
+#include "worker/eval/evaluator.h"
 #include "worker/eval/prediction_writer.h"
 #include "worker/sparse/batch_feeder.h"
 #include "worker/sparse/pooling.h"
@@ -33,14 +37,38 @@ StatusOr<std::vector<int>> ChooseOutputs(const std::vector<ModelOutput>& all, co
   return chosen;
 }
 
-// Removes the parts of an earlier prediction, so that fewer workers do not leave old parts behind.
-Status PrepareOutput(const std::string& path) {
-  PEPNET_RETURN_IF_ERROR(MakeDirectories(path));
-  PEPNET_ASSIGN_OR_RETURN(std::vector<std::string> names, ListDirectory(path));
+// "part-00012.parquet" -> 12; -1 for any other name.
+int PartNumber(const std::string& name) {
+  int number = -1, end = 0;
+  if (std::sscanf(name.c_str(), "part-%5d%n", &number, &end) != 1 || end != 10) return -1;
+  const std::string extension = name.substr(end);
+  return extension == ".parquet" || extension == ".csv" ? number : -1;
+}
+
+// Makes the directory, refuses one that holds the input, and removes what a killed prediction left half written.
+Status PrepareOutput(const JobConfig& config, const PredictRequest& request) {
+  PEPNET_RETURN_IF_ERROR(MakeDirectories(request.output_path));
+  PEPNET_ASSIGN_OR_RETURN(InputFiles input, FindInputFiles(request.input_path, config.data.dataset_type, config.data.dataset_type_name));
+  const std::filesystem::path output = std::filesystem::canonical(request.output_path);
+  for (const std::string& path : input.paths) {
+    if (std::filesystem::canonical(path).parent_path() != output) continue;
+    return InvalidInput("--predict_output_path ", request.output_path, " holds the input file ", path,
+                        "; choose a directory of its own, so that no input is written over");
+  }
+  PEPNET_ASSIGN_OR_RETURN(std::vector<std::string> names, ListDirectory(request.output_path));
   for (const std::string& name : names) {
-    if (absl::StartsWith(name, "part-") || absl::StartsWith(name, ".tmp.part-")) {
-      PEPNET_RETURN_IF_ERROR(RemoveTree(path + "/" + name));
-    }
+    if (absl::StartsWith(name, ".tmp.part-")) PEPNET_RETURN_IF_ERROR(RemoveTree(request.output_path + "/" + name));
+  }
+  return absl::OkStatus();
+}
+
+// The parts of an earlier prediction that the new ones do not replace: of more workers, or in the other format.
+Status RemoveOldParts(const PredictRequest& request, int parts) {
+  PEPNET_ASSIGN_OR_RETURN(std::vector<std::string> names, ListDirectory(request.output_path));
+  for (const std::string& name : names) {
+    const int number = PartNumber(name);
+    if (number < 0 || (number < parts && absl::EndsWith(name, request.csv ? ".csv" : ".parquet"))) continue;
+    PEPNET_RETURN_IF_ERROR(RemoveTree(request.output_path + "/" + name));
   }
   return absl::OkStatus();
 }
@@ -57,7 +85,9 @@ StatusOr<int64_t> Predict(const WorkerContext& context, PepnetModel* model, cons
 
   LoaderOptions options;
   options.input_path = request.input_path;
-  options.batch_size = request.batch_size > 0 ? request.batch_size : config.data.eval_batch_size;
+  options.batch_size = request.batch_size > 0                 ? request.batch_size
+                       : config.data.eval_batch_size > 0 ? config.data.eval_batch_size
+                                                         : config.data.batch_size;
   options.worker_index = context.collective->index();
   options.worker_count = context.collective->count();
   options.read_labels = false;
@@ -67,7 +97,7 @@ StatusOr<int64_t> Predict(const WorkerContext& context, PepnetModel* model, cons
   options.clamp_out_of_range = context.options.clamp_out_of_range;
   PEPNET_ASSIGN_OR_RETURN(std::unique_ptr<BatchLoader> loader, BatchLoader::Open(config, options));
   PEPNET_RETURN_IF_ERROR(OnFirstWorker(context, "output directory", [&]() -> StatusOr<std::string> {
-                           PEPNET_RETURN_IF_ERROR(PrepareOutput(request.output_path));
+                           PEPNET_RETURN_IF_ERROR(PrepareOutput(config, request));
                            return std::string();
                          }).status());
   std::unique_ptr<PredictionWriter> writer = PredictionWriter::Make(
@@ -91,12 +121,16 @@ StatusOr<int64_t> Predict(const WorkerContext& context, PepnetModel* model, cons
     PEPNET_RETURN_IF_ERROR(writer->Append(batch.rows, written, batch.reserved));
     rows += batch.rows;
   }
-  PEPNET_RETURN_IF_ERROR(writer->Finish(columns));
+  PEPNET_RETURN_IF_ERROR(writer->Finish(columns, loader->reserved_schema()));
   // All parts are whole before any gets its name.
-  PEPNET_RETURN_IF_ERROR(context.collective->Barrier("all predictions"));
+  std::vector<int64_t> total = {rows, loader->clamped_ids()};
+  PEPNET_RETURN_IF_ERROR(context.phases->AllreduceSum(std::span<int64_t>(total), "all predictions"));
+  PEPNET_RETURN_IF_ERROR(OnFirstWorker(context, "old predictions", [&]() -> StatusOr<std::string> {
+                           PEPNET_RETURN_IF_ERROR(RemoveOldParts(request, context.collective->count()));
+                           return std::string();
+                         }).status());
   PEPNET_RETURN_IF_ERROR(writer->Publish());
-  std::vector<int64_t> total = {rows};
-  PEPNET_RETURN_IF_ERROR(context.collective->AllreduceSum(std::span<int64_t>(total), "predicted rows"));
+  LogClampedIds(context, total[1]);
   return total[0];
 }
 

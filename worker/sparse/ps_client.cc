@@ -46,12 +46,13 @@ size_t RouteFloats(const JobConfig& config, const std::vector<std::vector<int32_
 }  // namespace
 
 PsClient::PsClient(Transport* transport, const JobConfig* config, std::vector<int> server_ranks, int worker_index,
-                   double timeout_s)
+                   double timeout_s, double phase_timeout_s)
     : transport_(transport),
       config_(config),
       server_ranks_(std::move(server_ranks)),
       worker_index_(worker_index),
       timeout_s_(timeout_s),
+      phase_timeout_s_(phase_timeout_s),
       early_rows_(server_ranks_.size()) {
   CHECK(!server_ranks_.empty());
   for (const Table& table : config_->tables) table_hashes_.push_back(HashName(table.name));
@@ -61,8 +62,8 @@ std::string PsClient::ServerName(int server) const {
   return absl::StrCat("server ", server, " (rank ", server_ranks_[server], ")");
 }
 
-StatusOr<Bytes> PsClient::NextFrame(int server, const std::string& what) {
-  auto message = transport_->Receive(Channel::kRows, server_ranks_[server], After(std::chrono::duration<double>(timeout_s_)), what);
+StatusOr<Bytes> PsClient::NextFrame(int server, double timeout_s, const std::string& what) {
+  auto message = transport_->Receive(Channel::kRows, server_ranks_[server], After(std::chrono::duration<double>(timeout_s)), what);
   if (!message.ok()) return Annotate(message.status(), ServerName(server));
   PEPNET_ASSIGN_OR_RETURN(FrameHeader header, ParseHeader(message->body));
   if (header.type == MessageType::kError) return Annotate(ParseErrorFrame(message->body), ServerName(server));
@@ -70,7 +71,7 @@ StatusOr<Bytes> PsClient::NextFrame(int server, const std::string& what) {
 }
 
 StatusOr<std::vector<Bytes>> PsClient::RequestAll(MessageType type, const std::string& body, int64_t step,
-                                                  const std::string& what) {
+                                                  double timeout_s, const std::string& what) {
   FrameHeader header;
   header.type = type;
   header.sender = worker_index_;
@@ -81,7 +82,7 @@ StatusOr<std::vector<Bytes>> PsClient::RequestAll(MessageType type, const std::s
   std::vector<Bytes> replies;
   for (int server = 0; server < server_count(); ++server) {
     for (;;) {
-      PEPNET_ASSIGN_OR_RETURN(Bytes frame, NextFrame(server, what));
+      PEPNET_ASSIGN_OR_RETURN(Bytes frame, NextFrame(server, timeout_s, what));
       PEPNET_ASSIGN_OR_RETURN(FrameHeader reply, ParseHeader(frame));
       if (reply.type != MessageType::kRows) {
         replies.push_back(std::move(frame));
@@ -107,7 +108,7 @@ Status PsClient::Configure(const std::vector<int>& worker_ranks, uint64_t seed, 
         transport_->Send(Channel::kRows, server_ranks_[server], MakeFrame(header, plan.SerializeAsString())));
   }
   for (int server = 0; server < server_count(); ++server) {
-    PEPNET_RETURN_IF_ERROR(NextFrame(server, "acknowledgement of the server plan").status());
+    PEPNET_RETURN_IF_ERROR(NextFrame(server, timeout_s_, "acknowledgement of the server plan").status());
   }
   return absl::OkStatus();
 }
@@ -116,7 +117,7 @@ StatusOr<std::vector<PartEntry>> PsClient::Save(const std::string& directory, in
   wire::SaveRequest request;
   request.set_directory(directory);
   request.set_step(step);
-  PEPNET_ASSIGN_OR_RETURN(std::vector<Bytes> replies, RequestAll(MessageType::kSave, request.SerializeAsString(), step,
+  PEPNET_ASSIGN_OR_RETURN(std::vector<Bytes> replies, RequestAll(MessageType::kSave, request.SerializeAsString(), step, phase_timeout_s_,
                                                                  absl::StrCat("saved rows of step ", step)));
   std::vector<PartEntry> parts;
   for (const Bytes& frame : replies) {
@@ -135,12 +136,13 @@ Status PsClient::Load(const std::string& directory, int64_t finished_steps, bool
   request.set_finished_steps(finished_steps);
   request.set_with_state(with_state);
   for (const auto& [ours, theirs] : table_map) (*request.mutable_table_map())[ours] = theirs;
-  return RequestAll(MessageType::kLoad, request.SerializeAsString(), finished_steps, absl::StrCat("rows of ", directory))
+  return RequestAll(MessageType::kLoad, request.SerializeAsString(), finished_steps, phase_timeout_s_,
+                    absl::StrCat("rows of ", directory))
       .status();
 }
 
 StatusOr<std::vector<std::string>> PsClient::Stats() {
-  PEPNET_ASSIGN_OR_RETURN(std::vector<Bytes> replies, RequestAll(MessageType::kStats, "", 0, "server statistics"));
+  PEPNET_ASSIGN_OR_RETURN(std::vector<Bytes> replies, RequestAll(MessageType::kStats, "", 0, timeout_s_, "server statistics"));
   std::vector<std::string> result;
   for (const Bytes& frame : replies) {
     wire::StatsReply reply;
@@ -150,7 +152,7 @@ StatusOr<std::vector<std::string>> PsClient::Stats() {
   return result;
 }
 
-Status PsClient::Shutdown() { return RequestAll(MessageType::kShutdown, "", 0, "acknowledgement of the shutdown").status(); }
+Status PsClient::Shutdown() { return RequestAll(MessageType::kShutdown, "", 0, timeout_s_, "acknowledgement of the shutdown").status(); }
 
 StatusOr<PullTicket> PsClient::StartPull(const UniqueIds& ids, int64_t step, bool read_only) {
   const size_t table_count = config_->tables.size();
@@ -201,7 +203,7 @@ StatusOr<Bytes> PsClient::ReceiveRows(int server, int64_t step, bool read_only) 
     return frame;
   }
   for (;;) {
-    PEPNET_ASSIGN_OR_RETURN(Bytes frame, NextFrame(server, absl::StrCat("rows of step ", step)));
+    PEPNET_ASSIGN_OR_RETURN(Bytes frame, NextFrame(server, timeout_s_, absl::StrCat("rows of step ", step)));
     PEPNET_ASSIGN_OR_RETURN(FrameHeader header, ParseHeader(frame));
     if (header.type != MessageType::kRows) {
       return absl::InternalError(absl::StrCat(ServerName(server), " answered a pull with message type ",

@@ -34,7 +34,9 @@ struct PullTicket {
 
 class PsClient {
  public:
-  PsClient(Transport* transport, const JobConfig* config, std::vector<int> server_ranks, int worker_index, double timeout_s);
+  // phase_timeout_s: deadline of Configure, Save and Load, which grow with the tables.
+  PsClient(Transport* transport, const JobConfig* config, std::vector<int> server_ranks, int worker_index, double timeout_s,
+           double phase_timeout_s = 7200);
 
   // Control operations: worker 0 only. Each waits for all servers.
   // `shared_file`: a file that every server must see, proof of a shared file system ("" = not checked).
@@ -60,15 +62,16 @@ class PsClient {
   // The next frame of `server` that answers (step, read_only); frames for other requests are kept for later.
   StatusOr<Bytes> ReceiveRows(int server, int64_t step, bool read_only);
   // Sends one control request to every server and waits for each reply; rows that come in between are kept.
-  StatusOr<std::vector<Bytes>> RequestAll(MessageType type, const std::string& body, int64_t step, const std::string& what);
-  StatusOr<Bytes> NextFrame(int server, const std::string& what);
+  StatusOr<std::vector<Bytes>> RequestAll(MessageType type, const std::string& body, int64_t step, double timeout_s,
+                                          const std::string& what);
+  StatusOr<Bytes> NextFrame(int server, double timeout_s, const std::string& what);
   std::string ServerName(int server) const;
 
   Transport* transport_;
   const JobConfig* config_;
   std::vector<int> server_ranks_;
   int worker_index_;
-  double timeout_s_;
+  double timeout_s_, phase_timeout_s_;
   std::vector<uint64_t> table_hashes_;
   std::vector<std::deque<Bytes>> early_rows_;  // by server: rows that arrived before they were asked for
 };

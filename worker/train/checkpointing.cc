@@ -1,5 +1,6 @@
 #include "worker/train/checkpointing.h"
 
+#include "absl/strings/match.h"
 #include "common/base/log_functions.h"
 #include "common/checkpoint/checkpoint.h"
 
@@ -19,13 +20,42 @@ StatusOr<std::string> Decode(const std::string& bytes) {
   return Status(static_cast<absl::StatusCode>(std::atoi(bytes.c_str() + 1)), bytes.substr(space + 1));
 }
 
+// The hash behind the ids of hash_bucket_size features; "" if the job has none.
+std::string StringHash(const WorkerContext& context) {
+  for (const Feature& feature : context.config->features) {
+    if (feature.bucketizer == Bucketizer::kHash) return context.options.farm_hash ? "farm" : "std";
+  }
+  return "";
+}
+
+// fine_tune_ckpt_param_map's names must mean something on both sides (law L7).
+Status CheckParameterMap(const WorkerContext& context, const DenseParameters& parameters) {
+  for (const auto& [ours, theirs] : context.config->train.fine_tune_param_map) {
+    bool known = parameters.Find(ours) >= 0;
+    for (const Table& table : context.config->tables) known = known || ours == TableParameterName(table.name);
+    if (!known) return InvalidInput("fine_tune_ckpt_param_map names '", ours, "', which is no parameter of this model");
+  }
+  return absl::OkStatus();
+}
+
+// "....embedding_bags.user_id_emb.weight" -> "user_id_emb".
+StatusOr<std::string> TableOfParameter(const std::string& name) {
+  const std::string whole = TableParameterName("/");
+  const std::string prefix = whole.substr(0, whole.find('/')), suffix = whole.substr(whole.find('/') + 1);
+  if (!absl::StartsWith(name, prefix) || !absl::EndsWith(name, suffix)) {
+    return InvalidInput("fine_tune_ckpt_param_map maps a table to '", name, "', which is not the name of one: expected ", prefix,
+                        "<table>", suffix);
+  }
+  return name.substr(prefix.size(), name.size() - prefix.size() - suffix.size());
+}
+
 }  // namespace
 
 StatusOr<std::string> OnFirstWorker(const WorkerContext& context, const std::string& what,
                                     const std::function<StatusOr<std::string>()>& body) {
   std::string mine;
   if (context.first()) mine = Encode(body());
-  const StatusOr<std::string> result = context.collective->BroadcastFromFirst(mine, what);
+  const StatusOr<std::string> result = context.phases->BroadcastFromFirst(mine, what);
   return result.ok() ? Decode(*result) : result;
 }
 
@@ -43,6 +73,7 @@ StatusOr<std::string> SaveCheckpoint(const WorkerContext& context, TrainState& s
     manifest.worker_count = context.collective->count();
     manifest.batch_size = config.data.batch_size;
     manifest.shape = ShapeDescription(config);
+    manifest.string_hash = StringHash(context);
     manifest.cpu = CpuDescription();
     PEPNET_ASSIGN_OR_RETURN(std::string path, writer.Commit(manifest));
     PEPNET_RETURN_IF_ERROR(PruneCheckpoints(config.model_dir, config.train.keep_checkpoint_max, step));
@@ -59,6 +90,11 @@ StatusOr<std::string> FindCheckpoint(const WorkerContext& context, const std::st
     if (!difference.empty()) {
       return InvalidInput(directory, " was written by another config: ", difference,
                           "; pass the config it was trained with, or another --model_dir or --checkpoint_path");
+    }
+    const std::string hash = StringHash(context);
+    if (!hash.empty() && !manifest.string_hash.empty() && manifest.string_hash != hash) {
+      return InvalidInput(directory, " was trained with --hash=", manifest.string_hash, ", this run has --hash=", hash,
+                          "; its ids would mean other rows: pass --hash=", manifest.string_hash);
     }
     if (manifest.cpu != CpuDescription()) {
       LogWarning(absl::StrCat(directory, " was written on a CPU with ", manifest.cpu, ", this one has ", CpuDescription(),
@@ -79,6 +115,7 @@ Status RestoreForTraining(const WorkerContext& context, const std::string& direc
 
 Status RestoreForFineTuning(const WorkerContext& context, const std::string& path, TrainState* state) {
   const TrainConfig& train = context.config->train;
+  PEPNET_RETURN_IF_ERROR(CheckParameterMap(context, state->parameters));
   auto found = OnFirstWorker(context, "search for a checkpoint", [&]() -> StatusOr<std::string> {
     PEPNET_ASSIGN_OR_RETURN(std::string directory, ResolveCheckpoint(path));
     PEPNET_ASSIGN_OR_RETURN(Manifest manifest, ReadManifest(directory));
@@ -87,11 +124,7 @@ Status RestoreForFineTuning(const WorkerContext& context, const std::string& pat
     for (const Table& table : context.config->tables) {
       auto it = train.fine_tune_param_map.find(TableParameterName(table.name));
       if (it == train.fine_tune_param_map.end()) continue;
-      const std::string prefix = TableParameterName("");
-      const std::string stem = prefix.substr(0, prefix.size() - std::string(".weight").size());
-      std::string theirs = it->second;
-      if (theirs.rfind(stem, 0) == 0) theirs = theirs.substr(stem.size(), theirs.size() - stem.size() - 7);
-      table_map[table.name] = theirs;
+      PEPNET_ASSIGN_OR_RETURN(table_map[table.name], TableOfParameter(it->second));
     }
     PEPNET_RETURN_IF_ERROR(context.client->Load(directory, 0, false, table_map));
     return directory;

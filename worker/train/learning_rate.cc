@@ -58,8 +58,9 @@ double CosineWarmRestarts(const Schedule& schedule, double base, int64_t s) {
 double LearningRate(const Schedule& schedule, double base, int64_t s) {
   CHECK_GE(s, 0);
   if (base == 0) return 0;
-  const bool has_warmup =
-      schedule.kind == ScheduleKind::kExponentialDecay || schedule.kind == ScheduleKind::kCosineAnnealing;
+  const bool has_warmup = schedule.kind == ScheduleKind::kExponentialDecay ||
+                          schedule.kind == ScheduleKind::kCosineAnnealing ||
+                          schedule.kind == ScheduleKind::kCosineWarmRestarts;
   if (has_warmup && s < schedule.warmup_size) {
     const double start = schedule.warmup_learning_rate;
     return start + (base - start) * static_cast<double>(s) / static_cast<double>(schedule.warmup_size);
@@ -75,7 +76,7 @@ double LearningRate(const Schedule& schedule, double base, int64_t s) {
       return Cosine(base, schedule.min_learning_rate, std::min(s - schedule.warmup_size, schedule.t_max),
                     schedule.t_max);
     case ScheduleKind::kCosineWarmRestarts:
-      return CosineWarmRestarts(schedule, base, s);
+      return CosineWarmRestarts(schedule, base, s - schedule.warmup_size);
   }
   LOG(FATAL) << "unknown schedule kind " << static_cast<int>(schedule.kind);
 }

@@ -22,19 +22,23 @@ nlohmann::ordered_json Number(double value) {
   return nullptr;
 }
 
-// Keeps the leading lines whose `key` is at most `step`: later lines belong to steps that will be run again.
-Status CutBack(const std::string& path, const char* key, int64_t step) {
-  if (!PathExists(path)) return absl::OkStatus();
+// Keeps the leading lines whose `key` is at most `step`: later lines belong to steps that will be run again. Returns the
+// `key` of the last line kept, -1 if there is none.
+StatusOr<int64_t> CutBack(const std::string& path, const char* key, int64_t step) {
+  int64_t last = -1;
+  if (!PathExists(path)) return last;
   PEPNET_ASSIGN_OR_RETURN(std::string text, ReadFile(path));
   std::string kept;
   for (absl::string_view line : absl::StrSplit(text, '\n', absl::SkipEmpty())) {
     const nlohmann::json json = nlohmann::json::parse(line.begin(), line.end(), nullptr, /*allow_exceptions=*/false);
     // A line cut short by a crash does not parse; it and all that follows go.
-    if (json.is_discarded() || !json.contains(key) || json[key].get<int64_t>() > step) break;
+    if (json.is_discarded() || !json.is_object() || !json.contains(key) || !json[key].is_number_integer()) break;
+    if (json[key].get<int64_t>() > step) break;
+    last = json[key].get<int64_t>();
     absl::StrAppend(&kept, line, "\n");
   }
-  if (kept == text) return absl::OkStatus();
-  return WriteFileAtomically(path, kept);
+  if (kept != text) PEPNET_RETURN_IF_ERROR(WriteFileAtomically(path, kept));
+  return last;
 }
 
 std::string Duration(double seconds) {
@@ -58,8 +62,8 @@ StatusOr<RunLog> RunLog::Open(const std::string& model_dir, int64_t restored_ste
   log.terminal_ = isatty(STDERR_FILENO) != 0;
   log.start_ = log.last_ = std::chrono::steady_clock::now();
   PEPNET_RETURN_IF_ERROR(MakeDirectories(model_dir));
-  PEPNET_RETURN_IF_ERROR(CutBack(model_dir + "/" + kMetricsFile, "step", restored_step));
-  PEPNET_RETURN_IF_ERROR(CutBack(model_dir + "/" + kEvaluationFile, "global_step", restored_step));
+  PEPNET_RETURN_IF_ERROR(CutBack(model_dir + "/" + kMetricsFile, "step", restored_step).status());
+  PEPNET_ASSIGN_OR_RETURN(log.last_evaluated_step_, CutBack(model_dir + "/" + kEvaluationFile, "global_step", restored_step));
   return log;
 }
 
@@ -110,15 +114,22 @@ Status RunLog::Evaluation(int64_t step, const std::map<std::string, double>& val
   for (const auto& [name, value] : values) absl::StrAppendFormat(&line, " %s:%.6f", name, value);
   if (terminal_) std::fputc('\n', stderr);
   LogInfo(line);
-  return AppendToFile(model_dir_ + "/" + kEvaluationFile, EvaluationJson(step, values) + "\n");
+  const std::string path = model_dir_ + "/" + kEvaluationFile;
+  if (last_evaluated_step_ >= step) PEPNET_RETURN_IF_ERROR(CutBack(path, "global_step", step - 1).status());
+  last_evaluated_step_ = step;
+  return AppendToFile(path, EvaluationJson(step, values) + "\n");
 }
 
-void RunLog::Report(int64_t steps, int64_t rows, const StageTimes& times, const std::string& checkpoint) {
+void RunLog::Report(int64_t steps, int64_t rows, const StageTimes& times, const std::vector<std::string>& server_stats,
+                    const std::string& checkpoint) {
   const double elapsed = std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
   std::string line = absl::StrFormat("trained %d steps, %d rows in %.1f s (%.0f samples/s); worker 0 spent", steps, rows,
                                      elapsed, elapsed > 0 ? static_cast<double>(rows) / elapsed : 0);
   for (int s = 0; s < kStageCount; ++s) absl::StrAppendFormat(&line, " %s %.2f s", kStageNames[s], times.seconds(s));
   LogInfo(line);
+  for (size_t server = 0; server < server_stats.size(); ++server) {
+    LogInfo(absl::StrCat("server ", server, ": ", server_stats[server]));
+  }
   if (!checkpoint.empty()) LogInfo("checkpoint: " + checkpoint);
 }
 

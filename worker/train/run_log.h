@@ -35,9 +35,15 @@ class RunLog {
   static StatusOr<RunLog> Open(const std::string& model_dir, int64_t restored_step);
 
   Status Step(const StepRecord& record, const StageTimes& times);
+  // A line for `step` that is there already (a finished job evaluated again) is replaced.
   Status Evaluation(int64_t step, const std::map<std::string, double>& values);
+  // Step of the last line of train_eval_result.txt, -1 if there is none.
+  int64_t last_evaluated_step() const { return last_evaluated_step_; }
+  // Saving and evaluating do not count into samples/s.
+  void SkipTime() { last_ = std::chrono::steady_clock::now(); }
   // The closing report.
-  void Report(int64_t steps, int64_t rows, const StageTimes& times, const std::string& checkpoint);
+  void Report(int64_t steps, int64_t rows, const StageTimes& times, const std::vector<std::string>& server_stats,
+              const std::string& checkpoint);
 
  private:
   RunLog() = default;
@@ -45,6 +51,7 @@ class RunLog {
   bool terminal_ = false;
   std::chrono::steady_clock::time_point start_, last_;
   int64_t last_rows_ = 0;
+  int64_t last_evaluated_step_ = -1;
 };
 
 // {"global_step": 100, "auc_ctr": 0.5, ...}: NaN becomes null.

@@ -74,6 +74,7 @@ Status ReadInto(const SafetensorsReader& reader, const std::string& directory, c
 TrainState::TrainState(const JobConfig& config, uint64_t seed)
     : parameters(DenseParameterList(config)), optimizer(config.train.dense_optimizer, parameters.values().size()) {
   counters.seed = seed;
+  counters.window = config.train.gradient_accumulation_steps;
   parameters.Initialize(seed);
   accumulated_gradients.ResizeZeroed(parameters.values().size());
 }
@@ -97,6 +98,7 @@ Status WriteDenseFiles(TrainState& state, CheckpointWriter& writer, std::vector<
                                  {"rows_in_epoch", c.position.rows_in_epoch},
                                  {"window_epochs", c.window_epochs},
                                  {"inside_window", inside_window},
+                                 {"window", c.window},
                                  {"optimizer_steps", state.optimizer.steps()},
                                  {"seed", c.seed},
                                  {"batch_size", c.batch_size},
@@ -110,6 +112,8 @@ Status WriteDenseFiles(TrainState& state, CheckpointWriter& writer, std::vector<
 Status ReadDenseFiles(const std::string& directory, TrainState* state) {
   PEPNET_ASSIGN_OR_RETURN(std::string text, ReadFile(directory + "/" + kTrainerFile));
   bool inside_window = false;
+  int64_t written_window = 1;
+  const int64_t window = state->counters.window;
   try {
     const nlohmann::json json = nlohmann::json::parse(text);
     TrainCounters& c = state->counters;
@@ -122,9 +126,14 @@ Status ReadDenseFiles(const std::string& directory, TrainState* state) {
     c.worker_count = json.at("worker_count");
     c.threads = json.at("threads");
     inside_window = json.at("inside_window");
+    written_window = json.at("window");
     state->optimizer.set_steps(json.at("optimizer_steps"));
   } catch (const nlohmann::json::exception& error) {
     return absl::DataLossError(absl::StrCat(directory, "/", kTrainerFile, " is damaged: ", error.what()));
+  }
+  if (inside_window && written_window != window) {
+    return InvalidInput(directory, " was saved inside a window of gradient_accumulation_steps: ", written_window, ", this config has ",
+                        window, "; continue with the old value to the end of the window");
   }
   PEPNET_ASSIGN_OR_RETURN(std::unique_ptr<SafetensorsReader> reader, SafetensorsReader::Open(directory + "/" + kDenseFile));
   for (Item& item : ListItems(*state, inside_window)) {
@@ -156,6 +165,9 @@ StatusOr<std::vector<std::string>> ReadDenseValuesByName(const std::string& dire
     auto mapped = map.find(spec.name);
     const std::string& theirs = mapped == map.end() ? spec.name : mapped->second;
     auto it = reader->tensors().find(theirs);
+    if (it == reader->tensors().end() && mapped != map.end()) {
+      return InvalidInput("fine_tune_ckpt_param_map maps ", spec.name, " to '", theirs, "', which ", directory, " does not hold");
+    }
     if (it == reader->tensors().end() || it->second.shape != spec.shape) {
       missing.push_back(spec.name);
       continue;

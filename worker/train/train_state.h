@@ -25,6 +25,7 @@ struct TrainCounters {
   int64_t batch_size = 0;            // per worker, of the run that saved
   int worker_count = 0;
   int threads = 0;
+  int64_t window = 1;                // gradient_accumulation_steps
 };
 
 struct TrainState {

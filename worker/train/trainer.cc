@@ -20,13 +20,11 @@ Status Trainer::Run() {
     PEPNET_ASSIGN_OR_RETURN(bool more, Step());
     if (!more) break;
   }
-  if (saved_step_ != state_->counters.finished_steps || finished_before_) {
+  // A job that had already finished evaluates once more; so does one that found nothing left to train on.
+  if (saved_step_ != state_->counters.finished_steps || evaluation_.empty()) {
     PEPNET_RETURN_IF_ERROR(SaveAndEvaluate());
   }
-  if (log_.has_value()) {
-    log_->Report(state_->counters.finished_steps - start_step_, rows_trained_, times_, last_checkpoint_);
-  }
-  return absl::OkStatus();
+  return Report();
 }
 
 Status Trainer::Start() {
@@ -45,7 +43,28 @@ Status Trainer::Start() {
     log_ = std::move(log);
     PEPNET_RETURN_IF_ERROR(WriteFileAtomically(config_.model_dir + "/pipeline.config", config_.effective_text));
   }
-  return OpenData();
+  PEPNET_RETURN_IF_ERROR(OpenData());
+  return CatchUpEvaluation();
+}
+
+Status Trainer::Report() {
+  std::vector<int64_t> clamped = {loader_ == nullptr ? 0 : loader_->clamped_ids()};
+  PEPNET_RETURN_IF_ERROR(context_.collective->AllreduceSum(std::span<int64_t>(clamped), "clamped ids"));
+  LogClampedIds(context_, clamped[0]);
+  if (!log_.has_value()) return absl::OkStatus();
+  PEPNET_ASSIGN_OR_RETURN(std::vector<std::string> stats, context_.client->Stats());
+  log_->Report(state_->counters.finished_steps - start_step_, rows_trained_, times_, stats, last_checkpoint_);
+  return absl::OkStatus();
+}
+
+// A run that was killed between a checkpoint and its evaluation makes up for it, so that its files become those of the
+// undisturbed run.
+Status Trainer::CatchUpEvaluation() {
+  if (config_.eval_input_path.empty() || start_step_ == 0 || finished_before_) return absl::OkStatus();
+  PEPNET_ASSIGN_OR_RETURN(std::string missing, OnFirstWorker(context_, "evaluations made so far", [&]() -> StatusOr<std::string> {
+                            return log_->last_evaluated_step() < start_step_ ? "yes" : "no";
+                          }));
+  return missing == "yes" ? SaveAndEvaluate() : absl::OkStatus();
 }
 
 StatusOr<std::string> Trainer::EnterModelDir() {
@@ -108,7 +127,10 @@ Status Trainer::Resume(const std::string& checkpoint) {
     const int workers = context_.collective->count();
     if (counters.worker_count != workers || counters.batch_size != config_.data.batch_size) {
       LogInfo(absl::StrCat("the checkpoint was written with ", counters.worker_count, " workers of batch ", counters.batch_size,
-                           ", this run has ", workers, " of batch ", config_.data.batch_size));
+                           ", this run has ", workers, " of batch ", config_.data.batch_size,
+                           config_.data.shuffle && counters.worker_count * counters.batch_size != workers * config_.data.batch_size
+                               ? "; the shuffle windows change with it, so the rest of this epoch may repeat rows and leave out others"
+                               : ""));
     }
   }
   counters.batch_size = config_.data.batch_size;
@@ -120,6 +142,9 @@ Status Trainer::Resume(const std::string& checkpoint) {
 }
 
 Status Trainer::OpenData() {
+  if (!config_.eval_input_path.empty()) {  // what is wrong with it shows before the training, not behind it
+    PEPNET_RETURN_IF_ERROR(OpenEvaluationData(context_, config_.eval_input_path).status());
+  }
   const TrainConfig& train = config_.train;
   const TrainCounters& counters = state_->counters;
   const int64_t steps_left = train.num_steps > 0 ? train.num_steps - counters.finished_steps : 0;
@@ -261,10 +286,13 @@ Status Trainer::SaveAndEvaluate() {
     saved_step_ = step;
     if (context_.first()) LogInfo("saved " + last_checkpoint_);
   }
+  if (log_.has_value()) log_->SkipTime();
   if (config_.eval_input_path.empty()) return absl::OkStatus();
   StageTimes::Scope scope(&times_, Stage::kEval);
   PEPNET_ASSIGN_OR_RETURN(evaluation_, Evaluate(context_, model_.get(), config_.eval_input_path, step));
-  if (log_.has_value()) PEPNET_RETURN_IF_ERROR(log_->Evaluation(step, evaluation_));
+  if (!log_.has_value()) return absl::OkStatus();
+  PEPNET_RETURN_IF_ERROR(log_->Evaluation(step, evaluation_));
+  log_->SkipTime();
   return absl::OkStatus();
 }
 

@@ -49,6 +49,8 @@ class Trainer {
   Status StartFresh();
   Status Resume(const std::string& checkpoint);
   Status OpenData();
+  Status CatchUpEvaluation();
+  Status Report();
   Status ForwardBackward(const FedBatch& fed);
   Status UpdateDense(double lr);
   Status CheckFinite(const FedBatch& fed) const;

@@ -15,7 +15,8 @@ struct RunOptions {
   uint64_t seed = 0;
   bool seed_given = false;
   int threads = 1;                  // computing threads of this worker
-  double timeout_s = 300;           // deadline of every wait
+  double timeout_s = 300;           // deadline of every wait within a step
+  double phase_timeout_s = 7200;    // deadline of the waits for saving, restoring, verifying: they grow with the tables
   bool continue_train = false;
   bool verify_checkpoint = true;    // false: --no_verify
   bool farm_hash = false;
@@ -26,7 +27,8 @@ struct RunOptions {
 struct WorkerContext {
   const JobConfig* config = nullptr;
   RunOptions options;
-  Collective* collective = nullptr;  // among the workers
+  Collective* collective = nullptr;  // among the workers, for the steps
+  Collective* phases = nullptr;      // among the workers, for what may take long (phase_timeout_s)
   PsClient* client = nullptr;
   std::vector<int> worker_ranks;     // transport ranks by worker index
 

@@ -51,7 +51,7 @@ TEST(LoadTest, SeedSmallFacts) {
   EXPECT_EQ(job.data.fg_mode, FgMode::kNormal);
   EXPECT_TRUE(job.data.with_header);
   EXPECT_EQ(job.data.batch_size, 8);
-  EXPECT_EQ(job.data.eval_batch_size, 8);
+  EXPECT_EQ(job.data.eval_batch_size, 0);
   EXPECT_THAT(job.data.labels, ElementsAre("clk", "buy"));
   ASSERT_EQ(job.features.size(), 17u);
   ASSERT_EQ(job.tables.size(), 17u);
@@ -66,7 +66,6 @@ TEST(LoadTest, SeedSmallFacts) {
   EXPECT_EQ(brands.separator, "|");
   EXPECT_EQ(brands.pooling, Pooling::kMean);
   EXPECT_EQ(brands.default_value, std::nullopt);
-  EXPECT_EQ(brands.config_line, 149);
   const Feature& price = job.features[16];
   EXPECT_EQ(price.bucketizer, Bucketizer::kBoundaries);
   EXPECT_THAT(price.boundaries, ElementsAre(1.5, 4.0, 9.5, 20.0, 55.0));

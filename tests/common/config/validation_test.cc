@@ -60,8 +60,6 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"lr: 0.002", "lr: 1 beta1: 1",
              "job.config:6: train_config.dense_optimizer.adam_optimizer.beta1: 1; expected"},
         Case{"lr: 0.002", "lr: 1 eps: 0", "job.config:6: train_config.dense_optimizer.adam_optimizer.eps: 0; expected"},
-        Case{"lr: 0.002", "lr: 1 amsgrad: true",
-             "job.config:6: train_config.dense_optimizer.adam_optimizer.amsgrad: true amsgrad is not supported"},
         Case{"adam_optimizer { lr: 0.002 }", "sgd_optimizer { lr: 1 nesterov: true momentum: 0 }",
              "job.config:6: train_config.dense_optimizer.sgd_optimizer.nesterov: needs momentum"},
         Case{"dense_optimizer {", "dense_optimizer { ema { decay: 0.9 }",

@@ -74,7 +74,7 @@ TEST(InProcessTest, RunRanksReturnsTheFirstErrorAndEndsTheOthers) {
     if (rank == 1) return InvalidInput("bad row 7");
     return t->Receive(Channel::kRows, kAnyRank, Deadline::max(), "never").status();
   });
-  EXPECT_EQ(status.message(), "rank 1: bad row 7");
+  EXPECT_EQ(status.message(), "bad row 7");
 }
 
 TEST(InProcessTest, BodiesAreHandedOverNotCopied) {

@@ -72,6 +72,11 @@ TEST(LearningRateTest, WarmRestartsBeginAgainAfterGrowingCycles) {
                                         0.3 + 0.2 * std::cos(std::numbers::pi / 4)});
 }
 
+TEST(LearningRateTest, WarmRestartsBeginBehindTheWarmup) {
+  const Schedule schedule{.kind = ScheduleKind::kCosineWarmRestarts, .warmup_learning_rate = 0.1, .warmup_size = 2, .t_0 = 2};
+  ExpectRates(Rates(schedule, 0.5, 6), {0.1, 0.3, 0.5, 0.25, 0.5, 0.25});
+}
+
 TEST(LearningRateTest, WarmRestartsOfEqualCyclesWorkFarOut) {
   const Schedule schedule{.kind = ScheduleKind::kCosineWarmRestarts, .t_0 = 4};
   EXPECT_DOUBLE_EQ(LearningRate(schedule, 0.5, int64_t{4'000'000'000'000}), 0.5);

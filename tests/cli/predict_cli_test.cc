@@ -1,0 +1,109 @@
+// predict's promises to scripts: part files, columns, reserved columns, and what it never touches.
+#include <arrow/api.h>
+#include <arrow/io/file.h>
+#include <gtest/gtest.h>
+#include <parquet/arrow/reader.h>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "common/base/file.h"
+#include "tests/support/cluster.h"
+#include "tests/support/process.h"
+#include "tests/support/random_job.h"
+
+namespace pepnet {
+namespace {
+
+std::shared_ptr<arrow::Table> ReadPart(const std::string& path) {
+  auto file = arrow::io::ReadableFile::Open(path);
+  EXPECT_TRUE(file.ok()) << path;
+  auto reader = parquet::arrow::OpenFile(*file, arrow::default_memory_pool());
+  EXPECT_TRUE(reader.ok()) << path;
+  return *(*reader)->ReadTable();
+}
+
+class PredictCli : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    RandomJobOptions options;
+    options.files = 1;
+    options.rows = 23;
+    options.num_epochs = 1;
+    ASSERT_TRUE(WriteFileAtomically(directory_ / "job.config", WriteRandomJob(directory_.path(), options)).ok());
+    ASSERT_EQ(RunShell("$PEPNET train --pipeline_config_path " + (directory_ / "job.config")).exit_status, 0);
+  }
+
+  ProcessResult Predict(const std::string& flags, const std::string& launch = "") {
+    return RunShell(absl::StrCat(launch, " $PEPNET predict --pipeline_config_path ", directory_ / "job.config ", flags));
+  }
+  std::string Paths(const std::string& input = "train-0.csv") {
+    return absl::StrCat("--predict_input_path ", directory_ / input, " --predict_output_path ", directory_ / "out ");
+  }
+
+  TemporaryDirectory directory_;
+};
+
+TEST_F(PredictCli, PartsInNameOrderAreTheInputOrderAndReplaceOlderOnes) {
+  const ProcessResult two = Predict(Paths() + "--reserved_columns uid,word --num_servers=1", "$MPIRUN -n 3");
+  ASSERT_EQ(two.exit_status, 0) << two.err;
+  const auto first = ReadPart(directory_ / "out/part-00000.parquet"), second = ReadPart(directory_ / "out/part-00001.parquet");
+  EXPECT_EQ(first->num_rows() + second->num_rows(), 23);
+  EXPECT_EQ(first->schema()->field_names(),
+            (std::vector<std::string>{"logits_ctr", "logits_cvr", "probs_ctr", "probs_cvr", "uid", "word"}));
+  EXPECT_TRUE(second->schema()->Equals(first->schema()));
+
+  ASSERT_TRUE(WriteFileAtomically(directory_ / "out/part-notes.txt", "mine").ok());
+  const ProcessResult one = Predict(Paths() + "--output_columns probs_cvr");
+  ASSERT_EQ(one.exit_status, 0) << one.err;
+  const auto whole = ReadPart(directory_ / "out/part-00000.parquet");
+  EXPECT_EQ(whole->num_rows(), 23);
+  EXPECT_EQ(whole->schema()->field_names(), std::vector<std::string>{"probs_cvr"});
+  EXPECT_FALSE(PathExists(directory_ / "out/part-00001.parquet")) << "a part of more workers must not stay behind";
+  EXPECT_EQ(*ReadFile(directory_ / "out/part-notes.txt"), "mine");
+}
+
+TEST_F(PredictCli, AWorkerWithoutRowsWritesAnEmptyPartWithTheSameColumns) {
+  const std::string text = *ReadFile(directory_ / "train-0.csv");
+  const size_t header = text.find('\n'), row = text.find('\n', header + 1);
+  ASSERT_TRUE(WriteFileAtomically(directory_ / "one.csv", text.substr(0, row + 1)).ok());
+  ASSERT_EQ(Predict(Paths("one.csv") + "--reserved_columns uid --num_servers=1", "$MPIRUN -n 3").exit_status, 0);
+  const auto first = ReadPart(directory_ / "out/part-00000.parquet"), second = ReadPart(directory_ / "out/part-00001.parquet");
+  EXPECT_EQ(first->num_rows() + second->num_rows(), 1);
+  EXPECT_TRUE(second->schema()->Equals(first->schema())) << second->schema()->ToString();
+}
+
+TEST_F(PredictCli, CsvHasAHeaderAndTheRowsOfParquet) {
+  ASSERT_EQ(Predict(Paths() + "--writer_type CsvWriter --reserved_columns ALL_COLUMNS").exit_status, 0);
+  const std::string text = *ReadFile(directory_ / "out/part-00000.csv");
+  EXPECT_TRUE(absl::StartsWith(text, "logits_ctr,logits_cvr,probs_ctr,probs_cvr,clk,buy,uid,iid,hist,tags,word,dom,price,score\n"));
+  EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 24);
+}
+
+TEST_F(PredictCli, LabelColumnsAreNotNeeded) {
+  std::string text = *ReadFile(directory_ / "train-0.csv");
+  text.replace(0, 8, "a,b,");  // the columns clk and buy under other names
+  ASSERT_TRUE(WriteFileAtomically(directory_ / "unlabelled.csv", text).ok());
+  const ProcessResult result = Predict(Paths("unlabelled.csv"));
+  EXPECT_EQ(result.exit_status, 0) << result.err;
+}
+
+TEST_F(PredictCli, TheInputIsNeverWrittenOver) {
+  const std::string before = *ReadFile(directory_ / "train-0.csv");
+  const ProcessResult result = Predict(absl::StrCat("--predict_input_path ", directory_ / "train-0.csv", " --predict_output_path ",
+                                                    directory_.path()));
+  EXPECT_EQ(result.exit_status, 1);
+  EXPECT_TRUE(absl::StrContains(result.Cause(), "train-0.csv")) << result.err;
+  EXPECT_EQ(*ReadFile(directory_ / "train-0.csv"), before);
+}
+
+TEST_F(PredictCli, AFailedPredictionLeavesTheEarlierOne) {
+  ASSERT_EQ(Predict(Paths()).exit_status, 0);
+  const std::string before = *ReadFile(directory_ / "out/part-00000.parquet");
+  ASSERT_TRUE(AppendToFile(directory_ / "train-0.csv", "0,0,50,1,1,1:1,w1,0,3.5,0.5\n").ok());
+  EXPECT_EQ(Predict(Paths()).exit_status, 1);
+  EXPECT_EQ(*ReadFile(directory_ / "out/part-00000.parquet"), before);
+  EXPECT_EQ(ListDirectory(directory_ / "out")->size(), 1u);
+}
+
+}  // namespace
+}  // namespace pepnet
