@@ -23,6 +23,7 @@ struct JobFlags {
   std::string hash = "std";  // std | farm
   std::string weight_normalization = "global";  // global | local
   bool no_verify = false;
+  std::string inject;        // a fault plan (common/base/fault_plan.h)
   RunOptions run;            // the rest
 };
 

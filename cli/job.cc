@@ -4,7 +4,10 @@
 #include <thread>
 
 #include "cli/commands.h"
+#include "common/base/fault_plan.h"
+#include "common/base/file_faults.h"
 #include "common/base/logging.h"
+#include "common/net/faulty_transport.h"
 #include "common/net/in_process.h"
 #include "ps/server.h"
 
@@ -55,14 +58,17 @@ Status WorkWith(Transport* transport, const Layout& layout, WorkerContext contex
   return transport->Flush(After(std::chrono::duration<double>(context.options.timeout_s)));
 }
 
-Status RunEmbedded(const JobConfig& config, const JobFlags& flags, const std::function<Status(const WorkerContext&)>& work) {
+Status RunEmbedded(const JobConfig& config, const JobFlags& flags, const std::vector<Fault>& faults,
+                   const std::function<Status(const WorkerContext&)>& work) {
+  const FileFaults file_faults(faults, /*rank=*/0);
   const int servers = flags.num_servers > 0 ? flags.num_servers : 1;
   Layout layout;
   layout.worker_ranks = {0};
   for (int s = 0; s < servers; ++s) layout.server_ranks.push_back(1 + s);
-  return RunRanks(1 + servers, {}, [&](int rank, Transport* transport) {
-    if (rank > 0) return Serve(transport, rank - 1);
-    return WorkWith(transport, layout, MakeContext(config, flags), work);
+  return RunRanks(1 + servers, {}, [&](int rank, Transport* plain) {
+    FaultyTransport transport(plain, faults);
+    if (rank > 0) return Serve(&transport, rank - 1);
+    return WorkWith(&transport, layout, MakeContext(config, flags), work);
   });
 }
 
@@ -75,16 +81,20 @@ Status Serve(Transport* transport, int server_index) {
 
 Status RunJob(const JobConfig& config, const JobFlags& flags, MpiSession* session,
               const std::function<Status(const WorkerContext&)>& work) {
-  if (session == nullptr) return RunEmbedded(config, flags, work);
+  PEPNET_ASSIGN_OR_RETURN(const std::vector<Fault> faults, ParseFaultPlan(flags.inject));
+  for (const Fault& fault : faults) LOG(WARNING) << "this run injects the fault " << fault.text;
+  if (session == nullptr) return RunEmbedded(config, flags, faults, work);
   PEPNET_ASSIGN_OR_RETURN(Layout layout, session->ExchangeRoles(/*wants_to_serve=*/false, flags.num_servers));
-  if (layout.server_ranks.empty()) return RunEmbedded(config, flags, work);  // mpirun -n 1
+  if (layout.server_ranks.empty()) return RunEmbedded(config, flags, faults, work);  // mpirun -n 1
   const bool serves = layout.role == Role::kServer;
   SetLogLabel(absl::StrCat(serves ? "server " : "worker ", layout.index));
-  if (serves) return Serve(session->transport(), layout.index);
+  const FileFaults file_faults(faults, session->transport()->rank());
+  FaultyTransport transport(session->transport(), faults);
+  if (serves) return Serve(&transport, layout.index);
   if (layout.index == 0) {
     LOG(INFO) << layout.worker_ranks.size() << " workers, " << layout.server_ranks.size() << " servers";
   }
-  return WorkWith(session->transport(), layout, MakeContext(config, flags), work);
+  return WorkWith(&transport, layout, MakeContext(config, flags), work);
 }
 
 }  // namespace pepnet

@@ -38,6 +38,9 @@ void AddJobFlags(CLI::App* command, JobFlags* flags) {
       ->check(CLI::IsMember({"global", "local"}));
   command->add_flag("--clamp_out_of_range", flags->run.clamp_out_of_range, "ids out of range read row 0 instead of ending the job");
   command->add_flag("--no_verify", flags->no_verify, "do not read the contents of checkpoint files before using them");
+  command->add_option("--inject", flags->inject,
+                      "rehearse failures: \"kill:rank=1,step=17\", \"kill:point=after_fsync,nth=3\", \"fail-write:nth=3\", "
+                      "\"enospc:after=1MB\", \"delay:max_ms=5\", ...; several are separated by ';' (docs/reliability.md)");
 }
 
 // The last line on stderr is the cause. Ranks beside the first wait a moment: where all have the same error, one says it.

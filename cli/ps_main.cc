@@ -2,14 +2,18 @@
 #include <CLI/CLI.hpp>
 #include <iostream>
 
+#include "common/base/fault_plan.h"
+#include "common/base/file_faults.h"
 #include "common/base/logging.h"
 #include "common/net/cluster.h"
+#include "common/net/faulty_transport.h"
 #include "ps/server.h"
 
 namespace pepnet {
 namespace {
 
-Status Run(std::unique_ptr<MpiSession>* session) {
+Status Run(const std::string& inject, std::unique_ptr<MpiSession>* session) {
+  PEPNET_ASSIGN_OR_RETURN(const std::vector<Fault> faults, ParseFaultPlan(inject));
   if (!MpiSession::StartedByLauncher()) {
     return InvalidInput("pepnet_ps serves the workers of an mpirun job; write mpirun -n 2 pepnet_ps : -n 4 pepnet train ..., "
                         "or run pepnet train alone, which brings its own servers");
@@ -17,7 +21,9 @@ Status Run(std::unique_ptr<MpiSession>* session) {
   PEPNET_ASSIGN_OR_RETURN(*session, MpiSession::Start());
   PEPNET_ASSIGN_OR_RETURN(Layout layout, (*session)->ExchangeRoles(/*wants_to_serve=*/true, 0));
   SetLogLabel(absl::StrCat("server ", layout.index));
-  Server server((*session)->transport());
+  const FileFaults file_faults(faults, (*session)->transport()->rank());
+  FaultyTransport transport((*session)->transport(), faults);
+  Server server(&transport);
   return Annotate(server.Run(), absl::StrCat("server ", layout.index));
 }
 
@@ -25,9 +31,11 @@ int Main(int argc, char** argv) {
   InitLogging(argv[0], "");
   CLI::App app("pepnet_ps: parameter server; takes its tables and settings from worker 0.", "pepnet_ps");
   app.set_version_flag("--version", PEPNET_VERSION);
+  std::string inject;
+  app.add_option("--inject", inject, "rehearse failures; give every program of the job the same plan (docs/reliability.md)");
   CLI11_PARSE(app, argc, argv);
   std::unique_ptr<MpiSession> session;
-  const Status status = Run(&session);
+  const Status status = Run(inject, &session);
   if (status.ok()) return 0;
   std::cerr << "pepnet_ps: " << status.message() << std::endl;
   if (session != nullptr) session->Abort(1);

@@ -5,16 +5,45 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
 
 #include "common/base/crc32c.h"
+#include "common/base/file_hook.h"
 
 namespace pepnet {
 namespace {
 
 constexpr size_t kBlockBytes = size_t{1} << 20;
+
+// Set while a fault plan is active; read by every thread that writes.
+std::atomic<FileHook*> g_hook = nullptr;
+
+// Runs `operation` between the hook's Before() and After(). `operation(data)` returns 0 or an errno value.
+template <typename Operation>
+int Hooked(FileOperation kind, const std::string& path, std::string_view data, const Operation& operation) {
+  FileHook* const hook = g_hook.load();
+  if (hook == nullptr) return operation(data);
+  const FileHook::Verdict verdict = hook->Before(kind, path, data);
+  // A failing write may have written a part; a failing fsync or rename has not happened.
+  const int error = verdict.error == 0 || !verdict.data.empty() ? operation(verdict.data) : 0;
+  hook->After(kind, path);
+  return error != 0 ? error : verdict.error;
+}
+
+int WriteFully(int fd, std::string_view data) {
+  while (!data.empty()) {
+    const ssize_t written = ::write(fd, data.data(), data.size());
+    if (written < 0) {
+      if (errno == EINTR) continue;
+      return errno;
+    }
+    data.remove_prefix(static_cast<size_t>(written));
+  }
+  return 0;
+}
 
 // "cannot <verb> <path>: <text of errno>", with the code that fits.
 Status FileError(const char* verb, const std::string& path, int error) {
@@ -45,16 +74,21 @@ StatusOr<int> Open(const char* verb, const std::string& path, int flags) {
 }
 
 Status WriteAll(int fd, const std::string& path, const char* data, size_t bytes) {
-  while (bytes > 0) {
-    const ssize_t written = ::write(fd, data, bytes);
-    if (written < 0) {
-      if (errno == EINTR) continue;
-      return FileError("write", path, errno);
-    }
-    data += written;
-    bytes -= static_cast<size_t>(written);
-  }
-  return absl::OkStatus();
+  const int error = Hooked(FileOperation::kWrite, path, {data, bytes},
+                           [&](std::string_view part) { return WriteFully(fd, part); });
+  return error == 0 ? absl::OkStatus() : FileError("write", path, error);
+}
+
+Status SyncFile(int fd, const std::string& path) {
+  const int error =
+      Hooked(FileOperation::kSync, path, {}, [&](std::string_view) { return ::fsync(fd) == 0 ? 0 : errno; });
+  return error == 0 ? absl::OkStatus() : FileError("sync", path, error);
+}
+
+// 0 or an errno value. The hook sees the new name.
+int Rename(const std::string& from, const std::string& to) {
+  return Hooked(FileOperation::kRename, to, {},
+                [&](std::string_view) { return ::rename(from.c_str(), to.c_str()) == 0 ? 0 : errno; });
 }
 
 // A descriptor that is closed on every way out; Close() reports the error that close() may hold back until then.
@@ -76,7 +110,7 @@ class File {
       if (errno != EINTR) return FileError("read", path_, errno);
     }
   }
-  Status Sync() { return ::fsync(fd_) == 0 ? absl::OkStatus() : FileError("sync", path_, errno); }
+  Status Sync() { return SyncFile(fd_, path_); }
   Status Close() {
     const int fd = std::exchange(fd_, -1);
     return ::close(fd) == 0 ? absl::OkStatus() : FileError("close", path_, errno);
@@ -93,6 +127,8 @@ std::string DirectoryOf(const std::string& path) {
 }
 
 }  // namespace
+
+void InstallFileHook(FileHook* hook) { g_hook = hook; }
 
 StatusOr<std::string> ReadFile(const std::string& path) {
   PEPNET_ASSIGN_OR_RETURN(const int fd, Open("open", path, O_RDONLY));
@@ -122,8 +158,9 @@ Status WriteFileAtomically(const std::string& path, const std::string& contents)
     return file.Close();
   };
   Status status = write();
-  if (status.ok() && ::rename(temporary.c_str(), path.c_str()) != 0)
-    status = FileError("rename a new file to", path, errno);
+  if (status.ok()) {
+    if (const int error = Rename(temporary, path); error != 0) status = FileError("rename a new file to", path, error);
+  }
   if (!status.ok()) {
     ::unlink(temporary.c_str());  // the first error is the one to report
     return status;
@@ -153,8 +190,8 @@ Status RemoveTree(const std::string& path) {
 }
 
 Status RenameAndSync(const std::string& from, const std::string& to) {
-  if (::rename(from.c_str(), to.c_str()) != 0) {
-    return FileError("rename", absl::StrCat(from, " to ", to), errno);
+  if (const int error = Rename(from, to); error != 0) {
+    return FileError("rename", absl::StrCat(from, " to ", to), error);
   }
   PEPNET_RETURN_IF_ERROR(SyncDirectory(DirectoryOf(to)));
   if (DirectoryOf(from) != DirectoryOf(to)) return SyncDirectory(DirectoryOf(from));
@@ -222,7 +259,7 @@ Status FileWriter::Finish() {
     return absl::FailedPreconditionError(
         absl::StrCat("cannot finish ", path_, ": it is closed (finished, or an earlier write failed)"));
   PEPNET_RETURN_IF_ERROR(Flush());
-  if (::fsync(fd_) != 0) return FileError("sync", path_, errno);
+  PEPNET_RETURN_IF_ERROR(SyncFile(fd_, path_));
   const int fd = std::exchange(fd_, -1);
   return ::close(fd) == 0 ? absl::OkStatus() : FileError("close", path_, errno);
 }
