@@ -52,10 +52,10 @@ StatusOr<int64_t> ByteCount(const std::string& key, const std::string& value) {
   while (digits < value.size() && std::isdigit(static_cast<unsigned char>(value[digits]))) ++digits;
   std::string unit = absl::AsciiStrToUpper(value.substr(digits));
   if (!unit.empty() && unit.back() == 'B') unit.pop_back();
-  const std::string units = "KMG";
-  const size_t power = unit.empty() ? 0 : unit.size() == 1 ? units.find(unit) + 1 : std::string::npos;
+  const std::string units = " KMG";
+  const size_t power = unit.empty() ? 0 : unit.size() == 1 ? units.find(unit) : std::string::npos;
   int64_t number = 0;
-  if (power > units.size() || !absl::SimpleAtoi(value.substr(0, digits), &number) || number > int64_t{1} << 30) {
+  if (power >= units.size() || !absl::SimpleAtoi(value.substr(0, digits), &number) || number > int64_t{1} << 30) {
     return InvalidInput(key, "=", value, ": expected a size like 4096, 64k or 1MB");
   }
   return number << (10 * power);

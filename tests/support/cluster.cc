@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/file.h"
 #include "common/checkpoint/checkpoint.h"
+#include "common/net/faulty_transport.h"
 #include "ps/server.h"
 
 namespace pepnet {
@@ -30,11 +31,12 @@ Status RunCluster(const JobConfig& config, const ClusterShape& shape, const RunO
   std::vector<int> worker_ranks, server_ranks;
   for (int w = 0; w < shape.workers; ++w) worker_ranks.push_back(w);
   for (int s = 0; s < shape.servers; ++s) server_ranks.push_back(shape.workers + s);
-  return RunRanks(shape.workers + shape.servers, shape.network, [&](int rank, Transport* transport) -> Status {
-    if (rank >= shape.workers) return Server(transport).Run();
-    std::unique_ptr<Collective> collective = MakeCollective(transport, Channel::kDense, worker_ranks, options.timeout_s);
-    std::unique_ptr<Collective> phases = MakeCollective(transport, Channel::kControl, worker_ranks, options.timeout_s);
-    PsClient client(transport, &config, server_ranks, rank, options.timeout_s);
+  return RunRanks(shape.workers + shape.servers, shape.network, [&](int rank, Transport* plain) -> Status {
+    FaultyTransport transport(plain, shape.faults);
+    if (rank >= shape.workers) return Server(&transport).Run();
+    std::unique_ptr<Collective> collective = MakeCollective(&transport, Channel::kDense, worker_ranks, options.timeout_s);
+    std::unique_ptr<Collective> phases = MakeCollective(&transport, Channel::kControl, worker_ranks, options.timeout_s);
+    PsClient client(&transport, &config, server_ranks, rank, options.timeout_s);
     WorkerContext context;
     context.config = &config;
     context.options = options;

@@ -4,6 +4,7 @@
 #include <functional>
 #include <string>
 
+#include "common/base/fault_plan.h"
 #include "common/base/status.h"
 #include "common/config/job_config.h"
 #include "common/net/in_process.h"
@@ -15,7 +16,8 @@ namespace pepnet {
 struct ClusterShape {
   int workers = 1;
   int servers = 1;
-  InProcessOptions network;  // seeded delays
+  InProcessOptions network;   // seeded delays
+  std::vector<Fault> faults = {};  // message faults, by rank: workers first, then servers
 };
 
 // Runs `work` on every worker; stops the servers afterwards.
