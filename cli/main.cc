@@ -90,6 +90,8 @@ int Main(int argc, char** argv) {
   train->add_option("--eval_input_path", config.eval_input_path, "comma list of paths and globs");
   train->add_option("--fine_tune_checkpoint", config.fine_tune_checkpoint, "start from these weights");
   train->add_flag("--continue_train", job.run.continue_train, "go on from the newest checkpoint in model_dir");
+  train->add_option("--checkpoint_path", job.run.checkpoint_path,
+                    "with --continue_train: go on from this model.ckpt-N of model_dir; newer ones are renamed to *.rejected");
   CLI::Option* seed = train->add_option("--seed", job.run.seed, "seed of initial values, dropout and shuffle (default 0)");
   train->callback([&] {
     job.run.seed_given = seed->count() > 0;

@@ -167,15 +167,21 @@ StatusOr<std::string> CheckpointWriter::Commit(const Manifest& manifest) {
   return final_;
 }
 
-StatusOr<std::vector<int64_t>> ListCheckpoints(const std::string& model_dir) {
+StatusOr<std::vector<int64_t>> ListCheckpointDirectories(const std::string& model_dir) {
   std::vector<int64_t> steps;
   if (!PathExists(model_dir)) return steps;
   PEPNET_ASSIGN_OR_RETURN(const auto names, ListDirectory(model_dir));
   for (const std::string& name : names) {
     const std::optional<int64_t> step = StepOfName(name);
-    if (step.has_value() && IsComplete(absl::StrCat(model_dir, "/", name))) steps.push_back(*step);
+    if (step.has_value() && IsDirectory(absl::StrCat(model_dir, "/", name))) steps.push_back(*step);
   }
   std::sort(steps.begin(), steps.end());
+  return steps;
+}
+
+StatusOr<std::vector<int64_t>> ListCheckpoints(const std::string& model_dir) {
+  PEPNET_ASSIGN_OR_RETURN(std::vector<int64_t> steps, ListCheckpointDirectories(model_dir));
+  std::erase_if(steps, [&](int64_t step) { return !IsComplete(absl::StrCat(model_dir, "/", CheckpointName(step))); });
   return steps;
 }
 

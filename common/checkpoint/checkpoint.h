@@ -58,6 +58,9 @@ class CheckpointWriter {
 // that does not exist has none.
 StatusOr<std::vector<int64_t>> ListCheckpoints(const std::string& model_dir);
 
+// Steps of all model.ckpt-N directories, complete or not, ascending.
+StatusOr<std::vector<int64_t>> ListCheckpointDirectories(const std::string& model_dir);
+
 // `path` is a checkpoint directory under any name, or the parent of model.ckpt-N directories (the largest complete N).
 // NotFound if there is none; DataLoss for a model.ckpt-N directory without a manifest.
 StatusOr<std::string> ResolveCheckpoint(const std::string& path);

@@ -3,6 +3,7 @@
 #include "absl/strings/match.h"
 #include "common/base/log_functions.h"
 #include "common/checkpoint/checkpoint.h"
+#include "worker/train/resume_choice.h"
 
 namespace pepnet {
 namespace {
@@ -84,8 +85,11 @@ StatusOr<std::string> SaveCheckpoint(const WorkerContext& context, TrainState& s
 StatusOr<std::string> FindCheckpoint(const WorkerContext& context, const std::string& path) {
   return OnFirstWorker(context, "search for a checkpoint", [&]() -> StatusOr<std::string> {
     PEPNET_ASSIGN_OR_RETURN(std::string directory, ResolveCheckpoint(path));
-    PEPNET_ASSIGN_OR_RETURN(Manifest manifest, ReadManifest(directory));
-    PEPNET_RETURN_IF_ERROR(VerifyCheckpoint(directory, manifest, context.options.verify_checkpoint));
+    StatusOr<Manifest> read = ReadManifest(directory);
+    const Status whole =
+        read.ok() ? VerifyCheckpoint(directory, *read, context.options.verify_checkpoint) : read.status();
+    if (!whole.ok()) return AdviseOnDamage(whole, directory);
+    const Manifest& manifest = *read;
     const std::string difference = FirstDifference(ShapeDescription(*context.config), manifest.shape);
     if (!difference.empty()) {
       return InvalidInput(directory, " was written by another config: ", difference,

@@ -8,6 +8,7 @@
 #include "worker/eval/evaluator.h"
 #include "worker/train/checkpointing.h"
 #include "worker/train/learning_rate.h"
+#include "worker/train/resume_choice.h"
 
 namespace pepnet {
 
@@ -80,15 +81,8 @@ StatusOr<std::string> Trainer::EnterModelDir() {
     return absl::FailedPreconditionError(absl::StrCat(blind[0], " of ", context_.collective->count(), " workers do not see ", nonce_,
                                                       ", which worker 0 made; model_dir must be one directory shared by all hosts"));
   }
-  return OnFirstWorker(context_, "look at model_dir", [&]() -> StatusOr<std::string> {
-    PEPNET_ASSIGN_OR_RETURN(std::vector<int64_t> steps, ListCheckpoints(config_.model_dir));
-    if (steps.empty()) return std::string();
-    if (!context_.options.continue_train) {
-      return InvalidInput("model_dir ", config_.model_dir, " already holds ", CheckpointName(steps.back()),
-                          "; add --continue_train to go on from it, or choose another --model_dir");
-    }
-    return config_.model_dir + "/" + CheckpointName(steps.back());
-  });
+  return OnFirstWorker(context_, "look at model_dir",
+                       [&] { return ChooseCheckpoint(config_.model_dir, context_.options); });
 }
 
 Status Trainer::StartFresh() {

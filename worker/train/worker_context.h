@@ -18,6 +18,7 @@ struct RunOptions {
   double timeout_s = 300;           // deadline of every wait within a step
   double phase_timeout_s = 7200;    // deadline of the waits for saving, restoring, verifying: they grow with the tables
   bool continue_train = false;
+  std::string checkpoint_path;      // with continue_train: go on from this one instead of the newest ("" = newest)
   bool verify_checkpoint = true;    // false: --no_verify
   bool farm_hash = false;
   bool clamp_out_of_range = false;
