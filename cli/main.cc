@@ -2,12 +2,14 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <iostream>
 
 #include "cli/commands.h"
 #include "common/base/logging.h"
+#include "common/base/stop_signal.h"
 #include "common/net/cluster.h"
 
 namespace pepnet {
@@ -74,10 +76,13 @@ int Main(int argc, char** argv) {
     if (ranks == nullptr || std::atoi(ranks) <= 1) return absl::OkStatus();
     return InvalidInput(command, " runs as one process, not as ", ranks, " ranks; write it without mpirun");
   };
+  std::atomic<const MpiSession*> joined = nullptr;  // `session`, for the thread that meets signals
+  std::unique_ptr<StopSignal> stop;
   // Commands that run as a job join the other ranks first.
   auto join = [&]() -> Status {
     if (!MpiSession::StartedByLauncher()) return absl::OkStatus();
     PEPNET_ASSIGN_OR_RETURN(session, MpiSession::Start());
+    joined = session.get();
     SetLogLabel(absl::StrCat("rank ", session->transport()->rank()));
     return absl::OkStatus();
   };
@@ -95,6 +100,13 @@ int Main(int argc, char** argv) {
   CLI::Option* seed = train->add_option("--seed", job.run.seed, "seed of initial values, dropout and shuffle (default 0)");
   train->callback([&] {
     job.run.seed_given = seed->count() > 0;
+    stop = std::make_unique<StopSignal>(MpiSession::StartedByLauncher(), [&](int signal) {
+      const MpiSession* const now = joined;
+      const std::string waits = now == nullptr ? "" : now->OpenWaits();
+      LOG(WARNING) << "ended by " << SignalName(signal) << (waits.empty() ? "" : "; ") << waits;
+      std::_Exit(128 + signal);
+    });
+    job.run.stop_request = &stop->requested();
     status = join();
     if (status.ok()) status = TrainCommand(config, job, session.get());
   });
@@ -169,7 +181,13 @@ int Main(int argc, char** argv) {
   } catch (const std::exception& error) {  // of a library; ours return Status
     status = absl::InternalError(error.what());
   }
-  return status.ok() ? 0 : Fail(status, session.get());
+  stop.reset();
+  if (status.ok()) return 0;
+  if (IsStoppedOnRequest(status)) {
+    LOG(INFO) << status.message();
+    return kStoppedExitStatus;
+  }
+  return Fail(status, session.get());
 }
 
 }  // namespace

@@ -1,10 +1,12 @@
 // pepnet_ps: a parameter server without torch, for `mpirun -n 2 pepnet_ps : -n 4 pepnet train ...`.
 #include <CLI/CLI.hpp>
+#include <cstdlib>
 #include <iostream>
 
 #include "common/base/fault_plan.h"
 #include "common/base/file_faults.h"
 #include "common/base/logging.h"
+#include "common/base/stop_signal.h"
 #include "common/net/cluster.h"
 #include "common/net/faulty_transport.h"
 #include "ps/server.h"
@@ -35,7 +37,10 @@ int Main(int argc, char** argv) {
   app.add_option("--inject", inject, "rehearse failures; give every program of the job the same plan (docs/reliability.md)");
   CLI11_PARSE(app, argc, argv);
   std::unique_ptr<MpiSession> session;
+  // mpirun forwards SIGUSR1 to all ranks: the workers checkpoint and then end the job, a server goes on until then.
+  auto stop = std::make_unique<StopSignal>(/*under_mpirun=*/true, [](int signal) { std::_Exit(128 + signal); });
   const Status status = Run(inject, &session);
+  stop.reset();
   if (status.ok()) return 0;
   std::cerr << "pepnet_ps: " << status.message() << std::endl;
   if (session != nullptr) session->Abort(1);

@@ -4,6 +4,8 @@
 #include "cli/commands.h"
 #include "cli/job.h"
 #include "common/base/logging.h"
+#include "common/base/stop_signal.h"
+#include "common/checkpoint/checkpoint.h"
 #include "worker/train/run_log.h"
 #include "worker/train/trainer.h"
 
@@ -31,15 +33,22 @@ void LogPlan(const WorkerContext& context) {
 
 Status TrainCommand(const ConfigFlags& config_flags, const JobFlags& job_flags, MpiSession* session) {
   PEPNET_ASSIGN_OR_RETURN(JobConfig config, LoadConfig(config_flags));
-  return RunJob(config, job_flags, session, [&](const WorkerContext& context) -> Status {
+  Status stopped;  // set if the run ended early, with its state saved
+  PEPNET_RETURN_IF_ERROR(RunJob(config, job_flags, session, [&](const WorkerContext& context) -> Status {
     if (context.first()) LogPlan(context);
     Trainer trainer(context);
     PEPNET_RETURN_IF_ERROR(trainer.Run());
     if (context.first() && !trainer.evaluation().empty()) {
       std::cout << EvaluationJson(trainer.state().counters.finished_steps, trainer.evaluation()) << std::endl;
     }
+    if (trainer.stopped()) {
+      const int64_t step = trainer.state().counters.finished_steps;
+      stopped = StoppedOnRequest(absl::StrCat("stopped on request after step ", step, "; ", config.model_dir, "/",
+                                              CheckpointName(step), " is saved, go on with --continue_train"));
+    }
     return absl::OkStatus();
-  });
+  }));
+  return stopped;
 }
 
 }  // namespace pepnet

@@ -144,6 +144,8 @@ void MpiSession::Abort(int exit_status) {
   std::_Exit(exit_status);  // should MPI_Abort return
 }
 
+std::string MpiSession::OpenWaits() const { return state_->transport == nullptr ? "" : state_->transport->OpenWaits(); }
+
 std::string MpiSession::host() const {
   char name[MPI_MAX_PROCESSOR_NAME] = {};
   int length = 0;

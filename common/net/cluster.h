@@ -55,6 +55,9 @@ class MpiSession {
   // Ends all ranks of the job with `exit_status`. Only main() calls it.
   [[noreturn]] void Abort(int exit_status);
 
+  // What this rank waits for right now, in words; "" if nothing. Any thread.
+  std::string OpenWaits() const;
+
   std::string host() const;
 
  private:

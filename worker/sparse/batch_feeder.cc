@@ -43,9 +43,17 @@ StatusOr<std::optional<FedBatch>> BatchFeeder::Prepare() {
   return std::optional<FedBatch>(std::move(fed));
 }
 
+Status BatchFeeder::DropAhead() {
+  const std::optional<FedBatch> dropped = std::exchange(ahead_, std::nullopt);
+  if (!dropped.has_value()) return absl::OkStatus();
+  std::vector<AlignedBuffer<float>> rows;
+  return client_->FinishPull(dropped->ticket, &rows);
+}
+
 StatusOr<LossDenominators> BatchFeeder::Agree(const Batch& batch) {
   LossDenominators local = LocalDenominators(*config_, batch);
-  std::vector<double> sums = {local.rows};
+  const bool stop = stop_request_ != nullptr && *stop_request_ != 0;
+  std::vector<double> sums = {local.rows, stop ? 1.0 : 0.0};
   sums.insert(sums.end(), local.weight_sums.begin(), local.weight_sums.end());
   PEPNET_RETURN_IF_ERROR(collective_->AllreduceSum(std::span<double>(sums), "rows and weights of the batch"));
   if (sums[0] != static_cast<double>(batch.global_rows)) {
@@ -53,6 +61,7 @@ StatusOr<LossDenominators> BatchFeeder::Agree(const Batch& batch) {
         absl::StrCat("the workers read different data: together they hold ", sums[0], " rows of a global batch of ",
                      batch.global_rows, " (", batch.origin, "); check that all hosts see the same input files"));
   }
+  stop_agreed_ = stop_agreed_ || sums[1] > 0;
   LossDenominators global;
   if (local_normalization_) {
     const double workers = collective_->count();
@@ -61,7 +70,7 @@ StatusOr<LossDenominators> BatchFeeder::Agree(const Batch& batch) {
     return global;
   }
   global.rows = sums[0];
-  global.weight_sums.assign(sums.begin() + 1, sums.end());
+  global.weight_sums.assign(sums.begin() + 2, sums.end());
   return global;
 }
 

@@ -3,10 +3,12 @@
 // Prefetch:  when Next() returns batch t, batch t+1 has been read and agreed on and its pull has been sent, so that the servers
 //            answer it as soon as step t is applied while this worker computes.
 // Agreement: in training and eval the workers add up rows and weight sums of their slices (one small allreduce per batch), which
-//            gives the global denominators of the loss and proves that all workers read the same data (law L7).
+//            gives the global denominators of the loss and proves that all workers read the same data (law L7). A request to stop
+//            travels with it, so that all workers stop behind the same step.
 // Threads:   one. Borrows everything it is given.
 #pragma once
 
+#include <atomic>
 #include <optional>
 
 #include "common/base/status.h"
@@ -40,6 +42,13 @@ class BatchFeeder {
 
   StatusOr<std::optional<FedBatch>> Next();
 
+  // kTrain: a request to stop (not 0) on any worker is made known to all with the agreement on a batch. Set before Next().
+  void StopOn(const std::atomic<int>* request) { stop_request_ = request; }
+  // True on all workers from the same Next() on, once one of them was asked to stop: the batch it returned is the last one.
+  bool stop_agreed() const { return stop_agreed_; }
+  // Takes the answers to the pull that is under way, so that no message is left when the job ends early.
+  Status DropAhead();
+
  private:
   StatusOr<std::optional<FedBatch>> Prepare();
   StatusOr<LossDenominators> Agree(const Batch& batch);
@@ -53,6 +62,8 @@ class BatchFeeder {
   const int64_t max_batches_;
   const bool local_normalization_;
   int64_t prepared_ = 0;
+  const std::atomic<int>* stop_request_ = nullptr;
+  bool stop_agreed_ = false;
   bool started_ = false;
   std::optional<FedBatch> ahead_;
 };

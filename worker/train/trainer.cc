@@ -22,7 +22,7 @@ Status Trainer::Run() {
     if (!more) break;
   }
   // A job that had already finished evaluates once more; so does one that found nothing left to train on.
-  if (saved_step_ != state_->counters.finished_steps || evaluation_.empty()) {
+  if (!stopped_ && (saved_step_ != state_->counters.finished_steps || evaluation_.empty())) {
     PEPNET_RETURN_IF_ERROR(SaveAndEvaluate());
   }
   return Report();
@@ -165,6 +165,7 @@ Status Trainer::OpenData() {
   feeder_ = std::make_unique<BatchFeeder>(&config_, loader_.get(), context_.client, context_.collective,
                                           BatchFeeder::Mode::kTrain, counters.finished_steps + 1, steps_left,
                                           context_.options.local_weight_normalization);
+  feeder_->StopOn(context_.options.stop_request);
   return absl::OkStatus();
 }
 
@@ -198,7 +199,11 @@ StatusOr<bool> Trainer::Step() {
 
   PEPNET_RETURN_IF_ERROR(LogStep(fed->batch, lr_sparse, lr_dense));
   if (SaveIsDue(fed->batch)) PEPNET_RETURN_IF_ERROR(SaveAndEvaluate());
-  return true;
+  if (!feeder_->stop_agreed()) return true;
+  stopped_ = true;
+  PEPNET_RETURN_IF_ERROR(feeder_->DropAhead());
+  PEPNET_RETURN_IF_ERROR(Save());
+  return false;
 }
 
 Status Trainer::ForwardBackward(const FedBatch& fed) {
@@ -272,14 +277,19 @@ bool Trainer::SaveIsDue(const Batch& batch) const {
   return train.save_checkpoints_steps > 0 && state_->counters.finished_steps % train.save_checkpoints_steps == 0;
 }
 
+Status Trainer::Save() {
+  const int64_t step = state_->counters.finished_steps;
+  if (saved_step_ == step) return absl::OkStatus();
+  StageTimes::Scope scope(&times_, Stage::kCheckpoint);
+  PEPNET_ASSIGN_OR_RETURN(last_checkpoint_, SaveCheckpoint(context_, *state_));
+  saved_step_ = step;
+  if (context_.first()) LogInfo("saved " + last_checkpoint_);
+  return absl::OkStatus();
+}
+
 Status Trainer::SaveAndEvaluate() {
   const int64_t step = state_->counters.finished_steps;
-  if (saved_step_ != step) {
-    StageTimes::Scope scope(&times_, Stage::kCheckpoint);
-    PEPNET_ASSIGN_OR_RETURN(last_checkpoint_, SaveCheckpoint(context_, *state_));
-    saved_step_ = step;
-    if (context_.first()) LogInfo("saved " + last_checkpoint_);
-  }
+  PEPNET_RETURN_IF_ERROR(Save());
   if (log_.has_value()) log_->SkipTime();
   if (config_.eval_input_path.empty()) return absl::OkStatus();
   StageTimes::Scope scope(&times_, Stage::kEval);

@@ -29,6 +29,9 @@ class Trainer {
   // Starts (fresh, fine-tuned or resumed), trains to the end, saves, evaluates, reports.
   Status Run();
 
+  // True if Run() ended early because somebody asked for it (options.stop_request): the state is saved, the training is not done.
+  bool stopped() const { return stopped_; }
+
   // The same in pieces, for tests: Start() once, then Step() until it returns false.
   Status Start();
   StatusOr<bool> Step();
@@ -55,6 +58,7 @@ class Trainer {
   Status UpdateDense(double lr);
   Status CheckFinite(const FedBatch& fed) const;
   bool SaveIsDue(const Batch& batch) const;
+  Status Save();
   Status SaveAndEvaluate();
   Status LogStep(const Batch& batch, double lr_sparse, double lr_dense);
 
@@ -73,6 +77,7 @@ class Trainer {
   int64_t start_step_ = 0;
   int64_t rows_trained_ = 0;   // global, since Start()
   bool finished_before_ = false;
+  bool stopped_ = false;       // early, on request
   // Buffers of the current step, reused.
   FloatBuffers table_rows_, pooled_, feature_gradients_, row_gradients_;
   UniqueIds last_ids_;

@@ -1,6 +1,7 @@
 // WorkerContext: what every command that runs on workers is given. Borrows all of it.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -19,6 +20,8 @@ struct RunOptions {
   double phase_timeout_s = 7200;    // deadline of the waits for saving, restoring, verifying: they grow with the tables
   bool continue_train = false;
   std::string checkpoint_path;      // with continue_train: go on from this one instead of the newest ("" = newest)
+  // Not 0: somebody asks for a checkpoint and an early end (common/base/stop_signal.h). nullptr: nobody can.
+  const std::atomic<int>* stop_request = nullptr;
   bool verify_checkpoint = true;    // false: --no_verify
   bool farm_hash = false;
   bool clamp_out_of_range = false;

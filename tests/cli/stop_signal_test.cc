@@ -1,0 +1,86 @@
+// Signals with real processes: a job that is asked to stop saves its state, ends with status 75, and the resumed run ends in the
+// bits of the undisturbed one.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/file.h"
+#include "common/checkpoint/checkpoint.h"
+#include "tests/support/cluster.h"
+#include "tests/support/process.h"
+#include "tests/support/random_job.h"
+
+namespace pepnet {
+namespace {
+
+using testing::HasSubstr;
+
+struct StopCase {
+  const char* name;
+  const char* start;   // what stands before "train"
+  const char* flags;
+  const char* signal;
+};
+
+class StopSignalTest : public ::testing::TestWithParam<StopCase> {
+ protected:
+  void SetUp() override {
+    RandomJobOptions options;
+    options.rows = 301;
+    options.batch_size = 4;
+    options.num_epochs = 12;
+    ASSERT_TRUE(WriteFileAtomically(directory_ / "job.config", WriteRandomJob(directory_.path(), options)).ok());
+  }
+  std::string Command(const StopCase& stop, const std::string& model_dir) const {
+    return absl::StrCat(stop.start, " train --pipeline_config_path ", directory_ / "job.config", " --threads=1 --seed=3 ",
+                        stop.flags, " --edit_config_json '{\"train_config.save_checkpoints_steps\": 40, ",
+                        "\"train_config.log_step_count_steps\": 10}' --model_dir ", directory_ / model_dir);
+  }
+  // Starts the command, sends `signal` once `model_dir` holds step 40, and waits for its end.
+  ProcessResult Interrupt(const StopCase& stop, const std::string& model_dir, const std::string& signal) const {
+    return RunShell(absl::StrCat(Command(stop, model_dir), " & job=$!\nfor i in $(seq 600); do [ -e ", directory_ / model_dir,
+                                 "/model.ckpt-40/manifest.json ] && break; sleep 0.02; done\nkill -", signal,
+                                 " $job\nwait $job\n"));
+  }
+
+  TemporaryDirectory directory_;
+};
+
+TEST_P(StopSignalTest, TheRunIsSavedAndEndsInTheBitsOfTheUndisturbedOne) {
+  const StopCase& stop = GetParam();
+  const ProcessResult undisturbed = RunShell(Command(stop, "undisturbed"));
+  ASSERT_EQ(undisturbed.exit_status, 0) << undisturbed.err;
+  const ProcessResult stopped = Interrupt(stop, "stopped", stop.signal);
+  ASSERT_EQ(stopped.exit_status, 75) << stopped.err;
+  EXPECT_THAT(stopped.err, HasSubstr("is saved, go on with --continue_train"));
+  const ProcessResult resumed = RunShell(Command(stop, "stopped") + " --continue_train");
+  ASSERT_EQ(resumed.exit_status, 0) << resumed.err;
+  EXPECT_EQ(CheckpointDifference(*ResolveCheckpoint(directory_ / "undisturbed"), *ResolveCheckpoint(directory_ / "stopped")), "");
+  EXPECT_EQ(*ReadFile(directory_ / "undisturbed/train_eval_result.txt"), *ReadFile(directory_ / "stopped/train_eval_result.txt"));
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Jobs, StopSignalTest,
+    ::testing::Values(StopCase{"one_process_sigterm", "$PEPNET", "", "TERM"},
+                      StopCase{"one_process_sigint", "$PEPNET", "--num_servers=2", "INT"},
+                      StopCase{"mpirun_sigusr1", "$MPIRUN -n 4 $PEPNET", "--num_servers=2", "USR1"},
+                      StopCase{"mpmd_sigusr1", "$MPIRUN -n 1 $PEPNET_PS : -n 2 $PEPNET", "", "USR1"}),
+    [](const auto& info) { return info.param.name; });
+
+using SigtermTest = StopSignalTest;
+
+TEST_P(SigtermTest, UnderMpirunEveryRankSaysWhatItWaitedForAndNothingStays) {
+  const ProcessResult ended = Interrupt(GetParam(), "ended", "TERM");
+  EXPECT_NE(ended.exit_status, 0);
+  EXPECT_NE(ended.exit_status, 75);
+  EXPECT_NE(ended.exit_status, 124);
+  EXPECT_THAT(ended.err, HasSubstr("ended by SIGTERM"));
+  EXPECT_THAT(ended.err, HasSubstr("for the next request from any rank"));  // a server
+}
+
+INSTANTIATE_TEST_SUITE_P(Jobs, SigtermTest,
+                         ::testing::Values(StopCase{"mpirun", "$MPIRUN -n 3 $PEPNET", "--num_servers=1", "TERM"}),
+                         [](const auto& info) { return info.param.name; });
+
+}  // namespace
+}  // namespace pepnet
