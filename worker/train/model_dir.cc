@@ -12,6 +12,20 @@
 #include "common/base/file.h"
 
 namespace pepnet {
+namespace {
+
+// What killed jobs left: their nonces, and files that an atomic write had not renamed yet.
+Status RemoveLeftovers(const std::string& model_dir) {
+  PEPNET_ASSIGN_OR_RETURN(const std::vector<std::string> names, ListDirectory(model_dir));
+  for (const std::string& name : names) {
+    for (const char* prefix : {".nonce-", "pipeline.config.tmp.", "metrics.jsonl.tmp.", "train_eval_result.txt.tmp."}) {
+      if (name.rfind(prefix, 0) == 0) PEPNET_RETURN_IF_ERROR(RemoveTree(absl::StrCat(model_dir, "/", name)));
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
 
 StatusOr<ModelDirLock> ModelDirLock::Acquire(const std::string& model_dir) {
   PEPNET_RETURN_IF_ERROR(MakeDirectories(model_dir));
@@ -27,6 +41,7 @@ StatusOr<ModelDirLock> ModelDirLock::Acquire(const std::string& model_dir) {
     }
     return absl::UnavailableError(absl::StrCat("cannot lock ", path, ": ", std::strerror(reason)));
   }
+  PEPNET_RETURN_IF_ERROR(RemoveLeftovers(model_dir));
   const int64_t now = std::chrono::system_clock::now().time_since_epoch().count();
   // A job that was killed leaves its nonce behind.
   ModelDirLock lock(fd, "");

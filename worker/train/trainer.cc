@@ -45,7 +45,7 @@ Status Trainer::Start() {
     PEPNET_RETURN_IF_ERROR(WriteFileAtomically(config_.model_dir + "/pipeline.config", config_.effective_text));
   }
   PEPNET_RETURN_IF_ERROR(OpenData());
-  return CatchUpEvaluation();
+  return EvaluateRestored();
 }
 
 Status Trainer::Report() {
@@ -58,14 +58,19 @@ Status Trainer::Report() {
   return absl::OkStatus();
 }
 
-// A run that was killed between a checkpoint and its evaluation makes up for it, so that its files become those of the
-// undisturbed run.
-Status Trainer::CatchUpEvaluation() {
-  if (config_.eval_input_path.empty() || start_step_ == 0 || finished_before_) return absl::OkStatus();
-  PEPNET_ASSIGN_OR_RETURN(std::string missing, OnFirstWorker(context_, "evaluations made so far", [&]() -> StatusOr<std::string> {
-                            return log_->last_evaluated_step() < start_step_ ? "yes" : "no";
+// A job that died between a checkpoint and its evaluation left a gap in the results, which the undisturbed run does not have.
+Status Trainer::EvaluateRestored() {
+  if (start_step_ == 0 || finished_before_ || config_.eval_input_path.empty()) return absl::OkStatus();
+  const TrainConfig& train = config_.train;
+  const DataPosition& position = state_->counters.position;
+  const bool due = train.save_checkpoints_epochs > 0
+                       ? position.rows_in_epoch == 0 && position.epoch % train.save_checkpoints_epochs == 0
+                       : train.save_checkpoints_steps > 0 && start_step_ % train.save_checkpoints_steps == 0;
+  PEPNET_ASSIGN_OR_RETURN(const std::string known, OnFirstWorker(context_, "last evaluation", [&]() -> StatusOr<std::string> {
+                            return absl::StrCat(log_->last_evaluated_step());
                           }));
-  return missing == "yes" ? SaveAndEvaluate() : absl::OkStatus();
+  if (!due || known == absl::StrCat(start_step_)) return absl::OkStatus();
+  return SaveAndEvaluate();
 }
 
 StatusOr<std::string> Trainer::EnterModelDir() {

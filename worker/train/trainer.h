@@ -52,7 +52,7 @@ class Trainer {
   Status StartFresh();
   Status Resume(const std::string& checkpoint);
   Status OpenData();
-  Status CatchUpEvaluation();
+  Status EvaluateRestored();
   Status Report();
   Status ForwardBackward(const FedBatch& fed);
   Status UpdateDense(double lr);
