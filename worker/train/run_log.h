@@ -34,7 +34,6 @@ class RunLog {
   // Cuts the files back to `restored_step` (0 for a fresh run).
   static StatusOr<RunLog> Open(const std::string& model_dir, int64_t restored_step);
 
-
   Status Step(const StepRecord& record, const StageTimes& times);
   // A line for `step` that is there already (a finished job evaluated again) is replaced.
   Status Evaluation(int64_t step, const std::map<std::string, double>& values);

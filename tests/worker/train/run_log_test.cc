@@ -25,6 +25,19 @@ TEST(RunLogTest, ResumingCutsTheFilesBackToTheRestoredStep) {
   EXPECT_EQ(*ReadFile(directory / "train_eval_result.txt"), "{\"global_step\":10}\n");
 }
 
+TEST(RunLogTest, ARepeatedEvaluationOfAFinishedJobIsWrittenOnce) {
+  TemporaryDirectory directory;
+  ASSERT_TRUE(WriteFileAtomically(directory / "train_eval_result.txt", "{\"global_step\":10,\"auc\":0.5}\n").ok());
+  auto log = RunLog::Open(directory.path(), 10);
+  ASSERT_TRUE(log.ok()) << log.status();
+  EXPECT_EQ(log->evaluated_step(), 10);
+  ASSERT_TRUE(log->Evaluation(10, {{"auc", 0.5}}).ok());
+  EXPECT_EQ(*ReadFile(directory / "train_eval_result.txt"), "{\"global_step\":10,\"auc\":0.5}\n");
+  ASSERT_TRUE(log->Evaluation(10, {{"auc", 0.25}}).ok());  // other data
+  EXPECT_EQ(*ReadFile(directory / "train_eval_result.txt"),
+            "{\"global_step\":10,\"auc\":0.5}\n{\"global_step\":10,\"auc\":0.25}\n");
+}
+
 TEST(RunLogTest, AFreshRunStartsWithEmptyFiles) {
   TemporaryDirectory directory;
   ASSERT_TRUE(WriteFileAtomically(directory / "metrics.jsonl", "{\"step\":5}\n").ok());
