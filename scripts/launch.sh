@@ -1,18 +1,27 @@
 #!/usr/bin/env bash
-# Usage: scripts/launch.sh --servers N --workers M [--hostfile F] [--preset P] -- COMMAND [pepnet flags]
+# Usage: scripts/launch.sh --servers N --workers M [--hostfile F] [--preset P] [--max-restarts R] -- COMMAND [pepnet flags]
 # Starts pepnet on N server and M worker ranks under mpirun, and prints the mpirun line it runs, for example
 #   scripts/launch.sh --servers 2 --workers 2 -- train --pipeline_config_path configs/pepnet_movielens.config
 # With --servers 0 --workers 1 pepnet runs as one process with its servers inside. Relative paths are relative to where
 # you stand. --hostfile is mpirun's: one "host slots=K" per line; the program must lie at the same path on every host.
+# SIGTERM and SIGUSR1 to this script ask for a checkpoint at the next step; it then ends with status 75 (start it again with
+# --continue_train). After a failure the last line is its first cause.
+# --max-restarts R starts a failed train job again, up to R times, with --continue_train from its last whole checkpoint; it
+# needs --model_dir among pepnet's flags. A failure that repeats at the same step ends it. --inject is for the first start only.
 here=$PWD
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 root=$PWD
 cd "$here"
 
-servers="" workers="" hostfile="" preset=release
+servers="" workers="" hostfile="" preset=release restarts=0
 while (($#)); do
   case $1 in
     -h | --help) print_usage; exit 0 ;;
+    --max-restarts)
+      (($# > 1)) || die "$1 needs a value"
+      restarts=$2
+      shift ;;
+    --max-restarts=*) restarts=${1#*=} ;;
     --servers | --workers | --hostfile | --preset)
       (($# > 1)) || die "$1 needs a value"
       printf -v "${1#--}" '%s' "$2"
@@ -27,24 +36,123 @@ while (($#)); do
 done
 [[ $servers =~ ^[0-9]+$ ]] || die "--servers needs a number, not '$servers'"
 [[ $workers =~ ^[1-9][0-9]*$ ]] || die "--workers needs a number of at least 1, not '$workers'"
+[[ $restarts =~ ^[0-9]+$ ]] || die "--max-restarts needs a number, not '$restarts'"
 (($# > 0)) || die "no command for pepnet; write it behind --, for example: -- train --pipeline_config_path F"
 program=$root/build/$preset/pepnet
 [[ -x $program ]] || die "there is no $program; run scripts/build.sh --preset $preset first"
 
 if ((servers == 0)); then
   ((workers == 1)) || die "$workers workers need servers of their own: give --servers at least 1"
-  run exec "$program" "$@"
+  job=("$program")
+  suffix=()
+else
+  ranks=$((servers + workers))
+  placement=(--bind-to none)  # otherwise mpirun pins each of few ranks to one core
+  if [[ -n $hostfile ]]; then
+    [[ -r $hostfile ]] || die "cannot read the host file '$hostfile'"
+    placement+=(--hostfile "$hostfile")
+  else
+    # mpirun counts physical cores as slots and refuses more ranks than that.
+    cores=$(lscpu -p=CORE,SOCKET | grep -v '^#' | sort -u | wc -l)
+    ((cores <= $(nproc))) || cores=$(nproc)
+    ((ranks <= cores)) || placement+=(--oversubscribe)
+  fi
+  job=(mpirun -n "$ranks" "${placement[@]}" "$program")
+  suffix=(--num_servers="$servers")
 fi
 
-ranks=$((servers + workers))
-placement=(--bind-to none)  # otherwise mpirun pins each of few ranks to one core
-if [[ -n $hostfile ]]; then
-  [[ -r $hostfile ]] || die "cannot read the host file '$hostfile'"
-  placement+=(--hostfile "$hostfile")
-else
-  # mpirun counts physical cores as slots and refuses more ranks than that.
-  cores=$(lscpu -p=CORE,SOCKET | grep -v '^#' | sort -u | wc -l)
-  ((cores <= $(nproc))) || cores=$(nproc)
-  ((ranks <= cores)) || placement+=(--oversubscribe)
+# What a restart needs to know: where the job keeps its state, and its arguments without faults.
+model_dir="" restart_arguments=() continues=""
+expect=""
+for argument in "$@"; do
+  case $expect in
+    model_dir) model_dir=$argument ;;
+    inject) expect=""; continue ;;
+  esac
+  expect=""
+  case $argument in
+    --model_dir=*) model_dir=${argument#*=} ;;
+    --model_dir) expect=model_dir ;;
+    --inject=*) continue ;;
+    --inject) expect=inject; continue ;;
+    --continue_train) continues=yes ;;
+  esac
+  restart_arguments+=("$argument")
+done
+[[ -n $continues ]] || restart_arguments+=(--continue_train)
+if ((restarts > 0)); then
+  [[ $1 == train ]] || die "--max-restarts is for train, not for $1"
+  [[ -n $model_dir ]] || die "--max-restarts needs --model_dir among pepnet's flags"
 fi
-run exec mpirun -n "$ranks" "${placement[@]}" "$program" "$@" --num_servers="$servers"
+
+# Where the job stands: "checkpoint 40, logged step 57".
+progress() {
+  local newest step
+  newest=$(ls "$model_dir" 2>/dev/null | sed -nE 's/^model\.ckpt-([0-9]+)$/\1/p' | sort -n | tail -n 1)
+  step=$(tail -n 1 "$model_dir/metrics.jsonl" 2>/dev/null | sed -nE 's/.*"step":([0-9]+).*/\1/p')
+  echo "checkpoint ${newest:-none}, logged step ${step:-none}"
+}
+
+log=$(mktemp)
+child=""
+trap 'rm -f "$log"' EXIT
+trap '[[ -z $child ]] || kill -USR1 "$child" 2>/dev/null || true' TERM USR1
+trap : INT  # a terminal has sent it to the job as well
+
+# launch ARGUMENTS...: runs the job and sets `status`. What mpirun's ranks say on stderr is kept in $log too.
+launch() {
+  printf '+'
+  printf ' %q' "${job[@]}" "$@" "${suffix[@]}"
+  printf '\n'
+  local keeper=""
+  if ((servers > 0)); then
+    exec 4> >(trap '' TERM USR1 INT; exec tee "$log" >&2)
+    keeper=$!
+    "${job[@]}" "$@" "${suffix[@]}" 2>&4 4>&- &
+  else
+    "${job[@]}" "$@" &
+  fi
+  child=$!
+  status=0
+  wait "$child" || status=$?
+  # A signal ends `wait`, not the job.
+  while kill -0 "$child" 2>/dev/null; do
+    status=0
+    wait "$child" || status=$?
+  done
+  child=""
+  [[ -z $keeper ]] || { exec 4>&-; wait "$keeper" || true; }
+}
+
+# The first cause: the first error a rank wrote; else what mpirun says about a rank that could not speak.
+cause() {
+  local first
+  first=$(grep -m 1 -E '^pepnet(_ps)?: ' "$log" || true)
+  if [[ -z $first ]]; then
+    first=$(sed -nE 's/.*process rank ([0-9]+) .* on node ([^ ]+) exited on signal ([0-9]+).*/pepnet: rank \1 on host \2 was killed by signal \3/p' \
+      "$log" | head -n 1)
+  fi
+  echo "${first:-pepnet ended with status $status}"
+}
+
+arguments=("$@")
+previous=""
+for ((attempt = 0; ; ++attempt)); do
+  launch "${arguments[@]}"
+  ((status != 0 && status != 75)) || exit "$status"
+  ((restarts > 0)) || break
+  now=$(progress)
+  if [[ $now == "$previous" ]]; then
+    echo "launch.sh: the job failed twice in a row at the same place ($now); another restart would not help" >&2
+    break
+  fi
+  if ((attempt == restarts)); then
+    echo "launch.sh: $restarts restarts are used up ($now)" >&2
+    break
+  fi
+  echo "launch.sh: restart $((attempt + 1)) of $restarts ($now) after: $(cause)" >&2
+  previous=$now
+  arguments=("${restart_arguments[@]}")
+done
+((servers == 0)) || cause >&2
+exit "$status"

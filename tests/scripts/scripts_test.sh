@@ -70,6 +70,48 @@ expect "launch: as root" 7 'as root 11' "${launch[@]}" --servers 1 --workers 1 -
 echo "h1 slots=4" >"$scratch/hosts"
 expect "launch: a host file's slots are not oversubscribed" 7 '\[--bind-to\] \[none\] \[--hostfile\] \[.*/hosts\] \[/' \
   "${launch[@]}" --servers 4 --workers 4 --hostfile "$scratch/hosts" -- train
+stand_in "$scratch/bin/mpirun_that_dies" <<'SH'
+#!/usr/bin/env bash
+count=$(($(cat "$TEST_MODEL_DIR/count" 2>/dev/null || echo 0) + 1))
+echo "$count" >"$TEST_MODEL_DIR/count"
+printf 'start %s:' "$count"; printf ' [%s]' "$@"; echo
+case $TEST_WAY in
+  twice) mkdir -p "$TEST_MODEL_DIR/model.ckpt-$((count * 10))"; ((count < 3)) || exit 0 ;;
+  same) ;;
+  signal) echo "mpirun noticed that process rank 2 with PID 9 on node h exited on signal 9 (Killed)." >&2; exit 137 ;;
+  wait) trap 'echo got USR1; exit 75' USR1; touch "$TEST_MODEL_DIR/ready"; while :; do sleep 0.05; done ;;
+esac
+echo "pepnet: the first cause" >&2
+echo "pepnet: another rank's error" >&2
+echo "mpirun: a banner" >&2
+exit 1
+SH
+mkdir "$scratch/dying" && ln -s ../bin/mpirun_that_dies "$scratch/dying/mpirun"
+# dying WAY COMMAND...: with an mpirun that fails in this way, and a fresh model_dir.
+dying() {
+  rm -rf "$scratch/model" && mkdir "$scratch/model"
+  TEST_WAY=$1 TEST_MODEL_DIR=$scratch/model PATH="$scratch/dying:$PATH" "${@:2}"
+}
+restarting=("${launch[@]}" --servers 1 --workers 1 --max-restarts 5 -- train --model_dir "$scratch/model" --inject kill:step=3)
+expect "launch: restarts until the job is done" 0 'start 3:.*\[--continue_train\]' dying twice "${restarting[@]}"
+expect "launch: the first start injects" 0 'start 1:.*\[kill:step=3\]' dying twice "${restarting[@]}"
+expect "launch: later starts do not" 0 'start 2: [^:]*\[--model_dir\] \[[^]]*\] \[--continue_train\]' dying twice "${restarting[@]}"
+expect "launch: a failure that repeats at the same place ends it" 1 'failed twice in a row at the same place .checkpoint none' \
+  dying same "${restarting[@]}"
+expect "launch: the first cause is the last line" 1 '^pepnet: the first cause$' \
+  bash -c '"$@" 2>&1 | tail -n 1; exit "${PIPESTATUS[0]}"' _ env TEST_WAY=same TEST_MODEL_DIR="$scratch/model" \
+  PATH="$scratch/dying:$PATH" "${launch[@]}" --servers 1 --workers 1 -- train
+expect "launch: a rank that could not speak" 137 '^pepnet: rank 2 on host h was killed by signal 9' \
+  dying signal "${launch[@]}" --servers 1 --workers 1 -- train
+terminate_when_ready() {
+  "${restarting[@]}" &
+  local script=$!
+  for _ in $(seq 200); do [[ -e $scratch/model/ready ]] && break; sleep 0.05; done
+  kill -TERM "$script"
+  wait "$script"
+}
+expect "launch: SIGTERM becomes SIGUSR1, and 75 is no failure" 75 'got USR1' dying wait terminate_when_ready
+expect "launch: restarts need to know where" 1 'needs --model_dir' "${launch[@]}" --servers 1 --workers 1 --max-restarts 2 -- train
 cd "$scratch"
 expect "launch: one process where the caller stands" 0 "pepnet in $scratch: \[eval\] \[--y\]" \
   "${launch[@]}" --servers 0 --workers 1 -- eval --y
