@@ -77,8 +77,8 @@ class Job:
         self.text = CONFIG % dict(
             dir=directory, batch=self.batch, epochs=epochs, cadence=self.cadence, keep=draw.choice([2, 10]),
             window=draw.choice([1, 1, 3]), shuffle=draw.choice(["true", "false"]),
-            sparse=draw.choice(["sgd_optimizer { lr: 0.5 }", "adagrad_optimizer { lr: 0.05 }", "adam_optimizer { lr: 0.01 }"]),
-            dense=draw.choice(["adam_optimizer { lr: 0.01 }", "sgd_optimizer { lr: 0.1 momentum: 0.5 }"]))
+            sparse=draw.choice(["sgd_optimizer { lr: 0.1 }", "adagrad_optimizer { lr: 0.05 }", "adam_optimizer { lr: 0.005 }"]),
+            dense=draw.choice(["adam_optimizer { lr: 0.002 }", "sgd_optimizer { lr: 0.02 momentum: 0.5 }"]))
         with open(f"{directory}/job.config", "w") as out:
             out.write(self.text)
         for file in range(2):
@@ -228,6 +228,12 @@ def one_round(number, draw, build, tally, stop_at):
                 tally.failures += 1
                 return
             took = time.time() - begin
+            with open(f"{expected}/train_eval_result.txt") as lines:
+                last = [line.split(",", 1)[1] for line in lines.readlines()[-2:]]
+            if last[0] == last[1]:
+                tally.failures += 1  # a run that learns nothing would equal any other
+                print("  the undisturbed run has stopped learning", flush=True)
+                return
             model_dir = f"{directory}/killed"
             kills, wanted, killed = 0, draw.randint(12, 20), True
             while killed and kills < wanted and time.time() < stop_at:

@@ -22,7 +22,7 @@ struct StopCase {
   const char* signal;
 };
 
-class StopSignalTest : public ::testing::TestWithParam<StopCase> {
+class StopResume : public ::testing::TestWithParam<StopCase> {
  protected:
   void SetUp() override {
     RandomJobOptions options;
@@ -46,7 +46,7 @@ class StopSignalTest : public ::testing::TestWithParam<StopCase> {
   TemporaryDirectory directory_;
 };
 
-TEST_P(StopSignalTest, TheRunIsSavedAndEndsInTheBitsOfTheUndisturbedOne) {
+TEST_P(StopResume, TheRunIsSavedAndEndsInTheBitsOfTheUndisturbedOne) {
   const StopCase& stop = GetParam();
   const ProcessResult undisturbed = RunShell(Command(stop, "undisturbed"));
   ASSERT_EQ(undisturbed.exit_status, 0) << undisturbed.err;
@@ -60,16 +60,16 @@ TEST_P(StopSignalTest, TheRunIsSavedAndEndsInTheBitsOfTheUndisturbedOne) {
 }
 
 INSTANTIATE_TEST_SUITE_P(
-    Jobs, StopSignalTest,
+    Jobs, StopResume,
     ::testing::Values(StopCase{"one_process_sigterm", "$PEPNET", "", "TERM"},
                       StopCase{"one_process_sigint", "$PEPNET", "--num_servers=2", "INT"},
                       StopCase{"mpirun_sigusr1", "$MPIRUN -n 4 $PEPNET", "--num_servers=2", "USR1"},
                       StopCase{"mpmd_sigusr1", "$MPIRUN -n 1 $PEPNET_PS : -n 2 $PEPNET", "", "USR1"}),
     [](const auto& info) { return info.param.name; });
 
-using SigtermTest = StopSignalTest;
+using Sigterm = StopResume;
 
-TEST_P(SigtermTest, UnderMpirunEveryRankSaysWhatItWaitedForAndNothingStays) {
+TEST_P(Sigterm, UnderMpirunEveryRankSaysWhatItWaitedForAndNothingStays) {
   const ProcessResult ended = Interrupt(GetParam(), "ended", "TERM");
   EXPECT_NE(ended.exit_status, 0);
   EXPECT_NE(ended.exit_status, 75);
@@ -78,7 +78,7 @@ TEST_P(SigtermTest, UnderMpirunEveryRankSaysWhatItWaitedForAndNothingStays) {
   EXPECT_THAT(ended.err, HasSubstr("for the next request from any rank"));  // a server
 }
 
-INSTANTIATE_TEST_SUITE_P(Jobs, SigtermTest,
+INSTANTIATE_TEST_SUITE_P(Jobs, Sigterm,
                          ::testing::Values(StopCase{"mpirun", "$MPIRUN -n 3 $PEPNET", "--num_servers=1", "TERM"}),
                          [](const auto& info) { return info.param.name; });
 
