@@ -129,8 +129,8 @@ cause() {
   local first
   first=$(grep -m 1 -E '^pepnet(_ps)?: ' "$log" || true)
   if [[ -z $first ]]; then
-    first=$(sed -nE 's/.*process rank ([0-9]+) .* on node ([^ ]+) exited on signal ([0-9]+).*/pepnet: rank \1 on host \2 was killed by signal \3/p' \
-      "$log" | head -n 1)
+    local died='.*process rank ([0-9]+) .* on node ([^ ]+) exited on signal ([0-9]+).*'
+    first=$(sed -nE "s/$died/pepnet: rank \\1 on host \\2 was killed by signal \\3/p" "$log" | head -n 1)
   fi
   echo "${first:-pepnet ended with status $status}"
 }

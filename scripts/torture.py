@@ -98,7 +98,8 @@ class Job:
 
     def describe(self):
         kind = "one process" if self.one_process else "mpirun"
-        return f"{kind}, {self.workers} worker(s), {self.servers} server(s), batch {self.batch}, {self.steps} steps, save every {self.cadence}"
+        return (f"{kind}, {self.workers} worker(s), {self.servers} server(s), batch {self.batch}, {self.steps} steps, "
+                f"save every {self.cadence}")
 
 
 def environment():
@@ -156,14 +157,15 @@ def wait(process):
 
 
 def newest(model_dir):
-    steps = [int(name[11:]) for name in os.listdir(model_dir) if re.fullmatch(r"model\.ckpt-\d+", name)] if os.path.isdir(model_dir) else []
+    names = os.listdir(model_dir) if os.path.isdir(model_dir) else []
+    steps = [int(name[11:]) for name in names if re.fullmatch(r"model\.ckpt-\d+", name)]
     return max(steps, default=-1)
 
 
 class Tally:
     def __init__(self):
         self.kills = collections.Counter()
-        self.missed = self.wrong = self.hangs = self.failures = 0
+        self.missed = self.wrong = self.hangs = self.failures = self.otherwise = 0
 
 
 def disturb(draw, job, model_dir, log, tally, undisturbed_s):
@@ -209,8 +211,8 @@ def disturb(draw, job, model_dir, log, tally, undisturbed_s):
     if status == 0:
         tally.missed += 1  # the job was done before the kill
         return False
-    # mpirun has ended; ranks it left behind would be a fault of their own.
     tally.kills[kind] += 1
+    tally.otherwise += status not in (137, -signal.SIGKILL)  # for example a rank that reported the loss before mpirun did
     return True
 
 
@@ -252,7 +254,8 @@ def one_round(number, draw, build, tally, stop_at):
                     same_log = a.read() == b.read()
                 if diff.stdout.split("\n")[-3:-2] != ["equal"] or not same_log:
                     tally.wrong += 1
-                    print(f"  WRONG RESTORE: train_eval_result.txt {'equal' if same_log else 'differs'}\n{diff.stdout}{diff.stderr}", flush=True)
+                    results = "equal" if same_log else "differs"
+                    print(f"  WRONG RESTORE: train_eval_result.txt {results}\n{diff.stdout}{diff.stderr}", flush=True)
                     status = 1
                 else:
                     print(f"  {kills} kills, then bit for bit the undisturbed run", flush=True)
@@ -286,7 +289,8 @@ def main():
     print(f"\n{'kill':42} {'count':>6}")
     for kind, count in sorted(tally.kills.items()):
         print(f"{kind:42} {count:6}")
-    for name, count in [("kills", total), ("runs that ended before their kill", tally.missed), ("rounds", rounds),
+    for name, count in [("kills", total), ("of these with a status other than SIGKILL's", tally.otherwise),
+                        ("runs that ended before their kill", tally.missed), ("rounds", rounds),
                         ("wrong restores", tally.wrong), ("hangs", tally.hangs), ("other failures", tally.failures)]:
         print(f"{name:42} {count:6}")
     print(json.dumps({"seed": flags.seed, "rounds": rounds, "kills": total, "wrong_restores": tally.wrong, "hangs": tally.hangs,
