@@ -41,14 +41,9 @@ StatusOr<ModelDirLock> ModelDirLock::Acquire(const std::string& model_dir) {
     }
     return absl::UnavailableError(absl::StrCat("cannot lock ", path, ": ", std::strerror(reason)));
   }
+  ModelDirLock lock(fd, "");
   PEPNET_RETURN_IF_ERROR(RemoveLeftovers(model_dir));
   const int64_t now = std::chrono::system_clock::now().time_since_epoch().count();
-  // A job that was killed leaves its nonce behind.
-  ModelDirLock lock(fd, "");
-  PEPNET_ASSIGN_OR_RETURN(std::vector<std::string> names, ListDirectory(model_dir));
-  for (const std::string& name : names) {
-    if (name.rfind(".nonce-", 0) == 0) unlink(absl::StrCat(model_dir, "/", name).c_str());
-  }
   lock.nonce_ = absl::StrCat(model_dir, "/.nonce-", getpid(), "-", now);
   PEPNET_RETURN_IF_ERROR(WriteFileAtomically(lock.nonce_, "every rank of the job must see this file\n"));
   return lock;
@@ -59,7 +54,7 @@ ModelDirLock::ModelDirLock(ModelDirLock&& other) noexcept
 
 ModelDirLock::~ModelDirLock() {
   if (fd_ < 0) return;
-  unlink(nonce_.c_str());
+  if (!nonce_.empty()) unlink(nonce_.c_str());
   close(fd_);  // releases the lock
 }
 

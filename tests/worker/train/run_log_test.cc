@@ -30,7 +30,7 @@ TEST(RunLogTest, ARepeatedEvaluationOfAFinishedJobIsWrittenOnce) {
   ASSERT_TRUE(WriteFileAtomically(directory / "train_eval_result.txt", "{\"global_step\":10,\"auc\":0.5}\n").ok());
   auto log = RunLog::Open(directory.path(), 10);
   ASSERT_TRUE(log.ok()) << log.status();
-  EXPECT_EQ(log->evaluated_step(), 10);
+  EXPECT_EQ(log->last_evaluated_step(), 10);
   ASSERT_TRUE(log->Evaluation(10, {{"auc", 0.5}}).ok());
   EXPECT_EQ(*ReadFile(directory / "train_eval_result.txt"), "{\"global_step\":10,\"auc\":0.5}\n");
   ASSERT_TRUE(log->Evaluation(10, {{"auc", 0.25}}).ok());  // other data
