@@ -22,6 +22,7 @@ struct JobFlags {
   int threads = 0;           // 0: OMP_NUM_THREADS, else cores / ranks on this host
   std::string hash = "std";  // std | farm
   std::string weight_normalization = "global";  // global | local
+  std::string dense_engine = "fused";  // fused | reference
   bool no_verify = false;
   std::string inject;        // a fault plan (common/base/fault_plan.h)
   RunOptions run;            // the rest

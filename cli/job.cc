@@ -33,6 +33,7 @@ WorkerContext MakeContext(const JobConfig& config, const JobFlags& flags) {
   context.options = flags.run;
   context.options.threads = flags.threads > 0 ? flags.threads : DefaultThreads();
   context.options.farm_hash = flags.hash == "farm";
+  context.options.dense_engine = flags.dense_engine == "reference" ? DenseEngine::kReference : DenseEngine::kFused;
   context.options.local_weight_normalization = flags.weight_normalization == "local";
   context.options.verify_checkpoint = !flags.no_verify;
   return context;

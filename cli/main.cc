@@ -38,6 +38,9 @@ void AddJobFlags(CLI::App* command, JobFlags* flags) {
   command->add_option("--weight_normalization", flags->weight_normalization,
                       "task weights are normalised over the global batch, or per worker as the reference does (local)")
       ->check(CLI::IsMember({"global", "local"}));
+  command->add_option("--dense_engine", flags->dense_engine,
+                      "fused: skips rows that add nothing to a task; reference: plain libtorch, the same numbers but for rounding")
+      ->check(CLI::IsMember({"fused", "reference"}));
   command->add_flag("--clamp_out_of_range", flags->run.clamp_out_of_range, "ids out of range read row 0 instead of ending the job");
   command->add_flag("--no_verify", flags->no_verify, "do not read the contents of checkpoint files before using them");
   command->add_option("--inject", flags->inject,

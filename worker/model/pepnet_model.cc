@@ -8,15 +8,15 @@
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/sigmoid.h>
 #include <ATen/ops/softmax.h>
-#include <c10/util/Exception.h>
 #include <torch/csrc/autograd/autograd.h>
 
 #include <algorithm>
-#include <exception>
 #include <mutex>
 #include <utility>
 
 #include "common/base/log_functions.h"
+#include "worker/model/fused_model.h"
+#include "worker/model/guarded.h"
 #include "worker/model/labels.h"
 #include "worker/model/losses.h"
 #include "worker/model/network.h"
@@ -24,20 +24,6 @@
 
 namespace pepnet {
 namespace {
-
-std::string FirstLine(const std::string& text) { return text.substr(0, text.find('\n')); }
-
-// Runs `body`, which returns a StatusOr; an exception of libtorch ends here.
-template <typename Body>
-auto Guarded(const char* doing, Body body) -> decltype(body()) {
-  try {
-    return body();
-  } catch (const c10::Error& error) {
-    return absl::InternalError(absl::StrCat(doing, ": libtorch: ", FirstLine(error.what_without_backtrace())));
-  } catch (const std::exception& error) {
-    return absl::InternalError(absl::StrCat(doing, ": ", FirstLine(error.what())));
-  }
-}
 
 // BF16 for the matrix products of a forward pass, where the config asks for it. The cache of cast weights must not
 // outlive the pass: the optimizer changes the weights behind libtorch's back.
@@ -215,10 +201,17 @@ void LimitInteropThreads() {
 }  // namespace
 
 StatusOr<std::unique_ptr<PepnetModel>> PepnetModel::Create(const JobConfig* config, DenseParameters* parameters,
-                                                           uint64_t seed, int threads) {
+                                                           uint64_t seed, int threads, DenseEngine engine) {
   return Guarded("create the model", [&]() -> StatusOr<std::unique_ptr<PepnetModel>> {
     LimitInteropThreads();
     if (threads > 0) at::set_num_threads(threads);
+    if (engine == DenseEngine::kFused && FusedEngineRuns(*config)) {
+      return MakeFusedModel(config, parameters, seed, threads > 0 ? threads : at::get_num_threads(), {});
+    }
+    if (engine == DenseEngine::kFused) {
+      LogInfo("dense engine: reference, because the fused one does not run with mixed_precision '" +
+              config->train.mixed_precision + "'");
+    }
     return std::unique_ptr<PepnetModel>(std::make_unique<TorchModel>(config, parameters, seed));
   });
 }

@@ -1,4 +1,4 @@
-// PepnetModel: EPNet, PPNet, task towers and losses in libtorch (spec 1 and 2), behind a header without torch.
+// PepnetModel: EPNet, PPNet, task towers and losses on libtorch (spec 1 and 2), behind a header without torch.
 //
 // Input:     the pooled output of every feature, [rows, dim] row-major, 64-byte aligned (a raw feature's values too).
 //            Each feature is one leaf: groups are concatenations of leaves, so a feature used in several groups gets
@@ -21,6 +21,7 @@
 #include "common/base/status.h"
 #include "common/config/job_config.h"
 #include "worker/data/batch.h"
+#include "worker/model/dense_engine.h"
 #include "worker/model/parameters.h"
 
 namespace pepnet {
@@ -48,8 +49,10 @@ struct ModelInput {
 class PepnetModel {
  public:
   // Borrows `config` and `parameters` (values are read in place). `threads`: libtorch's intra-op threads (0: leave).
+  // With mixed precision the fused engine gives way to the reference, and logs so.
   static StatusOr<std::unique_ptr<PepnetModel>> Create(const JobConfig* config, DenseParameters* parameters,
-                                                       uint64_t seed, int threads);
+                                                       uint64_t seed, int threads,
+                                                       DenseEngine engine = DenseEngine::kFused);
   virtual ~PepnetModel() = default;
 
   // Forward with dropout, losses, backward of sum(losses) * gradient_scale (1/N under accumulation).

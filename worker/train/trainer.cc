@@ -38,7 +38,7 @@ Status Trainer::Start() {
   }
   start_step_ = state_->counters.finished_steps;
   PEPNET_ASSIGN_OR_RETURN(model_, PepnetModel::Create(&config_, &state_->parameters, state_->counters.seed,
-                                                      context_.options.threads));
+                                                      context_.options.threads, context_.options.dense_engine));
   if (context_.first()) {
     PEPNET_ASSIGN_OR_RETURN(RunLog log, RunLog::Open(config_.model_dir, start_step_));
     log_ = std::move(log);

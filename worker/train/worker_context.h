@@ -8,6 +8,7 @@
 
 #include "common/config/job_config.h"
 #include "common/net/collective.h"
+#include "worker/model/dense_engine.h"
 #include "worker/sparse/ps_client.h"
 
 namespace pepnet {
@@ -26,6 +27,7 @@ struct RunOptions {
   bool farm_hash = false;
   bool clamp_out_of_range = false;
   bool local_weight_normalization = false;
+  DenseEngine dense_engine = DenseEngine::kFused;
 };
 
 struct WorkerContext {

@@ -1,5 +1,6 @@
 // The model against the recorded reference: group tensors in, outputs, losses and dense gradients out (spec 8).
 #include <cstdlib>
+#include <tuple>
 
 #include <gtest/gtest.h>
 
@@ -14,7 +15,10 @@ namespace {
 
 // A case's first rows as a batch, features cut out of the recorded group tensors.
 struct GoldenRun {
-  explicit GoldenRun(const std::string& name) : config(LoadGoldenConfig(name)), parameters(DenseParameterList(config)) {
+  explicit GoldenRun(const std::string& name, DenseEngine engine = DenseEngine::kFused,
+                     const std::string& mixed_precision = "")
+      : config(LoadGoldenConfig(name)), parameters(DenseParameterList(config)) {
+    config.train.mixed_precision = mixed_precision;
     const auto init = OpenGolden(name, "init.safetensors");
     for (size_t i = 0; i < parameters.specs().size(); ++i) {
       const std::vector<float> values = GoldenFloats(*init, parameters.specs()[i].name);
@@ -23,7 +27,7 @@ struct GoldenRun {
     forward = OpenGolden(name, "forward.safetensors");
     total_rows = forward->tensors().at("group_all").shape[0];
     columns = GoldenColumns(name, config);
-    model = PepnetModel::Create(&config, &parameters, 1, 1).value();
+    model = PepnetModel::Create(&config, &parameters, 1, 1, engine).value();
   }
 
   void SetRows(int64_t rows) {
@@ -80,16 +84,25 @@ struct GoldenRun {
   std::vector<std::vector<float>> scales;
 };
 
-class GoldenModelTest : public testing::TestWithParam<std::string> {};
-INSTANTIATE_TEST_SUITE_P(Cases, GoldenModelTest, testing::ValuesIn(GoldenCases()),
-                         [](const auto& info) { return info.param; });
+class GoldenModelTest : public testing::TestWithParam<std::tuple<std::string, DenseEngine>> {
+ protected:
+  std::string Case() const { return std::get<0>(GetParam()); }
+  DenseEngine Engine() const { return std::get<1>(GetParam()); }
+};
+INSTANTIATE_TEST_SUITE_P(Cases, GoldenModelTest,
+                         testing::Combine(testing::ValuesIn(GoldenCases()),
+                                          testing::Values(DenseEngine::kFused, DenseEngine::kReference)),
+                         [](const auto& info) {
+                           const bool fused = std::get<1>(info.param) == DenseEngine::kFused;
+                           return std::get<0>(info.param) + (fused ? "_fused" : "_reference");
+                         });
 
 TEST_P(GoldenModelTest, OutputsAndIntermediatesMatch) {
-  GoldenRun run(GetParam());
+  GoldenRun run(Case(), Engine());
   run.SetRows(run.total_rows);
   const auto outputs = run.model->Forward(run.Input(), nullptr);
   ASSERT_TRUE(outputs.ok()) << outputs.status();
-  const auto reference = OpenGolden(GetParam(), "forward_f64.safetensors");
+  const auto reference = OpenGolden(Case(), "forward_f64.safetensors");
   const std::vector<ModelOutput> list = OutputList(run.config);
   ASSERT_EQ(outputs->size(), reference->tensors().size());
   ASSERT_EQ(outputs->size(), list.size());
@@ -114,13 +127,13 @@ TEST_P(GoldenModelTest, OutputsAndIntermediatesMatch) {
 }
 
 TEST_P(GoldenModelTest, FirstBatchLossesAndDenseGradientsMatch) {
-  GoldenRun run(GetParam());
+  GoldenRun run(Case(), Engine());
   run.SetRows(run.config.data.batch_size);
   std::vector<AlignedBuffer<float>> feature_gradients;
   const auto report = run.model->TrainStep(run.Input(), 1.0, &feature_gradients);
   ASSERT_TRUE(report.ok()) << report.status();
 
-  std::map<std::string, double> expected = GoldenFirstLosses(GetParam());
+  std::map<std::string, double> expected = GoldenFirstLosses(Case());
   double total = 0;
   for (size_t i = 0; i < report->names.size(); ++i) {
     const double reference = expected.at(report->names[i]);
@@ -130,7 +143,7 @@ TEST_P(GoldenModelTest, FirstBatchLossesAndDenseGradientsMatch) {
   EXPECT_EQ(report->names.size() + 1, expected.size());
   EXPECT_NEAR(total, expected.at("total"), 1e-5 + 1e-4 * std::abs(total));
 
-  const auto reference = OpenGolden(GetParam(), "grads_f64.safetensors");
+  const auto reference = OpenGolden(Case(), "grads_f64.safetensors");
   for (size_t i = 0; i < run.parameters.specs().size(); ++i) {
     const std::string& name = run.parameters.specs()[i].name;
     EXPECT_EQ(Difference(name, run.parameters.gradient(static_cast<int>(i)), GoldenDoubles(*reference, name),
@@ -141,11 +154,11 @@ TEST_P(GoldenModelTest, FirstBatchLossesAndDenseGradientsMatch) {
 }
 
 TEST_P(GoldenModelTest, EvaluationLossesAreTheTrainingLosses) {
-  GoldenRun run(GetParam());
+  GoldenRun run(Case(), Engine());
   run.SetRows(run.config.data.batch_size);
   LossReport report;
   ASSERT_TRUE(run.model->Forward(run.Input(), &report).ok());
-  const std::map<std::string, double> expected = GoldenFirstLosses(GetParam());
+  const std::map<std::string, double> expected = GoldenFirstLosses(Case());
   for (size_t i = 0; i < report.names.size(); ++i) {
     EXPECT_NEAR(report.values[i], expected.at(report.names[i]), 1e-5 + 1e-4 * std::abs(report.values[i]));
   }
@@ -167,8 +180,7 @@ TEST(GoldenModelMutantTest, GateThatSeesItsGradientIsFoundByTheGoldenGradients) 
 }
 
 TEST(GoldenModelMixedPrecisionTest, Bf16StaysWithinTwoPercent) {
-  GoldenRun run("seed_small");
-  run.config.train.mixed_precision = "BF16";
+  GoldenRun run("seed_small", DenseEngine::kFused, "BF16");  // falls back to the reference engine
   run.SetRows(run.total_rows);
   const auto outputs = run.model->Forward(run.Input(), nullptr);
   ASSERT_TRUE(outputs.ok()) << outputs.status();

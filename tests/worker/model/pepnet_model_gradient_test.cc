@@ -40,9 +40,9 @@ std::vector<double> DifferenceQuotients(std::vector<double>* x, const std::funct
 }
 
 // Trains one step and compares losses, every dense gradient and every feature gradient with the reference in double.
-void CheckAgainstReference(const JobConfig& config, bool dropout, uint64_t seed) {
-  SCOPED_TRACE("seed " + std::to_string(seed));
-  TinyModel tiny(config, seed);
+void CheckEngineAgainstReference(const JobConfig& config, bool dropout, uint64_t seed, DenseEngine engine) {
+  SCOPED_TRACE("seed " + std::to_string(seed) + (engine == DenseEngine::kFused ? ", fused" : ", reference") + " engine");
+  TinyModel tiny(config, seed, engine);
   for (size_t i = 0; i < tiny.parameters.specs().size(); ++i) {
     // LayerNorm's ones and zeros would hide a swap of its two parameters.
     if (tiny.parameters.specs()[i].init != ParameterSpec::Init::kFanIn) {
@@ -76,6 +76,11 @@ void CheckAgainstReference(const JobConfig& config, bool dropout, uint64_t seed)
     const std::vector<double> expected = DifferenceQuotients(&point.features[f], loss);
     EXPECT_EQ(Difference(feature.name, feature_gradients[f].span(), expected, kTinyTolerance), "");
   }
+}
+
+void CheckAgainstReference(const JobConfig& config, bool dropout, uint64_t seed) {
+  CheckEngineAgainstReference(config, dropout, seed, DenseEngine::kFused);
+  CheckEngineAgainstReference(config, dropout, seed, DenseEngine::kReference);
 }
 
 struct ActivationCase {

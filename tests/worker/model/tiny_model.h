@@ -34,7 +34,7 @@ TinyData RandomData(const JobConfig& config, int64_t rows, uint64_t seed);
 TinyData Slice(const JobConfig& config, const TinyData& data, int64_t begin, int64_t end);
 
 struct TinyModel {
-  TinyModel(JobConfig config, uint64_t seed);
+  TinyModel(JobConfig config, uint64_t seed, DenseEngine engine = DenseEngine::kFused);
 
   ModelInput Input(const TinyData& data, const std::vector<std::vector<float>>* scales, int64_t step = 0) const;
   ReferencePoint Point(const TinyData& data) const;

@@ -1,0 +1,31 @@
+// The fused engine: PepnetModel with a hand-written forward and backward, without autograd and without allocation per
+// step. What it computes is what the reference engine computes, up to rounding.
+//
+// Routing (training only, exact): a row whose scale for a task is zero adds nothing to any loss or gradient, so that task
+//            skips it; with domain towers a row goes through its own domain's tower alone. The batch is sorted by domain
+//            (stable), so that each tower reads consecutive rows.
+// Threads:   the rows of each part are cut into `lanes` equal shares and those into blocks that stay in cache; a lane is
+//            one thread, with its own gradients, added up in lane order. So results depend on the number of lanes, as the
+//            reference's depend on the number of threads, and on nothing else.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "worker/model/pepnet_model.h"
+
+namespace pepnet {
+
+struct FusedOptions {
+  bool routing = true;       // false: every row through everything, for tests and measurements
+  int64_t block_rows = 512;  // at most
+};
+
+// Null-free. Precondition: FusedEngineRuns(*config).
+std::unique_ptr<PepnetModel> MakeFusedModel(const JobConfig* config, DenseParameters* parameters, uint64_t seed,
+                                            int lanes, const FusedOptions& options);
+
+// False for what is left to the reference engine: mixed precision.
+bool FusedEngineRuns(const JobConfig& config);
+
+}  // namespace pepnet
