@@ -19,7 +19,7 @@ TEST_P(KillResume, TheResumedRunIsTheUndisturbedRun) {
   RandomJobOptions options;
   options.rows = 301;
   options.batch_size = 4;
-  options.num_epochs = 12;
+  options.num_epochs = 40;
   options.sparse_optimizer = "adagrad_optimizer { lr: 0.05 }";
   ASSERT_TRUE(WriteFileAtomically(directory / "job.config", WriteRandomJob(directory.path(), options)).ok());
   const std::string train = absl::StrCat(
