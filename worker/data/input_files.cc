@@ -85,7 +85,11 @@ StatusOr<InputFiles> FindInputFiles(const std::string& input_path, DatasetType t
   for (const std::string& raw : patterns) {
     const std::string pattern(absl::StripAsciiWhitespace(raw));
     if (pattern.empty()) continue;  // a trailing comma
-    PEPNET_RETURN_IF_ERROR(Expand(pattern, &files.paths));
+    const Status expanded = Expand(pattern, &files.paths);
+    if (!expanded.ok() && type == DatasetType::kOther) {  // most likely the name of a table in a system we do not read
+      return Annotate(expanded, absl::StrCat("dataset_type ", type_name, " is not read; give .csv or .parquet files on the command line"));
+    }
+    PEPNET_RETURN_IF_ERROR(expanded);
   }
   if (files.paths.empty()) return InvalidInput("the input path '", input_path, "' names no file");
   std::sort(files.paths.begin(), files.paths.end());
