@@ -21,18 +21,7 @@
 namespace pepnet {
 namespace {
 
-RunOptions TestOptions() {
-  RunOptions options;
-  options.threads = 1;
-  options.timeout_s = 60;
-  return options;
-}
-
-RunOptions Continue() {
-  RunOptions options = TestOptions();
-  options.continue_train = true;
-  return options;
-}
+RunOptions Continue() { return TestOptions(/*continue_train=*/true); }
 
 std::string Newest(const JobConfig& config) { return *ResolveCheckpoint(config.model_dir); }
 

@@ -19,12 +19,6 @@ namespace {
 int g_seeds = 24;       // set by main() before the tests start
 int g_first_seed = 1;
 
-RunOptions Options() {
-  RunOptions options;
-  options.timeout_s = 60;
-  return options;
-}
-
 RandomJobOptions SmallJob() {
   RandomJobOptions options;
   options.rows = 50;
@@ -44,13 +38,13 @@ JobConfig Job(const TemporaryDirectory& directory, const std::string& name) {
 TEST(L3Schedules, NoScheduleChangesABit) {
   TemporaryDirectory directory;
   const JobConfig first = Job(directory, "first");
-  ASSERT_TRUE(Train(first, {3, 1, {}, {}}, Options()).ok());
+  ASSERT_TRUE(Train(first, {3, 1, {}, {}}, TestOptions()).ok());
   const std::string expected = *ResolveCheckpoint(first.model_dir);
   for (int seed = g_first_seed; seed < g_first_seed + g_seeds; ++seed) {
     std::mt19937_64 random(static_cast<uint64_t>(seed));
     ClusterShape shape{3, static_cast<int>(1 + random() % 4), {static_cast<uint64_t>(seed), static_cast<int>(random() % 1500)}, {}};
     const JobConfig config = Job(directory, absl::StrCat("seed", seed));
-    const Status status = Train(config, shape, Options());
+    const Status status = Train(config, shape, TestOptions());
     ASSERT_TRUE(status.ok()) << "seed " << seed << ": " << status;
     ASSERT_EQ(CheckpointDifference(expected, *ResolveCheckpoint(config.model_dir)), "") << "seed " << seed;
   }
@@ -62,7 +56,7 @@ TEST(L3Schedules, NoScheduleChangesABit) {
 TEST(L6Schedules, ALostAnswerEndsTheJobAtTheDeadlineAndLosesNothing) {
   TemporaryDirectory directory;
   const JobConfig first = Job(directory, "first");
-  ASSERT_TRUE(Train(first, {2, 1, {}, {}}, Options()).ok());
+  ASSERT_TRUE(Train(first, {2, 1, {}, {}}, TestOptions()).ok());
   const std::string expected = *ResolveCheckpoint(first.model_dir);
   int lost = 0;
   for (int seed = g_first_seed; seed < g_first_seed + g_seeds / 3 + 1; ++seed) {
@@ -70,7 +64,7 @@ TEST(L6Schedules, ALostAnswerEndsTheJobAtTheDeadlineAndLosesNothing) {
     const int servers = static_cast<int>(1 + random() % 3);
     ClusterShape shape{2, servers, {static_cast<uint64_t>(seed), 200}, {}};
     shape.faults = ParseFaultPlan(absl::StrCat("drop-reply:rank=", 2 + random() % servers, ",nth=", 1 + random() % 16)).value();
-    RunOptions options = Options();
+    RunOptions options = TestOptions();
     options.timeout_s = 0.7;
     JobConfig config = Job(directory, absl::StrCat("seed", seed));
     const auto start = Clock::now();
@@ -81,7 +75,7 @@ TEST(L6Schedules, ALostAnswerEndsTheJobAtTheDeadlineAndLosesNothing) {
       EXPECT_TRUE(absl::IsDeadlineExceeded(status)) << "seed " << seed << ": " << status;
       EXPECT_NE(std::string(status.message()).find("from rank"), std::string::npos) << "seed " << seed << ": " << status;
     }
-    options = Options();
+    options = TestOptions();
     options.continue_train = true;
     status = Train(config, {2, servers, {}, {}}, options);
     ASSERT_TRUE(status.ok()) << "seed " << seed << ": " << status;

@@ -26,6 +26,14 @@ std::map<std::pair<std::string, int>, std::pair<int64_t, RowDigest>> Buckets(con
 
 }  // namespace
 
+RunOptions TestOptions(bool continue_train) {
+  RunOptions options;
+  options.threads = 1;
+  options.timeout_s = 60;
+  options.continue_train = continue_train;
+  return options;
+}
+
 Status RunCluster(const JobConfig& config, const ClusterShape& shape, const RunOptions& options,
                   const std::function<Status(const WorkerContext&)>& work) {
   std::vector<int> worker_ranks, server_ranks;

@@ -20,6 +20,9 @@ struct ClusterShape {
   std::vector<Fault> faults = {};  // message faults, by rank: workers first, then servers
 };
 
+// One computing thread, and a deadline that a test can wait for.
+RunOptions TestOptions(bool continue_train = false);
+
 // Runs `work` on every worker; stops the servers afterwards.
 Status RunCluster(const JobConfig& config, const ClusterShape& shape, const RunOptions& options,
                   const std::function<Status(const WorkerContext&)>& work);

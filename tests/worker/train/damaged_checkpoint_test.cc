@@ -17,13 +17,6 @@ namespace {
 
 using testing::HasSubstr;
 
-RunOptions Options(bool continue_train) {
-  RunOptions options;
-  options.timeout_s = 60;
-  options.continue_train = continue_train;
-  return options;
-}
-
 class DamagedCheckpoint : public ::testing::Test {
  protected:
   // Checkpoints 2, 4 and 5.
@@ -40,7 +33,7 @@ class DamagedCheckpoint : public ::testing::Test {
   }
   JobConfig Trained(const std::string& model_name) {
     const JobConfig config = Job(model_name);
-    const Status status = Train(config, {1, 2, {}, {}}, Options(false));
+    const Status status = Train(config, {1, 2, {}, {}}, TestOptions());
     EXPECT_TRUE(status.ok()) << status;
     return config;
   }
@@ -63,7 +56,7 @@ TEST_F(DamagedCheckpoint, NoFlippedByteAndNoCutIsLoaded) {
   }
   const uintmax_t stride = std::max<uintmax_t>(1, bytes / 1500);
   int flips = 0, cuts = 0, removals = 0, missed = 0;
-  const Status status = RunCluster(config, {1, 1, {}, {}}, Options(true), [&](const WorkerContext& context) -> Status {
+  const Status status = RunCluster(config, {1, 1, {}, {}}, TestOptions(/*continue_train=*/true), [&](const WorkerContext& context) -> Status {
     const auto expect_refused = [&](const std::string& file, const std::string& what) {
       const auto found = FindCheckpoint(context, checkpoint);
       if (!found.ok() && found.status().message().find(std::filesystem::path(file).filename().string()) != std::string::npos) {
@@ -107,16 +100,16 @@ TEST_F(DamagedCheckpoint, TrainingSaysWhichOlderOneIsWholeAndGoesOnFromItWhenTol
     Replace(file, bytes);
   };
   damage(5);
-  Status status = Train(config, {1, 2, {}, {}}, Options(true));
+  Status status = Train(config, {1, 2, {}, {}}, TestOptions(/*continue_train=*/true));
   EXPECT_TRUE(absl::IsDataLoss(status)) << status;
   EXPECT_THAT(std::string(status.message()), HasSubstr("model.ckpt-5/dense.safetensors: expected crc32c"));
   EXPECT_THAT(std::string(status.message()), HasSubstr(absl::StrCat("--checkpoint_path=", config.model_dir, "/model.ckpt-4")));
   damage(4);
-  status = Train(config, {1, 2, {}, {}}, Options(true));
+  status = Train(config, {1, 2, {}, {}}, TestOptions(/*continue_train=*/true));
   EXPECT_THAT(std::string(status.message()), HasSubstr(absl::StrCat("--checkpoint_path=", config.model_dir, "/model.ckpt-2")));
 
   // A damaged one is refused when told to, too, and then nothing has been moved.
-  RunOptions options = Options(true);
+  RunOptions options = TestOptions(/*continue_train=*/true);
   options.checkpoint_path = config.model_dir + "/model.ckpt-4";
   status = Train(config, {1, 2, {}, {}}, options);
   EXPECT_TRUE(absl::IsDataLoss(status)) << status;
@@ -133,16 +126,16 @@ TEST_F(DamagedCheckpoint, TrainingSaysWhichOlderOneIsWholeAndGoesOnFromItWhenTol
 TEST_F(DamagedCheckpoint, ALostManifestIsDamageNotAReasonToStartEarlier) {
   const JobConfig config = Trained("model");
   std::filesystem::remove(config.model_dir + "/model.ckpt-5/manifest.json");
-  const Status status = Train(config, {1, 1, {}, {}}, Options(true));
+  const Status status = Train(config, {1, 1, {}, {}}, TestOptions(/*continue_train=*/true));
   EXPECT_TRUE(absl::IsDataLoss(status)) << status;
   EXPECT_THAT(std::string(status.message()), HasSubstr("model.ckpt-4 is the newest older checkpoint that is whole"));
   for (int step : {2, 4}) std::filesystem::remove(absl::StrCat(config.model_dir, "/model.ckpt-", step, "/manifest.json"));
-  EXPECT_THAT(std::string(Train(config, {1, 1, {}, {}}, Options(true)).message()), HasSubstr("no older checkpoint"));
+  EXPECT_THAT(std::string(Train(config, {1, 1, {}, {}}, TestOptions(/*continue_train=*/true)).message()), HasSubstr("no older checkpoint"));
 }
 
 TEST_F(DamagedCheckpoint, TheCheckpointToGoOnFromMustBeThisJobs) {
   const JobConfig config = Trained("model"), other = Trained("other");
-  RunOptions options = Options(true);
+  RunOptions options = TestOptions(/*continue_train=*/true);
   options.checkpoint_path = other.model_dir + "/model.ckpt-4";
   EXPECT_THAT(std::string(Train(config, {1, 1, {}, {}}, options).message()), HasSubstr("is not in model_dir"));
   options.checkpoint_path = config.model_dir + "/model.ckpt-4";

@@ -17,13 +17,6 @@ namespace {
 
 using testing::HasSubstr;
 
-RunOptions Options(bool continue_train) {
-  RunOptions options;
-  options.timeout_s = 60;
-  options.continue_train = continue_train;
-  return options;
-}
-
 class SaveFaults : public ::testing::TestWithParam<std::string> {
  protected:
   JobConfig Job(const std::string& model_name) {
@@ -47,7 +40,7 @@ class SaveFaults : public ::testing::TestWithParam<std::string> {
     Status status;
     {
       const FileFaults faults(ParseFaultPlan(absl::StrCat(fault, ",path=", config.model_dir)).value(), 0);
-      status = Train(config, {1, 1, {}, {}}, Options(false));
+      status = Train(config, {1, 1, {}, {}}, TestOptions());
       fired = faults.fired();
     }
     if (fired == 0) {
@@ -66,14 +59,14 @@ class SaveFaults : public ::testing::TestWithParam<std::string> {
         EXPECT_TRUE(whole.ok()) << fault << ": " << whole;
       }
     }
-    status = Train(config, {1, 1, {}, {}}, Options(true));
+    status = Train(config, {1, 1, {}, {}}, TestOptions(/*continue_train=*/true));
     EXPECT_TRUE(status.ok()) << fault << ": " << status;
     EXPECT_EQ(CheckpointDifference(undisturbed, *ResolveCheckpoint(config.model_dir)), "") << fault;
     return true;
   }
   std::string Undisturbed() {
     const JobConfig config = Job("undisturbed");
-    EXPECT_TRUE(Train(config, {1, 1, {}, {}}, Options(false)).ok());
+    EXPECT_TRUE(Train(config, {1, 1, {}, {}}, TestOptions()).ok());
     return *ResolveCheckpoint(config.model_dir);
   }
 
