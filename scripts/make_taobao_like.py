@@ -4,8 +4,9 @@
 Usage: python3 scripts/make_taobao_like.py --out_dir data/taobao_like [--rows 2000000] [--test_rows 200000] [--seed 1]
                                            [--files 4] [--format parquet|csv] [--user_exponent 0.7] [--ad_exponent 1.0]
 
-Writes out_dir/train-00000.parquet, ... and out_dir/test-00000.parquet (or .csv with a header line), then prints one
-JSON object: label rates and `best_auc`, the AUC of the true probabilities on the test rows:
+Writes out_dir/train-00000.parquet, ..., out_dir/test-00000.parquet and out_dir/clicked-00000.parquet, the test rows
+with clk = 1, where cvr is at home (or .csv with a header line). Then prints one JSON object: label rates and
+`best_auc`, the AUC of the true probabilities on the test rows:
 
   ctr                AUC of P(clk) over all rows
   cvr_all_rows       AUC of P(buy | clk) against buy over all rows, clicked or not: what pepnet's auc_cvr measures
@@ -243,6 +244,12 @@ class Writer:
         self.writer.close()
 
 
+def write_file(path, table, file_format):
+    writer = Writer(path, table.schema, file_format)
+    writer.write(table)
+    writer.close()
+
+
 def write_split(world, name, split, rows, files, args, consume):
     """Rows in blocks, cut into `files` files of nearly equal size; `consume` sees every block."""
     bounds = [rows * i // files for i in range(files + 1)]
@@ -285,18 +292,20 @@ def main():
     report = {}
     for split, (name, rows, files) in enumerate([("train", args.rows, args.files), ("test", args.test_rows, 1)]):
         counts = np.zeros(2, dtype=np.int64)
-        truth = []
+        truth, clicked = [], []
 
         def consume(table, p_click, p_buy):
             labels = [table[label].to_numpy() for label in ("clk", "buy")]
             counts[:] += [int(label.sum()) for label in labels]
             if name == "test":
                 truth.append((*labels, p_click, p_buy))
+                clicked.append(table.filter(pc.equal(table["clk"], 1)))
 
         write_split(world, name, split, rows, files, args, consume)
         report[name] = {"rows": rows, "files": files, "clk_rate": round(counts[0] / rows, 5),
                         "buy_rate": round(counts[1] / rows, 5)}
         if truth:
+            write_file(args.out_dir / f"clicked-00000.{args.format}", pa.concat_tables(clicked), args.format)
             clk, buy, p_click, p_buy = (np.concatenate(parts) for parts in zip(*truth))
             report["best_auc"] = {"ctr": auc(clk, p_click), "cvr_all_rows": auc(buy, p_buy),
                                   "cvr_clicked_rows": auc(buy[clk == 1], p_buy[clk == 1]),
