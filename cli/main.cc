@@ -8,6 +8,7 @@
 #include <iostream>
 
 #include "cli/commands.h"
+#include "cli/plan/plan.h"
 #include "common/base/logging.h"
 #include "common/base/stop_signal.h"
 #include "common/net/cluster.h"
@@ -176,6 +177,14 @@ int Main(int argc, char** argv) {
   CLI::App* check = app.add_subcommand("check-config", "parse, validate, print the effective config");
   AddConfigFlags(check, &config);
   check->callback([&] { status = CheckConfigCommand(config); });
+
+  PlanFlags plan_flags;
+  CLI::App* plan = app.add_subcommand("plan", "memory, traffic and throughput on a cluster, predicted from measured speeds");
+  AddPlanFlags(plan, &plan_flags);
+  plan->callback([&] {
+    status = alone("plan");
+    if (status.ok()) status = PlanCommand(plan_flags);
+  });
 
   try {
     app.parse(argc, argv);

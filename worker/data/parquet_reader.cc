@@ -115,6 +115,9 @@ class ParquetReader : public RowReader {
   int64_t known_rows() const override { return rows_; }
   const std::shared_ptr<arrow::Schema>& schema() const override { return schema_; }
   std::vector<std::string> file_columns() const { return file_schema_->field_names(); }
+  int64_t largest_row_group() const {
+    return group_rows_.empty() ? 0 : *std::max_element(group_rows_.begin(), group_rows_.end());
+  }
 
  private:
   void Advance(int64_t count) {
@@ -180,6 +183,12 @@ StatusOr<std::vector<std::string>> ListParquetColumns(const std::string& path) {
   ParquetReader reader(path);
   PEPNET_RETURN_IF_ERROR(reader.Open());
   return reader.file_columns();
+}
+
+StatusOr<int64_t> LargestRowGroup(const std::string& path) {
+  ParquetReader reader(path);
+  PEPNET_RETURN_IF_ERROR(reader.Open());
+  return reader.largest_row_group();
 }
 
 }  // namespace pepnet

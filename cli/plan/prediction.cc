@@ -1,0 +1,71 @@
+#include "cli/plan/prediction.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace pepnet {
+namespace {
+
+// Law L2 gives worker w the w-th slice of every global batch, so that it passes over the others' rows. A CSV file must be
+// scanned to be passed over; of a Parquet file whole row groups are skipped, and what is decoded of a slice's groups is lost.
+double DecodedPerRow(const Workload& load, double workers) {
+  if (load.csv) return workers;
+  if (load.row_group_rows <= 0) return 1;
+  const double batch = static_cast<double>(load.batch_size);
+  return std::min(workers, 1 + load.row_group_rows / batch);
+}
+
+}  // namespace
+
+Prediction Predict(const Workload& load, const Machine& machine, const ClusterPlan& cluster) {
+  const double hosts = cluster.hosts, here = cluster.workers_per_host, workers = hosts * here;
+  const double servers = hosts * cluster.servers_per_host;
+  const double batch = static_cast<double>(load.batch_size);
+  const double away = (hosts - 1) / hosts;
+
+  Prediction p;
+  p.worker_s = batch / machine.worker_samples_per_second;
+  const double widths = load.row_bytes / sizeof(float) / machine.bench_row_floats;  // in rows of the benchmark's width
+  p.server_s = workers * widths / servers * (1 / machine.pull_rows_per_second + 1 / machine.push_rows_per_second);
+
+  const double rows_out = here * away * 2 * load.row_bytes;
+  const double dense_out = 2 * here * load.dense_bytes * (workers - here) / workers;
+  p.row_bytes_per_step = here * away * load.id_bytes + rows_out;
+  p.link_bytes_per_step = p.row_bytes_per_step + dense_out;
+  const double wire = hosts > 1 ? 1 / cluster.nic_bytes_per_second : 0;  // seconds a byte
+  p.link_s = (rows_out + dense_out) * wire;
+  const double sum_s = workers > 1 ? 2 * load.dense_bytes * (workers - 1) / workers / machine.sum_bytes_per_second : 0;
+  p.exchange_s = std::max({p.link_s, rows_out * wire + p.server_s, dense_out * wire + sum_s});
+
+  p.decoded_per_row = DecodedPerRow(load, workers);
+  p.reader_s = batch * p.decoded_per_row / (machine.reader_rows_per_second * cluster.reader_threads);
+
+  p.step_s = std::max(p.worker_s + p.exchange_s, p.reader_s);
+  p.samples_per_second = workers * batch / p.step_s;
+  p.efficiency = p.worker_s / p.step_s;
+  if (p.reader_s >= p.worker_s + p.exchange_s) {
+    p.bound_by = "reader";
+  } else if (p.worker_s >= p.exchange_s) {
+    p.bound_by = "worker";
+  } else {
+    p.bound_by = p.link_s >= p.server_s ? "link" : "server";
+  }
+  return p;
+}
+
+double ServerBytes(const Workload& load, int servers, double fill) {
+  double bytes = 0;
+  for (const TableLoad& table : load.tables) bytes += fill * table.rows * BytesPerRow(table.row_floats);
+  return bytes / servers;
+}
+
+int AdviseServersPerHost(const Workload& load, const Machine& machine, ClusterPlan cluster, int most) {
+  for (int servers = 1; servers < most; ++servers) {
+    cluster.servers_per_host = servers;
+    const Prediction p = Predict(load, machine, cluster);
+    if (p.server_s < 0.1 * p.step_s) return servers;
+  }
+  return most;
+}
+
+}  // namespace pepnet

@@ -1,0 +1,83 @@
+#include "cli/plan/workload.h"
+
+#include <algorithm>
+
+#include "worker/data/batch_loader.h"
+#include "worker/data/input_files.h"
+#include "worker/data/parquet_reader.h"
+#include "worker/model/parameters.h"
+#include "worker/sparse/unique_ids.h"
+
+namespace pepnet {
+namespace {
+
+// Each feature's lookups as if all of them were different, a multi-value one counted once: a lower bound of an upper bound,
+// used only where there are no data to look at.
+void AssumeDistinct(const JobConfig& config, Workload* load) {
+  for (const Feature& feature : config.features) {
+    if (feature.table < 0) continue;
+    TableLoad& table = load->tables[feature.table];
+    table.unique_per_step = std::min(table.rows, table.unique_per_step + static_cast<double>(load->batch_size));
+  }
+}
+
+Status CountDistinct(const JobConfig& config, int64_t batches, Workload* load) {
+  LoaderOptions options;
+  options.input_path = config.train_input_path;
+  options.batch_size = config.data.batch_size;
+  options.read_labels = false;
+  PEPNET_ASSIGN_OR_RETURN(const std::unique_ptr<BatchLoader> loader, BatchLoader::Open(config, options));
+  double rows = 0;
+  while (load->sampled_batches < batches) {
+    PEPNET_ASSIGN_OR_RETURN(const std::optional<Batch> batch, loader->Next());
+    if (!batch.has_value() || (load->sampled_batches > 0 && batch->rows < load->batch_size)) break;  // not a short last one
+    const UniqueIds unique = FindUniqueIds(config, *batch);
+    for (size_t t = 0; t < load->tables.size(); ++t) load->tables[t].unique_per_step += static_cast<double>(unique.ids[t].size());
+    rows += static_cast<double>(batch->rows);
+    ++load->sampled_batches;
+  }
+  // A data set of less than one batch is scaled up to it.
+  const double steps = rows / static_cast<double>(load->batch_size);
+  for (TableLoad& table : load->tables) table.unique_per_step /= steps;
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+double BytesPerRow(int row_floats) {
+  // The chunks and the index are filled to about 4/5 on average; id, frequency and last step take 16 bytes.
+  return 1.25 * 4 * row_floats + 16;
+}
+
+StatusOr<Workload> MeasureWorkload(const JobConfig& config, int64_t batches) {
+  Workload load;
+  load.batch_size = config.data.batch_size;
+  for (const Table& table : config.tables) {
+    const int state = SparseStateDim(config.train.sparse_optimizer.kind, table.dim);
+    load.tables.push_back({table.name, static_cast<double>(table.rows), table.dim + state, 0});
+  }
+  if (batches > 0) {
+    PEPNET_ASSIGN_OR_RETURN(const InputFiles files, FindInputFiles(config.train_input_path, config.data.dataset_type,
+                                                                   config.data.dataset_type_name));
+    load.csv = files.type != DatasetType::kParquet;
+    for (const std::string& path : files.paths) {
+      if (load.csv) break;
+      PEPNET_ASSIGN_OR_RETURN(const int64_t rows, LargestRowGroup(path));
+      load.row_group_rows = std::max(load.row_group_rows, static_cast<double>(rows));
+    }
+    PEPNET_RETURN_IF_ERROR(CountDistinct(config, batches, &load));
+  } else {
+    AssumeDistinct(config, &load);
+  }
+  for (size_t t = 0; t < load.tables.size(); ++t) {
+    load.unique_rows += load.tables[t].unique_per_step;
+    load.row_bytes += load.tables[t].unique_per_step * config.tables[t].dim * sizeof(float);
+  }
+  load.id_bytes = load.unique_rows * sizeof(int64_t);
+  for (const ParameterSpec& spec : DenseParameterList(config)) {
+    load.dense_bytes += static_cast<double>(spec.elements()) * sizeof(float);
+  }
+  return load;
+}
+
+}  // namespace pepnet

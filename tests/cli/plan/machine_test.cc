@@ -1,0 +1,55 @@
+#include "cli/plan/machine.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "common/base/file.h"
+#include "tests/support/cluster.h"
+
+namespace pepnet {
+namespace {
+
+using testing::HasSubstr;
+
+constexpr char kTrain[] = R"({"bench": "train", "settings": {"workers": "2"}, "rows": [
+  {"batch": 1024, "speed": 8000, "read": 5, "pool": 5, "compute": 60, "update": 10, "pull": 20},
+  {"batch": 8192, "speed": {"median": 10000, "least": 1, "most": 2}, "read": 0, "pool": 0, "compute": 45, "update": 5}]})";
+constexpr char kService[] = R"({"bench": "service", "rows": [
+  {"table": 1000000, "pull x2": 20, "push": 10}, {"table": 10000000, "pull x2": {"median": 15, "least": 1, "most": 9}, "push": 5}]})";
+constexpr char kReader[] = R"({"bench": "reader", "rows": [{"batch": 8192, "per core": 2.5}]})";
+constexpr char kAllreduce[] = R"({"bench": "allreduce", "rows": [{"array": 16384, "bus rate": 1}, {"array": 2621440, "bus rate": 3}]})";
+
+class MachineTest : public ::testing::Test {
+ protected:
+  std::string Write(const std::string& name, const std::string& text) {
+    EXPECT_TRUE(WriteFileAtomically(directory_ / name, text).ok());
+    return directory_ / name;
+  }
+  TemporaryDirectory directory_;
+};
+
+TEST_F(MachineTest, TakesTheRowNearestToTheJob) {
+  const std::vector<std::string> all = {Write("t", kTrain), Write("s", kService), Write("r", kReader), Write("a", kAllreduce)};
+  StatusOr<Machine> machine = ReadMachine(all, 1000);
+  ASSERT_TRUE(machine.ok()) << machine.status();
+  EXPECT_DOUBLE_EQ(machine->worker_samples_per_second, 8000 / 2.0 / 0.8);
+  EXPECT_DOUBLE_EQ(machine->pull_rows_per_second, 15e6);
+  EXPECT_DOUBLE_EQ(machine->push_rows_per_second, 5e6);
+  EXPECT_DOUBLE_EQ(machine->reader_rows_per_second, 2.5e6);
+  EXPECT_DOUBLE_EQ(machine->sum_bytes_per_second, 3e9);
+  EXPECT_DOUBLE_EQ(ReadMachine(all, 100000)->worker_samples_per_second, 10000 / 2.0 / 0.5);
+}
+
+TEST_F(MachineTest, SaysWhatIsMissingOrWrong) {
+  EXPECT_THAT(std::string(ReadMachine({Write("t", kTrain)}, 1).status().message()), HasSubstr("pepnet bench service"));
+  EXPECT_THAT(std::string(ReadMachine({Write("x", "{}")}, 1).status().message()), HasSubstr("no report of pepnet bench"));
+  EXPECT_THAT(std::string(ReadMachine({Write("x", "{")}, 1).status().message()), HasSubstr("x"));
+  EXPECT_THAT(std::string(ReadMachine({Write("x", R"({"bench": "dense", "rows": []})")}, 1).status().message()),
+              HasSubstr("'pepnet bench dense', expected one of"));
+  EXPECT_THAT(std::string(ReadMachine({Write("x", R"({"bench": "reader", "rows": [{"batch": 1}]})")}, 1).status().message()),
+              HasSubstr("no column 'per core'"));
+  EXPECT_FALSE(ReadMachine({directory_ / "absent"}, 1).ok());
+}
+
+}  // namespace
+}  // namespace pepnet
