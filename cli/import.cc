@@ -95,7 +95,9 @@ Status ImportCommand(const ConfigFlags& config_flags, const ImportFlags& flags) 
   }
   state.counters.batch_size = config.data.batch_size;
   state.counters.worker_count = 1;
-  PEPNET_RETURN_IF_ERROR(WriteDenseFiles(state, writer, &manifest.files));
+  DenseImage image;
+  CopyDenseState(state, &image);
+  PEPNET_RETURN_IF_ERROR(WriteDenseFiles(image, writer, &manifest.files));
   manifest.seed = flags.seed;
   manifest.server_count = manifest.worker_count = 1;
   manifest.batch_size = config.data.batch_size;

@@ -74,7 +74,7 @@ Status OpenStep::Apply() {
   }
   const FrameHeader& header = pushes_.front().header;
   PEPNET_RETURN_IF_ERROR(
-      step_update_.Apply(plan_.optimizer, header.lr, header.update, applied_ + 1, gradients, &tables_));
+      step_update_.Apply(plan_.optimizer, header.lr, header.update, applied_ + 1, gradients, &tables_, snapshot_));
   ++applied_;
   pushes_.clear();
   for (std::optional<Ticket>& ticket : tickets_) ticket.reset();

@@ -28,6 +28,9 @@ class OpenStep {
   // Precondition: the worker has no ticket.
   void OpenTicket(int worker, Ticket ticket);
 
+  // A checkpoint that is being written: rows are saved from change until it is closed. nullptr: none. Borrows.
+  void set_snapshot(Snapshot* snapshot) { snapshot_ = snapshot; }
+
   // Takes the push of worker header.sender (a worker of the plan). True if it was the last one, and the step is
   // applied. An error (no ticket, wrong size, rates that differ between workers) leaves the job without a way on: a
   // push has no reply.
@@ -47,6 +50,7 @@ class OpenStep {
   const ServerPlan& plan_;
   std::vector<TableShard>& tables_;
   StepUpdate step_update_;
+  Snapshot* snapshot_ = nullptr;
   int64_t applied_;
   std::vector<std::optional<Ticket>> tickets_;  // by worker
   std::vector<Push> pushes_;                    // by arrival

@@ -14,6 +14,7 @@
 #include "common/net/message.h"
 #include "common/net/partition.h"
 #include "proto/wire.pb.h"
+#include "ps/load_tables.h"
 #include "ps/open_step.h"
 #include "ps/server_plan.h"
 #include "ps/snapshot.h"
@@ -28,6 +29,19 @@ struct Request {
 };
 
 bool ReadOnly(const FrameHeader& header) { return (header.flags & FrameHeader::kReadOnly) != 0; }
+
+wire::SaveReply MakeSaveReply(const std::vector<PartEntry>& parts, const SnapshotCost& cost) {
+  wire::SaveReply reply;
+  reply.set_parts_json(PartEntriesToJson(parts));
+  reply.set_rows(cost.rows);
+  reply.set_copied_rows(cost.copied_rows);
+  reply.set_copied_bytes(cost.copied_bytes);
+  reply.set_peak_bytes(cost.peak_bytes);
+  reply.set_waits(cost.waits);
+  reply.set_longest_hold_seconds(cost.longest_hold_seconds);
+  reply.set_write_seconds(cost.write_seconds);
+  return reply;
+}
 
 }  // namespace
 
@@ -47,11 +61,13 @@ struct Server::State {
   Status ServeAfter(int64_t steps, Request request);
   Status ServeWaiting();
   Status AnswerPull(Request request);
-  Status AnswerSave(const Request& request);
+  // Begins to write; the answer comes when all is on disk, from the snapshot's thread.
+  Status StartSave(const Request& request);
 
   FrameHeader ReplyHeader(const Request& request, MessageType type) const;
   Status Send(const Request& request, Bytes frame) {
-    return transport->Send(Channel::kRows, request.source, std::move(frame));
+    const Channel channel = request.header.type == MessageType::kSave ? Channel::kSave : Channel::kRows;
+    return transport->Send(channel, request.source, std::move(frame));
   }
   Status Acknowledge(const Request& request) {
     return Send(request, MakeFrame(ReplyHeader(request, MessageType::kAck), size_t{0}));
@@ -66,6 +82,7 @@ struct Server::State {
   std::optional<ServerPlan> plan;
   std::vector<TableShard> tables;
   std::optional<OpenStep> step;
+  std::unique_ptr<Snapshot> snapshot;  // the last checkpoint, perhaps still being written; goes before the tables
   std::multimap<int64_t, Request> waiting;  // by the number of applied steps they need
   bool stopped = false;
   int64_t pulls = 0, pulled_rows = 0, unseen_rows = 0, pushes = 0;
@@ -97,6 +114,11 @@ void Server::State::TellWorkers(const Status& reason) {
     const Status sent = transport->Send(Channel::kRows, rank, MakeErrorFrame(header, reason));
     if (!sent.ok()) VLOG(1) << "rank " << rank << " was not told: " << sent.ToString();
   }
+  // Who waits for a checkpoint is told, too.
+  for (const auto& [steps, waiter] : waiting) {
+    if (waiter.header.type == MessageType::kSave) Refuse(waiter, reason).IgnoreError();
+  }
+  snapshot.reset();
 }
 
 // ---- requests -----------------------------------------------------------------------------------------------------
@@ -178,7 +200,7 @@ Status Server::State::ServeAfter(int64_t steps, Request request) {
     return Refuse(request, absl::FailedPreconditionError(absl::StrCat(
                                "the rows after step ", steps, " are wanted, but ", applied(), " steps are applied")));
   }
-  return request.header.type == MessageType::kSave ? AnswerSave(request) : AnswerPull(std::move(request));
+  return request.header.type == MessageType::kSave ? StartSave(request) : AnswerPull(std::move(request));
 }
 
 Status Server::State::ServeWaiting() {
@@ -264,17 +286,34 @@ Status Server::State::HandlePush(Request request) {
 
 // ---- control ------------------------------------------------------------------------------------------------------
 
-Status Server::State::AnswerSave(const Request& request) {
+Status Server::State::StartSave(const Request& request) {
+  if (snapshot != nullptr && !snapshot->finished()) {
+    return Refuse(request, absl::FailedPreconditionError("the checkpoint before is still being written"));
+  }
   wire::SaveRequest save;
   CHECK(save.ParseFromString(FrameBodyString(request.frame)));
-  const StatusOr<std::vector<PartEntry>> parts = SaveTables(*plan, tables, save.directory());
-  if (!parts.ok()) return Refuse(request, parts.status());
-  wire::SaveReply reply;
-  reply.set_parts_json(PartEntriesToJson(*parts));
-  int64_t rows = 0;
-  for (const PartEntry& part : *parts) rows += part.rows;
-  LOG(INFO) << Name() << " wrote " << rows << " rows after step " << applied();
-  return Send(request, MakeFrame(ReplyHeader(request, MessageType::kSave), reply.SerializeAsString()));
+  const auto answer = [this, source = request.source, header = request.header, name = Name()](
+                          const StatusOr<std::vector<PartEntry>>& parts, const SnapshotCost& cost) {
+    const Request to{source, header, {}};
+    Status sent;
+    if (parts.ok()) {
+      const std::string reply = MakeSaveReply(*parts, cost).SerializeAsString();
+      sent = Send(to, MakeFrame(ReplyHeader(to, MessageType::kSave), reply));
+    } else {
+      sent = Refuse(to, parts.status());
+    }
+    if (!sent.ok()) LOG(ERROR) << name << ": nobody learns how the checkpoint went: " << sent.message();
+    if (!parts.ok() || !sent.ok()) return;
+    LOG(INFO) << name << " wrote " << cost.rows << " rows after step " << to.header.step << " in " << cost.write_seconds
+              << " s; " << cost.copied_rows << " rows (" << cost.copied_bytes / 1e6
+              << " MB) were copied before they changed, " << cost.peak_bytes / 1e6 << " MB at most were held, "
+              << cost.waits << " changes waited for memory, a step was held up " << cost.longest_hold_seconds * 1e3
+              << " ms at most";
+  };
+  snapshot = std::make_unique<Snapshot>(*plan, tables, applied(), save.directory(), Snapshot::DefaultCopyBytes(tables),
+                                        answer);
+  step->set_snapshot(snapshot.get());
+  return absl::OkStatus();
 }
 
 Status Server::State::HandleLoad(const Request& request) {
@@ -285,6 +324,11 @@ Status Server::State::HandleLoad(const Request& request) {
     return absl::FailedPreconditionError(
         absl::StrCat("load while worker ", worker, " holds the ticket of step ", applied() + 1));
   }
+  if (snapshot != nullptr && !snapshot->finished()) {
+    return absl::FailedPreconditionError("load while a checkpoint of the rows is being written");
+  }
+  step->set_snapshot(nullptr);
+  snapshot.reset();
   LoadOptions options;
   options.with_state = load.with_state();
   options.table_map.insert(load.table_map().begin(), load.table_map().end());

@@ -1,160 +1,183 @@
 #include "ps/snapshot.h"
 
+#include <pthread.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
 #include <algorithm>
-#include <cstring>
+#include <utility>
 
 #include "common/base/file.h"
 #include "common/base/logging.h"
-#include "common/base/mutant.h"
-#include "common/checkpoint/checkpoint.h"
-#include "common/net/partition.h"
+#include "ps/bucket_order.h"
 
 namespace pepnet {
 namespace {
 
-constexpr size_t kRowsPerAppend = 8192;  // rows copied side by side before they are handed to the writer
+using Clock = std::chrono::steady_clock;
 
-StatusOr<PartEntry> SaveTable(const ServerPlan& plan, const TableShard& table, const std::string& directory) {
-  PEPNET_ASSIGN_OR_RETURN(auto writer,
-                          TablePartWriter::Create(directory, table.table().name, table.dim(), table.state_dim(),
-                                                  plan.server_index, plan.server_count));
-  const size_t dim = table.dim(), state_dim = table.state_dim();
-  const std::vector<TableShard::Row> rows = table.SortedRows();
-  std::vector<int64_t> ids, frequency, last_step;
-  AlignedBuffer<float> values(kRowsPerAppend * dim), states(kRowsPerAppend * state_dim);
-  for (size_t begin = 0; begin < rows.size(); begin += kRowsPerAppend) {
-    const size_t count = std::min(kRowsPerAppend, rows.size() - begin);
-    ids.resize(count);
-    frequency.resize(count);
-    last_step.resize(count);
-    for (size_t i = 0; i < count; ++i) {
-      const auto [id, slot] = rows[begin + i];
-      ids[i] = id;
-      frequency[i] = table.frequency(slot);
-      last_step[i] = table.last_step(slot);
-      std::copy_n(table.value(slot), dim, values.data() + i * dim);
-      std::copy_n(table.state(slot), state_dim, states.data() + i * state_dim);
-    }
-    PEPNET_RETURN_IF_ERROR(
-        writer->Append({ids, {values.data(), count * dim}, {states.data(), count * state_dim}, frequency, last_step}));
-  }
-  return writer->Finish();
-}
+// Lower than the computing threads: while they are busy the writing gets little of the cores, when they wait all of it.
+constexpr int kSaveNiceness = 10;
 
-// Where in a part the rows of the buckets [first, end) stand: one range, since parts are in bucket order.
-struct RowRange {
-  int64_t first = 0, count = 0;
-};
-RowRange RowsOfBuckets(const PartEntry& part, int first, int end) {
-  RowRange range;
-  for (const BucketEntry& bucket : part.buckets) {
-    if (bucket.bucket < first) range.first += bucket.rows;
-    if (bucket.bucket >= first && bucket.bucket < end) range.count += bucket.rows;
-  }
-  return range;
-}
-
-Status CheckShape(const PartEntry& part, const TableShard& table, bool with_state) {
-  if (part.dim != table.dim()) {
-    return InvalidInput("table ", table.table().name, " has width ", table.dim(), ", table ", part.table,
-                        " of the checkpoint ", part.dim);
-  }
-  if (with_state && part.state_dim != table.state_dim()) {
-    return InvalidInput("table ", table.table().name, " has ", table.state_dim(),
-                        " floats of optimizer state per row, table ", part.table, " of the checkpoint ", part.state_dim,
-                        "; is it another sparse optimizer?");
-  }
-  return absl::OkStatus();
-}
-
-Status LoadRows(const ServerPlan& plan, const RowColumns& rows, bool renamed, bool with_state, TableShard* table) {
-  const size_t dim = table->dim(), state_dim = table->state_dim();
-  for (size_t i = 0; i < rows.ids.size(); ++i) {
-    const int64_t id = rows.ids[i];
-    if (id < 0 || id >= table->table().rows) {
-      return InvalidInput("the checkpoint holds row ", id, ", expected 0 <= id < ", table->table().rows);
-    }
-    const int bucket = BucketOf(RowHash(table->table_hash(), id));
-    if (bucket < plan.first_bucket || bucket >= plan.end_bucket) {
-      if (renamed) continue;
-      return absl::DataLossError(absl::StrCat("row ", id, " stands in the wrong bucket"));
-    }
-    if (table->Find(id) != TableShard::kNoSlot) return absl::DataLossError(absl::StrCat("row ", id, " occurs twice"));
-    const int64_t slot = table->Create(id);
-    std::copy_n(rows.values.data() + i * dim, dim, table->value(slot));
-    if (!with_state) continue;
-    std::copy_n(rows.states.data() + i * state_dim, state_dim, table->state(slot));
-    table->frequency(slot) = rows.frequency[i];
-    table->last_step(slot) = rows.last_step[i];
-  }
-  return absl::OkStatus();
-}
-
-Status LoadPart(const ServerPlan& plan, const std::string& directory, const PartEntry& part, bool with_state,
-                TableShard* table) {
-  PEPNET_RETURN_IF_ERROR(CheckShape(part, *table, with_state));
-  // The bucket of a row depends on the table's name: under another name its rows are spread over all buckets of the
-  // part.
-  const bool renamed = part.table != table->table().name;
-  const RowRange range = renamed ? RowRange{0, part.rows} : RowsOfBuckets(part, plan.first_bucket, plan.end_bucket);
-  if (range.count == 0) return absl::OkStatus();
-  if (!renamed) table->Reserve(table->size() + range.count);
-  PEPNET_ASSIGN_OR_RETURN(auto reader, TablePartReader::Open(directory, part));
-  return reader->Read(range.first, range.count,
-                      [&](const RowColumns& rows) { return LoadRows(plan, rows, renamed, with_state, table); });
-}
+double Seconds(Clock::duration duration) { return std::chrono::duration<double>(duration).count(); }
 
 }  // namespace
 
-StatusOr<std::vector<PartEntry>> SaveTables(const ServerPlan& plan, const std::vector<TableShard>& tables,
-                                            const std::string& directory) {
+uint64_t Snapshot::DefaultCopyBytes(const std::vector<TableShard>& tables) {
+  uint64_t bytes = 0;
+  for (const TableShard& table : tables) bytes += table.memory_bytes();
+  return std::max(uint64_t{64} << 20, bytes / 2);
+}
+
+Snapshot::Snapshot(const ServerPlan& plan, const std::vector<TableShard>& tables, int64_t step, std::string directory,
+                   uint64_t copy_bytes, Done done)
+    : plan_(plan), directory_(std::move(directory)), done_(std::move(done)) {
+  budget_.limit_bytes = copy_bytes;
+  for (const TableShard& table : tables) {
+    tables_.emplace_back(&table, step, &budget_);
+    cost_.rows += table.size();
+  }
+  take_ = std::thread([this] { Take(); });
+  save_ = std::thread([this] { Save(); });
+}
+
+Snapshot::~Snapshot() {
+  {
+    std::lock_guard lock(mutex_);
+    cancelled_ = true;
+  }
+  changed_.notify_all();
+  save_.join();
+  take_.join();
+}
+
+// ---- the loop's side ----------------------------------------------------------------------------------------------
+
+Snapshot::Change::Change(Snapshot* snapshot) : snapshot_(*snapshot), lock_(snapshot->mutex_, std::defer_lock) {
+  const auto before = Clock::now();
+  lock_.lock();
+  held_up_ = Clock::now() - before;
+}
+
+Snapshot::Change::~Change() {
+  snapshot_.cost_.longest_hold_seconds = std::max(snapshot_.cost_.longest_hold_seconds, Seconds(held_up_));
+}
+
+void Snapshot::Change::WaitFor(size_t table, int64_t slot) {
+  const auto before = Clock::now();
+  ++snapshot_.cost_.waits;
+  snapshot_.changed_.wait(lock_, [&] { return snapshot_.tables_[table].BeforeChange(slot); });
+  held_up_ += Clock::now() - before;
+}
+
+// ---- the thread "take" --------------------------------------------------------------------------------------------
+
+void Snapshot::Take() {
+  pthread_setname_np(pthread_self(), "take");
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    changed_.wait(lock, [this] { return over_ || wanted_.has_value(); });
+    if (over_) return;
+    tables_[wanted_->table].Take(wanted_->slots, wanted_->bucket, &image_);
+    wanted_.reset();
+    changed_.notify_all();
+  }
+}
+
+// ---- the thread "save" --------------------------------------------------------------------------------------------
+
+Status Snapshot::TakeRun(size_t table, std::span<const uint32_t> slots, int bucket) {
+  std::unique_lock lock(mutex_);
+  if (cancelled_) return absl::CancelledError("the server ends");
+  wanted_ = Run{table, slots, bucket};
+  changed_.notify_all();
+  changed_.wait(lock, [this] { return !wanted_.has_value(); });
+  return absl::OkStatus();
+}
+
+StatusOr<PartEntry> Snapshot::SaveTable(size_t table) {
+  const Table& description = plan_.tables[table];
+  const int state_dim = SparseStateDim(plan_.optimizer.kind, description.dim);
+  PEPNET_ASSIGN_OR_RETURN(auto writer, TablePartWriter::Create(directory_, description.name, description.dim, state_dim,
+                                                               plan_.server_index, plan_.server_count));
+  const RowStore::View* rows = nullptr;
+  {
+    std::lock_guard lock(mutex_);
+    rows = &tables_[table].rows();
+  }
+  BucketOrder order(*rows, HashName(description.name));
+  {
+    std::lock_guard lock(mutex_);
+    largest_order_bytes_ = std::max(largest_order_bytes_, order.memory_bytes());
+  }
+  Status status;
+  for (int64_t first = 0; first < rows->size() && status.ok();) {
+    const int64_t end = std::min<int64_t>(first + kRowsPerRun, rows->size());
+    status = TakeRun(table, order.Slots(first, end), order.BucketAt(end));
+    if (status.ok()) status = writer->Append(image_.columns());
+    first = end;
+  }
+  std::vector<AlignedBuffer<uint8_t>> copies;
+  {
+    std::lock_guard lock(mutex_);
+    copies = tables_[table].Close();
+  }
+  changed_.notify_all();
+  copies.clear();
+  PEPNET_RETURN_IF_ERROR(status);
+  return writer->Finish();
+}
+
+StatusOr<std::vector<PartEntry>> Snapshot::SaveAll() {
   // Never made here: where worker 0's directory is not seen, this host writes to another file system.
-  if (!IsDirectory(directory)) {
+  if (!IsDirectory(directory_)) {
     return absl::NotFoundError(
-        absl::StrCat("the checkpoint directory ", directory,
+        absl::StrCat("the checkpoint directory ", directory_,
                      " does not exist on this server's host; model_dir must be shared by all hosts"));
   }
   std::vector<PartEntry> parts;
-  for (const TableShard& table : tables) {
-    StatusOr<PartEntry> part = SaveTable(plan, table, directory);
-    if (!part.ok())
-      return Annotate(part.status(), absl::StrCat("saving table ", table.table().name, " in ", directory));
+  for (size_t table = 0; table < plan_.tables.size(); ++table) {
+    StatusOr<PartEntry> part = SaveTable(table);
+    if (!part.ok()) {
+      return Annotate(part.status(), absl::StrCat("saving table ", plan_.tables[table].name, " in ", directory_));
+    }
     parts.push_back(*std::move(part));
   }
   return parts;
 }
 
-std::vector<TableShard> MakeTables(const ServerPlan& plan) {
-  const uint64_t seed = plan.seed + (MutantActive(Mutant::kInitByServer) ? plan.server_index : 0);
-  std::vector<TableShard> tables;
-  for (const Table& table : plan.tables) tables.emplace_back(table, plan.optimizer, seed);
-  return tables;
+// Also where a table failed half-way: nothing waits for memory any more.
+void Snapshot::Close() {
+  std::vector<std::vector<AlignedBuffer<uint8_t>>> copies;
+  {
+    std::lock_guard lock(mutex_);
+    for (TableSnapshot& table : tables_) copies.push_back(table.Close());
+    over_ = true;
+    open_ = false;
+  }
+  changed_.notify_all();
 }
 
-StatusOr<std::vector<TableShard>> LoadTables(const ServerPlan& plan, const std::string& directory,
-                                             const LoadOptions& options) {
-  PEPNET_ASSIGN_OR_RETURN(const Manifest manifest, ReadManifest(directory));
-  std::vector<TableShard> tables = MakeTables(plan);
-  for (TableShard& table : tables) {
-    const auto mapped = options.table_map.find(table.table().name);
-    const std::string& source = mapped == options.table_map.end() ? table.table().name : mapped->second;
-    bool found = false;
-    for (const PartEntry& part : manifest.parts) {
-      if (part.table != source) continue;
-      found = true;
-      const Status status = LoadPart(plan, directory, part, options.with_state, &table);
-      if (!status.ok()) {
-        return Annotate(status,
-                        absl::StrCat("loading table ", table.table().name, " from ", directory, "/", part.file));
-      }
-    }
-    if (found) continue;
-    const std::string missing = absl::StrCat("table ", table.table().name, " is to be loaded from table ", source,
-                                             ", which ", directory, " does not hold");
-    if (options.with_state && options.table_map.empty()) return absl::NotFoundError(missing);
-    LOG(WARNING) << missing << "; its rows start at their initial values";
+void Snapshot::Save() {
+  pthread_setname_np(pthread_self(), "save");
+  if (setpriority(PRIO_PROCESS, static_cast<id_t>(gettid()), kSaveNiceness) != 0) {
+    VLOG(1) << "the thread that saves keeps its priority";
   }
-  return tables;
+  const StatusOr<std::vector<PartEntry>> parts = SaveAll();
+  Close();
+  SnapshotCost cost;
+  {
+    std::lock_guard lock(mutex_);
+    cost = cost_;
+    for (const TableSnapshot& table : tables_) {
+      cost.copied_rows += table.copied_rows();
+      cost.copied_bytes += table.copied_bytes();
+    }
+    cost.peak_bytes = budget_.peak_bytes + largest_order_bytes_;
+  }
+  cost.write_seconds = Seconds(Clock::now() - start_);
+  finished_ = true;  // before the answer: who gets it may ask for the next checkpoint
+  done_(parts, cost);
 }
 
 }  // namespace pepnet

@@ -1,35 +1,119 @@
-// Rows of a server to and from a checkpoint (common/checkpoint/table_part.h draws the files).
+// Snapshot: the rows of a server as they were after one step, on their way into a checkpoint while training goes on
+// (common/checkpoint/table_part.h draws the files).
 //
-// Threads: the caller's.
-// Failure: the message names table and file; on an error of LoadTables nothing has changed.
+// Threads:    the constructor and Change belong to the thread that changes rows (the server's loop). Owns two threads:
+//             "save" orders, encodes, sums, writes and fsyncs, at a lower priority than the computing threads; "take"
+//             copies the next rows under the lock whenever "save" asks, at normal priority, so that the loop never waits
+//             for a thread that gets no core.
+// Waiting:    a change waits while up to kRowsPerRun rows are taken, and, when the copies have used up their memory, until
+//             rows are taken and written. Both are measured.
+// Failure:    the first error ends the saving; nothing is copied any more and changes go on. It is what `done` gets.
+// Ownership:  borrows the tables, which outlive it and are not loaded anew before it is gone.
 #pragma once
 
-#include <map>
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <mutex>
+#include <optional>
+#include <span>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "common/base/status.h"
 #include "common/checkpoint/table_part.h"
 #include "ps/server_plan.h"
-#include "ps/table_shard.h"
+#include "ps/table_snapshot.h"
 
 namespace pepnet {
 
-// Writes one part per table (an empty one where the server has no rows of it) under `directory`, fsynced.
-StatusOr<std::vector<PartEntry>> SaveTables(const ServerPlan& plan, const std::vector<TableShard>& tables,
-                                            const std::string& directory);
-
-struct LoadOptions {
-  bool with_state = true;                        // false: fresh optimizer state, frequency and last step 0
-  std::map<std::string, std::string> table_map;  // table here -> table in the checkpoint; others keep their name
+// What a checkpoint cost a server.
+struct SnapshotCost {
+  int64_t rows = 0;
+  int64_t copied_rows = 0;
+  uint64_t copied_bytes = 0;
+  uint64_t peak_bytes = 0;           // of the copies, and of the order of the rows
+  int64_t waits = 0;                 // changes that waited for memory
+  double longest_hold_seconds = 0;   // of one step, by the lock and for memory
+  double write_seconds = 0;          // from the step to the last fsync
 };
 
-// Empty shards for the tables of `plan`.
-std::vector<TableShard> MakeTables(const ServerPlan& plan);
+class Snapshot {
+ public:
+  static constexpr size_t kRowsPerRun = 2048;
+  // Half of the memory of the rows, at least 64 MiB.
+  static uint64_t DefaultCopyBytes(const std::vector<TableShard>& tables);
 
-// The rows of this server's buckets from a complete checkpoint, whatever number of servers wrote it. A table that is
-// not in the checkpoint stays empty where `options` ask for less than everything, else it is an error.
-StatusOr<std::vector<TableShard>> LoadTables(const ServerPlan& plan, const std::string& directory,
-                                             const LoadOptions& options);
+  // `done` is called once, from the thread "save", or with Cancelled from the destructor's thread.
+  using Done = std::function<void(const StatusOr<std::vector<PartEntry>>&, const SnapshotCost&)>;
+  // Holds the state of `tables` after `step` steps and starts to write one part per table (an empty one where the server
+  // has no rows of it) under `directory`.
+  Snapshot(const ServerPlan& plan, const std::vector<TableShard>& tables, int64_t step, std::string directory,
+           uint64_t copy_bytes, Done done);
+  // Gives up what is not finished.
+  ~Snapshot();
+
+  // Rows remain to be taken: changes need a Change.
+  bool open() const { return open_; }
+  // Nothing is read from the tables or written any more; only `done` may still be under way.
+  bool finished() const { return finished_; }
+
+  // Held while rows are changed; one per step.
+  class Change {
+   public:
+    explicit Change(Snapshot* snapshot);
+    ~Change();
+    Change(const Change&) = delete;
+    Change& operator=(const Change&) = delete;
+    // To be called before the row of `slot` is changed, for the first time in this step.
+    void Before(size_t table, int64_t slot) {
+      if (!snapshot_.tables_[table].BeforeChange(slot)) WaitFor(table, slot);
+    }
+
+   private:
+    void WaitFor(size_t table, int64_t slot);
+
+    Snapshot& snapshot_;
+    std::unique_lock<std::mutex> lock_;
+    std::chrono::steady_clock::duration held_up_{};
+  };
+
+ private:
+  void Save();
+  void Take();
+  StatusOr<std::vector<PartEntry>> SaveAll();
+  StatusOr<PartEntry> SaveTable(size_t table);
+  // Has `slots` taken into image_ by the thread "take". Cancelled if the snapshot is given up.
+  Status TakeRun(size_t table, std::span<const uint32_t> slots, int bucket);
+  void Close();
+
+  const ServerPlan& plan_;
+  const std::string directory_;
+  const Done done_;
+  const std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+
+  std::mutex mutex_;  // guards all that follows, down to image_, and rows of the tables against being changed while taken
+  std::condition_variable changed_;
+  std::deque<TableSnapshot> tables_;
+  CopyBudget budget_;
+  SnapshotCost cost_;
+  uint64_t largest_order_bytes_ = 0;
+  struct Run {
+    size_t table;
+    std::span<const uint32_t> slots;
+    int bucket;
+  };
+  std::optional<Run> wanted_;  // set by "save", reset by "take" when it is done
+  bool cancelled_ = false;
+  bool over_ = false;          // "take" has nothing more to do
+  RowImage image_;             // filled by "take", read by "save" between two runs
+
+  std::atomic<bool> open_ = true;       // cleared under mutex_; its reader may be a step late
+  std::atomic<bool> finished_ = false;
+  std::thread take_, save_;             // started by the constructor, joined by the destructor
+};
 
 }  // namespace pepnet

@@ -1,8 +1,15 @@
 #include "ps/step_update.h"
 
+#include <optional>
+
 #include "common/base/logging.h"
 
 namespace pepnet {
+namespace {
+
+constexpr size_t kPrefetchRows = 16;  // rows asked for ahead of their use
+
+}  // namespace
 
 uint64_t GradientFloats(const std::vector<TableShard>& tables, std::span<const uint32_t> counts) {
   CHECK_EQ(tables.size(), counts.size());
@@ -12,8 +19,9 @@ uint64_t GradientFloats(const std::vector<TableShard>& tables, std::span<const u
 }
 
 Status StepUpdate::Apply(const SparseOptimizer& optimizer, double lr, int64_t update, int64_t step,
-                         std::span<const PushedGradients> pushes, std::vector<TableShard>* tables) {
-  touched_of_slot_.resize(tables->size());
+                         std::span<const PushedGradients> pushes, std::vector<TableShard>* tables, Snapshot* snapshot) {
+  std::optional<Snapshot::Change> change;
+  if (snapshot != nullptr && snapshot->open()) change.emplace(snapshot);
   std::vector<Source> sources(pushes.size());
   std::vector<size_t> first_id(pushes.size(), 0), first_float(pushes.size(), 0);
   for (size_t t = 0; t < tables->size(); ++t) {
@@ -25,15 +33,16 @@ Status StepUpdate::Apply(const SparseOptimizer& optimizer, double lr, int64_t up
       first_id[p] += count;
       first_float[p] += count * (*tables)[t].dim();
     }
-    PEPNET_RETURN_IF_ERROR(ApplyTable(optimizer, lr, update, step, sources, t, &(*tables)[t]));
+    PEPNET_RETURN_IF_ERROR(
+        ApplyTable(optimizer, lr, update, step, sources, t, &(*tables)[t], change ? &*change : nullptr));
   }
   return absl::OkStatus();
 }
 
 Status StepUpdate::ApplyTable(const SparseOptimizer& optimizer, double lr, int64_t update, int64_t step,
-                              std::span<const Source> sources, size_t table_index, TableShard* table) {
+                              std::span<const Source> sources, size_t table_index, TableShard* table,
+                              Snapshot::Change* change) {
   const size_t dim = table->dim();
-  std::vector<int32_t>& touched_of_slot = touched_of_slot_[table_index];
   size_t total = 0;
   for (const Source& source : sources) total += source.ids.size();
   touched_.clear();
@@ -41,20 +50,24 @@ Status StepUpdate::ApplyTable(const SparseOptimizer& optimizer, double lr, int64
   sums_.Resize(total / 2 * dim);  // a sum has at least two summands
   float* next_sum = sums_.data();
 
+  // While a row is gathered its last step holds -1 - its position in touched_: no table of slots is needed, and a thread
+  // that takes a snapshot while this one waits for memory sees that the row is changing.
   for (const Source& source : sources) {
     const float* gradient = source.gradients;
     for (size_t i = 0; i < source.ids.size(); ++i, gradient += dim) {
+      if (i + kPrefetchRows < source.ids.size() && source.slots[i + kPrefetchRows] != TableShard::kNoSlot) {
+        __builtin_prefetch(&table->info(source.slots[i + kPrefetchRows]), 1);
+      }
       int64_t slot = source.slots[i];
       if (slot == TableShard::kNoSlot) slot = table->Find(source.ids[i]);  // an earlier worker may have made it
       if (slot == TableShard::kNoSlot) slot = table->Create(source.ids[i]);
-      if (static_cast<size_t>(slot) >= touched_of_slot.size())
-        touched_of_slot.resize(table->size() + table->size() / 2, -1);
-      int32_t& position = touched_of_slot[slot];
-      if (position < 0) {
-        position = static_cast<int32_t>(touched_.size());
+      RowInfo& info = table->info(slot);
+      if (info.last_step >= 0) {
+        if (change != nullptr) change->Before(table_index, slot);
+        info.last_step = -1 - static_cast<int64_t>(touched_.size());
         touched_.push_back({slot, gradient, source.worker});
       } else {
-        Touched& row = touched_[position];
+        Touched& row = touched_[static_cast<size_t>(-1 - info.last_step)];
         if (row.last_worker == source.worker) {
           return InvalidInput("worker ", source.worker, " names id ", source.ids[i], " of table ", table->table().name,
                               " twice in its pull of step ", step, ", expected distinct ids");
@@ -69,14 +82,13 @@ Status StepUpdate::ApplyTable(const SparseOptimizer& optimizer, double lr, int64
         }
         row.last_worker = source.worker;
       }
-      table->frequency(slot) += 1;
-      table->last_step(slot) = step;
+      info.frequency += 1;
     }
   }
 
   rows_.clear();
   for (const Touched& row : touched_) {
-    touched_of_slot[row.slot] = -1;
+    table->last_step(row.slot) = step;
     rows_.push_back({table->value(row.slot), table->state(row.slot), row.gradient});
   }
   if (table->table().trainable) UpdateRows(optimizer, lr, update, table->dim(), rows_);

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "common/net/message.h"
+#include "ps/snapshot.h"
 #include "ps/sparse_optimizer.h"
 #include "ps/table_shard.h"
 
@@ -37,10 +38,10 @@ class StepUpdate {
  public:
   // Applies step `step` to all tables: value and state by the optimizer (not for tables that are not trainable),
   // frequency by one per worker that names the row, last step = `step`. Precondition: each push has GradientFloats()
-  // floats. InvalidArgument if a ticket names an id twice; the tables are then half updated and the caller must give
-  // up.
+  // floats; no row has a negative last step. InvalidArgument if a ticket names an id twice; the tables are then half
+  // updated and the caller must give up. `snapshot`: a checkpoint of these tables that is being written, or nullptr.
   Status Apply(const SparseOptimizer& optimizer, double lr, int64_t update, int64_t step,
-               std::span<const PushedGradients> pushes, std::vector<TableShard>* tables);
+               std::span<const PushedGradients> pushes, std::vector<TableShard>* tables, Snapshot* snapshot = nullptr);
 
  private:
   // One distinct row of the step. `gradient` points into a push while one worker holds the row, then into sums_.
@@ -57,9 +58,8 @@ class StepUpdate {
   };
 
   Status ApplyTable(const SparseOptimizer& optimizer, double lr, int64_t update, int64_t step,
-                    std::span<const Source> sources, size_t table_index, TableShard* table);
+                    std::span<const Source> sources, size_t table_index, TableShard* table, Snapshot::Change* change);
 
-  std::vector<std::vector<int32_t>> touched_of_slot_;  // per table: position in touched_ by slot, or -1
   std::vector<Touched> touched_;
   std::vector<RowUpdate> rows_;
   AlignedBuffer<float> sums_;

@@ -139,8 +139,8 @@ StatusOr<CheckpointWriter> CheckpointWriter::Begin(const std::string& model_dir,
     PEPNET_RETURN_IF_ERROR(RenameAndSync(writer.final_, aside));
   }
   PEPNET_RETURN_IF_ERROR(RemoveTree(writer.temporary_));
+  // Not synced: a directory that a crash takes away again held nothing that counts, and the caller trains meanwhile.
   PEPNET_RETURN_IF_ERROR(MakeDirectories(writer.temporary_));
-  PEPNET_RETURN_IF_ERROR(SyncDirectory(model_dir));
   return writer;
 }
 

@@ -1,4 +1,5 @@
-// The frames between workers and servers (channel kRows). One struct encodes and decodes each; golden tests pin the bytes.
+// The frames between workers and servers (channel kRows; replies to kSave: channel kSave). One struct encodes and decodes
+// each; golden tests pin the bytes.
 //
 //   frame   = header body
 //   header  = magic u32 'PEPN' | version u16 | type u16 | sender u32 | table_count u32 | step i64 | body_bytes u64
@@ -29,7 +30,7 @@ enum class MessageType : uint16_t {
   kPull = 2,       // -> kRows
   kRows = 3,
   kPush = 4,       // no reply
-  kSave = 5,       // SaveRequest -> SaveReply, once `step` steps are applied
+  kSave = 5,       // SaveRequest -> SaveReply; begins once `step` steps are applied, answers when all is on disk
   kLoad = 6,       // LoadRequest -> Ack
   kStats = 7,      // -> StatsReply
   kShutdown = 8,   // -> Ack; the server's loop ends

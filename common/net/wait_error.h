@@ -12,6 +12,7 @@ inline const char* ChannelName(Channel channel) {
     case Channel::kRows: return "rows";
     case Channel::kDense: return "dense";
     case Channel::kControl: return "control";
+    case Channel::kSave: return "save";
   }
   return "unknown";
 }

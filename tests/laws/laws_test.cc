@@ -355,6 +355,7 @@ TEST_P(L4Resume, ARunThatStopsAndContinuesEndsInTheSameBits) {
     Trainer trainer(context);
     PEPNET_RETURN_IF_ERROR(trainer.Start());
     for (int step = 0; step < steps; ++step) PEPNET_RETURN_IF_ERROR(trainer.Step().status());
+    PEPNET_RETURN_IF_ERROR(trainer.FinishSave());  // so that there is a checkpoint to go on from
     return absl::CancelledError("as if killed");
   });
   ASSERT_FALSE(stopped.ok());

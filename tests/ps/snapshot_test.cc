@@ -1,202 +1,173 @@
+// A server's rows are saved while they change: the files hold the state of the step, whatever happens meanwhile.
 #include "ps/snapshot.h"
+
+#include <filesystem>
+#include <future>
+#include <iostream>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
-#include "common/checkpoint/checkpoint.h"
-#include "common/net/partition.h"
+#include "common/base/file.h"
+#include "common/base/file_hook.h"
+#include "ps/load_tables.h"
 #include "tests/common/checkpoint/test_files.h"
+#include "tests/ps/save_now.h"
 
 namespace pepnet {
 namespace {
 
 using testing::HasSubstr;
 
-Table MakeTable(const std::string& name, int64_t rows, int dim) {
-  Table table;
-  table.name = name;
-  table.rows = rows;
-  table.dim = dim;
-  return table;
-}
+constexpr int64_t kRows = 20'000, kStep = 3;
 
-ServerPlan MakePlan(int index, int count) {
+// Two tables, so that the second is still untouched while the first is being synced.
+ServerPlan MakePlan() {
   ServerPlan plan;
-  plan.tables = {MakeTable("user/id", 30'000, 3), MakeTable("item", 10, 2), MakeTable("never used", 10, 1)};
+  for (const char* name : {"first", "second"}) {
+    Table table;
+    table.name = name;
+    table.rows = int64_t{1} << 40;
+    table.dim = 4;
+    plan.tables.push_back(table);
+  }
   plan.optimizer.kind = SparseOptimizerKind::kAdagrad;
-  plan.optimizer.initial_accumulator_value = 0.5;
-  plan.seed = 21;
-  plan.server_index = index;
-  plan.server_count = count;
   plan.worker_ranks = {0};
-  plan.first_bucket = FirstBucket(index, count);
-  plan.end_bucket = FirstBucket(index + 1, count);
+  plan.end_bucket = 1024;
   return plan;
 }
 
-// The shards of one server with every second id of "user/id" and all of "item", each row with contents of its own.
 std::vector<TableShard> FilledTables(const ServerPlan& plan) {
   std::vector<TableShard> tables = MakeTables(plan);
-  for (int t = 0; t < 2; ++t) {
-    for (int64_t id = 0; id < plan.tables[t].rows; id += t == 0 ? 2 : 1) {
-      const int bucket = BucketOf(RowHash(tables[t].table_hash(), id));
-      if (bucket < plan.first_bucket || bucket >= plan.end_bucket) continue;
-      const int64_t slot = tables[t].Create(id);
-      for (int e = 0; e < tables[t].dim(); ++e) {
-        tables[t].value(slot)[e] = static_cast<float>(id + e * 0.25);
-        tables[t].state(slot)[e] = static_cast<float>(id * 2 + e);
-      }
-      tables[t].frequency(slot) = id + 1;
-      tables[t].last_step(slot) = id % 7;
-    }
+  for (TableShard& table : tables) {
+    for (int64_t id = 0; id < kRows; ++id) table.last_step(table.Create(id * 7)) = kStep;
   }
   return tables;
 }
 
-// A complete checkpoint of `count` servers at step 9.
-std::string WriteCheckpoint(const TemporaryDirectory& directory, int count) {
-  auto writer = CheckpointWriter::Begin(directory.path(), 9);
-  EXPECT_TRUE(writer.ok()) << writer.status();
-  Manifest manifest;
-  manifest.step = 9;
-  manifest.server_count = count;
-  for (int server = 0; server < count; ++server) {
-    const ServerPlan plan = MakePlan(server, count);
-    const auto parts = SaveTables(plan, FilledTables(plan), writer->temporary_directory());
-    EXPECT_TRUE(parts.ok()) << parts.status();
-    EXPECT_EQ(parts->size(), 3u);
-    manifest.parts.insert(manifest.parts.end(), parts->begin(), parts->end());
+// Holds the first fsync of a run until released.
+class HeldSync : public FileHook {
+ public:
+  HeldSync() { InstallFileHook(this); }
+  ~HeldSync() override { InstallFileHook(nullptr); }
+  Verdict Before(FileOperation operation, const std::string&, std::string_view data) override {
+    if (operation == FileOperation::kSync && !reached_) {
+      reached_ = true;
+      at_sync_.set_value();
+      released_.get_future().wait();
+    }
+    return {0, data};
   }
-  const auto path = writer->Commit(manifest);
-  EXPECT_TRUE(path.ok()) << path.status();
-  return *path;
-}
+  void After(FileOperation, const std::string&) override {}
+  void WaitForSync() { at_sync_.get_future().wait(); }
+  void Release() { released_.set_value(); }
 
-std::string RowText(const TableShard& table, int64_t id) {
-  const int64_t slot = table.Find(id);
-  if (slot == TableShard::kNoSlot) return "none";
-  std::string text;
-  for (int e = 0; e < table.dim(); ++e) absl::StrAppend(&text, table.value(slot)[e], "/", table.state(slot)[e], " ");
-  return absl::StrCat(text, "f", table.frequency(slot), " s", table.last_step(slot));
-}
+ private:
+  bool reached_ = false;  // only "save" writes files here
+  std::promise<void> at_sync_, released_;
+};
 
-TEST(SnapshotTest, RowsOfAnyNumberOfServersLoadIntoAnyNumber) {
-  for (int saved : {1, 3}) {
-    TemporaryDirectory directory;
-    const std::string path = WriteCheckpoint(directory, saved);
-    EXPECT_TRUE(VerifyCheckpoint(path, *ReadManifest(path), true, true).ok());
-    for (int loaded : {1, 2, 3, 5}) {
-      int64_t rows = 0;
-      for (int server = 0; server < loaded; ++server) {
-        const ServerPlan plan = MakePlan(server, loaded);
-        const std::vector<TableShard> expected = FilledTables(plan);
-        const auto tables = LoadTables(plan, path, {});
-        ASSERT_TRUE(tables.ok()) << tables.status();
-        for (size_t t = 0; t < 3; ++t) {
-          ASSERT_EQ((*tables)[t].size(), expected[t].size());
-          rows += expected[t].size();
-          for (const auto& [id, slot] : expected[t].SortedRows())
-            ASSERT_EQ(RowText((*tables)[t], id), RowText(expected[t], id));
-        }
-      }
-      EXPECT_EQ(rows, 15'010);
+class SnapshotTest : public testing::Test {
+ protected:
+  SnapshotTest() : plan_(MakePlan()), tables_(FilledTables(plan_)) {
+    std::filesystem::create_directories(at_rest_);
+    std::filesystem::create_directories(training_);
+    parts_at_rest_ = *SaveNow(plan_, tables_, kStep, at_rest_);
+  }
+  void Start(uint64_t copy_bytes) {
+    snapshot_ = std::make_unique<Snapshot>(plan_, tables_, kStep, training_, copy_bytes,
+                                           [this](const StatusOr<std::vector<PartEntry>>& parts, const SnapshotCost& cost) {
+                                             cost_ = cost;
+                                             result_.set_value(parts);
+                                           });
+  }
+  // One step that changes `count` rows of the second table from row `first` on and makes new ones.
+  void Step(int64_t step, int64_t first, int64_t count) {
+    Snapshot::Change change(snapshot_.get());
+    for (int64_t slot = first; slot < first + count; ++slot) {
+      change.Before(1, slot);
+      tables_[1].last_step(slot) = step;
+      tables_[1].value(slot)[0] += 1;
+      tables_[1].state(slot)[3] += 1;
+      changed_ = slot + 1 - first;
+    }
+    tables_[1].last_step(tables_[1].Create(step << 30)) = step;
+  }
+  void ExpectTheStateOfTheStep() {
+    const auto parts = result_.get_future().get();
+    ASSERT_TRUE(parts.ok()) << parts.status();
+    ASSERT_EQ(parts->size(), parts_at_rest_.size());
+    for (size_t i = 0; i < parts->size(); ++i) {
+      EXPECT_EQ((*parts)[i].crc32c, parts_at_rest_[i].crc32c);
+      EXPECT_EQ(*ReadFile(training_ + "/" + (*parts)[i].file), *ReadFile(at_rest_ + "/" + (*parts)[i].file));
     }
   }
+
+  TemporaryDirectory directory_;
+  const std::string at_rest_ = directory_ / "at_rest", training_ = directory_ / "training";
+  const ServerPlan plan_;
+  std::vector<TableShard> tables_;
+  std::vector<PartEntry> parts_at_rest_;
+  std::promise<StatusOr<std::vector<PartEntry>>> result_;
+  SnapshotCost cost_;
+  std::atomic<int64_t> changed_ = 0;
+  std::unique_ptr<Snapshot> snapshot_;
+};
+
+TEST_F(SnapshotTest, FilesHoldTheStepByteForByteWhileRowsChange) {
+  HeldSync held;
+  Start(64 << 20);
+  held.WaitForSync();
+  for (int64_t step = kStep + 1; step < kStep + 5; ++step) Step(step, 100, kRows / 2);
+  held.Release();
+  for (int64_t step = kStep + 5; snapshot_->open(); ++step) Step(step, 0, kRows);
+  ExpectTheStateOfTheStep();
+  EXPECT_GE(cost_.copied_rows, kRows / 2);
+  EXPECT_LE(cost_.copied_rows, kRows);
+  EXPECT_GE(cost_.peak_bytes, cost_.copied_rows * 32u / 2);
+  EXPECT_EQ(cost_.waits, 0);
+  EXPECT_EQ(cost_.rows, 2 * kRows);
 }
 
-TEST(SnapshotTest, PartsOfSeveralServersHoldTheRowsOfOneInTheSameOrder) {
-  TemporaryDirectory one, three;
-  const std::string paths[] = {WriteCheckpoint(one, 1), WriteCheckpoint(three, 3)};
-  std::vector<int64_t> ids[2];
-  for (int i = 0; i < 2; ++i) {
-    const auto manifest = ReadManifest(paths[i]);
-    ASSERT_TRUE(manifest.ok()) << manifest.status();
-    for (const PartEntry& part : manifest->parts) {
-      if (part.table != "user/id") continue;
-      const Status status = (*TablePartReader::Open(paths[i], part))->Read(0, part.rows, [&](const RowColumns& rows) {
-        ids[i].insert(ids[i].end(), rows.ids.begin(), rows.ids.end());
-        return absl::OkStatus();
-      });
-      ASSERT_TRUE(status.ok()) << status;
-    }
-  }
-  EXPECT_EQ(ids[0].size(), 15'000u);
-  EXPECT_EQ(ids[0], ids[1]);
+TEST_F(SnapshotTest, AChangeWaitsWhenTheMemoryForCopiesIsUsedUp) {
+  HeldSync held;
+  Start(100'000);  // about 1,000 rows
+  held.WaitForSync();
+  std::thread trainer([&] { Step(kStep + 1, 0, kRows); });
+  while (changed_ < 500) std::this_thread::yield();
+  held.Release();
+  trainer.join();
+  ExpectTheStateOfTheStep();
+  EXPECT_GT(cost_.waits, 0);
+  EXPECT_GT(cost_.longest_hold_seconds, 0);
+  EXPECT_LT(cost_.peak_bytes, 100'000u + kRows * 4);
 }
 
-TEST(SnapshotTest, WithoutStateARowKeepsItsValueAndStartsAfresh) {
-  TemporaryDirectory directory;
-  LoadOptions options;
-  options.with_state = false;
-  ServerPlan plan = MakePlan(0, 1);
-  const std::string path = WriteCheckpoint(directory, 2);
-  auto tables = LoadTables(plan, path, options);
-  ASSERT_TRUE(tables.ok()) << tables.status();
-  EXPECT_EQ(RowText((*tables)[1], 3), "3/0.5 3.25/0.5 f0 s0");
-  plan.optimizer.kind = SparseOptimizerKind::kSgd;  // another optimizer is welcome then
-  tables = LoadTables(plan, path, options);
-  ASSERT_TRUE(tables.ok()) << tables.status();
-  EXPECT_EQ((*tables)[1].value((*tables)[1].Find(3))[1], 3.25f);
+TEST_F(SnapshotTest, AFailureIsToldAndHoldsNothingUp) {
+  HeldSync held;
+  Start(100'000);
+  held.WaitForSync();
+  std::filesystem::create_directories(training_ + "/tables");
+  std::ofstream(training_ + "/tables/second") << "a file stands where the directory should be";
+  std::thread trainer([&] { Step(kStep + 1, 0, kRows); });
+  held.Release();
+  trainer.join();
+  const auto parts = result_.get_future().get();
+  EXPECT_THAT(std::string(parts.status().message()), HasSubstr("saving table second in "));
+  Step(kStep + 2, 0, kRows);
 }
 
-TEST(SnapshotTest, RenamedTablesAreReadWholeAndCutByTheirNewBuckets) {
-  TemporaryDirectory directory;
-  const std::string path = WriteCheckpoint(directory, 3);
-  int64_t rows = 0;
-  for (int server = 0; server < 2; ++server) {
-    ServerPlan plan = MakePlan(server, 2);
-    plan.tables = {MakeTable("member", 30'000, 3)};
-    LoadOptions options;
-    options.table_map = {{"member", "user/id"}};
-    const auto tables = LoadTables(plan, path, options);
-    ASSERT_TRUE(tables.ok()) << tables.status();
-    rows += tables->front().size();
-    for (const auto& [id, slot] : tables->front().SortedRows()) {
-      const int bucket = BucketOf(RowHash(HashName("member"), id));
-      ASSERT_TRUE(bucket >= plan.first_bucket && bucket < plan.end_bucket);
-      ASSERT_EQ(tables->front().value(slot)[1], static_cast<float>(id + 0.25));
-      ASSERT_EQ(tables->front().last_step(slot), id % 7);
-    }
-  }
-  EXPECT_EQ(rows, 15'000);
-}
-
-TEST(SnapshotTest, WhatDoesNotFitIsRefusedByTableAndNumbers) {
-  TemporaryDirectory directory;
-  const std::string path = WriteCheckpoint(directory, 1);
-  auto error = [&](const std::function<void(ServerPlan*)>& change, const LoadOptions& options = {}) {
-    ServerPlan plan = MakePlan(0, 1);
-    change(&plan);
-    return std::string(LoadTables(plan, path, options).status().message());
-  };
-  EXPECT_EQ(error([](ServerPlan*) {}), "");
-  EXPECT_THAT(error([](ServerPlan* plan) { plan->tables[1].dim = 4; }),
-              HasSubstr("table item has width 4, table item of the checkpoint 2"));
-  EXPECT_THAT(error([](ServerPlan* plan) { plan->optimizer.kind = SparseOptimizerKind::kAdam; }),
-              HasSubstr("table user/id has 6 floats of optimizer state per row, table user/id of the checkpoint 3"));
-  EXPECT_THAT(error([](ServerPlan* plan) { plan->tables[1].rows = 5; }), HasSubstr("expected 0 <= id < 5"));
-  EXPECT_THAT(error([](ServerPlan* plan) { plan->tables.push_back(MakeTable("new", 5, 1)); }),
-              HasSubstr("table new is to be loaded from table new"));
-  LoadOptions fresh;
-  fresh.with_state = false;
-  EXPECT_EQ(error([](ServerPlan* plan) { plan->tables.push_back(MakeTable("new", 5, 1)); }, fresh), "");
-  EXPECT_FALSE(LoadTables(MakePlan(0, 1), directory / "model.ckpt-10", {}).ok());
-}
-
-TEST(SnapshotTest, SavingWhereThereIsNoDirectoryIsAnErrorAndMakesNone) {
-  TemporaryDirectory directory;
-  const ServerPlan plan = MakePlan(0, 1);
-  const auto parts = SaveTables(plan, MakeTables(plan), directory / "absent");
-  EXPECT_THAT(std::string(parts.status().message()), HasSubstr("absent does not exist on this server's host"));
-  EXPECT_FALSE(std::filesystem::exists(directory / "absent"));
-}
-
-TEST(SnapshotTest, AFailedWriteNamesTheTable) {
-  TemporaryDirectory directory;
-  WriteBytes(directory / "tables", "a file stands where the directory should be");
-  const ServerPlan plan = MakePlan(0, 1);
-  const auto parts = SaveTables(plan, MakeTables(plan), directory.path());
-  EXPECT_THAT(std::string(parts.status().message()), HasSubstr("saving table user/id in "));
+TEST_F(SnapshotTest, GivenUpItSaysSo) {
+  HeldSync held;
+  Start(64 << 20);
+  held.WaitForSync();
+  auto future = result_.get_future();
+  std::thread ending([&] { snapshot_.reset(); });
+  held.Release();
+  ending.join();
+  // It may have been faster; then it is whole.
+  const auto parts = future.get();
+  EXPECT_TRUE(parts.ok() || absl::IsCancelled(parts.status())) << parts.status();
 }
 
 }  // namespace

@@ -44,9 +44,9 @@ Status TestWorker::Send(int server, FrameHeader header, const std::string& body)
   return transport_->Send(Channel::kRows, server_ranks_[server], MakeFrame(header, body));
 }
 
-StatusOr<Bytes> TestWorker::Receive(int server) {
+StatusOr<Bytes> TestWorker::Receive(int server, Channel channel) {
   PEPNET_ASSIGN_OR_RETURN(Message message,
-                          transport_->Receive(Channel::kRows, server_ranks_[server], After(std::chrono::seconds(20)),
+                          transport_->Receive(channel, server_ranks_[server], After(std::chrono::seconds(20)),
                                               "a reply of the server"));
   PEPNET_ASSIGN_OR_RETURN(const FrameHeader header, ParseHeader(message.body));
   if (header.type == MessageType::kError) return ParseErrorFrame(message.body);
@@ -134,9 +134,10 @@ StatusOr<std::vector<std::string>> TestWorker::Call(MessageType type, const std:
   header.type = type;
   for (size_t server = 0; server < server_ranks_.size(); ++server)
     PEPNET_RETURN_IF_ERROR(Send(static_cast<int>(server), header, body));
+  const Channel channel = type == MessageType::kSave ? Channel::kSave : Channel::kRows;
   std::vector<std::string> replies;
   for (size_t server = 0; server < server_ranks_.size(); ++server) {
-    PEPNET_ASSIGN_OR_RETURN(const Bytes frame, Receive(static_cast<int>(server)));
+    PEPNET_ASSIGN_OR_RETURN(const Bytes frame, Receive(static_cast<int>(server), channel));
     replies.push_back(FrameBodyString(frame));
   }
   return replies;

@@ -1,5 +1,6 @@
 #include "worker/sparse/ps_client.h"
 
+#include <algorithm>
 #include <cstring>
 #include <map>
 
@@ -113,20 +114,52 @@ Status PsClient::Configure(const std::vector<int>& worker_ranks, uint64_t seed, 
   return absl::OkStatus();
 }
 
-StatusOr<std::vector<PartEntry>> PsClient::Save(const std::string& directory, int64_t step) {
+Status PsClient::StartSave(const std::string& directory, int64_t step) {
   wire::SaveRequest request;
   request.set_directory(directory);
   request.set_step(step);
-  PEPNET_ASSIGN_OR_RETURN(std::vector<Bytes> replies, RequestAll(MessageType::kSave, request.SerializeAsString(), step, phase_timeout_s_,
-                                                                 absl::StrCat("saved rows of step ", step)));
-  std::vector<PartEntry> parts;
-  for (const Bytes& frame : replies) {
-    wire::SaveReply reply;
-    if (!reply.ParseFromString(FrameBodyString(frame))) return absl::DataLossError("a server's SaveReply cannot be parsed");
-    PEPNET_ASSIGN_OR_RETURN(std::vector<PartEntry> entries, PartEntriesFromJson(reply.parts_json()));
-    for (PartEntry& entry : entries) parts.push_back(std::move(entry));
+  FrameHeader header;
+  header.type = MessageType::kSave;
+  header.sender = worker_index_;
+  header.step = step;
+  for (int rank : server_ranks_) {
+    PEPNET_RETURN_IF_ERROR(transport_->Send(Channel::kRows, rank, MakeFrame(header, request.SerializeAsString())));
   }
-  return parts;
+  return absl::OkStatus();
+}
+
+StatusOr<SavedTables> PsClient::FinishSave(int64_t step, const std::atomic<bool>& cancelled) {
+  constexpr std::chrono::milliseconds kLook{200};  // how often `cancelled` is looked at
+  const Deadline deadline = After(std::chrono::duration<double>(phase_timeout_s_));
+  const std::string what = absl::StrCat("saved rows of step ", step);
+  SavedTables saved;
+  for (int server = 0; server < server_count(); ++server) {
+    StatusOr<Message> message = absl::UnknownError("");
+    do {
+      if (cancelled) return absl::CancelledError(absl::StrCat("the checkpoint of step ", step, " is given up"));
+      message = transport_->Receive(Channel::kSave, server_ranks_[server], std::min(deadline, Clock::now() + kLook), what);
+    } while (absl::IsDeadlineExceeded(message.status()) && Clock::now() < deadline);
+    if (absl::IsDeadlineExceeded(message.status())) {
+      return absl::DeadlineExceededError(absl::StrCat(ServerName(server), ": waited ", phase_timeout_s_, " s for ", what));
+    }
+    if (!message.ok()) return Annotate(message.status(), ServerName(server));
+    PEPNET_ASSIGN_OR_RETURN(const FrameHeader header, ParseHeader(message->body));
+    if (header.type == MessageType::kError) return Annotate(ParseErrorFrame(message->body), ServerName(server));
+    wire::SaveReply reply;
+    if (!reply.ParseFromString(FrameBodyString(message->body))) {
+      return absl::DataLossError(absl::StrCat(ServerName(server), ": its SaveReply cannot be parsed"));
+    }
+    PEPNET_ASSIGN_OR_RETURN(std::vector<PartEntry> entries, PartEntriesFromJson(reply.parts_json()));
+    for (PartEntry& entry : entries) saved.parts.push_back(std::move(entry));
+    saved.rows += reply.rows();
+    saved.copied_rows += reply.copied_rows();
+    saved.copied_bytes += reply.copied_bytes();
+    saved.waits += reply.waits();
+    saved.peak_bytes = std::max(saved.peak_bytes, reply.peak_bytes());
+    saved.longest_hold_seconds = std::max(saved.longest_hold_seconds, reply.longest_hold_seconds());
+    saved.write_seconds = std::max(saved.write_seconds, reply.write_seconds());
+  }
+  return saved;
 }
 
 Status PsClient::Load(const std::string& directory, int64_t finished_steps, bool with_state,

@@ -2,11 +2,12 @@
 //
 // Steps:     training steps are numbered from 1. The pull of step t may be sent while step t-1 is still being computed; the
 //            server answers it once step t-1 is applied. Every training pull must be followed by the push of its step.
-// Threads:   one thread at a time. Borrows transport and config.
+// Threads:   one thread at a time; FinishSave() may run on another. Borrows transport and config.
 // Deadlines: every wait ends after `timeout_s` with DeadlineExceeded naming server, step and operation.
 // Failure:   an error frame of a server becomes this call's Status, with the server's name in front.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <deque>
 #include <map>
@@ -32,9 +33,17 @@ struct PullTicket {
   std::vector<size_t> table_sizes;  // by table: number of unique ids
 };
 
+// What the servers wrote for one checkpoint, and what it cost them: sums, and the largest of each server's largest.
+struct SavedTables {
+  std::vector<PartEntry> parts;
+  int64_t rows = 0, copied_rows = 0, waits = 0;
+  uint64_t copied_bytes = 0, peak_bytes = 0;
+  double longest_hold_seconds = 0, write_seconds = 0;
+};
+
 class PsClient {
  public:
-  // phase_timeout_s: deadline of Configure, Save and Load, which grow with the tables.
+  // phase_timeout_s: deadline of FinishSave and Load, which grow with the tables.
   PsClient(Transport* transport, const JobConfig* config, std::vector<int> server_ranks, int worker_index, double timeout_s,
            double phase_timeout_s = 7200);
 
@@ -42,8 +51,11 @@ class PsClient {
   // `shared_file`: a file that every server must see, proof of a shared file system ("" = not checked).
   Status Configure(const std::vector<int>& worker_ranks, uint64_t seed, int64_t finished_steps,
                    const std::string& shared_file = "");
-  // Asks every server to write its rows as of `step` into `directory`; returns the parts of all servers.
-  StatusOr<std::vector<PartEntry>> Save(const std::string& directory, int64_t step);
+  // Asks every server to write its rows as of `step` into `directory`, while later steps go on. To be called before the
+  // push of step + 1.
+  Status StartSave(const std::string& directory, int64_t step);
+  // Waits until all servers have written and returns their parts. `cancelled` may be set by another thread to give up.
+  StatusOr<SavedTables> FinishSave(int64_t step, const std::atomic<bool>& cancelled);
   Status Load(const std::string& directory, int64_t finished_steps, bool with_state,
               const std::map<std::string, std::string>& table_map);
   StatusOr<std::vector<std::string>> Stats();  // JSON by server

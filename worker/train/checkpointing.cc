@@ -60,26 +60,27 @@ StatusOr<std::string> OnFirstWorker(const WorkerContext& context, const std::str
   return result.ok() ? Decode(*result) : result;
 }
 
-StatusOr<std::string> SaveCheckpoint(const WorkerContext& context, TrainState& state) {
-  return OnFirstWorker(context, "checkpoint", [&]() -> StatusOr<std::string> {
-    const JobConfig& config = *context.config;
-    const int64_t step = state.counters.finished_steps;
-    PEPNET_ASSIGN_OR_RETURN(CheckpointWriter writer, CheckpointWriter::Begin(config.model_dir, step));
-    Manifest manifest;
-    PEPNET_ASSIGN_OR_RETURN(manifest.parts, context.client->Save(writer.temporary_directory(), step));
-    PEPNET_RETURN_IF_ERROR(WriteDenseFiles(state, writer, &manifest.files));
-    manifest.step = step;
-    manifest.seed = state.counters.seed;
-    manifest.server_count = context.client->server_count();
-    manifest.worker_count = context.collective->count();
-    manifest.batch_size = config.data.batch_size;
-    manifest.shape = ShapeDescription(config);
-    manifest.string_hash = StringHash(context);
-    manifest.cpu = CpuDescription();
-    PEPNET_ASSIGN_OR_RETURN(std::string path, writer.Commit(manifest));
-    PEPNET_RETURN_IF_ERROR(PruneCheckpoints(config.model_dir, config.train.keep_checkpoint_max, step));
-    return path;
-  });
+Status BeginCheckpoint(const WorkerContext& context, TrainState& state, CheckpointSaver* saver) {
+  return OnFirstWorker(context, "begin of a checkpoint", [&]() -> StatusOr<std::string> {
+           PEPNET_RETURN_IF_ERROR(saver->Wait().status());
+           const JobConfig& config = *context.config;
+           Manifest manifest;
+           manifest.step = state.counters.finished_steps;
+           manifest.seed = state.counters.seed;
+           manifest.server_count = context.client->server_count();
+           manifest.worker_count = context.collective->count();
+           manifest.batch_size = config.data.batch_size;
+           manifest.shape = ShapeDescription(config);
+           manifest.string_hash = StringHash(context);
+           manifest.cpu = CpuDescription();
+           PEPNET_RETURN_IF_ERROR(saver->Begin(std::move(manifest), state));
+           return std::string();
+         })
+      .status();
+}
+
+StatusOr<std::string> FinishCheckpoint(const WorkerContext& context, CheckpointSaver* saver) {
+  return OnFirstWorker(context, "end of the checkpoint", [&] { return saver->Wait(); });
 }
 
 StatusOr<std::string> FindCheckpoint(const WorkerContext& context, const std::string& path) {

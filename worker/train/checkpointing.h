@@ -1,19 +1,25 @@
 // Saving and restoring a job: the workers' and servers' parts together. Collective operations: every worker calls them at
 // the same step, with the same arguments; worker 0 talks to the servers and writes the files.
 //
-// Failure: an error on worker 0 is returned by all workers. An incomplete checkpoint never gets its final name.
+// Failure: an error on worker 0 is returned by all workers. An incomplete checkpoint never gets its final name. A save that
+//          fails after BeginCheckpoint() shows in CheckpointSaver::Check() on worker 0 and in the next of these calls.
 #pragma once
 
 #include <string>
 
 #include "common/base/status.h"
+#include "worker/train/checkpoint_saver.h"
 #include "worker/train/train_state.h"
 #include "worker/train/worker_context.h"
 
 namespace pepnet {
 
-// Saves the state after state.counters.finished_steps; prunes old checkpoints. Returns the checkpoint's path.
-StatusOr<std::string> SaveCheckpoint(const WorkerContext& context, TrainState& state);
+// Begins to save the state after state.counters.finished_steps, to be called before the next step is pushed; waits for a
+// save that is still running. `saver`: worker 0's; others pass nullptr.
+Status BeginCheckpoint(const WorkerContext& context, TrainState& state, CheckpointSaver* saver);
+
+// Waits for a running save. Returns the path of the last checkpoint that `saver` wrote, "" if there is none.
+StatusOr<std::string> FinishCheckpoint(const WorkerContext& context, CheckpointSaver* saver);
 
 // The checkpoint that `path` (a model.ckpt-N directory or its parent) means, checked file by file and against this config.
 // NotFound if there is none.

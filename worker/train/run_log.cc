@@ -134,4 +134,15 @@ void RunLog::Report(int64_t steps, int64_t rows, const StageTimes& times, const 
   if (!checkpoint.empty()) LogInfo("checkpoint: " + checkpoint);
 }
 
+void RunLog::ReportSaves(const SaveCosts& costs, const SaveDelays& delays) {
+  if (costs.checkpoints == 0) return;
+  std::string line = absl::StrFormat(
+      "%d checkpoints written while training went on: worker 0 copied for %.1f ms at most, a server held a step up for %.1f ms "
+      "at most; %d rows (%.1f MB) were copied before they changed, a server held %.1f MB at most, %d changes waited for memory",
+      costs.checkpoints, 1e3 * costs.longest_copy_seconds, 1e3 * costs.longest_hold_seconds, costs.copied_rows,
+      static_cast<double>(costs.copied_bytes) / 1e6, static_cast<double>(costs.peak_bytes) / 1e6, costs.waits);
+  if (const std::string seen = delays.Report(); !seen.empty()) absl::StrAppend(&line, "; ", seen);
+  LogInfo(line);
+}
+
 }  // namespace pepnet

@@ -14,6 +14,8 @@
 #include <vector>
 
 #include "common/base/status.h"
+#include "worker/train/checkpoint_saver.h"
+#include "worker/train/save_delays.h"
 #include "worker/train/stage_times.h"
 
 namespace pepnet {
@@ -44,6 +46,8 @@ class RunLog {
   // The closing report.
   void Report(int64_t steps, int64_t rows, const StageTimes& times, const std::vector<std::string>& server_stats,
               const std::string& checkpoint);
+  // What the checkpoints of the run cost, if there were any.
+  void ReportSaves(const SaveCosts& costs, const SaveDelays& delays);
 
  private:
   RunLog() = default;

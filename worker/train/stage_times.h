@@ -31,6 +31,7 @@ class StageTimes {
   };
 
   double seconds(int stage) const { return seconds_[stage]; }
+  double seconds(Stage stage) const { return seconds_[static_cast<int>(stage)]; }
 
  private:
   std::array<double, kStageCount> seconds_{};

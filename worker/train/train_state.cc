@@ -1,12 +1,12 @@
 #include "worker/train/train_state.h"
 
+#include <algorithm>
 #include <map>
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/str_join.h"
 #include "common/base/file.h"
 #include "common/base/mutant.h"
-#include "common/checkpoint/safetensors.h"
 
 namespace pepnet {
 namespace {
@@ -14,6 +14,7 @@ namespace {
 constexpr char kDenseFile[] = "dense.safetensors";
 constexpr char kTrainerFile[] = "trainer.json";
 constexpr char kAccumulated[] = "accumulated_gradient";
+constexpr size_t kFloatsPerWrite = size_t{1} << 18;
 
 // One array of the checkpoint: a view of one parameter's floats in some arena.
 struct Item {
@@ -79,19 +80,18 @@ TrainState::TrainState(const JobConfig& config, uint64_t seed)
   accumulated_gradients.ResizeZeroed(parameters.values().size());
 }
 
-Status WriteDenseFiles(TrainState& state, CheckpointWriter& writer, std::vector<FileEntry>* files) {
+void CopyDenseState(TrainState& state, DenseImage* image) {
   const bool inside_window = InsideWindow(state);
-  std::vector<Item> items = ListItems(state, inside_window);
-  std::vector<SafetensorsWriter::Declaration> declarations;
-  for (const Item& item : items) declarations.push_back({item.name, "F32", item.shape});
-  PEPNET_ASSIGN_OR_RETURN(std::unique_ptr<SafetensorsWriter> out,
-                          SafetensorsWriter::Create(writer.temporary_directory() + "/" + kDenseFile, declarations));
+  image->tensors.clear();
+  size_t floats = 0;
+  const std::vector<Item> items = ListItems(state, inside_window);
+  for (const Item& item : items) floats += item.values.size();
+  image->floats.Resize(floats);
+  float* out = image->floats.data();
   for (const Item& item : items) {
-    PEPNET_RETURN_IF_ERROR(out->Append(item.values.data(), item.values.size_bytes()));
+    image->tensors.push_back({item.name, "F32", item.shape});
+    out = std::copy(item.values.begin(), item.values.end(), out);
   }
-  PEPNET_ASSIGN_OR_RETURN(SafetensorsWriter::Result sum, out->Finish());
-  files->push_back({kDenseFile, sum.bytes, sum.crc32c});
-
   const TrainCounters& c = state.counters;
   nlohmann::ordered_json json = {{"finished_steps", c.finished_steps},
                                  {"epoch", c.position.epoch},
@@ -104,7 +104,20 @@ Status WriteDenseFiles(TrainState& state, CheckpointWriter& writer, std::vector<
                                  {"batch_size", c.batch_size},
                                  {"worker_count", c.worker_count},
                                  {"threads", c.threads}};
-  PEPNET_ASSIGN_OR_RETURN(FileEntry entry, writer.WriteFile(kTrainerFile, json.dump(2) + "\n"));
+  image->counters = json.dump(2) + "\n";
+}
+
+Status WriteDenseFiles(const DenseImage& image, CheckpointWriter& writer, std::vector<FileEntry>* files) {
+  PEPNET_ASSIGN_OR_RETURN(std::unique_ptr<SafetensorsWriter> out,
+                          SafetensorsWriter::Create(writer.temporary_directory() + "/" + kDenseFile, image.tensors));
+  // In pieces: the writer gathers what it is given before it writes.
+  for (size_t first = 0; first < image.floats.size(); first += kFloatsPerWrite) {
+    const size_t count = std::min(kFloatsPerWrite, image.floats.size() - first);
+    PEPNET_RETURN_IF_ERROR(out->Append(image.floats.data() + first, count * sizeof(float)));
+  }
+  PEPNET_ASSIGN_OR_RETURN(SafetensorsWriter::Result sum, out->Finish());
+  files->push_back({kDenseFile, sum.bytes, sum.crc32c});
+  PEPNET_ASSIGN_OR_RETURN(FileEntry entry, writer.WriteFile(kTrainerFile, image.counters));
   files->push_back(entry);
   return absl::OkStatus();
 }

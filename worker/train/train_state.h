@@ -11,6 +11,7 @@
 #include "common/base/aligned_buffer.h"
 #include "common/base/status.h"
 #include "common/checkpoint/checkpoint.h"
+#include "common/checkpoint/safetensors.h"
 #include "worker/data/batch.h"
 #include "worker/model/parameters.h"
 #include "worker/train/dense_optimizer.h"
@@ -37,8 +38,17 @@ struct TrainState {
   AlignedBuffer<float> accumulated_gradients;  // sum over the workers, of the current window; zero outside one
 };
 
+// A copy of the state at one step, ready to be written by another thread.
+struct DenseImage {
+  std::vector<SafetensorsWriter::Declaration> tensors;
+  AlignedBuffer<float> floats;  // tensor after tensor
+  std::string counters;         // the text of trainer.json
+};
+// `image` keeps its memory from one copy to the next.
+void CopyDenseState(TrainState& state, DenseImage* image);
+
 // Writes dense.safetensors and trainer.json into the checkpoint under construction.
-Status WriteDenseFiles(TrainState& state, CheckpointWriter& writer, std::vector<FileEntry>* files);
+Status WriteDenseFiles(const DenseImage& image, CheckpointWriter& writer, std::vector<FileEntry>* files);
 
 // Reads them back. Every parameter must be there with its shape.
 Status ReadDenseFiles(const std::string& directory, TrainState* state);

@@ -25,6 +25,7 @@ Status Trainer::Run() {
   if (!stopped_ && (saved_step_ != state_->counters.finished_steps || evaluation_.empty())) {
     PEPNET_RETURN_IF_ERROR(SaveAndEvaluate());
   }
+  PEPNET_RETURN_IF_ERROR(FinishSave());
   return Report();
 }
 
@@ -42,6 +43,7 @@ Status Trainer::Start() {
   if (context_.first()) {
     PEPNET_ASSIGN_OR_RETURN(RunLog log, RunLog::Open(config_.model_dir, start_step_));
     log_ = std::move(log);
+    saver_.emplace(context_.client, config_.model_dir, config_.train.keep_checkpoint_max);
     PEPNET_RETURN_IF_ERROR(WriteFileAtomically(config_.model_dir + "/pipeline.config", config_.effective_text));
   }
   PEPNET_RETURN_IF_ERROR(OpenData());
@@ -55,6 +57,7 @@ Status Trainer::Report() {
   if (!log_.has_value()) return absl::OkStatus();
   PEPNET_ASSIGN_OR_RETURN(std::vector<std::string> stats, context_.client->Stats());
   log_->Report(state_->counters.finished_steps - start_step_, rows_trained_, times_, stats, last_checkpoint_);
+  log_->ReportSaves(saver_->costs(), save_delays_);
   return absl::OkStatus();
 }
 
@@ -176,6 +179,10 @@ Status Trainer::OpenData() {
 
 StatusOr<bool> Trainer::Step() {
   if (finished_before_) return false;
+  const Clock::time_point start = Clock::now();
+  const double evaluated = times_.seconds(Stage::kEval);
+  const bool saving = saver_.has_value() && saver_->running();
+  if (saver_.has_value()) PEPNET_RETURN_IF_ERROR(saver_->Check());
   std::optional<FedBatch> fed;
   {
     StageTimes::Scope scope(&times_, Stage::kRead);
@@ -204,6 +211,8 @@ StatusOr<bool> Trainer::Step() {
 
   PEPNET_RETURN_IF_ERROR(LogStep(fed->batch, lr_sparse, lr_dense));
   if (SaveIsDue(fed->batch)) PEPNET_RETURN_IF_ERROR(SaveAndEvaluate());
+  const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+  save_delays_.Add(seconds - (times_.seconds(Stage::kEval) - evaluated), saving || (saver_.has_value() && saver_->running()));
   if (!feeder_->stop_agreed()) return true;
   stopped_ = true;
   PEPNET_RETURN_IF_ERROR(feeder_->DropAhead());
@@ -286,9 +295,15 @@ Status Trainer::Save() {
   const int64_t step = state_->counters.finished_steps;
   if (saved_step_ == step) return absl::OkStatus();
   StageTimes::Scope scope(&times_, Stage::kCheckpoint);
-  PEPNET_ASSIGN_OR_RETURN(last_checkpoint_, SaveCheckpoint(context_, *state_));
+  PEPNET_RETURN_IF_ERROR(BeginCheckpoint(context_, *state_, saver_.has_value() ? &*saver_ : nullptr));
   saved_step_ = step;
-  if (context_.first()) LogInfo("saved " + last_checkpoint_);
+  return absl::OkStatus();
+}
+
+Status Trainer::FinishSave() {
+  StageTimes::Scope scope(&times_, Stage::kCheckpoint);
+  PEPNET_ASSIGN_OR_RETURN(const std::string path, FinishCheckpoint(context_, saver_.has_value() ? &*saver_ : nullptr));
+  if (!path.empty()) last_checkpoint_ = path;
   return absl::OkStatus();
 }
 

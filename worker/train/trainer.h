@@ -14,8 +14,10 @@
 #include "worker/model/pepnet_model.h"
 #include "worker/sparse/batch_feeder.h"
 #include "worker/sparse/pooling.h"
+#include "worker/train/checkpoint_saver.h"
 #include "worker/train/model_dir.h"
 #include "worker/train/run_log.h"
+#include "worker/train/save_delays.h"
 #include "worker/train/train_state.h"
 #include "worker/train/worker_context.h"
 
@@ -32,9 +34,12 @@ class Trainer {
   // True if Run() ended early because somebody asked for it (options.stop_request): the state is saved, the training is not done.
   bool stopped() const { return stopped_; }
 
-  // The same in pieces, for tests: Start() once, then Step() until it returns false.
+  // The same in pieces, for tests: Start() once, then Step() until it returns false. A checkpoint that is due is begun by
+  // its step and written while later steps run; Run() waits for the last one.
   Status Start();
   StatusOr<bool> Step();
+  // Waits for a checkpoint that is being written. All workers call it.
+  Status FinishSave();
 
   TrainState& state() { return *state_; }
   PepnetModel* model() { return model_.get(); }
@@ -70,10 +75,12 @@ class Trainer {
   std::unique_ptr<PepnetModel> model_;
   std::unique_ptr<BatchLoader> loader_;
   std::unique_ptr<BatchFeeder> feeder_;
-  std::optional<RunLog> log_;  // worker 0
+  std::optional<RunLog> log_;            // worker 0
+  std::optional<CheckpointSaver> saver_; // worker 0
   StageTimes times_;
-  std::string last_checkpoint_;
-  int64_t saved_step_ = -1;    // step of last_checkpoint_
+  SaveDelays save_delays_;
+  std::string last_checkpoint_;          // complete
+  int64_t saved_step_ = -1;              // of the checkpoint that was begun or restored last
   int64_t start_step_ = 0;
   int64_t rows_trained_ = 0;   // global, since Start()
   bool finished_before_ = false;

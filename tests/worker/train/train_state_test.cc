@@ -20,7 +20,9 @@ class TrainStateTest : public ::testing::Test {
     auto writer = CheckpointWriter::Begin(directory_.path(), 1);
     EXPECT_TRUE(writer.ok()) << writer.status();
     std::vector<FileEntry> files;
-    EXPECT_TRUE(WriteDenseFiles(state, *writer, &files).ok());
+    DenseImage image;
+    CopyDenseState(state, &image);
+    EXPECT_TRUE(WriteDenseFiles(image, *writer, &files).ok());
     return writer->temporary_directory();
   }
 

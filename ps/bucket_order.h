@@ -1,0 +1,35 @@
+// BucketOrder: the slots of the rows of a view by (bucket, id), the order of checkpoints.
+//
+// Cost:    4 bytes per row; the rows are counted and dealt out by bucket at once, a bucket is sorted when it is asked for.
+// Threads: one. Reads nothing but the ids of the view, which never change.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "ps/row_store.h"
+
+namespace pepnet {
+
+class BucketOrder {
+ public:
+  // Borrows `rows`.
+  BucketOrder(const RowStore::View& rows, uint64_t table_hash);
+
+  // Places [first, end) of the order. Calls go from front to back.
+  std::span<const uint32_t> Slots(int64_t first, int64_t end);
+  // The first bucket that has a row at place `end` or later; kBucketCount if there is none.
+  int BucketAt(int64_t end) const;
+  uint64_t memory_bytes() const { return slots_.size() * sizeof(uint32_t); }
+
+ private:
+  void SortBucket(int bucket);
+
+  const RowStore::View& rows_;
+  std::vector<int64_t> begin_;   // by bucket, and the end
+  std::vector<uint32_t> slots_;
+  int sorted_buckets_ = 0;
+};
+
+}  // namespace pepnet

@@ -1,0 +1,125 @@
+#include "ps/load_tables.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "common/base/logging.h"
+#include "common/base/mutant.h"
+#include "common/checkpoint/checkpoint.h"
+#include "common/net/partition.h"
+
+namespace pepnet {
+namespace {
+
+// Where in a part the rows of the buckets [first, end) stand: one range, since parts are in bucket order.
+struct RowRange {
+  int64_t first = 0, count = 0;
+};
+RowRange RowsOfBuckets(const PartEntry& part, int first, int end) {
+  RowRange range;
+  for (const BucketEntry& bucket : part.buckets) {
+    if (bucket.bucket < first) range.first += bucket.rows;
+    if (bucket.bucket >= first && bucket.bucket < end) range.count += bucket.rows;
+  }
+  return range;
+}
+
+Status CheckShape(const PartEntry& part, const TableShard& table, bool with_state) {
+  if (part.dim != table.dim()) {
+    return InvalidInput("table ", table.table().name, " has width ", table.dim(), ", table ", part.table,
+                        " of the checkpoint ", part.dim);
+  }
+  if (with_state && part.state_dim != table.state_dim()) {
+    return InvalidInput("table ", table.table().name, " has ", table.state_dim(),
+                        " floats of optimizer state per row, table ", part.table, " of the checkpoint ", part.state_dim,
+                        "; is it another sparse optimizer?");
+  }
+  return absl::OkStatus();
+}
+
+// What is to be loaded from one part, and into what.
+struct PartLoad {
+  const ServerPlan& plan;
+  int64_t step;  // of the checkpoint
+  bool renamed, with_state;
+  TableShard* table;
+};
+
+Status LoadRows(const PartLoad& load, const RowColumns& rows) {
+  TableShard* const table = load.table;
+  const size_t dim = table->dim(), state_dim = table->state_dim();
+  for (size_t i = 0; i < rows.ids.size(); ++i) {
+    const int64_t id = rows.ids[i];
+    if (id < 0 || id >= table->table().rows) {
+      return InvalidInput("the checkpoint holds row ", id, ", expected 0 <= id < ", table->table().rows);
+    }
+    const int bucket = BucketOf(RowHash(table->table_hash(), id));
+    if (bucket < load.plan.first_bucket || bucket >= load.plan.end_bucket) {
+      if (load.renamed) continue;
+      return absl::DataLossError(absl::StrCat("row ", id, " stands in the wrong bucket"));
+    }
+    if (table->Find(id) != TableShard::kNoSlot) return absl::DataLossError(absl::StrCat("row ", id, " occurs twice"));
+    const int64_t slot = table->Create(id);
+    std::copy_n(rows.values.data() + i * dim, dim, table->value(slot));
+    if (!load.with_state) continue;
+    if (rows.last_step[i] < 0 || rows.last_step[i] > load.step) {
+      return absl::DataLossError(absl::StrCat("row ", id, " says that it last changed in step ", rows.last_step[i],
+                                              ", expected 0 to ", load.step));
+    }
+    std::copy_n(rows.states.data() + i * state_dim, state_dim, table->state(slot));
+    table->frequency(slot) = rows.frequency[i];
+    table->last_step(slot) = rows.last_step[i];
+  }
+  return absl::OkStatus();
+}
+
+Status LoadPart(const ServerPlan& plan, const std::string& directory, const Manifest& manifest, const PartEntry& part,
+                bool with_state, TableShard* table) {
+  PEPNET_RETURN_IF_ERROR(CheckShape(part, *table, with_state));
+  // The bucket of a row depends on the table's name: under another name its rows are spread over all buckets of the
+  // part.
+  const bool renamed = part.table != table->table().name;
+  const RowRange range = renamed ? RowRange{0, part.rows} : RowsOfBuckets(part, plan.first_bucket, plan.end_bucket);
+  if (range.count == 0) return absl::OkStatus();
+  if (!renamed) table->Reserve(table->size() + range.count);
+  PEPNET_ASSIGN_OR_RETURN(auto reader, TablePartReader::Open(directory, part));
+  const PartLoad load{plan, manifest.step, renamed, with_state, table};
+  return reader->Read(range.first, range.count, [&](const RowColumns& rows) { return LoadRows(load, rows); });
+}
+
+}  // namespace
+
+std::vector<TableShard> MakeTables(const ServerPlan& plan) {
+  const uint64_t seed = plan.seed + (MutantActive(Mutant::kInitByServer) ? plan.server_index : 0);
+  std::vector<TableShard> tables;
+  for (const Table& table : plan.tables) tables.emplace_back(table, plan.optimizer, seed);
+  return tables;
+}
+
+StatusOr<std::vector<TableShard>> LoadTables(const ServerPlan& plan, const std::string& directory,
+                                             const LoadOptions& options) {
+  PEPNET_ASSIGN_OR_RETURN(const Manifest manifest, ReadManifest(directory));
+  std::vector<TableShard> tables = MakeTables(plan);
+  for (TableShard& table : tables) {
+    const auto mapped = options.table_map.find(table.table().name);
+    const std::string& source = mapped == options.table_map.end() ? table.table().name : mapped->second;
+    bool found = false;
+    for (const PartEntry& part : manifest.parts) {
+      if (part.table != source) continue;
+      found = true;
+      const Status status = LoadPart(plan, directory, manifest, part, options.with_state, &table);
+      if (!status.ok()) {
+        return Annotate(status,
+                        absl::StrCat("loading table ", table.table().name, " from ", directory, "/", part.file));
+      }
+    }
+    if (found) continue;
+    const std::string missing = absl::StrCat("table ", table.table().name, " is to be loaded from table ", source,
+                                             ", which ", directory, " does not hold");
+    if (options.with_state && options.table_map.empty()) return absl::NotFoundError(missing);
+    LOG(WARNING) << missing << "; its rows start at their initial values";
+  }
+  return tables;
+}
+
+}  // namespace pepnet

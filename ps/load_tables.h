@@ -1,0 +1,30 @@
+// Rows of a server from a checkpoint (common/checkpoint/table_part.h draws the files).
+//
+// Threads: the caller's.
+// Failure: the message names table and file; nothing has changed then.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "common/base/status.h"
+#include "ps/server_plan.h"
+#include "ps/table_shard.h"
+
+namespace pepnet {
+
+struct LoadOptions {
+  bool with_state = true;                        // false: fresh optimizer state, frequency and last step 0
+  std::map<std::string, std::string> table_map;  // table here -> table in the checkpoint; others keep their name
+};
+
+// Empty shards for the tables of `plan`.
+std::vector<TableShard> MakeTables(const ServerPlan& plan);
+
+// The rows of this server's buckets from a complete checkpoint, whatever number of servers wrote it. A table that is
+// not in the checkpoint stays empty where `options` ask for less than everything, else it is an error.
+StatusOr<std::vector<TableShard>> LoadTables(const ServerPlan& plan, const std::string& directory,
+                                             const LoadOptions& options);
+
+}  // namespace pepnet

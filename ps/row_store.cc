@@ -1,0 +1,32 @@
+#include "ps/row_store.h"
+
+namespace pepnet {
+
+int64_t RowStore::Append() {
+  if ((size_ & kChunkMask) == 0) AddChunk();
+  return size_++;
+}
+
+void RowStore::AddChunk() {
+  if (chunks_.size() < kSingleChunks) {
+    memory_.emplace_back(chunk_bytes());
+    chunks_.push_back(memory_.back().data());
+    return;
+  }
+  if (slab_left_ == 0) {
+    memory_.emplace_back(kSlabChunks * chunk_bytes());
+    slab_left_ = kSlabChunks;
+  }
+  chunks_.push_back(memory_.back().data() + (kSlabChunks - slab_left_) * chunk_bytes());
+  --slab_left_;
+}
+
+RowStore::View RowStore::view() const {
+  View view;
+  view.chunks_ = chunks_;
+  view.size_ = size_;
+  view.row_floats_ = row_floats_;
+  return view;
+}
+
+}  // namespace pepnet

@@ -1,0 +1,78 @@
+#include "ps/table_snapshot.h"
+
+#include <algorithm>
+
+#include "common/base/logging.h"
+#include "common/base/mutant.h"
+#include "common/net/partition.h"
+
+namespace pepnet {
+namespace {
+
+constexpr size_t kPrefetchRows = 8;  // rows asked for ahead of their use
+
+}  // namespace
+
+TableSnapshot::TableSnapshot(const TableShard* table, int64_t step, CopyBudget* budget)
+    : table_(table), step_(step), rows_(table->view()), copies_(int64_t{table->dim()} + table->state_dim(), budget) {}
+
+const RowStore::View& TableSnapshot::rows() {
+  if (MutantActive(Mutant::kSnapshotTakesLaterRows)) rows_ = table_->view();
+  return rows_;
+}
+
+int TableSnapshot::BucketOfRow(const RowInfo& info) const { return BucketOf(RowHash(table_->table_hash(), info.id)); }
+
+bool TableSnapshot::Protect(int64_t slot) {
+  const RowInfo& info = table_->info(slot);
+  const int bucket = BucketOfRow(info);
+  if (bucket < first_open_bucket_ || MutantActive(Mutant::kSnapshotWithoutCopy)) return true;
+  return copies_.Add(bucket, slot, info, table_->value(slot));
+}
+
+void TableSnapshot::Take(std::span<const uint32_t> slots, int bucket, RowImage* image) {
+  const size_t dim = table_->dim(), state_dim = table_->state_dim();
+  image->ids.resize(slots.size());
+  image->frequency.resize(slots.size());
+  image->last_step.resize(slots.size());
+  image->values.resize(slots.size() * dim);
+  image->states.resize(slots.size() * state_dim);
+  int copies_bucket = -1;
+  std::span<const RowCopies::Ref> copies;  // of copies_bucket
+  for (size_t i = 0; i < slots.size(); ++i) {
+    if (i + kPrefetchRows < slots.size()) {
+      __builtin_prefetch(&rows_.info(slots[i + kPrefetchRows]));
+      __builtin_prefetch(rows_.floats(slots[i + kPrefetchRows]));
+      __builtin_prefetch(rows_.floats(slots[i + kPrefetchRows]) + dim);
+    }
+    const RowInfo* info = &rows_.info(slots[i]);
+    const float* floats = rows_.floats(slots[i]);
+    if (Changed(*info) && !MutantActive(Mutant::kSnapshotWithoutCopy)) {
+      if (const int row_bucket = BucketOfRow(*info); row_bucket != copies_bucket) {
+        copies_bucket = row_bucket;
+        copies = copies_.OfBucket(row_bucket);
+      }
+      const auto found = std::lower_bound(copies.begin(), copies.end(), RowCopies::Ref{slots[i], 0});
+      if (found != copies.end() && found->slot == slots[i]) {
+        info = &copies_.info(*found);
+        floats = copies_.floats(*found);
+      } else {
+        CHECK(MutantActive(Mutant::kSnapshotTakesLaterRows))
+            << "row " << info->id << " of table " << table_->table().name << " changed and was not copied";
+      }
+    }
+    image->ids[i] = info->id;
+    image->frequency[i] = info->frequency;
+    image->last_step[i] = info->last_step;
+    std::copy_n(floats, dim, image->values.data() + i * dim);
+    std::copy_n(floats + dim, state_dim, image->states.data() + i * state_dim);
+  }
+  for (; first_open_bucket_ < bucket; ++first_open_bucket_) copies_.Free(first_open_bucket_);
+}
+
+std::vector<AlignedBuffer<uint8_t>> TableSnapshot::Close() {
+  first_open_bucket_ = kBucketCount;
+  return copies_.Clear();
+}
+
+}  // namespace pepnet

@@ -1,0 +1,221 @@
+#include "ps/load_tables.h"
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+#include "common/checkpoint/checkpoint.h"
+#include "common/net/partition.h"
+#include "tests/common/checkpoint/test_files.h"
+#include "tests/ps/save_now.h"
+
+namespace pepnet {
+namespace {
+
+using testing::HasSubstr;
+
+Table MakeTable(const std::string& name, int64_t rows, int dim) {
+  Table table;
+  table.name = name;
+  table.rows = rows;
+  table.dim = dim;
+  return table;
+}
+
+ServerPlan MakePlan(int index, int count) {
+  ServerPlan plan;
+  plan.tables = {MakeTable("user/id", 30'000, 3), MakeTable("item", 10, 2), MakeTable("never used", 10, 1)};
+  plan.optimizer.kind = SparseOptimizerKind::kAdagrad;
+  plan.optimizer.initial_accumulator_value = 0.5;
+  plan.seed = 21;
+  plan.server_index = index;
+  plan.server_count = count;
+  plan.worker_ranks = {0};
+  plan.first_bucket = FirstBucket(index, count);
+  plan.end_bucket = FirstBucket(index + 1, count);
+  return plan;
+}
+
+// The shards of one server with every second id of "user/id" and all of "item", each row with contents of its own.
+std::vector<TableShard> FilledTables(const ServerPlan& plan) {
+  std::vector<TableShard> tables = MakeTables(plan);
+  for (int t = 0; t < 2; ++t) {
+    for (int64_t id = 0; id < plan.tables[t].rows; id += t == 0 ? 2 : 1) {
+      const int bucket = BucketOf(RowHash(tables[t].table_hash(), id));
+      if (bucket < plan.first_bucket || bucket >= plan.end_bucket) continue;
+      const int64_t slot = tables[t].Create(id);
+      for (int e = 0; e < tables[t].dim(); ++e) {
+        tables[t].value(slot)[e] = static_cast<float>(id + e * 0.25);
+        tables[t].state(slot)[e] = static_cast<float>(id * 2 + e);
+      }
+      tables[t].frequency(slot) = id + 1;
+      tables[t].last_step(slot) = id % 7;
+    }
+  }
+  return tables;
+}
+
+// A complete checkpoint of `count` servers at step 9.
+std::string WriteCheckpoint(const TemporaryDirectory& directory, int count) {
+  auto writer = CheckpointWriter::Begin(directory.path(), 9);
+  EXPECT_TRUE(writer.ok()) << writer.status();
+  Manifest manifest;
+  manifest.step = 9;
+  manifest.server_count = count;
+  for (int server = 0; server < count; ++server) {
+    const ServerPlan plan = MakePlan(server, count);
+    const auto parts = SaveNow(plan, FilledTables(plan), 9, writer->temporary_directory());
+    EXPECT_TRUE(parts.ok()) << parts.status();
+    EXPECT_EQ(parts->size(), 3u);
+    manifest.parts.insert(manifest.parts.end(), parts->begin(), parts->end());
+  }
+  const auto path = writer->Commit(manifest);
+  EXPECT_TRUE(path.ok()) << path.status();
+  return *path;
+}
+
+std::string RowText(const TableShard& table, int64_t id) {
+  const int64_t slot = table.Find(id);
+  if (slot == TableShard::kNoSlot) return "none";
+  std::string text;
+  for (int e = 0; e < table.dim(); ++e) absl::StrAppend(&text, table.value(slot)[e], "/", table.state(slot)[e], " ");
+  return absl::StrCat(text, "f", table.frequency(slot), " s", table.last_step(slot));
+}
+
+TEST(LoadTablesTest, RowsOfAnyNumberOfServersLoadIntoAnyNumber) {
+  for (int saved : {1, 3}) {
+    TemporaryDirectory directory;
+    const std::string path = WriteCheckpoint(directory, saved);
+    EXPECT_TRUE(VerifyCheckpoint(path, *ReadManifest(path), true, true).ok());
+    for (int loaded : {1, 2, 3, 5}) {
+      int64_t rows = 0;
+      for (int server = 0; server < loaded; ++server) {
+        const ServerPlan plan = MakePlan(server, loaded);
+        const std::vector<TableShard> expected = FilledTables(plan);
+        const auto tables = LoadTables(plan, path, {});
+        ASSERT_TRUE(tables.ok()) << tables.status();
+        for (size_t t = 0; t < 3; ++t) {
+          ASSERT_EQ((*tables)[t].size(), expected[t].size());
+          rows += expected[t].size();
+          for (const auto& [id, slot] : expected[t].SortedRows())
+            ASSERT_EQ(RowText((*tables)[t], id), RowText(expected[t], id));
+        }
+      }
+      EXPECT_EQ(rows, 15'010);
+    }
+  }
+}
+
+TEST(LoadTablesTest, PartsOfSeveralServersHoldTheRowsOfOneInTheSameOrder) {
+  TemporaryDirectory one, three;
+  const std::string paths[] = {WriteCheckpoint(one, 1), WriteCheckpoint(three, 3)};
+  std::vector<int64_t> ids[2];
+  for (int i = 0; i < 2; ++i) {
+    const auto manifest = ReadManifest(paths[i]);
+    ASSERT_TRUE(manifest.ok()) << manifest.status();
+    for (const PartEntry& part : manifest->parts) {
+      if (part.table != "user/id") continue;
+      const Status status = (*TablePartReader::Open(paths[i], part))->Read(0, part.rows, [&](const RowColumns& rows) {
+        ids[i].insert(ids[i].end(), rows.ids.begin(), rows.ids.end());
+        return absl::OkStatus();
+      });
+      ASSERT_TRUE(status.ok()) << status;
+    }
+  }
+  EXPECT_EQ(ids[0].size(), 15'000u);
+  EXPECT_EQ(ids[0], ids[1]);
+}
+
+TEST(LoadTablesTest, WithoutStateARowKeepsItsValueAndStartsAfresh) {
+  TemporaryDirectory directory;
+  LoadOptions options;
+  options.with_state = false;
+  ServerPlan plan = MakePlan(0, 1);
+  const std::string path = WriteCheckpoint(directory, 2);
+  auto tables = LoadTables(plan, path, options);
+  ASSERT_TRUE(tables.ok()) << tables.status();
+  EXPECT_EQ(RowText((*tables)[1], 3), "3/0.5 3.25/0.5 f0 s0");
+  plan.optimizer.kind = SparseOptimizerKind::kSgd;  // another optimizer is welcome then
+  tables = LoadTables(plan, path, options);
+  ASSERT_TRUE(tables.ok()) << tables.status();
+  EXPECT_EQ((*tables)[1].value((*tables)[1].Find(3))[1], 3.25f);
+}
+
+TEST(LoadTablesTest, RenamedTablesAreReadWholeAndCutByTheirNewBuckets) {
+  TemporaryDirectory directory;
+  const std::string path = WriteCheckpoint(directory, 3);
+  int64_t rows = 0;
+  for (int server = 0; server < 2; ++server) {
+    ServerPlan plan = MakePlan(server, 2);
+    plan.tables = {MakeTable("member", 30'000, 3)};
+    LoadOptions options;
+    options.table_map = {{"member", "user/id"}};
+    const auto tables = LoadTables(plan, path, options);
+    ASSERT_TRUE(tables.ok()) << tables.status();
+    rows += tables->front().size();
+    for (const auto& [id, slot] : tables->front().SortedRows()) {
+      const int bucket = BucketOf(RowHash(HashName("member"), id));
+      ASSERT_TRUE(bucket >= plan.first_bucket && bucket < plan.end_bucket);
+      ASSERT_EQ(tables->front().value(slot)[1], static_cast<float>(id + 0.25));
+      ASSERT_EQ(tables->front().last_step(slot), id % 7);
+    }
+  }
+  EXPECT_EQ(rows, 15'000);
+}
+
+TEST(LoadTablesTest, WhatDoesNotFitIsRefusedByTableAndNumbers) {
+  TemporaryDirectory directory;
+  const std::string path = WriteCheckpoint(directory, 1);
+  auto error = [&](const std::function<void(ServerPlan*)>& change, const LoadOptions& options = {}) {
+    ServerPlan plan = MakePlan(0, 1);
+    change(&plan);
+    return std::string(LoadTables(plan, path, options).status().message());
+  };
+  EXPECT_EQ(error([](ServerPlan*) {}), "");
+  EXPECT_THAT(error([](ServerPlan* plan) { plan->tables[1].dim = 4; }),
+              HasSubstr("table item has width 4, table item of the checkpoint 2"));
+  EXPECT_THAT(error([](ServerPlan* plan) { plan->optimizer.kind = SparseOptimizerKind::kAdam; }),
+              HasSubstr("table user/id has 6 floats of optimizer state per row, table user/id of the checkpoint 3"));
+  EXPECT_THAT(error([](ServerPlan* plan) { plan->tables[1].rows = 5; }), HasSubstr("expected 0 <= id < 5"));
+  EXPECT_THAT(error([](ServerPlan* plan) { plan->tables.push_back(MakeTable("new", 5, 1)); }),
+              HasSubstr("table new is to be loaded from table new"));
+  LoadOptions fresh;
+  fresh.with_state = false;
+  EXPECT_EQ(error([](ServerPlan* plan) { plan->tables.push_back(MakeTable("new", 5, 1)); }, fresh), "");
+  EXPECT_FALSE(LoadTables(MakePlan(0, 1), directory / "model.ckpt-10", {}).ok());
+}
+
+TEST(LoadTablesTest, ARowFromTheFutureIsRefused) {
+  TemporaryDirectory directory;
+  auto writer = CheckpointWriter::Begin(directory.path(), 5);  // rows say that they last changed in step 6
+  ASSERT_TRUE(writer.ok()) << writer.status();
+  const ServerPlan plan = MakePlan(0, 1);
+  const auto parts = SaveNow(plan, FilledTables(plan), 9, writer->temporary_directory());
+  ASSERT_TRUE(parts.ok()) << parts.status();
+  Manifest manifest;
+  manifest.step = 5;
+  manifest.server_count = 1;
+  manifest.parts = *parts;
+  const auto path = writer->Commit(manifest);
+  ASSERT_TRUE(path.ok()) << path.status();
+  EXPECT_THAT(std::string(LoadTables(plan, *path, {}).status().message()),
+              HasSubstr("says that it last changed in step 6, expected 0 to 5"));
+}
+
+TEST(LoadTablesTest, SavingWhereThereIsNoDirectoryIsAnErrorAndMakesNone) {
+  TemporaryDirectory directory;
+  const ServerPlan plan = MakePlan(0, 1);
+  const auto parts = SaveNow(plan, MakeTables(plan), 0, directory / "absent");
+  EXPECT_THAT(std::string(parts.status().message()), HasSubstr("absent does not exist on this server's host"));
+  EXPECT_FALSE(std::filesystem::exists(directory / "absent"));
+}
+
+TEST(LoadTablesTest, AFailedWriteNamesTheTable) {
+  TemporaryDirectory directory;
+  WriteBytes(directory / "tables", "a file stands where the directory should be");
+  const ServerPlan plan = MakePlan(0, 1);
+  const auto parts = SaveNow(plan, MakeTables(plan), 0, directory.path());
+  EXPECT_THAT(std::string(parts.status().message()), HasSubstr("saving table user/id in "));
+}
+
+}  // namespace
+}  // namespace pepnet
