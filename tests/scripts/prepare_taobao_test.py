@@ -1,0 +1,201 @@
+#!/usr/bin/env python3
+"""Usage: tests/scripts/prepare_taobao_test.py REPOSITORY BUILD
+
+scripts/prepare_taobao.py on a small sample in the published format, against its rules written in plain Python; then both
+Taobao configs train on what it wrote.
+"""
+import csv
+import importlib.util
+import io
+import json
+import pathlib
+import random
+import re
+import subprocess
+import sys
+import tempfile
+import unittest
+from contextlib import redirect_stdout
+
+import pyarrow.parquet as pq
+
+REPOSITORY, BUILD = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
+SEED = 20
+START = 1494000000  # midnight in China
+DAY = 86400
+PROFILE = ["cms_segid", "cms_group_id", "final_gender_code", "age_level", "pvalue_level", "shopping_level", "occupation",
+           "new_user_class_level"]
+MISSING = [97, 13, 0, 7, 4, 4, 2, 5]
+
+
+def script():
+    spec = importlib.util.spec_from_file_location("prepare_taobao", REPOSITORY / "scripts/prepare_taobao.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def sample():
+    """The four files as lists of rows of text. Few users, seconds, categories and brands: everything coincides."""
+    draw = random.Random(SEED)
+    users = list(range(1, 30)) + [1141729]
+    ads = [[ad, draw.randrange(1, 5), draw.randrange(1, 9), draw.randrange(1, 9),
+            draw.choice(["NULL", *range(1, 4)]), draw.choice([1.5, 299.0, 88])] for ad in [*range(1, 40), 846811]]
+    profiles = [[user, draw.randrange(97), draw.randrange(13), draw.choice([1, 2]), draw.randrange(7),
+                 draw.choice(["", 1, 2, 3]), draw.randrange(1, 4), draw.randrange(2), draw.choice(["", 1, 2, 3, 4])]
+                for user in users[5:]]
+    second = lambda: START + DAY * draw.randrange(3) + 600 * draw.randrange(144)
+    impressions = []
+    for _ in range(900):
+        clk = int(draw.random() < 0.4)
+        impressions.append([draw.choice([*users, 999]), second(), draw.choice(ads)[0],
+                            draw.choice(["430548_1007", "430539_1007"]), 1 - clk, clk])
+    # Users 28 and 29 never did anything else.
+    behaviours = [[draw.choice(users[:27]), second() - DAY // 2, draw.choice(["pv", "pv", "cart", "fav", "buy", "buy"]),
+                   draw.randrange(1, 5), draw.randrange(4)] for _ in range(2500)]  # brand 0 is no brand
+    behaviours.append([3, -2147483648, "pv", 9, 99])  # such times are in the published log
+    behaviours.append([500000, START, "buy", 40000, 2000000000])  # shown nothing, and unknown to every ad
+    return {
+        "raw_sample": ("user,time_stamp,adgroup_id,pid,nonclk,clk", impressions),
+        "ad_feature": ("adgroup_id,cate_id,campaign_id,customer,brand,price", ads),
+        "user_profile": ("userid," + ",".join(PROFILE) + " ", profiles),
+        "behavior_log": ("user,time_stamp,btag,cate,brand", behaviours),
+    }
+
+
+def write(directory, files):
+    directory.mkdir(exist_ok=True)
+    for name, (header, rows) in files.items():
+        with open(directory / f"{name}.csv", "w", newline="") as file:
+            file.write(header + "\n")
+            csv.writer(file, lineterminator="\n").writerows(rows)
+
+
+def expected(files, length, window_hours):
+    """Day -> rows, as the head of the script says."""
+    ads = {row[0]: row for row in files["ad_feature"][1]}
+    profiles = {row[0]: row[1:] for row in files["user_profile"][1]}
+    behaviours = files["behavior_log"][1]
+    days = {}
+    for user, time, ad, pid, _, clk in sorted(files["raw_sample"][1], key=lambda row: row[1]):
+        _, cate, campaign, customer, brand, price = ads[ad]
+        before = sorted((row for row in behaviours if row[0] == user and row[1] < time), key=lambda row: row[1])[-length:]
+        buy = clk and any(row[0] == user and row[2] == "buy" and (row[3], row[4]) == (cate, brand) and
+                          time < row[1] <= time + window_hours * 3600 for row in behaviours)
+        profile = [missing if value == "" else value for value, missing in zip(profiles.get(user, [""] * 8), MISSING)]
+        row = {"user_id": user, **dict(zip(PROFILE, profile)), "adgroup_id": ad, "cate_id": cate, "campaign_id": campaign,
+               "customer": customer, "brand": 0 if brand == "NULL" else brand, "price": float(price), "pid": pid,
+               "tag_category_list": "|".join(str(row[3]) for row in before) or None,
+               "tag_brand_list": "|".join(str(row[4]) for row in before) or None, "clk": clk, "buy": int(buy),
+               "time_stamp": time}
+        days.setdefault((time - START) // DAY, []).append(row)
+    return days
+
+
+class PrepareTaobaoTest(unittest.TestCase):
+    def setUp(self):
+        scratch = tempfile.TemporaryDirectory()
+        self.addCleanup(scratch.cleanup)
+        self.scratch = pathlib.Path(scratch.name)
+        self.files = sample()
+        self.input = self.scratch / "input"
+        write(self.input, self.files)
+        self.script = script()
+        self.script.BLOCK_BYTES = 3000  # several blocks per file
+        self.script.ROW_GROUP = 64
+
+    def prepare(self, name, *more):
+        said = io.StringIO()
+        with redirect_stdout(said):
+            self.script.main(["--input_dir", str(self.input), "--output_dir", str(self.scratch / name), *more])
+        return json.loads(said.getvalue()[said.getvalue().index("{"):])
+
+    def rows(self, name):
+        found = {}
+        for path in sorted((self.scratch / name).glob("*/*.parquet")):
+            found[str(path.relative_to(self.scratch / name))] = pq.read_table(path).to_pylist()
+        return found
+
+    def check(self, name, length=50, window_hours=24):
+        paths = ["train/day-2017-05-06.parquet", "train/day-2017-05-07.parquet", "test/day-2017-05-08.parquet"]
+        wanted = expected(self.files, length, window_hours)
+        found = self.rows(name)
+        self.assertEqual(sorted(found), sorted(paths))
+        for day, path in enumerate(paths):
+            self.assertEqual(found[path], wanted[day], path)
+        return [row for rows in wanted.values() for row in rows]
+
+    def test_lists_labels_and_missing_values_follow_the_rules(self):
+        report = self.prepare("out", "--partitions", "7")
+        rows = self.check("out")
+        # The sample is not too tame: there are full lists, empty ones, purchases, and clicks without any.
+        lengths = [len((row["tag_brand_list"] or "").split("|")) for row in rows]
+        self.assertEqual(max(lengths), 50)
+        self.assertGreater(sum(row["tag_brand_list"] is None for row in rows), 20)
+        self.assertGreater(sum(row["buy"] for row in rows), 20)
+        self.assertGreater(sum(row["clk"] for row in rows), sum(row["buy"] for row in rows) + 20)
+        self.assertEqual(sum(day["rows"] for day in report["days"].values()), 900)
+        self.assertEqual(report["rows_without_brand"], sum(row["brand"] == 0 for row in rows))
+        self.assertEqual(report["rows_without_history"], sum(row["tag_brand_list"] is None for row in rows))
+        groups = pq.ParquetFile(self.scratch / "out/train/day-2017-05-06.parquet").metadata
+        sizes = [groups.row_group(i).num_rows for i in range(groups.num_row_groups)]
+        self.assertEqual(set(sizes[:-1]), {64})
+
+    def test_the_number_of_partitions_changes_nothing(self):
+        self.prepare("one", "--partitions", "1")
+        self.prepare("many", "--partitions", "13")
+        for path in (self.scratch / "one").glob("*/*"):
+            self.assertEqual(path.read_bytes(), (self.scratch / "many" / path.relative_to(self.scratch / "one")).read_bytes())
+
+    def test_window_and_length_can_be_chosen(self):
+        self.prepare("short", "--buy_window_hours", "0.5", "--list_length", "3")
+        self.check("short", length=3, window_hours=0.5)
+
+    def test_wrong_input_is_named_and_leaves_nothing(self):
+        def refuse(pattern, name, change):
+            files = sample()
+            change(files[name][1])
+            write(self.input, files)
+            with self.assertRaisesRegex(SystemExit, pattern):
+                self.prepare("refused")
+            self.assertEqual(list((self.scratch / "refused").iterdir()), [])
+
+        def put(row, column, value):
+            return lambda rows: rows[row].__setitem__(column, value)
+
+        refuse(r"user_profile.csv, row 3: cms_segid is 97; expected 0 to 97, but not 97", "user_profile", put(2, 1, 97))
+        refuse(r"ad_feature.csv, row 1: cate_id is 12961; expected 0 to 12960", "ad_feature", put(0, 1, 12961))
+        refuse(r"ad_feature.csv: adgroup_id 1 stands there twice", "ad_feature", lambda rows: rows.append(rows[0]))
+        refuse(r"raw_sample.csv, row 801: clk is 2", "raw_sample", put(800, 5, 2))
+        refuse(r"raw_sample.csv, row 5: user is empty", "raw_sample", put(4, 0, ""))
+        refuse(r"behavior_log.csv, row 2001: btag is 'look'; expected one of pv, cart", "behavior_log", put(2000, 2, "look"))
+        refuse(r"adgroup_id 77, which ad_feature.csv does not have", "raw_sample", put(0, 2, 77))
+        refuse(r"impressions of 1 days", "raw_sample", lambda rows: [row.__setitem__(1, START) for row in rows])
+
+    def test_an_output_is_never_overwritten(self):
+        self.prepare("out")
+        with self.assertRaisesRegex(SystemExit, "train exists"):
+            self.prepare("out")
+
+    def test_sizes_are_those_of_the_configs(self):
+        for config in ("pepnet_taobao.config", "pepnet_taobao_example.config"):
+            text = (REPOSITORY / "configs" / config).read_text()
+            for name, size in re.findall(r'feature_name: "(\w+)"\s+expression: "[^"]+"\s+num_buckets: (\d+)', text):
+                self.assertEqual(self.script.BUCKETS[name], int(size), f"{name} in {config}")
+
+    def test_both_configs_train_on_the_output(self):
+        self.prepare("out")
+        for config in ("pepnet_taobao.config", "pepnet_taobao_example.config"):
+            command = [BUILD / "pepnet", "train", "--pipeline_config_path", REPOSITORY / "configs" / config,
+                       "--model_dir", self.scratch / config, "--train_input_path", self.scratch / "out/train/*.parquet",
+                       "--eval_input_path", self.scratch / "out/test/*.parquet",
+                       "--edit_config_json", '{"data_config.batch_size": 128}']
+            done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=120)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            result = (self.scratch / config / "train_eval_result.txt").read_text()
+            self.assertIn("auc_ctr", result)
+            self.assertIn("auc_cvr", result)
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1])
