@@ -4,6 +4,7 @@
 #   scripts/launch.sh --servers 2 --workers 2 -- train --pipeline_config_path configs/pepnet_movielens.config
 # With --servers 0 --workers 1 pepnet runs as one process with its servers inside. Relative paths are relative to where
 # you stand. --hostfile is mpirun's: one "host slots=K" per line; the program must lie at the same path on every host.
+# Inside a Slurm allocation the hosts are those of the allocation.
 # SIGTERM and SIGUSR1 to this script ask for a checkpoint at the next step; it then ends with status 75 (start it again with
 # --continue_train). After a failure the last line is its first cause.
 # --max-restarts R starts a failed train job again, up to R times, with --continue_train from its last whole checkpoint; it
@@ -50,7 +51,10 @@ else
   placement=(--bind-to none)  # otherwise mpirun pins each of few ranks to one core
   if [[ -n $hostfile ]]; then
     [[ -r $hostfile ]] || die "cannot read the host file '$hostfile'"
-    placement+=(--hostfile "$hostfile")
+    # The last ranks serve: dealt out host by host, every host gets its share of servers and of workers.
+    placement+=(--hostfile "$hostfile" --map-by node)
+  elif [[ -n ${SLURM_JOB_ID:-} ]]; then
+    placement+=(--map-by node)  # on the hosts of the allocation
   else
     # mpirun counts physical cores as slots and refuses more ranks than that.
     cores=$(lscpu -p=CORE,SOCKET | grep -v '^#' | sort -u | wc -l)

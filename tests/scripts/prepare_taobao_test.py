@@ -4,12 +4,10 @@
 scripts/prepare_taobao.py on a small sample in the published format, against its rules written in plain Python; then both
 Taobao configs train on what it wrote.
 """
-import csv
 import importlib.util
 import io
 import json
 import pathlib
-import random
 import re
 import subprocess
 import sys
@@ -19,12 +17,9 @@ from contextlib import redirect_stdout
 
 import pyarrow.parquet as pq
 
+from tiny_data import DAY, PROFILE, START, taobao, write_taobao
+
 REPOSITORY, BUILD = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
-SEED = 20
-START = 1494000000  # midnight in China
-DAY = 86400
-PROFILE = ["cms_segid", "cms_group_id", "final_gender_code", "age_level", "pvalue_level", "shopping_level", "occupation",
-           "new_user_class_level"]
 MISSING = [97, 13, 0, 7, 4, 4, 2, 5]
 
 
@@ -33,42 +28,6 @@ def script():
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-def sample():
-    """The four files as lists of rows of text. Few users, seconds, categories and brands: everything coincides."""
-    draw = random.Random(SEED)
-    users = list(range(1, 30)) + [1141729]
-    ads = [[ad, draw.randrange(1, 5), draw.randrange(1, 9), draw.randrange(1, 9),
-            draw.choice(["NULL", *range(1, 4)]), draw.choice([1.5, 299.0, 88])] for ad in [*range(1, 40), 846811]]
-    profiles = [[user, draw.randrange(97), draw.randrange(13), draw.choice([1, 2]), draw.randrange(7),
-                 draw.choice(["", 1, 2, 3]), draw.randrange(1, 4), draw.randrange(2), draw.choice(["", 1, 2, 3, 4])]
-                for user in users[5:]]
-    second = lambda: START + DAY * draw.randrange(3) + 600 * draw.randrange(144)
-    impressions = []
-    for _ in range(900):
-        clk = int(draw.random() < 0.4)
-        impressions.append([draw.choice([*users, 999]), second(), draw.choice(ads)[0],
-                            draw.choice(["430548_1007", "430539_1007"]), 1 - clk, clk])
-    # Users 28 and 29 never did anything else.
-    behaviours = [[draw.choice(users[:27]), second() - DAY // 2, draw.choice(["pv", "pv", "cart", "fav", "buy", "buy"]),
-                   draw.randrange(1, 5), draw.randrange(4)] for _ in range(2500)]  # brand 0 is no brand
-    behaviours.append([3, -2147483648, "pv", 9, 99])  # such times are in the published log
-    behaviours.append([500000, START, "buy", 40000, 2000000000])  # shown nothing, and unknown to every ad
-    return {
-        "raw_sample": ("user,time_stamp,adgroup_id,pid,nonclk,clk", impressions),
-        "ad_feature": ("adgroup_id,cate_id,campaign_id,customer,brand,price", ads),
-        "user_profile": ("userid," + ",".join(PROFILE) + " ", profiles),
-        "behavior_log": ("user,time_stamp,btag,cate,brand", behaviours),
-    }
-
-
-def write(directory, files):
-    directory.mkdir(exist_ok=True)
-    for name, (header, rows) in files.items():
-        with open(directory / f"{name}.csv", "w", newline="") as file:
-            file.write(header + "\n")
-            csv.writer(file, lineterminator="\n").writerows(rows)
 
 
 def expected(files, length, window_hours):
@@ -97,9 +56,9 @@ class PrepareTaobaoTest(unittest.TestCase):
         scratch = tempfile.TemporaryDirectory()
         self.addCleanup(scratch.cleanup)
         self.scratch = pathlib.Path(scratch.name)
-        self.files = sample()
+        self.files = taobao()
         self.input = self.scratch / "input"
-        write(self.input, self.files)
+        write_taobao(self.input, self.files)
         self.script = script()
         self.script.BLOCK_BYTES = 3000  # several blocks per file
         self.script.ROW_GROUP = 64
@@ -153,9 +112,9 @@ class PrepareTaobaoTest(unittest.TestCase):
 
     def test_wrong_input_is_named_and_leaves_nothing(self):
         def refuse(pattern, name, change):
-            files = sample()
+            files = taobao()
             change(files[name][1])
-            write(self.input, files)
+            write_taobao(self.input, files)
             with self.assertRaisesRegex(SystemExit, pattern):
                 self.prepare("refused")
             self.assertEqual(list((self.scratch / "refused").iterdir()), [])

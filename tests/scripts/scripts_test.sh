@@ -68,8 +68,11 @@ expect "launch: ranks are servers plus workers, words stay whole, status is pass
   "${launch[@]}" --servers 2 --workers=3 -- train --x "a b"
 expect "launch: as root" 7 'as root 11' "${launch[@]}" --servers 1 --workers 1 -- train
 echo "h1 slots=4" >"$scratch/hosts"
-expect "launch: a host file's slots are not oversubscribed" 7 '\[--bind-to\] \[none\] \[--hostfile\] \[.*/hosts\] \[/' \
+expect "launch: a host file's slots are not oversubscribed, every host serves" 7 \
+  '\[--bind-to\] \[none\] \[--hostfile\] \[.*/hosts\] \[--map-by\] \[node\] \[/' \
   "${launch[@]}" --servers 4 --workers 4 --hostfile "$scratch/hosts" -- train
+expect "launch: the hosts of a Slurm allocation" 7 '\[--bind-to\] \[none\] \[--map-by\] \[node\] \[/' \
+  env SLURM_JOB_ID=7 "${launch[@]}" --servers 4 --workers 4 -- train
 stand_in "$scratch/bin/mpirun_that_dies" <<'SH'
 #!/usr/bin/env bash
 count=$(($(cat "$TEST_MODEL_DIR/count" 2>/dev/null || echo 0) + 1))
