@@ -1,0 +1,188 @@
+#!/usr/bin/env python3
+"""Weak and strong scaling of training: throughput and efficiency against the number of workers, and where the time goes.
+
+Usage: python3 scripts/bench/scaling.py --pipeline_config_path F --train_input_path G [--workers 1,2,4] [--servers_per_worker 1]
+                                        [--threads 1] [--mode weak,strong] [--steps 20] [--rounds 3] [--out_dir runs/scaling]
+                                        [--netns RATE | --hostfile HOSTS]
+
+Each point is `pepnet bench train` under mpirun with that many workers. Weak scaling keeps the rows per worker (the config's
+batch_size), strong scaling keeps the rows per step and divides them. Points are measured in turn, --rounds times over, so
+that a machine whose speed drifts does not bend the curve; a figure is the median with its spread.
+
+Efficiency = throughput / (workers x the throughput of one worker with as many threads, its server included).
+
+Where the ranks run:
+  (default)         on this machine
+  --netns RATE      one worker (and its servers) per network namespace, each link limited to RATE, for example 1gbit
+                    (scripts/netns_cluster.sh; needs root)
+  --hostfile HOSTS  on the hosts of an mpirun host file
+
+Writes out_dir/scaling.json and scaling.png (where matplotlib is installed), and prints a table.
+"""
+import argparse
+import json
+import os
+import pathlib
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+STAGES = ["read", "pull", "pool", "compute", "push", "allreduce", "update"]
+NETNS = [str(ROOT / "scripts/netns_cluster.sh")]
+
+
+def whole_numbers(text):
+    values = [int(part) for part in text.split(",")]
+    if any(value < 1 for value in values):
+        raise argparse.ArgumentTypeError(f"{text}: expected whole numbers from 1")
+    return values
+
+
+def batch_size_of(args):
+    """The config's rows per worker, from its effective form."""
+    text = subprocess.run([args.program, "check-config", "--pipeline_config_path", args.pipeline_config_path],
+                          check=True, capture_output=True, text=True).stdout
+    for line in text.splitlines():
+        if line.strip().startswith("batch_size:"):
+            return int(line.split(":")[1])
+    raise SystemExit(f"scaling.py: {args.pipeline_config_path} has no batch_size; set data_config.batch_size")
+
+
+def command(args, workers, batch, report):
+    """The command line of one measurement."""
+    servers = workers * args.servers_per_worker
+    bench = [args.program, "bench", "train", "--pipeline_config_path", args.pipeline_config_path, "--train_input_path",
+             args.train_input_path, "--batch_sizes", str(batch), "--threads", str(args.threads), "--steps", str(args.steps),
+             "--num_servers", str(servers), "--model_dir", str(args.out_dir.resolve() / "scratch"), "--json", str(report)]
+    # Ranks are dealt out host by host, so that every host has as many workers and servers as the others.
+    if args.netns:
+        hosts = ",".join(f"h{k}:{1 + args.servers_per_worker}" for k in range(1, workers + 1))
+        return [*NETNS, "run", "-q", "-n", str(workers + servers), "--host", hosts, "--map-by", "node", "--", *bench]
+    place = (["--hostfile", args.hostfile, "--map-by", "node"] if args.hostfile else ["--oversubscribe"])
+    return ["mpirun", "-q", "-n", str(workers + servers), "--bind-to", "none", *place, *bench]
+
+
+def measure(args, workers, batch):
+    """One run: samples/s and the stages' shares of worker 0's step."""
+    with tempfile.TemporaryDirectory() as directory:
+        report = pathlib.Path(directory) / "report.json"
+        if args.netns:
+            subprocess.run([*NETNS, "up", str(workers), args.netns], check=True, stdout=subprocess.DEVNULL)
+        try:
+            done = subprocess.run(command(args, workers, batch, report), capture_output=True, text=True, timeout=args.timeout_s)
+        finally:
+            if args.netns:
+                subprocess.run([*NETNS, "down"], check=True)
+        if done.returncode != 0:
+            raise SystemExit(f"scaling.py: the run with {workers} worker(s) failed:\n{done.stderr[-2000:]}")
+        row = json.loads(report.read_text())["rows"][0]
+    return row["speed"], {stage: row[stage] for stage in STAGES}
+
+
+def summary(values):
+    return {"median": statistics.median(values), "least": min(values), "most": max(values)}
+
+
+def run(args):
+    batch = batch_size_of(args)
+    points = [(mode, workers, batch if mode == "weak" else max(1, batch // workers))
+              for mode in args.mode for workers in args.workers]
+    samples = {point: [] for point in points}
+    shares = {point: [] for point in points}
+    for number in range(args.rounds):
+        for point in points:
+            speed, stages = measure(args, point[1], point[2])
+            samples[point].append(speed)
+            shares[point].append(stages)
+            print(f"round {number + 1} of {args.rounds}: {point[0]}, {point[1]} worker(s), {speed:.0f} samples/s", flush=True)
+    rows = []
+    for mode, workers, rows_per_worker in points:
+        point = (mode, workers, rows_per_worker)
+        ideal = workers * statistics.median(samples[(mode, 1, batch)])
+        rows.append({"mode": mode, "workers": workers, "servers": workers * args.servers_per_worker,
+                     "rows_per_worker": rows_per_worker, "samples_per_second": summary(samples[point]),
+                     "efficiency": statistics.median(samples[point]) / ideal,
+                     "stage_percent": {s: statistics.median(share[s] for share in shares[point]) for s in STAGES}})
+    return {"threads_per_worker": args.threads, "where": args.netns and f"network namespaces, {args.netns} links"
+            or args.hostfile or "one machine", "cores": os.cpu_count(), "rounds": args.rounds, "rows": rows}
+
+
+def print_table(report):
+    print(f"\n{report['threads_per_worker']} thread(s) a worker; {report['where']}; {report['rounds']} rounds in turn")
+    print("mode    workers  rows/worker  samples/s [least..most]      efficiency  " + "  ".join(f"{s:>9}" for s in STAGES))
+    for row in report["rows"]:
+        speed = row["samples_per_second"]
+        text = f"{speed['median']:.0f} [{speed['least']:.0f}..{speed['most']:.0f}]"
+        print(f"{row['mode']:<6}  {row['workers']:>7}  {row['rows_per_worker']:>11}  {text:<27}  {100 * row['efficiency']:>8.0f} %  "
+              + "  ".join(f"{row['stage_percent'][s]:>7.1f} %" for s in STAGES))
+
+
+def draw(report, path):
+    try:
+        import matplotlib
+    except ImportError:
+        print("no picture: matplotlib is not installed")
+        return
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+    figure, (speed, time) = pyplot.subplots(1, 2, figsize=(11, 4.2))
+    for mode in dict.fromkeys(row["mode"] for row in report["rows"]):
+        rows = [row for row in report["rows"] if row["mode"] == mode]
+        workers = [row["workers"] for row in rows]
+        middle = [row["samples_per_second"]["median"] for row in rows]
+        below = [m - row["samples_per_second"]["least"] for m, row in zip(middle, rows)]
+        above = [row["samples_per_second"]["most"] - m for m, row in zip(middle, rows)]
+        line = speed.errorbar(workers, middle, yerr=[below, above], marker="o", capsize=3, label=mode)
+        speed.plot(workers, [middle[0] / workers[0] * w for w in workers], ":", color=line[0].get_color())
+    speed.set(xlabel="workers", ylabel="samples/s", title="throughput (dotted: ideal)", ylim=(0, None))
+    speed.legend()
+    labels = [f"{row['mode']} {row['workers']}" for row in report["rows"]]
+    base = [0.0] * len(labels)
+    for stage in STAGES:
+        height = [row["stage_percent"][stage] for row in report["rows"]]
+        time.bar(labels, height, bottom=base, label=stage)
+        base = [b + h for b, h in zip(base, height)]
+    time.set(ylabel="% of worker 0's step", title="where the time goes")
+    time.legend(fontsize=8)
+    figure.tight_layout()
+    figure.savefig(path, dpi=90)
+    print(f"picture: {path}")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pipeline_config_path", required=True)
+    parser.add_argument("--train_input_path", required=True)
+    parser.add_argument("--workers", type=whole_numbers, default=[1, 2])
+    parser.add_argument("--servers_per_worker", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--mode", type=lambda text: text.split(","), default=["weak", "strong"])
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--timeout_s", type=float, default=600, help="of one run")
+    parser.add_argument("--out_dir", type=pathlib.Path, default=pathlib.Path("runs/scaling"))
+    parser.add_argument("--program", default=str(ROOT / "build/release/pepnet"))
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--netns", metavar="RATE")
+    where.add_argument("--hostfile")
+    args = parser.parse_args()
+    if not set(args.mode) <= {"weak", "strong"}:
+        raise SystemExit(f"scaling.py: --mode {','.join(args.mode)}: expected weak, strong or weak,strong")
+    if args.workers[0] != 1:
+        raise SystemExit(f"scaling.py: --workers begins with {args.workers[0]}, expected 1: efficiency is relative to one worker")
+    if not shutil.which(args.program):
+        raise SystemExit(f"scaling.py: there is no {args.program}; run scripts/build.sh first")
+    os.environ.setdefault("OMPI_ALLOW_RUN_AS_ROOT", "1")
+    os.environ.setdefault("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1")
+    args.out_dir.mkdir(parents=True, exist_ok=True)
+    report = run(args)
+    print_table(report)
+    (args.out_dir / "scaling.json").write_text(json.dumps(report, indent=1) + "\n")
+    draw(report, args.out_dir / "scaling.png")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
