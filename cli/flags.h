@@ -23,6 +23,7 @@ struct JobFlags {
   std::string hash = "std";  // std | farm
   std::string weight_normalization = "global";  // global | local
   std::string dense_engine = "fused";  // fused | reference
+  std::string wire_dtype = "float32";  // float32 | bfloat16 | float16
   bool no_verify = false;
   std::string inject;        // a fault plan (common/base/fault_plan.h)
   RunOptions run;            // the rest

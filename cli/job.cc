@@ -36,6 +36,7 @@ WorkerContext MakeContext(const JobConfig& config, const JobFlags& flags) {
   context.options.dense_engine = flags.dense_engine == "reference" ? DenseEngine::kReference : DenseEngine::kFused;
   context.options.local_weight_normalization = flags.weight_normalization == "local";
   context.options.verify_checkpoint = !flags.no_verify;
+  context.options.wire_dtype = *ParseWireDtype(flags.wire_dtype);  // checked when the flag was read
   return context;
 }
 
@@ -48,6 +49,7 @@ Status WorkWith(Transport* transport, const Layout& layout, WorkerContext contex
       MakeCollective(transport, Channel::kControl, layout.worker_ranks, context.options.phase_timeout_s);
   PsClient client(transport, context.config, layout.server_ranks, layout.index, context.options.timeout_s,
                   context.options.phase_timeout_s);
+  client.set_wire_dtype(context.options.wire_dtype);
   context.collective = collective.get();
   context.phases = phases.get();
   context.client = &client;

@@ -42,6 +42,9 @@ void AddJobFlags(CLI::App* command, JobFlags* flags) {
   command->add_option("--dense_engine", flags->dense_engine,
                       "fused: skips rows that add nothing to a task; reference: plain libtorch, the same numbers but for rounding")
       ->check(CLI::IsMember({"fused", "reference"}));
+  command->add_option("--wire_dtype", flags->wire_dtype,
+                      "rows and gradients between workers and servers: float32, or half the bytes with bfloat16 or float16, rounded")
+      ->check(CLI::IsMember({"float32", "bfloat16", "float16"}));
   command->add_flag("--clamp_out_of_range", flags->run.clamp_out_of_range, "ids out of range read row 0 instead of ending the job");
   command->add_flag("--no_verify", flags->no_verify, "do not read the contents of checkpoint files before using them");
   command->add_option("--inject", flags->inject,

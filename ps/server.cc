@@ -12,6 +12,7 @@
 #include "common/base/logging.h"
 #include "common/base/mutant.h"
 #include "common/net/message.h"
+#include "common/net/packing.h"
 #include "common/net/partition.h"
 #include "proto/wire.pb.h"
 #include "ps/load_tables.h"
@@ -124,6 +125,7 @@ void Server::State::TellWorkers(const Status& reason) {
 // ---- requests -----------------------------------------------------------------------------------------------------
 
 Status Server::State::Handle(Message message) {
+  PEPNET_ASSIGN_OR_RETURN(message.body, Unpack(std::move(message.body)));
   PEPNET_ASSIGN_OR_RETURN(const FrameHeader header, ParseHeader(message.body));
   Request request{message.source, header, std::move(message.body)};
   if (header.type == MessageType::kConfigure) {
@@ -272,7 +274,7 @@ Status Server::State::AnswerPull(Request request) {
   ++pulls;
   pulled_rows += slots.size();
   unseen_rows += std::count(slots.begin(), slots.end(), TableShard::kNoSlot);
-  PEPNET_RETURN_IF_ERROR(Send(request, std::move(reply)));
+  PEPNET_RETURN_IF_ERROR(Send(request, Pack(std::move(reply))));
   if (!read_only) step->OpenTicket(worker, {std::move(request.frame), pull, std::move(slots)});
   return absl::OkStatus();
 }

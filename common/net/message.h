@@ -3,15 +3,17 @@
 //
 //   frame   = header body
 //   header  = magic u32 'PEPN' | version u16 | type u16 | sender u32 | table_count u32 | step i64 | body_bytes u64
-//             | lr f64 | update i64 | flags u32 | reserved u32 | reserved u64                   (64 bytes, little-endian)
+//             | lr f64 | update i64 | flags u32 | exponent i32 | reserved u64                   (64 bytes, little-endian)
 //   Pull    : counts u32 * table_count, padded to 8 bytes, then ids i64 * sum(counts), in table order.
 //             step: the step whose rows are wanted; answered once step - 1 is applied. flags bit 0: read-only (eval, predict):
-//             no ticket is kept and no push follows; step then means "after `step` steps are applied".
+//             no ticket is kept and no push follows; step then means "after `step` steps are applied". flags bits 1, 2: the
+//             WireDtype of the rows that are to come back.
 //   Rows    : the reply. values f32: for each table in order, count rows of dim floats.
 //   Push    : gradients f32 in the order of the ticket (worker, step) that the pull opened; ids do not travel again.
 //             lr: rate of this step; update: number of this table update, from 1 (adam's t).
 //   Control : body is a serialised message of proto/wire.proto, chosen by type.
 //   Error   : code u32 (absl::StatusCode, never 0), then the text of the Status; the request failed.
+// On its way a frame may be packed into fewer bytes: common/net/packing.h.
 // A worker without rows sends pulls and pushes with zero counts. One pull and one push per server and step, for all tables.
 #pragma once
 
@@ -42,6 +44,8 @@ struct FrameHeader {
   static constexpr uint32_t kMagic = 0x4e504550;  // "PEPN"
   static constexpr uint16_t kVersion = 1;
   static constexpr uint32_t kReadOnly = 1;
+  static constexpr uint32_t kDtypeShift = 1, kDtypeMask = 3u << kDtypeShift;
+  static constexpr uint32_t kShortIds = 8;  // packed: ids of 4 bytes
 
   uint32_t magic = kMagic;
   uint16_t version = kVersion;
@@ -53,8 +57,8 @@ struct FrameHeader {
   double lr = 0;
   int64_t update = 0;
   uint32_t flags = 0;
-  uint32_t reserved = 0;
-  uint64_t reserved2 = 0;
+  int32_t exponent = 0;  // packed float16: the body holds value * 2^exponent
+  uint64_t reserved = 0;
 };
 static_assert(sizeof(FrameHeader) == 64);
 

@@ -317,6 +317,24 @@ TEST(L3ShardInvariance, ServersDelaysAndReaderThreadsDoNotChangeABit) {
   }
 }
 
+TEST(L3ShardInvariance, RoundedRowsOnTheWireAreTheSameForAnyNumberOfServers) {
+  RandomJobOptions options;
+  options.batch_size = 4;
+  TemporaryDirectory directory;
+  RunOptions run = TestOptions();
+  const JobConfig exact = MakeRandomJob(directory.path(), options, "exact");
+  ASSERT_TRUE(Train(exact, {2, 1, {}}, run).ok());
+  for (const auto& [name, dtype] : {std::pair("bfloat16", WireDtype::kBFloat16), {"float16", WireDtype::kFloat16}}) {
+    run.wire_dtype = dtype;
+    const JobConfig one = MakeRandomJob(directory.path(), options, absl::StrCat(name, "-1"));
+    const JobConfig three = MakeRandomJob(directory.path(), options, absl::StrCat(name, "-3"));
+    ASSERT_TRUE(Train(one, {2, 1, {}}, run).ok());
+    ASSERT_TRUE(Train(three, {2, 3, {}}, run).ok());
+    EXPECT_EQ(CheckpointDifference(Newest(one), Newest(three)), "") << name;
+    EXPECT_NE(CheckpointDifference(Newest(one), Newest(exact)), "") << name << " rounds nothing";
+  }
+}
+
 TEST(L3ShardInvariance, EvaluationCreatesNoRows) {
   RandomJobOptions options;
   options.num_epochs = 1;

@@ -45,6 +45,7 @@ Status RunCluster(const JobConfig& config, const ClusterShape& shape, const RunO
     std::unique_ptr<Collective> collective = MakeCollective(&transport, Channel::kDense, worker_ranks, options.timeout_s);
     std::unique_ptr<Collective> phases = MakeCollective(&transport, Channel::kControl, worker_ranks, options.timeout_s);
     PsClient client(&transport, &config, server_ranks, rank, options.timeout_s);
+    client.set_wire_dtype(options.wire_dtype);
     WorkerContext context;
     context.config = &config;
     context.options = options;

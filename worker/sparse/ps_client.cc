@@ -1,6 +1,7 @@
 #include "worker/sparse/ps_client.h"
 
 #include <algorithm>
+#include <algorithm>
 #include <cstring>
 #include <map>
 
@@ -66,9 +67,18 @@ std::string PsClient::ServerName(int server) const {
 StatusOr<Bytes> PsClient::NextFrame(int server, double timeout_s, const std::string& what) {
   auto message = transport_->Receive(Channel::kRows, server_ranks_[server], After(std::chrono::duration<double>(timeout_s)), what);
   if (!message.ok()) return Annotate(message.status(), ServerName(server));
+  const size_t travelled = message->body.size();
+  PEPNET_ASSIGN_OR_RETURN(message->body, Unpack(std::move(message->body)));
   PEPNET_ASSIGN_OR_RETURN(FrameHeader header, ParseHeader(message->body));
+  if (header.type == MessageType::kRows && (header.flags & FrameHeader::kReadOnly) == 0) step_traffic_.received += travelled;
   if (header.type == MessageType::kError) return Annotate(ParseErrorFrame(message->body), ServerName(server));
   return std::move(message->body);
+}
+
+Status PsClient::SendRows(int server, Bytes frame, bool read_only) {
+  frame = Pack(std::move(frame));
+  if (!read_only) step_traffic_.sent += frame.size();
+  return transport_->Send(Channel::kRows, server_ranks_[server], std::move(frame));
 }
 
 StatusOr<std::vector<Bytes>> PsClient::RequestAll(MessageType type, const std::string& body, int64_t step,
@@ -212,13 +222,14 @@ StatusOr<PullTicket> PsClient::StartPull(const UniqueIds& ids, int64_t step, boo
     header.sender = worker_index_;
     header.table_count = static_cast<uint32_t>(table_count);
     header.step = step;
-    header.flags = read_only ? FrameHeader::kReadOnly : 0;
+    // Evaluation and prediction read the rows as they are (law L5).
+    header.flags = read_only ? FrameHeader::kReadOnly : DtypeFlags(wire_dtype_);
     Bytes frame = MakeFrame(header, PullBodyBytes(table_count, id_count));
     int64_t* out = WritePullCounts(frame, counts);
     for (size_t t = 0; t < table_count; ++t) {
       for (int32_t position : ticket.routes[server][t]) *out++ = ids.ids[t][position];
     }
-    PEPNET_RETURN_IF_ERROR(transport_->Send(Channel::kRows, server_ranks_[server], std::move(frame)));
+    PEPNET_RETURN_IF_ERROR(SendRows(server, std::move(frame), read_only));
   }
   return ticket;
 }
@@ -274,6 +285,11 @@ Status PsClient::FinishPull(const PullTicket& ticket, std::vector<AlignedBuffer<
 Status PsClient::Push(const PullTicket& ticket, const std::vector<AlignedBuffer<float>>& row_gradients, double lr,
                       int64_t update) {
   CHECK(!ticket.read_only);
+  int exponent = 0;
+  if (wire_dtype_ == WireDtype::kFloat16) {
+    exponent = Float16Exponent({});
+    for (const AlignedBuffer<float>& gradients : row_gradients) exponent = std::min(exponent, Float16Exponent(gradients.span()));
+  }
   for (int server = 0; server < server_count(); ++server) {
     FrameHeader header;
     header.type = MessageType::kPush;
@@ -282,6 +298,8 @@ Status PsClient::Push(const PullTicket& ticket, const std::vector<AlignedBuffer<
     header.step = ticket.step;
     header.lr = lr;
     header.update = update;
+    header.flags = DtypeFlags(wire_dtype_);
+    header.exponent = exponent;
     Bytes frame = MakeFrame(header, RouteFloats(*config_, ticket.routes[server]) * sizeof(float));
     float* out = reinterpret_cast<float*>(FrameBody(frame));
     for (size_t t = 0; t < config_->tables.size(); ++t) {
@@ -292,7 +310,7 @@ Status PsClient::Push(const PullTicket& ticket, const std::vector<AlignedBuffer<
         out += dim;
       }
     }
-    PEPNET_RETURN_IF_ERROR(transport_->Send(Channel::kRows, server_ranks_[server], std::move(frame)));
+    PEPNET_RETURN_IF_ERROR(SendRows(server, std::move(frame), /*read_only=*/false));
   }
   return absl::OkStatus();
 }

@@ -19,6 +19,7 @@
 #include "common/checkpoint/table_part.h"
 #include "common/config/job_config.h"
 #include "common/net/message.h"
+#include "common/net/packing.h"
 #include "common/net/transport.h"
 #include "worker/sparse/unique_ids.h"
 
@@ -68,6 +69,15 @@ class PsClient {
   // Sends the gradients of the ticket's rows. `update`: number of this table update, from 1; lr: its rate.
   Status Push(const PullTicket& ticket, const std::vector<AlignedBuffer<float>>& row_gradients, double lr, int64_t update);
 
+  // How rows and gradients of training steps travel from now on; float32 at first. All workers choose the same.
+  void set_wire_dtype(WireDtype dtype) { wire_dtype_ = dtype; }
+
+  // Bytes of the training steps' pulls, rows and pushes so far, as they travelled; evaluation and control messages do not count.
+  struct StepTraffic {
+    uint64_t sent = 0, received = 0;
+  };
+  const StepTraffic& step_traffic() const { return step_traffic_; }
+
   int server_count() const { return static_cast<int>(server_ranks_.size()); }
 
  private:
@@ -76,6 +86,8 @@ class PsClient {
   // Sends one control request to every server and waits for each reply; rows that come in between are kept.
   StatusOr<std::vector<Bytes>> RequestAll(MessageType type, const std::string& body, int64_t step, double timeout_s,
                                           const std::string& what);
+  // Sends a frame of a training step, or of an evaluation.
+  Status SendRows(int server, Bytes frame, bool read_only);
   StatusOr<Bytes> NextFrame(int server, double timeout_s, const std::string& what);
   std::string ServerName(int server) const;
 
@@ -84,6 +96,8 @@ class PsClient {
   std::vector<int> server_ranks_;
   int worker_index_;
   double timeout_s_, phase_timeout_s_;
+  WireDtype wire_dtype_ = WireDtype::kFloat32;
+  StepTraffic step_traffic_;
   std::vector<uint64_t> table_hashes_;
   std::vector<std::deque<Bytes>> early_rows_;  // by server: rows that arrived before they were asked for
 };

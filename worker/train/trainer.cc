@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "absl/strings/str_format.h"
 #include "common/base/file.h"
 #include "common/base/log_functions.h"
 #include "common/checkpoint/checkpoint.h"
@@ -58,6 +59,12 @@ Status Trainer::Report() {
   PEPNET_ASSIGN_OR_RETURN(std::vector<std::string> stats, context_.client->Stats());
   log_->Report(state_->counters.finished_steps - start_step_, rows_trained_, times_, stats, last_checkpoint_);
   log_->ReportSaves(saver_->costs(), save_delays_);
+  const PsClient::StepTraffic& traffic = context_.client->step_traffic();
+  const double rows = static_cast<double>(rows_trained_) / context_.collective->count();
+  if (rows > 0) {
+    LogInfo(absl::StrFormat("worker 0 sent %.1f and received %.1f bytes of ids, rows and gradients a sample",
+                            static_cast<double>(traffic.sent) / rows, static_cast<double>(traffic.received) / rows));
+  }
   return absl::OkStatus();
 }
 

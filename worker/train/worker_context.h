@@ -28,6 +28,7 @@ struct RunOptions {
   bool clamp_out_of_range = false;
   bool local_weight_normalization = false;
   DenseEngine dense_engine = DenseEngine::kFused;
+  WireDtype wire_dtype = WireDtype::kFloat32;  // of rows and gradients between workers and servers
 };
 
 struct WorkerContext {
