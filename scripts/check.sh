@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# Usage: scripts/check.sh [--base BRANCH] [--full]
+# What a change passes before it is committed: the format of the lines that it changes, a build in which warnings are
+# errors, and all tests. --full adds the tests under both sanitizers.
+#   --base BRANCH   changes are counted from where this branch left BRANCH (default: main), uncommitted ones included
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+base=main full=""
+while (($#)); do
+  case $1 in
+    -h | --help) print_usage; exit 0 ;;
+    --base) (($# > 1)) || die "--base needs a branch"; base=$2; shift ;;
+    --base=*) base=${1#*=} ;;
+    --full) full=yes ;;
+    *) die "unknown argument '$1'; see --help" ;;
+  esac
+  shift
+done
+start=$(git merge-base "$base" HEAD 2>/dev/null) || die "git knows no branch '$base'; name one with --base"
+
+# clang-format-diff comes with clang-format; both stand in the virtual environment, or are the system's.
+tool() { if [[ -x $venv/bin/$1 ]]; then echo "$venv/bin/$1"; else command -v "$2" || command -v "$1" || true; fi; }
+clang_format=$(tool clang-format clang-format-14)
+format_diff=$(tool clang-format-diff.py clang-format-diff-14)
+[[ -n $clang_format && -n $format_diff ]] ||
+  die "there is no clang-format; install clang-format==14.0.6 into $venv with pip, or Debian's clang-format"
+echo "+ format of the lines changed since $base"
+# Whole files that git does not know yet count as changed.
+mapfile -t untracked < <(git ls-files --others --exclude-standard -- '*.cc' '*.h')
+wrong=$({
+  git diff -U0 --no-color "$start" -- '*.cc' '*.h'
+  for file in "${untracked[@]}"; do git diff -U0 --no-color --no-index /dev/null "$file" || true; done
+} | "$format_diff" -p1 -binary "$clang_format")
+if [[ -n $wrong ]]; then
+  printf '%s\n' "$wrong"
+  die "the lines above are not formatted; apply them with: git diff -U0 $base -- '*.cc' '*.h' | $format_diff -p1 -i"
+fi
+
+presets=(release)
+[[ -z $full ]] || presets+=(asan tsan)
+for preset in "${presets[@]}"; do
+  run bash scripts/test.sh --preset "$preset"
+done
+echo "checked: format, build and tests of ${presets[*]}"

@@ -1,0 +1,43 @@
+# shellcheck shell=bash
+# Bash completion for pepnet: commands, flags, the choices of a flag, and files for the rest.
+#   source scripts/completion.bash          (in ~/.bashrc: with the full path)
+# It asks the program that stands on the command line (--help, once per command and shell), so that it cannot fall behind.
+
+declare -gA _pepnet_help
+
+# _pepnet_ask PROGRAM [COMMAND]: sets `help` to what --help says.
+_pepnet_ask() {
+  local key="$*"
+  [[ -n ${_pepnet_help[$key]:-} ]] || _pepnet_help[$key]=$("$@" --help 2>/dev/null)
+  help=${_pepnet_help[$key]}
+}
+
+_pepnet() {
+  local word=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} program=${COMP_WORDS[0]} command="" help="" i
+  COMPREPLY=()
+  # Bash cuts --flag=value into three words.
+  [[ $word != = ]] || word=""
+  [[ $previous != = ]] || previous=${COMP_WORDS[COMP_CWORD - 2]}
+  for ((i = 1; i < COMP_CWORD; ++i)); do
+    [[ ${COMP_WORDS[i]} == -* ]] || { command=${COMP_WORDS[i]}; break; }
+  done
+  program=${program/#\~/$HOME}
+  if [[ -z $command ]]; then
+    _pepnet_ask "$program"
+    mapfile -t COMPREPLY < <(compgen -W "$(sed -nE '/^Subcommands:/,$s/^  ([a-z][a-z-]*) .*/\1/p' <<<"$help") --help --version" -- "$word")
+    return
+  fi
+  _pepnet_ask "$program" "$command"
+  local choices
+  choices=$(sed -nE "s/^  $previous [A-Z]+:\{([^}]*)\}.*/\1/p" <<<"$help")
+  if [[ -n $choices ]]; then
+    mapfile -t COMPREPLY < <(compgen -W "${choices//,/ }" -- "$word")
+  elif [[ $word == -* ]]; then
+    mapfile -t COMPREPLY < <(compgen -W "$(grep -oE -- '^  (-h,)?--[a-z_]+' <<<"$help" | grep -oE -- '--[a-z_]+')" -- "$word")
+  else
+    compopt -o filenames 2>/dev/null || true
+    mapfile -t COMPREPLY < <(compgen -f -- "$word")
+  fi
+}
+
+complete -F _pepnet pepnet

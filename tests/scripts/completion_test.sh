@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# Usage: tests/scripts/completion_test.sh REPOSITORY BUILD
+# scripts/completion.bash with the real program: every command and every flag of its --help is offered.
+set -euo pipefail
+repository=$1 build=$2
+# shellcheck source=scripts/completion.bash
+source "$repository/scripts/completion.bash"
+failures=0
+
+# offers WORD...: what is offered for the last word, sorted, on one line. Sets `offered`.
+offers() {
+  COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)) COMPREPLY=()
+  _pepnet
+  offered=$(printf '%s\n' "${COMPREPLY[@]}" | sort | xargs)
+}
+expect() {  # NAME WANTED
+  if [[ $offered == "$2" ]]; then
+    echo "ok     $1"
+  else
+    printf 'FAILED %s\n  offered %s\n  wanted  %s\n' "$1" "$offered" "$2"
+    failures=$((failures + 1))
+  fi
+}
+
+commands=$("$build/pepnet" --help | sed -nE '/^Subcommands:/,$s/^  ([a-z-]+) .*/\1/p')
+[[ $(wc -w <<<"$commands") -ge 7 ]]
+offers "$build/pepnet" ""
+expect "commands" "$(printf '%s\n' --help --version $commands | sort | xargs)"
+offers "$build/pepnet" ex
+expect "a begun command" export
+for command in $commands; do
+  # From the program's words, not from its layout: each --flag that stands at the beginning of an entry.
+  wanted=$("$build/pepnet" "$command" --help | grep -oE '^ {1,4}(-h,)?--[a-z_]+' | sed -E 's/.*--/--/' | sort | xargs)
+  [[ $wanted == *--help* ]]
+  offers "$build/pepnet" "$command" --
+  expect "flags of $command" "$wanted"
+done
+offers "$build/pepnet" train --dense_engine ""
+expect "choices" "fused reference"
+offers "$build/pepnet" train --hash = f
+expect "choices behind =" farm
+cd "$repository"
+offers "$build/pepnet" train --pipeline_config_path configs/pepnet_movi
+expect "files" configs/pepnet_movielens.config
+((failures == 0)) || { echo "$failures checks failed"; exit 1; }
