@@ -115,6 +115,7 @@ def lay_out(scratch):
         shutil.copytree(REPOSITORY / name, scratch / name)
     tiny_data.write_movielens(scratch / "data/ml-100k")
     tiny_data.write_taobao(scratch / "data/ali_display_ad_click", tiny_data.taobao())
+    tiny_data.write_census(scratch / "data/census-income")
     stand_ins = scratch / ".stand_ins"
     stand_ins.mkdir()
     for name, body in STAND_INS.items():

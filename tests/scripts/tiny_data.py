@@ -67,3 +67,29 @@ def write_movielens(directory, seed=5, ratings=1200):
     write("inter", ["user_id:token", "item_id:token", "rating:float", "timestamp:float"],
           [[draw.randrange(1, 41), draw.randrange(1, 61), draw.randrange(1, 6), 880000000 + draw.randrange(10**6)]
            for _ in range(ratings)])
+
+
+def census_rows(count, seed):
+    """Rows of census-income.data: 42 words."""
+    draw = random.Random(seed)
+    rows = []
+    for _ in range(count):
+        words = [draw.choice(["Not in universe", "?", "Private", f"value {draw.randrange(5)}"]) for _ in range(42)]
+        for numeric, top in ((0, 90), (2, 52), (3, 47), (5, 3000), (16, 20000), (17, 3000), (18, 5000), (30, 7), (36, 3),
+                             (38, 3), (39, 53)):
+            words[numeric] = str(draw.choice([0, draw.randrange(top)]))
+        words[7] = draw.choice(["Never married", "Widowed", "Married-civilian spouse present"])
+        words[24] = f"{draw.random() * 3000:.2f}"
+        words[40] = draw.choice(["94", "95"])
+        words[41] = draw.choice(["- 50000.", "- 50000.", "50000+."])
+        rows.append(words)
+    return rows
+
+
+def write_census(directory):
+    """Both files, as published: comma and blank between the words. Returns the rows of each."""
+    directory.mkdir(parents=True, exist_ok=True)
+    files = {"census-income.data": census_rows(600, 1), "census-income.test": census_rows(200, 2)}
+    for name, rows in files.items():
+        (directory / name).write_text("".join(" " * (i % 2) + ", ".join(row) + "\n" for i, row in enumerate(rows)))
+    return files
