@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Bash completion for pepnet: commands, flags, the choices of a flag, and files for the rest.
 #   source scripts/completion.bash          (in ~/.bashrc: with the full path)
-# It asks the program that stands on the command line (--help, once per command and shell), so that it cannot fall behind.
+# It asks the program that stands on the command line (--help, once per command and shell): it cannot fall behind.
 
 declare -gA _pepnet_help
 
@@ -13,7 +13,8 @@ _pepnet_ask() {
 }
 
 _pepnet() {
-  local word=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} program=${COMP_WORDS[0]} command="" help="" i
+  local word=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} program=${COMP_WORDS[0]}
+  local command="" help="" words i
   COMPREPLY=()
   # Bash cuts --flag=value into three words.
   [[ $word != = ]] || word=""
@@ -24,7 +25,8 @@ _pepnet() {
   program=${program/#\~/$HOME}
   if [[ -z $command ]]; then
     _pepnet_ask "$program"
-    mapfile -t COMPREPLY < <(compgen -W "$(sed -nE '/^Subcommands:/,$s/^  ([a-z][a-z-]*) .*/\1/p' <<<"$help") --help --version" -- "$word")
+    words=$(sed -nE '/^Subcommands:/,$s/^  ([a-z][a-z-]*) .*/\1/p' <<<"$help")
+    mapfile -t COMPREPLY < <(compgen -W "$words --help --version" -- "$word")
     return
   fi
   _pepnet_ask "$program" "$command"
@@ -33,7 +35,8 @@ _pepnet() {
   if [[ -n $choices ]]; then
     mapfile -t COMPREPLY < <(compgen -W "${choices//,/ }" -- "$word")
   elif [[ $word == -* ]]; then
-    mapfile -t COMPREPLY < <(compgen -W "$(grep -oE -- '^  (-h,)?--[a-z_]+' <<<"$help" | grep -oE -- '--[a-z_]+')" -- "$word")
+    words=$(grep -oE -- '^  (-h,)?--[a-z_]+' <<<"$help" | grep -oE -- '--[a-z_]+')
+    mapfile -t COMPREPLY < <(compgen -W "$words" -- "$word")
   else
     compopt -o filenames 2>/dev/null || true
     mapfile -t COMPREPLY < <(compgen -f -- "$word")

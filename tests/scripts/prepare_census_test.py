@@ -25,8 +25,9 @@ class PrepareCensusTest(unittest.TestCase):
         self.files = tiny_data.write_census(self.scratch / "input")
 
     def prepare(self):
-        return subprocess.run([sys.executable, REPOSITORY / "scripts/prepare_census.py", "--input_dir", self.scratch / "input",
-                               "--output_dir", self.scratch / "out"], capture_output=True, text=True)
+        return subprocess.run([sys.executable, REPOSITORY / "scripts/prepare_census.py", "--input_dir",
+                               self.scratch / "input", "--output_dir", self.scratch / "out"],
+                              capture_output=True, text=True)
 
     def test_rows_words_and_labels(self):
         done = self.prepare()
@@ -51,19 +52,22 @@ class PrepareCensusTest(unittest.TestCase):
         columns = set(pq.read_table(self.scratch / "out/train.parquet").column_names)
         self.assertEqual(set(re.findall(r'expression: "user:(\w+)"', config.read_text())),
                          columns - {"income_over_50k", "never_married"})
-        done = subprocess.run([BUILD / "pepnet", "train", "--pipeline_config_path", config, "--model_dir", self.scratch / "run",
-                               "--train_input_path", self.scratch / "out/train.parquet", "--eval_input_path",
-                               self.scratch / "out/test.parquet", "--edit_config_json", '{"data_config.batch_size": 64}'],
-                              capture_output=True, text=True, timeout=120)
+        command = [BUILD / "pepnet", "train", "--pipeline_config_path", config, "--model_dir", self.scratch / "run",
+                   "--train_input_path", self.scratch / "out/train.parquet",
+                   "--eval_input_path", self.scratch / "out/test.parquet",
+                   "--edit_config_json", '{"data_config.batch_size": 64}']
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
         self.assertEqual(done.returncode, 0, done.stderr)
-        self.assertRegex((self.scratch / "run/train_eval_result.txt").read_text(), r'"auc_income":0\.\d+,"auc_single":0\.\d+')
+        result = (self.scratch / "run/train_eval_result.txt").read_text()
+        self.assertRegex(result, r'"auc_income":0\.\d+,"auc_single":0\.\d+')
 
     def test_wrong_files_are_named_and_leave_nothing(self):
         path = self.scratch / "input/census-income.data"
         whole = path.read_text()
-        for change, message in ((lambda text: text.replace("50000+.", "much", 1), r"census-income.data, row \d+: the income is 'much'"),
-                                (lambda text: "x" + text, r"row 1: age is 'x\d+'; expected a whole number"),
-                                (lambda text: text.replace(", ", ",", 1).replace(", ", " ", 1), r"42 columns in every row")):
+        for change, message in (
+                (lambda text: text.replace("50000+.", "much", 1), r"census-income.data, row \d+: the income is 'much'"),
+                (lambda text: "x" + text, r"row 1: age is 'x\d+'; expected a whole number"),
+                (lambda text: text.replace(", ", " ", 1), r"42 columns in every row")):
             path.write_text(change(whole))
             done = self.prepare()
             self.assertEqual(done.returncode, 1)

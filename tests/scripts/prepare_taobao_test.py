@@ -104,7 +104,8 @@ class PrepareTaobaoTest(unittest.TestCase):
         self.prepare("one", "--partitions", "1")
         self.prepare("many", "--partitions", "13")
         for path in (self.scratch / "one").glob("*/*"):
-            self.assertEqual(path.read_bytes(), (self.scratch / "many" / path.relative_to(self.scratch / "one")).read_bytes())
+            other = self.scratch / "many" / path.relative_to(self.scratch / "one")
+            self.assertEqual(path.read_bytes(), other.read_bytes())
 
     def test_window_and_length_can_be_chosen(self):
         self.prepare("short", "--buy_window_hours", "0.5", "--list_length", "3")
@@ -127,7 +128,7 @@ class PrepareTaobaoTest(unittest.TestCase):
         refuse(r"ad_feature.csv: adgroup_id 1 stands there twice", "ad_feature", lambda rows: rows.append(rows[0]))
         refuse(r"raw_sample.csv, row 801: clk is 2", "raw_sample", put(800, 5, 2))
         refuse(r"raw_sample.csv, row 5: user is empty", "raw_sample", put(4, 0, ""))
-        refuse(r"behavior_log.csv, row 2001: btag is 'look'; expected one of pv, cart", "behavior_log", put(2000, 2, "look"))
+        refuse(r"behavior_log.csv, row 2001: btag is 'look'; expected one of pv", "behavior_log", put(2000, 2, "look"))
         refuse(r"adgroup_id 77, which ad_feature.csv does not have", "raw_sample", put(0, 2, 77))
         refuse(r"impressions of 1 days", "raw_sample", lambda rows: [row.__setitem__(1, START) for row in rows])
 

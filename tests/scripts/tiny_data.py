@@ -62,7 +62,8 @@ def write_movielens(directory, seed=5, ratings=1200):
           [[user, draw.randrange(10, 70), draw.choice("MF"), draw.choice(jobs), draw.choice(["94043", "V0R2H", "10003"])]
            for user in range(1, 41)])
     write("item", ["item_id:token", "movie_title:token_seq", "release_year:token", "class:token_seq"],
-          [[item, f"Film {item}", draw.choice([1940, 1985, 1995, ""]), draw.choice(["Comedy Romance", "Drama", "War Action"])]
+          [[item, f"Film {item}", draw.choice([1940, 1985, 1995, ""]),
+            draw.choice(["Comedy Romance", "Drama", "War Action"])]
            for item in range(1, 61)])
     write("inter", ["user_id:token", "item_id:token", "rating:float", "timestamp:float"],
           [[draw.randrange(1, 41), draw.randrange(1, 61), draw.randrange(1, 6), 880000000 + draw.randrange(10**6)]
