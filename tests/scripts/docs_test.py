@@ -206,12 +206,14 @@ def main():
         [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *(REPOSITORY / "docs").glob("*.md"),
          *(REPOSITORY / "configs").glob("*.md")])
     commands = {name: help_of(name) for name in re.findall(r"^  ([a-z-]+) ", help_of().split("Subcommands:")[1], re.M)}
-    failures, total, not_run = [], 0, []
+    failures, total, not_run, unmarked = [], 0, [], []
     for path in pages:
         if path.name != "design.md":  # it promises flags before they are there
             failures += wrong_flags(path, commands)
         failures += broken_names(path)
         if not any(block.mark for block in blocks(path)):
+            if blocks(path):
+                unmarked.append(path.name)
             continue
         with tempfile.TemporaryDirectory() as scratch:
             ran, reasons, failed = run_page(path, pathlib.Path(scratch))
@@ -220,6 +222,8 @@ def main():
         failures += failed
     for reason in not_run:
         print("not run:", reason)
+    if unmarked:
+        print("no marks, only flags and names checked:", ", ".join(unmarked))
     for failure in failures:
         print("FAILED", failure)
     print(f"{total} blocks ran")
