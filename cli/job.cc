@@ -27,6 +27,12 @@ int DefaultThreads() {
   return std::max(1, cores / ranks);
 }
 
+// `transport` with watched waits; the same waits if nobody watches.
+std::unique_ptr<Transport> Watched(JobWatch* watch, Transport* transport) {
+  if (watch != nullptr) return watch->Watched(transport);
+  return std::make_unique<WatchedTransport>(transport, nullptr, nullptr);
+}
+
 WorkerContext MakeContext(const JobConfig& config, const JobFlags& flags) {
   WorkerContext context;
   context.config = &config;
@@ -56,6 +62,7 @@ Status WorkWith(Transport* transport, const Layout& layout, WorkerContext contex
   context.worker_ranks = layout.worker_ranks;
   if (context.first()) LogNotes(*context.config);
   PEPNET_RETURN_IF_ERROR(work(context));
+  const RankStatus::Phase phase(context.status(), "end");
   PEPNET_RETURN_IF_ERROR(phases->Barrier("end of the job"));
   if (layout.index == 0) PEPNET_RETURN_IF_ERROR(client.Shutdown());
   return transport->Flush(After(std::chrono::duration<double>(context.options.timeout_s)));
@@ -68,18 +75,20 @@ Status RunEmbedded(const JobConfig& config, const JobFlags& flags, const std::ve
   Layout layout;
   layout.worker_ranks = {0};
   for (int s = 0; s < servers; ++s) layout.server_ranks.push_back(1 + s);
+  if (flags.run.watch != nullptr) flags.run.watch->peers()->SetRole("worker 0");
   return RunRanks(1 + servers, {}, [&](int rank, Transport* plain) {
-    FaultyTransport transport(plain, faults);
-    if (rank > 0) return Serve(&transport, rank - 1);
-    return WorkWith(&transport, layout, MakeContext(config, flags), work);
+    FaultyTransport faulty(plain, faults);
+    if (rank > 0) return Serve(&faulty, nullptr);
+    const std::unique_ptr<Transport> watched = Watched(flags.run.watch, &faulty);
+    return WorkWith(watched.get(), layout, MakeContext(config, flags), work);
   });
 }
 
 }  // namespace
 
-Status Serve(Transport* transport, int server_index) {
-  Server server(transport);
-  return Annotate(server.Run(), absl::StrCat("server ", server_index));
+Status Serve(Transport* transport, JobWatch* watch) {
+  Server server(transport, watch);
+  return server.Run();
 }
 
 Status RunJob(const JobConfig& config, const JobFlags& flags, MpiSession* session,
@@ -87,17 +96,21 @@ Status RunJob(const JobConfig& config, const JobFlags& flags, MpiSession* sessio
   PEPNET_ASSIGN_OR_RETURN(const std::vector<Fault> faults, ParseFaultPlan(flags.inject));
   for (const Fault& fault : faults) LOG(WARNING) << "this run injects the fault " << fault.text;
   if (session == nullptr) return RunEmbedded(config, flags, faults, work);
-  PEPNET_ASSIGN_OR_RETURN(Layout layout, session->ExchangeRoles(/*wants_to_serve=*/false, flags.num_servers));
+  JobWatch* const watch = flags.run.watch;
+  FaultyTransport faulty(session->transport(), faults);
+  const std::unique_ptr<Transport> transport = Watched(watch, &faulty);
+  PEPNET_ASSIGN_OR_RETURN(Layout layout, session->ExchangeRoles(/*wants_to_serve=*/false, flags.num_servers, transport.get()));
   if (layout.server_ranks.empty()) return RunEmbedded(config, flags, faults, work);  // mpirun -n 1
   const bool serves = layout.role == Role::kServer;
-  SetLogLabel(absl::StrCat(serves ? "server " : "worker ", layout.index));
-  const FileFaults file_faults(faults, session->transport()->rank());
-  FaultyTransport transport(session->transport(), faults);
-  if (serves) return Serve(&transport, layout.index);
+  const std::string role = absl::StrCat(serves ? "server " : "worker ", layout.index);
+  SetLogLabel(role);
+  if (watch != nullptr) watch->peers()->SetRole(role);
+  const FileFaults file_faults(faults, transport->rank());
+  if (serves) return Serve(transport.get(), watch);
   if (layout.index == 0) {
     LOG(INFO) << layout.worker_ranks.size() << " workers, " << layout.server_ranks.size() << " servers";
   }
-  return WorkWith(&transport, layout, MakeContext(config, flags), work);
+  return WorkWith(transport.get(), layout, MakeContext(config, flags), work);
 }
 
 }  // namespace pepnet

@@ -2,7 +2,8 @@
 //
 //   no mpirun:  the servers are threads of this process, the worker is the calling thread.
 //   mpirun:     this rank serves until it is told to stop, or works; roles as in common/net/cluster.h.
-// Failure: a failing worker or server ends its role with an error; main() then ends all ranks.
+// Failure: a failing worker or server ends its role with an error; main() then ends all ranks. Waits are watched by
+// flags.run.watch (may be null).
 #pragma once
 
 #include <functional>
@@ -18,7 +19,7 @@ namespace pepnet {
 Status RunJob(const JobConfig& config, const JobFlags& flags, MpiSession* session,
               const std::function<Status(const WorkerContext&)>& work);
 
-// Ends after kShutdown: the body of pepnet_ps and of serving ranks.
-Status Serve(Transport* transport, int server_index);
+// Ends after kShutdown: the body of serving ranks. watch: may be null.
+Status Serve(Transport* transport, JobWatch* watch);
 
 }  // namespace pepnet

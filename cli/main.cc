@@ -6,12 +6,14 @@
 #include <cstdio>
 #include <cstdlib>
 #include <iostream>
+#include <mutex>
 
 #include "cli/commands.h"
 #include "cli/plan/plan.h"
 #include "common/base/logging.h"
 #include "common/base/stop_signal.h"
 #include "common/net/cluster.h"
+#include "common/net/job_watch.h"
 
 namespace pepnet {
 namespace {
@@ -53,12 +55,16 @@ void AddJobFlags(CLI::App* command, JobFlags* flags) {
 }
 
 // The last line on stderr is the cause. Ranks beside the first wait a moment: where all have the same error, one says it.
-int Fail(const Status& status, MpiSession* session) {
+// Called by main() and by the watchdog, whichever comes first.
+[[noreturn]] void Fail(const Status& status, MpiSession* session, JobWatch* watch) {
+  static std::mutex once;
+  once.lock();  // never unlocked: the process ends here
+  if (watch != nullptr) watch->Fail(status);
   if (session != nullptr && session->transport()->rank() != 0) usleep(1000 * 1000);
   std::fflush(stdout);
   std::cerr << "pepnet: " << status.message() << std::endl;
   if (session != nullptr) session->Abort(1);
-  return 1;
+  std::_Exit(1);
 }
 
 int Main(int argc, char** argv) {
@@ -83,14 +89,20 @@ int Main(int argc, char** argv) {
     if (ranks == nullptr || std::atoi(ranks) <= 1) return absl::OkStatus();
     return InvalidInput(command, " runs as one process, not as ", ranks, " ranks; write it without mpirun");
   };
-  std::atomic<const MpiSession*> joined = nullptr;  // `session`, for the thread that meets signals
+  std::unique_ptr<JobWatch> watch;                 // of commands that run as a job; ends before the session
+  std::atomic<JobWatch*> watch_for_signals = nullptr;  // the same, for the thread that meets signals
   std::unique_ptr<StopSignal> stop;
   // Commands that run as a job join the other ranks first.
   auto join = [&]() -> Status {
-    if (!MpiSession::StartedByLauncher()) return absl::OkStatus();
-    PEPNET_ASSIGN_OR_RETURN(session, MpiSession::Start());
-    joined = session.get();
-    SetLogLabel(absl::StrCat("rank ", session->transport()->rank()));
+    if (MpiSession::StartedByLauncher()) {
+      PEPNET_ASSIGN_OR_RETURN(session, MpiSession::Start());
+      SetLogLabel(absl::StrCat("rank ", session->transport()->rank()));
+    }
+    const bool alone = session == nullptr || session->transport()->size() == 1;
+    watch = std::make_unique<JobWatch>(alone ? nullptr : session->transport(), job.run.timeout_s,
+                                       [&](const Status& error) { Fail(error, session.get(), watch.get()); });
+    job.run.watch = watch.get();
+    watch_for_signals = watch.get();
     return absl::OkStatus();
   };
 
@@ -108,14 +120,16 @@ int Main(int argc, char** argv) {
   train->callback([&] {
     job.run.seed_given = seed->count() > 0;
     stop = std::make_unique<StopSignal>(MpiSession::StartedByLauncher(), [&](int signal) {
-      const MpiSession* const now = joined;
-      const std::string waits = now == nullptr ? "" : now->OpenWaits();
-      LOG(WARNING) << "ended by " << SignalName(signal) << (waits.empty() ? "" : "; ") << waits;
+      JobWatch* const now = watch_for_signals;
+      LOG(WARNING) << (now == nullptr ? absl::StrCat("ended by ", SignalName(signal)) : now->EndedBy(SignalName(signal)));
+      LingerBeforeExit();
       std::_Exit(128 + signal);
     });
     job.run.stop_request = &stop->requested();
     status = join();
     if (status.ok()) status = TrainCommand(config, job, session.get());
+    if (status.ok()) watch->Close("done");
+    if (IsStoppedOnRequest(status)) watch->Close("stopped");
   });
 
   CLI::App* eval = app.add_subcommand("eval", "metrics of a checkpoint on a data set");
@@ -196,13 +210,12 @@ int Main(int argc, char** argv) {
   } catch (const std::exception& error) {  // of a library; ours return Status
     status = absl::InternalError(error.what());
   }
+  if (!status.ok() && !IsStoppedOnRequest(status)) Fail(status, session.get(), watch.get());
   stop.reset();
+  watch.reset();  // says goodbye to the other ranks
   if (status.ok()) return 0;
-  if (IsStoppedOnRequest(status)) {
-    LOG(INFO) << status.message();
-    return kStoppedExitStatus;
-  }
-  return Fail(status, session.get());
+  LOG(INFO) << status.message();
+  return kStoppedExitStatus;
 }
 
 }  // namespace

@@ -1,7 +1,9 @@
 // pepnet_ps: a parameter server without torch, for `mpirun -n 2 pepnet_ps : -n 4 pepnet train ...`.
 #include <CLI/CLI.hpp>
+#include <atomic>
 #include <cstdlib>
 #include <iostream>
+#include <mutex>
 
 #include "common/base/fault_plan.h"
 #include "common/base/file_faults.h"
@@ -9,24 +11,49 @@
 #include "common/base/stop_signal.h"
 #include "common/net/cluster.h"
 #include "common/net/faulty_transport.h"
+#include "common/net/job_watch.h"
 #include "ps/server.h"
 
 namespace pepnet {
 namespace {
 
-Status Run(const std::string& inject, std::unique_ptr<MpiSession>* session) {
+constexpr double kSilenceSeconds = 300;  // until the plan says what --timeout_s is
+
+// What main() owns, in the order in which it is made.
+struct Job {
+  std::unique_ptr<MpiSession> session;
+  std::unique_ptr<JobWatch> watch;
+  std::atomic<JobWatch*> watch_for_signals = nullptr;  // the same, for the thread that meets signals
+};
+
+// The last line on stderr is the cause. Called by main() and by the watchdog, whichever comes first.
+[[noreturn]] void Fail(const Status& status, Job* job) {
+  static std::mutex once;
+  once.lock();  // never unlocked: the process ends here
+  if (job->watch != nullptr) job->watch->Fail(status);
+  std::cerr << "pepnet_ps: " << status.message() << std::endl;
+  if (job->session != nullptr) job->session->Abort(1);
+  std::_Exit(1);
+}
+
+Status Run(const std::string& inject, Job* job) {
   PEPNET_ASSIGN_OR_RETURN(const std::vector<Fault> faults, ParseFaultPlan(inject));
   if (!MpiSession::StartedByLauncher()) {
     return InvalidInput("pepnet_ps serves the workers of an mpirun job; write mpirun -n 2 pepnet_ps : -n 4 pepnet train ..., "
                         "or run pepnet train alone, which brings its own servers");
   }
-  PEPNET_ASSIGN_OR_RETURN(*session, MpiSession::Start());
-  PEPNET_ASSIGN_OR_RETURN(Layout layout, (*session)->ExchangeRoles(/*wants_to_serve=*/true, 0));
+  PEPNET_ASSIGN_OR_RETURN(job->session, MpiSession::Start());
+  job->watch = std::make_unique<JobWatch>(job->session->transport(), kSilenceSeconds,
+                                          [job](const Status& error) { Fail(error, job); });
+  job->watch_for_signals = job->watch.get();
+  FaultyTransport faulty(job->session->transport(), faults);
+  const std::unique_ptr<Transport> transport = job->watch->Watched(&faulty);
+  PEPNET_ASSIGN_OR_RETURN(Layout layout, job->session->ExchangeRoles(/*wants_to_serve=*/true, 0, transport.get()));
   SetLogLabel(absl::StrCat("server ", layout.index));
-  const FileFaults file_faults(faults, (*session)->transport()->rank());
-  FaultyTransport transport((*session)->transport(), faults);
-  Server server(&transport);
-  return Annotate(server.Run(), absl::StrCat("server ", layout.index));
+  job->watch->peers()->SetRole(absl::StrCat("server ", layout.index));
+  const FileFaults file_faults(faults, transport->rank());
+  Server server(transport.get(), job->watch.get());
+  return server.Run();
 }
 
 int Main(int argc, char** argv) {
@@ -36,15 +63,19 @@ int Main(int argc, char** argv) {
   std::string inject;
   app.add_option("--inject", inject, "rehearse failures; give every program of the job the same plan (docs/reliability.md)");
   CLI11_PARSE(app, argc, argv);
-  std::unique_ptr<MpiSession> session;
+  Job job;
   // mpirun forwards SIGUSR1 to all ranks: the workers checkpoint and then end the job, a server goes on until then.
-  auto stop = std::make_unique<StopSignal>(/*under_mpirun=*/true, [](int signal) { std::_Exit(128 + signal); });
-  const Status status = Run(inject, &session);
+  auto stop = std::make_unique<StopSignal>(/*under_mpirun=*/true, [&](int signal) {
+    JobWatch* const now = job.watch_for_signals;
+    LOG(WARNING) << (now == nullptr ? absl::StrCat("ended by ", SignalName(signal)) : now->EndedBy(SignalName(signal)));
+    LingerBeforeExit();
+    std::_Exit(128 + signal);
+  });
+  const Status status = Run(inject, &job);
+  if (!status.ok()) Fail(status, &job);
   stop.reset();
-  if (status.ok()) return 0;
-  std::cerr << "pepnet_ps: " << status.message() << std::endl;
-  if (session != nullptr) session->Abort(1);
-  return 1;
+  job.watch.reset();  // says goodbye to the other ranks
+  return 0;
 }
 
 }  // namespace

@@ -16,6 +16,17 @@ void OpenStep::ContinueAfter(int64_t applied) {
   applied_ = applied;
 }
 
+int OpenStep::MissingWorker() const {
+  if (tickets_.size() == 1) return 0;
+  if (pushes_.empty()) return -1;
+  for (size_t worker = 0; worker < tickets_.size(); ++worker) {
+    const bool came = std::any_of(pushes_.begin(), pushes_.end(),
+                                  [&](const Push& push) { return push.worker() == static_cast<int>(worker); });
+    if (!came) return static_cast<int>(worker);
+  }
+  return -1;
+}
+
 int OpenStep::WorkerWithTicket() const {
   for (size_t worker = 0; worker < tickets_.size(); ++worker) {
     if (tickets_[worker]) return static_cast<int>(worker);

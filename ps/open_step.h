@@ -24,6 +24,8 @@ class OpenStep {
   void ContinueAfter(int64_t applied);
   // A worker with an open ticket, or -1.
   int WorkerWithTicket() const;
+  // The worker that the step waits for: the only one, or the first whose push is missing while others have come; else -1.
+  int MissingWorker() const;
   bool HasTicket(int worker) const { return tickets_[worker].has_value(); }
   // Precondition: the worker has no ticket.
   void OpenTicket(int worker, Ticket ticket);

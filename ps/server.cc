@@ -47,8 +47,9 @@ wire::SaveReply MakeSaveReply(const std::vector<PartEntry>& parts, const Snapsho
 }  // namespace
 
 struct Server::State {
-  explicit State(Transport* transport) : transport(transport) {}
+  State(Transport* transport, JobWatch* watch) : transport(transport), watch(watch) {}
 
+  StatusOr<Message> NextRequest();
   Status Handle(Message message);
   Status Configure(const Request& request);
   Status HandlePull(Request request);
@@ -79,6 +80,7 @@ struct Server::State {
   int64_t applied() const { return step->applied(); }
 
   Transport* const transport;
+  JobWatch* const watch;  // may be null
   // Set by kConfigure; nothing below is used before.
   std::optional<ServerPlan> plan;
   std::vector<TableShard> tables;
@@ -176,6 +178,10 @@ Status Server::State::Configure(const Request& request) {
                                                       "one directory shared by all hosts"));
   }
   plan = std::move(given);
+  if (watch != nullptr) {
+    if (plan->timeout_s > 0) watch->peers()->SetSilence(plan->timeout_s);
+    if (!plan->shared_file.empty()) watch->EnterModelDir(plan->shared_file, /*first=*/false);
+  }
   tables = MakeTables(*plan);
   step.emplace(&*plan, &tables);
   LOG(INFO) << Name() << " of " << plan->server_count << " holds buckets " << plan->first_bucket << " to "
@@ -364,17 +370,35 @@ Status Server::State::Stats(const Request& request) {
 
 // ---- loop ---------------------------------------------------------------------------------------------------------
 
-Server::Server(Transport* transport) : state_(std::make_unique<State>(transport)) {}
+Server::Server(Transport* transport, JobWatch* watch) : state_(std::make_unique<State>(transport, watch)) {}
 Server::~Server() = default;
 
+// Before the plan comes, the workers may verify a checkpoint for hours; a dead or hung worker is noticed all the same.
+StatusOr<Message> Server::State::NextRequest() {
+  constexpr double kNoDeadlineSeconds = 1e9;
+  const bool bounded = watch != nullptr && plan && plan->timeout_s > 0;
+  if (plan && watch != nullptr) {
+    const int missing = step->MissingWorker();
+    watch->status()->SetStep(applied() + 1);
+    watch->status()->Expect(missing < 0 ? kAnyRank : plan->worker_ranks[static_cast<size_t>(missing)]);
+  }
+  const Clock::time_point start = Clock::now();
+  const double wait_s = bounded ? plan->timeout_s : kNoDeadlineSeconds;
+  while (true) {
+    StatusOr<Message> message =
+        transport->Receive(Channel::kRows, kAnyRank, After(std::chrono::duration<double>(wait_s)), "the next request");
+    if (!absl::IsDeadlineExceeded(message.status())) return message;
+    const double idle_s = std::chrono::duration<double>(Clock::now() - start).count();
+    if (!bounded || (watch->peers()->PhaseAnnounced() && idle_s < plan->phase_timeout_s)) continue;
+    return message;
+  }
+}
+
 Status Server::Run() {
-  constexpr std::chrono::duration<double> kLongWait = std::chrono::hours(1);
   constexpr std::chrono::duration<double> kFlushWait = std::chrono::seconds(10);
   State& state = *state_;
   while (!state.stopped) {
-    StatusOr<Message> message =
-        state.transport->Receive(Channel::kRows, kAnyRank, After(kLongWait), "the next request");
-    if (absl::IsDeadlineExceeded(message.status())) continue;
+    StatusOr<Message> message = state.NextRequest();
     if (!message.ok()) return Annotate(message.status(), state.Name());
     const int source = message->source;
     Status status = state.Handle(*std::move(message));

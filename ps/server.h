@@ -5,20 +5,23 @@
 //            step t have arrived, they are added in worker order and applied once per row (design section 5).
 // Failure:   a request that cannot be served is answered with an error frame. A broken frame, a push that cannot be
 //            applied or a lost transport ends Run(); all workers then get an error frame with the cause.
-// Waiting:   an idle server waits on the transport and uses next to no core; it waits for work without a deadline of
-//            its own (workers hold the deadlines) and ends on kShutdown or when the transport fails.
+// Waiting:   an idle server waits on the transport and uses next to no core. With a JobWatch the next request has a deadline: the
+//            plan's, the longer one while a worker announces a phase; and it ends when a rank of the job is lost. Without one (a
+//            job of one process) it waits until kShutdown or until the transport fails.
 #pragma once
 
 #include <memory>
 
 #include "common/base/status.h"
+#include "common/net/job_watch.h"
 #include "common/net/transport.h"
 
 namespace pepnet {
 
 class Server {
  public:
-  explicit Server(Transport* transport);
+  // watch: may be null. Borrows both.
+  explicit Server(Transport* transport, JobWatch* watch = nullptr);
   ~Server();
   // Serves until kShutdown (OK) or an error.
   Status Run();

@@ -75,6 +75,8 @@ StatusOr<ServerPlan> ParseServerPlan(const std::string& body, int rank_count) {
   }
   plan.finished_steps = in.finished_steps();
   plan.shared_file = in.shared_file();
+  plan.timeout_s = in.timeout_s();
+  plan.phase_timeout_s = in.phase_timeout_s();
   if (plan.finished_steps < 0) return InvalidInput("server plan: finished_steps is ", plan.finished_steps);
   return plan;
 }

@@ -6,7 +6,8 @@
 # you stand. --hostfile is mpirun's: one "host slots=K" per line; the program must lie at the same path on every host.
 # Inside a Slurm allocation the hosts are those of the allocation.
 # SIGTERM and SIGUSR1 to this script ask for a checkpoint at the next step; it then ends with status 75 (start it again with
-# --continue_train). After a failure the last line is its first cause.
+# --continue_train). After a failure it prints the job's report (model_dir/job_report.json, docs/reliability.md): a line per rank,
+# and the first cause as the last line.
 # --max-restarts R starts a failed train job again, up to R times, with --continue_train from its last whole checkpoint; it
 # needs --model_dir among pepnet's flags. A failure that repeats at the same step ends it. --inject is for the first start only.
 here=$PWD
@@ -66,17 +67,20 @@ else
 fi
 
 # What a restart needs to know: where the job keeps its state, and its arguments without faults.
-model_dir="" restart_arguments=() continues=""
+model_dir="" config="" restart_arguments=() continues=""
 expect=""
 for argument in "$@"; do
   case $expect in
     model_dir) model_dir=$argument ;;
+    config) config=$argument ;;
     inject) expect=""; continue ;;
   esac
   expect=""
   case $argument in
     --model_dir=*) model_dir=${argument#*=} ;;
     --model_dir) expect=model_dir ;;
+    --pipeline_config_path=*) config=${argument#*=} ;;
+    --pipeline_config_path) expect=config ;;
     --inject=*) continue ;;
     --inject) expect=inject; continue ;;
     --continue_train) continues=yes ;;
@@ -89,12 +93,30 @@ if ((restarts > 0)); then
   [[ -n $model_dir ]] || die "--max-restarts needs --model_dir among pepnet's flags"
 fi
 
-# Where the job stands: "checkpoint 40, logged step 57".
+[[ -n $model_dir || ! -r $config ]] || model_dir=$(sed -nE 's/^ *model_dir: *"([^"]*)".*/\1/p' "$config" | tail -n 1)
+report_file=$model_dir/job_report.json
+
+# Where the job stands: "checkpoint 40, failed in step 57"; without a report of this start the last logged step.
 progress() {
   local newest step
   newest=$(ls "$model_dir" 2>/dev/null | sed -nE 's/^model\.ckpt-([0-9]+)$/\1/p' | sort -n | tail -n 1)
-  step=$(tail -n 1 "$model_dir/metrics.jsonl" 2>/dev/null | sed -nE 's/.*"step":([0-9]+).*/\1/p')
-  echo "checkpoint ${newest:-none}, logged step ${step:-none}"
+  if report_is_new; then
+    step="failed in step $(sed -nE 's/^  "step": ([0-9]+),?$/\1/p' "$report_file" | head -n 1)"
+  else
+    step=$(tail -n 1 "$model_dir/metrics.jsonl" 2>/dev/null | sed -nE 's/.*"step":([0-9]+).*/\1/p')
+    step="logged step ${step:-none}"
+  fi
+  echo "checkpoint ${newest:-none}, $step"
+}
+
+# True if the last start has left a report of its failure: another one than before it.
+report_is_new() {
+  [[ -n $model_dir ]] && grep -qs '"status": "failed"' "$report_file" && [[ $(<"$report_file") != "$report_before" ]]
+}
+
+# The lines of a report that are for people; the cause is the last one.
+report_text() {
+  sed -n '/^ "text": \[/,/^ \]/p' "$report_file" | sed -nE 's/^  "(.*)",?$/\1/p' | sed -e 's/\\"/"/g' -e 's/\\\\/\\/g'
 }
 
 log=$(mktemp)
@@ -105,6 +127,7 @@ trap : INT  # a terminal has sent it to the job as well
 
 # launch ARGUMENTS...: runs the job and sets `status`. What mpirun's ranks say on stderr is kept in $log too.
 launch() {
+  report_before=$(cat "$report_file" 2>/dev/null || true)
   printf '+'
   printf ' %q' "${job[@]}" "$@" "${suffix[@]}"
   printf '\n'
@@ -128,10 +151,15 @@ launch() {
   [[ -z $keeper ]] || { exec 4>&-; wait "$keeper" || true; }
 }
 
-# The first cause: the first error a rank wrote; else what mpirun says about a rank that could not speak.
+# The first cause: that of the job's report; else the first error a rank wrote; else what mpirun says about a rank that could not
+# speak.
 cause() {
   local first
-  first=$(grep -m 1 -E '^pepnet(_ps)?: ' "$log" || true)
+  if report_is_new && ! grep -q '"looks": "signal"' "$report_file"; then
+    echo "pepnet: $(report_text | tail -n 1)"
+    return
+  fi
+  first=$(grep -a -m 1 -E '^pepnet(_ps)?: ' "$log" || true)
   if [[ -z $first ]]; then
     local died='.*process rank ([0-9]+) .* on node ([^ ]+) exited on signal ([0-9]+).*'
     first=$(sed -nE "s/$died/pepnet: rank \\1 on host \\2 was killed by signal \\3/p" "$log" | head -n 1)
@@ -158,5 +186,9 @@ for ((attempt = 0; ; ++attempt)); do
   previous=$now
   arguments=("${restart_arguments[@]}")
 done
-((servers == 0)) || cause >&2
+if report_is_new; then
+  echo "launch.sh: $report_file says of the ranks:" >&2
+  report_text | head -n -1 | sed 's/^/  /' >&2
+fi
+((servers == 0)) && ! report_is_new || cause >&2
 exit "$status"

@@ -26,7 +26,7 @@ const std::vector<KindRule>& Kinds() {
       {"fail-rename", FaultKind::kFailRename, {"nth", "path"}},
       {"enospc", FaultKind::kDiskFull, {"after", "path"}},
       {"bitflip", FaultKind::kBitFlip, {"nth", "bit", "path"}},
-      {"delay", FaultKind::kDelay, {"max_ms", "seed"}},
+      {"delay", FaultKind::kDelay, {"max_ms", "seed", "step"}},
       {"drop-reply", FaultKind::kDropReply, {"nth"}},
   };
   return kinds;

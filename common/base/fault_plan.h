@@ -9,7 +9,7 @@
 //   fail-write:nth=3   fail-fsync:nth=2   fail-rename:nth=1     the n-th such call fails with an I/O error
 //   enospc:after=1MB                    the disk is full after so many bytes (k, KB, MB, GB: powers of 1024)
 //   bitflip:nth=2,bit=77                one bit of the n-th write is flipped on its way to the disk (modulo its length)
-//   delay:max_ms=5,seed=1               every message leaves up to so much later, by a seeded draw
+//   delay:max_ms=5,seed=1               every message leaves up to so much later, by a seeded draw; with step=S from step S on
 //   drop-reply:nth=4                    the n-th answer of a server (rows or acknowledgement) is lost
 //
 // Every kind takes rank=R: the transport's rank (0 for the files of a job in one process). Kinds that meet files take
@@ -32,7 +32,7 @@ struct Fault {
   FaultKind kind = FaultKind::kKill;
   std::string text;         // as the user wrote it
   int rank = -1;            // -1: every rank
-  int64_t step = -1;        // kill, stop: in the middle of this step; -1: not by step
+  int64_t step = -1;        // kill, stop: in the middle of this step; delay: from it on; -1: not by step
   std::string point;        // kill: name of the kill point; "": not by point
   int64_t nth = 1;          // from 1
   std::string path;         // part of the file's path; "": every file

@@ -23,6 +23,7 @@ enum class Mutant {
   kSnapshotTakesLaterRows,   // L4: rows made while a checkpoint is being written get into it
   kInferenceForgetsSeed,     // L5: eval and predict give unseen ids another initial value than training
   kManifestFirst,            // L6: the manifest is written before the data files
+  kSilenceIsHealth,          // L6: a rank without heartbeats is never lost
   kClampToRowZero,           // L7: an id out of range silently reads row 0
 };
 

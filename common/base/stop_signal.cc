@@ -2,6 +2,7 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <unistd.h>
 
 #include <cstdlib>
 #include <utility>
@@ -66,6 +67,8 @@ Status StoppedOnRequest(const std::string& message) {
 }
 
 bool IsStoppedOnRequest(const Status& status) { return status.GetPayload(kStoppedPayload).has_value(); }
+
+void LingerBeforeExit() { usleep(300 * 1000); }
 
 std::string SignalName(int signal) {
   switch (signal) {

@@ -2,9 +2,12 @@
 
 #include <mpi.h>
 
+#include <condition_variable>
 #include <cstdlib>
 #include <cstring>
+#include <mutex>
 #include <numeric>
+#include <thread>
 
 #include "common/base/logging.h"
 #include "common/net/collective.h"
@@ -15,6 +18,7 @@ namespace {
 
 constexpr double kRoleExchangeSeconds = 60;  // ranks start together; a slow file system may hold one back
 constexpr double kLastMessagesSeconds = 10;
+constexpr double kFinalizeSeconds = 60;  // MPI_Finalize waits for all ranks, and has no deadline of its own
 
 StatusOr<Layout> MakeLayout(std::vector<int> workers, std::vector<int> servers, int rank) {
   Layout layout;
@@ -113,13 +117,27 @@ MpiSession::~MpiSession() {
     LOG(ERROR) << "at the end of the job: " << flushed.message();
     return;
   }
+  std::mutex mutex;
+  std::condition_variable changed;
+  bool done = false;
+  std::thread guard([&] {
+    std::unique_lock lock(mutex);
+    if (changed.wait_for(lock, std::chrono::duration<double>(kFinalizeSeconds), [&] { return done; })) return;
+    LOG(ERROR) << "this rank has done its part, but another has not ended within " << kFinalizeSeconds << " s (MPI_Finalize)";
+    std::_Exit(1);
+  });
   MPI_Finalize();
+  {
+    std::lock_guard lock(mutex);
+    done = true;
+  }
+  changed.notify_all();
+  guard.join();
 }
 
 Transport* MpiSession::transport() { return state_->transport.get(); }
 
-StatusOr<Layout> MpiSession::ExchangeRoles(bool wants_to_serve, int num_servers) {
-  Transport* transport = state_->transport.get();
+StatusOr<Layout> MpiSession::ExchangeRoles(bool wants_to_serve, int num_servers, Transport* transport) {
   std::vector<int> ranks(static_cast<size_t>(transport->size()));
   std::iota(ranks.begin(), ranks.end(), 0);
   const WireWish mine{wants_to_serve ? 1 : 0, num_servers};
@@ -143,8 +161,6 @@ void MpiSession::Abort(int exit_status) {
   MPI_Abort(MPI_COMM_WORLD, exit_status);
   std::_Exit(exit_status);  // should MPI_Abort return
 }
-
-std::string MpiSession::OpenWaits() const { return state_->transport == nullptr ? "" : state_->transport->OpenWaits(); }
 
 std::string MpiSession::host() const {
   char name[MPI_MAX_PROCESSOR_NAME] = {};

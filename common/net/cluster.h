@@ -51,12 +51,10 @@ class MpiSession {
   Transport* transport();
   // What each rank wants to be: exchanged here, so every rank returns the same lists. `wants_to_serve`: this is pepnet_ps.
   // Errors (same on all ranks): more servers than ranks, no worker left, several ranks without any server.
-  StatusOr<Layout> ExchangeRoles(bool wants_to_serve, int num_servers);
+  // `via`: transport() or one in front of it.
+  StatusOr<Layout> ExchangeRoles(bool wants_to_serve, int num_servers, Transport* via);
   // Ends all ranks of the job with `exit_status`. Only main() calls it.
   [[noreturn]] void Abort(int exit_status);
-
-  // What this rank waits for right now, in words; "" if nothing. Any thread.
-  std::string OpenWaits() const;
 
   std::string host() const;
 

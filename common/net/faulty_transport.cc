@@ -16,16 +16,20 @@ namespace pepnet {
 FaultyTransport::FaultyTransport(Transport* inner, const std::vector<Fault>& plan) : inner_(inner) {
   for (const Fault& fault : plan) {
     if (!fault.MeetsRank(inner->rank())) continue;
-    if (fault.step >= 0) step_faults_.push_back(fault);
-    if (fault.kind == FaultKind::kDelay) delays_.push_back(fault);
+    if (fault.kind == FaultKind::kDelay) {
+      delays_.push_back(fault);
+    } else if (fault.step >= 0) {
+      step_faults_.push_back(fault);
+    }
     if (fault.kind == FaultKind::kDropReply) losses_.push_back(fault);
   }
 }
 
-void FaultyTransport::MeetStep(Channel channel, const Bytes& body) const {
-  if (step_faults_.empty() || channel != Channel::kRows) return;
+void FaultyTransport::MeetStep(Channel channel, const Bytes& body) {
+  if ((step_faults_.empty() && delays_.empty()) || channel != Channel::kRows) return;
   const StatusOr<FrameHeader> header = ParseHeader(body);
   if (!header.ok() || header->type != MessageType::kPush) return;
+  step_ = header->step;
   for (const Fault& fault : step_faults_) {
     if (header->step < fault.step) continue;
     if (fault.kind == FaultKind::kKill) KillThisProcess(absl::StrCat("in step ", header->step, " (", fault.text, ")"));
@@ -51,6 +55,7 @@ void FaultyTransport::Delay() {
   if (delays_.empty()) return;
   const uint64_t number = sent_++;
   for (const Fault& fault : delays_) {
+    if (step_ < fault.step) continue;
     const uint64_t draw = HashCombine(HashCombine(fault.seed, static_cast<uint64_t>(rank())), number);
     const auto most_us = static_cast<uint64_t>(fault.max_ms) * 1000;
     std::this_thread::sleep_for(std::chrono::microseconds(draw % (most_us + 1)));

@@ -3,7 +3,8 @@
 //
 // Kill, stop: when this rank sends or receives the first push of the step (or of a later one), so in the middle of the step: its
 //             rows are pulled, its update is not applied.
-// Delays:     the sending thread sleeps, so that the order between two ranks on one channel is kept.
+// Delays:     the sending thread sleeps, so that the order between two ranks on one channel is kept. From a step on: from the first
+//             push of it (or of a later one) that this rank sends or receives.
 // Ownership:  borrows the transport. Threads, order, failure: as the transport beneath.
 #pragma once
 
@@ -31,13 +32,14 @@ class FaultyTransport : public Transport {
   uint64_t bytes_received(Channel channel) const override { return inner_->bytes_received(channel); }
 
  private:
-  void MeetStep(Channel channel, const Bytes& body) const;
+  void MeetStep(Channel channel, const Bytes& body);
   bool LosesReply(const Bytes& body);
   void Delay();
 
   Transport* const inner_;
   std::vector<Fault> step_faults_, delays_, losses_;
   std::atomic<uint64_t> sent_ = 0;
+  std::atomic<int64_t> step_ = 0;  // of the last push that was seen
   std::atomic<int64_t> replies_ = 0;
 };
 

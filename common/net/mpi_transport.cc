@@ -254,38 +254,9 @@ bool MpiTransport::TakeComplete(ChannelState& state, int source, Message* messag
   return true;
 }
 
-class MpiTransport::WaitEntry {
- public:
-  WaitEntry(MpiTransport* transport, OpenWait wait) : transport_(*transport) {
-    std::lock_guard lock(transport_.waits_mutex_);
-    entry_ = transport_.open_waits_.insert(transport_.open_waits_.end(), wait);
-  }
-  ~WaitEntry() {
-    std::lock_guard lock(transport_.waits_mutex_);
-    transport_.open_waits_.erase(entry_);
-  }
-  WaitEntry(const WaitEntry&) = delete;
-  WaitEntry& operator=(const WaitEntry&) = delete;
-
- private:
-  MpiTransport& transport_;
-  std::list<OpenWait>::iterator entry_;
-};
-
-std::string MpiTransport::OpenWaits() const {
-  std::lock_guard lock(waits_mutex_);
-  std::string text;
-  for (const OpenWait& wait : open_waits_) {
-    absl::StrAppend(&text, text.empty() ? "" : "; ",
-                    WaitTimedOut(*wait.what, wait.channel, wait.source, wait.start).message());
-  }
-  return text;
-}
-
 StatusOr<Message> MpiTransport::Receive(Channel channel, int source, Deadline deadline, const std::string& what) {
   CHECK(source == kAnyRank || (source >= 0 && source < size_)) << "receive from rank " << source << " of " << size_;
   const Clock::time_point start = Clock::now();
-  const WaitEntry entry(this, {channel, source, &what, start});
   ChannelState& state = this->state(channel);
   Backoff backoff;
   while (true) {

@@ -47,9 +47,6 @@ class MpiTransport : public Transport {
   Status Send(Channel channel, int rank, Bytes body) override;
   StatusOr<Message> Receive(Channel channel, int source, Deadline deadline, const std::string& what) override;
   Status Flush(Deadline deadline) override;
-  // What threads of this rank wait for right now: "waited 3.2 s for rows of step 17 from rank 2 (channel rows), nothing came";
-  // several are separated by "; ", "" if there is none.
-  std::string OpenWaits() const;
   uint64_t bytes_sent(Channel channel) const override { return bytes_sent_[static_cast<size_t>(channel)]; }
   uint64_t bytes_received(Channel channel) const override { return bytes_received_[static_cast<size_t>(channel)]; }
 
@@ -77,15 +74,6 @@ class MpiTransport : public Transport {
     Status failure ABSL_GUARDED_BY(mutex);
   };
 
-  // A Receive() under way; `what` is its caller's.
-  struct OpenWait {
-    Channel channel;
-    int source;
-    const std::string* what;
-    Clock::time_point start;
-  };
-  class WaitEntry;  // keeps an OpenWait in open_waits_ for its own life
-
   MpiTransport(int rank, int size, MpiTransportOptions options) : rank_(rank), size_(size), options_(options) {}
   ChannelState& state(Channel channel) { return channels_[static_cast<size_t>(channel)]; }
 
@@ -106,9 +94,6 @@ class MpiTransport : public Transport {
   std::array<ChannelState, kChannelCount> channels_;
   std::array<std::atomic<uint64_t>, kChannelCount> bytes_sent_{};
   std::array<std::atomic<uint64_t>, kChannelCount> bytes_received_{};
-
-  mutable std::mutex waits_mutex_;
-  std::list<OpenWait> open_waits_ ABSL_GUARDED_BY(waits_mutex_);
 
   std::mutex sender_mutex_;
   std::condition_variable sender_wakes_;

@@ -18,8 +18,8 @@
 
 namespace pepnet {
 
-enum class Channel : int { kRows = 0, kDense = 1, kControl = 2, kSave = 3 };
-inline constexpr int kChannelCount = 4;
+enum class Channel : int { kRows = 0, kDense = 1, kControl = 2, kSave = 3, kBeats = 4 };
+inline constexpr int kChannelCount = 5;
 inline constexpr int kAnyRank = -1;
 
 using Bytes = AlignedBuffer<uint8_t>;

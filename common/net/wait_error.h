@@ -13,6 +13,7 @@ inline const char* ChannelName(Channel channel) {
     case Channel::kDense: return "dense";
     case Channel::kControl: return "control";
     case Channel::kSave: return "save";
+    case Channel::kBeats: return "heartbeats";
   }
   return "unknown";
 }

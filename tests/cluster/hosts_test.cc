@@ -76,7 +76,8 @@ TEST_F(Hosts, AHostThatDropsOutEndsTheJobAndTheRestartLosesNothing) {
       cluster, OverHosts(Job("cut", "--timeout_s=3 --inject delay:max_ms=5,seed=1")), " 2> ", directory_ / "cut.err",
       " & job=$!\nfor i in $(seq 600); do [ -e ", directory_ / "cut", "/model.ckpt-40/manifest.json ] && break; sleep 0.02; done\n",
       cluster, "link h3 down\nsleep 8\nkill -9 $job\nwait $job\n", cluster, "link h3 up\ncat ", directory_ / "cut.err", " >&2"));
-  EXPECT_THAT(cut.err, testing::ContainsRegex("pepnet: server [12] \\(rank [45].*waited 3\\..* s for rows of step"));
+  // Whatever comes first: the deadline of a pull, or the end of the heartbeats.
+  EXPECT_THAT(cut.err, testing::ContainsRegex("pepnet: .*rank [45].*(waited 3\\..* s for rows of step|hangs)"));
   // What was cut off ends as well: nobody holds model_dir any more.
   const ProcessResult resumed = Script(OverHosts(Job("cut", "--continue_train")));
   ASSERT_EQ(resumed.exit_status, 0) << resumed.err << cut.err;

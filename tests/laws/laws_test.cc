@@ -214,6 +214,24 @@ void ExpectSameWeights(const JobConfig& a, const JobConfig& b, double absolute, 
   }
 }
 
+// The last evaluations name the same step and metrics, and agree on the losses (a row may cross a bin of the AUC).
+void ExpectSameEvaluation(const JobConfig& a, const JobConfig& b) {
+  auto last_line = [](const JobConfig& config) {
+    const std::string text = *ReadFile(config.model_dir + "/train_eval_result.txt");
+    return nlohmann::json::parse(text.substr(text.rfind('\n', text.size() - 2) + 1));
+  };
+  const nlohmann::json line_a = last_line(a), line_b = last_line(b);
+  ASSERT_EQ(line_a.size(), line_b.size()) << line_a << line_b;
+  for (const auto& [name, value] : line_a.items()) {
+    ASSERT_TRUE(line_b.contains(name)) << name;
+    if (name == "global_step") {
+      EXPECT_EQ(value, line_b[name]);
+    } else if (name.rfind("binary_cross_entropy", 0) == 0 && value.is_number()) {
+      EXPECT_NEAR(value.get<double>(), line_b[name].get<double>(), 1e-3) << name;
+    }
+  }
+}
+
 struct WorldCase {
   const char* name;
   RandomJobOptions job;
@@ -231,12 +249,13 @@ TEST_P(L2WorldSize, AnyNumberOfWorkersTrainsLikeOne) {
   const JobConfig one = MakeRandomJob(directory.path(), options, "one");
   const Status trained = Train(one, {1, 1, {}}, TestOptions());
   ASSERT_TRUE(trained.ok()) << trained;
-  for (int workers : {2, 3}) {
+  for (int workers : {2, 3, 4}) {
     options.batch_size = global_batch / workers;
     const JobConfig many = MakeRandomJob(directory.path(), options, absl::StrCat("w", workers));
     const Status status = Train(many, {workers, 2, {}}, TestOptions());
     ASSERT_TRUE(status.ok()) << status;
     ExpectSameWeights(one, many, 2e-5, 5e-4);
+    ExpectSameEvaluation(one, many);
   }
 }
 
@@ -262,6 +281,18 @@ std::vector<WorldCase> WorldCases() {
   RandomJobOptions remainder = base;
   remainder.data_extra = "drop_remainder: true";
   cases.push_back({"drop_remainder", remainder});
+  RandomJobOptions odd = base;  // a global batch has 12 rows
+  odd.files = 1;
+  odd.rows = 25;
+  cases.push_back({"one_file_last_batch_of_one_row", odd});
+  odd.rows = 1;
+  cases.push_back({"one_row_in_all", odd});
+  odd.rows = 3;  // of four workers with slices of 3 only one ever has rows
+  cases.push_back({"workers_without_any_row", odd});
+  odd.rows = 26;
+  odd.files = 3;
+  odd.shuffle = false;
+  cases.push_back({"an_empty_file_among_full_ones", odd});
   return cases;
 }
 
@@ -477,6 +508,15 @@ TEST(L6NeverHang, AServerThatNeverAnswersEndsTheJobAtTheDeadline) {
   EXPECT_TRUE(absl::IsDeadlineExceeded(status)) << status;
   EXPECT_NE(std::string(status.message()).find("server 0 (rank 1)"), std::string::npos) << status;
   EXPECT_LT(std::chrono::duration<double>(Clock::now() - start).count(), 10);
+}
+
+TEST(L6NeverHang, ARankWithoutHeartbeatsEndsEveryWaitOfTheOthers) {
+  InProcessHub hub(3);  // rank 2 never beats
+  JobWatch first(hub.transport(0), 0.8, nullptr), second(hub.transport(1), 0.8, nullptr);
+  const std::unique_ptr<Transport> transport = first.Watched(hub.transport(0));
+  const Status status = transport->Receive(Channel::kRows, 1, After(std::chrono::seconds(6)), "rows of step 3").status();
+  EXPECT_TRUE(absl::IsUnavailable(status)) << status;
+  EXPECT_NE(std::string(status.message()).find("rank 2 hangs"), std::string::npos) << status;
 }
 
 // ---- L7 Nothing silent --------------------------------------------------------------------------------------------

@@ -82,6 +82,23 @@ case $TEST_WAY in
   twice) mkdir -p "$TEST_MODEL_DIR/model.ckpt-$((count * 10))"; ((count < 3)) || exit 0 ;;
   same) ;;
   signal) echo "mpirun noticed that process rank 2 with PID 9 on node h exited on signal 9 (Killed)." >&2; exit 137 ;;
+  report)
+    cat >"$TEST_MODEL_DIR/job_report.json" <<JSON
+{
+ "status": "failed",
+ "certainty": 2,
+ "first_cause": {
+  "message": "x",
+  "looks": "hung",
+  "step": $((TEST_STEP + count * TEST_STEPS_ON))
+ },
+ "text": [
+  "rank 0: alive ($count)",
+  "rank 2 \\"x\\" is hung"
+ ]
+}
+JSON
+    ;;
   wait) trap 'echo got USR1; exit 75' USR1; touch "$TEST_MODEL_DIR/ready"; while :; do sleep 0.05; done ;;
 esac
 echo "pepnet: the first cause" >&2
@@ -104,6 +121,16 @@ expect "launch: a failure that repeats at the same place ends it" 1 'failed twic
 expect "launch: the first cause is the last line" 1 '^pepnet: the first cause$' \
   bash -c '"$@" 2>&1 | tail -n 1; exit "${PIPESTATUS[0]}"' _ env TEST_WAY=same TEST_MODEL_DIR="$scratch/model" \
   PATH="$scratch/dying:$PATH" "${launch[@]}" --servers 1 --workers 1 -- train
+reported=(env TEST_STEP=57 TEST_STEPS_ON=0)
+expect "launch: the report's cause is the last line" 1 '^pepnet: rank 2 "x" is hung$' \
+  bash -c '"$@" 2>&1 | tail -n 1; exit "${PIPESTATUS[0]}"' _ env TEST_WAY=report TEST_MODEL_DIR="$scratch/model" TEST_STEP=1 \
+  TEST_STEPS_ON=0 PATH="$scratch/dying:$PATH" "${launch[@]}" --servers 1 --workers 1 -- train --model_dir "$scratch/model"
+expect "launch: the report's ranks stand before it" 1 '^  rank 0: alive' dying report "${reported[@]}" "${restarting[@]}"
+rm -f "$scratch/model/job_report.json"
+expect "launch: a failure that repeats at the same step ends it" 1 'at the same place .checkpoint none, failed in step 57.' \
+  dying report "${reported[@]}" "${restarting[@]}"
+expect "launch: a failure at another step does not" 1 '5 restarts are used up .checkpoint none, failed in step 6.' \
+  dying report env TEST_STEP=0 TEST_STEPS_ON=1 "${restarting[@]}"
 expect "launch: a rank that could not speak" 137 '^pepnet: rank 2 on host h was killed by signal 9' \
   dying signal "${launch[@]}" --servers 1 --workers 1 -- train
 terminate_when_ready() {

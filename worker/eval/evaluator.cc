@@ -29,9 +29,11 @@ StatusOr<std::unique_ptr<BatchLoader>> OpenEvaluationData(const WorkerContext& c
 StatusOr<std::map<std::string, double>> Evaluate(const WorkerContext& context, PepnetModel* model,
                                                  const std::string& input_path, int64_t finished_steps) {
   const JobConfig& config = *context.config;
+  const RankStatus::Phase phase(context.status(), "evaluation");
   PEPNET_ASSIGN_OR_RETURN(std::unique_ptr<BatchLoader> loader, OpenEvaluationData(context, input_path));
   BatchFeeder feeder(&config, loader.get(), context.client, context.collective, BatchFeeder::Mode::kEval, finished_steps,
                      config.eval.num_steps, context.options.local_weight_normalization);
+  feeder.Watch(context.status(), context.options.timeout_s);
 
   MetricSet metrics(&config);
   FloatBuffers table_rows, pooled;

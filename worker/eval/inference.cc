@@ -7,6 +7,7 @@
 namespace pepnet {
 
 StatusOr<InferenceModel> OpenForInference(const WorkerContext& context, const std::string& path) {
+  const RankStatus::Phase phase(context.status(), "restore");
   InferenceModel result;
   PEPNET_ASSIGN_OR_RETURN(result.checkpoint, FindCheckpoint(context, path));
   // Rows that were never created read their initial value, a function of the seed of the training run.

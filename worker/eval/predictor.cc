@@ -78,6 +78,7 @@ Status RemoveOldParts(const PredictRequest& request, int parts) {
 StatusOr<int64_t> Predict(const WorkerContext& context, PepnetModel* model, const PredictRequest& request,
                           int64_t finished_steps) {
   const JobConfig& config = *context.config;
+  const RankStatus::Phase phase(context.status(), "prediction");
   const std::vector<ModelOutput> all = OutputList(config);
   PEPNET_ASSIGN_OR_RETURN(std::vector<int> chosen, ChooseOutputs(all, request.output_columns));
   std::vector<ModelOutput> columns;
@@ -104,6 +105,7 @@ StatusOr<int64_t> Predict(const WorkerContext& context, PepnetModel* model, cons
       absl::StrFormat("%s/part-%05d", request.output_path, context.collective->index()), request.csv);
 
   BatchFeeder feeder(&config, loader.get(), context.client, nullptr, BatchFeeder::Mode::kPredict, finished_steps, 0);
+  feeder.Watch(context.status(), context.options.timeout_s);
   FloatBuffers table_rows, pooled;
   int64_t rows = 0;
   for (;;) {

@@ -29,7 +29,12 @@ StatusOr<std::optional<FedBatch>> BatchFeeder::Next() {
 
 StatusOr<std::optional<FedBatch>> BatchFeeder::Prepare() {
   if (max_batches_ > 0 && prepared_ == max_batches_) return std::optional<FedBatch>();
-  PEPNET_ASSIGN_OR_RETURN(std::optional<Batch> batch, loader_->Next());
+  std::optional<Batch> batch;
+  {
+    const RankStatus::Wait wait(status_, kAnyRank, After(std::chrono::duration<double>(read_timeout_s_)),
+                                "the next batch of the input files");
+    PEPNET_ASSIGN_OR_RETURN(batch, loader_->Next());
+  }
   if (!batch.has_value()) return std::optional<FedBatch>();
   FedBatch fed;
   fed.batch = std::move(*batch);

@@ -13,6 +13,7 @@
 
 #include "common/base/status.h"
 #include "common/net/collective.h"
+#include "common/net/rank_status.h"
 #include "worker/data/batch_loader.h"
 #include "worker/model/loss_weight.h"
 #include "worker/sparse/ps_client.h"
@@ -44,6 +45,11 @@ class BatchFeeder {
 
   // kTrain: a request to stop (not 0) on any worker is made known to all with the agreement on a batch. Set before Next().
   void StopOn(const std::atomic<int>* request) { stop_request_ = request; }
+  // Reading a batch is a wait with this deadline, entered in `status` (may be null): its watchdog ends the job. Set before Next().
+  void Watch(RankStatus* status, double read_timeout_s) {
+    status_ = status;
+    read_timeout_s_ = read_timeout_s;
+  }
   // True on all workers from the same Next() on, once one of them was asked to stop: the batch it returned is the last one.
   bool stop_agreed() const { return stop_agreed_; }
   // Takes the answers to the pull that is under way, so that no message is left when the job ends early.
@@ -63,6 +69,8 @@ class BatchFeeder {
   const bool local_normalization_;
   int64_t prepared_ = 0;
   const std::atomic<int>* stop_request_ = nullptr;
+  RankStatus* status_ = nullptr;
+  double read_timeout_s_ = 0;
   bool stop_agreed_ = false;
   bool started_ = false;
   std::optional<FedBatch> ahead_;

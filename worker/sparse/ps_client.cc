@@ -110,6 +110,8 @@ Status PsClient::Configure(const std::vector<int>& worker_ranks, uint64_t seed, 
   wire::ServerPlan plan = MakePlan(*config_, worker_ranks, seed, finished_steps);
   plan.set_server_count(server_count());
   plan.set_shared_file(shared_file);
+  plan.set_timeout_s(timeout_s_);
+  plan.set_phase_timeout_s(phase_timeout_s_);
   for (int server = 0; server < server_count(); ++server) {
     plan.set_server_index(server);
     FrameHeader header;
@@ -140,6 +142,7 @@ Status PsClient::StartSave(const std::string& directory, int64_t step) {
 
 StatusOr<SavedTables> PsClient::FinishSave(int64_t step, const std::atomic<bool>& cancelled) {
   constexpr std::chrono::milliseconds kLook{200};  // how often `cancelled` is looked at
+  constexpr std::chrono::seconds kLastWait{1};     // is waited in one piece, so that the transport can say who is to blame
   const Deadline deadline = After(std::chrono::duration<double>(phase_timeout_s_));
   const std::string what = absl::StrCat("saved rows of step ", step);
   SavedTables saved;
@@ -147,10 +150,11 @@ StatusOr<SavedTables> PsClient::FinishSave(int64_t step, const std::atomic<bool>
     StatusOr<Message> message = absl::UnknownError("");
     do {
       if (cancelled) return absl::CancelledError(absl::StrCat("the checkpoint of step ", step, " is given up"));
-      message = transport_->Receive(Channel::kSave, server_ranks_[server], std::min(deadline, Clock::now() + kLook), what);
+      const bool last = deadline - Clock::now() < kLastWait;
+      message = transport_->Receive(Channel::kSave, server_ranks_[server], last ? deadline : Clock::now() + kLook, what);
     } while (absl::IsDeadlineExceeded(message.status()) && Clock::now() < deadline);
     if (absl::IsDeadlineExceeded(message.status())) {
-      return absl::DeadlineExceededError(absl::StrCat(ServerName(server), ": waited ", phase_timeout_s_, " s for ", what));
+      return Annotate(message.status(), absl::StrCat(ServerName(server), " had ", phase_timeout_s_, " s to write; at their end"));
     }
     if (!message.ok()) return Annotate(message.status(), ServerName(server));
     PEPNET_ASSIGN_OR_RETURN(const FrameHeader header, ParseHeader(message->body));

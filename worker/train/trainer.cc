@@ -31,6 +31,7 @@ Status Trainer::Run() {
 }
 
 Status Trainer::Start() {
+  const RankStatus::Phase phase(context_.status(), "start");
   state_ = std::make_unique<TrainState>(config_, context_.options.seed);
   PEPNET_ASSIGN_OR_RETURN(std::string resume_from, EnterModelDir());
   if (resume_from.empty()) {
@@ -39,6 +40,7 @@ Status Trainer::Start() {
     PEPNET_RETURN_IF_ERROR(Resume(resume_from));
   }
   start_step_ = state_->counters.finished_steps;
+  if (context_.status() != nullptr) context_.status()->SetStep(start_step_ + 1);
   PEPNET_ASSIGN_OR_RETURN(model_, PepnetModel::Create(&config_, &state_->parameters, state_->counters.seed,
                                                       context_.options.threads, context_.options.dense_engine));
   if (context_.first()) {
@@ -52,6 +54,7 @@ Status Trainer::Start() {
 }
 
 Status Trainer::Report() {
+  const RankStatus::Phase phase(context_.status(), "end");
   std::vector<int64_t> clamped = {loader_ == nullptr ? 0 : loader_->clamped_ids()};
   PEPNET_RETURN_IF_ERROR(context_.collective->AllreduceSum(std::span<int64_t>(clamped), "clamped ids"));
   LogClampedIds(context_, clamped[0]);
@@ -96,6 +99,7 @@ StatusOr<std::string> Trainer::EnterModelDir() {
     return absl::FailedPreconditionError(absl::StrCat(blind[0], " of ", context_.collective->count(), " workers do not see ", nonce_,
                                                       ", which worker 0 made; model_dir must be one directory shared by all hosts"));
   }
+  if (context_.options.watch != nullptr) context_.options.watch->EnterModelDir(nonce_, context_.first());
   return OnFirstWorker(context_, "look at model_dir",
                        [&] { return ChooseCheckpoint(config_.model_dir, context_.options); });
 }
@@ -181,6 +185,7 @@ Status Trainer::OpenData() {
                                           BatchFeeder::Mode::kTrain, counters.finished_steps + 1, steps_left,
                                           context_.options.local_weight_normalization);
   feeder_->StopOn(context_.options.stop_request);
+  feeder_->Watch(context_.status(), context_.options.timeout_s);
   return absl::OkStatus();
 }
 
@@ -212,6 +217,7 @@ StatusOr<bool> Trainer::Step() {
   }
   PEPNET_RETURN_IF_ERROR(UpdateDense(lr_dense));
   counters.finished_steps = step + 1;
+  if (context_.status() != nullptr) context_.status()->SetStep(step + 2);
   counters.position = fed->batch.position_after;
   rows_trained_ += fed->batch.global_rows;
   last_ids_ = std::move(fed->ids);
@@ -301,6 +307,7 @@ bool Trainer::SaveIsDue(const Batch& batch) const {
 Status Trainer::Save() {
   const int64_t step = state_->counters.finished_steps;
   if (saved_step_ == step) return absl::OkStatus();
+  const RankStatus::Phase phase(context_.status(), "checkpoint");
   StageTimes::Scope scope(&times_, Stage::kCheckpoint);
   PEPNET_RETURN_IF_ERROR(BeginCheckpoint(context_, *state_, saver_.has_value() ? &*saver_ : nullptr));
   saved_step_ = step;
@@ -308,6 +315,7 @@ Status Trainer::Save() {
 }
 
 Status Trainer::FinishSave() {
+  const RankStatus::Phase phase(context_.status(), "checkpoint");
   StageTimes::Scope scope(&times_, Stage::kCheckpoint);
   PEPNET_ASSIGN_OR_RETURN(const std::string path, FinishCheckpoint(context_, saver_.has_value() ? &*saver_ : nullptr));
   if (!path.empty()) last_checkpoint_ = path;

@@ -8,6 +8,7 @@
 
 #include "common/config/job_config.h"
 #include "common/net/collective.h"
+#include "common/net/job_watch.h"
 #include "worker/model/dense_engine.h"
 #include "worker/sparse/ps_client.h"
 
@@ -23,6 +24,7 @@ struct RunOptions {
   std::string checkpoint_path;      // with continue_train: go on from this one instead of the newest ("" = newest)
   // Not 0: somebody asks for a checkpoint and an early end (common/base/stop_signal.h). nullptr: nobody can.
   const std::atomic<int>* stop_request = nullptr;
+  JobWatch* watch = nullptr;        // nullptr: nobody watches
   bool verify_checkpoint = true;    // false: --no_verify
   bool farm_hash = false;
   bool clamp_out_of_range = false;
@@ -40,6 +42,7 @@ struct WorkerContext {
   std::vector<int> worker_ranks;     // transport ranks by worker index
 
   bool first() const { return collective->index() == 0; }
+  RankStatus* status() const { return StatusOf(options.watch); }
 };
 
 }  // namespace pepnet

@@ -1,0 +1,29 @@
+// ProcessIdentity: how the processes of one host learn about each other whether they run, are stopped, or are gone.
+//
+// Threads: any.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace pepnet {
+
+struct ProcessIdentity {
+  std::string host;   // its name, for people
+  std::string space;  // boot and pid namespace: two processes mean the same by a pid only if this is equal; "" = unknown
+  int64_t pid = 0;
+  uint64_t start_ticks = 0;  // when it started: a later process of the same pid is another one
+};
+
+ProcessIdentity ThisProcess();
+
+enum class ProcessState {
+  kUnknown,  // of another host, or /proc does not tell
+  kRunning,
+  kStopped,  // by SIGSTOP, a terminal or a debugger
+  kGone,     // ended, or a zombie
+};
+// What `self` sees of `other` right now.
+ProcessState StateOf(const ProcessIdentity& other, const ProcessIdentity& self);
+
+}  // namespace pepnet
