@@ -9,7 +9,9 @@
 #include "common/base/logging.h"
 #include "common/net/faulty_transport.h"
 #include "common/net/in_process.h"
+#include "common/net/start_check.h"
 #include "ps/server.h"
+#include "worker/train/train_state.h"
 
 namespace pepnet {
 namespace {
@@ -44,6 +46,20 @@ WorkerContext MakeContext(const JobConfig& config, const JobFlags& flags) {
   context.options.verify_checkpoint = !flags.no_verify;
   context.options.wire_dtype = *ParseWireDtype(flags.wire_dtype);  // checked when the flag was read
   return context;
+}
+
+// What must be the same on all workers, or they would train different models, and the bytes of full tables.
+RankFacts WorkerFacts(const std::string& role, const JobConfig& config, const JobFlags& flags) {
+  RankFacts facts = FactsOfThisRank(
+      role,
+      absl::StrCat(config.effective_text, "\n", flags.hash, " ", flags.weight_normalization, " ", flags.dense_engine, " ",
+                   flags.wire_dtype, " ", flags.run.seed, " ", flags.run.continue_train, " ", flags.run.clamp_out_of_range),
+      CpuDescription());
+  for (const Table& table : config.tables) {
+    const int state = SparseStateDim(config.train.sparse_optimizer.kind, table.dim);
+    facts.table_bytes += static_cast<double>(table.rows) * (table.dim + state) * sizeof(float);
+  }
+  return facts;
 }
 
 // The worker's part of a job: talk to the servers, do the work, let worker 0 stop them.
@@ -105,11 +121,13 @@ Status RunJob(const JobConfig& config, const JobFlags& flags, MpiSession* sessio
   const std::string role = absl::StrCat(serves ? "server " : "worker ", layout.index);
   SetLogLabel(role);
   if (watch != nullptr) watch->peers()->SetRole(role);
+  PEPNET_ASSIGN_OR_RETURN(const StartReport start, CheckStart(transport.get(), layout, WorkerFacts(role, config, flags)));
+  if (!serves && layout.index == 0) {
+    for (const std::string& line : start.lines) LOG(INFO) << line;
+    for (const std::string& warning : start.warnings) LOG(WARNING) << warning;
+  }
   const FileFaults file_faults(faults, transport->rank());
   if (serves) return Serve(transport.get(), watch);
-  if (layout.index == 0) {
-    LOG(INFO) << layout.worker_ranks.size() << " workers, " << layout.server_ranks.size() << " servers";
-  }
   return WorkWith(transport.get(), layout, MakeContext(config, flags), work);
 }
 

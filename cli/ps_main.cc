@@ -12,6 +12,7 @@
 #include "common/net/cluster.h"
 #include "common/net/faulty_transport.h"
 #include "common/net/job_watch.h"
+#include "common/net/start_check.h"
 #include "ps/server.h"
 
 namespace pepnet {
@@ -49,8 +50,11 @@ Status Run(const std::string& inject, Job* job) {
   FaultyTransport faulty(job->session->transport(), faults);
   const std::unique_ptr<Transport> transport = job->watch->Watched(&faulty);
   PEPNET_ASSIGN_OR_RETURN(Layout layout, job->session->ExchangeRoles(/*wants_to_serve=*/true, 0, transport.get()));
-  SetLogLabel(absl::StrCat("server ", layout.index));
-  job->watch->peers()->SetRole(absl::StrCat("server ", layout.index));
+  const std::string role = absl::StrCat("server ", layout.index);
+  SetLogLabel(role);
+  job->watch->peers()->SetRole(role);
+  // A worker says what the check found.
+  PEPNET_RETURN_IF_ERROR(CheckStart(transport.get(), layout, FactsOfThisRank(role, "", "")).status());
   const FileFaults file_faults(faults, transport->rank());
   Server server(transport.get(), job->watch.get());
   return server.Run();

@@ -139,6 +139,15 @@ TEST_F(BadInput, NoWorkerLeft) { ExpectRefused(Train("--num_servers=2", "$MPIRUN
 
 TEST_F(BadInput, SeveralRanksWithoutServers) { ExpectRefused(Train("", "$MPIRUN -n 2"), {"--num_servers"}); }
 
+TEST_F(BadInput, WorkersOfDifferentFlags) {
+  const ProcessResult result = RunShell(absl::StrCat("train=\"$PEPNET train --pipeline_config_path ", directory_ / "job.config",
+                                                     "\"\n$MPIRUN -n 1 $PEPNET_PS : -n 1 $train : -n 1 $train --seed=9"));
+  EXPECT_NE(result.exit_status, 0);
+  EXPECT_TRUE(absl::StrContains(result.err, "rank 1 (worker 0 on host ") && absl::StrContains(result.err, "different configs or flags"))
+      << result.err;
+  EXPECT_FALSE(PathExists(directory_ / "model/pipeline.config"));
+}
+
 TEST_F(BadInput, AnErrorOnOneWorkerEndsTheWholeJob) {
   AppendRow("0,0,50,1,1,1:1,w1,0,3.5,0.5");  // in the last batch: one worker meets it
   ExpectRefused(Train("--num_servers=1", "$MPIRUN -n 4"), {"row 21", "uid", "50"});
