@@ -5,11 +5,6 @@
 #include "common/base/logging.h"
 
 namespace pepnet {
-namespace {
-
-constexpr size_t kBlock = 32;  // ids whose memory accesses are under way together
-
-}  // namespace
 
 int64_t RowIndex::FindFrom(size_t at, int64_t id, uint32_t tag, const RowStore& rows) const {
   for (;; at = Next(at)) {
@@ -23,28 +18,6 @@ int64_t RowIndex::Find(int64_t id, uint64_t hash, const RowStore& rows) const {
   return FindFrom(Home(hash), id, Tag(hash), rows);
 }
 
-void RowIndex::Find(std::span<const int64_t> ids, uint64_t table_hash, const RowStore& rows, int64_t* slots) const {
-  uint32_t tags[kBlock];
-  size_t places[kBlock];
-  for (size_t begin = 0; begin < ids.size(); begin += kBlock) {
-    const size_t count = std::min(kBlock, ids.size() - begin);
-    for (size_t i = 0; i < count; ++i) {
-      const uint64_t hash = RowHash(table_hash, ids[begin + i]);
-      tags[i] = Tag(hash);
-      places[i] = Home(hash);
-      __builtin_prefetch(&entries()[places[i]]);
-    }
-    // The first place whose tag agrees is almost always the right one: its row is asked for, and looked at later.
-    for (size_t i = 0; i < count; ++i) {
-      size_t at = places[i];
-      while (entries()[at].slot != kEmpty && entries()[at].tag != tags[i]) at = Next(at);
-      places[i] = at;
-      if (entries()[at].slot != kEmpty) __builtin_prefetch(&rows.info(entries()[at].slot));
-    }
-    for (size_t i = 0; i < count; ++i) slots[begin + i] = FindFrom(places[i], ids[begin + i], tags[i], rows);
-  }
-}
-
 void RowIndex::Insert(uint64_t hash, int64_t slot, const RowStore& rows, uint64_t table_hash) {
   CHECK_LE(slot, kMostRows) << "one table has more rows on this server than an index can hold; add servers";
   if (!Fits(count_ + 1, capacity_)) Rebuild(capacity_ + capacity_ / 2, count_, rows, table_hash);
@@ -53,7 +26,7 @@ void RowIndex::Insert(uint64_t hash, int64_t slot, const RowStore& rows, uint64_
 }
 
 void RowIndex::Reserve(int64_t count, const RowStore& rows, uint64_t table_hash) {
-  const size_t capacity = std::max<size_t>(kFirstCapacity, static_cast<size_t>(count) * 5 / 4 + 1);
+  const size_t capacity = std::max<size_t>(kFirstCapacity, static_cast<size_t>(count) * 10 / 7 + 1);
   if (capacity > capacity_) Rebuild(capacity, count_, rows, table_hash);
 }
 
@@ -72,12 +45,13 @@ void RowIndex::Allocate(size_t capacity) {
 
 void RowIndex::Rebuild(size_t capacity, int64_t count, const RowStore& rows, uint64_t table_hash) {
   Allocate(capacity);
-  uint64_t hashes[kBlock];
-  for (int64_t begin = 0; begin < count; begin += kBlock) {
-    const int64_t block = std::min<int64_t>(kBlock, count - begin);
+  constexpr int64_t kRows = 64;  // whose memory accesses are under way together
+  uint64_t hashes[kRows];
+  for (int64_t begin = 0; begin < count; begin += kRows) {
+    const int64_t block = std::min(kRows, count - begin);
     for (int64_t i = 0; i < block; ++i) {
       hashes[i] = RowHash(table_hash, rows.info(begin + i).id);
-      __builtin_prefetch(&entries()[Home(hashes[i])], 1);
+      PrefetchEntry(hashes[i]);
     }
     for (int64_t i = 0; i < block; ++i) Place(hashes[i], static_cast<uint32_t>(begin + i));
   }

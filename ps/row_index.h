@@ -1,12 +1,13 @@
 // RowIndex: finds the slot of an id. Open addressing with linear probing; an entry is 8 bytes, because the id itself stands
 // in the row store, which is asked when 32 bits of the hash agree.
 //
-// Size:    at most 80 % full, at least 53 % once it has grown: 10 to 15 bytes per row. It grows by half, not to double.
+// Size:    at most 70 % full, at least 47 % once it has grown: 11 to 17 bytes per row. It grows by half, not to double.
 // Hash:    RowHash of the id. Its top bits (the bucket) are alike on one server; the place comes from the bits below them
 //          and the tag from the lowest ones.
 // Threads: one thread changes; no other may read meanwhile.
 #pragma once
 
+#include <algorithm>
 #include <bit>
 #include <cstdint>
 #include <span>
@@ -26,8 +27,14 @@ class RowIndex {
 
   // The slot of `id`, whose hash is `hash`, or kNoSlot.
   int64_t Find(int64_t id, uint64_t hash, const RowStore& rows) const;
-  // Many at once, with the memory accesses of a block under way together. hashes[i] is the hash of ids[i].
-  void Find(std::span<const int64_t> ids, uint64_t table_hash, const RowStore& rows, int64_t* slots) const;
+  // Calls visit(i, slot of ids[i] or kNoSlot) for each i in order. The memory accesses of many ids are under way together:
+  // while one block is visited the rows of the next are on their way, and the index entries of the one behind it.
+  // `prefetch(slot)` is called for a row that will most likely be visited soon.
+  template <typename Prefetch, typename Visit>
+  void Find(std::span<const int64_t> ids, uint64_t table_hash, const RowStore& rows, const Prefetch& prefetch,
+            const Visit& visit) const;
+  // Brings the place of an id into the cache.
+  void PrefetchEntry(uint64_t hash) const { __builtin_prefetch(&entries()[Home(hash)], 1); }
   // Precondition: the id is not there; `slot` <= kMostRows; `slot` is the newest row of `rows` and has its id.
   void Insert(uint64_t hash, int64_t slot, const RowStore& rows, uint64_t table_hash);
   // Makes room for `count` ids in all.
@@ -38,12 +45,13 @@ class RowIndex {
   static constexpr size_t kFirstCapacity = 64;
   static constexpr int kBucketBits = std::countr_zero(static_cast<unsigned>(kBucketCount));
   static constexpr uint32_t kEmpty = 0xffffffff;
+  static constexpr size_t kBlock = 16;
   struct Entry {
     uint32_t tag;
     uint32_t slot;  // kEmpty: none
   };
 
-  static bool Fits(int64_t count, size_t capacity) { return static_cast<uint64_t>(count) * 5 <= capacity * 4; }
+  static bool Fits(int64_t count, size_t capacity) { return static_cast<uint64_t>(count) * 10 <= capacity * 7; }
   static uint32_t Tag(uint64_t hash) { return static_cast<uint32_t>(hash); }
   size_t Home(uint64_t hash) const {
     return static_cast<size_t>(static_cast<unsigned __int128>(hash << kBucketBits) * capacity_ >> 64);
@@ -62,5 +70,49 @@ class RowIndex {
   size_t capacity_ = 0;
   int64_t count_ = 0;
 };
+
+template <typename Prefetch, typename Visit>
+void RowIndex::Find(std::span<const int64_t> ids, uint64_t table_hash, const RowStore& rows, const Prefetch& prefetch,
+                    const Visit& visit) const {
+  struct Block {
+    uint32_t tags[kBlock];
+    size_t places[kBlock];
+  };
+  Block blocks[3];
+  const size_t block_count = (ids.size() + kBlock - 1) / kBlock;
+  const auto length = [&](size_t block) { return std::min(kBlock, ids.size() - block * kBlock); };
+  const Entry* const all = entries();
+  // Step s hashes block s, probes block s - 1 and visits block s - 2.
+  for (size_t s = 0; s < block_count + 2; ++s) {
+    if (s < block_count) {
+      Block& block = blocks[s % 3];
+      for (size_t i = 0; i < length(s); ++i) {
+        const uint64_t hash = RowHash(table_hash, ids[s * kBlock + i]);
+        block.tags[i] = Tag(hash);
+        block.places[i] = Home(hash);
+        __builtin_prefetch(&all[block.places[i]]);
+      }
+    }
+    if (s >= 1 && s - 1 < block_count) {
+      Block& block = blocks[(s - 1) % 3];
+      for (size_t i = 0; i < length(s - 1); ++i) {
+        // The first place whose tag agrees is almost always the right one.
+        size_t at = block.places[i];
+        while (all[at].slot != kEmpty && all[at].tag != block.tags[i]) at = Next(at);
+        block.places[i] = at;
+        if (all[at].slot == kEmpty) continue;
+        __builtin_prefetch(&rows.info(all[at].slot));
+        prefetch(int64_t{all[at].slot});
+      }
+    }
+    if (s >= 2) {
+      const Block& block = blocks[(s - 2) % 3];
+      const size_t first = (s - 2) * kBlock;
+      for (size_t i = 0; i < length(s - 2); ++i) {
+        visit(first + i, FindFrom(block.places[i], ids[first + i], block.tags[i], rows));
+      }
+    }
+  }
+}
 
 }  // namespace pepnet

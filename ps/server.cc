@@ -267,13 +267,12 @@ Status Server::State::AnswerPull(Request request) {
   for (size_t t = 0; t < tables.size(); ++t) {
     const auto ids = pull.ids.subspan(first, pull.counts[t]);
     const auto table_slots = std::span(slots).subspan(first, pull.counts[t]);
-    tables[t].Find(ids, table_slots);
     if (MutantActive(Mutant::kPullCreatesRow)) {
-      for (size_t i = 0; i < ids.size(); ++i) {
-        if (table_slots[i] == TableShard::kNoSlot) table_slots[i] = tables[t].Create(ids[i]);
+      for (int64_t id : ids) {
+        if (tables[t].Find(id) == TableShard::kNoSlot) tables[t].Create(id);
       }
     }
-    tables[t].ReadValues(ids, table_slots, out);
+    tables[t].FindAndRead(ids, table_slots, out);
     out += ids.size() * tables[t].dim();
     first += ids.size();
   }

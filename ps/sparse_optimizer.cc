@@ -7,17 +7,20 @@ namespace pepnet {
 namespace {
 
 constexpr float kEpsilon = 1e-8f;  // fixed in the reference, not configurable
-constexpr size_t kPrefetchRows = 4;
+constexpr size_t kPrefetchRows = 8;
+
+inline __attribute__((always_inline)) void PrefetchRow(std::span<const RowUpdate> rows, size_t i) {
+  if (i >= rows.size()) return;
+  __builtin_prefetch(rows[i].value, 1);
+  __builtin_prefetch(rows[i].state, 1);
+  __builtin_prefetch(rows[i].gradient, 0);
+}
 
 // Calls update(value, state, gradient) for each row, with the rows to come on their way into the cache.
 template <typename Update>
-void ForEachRow(std::span<const RowUpdate> rows, const Update& update) {
+inline __attribute__((always_inline)) void ForEachRow(std::span<const RowUpdate> rows, const Update& update) {
   for (size_t i = 0; i < rows.size(); ++i) {
-    if (i + kPrefetchRows < rows.size()) {
-      __builtin_prefetch(rows[i + kPrefetchRows].value, 1);
-      __builtin_prefetch(rows[i + kPrefetchRows].state, 1);
-      __builtin_prefetch(rows[i + kPrefetchRows].gradient, 0);
-    }
+    PrefetchRow(rows, i + kPrefetchRows);
     update(rows[i].value, rows[i].state, rows[i].gradient);
   }
 }
@@ -49,13 +52,44 @@ void Sgd(float lr, int dim, std::span<const RowUpdate> rows) {
 
 //   s = s + g^2                      per element
 //   w = w - lr g / (sqrt(s) + eps)
+template <int fixed_dim>  // 0: any
+inline __attribute__((always_inline)) void AdagradRows(float lr, int any_dim, std::span<const RowUpdate> rows) {
+  const int dim = fixed_dim > 0 ? fixed_dim : any_dim;
+  ForEachRow(rows, [=](float* __restrict w, float* __restrict s, const float* __restrict g)
+                       __attribute__((always_inline)) {
+                         for (int e = 0; e < dim; ++e) {
+                           s[e] += g[e] * g[e];
+                           w[e] -= lr * g[e] / (std::sqrt(s[e]) + kEpsilon);
+                         }
+                       });
+}
+
+inline __attribute__((always_inline)) void AdagradOfAnyWidth(float lr, int dim, std::span<const RowUpdate> rows) {
+  switch (dim) {
+    case 8:
+      return AdagradRows<8>(lr, dim, rows);
+    case 16:
+      return AdagradRows<16>(lr, dim, rows);
+    case 32:
+      return AdagradRows<32>(lr, dim, rows);
+    default:
+      return AdagradRows<0>(lr, dim, rows);
+  }
+}
+
+// The usual optimizer has a version for wider vectors: the same operations on each element, so the same bits.
+#if defined(__x86_64__)
+__attribute__((target("avx2"))) void AdagradAvx2(float lr, int dim, std::span<const RowUpdate> rows) {
+  AdagradOfAnyWidth(lr, dim, rows);
+}
+#endif
+
 void Adagrad(float lr, int dim, std::span<const RowUpdate> rows) {
-  ForEachRow(rows, [=](float* __restrict w, float* __restrict s, const float* __restrict g) {
-    for (int e = 0; e < dim; ++e) {
-      s[e] += g[e] * g[e];
-      w[e] -= lr * g[e] / (std::sqrt(s[e]) + kEpsilon);
-    }
-  });
+#if defined(__x86_64__)
+  static const bool has_avx2 = __builtin_cpu_supports("avx2");
+  if (has_avx2) return AdagradAvx2(lr, dim, rows);
+#endif
+  AdagradOfAnyWidth(lr, dim, rows);
 }
 
 //   g' = g + wd w for L2, else g

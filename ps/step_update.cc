@@ -7,7 +7,7 @@
 namespace pepnet {
 namespace {
 
-constexpr size_t kPrefetchRows = 16;  // rows asked for ahead of their use
+constexpr size_t kPrefetchRows = 24;  // rows asked for ahead of their use
 
 }  // namespace
 
@@ -33,15 +33,57 @@ Status StepUpdate::Apply(const SparseOptimizer& optimizer, double lr, int64_t up
       first_id[p] += count;
       first_float[p] += count * (*tables)[t].dim();
     }
-    PEPNET_RETURN_IF_ERROR(
-        ApplyTable(optimizer, lr, update, step, sources, t, &(*tables)[t], change ? &*change : nullptr));
+    const TableStep table_step{optimizer, lr, update, step, t, &(*tables)[t], change ? &*change : nullptr};
+    PEPNET_RETURN_IF_ERROR(sources.size() == 1 ? ApplyOne(table_step, sources[0]) : ApplySum(table_step, sources));
   }
   return absl::OkStatus();
 }
 
-Status StepUpdate::ApplyTable(const SparseOptimizer& optimizer, double lr, int64_t update, int64_t step,
-                              std::span<const Source> sources, size_t table_index, TableShard* table,
-                              Snapshot::Change* change) {
+int64_t StepUpdate::SlotOf(const TableStep& step, const Source& source, size_t i) {
+  if (i + kPrefetchRows < source.ids.size()) {
+    const int64_t later = source.slots[i + kPrefetchRows];
+    if (later != TableShard::kNoSlot) {
+      step.table->PrefetchRow(later);
+    } else {
+      step.table->PrefetchIndex(source.ids[i + kPrefetchRows]);
+    }
+  }
+  int64_t slot = source.slots[i];
+  if (slot == TableShard::kNoSlot) slot = step.table->Find(source.ids[i]);  // an earlier worker may have made it
+  return slot == TableShard::kNoSlot ? step.table->Create(source.ids[i]) : slot;
+}
+
+Status StepUpdate::NamedTwice(const TableStep& step, const Source& source, size_t i) {
+  return InvalidInput("worker ", source.worker, " names id ", source.ids[i], " of table ", step.table->table().name,
+                      " twice in its pull of step ", step.step, ", expected distinct ids");
+}
+
+void StepUpdate::UpdateGathered(const TableStep& step) {
+  if (step.table->table().trainable) UpdateRows(step.optimizer, step.lr, step.update, step.table->dim(), rows_);
+  rows_.clear();
+}
+
+// Every row has one gradient: it is updated while it is in the cache.
+Status StepUpdate::ApplyOne(const TableStep& step, const Source& source) {
+  constexpr size_t kBlockRows = 64;
+  const size_t dim = step.table->dim();
+  rows_.clear();
+  for (size_t i = 0; i < source.ids.size(); ++i) {
+    const int64_t slot = SlotOf(step, source, i);
+    RowInfo& info = step.table->info(slot);
+    if (info.last_step == step.step) return NamedTwice(step, source, i);
+    if (step.change != nullptr) step.change->Before(step.table_index, slot);
+    info.last_step = step.step;
+    info.frequency += 1;
+    rows_.push_back({step.table->value(slot), step.table->state(slot), source.gradients + i * dim});
+    if (rows_.size() == kBlockRows) UpdateGathered(step);
+  }
+  UpdateGathered(step);
+  return absl::OkStatus();
+}
+
+Status StepUpdate::ApplySum(const TableStep& step, std::span<const Source> sources) {
+  TableShard* const table = step.table;
   const size_t dim = table->dim();
   size_t total = 0;
   for (const Source& source : sources) total += source.ids.size();
@@ -55,23 +97,15 @@ Status StepUpdate::ApplyTable(const SparseOptimizer& optimizer, double lr, int64
   for (const Source& source : sources) {
     const float* gradient = source.gradients;
     for (size_t i = 0; i < source.ids.size(); ++i, gradient += dim) {
-      if (i + kPrefetchRows < source.ids.size() && source.slots[i + kPrefetchRows] != TableShard::kNoSlot) {
-        __builtin_prefetch(&table->info(source.slots[i + kPrefetchRows]), 1);
-      }
-      int64_t slot = source.slots[i];
-      if (slot == TableShard::kNoSlot) slot = table->Find(source.ids[i]);  // an earlier worker may have made it
-      if (slot == TableShard::kNoSlot) slot = table->Create(source.ids[i]);
+      const int64_t slot = SlotOf(step, source, i);
       RowInfo& info = table->info(slot);
       if (info.last_step >= 0) {
-        if (change != nullptr) change->Before(table_index, slot);
+        if (step.change != nullptr) step.change->Before(step.table_index, slot);
         info.last_step = -1 - static_cast<int64_t>(touched_.size());
         touched_.push_back({slot, gradient, source.worker});
       } else {
         Touched& row = touched_[static_cast<size_t>(-1 - info.last_step)];
-        if (row.last_worker == source.worker) {
-          return InvalidInput("worker ", source.worker, " names id ", source.ids[i], " of table ", table->table().name,
-                              " twice in its pull of step ", step, ", expected distinct ids");
-        }
+        if (row.last_worker == source.worker) return NamedTwice(step, source, i);
         if (row.gradient >= sums_.begin() && row.gradient < sums_.end()) {
           float* sum = sums_.data() + (row.gradient - sums_.data());
           for (size_t e = 0; e < dim; ++e) sum[e] += gradient[e];
@@ -88,10 +122,10 @@ Status StepUpdate::ApplyTable(const SparseOptimizer& optimizer, double lr, int64
 
   rows_.clear();
   for (const Touched& row : touched_) {
-    table->last_step(row.slot) = step;
+    table->last_step(row.slot) = step.step;
     rows_.push_back({table->value(row.slot), table->state(row.slot), row.gradient});
   }
-  if (table->table().trainable) UpdateRows(optimizer, lr, update, table->dim(), rows_);
+  UpdateGathered(step);
   return absl::OkStatus();
 }
 

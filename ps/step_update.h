@@ -38,7 +38,7 @@ class StepUpdate {
  public:
   // Applies step `step` to all tables: value and state by the optimizer (not for tables that are not trainable),
   // frequency by one per worker that names the row, last step = `step`. Precondition: each push has GradientFloats()
-  // floats; no row has a negative last step. InvalidArgument if a ticket names an id twice; the tables are then half
+  // floats; the last step of every row is in [0, step). InvalidArgument if a ticket names an id twice; the tables are then half
   // updated and the caller must give up. `snapshot`: a checkpoint of these tables that is being written, or nullptr.
   Status Apply(const SparseOptimizer& optimizer, double lr, int64_t update, int64_t step,
                std::span<const PushedGradients> pushes, std::vector<TableShard>* tables, Snapshot* snapshot = nullptr);
@@ -57,8 +57,22 @@ class StepUpdate {
     const float* gradients;
   };
 
-  Status ApplyTable(const SparseOptimizer& optimizer, double lr, int64_t update, int64_t step,
-                    std::span<const Source> sources, size_t table_index, TableShard* table, Snapshot::Change* change);
+  struct TableStep {  // one table's part of a step
+    const SparseOptimizer& optimizer;
+    double lr;
+    int64_t update, step;
+    size_t table_index;
+    TableShard* table;
+    Snapshot::Change* change;  // or nullptr
+  };
+
+  // The slot of the i-th id, which is made if need be; asks for what later ids need.
+  static int64_t SlotOf(const TableStep& step, const Source& source, size_t i);
+  static Status NamedTwice(const TableStep& step, const Source& source, size_t i);
+  Status ApplyOne(const TableStep& step, const Source& source);
+  Status ApplySum(const TableStep& step, std::span<const Source> sources);
+  // Updates the rows in rows_ and empties it.
+  void UpdateGathered(const TableStep& step);
 
   std::vector<Touched> touched_;
   std::vector<RowUpdate> rows_;

@@ -10,7 +10,31 @@
 namespace pepnet {
 namespace {
 
-constexpr size_t kPrefetchRows = 8;  // rows asked for ahead of their use
+constexpr size_t kPrefetchRows = 16;  // rows asked for ahead of their use
+
+// Copies a row; the usual widths without a call.
+inline void CopyRow(const float* from, size_t dim, float* to) {
+  switch (dim) {
+    case 4:
+      std::memcpy(to, from, 4 * sizeof(float));
+      return;
+    case 8:
+      std::memcpy(to, from, 8 * sizeof(float));
+      return;
+    case 16:
+      std::memcpy(to, from, 16 * sizeof(float));
+      return;
+    case 32:
+      std::memcpy(to, from, 32 * sizeof(float));
+      return;
+    default:
+      std::memcpy(to, from, dim * sizeof(float));
+  }
+}
+
+inline void PrefetchFloats(const float* row, size_t dim) {
+  for (size_t e = 0; e < dim; e += 16) __builtin_prefetch(row + e);
+}
 
 }  // namespace
 
@@ -20,13 +44,29 @@ TableShard::TableShard(const Table& table, const SparseOptimizer& optimizer, uin
       initializer_(table, seed),
       table_hash_(HashName(table.name)),
       state_dim_(SparseStateDim(optimizer.kind, table.dim)),
+      row_bytes_((int64_t{table.dim} + state_dim_) * sizeof(float)),
       rows_(int64_t{table.dim} + state_dim_) {}
 
 int64_t TableShard::Find(int64_t id) const { return index_.Find(id, RowHash(table_hash_, id), rows_); }
 
 void TableShard::Find(std::span<const int64_t> ids, std::span<int64_t> slots) const {
   CHECK_EQ(ids.size(), slots.size());
-  index_.Find(ids, table_hash_, rows_, slots.data());
+  index_.Find(ids, table_hash_, rows_, [](int64_t) {}, [&](size_t i, int64_t slot) { slots[i] = slot; });
+}
+
+void TableShard::FindAndRead(std::span<const int64_t> ids, std::span<int64_t> slots, float* out) const {
+  CHECK_EQ(ids.size(), slots.size());
+  const size_t dim = table_.dim;
+  index_.Find(
+      ids, table_hash_, rows_, [&](int64_t slot) { PrefetchFloats(value(slot), dim); },
+      [&](size_t i, int64_t slot) {
+        slots[i] = slot;
+        if (slot == kNoSlot) {
+          initializer_.Fill(ids[i], {out + i * dim, dim});
+        } else {
+          CopyRow(value(slot), dim, out + i * dim);
+        }
+      });
 }
 
 int64_t TableShard::Create(int64_t id) {
@@ -47,12 +87,12 @@ void TableShard::ReadValues(std::span<const int64_t> ids, std::span<const int64_
   const size_t dim = table_.dim;
   for (size_t i = 0; i < ids.size(); ++i, out += dim) {
     if (i + kPrefetchRows < ids.size() && slots[i + kPrefetchRows] != kNoSlot) {
-      __builtin_prefetch(value(slots[i + kPrefetchRows]));
+      PrefetchFloats(value(slots[i + kPrefetchRows]), dim);
     }
     if (slots[i] == kNoSlot) {
       initializer_.Fill(ids[i], {out, dim});
     } else {
-      std::memcpy(out, value(slots[i]), dim * sizeof(float));
+      CopyRow(value(slots[i]), dim, out);
     }
   }
 }

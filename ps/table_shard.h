@@ -38,6 +38,16 @@ class TableShard {
   // slots[i] becomes the slot of ids[i], or kNoSlot. Same sizes.
   void Find(std::span<const int64_t> ids, std::span<int64_t> slots) const;
   int64_t Find(int64_t id) const;
+  // Find() and ReadValues() in one pass: what a pull needs.
+  void FindAndRead(std::span<const int64_t> ids, std::span<int64_t> slots, float* out) const;
+  // Brings what Find(id) or Create(id) will touch of the index into the cache.
+  void PrefetchIndex(int64_t id) const { index_.PrefetchEntry(RowHash(table_hash_, id)); }
+  // The same for a row that is about to be updated.
+  void PrefetchRow(int64_t slot) const {
+    __builtin_prefetch(&info(slot), 1);
+    const char* const row = reinterpret_cast<const char*>(value(slot));
+    for (size_t byte = 0; byte < row_bytes_; byte += 64) __builtin_prefetch(row + byte, 1);
+  }
   // Makes a row with its initial value and state, frequency 0 and last step 0. Precondition: `id` has no row.
   int64_t Create(int64_t id);
   // Makes room in the index for `rows` rows in all.
@@ -72,6 +82,7 @@ class TableShard {
   RowInitializer initializer_;
   uint64_t table_hash_;
   int state_dim_;
+  size_t row_bytes_;  // of value and state
   RowStore rows_;
   RowIndex index_;
 };

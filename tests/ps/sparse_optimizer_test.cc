@@ -72,6 +72,31 @@ TEST(SparseOptimizerTest, AdagradAccumulatesPerElementFromItsInitialValue) {
   }
 }
 
+// Widths with code of their own, and vectors of whatever width the CPU has, give the bits of one element after the other.
+TEST(SparseOptimizerTest, AdagradHasTheBitsOfScalarArithmetic) {
+  for (int dim : {1, 5, 8, 16, 17, 32, 33}) {
+    SparseOptimizer optimizer;
+    optimizer.kind = SparseOptimizerKind::kAdagrad;
+    optimizer.initial_accumulator_value = 0.01;
+    const Row row = RunTwoSteps(optimizer, dim);
+    for (int e = 0; e < dim; ++e) {
+      volatile float w = static_cast<float>(FirstValue(e)), s = 0.01f;  // volatile: every operation rounds, none is fused
+      for (int step = 0; step < 2; ++step) {
+        volatile float g = static_cast<float>(Gradient(step, e));
+        volatile float square = g * g;
+        s = s + square;
+        volatile float numerator = static_cast<float>(kLr) * g;
+        volatile float root = std::sqrt(s);
+        volatile float denominator = root + static_cast<float>(kEps);
+        volatile float change = numerator / denominator;
+        w = w - change;
+      }
+      ASSERT_EQ(row.value[e], w) << "dim " << dim << ", element " << e;
+      ASSERT_EQ(row.state[e], s) << "dim " << dim << ", element " << e;
+    }
+  }
+}
+
 TEST(SparseOptimizerTest, RowwiseAdagradKeepsOneSumPerRowInAllDecayModes) {
   for (int dim : kDims) {
     for (WeightDecayMode mode : {WeightDecayMode::kNone, WeightDecayMode::kL2, WeightDecayMode::kDecouple}) {

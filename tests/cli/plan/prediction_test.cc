@@ -79,7 +79,7 @@ TEST(Prediction, ServersAreAdvisedUntilTheyAreCheap) {
 }
 
 TEST(Prediction, MemoryIsSharedByTheServers) {
-  EXPECT_DOUBLE_EQ(BytesPerRow(32), 1.25 * 128 + 16);
+  EXPECT_DOUBLE_EQ(BytesPerRow(32), 128 + 24 + 17);
   EXPECT_DOUBLE_EQ(ServerBytes(SomeWorkload(), 3, 2), 2 * 3e6 * BytesPerRow(32) / 3);
 }
 

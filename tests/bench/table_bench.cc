@@ -1,0 +1,178 @@
+// How fast one core serves rows of 16 floats with Adagrad: what a server does for a pull and for a push, without the wire.
+//   table_bench [--keys 20000] [rows ...]      default rows: 1000000 10000000 20000000
+// The rows that were updated are counted in the same run.
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <random>
+#include <vector>
+
+#include "common/base/hash.h"
+#include "ps/step_update.h"
+
+namespace pepnet {
+namespace {
+
+constexpr int kDim = 16;
+
+// Of this thread's computing: other work on the machine takes the core away, but not this time.
+double CpuSeconds() {
+  timespec now{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
+}
+
+double ResidentBytes() {
+  std::ifstream statm("/proc/self/statm");
+  double total = 0, resident = 0;
+  statm >> total >> resident;
+  return resident * static_cast<double>(sysconf(_SC_PAGESIZE));
+}
+
+// A pull frame of `count` distinct random ids below `rows`.
+Ticket RandomTicket(int64_t rows, int64_t count, std::mt19937_64* random) {
+  FrameHeader header;
+  header.type = MessageType::kPull;
+  header.table_count = 1;
+  Ticket ticket;
+  ticket.frame = MakeFrame(header, PullBodyBytes(1, static_cast<size_t>(count)));
+  const uint32_t counts[] = {static_cast<uint32_t>(count)};
+  int64_t* ids = WritePullCounts(ticket.frame, counts);
+  const int64_t stride = rows / count;
+  const uint64_t offset = (*random)();
+  for (int64_t i = 0; i < count; ++i) {
+    ids[i] = i * stride + static_cast<int64_t>(Mix64(offset + static_cast<uint64_t>(i)) % static_cast<uint64_t>(stride));
+  }
+  std::shuffle(ids, ids + count, *random);
+  ticket.pull = ParsePull(header, ticket.frame).value();
+  ticket.slots.resize(static_cast<size_t>(count));
+  return ticket;
+}
+
+// Between two messages other ones come: what one left in the cache is gone when the next is served.
+void EvictCache() {
+  static std::vector<char> other(size_t{8} << 20);
+  for (size_t i = 0; i < other.size(); i += 64) ++other[i];
+}
+
+// The limits: random rows of 128 bytes in one array on huge pages; half of each is read (`change` false), or all of it is read
+// and written. Seconds by message.
+std::vector<double> LimitSeconds(bool change, int64_t rows, int64_t keys, int messages, std::mt19937_64* random) {
+  constexpr size_t kAhead = 24;
+  HugeMemory memory(static_cast<size_t>(rows) * 128);
+  std::memset(memory.data(), 0, memory.bytes());
+  std::vector<double> seconds;
+  std::vector<float*> places(static_cast<size_t>(keys));
+  float sum = 0;
+  for (int message = 0; message < messages; ++message) {
+    for (float*& place : places) {
+      place = reinterpret_cast<float*>(memory.data()) + (*random)() % static_cast<uint64_t>(rows) * 32;
+    }
+    EvictCache();
+    const double start = CpuSeconds();
+    for (size_t i = 0; i < places.size(); ++i) {
+      if (i + kAhead < places.size()) {
+        __builtin_prefetch(places[i + kAhead], 1);
+        if (change) __builtin_prefetch(places[i + kAhead] + 16, 1);
+      }
+      if (change) {
+        for (int e = 0; e < 32; ++e) places[i][e] += 1;
+      } else {
+        for (int e = 0; e < 16; ++e) sum += places[i][e];
+      }
+    }
+    seconds.push_back(CpuSeconds() - start);
+  }
+  if (sum != 0) std::abort();
+  return seconds;
+}
+
+void Measure(int64_t rows, int64_t keys) {
+  Table description;
+  description.name = "user";
+  description.rows = rows;
+  description.dim = kDim;
+  SparseOptimizer optimizer;
+  optimizer.kind = SparseOptimizerKind::kAdagrad;
+  const double resident_before = ResidentBytes();
+  std::vector<TableShard> tables;
+  tables.emplace_back(description, optimizer, 1);
+  double start = CpuSeconds();
+  for (int64_t id = 0; id < rows; ++id) tables[0].Create(id);
+  const double create_seconds = CpuSeconds() - start;
+  const double resident = ResidentBytes() - resident_before;
+
+  std::mt19937_64 random(5);
+  StepUpdate update;
+  std::vector<double> find, read, pull, push;  // seconds by message
+  std::vector<float> gradients(static_cast<size_t>(keys * kDim), 0.01f);
+  double read_sum = 0;
+  const int messages = 120;
+  std::vector<float> out(static_cast<size_t>(keys * kDim));
+  for (int message = 0; message < messages; ++message) {
+    Ticket ticket = RandomTicket(rows, keys, &random);
+    start = CpuSeconds();
+    tables[0].Find(ticket.pull.ids, ticket.slots);
+    find.push_back(CpuSeconds() - start);
+    start = CpuSeconds();
+    tables[0].ReadValues(ticket.pull.ids, ticket.slots, out.data());
+    read.push_back(CpuSeconds() - start);
+    read_sum += out[static_cast<size_t>(message)];
+    Ticket other = RandomTicket(rows, keys, &random);  // other rows: these are in the cache now
+    start = CpuSeconds();
+    tables[0].FindAndRead(other.pull.ids, other.slots, out.data());
+    pull.push_back(CpuSeconds() - start);
+    ticket = RandomTicket(rows, keys, &random);
+    tables[0].Find(ticket.pull.ids, ticket.slots);
+    EvictCache();
+    const PushedGradients pushed{0, &ticket, gradients};
+    start = CpuSeconds();
+    if (!update.Apply(optimizer, 0.1, message + 1, message + 1, {&pushed, 1}, &tables).ok()) std::abort();
+    push.push_back(CpuSeconds() - start);
+  }
+  int64_t changed = 0;
+  for (int64_t slot = 0; slot < rows; ++slot) changed += tables[0].frequency(slot);
+  if (changed != messages * keys || read_sum != read_sum) std::abort();  // NaN: rows that were never made
+  // Median, and the best tenth: what is left when nothing else disturbs the caches.
+  const auto rate = [&](std::vector<double> seconds, int part) {
+    std::sort(seconds.begin(), seconds.end());
+    return static_cast<double>(keys) / seconds[seconds.size() / part] / 1e6;
+  };
+  std::printf("%10lld %8.1f", static_cast<long long>(rows), static_cast<double>(rows) / create_seconds / 1e6);
+  const std::vector<double> read_limit = LimitSeconds(false, rows, keys, messages, &random);
+  const std::vector<double> change_limit = LimitSeconds(true, rows, keys, messages, &random);
+  for (const std::vector<double>& seconds : {find, read, pull, push, read_limit, change_limit}) {
+    std::printf(" %8.1f %8.1f", rate(seconds, 2), rate(seconds, 10));
+  }
+  std::printf(" %10.1f %10.1f\n", static_cast<double>(tables[0].memory_bytes()) / static_cast<double>(rows),
+              resident / static_cast<double>(rows));
+}
+
+int Main(int argc, char** argv) {
+  int64_t keys = 20'000;
+  std::vector<int64_t> sizes;
+  for (int i = 1; i < argc; ++i) {
+    if (std::strcmp(argv[i], "--keys") == 0 && i + 1 < argc) {
+      keys = std::atoll(argv[++i]);
+    } else {
+      sizes.push_back(std::atoll(argv[i]));
+    }
+  }
+  if (sizes.empty()) sizes = {1'000'000, 10'000'000, 20'000'000};
+  std::printf("million rows/s of computing time, median and best tenth of the messages; limits: random 64 bytes read, 128 bytes "
+              "changed; memory: bytes/row\n");
+  std::printf("%10s %8s %17s %17s %17s %17s %17s %17s %10s %10s\n", "rows", "create", "find", "read", "pull", "push",
+              "limit: read", "limit: change", "memory", "resident");
+  for (int64_t rows : sizes) Measure(rows, keys);
+  return 0;
+}
+
+}  // namespace
+}  // namespace pepnet
+
+int main(int argc, char** argv) { return pepnet::Main(argc, argv); }
