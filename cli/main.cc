@@ -116,6 +116,8 @@ int Main(int argc, char** argv) {
   train->add_flag("--continue_train", job.run.continue_train, "go on from the newest checkpoint in model_dir");
   train->add_option("--checkpoint_path", job.run.checkpoint_path,
                     "with --continue_train: go on from this model.ckpt-N of model_dir; newer ones are renamed to *.rejected");
+  train->add_option("--metrics_textfile", job.run.metrics_textfile,
+                    "keep step, losses, metrics and speed in this file, in Prometheus' text format");
   CLI::Option* seed = train->add_option("--seed", job.run.seed, "seed of initial values, dropout and shuffle (default 0)");
   train->callback([&] {
     job.run.seed_given = seed->count() > 0;

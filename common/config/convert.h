@@ -26,6 +26,7 @@ Status ConvertTrain(const config::TrainConfig& train, ConfigSource* source, Trai
 Status ConvertSparseOptimizer(const config::SparseOptimizer& optimizer, ConfigSource* source, SparseOptimizer* out);
 Status ConvertDenseOptimizer(const config::DenseOptimizer& optimizer, ConfigSource* source, DenseOptimizer* out);
 Status ConvertEval(const config::EvalConfig& eval, const ConfigSource& source, EvalConfig* out);
+Status ConvertExport(const config::ExportConfig& from, const ConfigSource& source, ExportConfig* out);
 
 // Position of `name` in `names`, -1 if absent.
 int IndexOf(const std::string& name, const std::vector<std::string>& names);

@@ -1,5 +1,6 @@
 #include <cmath>
 #include <set>
+#include <type_traits>
 
 #include "common/config/convert.h"
 #include "common/config/text_parser.h"
@@ -80,13 +81,32 @@ Status ConvertLoss(const config::LossConfig& from, const config::TaskTower& towe
   return absl::OkStatus();
 }
 
+Status ConvertGroupedAuc(const config::GroupedAUC& from, const std::vector<Feature>& features, const ConfigSource& source,
+                         Metric* out) {
+  out->kind = MetricKind::kGroupedAuc;
+  std::vector<std::string> names;
+  for (const Feature& feature : features) names.push_back(feature.name);
+  const std::string& key = from.grouping_key();
+  out->grouping_feature = IndexOf(key, names);
+  if (out->grouping_feature < 0) {
+    return source.Error(from, "grouping_key", "no feature is named \"", key, "\"", Suggestion(key, names));
+  }
+  if (features[out->grouping_feature].bucketizer == Bucketizer::kNone) {
+    return source.Error(from, "grouping_key", "\"", key, "\" has no ids; expected an id feature");
+  }
+  return absl::OkStatus();
+}
+
 // Metrics of probabilities need a tower with a classifying loss, metrics of values one with l2_loss.
-Status ConvertMetric(const config::MetricConfig& from, const config::TaskTower& tower, bool has_probabilities,
-                     bool has_value, const std::vector<Feature>& features, const ConfigSource& source, Metric* out) {
+// Config: MetricConfig, or TrainMetricConfig, whose members are a subset.
+template <typename Config>
+Status ConvertMetric(const Config& from, const config::TaskTower& tower, bool has_probabilities, bool has_value,
+                     const std::vector<Feature>& features, const ConfigSource& source, Metric* out) {
+  constexpr bool kTraining = std::is_same_v<Config, config::TrainMetricConfig>;
   std::string type;
   bool binary = false;
   switch (from.metric_case()) {
-    case config::MetricConfig::kAuc:
+    case Config::kAuc:
       type = "auc";
       binary = true;
       out->kind = MetricKind::kAuc;
@@ -95,24 +115,7 @@ Status ConvertMetric(const config::MetricConfig& from, const config::TaskTower& 
       }
       out->thresholds = static_cast<int>(from.auc().thresholds());
       break;
-    case config::MetricConfig::kGroupedAuc: {
-      type = "grouped_auc";
-      binary = true;
-      out->kind = MetricKind::kGroupedAuc;
-      std::vector<std::string> names;
-      for (const Feature& feature : features) names.push_back(feature.name);
-      const std::string& key = from.grouped_auc().grouping_key();
-      out->grouping_feature = IndexOf(key, names);
-      if (out->grouping_feature < 0) {
-        return source.Error(from.grouped_auc(), "grouping_key", "no feature is named \"", key, "\"",
-                            Suggestion(key, names));
-      }
-      if (features[out->grouping_feature].bucketizer == Bucketizer::kNone) {
-        return source.Error(from.grouped_auc(), "grouping_key", "\"", key, "\" has no ids; expected an id feature");
-      }
-      break;
-    }
-    case config::MetricConfig::kAccuracy:
+    case Config::kAccuracy:
       type = "accuracy";
       out->kind = MetricKind::kAccuracy;
       out->threshold = ShortestDecimal(from.accuracy().threshold());
@@ -120,18 +123,25 @@ Status ConvertMetric(const config::MetricConfig& from, const config::TaskTower& 
         return source.Error(from.accuracy(), "threshold", out->threshold, "; expected a probability");
       }
       break;
-    case config::MetricConfig::kMeanAbsoluteError:
+    case Config::kMeanAbsoluteError:
       type = "mean_absolute_error";
       out->kind = MetricKind::kMeanAbsoluteError;
       break;
-    case config::MetricConfig::kMeanSquaredError:
+    case Config::kMeanSquaredError:
       type = "mean_squared_error";
       out->kind = MetricKind::kMeanSquaredError;
       break;
     default:
-      return source.Error(from, "",
-                          "is empty; expected auc, grouped_auc, accuracy, mean_absolute_error or "
-                          "mean_squared_error");
+      if constexpr (!kTraining) {
+        if (from.metric_case() == Config::kGroupedAuc) {
+          type = "grouped_auc";
+          binary = true;
+          PEPNET_RETURN_IF_ERROR(ConvertGroupedAuc(from.grouped_auc(), features, source, out));
+          break;
+        }
+      }
+      return source.Error(from, "", "is empty; expected auc, ", kTraining ? "" : "grouped_auc, ",
+                          "accuracy, mean_absolute_error or mean_squared_error");
   }
   const bool of_value = out->kind == MetricKind::kMeanAbsoluteError || out->kind == MetricKind::kMeanSquaredError;
   if (of_value ? !has_value : !has_probabilities) {
@@ -143,6 +153,28 @@ Status ConvertMetric(const config::MetricConfig& from, const config::TaskTower& 
                         tower.num_class());
   }
   out->name = absl::StrCat(type, "_", tower.tower_name());
+  return absl::OkStatus();
+}
+
+Status ConvertTrainMetrics(const config::TaskTower& tower, bool has_probabilities, bool has_value,
+                           const std::vector<Feature>& features, const ConfigSource& source, Tower* out) {
+  std::set<std::string> names;
+  for (const config::TrainMetricConfig& from : tower.train_metrics()) {
+    if (from.has_recall_at_k() || from.has_xauc()) continue;  // noted by field_support
+    TrainMetric train_metric;
+    PEPNET_RETURN_IF_ERROR(
+        ConvertMetric(from, tower, has_probabilities, has_value, features, source, &train_metric.metric));
+    if (!names.insert(train_metric.metric.name).second) {
+      return source.Error(from, "", "a second ", train_metric.metric.name, "; keep one");
+    }
+    train_metric.decay_rate = ShortestDecimal(from.decay_rate());
+    if (!(train_metric.decay_rate >= 0 && train_metric.decay_rate < 1)) {
+      return source.Error(from, "decay_rate", train_metric.decay_rate, "; expected 0 <= value < 1");
+    }
+    train_metric.decay_step = from.decay_step();
+    if (train_metric.decay_step == 0) return source.Error(from, "decay_step", "0; expected at least 1 step");
+    out->train_metrics.push_back(std::move(train_metric));
+  }
   return absl::OkStatus();
 }
 
@@ -218,6 +250,7 @@ Status ConvertTower(const config::TaskTower& from, const ConfigSource& source, c
       return source.Error(metric, "", "a second ", out->metrics.back().name, "; keep one");
     }
   }
+  PEPNET_RETURN_IF_ERROR(ConvertTrainMetrics(from, has_probabilities, has_value, job.features, source, out));
   return ConvertWeights(from, job.data, source, out);
 }
 

@@ -1,9 +1,11 @@
 #include <cmath>
 
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 
 #include "common/base/file.h"
 #include "common/config/convert.h"
+#include "common/config/text_parser.h"
 #include "common/config/value_strings.h"
 
 namespace pepnet {
@@ -50,6 +52,32 @@ Status ConvertGradClipping(const config::GradClipping& from, const ConfigSource&
   return absl::OkStatus();
 }
 
+Status ConvertSummaries(const config::TrainConfig& train, ConfigSource* source, TrainConfig* out) {
+  out->use_tensorboard = train.use_tensorboard();
+  if (train.tensorboard_summaries_size() == 0) return absl::OkStatus();
+  out->summarize_loss = out->summarize_learning_rate = false;
+  for (const std::string& name : train.tensorboard_summaries()) {
+    if (name == "loss") {
+      out->summarize_loss = true;
+    } else if (name == "learning_rate") {
+      out->summarize_learning_rate = true;
+    } else if (name == "global_gradient_norm") {
+      out->summarize_global_gradient_norm = true;
+    } else if (name == "gradient_norm") {
+      out->summarize_gradient_norm = true;
+    } else if (name == "parameter" || name == "gradient") {
+      source->Note(train, "tensorboard_summaries",
+                   absl::StrCat("\"", name, "\" is accepted without effect: histograms are not written"));
+    } else {
+      const std::vector<std::string> known = {"loss", "learning_rate", "parameter", "global_gradient_norm",
+                                              "gradient_norm", "gradient"};
+      return source->Error(train, "tensorboard_summaries", "\"", name, "\"; expected one of ",
+                           absl::StrJoin(known, ", "), Suggestion(name, known));
+    }
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 Status ConvertTrain(const config::TrainConfig& train, ConfigSource* source, TrainConfig* out) {
@@ -79,6 +107,7 @@ Status ConvertTrain(const config::TrainConfig& train, ConfigSource* source, Trai
     return source->Error(train, "log_step_count_steps", "0; expected at least 1 step between log lines");
   }
   out->log_step_count_steps = train.log_step_count_steps();
+  PEPNET_RETURN_IF_ERROR(ConvertSummaries(train, source, out));
   out->gradient_accumulation_steps = train.gradient_accumulation_steps() == 0 ? 1 : train.gradient_accumulation_steps();
   if (train.has_grad_clipping()) PEPNET_RETURN_IF_ERROR(ConvertGradClipping(train.grad_clipping(), *source, out));
   if (train.mixed_precision() == "BF16") {
@@ -97,6 +126,16 @@ Status ConvertEval(const config::EvalConfig& eval, const ConfigSource& source, E
     return source.Error(eval, "log_step_count_steps", "0; expected at least 1 step between log lines");
   }
   out->log_step_count_steps = eval.log_step_count_steps();
+  return absl::OkStatus();
+}
+
+Status ConvertExport(const config::ExportConfig& from, const ConfigSource& source, ExportConfig* out) {
+  if (from.exporter_type() != "latest" && from.exporter_type() != "best") {
+    return source.Error(from, "exporter_type", "\"", from.exporter_type(), "\"; expected latest or best");
+  }
+  out->best = from.exporter_type() == "best";
+  out->best_exporter_metric = from.best_exporter_metric();
+  out->metric_larger_is_better = from.metric_larger_is_better();
   return absl::OkStatus();
 }
 

@@ -24,10 +24,6 @@ constexpr char kNoEffect[] = "accepted without effect";
 constexpr char kOneKernel[] = "accepted without effect: there is one implementation";
 
 constexpr Rule kRules[] = {
-    {"TrainConfig", "use_tensorboard", Support::kWithoutEffect,
-     "TensorBoard files are not written yet; metrics.jsonl holds losses, rates and stage times"},
-    {"TrainConfig", "tensorboard_summaries", Support::kWithoutEffect,
-     "TensorBoard files are not written yet; metrics.jsonl holds losses, rates and stage times"},
     {"TrainConfig", "is_profiling", Support::kWithoutEffect, "accepted without effect: stage times are always logged"},
     {"TrainConfig", "cudnn_allow_tf32", Support::kWithoutEffect, kNoEffect},
     {"TrainConfig", "cuda_matmul_allow_tf32", Support::kWithoutEffect, kNoEffect},
@@ -40,10 +36,6 @@ constexpr Rule kRules[] = {
      "accepted without effect: every worker holds the whole dense gradient, so the norm is global anyway"},
     {"EvalConfig", "use_dense_ema", Support::kRejected, "averaged weights are not supported; remove it"},
     {"ExportConfig", "use_dense_ema", Support::kRejected, "averaged weights are not supported; remove it"},
-    {"ExportConfig", "exporter_type", Support::kWithoutEffect,
-     "accepted without effect: export takes the newest checkpoint, or the one that --checkpoint_path names"},
-    {"ExportConfig", "best_exporter_metric", Support::kWithoutEffect, kNoEffect},
-    {"ExportConfig", "metric_larger_is_better", Support::kWithoutEffect, kNoEffect},
     {"ExportConfig", "mixed_precision", Support::kWithoutEffect, "accepted without effect: exports are float32"},
     {"ExportConfig", "cudnn_allow_tf32", Support::kWithoutEffect, kNoEffect},
     {"ExportConfig", "cuda_matmul_allow_tf32", Support::kWithoutEffect, kNoEffect},
@@ -78,7 +70,8 @@ constexpr Rule kRules[] = {
     {"ModelConfig", "train_metrics", Support::kWithoutEffect, kTowersOwn},
     {"ModelConfig", "kernel", Support::kWithoutEffect, kOneKernel},
     {"ModelConfig", "use_pareto_loss_weight", Support::kRejected, "is not supported; set each tower's weight instead"},
-    {"TaskTower", "train_metrics", Support::kWithoutEffect, "accepted, not computed"},
+    {"TrainMetricConfig", "recall_at_k", Support::kWithoutEffect, "accepted, not computed"},
+    {"TrainMetricConfig", "xauc", Support::kWithoutEffect, "accepted, not computed"},
     {"TaskTower", "pareto_min_loss_weight", Support::kRejected, "is not supported; set the tower's weight instead"},
     {"MLP", "use_bn", Support::kRejected, "batch normalisation is not supported yet; use_ln is"},
     {"Accuracy", "top_k", Support::kRejected, "only top_k: 1 is supported"},

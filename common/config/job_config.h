@@ -112,6 +112,14 @@ struct Metric {
   int grouping_feature = -1;    // grouped_auc: index of the feature whose first id is the key
 };
 
+// A metric of the training batches: the rows of each decay_step steps are measured together, and the value moves by
+// 1 - decay_rate of the way to that measurement (auc: the counts do).
+struct TrainMetric {
+  Metric metric;
+  double decay_rate = 0.9;
+  int64_t decay_step = 100;
+};
+
 struct Tower {
   std::string name;
   int label = -1;  // index into DataConfig::labels
@@ -119,6 +127,7 @@ struct Tower {
   std::optional<Mlp> mlp;
   std::vector<Loss> losses;      // at least one
   std::vector<Metric> metrics;
+  std::vector<TrainMetric> train_metrics;
   // Row weights (spec 2). weighted: any of the three fields is present in the config.
   bool weighted = false;
   double weight = 1;
@@ -233,6 +242,10 @@ struct TrainConfig {
   std::string fine_tune_checkpoint;
   std::map<std::string, std::string> fine_tune_param_map;  // name in this model -> name in the checkpoint
   int64_t log_step_count_steps = 100;
+  bool use_tensorboard = true;
+  // What of the logged steps goes to TensorBoard; metrics and speed always do.
+  bool summarize_loss = true, summarize_learning_rate = true;
+  bool summarize_global_gradient_norm = false, summarize_gradient_norm = false;
   int64_t gradient_accumulation_steps = 1;  // 1: none
   ClippingType clipping = ClippingType::kNone;
   double clip_max_gradient = 1;
@@ -245,6 +258,13 @@ struct EvalConfig {
   int64_t log_step_count_steps = 10;
 };
 
+// Which checkpoint `export` takes when none is named.
+struct ExportConfig {
+  bool best = false;                         // false: the newest
+  std::string best_exporter_metric = "auc";  // a name of train_eval_result.txt
+  bool metric_larger_is_better = true;
+};
+
 struct JobConfig {
   std::string train_input_path, eval_input_path, model_dir;
   DataConfig data;
@@ -253,6 +273,7 @@ struct JobConfig {
   Model model;
   TrainConfig train;
   EvalConfig eval;
+  ExportConfig export_config;
   std::string effective_text;     // the normalised config in text format (today's dialect)
   std::vector<std::string> notes; // accepted-and-ignored fields, dialect rewrites: one sentence each, for the log (law L7)
 };

@@ -64,6 +64,7 @@ StatusOr<JobConfig> ParseJobConfig(const std::string& text, const std::string& s
   PEPNET_RETURN_IF_ERROR(ConvertModel(config, &source, &job));
   PEPNET_RETURN_IF_ERROR(ConvertTrain(config.train_config(), &source, &job.train));
   PEPNET_RETURN_IF_ERROR(ConvertEval(config.eval_config(), source, &job.eval));
+  PEPNET_RETURN_IF_ERROR(ConvertExport(config.export_config(), source, &job.export_config));
   google::protobuf::TextFormat::Printer printer;
   printer.SetUseUtf8StringEscaping(true);
   printer.PrintToString(config, &job.effective_text);

@@ -16,13 +16,6 @@
 
 namespace pepnet {
 
-// n thresholds as torch.linspace(0, 1, n) in float32 makes them: filled from both ends.
-std::vector<float> AucThresholds(int n);
-
-// Binned AUC from counts of true and false positives at each threshold (ascending) and class totals.
-double BinnedAuc(const std::vector<int64_t>& true_positives, const std::vector<int64_t>& false_positives, int64_t positives,
-                 int64_t negatives);
-
 class MetricSet {
  public:
   explicit MetricSet(const JobConfig* config);

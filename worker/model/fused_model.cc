@@ -115,6 +115,7 @@ class FusedModel : public PepnetModel {
       OnEachLane([&](LaneState* state, int lane) { SharedBackward(state, lane, feature_gradients); });
       AddLaneGradients();
       LossReport report;
+      report.scores = TrainScores();
       for (size_t slot = 0; slot < slots_.size(); ++slot) {
         double sum = 0;
         for (const LaneState& state : lanes_) sum += state.losses[slot];
@@ -310,7 +311,24 @@ class FusedModel : public PepnetModel {
 
   // ---- training ---------------------------------------------------------------------------------------------------
 
+  // The metrics of training batches are over all rows, so their tasks take all rows.
+  bool WantsScores(int task) const { return !model_.towers[task].train_metrics.empty(); }
+
+  std::vector<std::vector<float>> TrainScores() const {
+    std::vector<std::vector<float>> scores(AnyTrainMetrics(*config_) ? model_.towers.size() : 0);
+    for (size_t task = 0; task < scores.size(); ++task) {
+      const Tower& tower = model_.towers[task];
+      if (!WantsScores(static_cast<int>(task))) continue;
+      ApplyRule(MetricOutputKind(tower), rows_, tower.num_class, train_logits_[task].data(), &scores[task]);
+    }
+    return scores;
+  }
+
   void PrepareGradients() {
+    train_logits_.resize(model_.towers.size());
+    for (size_t task = 0; task < train_logits_.size(); ++task) {
+      if (WantsScores(static_cast<int>(task))) Sized(&train_logits_[task], rows_ * model_.towers[task].num_class);
+    }
     Sized(&input_gradient_, rows_ * InputWidth());
     if (model_.domain) Sized(&domain_gradient_, rows_ * domain_width_);
     const size_t arena = parameters_->gradients().size();
@@ -325,8 +343,9 @@ class FusedModel : public PepnetModel {
   bool SelectRows(int task) {
     const std::vector<float>& scale = (*in_->row_scales)[task];
     selected_.clear();
+    const bool every_row = !options_.routing || WantsScores(task);
     for (int64_t i = 0; i < rows_; ++i) {
-      if (!options_.routing || scale[order_[i]] != 0) selected_.push_back(i);
+      if (every_row || scale[order_[i]] != 0) selected_.push_back(i);
     }
     return static_cast<int64_t>(selected_.size()) == rows_;
   }
@@ -406,6 +425,11 @@ class FusedModel : public PepnetModel {
     const int64_t size = (last - first) * tower.num_class;
     float* const gradient = Sized(&state->logit_gradient, size);
     std::fill_n(gradient, size, 0.0f);
+    for (int64_t i = first; WantsScores(task) && i < last; ++i) {
+      const int64_t row = state->rows[i];
+      if (model_.domain_label >= 0 && Domain(row) != domain) continue;
+      std::copy_n(z + (i - first) * tower.num_class, tower.num_class, train_logits_[task].data() + row * tower.num_class);
+    }
     for (size_t slot = 0; slot < slots_.size(); ++slot) {
       if (slots_[slot].task != task) continue;
       for (int64_t i = first; i < last; ++i) {
@@ -500,6 +524,7 @@ class FusedModel : public PepnetModel {
   std::vector<int64_t> selected_;  // the current task's positions
   AlignedBuffer<float> input_, input_gradient_, gate_input_, domain_gradient_, epnet_hidden_, epnet_gate_;
   std::vector<AlignedBuffer<float>> logits_, task_outputs_;  // evaluation: by tower, by task
+  std::vector<AlignedBuffer<float>> train_logits_;  // by task, in the batch's order: of the row's own domain
 };
 
 }  // namespace

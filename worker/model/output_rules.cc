@@ -57,17 +57,35 @@ std::vector<OutputRule> OutputRules(const JobConfig& config) {
   return rules;
 }
 
-std::string MetricOutput(const Tower& tower) {
+Kind MetricOutputKind(const Tower& tower) {
   switch (tower.losses.front().kind) {
     case LossKind::kBinaryCrossEntropy:
     case LossKind::kBinaryFocal:
-      return "probs";
+      return Kind::kSigmoid;
     case LossKind::kSoftmaxCrossEntropy:
-      return tower.num_class == 2 ? "probs1" : "probs";
+      return tower.num_class == 2 ? Kind::kSoftmaxColumn1 : Kind::kSoftmax;
     case LossKind::kL2:
+      return Kind::kRaw;
+  }
+  return Kind::kRaw;
+}
+
+std::string MetricOutput(const Tower& tower) {
+  switch (MetricOutputKind(tower)) {
+    case Kind::kSigmoid:
+    case Kind::kSoftmax:
+      return "probs";
+    case Kind::kSoftmaxColumn1:
+      return "probs1";
+    case Kind::kRaw:
       return "y";
   }
   return "";
+}
+
+bool AnyTrainMetrics(const JobConfig& config) {
+  const std::vector<Tower>& towers = config.model.towers;
+  return std::any_of(towers.begin(), towers.end(), [](const Tower& tower) { return !tower.train_metrics.empty(); });
 }
 
 std::vector<ModelOutput> OutputList(const JobConfig& config) {

@@ -19,8 +19,12 @@ struct OutputRule {
 // Sorted by name, each name once.
 std::vector<OutputRule> OutputRules(const JobConfig& config);
 
-// The output that the metrics of a task read, without its suffix: "probs", "probs1" or "y". The task's first loss
-// decides.
+// The output that the metrics of a task read is of this kind: its first loss decides.
+OutputRule::Kind MetricOutputKind(const Tower& tower);
+// True if a task wants the scores of the training batches.
+bool AnyTrainMetrics(const JobConfig& config);
+
+// The output that the metrics of a task read, without its suffix: "probs", "probs1" or "y".
 std::string MetricOutput(const Tower& tower);
 
 }  // namespace pepnet

@@ -96,7 +96,14 @@ class TorchModel : public PepnetModel {
       NetworkResult result = RunNetwork(features, {true, seed_, input.step, batch.first_row});
       const std::vector<RowLoss> losses = RowLosses(*config_, batch, result.towers);
       if (batch.rows > 0) Backward(losses, *input.row_scales, gradient_scale);
-      return Report(losses, *input.row_scales);
+      LossReport report = Report(losses, *input.row_scales);
+      if (AnyTrainMetrics(*config_)) {
+        for (ModelOutput& output : SelectMetricInputs(*config_, batch, Outputs(result.towers))) {
+          const bool wanted = !config_->model.towers[report.scores.size()].train_metrics.empty();
+          report.scores.push_back(wanted ? std::move(output.values) : std::vector<float>());
+        }
+      }
+      return report;
     });
   }
 
@@ -108,10 +115,7 @@ class TorchModel : public PepnetModel {
     return Guarded("forward", [&]() -> StatusOr<std::vector<ModelOutput>> {
       const at::NoGradGuard no_grad;
       NetworkResult result = RunNetwork(FeatureLeaves(input, nullptr), {});
-      std::vector<ModelOutput> outputs;
-      for (const OutputRule& rule : rules_) {
-        outputs.push_back(ToOutput(rule.name, rule.width, ApplyRule(rule, result.towers[rule.tower])));
-      }
+      std::vector<ModelOutput> outputs = Outputs(result.towers);
       if (losses != nullptr) *losses = Report(RowLosses(*config_, *input.batch, result.towers), *input.row_scales);
       intermediates_ = std::move(result.intermediates);
       return outputs;
@@ -127,6 +131,14 @@ class TorchModel : public PepnetModel {
   }
 
  private:
+  std::vector<ModelOutput> Outputs(const std::vector<at::Tensor>& towers) const {
+    std::vector<ModelOutput> outputs;
+    for (const OutputRule& rule : rules_) {
+      outputs.push_back(ToOutput(rule.name, rule.width, ApplyRule(rule, towers[rule.tower])));
+    }
+    return outputs;
+  }
+
   NetworkResult RunNetwork(const std::vector<at::Tensor>& features, const DropoutState& dropout) const {
     const MixedPrecisionScope precision(config_->train.mixed_precision == "BF16");
     return network_.Forward(features, dropout);

@@ -37,6 +37,9 @@ struct ModelOutput {
 struct LossReport {
   std::vector<std::string> names;  // "binary_cross_entropy_ctr", ..., in tower order
   std::vector<double> values;      // this worker's part: sum over workers is the loss of the global batch
+  // TrainStep only: by task, what the task's metrics read (SelectMetricInputs), with dropout; empty for a task without
+  // train metrics.
+  std::vector<std::vector<float>> scores;
 };
 
 struct ModelInput {

@@ -17,6 +17,7 @@ namespace {
 
 constexpr char kMetricsFile[] = "metrics.jsonl";
 constexpr char kEvaluationFile[] = "train_eval_result.txt";
+constexpr char kEvaluationEvents[] = "eval_val";  // the reference's name
 
 nlohmann::ordered_json Number(double value) {
   if (std::isfinite(value)) return value;
@@ -57,14 +58,24 @@ std::string EvaluationJson(int64_t step, const std::map<std::string, double>& va
   return json.dump();
 }
 
-StatusOr<RunLog> RunLog::Open(const std::string& model_dir, int64_t restored_step) {
+StatusOr<RunLog> RunLog::Open(const std::string& model_dir, int64_t restored_step, const RunLogOptions& options) {
   RunLog log;
+  log.options_ = options;
   log.model_dir_ = model_dir;
   log.terminal_ = isatty(STDERR_FILENO) != 0;
   log.start_ = log.last_ = std::chrono::steady_clock::now();
   PEPNET_RETURN_IF_ERROR(MakeDirectories(model_dir));
   PEPNET_RETURN_IF_ERROR(CutBack(model_dir + "/" + kMetricsFile, "step", restored_step).status());
   PEPNET_ASSIGN_OR_RETURN(log.last_evaluated_step_, CutBack(model_dir + "/" + kEvaluationFile, "global_step", restored_step));
+  if (options.tensorboard) {
+    PEPNET_ASSIGN_OR_RETURN(log.step_events_, EventFile::Open(model_dir, restored_step));
+    PEPNET_ASSIGN_OR_RETURN(log.evaluation_events_, EventFile::Open(absl::StrCat(model_dir, "/", kEvaluationEvents), restored_step));
+  }
+  if (!options.metrics_textfile.empty()) {
+    log.textfile_.emplace(options.metrics_textfile);
+    log.textfile_->Set("pepnet_step", "counter", "Finished training steps.", "", {{"", restored_step}});
+    PEPNET_RETURN_IF_ERROR(log.textfile_->Write());  // a path that cannot be written shows before the training
+  }
   return log;
 }
 
@@ -84,10 +95,15 @@ Status RunLog::Step(const StepRecord& record, const StageTimes& times) {
   json["lr_sparse"] = record.lr_sparse;
   json["lr_dense"] = record.lr_dense;
   json["samples_per_second"] = rate;
+  for (const auto& [name, value] : record.train_metrics) json[name] = Number(value);
+  for (const auto& [name, value] : record.gradient_norms) json[name] = Number(value);
   nlohmann::ordered_json stages;
   for (int s = 0; s < kStageCount; ++s) stages[kStageNames[s]] = times.seconds(s);
   json["stage_seconds"] = stages;
   PEPNET_RETURN_IF_ERROR(AppendToFile(model_dir_ + "/" + kMetricsFile, json.dump() + "\n"));
+  PEPNET_RETURN_IF_ERROR(WriteEvents(record, total, rate, times));
+  WriteTextfile(record, total, rate, times);
+  logged_times_ = times;
 
   std::string line = absl::StrFormat("step %d epoch %d", record.step, record.epoch);
   if (record.epoch_fraction >= 0) absl::StrAppendFormat(&line, " (%.1f %%)", 100 * record.epoch_fraction);
@@ -100,6 +116,7 @@ Status RunLog::Step(const StepRecord& record, const StageTimes& times) {
     absl::StrAppendFormat(&line, " %s:%.5f", record.loss_names[i], record.losses[i]);
   }
   absl::StrAppendFormat(&line, " total_loss:%.5f", total);
+  for (const auto& [name, value] : record.train_metrics) absl::StrAppendFormat(&line, " %s:%.5f", name, value);
   if (terminal_) {
     std::fprintf(stderr, "\r\033[K%s", line.c_str());
     if (record.total_fraction >= 1) std::fputc('\n', stderr);
@@ -110,14 +127,71 @@ Status RunLog::Step(const StepRecord& record, const StageTimes& times) {
   return absl::OkStatus();
 }
 
+Status RunLog::WriteEvents(const StepRecord& record, double total_loss, double rate, const StageTimes& times) {
+  if (!step_events_.has_value()) return absl::OkStatus();
+  std::vector<std::pair<std::string, double>> scalars;
+  if (options_.summarize_loss) {
+    for (size_t i = 0; i < record.losses.size(); ++i) scalars.push_back({"loss/" + record.loss_names[i], record.losses[i]});
+    scalars.push_back({"loss/total", total_loss});
+  }
+  if (options_.summarize_learning_rate) {
+    scalars.push_back({"lr/g0", record.lr_sparse});
+    scalars.push_back({"lr/g1", record.lr_dense});
+  }
+  for (const auto& [name, value] : record.train_metrics) scalars.push_back({"metric/" + name, value});
+  scalars.insert(scalars.end(), record.gradient_norms.begin(), record.gradient_norms.end());
+  scalars.push_back({"speed/samples_per_second", rate});
+  for (int s = 0; s < kStageCount; ++s) {
+    scalars.push_back({absl::StrCat("seconds/", kStageNames[s]), times.seconds(s) - logged_times_.seconds(s)});
+  }
+  return step_events_->Append(record.step, scalars);
+}
+
+// Nobody's training ends because a monitor's directory went away.
+void RunLog::WriteTextfile(const StepRecord& record, double total_loss, double rate, const StageTimes& times) {
+  if (!textfile_.has_value()) return;
+  std::vector<std::pair<std::string, double>> losses, stages;
+  for (size_t i = 0; i < record.losses.size(); ++i) losses.push_back({record.loss_names[i], record.losses[i]});
+  losses.push_back({"total", total_loss});
+  for (int s = 0; s < kStageCount; ++s) stages.push_back({kStageNames[s], times.seconds(s)});
+  textfile_->Set("pepnet_step", "counter", "Finished training steps.", "", {{"", record.step}});
+  textfile_->Set("pepnet_epoch", "gauge", "Finished passes over the training data.", "", {{"", record.epoch}});
+  textfile_->Set("pepnet_rows_total", "counter", "Rows trained since the run started.", "", {{"", record.rows}});
+  textfile_->Set("pepnet_samples_per_second", "gauge", "Rows per second since the last logged step.", "", {{"", rate}});
+  textfile_->Set("pepnet_loss", "gauge", "Losses of the last logged step.", "name", losses);
+  textfile_->Set("pepnet_learning_rate", "gauge", "Learning rates of the last logged step.", "part",
+                 {{"sparse", record.lr_sparse}, {"dense", record.lr_dense}});
+  if (!record.train_metrics.empty()) {
+    textfile_->Set("pepnet_train_metric", "gauge", "Metrics of the training batches.", "name",
+                   {record.train_metrics.begin(), record.train_metrics.end()});
+  }
+  textfile_->Set("pepnet_stage_seconds_total", "counter", "Wall time of worker 0 by stage since the run started.", "stage", stages);
+  if (const Status written = textfile_->Write(); !written.ok()) LogWarning(std::string(written.message()));
+}
+
 Status RunLog::Evaluation(int64_t step, const std::map<std::string, double>& values) {
   std::string line = absl::StrFormat("Eval Result step-%d:", step);
   for (const auto& [name, value] : values) absl::StrAppendFormat(&line, " %s:%.6f", name, value);
   if (terminal_) std::fputc('\n', stderr);
   LogInfo(line);
   const std::string path = model_dir_ + "/" + kEvaluationFile;
-  if (last_evaluated_step_ >= step) PEPNET_RETURN_IF_ERROR(CutBack(path, "global_step", step - 1).status());
+  if (last_evaluated_step_ >= step) {
+    PEPNET_RETURN_IF_ERROR(CutBack(path, "global_step", step - 1).status());
+    if (evaluation_events_.has_value()) {
+      PEPNET_ASSIGN_OR_RETURN(evaluation_events_, EventFile::Open(absl::StrCat(model_dir_, "/", kEvaluationEvents), step - 1));
+    }
+  }
   last_evaluated_step_ = step;
+  if (evaluation_events_.has_value()) {
+    std::vector<std::pair<std::string, double>> scalars;
+    for (const auto& [name, value] : values) scalars.push_back({"metric/" + name, value});
+    PEPNET_RETURN_IF_ERROR(evaluation_events_->Append(step, scalars));
+  }
+  if (textfile_.has_value()) {
+    textfile_->Set("pepnet_eval_metric", "gauge", "Metrics and losses of the last evaluation.", "name", {values.begin(), values.end()});
+    textfile_->Set("pepnet_eval_step", "gauge", "Step of the last evaluation.", "", {{"", step}});
+    if (const Status written = textfile_->Write(); !written.ok()) LogWarning(std::string(written.message()));
+  }
   return AppendToFile(path, EvaluationJson(step, values) + "\n");
 }
 

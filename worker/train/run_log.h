@@ -1,20 +1,27 @@
-// RunLog: what a training run tells its user: log lines (or one progress line on a terminal), metrics.jsonl, and the
-// lines of train_eval_result.txt. Only worker 0 has one.
+// RunLog: what a training run tells its user: log lines (or one progress line on a terminal), metrics.jsonl, the lines of
+// train_eval_result.txt, TensorBoard events and, on request, a Prometheus text file. Only worker 0 has one.
 //
 // Files: model_dir/metrics.jsonl, one JSON object per logged step; model_dir/train_eval_result.txt, one per evaluation, first key
-//        global_step, then names sorted. Both are cut back to the restored step on resume, so that a resumed run's files equal
-//        the undisturbed run's.
+//        global_step, then names sorted; TensorBoard events of the steps in model_dir, of the evaluations in model_dir/eval_val.
+//        All are cut back to the restored step on resume, so that a resumed run's files equal the undisturbed run's.
+// Tags:  loss/<name>, loss/total, lr/g0 (tables), lr/g1 (network), metric/<name>, global_gradient_norm,
+//        <parameter>/gradient_norm, speed/samples_per_second, seconds/<stage> (since the last logged step).
 // Threads: one.
 #pragma once
 
 #include <chrono>
 #include <cstdint>
 #include <map>
+#include <memory>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "common/base/status.h"
 #include "worker/train/checkpoint_saver.h"
+#include "worker/train/event_file.h"
+#include "worker/train/metrics_textfile.h"
 #include "worker/train/save_delays.h"
 #include "worker/train/stage_times.h"
 
@@ -29,12 +36,21 @@ struct StepRecord {
   std::vector<double> losses;
   double lr_sparse = 0, lr_dense = 0;
   int64_t rows = 0;  // global rows trained since the run started
+  std::map<std::string, double> train_metrics;  // those that have a value already
+  // Of the last dense step, before clipping; empty if not asked for: "global_gradient_norm", "<parameter>/gradient_norm".
+  std::vector<std::pair<std::string, double>> gradient_norms;
+};
+
+struct RunLogOptions {
+  bool tensorboard = false;
+  bool summarize_loss = true, summarize_learning_rate = true;
+  std::string metrics_textfile;  // "": none
 };
 
 class RunLog {
  public:
   // Cuts the files back to `restored_step` (0 for a fresh run).
-  static StatusOr<RunLog> Open(const std::string& model_dir, int64_t restored_step);
+  static StatusOr<RunLog> Open(const std::string& model_dir, int64_t restored_step, const RunLogOptions& options = {});
 
   Status Step(const StepRecord& record, const StageTimes& times);
   // A line for `step` that is there already (a finished job evaluated again) is replaced.
@@ -51,6 +67,13 @@ class RunLog {
 
  private:
   RunLog() = default;
+  Status WriteEvents(const StepRecord& record, double total_loss, double rate, const StageTimes& times);
+  void WriteTextfile(const StepRecord& record, double total_loss, double rate, const StageTimes& times);
+
+  RunLogOptions options_;
+  std::optional<EventFile> step_events_, evaluation_events_;
+  std::optional<MetricsTextfile> textfile_;
+  StageTimes logged_times_;  // at the last logged step
   std::string model_dir_;
   bool terminal_ = false;
   std::chrono::steady_clock::time_point start_, last_;

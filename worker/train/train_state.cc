@@ -104,6 +104,7 @@ void CopyDenseState(TrainState& state, DenseImage* image) {
                                  {"batch_size", c.batch_size},
                                  {"worker_count", c.worker_count},
                                  {"threads", c.threads}};
+  if (!state.train_metrics.empty()) json["train_metrics"] = state.train_metrics;
   image->counters = json.dump(2) + "\n";
 }
 
@@ -141,6 +142,7 @@ Status ReadDenseFiles(const std::string& directory, TrainState* state) {
     inside_window = json.at("inside_window");
     written_window = json.at("window");
     state->optimizer.set_steps(json.at("optimizer_steps"));
+    if (json.contains("train_metrics")) state->train_metrics = json["train_metrics"].get<decltype(state->train_metrics)>();
   } catch (const nlohmann::json::exception& error) {
     return absl::DataLossError(absl::StrCat(directory, "/", kTrainerFile, " is damaged: ", error.what()));
   }

@@ -6,7 +6,9 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
+#include <vector>
 
 #include "common/base/aligned_buffer.h"
 #include "common/base/status.h"
@@ -35,6 +37,7 @@ struct TrainState {
   TrainCounters counters;
   DenseParameters parameters;
   DenseOptimizerState optimizer;
+  std::map<std::string, std::vector<double>> train_metrics;  // TrainMetrics::State(), of the job; set before saving
   AlignedBuffer<float> accumulated_gradients;  // sum over the workers, of the current window; zero outside one
 };
 

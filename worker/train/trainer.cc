@@ -13,7 +13,7 @@
 
 namespace pepnet {
 
-Trainer::Trainer(const WorkerContext& context) : context_(context), config_(*context.config) {}
+Trainer::Trainer(const WorkerContext& context) : context_(context), config_(*context.config), train_metrics_(context.config) {}
 Trainer::~Trainer() = default;
 
 Status Trainer::Run() {
@@ -44,7 +44,12 @@ Status Trainer::Start() {
   PEPNET_ASSIGN_OR_RETURN(model_, PepnetModel::Create(&config_, &state_->parameters, state_->counters.seed,
                                                       context_.options.threads, context_.options.dense_engine));
   if (context_.first()) {
-    PEPNET_ASSIGN_OR_RETURN(RunLog log, RunLog::Open(config_.model_dir, start_step_));
+    RunLogOptions log_options;
+    log_options.tensorboard = config_.train.use_tensorboard;
+    log_options.summarize_loss = config_.train.summarize_loss;
+    log_options.summarize_learning_rate = config_.train.summarize_learning_rate;
+    log_options.metrics_textfile = context_.options.metrics_textfile;
+    PEPNET_ASSIGN_OR_RETURN(RunLog log, RunLog::Open(config_.model_dir, start_step_, log_options));
     log_ = std::move(log);
     saver_.emplace(context_.client, config_.model_dir, config_.train.keep_checkpoint_max);
     PEPNET_RETURN_IF_ERROR(WriteFileAtomically(config_.model_dir + "/pipeline.config", config_.effective_text));
@@ -133,6 +138,9 @@ Status Trainer::Resume(const std::string& checkpoint) {
                             return absl::StrCat(manifest.seed);
                           }));
   PEPNET_RETURN_IF_ERROR(RestoreForTraining(context_, directory, state_.get()));
+  for (const std::string& name : train_metrics_.Restore(state_->train_metrics, context_.first())) {
+    if (context_.first()) LogInfo(absl::StrCat("train metric ", name, " starts afresh: ", directory, " does not hold its counts"));
+  }
   TrainCounters& counters = state_->counters;
   if (context_.first()) {
     LogInfo(absl::StrCat("continuing from ", directory, " at step ", counters.finished_steps, ", epoch ",
@@ -181,6 +189,10 @@ Status Trainer::OpenData() {
   options.start = counters.position;
   PEPNET_ASSIGN_OR_RETURN(loader_, BatchLoader::Open(config_, options));
   if (context_.first()) LogInfo("training data: " + loader_->description());
+  for (const Tower& tower : config_.model.towers) {
+    if (!context_.first() || tower.train_metrics.empty() || !tower.weighted) continue;
+    LogInfo(absl::StrCat("tower ", tower.name, " runs for all rows, those without loss weight too: its train_metrics read them"));
+  }
   feeder_ = std::make_unique<BatchFeeder>(&config_, loader_.get(), context_.client, context_.collective,
                                           BatchFeeder::Mode::kTrain, counters.finished_steps + 1, steps_left,
                                           context_.options.local_weight_normalization);
@@ -216,6 +228,7 @@ StatusOr<bool> Trainer::Step() {
     PEPNET_RETURN_IF_ERROR(context_.client->Push(fed->ticket, row_gradients_, lr_sparse, step + 1));
   }
   PEPNET_RETURN_IF_ERROR(UpdateDense(lr_dense));
+  PEPNET_RETURN_IF_ERROR(train_metrics_.EndStep(context_.collective));
   counters.finished_steps = step + 1;
   if (context_.status() != nullptr) context_.status()->SetStep(step + 2);
   counters.position = fed->batch.position_after;
@@ -257,6 +270,7 @@ Status Trainer::ForwardBackward(const FedBatch& fed) {
     PEPNET_ASSIGN_OR_RETURN(losses_, model_->TrainStep(input, gradient_scale, &feature_gradients_));
   }
   PEPNET_RETURN_IF_ERROR(CheckFinite(fed));
+  train_metrics_.Add(batch, losses_.scores);
   StageTimes::Scope scope(&times_, Stage::kPool);
   ScatterGradients(config_, batch, fed.ids, feature_gradients_, &row_gradients_);
   return absl::OkStatus();
@@ -279,9 +293,26 @@ Status Trainer::UpdateDense(double lr) {
     std::copy(sums.begin(), sums.end(), gradients.begin());
     std::fill(sums.begin(), sums.end(), 0.0f);
   }
+  NoteGradientNorms();
   ClipGradients(config_.train, gradients);
   state_->optimizer.Step(state_->parameters.values(), gradients, lr);
   return absl::OkStatus();
+}
+
+// What TensorBoard was asked to show of the gradients that are about to be applied.
+void Trainer::NoteGradientNorms() {
+  const TrainConfig& train = config_.train;
+  if (!log_.has_value() || !(train.summarize_global_gradient_norm || train.summarize_gradient_norm)) return;
+  gradient_norms_.clear();
+  double total = 0;
+  DenseParameters& parameters = state_->parameters;
+  for (size_t i = 0; i < parameters.specs().size(); ++i) {
+    double sum = 0;
+    for (const float g : parameters.gradient(static_cast<int>(i))) sum += static_cast<double>(g) * static_cast<double>(g);
+    total += sum;
+    if (train.summarize_gradient_norm) gradient_norms_.push_back({parameters.specs()[i].name + "/gradient_norm", std::sqrt(sum)});
+  }
+  if (train.summarize_global_gradient_norm) gradient_norms_.push_back({"global_gradient_norm", std::sqrt(total)});
 }
 
 Status Trainer::CheckFinite(const FedBatch& fed) const {
@@ -309,6 +340,8 @@ Status Trainer::Save() {
   if (saved_step_ == step) return absl::OkStatus();
   const RankStatus::Phase phase(context_.status(), "checkpoint");
   StageTimes::Scope scope(&times_, Stage::kCheckpoint);
+  PEPNET_RETURN_IF_ERROR(train_metrics_.Gather(context_.collective));
+  state_->train_metrics = train_metrics_.State();
   PEPNET_RETURN_IF_ERROR(BeginCheckpoint(context_, *state_, saver_.has_value() ? &*saver_ : nullptr));
   saved_step_ = step;
   return absl::OkStatus();
@@ -363,6 +396,8 @@ Status Trainer::LogStep(const Batch& batch, double lr_sparse, double lr_dense) {
   record.lr_sparse = lr_sparse;
   record.lr_dense = lr_dense;
   record.rows = rows_trained_;
+  record.train_metrics = train_metrics_.Values();
+  record.gradient_norms = gradient_norms_;
   return log_->Step(record, times_);
 }
 

@@ -8,9 +8,12 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "common/base/status.h"
 #include "worker/data/batch_loader.h"
+#include "worker/eval/train_metrics.h"
 #include "worker/model/pepnet_model.h"
 #include "worker/sparse/batch_feeder.h"
 #include "worker/sparse/pooling.h"
@@ -65,6 +68,7 @@ class Trainer {
   bool SaveIsDue(const Batch& batch) const;
   Status Save();
   Status SaveAndEvaluate();
+  void NoteGradientNorms();
   Status LogStep(const Batch& batch, double lr_sparse, double lr_dense);
 
   WorkerContext context_;
@@ -78,6 +82,8 @@ class Trainer {
   std::optional<RunLog> log_;            // worker 0
   std::optional<CheckpointSaver> saver_; // worker 0
   StageTimes times_;
+  TrainMetrics train_metrics_;
+  std::vector<std::pair<std::string, double>> gradient_norms_;  // worker 0: of the last dense step, if asked for
   SaveDelays save_delays_;
   std::string last_checkpoint_;          // complete
   int64_t saved_step_ = -1;              // of the checkpoint that was begun or restored last

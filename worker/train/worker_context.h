@@ -25,6 +25,7 @@ struct RunOptions {
   // Not 0: somebody asks for a checkpoint and an early end (common/base/stop_signal.h). nullptr: nobody can.
   const std::atomic<int>* stop_request = nullptr;
   JobWatch* watch = nullptr;        // nullptr: nobody watches
+  std::string metrics_textfile;     // where the state of the run is kept for Prometheus ("" = nowhere)
   bool verify_checkpoint = true;    // false: --no_verify
   bool farm_hash = false;
   bool clamp_out_of_range = false;

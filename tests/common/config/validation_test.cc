@@ -40,6 +40,9 @@ INSTANTIATE_TEST_SUITE_P(
         Case{kSteps, "num_steps: 5 num_epochs: 1", kTrain + "num_steps: num_steps is 5 and num_epochs is 1"},
         Case{kSteps, "num_steps: 0", kTrain + "num_steps: num_steps is 0 and num_epochs is 0"},
         Case{kSteps, "num_steps: 5 log_step_count_steps: 0", kTrain + "log_step_count_steps: 0"},
+        Case{kSteps, "num_steps: 5 tensorboard_summaries: 'los'",
+             kTrain + "tensorboard_summaries: \"los\"; expected one of loss, learning_rate, parameter, "
+                      "global_gradient_norm, gradient_norm, gradient (did you mean \"loss\"?)"},
         Case{kSteps, "num_steps: 5 grad_clipping { clipping_type: 'both' }",
              kTrain + "grad_clipping.clipping_type: \"both\""},
         Case{kSteps, "num_steps: 5 grad_clipping { max_gradient: 0 }", kTrain + "grad_clipping.max_gradient: 0"},
@@ -294,7 +297,7 @@ TEST(ValidationTest, FieldsWithoutEffectLeaveANote) {
       {kSteps, "num_steps: 5 is_profiling: true"},
       {kSteps, "num_steps: 5 cudnn_allow_tf32: false"},
       {kSteps, "num_steps: 5 global_embedding_constraints { sharding_types: 'x' }"},
-      {kSteps, "num_steps: 5 tensorboard_summaries: 'loss'"},
+      {kSteps, "num_steps: 5 tensorboard_summaries: 'gradient'"},
       {kSteps, "num_steps: 5 mixed_precision: 'BF16'"},
       {kSteps, "num_steps: 5 save_checkpoints_steps: 3 save_checkpoints_epochs: 1"},
       {"lr: 0.002", "lr: 0.002 fused: true"},
@@ -305,9 +308,9 @@ TEST(ValidationTest, FieldsWithoutEffectLeaveANote) {
       {"pepnet {", "kernel: TRITON pepnet {"},
       {"pepnet {", "pepnet { epnet_hidden_unit: 3"},
       {"pepnet {", "pepnet { task_domain_num: 3"},
-      {kBce, "losses { binary_cross_entropy {} } train_metrics { auc {} decay_rate: 0.5 }"},
+      {kBce, "losses { binary_cross_entropy {} } train_metrics { xauc {} decay_rate: 0.5 }"},
       {kBce, "losses { binary_cross_entropy {} } in_task_space_weight: 1"},
-      {"data_config {", "export_config { exporter_type: 'best' } data_config {"},
+      {"data_config {", "export_config { mixed_precision: 'BF16' } data_config {"},
       {"constant_learning_rate {}", ""},
   };
   EXPECT_TRUE(Parse(kSmallConfig)->notes.empty());
@@ -317,6 +320,43 @@ TEST(ValidationTest, FieldsWithoutEffectLeaveANote) {
     EXPECT_EQ(job->notes.size(), 1u) << to << "\n" << AllNotes(*job);
     EXPECT_THAT(AllNotes(*job), StartsWith("job.config:")) << to;
   }
+}
+
+TEST(ValidationTest, TrainMetricsAreTakenOver) {
+  const auto job = Parse(Changed(kBce, "losses { binary_cross_entropy {} } train_metrics { auc { thresholds: 7 } decay_rate: 0.5 "
+                                       "decay_step: 3 } train_metrics { accuracy {} }"));
+  ASSERT_TRUE(job.ok()) << job.status();
+  EXPECT_TRUE(job->notes.empty()) << AllNotes(*job);
+  const std::vector<TrainMetric>* found = nullptr;
+  for (const Tower& tower : job->model.towers) {
+    if (!tower.train_metrics.empty()) found = &tower.train_metrics;
+  }
+  ASSERT_TRUE(found != nullptr && found->size() == 2);
+  EXPECT_EQ((*found)[0].metric.thresholds, 7);
+  EXPECT_EQ((*found)[0].decay_rate, 0.5);
+  EXPECT_EQ((*found)[0].decay_step, 3);
+  EXPECT_EQ((*found)[1].metric.kind, MetricKind::kAccuracy);
+  EXPECT_EQ((*found)[1].decay_rate, 0.9);
+  EXPECT_THAT(ErrorOf(Changed(kBce, "losses { binary_cross_entropy {} } train_metrics { auc {} decay_rate: 1 }")),
+              HasSubstr("decay_rate: 1; expected 0 <= value < 1"));
+  EXPECT_THAT(ErrorOf(Changed(kBce, "losses { binary_cross_entropy {} } train_metrics { auc {} decay_step: 0 }")),
+              HasSubstr("decay_step: 0; expected at least 1 step"));
+  EXPECT_THAT(ErrorOf(Changed(kBce, "losses { binary_cross_entropy {} } train_metrics { mean_squared_error {} }")),
+              HasSubstr("needs a tower with l2_loss"));
+}
+
+TEST(ValidationTest, SummariesAndExporterAreTakenOver) {
+  const auto job = Parse(Changed(kSteps, "num_steps: 5 tensorboard_summaries: ['gradient_norm', 'loss']",
+                                 Changed("data_config {", "export_config { exporter_type: 'best' best_exporter_metric: "
+                                                          "'auc_ctr' metric_larger_is_better: false } data_config {")));
+  ASSERT_TRUE(job.ok()) << job.status();
+  EXPECT_TRUE(job->train.summarize_loss && job->train.summarize_gradient_norm);
+  EXPECT_FALSE(job->train.summarize_learning_rate || job->train.summarize_global_gradient_norm);
+  EXPECT_TRUE(job->export_config.best);
+  EXPECT_EQ(job->export_config.best_exporter_metric, "auc_ctr");
+  EXPECT_FALSE(job->export_config.metric_larger_is_better);
+  EXPECT_THAT(ErrorOf(Changed("data_config {", "export_config { exporter_type: 'newest' } data_config {")),
+              HasSubstr("exporter_type: \"newest\"; expected latest or best"));
 }
 
 TEST(ValidationTest, OptimizersAndSchedulesAreTakenOver) {

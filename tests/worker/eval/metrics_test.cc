@@ -1,4 +1,5 @@
 #include "worker/eval/metrics.h"
+#include "worker/eval/metric_counts.h"
 
 #include <algorithm>
 #include <cmath>
@@ -103,13 +104,13 @@ TEST(BinnedAucTest, HasNoPointBeyondTheLastThreshold) {
 
 // Rows x thresholds, as the definition reads.
 double SlowAuc(int thresholds, const std::vector<float>& labels, const std::vector<float>& scores) {
-  std::vector<int64_t> true_positives, false_positives;
-  int64_t positives = 0, negatives = 0;
+  std::vector<double> true_positives, false_positives;
+  double positives = 0, negatives = 0;
   for (float t : AucThresholds(thresholds)) {
     int64_t counts[2] = {0, 0};
     for (size_t i = 0; i < labels.size(); ++i) counts[labels[i] == 1.0f] += scores[i] >= t ? 1 : 0;
-    true_positives.push_back(counts[1]);
-    false_positives.push_back(counts[0]);
+    true_positives.push_back(static_cast<double>(counts[1]));
+    false_positives.push_back(static_cast<double>(counts[0]));
   }
   for (float label : labels) ++(label == 1.0f ? positives : negatives);
   return BinnedAuc(true_positives, false_positives, positives, negatives);

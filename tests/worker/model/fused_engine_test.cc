@@ -53,6 +53,10 @@ void ExpectSameStep(const Step& step, const Step& reference, const JobConfig& co
     EXPECT_NEAR(step.losses.values[i], reference.losses.values[i], tolerance) << step.losses.names[i];
     EXPECT_NEAR(step.evaluation.values[i], reference.evaluation.values[i], tolerance) << step.losses.names[i];
   }
+  ASSERT_EQ(step.losses.scores.size(), reference.losses.scores.size());
+  for (size_t t = 0; t < step.losses.scores.size(); ++t) {
+    EXPECT_LE(RelativeDistance(step.losses.scores[t], reference.losses.scores[t]), kRelative) << config.model.towers[t].name;
+  }
   ASSERT_EQ(step.outputs.size(), reference.outputs.size());
   for (size_t i = 0; i < step.outputs.size(); ++i) {
     EXPECT_EQ(step.outputs[i].name, reference.outputs[i].name);
@@ -162,6 +166,7 @@ JobConfig RandomConfig(Dice* dice) {
   model.ppnet_dropout_ratio = RandomRatios(dice, model.ppnet_hidden_units.size());
   model.ppnet_activation = RandomActivation(dice);
   for (Tower& tower : model.towers) {
+    if (dice->Below(4) == 0) tower.train_metrics.emplace_back();  // wants the scores of all rows
     if (dice->Below(4) == 0) {
       tower.mlp.reset();
       continue;
