@@ -1,98 +1,122 @@
-// export --format safetensors: every dense parameter and every table as a full [rows, dim] tensor under the reference's names.
+// export: a checkpoint in the formats that other programs open. Complete, read back and compared with eval, or absent.
 #include <algorithm>
-#include <cstring>
+#include <optional>
 
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "cli/commands.h"
+#include "cli/export/best_checkpoint.h"
+#include "cli/export/compare.h"
+#include "cli/export/full_table.h"
+#include "cli/export/model_card.h"
+#include "cli/job.h"
 #include "common/base/file.h"
 #include "common/base/logging.h"
-#include "common/checkpoint/checkpoint.h"
-#include "common/checkpoint/safetensors.h"
-#include "ps/row_initializer.h"
+#include "worker/data/input_files.h"
 #include "worker/train/train_state.h"
 
 namespace pepnet {
 namespace {
 
-constexpr char kWeightsFile[] = "model.safetensors";
-
-// The table as trained: its checkpointed rows, and the initial value of every row that was never created.
-Status ReadFullTable(const std::string& checkpoint, const Manifest& manifest, const Table& table,
-                     AlignedBuffer<float>* values) {
-  if (table.rows > (int64_t{1} << 40) / table.dim) {
-    return InvalidInput("table ", table.name, " of ", table.rows, " x ", table.dim, " is too large for a dense tensor");
+StatusOr<std::vector<std::string>> ParseFormats(const std::string& text) {
+  const std::vector<std::string> formats = absl::StrSplit(text, ',');
+  for (size_t i = 0; i < formats.size(); ++i) {
+    if (formats[i] != "safetensors" && formats[i] != "parquet" && formats[i] != "onnx") {
+      return InvalidInput("--format=", text, ": \"", formats[i], "\" is not supported; expected safetensors, parquet, onnx, or several "
+                          "of them separated by commas");
+    }
+    if (std::find(formats.begin(), formats.begin() + i, formats[i]) != formats.begin() + i) {
+      return InvalidInput("--format=", text, " names ", formats[i], " twice");
+    }
   }
-  values->Resize(table.rows * table.dim);
-  const RowInitializer initializer(table, manifest.seed);
-  for (int64_t id = 0; id < table.rows; ++id) {
-    initializer.Fill(id, {values->data() + id * table.dim, static_cast<size_t>(table.dim)});
-  }
-  for (const PartEntry& part : manifest.parts) {
-    if (part.table != table.name) continue;
-    PEPNET_ASSIGN_OR_RETURN(std::unique_ptr<TablePartReader> reader, TablePartReader::Open(checkpoint, part));
-    PEPNET_RETURN_IF_ERROR(reader->Read(0, part.rows, [&](const RowColumns& rows) -> Status {
-      for (size_t i = 0; i < rows.ids.size(); ++i) {
-        if (rows.ids[i] < 0 || rows.ids[i] >= table.rows) {
-          return absl::DataLossError(absl::StrCat(part.file, " holds id ", rows.ids[i], " of table ", table.name, ", which has ",
-                                                  table.rows, " rows"));
-        }
-        std::memcpy(values->data() + rows.ids[i] * table.dim, rows.values.data() + i * table.dim, table.dim * sizeof(float));
-      }
-      return absl::OkStatus();
-    }));
-  }
-  return absl::OkStatus();
+  return formats;
 }
 
-Status WriteWeights(const JobConfig& config, const std::string& checkpoint, const Manifest& manifest, const std::string& path) {
+StatusOr<std::string> ChooseCheckpoint(const JobConfig& config, const ExportFlags& flags) {
+  if (!flags.checkpoint_path.empty()) return ResolveCheckpoint(flags.checkpoint_path);
+  if (config.export_config.best) return BestCheckpoint(config.model_dir, config.export_config);
+  return ResolveCheckpoint(config.model_dir);
+}
+
+StatusOr<std::vector<std::string>> WriteFormat(const std::string& format, const ExportSource& source, const std::string& directory,
+                                               const ExportFlags& flags) {
+  if (format == "parquet") return WriteParquet(source, directory);
+  if (format == "onnx") return WriteOnnx(source, directory, flags.onnx_external_mb << 20);
+  return WriteSafetensors(source, directory);
+}
+
+// Rows compared, -1 if there is no eval data to compare on.
+StatusOr<int64_t> Compare(const JobConfig& config, const ExportSource& source, const std::string& directory, const CardFacts& facts) {
+  const std::string& input = config.eval_input_path;
+  const Status found = input.empty() ? InvalidInput("eval_input_path is empty")
+                                     : FindInputFiles(input, config.data.dataset_type, config.data.dataset_type_name).status();
+  if (!found.ok()) {
+    LOG(WARNING) << "the export is not compared with eval: " << found.message();
+    return -1;
+  }
+  // The file itself where there is one; the onnx and parquet files hold the same tensors, which was checked when they were written.
   DenseParameters parameters(DenseParameterList(config));
-  PEPNET_RETURN_IF_ERROR(ReadDenseValues(checkpoint, &parameters));
-  std::vector<SafetensorsWriter::Declaration> declarations;
-  for (const ParameterSpec& spec : parameters.specs()) declarations.push_back({spec.name, "F32", spec.shape});
-  for (const Table& table : config.tables) {
-    declarations.push_back({TableParameterName(table.name), "F32", {table.rows, table.dim}});
+  ExportSource exported = source;
+  if (std::find(facts.formats.begin(), facts.formats.end(), "safetensors") != facts.formats.end()) {
+    PEPNET_ASSIGN_OR_RETURN(exported, OpenExportedWeights(source, directory + "/model.safetensors", &parameters));
   }
-  PEPNET_ASSIGN_OR_RETURN(std::unique_ptr<SafetensorsWriter> writer, SafetensorsWriter::Create(path, declarations));
-  for (size_t i = 0; i < parameters.specs().size(); ++i) {
-    const std::span<const float> value = parameters.value(static_cast<int>(i));
-    PEPNET_RETURN_IF_ERROR(writer->Append(value.data(), value.size_bytes()));
+  JobFlags job;
+  job.hash = source.manifest->string_hash == "farm" ? "farm" : "std";
+  job.no_verify = true;  // it has just been verified
+  int64_t rows = 0;
+  PEPNET_RETURN_IF_ERROR(RunJob(config, job, nullptr, [&](const WorkerContext& context) -> Status {
+    PEPNET_ASSIGN_OR_RETURN(rows, CompareWithEval(context, exported));
+    return absl::OkStatus();
+  }));
+  return rows;
+}
+
+Status WriteExport(const JobConfig& config, const ExportSource& source, const std::string& directory, const ExportFlags& flags,
+                   CardFacts facts) {
+  for (const std::string& format : facts.formats) {
+    PEPNET_ASSIGN_OR_RETURN(const std::vector<std::string> files, WriteFormat(format, source, directory, flags));
+    facts.files.insert(facts.files.end(), files.begin(), files.end());
   }
-  for (const Table& table : config.tables) {
-    AlignedBuffer<float> values;
-    PEPNET_RETURN_IF_ERROR(ReadFullTable(checkpoint, manifest, table, &values));
-    PEPNET_RETURN_IF_ERROR(writer->Append(values.data(), values.bytes()));
-  }
-  return writer->Finish().status();
+  PEPNET_ASSIGN_OR_RETURN(facts.compared_rows, Compare(config, source, directory, facts));
+  PEPNET_RETURN_IF_ERROR(WriteFileAtomically(directory + "/pipeline.config", config.effective_text));
+  PEPNET_RETURN_IF_ERROR(WriteFileAtomically(directory + "/README.md", ModelCard(source, facts)));
+  PEPNET_ASSIGN_OR_RETURN(const std::string json, ExportJson(source, directory, facts));
+  return WriteFileAtomically(directory + "/export.json", json);
 }
 
 }  // namespace
 
 Status ExportCommand(const ConfigFlags& config_flags, const ExportFlags& flags) {
-  if (flags.format != "safetensors") {
-    return InvalidInput("--format=", flags.format, " is not supported; write --format=safetensors");
-  }
+  CardFacts facts;
+  PEPNET_ASSIGN_OR_RETURN(facts.formats, ParseFormats(flags.format));
   PEPNET_ASSIGN_OR_RETURN(JobConfig config, LoadConfig(config_flags));
-  LogNotes(config);
   if (PathExists(flags.export_dir)) {
     return InvalidInput("--export_dir ", flags.export_dir, " exists already; choose a directory that does not");
   }
-  PEPNET_ASSIGN_OR_RETURN(std::string checkpoint,
-                          ResolveCheckpoint(flags.checkpoint_path.empty() ? config.model_dir : flags.checkpoint_path));
+  PEPNET_ASSIGN_OR_RETURN(std::string checkpoint, ChooseCheckpoint(config, flags));
   PEPNET_ASSIGN_OR_RETURN(Manifest manifest, ReadManifest(checkpoint));
   PEPNET_RETURN_IF_ERROR(VerifyCheckpoint(checkpoint, manifest, !flags.no_verify));
   const std::string difference = FirstDifference(ShapeDescription(config), manifest.shape);
   if (!difference.empty()) {
     return InvalidInput(checkpoint, " was written by another config: ", difference, "; pass the config it was trained with");
   }
+  DenseParameters parameters(DenseParameterList(config));
+  PEPNET_RETURN_IF_ERROR(ReadDenseValues(checkpoint, &parameters));
+  ExportSource source{&config, checkpoint, &manifest, &parameters,
+                      [&](const Table& table) { return ReadFullTable(checkpoint, manifest, table); }};
   // Complete or absent: everything is written beside the final name and renamed at the end.
   std::string target = flags.export_dir;
   while (target.size() > 1 && target.back() == '/') target.pop_back();
   const std::string temporary = target + ".tmp";
   PEPNET_RETURN_IF_ERROR(RemoveTree(temporary));
   PEPNET_RETURN_IF_ERROR(MakeDirectories(temporary));
-  PEPNET_RETURN_IF_ERROR(WriteWeights(config, checkpoint, manifest, temporary + "/" + kWeightsFile));
-  PEPNET_RETURN_IF_ERROR(WriteFileAtomically(temporary + "/pipeline.config", config.effective_text));
+  const Status written = WriteExport(config, source, temporary, flags, facts);
+  if (!written.ok()) {
+    RemoveTree(temporary).IgnoreError();  // the first error is the one to report
+    return written;
+  }
   PEPNET_RETURN_IF_ERROR(RenameAndSync(temporary, target));
-  LOG(INFO) << "exported " << checkpoint << " to " << target << "/" << kWeightsFile;
+  LOG(INFO) << "exported " << checkpoint << " to " << target << " as " << absl::StrJoin(facts.formats, ", ");
   return absl::OkStatus();
 }
 

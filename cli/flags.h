@@ -44,7 +44,8 @@ struct PredictFlags {
 
 struct ExportFlags {
   std::string checkpoint_path, export_dir;
-  std::string format = "safetensors";
+  std::string format = "safetensors";  // comma list of safetensors, parquet, onnx
+  int64_t onnx_external_mb = 64;       // tensors above go to model.onnx.data
   bool no_verify = false;
 };
 

@@ -163,12 +163,14 @@ int Main(int argc, char** argv) {
     if (status.ok()) status = PredictCommand(config, job, predict_flags, session.get());
   });
 
-  CLI::App* export_command = app.add_subcommand("export", "a checkpoint as safetensors");
+  CLI::App* export_command = app.add_subcommand("export", "a checkpoint for other programs: safetensors, parquet, onnx");
   AddConfigFlags(export_command, &config);
   export_command->add_option("--model_dir", config.model_dir, "overrides the config's");
   export_command->add_option("--checkpoint_path", export_flags.checkpoint_path, "model.ckpt-N or its parent (default: model_dir)");
   export_command->add_option("--export_dir", export_flags.export_dir, "directory to make; must not exist")->required();
-  export_command->add_option("--format", export_flags.format, "safetensors");
+  export_command->add_option("--format", export_flags.format, "comma list of safetensors, parquet, onnx (default safetensors)");
+  export_command->add_option("--onnx_external_mb", export_flags.onnx_external_mb,
+                             "tensors of more MiB go to model.onnx.data (default 64)")->check(CLI::Range(0, 2000, "a number of MiB up to 2000"));
   export_command->add_flag("--no_verify", export_flags.no_verify, "do not read the contents of checkpoint files before using them");
   export_command->callback([&] {
     status = alone("export");

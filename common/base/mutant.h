@@ -22,6 +22,7 @@ enum class Mutant {
   kSnapshotWithoutCopy,      // L4: rows that change before they are saved are not copied first
   kSnapshotTakesLaterRows,   // L4: rows made while a checkpoint is being written get into it
   kInferenceForgetsSeed,     // L5: eval and predict give unseen ids another initial value than training
+  kExportForgetsInitialRows, // L5: an exported table has zeros where training created no row
   kManifestFirst,            // L6: the manifest is written before the data files
   kSilenceIsHealth,          // L6: a rank without heartbeats is never lost
   kClampToRowZero,           // L7: an id out of range silently reads row 0

@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "cli/commands.h"
 #include "common/base/file.h"
 #include "common/checkpoint/checkpoint.h"
 #include "common/checkpoint/safetensors.h"
@@ -480,6 +481,24 @@ TEST(L5OneTruth, EvaluationInTrainingEqualsEvaluationOfTheCheckpoint) {
     ASSERT_EQ(in_training.size(), afterwards.size());
     for (const auto& [name, value] : in_training) EXPECT_NEAR(value, afterwards[name], 1e-5) << name << ", " << workers << " workers";
   }
+}
+
+TEST(L5OneTruth, AnExportGivesEvalsProbabilitiesOrIsRefused) {
+  RandomJobOptions options;
+  TemporaryDirectory directory;
+  JobConfig config = MakeRandomJob(directory.path(), options);
+  config.train.num_epochs = 0;
+  config.train.num_steps = 3;  // most ids of the data have no row and read their initial value
+  ASSERT_TRUE(Train(config, {1, 1, {}}, TestOptions()).ok());
+  ConfigFlags flags;
+  flags.pipeline_config_path = directory / "job.config";
+  ASSERT_TRUE(WriteFileAtomically(flags.pipeline_config_path, WriteRandomJob(directory.path(), options)).ok());
+  ExportFlags export_flags;
+  export_flags.export_dir = directory / "export";
+  export_flags.format = "safetensors,onnx";
+  const Status exported = ExportCommand(flags, export_flags);
+  EXPECT_TRUE(exported.ok()) << exported;
+  EXPECT_EQ(exported.ok(), PathExists(directory / "export"));
 }
 
 // ---- L6 Never half ------------------------------------------------------------------------------------------------

@@ -11,21 +11,6 @@
 namespace pepnet {
 namespace {
 
-// log10: x > a ? log10(x) : b.   zscore: (x - a) / b.   minmax: (x - a) / (b - a).
-double Normalize(const Normalizer& normalizer, double x) {
-  switch (normalizer.kind) {
-    case NormalizerKind::kNone:
-      return x;
-    case NormalizerKind::kLog10:
-      return x > normalizer.a ? std::log10(x) : normalizer.b;
-    case NormalizerKind::kZscore:
-      return (x - normalizer.a) / normalizer.b;
-    case NormalizerKind::kMinmax:
-      return (x - normalizer.a) / (normalizer.b - normalizer.a);
-  }
-  return x;
-}
-
 // Id of x among boundaries b_1 < ... < b_n: the number of b with b <= x (a choice, spec 3.4).
 int64_t BoundaryId(const std::vector<double>& boundaries, double x) {
   return std::upper_bound(boundaries.begin(), boundaries.end(), x) - boundaries.begin();
@@ -99,6 +84,20 @@ bool IsEmptyCell(const ColumnView& view, const ColumnView::Range& range) {
 }
 
 }  // namespace
+
+double Normalize(const Normalizer& normalizer, double x) {
+  switch (normalizer.kind) {
+    case NormalizerKind::kNone:
+      return x;
+    case NormalizerKind::kLog10:
+      return x > normalizer.a ? std::log10(x) : normalizer.b;
+    case NormalizerKind::kZscore:
+      return (x - normalizer.a) / normalizer.b;
+    case NormalizerKind::kMinmax:
+      return (x - normalizer.a) / (normalizer.b - normalizer.a);
+  }
+  return x;
+}
 
 // Collects the ids of one feature.
 class FeatureEncoder::IdSink {
@@ -265,21 +264,21 @@ StatusOr<std::unique_ptr<FeatureEncoder>> FeatureEncoder::Create(const std::vect
 Status FeatureEncoder::EncodeDefault(Rule* rule) const {
   const Feature& feature = rule->feature;
   if (!feature.default_value.has_value() || feature.default_value->empty()) return absl::OkStatus();
-  rule->has_default = true;
+  rule->empty.has_default = true;
   // The default value is bucketised but not normalised (spec 3.4).
   if (feature.bucketizer != Bucketizer::kNone) {
-    IdSink sink(*rule, options_, &rule->default_ids, &rule->default_weights);
+    IdSink sink(*rule, options_, &rule->empty.ids, &rule->empty.weights);
     sink.set_normalize(false);
     return ForEachToken(*feature.default_value, feature.separator,
                         [&](std::string_view token) { return sink.AddToken(token, true); });
   }
-  rule->default_values.assign(feature.dim, 0);
+  rule->empty.values.assign(feature.dim, 0);
   ValueSink sink(feature, false);
-  sink.Start(rule->default_values.data());
+  sink.Start(rule->empty.values.data());
   PEPNET_RETURN_IF_ERROR(ForEachToken(*feature.default_value, feature.separator,
                                       [&](std::string_view token) { return sink.AddText(token); }));
   if (sink.count() == 1) {
-    std::fill(rule->default_values.begin(), rule->default_values.end(), rule->default_values[0]);
+    std::fill(rule->empty.values.begin(), rule->empty.values.end(), rule->empty.values[0]);
     return absl::OkStatus();
   }
   return sink.Finish();
@@ -345,8 +344,8 @@ Status FeatureEncoder::EncodeIds(const Rule& rule, const RowSelection& selection
     const ColumnView& view = views[chunk];
     const ColumnView::Range range = view.Elements(row);
     if (IsEmptyCell(view, range)) {
-      out->ids.insert(out->ids.end(), rule.default_ids.begin(), rule.default_ids.end());
-      out->weights.insert(out->weights.end(), rule.default_weights.begin(), rule.default_weights.end());
+      out->ids.insert(out->ids.end(), rule.empty.ids.begin(), rule.empty.ids.end());
+      out->weights.insert(out->weights.end(), rule.empty.weights.begin(), rule.empty.weights.end());
     } else if (Status cell = encode_cell(view, range); !cell.ok()) {
       return AtCell(selection.chunks[chunk], row, feature.column, cell);
     }
@@ -384,8 +383,8 @@ Status FeatureEncoder::EncodeValues(const Rule& rule, const RowSelection& select
     Status cell;
     if (!IsEmptyCell(view, range)) {
       cell = encode_cell(view, range);
-    } else if (rule.has_default) {
-      std::copy(rule.default_values.begin(), rule.default_values.end(), at);
+    } else if (rule.empty.has_default) {
+      std::copy(rule.empty.values.begin(), rule.empty.values.end(), at);
     } else {
       cell = InvalidInput("the cell is empty, and feature '", feature.name, "' has no default_value");
     }

@@ -31,11 +31,24 @@ struct EncoderOptions {
   bool clamp_out_of_range = false;
 };
 
+// log10: x > a ? log10(x) : b.   zscore: (x - a) / b.   minmax: (x - a) / (b - a).
+double Normalize(const Normalizer& normalizer, double x);
+
 class FeatureEncoder {
  public:
+  // What an empty cell of a feature reads as.
+  struct EmptyCell {
+    bool has_default = false;      // false: no id; an error for a raw feature without table
+    std::vector<int64_t> ids;
+    std::vector<float> weights;    // of weighted features
+    std::vector<float> values;     // raw features without table: feature.dim of them
+  };
+
   // Error: a default_value that is no legal cell of its feature.
   static StatusOr<std::unique_ptr<FeatureEncoder>> Create(const std::vector<Feature>& features,
                                                           const EncoderOptions& options);
+
+  const EmptyCell& empty_cell(int feature) const { return rules_[feature].empty; }
 
   // Fills batch->ids and batch->values. `columns[f]` is the number of feature f's column in the chunks. `clamped` grows
   // by the ids replaced by row 0.
@@ -49,10 +62,7 @@ class FeatureEncoder {
   struct Rule {
     Feature feature;
     std::unordered_map<std::string, int64_t, StringHash, std::equal_to<>> vocabulary;
-    bool has_default = false;
-    std::vector<int64_t> default_ids;  // what an empty cell reads as
-    std::vector<float> default_weights;
-    std::vector<float> default_values;  // raw features without table: feature.dim of them
+    EmptyCell empty;
   };
   class IdSink;
   class ValueSink;

@@ -1,0 +1,133 @@
+#include "cli/export/compare.h"
+
+#include <cmath>
+#include <cstring>
+
+#include "common/checkpoint/safetensors.h"
+#include "worker/data/batch_loader.h"
+#include "worker/eval/inference.h"
+#include "worker/sparse/batch_feeder.h"
+#include "worker/sparse/pooling.h"
+
+namespace pepnet {
+namespace {
+
+struct Sample {
+  std::vector<Batch> batches;
+  std::vector<UniqueIds> ids;                     // by batch
+  std::vector<FloatBuffers> exported_rows;        // by batch, table
+  std::vector<std::vector<ModelOutput>> outputs;  // by batch: eval's
+  int64_t rows = 0;
+};
+
+StatusOr<std::vector<ModelOutput>> Run(const JobConfig& config, const Batch& batch, const UniqueIds& ids,
+                                       const FloatBuffers& table_rows, PepnetModel* model) {
+  FloatBuffers pooled;
+  PoolFeatures(config, batch, ids, table_rows, &pooled);
+  ModelInput input;
+  input.batch = &batch;
+  input.features = FeaturePointers(config, batch, pooled);
+  return model->Forward(input, nullptr);
+}
+
+// Eval's way: rows from the servers.
+StatusOr<Sample> RunEval(const WorkerContext& context, const InferenceModel& inference) {
+  const JobConfig& config = *context.config;
+  LoaderOptions options;
+  options.input_path = config.eval_input_path;
+  options.batch_size = std::min<int64_t>(kComparedRows, config.data.batch_size);
+  options.worker_index = context.collective->index();
+  options.worker_count = context.collective->count();
+  options.read_labels = false;
+  options.contiguous = true;
+  options.farm_hash = context.options.farm_hash;
+  PEPNET_ASSIGN_OR_RETURN(std::unique_ptr<BatchLoader> loader, BatchLoader::Open(config, options));
+  const int64_t batches = (kComparedRows + options.batch_size - 1) / options.batch_size;
+  BatchFeeder feeder(&config, loader.get(), context.client, nullptr, BatchFeeder::Mode::kPredict, inference.finished_steps,
+                     batches);
+  Sample sample;
+  FloatBuffers table_rows;
+  for (;;) {
+    PEPNET_ASSIGN_OR_RETURN(std::optional<FedBatch> fed, feeder.Next());
+    if (!fed.has_value()) break;
+    PEPNET_RETURN_IF_ERROR(context.client->FinishPull(fed->ticket, &table_rows));
+    PEPNET_ASSIGN_OR_RETURN(sample.outputs.emplace_back(),
+                            Run(config, fed->batch, fed->ids, table_rows, inference.model.get()));
+    sample.rows += fed->batch.rows;
+    sample.batches.push_back(std::move(fed->batch));
+    sample.ids.push_back(std::move(fed->ids));
+  }
+  return sample;
+}
+
+// The rows of the sample's ids from the exported tables, one table in memory at a time.
+Status LookUp(const ExportSource& source, Sample* sample) {
+  const JobConfig& config = *source.config;
+  for (size_t b = 0; b < sample->batches.size(); ++b) sample->exported_rows.emplace_back(config.tables.size());
+  for (size_t t = 0; t < config.tables.size(); ++t) {
+    const int dim = config.tables[t].dim;
+    PEPNET_ASSIGN_OR_RETURN(const AlignedBuffer<float> table, source.tables(config.tables[t]));
+    for (size_t b = 0; b < sample->batches.size(); ++b) {
+      const std::vector<int64_t>& ids = sample->ids[b].ids[t];
+      AlignedBuffer<float>& rows = sample->exported_rows[b][t];
+      rows.Resize(ids.size() * dim);
+      for (size_t i = 0; i < ids.size(); ++i) std::memcpy(&rows[i * dim], &table[ids[i] * dim], dim * sizeof(float));
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+StatusOr<int64_t> CompareWithEval(const WorkerContext& context, const ExportSource& source) {
+  const JobConfig& config = *context.config;
+  PEPNET_ASSIGN_OR_RETURN(const InferenceModel inference, OpenForInference(context, source.checkpoint));
+  PEPNET_ASSIGN_OR_RETURN(Sample sample, RunEval(context, inference));
+  PEPNET_RETURN_IF_ERROR(LookUp(source, &sample));
+  DenseParameters parameters(DenseParameterList(config));
+  for (size_t i = 0; i < parameters.specs().size(); ++i) {
+    const std::span<const float> value = source.parameters->value(static_cast<int>(i));
+    std::copy(value.begin(), value.end(), parameters.value(static_cast<int>(i)).begin());
+  }
+  PEPNET_ASSIGN_OR_RETURN(std::unique_ptr<PepnetModel> model,
+                          PepnetModel::Create(&config, &parameters, 0, context.options.threads, context.options.dense_engine));
+  double worst = 1;
+  std::string difference;
+  for (size_t b = 0; b < sample.batches.size(); ++b) {
+    PEPNET_ASSIGN_OR_RETURN(const std::vector<ModelOutput> outputs,
+                            Run(config, sample.batches[b], sample.ids[b], sample.exported_rows[b], model.get()));
+    for (size_t o = 0; o < outputs.size(); ++o) {
+      for (size_t i = 0; i < outputs[o].values.size(); ++i) {
+        const double x = outputs[o].values[i], expected = sample.outputs[b][o].values[i];
+        const double distance = std::fabs(x - expected) / (1e-5 + 1e-5 * std::fabs(expected));
+        if (distance <= worst) continue;  // a NaN on both sides is eval's affair
+        worst = distance;
+        difference = absl::StrCat(outputs[o].name, " is ", x, ", eval has ", expected, " (", sample.batches[b].origin, ")");
+      }
+    }
+  }
+  if (!difference.empty()) {
+    return absl::FailedPreconditionError(absl::StrCat("the export does not give eval's numbers and is not kept: ", difference));
+  }
+  return sample.rows;
+}
+
+StatusOr<ExportSource> OpenExportedWeights(const ExportSource& source, const std::string& path, DenseParameters* parameters) {
+  PEPNET_ASSIGN_OR_RETURN(std::shared_ptr<SafetensorsReader> reader, SafetensorsReader::Open(path));
+  for (size_t i = 0; i < parameters->specs().size(); ++i) {
+    PEPNET_ASSIGN_OR_RETURN(const std::vector<float> values, reader->ReadFloats(parameters->specs()[i].name));
+    std::copy(values.begin(), values.end(), parameters->value(static_cast<int>(i)).begin());
+  }
+  ExportSource exported = source;
+  exported.parameters = parameters;
+  // Shared: the function is copied with the source, and the mapped file lives as long as any copy.
+  exported.tables = [reader](const Table& table) -> StatusOr<AlignedBuffer<float>> {
+    PEPNET_ASSIGN_OR_RETURN(const std::span<const float> view, reader->ViewFloats(TableParameterName(table.name)));
+    AlignedBuffer<float> values(view.size());
+    std::memcpy(values.data(), view.data(), view.size_bytes());
+    return values;
+  };
+  return exported;
+}
+
+}  // namespace pepnet

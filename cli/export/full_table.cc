@@ -1,0 +1,45 @@
+#include "cli/export/full_table.h"
+
+#include <cmath>
+#include <cstring>
+
+#include "common/base/mutant.h"
+#include "ps/row_initializer.h"
+
+namespace pepnet {
+
+StatusOr<AlignedBuffer<float>> ReadFullTable(const std::string& checkpoint, const Manifest& manifest, const Table& table) {
+  if (table.rows > (int64_t{1} << 40) / table.dim) {
+    return InvalidInput("table ", table.name, " of ", table.rows, " x ", table.dim,
+                        " is too large for a dense tensor; export it with --format parquet");
+  }
+  AlignedBuffer<float> values(table.rows * table.dim);
+  const RowInitializer initializer(table, manifest.seed);
+  for (int64_t id = 0; id < table.rows; ++id) {
+    initializer.Fill(id, {values.data() + id * table.dim, static_cast<size_t>(table.dim)});
+  }
+  if (MutantActive(Mutant::kExportForgetsInitialRows)) std::memset(values.data(), 0, values.bytes());
+  for (const PartEntry& part : manifest.parts) {
+    if (part.table != table.name) continue;
+    PEPNET_ASSIGN_OR_RETURN(std::unique_ptr<TablePartReader> reader, TablePartReader::Open(checkpoint, part));
+    PEPNET_RETURN_IF_ERROR(reader->Read(0, part.rows, [&](const RowColumns& rows) -> Status {
+      for (size_t i = 0; i < rows.ids.size(); ++i) {
+        if (rows.ids[i] < 0 || rows.ids[i] >= table.rows) {
+          return absl::DataLossError(absl::StrCat(part.file, " holds id ", rows.ids[i], " of table ", table.name, ", which has ",
+                                                  table.rows, " rows"));
+        }
+        const std::span<const float> row = rows.values.subspan(i * table.dim, table.dim);
+        for (const float v : row) {
+          if (std::isfinite(v)) continue;
+          return InvalidInput(checkpoint, ": row ", rows.ids[i], " of table ", table.name, " holds ", v,
+                              "; export an earlier checkpoint (--checkpoint_path)");
+        }
+        std::memcpy(values.data() + rows.ids[i] * table.dim, row.data(), row.size_bytes());
+      }
+      return absl::OkStatus();
+    }));
+  }
+  return values;
+}
+
+}  // namespace pepnet

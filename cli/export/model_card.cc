@@ -1,0 +1,141 @@
+#include "cli/export/model_card.h"
+
+#include <nlohmann/json.hpp>
+
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "common/base/file.h"
+#include "common/checkpoint/strict_json.h"
+#include "worker/model/output_rules.h"
+
+namespace pepnet {
+namespace {
+
+const char* TypeName(OnnxGraph::Type type) {
+  switch (type) {
+    case OnnxGraph::Type::kInt64:
+      return "int64";
+    case OnnxGraph::Type::kString:
+      return "string";
+    case OnnxGraph::Type::kDouble:
+      return "double";
+    default:
+      return "float";
+  }
+}
+
+const char* BucketizerName(Bucketizer bucketizer) {
+  switch (bucketizer) {
+    case Bucketizer::kIdentity:
+      return "id";
+    case Bucketizer::kHash:
+      return "hash";
+    case Bucketizer::kVocabulary:
+      return "vocabulary";
+    case Bucketizer::kBoundaries:
+      return "boundaries";
+    case Bucketizer::kNone:
+      return "value";
+  }
+  return "";
+}
+
+bool Has(const CardFacts& facts, const std::string& format) {
+  return std::find(facts.formats.begin(), facts.formats.end(), format) != facts.formats.end();
+}
+
+constexpr char kOnnxText[] = R"(
+## model.onnx
+
+Opset 17 and ai.onnx.ml 2; the batch dimension is free. A column `c` has the inputs `c` (tokens of each cell, `[batch, n]`, padded at the end
+with anything), `c.lengths` (`[batch]`, tokens of the cell; 0 is an empty cell, which reads the default value) and, for weighted features,
+`c.weights`. Ids must be in range; predict refuses others, here the runtime's Gather does. An empty raw cell without default gives NaN.
+An input of kind `hash` takes buckets: a graph cannot hash text. `scripts/onnx_inputs.py` makes all inputs from raw cells, hashing included.
+
+| input | type | kind | rows | feature |
+| --- | --- | --- | --- | --- |
+)";
+
+}  // namespace
+
+std::string EvaluationOf(const std::string& checkpoint, int64_t step) {
+  const std::string directory = checkpoint.substr(0, checkpoint.find_last_of('/') + 1);
+  const auto text = ReadFile(directory + "train_eval_result.txt");
+  if (!text.ok()) return "";
+  for (absl::string_view line : absl::StrSplit(*text, '\n', absl::SkipEmpty())) {
+    const auto json = nlohmann::json::parse(line.begin(), line.end(), nullptr, /*allow_exceptions=*/false);
+    if (json.is_object() && json.contains("global_step") && json["global_step"] == step) return std::string(line);
+  }
+  return "";
+}
+
+StatusOr<std::string> ExportJson(const ExportSource& source, const std::string& directory, const CardFacts& facts) {
+  const JobConfig& config = *source.config;
+  nlohmann::ordered_json json = {{"format_version", 1},
+                                 {"pepnet", PEPNET_VERSION},
+                                 {"checkpoint", source.checkpoint},
+                                 {"step", source.manifest->step},
+                                 {"string_hash", source.manifest->string_hash}};
+  json["files"] = nlohmann::ordered_json::array();
+  for (const std::string& file : facts.files) {
+    PEPNET_ASSIGN_OR_RETURN(const FileSum sum, SumFile(absl::StrCat(directory, "/", file)));
+    json["files"].push_back({{"file", file}, {"bytes", sum.bytes}, {"crc32c", Crc32cToHex(sum.crc32c)}});
+  }
+  json["inputs"] = nlohmann::ordered_json::array();
+  for (const OnnxInput& input : OnnxInputs(config)) {
+    const Feature& feature = config.features[input.feature];
+    json["inputs"].push_back({{"feature", feature.name},
+                              {"input", input.name},
+                              {"column", feature.column},
+                              {"type", TypeName(input.type)},
+                              {"separator", feature.separator},
+                              {"weighted", feature.weighted},
+                              {"bucketizer", BucketizerName(feature.bucketizer)},
+                              {"rows", feature.rows}});
+    if (feature.bucketizer == Bucketizer::kNone) json["inputs"].back()["values"] = feature.dim;
+  }
+  json["outputs"] = nlohmann::ordered_json::array();
+  for (const OutputRule& rule : OutputRules(config)) json["outputs"].push_back({{"name", rule.name}, {"width", rule.width}});
+  PEPNET_ASSIGN_OR_RETURN(const std::string text, DumpJson(json));
+  return text + "\n";
+}
+
+std::string ModelCard(const ExportSource& source, const CardFacts& facts) {
+  const JobConfig& config = *source.config;
+  std::string card = absl::StrCat("# PEPNet, step ", source.manifest->step, "\n\nExported by pepnet ", PEPNET_VERSION, " from ",
+                                  source.checkpoint, ".\n\n");
+  const std::string evaluation = EvaluationOf(source.checkpoint, source.manifest->step);
+  absl::StrAppend(&card, "| | |\n| --- | --- |\n| trained on | ", config.train_input_path, " |\n| evaluated on | ",
+                  config.eval_input_path.empty() ? "nothing" : config.eval_input_path, " |\n| evaluation of this step | ",
+                  evaluation.empty() ? "none recorded" : absl::StrCat("`", evaluation, "`"), " |\n| compared with eval | ",
+                  facts.compared_rows < 0 ? "no" : absl::StrCat("equal within 1e-5 on ", facts.compared_rows, " rows"),
+                  " |\n| seed | ", source.manifest->seed, " |\n| trained with | ", source.manifest->worker_count, " workers, batch ",
+                  source.manifest->batch_size, ", ", source.manifest->server_count, " servers |\n");
+  absl::StrAppend(&card, "\n## Files\n\n");
+  for (const std::string& file : facts.files) absl::StrAppend(&card, "- `", file, "`\n");
+  absl::StrAppend(&card, "- `pipeline.config`: the effective config\n- `export.json`: sizes and crc32c of the files, inputs, outputs\n");
+  if (Has(facts, "safetensors")) {
+    absl::StrAppend(&card, "\n`model.safetensors` has every weight under the reference's names, tables as full `[rows, dim]` tensors; "
+                           "`scripts/plain_pytorch.py` has a plain PyTorch PEPNet that loads it.\n");
+  }
+  if (Has(facts, "parquet")) {
+    absl::StrAppend(&card, "\n`tables/*.parquet` have the rows that training created: id, value, frequency, last_step. Other rows of a table "
+                           "still have their initial value, which only `model.safetensors` and `model.onnx` hold.\n");
+  }
+  if (Has(facts, "onnx")) {
+    card += kOnnxText;
+    for (const OnnxInput& input : OnnxInputs(config)) {
+      const Feature& feature = config.features[input.feature];
+      absl::StrAppend(&card, "| ", input.name, " | ", TypeName(input.type), " | ", BucketizerName(feature.bucketizer),
+                      feature.weighted ? ", weighted" : "", " | ", feature.rows, " | ", feature.name, " |\n");
+    }
+  }
+  absl::StrAppend(&card, "\n## Outputs\n\n", absl::StrJoin(OutputRules(config), ", ", [](std::string* out, const OutputRule& rule) {
+                    absl::StrAppend(out, rule.name, rule.width > 0 ? absl::StrCat(" [batch, ", rule.width, "]") : " [batch]");
+                  }), ": float32.\n\n## Tables\n\n| table | rows | dim |\n| --- | --- | --- |\n");
+  for (const Table& table : config.tables) absl::StrAppend(&card, "| ", table.name, " | ", table.rows, " | ", table.dim, " |\n");
+  return card;
+}
+
+}  // namespace pepnet

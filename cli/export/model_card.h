@@ -1,0 +1,27 @@
+// What stands beside the exported weights: export.json for programs and README.md for people.
+//
+//   export.json: {"format_version": 1, "pepnet": version, "checkpoint": path, "step": n, "string_hash": text,
+//                 "files": [{"file", "bytes", "crc32c"}...],
+//                 "inputs": [{"feature", "input", "column", "type", "separator", "weighted", "bucketizer", "rows"}...],
+//                 "outputs": [{"name", "width"}...]}           inputs and outputs: of model.onnx (cli/export/onnx_features.h)
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "cli/export/formats.h"
+
+namespace pepnet {
+
+struct CardFacts {
+  std::vector<std::string> formats, files;
+  int64_t compared_rows = -1;  // with eval; -1: not compared
+};
+
+StatusOr<std::string> ExportJson(const ExportSource& source, const std::string& directory, const CardFacts& facts);
+std::string ModelCard(const ExportSource& source, const CardFacts& facts);
+
+// The line of train_eval_result.txt beside the checkpoint for its step; "" if there is none.
+std::string EvaluationOf(const std::string& checkpoint, int64_t step);
+
+}  // namespace pepnet

@@ -1,0 +1,36 @@
+#include <algorithm>
+
+#include "cli/export/formats.h"
+#include "common/base/file.h"
+#include "common/checkpoint/safetensors.h"
+
+namespace pepnet {
+
+StatusOr<std::vector<std::string>> WriteSafetensors(const ExportSource& source, const std::string& directory) {
+  const std::string name = "model.safetensors", path = directory + "/" + name;
+  const DenseParameters& parameters = *source.parameters;
+  std::vector<SafetensorsWriter::Declaration> declarations;
+  for (const ParameterSpec& spec : parameters.specs()) declarations.push_back({spec.name, "F32", spec.shape});
+  for (const Table& table : source.config->tables) {
+    declarations.push_back({TableParameterName(table.name), "F32", {table.rows, table.dim}});
+  }
+  PEPNET_ASSIGN_OR_RETURN(std::unique_ptr<SafetensorsWriter> writer, SafetensorsWriter::Create(path, declarations));
+  for (size_t i = 0; i < parameters.specs().size(); ++i) {
+    const std::span<const float> value = parameters.value(static_cast<int>(i));
+    PEPNET_RETURN_IF_ERROR(writer->Append(value.data(), value.size_bytes()));
+  }
+  for (const Table& table : source.config->tables) {
+    PEPNET_ASSIGN_OR_RETURN(const AlignedBuffer<float> values, source.tables(table));
+    PEPNET_RETURN_IF_ERROR(writer->Append(values.data(), values.bytes()));
+  }
+  PEPNET_ASSIGN_OR_RETURN(const SafetensorsWriter::Result written, writer->Finish());
+
+  PEPNET_ASSIGN_OR_RETURN(const FileSum read, SumFile(path));
+  PEPNET_ASSIGN_OR_RETURN(std::unique_ptr<SafetensorsReader> reader, SafetensorsReader::Open(path));
+  if (read.bytes != written.bytes || read.crc32c != written.crc32c || reader->tensors().size() != declarations.size()) {
+    return absl::DataLossError(absl::StrCat(path, " does not read back as it was written"));
+  }
+  return std::vector<std::string>{name};
+}
+
+}  // namespace pepnet

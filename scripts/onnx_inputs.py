@@ -1,0 +1,98 @@
+#!/usr/bin/env python3
+"""Usage: scripts/onnx_inputs.py EXPORT_DIR INPUT.csv OUTPUT.csv
+
+Scores the rows of a CSV file (with a header line) with EXPORT_DIR/model.onnx through onnxruntime, and writes the outputs.
+Needs numpy and onnxruntime. As a module: `feeds(export, columns)` makes the model's inputs from raw cells, as they stand in
+the training data; `export` is the parsed EXPORT_DIR/export.json.
+"""
+
+import csv
+import json
+import math
+import pathlib
+import sys
+
+import numpy as np
+
+MASK = (1 << 64) - 1
+
+
+def std_hash(text):
+    """libstdc++'s std::hash<std::string>: what hash_bucket_size means by default (string_hash "std" in export.json)."""
+    data, multiplier = text.encode(), 0xC6A4A7935BD1E995
+
+    def mix(v):
+        return v ^ (v >> 47)
+
+    h = 0xC70F6907 ^ (len(data) * multiplier & MASK)
+    whole = len(data) // 8 * 8
+    for at in range(0, whole, 8):
+        k = int.from_bytes(data[at : at + 8], "little")
+        h = (h ^ mix(k * multiplier & MASK) * multiplier & MASK) * multiplier & MASK
+    if whole < len(data):
+        h = (h ^ int.from_bytes(data[whole:], "little")) * multiplier & MASK
+    return mix(mix(h) * multiplier & MASK)
+
+
+def tokens_of(cell, separator):
+    """A cell of a file: None, a number, a text that the separator splits, or a list."""
+    if cell is None or isinstance(cell, float) and math.isnan(cell):
+        return []
+    if isinstance(cell, (list, tuple)):
+        return [token for token in cell if token is not None and token != ""]
+    if isinstance(cell, str):
+        return [token for token in (cell.split(separator) if separator else [cell]) if token]
+    return [cell]
+
+
+def feeds(export, columns):
+    """Inputs of model.onnx. `columns`: column name -> one cell per row."""
+    result = {}
+    for item in export["inputs"]:
+        name = item["input"]
+        if name in result:
+            continue
+        if item["bucketizer"] == "hash" and export["string_hash"] == "farm":
+            raise ValueError(f"{name}: this script hashes as --hash=std does, the model was trained with --hash=farm")
+        cells = [tokens_of(cell, item["separator"]) for cell in columns[item["column"]]]
+        lengths = np.array([len(tokens) for tokens in cells], np.int64)
+        width = item.get("values", max(lengths, default=0))
+        kind = {"int64": np.int64, "double": np.float64, "string": object}[item["type"]]
+        values = np.full((len(cells), width), "" if kind is object else 0, kind)
+        weights = np.zeros((len(cells), width), np.float32)
+        for row, tokens in enumerate(cells):
+            for at, token in enumerate(tokens):
+                if item["weighted"]:
+                    token, weights[row, at] = token.rsplit(":", 1)
+                if item["bucketizer"] == "hash":
+                    token = std_hash(str(token)) % item["rows"]
+                values[row, at] = str(token) if kind is object else kind(token)
+        result[name] = values
+        result[name + ".lengths"] = lengths
+        if item["weighted"]:
+            result[name + ".weights"] = weights
+    return result
+
+
+def main():
+    if len(sys.argv) != 4:
+        sys.exit(__doc__)
+    import onnxruntime
+
+    directory = pathlib.Path(sys.argv[1])
+    export = json.loads((directory / "export.json").read_text())
+    with open(sys.argv[2], newline="") as file:
+        rows = list(csv.DictReader(file))
+    columns = {name: [row[name] for row in rows] for name in (rows[0] if rows else {})}
+    session = onnxruntime.InferenceSession(directory / "model.onnx")
+    names = [output.name for output in session.get_outputs()]
+    values = session.run(names, feeds(export, columns))
+    with open(sys.argv[3], "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(names)
+        for row in zip(*values):
+            writer.writerow([value.tolist() for value in row])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,142 @@
+// export's promises: what is written, what is refused, and that nothing half written stays. How other programs read the files:
+// tests/tools.
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
+#include "common/base/file.h"
+#include "common/checkpoint/checkpoint.h"
+#include "common/checkpoint/strict_json.h"
+#include "tests/support/cluster.h"
+#include "tests/support/process.h"
+#include "tests/support/random_job.h"
+
+namespace pepnet {
+namespace {
+
+class ExportCli : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    RandomJobOptions options;
+    options.files = 1;
+    options.rows = 40;
+    options.num_epochs = 2;
+    text_ = WriteRandomJob(directory_.path(), options);
+    WriteConfig(text_);
+    const ProcessResult trained = RunShell(absl::StrCat("$PEPNET train --pipeline_config_path ", directory_ / "job.config",
+                                                     " --edit_config_json '{\"train_config.save_checkpoints_steps\": 4}'"));
+    ASSERT_EQ(trained.exit_status, 0) << trained.err;
+  }
+
+  void WriteConfig(const std::string& text) { ASSERT_TRUE(WriteFileAtomically(directory_ / "job.config", text).ok()); }
+  ProcessResult Export(const std::string& flags = "") {
+    return RunShell(absl::StrCat("$PEPNET export --pipeline_config_path ", directory_ / "job.config", " --export_dir ",
+                                 directory_ / "out ", flags));
+  }
+  void ExpectRefused(const ProcessResult& result, std::initializer_list<std::string> parts) {
+    EXPECT_EQ(result.exit_status, 1) << result.err;
+    for (const std::string& part : parts) EXPECT_TRUE(absl::StrContains(result.Cause(), part)) << "no '" << part << "' in: " << result.Cause();
+    EXPECT_FALSE(PathExists(directory_ / "out"));
+    EXPECT_FALSE(PathExists(directory_ / "out.tmp"));
+  }
+
+  TemporaryDirectory directory_;
+  std::string text_;
+};
+
+TEST_F(ExportCli, EveryFileIsInTheListWithItsSum) {
+  ASSERT_TRUE(MakeDirectories(directory_ / "out.tmp/left by a crash").ok());
+  const ProcessResult result = Export("--format safetensors,parquet,onnx --onnx_external_mb 0");
+  ASSERT_EQ(result.exit_status, 0) << result.err;
+  const auto json = nlohmann::json::parse(*ReadFile(directory_ / "out/export.json"));
+  std::vector<std::string> names;
+  for (const auto& file : json["files"]) {
+    names.push_back(file["file"]);
+    const FileSum sum = *SumFile(absl::StrCat(directory_ / "out/", names.back()));
+    EXPECT_EQ(file["bytes"], sum.bytes);
+    EXPECT_EQ(file["crc32c"], Crc32cToHex(sum.crc32c));
+  }
+  EXPECT_EQ(names.front(), "model.safetensors");
+  EXPECT_EQ(names.back(), "model.onnx.data");
+  EXPECT_EQ(names.size(), 3 + 6 + 1u) << "three files of whole models, six tables, dense.parquet";
+  EXPECT_EQ(json["step"], 14);
+  const std::string card = *ReadFile(directory_ / "out/README.md");
+  for (const char* part : {"step 14", "equal within 1e-5 on 40 rows", "auc_ctr", "probs_cvr", "uid_emb", "| word | int64 | hash |"}) {
+    EXPECT_TRUE(absl::StrContains(card, part)) << part << "\n" << card;
+  }
+  EXPECT_TRUE(PathExists(directory_ / "out/pipeline.config"));
+  EXPECT_FALSE(PathExists(directory_ / "out/left by a crash"));
+  const ProcessResult again = Export();
+  EXPECT_EQ(again.exit_status, 1);
+  EXPECT_TRUE(absl::StrContains(again.Cause(), "exists already")) << again.Cause();
+}
+
+TEST_F(ExportCli, UnknownFormatsAreRefused) {
+  ExpectRefused(Export("--format torchscript"), {"torchscript", "expected safetensors, parquet, onnx"});
+  ExpectRefused(Export("--format onnx,onnx"), {"names onnx twice"});
+}
+
+TEST_F(ExportCli, BestTakesTheCheckpointWithTheBestEvaluation) {
+  const std::string results = directory_ / "model/train_eval_result.txt";
+  ASSERT_TRUE(WriteFileAtomically(results, "{\"global_step\":4,\"auc_ctr\":0.6}\n{\"global_step\":8,\"auc_ctr\":0.7}\n"
+                                           "{\"global_step\":12,\"auc_ctr\":0.65}\n{\"global_step\":14,\"auc_ctr\":null}\n").ok());
+  const std::string best = "export_config { exporter_type: 'best' best_exporter_metric: 'auc_ctr' } data_config {";
+  WriteConfig(absl::StrReplaceAll(text_, {{"data_config {", best}}));
+  ASSERT_EQ(Export().exit_status, 0);
+  EXPECT_EQ(nlohmann::json::parse(*ReadFile(directory_ / "out/export.json"))["step"], 8);
+  ASSERT_TRUE(RemoveTree(directory_ / "out").ok());
+  ASSERT_EQ(Export("--checkpoint_path " + (directory_ / "model/model.ckpt-12")).exit_status, 0);
+  EXPECT_EQ(nlohmann::json::parse(*ReadFile(directory_ / "out/export.json"))["step"], 12);
+  ASSERT_TRUE(RemoveTree(directory_ / "out").ok());
+  WriteConfig(absl::StrReplaceAll(text_, {{"data_config {", absl::StrReplaceAll(best, {{"auc_ctr'", "auc_ctr' metric_larger_is_better: false"}})}}));
+  ASSERT_EQ(Export().exit_status, 0);
+  EXPECT_EQ(nlohmann::json::parse(*ReadFile(directory_ / "out/export.json"))["step"], 4);
+  ASSERT_TRUE(RemoveTree(directory_ / "out").ok());
+
+  WriteConfig(absl::StrReplaceAll(text_, {{"data_config {", absl::StrReplaceAll(best, {{"auc_ctr", "auc"}})}}));
+  ExpectRefused(Export(), {"best_exporter_metric \"auc\"", "expected one of auc_ctr"});
+  ASSERT_TRUE(RemoveTree(results).ok());
+  ExpectRefused(Export(), {"exporter_type is best", "--checkpoint_path"});
+}
+
+TEST_F(ExportCli, WithoutEvalDataItSaysThatNothingWasCompared) {
+  const ProcessResult result = Export("--edit_config_json '{\"eval_input_path\": \"gone.csv\"}'");
+  ASSERT_EQ(result.exit_status, 0) << result.err;
+  EXPECT_TRUE(absl::StrContains(result.err, "not compared with eval")) << result.err;
+  EXPECT_TRUE(absl::StrContains(*ReadFile(directory_ / "out/README.md"), "| compared with eval | no |"));
+}
+
+TEST_F(ExportCli, AWeightThatIsNotFiniteIsRefused) {
+  // A row of the newest checkpoint, behind the checksums' back: --no_verify lets it through to the export.
+  const std::string checkpoint = *ResolveCheckpoint(directory_ / "model");
+  const Manifest manifest = *ReadManifest(checkpoint);
+  const PartEntry& part = manifest.parts.front();
+  auto reader = TablePartReader::Open(checkpoint, part);
+  ASSERT_TRUE(reader.ok());
+  std::string value(part.dim * sizeof(float), '\0');
+  ASSERT_TRUE((*reader)->Read(0, 1, [&](const RowColumns& rows) -> Status {
+    std::memcpy(value.data(), rows.values.data(), value.size());
+    return absl::OkStatus();
+  }).ok());
+  std::string bytes = *ReadFile(absl::StrCat(checkpoint, "/", part.file));
+  const size_t at = bytes.find(value);
+  ASSERT_NE(at, std::string::npos);
+  const float infinite = std::numeric_limits<float>::infinity();
+  std::memcpy(bytes.data() + at, &infinite, sizeof(infinite));
+  ASSERT_TRUE(WriteFileAtomically(absl::StrCat(checkpoint, "/", part.file), bytes).ok());
+  ExpectRefused(Export("--no_verify"), {part.table, "holds inf", "--checkpoint_path"});
+  ExpectRefused(Export(), {part.file});
+}
+
+TEST_F(ExportCli, AFullDiskLeavesNothing) {
+  ExpectRefused(RunShell(absl::StrCat("trap '' XFSZ\nulimit -f 16\n$PEPNET export --pipeline_config_path ", directory_ / "job.config", " --export_dir ",
+                                      directory_ / "out --format parquet,onnx,safetensors")), {"out.tmp"});
+}
+
+}  // namespace
+}  // namespace pepnet

@@ -1,0 +1,126 @@
+"""model.onnx in onnxruntime against `pepnet predict`: golden cases, MovieLens-like and Taobao-like rows."""
+
+import csv
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+import unittest
+
+import movielens_like
+import numpy as np
+import onnx
+import onnxruntime
+import pyarrow.parquet as pq
+from small_job import pepnet
+
+SOURCE = pathlib.Path(os.environ["PEPNET_SOURCE_DIR"])
+sys.path.insert(0, str(SOURCE / "scripts"))
+import onnx_inputs  # noqa: E402
+
+GOLDEN_CASES = ["features", "mixed", "multi_domain", "no_domain", "no_uia", "reference_example", "seed_small"]
+
+
+def read_csv(path, config):
+    names = re.findall(r'\binput_name: "(\w+)"', config)
+    with open(path, newline="") as file:
+        rows = list(csv.reader(file))
+    if not names:
+        names = rows.pop(0)
+    return {name: [row[i] for row in rows] for i, name in enumerate(names)}
+
+
+class OnnxTest(unittest.TestCase):
+    def setUp(self):
+        scratch = tempfile.TemporaryDirectory()
+        self.addCleanup(scratch.cleanup)
+        self.scratch = pathlib.Path(scratch.name)
+
+    def compare(self, config, data, columns, model_dir, flags=(), edits=()):
+        """Exports and predicts the same checkpoint, and compares all outputs of all rows. Returns the session and its inputs."""
+        common = ["--pipeline_config_path", config, "--model_dir", model_dir, *edits]
+        export_dir = self.scratch / "export"
+        pepnet("export", *common, "--export_dir", export_dir, "--format", "onnx", *flags)
+        pepnet("predict", *common, "--predict_input_path", data, "--predict_output_path", self.scratch / "predict")
+        expected = pq.read_table(self.scratch / "predict").to_pydict()
+        onnx.checker.check_model(str(export_dir / "model.onnx"), full_check=True)
+        export = json.loads((export_dir / "export.json").read_text())
+        session = onnxruntime.InferenceSession(export_dir / "model.onnx")
+        names = [output.name for output in session.get_outputs()]
+        self.assertEqual(names, sorted(expected))
+        self.assertEqual(names, [output["name"] for output in export["outputs"]])
+        feeds = onnx_inputs.feeds(export, columns)
+        for name, values in zip(names, session.run(names, feeds)):
+            reference = np.array(expected[name], np.float32)
+            self.assertEqual(values.shape, reference.shape)
+            self.assertGreater(len(values), 0)
+            np.testing.assert_allclose(values, reference, rtol=1e-5, atol=1e-5, err_msg=name)
+        return session, feeds, names
+
+    def golden(self, case, flags=()):
+        directory = SOURCE / "tests/golden" / case
+        config = directory / "pipeline.config"
+        edits = ["--edit_config_json", json.dumps({"eval_input_path": str(directory / "train.csv")})]
+        pepnet("import", "--pipeline_config_path", config, "--weights", directory / "init.safetensors", "--model_dir",
+               self.scratch / "model")
+        columns = read_csv(directory / "train.csv", config.read_text())
+        return self.compare(config, directory / "train.csv", columns, self.scratch / "model", flags, edits)
+
+    def test_golden_cases(self):
+        for case in GOLDEN_CASES:
+            if not (SOURCE / "tests/golden" / case / "init.safetensors").exists():
+                continue
+            with self.subTest(case):
+                self.setUp()
+                self.golden(case)
+
+    def test_rows_one_by_one_and_padding(self):
+        session, feeds, names = self.golden("mixed")
+        whole = session.run(names, feeds)
+        rows = len(whole[0])
+        wide = {item.name for item in session.get_inputs() if len(item.shape) == 2 and isinstance(item.shape[1], str)}
+        fillers = {np.dtype(object): "abc", np.dtype(np.int64): 10**9, np.dtype(np.float64): np.nan, np.dtype(np.float32): np.nan}
+        for row in (0, rows - 1):
+            one = {name: values[row : row + 1] for name, values in feeds.items()}
+            for name in wide:  # padding may hold anything
+                padding = np.full((1, 3), fillers[one[name].dtype], one[name].dtype)
+                one[name] = np.concatenate([one[name], padding], axis=1)
+            for values, expected in zip(session.run(names, one), whole):
+                np.testing.assert_allclose(values, expected[row : row + 1], rtol=1e-5, atol=1e-6)
+
+    def test_tables_in_a_file_of_their_own(self):
+        session, feeds, _ = self.golden("mixed", ["--onnx_external_mb", 0])
+        self.assertGreater((self.scratch / "export/model.onnx.data").stat().st_size, 4096)
+        ids = feeds["uid"].copy()
+        for wrong in (-1, 7, 10**12):  # what predict refuses must not become another row
+            ids[0, 0] = wrong
+            with self.assertRaises(Exception):
+                session.run(None, {**feeds, "uid": ids})
+
+    def test_movielens_like_rows(self):
+        columns = movielens_like.columns(300)
+        columns["gender"][7] = None
+        data = self.scratch / "rows.parquet"
+        movielens_like.write(data, columns)
+        config = SOURCE / "configs/pepnet_movielens.config"
+        edits = ["--edit_config_json", json.dumps({"train_config.num_epochs": 1, "data_config.batch_size": 64,
+                                                   "train_input_path": str(data), "eval_input_path": str(data)})]
+        pepnet("train", "--pipeline_config_path", config, "--model_dir", self.scratch / "model", *edits)
+        self.compare(config, data, columns, self.scratch / "model", edits=edits)
+
+    def test_taobao_like_rows(self):
+        subprocess.run([sys.executable, SOURCE / "scripts/make_taobao_like.py", "--out_dir", self.scratch / "data", "--rows", "2000",
+                        "--test_rows", "500", "--files", "1"], check=True, capture_output=True, timeout=120)
+        data = self.scratch / "data/test-00000.parquet"
+        config = SOURCE / "configs/pepnet_taobao.config"
+        edits = ["--edit_config_json", json.dumps({"train_input_path": str(self.scratch / "data/train-*.parquet"),
+                                                   "eval_input_path": str(data), "data_config.batch_size": 512})]
+        pepnet("train", "--pipeline_config_path", config, "--model_dir", self.scratch / "model", *edits)
+        self.compare(config, data, pq.read_table(data).to_pydict(), self.scratch / "model", ["--onnx_external_mb", 32], edits)
+
+
+if __name__ == "__main__":
+    unittest.main()
