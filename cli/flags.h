@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -55,7 +56,8 @@ struct ImportFlags {
 };
 
 struct InspectFlags {
-  std::string path, table, diff;
+  std::string path, table, diff, report;
+  std::optional<int64_t> id;
   bool verify = false;
   bool json = false;
 };

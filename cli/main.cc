@@ -191,7 +191,9 @@ int Main(int argc, char** argv) {
   inspect->add_option("path", inspect_flags.path, "model.ckpt-N, its parent, or a safetensors file")->required();
   inspect->add_flag("--verify", inspect_flags.verify, "read every byte and recompute every digest");
   inspect->add_flag("--json", inspect_flags.json, "machine-readable");
-  inspect->add_option("--table", inspect_flags.table, "only this table");
+  CLI::Option* table = inspect->add_option("--table", inspect_flags.table, "only this table");
+  inspect->add_option("--id", inspect_flags.id, "one row of --table: value, optimizer state, updates")->needs(table);
+  inspect->add_option("--report", inspect_flags.report, "also write the summary to this file, as an HTML page");
   inspect->add_option("--diff", inspect_flags.diff, "compare with another checkpoint");
   inspect->callback([&] { status = InspectCommand(inspect_flags); });
 

@@ -13,9 +13,9 @@
 namespace pepnet {
 namespace {
 
-// Smallest, largest and mean of finite numbers; counts the others.
+// Smallest and largest of finite numbers; counts the others.
 struct Range {
-  double low = 0, high = 0, sum = 0;
+  double low = 0, high = 0;
   int64_t count = 0, non_finite = 0;
   void Add(double value) {
     if (!std::isfinite(value)) {
@@ -24,23 +24,9 @@ struct Range {
     }
     low = count == 0 ? value : std::min(low, value);
     high = count == 0 ? value : std::max(high, value);
-    sum += value;
     ++count;
   }
 };
-
-Status AddNorms(const std::string& directory, const PartEntry& part, Range* norms) {
-  PEPNET_ASSIGN_OR_RETURN(const auto reader, TablePartReader::Open(directory, part));
-  const auto dim = static_cast<size_t>(part.dim);
-  return reader->Read(0, part.rows, [&](const RowColumns& rows) {
-    for (size_t i = 0; i < rows.ids.size(); ++i) {
-      double squares = 0;
-      for (const float x : rows.values.subspan(i * dim, dim)) squares += static_cast<double>(x) * x;
-      norms->Add(std::sqrt(squares));
-    }
-    return absl::OkStatus();
-  });
-}
 
 std::string JoinShape(const std::vector<int64_t>& shape) {
   std::string text = "[";
@@ -54,36 +40,56 @@ size_t WidestName(const std::vector<std::string>& names) {
   return width;
 }
 
+// What is behind the table's line.
+void AppendDetails(const TableSummary& table, std::string* text) {
+  const TableStatistics& s = table.statistics;
+  if (table.rows == 0) return;
+  absl::StrAppend(text, "  ", table.table, ": ", s.dead_rows, " rows never updated, ", s.zero_rows, " rows all zero, ",
+                  s.non_finite_rows, " rows with NaN or infinity\n");
+  const char* separator = "    norms (rows): ";
+  for (const auto& [exponent, rows] : s.norm_histogram) {
+    absl::StrAppendFormat(text, "%s%.3g to %.3g: %d", separator, std::ldexp(1.0, exponent), std::ldexp(1.0, exponent + 1), rows);
+    separator = ", ";
+  }
+  if (!s.norm_histogram.empty()) text->push_back('\n');
+  separator = "    hottest ids (updates): ";
+  for (const TableStatistics::HotRow& row : s.hottest) {
+    absl::StrAppend(text, separator, row.id, " (", row.frequency, ")");
+    separator = ", ";
+  }
+  if (!s.hottest.empty()) text->push_back('\n');
+  for (size_t k = 0; s.parts.size() > 1 && k < s.parts.size(); ++k) {
+    absl::StrAppend(text, "    server ", k, ": ", s.parts[k].rows, " rows, ", s.parts[k].bytes, " bytes, ", s.parts[k].updates, " updates\n");
+  }
+}
+
 }  // namespace
 
 StatusOr<CheckpointSummary> SummarizeCheckpoint(const std::string& directory, const std::string& table) {
   CheckpointSummary summary;
   summary.directory = directory;
   PEPNET_ASSIGN_OR_RETURN(summary.manifest, ReadManifest(directory));
-  std::map<std::string, std::pair<TableSummary, Range>> tables;
+  std::map<std::string, TableSummary> tables;
   for (const FileEntry& file : summary.manifest.files) summary.bytes += file.bytes;
   for (const PartEntry& part : summary.manifest.parts) {
     summary.bytes += part.bytes;
     if (!table.empty() && part.table != table) continue;
-    auto& [entry, norms] = tables[part.table];
+    TableSummary& entry = tables[part.table];
     entry.table = part.table;
     entry.dim = part.dim;
     entry.state_dim = part.state_dim;
-    entry.parts += 1;
+    entry.statistics.parts.push_back({part.rows, part.bytes, 0});
     entry.rows += part.rows;
     entry.bytes += part.bytes;
     for (const BucketEntry& bucket : part.buckets) entry.digest.Add(bucket.digest);
-    PEPNET_RETURN_IF_ERROR(AddNorms(directory, part, &norms));
+    PEPNET_ASSIGN_OR_RETURN(const auto reader, TablePartReader::Open(directory, part));
+    PEPNET_RETURN_IF_ERROR(reader->Read(0, part.rows, [&](const RowColumns& rows) {
+      entry.statistics.Add(rows, part.dim);
+      return absl::OkStatus();
+    }));
   }
   if (!table.empty() && tables.empty()) return absl::NotFoundError(absl::StrCat(directory, " has no table ", table));
-  for (auto& [name, found] : tables) {
-    auto& [entry, norms] = found;
-    entry.norm_min = norms.low;
-    entry.norm_max = norms.high;
-    entry.norm_mean = norms.count > 0 ? norms.sum / static_cast<double>(norms.count) : 0;
-    entry.non_finite_rows = norms.non_finite;
-    summary.tables.push_back(std::move(entry));
-  }
+  for (auto& [name, entry] : tables) summary.tables.push_back(std::move(entry));
   return summary;
 }
 
@@ -103,15 +109,14 @@ std::string SummaryToText(const CheckpointSummary& summary) {
   int64_t rows = 0, bytes = 0;
   for (const TableSummary& table : summary.tables) {
     absl::StrAppendFormat(&text, "  %-*s %12d %5d %5d %5d %14d %12.6g %12.6g %12.6g  %s\n", width, table.table,
-                          table.rows, table.dim, table.state_dim, table.parts, table.bytes, table.norm_min,
-                          table.norm_mean, table.norm_max, table.digest.ToString());
-    if (table.non_finite_rows > 0) {
-      absl::StrAppend(&text, "  ", table.table, ": ", table.non_finite_rows, " rows with NaN or infinity\n");
-    }
+                          table.rows, table.dim, table.state_dim, table.statistics.parts.size(), table.bytes,
+                          table.statistics.norm_min, table.statistics.norm_mean(), table.statistics.norm_max,
+                          table.digest.ToString());
     rows += table.rows;
     bytes += table.bytes;
   }
   absl::StrAppendFormat(&text, "  %-*s %12d %5s %5s %5s %14d\n", width, "total", rows, "", "", "", bytes);
+  for (const TableSummary& table : summary.tables) AppendDetails(table, &text);
   return text;
 }
 
@@ -133,12 +138,27 @@ std::string SummaryToJson(const CheckpointSummary& summary) {
     item["rows"] = table.rows;
     item["dim"] = table.dim;
     item["state_dim"] = table.state_dim;
-    item["parts"] = table.parts;
+    item["parts"] = table.statistics.parts.size();
     item["bytes"] = table.bytes;
-    item["norm_min"] = table.norm_min;
-    item["norm_mean"] = table.norm_mean;
-    item["norm_max"] = table.norm_max;
-    item["non_finite_rows"] = table.non_finite_rows;
+    const TableStatistics& statistics = table.statistics;
+    item["norm_min"] = statistics.norm_min;
+    item["norm_mean"] = statistics.norm_mean();
+    item["norm_max"] = statistics.norm_max;
+    item["non_finite_rows"] = statistics.non_finite_rows;
+    item["zero_rows"] = statistics.zero_rows;
+    item["dead_rows"] = statistics.dead_rows;
+    item["norm_histogram"] = nlohmann::ordered_json::array();
+    for (const auto& [exponent, rows] : statistics.norm_histogram) {
+      item["norm_histogram"].push_back({{"from", std::ldexp(1.0, exponent)}, {"rows", rows}});
+    }
+    item["hottest"] = nlohmann::ordered_json::array();
+    for (const TableStatistics::HotRow& row : statistics.hottest) {
+      item["hottest"].push_back({{"id", row.id}, {"updates", row.frequency}});
+    }
+    item["servers"] = nlohmann::ordered_json::array();
+    for (const TableStatistics::PartLoad& part : statistics.parts) {
+      item["servers"].push_back({{"rows", part.rows}, {"bytes", part.bytes}, {"updates", part.updates}});
+    }
     item["digest"] = table.digest.ToString();
     root["tables"].push_back(std::move(item));
   }
@@ -146,7 +166,7 @@ std::string SummaryToJson(const CheckpointSummary& summary) {
   return root.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
 }
 
-StatusOr<std::string> SummarizeSafetensors(const std::string& path) {
+StatusOr<std::string> SummarizeSafetensors(const std::string& path, bool json) {
   PEPNET_ASSIGN_OR_RETURN(const auto reader, SafetensorsReader::Open(path));
   std::vector<std::string> names;
   uint64_t bytes = 0;
@@ -156,9 +176,11 @@ StatusOr<std::string> SummarizeSafetensors(const std::string& path) {
   }
   const int width = static_cast<int>(WidestName(names));
   std::string text = absl::StrCat(path, "\n  ", names.size(), " tensors, ", bytes, " bytes of data\n");
+  nlohmann::ordered_json root = {{"file", path}, {"bytes", bytes}, {"tensors", nlohmann::ordered_json::array()}};
   for (const auto& [name, info] : reader->tensors()) {
     absl::StrAppendFormat(&text, "  %-*s %-4s %-16s %12d bytes", width, name, info.dtype, JoinShape(info.shape),
                           info.end - info.begin);
+    nlohmann::ordered_json item = {{"name", name}, {"dtype", info.dtype}, {"shape", info.shape}, {"bytes", info.end - info.begin}};
     const auto values = reader->ReadDoubles(name);
     if (values.ok()) {
       Range range;
@@ -169,9 +191,12 @@ StatusOr<std::string> SummarizeSafetensors(const std::string& path) {
       }
       absl::StrAppendFormat(&text, "  min %.6g  max %.6g  norm %.6g", range.low, range.high, std::sqrt(squares));
       if (range.non_finite > 0) absl::StrAppend(&text, "  ", range.non_finite, " elements NaN or infinite");
+      item.update({{"min", range.low}, {"max", range.high}, {"norm", std::sqrt(squares)}, {"non_finite", range.non_finite}});
     }
     text += "\n";
+    root["tensors"].push_back(std::move(item));
   }
+  if (json) return root.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
   return text;
 }
 

@@ -10,17 +10,15 @@
 
 #include "common/base/status.h"
 #include "common/checkpoint/checkpoint.h"
+#include "common/checkpoint/table_statistics.h"
 
 namespace pepnet {
 
 struct TableSummary {
   std::string table;
   int dim = 0, state_dim = 0;
-  int parts = 0;
   int64_t rows = 0, bytes = 0;
-  // Euclidean norms of the rows' values; 0 without rows. Rows with a NaN or infinity are counted and left out.
-  double norm_min = 0, norm_mean = 0, norm_max = 0;
-  int64_t non_finite_rows = 0;
+  TableStatistics statistics;
   RowDigest digest;  // sum over all buckets: equal for equal rows, however many parts
 };
 
@@ -35,6 +33,10 @@ struct CheckpointSummary {
 StatusOr<CheckpointSummary> SummarizeCheckpoint(const std::string& directory, const std::string& table = "");
 std::string SummaryToText(const CheckpointSummary& summary);
 std::string SummaryToJson(const CheckpointSummary& summary);  // one object, one line
+std::string SummaryToHtml(const CheckpointSummary& summary);  // a page of its own, without scripts
+
+// One row: value, optimizer state, frequency, last step; as text or as JSON. NotFound if the table has no such row.
+StatusOr<std::string> DescribeRow(const std::string& directory, const std::string& table, int64_t id, bool json);
 
 struct CheckpointDiff {
   bool equal = true;  // tables and dense tensors, bit for bit; steps, files and number of parts do not count
@@ -45,6 +47,6 @@ StatusOr<CheckpointDiff> DiffCheckpoints(const std::string& left, const std::str
                                          const std::string& table = "");
 
 // One line per tensor of a safetensors file: dtype, shape, bytes, smallest and largest value, Euclidean norm.
-StatusOr<std::string> SummarizeSafetensors(const std::string& path);
+StatusOr<std::string> SummarizeSafetensors(const std::string& path, bool json = false);
 
 }  // namespace pepnet

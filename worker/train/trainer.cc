@@ -8,6 +8,7 @@
 #include "common/checkpoint/checkpoint.h"
 #include "worker/eval/evaluator.h"
 #include "worker/train/checkpointing.h"
+#include "worker/train/divergence.h"
 #include "worker/train/learning_rate.h"
 #include "worker/train/resume_choice.h"
 
@@ -248,6 +249,7 @@ StatusOr<bool> Trainer::Step() {
 
 Status Trainer::ForwardBackward(const FedBatch& fed) {
   const Batch& batch = fed.batch;
+  ModelInput input;
   {
     StageTimes::Scope scope(&times_, Stage::kPull);
     PEPNET_RETURN_IF_ERROR(context_.client->FinishPull(fed.ticket, &table_rows_));
@@ -261,7 +263,6 @@ Status Trainer::ForwardBackward(const FedBatch& fed) {
   {
     StageTimes::Scope scope(&times_, Stage::kCompute);
     state_->parameters.ZeroGradients();
-    ModelInput input;
     input.batch = &batch;
     input.features = FeaturePointers(config_, batch, pooled_);
     input.step = state_->counters.finished_steps;
@@ -269,7 +270,7 @@ Status Trainer::ForwardBackward(const FedBatch& fed) {
     const double gradient_scale = 1.0 / static_cast<double>(config_.train.gradient_accumulation_steps);
     PEPNET_ASSIGN_OR_RETURN(losses_, model_->TrainStep(input, gradient_scale, &feature_gradients_));
   }
-  PEPNET_RETURN_IF_ERROR(CheckFinite(fed));
+  PEPNET_RETURN_IF_ERROR(CheckFinite(fed, input));
   train_metrics_.Add(batch, losses_.scores);
   StageTimes::Scope scope(&times_, Stage::kPool);
   ScatterGradients(config_, batch, fed.ids, feature_gradients_, &row_gradients_);
@@ -315,13 +316,15 @@ void Trainer::NoteGradientNorms() {
   if (train.summarize_global_gradient_norm) gradient_norms_.push_back({"global_gradient_norm", std::sqrt(total)});
 }
 
-Status Trainer::CheckFinite(const FedBatch& fed) const {
+Status Trainer::CheckFinite(const FedBatch& fed, const ModelInput& input) const {
   for (size_t i = 0; i < losses_.values.size(); ++i) {
     if (std::isfinite(losses_.values[i])) continue;
     return absl::OutOfRangeError(absl::StrCat(losses_.names[i], " became ", losses_.values[i], " at step ",
                                               state_->counters.finished_steps + 1, " on worker ", context_.collective->index(),
-                                              " (", fed.batch.origin,
-                                              "); lower the learning rates or set grad_clipping, then go on from the last "
+                                              " (", fed.batch.origin, "): ",
+                                              DescribeDivergence({config_, state_->parameters, input, fed.ids, table_rows_,
+                                                                  feature_gradients_}, model_.get()),
+                                              "; lower the learning rates or set grad_clipping, then go on from the last "
                                               "checkpoint with --continue_train"));
   }
   return absl::OkStatus();

@@ -64,7 +64,7 @@ class Trainer {
   Status Report();
   Status ForwardBackward(const FedBatch& fed);
   Status UpdateDense(double lr);
-  Status CheckFinite(const FedBatch& fed) const;
+  Status CheckFinite(const FedBatch& fed, const ModelInput& input) const;
   bool SaveIsDue(const Batch& batch) const;
   Status Save();
   Status SaveAndEvaluate();
