@@ -8,6 +8,7 @@
 #include <iostream>
 #include <mutex>
 
+#include "cli/arguments.h"
 #include "cli/commands.h"
 #include "cli/plan/plan.h"
 #include "common/base/logging.h"
@@ -209,6 +210,7 @@ int Main(int argc, char** argv) {
     if (status.ok()) status = PlanCommand(plan_flags);
   });
 
+  if (const Status known = CheckArguments(app, argc, argv); !known.ok()) return Fail(known, nullptr);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

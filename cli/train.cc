@@ -1,8 +1,8 @@
 #include <iostream>
 
-#include "absl/strings/str_format.h"
 #include "cli/commands.h"
 #include "cli/job.h"
+#include "cli/train_plan.h"
 #include "common/base/logging.h"
 #include "common/base/stop_signal.h"
 #include "common/checkpoint/checkpoint.h"
@@ -14,19 +14,9 @@ namespace {
 
 // What is about to run, once, before anything is trained.
 void LogPlan(const WorkerContext& context) {
-  const JobConfig& config = *context.config;
-  int64_t dense = 0;
-  for (const ParameterSpec& spec : DenseParameterList(config)) dense += spec.elements();
-  double table_bytes = 0;
-  for (const Table& table : config.tables) {
-    const int state = SparseStateDim(config.train.sparse_optimizer.kind, table.dim);
-    table_bytes += static_cast<double>(table.rows) * (table.dim + state) * sizeof(float);
-  }
-  LOG(INFO) << "pepnet " << PEPNET_VERSION << ": " << context.collective->count() << " worker(s) with "
-            << context.options.threads << " thread(s), " << context.client->server_count() << " server(s); " << config.tables.size()
-            << " tables, at most " << absl::StrFormat("%.1f", table_bytes / 1048576) << " MiB with optimizer state; " << dense
-            << " dense parameters; global batch " << config.data.batch_size * context.collective->count() << "; model_dir "
-            << config.model_dir;
+  const TrainRanks ranks{context.worker_ranks, context.client->server_count(), context.options.threads};
+  LOG(INFO) << "pepnet " << PEPNET_VERSION << ": " << TrainPlan(*context.config, ranks);
+  for (const std::string& warning : PlanWarnings(*context.config)) LOG(WARNING) << warning;
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include "common/base/spelling.h"
 #include "common/base/status.h"
 #include "common/config/config_source.h"
 #include "proto/pipeline.pb.h"
@@ -15,14 +16,7 @@ namespace pepnet {
 Status ParseText(const std::string& text, bool ignore_unknown_fields, ConfigSource* source,
                  config::EasyRecConfig* config);
 
-// Of `candidates` the one with the fewest single-letter edits from `name`, if it is close enough to be a likely typing
-// error; "" otherwise.
-std::string NearestName(const std::string& name, const std::vector<std::string>& candidates);
-
 // Names of all fields of a message type.
 std::vector<std::string> FieldNames(const google::protobuf::Descriptor& type);
-
-// " (did you mean \"x\"?)" or "".
-std::string Suggestion(const std::string& name, const std::vector<std::string>& candidates);
 
 }  // namespace pepnet

@@ -14,7 +14,7 @@
 
 namespace pepnet {
 
-Trainer::Trainer(const WorkerContext& context) : context_(context), config_(*context.config), train_metrics_(context.config) {}
+Trainer::Trainer(const WorkerContext& context) : context_(context), config_(*context.config), train_metrics_(context.config), data_watch_(context.config) {}
 Trainer::~Trainer() = default;
 
 Status Trainer::Run() {
@@ -64,8 +64,11 @@ Status Trainer::Report() {
   std::vector<int64_t> clamped = {loader_ == nullptr ? 0 : loader_->clamped_ids()};
   PEPNET_RETURN_IF_ERROR(context_.collective->AllreduceSum(std::span<int64_t>(clamped), "clamped ids"));
   LogClampedIds(context_, clamped[0]);
+  PEPNET_ASSIGN_OR_RETURN(const std::vector<std::string> warnings, data_watch_.Warnings(context_.collective));
+  for (const std::string& warning : warnings) LogWarning(warning);
   if (!log_.has_value()) return absl::OkStatus();
   PEPNET_ASSIGN_OR_RETURN(std::vector<std::string> stats, context_.client->Stats());
+  for (const std::string& warning : TableWarnings(config_, RowsOfServers(stats))) LogWarning(warning);
   log_->Report(state_->counters.finished_steps - start_step_, rows_trained_, times_, stats, last_checkpoint_);
   log_->ReportSaves(saver_->costs(), save_delays_);
   const PsClient::StepTraffic& traffic = context_.client->step_traffic();
@@ -272,6 +275,7 @@ Status Trainer::ForwardBackward(const FedBatch& fed) {
   }
   PEPNET_RETURN_IF_ERROR(CheckFinite(fed, input));
   train_metrics_.Add(batch, losses_.scores);
+  data_watch_.Observe(batch);
   StageTimes::Scope scope(&times_, Stage::kPool);
   ScatterGradients(config_, batch, fed.ids, feature_gradients_, &row_gradients_);
   return absl::OkStatus();

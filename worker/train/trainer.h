@@ -18,6 +18,7 @@
 #include "worker/sparse/batch_feeder.h"
 #include "worker/sparse/pooling.h"
 #include "worker/train/checkpoint_saver.h"
+#include "worker/train/data_watch.h"
 #include "worker/train/model_dir.h"
 #include "worker/train/run_log.h"
 #include "worker/train/save_delays.h"
@@ -83,6 +84,7 @@ class Trainer {
   std::optional<CheckpointSaver> saver_; // worker 0
   StageTimes times_;
   TrainMetrics train_metrics_;
+  DataWatch data_watch_;
   std::vector<std::pair<std::string, double>> gradient_norms_;  // worker 0: of the last dense step, if asked for
   SaveDelays save_delays_;
   std::string last_checkpoint_;          // complete

@@ -1,0 +1,107 @@
+#include "worker/train/data_watch.h"
+
+#include <nlohmann/json.hpp>
+
+#include "absl/strings/str_cat.h"
+
+namespace pepnet {
+
+DataWatch::DataWatch(const JobConfig* config)
+    : config_(config),
+      is_target_(config->data.labels.size()),
+      positives_(config->data.labels.size()),
+      first_(config->features.size()),
+      changed_(config->features.size()) {
+  for (const Tower& tower : config->model.towers) {
+    if (tower.num_class <= 2 && tower.losses.front().kind != LossKind::kL2) is_target_[tower.label] = true;
+  }
+}
+
+DataWatch::Cell DataWatch::CellOf(const Batch& batch, size_t feature, int64_t row) const {
+  Cell cell;
+  const int64_t dim = config_->features[feature].dim;
+  if (!batch.values[feature].empty()) {
+    const float* const begin = batch.values[feature].data() + row * dim;
+    cell.numbers.assign(begin, begin + dim);
+    return cell;
+  }
+  const IdColumn& column = batch.ids[feature];
+  if (column.offsets.empty()) return cell;
+  const int32_t begin = column.offsets[row], end = column.offsets[row + 1];
+  cell.ids.assign(column.ids.begin() + begin, column.ids.begin() + end);
+  if (!column.weights.empty()) cell.numbers.assign(column.weights.begin() + begin, column.weights.begin() + end);
+  return cell;
+}
+
+void DataWatch::Observe(const Batch& batch) {
+  if (batch.rows == 0) return;
+  for (size_t l = 0; l < positives_.size(); ++l) {
+    for (int64_t row = 0; is_target_[l] && row < batch.rows; ++row) positives_[l] += batch.labels[l].values[row] == 1.0f ? 1 : 0;
+  }
+  for (size_t f = 0; f < first_.size(); ++f) {
+    if (changed_[f] || !config_->features[f].in_group) continue;
+    int64_t row = 0;
+    if (rows_ == 0) first_[f] = CellOf(batch, f, row++);
+    for (; row < batch.rows && !changed_[f]; ++row) changed_[f] = !(CellOf(batch, f, row) == first_[f]);
+  }
+  rows_ += batch.rows;
+}
+
+StatusOr<std::vector<std::string>> DataWatch::Warnings(Collective* collective) const {
+  // What one worker saw: {"rows", "positives", "features": the constant cell of each feature, null if it has changed}.
+  nlohmann::json mine = {{"rows", rows_}, {"positives", positives_}, {"features", nlohmann::json::array()}};
+  for (size_t f = 0; f < first_.size(); ++f) {
+    mine["features"].push_back(changed_[f] ? nlohmann::json() : nlohmann::json({first_[f].ids, first_[f].numbers}));
+  }
+  PEPNET_ASSIGN_OR_RETURN(const std::vector<std::string> all, collective->GatherToFirst(mine.dump(), "what the data look like"));
+  std::vector<std::string> warnings;
+  if (collective->index() != 0) return warnings;
+  std::vector<nlohmann::json> seen;
+  for (const std::string& text : all) {
+    nlohmann::json one = nlohmann::json::parse(text);
+    if (one["rows"] > 0) seen.push_back(std::move(one));
+  }
+  int64_t rows = 0;
+  for (const auto& one : seen) rows += one["rows"].get<int64_t>();
+  if (rows < 100) return warnings;  // too few to say anything
+  for (size_t l = 0; l < positives_.size(); ++l) {
+    int64_t positives = 0;
+    for (const auto& one : seen) positives += one["positives"][l].get<int64_t>();
+    if (!is_target_[l] || (positives > 0 && positives < rows)) continue;
+    warnings.push_back(absl::StrCat("label ", config_->data.labels[l], " was ", positives == 0 ? "never" : "always", " 1 in ", rows,
+                                    " rows: nothing can be learnt from it; is it the right column?"));
+  }
+  for (size_t f = 0; f < first_.size(); ++f) {
+    if (!config_->features[f].in_group || seen.empty()) continue;
+    bool constant = true;
+    for (const auto& one : seen) constant = constant && !one["features"][f].is_null() && one["features"][f] == seen[0]["features"][f];
+    if (!constant) continue;
+    warnings.push_back(absl::StrCat("feature ", config_->features[f].name, " (column ", config_->features[f].column,
+                                    ") was the same in all of ", rows, " rows: the model learns nothing from it"));
+  }
+  return warnings;
+}
+
+std::vector<std::string> TableWarnings(const JobConfig& config, const std::map<std::string, int64_t>& rows_seen) {
+  constexpr int64_t kLarge = 100000;
+  std::vector<std::string> warnings;
+  for (const Table& table : config.tables) {
+    const auto found = rows_seen.find(table.name);
+    if (found == rows_seen.end() || table.rows < kLarge || found->second * 100 >= table.rows) continue;
+    warnings.push_back(absl::StrCat("table ", table.name, " may have ", table.rows, " rows, training met ", found->second,
+                                    " ids: exports hold all rows, so a smaller num_buckets or hash_bucket_size would do"));
+  }
+  return warnings;
+}
+
+std::map<std::string, int64_t> RowsOfServers(const std::vector<std::string>& stats) {
+  std::map<std::string, int64_t> rows;
+  for (const std::string& text : stats) {
+    const nlohmann::json json = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
+    if (!json.is_object() || !json.contains("rows")) continue;
+    for (const auto& [table, count] : json["rows"].items()) rows[table] += count.get<int64_t>();
+  }
+  return rows;
+}
+
+}  // namespace pepnet
