@@ -17,12 +17,12 @@ while (($#)); do
 done
 start=$(git merge-base "$base" HEAD 2>/dev/null) || die "git knows no branch '$base'; name one with --base"
 
-# clang-format-diff comes with clang-format; both stand in the virtual environment, or are the system's.
-tool() { if [[ -x $venv/bin/$1 ]]; then echo "$venv/bin/$1"; else command -v "$2" || command -v "$1" || true; fi; }
+# clang-format-diff comes with clang-format; both stand in the tools' virtual environment, or are the system's.
+tool() { if [[ -x $venv-tools/bin/$1 ]]; then echo "$venv-tools/bin/$1"; else command -v "$2" || command -v "$1" || true; fi; }
 clang_format=$(tool clang-format clang-format-14)
 format_diff=$(tool clang-format-diff.py clang-format-diff-14)
 [[ -n $clang_format && -n $format_diff ]] ||
-  die "there is no clang-format; install clang-format==14.0.6 into $venv with pip, or Debian's clang-format"
+  die "there is no clang-format; run scripts/setup.sh --tests"
 echo "+ format of the lines changed since $base"
 # Whole files that git does not know yet count as changed.
 mapfile -t untracked < <(git ls-files --others --exclude-standard -- '*.cc' '*.h')

