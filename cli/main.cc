@@ -210,7 +210,7 @@ int Main(int argc, char** argv) {
     if (status.ok()) status = PlanCommand(plan_flags);
   });
 
-  if (const Status known = CheckArguments(app, argc, argv); !known.ok()) return Fail(known, nullptr);
+  if (const Status known = CheckArguments(app, argc, argv); !known.ok()) Fail(known, nullptr, nullptr);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
