@@ -21,7 +21,6 @@ int EnvironmentInt(const char* name) {
   return text == nullptr ? 0 : std::atoi(text);
 }
 
-// OMP_NUM_THREADS, else the cores of this host shared among its ranks.
 int DefaultThreads() {
   if (const int threads = EnvironmentInt("OMP_NUM_THREADS"); threads > 0) return threads;
   const int cores = std::max(1u, std::thread::hardware_concurrency());
@@ -39,7 +38,7 @@ WorkerContext MakeContext(const JobConfig& config, const JobFlags& flags) {
   WorkerContext context;
   context.config = &config;
   context.options = flags.run;
-  context.options.threads = flags.threads > 0 ? flags.threads : DefaultThreads();
+  context.options.threads = ThreadsOf(flags);
   context.options.farm_hash = flags.hash == "farm";
   context.options.dense_engine = flags.dense_engine == "reference" ? DenseEngine::kReference : DenseEngine::kFused;
   context.options.local_weight_normalization = flags.weight_normalization == "local";
@@ -101,6 +100,8 @@ Status RunEmbedded(const JobConfig& config, const JobFlags& flags, const std::ve
 }
 
 }  // namespace
+
+int ThreadsOf(const JobFlags& flags) { return flags.threads > 0 ? flags.threads : DefaultThreads(); }
 
 Status Serve(Transport* transport, JobWatch* watch) {
   Server server(transport, watch);

@@ -9,6 +9,7 @@
 #include <mutex>
 
 #include "cli/arguments.h"
+#include "cli/bench/bench.h"
 #include "cli/commands.h"
 #include "cli/plan/plan.h"
 #include "common/base/logging.h"
@@ -208,6 +209,14 @@ int Main(int argc, char** argv) {
   plan->callback([&] {
     status = alone("plan");
     if (status.ok()) status = PlanCommand(plan_flags);
+  });
+
+  BenchFlags bench_flags;
+  CLI::App* bench = app.add_subcommand("bench", "measures a part of the system beside the machine's limits");
+  AddBenchFlags(bench, &bench_flags);
+  bench->callback([&] {
+    status = join();
+    if (status.ok()) status = BenchCommand(bench_flags, session.get());
   });
 
   if (const Status known = CheckArguments(app, argc, argv); !known.ok()) Fail(known, nullptr, nullptr);

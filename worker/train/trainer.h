@@ -54,6 +54,7 @@ class Trainer {
   const LossReport& last_losses() const { return losses_; }
   // Final evaluation; empty without eval_input_path.
   const std::map<std::string, double>& evaluation() const { return evaluation_; }
+  const StageTimes& times() const { return times_; }
 
  private:
   // Locks model_dir, proves that all workers see it, and returns the checkpoint to resume from ("" for a fresh start).

@@ -1,0 +1,109 @@
+#include "cli/bench/bench.h"
+
+#include <CLI/CLI.hpp>
+#include <iostream>
+
+#include "common/base/file.h"
+#include "common/base/logging.h"
+
+namespace pepnet {
+namespace {
+
+const CLI::Range kCount(1, 1 << 30, "a whole number from 1");
+
+CLI::App* Add(CLI::App* bench, BenchFlags* flags, const std::string& name, const std::string& description) {
+  CLI::App* what = bench->add_subcommand(name, description);
+  what->callback([flags, name] { flags->what = name; });
+  what->add_option("--json", flags->json, "file for the report as JSON");
+  what->add_option("--rounds", flags->rounds, "measurements of each row")->check(kCount);
+  what->add_flag("--quick", flags->quick, "measure the machine's limits on small arrays: for tests, not for figures");
+  return what;
+}
+
+void AddConfig(CLI::App* what, BenchFlags* flags, bool data) {
+  what->add_option("--pipeline_config_path", flags->config.pipeline_config_path, "pipeline config (text protobuf)")->required();
+  what->add_option("--edit_config_json", flags->config.edit_config_json, "changes to it, as JSON");
+  what->add_option("--batch_sizes", flags->batch_sizes, "rows a batch, comma list (default: the config's)")
+      ->delimiter(',')
+      ->check(kCount);
+  if (data) what->add_option("--train_input_path", flags->config.train_input_path, "comma list of paths and globs");
+}
+
+void AddThreads(CLI::App* what, BenchFlags* flags) {
+  what->add_option("--threads", flags->job.threads, "computing threads (default OMP_NUM_THREADS, else cores / ranks)")
+      ->check(kCount);
+}
+
+void AddRows(CLI::App* what, BenchFlags* flags) {
+  what->add_option("--rows", flags->rows, "rows of 16 floats with Adagrad in the table, comma list")
+      ->delimiter(',')
+      ->check(kCount);
+}
+
+StatusOr<BenchReport> Measure(const BenchFlags& flags, MpiSession* session) {
+  if (flags.what == "service") return ServiceBench(flags, session);
+  if (flags.what == "allreduce") return AllreduceBench(flags, session);
+  if (flags.what == "train") return TrainBench(flags, session);
+  if (session != nullptr && session->transport()->size() > 1) {
+    return InvalidInput("bench ", flags.what, " runs as one process, not as ", session->transport()->size(),
+                        " ranks; write it without mpirun");
+  }
+  if (flags.what == "dense") return DenseBench(flags);
+  if (flags.what == "table") return TableBench(flags);
+  if (flags.what == "reader") return ReaderBench(flags);
+  CHECK_EQ(flags.what, "checkpoint");
+  return CheckpointBench(flags);
+}
+
+}  // namespace
+
+void AddBenchFlags(CLI::App* bench, BenchFlags* flags) {
+  bench->require_subcommand(1);
+
+  CLI::App* dense = Add(bench, flags, "dense", "training steps of the dense engines on random rows, in turn");
+  AddConfig(dense, flags, false);
+  AddThreads(dense, flags);
+  dense->add_option("--click_rate", flags->click_rate, "rows whose label is 1")->check(CLI::Range(0.0, 1.0));
+  dense->add_option("--block_rows", flags->block_rows, "rows a block of the fused engine, at most")->check(kCount);
+
+  CLI::App* table = Add(bench, flags, "table", "a server's rows without messages: create, read, update");
+  AddRows(table, flags);
+  table->add_option("--keys", flags->keys, "rows a message")->check(kCount);
+
+  CLI::App* service = Add(bench, flags, "service", "pull and push of 1 server and 1 worker: threads, or mpirun -n 2");
+  AddRows(service, flags);
+  service->add_option("--keys", flags->keys, "rows a message")->check(kCount);
+
+  CLI::App* allreduce = Add(bench, flags, "allreduce", "sum over the workers: threads, or the ranks of mpirun");
+  allreduce->add_option("--floats", flags->floats, "array sizes, comma list")->delimiter(',')->check(kCount);
+  allreduce->add_option("--workers", flags->workers, "without mpirun: workers as threads")->check(CLI::Range(1, 64));
+
+  CLI::App* reader = Add(bench, flags, "reader", "training files to batches");
+  AddConfig(reader, flags, true);
+  reader->add_option("--num_workers", flags->num_workers, "decoding threads, comma list (default: the config's)")
+      ->delimiter(',')
+      ->check(kCount);
+
+  CLI::App* checkpoint = Add(bench, flags, "checkpoint", "saving, verifying and loading a server's rows");
+  AddRows(checkpoint, flags);
+  checkpoint->add_option("--directory", flags->directory, "where to write; must exist");
+
+  CLI::App* train = Add(bench, flags, "train", "whole training steps: one process, or mpirun with --num_servers");
+  AddConfig(train, flags, true);
+  AddThreads(train, flags);
+  train->add_option("--model_dir", flags->config.model_dir, "scratch directory, removed first and afterwards")->required();
+  train->add_option("--steps", flags->steps, "measured steps")->check(kCount);
+  train->add_option("--warmup_steps", flags->warmup_steps, "steps before the first measured one")->check(kCount);
+  train->add_option("--num_servers", flags->job.num_servers, "as of pepnet train")->check(kCount);
+  train->add_option("--dense_engine", flags->job.dense_engine, "fused or reference")
+      ->check(CLI::IsMember({"fused", "reference"}));
+}
+
+Status BenchCommand(BenchFlags flags, MpiSession* session) {
+  PEPNET_ASSIGN_OR_RETURN(const BenchReport report, Measure(flags, session));
+  if (report.columns.empty()) return absl::OkStatus();
+  std::cout << TextOf(report) << std::flush;
+  return flags.json.empty() ? absl::OkStatus() : WriteFileAtomically(flags.json, JsonOf(report));
+}
+
+}  // namespace pepnet

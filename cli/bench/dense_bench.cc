@@ -1,0 +1,152 @@
+// bench dense: TrainStep of the dense engines on random features, the engines in turn, so that what else the machine does
+// meets all of them.
+#include <cmath>
+#include <memory>
+
+#include "absl/strings/str_format.h"
+#include "cli/bench/arithmetic.h"
+#include "cli/bench/bench.h"
+#include "cli/bench/limits.h"
+#include "cli/commands.h"
+#include "cli/job.h"
+#include "common/base/random.h"
+#include "worker/model/fused_model.h"
+#include "worker/model/loss_weight.h"
+#include "worker/model/pepnet_model.h"
+
+namespace pepnet {
+namespace {
+
+float Uniform(uint64_t stream, uint64_t i) {
+  return UnitFloat(Philox4x32(RandomKey(1, RandomPurpose::kTest, stream), 0, i)[0]);
+}
+
+Batch RandomBatch(const JobConfig& config, int64_t rows, double click_rate) {
+  Batch batch;
+  batch.rows = batch.global_rows = rows;
+  batch.origin = "random rows";
+  for (size_t label = 0; label < config.data.labels.size(); ++label) {
+    LabelColumn& column = batch.labels.emplace_back();
+    const bool domain = static_cast<int>(label) == config.model.domain_label;
+    for (int64_t row = 0; row < rows; ++row) {
+      const float u = Uniform(label, row);
+      column.integers.push_back(domain ? static_cast<int64_t>(u * config.model.domain_count) : u < click_rate);
+      column.values.push_back(static_cast<float>(column.integers.back()));
+    }
+  }
+  for (size_t w = 0; w < config.data.sample_weights.size(); ++w) batch.sample_weights.emplace_back(rows, 1.0f);
+  return batch;
+}
+
+struct Engine {
+  std::string name;
+  double multiplications;
+  std::unique_ptr<DenseParameters> parameters;
+  std::unique_ptr<PepnetModel> model;
+  std::vector<double> seconds;
+  double loss = 0, gradient_norm = 0;  // of the last step
+};
+
+Status Step(Engine* engine, const ModelInput& input, std::vector<AlignedBuffer<float>>* gradients, bool counts) {
+  engine->parameters->ZeroGradients();
+  const double start = SecondsNow();
+  PEPNET_ASSIGN_OR_RETURN(const LossReport losses, engine->model->TrainStep(input, 1.0, gradients));
+  if (counts) engine->seconds.push_back(SecondsNow() - start);
+  engine->loss = 0;
+  for (double value : losses.values) engine->loss += value;
+  double square = 0;
+  for (float g : engine->parameters->gradients()) square += static_cast<double>(g) * g;
+  engine->gradient_norm = std::sqrt(square);
+  return absl::OkStatus();
+}
+
+// All engines on one batch size; appends a row for each.
+Status MeasureBatch(const JobConfig& config, const BenchFlags& flags, int threads, int64_t rows, double peak,
+                    BenchReport* report) {
+  const Batch batch = RandomBatch(config, rows, flags.click_rate);
+  const auto scales = RowScales(config, batch, LocalDenominators(config, batch));
+  std::vector<AlignedBuffer<float>> features(config.features.size());
+  ModelInput input;
+  input.batch = &batch;
+  input.row_scales = &scales;
+  for (size_t f = 0; f < features.size(); ++f) {
+    features[f].Resize(static_cast<size_t>(rows * config.features[f].dim));
+    for (size_t i = 0; i < features[f].size(); ++i) features[f][i] = 0.2f * Uniform(100 + f, i) - 0.1f;
+    input.features.push_back(features[f].data());
+  }
+
+  const std::vector<double> all_rows(scales.size(), static_cast<double>(rows));
+  const double everything = StepMultiplications(config, rows, all_rows, config.model.domain_count);
+  const double needed = StepMultiplications(config, rows, CountingRows(scales), 1);
+  FusedOptions routed;
+  if (flags.block_rows > 0) routed.block_rows = flags.block_rows;
+  FusedOptions unrouted = routed;
+  unrouted.routing = false;
+  std::vector<Engine> engines;
+  auto add = [&](const std::string& name, double multiplications) -> Engine& {
+    Engine& engine = engines.emplace_back();
+    engine.name = name;
+    engine.multiplications = multiplications;
+    engine.parameters = std::make_unique<DenseParameters>(DenseParameterList(config));
+    engine.parameters->Initialize(1);
+    return engine;
+  };
+  Engine& reference = add("reference", everything);
+  PEPNET_ASSIGN_OR_RETURN(reference.model, PepnetModel::Create(&config, reference.parameters.get(), 1, threads,
+                                                               DenseEngine::kReference));
+  if (FusedEngineRuns(config)) {
+    Engine& full = add("fused, no routing", everything);
+    full.model = MakeFusedModel(&config, full.parameters.get(), 1, threads, unrouted);
+    Engine& fused = add("fused", needed);
+    fused.model = MakeFusedModel(&config, fused.parameters.get(), 1, threads, routed);
+  }
+
+  std::vector<AlignedBuffer<float>> gradients;
+  for (int round = 0; round <= flags.rounds; ++round) {  // the first one warms up
+    for (Engine& engine : engines) PEPNET_RETURN_IF_ERROR(Step(&engine, input, &gradients, round > 0));
+  }
+  const Engine& base = engines.front();
+  for (const Engine& engine : engines) {
+    std::vector<double> ratios, milliseconds, shares;
+    for (size_t i = 0; i < engine.seconds.size(); ++i) {
+      ratios.push_back(base.seconds[i] / engine.seconds[i]);
+      milliseconds.push_back(1e3 * engine.seconds[i]);
+      shares.push_back(100 * 2e-9 * engine.multiplications / engine.seconds[i] / peak);
+    }
+    report->rows.push_back({static_cast<double>(rows), engine.name, RatesOf(static_cast<double>(rows), engine.seconds),
+                            SpreadOf(milliseconds), SpreadOf(ratios), SpreadOf(shares), engine.loss,
+                            engine.gradient_norm});
+    if (std::abs(engine.loss - base.loss) > 1e-5 * std::abs(base.loss) ||
+        std::abs(engine.gradient_norm - base.gradient_norm) > 1e-4 * base.gradient_norm) {
+      return absl::InternalError(absl::StrFormat(
+          "the engines disagree on %d rows: %s has loss %.9g and gradient norm %.9g, the reference %.9g and %.9g", rows,
+          engine.name, engine.loss, engine.gradient_norm, base.loss, base.gradient_norm));
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+StatusOr<BenchReport> DenseBench(const BenchFlags& flags) {
+  PEPNET_ASSIGN_OR_RETURN(const JobConfig config, LoadConfig(flags.config));
+  const int threads = ThreadsOf(flags.job);
+  BenchReport report;
+  report.name = flags.what;
+  report.settings = {{"config", flags.config.pipeline_config_path},
+                     {"threads", absl::StrCat(threads)},
+                     {"rounds", absl::StrCat(flags.rounds)},
+                     {"click rate", absl::StrCat(flags.click_rate)}};
+  const double peak = MatrixPeak(threads, flags.quick ? 128 : 3072);
+  report.limits = {{"matrix peak", "GFLOP/s", peak}};
+  report.columns = {{"batch", "rows"}, {"engine", ""},   {"speed", "samples/s"}, {"step", "ms"}, {"ratio to reference", ""},
+                    {"of peak", "%"},  {"loss", ""},     {"gradient norm", ""}};
+  std::vector<int64_t> sizes = flags.batch_sizes;
+  if (sizes.empty()) sizes = {config.data.batch_size};
+  for (int64_t rows : sizes) PEPNET_RETURN_IF_ERROR(MeasureBatch(config, flags, threads, rows, peak, &report));
+  report.checked = {"the engines give the same losses (1e-5) and gradient norms (1e-4)",
+                    "of peak counts the matrix products that the engine needs, none that routing leaves out"};
+  return report;
+}
+
+}  // namespace pepnet

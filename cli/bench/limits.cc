@@ -1,0 +1,154 @@
+#include "cli/bench/limits.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <chrono>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <thread>
+#include <vector>
+
+#include "common/base/aligned_buffer.h"
+#include "common/base/hash.h"
+#include "worker/model/fused_gemm.h"
+
+namespace pepnet {
+namespace {
+
+constexpr int kTries = 3;
+
+// Runs `body(thread)` on all threads at once, several times; the shortest time from the common start to the last end.
+double BestSeconds(int threads, const std::function<void(int)>& body) {
+  double best = 1e30;
+  for (int attempt = 0; attempt < kTries; ++attempt) {
+    std::atomic<int> ready = 0;
+    std::atomic<bool> go = false;  // set once all threads are ready, so that starting them does not count
+    std::vector<std::thread> pool;
+    for (int t = 0; t < threads; ++t) {
+      pool.emplace_back([&, t] {
+        ++ready;
+        while (!go) std::this_thread::yield();
+        body(t);
+      });
+    }
+    while (ready < threads) std::this_thread::yield();
+    const double start = SecondsNow();
+    go = true;
+    for (std::thread& thread : pool) thread.join();
+    best = std::min(best, SecondsNow() - start);
+  }
+  return best;
+}
+
+struct FreeDeleter {
+  void operator()(void* memory) const { std::free(memory); }
+};
+constexpr size_t kHugePage = size_t{2} << 20;
+
+StatusOr<double> WriteOnce(const std::string& path, int64_t bytes, bool direct) {
+  constexpr int64_t kBlock = int64_t{4} << 20;
+  const int fd = open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | (direct ? O_DIRECT : 0), 0644);
+  if (fd < 0) return absl::InternalError(absl::StrCat("cannot open ", path, ": ", std::strerror(errno)));
+  std::unique_ptr<char, FreeDeleter> block(static_cast<char*>(std::aligned_alloc(4096, kBlock)));
+  for (int64_t i = 0; i < kBlock; i += 8) {  // nothing that a file system could compress
+    const uint64_t word = Mix64(static_cast<uint64_t>(i));
+    std::memcpy(block.get() + i, &word, 8);
+  }
+  const double start = SecondsNow();
+  int error = 0;
+  int64_t written = 0;
+  while (written < bytes && error == 0) {
+    const ssize_t n = write(fd, block.get(), kBlock);
+    if (n < 0) error = errno;
+    written += std::max<ssize_t>(n, 0);
+  }
+  if (error == 0 && fdatasync(fd) != 0) error = errno;
+  const double seconds = SecondsNow() - start;
+  close(fd);
+  unlink(path.c_str());
+  if (error != 0) return absl::InternalError(absl::StrCat("cannot write ", path, ": ", std::strerror(error)));
+  return 1e-6 * static_cast<double>(written) / seconds;
+}
+
+}  // namespace
+
+double SecondsNow() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+double MatrixPeak(int threads, int64_t n) {
+  std::vector<AlignedBuffer<float>> memory(3 * threads);
+  for (auto& buffer : memory) {
+    buffer.Resize(n * n);
+    for (size_t i = 0; i < buffer.size(); ++i) buffer[i] = static_cast<float>(i % 17) * 0.1f;
+  }
+  const double seconds = BestSeconds(threads, [&](int t) {
+    const OwnThreadScope own_thread;
+    Product(n, n, n, {memory[3 * t].data(), n}, {memory[3 * t + 1].data(), n}, 0, {memory[3 * t + 2].data(), n});
+  });
+  return 2e-9 * static_cast<double>(n) * n * n * threads / seconds;
+}
+
+double MemoryBandwidth(int threads, int64_t bytes) {
+  const int64_t count = bytes / static_cast<int64_t>(sizeof(float));
+  AlignedBuffer<float> a, b, c;
+  for (auto* buffer : {&a, &b, &c}) buffer->ResizeZeroed(count);
+  const double seconds = BestSeconds(threads, [&](int t) {
+    const int64_t end = count * (t + 1) / threads;
+    float* const out = a.data();
+    const float *const x = b.data(), *const y = c.data();
+    for (int64_t i = count * t / threads; i < end; ++i) out[i] = x[i] + 0.5f * y[i];
+  });
+  return 3e-9 * static_cast<double>(bytes) / seconds;
+}
+
+RandomRowRates MeasureRandomRows(int64_t rows) {
+  constexpr int64_t kFloats = 32, kValues = 16, kAhead = 16;
+  constexpr int64_t kMessage = 20000;  // rows that go to one place, as into one message
+  const size_t bytes = (rows * kFloats * sizeof(float) + kHugePage - 1) / kHugePage * kHugePage;
+  std::unique_ptr<float, FreeDeleter> table(static_cast<float*>(std::aligned_alloc(kHugePage, bytes)));
+  madvise(table.get(), bytes, MADV_HUGEPAGE);  // a wish; without it the rates are those of small pages
+  std::memset(static_cast<void*>(table.get()), 0, bytes);
+  std::vector<int64_t> picks(std::max<int64_t>(std::min<int64_t>(rows, 4000000), 10000));
+  for (size_t i = 0; i < picks.size(); ++i) picks[i] = static_cast<int64_t>(Mix64(i + 1) % rows) * kFloats;
+  const int64_t count = static_cast<int64_t>(picks.size());
+  AlignedBuffer<float> message(kMessage * kValues);
+  RandomRowRates rates;
+  rates.read = 1e-6 * count / BestSeconds(1, [&](int) {
+    for (int64_t i = 0; i < count; ++i) {
+      if (i + kAhead < count) __builtin_prefetch(table.get() + picks[i + kAhead]);
+      std::memcpy(message.data() + i % kMessage * kValues, table.get() + picks[i], kValues * sizeof(float));
+    }
+  });
+  rates.update = 1e-6 * count / BestSeconds(1, [&](int) {
+    for (int64_t i = 0; i < count; ++i) {
+      if (i + kAhead < count) {
+        __builtin_prefetch(table.get() + picks[i + kAhead], 1);
+        __builtin_prefetch(table.get() + picks[i + kAhead] + kValues, 1);
+      }
+      float* const row = table.get() + picks[i];
+      for (int64_t e = 0; e < kFloats; ++e) row[e] += 1.0f;
+    }
+  });
+  return rates;
+}
+
+StatusOr<double> DiskWriteRate(const std::string& directory, int64_t bytes) {
+  const std::string path = directory + "/.bench_disk_write";
+  PEPNET_ASSIGN_OR_RETURN(double best, WriteOnce(path, bytes, false));
+  for (int attempt = 0; attempt < kTries; ++attempt) {
+    const StatusOr<double> rate = WriteOnce(path, bytes, attempt > 0);
+    if (!rate.ok() && attempt > 0) break;  // a file system without O_DIRECT
+    PEPNET_RETURN_IF_ERROR(rate.status());
+    best = std::max(best, *rate);
+  }
+  return best;
+}
+
+}  // namespace pepnet

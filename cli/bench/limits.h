@@ -1,0 +1,34 @@
+// What this machine can do, measured: the limits that a benchmark's figures are given as shares of. Each is the best of a
+// few tries, because a limit is what remains when nothing disturbs.
+//
+// Threads: the caller's, and as many more as a function says, joined before it returns.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "common/base/status.h"
+
+namespace pepnet {
+
+double SecondsNow();  // of a steady clock
+
+// GFLOP/s of one n x n x n float32 product per thread, all threads at once.
+double MatrixPeak(int threads, int64_t n);
+
+// GB/s of a[i] = b[i] + s c[i] over arrays of `bytes` each, bytes read plus bytes written.
+double MemoryBandwidth(int threads, int64_t bytes);
+
+// Rows of 16 values and 16 optimizer values (128 bytes, huge pages where the system grants them), picked at random with
+// prefetch on one thread. Million rows/s.
+struct RandomRowRates {
+  double read = 0;    // copying the 64 bytes of values
+  double update = 0;  // reading and writing all 128 bytes
+};
+RandomRowRates MeasureRandomRows(int64_t rows);
+
+// MB/s of writing one file of `bytes` in `directory` from end to end, fsync included: past the page cache where the file
+// system allows it, else through it; the better one counts. The file is removed.
+StatusOr<double> DiskWriteRate(const std::string& directory, int64_t bytes);
+
+}  // namespace pepnet

@@ -1,0 +1,49 @@
+// A job without data and model: one table of `rows` rows of 16 floats with Adagrad, for benchmarks of the servers.
+//
+// The gradient of a row in update u is GradientOf(id, u) in every element, so that any row's value after any number of
+// updates can be computed beside the servers.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "common/base/status.h"
+#include "common/config/job_config.h"
+
+namespace pepnet {
+
+inline constexpr int kBenchDim = 16;
+inline constexpr double kBenchLr = 0.01;
+
+JobConfig RowJob(int64_t rows);
+
+// `count` distinct ids of [0, rows), spread evenly and in no order. The messages 0, 1, ... together walk through all rows in
+// turn, again and again. Precondition: count <= rows.
+std::vector<int64_t> MessageIds(int64_t rows, int64_t count, int64_t message);
+
+float GradientOf(int64_t id, int64_t update);
+// Fills ids.size() * kBenchDim floats.
+void FillGradients(std::span<const int64_t> ids, int64_t update, float* gradients);
+
+// Which updates a few rows, spread over all messages, have seen, and what their values must be then.
+class RowLedger {
+ public:
+  // `count`: rows a message.
+  RowLedger(int64_t rows, int64_t count);
+  const std::vector<int64_t>& ids() const { return ids_; }
+  // Values before the first update, row after row: kBenchDim floats each.
+  void Start(std::span<const float> values) { start_.assign(values.begin(), values.end()); }
+  // MessageIds(rows, count, message) have got the gradients of `update`.
+  void Applied(int64_t message, int64_t update);
+  // DataLoss naming the first row of ids() that is not what its updates make of it (1e-5).
+  Status Check(std::span<const float> values) const;
+
+ private:
+  int64_t rows_, count_;
+  std::vector<int64_t> places_, ids_;  // a row's place in the order of the messages, and its id
+  std::vector<std::vector<int64_t>> updates_;
+  std::vector<float> start_;
+};
+
+}  // namespace pepnet

@@ -1,0 +1,135 @@
+// bench train: whole training steps of a config as `pepnet train` makes them, without checkpoints and evaluation.
+#include <cmath>
+
+#include "cli/bench/arithmetic.h"
+#include "cli/bench/bench.h"
+#include "cli/bench/limits.h"
+#include "cli/commands.h"
+#include "cli/job.h"
+#include "common/base/file.h"
+#include "worker/data/batch_loader.h"
+#include "worker/model/loss_weight.h"
+#include "worker/train/trainer.h"
+
+namespace pepnet {
+namespace {
+
+// What one run of some batch size gave, on worker 0.
+struct Run {
+  std::vector<double> seconds;  // of each measured step
+  double first_step = 0;        // from the start of the worker to the end of its first step
+  StageTimes before, after;     // of the measured steps
+  double rows = 0;              // of all measured steps, all workers
+  double multiplications = 0;   // that they need, all workers
+};
+
+// The matrix products that steps [warmup, warmup + steps) need with routing, from the rows themselves.
+Status CountMultiplications(const JobConfig& config, const WorkerContext& context, const BenchFlags& flags, Run* run) {
+  LoaderOptions options;
+  options.input_path = config.train_input_path;
+  options.batch_size = config.data.batch_size * context.collective->count();
+  options.seed = context.options.seed;
+  options.shuffle = config.data.shuffle;
+  options.shuffle_buffer_size = config.data.shuffle_buffer_size;
+  options.drop_remainder = config.data.drop_remainder;
+  options.max_epochs = 0;
+  PEPNET_ASSIGN_OR_RETURN(std::unique_ptr<BatchLoader> loader, BatchLoader::Open(config, options));
+  for (int64_t step = 0; step < flags.warmup_steps + flags.steps; ++step) {
+    PEPNET_ASSIGN_OR_RETURN(const std::optional<Batch> batch, loader->Next());
+    if (step < flags.warmup_steps) continue;
+    const auto counts = CountingRows(RowScales(config, *batch, LocalDenominators(config, *batch)));
+    run->rows += static_cast<double>(batch->rows);
+    run->multiplications += StepMultiplications(config, static_cast<double>(batch->rows), counts, 1);
+  }
+  return absl::OkStatus();
+}
+
+Status TrainSteps(const WorkerContext& context, const BenchFlags& flags, Run* run) {
+  const double start = SecondsNow();
+  Trainer trainer(context);
+  PEPNET_RETURN_IF_ERROR(trainer.Start());
+  const int64_t measured_end = flags.warmup_steps + flags.steps;
+  for (int64_t step = 0; step <= measured_end; ++step) {  // the last one, behind which nothing is prefetched, does not count
+    if (step == flags.warmup_steps) run->before = trainer.times();
+    if (step == measured_end) run->after = trainer.times();
+    const double begin = SecondsNow();
+    PEPNET_ASSIGN_OR_RETURN(const bool more, trainer.Step());
+    const double end = SecondsNow();
+    if (!more) return absl::InternalError("the data ended early, which num_steps rules out");
+    if (step == 0) run->first_step = end - start;
+    if (step >= flags.warmup_steps && step < measured_end) run->seconds.push_back(end - begin);
+    for (double loss : trainer.last_losses().values) {
+      if (!std::isfinite(loss)) return absl::InternalError("a loss is not finite");
+    }
+  }
+  if (trainer.state().counters.finished_steps != measured_end + 1) {
+    return absl::InternalError("the trainer counts other steps than were made");
+  }
+  return context.first() ? CountMultiplications(*context.config, context, flags, run) : absl::OkStatus();
+}
+
+double Percent(const Run& run, Stage stage) {
+  double total = 0;
+  for (double s : run.seconds) total += s;
+  const int i = static_cast<int>(stage);
+  return 100 * (run.after.seconds(i) - run.before.seconds(i)) / total;
+}
+
+}  // namespace
+
+StatusOr<BenchReport> TrainBench(const BenchFlags& flags, MpiSession* session) {
+  ConfigFlags config_flags = flags.config;
+  PEPNET_ASSIGN_OR_RETURN(JobConfig config, LoadConfig(config_flags));
+  config.eval_input_path.clear();
+  config.train.num_steps = flags.warmup_steps + flags.steps + 1;
+  config.train.num_epochs = 0;
+  config.train.save_checkpoints_steps = config.train.save_checkpoints_epochs = 0;
+  config.train.log_step_count_steps = config.train.num_steps + 1;
+  std::vector<int64_t> sizes = flags.batch_sizes;
+  if (sizes.empty()) sizes = {config.data.batch_size};
+
+  BenchReport report;
+  report.name = flags.what;
+  bool speaks = false;
+  int workers = 1;
+  double peak = 0;
+  for (int64_t size : sizes) {
+    config.data.batch_size = size;
+    Run run;
+    PEPNET_RETURN_IF_ERROR(RunJob(config, flags.job, session, [&](const WorkerContext& context) -> Status {
+      speaks = context.first();
+      workers = context.collective->count();
+      if (speaks) PEPNET_RETURN_IF_ERROR(RemoveTree(config.model_dir));
+      if (speaks && peak == 0) peak = MatrixPeak(workers * context.options.threads, flags.quick ? 128 : 3072);
+      PEPNET_RETURN_IF_ERROR(context.collective->Barrier("start of the measurement"));
+      PEPNET_RETURN_IF_ERROR(TrainSteps(context, flags, &run));
+      PEPNET_RETURN_IF_ERROR(context.collective->Barrier("end of the measurement"));
+      return speaks ? RemoveTree(config.model_dir) : absl::OkStatus();
+    }));
+    if (!speaks) continue;
+    std::vector<double> milliseconds;
+    double total = 0;
+    for (double s : run.seconds) milliseconds.push_back(1e3 * s), total += s;
+    report.rows.push_back({static_cast<double>(size), run.rows / total, SpreadOf(milliseconds),
+                           100 * 2e-9 * run.multiplications / total / peak, Percent(run, Stage::kRead),
+                           Percent(run, Stage::kPull), Percent(run, Stage::kPool), Percent(run, Stage::kCompute),
+                           Percent(run, Stage::kPush), Percent(run, Stage::kAllreduce), Percent(run, Stage::kUpdate),
+                           run.first_step});
+  }
+  if (!speaks) return BenchReport();
+  const int threads = ThreadsOf(flags.job);
+  report.settings = {{"config", flags.config.pipeline_config_path},
+                     {"workers", absl::StrCat(workers)},
+                     {"threads each", absl::StrCat(threads)},
+                     {"steps", absl::StrCat(flags.steps)},
+                     {"engine", flags.job.dense_engine}};
+  report.limits = {{"matrix peak", "GFLOP/s", peak}};
+  report.columns = {{"batch", "rows"}, {"speed", "samples/s"}, {"step", "ms"}, {"of peak", "%"},      {"read", "%"},
+                    {"pull", "%"},     {"pool", "%"},          {"compute", "%"}, {"push", "%"},       {"allreduce", "%"},
+                    {"update", "%"},   {"first step after", "s"}};
+  report.checked = {"every step was made and every loss is finite",
+                    "of peak counts the matrix products that routing leaves; the stages are worker 0's"};
+  return report;
+}
+
+}  // namespace pepnet
