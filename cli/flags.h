@@ -27,6 +27,7 @@ struct JobFlags {
   std::string wire_dtype = "float32";  // float32 | bfloat16 | float16
   bool no_verify = false;
   std::string inject;        // a fault plan (common/base/fault_plan.h)
+  std::string trace_path;    // train: file for the trace (common/base/trace.h); "" for none
   RunOptions run;            // the rest
 };
 

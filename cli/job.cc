@@ -1,5 +1,7 @@
 #include "cli/job.h"
 
+#include <pthread.h>
+
 #include <cstdlib>
 #include <thread>
 
@@ -93,6 +95,7 @@ Status RunEmbedded(const JobConfig& config, const JobFlags& flags, const std::ve
   if (flags.run.watch != nullptr) flags.run.watch->peers()->SetRole("worker 0");
   return RunRanks(1 + servers, {}, [&](int rank, Transport* plain) {
     FaultyTransport faulty(plain, faults);
+    pthread_setname_np(pthread_self(), rank > 0 ? absl::StrCat("server-", rank - 1).c_str() : "worker");
     if (rank > 0) return Serve(&faulty, nullptr);
     const std::unique_ptr<Transport> watched = Watched(flags.run.watch, &faulty);
     return WorkWith(watched.get(), layout, MakeContext(config, flags), work);

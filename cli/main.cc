@@ -120,6 +120,8 @@ int Main(int argc, char** argv) {
                     "with --continue_train: go on from this model.ckpt-N of model_dir; newer ones are renamed to *.rejected");
   train->add_option("--metrics_textfile", job.run.metrics_textfile,
                     "keep step, losses, metrics and speed in this file, in Prometheus' text format");
+  train->add_option("--trace_path", job.trace_path,
+                    "write what each thread did when, for ui.perfetto.dev; under mpirun trace.json becomes trace-<rank>.json");
   CLI::Option* seed = train->add_option("--seed", job.run.seed, "seed of initial values, dropout and shuffle (default 0)");
   train->callback([&] {
     job.run.seed_given = seed->count() > 0;

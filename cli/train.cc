@@ -5,6 +5,7 @@
 #include "cli/train_plan.h"
 #include "common/base/logging.h"
 #include "common/base/stop_signal.h"
+#include "common/base/trace.h"
 #include "common/checkpoint/checkpoint.h"
 #include "worker/train/run_log.h"
 #include "worker/train/trainer.h"
@@ -19,12 +20,30 @@ void LogPlan(const WorkerContext& context) {
   for (const std::string& warning : PlanWarnings(*context.config)) LOG(WARNING) << warning;
 }
 
+// Null without --trace_path.
+StatusOr<std::unique_ptr<TraceRecording>> StartTrace(const std::string& path, MpiSession* session) {
+  if (path.empty()) return std::unique_ptr<TraceRecording>();
+  if (session == nullptr || session->transport()->size() == 1) return TraceRecording::Start(path, 0);
+  const int rank = session->transport()->rank();
+  return TraceRecording::Start(TracePathOfRank(path, rank), rank);
+}
+
+Status FinishTrace(TraceRecording* trace) {
+  if (trace == nullptr) return absl::OkStatus();
+  PEPNET_ASSIGN_OR_RETURN(const int64_t left_out, trace->Finish());
+  if (left_out > 0) {
+    LOG(WARNING) << "the trace holds the first " << kMaxTraceEvents << " events of this rank; " << left_out << " later ones are left out";
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 Status TrainCommand(const ConfigFlags& config_flags, const JobFlags& job_flags, MpiSession* session) {
   PEPNET_ASSIGN_OR_RETURN(JobConfig config, LoadConfig(config_flags));
+  PEPNET_ASSIGN_OR_RETURN(const std::unique_ptr<TraceRecording> trace, StartTrace(job_flags.trace_path, session));
   Status stopped;  // set if the run ended early, with its state saved
-  PEPNET_RETURN_IF_ERROR(RunJob(config, job_flags, session, [&](const WorkerContext& context) -> Status {
+  const Status trained = RunJob(config, job_flags, session, [&](const WorkerContext& context) -> Status {
     if (context.first()) LogPlan(context);
     Trainer trainer(context);
     PEPNET_RETURN_IF_ERROR(trainer.Run());
@@ -37,7 +56,10 @@ Status TrainCommand(const ConfigFlags& config_flags, const JobFlags& job_flags, 
                                               CheckpointName(step), " is saved, go on with --continue_train"));
     }
     return absl::OkStatus();
-  }));
+  });
+  const Status traced = FinishTrace(trace.get());  // also of a job that failed: it shows where
+  PEPNET_RETURN_IF_ERROR(trained);
+  PEPNET_RETURN_IF_ERROR(traced);
   return stopped;
 }
 

@@ -5,6 +5,7 @@
 
 #include "common/base/logging.h"
 #include "common/base/mutant.h"
+#include "common/base/trace.h"
 
 namespace pepnet {
 
@@ -71,6 +72,7 @@ StatusOr<bool> OpenStep::AddPush(const FrameHeader& header, Bytes frame) {
 }
 
 Status OpenStep::Apply() {
+  TraceScope scope("apply step");
   if (!MutantActive(Mutant::kSumInArrivalOrder)) {
     std::sort(pushes_.begin(), pushes_.end(), [](const Push& a, const Push& b) { return a.worker() < b.worker(); });
   }

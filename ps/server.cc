@@ -11,6 +11,7 @@
 #include "common/base/file.h"
 #include "common/base/logging.h"
 #include "common/base/mutant.h"
+#include "common/base/trace.h"
 #include "common/net/message.h"
 #include "common/net/packing.h"
 #include "common/net/partition.h"
@@ -252,6 +253,7 @@ Status Server::State::HandlePull(Request request) {
 }
 
 Status Server::State::AnswerPull(Request request) {
+  TraceScope scope("answer pull");
   const int worker = static_cast<int>(request.header.sender);
   const bool read_only = ReadOnly(request.header);
   if (!read_only && step->HasTicket(worker)) {

@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "common/base/trace.h"
 #include "worker/data/batch_cutter.h"
 #include "worker/data/feature_encoder.h"
 #include "worker/data/input_files.h"
@@ -76,6 +77,7 @@ class BatchDecoder {
   }
 
   StatusOr<Batch> Decode(const CutBatch& cut, int64_t* clamped) const {
+    TraceScope scope("decode");
     Batch batch;
     batch.rows = cut.rows.rows;
     batch.first_row = cut.first_row;
@@ -184,6 +186,11 @@ class PipelinedLoader : public BatchLoader {
     bool done = false;
   };
 
+  StatusOr<std::optional<CutBatch>> ReadAndCut() {
+    TraceScope scope("read file");
+    return cutter_.Next();
+  }
+
   void ReadLoop() {
     bool more = true;
     while (more) {
@@ -194,7 +201,7 @@ class PipelinedLoader : public BatchLoader {
       }
       // Shared: the order queue and the decoder's queue both hold it, and either may let go first on a stop.
       auto slot = std::make_shared<Slot>();
-      StatusOr<std::optional<CutBatch>> cut = cutter_.Next();
+      StatusOr<std::optional<CutBatch>> cut = ReadAndCut();
       more = cut.ok() && cut->has_value();
       if (more) slot->cut = **std::move(cut);
       if (!cut.ok()) {

@@ -3,13 +3,12 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
-#include <cmath>
-#include <cstring>
-#include <numeric>
 #include <utility>
 
 #include "common/base/log_functions.h"
 #include "common/base/mutant.h"
+#include "common/base/trace.h"
+#include "worker/model/fused_batch.h"
 #include "worker/model/fused_lane.h"
 #include "worker/model/guarded.h"
 #include "worker/model/labels.h"
@@ -31,46 +30,6 @@ struct LaneState {
   std::vector<double> losses;  // by loss slot
 };
 
-// Where a feature's values lie in the group tensors.
-struct Occurrence {
-  enum class Group { kMain, kDomain, kUia };
-  Group group;
-  int64_t column;
-};
-
-float* Sized(AlignedBuffer<float>* buffer, int64_t size) {
-  if (static_cast<int64_t>(buffer->size()) < size) {
-    buffer->Resize(0);  // nothing to keep
-    buffer->Resize(static_cast<size_t>(size));
-  }
-  return buffer->data();
-}
-
-void ApplyRule(OutputRule::Kind kind, int64_t rows, int classes, const float* z, std::vector<float>* out) {
-  const bool softmax = kind == OutputRule::Kind::kSoftmax || kind == OutputRule::Kind::kSoftmaxColumn1;
-  for (int64_t row = 0; row < rows; ++row, z += classes) {
-    double sum = 0;
-    const double largest = softmax ? *std::max_element(z, z + classes) : 0;
-    for (int c = 0; softmax && c < classes; ++c) sum += std::exp(z[c] - largest);
-    for (int c = 0; c < classes; ++c) {
-      switch (kind) {
-        case OutputRule::Kind::kRaw:
-          out->push_back(z[c]);
-          break;
-        case OutputRule::Kind::kSigmoid:
-          out->push_back(static_cast<float>(1 / (1 + std::exp(-static_cast<double>(z[c])))));
-          break;
-        case OutputRule::Kind::kSoftmax:
-          out->push_back(static_cast<float>(std::exp(z[c] - largest) / sum));
-          break;
-        case OutputRule::Kind::kSoftmaxColumn1:
-          if (c == 1) out->push_back(static_cast<float>(std::exp(z[c] - largest) / sum));
-          break;
-      }
-    }
-  }
-}
-
 class FusedModel : public PepnetModel {
  public:
   FusedModel(const JobConfig* config, DenseParameters* parameters, uint64_t seed, int lanes, const FusedOptions& options)
@@ -82,14 +41,8 @@ class FusedModel : public PepnetModel {
         layers_(PlaceLayers(*config, *parameters)),
         slots_(LossSlots(*config)),
         rules_(OutputRules(*config)),
-        main_width_(model_.main.width),
-        domain_width_(model_.domain ? model_.domain->width : 0),
-        uia_width_(model_.uia ? model_.uia->width : 0),
-        occurrences_(config->features.size()) {
+        all_(config, &layers_) {
     for (int i = 0; i < std::max(lanes, 1); ++i) lanes_.emplace_back(&layers_, parameters->values().data());
-    Locate(model_.main, Occurrence::Group::kMain);
-    if (model_.domain) Locate(*model_.domain, Occurrence::Group::kDomain);
-    if (model_.uia) Locate(*model_.uia, Occurrence::Group::kUia);
   }
 
   StatusOr<LossReport> TrainStep(const ModelInput& input, double gradient_scale,
@@ -104,14 +57,14 @@ class FusedModel : public PepnetModel {
         const bool all_rows = SelectRows(task);
         // The first task overwrites the shared input's gradient if it reaches every row; else all add to zeros.
         const bool fresh = task == 0 && all_rows && !gate_sees_gradient_;
-        if (task == 0 && !fresh) std::fill_n(input_gradient_.data(), rows_ * InputWidth(), 0.0f);
+        if (task == 0 && !fresh) std::fill_n(all_.InputGradient(0).data, all_.rows() * all_.input_width(), 0.0f);
         OnEachLane([&](LaneState* state, int lane) {
           ForEachBlock(static_cast<int64_t>(selected_.size()), lane, [&](int64_t begin, int64_t end) {
             TrainBlock(state, task, begin, end, all_rows, fresh, gradient_scale);
           });
         });
       }
-      SizeFeatureGradients(feature_gradients);
+      all_.SizeFeatureGradients(feature_gradients);
       OnEachLane([&](LaneState* state, int lane) { SharedBackward(state, lane, feature_gradients); });
       AddLaneGradients();
       LossReport report;
@@ -134,12 +87,12 @@ class FusedModel : public PepnetModel {
     return Guarded("forward", [&]() -> StatusOr<std::vector<ModelOutput>> {
       Begin(input, false);
       logits_.resize(layers_.towers.size());
-      for (size_t i = 0; i < logits_.size(); ++i) Sized(&logits_[i], rows_ * layers_.towers[i].linear.out);
+      for (size_t i = 0; i < logits_.size(); ++i) Sized(&logits_[i], all_.rows() * layers_.towers[i].linear.out);
       task_outputs_.resize(layers_.ppnet.size());
-      for (AlignedBuffer<float>& outputs : task_outputs_) Sized(&outputs, rows_ * model_.ppnet_hidden_units.back());
+      for (AlignedBuffer<float>& outputs : task_outputs_) Sized(&outputs, all_.rows() * model_.ppnet_hidden_units.back());
       OnEachLane([&](LaneState* state, int lane) {
         SharedForward(state, lane);
-        ForEachBlock(rows_, lane, [&](int64_t begin, int64_t end) { EvaluateBlock(state, begin, end); });
+        ForEachBlock(all_.rows(), lane, [&](int64_t begin, int64_t end) { EvaluateBlock(state, begin, end); });
       });
       if (losses != nullptr) *losses = EvaluationLosses();
       return Outputs();
@@ -151,21 +104,21 @@ class FusedModel : public PepnetModel {
     std::vector<ModelOutput> list;
     auto add = [&](const std::string& name, const float* from, int64_t stride, int64_t width) {
       ModelOutput output{name, static_cast<int>(width), {}};
-      for (int64_t row = 0; row < rows_; ++row) {
+      for (int64_t row = 0; row < all_.rows(); ++row) {
         output.values.insert(output.values.end(), from + row * stride, from + row * stride + width);
       }
       list.push_back(std::move(output));
     };
-    const float* const shared = input_.data() + uia_width_;
+    const float* const shared = all_.input() + all_.uia_width();
     if (model_.domain) {
-      const int64_t stride = domain_width_ + main_width_;
-      add("group_all", gate_input_.data() + domain_width_, stride, main_width_);
-      add("group_domain", gate_input_.data(), stride, domain_width_);
-      add("epnet_output", shared, InputWidth(), main_width_);
+      const int64_t stride = all_.domain_width() + all_.main_width();
+      add("group_all", all_.gate_input() + all_.domain_width(), stride, all_.main_width());
+      add("group_domain", all_.gate_input(), stride, all_.domain_width());
+      add("epnet_output", shared, all_.input_width(), all_.main_width());
     } else {
-      add("group_all", shared, InputWidth(), main_width_);
+      add("group_all", shared, all_.input_width(), all_.main_width());
     }
-    if (model_.uia) add("group_uia", input_.data(), InputWidth(), uia_width_);
+    if (model_.uia) add("group_uia", all_.input(), all_.input_width(), all_.uia_width());
     for (size_t task = 0; task < task_outputs_.size(); ++task) {
       const int64_t width = model_.ppnet_hidden_units.back();
       add("ppnet_output_" + model_.towers[task].name, task_outputs_[task].data(), width, width);
@@ -176,45 +129,9 @@ class FusedModel : public PepnetModel {
  private:
   // ---- one step's frame -------------------------------------------------------------------------------------------
 
-  void Locate(const FeatureGroup& group, Occurrence::Group kind) {
-    int64_t column = 0;
-    for (int f : group.features) {
-      occurrences_[f].push_back({kind, column});
-      column += config_->features[f].dim;
-    }
-  }
-
-  int64_t InputWidth() const { return uia_width_ + main_width_; }
-  int64_t Domain(int64_t row) const {
-    return model_.domain_label < 0 ? 0 : batch_->labels[model_.domain_label].integers[row];
-  }
-  // [uia ; shared] of position `begin` and on: PPNet's gate input, and from column uia_width_ on what the tasks read.
-  Matrix Input(int64_t begin) { return Matrix{input_.data(), InputWidth()}.Row(begin); }
-  Matrix InputGradient(int64_t begin) { return Matrix{input_gradient_.data(), InputWidth()}.Row(begin); }
-  // [domain ; main]: EPNet's gate input.
-  Matrix GateInput(int64_t begin) { return Matrix{gate_input_.data(), domain_width_ + main_width_}.Row(begin); }
-
   void Begin(const ModelInput& input, bool train) {
-    batch_ = input.batch;
-    in_ = &input;
-    rows_ = batch_->rows;
+    all_.Begin(input, train && options_.routing);
     gate_sees_gradient_ = MutantActive(Mutant::kGateSeesGradient);
-    CheckOrDie(input.features.size() == config_->features.size(), "one pointer per feature");
-    for (size_t f = 0; f < occurrences_.size(); ++f) {
-      CheckOrDie(rows_ == 0 || occurrences_[f].empty() || input.features[f] != nullptr,
-                 "no values for feature " + config_->features[f].name);
-    }
-    order_.resize(static_cast<size_t>(rows_));
-    std::iota(order_.begin(), order_.end(), 0);
-    if (train && options_.routing && model_.domain_label >= 0) {
-      std::stable_sort(order_.begin(), order_.end(), [&](int64_t a, int64_t b) { return Domain(a) < Domain(b); });
-    }
-    Sized(&input_, rows_ * InputWidth());
-    if (model_.domain) {
-      Sized(&gate_input_, rows_ * (domain_width_ + main_width_));
-      Sized(&epnet_hidden_, rows_ * layers_.epnet->first.out);
-      Sized(&epnet_gate_, rows_ * main_width_);
-    }
     for (LaneState& state : lanes_) state.losses.assign(slots_.size(), 0);
   }
 
@@ -237,29 +154,14 @@ class FusedModel : public PepnetModel {
 
   // ---- forward ----------------------------------------------------------------------------------------------------
 
-  void Gather(const FeatureGroup& group, int64_t begin, int64_t end, Matrix to) const {
-    int64_t column = 0;
-    for (int f : group.features) {
-      const int64_t dim = config_->features[f].dim;
-      const float* const from = in_->features[f];
-      for (int64_t i = begin; i < end; ++i) {
-        std::memcpy(to.data + (i - begin) * to.stride + column, from + order_[i] * dim, dim * sizeof(float));
-      }
-      column += dim;
-    }
-  }
-
   // The group tensors and EPNet.
   void SharedForward(LaneState* state, int lane) {
-    ForEachBlock(rows_, lane, [&](int64_t begin, int64_t end) {
-      const Matrix shared = Input(begin).Column(uia_width_);
-      if (model_.uia) Gather(*model_.uia, begin, end, Input(begin));
-      if (!model_.domain) return Gather(model_.main, begin, end, shared);
-      Gather(*model_.domain, begin, end, GateInput(begin));
-      Gather(model_.main, begin, end, GateInput(begin).Column(domain_width_));
-      state->lane.EpnetForward(end - begin, GateInput(begin), domain_width_,
-                               epnet_hidden_.data() + begin * layers_.epnet->first.out,
-                               epnet_gate_.data() + begin * main_width_, shared);
+    ForEachBlock(all_.rows(), lane, [&](int64_t begin, int64_t end) {
+      const TraceScope scope("forward");
+      all_.Gather(begin, end);
+      if (!model_.domain) return;
+      state->lane.EpnetForward(end - begin, all_.GateInput(begin), all_.domain_width(), all_.EpnetHidden(begin),
+                               all_.EpnetGate(begin), all_.Input(begin).Column(all_.uia_width()));
     });
   }
 
@@ -267,9 +169,9 @@ class FusedModel : public PepnetModel {
   void EvaluateBlock(LaneState* state, int64_t begin, int64_t end) {
     const FusedRows rows{end - begin};
     for (size_t task = 0; task < model_.towers.size(); ++task) {
-      Matrix x = Input(begin).Column(uia_width_);
+      Matrix x = all_.Input(begin).Column(all_.uia_width());
       if (model_.uia) {
-        x = state->lane.PpnetForward(static_cast<int>(task), rows, Input(begin), uia_width_);
+        x = state->lane.PpnetForward(static_cast<int>(task), rows, all_.Input(begin), all_.uia_width());
         std::copy_n(x.data, rows.count * x.stride, task_outputs_[task].data() + begin * x.stride);
       }
       for (int domain = 0; domain < model_.domain_count; ++domain) {
@@ -286,10 +188,10 @@ class FusedModel : public PepnetModel {
     for (const LossSlot& slot : slots_) {
       const Tower& tower = model_.towers[slot.task];
       double sum = 0;
-      for (int64_t row = 0; row < rows_; ++row) {
-        const float* const z = logits_[slot.task * model_.domain_count + Domain(row)].data() + row * tower.num_class;
-        const double l = RowLossAndGradient(*slot.loss, tower.num_class, z, batch_->labels[tower.label], row, 0, nullptr);
-        sum += l * static_cast<double>((*in_->row_scales)[slot.task][row]);
+      for (int64_t row = 0; row < all_.rows(); ++row) {
+        const float* const z = logits_[slot.task * model_.domain_count + all_.domain(row)].data() + row * tower.num_class;
+        const double l = RowLossAndGradient(*slot.loss, tower.num_class, z, all_.in().batch->labels[tower.label], row, 0, nullptr);
+        sum += l * static_cast<double>((*all_.in().row_scales)[slot.task][row]);
       }
       report.names.push_back(slot.loss->name);
       report.values.push_back(sum);
@@ -302,8 +204,8 @@ class FusedModel : public PepnetModel {
     for (const OutputRule& rule : rules_) {
       ModelOutput output{rule.name, rule.width, {}};
       const int classes = model_.towers[rule.tower / model_.domain_count].num_class;
-      output.values.reserve(static_cast<size_t>(rows_ * std::max(rule.width, 1)));
-      ApplyRule(rule.kind, rows_, classes, logits_[rule.tower].data(), &output.values);
+      output.values.reserve(static_cast<size_t>(all_.rows() * std::max(rule.width, 1)));
+      AppendOutputs(rule.kind, all_.rows(), classes, logits_[rule.tower].data(), &output.values);
       outputs.push_back(std::move(output));
     }
     return outputs;
@@ -319,7 +221,7 @@ class FusedModel : public PepnetModel {
     for (size_t task = 0; task < scores.size(); ++task) {
       const Tower& tower = model_.towers[task];
       if (!WantsScores(static_cast<int>(task))) continue;
-      ApplyRule(MetricOutputKind(tower), rows_, tower.num_class, train_logits_[task].data(), &scores[task]);
+      AppendOutputs(MetricOutputKind(tower), all_.rows(), tower.num_class, train_logits_[task].data(), &scores[task]);
     }
     return scores;
   }
@@ -327,10 +229,9 @@ class FusedModel : public PepnetModel {
   void PrepareGradients() {
     train_logits_.resize(model_.towers.size());
     for (size_t task = 0; task < train_logits_.size(); ++task) {
-      if (WantsScores(static_cast<int>(task))) Sized(&train_logits_[task], rows_ * model_.towers[task].num_class);
+      if (WantsScores(static_cast<int>(task))) Sized(&train_logits_[task], all_.rows() * model_.towers[task].num_class);
     }
-    Sized(&input_gradient_, rows_ * InputWidth());
-    if (model_.domain) Sized(&domain_gradient_, rows_ * domain_width_);
+    all_.SizeGradients();
     const size_t arena = parameters_->gradients().size();
     lanes_[0].lane.SetGradients(parameters_->gradients().data());
     for (size_t i = 1; i < lanes_.size(); ++i) {
@@ -341,51 +242,53 @@ class FusedModel : public PepnetModel {
 
   // Positions that count for the task, into selected_. Returns whether these are all.
   bool SelectRows(int task) {
-    const std::vector<float>& scale = (*in_->row_scales)[task];
+    const std::vector<float>& scale = (*all_.in().row_scales)[task];
     selected_.clear();
     const bool every_row = !options_.routing || WantsScores(task);
-    for (int64_t i = 0; i < rows_; ++i) {
-      if (every_row || scale[order_[i]] != 0) selected_.push_back(i);
+    for (int64_t i = 0; i < all_.rows(); ++i) {
+      if (every_row || scale[all_.row(i)] != 0) selected_.push_back(i);
     }
-    return static_cast<int64_t>(selected_.size()) == rows_;
+    return static_cast<int64_t>(selected_.size()) == all_.rows();
   }
 
   // Forward, loss and backward of one task for the selected positions [begin, end).
   void TrainBlock(LaneState* state, int task, int64_t begin, int64_t end, bool all_rows, bool fresh,
                   double gradient_scale) {
-    const int64_t count = end - begin, width = InputWidth();
-    const int64_t shift = MutantActive(Mutant::kDropoutByLocalRow) ? 0 : batch_->first_row;
+    const int64_t count = end - begin, width = all_.input_width();
+    const int64_t shift = MutantActive(Mutant::kDropoutByLocalRow) ? 0 : all_.in().batch->first_row;
     state->rows.clear();
     state->global_rows.clear();
     for (int64_t i = begin; i < end; ++i) {
-      state->rows.push_back(order_[selected_[i]]);
+      state->rows.push_back(all_.row(selected_[i]));
       state->global_rows.push_back(shift + state->rows.back());
     }
-    Matrix input = Input(begin), input_gradient = InputGradient(begin);
+    Matrix input = all_.Input(begin), input_gradient = all_.InputGradient(begin);
     if (!all_rows) {
       input = {Sized(&state->input, count * width), width};
       input_gradient = {Sized(&state->input_gradient, count * width), width};
       for (int64_t i = 0; i < count; ++i) {
-        std::copy_n(Input(selected_[begin + i]).data, width, input.Row(i).data);
+        std::copy_n(all_.Input(selected_[begin + i]).data, width, input.Row(i).data);
       }
     }
     const bool overwrite = fresh || (!all_rows && !gate_sees_gradient_);
     if (!all_rows && !overwrite) std::fill_n(input_gradient.data, count * width, 0.0f);
 
-    const FusedRows rows{count, true, seed_, in_->step, state->global_rows.data()};
-    Matrix x = input.Column(uia_width_), x_gradient = input_gradient.Column(uia_width_);
+    const FusedRows rows{count, true, seed_, all_.in().step, state->global_rows.data()};
+    Matrix x = input.Column(all_.uia_width()), x_gradient = input_gradient.Column(all_.uia_width());
     if (model_.uia) {
-      x = state->lane.PpnetForward(task, rows, input, uia_width_);
+      const TraceScope scope("forward");
+      x = state->lane.PpnetForward(task, rows, input, all_.uia_width());
       x_gradient = {Sized(&state->task_gradient, count * x.stride), x.stride};
     }
     TrainTowers(state, task, rows, x, x_gradient, model_.uia || overwrite, gradient_scale);
     if (model_.uia) {
-      state->lane.PpnetBackward(task, rows, input, uia_width_, x_gradient, input_gradient, overwrite,
+      const TraceScope scope("backward");
+      state->lane.PpnetBackward(task, rows, input, all_.uia_width(), x_gradient, input_gradient, overwrite,
                                 gate_sees_gradient_);
     }
     if (all_rows) return;
     for (int64_t i = 0; i < count; ++i) {
-      AddTo(width, input_gradient.Row(i).data, InputGradient(selected_[begin + i]).data);
+      AddTo(width, input_gradient.Row(i).data, all_.InputGradient(selected_[begin + i]).data);
     }
   }
 
@@ -397,8 +300,13 @@ class FusedModel : public PepnetModel {
       FusedRows part = rows;
       part.count = last - first;
       part.global += first;
-      const float* const z = state->lane.TowerForward(tower, part, x.Row(first));
-      Losses(state, task, domain, first, last, z, gradient_scale);
+      const float* z = nullptr;
+      {
+        const TraceScope scope("forward");
+        z = state->lane.TowerForward(tower, part, x.Row(first));
+        Losses(state, task, domain, first, last, z, gradient_scale);
+      }
+      const TraceScope scope("backward");
       state->lane.TowerBackward(tower, part, x.Row(first), state->logit_gradient.data(), fresh ? 0 : 1,
                                 x_gradient.Row(first));
     };
@@ -409,9 +317,9 @@ class FusedModel : public PepnetModel {
       return;
     }
     for (int64_t first = 0; first < rows.count;) {
-      const int64_t domain = Domain(state->rows[first]);
+      const int64_t domain = all_.domain(state->rows[first]);
       int64_t last = first;
-      while (last < rows.count && Domain(state->rows[last]) == domain) ++last;
+      while (last < rows.count && all_.domain(state->rows[last]) == domain) ++last;
       train(domain, first, last, overwrite);
       first = last;
     }
@@ -421,73 +329,40 @@ class FusedModel : public PepnetModel {
   void Losses(LaneState* state, int task, int64_t domain, int64_t first, int64_t last, const float* z,
               double gradient_scale) {
     const Tower& tower = model_.towers[task];
-    const std::vector<float>& scale = (*in_->row_scales)[task];
+    const std::vector<float>& scale = (*all_.in().row_scales)[task];
     const int64_t size = (last - first) * tower.num_class;
     float* const gradient = Sized(&state->logit_gradient, size);
     std::fill_n(gradient, size, 0.0f);
     for (int64_t i = first; WantsScores(task) && i < last; ++i) {
       const int64_t row = state->rows[i];
-      if (model_.domain_label >= 0 && Domain(row) != domain) continue;
+      if (model_.domain_label >= 0 && all_.domain(row) != domain) continue;
       std::copy_n(z + (i - first) * tower.num_class, tower.num_class, train_logits_[task].data() + row * tower.num_class);
     }
     for (size_t slot = 0; slot < slots_.size(); ++slot) {
       if (slots_[slot].task != task) continue;
       for (int64_t i = first; i < last; ++i) {
         const int64_t row = state->rows[i];
-        if (Domain(row) != domain && model_.domain_label >= 0) continue;
+        if (all_.domain(row) != domain && model_.domain_label >= 0) continue;
         const float factor = static_cast<float>(scale[row] * gradient_scale);
         const int64_t at = (i - first) * tower.num_class;
-        const double l = RowLossAndGradient(*slots_[slot].loss, tower.num_class, z + at, batch_->labels[tower.label],
+        const double l = RowLossAndGradient(*slots_[slot].loss, tower.num_class, z + at, all_.in().batch->labels[tower.label],
                                             row, factor, gradient + at);
         state->losses[slot] += l * static_cast<double>(scale[row]);
       }
     }
   }
 
-  void SizeFeatureGradients(std::vector<AlignedBuffer<float>>* gradients) const {
-    gradients->resize(config_->features.size());
-    for (size_t f = 0; f < config_->features.size(); ++f) {
-      const Feature& feature = config_->features[f];
-      (*gradients)[f].Resize(feature.in_group && feature.table >= 0 ? static_cast<size_t>(rows_ * feature.dim) : 0);
-    }
-  }
-
   // EPNet, and each feature's gradient as the sum over the groups that it is in.
   void SharedBackward(LaneState* state, int lane, std::vector<AlignedBuffer<float>>* gradients) {
-    ForEachBlock(rows_, lane, [&](int64_t begin, int64_t end) {
+    ForEachBlock(all_.rows(), lane, [&](int64_t begin, int64_t end) {
+      const TraceScope scope("backward");
       if (model_.domain) {
-        state->lane.EpnetBackward(end - begin, GateInput(begin), domain_width_,
-                                  epnet_hidden_.data() + begin * layers_.epnet->first.out,
-                                  epnet_gate_.data() + begin * main_width_, InputGradient(begin).Column(uia_width_),
-                                  domain_gradient_.data() + begin * domain_width_, gate_sees_gradient_);
+        state->lane.EpnetBackward(end - begin, all_.GateInput(begin), all_.domain_width(), all_.EpnetHidden(begin),
+                                  all_.EpnetGate(begin), all_.InputGradient(begin).Column(all_.uia_width()),
+                                  all_.DomainGradient(begin), gate_sees_gradient_);
       }
-      for (size_t f = 0; f < occurrences_.size(); ++f) {
-        if (!(*gradients)[f].empty()) Scatter(static_cast<int>(f), begin, end, (*gradients)[f].data());
-      }
+      all_.Scatter(begin, end, gradients);
     });
-  }
-
-  void Scatter(int f, int64_t begin, int64_t end, float* gradient) {
-    const int64_t dim = config_->features[f].dim;
-    for (int64_t i = begin; i < end; ++i) {
-      float* const to = gradient + order_[i] * dim;
-      std::fill_n(to, dim, 0.0f);
-      for (const Occurrence& place : occurrences_[f]) {
-        const float* from = nullptr;
-        switch (place.group) {
-          case Occurrence::Group::kMain:
-            from = InputGradient(i).data + uia_width_ + place.column;
-            break;
-          case Occurrence::Group::kDomain:
-            from = domain_gradient_.data() + i * domain_width_ + place.column;
-            break;
-          case Occurrence::Group::kUia:
-            from = InputGradient(i).data + place.column;
-            break;
-        }
-        for (int64_t c = 0; c < dim; ++c) to[c] += from[c];
-      }
-    }
   }
 
   // In lane order; the lanes' arenas are zero again afterwards.
@@ -511,18 +386,12 @@ class FusedModel : public PepnetModel {
   const FusedLayers layers_;
   const std::vector<LossSlot> slots_;
   const std::vector<OutputRule> rules_;
-  const int64_t main_width_, domain_width_, uia_width_;
-  std::vector<std::vector<Occurrence>> occurrences_;  // by feature
   std::vector<LaneState> lanes_;
 
-  // The batch under way. A position is a row's place in order_; all arrays below are by position.
-  const Batch* batch_ = nullptr;
-  const ModelInput* in_ = nullptr;
-  int64_t rows_ = 0;
+  // The batch under way.
+  FusedBatch all_;
   bool gate_sees_gradient_ = false;
-  std::vector<int64_t> order_;     // position -> row of the batch
   std::vector<int64_t> selected_;  // the current task's positions
-  AlignedBuffer<float> input_, input_gradient_, gate_input_, domain_gradient_, epnet_hidden_, epnet_gate_;
   std::vector<AlignedBuffer<float>> logits_, task_outputs_;  // evaluation: by tower, by task
   std::vector<AlignedBuffer<float>> train_logits_;  // by task, in the batch's order: of the row's own domain
 };

@@ -1,6 +1,7 @@
 #include "worker/model/output_rules.h"
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <utility>
 
@@ -123,6 +124,31 @@ std::vector<ModelOutput> SelectMetricInputs(const JobConfig& config, const Batch
     selected.push_back(std::move(own));
   }
   return selected;
+}
+
+void AppendOutputs(OutputRule::Kind kind, int64_t rows, int classes, const float* z, std::vector<float>* out) {
+  const bool softmax = kind == OutputRule::Kind::kSoftmax || kind == OutputRule::Kind::kSoftmaxColumn1;
+  for (int64_t row = 0; row < rows; ++row, z += classes) {
+    double sum = 0;
+    const double largest = softmax ? *std::max_element(z, z + classes) : 0;
+    for (int c = 0; softmax && c < classes; ++c) sum += std::exp(z[c] - largest);
+    for (int c = 0; c < classes; ++c) {
+      switch (kind) {
+        case OutputRule::Kind::kRaw:
+          out->push_back(z[c]);
+          break;
+        case OutputRule::Kind::kSigmoid:
+          out->push_back(static_cast<float>(1 / (1 + std::exp(-static_cast<double>(z[c])))));
+          break;
+        case OutputRule::Kind::kSoftmax:
+          out->push_back(static_cast<float>(std::exp(z[c] - largest) / sum));
+          break;
+        case OutputRule::Kind::kSoftmaxColumn1:
+          if (c == 1) out->push_back(static_cast<float>(std::exp(z[c] - largest) / sum));
+          break;
+      }
+    }
+  }
 }
 
 }  // namespace pepnet

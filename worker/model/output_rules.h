@@ -1,6 +1,7 @@
 // Which outputs a network has and how each follows from a tower's raw output (spec 1.7), without torch.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -18,6 +19,9 @@ struct OutputRule {
 
 // Sorted by name, each name once.
 std::vector<OutputRule> OutputRules(const JobConfig& config);
+
+// Appends the output of `rows` raw outputs z, [rows, classes].
+void AppendOutputs(OutputRule::Kind kind, int64_t rows, int classes, const float* z, std::vector<float>* out);
 
 // The output that the metrics of a task read is of this kind: its first loss decides.
 OutputRule::Kind MetricOutputKind(const Tower& tower);

@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "common/base/trace.h"
+
 namespace pepnet {
 
 BatchFeeder::BatchFeeder(const JobConfig* config, BatchLoader* loader, PsClient* client, Collective* collective, Mode mode,
@@ -31,6 +33,7 @@ StatusOr<std::optional<FedBatch>> BatchFeeder::Prepare() {
   if (max_batches_ > 0 && prepared_ == max_batches_) return std::optional<FedBatch>();
   std::optional<Batch> batch;
   {
+    TraceScope scope("wait for rows");
     const RankStatus::Wait wait(status_, kAnyRank, After(std::chrono::duration<double>(read_timeout_s_)),
                                 "the next batch of the input files");
     PEPNET_ASSIGN_OR_RETURN(batch, loader_->Next());
@@ -39,10 +42,15 @@ StatusOr<std::optional<FedBatch>> BatchFeeder::Prepare() {
   FedBatch fed;
   fed.batch = std::move(*batch);
   if (mode_ != Mode::kPredict) {
+    TraceScope scope("agree");
     PEPNET_ASSIGN_OR_RETURN(fed.denominators, Agree(fed.batch));
   }
-  fed.ids = FindUniqueIds(*config_, fed.batch);
+  {
+    TraceScope scope("dedup");
+    fed.ids = FindUniqueIds(*config_, fed.batch);
+  }
   const int64_t step = mode_ == Mode::kTrain ? first_step_ + prepared_ : first_step_;
+  TraceScope scope("request rows");
   PEPNET_ASSIGN_OR_RETURN(fed.ticket, client_->StartPull(fed.ids, step, mode_ != Mode::kTrain));
   ++prepared_;
   return std::optional<FedBatch>(std::move(fed));

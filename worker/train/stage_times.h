@@ -1,8 +1,10 @@
-// StageTimes: where a worker's wall time goes, stage by stage.
+// StageTimes: where a worker's wall time goes, stage by stage. A stage is also an event of the trace.
 #pragma once
 
 #include <array>
 #include <chrono>
+
+#include "common/base/trace.h"
 
 namespace pepnet {
 
@@ -10,13 +12,17 @@ enum class Stage { kRead, kPull, kPool, kCompute, kPush, kAllreduce, kUpdate, kC
 inline constexpr int kStageCount = 9;
 inline constexpr const char* kStageNames[kStageCount] = {"read", "pull", "pool", "compute", "push", "allreduce", "update",
                                                          "checkpoint", "eval"};
+// In a trace.
+inline constexpr const char* kStageEvents[kStageCount] = {"read", "pull", "pool", "compute", "push", "allreduce", "optimizer",
+                                                          "save", "eval"};
 
 class StageTimes {
  public:
   // Adds the time between construction and destruction to a stage.
   class Scope {
    public:
-    Scope(StageTimes* times, Stage stage) : times_(times), stage_(stage), start_(std::chrono::steady_clock::now()) {}
+    Scope(StageTimes* times, Stage stage)
+        : event_(kStageEvents[static_cast<int>(stage)]), times_(times), stage_(stage), start_(std::chrono::steady_clock::now()) {}
     ~Scope() {
       times_->seconds_[static_cast<int>(stage_)] +=
           std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
@@ -25,6 +31,7 @@ class StageTimes {
     Scope& operator=(const Scope&) = delete;
 
    private:
+    TraceScope event_;
     StageTimes* times_;
     Stage stage_;
     std::chrono::steady_clock::time_point start_;

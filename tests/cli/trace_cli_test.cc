@@ -1,0 +1,90 @@
+// --trace_path: a job's trace can be read by a program and holds every stage of every rank.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <map>
+#include <set>
+
+#include "common/base/file.h"
+#include "nlohmann/json.hpp"
+#include "tests/support/cluster.h"
+#include "tests/support/process.h"
+#include "tests/support/random_job.h"
+
+namespace pepnet {
+namespace {
+
+using testing::IsSupersetOf;
+
+class TraceCliTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    ASSERT_TRUE(WriteFileAtomically(directory_ / "job.config", WriteRandomJob(directory_.path(), {})).ok());
+  }
+  ProcessResult Train(const std::string& launcher, const std::string& flags) const {
+    return RunShell(absl::StrCat(launcher, " $PEPNET train --pipeline_config_path ", directory_ / "job.config --threads 1 ", flags));
+  }
+  // Names of the complete events of a trace, by thread; checks what every event must have.
+  std::map<std::string, std::set<std::string>> Names(const std::string& path, int rank) const {
+    const auto text = ReadFile(path);
+    EXPECT_TRUE(text.ok()) << text.status();
+    std::map<int, std::string> threads;
+    std::map<std::string, std::set<std::string>> names;
+    const nlohmann::json trace = nlohmann::json::parse(text.value_or("{\"traceEvents\": []}"));
+    for (const auto& event : trace["traceEvents"]) {
+      EXPECT_EQ(event["pid"], rank);
+      if (event["ph"] == "M") {
+        if (event["name"] == "thread_name") threads[event["tid"]] = event["args"]["name"];
+        continue;
+      }
+      EXPECT_EQ(event["ph"], "X");
+      EXPECT_GT(event["ts"].get<double>(), 1e15);  // microseconds since 1970
+      EXPECT_GE(event["dur"].get<double>(), 0);
+      names[threads.at(event["tid"])].insert(event["name"].get<std::string>());
+    }
+    return names;
+  }
+
+  const std::vector<std::string> kStages = {"read",     "wait for rows", "agree", "dedup", "pull", "pool", "forward",
+                                            "backward", "compute",       "push",  "allreduce", "optimizer", "save", "eval"};
+  TemporaryDirectory directory_;
+};
+
+TEST_F(TraceCliTest, OneProcessShowsWorkerServersAndReaders) {
+  const ProcessResult result = Train("", "--num_servers 2 --trace_path " + (directory_ / "trace.json"));
+  ASSERT_EQ(result.exit_status, 0) << result.err;
+  const auto names = Names(directory_ / "trace.json", 0);
+  EXPECT_THAT(names.at("worker"), IsSupersetOf(kStages));
+  for (const char* server : {"server-0", "server-1"}) {
+    EXPECT_THAT(names.at(server), IsSupersetOf({"answer pull", "apply step", "write rows"}));
+  }
+  EXPECT_THAT(names.at("read-0"), testing::Contains("read file"));
+}
+
+TEST_F(TraceCliTest, EveryRankOfMpirunWritesItsOwn) {
+  const ProcessResult result =
+      Train("$MPIRUN -n 4", "--num_servers 2 --dense_engine reference --trace_path " + (directory_ / "trace.json"));
+  ASSERT_EQ(result.exit_status, 0) << result.err;
+  EXPECT_FALSE(PathExists(directory_ / "trace.json"));
+  for (int rank = 0; rank < 4; ++rank) {
+    std::set<std::string> all;
+    for (const auto& [thread, names] : Names(directory_ / absl::StrCat("trace-", rank, ".json"), rank)) {
+      all.insert(names.begin(), names.end());
+    }
+    if (rank < 2) {
+      EXPECT_THAT(all, IsSupersetOf(kStages)) << "rank " << rank;
+    } else {
+      EXPECT_THAT(all, testing::UnorderedElementsAre("answer pull", "apply step", "write rows")) << "rank " << rank;
+    }
+  }
+}
+
+TEST_F(TraceCliTest, AFileThatCannotBeWrittenEndsTheJobBeforeItStarts) {
+  const ProcessResult result = Train("", "--trace_path /nowhere/trace.json");
+  EXPECT_NE(result.exit_status, 0);
+  EXPECT_THAT(result.Cause(), testing::StartsWith("pepnet: --trace_path: "));
+  EXPECT_FALSE(PathExists(directory_ / "model"));
+}
+
+}  // namespace
+}  // namespace pepnet
