@@ -25,9 +25,11 @@ at::Tensor LeafMaker::OptionalLeaf(const std::string& name) {
   if (i < 0) return {};
   const std::vector<int64_t>& shape = parameters_->specs()[i].shape;
   at::Tensor leaf = at::from_blob(parameters_->value(i).data(), shape);
+  if (type_ != at::kFloat) leaf = leaf.to(type_);
   leaf.set_requires_grad(true);
   // A defined .grad makes backward accumulate in place, so into the arena.
-  leaf.mutable_grad() = at::from_blob(parameters_->gradient(i).data(), shape);
+  if (type_ == at::kFloat) leaf.mutable_grad() = at::from_blob(parameters_->gradient(i).data(), shape);
+  leaves_[name] = leaf;
   return leaf;
 }
 

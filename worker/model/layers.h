@@ -1,12 +1,14 @@
 // The building blocks of the network as libtorch expressions. Internal to this folder: includes torch.
 //
 // Every layer holds leaf tensors that lie inside DenseParameters: values are read in place, and backward adds into the
-// gradient arena, because each leaf's .grad is a view of it.
+// gradient arena, because each leaf's .grad is a view of it. In float64 the leaves are copies with gradients of their own:
+// what tests measure the float32 engines with.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <map>
 #include <string>
 
 #include "common/config/job_config.h"
@@ -18,12 +20,17 @@ namespace pepnet {
 // have.
 class LeafMaker {
  public:
-  explicit LeafMaker(DenseParameters* parameters) : parameters_(parameters) {}
+  // `type`: at::kFloat or at::kDouble.
+  explicit LeafMaker(DenseParameters* parameters, at::ScalarType type = at::kFloat) : parameters_(parameters), type_(type) {}
   at::Tensor Leaf(const std::string& name);  // must exist
   at::Tensor OptionalLeaf(const std::string& name);
+  // All leaves made so far, by parameter name.
+  const std::map<std::string, at::Tensor>& leaves() const { return leaves_; }
 
  private:
   DenseParameters* const parameters_;
+  const at::ScalarType type_;
+  std::map<std::string, at::Tensor> leaves_;
 };
 
 // Rows and step of the batch under way, for dropout. `enabled` false: evaluation, every mask is 1.

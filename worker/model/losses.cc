@@ -14,11 +14,11 @@
 namespace pepnet {
 namespace {
 
-// A copy, because kernels want aligned memory and the batch's vectors are not.
-at::Tensor FloatTensor(const std::vector<float>& values) {
+// A copy, because kernels want aligned memory and the batch's vectors are not; of the type of `output`.
+at::Tensor LikeOutput(const std::vector<float>& values, const at::Tensor& output) {
   at::Tensor tensor = at::empty({static_cast<int64_t>(values.size())}, at::kFloat);
   std::copy(values.begin(), values.end(), tensor.mutable_data_ptr<float>());
-  return tensor;
+  return tensor.to(output.scalar_type());
 }
 
 at::Tensor IntegerTensor(const std::vector<int64_t>& values) {
@@ -49,16 +49,16 @@ at::Tensor BinaryFocal(const Loss& loss, const at::Tensor& z, const at::Tensor& 
 at::Tensor OneLoss(const Loss& loss, const at::Tensor& output, const LabelColumn& label) {
   switch (loss.kind) {
     case LossKind::kBinaryCrossEntropy:
-      return BinaryCrossEntropy(loss, output.squeeze(1), FloatTensor(label.values));
+      return BinaryCrossEntropy(loss, output.squeeze(1), LikeOutput(label.values, output));
     case LossKind::kBinaryFocal:
-      return BinaryFocal(loss, output.squeeze(1), FloatTensor(label.values));
+      return BinaryFocal(loss, output.squeeze(1), LikeOutput(label.values, output));
     case LossKind::kSoftmaxCrossEntropy: {
       constexpr int64_t kNothingIgnored = -100;
       return at::cross_entropy_loss(output, IntegerTensor(label.integers), {}, at::Reduction::None, kNothingIgnored,
                                     loss.label_smoothing);
     }
     case LossKind::kL2:
-      return output.squeeze(1).sub(FloatTensor(label.values)).pow(2);
+      return output.squeeze(1).sub(LikeOutput(label.values, output)).pow(2);
   }
   CheckOrDie(false, "unknown loss");
   return {};

@@ -29,19 +29,18 @@ Network::MlpLayer Network::MakeMlpLayer(LeafMaker* maker, const std::string& per
           DropoutLayer{number, mlp.dropout_ratio[layer]}};
 }
 
-Network::Network(const JobConfig* config, DenseParameters* parameters) : config_(config) {
+Network::Network(const JobConfig* config, LeafMaker* maker) : config_(config) {
   const Model& model = config->model;
-  LeafMaker maker(parameters);
-  if (model.domain.has_value()) epnet_.emplace(&maker, "model.epnet.gate_nu", model.epnet_gamma);
+  if (model.domain.has_value()) epnet_.emplace(maker, "model.epnet.gate_nu", model.epnet_gamma);
   int64_t number = 0;  // of dropout layers
   if (model.uia.has_value()) {
     for (size_t task = 0; task < model.towers.size(); ++task) {
       std::vector<PpnetLayer>& layers = ppnet_.emplace_back();
       for (size_t layer = 0; layer < model.ppnet_hidden_units.size(); ++layer, ++number) {
         const std::string k = std::to_string(number);  // task * layers + layer
-        layers.push_back({LinearLayer(&maker, "model.ppnet.linears." + k),
-                          ActivationLayer(&maker, "model.ppnet.activations." + k, model.ppnet_activation),
-                          GateLayer(&maker, "model.ppnet.gate_nus." + k, model.ppnet_gamma),
+        layers.push_back({LinearLayer(maker, "model.ppnet.linears." + k),
+                          ActivationLayer(maker, "model.ppnet.activations." + k, model.ppnet_activation),
+                          GateLayer(maker, "model.ppnet.gate_nus." + k, model.ppnet_gamma),
                           DropoutLayer{number, model.ppnet_dropout_ratio[layer]}});
       }
     }
@@ -49,11 +48,11 @@ Network::Network(const JobConfig* config, DenseParameters* parameters) : config_
   for (size_t i = 0; i < model.towers.size() * model.domain_count; ++i) {
     const std::string module = "model._task_tower." + std::to_string(i);
     const Tower& tower = model.towers[i / model.domain_count];
-    TowerNet net{{}, LinearLayer(&maker, module + ".linear")};
+    TowerNet net{{}, LinearLayer(maker, module + ".linear")};
     const size_t layers = tower.mlp.has_value() ? tower.mlp->hidden_units.size() : 0;
     for (size_t layer = 0; layer < layers; ++layer, ++number) {
       const std::string perceptron = module + ".tower_mlp.mlp." + std::to_string(layer) + ".perceptron.";
-      net.mlp.push_back(MakeMlpLayer(&maker, perceptron, *tower.mlp, layer, number));
+      net.mlp.push_back(MakeMlpLayer(maker, perceptron, *tower.mlp, layer, number));
     }
     towers_.push_back(std::move(net));
   }
@@ -99,7 +98,8 @@ NetworkResult Network::Forward(const std::vector<at::Tensor>& features, const Dr
       if (layer.norm.has_value()) x = (*layer.norm)(x);
       x = layer.dropout(layer.activation(x), dropout);
     }
-    result.towers.push_back(towers_[i].linear(x).to(at::kFloat));
+    const at::Tensor z = towers_[i].linear(x);
+    result.towers.push_back(z.scalar_type() == at::kBFloat16 ? z.to(at::kFloat) : z);
   }
   return result;
 }

@@ -1,7 +1,7 @@
 // Network: EPNet, PPNet and task towers (spec 1.2 to 1.5) over the features' tensors. Internal to this folder: includes
 // torch.
 //
-// Ownership: borrows the config and the parameters, whose arrays must outlive it.
+// Ownership: borrows the config and the parameters behind the leaves, whose arrays must outlive it.
 // Threads:   none of its own; Forward() does not change it.
 #pragma once
 
@@ -19,13 +19,14 @@
 namespace pepnet {
 
 struct NetworkResult {
-  std::vector<at::Tensor> towers;  // task * domain_count + domain: [rows, num_class], float32
+  std::vector<at::Tensor> towers;  // task * domain_count + domain: [rows, num_class], of the leaves' type
   std::vector<std::pair<std::string, at::Tensor>> intermediates;  // group_all, epnet_output, ppnet_output_ctr, ...
 };
 
 class Network {
  public:
-  Network(const JobConfig* config, DenseParameters* parameters);
+  // `maker` is used during construction only.
+  Network(const JobConfig* config, LeafMaker* maker);
 
   // features[f]: [rows, dim] for every feature in a group.
   NetworkResult Forward(const std::vector<at::Tensor>& features, const DropoutState& dropout) const;

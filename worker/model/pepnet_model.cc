@@ -15,6 +15,7 @@
 #include <utility>
 
 #include "common/base/log_functions.h"
+#include "common/base/trace.h"
 #include "worker/model/fused_model.h"
 #include "worker/model/guarded.h"
 #include "worker/model/labels.h"
@@ -83,7 +84,7 @@ double ScaledSum(const at::Tensor& losses, const std::vector<float>& scales) {
 class TorchModel : public PepnetModel {
  public:
   TorchModel(const JobConfig* config, DenseParameters* parameters, uint64_t seed)
-      : config_(config), seed_(seed), network_(config, parameters), rules_(OutputRules(*config)) {}
+      : config_(config), seed_(seed), network_(MakeNetwork(config, parameters)), rules_(OutputRules(*config)) {}
 
   StatusOr<LossReport> TrainStep(const ModelInput& input, double gradient_scale,
                                  std::vector<AlignedBuffer<float>>* feature_gradients) override {
@@ -93,8 +94,14 @@ class TorchModel : public PepnetModel {
       const Batch& batch = *input.batch;
       const std::vector<at::Tensor> features = FeatureLeaves(input, feature_gradients);
       const at::AutoGradMode with_gradients(true);
-      NetworkResult result = RunNetwork(features, {true, seed_, input.step, batch.first_row});
-      const std::vector<RowLoss> losses = RowLosses(*config_, batch, result.towers);
+      NetworkResult result;
+      std::vector<RowLoss> losses;
+      {
+        const TraceScope scope("forward");
+        result = RunNetwork(features, {true, seed_, input.step, batch.first_row});
+        losses = RowLosses(*config_, batch, result.towers);
+      }
+      const TraceScope scope("backward");
       if (batch.rows > 0) Backward(losses, *input.row_scales, gradient_scale);
       LossReport report = Report(losses, *input.row_scales);
       if (AnyTrainMetrics(*config_)) {
@@ -137,6 +144,11 @@ class TorchModel : public PepnetModel {
       outputs.push_back(ToOutput(rule.name, rule.width, ApplyRule(rule, towers[rule.tower])));
     }
     return outputs;
+  }
+
+  static Network MakeNetwork(const JobConfig* config, DenseParameters* parameters) {
+    LeafMaker maker(parameters);
+    return Network(config, &maker);
   }
 
   NetworkResult RunNetwork(const std::vector<at::Tensor>& features, const DropoutState& dropout) const {

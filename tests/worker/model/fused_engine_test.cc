@@ -1,15 +1,18 @@
-// The fused engine against the reference engine: golden cases, random networks, routing on and off, several lanes.
+// The fused engine against the reference engine, and both against float64: golden cases, random networks, routing on and
+// off, several lanes.
 #include "worker/model/fused_model.h"
 
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <optional>
 
 #include <gtest/gtest.h>
 
 #include "common/base/mutant.h"
 #include "common/base/random.h"
 #include "tests/support/golden.h"
+#include "tests/worker/model/precise_model.h"
 #include "tests/worker/model/tiny_model.h"
 #include "worker/model/loss_weight.h"
 
@@ -87,11 +90,13 @@ void ExpectSameStep(const Step& step, const Step& reference, const JobConfig& co
   }
 }
 
-Step TakeStep(PepnetModel* model, DenseParameters* parameters, const ModelInput& input, double gradient_scale = 0.5) {
+constexpr double kGradientScale = 0.5;
+
+Step TakeStep(PepnetModel* model, DenseParameters* parameters, const ModelInput& input) {
   Step step;
   parameters->ZeroGradients();
   std::vector<AlignedBuffer<float>> gradients;
-  const auto report = model->TrainStep(input, gradient_scale, &gradients);
+  const auto report = model->TrainStep(input, kGradientScale, &gradients);
   EXPECT_TRUE(report.ok()) << report.status();
   if (report.ok()) step.losses = *report;
   step.dense.assign(parameters->gradients().begin(), parameters->gradients().end());
@@ -102,10 +107,69 @@ Step TakeStep(PepnetModel* model, DenseParameters* parameters, const ModelInput&
   return step;
 }
 
+// Both engines against float64: every loss, output and gradient within 1e-6 of it, relative to the tensor's norm, plus what
+// rounding explains: how far the float64 result moves when every weight and value moves by up to 1e-6, some units in
+// the last place of a float32. That is next to nothing but for differences of nearly equal numbers, and for a ReLU that
+// stands at zero up to rounding.
+class PreciseBounds {
+ public:
+  PreciseBounds(const JobConfig& config, DenseParameters* parameters, const ModelInput& input, uint64_t seed)
+      : exact_(Tensors(TakePreciseStep(config, parameters, input, seed, kGradientScale))), moved_(exact_.size(), 0.0) {
+    for (uint64_t n = 1; n <= kDisturbed; ++n) {
+      const auto other = Tensors(TakePreciseStep(config, parameters, input, seed, kGradientScale, kNoise, n));
+      for (size_t t = 0; t < exact_.size(); ++t) moved_[t] = std::max(moved_[t], Distance(other[t], exact_[t]));
+    }
+  }
+
+  void Expect(const Step& step, const JobConfig& config, const DenseParameters& parameters) const {
+    size_t t = 0;
+    auto expect = [&](const auto& values, const std::string& name) {
+      const std::vector<double>& exact = exact_[t];
+      const std::vector<double> actual(values.begin(), values.end());
+      ASSERT_EQ(actual.size(), exact.size()) << name;
+      const std::vector<double> zero(exact.size());
+      EXPECT_LE(Distance(actual, exact), kPrecise * Distance(exact, zero) + moved_[t]) << name;
+      ++t;
+    };
+    expect(step.losses.values, "losses");
+    for (int i = 0; i < static_cast<int>(parameters.specs().size()); ++i) {
+      expect(Cut(step.dense, parameters, i), parameters.specs()[i].name);
+    }
+    for (size_t f = 0; f < step.features.size(); ++f) expect(step.features[f], config.features[f].name);
+    for (const ModelOutput& output : step.outputs) expect(output.values, output.name);
+    EXPECT_EQ(t, exact_.size());
+  }
+
+ private:
+  static constexpr double kPrecise = 1e-6, kNoise = 1e-6;
+  static constexpr uint64_t kDisturbed = 8;
+
+  static std::vector<std::vector<double>> Tensors(PreciseStep step) {
+    std::vector<std::vector<double>> tensors = {std::move(step.losses)};
+    for (auto* list : {&step.dense, &step.features, &step.outputs}) tensors.insert(tensors.end(), list->begin(), list->end());
+    return tensors;
+  }
+  static double Distance(const std::vector<double>& a, const std::vector<double>& b) {
+    double square = 0;
+    for (size_t i = 0; i < a.size(); ++i) square += (a[i] - b[i]) * (a[i] - b[i]);
+    return std::sqrt(square);
+  }
+
+  const std::vector<std::vector<double>> exact_;  // losses, parameters' gradients, features' gradients, outputs
+  std::vector<double> moved_;                     // by tensor
+};
+
 // The reference engine against the fused one with routing, without, with blocks of few rows and with three lanes.
 void CompareEngines(const JobConfig& config, DenseParameters* parameters, const ModelInput& input, uint64_t seed) {
   const auto reference = PepnetModel::Create(&config, parameters, seed, 1, DenseEngine::kReference).value();
   const Step expected = TakeStep(reference.get(), parameters, input);
+  const bool has_rows = input.batch->rows > 0;  // without, there is nothing to differentiate
+  std::optional<PreciseBounds> bounds;
+  if (has_rows) {
+    SCOPED_TRACE("reference");
+    bounds.emplace(config, parameters, input, seed);
+    bounds->Expect(expected, config, *parameters);
+  }
   struct Variant {
     const char* name;
     int lanes;
@@ -116,7 +180,9 @@ void CompareEngines(const JobConfig& config, DenseParameters* parameters, const 
                                  Variant{"three unrouted lanes", 3, {false, 2}}}) {
     SCOPED_TRACE(variant.name);
     const auto fused = MakeFusedModel(&config, parameters, seed, variant.lanes, variant.options);
-    ExpectSameStep(TakeStep(fused.get(), parameters, input), expected, config, *parameters);
+    const Step step = TakeStep(fused.get(), parameters, input);
+    ExpectSameStep(step, expected, config, *parameters);
+    if (has_rows) bounds->Expect(step, config, *parameters);
     // Used buffers must not show in the next step.
     const Step once = TakeStep(fused.get(), parameters, input), again = TakeStep(fused.get(), parameters, input);
     EXPECT_EQ(once.dense, again.dense) << "a repeated step has other bits";
