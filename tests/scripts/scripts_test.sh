@@ -62,6 +62,10 @@ for script in "$scripts"/*.sh; do
   expect "$(basename "$script") --help" 0 "^Usage: scripts/$(basename "$script")" bash "$script" --help
 done
 
+expect "compare.sh --help" 0 "^Usage: scripts/bench/compare.sh" bash "$scripts/bench/compare.sh" --help
+expect "compare: no virtual environment" 1 'run scripts/setup.sh first' \
+  env PEPNET_VENV="$scratch/nowhere" bash "$scripts/bench/compare.sh" --rounds 1
+
 launch=(bash "$scripts/launch.sh")
 expect "launch: ranks are servers plus workers, words stay whole, status is passed on" 7 \
   '\[-n\] \[5\] \[--bind-to\] \[none\] \[--oversubscribe\] \[.*/pepnet\] \[train\] \[--x\] \[a b\] \[--num_servers=2' \

@@ -1,0 +1,373 @@
+#!/usr/bin/env python3
+"""pepnet against PyTorch, torch.compile and TorchRec on one machine, in turn. Started by scripts/bench/compare.sh.
+
+Usage: compare.py --data_dir D [--pepnet build/release/pepnet] [--work_dir runs/bench] [--rounds 5] [--steps 10]
+                  [--variants routed,no_weights,every_row] [--parts check,peers,mpi,start,reader]
+                  [--max_foreign_percent 10] [--quiet_wait_s 0]
+
+Parts:
+  check    all start from the same weights, without dropout: their first three losses must agree (1e-4)
+  peers    training steps of one process on all cores, A B C D A B C D ..., for each variant of the config:
+             routed      as it stands: cvr trains on clicked rows, a row trains its own domain's towers
+             no_weights  without task-space weights: only domain routing is left
+             every_row   without domain towers too: every row is needed everywhere
+           Ratios are taken within a round, where what else the machine does meets all contestants alike.
+  mpi      mpirun with 2 servers and 2 workers of one thread, same global batch, against one process
+  start    from the start of the process to the end of its first step
+  reader   processor time of decoding as a share of the training time
+The peers' rows are decoded before their clock starts; pepnet's figure contains reading.
+"""
+import argparse
+import json
+import os
+import pathlib
+import re
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pyarrow.parquet as pq
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+CONFIG = ROOT / "configs/pepnet_taobao_example.config"
+PEERS = pathlib.Path(__file__).with_name("peers.py")
+CONTESTANTS = {"eager": "eager PyTorch", "compile": "torch.compile", "torchrec": "TorchRec + FBGEMM", "pepnet": "pepnet"}
+VARIANTS = {"routed": "example config", "no_weights": "no task-space weights", "every_row": "every row everywhere"}
+TASK_SPACE = r"^\s*(#.*clicked rows alone.*|task_space_indicator_label.*|(in|out)_task_space_weight.*)\n"
+DOMAINS = r"^\s*(domain_input_name|task_domain_num).*\n"
+RESULT = "compare.json"
+
+
+# ---- running ----------------------------------------------------------------------------------------------------------
+
+
+def cpu_ticks():
+    """Busy processor seconds of the whole machine."""
+    fields = [int(x) for x in pathlib.Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+    return (sum(fields) - fields[3] - fields[4]) / os.sysconf("SC_CLK_TCK")
+
+
+def child_seconds():
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+class Machine:
+    """Runs commands one after the other and notes what share of the processors other programs had meanwhile."""
+
+    def __init__(self, args):
+        self.max_foreign, self.quiet_wait_s = args.max_foreign_percent / 100, args.quiet_wait_s
+        self.foreign = []   # of every run whose figure counts
+        self.repeated = 0   # rounds that did not
+
+    def wait_until_quiet(self):
+        end = time.monotonic() + self.quiet_wait_s
+        while time.monotonic() < end:
+            busy = cpu_ticks()
+            time.sleep(2)
+            if cpu_ticks() - busy < self.max_foreign * 2 * os.cpu_count():
+                return
+
+    def rounds(self, count, body):
+        """`count` results of body(); those of disturbed rounds are thrown away while there is patience (2 * count)."""
+        results = []
+        while len(results) < count:
+            self.wait_until_quiet()
+            before = len(self.foreign)
+            result = body()
+            disturbed = max(self.foreign[before:]) > self.max_foreign
+            print(f"round {len(results) + 1}{' (disturbed)' if disturbed else ''}: {result['text']}", flush=True)
+            if disturbed and self.repeated < 2 * count:
+                self.repeated += 1
+                del self.foreign[before:]
+            else:
+                results.append(result)
+        return results
+
+    def run(self, command, check=True):
+        busy, own, start = cpu_ticks(), child_seconds(), time.monotonic()
+        done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
+        wall = time.monotonic() - start
+        share = (cpu_ticks() - busy - (child_seconds() - own)) / (wall * os.cpu_count())
+        self.foreign.append(max(0.0, share))
+        if done.returncode != 0 and check:
+            sys.exit(f"{' '.join(map(str, command))}\nended with status {done.returncode}:\n{done.stderr[-3000:]}")
+        return done
+
+    def foreign_spread(self):
+        return spread([100 * share for share in self.foreign])
+
+
+def spread(values):
+    return {"median": statistics.median(values), "least": min(values), "most": max(values), "n": len(values)}
+
+
+def write_variant(variant, path):
+    text = CONFIG.read_text()
+    if variant != "routed":
+        text, changes = re.subn(TASK_SPACE, "", text, flags=re.MULTILINE)
+        assert changes >= 3, "the config has no task-space weights to remove"
+    if variant == "every_row":
+        text, changes = re.subn(DOMAINS, "", text, flags=re.MULTILINE)
+        assert changes == 2, "the config has no domain towers to remove"
+    path.write_text(text)
+    return path
+
+
+class Bench:
+    def __init__(self, args):
+        self.args = args
+        self.machine = Machine(args)
+        self.configs = {v: write_variant(v, args.work_dir / f"{v}.config") for v in VARIANTS}
+        self.inputs = ["--train_input_path", args.data_dir / "train-*.parquet"]
+
+    def pepnet_bench(self, variant, launcher=(), batch=None, extra=()):
+        report = self.args.work_dir / "report.json"
+        self.machine.run([*launcher, self.args.pepnet, "bench", "train", "--pipeline_config_path", self.configs[variant],
+                          *self.inputs, "--model_dir", self.args.work_dir / "bench_model", "--steps", self.args.steps,
+                          "--warmup_steps", self.args.warmup_steps, "--batch_sizes", batch or self.args.batch_size,
+                          "--json", report, *extra])
+        return json.loads(report.read_text())
+
+    def peer(self, name, variant, extra=(), check=True):
+        done = self.machine.run([sys.executable, PEERS, "--peer", name, "--variant", variant, "--data_dir", self.args.data_dir,
+                                 "--steps", self.args.steps, "--warmup_steps", self.args.warmup_steps, "--batch_size",
+                                 self.args.batch_size, *extra], check)
+        if done.returncode != 0:
+            return {"error": (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]}
+        return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+# ---- the parts --------------------------------------------------------------------------------------------------------
+
+
+def check(bench, peers):
+    """The same start, no dropout: the losses of three steps. Returns those of each contestant and who could not run."""
+    work, train = bench.args.work_dir, [bench.args.pepnet, "train"]
+    edits = {"train_config.num_epochs": 0, "train_config.num_steps": 3, "train_config.log_step_count_steps": 1,
+             "model_config.pepnet.ppnet_dropout_ratio": [0.0], "data_config.batch_size": bench.args.batch_size,
+             "train_config.save_checkpoints_steps": 1000000}
+    still = dict(edits, **{"train_config.num_steps": 1, "train_config.sparse_optimizer.adagrad_optimizer.lr": 0.0,
+                           "train_config.dense_optimizer.adam_optimizer.lr": 0.0})
+    common = ["--pipeline_config_path", bench.configs["routed"]]
+    for directory in ("start", "export", "same_start"):
+        shutil.rmtree(work / directory, ignore_errors=True)
+    # A step with rate 0 changes nothing; its export holds every initial value.
+    bench.machine.run([*train, *common, *bench.inputs, "--eval_input_path", bench.args.data_dir / "test-*.parquet",
+                       "--model_dir", work / "start", "--edit_config_json", json.dumps(still)])
+    bench.machine.run([bench.args.pepnet, "export", *common, "--model_dir", work / "start", "--export_dir", work / "export"])
+    weights = work / "export/model.safetensors"
+    bench.machine.run([bench.args.pepnet, "import", *common, "--weights", weights, "--model_dir", work / "same_start"])
+    bench.machine.run([*train, *common, *bench.inputs, "--eval_input_path", bench.args.data_dir / "test-*.parquet",
+                       "--model_dir", work / "same_start", "--continue_train", "--edit_config_json", json.dumps(edits)])
+    lines = (work / "same_start/metrics.jsonl").read_text().splitlines()
+    ours = [[json.loads(line)[f"binary_cross_entropy_{task}"] for task in ("ctr", "cvr")] for line in lines]
+    losses, missing = {"pepnet": ours}, {}
+    for name in peers:
+        result = bench.peer(name, "routed", ["--weights", weights, "--dropout", "0"], check=False)
+        if "error" in result:
+            missing[name] = result["error"]
+            continue
+        losses[name] = result["first_losses"]
+        difference = float(np.max(np.abs(np.array(losses[name]) / np.array(ours) - 1)))
+        print(f"check: {CONTESTANTS[name]} has pepnet's first three losses within {difference:.1e} (relative)", flush=True)
+        if difference > 1e-4:
+            sys.exit(f"the two do not train the same model: {losses[name]} against {ours}")
+    for directory in ("start", "export", "same_start"):
+        shutil.rmtree(work / directory)
+    return {"first_losses": losses, "missing": missing}
+
+
+def one_round(bench, variant, peers, missing):
+    rates = {}
+    for name in peers:
+        if name in missing:
+            continue
+        result = bench.peer(name, variant, check=False)
+        if "error" in result:
+            missing[name] = result["error"]
+        else:
+            rates[name] = result["samples_per_second"]
+    row = bench.pepnet_bench(variant)["rows"][0]
+    rates["pepnet"] = row["speed"]
+    text = f"{variant}: " + ", ".join(f"{name} {rate:.0f}" for name, rate in rates.items())
+    return {"rates": rates, "peak_share": row["of peak"], "read": row["read"], "text": text}
+
+
+def compare_peers(bench, variants, peers, missing):
+    results = {}
+    for variant in variants:
+        rounds = bench.machine.rounds(bench.args.rounds, lambda: one_round(bench, variant, peers, missing))
+        names = [name for name in CONTESTANTS if all(name in one["rates"] for one in rounds)]
+        ratio = lambda one, name: one["rates"]["pepnet"] / one["rates"][name]
+        results[variant] = {
+            "rounds": rounds,
+            "rate": {name: spread([one["rates"][name] for one in rounds]) for name in names},
+            "ratio": {name: spread([ratio(one, name) for one in rounds]) for name in names if name != "pepnet"},
+            "peak_share": spread([one["peak_share"] for one in rounds]),
+            "read_stage": spread([one["read"] for one in rounds])}
+        if len(names) > 1:
+            results[variant]["ratio"]["best"] = spread([min(ratio(one, name) for name in names if name != "pepnet")
+                                                        for one in rounds])
+    return results
+
+
+def compare_mpi(bench):
+    launcher = ["mpirun", "-q", "--bind-to", "none", "--oversubscribe", "-n", "4"]
+
+    def body():
+        one = bench.pepnet_bench("routed")["rows"][0]["speed"]
+        row = bench.pepnet_bench("routed", launcher, bench.args.batch_size // 2, ["--num_servers", 2, "--threads", 1])["rows"][0]
+        return {"one_process": one, "mpirun": row["speed"], "stages": row,
+                "text": f"one process {one:.0f}, 2 servers + 2 workers {row['speed']:.0f}"}
+
+    rounds = bench.machine.rounds(bench.args.rounds, body)
+    return {"rounds": rounds, "ratio": spread([r["mpirun"] / r["one_process"] for r in rounds]),
+            "one_process": spread([r["one_process"] for r in rounds]), "mpirun": spread([r["mpirun"] for r in rounds])}
+
+
+def measure_start(bench):
+    """Wall time from exec to the log line of step 1."""
+    seconds = []
+    edits = json.dumps({"train_config.num_epochs": 0, "train_config.num_steps": 2, "train_config.log_step_count_steps": 1,
+                        "data_config.batch_size": bench.args.batch_size})
+    model = bench.args.work_dir / "start_model"
+    for number in range(bench.args.rounds + 1):
+        shutil.rmtree(model, ignore_errors=True)
+        start = time.monotonic()
+        process = subprocess.Popen(
+            [str(w) for w in [bench.args.pepnet, "train", "--pipeline_config_path", bench.configs["routed"], *bench.inputs,
+                              "--eval_input_path", bench.args.data_dir / "test-*.parquet", "--model_dir", model,
+                              "--edit_config_json", edits]], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+        for line in process.stderr:
+            if re.search(r"\bstep 1 epoch", line):
+                if number > 0:  # the first one warms up
+                    seconds.append(time.monotonic() - start)
+                break
+        process.stderr.read()
+        if process.wait() != 0:
+            sys.exit("pepnet train failed while its start was measured")
+    shutil.rmtree(model, ignore_errors=True)
+    return spread(seconds)
+
+
+def measure_reader(bench, rate):
+    """Decoding's processor seconds a row as a share of the processors' time that training gives a row."""
+    def share(pattern, edits):
+        report = bench.args.work_dir / "report.json"
+        bench.machine.run([bench.args.pepnet, "bench", "reader", "--pipeline_config_path", bench.configs["routed"],
+                           "--train_input_path", pattern, "--num_workers", 1, "--rounds", 3, "--json", report,
+                           *(["--edit_config_json", json.dumps(edits)] if edits else [])])
+        row = json.loads(report.read_text())["rows"][0]
+        return {"million_rows_per_core": row["per core"]["median"], "of_arrow": row["of Arrow alone"],
+                "share": rate / (1e6 * row["per core"]["median"] * os.cpu_count())}
+    result = {"parquet": share(bench.args.data_dir / "train-00000.parquet", None)}
+    csv = bench.args.work_dir / "reader.csv"
+    import pyarrow.csv
+    pyarrow.csv.write_csv(pq.read_table(bench.args.data_dir / "train-00000.parquet"), csv)
+    result["csv"] = share(csv, {"data_config.dataset_type": "CsvDataset", "data_config.with_header": True})
+    csv.unlink()
+    return result
+
+
+# ---- the tables -------------------------------------------------------------------------------------------------------
+
+
+def text_of(s, form="{:.0f}"):
+    return f"{form.format(s['median'])} [{form.format(s['least'])}..{form.format(s['most'])}]"
+
+
+def markdown(result):
+    lines = [f"Machine: {result['machine']['cpu']}, {result['machine']['cores']} cores. Batch {result['batch_size']}, "
+             f"{result['steps']} steps a run, {result['rounds']} rounds in turn, click rate {100 * result['click_rate']:.2f} %. "
+             f"Other programs had {text_of(result['foreign_percent'], '{:.1f}')} % of the processors; {result['repeated']} rounds were repeated because they had more.", ""]
+    if "peers" in result:
+        lines += ["| samples/s, median [least..most] | " + " | ".join(VARIANTS[v] for v in result["peers"]) + " |",
+                  "| --- |" + " --- |" * len(result["peers"])]
+        for name, title in CONTESTANTS.items():
+            cells = [text_of(r["rate"][name]) if name in r["rate"] else "not to be had" for r in result["peers"].values()]
+            lines.append(f"| {title} | " + " | ".join(cells) + " |")
+        lines += ["", "| pepnet against, ratio within a round | " + " | ".join(VARIANTS[v] for v in result["peers"]) + " |",
+                  "| --- |" + " --- |" * len(result["peers"])]
+        for name, title in [*list(CONTESTANTS.items())[:-1], ("best", "**the best of them in each round**")]:
+            cells = [text_of(r["ratio"][name], "{:.2f}") if name in r["ratio"] else "-" for r in result["peers"].values()]
+            lines.append(f"| {title} | " + " | ".join(cells) + " |")
+        cells = [text_of(r["peak_share"], "{:.0f}") + " %" for r in result["peers"].values()]
+        lines += [f"| share of the matrix peak (products really needed) | " + " | ".join(cells) + " |", ""]
+    for name, reason in result.get("missing", {}).items():
+        lines += [f"{CONTESTANTS[name]} could not be had: {reason}", ""]
+    lines += ["| also | measured |", "| --- | --- |"]
+    if "mpi" in result:
+        mpi = result["mpi"]
+        lines.append(f"| 2 servers + 2 workers of one thread against one process | {text_of(mpi['ratio'], '{:.2f}')} "
+                     f"({text_of(mpi['mpirun'])} against {text_of(mpi['one_process'])} samples/s) |")
+    if "start" in result:
+        lines.append(f"| start of the program to the end of its first step | {text_of(result['start'], '{:.2f}')} s |")
+    for kind, name in (("parquet", "Parquet"), ("csv", "CSV")):
+        if "reader" in result:
+            one = result["reader"][kind]
+            lines.append(f"| decoding {name} | {one['million_rows_per_core']:.2f} million rows/s a core, "
+                         f"{100 * one['share']:.1f} % of the training time, {one['of_arrow']:.0f} % of Arrow alone |")
+    return "\n".join(lines) + "\n"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pepnet", type=pathlib.Path, default=ROOT / "build/release/pepnet")
+    parser.add_argument("--data_dir", type=pathlib.Path, required=True)
+    parser.add_argument("--work_dir", type=pathlib.Path, default=ROOT / "runs/bench")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--warmup_steps", type=int, default=2)
+    parser.add_argument("--batch_size", type=int, default=8192)
+    parser.add_argument("--variants", default=",".join(VARIANTS))
+    parser.add_argument("--peers", default="eager,compile,torchrec")
+    parser.add_argument("--parts", default="check,peers,mpi,start,reader")
+    parser.add_argument("--max_foreign_percent", type=float, default=10,
+                        help="a round in which other programs had more of the processors is repeated, up to twice as often")
+    parser.add_argument("--quiet_wait_s", type=float, default=0, help="before a round: wait so long for other programs to rest")
+    args = parser.parse_args()
+    parts, peers = args.parts.split(","), [name for name in args.peers.split(",") if name]
+    variants = args.variants.split(",")
+    for given, known in ((variants, VARIANTS), (peers, CONTESTANTS), (parts, ("check", "peers", "mpi", "start", "reader"))):
+        for word in given:
+            if word not in known:
+                sys.exit(f"unknown word '{word}'; known: {', '.join(known)}")
+    if not args.pepnet.exists():
+        sys.exit(f"there is no {args.pepnet}; run scripts/build.sh first")
+    args.work_dir.mkdir(parents=True, exist_ok=True)
+    # mpirun refuses to run as root without both.
+    os.environ.update(OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
+    bench = Bench(args)
+    files = sorted(args.data_dir.glob("train-*.parquet"))
+    clicks = [pq.read_table(path, columns=["clk"])["clk"].to_numpy() for path in files]
+    cpu = re.search(r"model name\s*:\s*(.*)", pathlib.Path("/proc/cpuinfo").read_text())
+    result = {"machine": {"cpu": cpu.group(1) if cpu else "unknown", "cores": os.cpu_count()},
+              "batch_size": args.batch_size, "steps": args.steps, "rounds": args.rounds,
+              "click_rate": float(np.concatenate(clicks).mean()), "missing": {}}
+    if "check" in parts:
+        result.update(check(bench, peers))
+    bench.machine.foreign.clear()  # what follows is timed
+    if "peers" in parts:
+        result["peers"] = compare_peers(bench, variants, peers, result["missing"])
+    if "mpi" in parts:
+        result["mpi"] = compare_mpi(bench)
+    if "start" in parts:
+        result["start"] = measure_start(bench)
+    if "reader" in parts:
+        rate = (result["peers"]["routed"]["rate"]["pepnet"]["median"] if "routed" in result.get("peers", {})
+                else bench.pepnet_bench("routed")["rows"][0]["speed"])
+        result["reader"] = measure_reader(bench, rate)
+    result["repeated"] = bench.machine.repeated
+    result["foreign_percent"] = bench.machine.foreign_spread()
+    (args.work_dir / RESULT).write_text(json.dumps(result, indent=1) + "\n")
+    (args.work_dir / "compare.md").write_text(markdown(result))
+    print("\n" + markdown(result))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# Usage: scripts/bench/compare.sh [arguments of scripts/bench/compare.py]
+# pepnet against its peers on this machine: installs them, makes the rows, runs everything in turn, prints the ratio tables,
+# leaves runs/bench/compare.json and compare.md, and draws runs/bench/*.png. About an hour on two cores; --rounds, --steps
+# and --variants make it shorter, --help lists them.
+#
+# The peers: PyTorch of the project's virtual environment (eager and torch.compile, which needs g++), TorchRec 1.8.0 with
+# fbgemm-gpu-cpu 1.8.0. They go into a virtual environment of their own that sees the project's, without their
+# dependencies, so that no other torch comes in. A peer that cannot be had is left out, and the tables say so.
+#   PEPNET_VENV        the project's virtual environment (default: .venv)
+#   PEPNET_BENCH_VENV  the peers' (default: runs/bench/venv)
+#   PEPNET_PIP_ARGS    more arguments for `pip install`
+# For figures that mean something nothing else may run meanwhile; what else took processor time is measured and printed.
+source "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
+case ${1:-} in -h | --help) print_usage; exit 0 ;; esac
+
+peers=${PEPNET_BENCH_VENV:-$PWD/runs/bench/venv}
+[[ -x $venv/bin/python3 ]] || die "there is no $venv/bin/python3; run scripts/setup.sh first, or set PEPNET_VENV"
+read -r -a pip_args <<<"${PEPNET_PIP_ARGS:-}"
+install() { run "$peers/bin/python3" -m pip install --disable-pip-version-check --quiet "${pip_args[@]}" "$@"; }
+
+if [[ ! -x $peers/bin/python3 ]]; then
+  run "$venv/bin/python3" -m venv "$peers"
+  # The project's packages, behind the peers' own.
+  site='import sysconfig; print(sysconfig.get_path("purelib"))'
+  "$venv/bin/python3" -c "$site" >"$("$peers/bin/python3" -c "$site")/project.pth"
+fi
+"$peers/bin/python3" -c 'import torchrec' 2>/dev/null ||
+  install --no-deps torchrec==1.8.0 fbgemm-gpu-cpu==1.8.0 tensordict pyvers pyre-extensions typing-inspect mypy-extensions ||
+  echo "TorchRec cannot be installed; the comparison goes on without it"
+"$peers/bin/python3" -c 'import matplotlib' 2>/dev/null || install matplotlib || echo "no matplotlib: there will be no plots"
+
+data=runs/bench/taobao_like
+for argument in "$@"; do [[ $argument != --data_dir* ]] || data=; done
+if [[ -n $data && ! -e $data/test-00000.parquet ]]; then
+  run "$venv/bin/python3" scripts/make_taobao_like.py --out_dir "$data" --rows 1000000 --test_rows 10000
+fi
+run "$peers/bin/python3" scripts/bench/compare.py ${data:+--data_dir "$data"} "$@"
+if "$peers/bin/python3" -c 'import matplotlib' 2>/dev/null; then
+  run "$peers/bin/python3" scripts/plot_bench.py runs/bench/compare.json
+fi

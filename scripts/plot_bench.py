@@ -1,0 +1,151 @@
+#!/usr/bin/env python3
+"""Draws the reports of `pepnet bench --json` and of scripts/bench/compare.sh as PNG files.
+
+Usage: scripts/plot_bench.py [--out_dir runs/bench] REPORT.json ...
+
+A comparison becomes compare.png (speeds) and compare_ratios.png; a report of `pepnet bench WHAT` becomes bench_WHAT.png with
+one panel for each column that has a unit, over the sizes of its first column. A trace (--trace_path of pepnet train)
+becomes trace.png: the busiest threads over --trace_ms milliseconds in the middle. Needs matplotlib; compare.sh installs it.
+"""
+import argparse
+import collections
+import json
+import pathlib
+import sys
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+CONTESTANTS = {"eager": "eager PyTorch", "compile": "torch.compile", "torchrec": "TorchRec + FBGEMM", "pepnet": "pepnet"}
+VARIANTS = {"routed": "example config", "no_weights": "no task-space\nweights", "every_row": "every row\neverywhere"}
+COLOURS = {"eager": "#9aa5b1", "compile": "#6b7a8c", "torchrec": "#3e4c5c", "pepnet": "#d1495b"}
+TARGETS = {"routed": 2.5, "no_weights": 1.4, "every_row": 1.15}
+
+
+def save(figure, path):
+    figure.tight_layout()
+    figure.savefig(path, dpi=80)
+    plt.close(figure)
+    print(path)
+
+
+def errors(spread):
+    return [[spread["median"] - spread["least"]], [spread["most"] - spread["median"]]]
+
+
+def grouped_bars(axes, variants, names, spread_of):
+    width = 0.8 / max(len(names), 1)
+    for i, name in enumerate(names):
+        for j, variant in enumerate(variants):
+            spread = spread_of(variant, name)
+            if spread is None:
+                continue
+            at = j + (i - (len(names) - 1) / 2) * width
+            axes.bar(at, spread["median"], width * 0.92, color=COLOURS[name], label=CONTESTANTS[name] if j == 0 else None)
+            axes.errorbar(at, spread["median"], yerr=errors(spread), color="black", linewidth=1, capsize=2)
+    axes.set_xticks(range(len(variants)), [VARIANTS[variant] for variant in variants])
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def plot_comparison(report, out_dir):
+    peers = report["peers"]
+    figure, axes = plt.subplots(figsize=(8, 4))
+    grouped_bars(axes, list(peers), list(CONTESTANTS), lambda variant, name: peers[variant]["rate"].get(name))
+    axes.set_ylabel("samples/s")
+    axes.set_title(f"Training, one process, {report['machine']['cores']} cores, batch {report['batch_size']}: median, least, most")
+    axes.legend(frameon=False)
+    save(figure, out_dir / "compare.png")
+    figure, axes = plt.subplots(figsize=(8, 4))
+    names = [name for name in CONTESTANTS if name != "pepnet"]
+    grouped_bars(axes, list(peers), names, lambda variant, name: peers[variant]["ratio"].get(name))
+    for j, variant in enumerate(peers):
+        axes.hlines(TARGETS[variant], j - 0.45, j + 0.45, color=COLOURS["pepnet"], linestyle="--",
+                    label="target against the best" if j == 0 else None)
+    axes.axhline(1, color="black", linewidth=0.8)
+    axes.set_ylabel("pepnet's speed / peer's, same round")
+    axes.legend(frameon=False)
+    save(figure, out_dir / "compare_ratios.png")
+
+
+def number_of(cell):
+    return cell["median"] if isinstance(cell, dict) else cell
+
+
+def plot_bench(report, out_dir):
+    """One panel per measured column, one line per value of the text columns."""
+    size = report["columns"][0]["name"]
+    measured = [c for c in report["columns"][1:] if c["unit"] and isinstance(number_of(report["rows"][0][c["name"]]), (int, float))]
+    texts = [c["name"] for c in report["columns"] if isinstance(report["rows"][0][c["name"]], str)]
+    lines = collections.defaultdict(list)
+    for row in report["rows"]:
+        lines[" ".join(row[name] for name in texts)].append(row)
+    figure, panels = plt.subplots(1, len(measured), figsize=(2.6 * len(measured), 2.8), squeeze=False)
+    for axes, column in zip(panels[0], measured):
+        for label, rows in lines.items():
+            x = [row[size] for row in rows]
+            cells = [row[column["name"]] for row in rows]
+            axes.plot(x, [number_of(cell) for cell in cells], marker="o", label=label or None)
+            for at, cell in zip(x, cells):
+                if isinstance(cell, dict):
+                    axes.errorbar(at, cell["median"], yerr=errors(cell), color="black", linewidth=1, capsize=2)
+        if len(report["rows"]) > 1:
+            axes.set_xscale("log")
+        axes.set_ylim(bottom=0)
+        axes.set_title(f"{column['name']} ({column['unit']})", fontsize=9)
+        axes.set_xlabel(f"{size} ({report['columns'][0]['unit']})", fontsize=8)
+    if texts:
+        panels[0][0].legend(frameon=False, fontsize=8)
+    save(figure, out_dir / f"bench_{report['bench']}.png")
+
+
+def plot_trace(report, out_dir, trace_ms):
+    events = [event for event in report["traceEvents"] if event["ph"] == "X"]
+    names = {event["tid"]: event["args"]["name"] for event in report["traceEvents"] if event["name"] == "thread_name"}
+    if not events:
+        sys.exit("the trace holds no events")
+    optimizer = sorted(event["ts"] for event in events if event["name"] == "optimizer")
+    begin = optimizer[len(optimizer) // 2] if optimizer else events[len(events) // 2]["ts"]
+    end = begin + 1000 * trace_ms
+    shown = [event for event in events if event["ts"] < end and event["ts"] + event["dur"] > begin]
+    threads = sorted({event["tid"] for event in shown}, key=lambda tid: (names[tid] != "worker", names[tid]))
+    # What encloses others says less than what it encloses.
+    kinds = sorted({event["name"] for event in shown} - {"compute", "read"})
+    colours = dict(zip(kinds, plt.get_cmap("tab20").colors))
+    figure, axes = plt.subplots(figsize=(10, 0.6 * len(threads) + 2))
+    for kind in kinds:
+        for place, tid in enumerate(threads):
+            spans = [((event["ts"] - begin) / 1000, event["dur"] / 1000)
+                     for event in shown if event["tid"] == tid and event["name"] == kind]
+            axes.broken_barh(spans, (place - 0.4, 0.8), color=colours[kind], label=None)
+        axes.plot([], [], color=colours[kind], linewidth=6, label=kind)
+    axes.set_yticks(range(len(threads)), [names[tid] or "thread" for tid in threads])
+    axes.set_xlim(0, trace_ms)
+    axes.invert_yaxis()
+    axes.set_xlabel("ms")
+    axes.legend(frameon=False, ncols=6, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.35))
+    save(figure, out_dir / "trace.png")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("reports", nargs="+", type=pathlib.Path)
+    parser.add_argument("--out_dir", type=pathlib.Path, default=pathlib.Path("runs/bench"))
+    parser.add_argument("--trace_ms", type=float, default=500)
+    args = parser.parse_args()
+    args.out_dir.mkdir(parents=True, exist_ok=True)
+    for path in args.reports:
+        report = json.loads(path.read_text())
+        if "traceEvents" in report:
+            plot_trace(report, args.out_dir, args.trace_ms)
+        elif "bench" in report:
+            plot_bench(report, args.out_dir)
+        elif "peers" in report:
+            plot_comparison(report, args.out_dir)
+        elif "machine" not in report:
+            sys.exit(f"{path} is neither a report of `pepnet bench`, nor of compare.sh, nor a trace")
+
+
+if __name__ == "__main__":
+    main()

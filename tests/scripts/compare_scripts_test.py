@@ -1,0 +1,61 @@
+#!/usr/bin/env python3
+"""Usage: tests/scripts/compare_scripts_test.py REPOSITORY PEPNET
+
+The comparison with peers (scripts/bench) at a tiny size: the plain PyTorch peer starts from pepnet's weights and must have its
+losses, every part runs, and the tables say what was measured. TorchRec, torch.compile and plots need packages that the
+project does not; where matplotlib is at hand the plots are drawn too.
+"""
+import importlib.util
+import json
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+ROOT, PEPNET = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
+
+
+def run(*command, status=0):
+    done = subprocess.run([sys.executable, *map(str, command)], capture_output=True, text=True)
+    if done.returncode != status:
+        sys.exit(f"{command} ended with status {done.returncode}, expected {status}:\n{done.stdout}\n{done.stderr}")
+    return done.stdout + done.stderr
+
+
+def expect(condition, what):
+    if not condition:
+        sys.exit(f"FAILED: {what}")
+    print(f"ok     {what}")
+
+
+def main():
+    with tempfile.TemporaryDirectory() as scratch:
+        scratch = pathlib.Path(scratch)
+        data, work = scratch / "data", scratch / "work"
+        run(ROOT / "scripts/make_taobao_like.py", "--out_dir", data, "--rows", 2000, "--test_rows", 200, "--files", 2)
+        compare = [ROOT / "scripts/bench/compare.py", "--pepnet", PEPNET, "--data_dir", data, "--work_dir", work,
+                   "--rounds", 1, "--steps", 2, "--warmup_steps", 1, "--batch_size", 64, "--max_foreign_percent", 100]
+        output = run(*compare, "--peers", "eager", "--variants", "routed,every_row", "--parts", "check,peers,reader")
+        expect("has pepnet's first three losses" in output, "the PyTorch peer and pepnet train the same model")
+        result = json.loads((work / "compare.json").read_text())
+        for variant in ("routed", "every_row"):
+            rates = result["peers"][variant]["rate"]
+            expect(rates["eager"]["median"] > 0 and rates["pepnet"]["median"] > 0, f"{variant}: both have a speed")
+            ratio = result["peers"][variant]["ratio"]["eager"]["median"]
+            expect(abs(ratio - rates["pepnet"]["median"] / rates["eager"]["median"]) < 1e-9, f"{variant}: the ratio is theirs")
+        expect(result["reader"]["csv"]["share"] > 0, "the reader has a share")
+        table = (work / "compare.md").read_text()
+        expect("| pepnet |" in table and "not to be had" in table, "the table names who ran and who did not")
+        routed, every_row = ((work / f"{v}.config").read_text() for v in ("routed", "every_row"))
+        expect("task_domain_num" in routed and "task_domain_num" not in every_row, "every_row has no domain towers")
+        expect("task_space" in routed and "task_space" not in every_row, "every_row has no task-space weights")
+        expect("unknown word 'x'" in run(*compare, "--variants", "x", status=1), "an unknown variant is named")
+        few = [ROOT / "scripts/bench/peers.py", "--peer", "eager", "--data_dir", data, "--batch_size", 64, "--steps", 100]
+        expect("rows from scripts/make_taobao_like.py" in run(*few, status=1), "too few rows are said")
+        if importlib.util.find_spec("matplotlib"):
+            output = run(ROOT / "scripts/plot_bench.py", "--out_dir", scratch / "plots", work / "compare.json")
+            expect((scratch / "plots/compare.png").stat().st_size > 1000, "the comparison is drawn")
+
+
+if __name__ == "__main__":
+    main()
