@@ -9,6 +9,7 @@
 
 #include "common/base/file.h"
 #include "common/base/logging.h"
+#include "common/base/trace.h"
 #include "ps/bucket_order.h"
 
 namespace pepnet {
@@ -96,6 +97,7 @@ Status Snapshot::TakeRun(size_t table, std::span<const uint32_t> slots, int buck
 }
 
 StatusOr<PartEntry> Snapshot::SaveTable(size_t table) {
+  TraceScope scope("write rows");
   const Table& description = plan_.tables[table];
   const int state_dim = SparseStateDim(plan_.optimizer.kind, description.dim);
   PEPNET_ASSIGN_OR_RETURN(auto writer, TablePartWriter::Create(directory_, description.name, description.dim, state_dim,

@@ -3,6 +3,8 @@
 #include <CLI/CLI.hpp>
 #include <iostream>
 
+#include "absl/strings/str_format.h"
+#include "cli/bench/limits.h"
 #include "common/base/file.h"
 #include "common/base/logging.h"
 
@@ -100,8 +102,12 @@ void AddBenchFlags(CLI::App* bench, BenchFlags* flags) {
 }
 
 Status BenchCommand(BenchFlags flags, MpiSession* session) {
-  PEPNET_ASSIGN_OR_RETURN(const BenchReport report, Measure(flags, session));
+  const OtherPrograms others;
+  PEPNET_ASSIGN_OR_RETURN(BenchReport report, Measure(flags, session));
   if (report.columns.empty()) return absl::OkStatus();
+  if (session == nullptr && others.Share() >= 0) {  // other ranks would count as others
+    report.settings.push_back({"other programs", absl::StrFormat("%.0f %% of the processors", 100 * others.Share())});
+  }
   std::cout << TextOf(report) << std::flush;
   return flags.json.empty() ? absl::OkStatus() : WriteFileAtomically(flags.json, JsonOf(report));
 }

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -10,7 +11,9 @@
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
 #include <functional>
+#include <memory>
 #include <thread>
 #include <vector>
 
@@ -23,10 +26,19 @@ namespace {
 
 constexpr int kTries = 3;
 
+// Busy seconds of all processors since the system started; negative if it does not tell.
+double BusySeconds() {
+  std::ifstream file("/proc/stat");
+  std::string name;
+  double user = 0, nice = 0, system = 0, idle = 0, io_wait = 0, interrupts = 0, soft_interrupts = 0, stolen = 0;
+  if (!(file >> name >> user >> nice >> system >> idle >> io_wait >> interrupts >> soft_interrupts >> stolen)) return -1;
+  return (user + nice + system + interrupts + soft_interrupts + stolen) / static_cast<double>(sysconf(_SC_CLK_TCK));
+}
+
 // Runs `body(thread)` on all threads at once, several times; the shortest time from the common start to the last end.
-double BestSeconds(int threads, const std::function<void(int)>& body) {
+double BestSeconds(int threads, const std::function<void(int)>& body, int tries = kTries) {
   double best = 1e30;
-  for (int attempt = 0; attempt < kTries; ++attempt) {
+  for (int attempt = 0; attempt < tries; ++attempt) {
     std::atomic<int> ready = 0;
     std::atomic<bool> go = false;  // set once all threads are ready, so that starting them does not count
     std::vector<std::thread> pool;
@@ -82,7 +94,23 @@ double SecondsNow() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
-double MatrixPeak(int threads, int64_t n) {
+double OwnProcessorSeconds() {
+  rusage usage;
+  getrusage(RUSAGE_SELF, &usage);
+  auto seconds = [](const timeval& t) { return static_cast<double>(t.tv_sec) + 1e-6 * static_cast<double>(t.tv_usec); };
+  return seconds(usage.ru_utime) + seconds(usage.ru_stime);
+}
+
+OtherPrograms::OtherPrograms() : start_(SecondsNow()), busy_(BusySeconds()), own_(OwnProcessorSeconds()) {}
+
+double OtherPrograms::Share() const {
+  if (busy_ < 0) return -1;
+  const double others = BusySeconds() - busy_ - (OwnProcessorSeconds() - own_);
+  const double all = (SecondsNow() - start_) * static_cast<double>(sysconf(_SC_NPROCESSORS_ONLN));
+  return std::clamp(others / std::max(all, 1e-9), 0.0, 1.0);
+}
+
+double MatrixPeak(int threads, int64_t n, int tries) {
   std::vector<AlignedBuffer<float>> memory(3 * threads);
   for (auto& buffer : memory) {
     buffer.Resize(n * n);
@@ -91,7 +119,7 @@ double MatrixPeak(int threads, int64_t n) {
   const double seconds = BestSeconds(threads, [&](int t) {
     const OwnThreadScope own_thread;
     Product(n, n, n, {memory[3 * t].data(), n}, {memory[3 * t + 1].data(), n}, 0, {memory[3 * t + 2].data(), n});
-  });
+  }, tries);
   return 2e-9 * static_cast<double>(n) * n * n * threads / seconds;
 }
 

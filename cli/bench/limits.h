@@ -12,9 +12,21 @@
 namespace pepnet {
 
 double SecondsNow();  // of a steady clock
+double OwnProcessorSeconds();  // of all threads of this process
+
+// Processor time that other programs take from the construction on: figures mean what they say only where that is little.
+class OtherPrograms {
+ public:
+  OtherPrograms();
+  // Share of all processors' time so far, 0 to 1; negative where the system does not tell.
+  double Share() const;
+
+ private:
+  const double start_, busy_, own_;
+};
 
 // GFLOP/s of one n x n x n float32 product per thread, all threads at once.
-double MatrixPeak(int threads, int64_t n);
+double MatrixPeak(int threads, int64_t n, int tries = 3);
 
 // GB/s of a[i] = b[i] + s c[i] over arrays of `bytes` each, bytes read plus bytes written.
 double MemoryBandwidth(int threads, int64_t bytes);

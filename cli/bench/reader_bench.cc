@@ -6,7 +6,6 @@
 #include <parquet/arrow/reader.h>
 #include <parquet/metadata.h>
 #include <parquet/schema.h>
-#include <sys/resource.h>
 
 #include <filesystem>
 #include <set>
@@ -20,13 +19,6 @@
 
 namespace pepnet {
 namespace {
-
-double CpuSeconds() {
-  rusage usage;
-  getrusage(RUSAGE_SELF, &usage);
-  auto seconds = [](const timeval& t) { return static_cast<double>(t.tv_sec) + 1e-6 * static_cast<double>(t.tv_usec); };
-  return seconds(usage.ru_utime) + seconds(usage.ru_stime);
-}
 
 std::vector<std::string> Columns(const JobConfig& config) {
   std::set<std::string> columns(config.data.labels.begin(), config.data.labels.end());
@@ -96,7 +88,7 @@ StatusOr<Pass> ReadAll(const JobConfig& config, int64_t batch_size) {
   options.input_path = config.train_input_path;
   options.batch_size = batch_size;
   Pass pass;
-  const double start = SecondsNow(), cpu = CpuSeconds();
+  const double start = SecondsNow(), cpu = OwnProcessorSeconds();
   PEPNET_ASSIGN_OR_RETURN(std::unique_ptr<BatchLoader> loader, BatchLoader::Open(config, options));
   for (;;) {
     PEPNET_ASSIGN_OR_RETURN(const std::optional<Batch> batch, loader->Next());
@@ -113,7 +105,7 @@ StatusOr<Pass> ReadAll(const JobConfig& config, int64_t batch_size) {
     pass.cpu_seconds -= spent;
   }
   pass.seconds = SecondsNow() - start;
-  pass.cpu_seconds += CpuSeconds() - cpu;
+  pass.cpu_seconds += OwnProcessorSeconds() - cpu;
   return pass;
 }
 

@@ -16,6 +16,7 @@ namespace {
 
 // What one run of some batch size gave, on worker 0.
 struct Run {
+  int64_t batch_size = 0;
   std::vector<double> seconds;  // of each measured step
   double first_step = 0;        // from the start of the worker to the end of its first step
   StageTimes before, after;     // of the measured steps
@@ -93,6 +94,10 @@ StatusOr<BenchReport> TrainBench(const BenchFlags& flags, MpiSession* session) {
   bool speaks = false;
   int workers = 1;
   double peak = 0;
+  auto measure_peak = [&](const WorkerContext& context) {  // on all workers' cores, while they wait
+    return MatrixPeak(context.collective->count() * context.options.threads, flags.quick ? 128 : 3072);
+  };
+  std::vector<Run> runs;
   for (int64_t size : sizes) {
     config.data.batch_size = size;
     Run run;
@@ -100,23 +105,30 @@ StatusOr<BenchReport> TrainBench(const BenchFlags& flags, MpiSession* session) {
       speaks = context.first();
       workers = context.collective->count();
       if (speaks) PEPNET_RETURN_IF_ERROR(RemoveTree(config.model_dir));
-      if (speaks && peak == 0) peak = MatrixPeak(workers * context.options.threads, flags.quick ? 128 : 3072);
+      if (speaks) peak = std::max(peak, measure_peak(context));
       PEPNET_RETURN_IF_ERROR(context.collective->Barrier("start of the measurement"));
       PEPNET_RETURN_IF_ERROR(TrainSteps(context, flags, &run));
       PEPNET_RETURN_IF_ERROR(context.collective->Barrier("end of the measurement"));
+      if (speaks) peak = std::max(peak, measure_peak(context));
       return speaks ? RemoveTree(config.model_dir) : absl::OkStatus();
     }));
-    if (!speaks) continue;
+    run.batch_size = size;
+    runs.push_back(std::move(run));
+  }
+  if (!speaks) return BenchReport();
+  for (const Run& run : runs) {
     std::vector<double> milliseconds;
     double total = 0;
-    for (double s : run.seconds) milliseconds.push_back(1e3 * s), total += s;
-    report.rows.push_back({static_cast<double>(size), run.rows / total, SpreadOf(milliseconds),
+    for (double s : run.seconds) {
+      milliseconds.push_back(1e3 * s);
+      total += s;
+    }
+    report.rows.push_back({static_cast<double>(run.batch_size), run.rows / total, SpreadOf(milliseconds),
                            100 * 2e-9 * run.multiplications / total / peak, Percent(run, Stage::kRead),
                            Percent(run, Stage::kPull), Percent(run, Stage::kPool), Percent(run, Stage::kCompute),
                            Percent(run, Stage::kPush), Percent(run, Stage::kAllreduce), Percent(run, Stage::kUpdate),
                            run.first_step});
   }
-  if (!speaks) return BenchReport();
   const int threads = ThreadsOf(flags.job);
   report.settings = {{"config", flags.config.pipeline_config_path},
                      {"workers", absl::StrCat(workers)},

@@ -52,7 +52,7 @@ TEST_F(BenchCliTest, Dense) {
   ASSERT_EQ(json["rows"].size(), 6u);
   EXPECT_EQ(json["rows"][0]["engine"], "reference");
   EXPECT_EQ(json["rows"][5]["batch"], 32);
-  EXPECT_GT(json["limits"]["matrix peak"]["value"], 0);
+  EXPECT_GT(json["limits"]["matrix peak beside batches of 32"]["value"], 0);
 }
 
 TEST_F(BenchCliTest, Table) {

@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_format.h"
 #include "common/base/log_functions.h"
+#include "common/base/trace.h"
 
 namespace pepnet {
 namespace {
@@ -41,6 +42,7 @@ Status CheckpointSaver::Begin(Manifest manifest, TrainState& state) {
 }
 
 Status CheckpointSaver::Write(CheckpointWriter writer, Manifest manifest) {
+  const TraceScope scope("write checkpoint");
   const Clock::time_point start = Clock::now();
   PEPNET_RETURN_IF_ERROR(WriteDenseFiles(image_, writer, &manifest.files));
   PEPNET_ASSIGN_OR_RETURN(SavedTables saved, client_->FinishSave(manifest.step, cancelled_));
