@@ -14,22 +14,29 @@ _pepnet_ask() {
 
 _pepnet() {
   local word=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} program=${COMP_WORDS[0]}
-  local command="" help="" words i
+  local command=() help="" words subcommands i
   COMPREPLY=()
   # Bash cuts --flag=value into three words.
   [[ $word != = ]] || word=""
   [[ $previous != = ]] || previous=${COMP_WORDS[COMP_CWORD - 2]}
   for ((i = 1; i < COMP_CWORD; ++i)); do
-    [[ ${COMP_WORDS[i]} == -* ]] || { command=${COMP_WORDS[i]}; break; }
+    [[ ${COMP_WORDS[i]} != -* ]] || break
+    command+=("${COMP_WORDS[i]}")
   done
   program=${program/#\~/$HOME}
-  if [[ -z $command ]]; then
-    _pepnet_ask "$program"
-    words=$(sed -nE '/^Subcommands:/,$s/^  ([a-z][a-z-]*) .*/\1/p' <<<"$help")
-    mapfile -t COMPREPLY < <(compgen -W "$words --help --version" -- "$word")
+  # Commands may have commands: `pepnet bench dense`.
+  _pepnet_ask "$program"
+  for ((i = 0;; ++i)); do
+    subcommands=$(sed -nE '/^Subcommands:/,$s/^  ([a-z][a-z-]*) .*/\1/p' <<<"$help")
+    [[ -n $subcommands && -n ${command[i]:-} ]] || break
+    _pepnet_ask "$program" "${command[@]:0:i+1}"
+  done
+  if [[ -n $subcommands && $word != -* ]]; then
+    words="$subcommands --help"
+    ((i > 0)) || words+=" --version"
+    mapfile -t COMPREPLY < <(compgen -W "$words" -- "$word")
     return
   fi
-  _pepnet_ask "$program" "$command"
   local choices
   choices=$(sed -nE "s/^  $previous [A-Z]+:\{([^}]*)\}.*/\1/p" <<<"$help")
   if [[ -n $choices ]]; then

@@ -16,7 +16,8 @@ Status CheckSum(const AlignedBuffer<float>& data, int workers) {
   for (size_t i = 0; i < data.size(); ++i) {
     float expected = 0;
     for (int w = 0; w < workers; ++w) expected += static_cast<float>((i + w) % 64);
-    if (data[i] != expected) return absl::DataLossError(absl::StrCat("element ", i, " is ", data[i], ", expected ", expected));
+    if (data[i] != expected)
+      return absl::DataLossError(absl::StrCat("element ", i, " is ", data[i], ", expected ", expected));
   }
   return absl::OkStatus();
 }
@@ -66,14 +67,13 @@ StatusOr<BenchReport> AllreduceBench(const BenchFlags& flags, MpiSession* sessio
     PEPNET_RETURN_IF_ERROR(Reduce(session->transport(), flags, bandwidth, &report));
     PEPNET_RETURN_IF_ERROR(session->transport()->Flush(After(std::chrono::duration<double>(kTimeoutS))));
   } else {
-    PEPNET_RETURN_IF_ERROR(RunRanks(flags.workers, {}, [&](int, Transport* transport) {
-      return Reduce(transport, flags, bandwidth, &report);
-    }));
+    PEPNET_RETURN_IF_ERROR(RunRanks(
+        flags.workers, {}, [&](int, Transport* transport) { return Reduce(transport, flags, bandwidth, &report); }));
   }
   if (!speaks) return BenchReport();
   report.settings = {{"transport", session == nullptr ? "threads" : "MPI"}, {"rounds", absl::StrCat(flags.rounds)}};
-  report.columns = {{"array", "floats"}, {"workers", ""},     {"time", "ms"}, {"array rate", "GB/s"},
-                    {"bus rate", "GB/s"}, {"of memory bandwidth", "%"}};
+  report.columns = {{"array", "floats"},    {"workers", ""},      {"time", "ms"},
+                    {"array rate", "GB/s"}, {"bus rate", "GB/s"}, {"of memory bandwidth", "%"}};
   report.checked = {"every element of every sum is exact"};
   return report;
 }

@@ -13,7 +13,8 @@ double StepMultiplications(const JobConfig& config, double rows, const std::vect
   auto gate = [](double own, double in, double hidden, double out) {
     return 2 * in * hidden + own * hidden + 3 * hidden * out;
   };
-  if (model.domain) total += rows * gate(model.domain->width, model.domain->width + main, model.epnet_hidden_unit, main);
+  if (model.domain)
+    total += rows * gate(model.domain->width, model.domain->width + main, model.epnet_hidden_unit, main);
   for (size_t task = 0; task < model.towers.size(); ++task) {
     double in = main, row = 0;
     if (model.uia) {

@@ -23,7 +23,8 @@ CLI::App* Add(CLI::App* bench, BenchFlags* flags, const std::string& name, const
 }
 
 void AddConfig(CLI::App* what, BenchFlags* flags, bool data) {
-  what->add_option("--pipeline_config_path", flags->config.pipeline_config_path, "pipeline config (text protobuf)")->required();
+  what->add_option("--pipeline_config_path", flags->config.pipeline_config_path, "pipeline config (text protobuf)")
+      ->required();
   what->add_option("--edit_config_json", flags->config.edit_config_json, "changes to it, as JSON");
   what->add_option("--batch_sizes", flags->batch_sizes, "rows a batch, comma list (default: the config's)")
       ->delimiter(',')
@@ -93,7 +94,8 @@ void AddBenchFlags(CLI::App* bench, BenchFlags* flags) {
   CLI::App* train = Add(bench, flags, "train", "whole training steps: one process, or mpirun with --num_servers");
   AddConfig(train, flags, true);
   AddThreads(train, flags);
-  train->add_option("--model_dir", flags->config.model_dir, "scratch directory, removed first and afterwards")->required();
+  train->add_option("--model_dir", flags->config.model_dir, "scratch directory, removed first and afterwards")
+      ->required();
   train->add_option("--steps", flags->steps, "measured steps")->check(kCount);
   train->add_option("--warmup_steps", flags->warmup_steps, "steps before the first measured one")->check(kCount);
   train->add_option("--num_servers", flags->job.num_servers, "as of pepnet train")->check(kCount);

@@ -1,9 +1,9 @@
 // `pepnet bench WHAT`: measures one part of the system, one row per size, and checks in the same run that what was
 // measured is also correct; a wrong result is an error.
 //
-//   dense       the dense engines on random rows              service     one server and one worker (mpirun -n 2, or threads)
-//   table       a server's rows, without messages             allreduce   the workers' sum (mpirun -n W, or threads)
-//   reader      files to batches                              checkpoint  saving and loading a server's rows
+//   dense       the dense engines on random rows              service     one server and one worker (mpirun -n 2, or
+//   threads) table       a server's rows, without messages             allreduce   the workers' sum (mpirun -n W, or
+//   threads) reader      files to batches                              checkpoint  saving and loading a server's rows
 //   train       whole training steps of a config (one process, or mpirun with --num_servers)
 #pragma once
 
@@ -20,22 +20,22 @@
 namespace pepnet {
 
 struct BenchFlags {
-  std::string what;                   // the subcommand
-  ConfigFlags config;                 // dense, reader, train
+  std::string what;    // the subcommand
+  ConfigFlags config;  // dense, reader, train
   JobFlags job;
-  std::vector<int64_t> batch_sizes;   // dense, reader, train; empty: the config's
-  std::vector<int64_t> rows = {1000000};  // of the table: table, service, checkpoint
-  int64_t keys = 20000;               // table, service: rows a message
+  std::vector<int64_t> batch_sizes;                        // dense, reader, train; empty: the config's
+  std::vector<int64_t> rows = {1000000};                   // of the table: table, service, checkpoint
+  int64_t keys = 20000;                                    // table, service: rows a message
   std::vector<int64_t> floats = {16384, 262144, 2621440};  // allreduce
-  int workers = 2;                    // allreduce without mpirun
-  double click_rate = 0.06;           // dense: rows with label 1
-  int64_t block_rows = 0;             // dense: rows a block of the fused engine; 0: its default
-  std::vector<int> num_workers;       // reader: decoding threads; empty: the config's
-  int64_t steps = 20, warmup_steps = 3;  // train
-  std::string directory = ".";        // checkpoint: where it writes
+  int workers = 2;                                         // allreduce without mpirun
+  double click_rate = 0.06;                                // dense: rows with label 1
+  int64_t block_rows = 0;                                  // dense: rows a block of the fused engine; 0: its default
+  std::vector<int> num_workers;                            // reader: decoding threads; empty: the config's
+  int64_t steps = 20, warmup_steps = 3;                    // train
+  std::string directory = ".";                             // checkpoint: where it writes
   int rounds = 5;
-  bool quick = false;                 // limits measured on small arrays: for tests
-  std::string json;                   // file to write; "" for none
+  bool quick = false;  // limits measured on small arrays: for tests
+  std::string json;    // file to write; "" for none
 };
 
 // Declares the subcommands on `bench` and binds their flags.
@@ -53,6 +53,5 @@ StatusOr<BenchReport> AllreduceBench(const BenchFlags& flags, MpiSession* sessio
 StatusOr<BenchReport> ReaderBench(const BenchFlags& flags);
 StatusOr<BenchReport> CheckpointBench(const BenchFlags& flags);
 StatusOr<BenchReport> TrainBench(const BenchFlags& flags, MpiSession* session);
-
 
 }  // namespace pepnet

@@ -1,4 +1,5 @@
-// bench checkpoint: a server's rows to disk and back, through the path of every checkpoint: parts, manifest, fsync, rename.
+// bench checkpoint: a server's rows to disk and back, through the path of every checkpoint: parts, manifest, fsync,
+// rename.
 #include "cli/bench/bench.h"
 #include "cli/bench/limits.h"
 #include "cli/bench/row_job.h"
@@ -52,8 +53,8 @@ StatusOr<double> Save(const WorkerContext& context, const std::string& model_dir
   return SecondsNow() - start;
 }
 
-Status MeasureCheckpoint(const WorkerContext& context, const BenchFlags& flags, const std::string& model_dir, int64_t rows,
-                         double disk, BenchReport* report) {
+Status MeasureCheckpoint(const WorkerContext& context, const BenchFlags& flags, const std::string& model_dir,
+                         int64_t rows, double disk, BenchReport* report) {
   PEPNET_ASSIGN_OR_RETURN(const int64_t step, Fill(context, rows));
   const std::vector<int64_t> sample = RowLedger(rows, 1).ids();
   PEPNET_ASSIGN_OR_RETURN(const std::vector<float> before, Read(context, sample, step));
@@ -90,7 +91,7 @@ StatusOr<BenchReport> CheckpointBench(const BenchFlags& flags) {
   report.name = flags.what;
   report.settings = {{"directory", flags.directory}, {"rounds", absl::StrCat(flags.rounds)}};
   report.limits = {{"sequential disk write", "MB/s", disk}};
-  report.columns = {{"table", "rows"}, {"size", "MB"},     {"time", "s"},  {"save", "MB/s"},
+  report.columns = {{"table", "rows"}, {"size", "MB"},     {"time", "s"},   {"save", "MB/s"},
                     {"of disk", "%"},  {"verify", "MB/s"}, {"load", "MB/s"}};
   for (int64_t rows : flags.rows) {
     const Status status = RunJob(RowJob(rows), flags.job, nullptr, [&](const WorkerContext& context) {

@@ -1,5 +1,5 @@
-// bench dense: TrainStep of the dense engines on random features, the engines in turn, so that what else the machine does
-// meets all of them.
+// bench dense: TrainStep of the dense engines on random features, the engines in turn, so that what else the machine
+// does meets all of them.
 #include <cmath>
 #include <memory>
 
@@ -43,7 +43,7 @@ struct Engine {
   double multiplications;
   std::unique_ptr<DenseParameters> parameters;
   std::unique_ptr<PepnetModel> model;
-  std::vector<double> seconds;  // by round
+  std::vector<double> seconds;         // by round
   double loss = 0, gradient_norm = 0;  // of the last step
 };
 
@@ -91,8 +91,8 @@ Status MeasureBatch(const JobConfig& config, const BenchFlags& flags, int thread
     return engine;
   };
   Engine& reference = add("reference", everything);
-  PEPNET_ASSIGN_OR_RETURN(reference.model, PepnetModel::Create(&config, reference.parameters.get(), 1, threads,
-                                                               DenseEngine::kReference));
+  PEPNET_ASSIGN_OR_RETURN(
+      reference.model, PepnetModel::Create(&config, reference.parameters.get(), 1, threads, DenseEngine::kReference));
   if (FusedEngineRuns(config)) {
     Engine& full = add("fused, no routing", everything);
     full.model = MakeFusedModel(&config, full.parameters.get(), 1, threads, unrouted);
@@ -139,13 +139,14 @@ StatusOr<BenchReport> DenseBench(const BenchFlags& flags) {
                      {"threads", absl::StrCat(threads)},
                      {"rounds", absl::StrCat(flags.rounds)},
                      {"click rate", absl::StrCat(flags.click_rate)}};
-  report.columns = {{"batch", "rows"}, {"engine", ""},   {"speed", "samples/s"}, {"step", "ms"}, {"ratio to reference", ""},
-                    {"of peak", "%"},  {"loss", ""},     {"gradient norm", ""}};
+  report.columns = {{"batch", "rows"},          {"engine", ""},   {"speed", "samples/s"}, {"step", "ms"},
+                    {"ratio to reference", ""}, {"of peak", "%"}, {"loss", ""},           {"gradient norm", ""}};
   std::vector<int64_t> sizes = flags.batch_sizes;
   if (sizes.empty()) sizes = {config.data.batch_size};
   for (int64_t rows : sizes) PEPNET_RETURN_IF_ERROR(MeasureBatch(config, flags, threads, rows, &report));
-  report.checked = {"the engines give the same losses (1e-5) and gradient norms (1e-4)",
-                    "of peak counts the matrix products that the engine needs, against a large product of the same round"};
+  report.checked = {
+      "the engines give the same losses (1e-5) and gradient norms (1e-4)",
+      "of peak counts the matrix products that the engine needs, against a large product of the same round"};
   return report;
 }
 

@@ -31,7 +31,8 @@ double BusySeconds() {
   std::ifstream file("/proc/stat");
   std::string name;
   double user = 0, nice = 0, system = 0, idle = 0, io_wait = 0, interrupts = 0, soft_interrupts = 0, stolen = 0;
-  if (!(file >> name >> user >> nice >> system >> idle >> io_wait >> interrupts >> soft_interrupts >> stolen)) return -1;
+  if (!(file >> name >> user >> nice >> system >> idle >> io_wait >> interrupts >> soft_interrupts >> stolen))
+    return -1;
   return (user + nice + system + interrupts + soft_interrupts + stolen) / static_cast<double>(sysconf(_SC_CLK_TCK));
 }
 
@@ -116,10 +117,13 @@ double MatrixPeak(int threads, int64_t n, int tries) {
     buffer.Resize(n * n);
     for (size_t i = 0; i < buffer.size(); ++i) buffer[i] = static_cast<float>(i % 17) * 0.1f;
   }
-  const double seconds = BestSeconds(threads, [&](int t) {
-    const OwnThreadScope own_thread;
-    Product(n, n, n, {memory[3 * t].data(), n}, {memory[3 * t + 1].data(), n}, 0, {memory[3 * t + 2].data(), n});
-  }, tries);
+  const double seconds = BestSeconds(
+      threads,
+      [&](int t) {
+        const OwnThreadScope own_thread;
+        Product(n, n, n, {memory[3 * t].data(), n}, {memory[3 * t + 1].data(), n}, 0, {memory[3 * t + 2].data(), n});
+      },
+      tries);
   return 2e-9 * static_cast<double>(n) * n * n * threads / seconds;
 }
 
@@ -148,22 +152,23 @@ RandomRowRates MeasureRandomRows(int64_t rows) {
   const int64_t count = static_cast<int64_t>(picks.size());
   AlignedBuffer<float> message(kMessage * kValues);
   RandomRowRates rates;
-  rates.read = 1e-6 * count / BestSeconds(1, [&](int) {
-    for (int64_t i = 0; i < count; ++i) {
-      if (i + kAhead < count) __builtin_prefetch(table.get() + picks[i + kAhead]);
-      std::memcpy(message.data() + i % kMessage * kValues, table.get() + picks[i], kValues * sizeof(float));
-    }
-  });
+  rates.read =
+      1e-6 * count / BestSeconds(1, [&](int) {
+        for (int64_t i = 0; i < count; ++i) {
+          if (i + kAhead < count) __builtin_prefetch(table.get() + picks[i + kAhead]);
+          std::memcpy(message.data() + i % kMessage * kValues, table.get() + picks[i], kValues * sizeof(float));
+        }
+      });
   rates.update = 1e-6 * count / BestSeconds(1, [&](int) {
-    for (int64_t i = 0; i < count; ++i) {
-      if (i + kAhead < count) {
-        __builtin_prefetch(table.get() + picks[i + kAhead], 1);
-        __builtin_prefetch(table.get() + picks[i + kAhead] + kValues, 1);
-      }
-      float* const row = table.get() + picks[i];
-      for (int64_t e = 0; e < kFloats; ++e) row[e] += 1.0f;
-    }
-  });
+                   for (int64_t i = 0; i < count; ++i) {
+                     if (i + kAhead < count) {
+                       __builtin_prefetch(table.get() + picks[i + kAhead], 1);
+                       __builtin_prefetch(table.get() + picks[i + kAhead] + kValues, 1);
+                     }
+                     float* const row = table.get() + picks[i];
+                     for (int64_t e = 0; e < kFloats; ++e) row[e] += 1.0f;
+                   }
+                 });
   return rates;
 }
 

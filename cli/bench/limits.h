@@ -1,5 +1,5 @@
-// What this machine can do, measured: the limits that a benchmark's figures are given as shares of. Each is the best of a
-// few tries, because a limit is what remains when nothing disturbs.
+// What this machine can do, measured: the limits that a benchmark's figures are given as shares of. Each is the best of
+// a few tries, because a limit is what remains when nothing disturbs.
 //
 // Threads: the caller's, and as many more as a function says, joined before it returns.
 #pragma once
@@ -11,10 +11,11 @@
 
 namespace pepnet {
 
-double SecondsNow();  // of a steady clock
+double SecondsNow();           // of a steady clock
 double OwnProcessorSeconds();  // of all threads of this process
 
-// Processor time that other programs take from the construction on: figures mean what they say only where that is little.
+// Processor time that other programs take from the construction on: figures mean what they say only where that is
+// little.
 class OtherPrograms {
  public:
   OtherPrograms();
@@ -39,8 +40,8 @@ struct RandomRowRates {
 };
 RandomRowRates MeasureRandomRows(int64_t rows);
 
-// MB/s of writing one file of `bytes` in `directory` from end to end, fsync included: past the page cache where the file
-// system allows it, else through it; the better one counts. The file is removed.
+// MB/s of writing one file of `bytes` in `directory` from end to end, fsync included: past the page cache where the
+// file system allows it, else through it; the better one counts. The file is removed.
 StatusOr<double> DiskWriteRate(const std::string& directory, int64_t bytes);
 
 }  // namespace pepnet

@@ -1,5 +1,5 @@
-// bench reader: one pass over the training files, as batches; beside it one pass of Arrow alone over the same columns, which
-// is the limit: nothing that reads these files through Arrow can be faster.
+// bench reader: one pass over the training files, as batches; beside it one pass of Arrow alone over the same columns,
+// which is the limit: nothing that reads these files through Arrow can be faster.
 #include <arrow/csv/api.h>
 #include <arrow/io/file.h>
 #include <arrow/table.h>
@@ -45,7 +45,8 @@ arrow::Result<int64_t> ParquetRows(const std::string& path, const std::vector<st
   return rows;
 }
 
-arrow::Result<int64_t> CsvRows(const std::string& path, const DataConfig& data, const std::vector<std::string>& columns) {
+arrow::Result<int64_t> CsvRows(const std::string& path, const DataConfig& data,
+                               const std::vector<std::string>& columns) {
   ARROW_ASSIGN_OR_RAISE(auto file, arrow::io::ReadableFile::Open(path));
   auto read = arrow::csv::ReadOptions::Defaults();
   read.use_threads = false;
@@ -56,7 +57,8 @@ arrow::Result<int64_t> CsvRows(const std::string& path, const DataConfig& data, 
   parse.delimiter = data.delimiter;
   auto convert = arrow::csv::ConvertOptions::Defaults();
   convert.include_columns = columns;
-  ARROW_ASSIGN_OR_RAISE(auto reader, arrow::csv::StreamingReader::Make(arrow::io::default_io_context(), file, read, parse, convert));
+  ARROW_ASSIGN_OR_RAISE(auto reader,
+                        arrow::csv::StreamingReader::Make(arrow::io::default_io_context(), file, read, parse, convert));
   int64_t rows = 0;
   for (std::shared_ptr<arrow::RecordBatch> batch;;) {
     ARROW_RETURN_NOT_OK(reader->ReadNext(&batch));
@@ -70,7 +72,8 @@ StatusOr<int64_t> ArrowRows(const JobConfig& config, const InputFiles& files) {
   const std::vector<std::string> columns = Columns(config);
   int64_t rows = 0;
   for (const std::string& path : files.paths) {
-    const auto count = files.type == DatasetType::kParquet ? ParquetRows(path, columns) : CsvRows(path, config.data, columns);
+    const auto count =
+        files.type == DatasetType::kParquet ? ParquetRows(path, columns) : CsvRows(path, config.data, columns);
     if (!count.ok()) return InvalidInput("Arrow cannot read '", path, "': ", count.status().message());
     rows += *count;
   }
@@ -113,8 +116,8 @@ StatusOr<Pass> ReadAll(const JobConfig& config, int64_t batch_size) {
 
 StatusOr<BenchReport> ReaderBench(const BenchFlags& flags) {
   PEPNET_ASSIGN_OR_RETURN(JobConfig config, LoadConfig(flags.config));
-  PEPNET_ASSIGN_OR_RETURN(const InputFiles files,
-                          FindInputFiles(config.train_input_path, config.data.dataset_type, config.data.dataset_type_name));
+  PEPNET_ASSIGN_OR_RETURN(const InputFiles files, FindInputFiles(config.train_input_path, config.data.dataset_type,
+                                                                 config.data.dataset_type_name));
   double bytes = 0;
   for (const std::string& path : files.paths) bytes += static_cast<double>(std::filesystem::file_size(path));
 
@@ -130,13 +133,14 @@ StatusOr<BenchReport> ReaderBench(const BenchFlags& flags) {
 
   BenchReport report;
   report.name = flags.what;
-  report.settings = {{"config", flags.config.pipeline_config_path},
-                     {"files", absl::StrCat(files.paths.size(), files.type == DatasetType::kParquet ? " Parquet" : " CSV")},
-                     {"rows", absl::StrCat(arrow_rows)},
-                     {"rounds", absl::StrCat(flags.rounds)}};
+  report.settings = {
+      {"config", flags.config.pipeline_config_path},
+      {"files", absl::StrCat(files.paths.size(), files.type == DatasetType::kParquet ? " Parquet" : " CSV")},
+      {"rows", absl::StrCat(arrow_rows)},
+      {"rounds", absl::StrCat(flags.rounds)}};
   report.limits = {{"Arrow alone on one thread", "Mrows/s", limit}};
-  report.columns = {{"batch", "rows"},           {"decoding threads", ""}, {"speed", "Mrows/s"}, {"file rate", "MB/s"},
-                    {"per core", "Mrows/s"}, {"of Arrow alone", "%"}};
+  report.columns = {{"batch", "rows"},     {"decoding threads", ""}, {"speed", "Mrows/s"},
+                    {"file rate", "MB/s"}, {"per core", "Mrows/s"},  {"of Arrow alone", "%"}};
   std::vector<int64_t> sizes = flags.batch_sizes;
   if (sizes.empty()) sizes = {config.data.batch_size};
   std::vector<int> workers = flags.num_workers;
@@ -149,8 +153,9 @@ StatusOr<BenchReport> ReaderBench(const BenchFlags& flags) {
       for (int round = 0; round < flags.rounds; ++round) {
         PEPNET_ASSIGN_OR_RETURN(const Pass pass, ReadAll(config, size));
         if (pass.rows != arrow_rows || pass.digest != digest.value_or(pass.digest)) {
-          return absl::DataLossError(absl::StrCat("a pass with batches of ", size, " and ", threads, " threads gave ", pass.rows,
-                                                  " rows, Arrow counts ", arrow_rows, "; or other ids than the first pass"));
+          return absl::DataLossError(absl::StrCat("a pass with batches of ", size, " and ", threads, " threads gave ",
+                                                  pass.rows, " rows, Arrow counts ", arrow_rows,
+                                                  "; or other ids than the first pass"));
         }
         digest = pass.digest;
         seconds.push_back(pass.seconds);

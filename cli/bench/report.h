@@ -1,7 +1,9 @@
-// BenchReport: what one benchmark found: a row per size, named columns with units, the machine's limits of the same run.
+// BenchReport: what one benchmark found: a row per size, named columns with units, the machine's limits of the same
+// run.
 //
 // Text: TextOf() draws a table, a spread as "median [least..most]".
-// JSON: {"bench", "version", "settings": {name: text}, "limits": {name: {"value", "unit"}}, "columns": [{"name", "unit"}],
+// JSON: {"bench", "version", "settings": {name: text}, "limits": {name: {"value", "unit"}}, "columns": [{"name",
+// "unit"}],
 //       "rows": [{column: text, number or {"median", "least", "most"}}], "checked": [sentence]}.
 #pragma once
 
@@ -33,12 +35,12 @@ struct BenchReport {
     std::string name, unit;  // unit "" for a plain number or a text
   };
 
-  std::string name;                                            // of the subcommand
+  std::string name;  // of the subcommand
   std::vector<std::pair<std::string, std::string>> settings;
   std::vector<Limit> limits;
   std::vector<Column> columns;
-  std::vector<std::vector<BenchCell>> rows;                    // each as long as `columns`
-  std::vector<std::string> checked;                            // what was found correct in this run
+  std::vector<std::vector<BenchCell>> rows;  // each as long as `columns`
+  std::vector<std::string> checked;          // what was found correct in this run
 };
 
 std::string TextOf(const BenchReport& report);

@@ -25,7 +25,8 @@ std::vector<int64_t> MessageIds(int64_t rows, int64_t count, int64_t message) {
   CHECK_LE(count, rows);
   std::vector<int64_t> ids(count);
   for (size_t i = 0; i < ids.size(); ++i) {
-    ids[i] = static_cast<int64_t>(permutation((static_cast<uint64_t>(message * count) + i) % static_cast<uint64_t>(rows)));
+    ids[i] =
+        static_cast<int64_t>(permutation((static_cast<uint64_t>(message * count) + i) % static_cast<uint64_t>(rows)));
   }
   return ids;
 }

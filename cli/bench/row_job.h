@@ -18,8 +18,8 @@ inline constexpr double kBenchLr = 0.01;
 
 JobConfig RowJob(int64_t rows);
 
-// `count` distinct ids of [0, rows), spread evenly and in no order. The messages 0, 1, ... together walk through all rows in
-// turn, again and again. Precondition: count <= rows.
+// `count` distinct ids of [0, rows), spread evenly and in no order. The messages 0, 1, ... together walk through all
+// rows in turn, again and again. Precondition: count <= rows.
 std::vector<int64_t> MessageIds(int64_t rows, int64_t count, int64_t message);
 
 float GradientOf(int64_t id, int64_t update);

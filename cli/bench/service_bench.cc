@@ -143,8 +143,9 @@ Status MeasureService(const WorkerContext& context, const BenchFlags& flags, int
   PEPNET_ASSIGN_OR_RETURN(const double bytes, service.Check());
   const double million = 1e-6 * static_cast<double>(service.messages() * flags.keys);
   const Spread pulls = RatesOf(million, pull), pushes = RatesOf(million, push);
-  report->rows.push_back({static_cast<double>(rows), pulls, 100 * pulls.median / limit.read, RatesOf(million, pull_ahead),
-                          pushes, 100 * pushes.median / limit.update, RatesOf(million, step), bytes});
+  report->rows.push_back({static_cast<double>(rows), pulls, 100 * pulls.median / limit.read,
+                          RatesOf(million, pull_ahead), pushes, 100 * pushes.median / limit.update,
+                          RatesOf(million, step), bytes});
   return absl::OkStatus();
 }
 

@@ -41,7 +41,8 @@ class Rows {
     tables_[0].ReadValues(ticket.pull.ids, ticket.slots, values_.data());
     const double pulled = SecondsNow();
     const PushedGradients push = {0, &ticket, gradients_.span()};
-    PEPNET_RETURN_IF_ERROR(step_update_.Apply(config_.train.sparse_optimizer, kBenchLr, update, update, {&push, 1}, &tables_));
+    PEPNET_RETURN_IF_ERROR(
+        step_update_.Apply(config_.train.sparse_optimizer, kBenchLr, update, update, {&push, 1}, &tables_));
     *push_seconds += SecondsNow() - pulled;
     *pull_seconds += pulled - start;
     ledger_.Applied(message_++, update);
@@ -80,8 +81,8 @@ StatusOr<BenchReport> TableBench(const BenchFlags& flags) {
   BenchReport report;
   report.name = flags.what;
   report.settings = {{"rows a message", absl::StrCat(flags.keys)}, {"rounds", absl::StrCat(flags.rounds)}};
-  report.columns = {{"table", "rows"},      {"create", "Mrows/s"},  {"pull", "Mrows/s"}, {"of random reads", "%"},
-                    {"push", "Mrows/s"},    {"of random updates", "%"}, {"memory", "bytes/row"}};
+  report.columns = {{"table", "rows"},   {"create", "Mrows/s"},      {"pull", "Mrows/s"},    {"of random reads", "%"},
+                    {"push", "Mrows/s"}, {"of random updates", "%"}, {"memory", "bytes/row"}};
   for (int64_t size : flags.rows) {
     if (size < flags.keys) return InvalidInput("--rows ", size, " is less than --keys ", flags.keys);
     const RandomRowRates limit = MeasureRandomRows(size);
@@ -101,8 +102,8 @@ StatusOr<BenchReport> TableBench(const BenchFlags& flags) {
     }
     PEPNET_RETURN_IF_ERROR(rows.Check());
     const Spread pulls = RatesOf(round_rows, pull), pushes = RatesOf(round_rows, push);
-    report.rows.push_back({static_cast<double>(size), 1e-6 * static_cast<double>(fill * flags.keys) / create_push, pulls,
-                           100 * pulls.median / limit.read, pushes, 100 * pushes.median / limit.update,
+    report.rows.push_back({static_cast<double>(size), 1e-6 * static_cast<double>(fill * flags.keys) / create_push,
+                           pulls, 100 * pulls.median / limit.read, pushes, 100 * pushes.median / limit.update,
                            static_cast<double>(rows.table().memory_bytes()) / static_cast<double>(size)});
   }
   report.checked = {"every row exists once, and sampled rows hold what Adagrad's formula makes of their updates"};

@@ -35,7 +35,8 @@ struct TraceRecording::State {
   const size_t max_events;
   const std::chrono::steady_clock::time_point start = std::chrono::steady_clock::now();
   const int64_t start_us =  // since 1970
-      std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::system_clock::now().time_since_epoch()).count();
+      std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::system_clock::now().time_since_epoch())
+          .count();
   std::mutex mutex;
   std::vector<Event> events ABSL_GUARDED_BY(mutex);
   int64_t left_out ABSL_GUARDED_BY(mutex) = 0;
@@ -86,7 +87,8 @@ StatusOr<std::unique_ptr<TraceRecording>> TraceRecording::Start(const std::strin
   std::unique_ptr<TraceRecording> recording(new TraceRecording(path, rank, max_events));
   State* nobody = nullptr;
   // Pairs with the load of TraceScope: a scope that sees the state sees it whole.
-  CHECK(g_trace.compare_exchange_strong(nobody, recording->state_.get(), std::memory_order_release)) << "two traces at once";
+  CHECK(g_trace.compare_exchange_strong(nobody, recording->state_.get(), std::memory_order_release))
+      << "two traces at once";
   return recording;
 }
 
@@ -102,14 +104,19 @@ StatusOr<int64_t> TraceRecording::Finish() {
   State& state = *state_;
   const std::lock_guard<std::mutex> lock(state.mutex);
   std::string text = "{\"displayTimeUnit\": \"ms\", \"traceEvents\": [\n";
-  absl::StrAppendFormat(&text, R"({"ph": "M", "name": "process_name", "pid": %d, "tid": 0, "args": {"name": "rank %d"}})",
+  absl::StrAppendFormat(&text,
+                        R"({"ph": "M", "name": "process_name", "pid": %d, "tid": 0, "args": {"name": "rank %d"}})",
                         state.rank, state.rank);
   for (size_t t = 0; t < state.thread_names.size(); ++t) {
-    absl::StrAppendFormat(&text, ",\n" R"({"ph": "M", "name": "thread_name", "pid": %d, "tid": %d, "args": {"name": "%s"}})",
+    absl::StrAppendFormat(&text,
+                          ",\n"
+                          R"({"ph": "M", "name": "thread_name", "pid": %d, "tid": %d, "args": {"name": "%s"}})",
                           state.rank, t, state.thread_names[t]);
   }
   for (const State::Event& event : state.events) {
-    absl::StrAppendFormat(&text, ",\n" R"({"ph": "X", "name": "%s", "pid": %d, "tid": %d, "ts": %d.%03d, "dur": %d.%03d})",
+    absl::StrAppendFormat(&text,
+                          ",\n"
+                          R"({"ph": "X", "name": "%s", "pid": %d, "tid": %d, "ts": %d.%03d, "dur": %d.%03d})",
                           event.name, state.rank, event.thread, state.start_us + event.begin_ns / 1000,
                           event.begin_ns % 1000, event.duration_ns / 1000, event.duration_ns % 1000);
   }

@@ -2,8 +2,9 @@
 """pepnet against PyTorch, torch.compile and TorchRec on one machine, in turn. Started by scripts/bench/compare.sh.
 
 Usage: compare.py --data_dir D [--pepnet build/release/pepnet] [--work_dir runs/bench] [--rounds 5] [--steps 10]
-                  [--variants routed,no_weights,every_row] [--parts check,peers,mpi,start,reader]
-                  [--max_foreign_percent 10] [--quiet_wait_s 0]
+                  [--threads 0] [--variants routed,no_weights,every_row]
+                  [--parts check,peers,mpi,start,reader,limits]
+                  [--max_foreign_percent 10] [--quiet_wait_s 0] [--docs docs/performance.md]
 
 Parts:
   check    all start from the same weights, without dropout: their first three losses must agree (1e-4)
@@ -15,7 +16,9 @@ Parts:
   mpi      mpirun with 2 servers and 2 workers of one thread, same global batch, against one process
   start    from the start of the process to the end of its first step
   reader   processor time of decoding as a share of the training time
-The peers' rows are decoded before their clock starts; pepnet's figure contains reading.
+  limits   `pepnet bench` of every part of the system beside the machine's limits
+The peers' rows are decoded before their clock starts; pepnet's figure contains reading. --docs puts the tables between the marks
+<!-- compare --> ... <!-- /compare --> and <!-- limits --> ... <!-- /limits --> of a page.
 """
 import argparse
 import json
@@ -39,10 +42,11 @@ CONTESTANTS = {"eager": "eager PyTorch", "compile": "torch.compile", "torchrec":
 VARIANTS = {"routed": "example config", "no_weights": "no task-space weights", "every_row": "every row everywhere"}
 TASK_SPACE = r"^\s*(#.*clicked rows alone.*|task_space_indicator_label.*|(in|out)_task_space_weight.*)\n"
 DOMAINS = r"^\s*(domain_input_name|task_domain_num).*\n"
+PARTS = ("check", "peers", "mpi", "start", "reader", "limits")
 RESULT = "compare.json"
 
 
-# ---- running ----------------------------------------------------------------------------------------------------------
+# ---- running ----
 
 
 def cpu_ticks():
@@ -127,6 +131,8 @@ class Bench:
 
     def pepnet_bench(self, variant, launcher=(), batch=None, extra=()):
         report = self.args.work_dir / "report.json"
+        if self.args.threads and not launcher:
+            extra = [*extra, "--threads", self.args.threads]
         self.machine.run([*launcher, self.args.pepnet, "bench", "train", "--pipeline_config_path", self.configs[variant],
                           *self.inputs, "--model_dir", self.args.work_dir / "bench_model", "--steps", self.args.steps,
                           "--warmup_steps", self.args.warmup_steps, "--batch_sizes", batch or self.args.batch_size,
@@ -136,13 +142,13 @@ class Bench:
     def peer(self, name, variant, extra=(), check=True):
         done = self.machine.run([sys.executable, PEERS, "--peer", name, "--variant", variant, "--data_dir", self.args.data_dir,
                                  "--steps", self.args.steps, "--warmup_steps", self.args.warmup_steps, "--batch_size",
-                                 self.args.batch_size, *extra], check)
+                                 self.args.batch_size, "--threads", self.args.threads, *extra], check)
         if done.returncode != 0:
             return {"error": (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]}
         return json.loads(done.stdout.strip().splitlines()[-1])
 
 
-# ---- the parts --------------------------------------------------------------------------------------------------------
+# ---- the parts ----
 
 
 def check(bench, peers):
@@ -183,7 +189,7 @@ def check(bench, peers):
 
 
 def one_round(bench, variant, peers, missing):
-    rates = {}
+    rates, core = {}, {}
     for name in peers:
         if name in missing:
             continue
@@ -191,11 +197,11 @@ def one_round(bench, variant, peers, missing):
         if "error" in result:
             missing[name] = result["error"]
         else:
-            rates[name] = result["samples_per_second"]
+            rates[name], core[name] = result["samples_per_second"], result["samples_per_processor_second"]
     row = bench.pepnet_bench(variant)["rows"][0]
-    rates["pepnet"] = row["speed"]
+    rates["pepnet"], core["pepnet"] = row["speed"], row["speed of a core"]
     text = f"{variant}: " + ", ".join(f"{name} {rate:.0f}" for name, rate in rates.items())
-    return {"rates": rates, "peak_share": row["of peak"], "read": row["read"], "text": text}
+    return {"rates": rates, "core": core, "peak_share": row["of peak"], "read": row["read"], "text": text}
 
 
 def compare_peers(bench, variants, peers, missing):
@@ -203,16 +209,16 @@ def compare_peers(bench, variants, peers, missing):
     for variant in variants:
         rounds = bench.machine.rounds(bench.args.rounds, lambda: one_round(bench, variant, peers, missing))
         names = [name for name in CONTESTANTS if all(name in one["rates"] for one in rounds)]
-        ratio = lambda one, name: one["rates"]["pepnet"] / one["rates"][name]
-        results[variant] = {
-            "rounds": rounds,
-            "rate": {name: spread([one["rates"][name] for one in rounds]) for name in names},
-            "ratio": {name: spread([ratio(one, name) for one in rounds]) for name in names if name != "pepnet"},
+        results[variant] = {"rounds": rounds}
+        for kind, rate, ratio in (("rates", "rate", "ratio"), ("core", "core_rate", "core_ratio")):
+            quotients = {name: [one[kind]["pepnet"] / one[kind][name] for one in rounds] for name in names if name != "pepnet"}
+            if quotients:
+                quotients["best"] = [min(values) for values in zip(*quotients.values())]
+            results[variant][rate] = {name: spread([one[kind][name] for one in rounds]) for name in names}
+            results[variant][ratio] = {name: spread(values) for name, values in quotients.items()}
+        results[variant] |= {
             "peak_share": spread([one["peak_share"] for one in rounds]),
             "read_stage": spread([one["read"] for one in rounds])}
-        if len(names) > 1:
-            results[variant]["ratio"]["best"] = spread([min(ratio(one, name) for name in names if name != "pepnet")
-                                                        for one in rounds])
     return results
 
 
@@ -274,7 +280,41 @@ def measure_reader(bench, rate):
     return result
 
 
-# ---- the tables -------------------------------------------------------------------------------------------------------
+# What to measure, and which columns are a figure and its share of a limit.
+LIMITS = [
+    (["dense", "--batch_sizes", "1024,8192"], [("speed", "of peak", "matrix peak")]),
+    (["table", "--rows", "1000000,10000000"], [("pull", "of random reads", "random row reads"),
+                                               ("push", "of random updates", "random row updates"), ("memory", None, "")]),
+    (["service", "--rows", "1000000,10000000"], [("pull", "of random reads", "random row reads"),
+                                                 ("push", "of random updates", "random row updates")]),
+    (["allreduce", "--floats", "16384,262144,2674694"], [("bus rate", "of memory bandwidth", "memory bandwidth, one thread")]),
+    (["reader", "--num_workers", "1"], [("per core", "of Arrow alone", "Arrow alone")]),
+    (["checkpoint", "--rows", "1000000,10000000"], [("save", "of disk", "sequential disk write"), ("load", None, "")])]
+
+
+def measure_limits(bench):
+    """One row per benchmark, size and figure."""
+    work, lines = bench.args.work_dir, []
+    for command, figures in LIMITS:
+        what, report = command[0], work / f"bench_{command[0]}.json"
+        launcher = ["mpirun", "-q", "--bind-to", "none", "--oversubscribe", "-n", "2"] if what in ("service", "allreduce") else []
+        more = {"dense": ["--pipeline_config_path", bench.configs["routed"]], "checkpoint": ["--directory", work],
+                "reader": ["--pipeline_config_path", bench.configs["routed"], *bench.inputs]}.get(what, [])
+        bench.machine.wait_until_quiet()
+        bench.machine.run([*launcher, bench.args.pepnet, "bench", *command, *more, "--rounds", bench.args.rounds, "--json", report])
+        result = json.loads(report.read_text())
+        units = {column["name"]: column["unit"] for column in result["columns"]}
+        size = result["columns"][0]
+        for row in result["rows"]:
+            for figure, share, limit in figures:
+                lines.append({"what": what + (", MPI" if launcher else ""), "size": f"{row[size['name']]:.0f} {size['unit']}",
+                              "engine": row.get("engine", ""), "figure": figure, "value": row[figure], "unit": units[figure],
+                              "share": row[share] if share else None, "limit": limit})
+        print(f"bench {what} done", flush=True)
+    return lines
+
+
+# ---- the tables ----
 
 
 def text_of(s, form="{:.0f}"):
@@ -282,25 +322,33 @@ def text_of(s, form="{:.0f}"):
 
 
 def markdown(result):
-    lines = [f"Machine: {result['machine']['cpu']}, {result['machine']['cores']} cores. Batch {result['batch_size']}, "
+    lines = [f"Machine: {result['machine']['cpu']}, {result['machine']['cores']} cores, {result['threads']} "
+             f"threads a contestant. Batch {result['batch_size']}, "
              f"{result['steps']} steps a run, {result['rounds']} rounds in turn, click rate {100 * result['click_rate']:.2f} %. "
-             f"Other programs had {text_of(result['foreign_percent'], '{:.1f}')} % of the processors; {result['repeated']} rounds were repeated because they had more.", ""]
+             f"Other programs had {text_of(result['foreign_percent'], '{:.1f}')} % of the processors during the runs that "
+             f"count; {result['repeated']} rounds were repeated because they had more.", ""]
     if "peers" in result:
-        lines += ["| samples/s, median [least..most] | " + " | ".join(VARIANTS[v] for v in result["peers"]) + " |",
-                  "| --- |" + " --- |" * len(result["peers"])]
-        for name, title in CONTESTANTS.items():
-            cells = [text_of(r["rate"][name]) if name in r["rate"] else "not to be had" for r in result["peers"].values()]
-            lines.append(f"| {title} | " + " | ".join(cells) + " |")
-        lines += ["", "| pepnet against, ratio within a round | " + " | ".join(VARIANTS[v] for v in result["peers"]) + " |",
-                  "| --- |" + " --- |" * len(result["peers"])]
-        for name, title in [*list(CONTESTANTS.items())[:-1], ("best", "**the best of them in each round**")]:
-            cells = [text_of(r["ratio"][name], "{:.2f}") if name in r["ratio"] else "-" for r in result["peers"].values()]
-            lines.append(f"| {title} | " + " | ".join(cells) + " |")
+        heads = " | ".join(VARIANTS[v] for v in result["peers"]) + " |\n| --- |" + " --- |" * len(result["peers"])
+        kinds = [("samples/s, median [least..most]", "rate", "pepnet against, ratio within a round", "ratio")]
+        if result["threads"] == 1:  # threads that spin while they wait would count
+            kinds.append(("samples/s of processor time", "core_rate", "pepnet against, by processor time", "core_ratio"))
+        for title, rate, ratio_title, ratio in kinds:
+            lines.append(f"| {title} | {heads}")
+            for name, contestant in CONTESTANTS.items():
+                cells = [text_of(r[rate][name]) if name in r[rate] else "not to be had" for r in result["peers"].values()]
+                lines.append(f"| {contestant} | " + " | ".join(cells) + " |")
+            lines += ["", f"| {ratio_title} | {heads}"]
+            for name, contestant in [*list(CONTESTANTS.items())[:-1], ("best", "**the best of them in each round**")]:
+                cells = [text_of(r[ratio][name], "{:.2f}") if name in r[ratio] else "-" for r in result["peers"].values()]
+                lines.append(f"| {contestant} | " + " | ".join(cells) + " |")
+            lines.append("")
+        lines.pop()
         cells = [text_of(r["peak_share"], "{:.0f}") + " %" for r in result["peers"].values()]
         lines += [f"| share of the matrix peak (products really needed) | " + " | ".join(cells) + " |", ""]
     for name, reason in result.get("missing", {}).items():
         lines += [f"{CONTESTANTS[name]} could not be had: {reason}", ""]
-    lines += ["| also | measured |", "| --- | --- |"]
+    if any(part in result for part in ("mpi", "start", "reader")):
+        lines += ["| also | measured |", "| --- | --- |"]
     if "mpi" in result:
         mpi = result["mpi"]
         lines.append(f"| 2 servers + 2 workers of one thread against one process | {text_of(mpi['ratio'], '{:.2f}')} "
@@ -315,6 +363,28 @@ def markdown(result):
     return "\n".join(lines) + "\n"
 
 
+def limits_markdown(result):
+    lines = ["| part | size | figure | median [least..most] | share of the limit | limit |", "| --- | --- | --- | --- | --- | --- |"]
+    for one in result["limits"]:
+        value, share = one["value"], one["share"]
+        form = "{:.0f}" if one["unit"] in ("samples/s", "MB/s", "bytes/row") else "{:.2f}"
+        text = text_of(value, form) if isinstance(value, dict) else form.format(value)
+        share = share["median"] if isinstance(share, dict) else share
+        name = " ".join(word for word in (one["what"], f"({one['engine']})" if one["engine"] else "") if word)
+        lines.append(f"| {name} | {one['size']} | {one['figure']} | {text} {one['unit']} | "
+                     f"{'' if share is None else f'{share:.0f} %'} | {one['limit']} |")
+    return "\n".join(lines) + "\n"
+
+
+def put_into(page, mark, text):
+    """Replaces what stands between <!-- mark --> and <!-- /mark -->."""
+    pattern = re.compile(rf"(<!-- {mark} -->\n).*?(<!-- /{mark} -->)", re.DOTALL)
+    old = page.read_text()
+    if not pattern.search(old):
+        sys.exit(f"{page} has no <!-- {mark} --> ... <!-- /{mark} -->")
+    page.write_text(pattern.sub(lambda found: f"{found[1]}\n{text}\n{found[2]}", old))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pepnet", type=pathlib.Path, default=ROOT / "build/release/pepnet")
@@ -324,16 +394,18 @@ def main():
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--warmup_steps", type=int, default=2)
     parser.add_argument("--batch_size", type=int, default=8192)
+    parser.add_argument("--threads", type=int, default=0, help="of each contestant; 0: all cores")
     parser.add_argument("--variants", default=",".join(VARIANTS))
     parser.add_argument("--peers", default="eager,compile,torchrec")
-    parser.add_argument("--parts", default="check,peers,mpi,start,reader")
+    parser.add_argument("--parts", default=",".join(PARTS))
     parser.add_argument("--max_foreign_percent", type=float, default=10,
                         help="a round in which other programs had more of the processors is repeated, up to twice as often")
+    parser.add_argument("--docs", type=pathlib.Path, help="page to put the tables into")
     parser.add_argument("--quiet_wait_s", type=float, default=0, help="before a round: wait so long for other programs to rest")
     args = parser.parse_args()
     parts, peers = args.parts.split(","), [name for name in args.peers.split(",") if name]
     variants = args.variants.split(",")
-    for given, known in ((variants, VARIANTS), (peers, CONTESTANTS), (parts, ("check", "peers", "mpi", "start", "reader"))):
+    for given, known in ((variants, VARIANTS), (peers, CONTESTANTS), (parts, PARTS)):
         for word in given:
             if word not in known:
                 sys.exit(f"unknown word '{word}'; known: {', '.join(known)}")
@@ -347,7 +419,7 @@ def main():
     clicks = [pq.read_table(path, columns=["clk"])["clk"].to_numpy() for path in files]
     cpu = re.search(r"model name\s*:\s*(.*)", pathlib.Path("/proc/cpuinfo").read_text())
     result = {"machine": {"cpu": cpu.group(1) if cpu else "unknown", "cores": os.cpu_count()},
-              "batch_size": args.batch_size, "steps": args.steps, "rounds": args.rounds,
+              "batch_size": args.batch_size, "threads": args.threads or os.cpu_count(), "steps": args.steps, "rounds": args.rounds,
               "click_rate": float(np.concatenate(clicks).mean()), "missing": {}}
     if "check" in parts:
         result.update(check(bench, peers))
@@ -362,11 +434,17 @@ def main():
         rate = (result["peers"]["routed"]["rate"]["pepnet"]["median"] if "routed" in result.get("peers", {})
                 else bench.pepnet_bench("routed")["rows"][0]["speed"])
         result["reader"] = measure_reader(bench, rate)
+    if "limits" in parts:
+        result["limits"] = measure_limits(bench)
     result["repeated"] = bench.machine.repeated
     result["foreign_percent"] = bench.machine.foreign_spread()
     (args.work_dir / RESULT).write_text(json.dumps(result, indent=1) + "\n")
-    (args.work_dir / "compare.md").write_text(markdown(result))
-    print("\n" + markdown(result))
+    tables = {"compare": markdown(result), **({"limits": limits_markdown(result)} if "limits" in result else {})}
+    (args.work_dir / "compare.md").write_text("\n".join(tables.values()))
+    for mark, text in tables.items():
+        print("\n" + text)
+        if args.docs:
+            put_into(args.docs, mark, text)
 
 
 if __name__ == "__main__":

@@ -88,11 +88,12 @@ TEST_F(BenchCliTest, Checkpoint) {
 }
 
 TEST_F(BenchCliTest, TrainInOneProcessAndUnderMpirun) {
-  const std::string arguments = absl::StrCat("train --threads 1 --steps 3 --warmup_steps 1 --model_dir ", directory_ / "model",
-                                             Config("multi_domain"), Data("multi_domain"));
+  const std::string arguments = absl::StrCat("train --threads 1 --steps 3 --warmup_steps 1 --model_dir ",
+                                             directory_ / "model", Config("multi_domain"), Data("multi_domain"));
   const auto one = Bench(arguments + " --batch_sizes 4,8");
   ASSERT_EQ(one["rows"].size(), 2u);
   EXPECT_EQ(one["settings"]["workers"], "1");
+  EXPECT_GT(one["rows"][0]["speed of a core"], 0);
   const auto four = Bench(arguments + " --batch_sizes 4 --num_servers 2", "$MPIRUN -n 4");
   ASSERT_EQ(four["rows"].size(), 1u);
   EXPECT_EQ(four["settings"]["workers"], "2");

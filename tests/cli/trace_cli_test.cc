@@ -22,7 +22,8 @@ class TraceCliTest : public testing::Test {
     ASSERT_TRUE(WriteFileAtomically(directory_ / "job.config", WriteRandomJob(directory_.path(), {})).ok());
   }
   ProcessResult Train(const std::string& launcher, const std::string& flags) const {
-    return RunShell(absl::StrCat(launcher, " $PEPNET train --pipeline_config_path ", directory_ / "job.config --threads 1 ", flags));
+    return RunShell(absl::StrCat(launcher, " $PEPNET train --pipeline_config_path ",
+                                 directory_ / "job.config --threads 1 ", flags));
   }
   // Names of the complete events of a trace, by thread; checks what every event must have.
   std::map<std::string, std::set<std::string>> Names(const std::string& path, int rank) const {
@@ -45,8 +46,9 @@ class TraceCliTest : public testing::Test {
     return names;
   }
 
-  const std::vector<std::string> kStages = {"read",     "wait for rows", "agree", "dedup", "pull", "pool", "forward",
-                                            "backward", "compute",       "push",  "allreduce", "optimizer", "save", "eval"};
+  const std::vector<std::string> kStages = {"read",      "wait for rows", "agree",    "dedup",   "pull",
+                                            "pool",      "forward",       "backward", "compute", "push",
+                                            "allreduce", "optimizer",     "save",     "eval"};
   TemporaryDirectory directory_;
 };
 

@@ -35,7 +35,10 @@ def main():
         run(ROOT / "scripts/make_taobao_like.py", "--out_dir", data, "--rows", 2000, "--test_rows", 200, "--files", 2)
         compare = [ROOT / "scripts/bench/compare.py", "--pepnet", PEPNET, "--data_dir", data, "--work_dir", work,
                    "--rounds", 1, "--steps", 2, "--warmup_steps", 1, "--batch_size", 64, "--max_foreign_percent", 100]
-        output = run(*compare, "--peers", "eager", "--variants", "routed,every_row", "--parts", "check,peers,reader")
+        page = scratch / "page.md"
+        page.write_text("before\n<!-- compare -->\nold\n<!-- /compare -->\nafter\n")
+        output = run(*compare, "--docs", page, "--threads", 1, "--peers", "eager", "--variants", "routed,every_row",
+                     "--parts", "check,peers,reader")
         expect("has pepnet's first three losses" in output, "the PyTorch peer and pepnet train the same model")
         result = json.loads((work / "compare.json").read_text())
         for variant in ("routed", "every_row"):
@@ -44,6 +47,10 @@ def main():
             ratio = result["peers"][variant]["ratio"]["eager"]["median"]
             expect(abs(ratio - rates["pepnet"]["median"] / rates["eager"]["median"]) < 1e-9, f"{variant}: the ratio is theirs")
         expect(result["reader"]["csv"]["share"] > 0, "the reader has a share")
+        text = page.read_text()
+        expect(text.startswith("before\n") and text.endswith("after\n") and "old" not in text and "| pepnet |" in text,
+               "the page holds the tables of this run")
+        expect("by processor time" in text, "one thread: ratios by processor time too")
         table = (work / "compare.md").read_text()
         expect("| pepnet |" in table and "not to be had" in table, "the table names who ran and who did not")
         routed, every_row = ((work / f"{v}.config").read_text() for v in ("routed", "every_row"))

@@ -35,6 +35,10 @@ for command in $commands; do
   offers "$build/pepnet" "$command" --
   expect "flags of $command" "$wanted"
 done
+offers "$build/pepnet" bench ""
+expect "commands of bench" "--help allreduce checkpoint dense reader service table train"
+offers "$build/pepnet" bench table --r
+expect "flags of bench table" "--rounds --rows"
 offers "$build/pepnet" train --dense_engine ""
 expect "choices" "fused reference"
 offers "$build/pepnet" train --hash = f

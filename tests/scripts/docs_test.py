@@ -174,6 +174,16 @@ def help_of(*command):
     return subprocess.run([BUILD / "pepnet", *command, "--help"], capture_output=True, text=True, check=True).stdout
 
 
+def subcommands(text):
+    return re.findall(r"^  ([a-z-]+) ", text.partition("Subcommands:")[2], re.M)
+
+
+def all_help_of(command):
+    """With the help of the command's own commands: `pepnet bench dense`."""
+    text = help_of(command)
+    return text + "".join(help_of(command, name) for name in subcommands(text))
+
+
 def wrong_flags(path, commands):
     """Flags behind `pepnet COMMAND` that the command's --help does not list. `commands`: command -> its help."""
     wrong = []
@@ -205,7 +215,7 @@ def main():
     pages = [pathlib.Path(page) for page in sys.argv[4:]] or sorted(
         [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *(REPOSITORY / "docs").glob("*.md"),
          *(REPOSITORY / "configs").glob("*.md")])
-    commands = {name: help_of(name) for name in re.findall(r"^  ([a-z-]+) ", help_of().split("Subcommands:")[1], re.M)}
+    commands = {name: all_help_of(name) for name in subcommands(help_of())}
     failures, total, not_run, unmarked = [], 0, [], []
     for path in pages:
         if path.name != "design.md":  # it promises flags before they are there

@@ -32,7 +32,8 @@ struct LaneState {
 
 class FusedModel : public PepnetModel {
  public:
-  FusedModel(const JobConfig* config, DenseParameters* parameters, uint64_t seed, int lanes, const FusedOptions& options)
+  FusedModel(const JobConfig* config, DenseParameters* parameters, uint64_t seed, int lanes,
+             const FusedOptions& options)
       : config_(config),
         model_(config->model),
         parameters_(parameters),
@@ -89,7 +90,8 @@ class FusedModel : public PepnetModel {
       logits_.resize(layers_.towers.size());
       for (size_t i = 0; i < logits_.size(); ++i) Sized(&logits_[i], all_.rows() * layers_.towers[i].linear.out);
       task_outputs_.resize(layers_.ppnet.size());
-      for (AlignedBuffer<float>& outputs : task_outputs_) Sized(&outputs, all_.rows() * model_.ppnet_hidden_units.back());
+      for (AlignedBuffer<float>& outputs : task_outputs_)
+        Sized(&outputs, all_.rows() * model_.ppnet_hidden_units.back());
       OnEachLane([&](LaneState* state, int lane) {
         SharedForward(state, lane);
         ForEachBlock(all_.rows(), lane, [&](int64_t begin, int64_t end) { EvaluateBlock(state, begin, end); });
@@ -189,8 +191,10 @@ class FusedModel : public PepnetModel {
       const Tower& tower = model_.towers[slot.task];
       double sum = 0;
       for (int64_t row = 0; row < all_.rows(); ++row) {
-        const float* const z = logits_[slot.task * model_.domain_count + all_.domain(row)].data() + row * tower.num_class;
-        const double l = RowLossAndGradient(*slot.loss, tower.num_class, z, all_.in().batch->labels[tower.label], row, 0, nullptr);
+        const float* const z =
+            logits_[slot.task * model_.domain_count + all_.domain(row)].data() + row * tower.num_class;
+        const double l =
+            RowLossAndGradient(*slot.loss, tower.num_class, z, all_.in().batch->labels[tower.label], row, 0, nullptr);
         sum += l * static_cast<double>((*all_.in().row_scales)[slot.task][row]);
       }
       report.names.push_back(slot.loss->name);
@@ -345,8 +349,8 @@ class FusedModel : public PepnetModel {
         if (all_.domain(row) != domain && model_.domain_label >= 0) continue;
         const float factor = static_cast<float>(scale[row] * gradient_scale);
         const int64_t at = (i - first) * tower.num_class;
-        const double l = RowLossAndGradient(*slots_[slot].loss, tower.num_class, z + at, all_.in().batch->labels[tower.label],
-                                            row, factor, gradient + at);
+        const double l = RowLossAndGradient(*slots_[slot].loss, tower.num_class, z + at,
+                                            all_.in().batch->labels[tower.label], row, factor, gradient + at);
         state->losses[slot] += l * static_cast<double>(scale[row]);
       }
     }
@@ -391,7 +395,7 @@ class FusedModel : public PepnetModel {
   // The batch under way.
   FusedBatch all_;
   bool gate_sees_gradient_ = false;
-  std::vector<int64_t> selected_;  // the current task's positions
+  std::vector<int64_t> selected_;                            // the current task's positions
   std::vector<AlignedBuffer<float>> logits_, task_outputs_;  // evaluation: by tower, by task
   std::vector<AlignedBuffer<float>> train_logits_;  // by task, in the batch's order: of the row's own domain
 };

@@ -1,8 +1,8 @@
 // The building blocks of the network as libtorch expressions. Internal to this folder: includes torch.
 //
 // Every layer holds leaf tensors that lie inside DenseParameters: values are read in place, and backward adds into the
-// gradient arena, because each leaf's .grad is a view of it. In float64 the leaves are copies with gradients of their own:
-// what tests measure the float32 engines with.
+// gradient arena, because each leaf's .grad is a view of it. In float64 the leaves are copies with gradients of their
+// own: what tests measure the float32 engines with.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -21,7 +21,8 @@ namespace pepnet {
 class LeafMaker {
  public:
   // `type`: at::kFloat or at::kDouble.
-  explicit LeafMaker(DenseParameters* parameters, at::ScalarType type = at::kFloat) : parameters_(parameters), type_(type) {}
+  explicit LeafMaker(DenseParameters* parameters, at::ScalarType type = at::kFloat)
+      : parameters_(parameters), type_(type) {}
   at::Tensor Leaf(const std::string& name);  // must exist
   at::Tensor OptionalLeaf(const std::string& name);
   // All leaves made so far, by parameter name.

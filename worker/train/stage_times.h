@@ -13,8 +13,8 @@ inline constexpr int kStageCount = 9;
 inline constexpr const char* kStageNames[kStageCount] = {"read", "pull", "pool", "compute", "push", "allreduce", "update",
                                                          "checkpoint", "eval"};
 // In a trace.
-inline constexpr const char* kStageEvents[kStageCount] = {"read", "pull", "pool", "compute", "push", "allreduce", "optimizer",
-                                                          "save", "eval"};
+inline constexpr const char* kStageEvents[kStageCount] = {"read",      "pull",      "pool", "compute", "push",
+                                                          "allreduce", "optimizer", "save", "eval"};
 
 class StageTimes {
  public:
@@ -22,7 +22,10 @@ class StageTimes {
   class Scope {
    public:
     Scope(StageTimes* times, Stage stage)
-        : event_(kStageEvents[static_cast<int>(stage)]), times_(times), stage_(stage), start_(std::chrono::steady_clock::now()) {}
+        : event_(kStageEvents[static_cast<int>(stage)]),
+          times_(times),
+          stage_(stage),
+          start_(std::chrono::steady_clock::now()) {}
     ~Scope() {
       times_->seconds_[static_cast<int>(stage_)] +=
           std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();

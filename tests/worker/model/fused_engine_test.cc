@@ -1,5 +1,5 @@
-// The fused engine against the reference engine, and both against float64: golden cases, random networks, routing on and
-// off, several lanes.
+// The fused engine against the reference engine, and both against float64: golden cases, random networks, routing on
+// and off, several lanes.
 #include "worker/model/fused_model.h"
 
 #include <algorithm>
@@ -107,10 +107,10 @@ Step TakeStep(PepnetModel* model, DenseParameters* parameters, const ModelInput&
   return step;
 }
 
-// Both engines against float64: every loss, output and gradient within 1e-6 of it, relative to the tensor's norm, plus what
-// rounding explains: how far the float64 result moves when every weight and value moves by up to 1e-6, some units in
-// the last place of a float32. That is next to nothing but for differences of nearly equal numbers, and for a ReLU that
-// stands at zero up to rounding.
+// Both engines against float64: every loss, output and gradient within 1e-6 of it, relative to the tensor's norm, plus
+// what rounding explains: how far the float64 result moves when every weight and value moves by up to 1e-6, some units
+// in the last place of a float32. That is next to nothing but for differences of nearly equal numbers, and for a ReLU
+// that stands at zero up to rounding.
 class PreciseBounds {
  public:
   PreciseBounds(const JobConfig& config, DenseParameters* parameters, const ModelInput& input, uint64_t seed)
@@ -146,7 +146,8 @@ class PreciseBounds {
 
   static std::vector<std::vector<double>> Tensors(PreciseStep step) {
     std::vector<std::vector<double>> tensors = {std::move(step.losses)};
-    for (auto* list : {&step.dense, &step.features, &step.outputs}) tensors.insert(tensors.end(), list->begin(), list->end());
+    for (auto* list : {&step.dense, &step.features, &step.outputs})
+      tensors.insert(tensors.end(), list->begin(), list->end());
     return tensors;
   }
   static double Distance(const std::vector<double>& a, const std::vector<double>& b) {

@@ -46,8 +46,8 @@ void Disturb(const at::Tensor& tensor, double noise, uint64_t seed, uint64_t str
 
 }  // namespace
 
-PreciseStep TakePreciseStep(const JobConfig& config, DenseParameters* parameters, const ModelInput& input, uint64_t seed,
-                            double gradient_scale, double noise, uint64_t noise_seed) {
+PreciseStep TakePreciseStep(const JobConfig& config, DenseParameters* parameters, const ModelInput& input,
+                            uint64_t seed, double gradient_scale, double noise, uint64_t noise_seed) {
   const Batch& batch = *input.batch;
   LeafMaker maker(parameters, at::kDouble);
   const Network network(&config, &maker);
@@ -56,7 +56,8 @@ PreciseStep TakePreciseStep(const JobConfig& config, DenseParameters* parameters
   std::vector<at::Tensor> features(config.features.size());
   for (size_t f = 0; f < features.size(); ++f) {
     if (!config.features[f].in_group) continue;
-    features[f] = at::from_blob(const_cast<float*>(input.features[f]), {batch.rows, config.features[f].dim}).to(at::kDouble);
+    features[f] =
+        at::from_blob(const_cast<float*>(input.features[f]), {batch.rows, config.features[f].dim}).to(at::kDouble);
     Disturb(features[f], noise, noise_seed, stream++);
     features[f].set_requires_grad(true);
   }
@@ -79,7 +80,8 @@ PreciseStep TakePreciseStep(const JobConfig& config, DenseParameters* parameters
   for (size_t f = 0; f < features.size(); ++f) {
     const Feature& feature = config.features[f];
     const bool has_gradient = feature.in_group && feature.table >= 0;
-    step.features.push_back(has_gradient ? Values(features[f].grad(), batch.rows * feature.dim) : std::vector<double>());
+    step.features.push_back(has_gradient ? Values(features[f].grad(), batch.rows * feature.dim)
+                                         : std::vector<double>());
   }
   const at::NoGradGuard no_grad;
   const NetworkResult evaluation = network.Forward(features, {});

@@ -1,5 +1,5 @@
-// The network of worker/model once more in float64, by libtorch's autograd: the yardstick for the float32 engines, whose
-// own rounding it does not have. Dropout masks, row weights and initial values are those of float32.
+// The network of worker/model once more in float64, by libtorch's autograd: the yardstick for the float32 engines,
+// whose own rounding it does not have. Dropout masks, row weights and initial values are those of float32.
 #pragma once
 
 #include <cstdint>
@@ -18,9 +18,9 @@ struct PreciseStep {
   std::vector<std::vector<double>> outputs;   // evaluation, without dropout, in the order of PepnetModel::Forward()
 };
 
-// Every weight and every feature's value is first multiplied by 1 + noise * u, u from [-1, 1): how far the results move then
-// is how far rounding may move them.
-PreciseStep TakePreciseStep(const JobConfig& config, DenseParameters* parameters, const ModelInput& input, uint64_t seed,
-                            double gradient_scale, double noise = 0, uint64_t noise_seed = 0);
+// Every weight and every feature's value is first multiplied by 1 + noise * u, u from [-1, 1): how far the results move
+// then is how far rounding may move them.
+PreciseStep TakePreciseStep(const JobConfig& config, DenseParameters* parameters, const ModelInput& input,
+                            uint64_t seed, double gradient_scale, double noise = 0, uint64_t noise_seed = 0);
 
 }  // namespace pepnet
