@@ -131,12 +131,17 @@ StatusOr<BenchReport> TrainBench(const BenchFlags& flags, MpiSession* session) {
       milliseconds.push_back(1e3 * s);
       total += s;
     }
-    report.rows.push_back({static_cast<double>(run.batch_size), run.rows / total, SpreadOf(milliseconds),
-                           100 * 2e-9 * run.multiplications / total / peak, Percent(run, Stage::kRead),
-                           Percent(run, Stage::kPull), Percent(run, Stage::kPool), Percent(run, Stage::kCompute),
-                           Percent(run, Stage::kPush), Percent(run, Stage::kAllreduce), Percent(run, Stage::kUpdate),
-                           run.first_step});
-    if (session == nullptr) report.rows.back().push_back(run.rows / run.cpu_seconds);
+    std::vector<BenchCell>& row = report.rows.emplace_back();
+    row.emplace_back(static_cast<double>(run.batch_size));
+    row.emplace_back(run.rows / total);
+    row.emplace_back(SpreadOf(milliseconds));
+    row.emplace_back(100 * 2e-9 * run.multiplications / total / peak);
+    for (Stage stage : {Stage::kRead, Stage::kPull, Stage::kPool, Stage::kCompute, Stage::kPush, Stage::kAllreduce,
+                        Stage::kUpdate}) {
+      row.emplace_back(Percent(run, stage));
+    }
+    row.emplace_back(run.first_step);
+    if (session == nullptr) row.emplace_back(run.rows / run.cpu_seconds);
   }
   const int threads = ThreadsOf(flags.job);
   report.settings = {{"config", flags.config.pipeline_config_path},
