@@ -94,7 +94,7 @@ void AddBenchFlags(CLI::App* bench, BenchFlags* flags) {
   CLI::App* train = Add(bench, flags, "train", "whole training steps: one process, or mpirun with --num_servers");
   AddConfig(train, flags, true);
   AddThreads(train, flags);
-  train->add_option("--model_dir", flags->config.model_dir, "scratch directory, removed first and afterwards")
+  train->add_option("--scratch_dir", flags->config.model_dir, "directory to make for the run, and to remove after it")
       ->required();
   train->add_option("--steps", flags->steps, "measured steps")->check(kCount);
   train->add_option("--warmup_steps", flags->warmup_steps, "steps before the first measured one")->check(kCount);

@@ -1,9 +1,9 @@
 // `pepnet bench WHAT`: measures one part of the system, one row per size, and checks in the same run that what was
 // measured is also correct; a wrong result is an error.
 //
-//   dense       the dense engines on random rows              service     one server and one worker (mpirun -n 2, or
-//   threads) table       a server's rows, without messages             allreduce   the workers' sum (mpirun -n W, or
-//   threads) reader      files to batches                              checkpoint  saving and loading a server's rows
+//   dense       the dense engines on random rows              service     one server and one worker (mpirun -n 2, or threads)
+//   table       a server's rows, without messages             allreduce   the workers' sum (mpirun -n W, or threads)
+//   reader      files to batches                              checkpoint  saving and loading a server's rows
 //   train       whole training steps of a config (one process, or mpirun with --num_servers)
 #pragma once
 

@@ -1,9 +1,7 @@
-// BenchReport: what one benchmark found: a row per size, named columns with units, the machine's limits of the same
-// run.
+// BenchReport: what one benchmark found: a row per size, named columns with units, the machine's limits of the same run.
 //
 // Text: TextOf() draws a table, a spread as "median [least..most]".
-// JSON: {"bench", "version", "settings": {name: text}, "limits": {name: {"value", "unit"}}, "columns": [{"name",
-// "unit"}],
+// JSON: {"bench", "version", "settings": {name: text}, "limits": {name: {"value", "unit"}}, "columns": [{"name", "unit"}],
 //       "rows": [{column: text, number or {"median", "least", "most"}}], "checked": [sentence]}.
 #pragma once
 

@@ -1,14 +1,17 @@
 // bench train: whole training steps of a config as `pepnet train` makes them, without checkpoints and evaluation.
 #include <cmath>
 
+#include "absl/cleanup/cleanup.h"
 #include "cli/bench/arithmetic.h"
 #include "cli/bench/bench.h"
 #include "cli/bench/limits.h"
 #include "cli/commands.h"
 #include "cli/job.h"
 #include "common/base/file.h"
+#include "common/base/logging.h"
 #include "worker/data/batch_loader.h"
 #include "worker/model/loss_weight.h"
+#include "worker/train/checkpointing.h"
 #include "worker/train/trainer.h"
 
 namespace pepnet {
@@ -44,6 +47,18 @@ Status CountMultiplications(const JobConfig& config, const WorkerContext& contex
     run->multiplications += StepMultiplications(config, static_cast<double>(batch->rows), counts, 1);
   }
   return absl::OkStatus();
+}
+
+// Makes the directory that the run trains into, which must be new: it is removed afterwards.
+Status MakeScratch(const WorkerContext& context) {
+  const std::string& path = context.config->model_dir;
+  return OnFirstWorker(context, "scratch directory", [&]() -> StatusOr<std::string> {
+           if (PathExists(path)) {
+             return InvalidInput("--scratch_dir=", path, " exists; name a directory that does not, it is removed after the run");
+           }
+           PEPNET_RETURN_IF_ERROR(MakeDirectories(path));
+           return path;
+         }).status();
 }
 
 Status TrainSteps(const WorkerContext& context, const BenchFlags& flags, Run* run) {
@@ -112,13 +127,17 @@ StatusOr<BenchReport> TrainBench(const BenchFlags& flags, MpiSession* session) {
     PEPNET_RETURN_IF_ERROR(RunJob(config, flags.job, session, [&](const WorkerContext& context) -> Status {
       speaks = context.first();
       workers = context.collective->count();
-      if (speaks) PEPNET_RETURN_IF_ERROR(RemoveTree(config.model_dir));
+      PEPNET_RETURN_IF_ERROR(MakeScratch(context));
+      const absl::Cleanup remove = [&] {
+        if (!speaks) return;
+        if (const Status removed = RemoveTree(config.model_dir); !removed.ok()) LOG(WARNING) << removed.message();
+      };
       if (speaks) peak = std::max(peak, measure_peak(context));
       PEPNET_RETURN_IF_ERROR(context.collective->Barrier("start of the measurement"));
       PEPNET_RETURN_IF_ERROR(TrainSteps(context, flags, &run));
       PEPNET_RETURN_IF_ERROR(context.collective->Barrier("end of the measurement"));
       if (speaks) peak = std::max(peak, measure_peak(context));
-      return speaks ? RemoveTree(config.model_dir) : absl::OkStatus();
+      return absl::OkStatus();
     }));
     run.batch_size = size;
     runs.push_back(std::move(run));

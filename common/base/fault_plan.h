@@ -2,9 +2,8 @@
 //
 //   plan  = fault { ";" fault }         fault = kind ":" key "=" value { "," key "=" value }
 //
-//   kill:rank=1,step=17                 SIGKILL itself in the middle of step 17 (no rank: every rank; in one process:
-//   it) kill:point=after_fsync,nth=3        ... at the third passage of a kill point: before_, mid_, after_write,
-//   before_fsync,
+//   kill:rank=1,step=17                 SIGKILL itself in the middle of step 17 (no rank: every rank; in one process: it)
+//   kill:point=after_fsync,nth=3        ... at the third passage of a kill point: before_, mid_, after_write, before_fsync,
 //                                       after_fsync, before_rename, after_rename
 //   stop:rank=1,step=17                 SIGSTOP itself: a rank that hangs
 //   fail-write:nth=3   fail-fsync:nth=2   fail-rename:nth=1     the n-th such call fails with an I/O error

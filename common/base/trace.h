@@ -1,13 +1,12 @@
 // Trace: what each thread of this process did when, as a file for chrome://tracing or ui.perfetto.dev (--trace_path).
 //
-// Use:     TraceScope scope("forward") from there to the end of the block is one event. Scopes nest. Names are
-// literals. Cost:    without a recording one relaxed load and a branch; with one two clock readings and a short lock.
+// Use:     TraceScope scope("forward") from there to the end of the block is one event. Scopes nest. Names are literals.
+// Cost:    without a recording one relaxed load and a branch; with one two clock readings and a short lock.
 // Memory:  the first kMaxTraceEvents events are kept (32 bytes each); later ones are counted, and Finish() says so.
 // Threads: any. Process-wide, like the file hook: a scope may stand anywhere without an argument through every call.
-// Format:  {"traceEvents": [...]}: one complete event ("ph": "X") per scope with "ts" and "dur" in microseconds, "pid"
-// = the
-//          rank, "tid" = the thread, and "M" events with the names of both. "ts" counts from 1970, so that the files of
-//          the ranks of a job can be joined.
+// Format:  {"traceEvents": [...]}: one complete event ("ph": "X") per scope with "ts" and "dur" in microseconds, "pid" = the
+//          rank, "tid" = the thread, and "M" events with the names of both. "ts" counts from 1970, so that the files of the
+//          ranks of a job can be joined.
 #pragma once
 
 #include <atomic>

@@ -1,8 +1,7 @@
 // FaultyTransport: a transport with the message faults of a fault plan in front of it: kill and stop by step, delays,
 // lost replies. The same for every transport beneath.
 //
-// Kill, stop: when this rank sends or receives the first push of the step (or of a later one), so in the middle of the
-// step: its
+// Kill, stop: when this rank sends or receives the first push of the step (or of a later one), so in the middle of the step: its
 //             rows are pulled, its update is not applied.
 // Delays:     the sending thread sleeps, so that the order between two ranks on one channel is kept. From a step on: from the first
 //             push of it (or of a later one) that this rank sends or receives.

@@ -134,7 +134,7 @@ class Bench:
         if self.args.threads and not launcher:
             extra = [*extra, "--threads", self.args.threads]
         self.machine.run([*launcher, self.args.pepnet, "bench", "train", "--pipeline_config_path", self.configs[variant],
-                          *self.inputs, "--model_dir", self.args.work_dir / "bench_model", "--steps", self.args.steps,
+                          *self.inputs, "--scratch_dir", self.args.work_dir / "bench_model", "--steps", self.args.steps,
                           "--warmup_steps", self.args.warmup_steps, "--batch_sizes", batch or self.args.batch_size,
                           "--json", report, *extra])
         return json.loads(report.read_text())

@@ -51,12 +51,17 @@ def batch_size_of(args):
     raise SystemExit(f"scaling.py: {args.pipeline_config_path} has no batch_size; set data_config.batch_size")
 
 
+def scratch(args):
+    """Where runs train into: on the file system that all hosts share."""
+    return args.out_dir.resolve() / f"scratch-{os.getpid()}"
+
+
 def command(args, workers, batch, report):
     """The command line of one measurement."""
     servers = workers * args.servers_per_worker
     bench = [args.program, "bench", "train", "--pipeline_config_path", args.pipeline_config_path, "--train_input_path",
              args.train_input_path, "--batch_sizes", str(batch), "--threads", str(args.threads), "--steps", str(args.steps),
-             "--num_servers", str(servers), "--model_dir", str(args.out_dir.resolve() / "scratch"), "--json", str(report)]
+             "--num_servers", str(servers), "--scratch_dir", str(scratch(args)), "--json", str(report)]
     # Ranks are dealt out host by host, so that every host has as many workers and servers as the others.
     if args.netns:
         hosts = ",".join(f"h{k}:{1 + args.servers_per_worker}" for k in range(1, workers + 1))
@@ -74,6 +79,7 @@ def measure(args, workers, batch):
         try:
             done = subprocess.run(command(args, workers, batch, report), capture_output=True, text=True, timeout=args.timeout_s)
         finally:
+            shutil.rmtree(scratch(args), ignore_errors=True)  # left only by a run that was killed
             if args.netns:
                 subprocess.run([*NETNS, "down"], check=True)
         if done.returncode != 0:

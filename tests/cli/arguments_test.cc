@@ -14,6 +14,7 @@ class ArgumentsTest : public ::testing::Test {
     CLI::App* train = app_.add_subcommand("train", "");
     train->add_option("--model_dir", text_, "");
     train->add_flag("--continue_train", flag_, "");
+    app_.add_subcommand("bench", "")->add_subcommand("dense", "")->add_flag("--quick", flag_, "");
     app_.add_subcommand("inspect", "")->add_option("path", text_, "");
   }
   std::string Check(std::vector<const char*> arguments) {
@@ -32,15 +33,19 @@ TEST_F(ArgumentsTest, KnownWordsPass) {
   EXPECT_EQ(Check({"--help"}), "");
   EXPECT_EQ(Check({"train", "--help"}), "");
   EXPECT_EQ(Check({"train", "--model_dir=x", "--continue_train", "--model_dir", "y"}), "");
+  EXPECT_EQ(Check({"bench", "dense", "--quick"}), "");
   EXPECT_EQ(Check({"inspect", "some/path", "--", "--anything"}), "");
 }
 
 TEST_F(ArgumentsTest, ATypingErrorNamesWhatWasMeant) {
-  EXPECT_EQ(Check({"trian"}), "unknown command 'trian' (did you mean \"train\"?); expected one of train, inspect");
-  EXPECT_EQ(Check({"serve"}), "unknown command 'serve'; expected one of train, inspect");
+  EXPECT_EQ(Check({"trian"}), "unknown command 'trian' (did you mean \"train\"?); expected one of train, bench, inspect");
+  EXPECT_EQ(Check({"serve"}), "unknown command 'serve'; expected one of train, bench, inspect");
   EXPECT_EQ(Check({"train", "--model_dri=x"}),
             "unknown flag --model_dri (did you mean \"--model_dir\"?); pepnet train --help lists the flags");
   EXPECT_EQ(Check({"inspect", "x", "--continue_train"}), "unknown flag --continue_train; pepnet inspect --help lists the flags");
+  EXPECT_EQ(Check({"bench", "dence"}), "unknown command 'bench dence' (did you mean \"dense\"?); expected one of dense");
+  EXPECT_EQ(Check({"bench", "dense", "--quik"}),
+            "unknown flag --quik (did you mean \"--quick\"?); pepnet bench dense --help lists the flags");
   EXPECT_EQ(Check({"--versoin"}), "unknown flag --versoin (did you mean \"--version\"?); pepnet --help lists the flags");
 }
 

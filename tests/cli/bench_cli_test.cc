@@ -88,7 +88,7 @@ TEST_F(BenchCliTest, Checkpoint) {
 }
 
 TEST_F(BenchCliTest, TrainInOneProcessAndUnderMpirun) {
-  const std::string arguments = absl::StrCat("train --threads 1 --steps 3 --warmup_steps 1 --model_dir ",
+  const std::string arguments = absl::StrCat("train --threads 1 --steps 3 --warmup_steps 1 --scratch_dir ",
                                              directory_ / "model", Config("multi_domain"), Data("multi_domain"));
   const auto one = Bench(arguments + " --batch_sizes 4,8");
   ASSERT_EQ(one["rows"].size(), 2u);
@@ -98,6 +98,12 @@ TEST_F(BenchCliTest, TrainInOneProcessAndUnderMpirun) {
   ASSERT_EQ(four["rows"].size(), 1u);
   EXPECT_EQ(four["settings"]["workers"], "2");
   EXPECT_FALSE(PathExists(directory_ / "model"));
+  // A directory that is there may hold someone's model.
+  ASSERT_TRUE(MakeDirectories(directory_ / "model").ok());
+  const ProcessResult refused = RunShell("$MPIRUN -n 4 $PEPNET bench " + arguments + " --quick --num_servers 2");
+  EXPECT_NE(refused.exit_status, 0);
+  EXPECT_NE(refused.err.find("exists; name a directory that does not"), std::string::npos) << refused.err;
+  EXPECT_TRUE(PathExists(directory_ / "model"));
 }
 
 TEST_F(BenchCliTest, RefusesWhatItCannotMeasure) {

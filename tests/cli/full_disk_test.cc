@@ -52,9 +52,11 @@ TEST(FullDisk, ASaveThatDoesNotFitFailsByNameAndLosesNothing) {
   const ProcessResult undisturbed = train(directory / "undisturbed", "");
   ASSERT_EQ(undisturbed.exit_status, 0) << undisturbed.err;
 
-  // The first checkpoint fits; then the disk is filled but for 8 KiB.
+  // The first checkpoint fits (its writing ends before the one of step 40 begins); then the disk is filled but for 8 KiB.
   const std::string model_dir = disk_path + "/model";
-  ASSERT_EQ(train(model_dir, "--inject kill:step=25").exit_status, 137);
+  ASSERT_EQ(train(model_dir, "--inject kill:step=45").exit_status, 137);
+  const StatusOr<std::string> newest = ResolveCheckpoint(model_dir);
+  ASSERT_TRUE(newest.ok()) << newest.status();
   ASSERT_EQ(RunShell(absl::StrCat("free=$(df --output=avail -k ", disk_path, " | tail -n 1); head -c $(((free - 8) * 1024)) /dev/zero >",
                                   disk_path, "/filler"))
                 .exit_status,
@@ -62,8 +64,8 @@ TEST(FullDisk, ASaveThatDoesNotFitFailsByNameAndLosesNothing) {
   const ProcessResult full = train(model_dir, "--continue_train");
   EXPECT_EQ(full.exit_status, 1) << full.err;
   EXPECT_THAT(full.Cause(), testing::AllOf(HasSubstr("No space left on device"), HasSubstr(disk_path)));
-  EXPECT_EQ(*ResolveCheckpoint(model_dir), model_dir + "/model.ckpt-20");
-  const ProcessResult verified = RunShell(absl::StrCat("$PEPNET inspect --verify ", model_dir, "/model.ckpt-20"));
+  EXPECT_EQ(*ResolveCheckpoint(model_dir), *newest);
+  const ProcessResult verified = RunShell(absl::StrCat("$PEPNET inspect --verify ", *newest));
   EXPECT_EQ(verified.exit_status, 0) << verified.err;
 
   ASSERT_EQ(RunShell(absl::StrCat("rm ", disk_path, "/filler")).exit_status, 0);

@@ -1,11 +1,9 @@
-// FusedBatch: the arrays of the batch that the fused engine has under way, all rows of it: the group tensors side by
-// side as the layers read them, their gradients, and the order of the rows.
+// FusedBatch: the arrays of the batch that the fused engine has under way, all rows of it: the group tensors side by side
+// as the layers read them, their gradients, and the order of the rows.
 //
-// Position:  a row's place in the order in which the layers see the rows. All arrays are by position; with domain
-// routing
+// Position:  a row's place in the order in which the layers see the rows. All arrays are by position; with domain routing
 //            the rows are sorted by domain (stable), so that each tower reads consecutive positions.
-// Input:     [uia ; shared], uia_width() columns and then main_width(): PPNet's gate input, and from column uia_width()
-// on
+// Input:     [uia ; shared], uia_width() columns and then main_width(): PPNet's gate input, and from column uia_width() on
 //            what the tasks read. Without a domain group `shared` is the main group itself.
 // GateInput: [domain ; main], EPNet's gate input; only with a domain group.
 // Memory:    arrays grow to the largest batch seen and are kept.
