@@ -33,8 +33,8 @@ Status CheckArguments(const CLI::App& app, int argc, const char* const* argv) {
       if (sub->get_name() == argv[next]) chosen = sub;
     }
     if (chosen == nullptr) {
-      return InvalidInput("unknown command '", name, argv[next], "'", Suggestion(argv[next], commands), "; expected one of ",
-                          absl::StrJoin(commands, ", "));
+      return InvalidInput("unknown command '", name, argv[next], "'", Suggestion(argv[next], commands),
+                          "; expected one of ", absl::StrJoin(commands, ", "));
     }
     command = chosen;
     absl::StrAppend(&name, argv[next], " ");

@@ -17,8 +17,10 @@ StatusOr<JobConfig> LoadConfig(const ConfigFlags& flags, bool ignore_unknown_fie
 
 // `session` is null without mpirun.
 Status TrainCommand(const ConfigFlags& config_flags, const JobFlags& job_flags, MpiSession* session);
-Status EvalCommand(const ConfigFlags& config_flags, const JobFlags& job_flags, const EvalFlags& flags, MpiSession* session);
-Status PredictCommand(const ConfigFlags& config_flags, const JobFlags& job_flags, const PredictFlags& flags, MpiSession* session);
+Status EvalCommand(const ConfigFlags& config_flags, const JobFlags& job_flags, const EvalFlags& flags,
+                   MpiSession* session);
+Status PredictCommand(const ConfigFlags& config_flags, const JobFlags& job_flags, const PredictFlags& flags,
+                      MpiSession* session);
 Status ExportCommand(const ConfigFlags& config_flags, const ExportFlags& flags);
 Status ImportCommand(const ConfigFlags& config_flags, const ImportFlags& flags);
 Status InspectCommand(const InspectFlags& flags);

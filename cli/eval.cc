@@ -10,7 +10,8 @@
 
 namespace pepnet {
 
-Status EvalCommand(const ConfigFlags& config_flags, const JobFlags& job_flags, const EvalFlags& flags, MpiSession* session) {
+Status EvalCommand(const ConfigFlags& config_flags, const JobFlags& job_flags, const EvalFlags& flags,
+                   MpiSession* session) {
   PEPNET_ASSIGN_OR_RETURN(JobConfig config, LoadConfig(config_flags));
   if (config.eval_input_path.empty()) {
     return InvalidInput("there is nothing to evaluate: eval_input_path is empty in ", config_flags.pipeline_config_path,
@@ -27,7 +28,8 @@ Status EvalCommand(const ConfigFlags& config_flags, const JobFlags& job_flags, c
     std::cout << line << std::endl;
     const bool is_path = flags.eval_result_filename.find('/') != std::string::npos;
     if (!is_path) PEPNET_RETURN_IF_ERROR(MakeDirectories(config.model_dir));
-    return AppendToFile(is_path ? flags.eval_result_filename : config.model_dir + "/" + flags.eval_result_filename, line + "\n");
+    return AppendToFile(is_path ? flags.eval_result_filename : config.model_dir + "/" + flags.eval_result_filename,
+                        line + "\n");
   });
 }
 

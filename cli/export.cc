@@ -22,7 +22,8 @@ StatusOr<std::vector<std::string>> ParseFormats(const std::string& text) {
   const std::vector<std::string> formats = absl::StrSplit(text, ',');
   for (size_t i = 0; i < formats.size(); ++i) {
     if (formats[i] != "safetensors" && formats[i] != "parquet" && formats[i] != "onnx") {
-      return InvalidInput("--format=", text, ": \"", formats[i], "\" is not supported; expected safetensors, parquet, onnx, or several "
+      return InvalidInput("--format=", text, ": \"", formats[i],
+                          "\" is not supported; expected safetensors, parquet, onnx, or several "
                           "of them separated by commas");
     }
     if (std::find(formats.begin(), formats.begin() + i, formats[i]) != formats.begin() + i) {
@@ -38,18 +39,20 @@ StatusOr<std::string> ChooseCheckpoint(const JobConfig& config, const ExportFlag
   return ResolveCheckpoint(config.model_dir);
 }
 
-StatusOr<std::vector<std::string>> WriteFormat(const std::string& format, const ExportSource& source, const std::string& directory,
-                                               const ExportFlags& flags) {
+StatusOr<std::vector<std::string>> WriteFormat(const std::string& format, const ExportSource& source,
+                                               const std::string& directory, const ExportFlags& flags) {
   if (format == "parquet") return WriteParquet(source, directory);
   if (format == "onnx") return WriteOnnx(source, directory, flags.onnx_external_mb << 20);
   return WriteSafetensors(source, directory);
 }
 
 // Rows compared, -1 if there is no eval data to compare on.
-StatusOr<int64_t> Compare(const JobConfig& config, const ExportSource& source, const std::string& directory, const CardFacts& facts) {
+StatusOr<int64_t> Compare(const JobConfig& config, const ExportSource& source, const std::string& directory,
+                          const CardFacts& facts) {
   const std::string& input = config.eval_input_path;
-  const Status found = input.empty() ? InvalidInput("eval_input_path is empty")
-                                     : FindInputFiles(input, config.data.dataset_type, config.data.dataset_type_name).status();
+  const Status found = input.empty()
+                           ? InvalidInput("eval_input_path is empty")
+                           : FindInputFiles(input, config.data.dataset_type, config.data.dataset_type_name).status();
   if (!found.ok()) {
     LOG(WARNING) << "the export is not compared with eval: " << found.message();
     return -1;
@@ -71,8 +74,8 @@ StatusOr<int64_t> Compare(const JobConfig& config, const ExportSource& source, c
   return rows;
 }
 
-Status WriteExport(const JobConfig& config, const ExportSource& source, const std::string& directory, const ExportFlags& flags,
-                   CardFacts facts) {
+Status WriteExport(const JobConfig& config, const ExportSource& source, const std::string& directory,
+                   const ExportFlags& flags, CardFacts facts) {
   for (const std::string& format : facts.formats) {
     PEPNET_ASSIGN_OR_RETURN(const std::vector<std::string> files, WriteFormat(format, source, directory, flags));
     facts.files.insert(facts.files.end(), files.begin(), files.end());
@@ -98,7 +101,8 @@ Status ExportCommand(const ConfigFlags& config_flags, const ExportFlags& flags) 
   PEPNET_RETURN_IF_ERROR(VerifyCheckpoint(checkpoint, manifest, !flags.no_verify));
   const std::string difference = FirstDifference(ShapeDescription(config), manifest.shape);
   if (!difference.empty()) {
-    return InvalidInput(checkpoint, " was written by another config: ", difference, "; pass the config it was trained with");
+    return InvalidInput(checkpoint, " was written by another config: ", difference,
+                        "; pass the config it was trained with");
   }
   DenseParameters parameters(DenseParameterList(config));
   PEPNET_RETURN_IF_ERROR(ReadDenseValues(checkpoint, &parameters));

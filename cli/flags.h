@@ -19,16 +19,16 @@ struct ConfigFlags {
 
 // Flags of every command that runs servers and workers.
 struct JobFlags {
-  int num_servers = 0;       // 0: not given
-  int threads = 0;           // 0: OMP_NUM_THREADS, else cores / ranks on this host
-  std::string hash = "std";  // std | farm
+  int num_servers = 0;                          // 0: not given
+  int threads = 0;                              // 0: OMP_NUM_THREADS, else cores / ranks on this host
+  std::string hash = "std";                     // std | farm
   std::string weight_normalization = "global";  // global | local
-  std::string dense_engine = "fused";  // fused | reference
-  std::string wire_dtype = "float32";  // float32 | bfloat16 | float16
+  std::string dense_engine = "fused";           // fused | reference
+  std::string wire_dtype = "float32";           // float32 | bfloat16 | float16
   bool no_verify = false;
-  std::string inject;        // a fault plan (common/base/fault_plan.h)
-  std::string trace_path;    // train: file for the trace (common/base/trace.h); "" for none
-  RunOptions run;            // the rest
+  std::string inject;      // a fault plan (common/base/fault_plan.h)
+  std::string trace_path;  // train: file for the trace (common/base/trace.h); "" for none
+  RunOptions run;          // the rest
 };
 
 struct EvalFlags {

@@ -20,14 +20,15 @@ std::string ShapeText(const std::vector<int64_t>& shape) {
   return text + "]";
 }
 
-StatusOr<std::vector<float>> ReadTensor(const SafetensorsReader& reader, const std::string& path, const std::string& name,
-                                        const std::vector<int64_t>& shape) {
+StatusOr<std::vector<float>> ReadTensor(const SafetensorsReader& reader, const std::string& path,
+                                        const std::string& name, const std::vector<int64_t>& shape) {
   auto it = reader.tensors().find(name);
   if (it == reader.tensors().end()) {
     return InvalidInput(path, " holds no tensor ", name, " of shape ", ShapeText(shape), ", which this config needs");
   }
   if (it->second.shape != shape) {
-    return InvalidInput(path, ": ", name, " has shape ", ShapeText(it->second.shape), ", this config needs ", ShapeText(shape));
+    return InvalidInput(path, ": ", name, " has shape ", ShapeText(it->second.shape), ", this config needs ",
+                        ShapeText(shape));
   }
   return reader.ReadFloats(name);
 }
@@ -59,10 +60,10 @@ StatusOr<PartEntry> WriteFullTable(const JobConfig& config, const Table& table, 
     for (size_t i = 0; i < count; ++i) {
       std::copy_n(values.data() + ids[first + i] * dim, dim, run_values.data() + i * dim);
     }
-    PEPNET_RETURN_IF_ERROR(writer->Append({std::span<const int64_t>(ids).subspan(first, count), run_values,
-                                           std::span<const float>(states).first(count * state_dim),
-                                           std::span<const int64_t>(zeros).first(count),
-                                           std::span<const int64_t>(zeros).first(count)}));
+    PEPNET_RETURN_IF_ERROR(
+        writer->Append({std::span<const int64_t>(ids).subspan(first, count), run_values,
+                        std::span<const float>(states).first(count * state_dim),
+                        std::span<const int64_t>(zeros).first(count), std::span<const int64_t>(zeros).first(count)}));
   }
   return writer->Finish();
 }
@@ -88,8 +89,9 @@ Status ImportCommand(const ConfigFlags& config_flags, const ImportFlags& flags) 
   PEPNET_ASSIGN_OR_RETURN(CheckpointWriter writer, CheckpointWriter::Begin(config.model_dir, 0));
   Manifest manifest;
   for (const Table& table : config.tables) {
-    PEPNET_ASSIGN_OR_RETURN(std::vector<float> values, ReadTensor(*reader, flags.weights, TableParameterName(table.name),
-                                                                  {table.rows, table.dim}));
+    PEPNET_ASSIGN_OR_RETURN(
+        std::vector<float> values,
+        ReadTensor(*reader, flags.weights, TableParameterName(table.name), {table.rows, table.dim}));
     PEPNET_ASSIGN_OR_RETURN(PartEntry part, WriteFullTable(config, table, values, writer.temporary_directory()));
     manifest.parts.push_back(std::move(part));
   }

@@ -21,7 +21,8 @@ Status InspectCheckpoint(const InspectFlags& flags) {
   PEPNET_ASSIGN_OR_RETURN(CheckpointSummary summary, SummarizeCheckpoint(directory, flags.table));
   if (!flags.report.empty()) PEPNET_RETURN_IF_ERROR(WriteFileAtomically(flags.report, SummaryToHtml(summary)));
   std::cout << (flags.json ? SummaryToJson(summary) : SummaryToText(summary)) << std::endl;
-  if (flags.verify && !flags.json) std::cout << directory << ": every file, checksum and digest is as the manifest says" << std::endl;
+  if (flags.verify && !flags.json)
+    std::cout << directory << ": every file, checksum and digest is as the manifest says" << std::endl;
   return absl::OkStatus();
 }
 
@@ -46,7 +47,8 @@ Status InspectCommand(const InspectFlags& flags) {
   const bool is_file = absl::EndsWith(flags.path, ".safetensors");
   if (is_file || PathExists(in_directory)) {
     if (flags.id.has_value() || !flags.report.empty() || !flags.table.empty()) {
-      return InvalidInput("--table, --id and --report read checkpoints, and ", flags.path, " is an export; pass a model.ckpt-N directory");
+      return InvalidInput("--table, --id and --report read checkpoints, and ", flags.path,
+                          " is an export; pass a model.ckpt-N directory");
     }
     PEPNET_ASSIGN_OR_RETURN(std::string text, SummarizeSafetensors(is_file ? flags.path : in_directory, flags.json));
     std::cout << text << std::endl;

@@ -51,11 +51,12 @@ WorkerContext MakeContext(const JobConfig& config, const JobFlags& flags) {
 
 // What must be the same on all workers, or they would train different models, and the bytes of full tables.
 RankFacts WorkerFacts(const std::string& role, const JobConfig& config, const JobFlags& flags) {
-  RankFacts facts = FactsOfThisRank(
-      role,
-      absl::StrCat(config.effective_text, "\n", flags.hash, " ", flags.weight_normalization, " ", flags.dense_engine, " ",
-                   flags.wire_dtype, " ", flags.run.seed, " ", flags.run.continue_train, " ", flags.run.clamp_out_of_range),
-      CpuDescription());
+  RankFacts facts =
+      FactsOfThisRank(role,
+                      absl::StrCat(config.effective_text, "\n", flags.hash, " ", flags.weight_normalization, " ",
+                                   flags.dense_engine, " ", flags.wire_dtype, " ", flags.run.seed, " ",
+                                   flags.run.continue_train, " ", flags.run.clamp_out_of_range),
+                      CpuDescription());
   for (const Table& table : config.tables) {
     const int state = SparseStateDim(config.train.sparse_optimizer.kind, table.dim);
     facts.table_bytes += static_cast<double>(table.rows) * (table.dim + state) * sizeof(float);
@@ -119,13 +120,15 @@ Status RunJob(const JobConfig& config, const JobFlags& flags, MpiSession* sessio
   JobWatch* const watch = flags.run.watch;
   FaultyTransport faulty(session->transport(), faults);
   const std::unique_ptr<Transport> transport = Watched(watch, &faulty);
-  PEPNET_ASSIGN_OR_RETURN(Layout layout, session->ExchangeRoles(/*wants_to_serve=*/false, flags.num_servers, transport.get()));
+  PEPNET_ASSIGN_OR_RETURN(Layout layout,
+                          session->ExchangeRoles(/*wants_to_serve=*/false, flags.num_servers, transport.get()));
   if (layout.server_ranks.empty()) return RunEmbedded(config, flags, faults, work);  // mpirun -n 1
   const bool serves = layout.role == Role::kServer;
   const std::string role = absl::StrCat(serves ? "server " : "worker ", layout.index);
   SetLogLabel(role);
   if (watch != nullptr) watch->peers()->SetRole(role);
-  PEPNET_ASSIGN_OR_RETURN(const StartReport start, CheckStart(transport.get(), layout, WorkerFacts(role, config, flags)));
+  PEPNET_ASSIGN_OR_RETURN(const StartReport start,
+                          CheckStart(transport.get(), layout, WorkerFacts(role, config, flags)));
   if (!serves && layout.index == 0) {
     for (const std::string& line : start.lines) LOG(INFO) << line;
     for (const std::string& warning : start.warnings) LOG(WARNING) << warning;

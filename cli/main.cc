@@ -25,35 +25,51 @@ const CLI::Range kCount(1, 1 << 30, "a whole number from 1");
 const CLI::Range kSeconds(0.001, 1e9, "a positive number of seconds");
 
 void AddConfigFlags(CLI::App* command, ConfigFlags* flags) {
-  command->add_option("--pipeline_config_path", flags->pipeline_config_path, "pipeline config (text protobuf)")->required();
-  command->add_option("--edit_config_json", flags->edit_config_json,
-                      R"(changes as JSON: {"train_config.num_steps": 10, "feature_configs[0].id_feature.num_buckets": 5})");
+  command->add_option("--pipeline_config_path", flags->pipeline_config_path, "pipeline config (text protobuf)")
+      ->required();
+  command->add_option(
+      "--edit_config_json", flags->edit_config_json,
+      R"(changes as JSON: {"train_config.num_steps": 10, "feature_configs[0].id_feature.num_buckets": 5})");
 }
 
 void AddJobFlags(CLI::App* command, JobFlags* flags) {
-  command->add_option("--num_servers", flags->num_servers, "ranks that serve (mpirun), or server threads (one process; default 1)")
+  command
+      ->add_option("--num_servers", flags->num_servers,
+                   "ranks that serve (mpirun), or server threads (one process; default 1)")
       ->check(kCount);
-  command->add_option("--threads", flags->threads, "computing threads per worker (default OMP_NUM_THREADS, else cores / ranks)")
+  command
+      ->add_option("--threads", flags->threads,
+                   "computing threads per worker (default OMP_NUM_THREADS, else cores / ranks)")
       ->check(kCount);
-  command->add_option("--timeout_s", flags->run.timeout_s, "deadline of every wait within a step, in seconds")->check(kSeconds);
-  command->add_option("--phase_timeout_s", flags->run.phase_timeout_s, "deadline of saving, restoring and verifying, in seconds")
+  command->add_option("--timeout_s", flags->run.timeout_s, "deadline of every wait within a step, in seconds")
+      ->check(kSeconds);
+  command
+      ->add_option("--phase_timeout_s", flags->run.phase_timeout_s,
+                   "deadline of saving, restoring and verifying, in seconds")
       ->check(kSeconds);
   command->add_option("--hash", flags->hash, "string hash of hash_bucket_size: std (libstdc++) or farm")
       ->check(CLI::IsMember({"std", "farm"}));
-  command->add_option("--weight_normalization", flags->weight_normalization,
-                      "task weights are normalised over the global batch, or per worker as the reference does (local)")
+  command
+      ->add_option("--weight_normalization", flags->weight_normalization,
+                   "task weights are normalised over the global batch, or per worker as the reference does (local)")
       ->check(CLI::IsMember({"global", "local"}));
-  command->add_option("--dense_engine", flags->dense_engine,
-                      "fused: skips rows that add nothing to a task; reference: plain libtorch, the same numbers but for rounding")
+  command
+      ->add_option(
+          "--dense_engine", flags->dense_engine,
+          "fused: skips rows that add nothing to a task; reference: plain libtorch, the same numbers but for rounding")
       ->check(CLI::IsMember({"fused", "reference"}));
-  command->add_option("--wire_dtype", flags->wire_dtype,
-                      "rows and gradients between workers and servers: float32, or half the bytes with bfloat16 or float16, rounded")
+  command
+      ->add_option("--wire_dtype", flags->wire_dtype,
+                   "rows and gradients between workers and servers: float32, or half the bytes with bfloat16 or "
+                   "float16, rounded")
       ->check(CLI::IsMember({"float32", "bfloat16", "float16"}));
-  command->add_flag("--clamp_out_of_range", flags->run.clamp_out_of_range, "ids out of range read row 0 instead of ending the job");
+  command->add_flag("--clamp_out_of_range", flags->run.clamp_out_of_range,
+                    "ids out of range read row 0 instead of ending the job");
   command->add_flag("--no_verify", flags->no_verify, "do not read the contents of checkpoint files before using them");
-  command->add_option("--inject", flags->inject,
-                      "rehearse failures: \"kill:rank=1,step=17\", \"kill:point=after_fsync,nth=3\", \"fail-write:nth=3\", "
-                      "\"enospc:after=1MB\", \"delay:max_ms=5\", ...; several are separated by ';' (docs/reliability.md)");
+  command->add_option(
+      "--inject", flags->inject,
+      "rehearse failures: \"kill:rank=1,step=17\", \"kill:point=after_fsync,nth=3\", \"fail-write:nth=3\", "
+      "\"enospc:after=1MB\", \"delay:max_ms=5\", ...; several are separated by ';' (docs/reliability.md)");
 }
 
 // The last line on stderr is the cause. Ranks beside the first wait a moment: where all have the same error, one says it.
@@ -91,7 +107,7 @@ int Main(int argc, char** argv) {
     if (ranks == nullptr || std::atoi(ranks) <= 1) return absl::OkStatus();
     return InvalidInput(command, " runs as one process, not as ", ranks, " ranks; write it without mpirun");
   };
-  std::unique_ptr<JobWatch> watch;                 // of commands that run as a job; ends before the session
+  std::unique_ptr<JobWatch> watch;                     // of commands that run as a job; ends before the session
   std::atomic<JobWatch*> watch_for_signals = nullptr;  // the same, for the thread that meets signals
   std::unique_ptr<StopSignal> stop;
   // Commands that run as a job join the other ranks first.
@@ -116,18 +132,22 @@ int Main(int argc, char** argv) {
   train->add_option("--eval_input_path", config.eval_input_path, "comma list of paths and globs");
   train->add_option("--fine_tune_checkpoint", config.fine_tune_checkpoint, "start from these weights");
   train->add_flag("--continue_train", job.run.continue_train, "go on from the newest checkpoint in model_dir");
-  train->add_option("--checkpoint_path", job.run.checkpoint_path,
-                    "with --continue_train: go on from this model.ckpt-N of model_dir; newer ones are renamed to *.rejected");
+  train->add_option(
+      "--checkpoint_path", job.run.checkpoint_path,
+      "with --continue_train: go on from this model.ckpt-N of model_dir; newer ones are renamed to *.rejected");
   train->add_option("--metrics_textfile", job.run.metrics_textfile,
                     "keep step, losses, metrics and speed in this file, in Prometheus' text format");
-  train->add_option("--trace_path", job.trace_path,
-                    "write what each thread did when, for ui.perfetto.dev; under mpirun trace.json becomes trace-<rank>.json");
-  CLI::Option* seed = train->add_option("--seed", job.run.seed, "seed of initial values, dropout and shuffle (default 0)");
+  train->add_option(
+      "--trace_path", job.trace_path,
+      "write what each thread did when, for ui.perfetto.dev; under mpirun trace.json becomes trace-<rank>.json");
+  CLI::Option* seed =
+      train->add_option("--seed", job.run.seed, "seed of initial values, dropout and shuffle (default 0)");
   train->callback([&] {
     job.run.seed_given = seed->count() > 0;
     stop = std::make_unique<StopSignal>(MpiSession::StartedByLauncher(), [&](int signal) {
       JobWatch* const now = watch_for_signals;
-      LOG(WARNING) << (now == nullptr ? absl::StrCat("ended by ", SignalName(signal)) : now->EndedBy(SignalName(signal)));
+      LOG(WARNING) << (now == nullptr ? absl::StrCat("ended by ", SignalName(signal))
+                                      : now->EndedBy(SignalName(signal)));
       LingerBeforeExit();
       std::_Exit(128 + signal);
     });
@@ -144,7 +164,8 @@ int Main(int argc, char** argv) {
   eval->add_option("--model_dir", config.model_dir, "overrides the config's");
   eval->add_option("--checkpoint_path", eval_flags.checkpoint_path, "model.ckpt-N or its parent (default: model_dir)");
   eval->add_option("--eval_input_path", config.eval_input_path, "comma list of paths and globs");
-  eval->add_option("--eval_result_filename", eval_flags.eval_result_filename, "file in model_dir to append the result to");
+  eval->add_option("--eval_result_filename", eval_flags.eval_result_filename,
+                   "file in model_dir to append the result to");
   eval->callback([&] {
     status = join();
     if (status.ok()) status = EvalCommand(config, job, eval_flags, session.get());
@@ -154,28 +175,40 @@ int Main(int argc, char** argv) {
   AddConfigFlags(predict, &config);
   AddJobFlags(predict, &job);
   predict->add_option("--model_dir", config.model_dir, "overrides the config's");
-  predict->add_option("--checkpoint_path", predict_flags.checkpoint_path, "model.ckpt-N or its parent (default: model_dir)");
-  predict->add_option("--predict_input_path", predict_flags.predict_input_path, "comma list of paths and globs")->required();
-  predict->add_option("--predict_output_path", predict_flags.predict_output_path, "directory for part-NNNNN files")->required();
-  predict->add_option("--reserved_columns", predict_flags.reserved_columns, "input columns to copy, or ALL_COLUMNS")->delimiter(',');
-  predict->add_option("--output_columns", predict_flags.output_columns, "outputs to write (default: all, sorted)")->delimiter(',');
+  predict->add_option("--checkpoint_path", predict_flags.checkpoint_path,
+                      "model.ckpt-N or its parent (default: model_dir)");
+  predict->add_option("--predict_input_path", predict_flags.predict_input_path, "comma list of paths and globs")
+      ->required();
+  predict->add_option("--predict_output_path", predict_flags.predict_output_path, "directory for part-NNNNN files")
+      ->required();
+  predict->add_option("--reserved_columns", predict_flags.reserved_columns, "input columns to copy, or ALL_COLUMNS")
+      ->delimiter(',');
+  predict->add_option("--output_columns", predict_flags.output_columns, "outputs to write (default: all, sorted)")
+      ->delimiter(',');
   predict->add_option("--writer_type", predict_flags.writer_type, "ParquetWriter or CsvWriter")
       ->check(CLI::IsMember({"ParquetWriter", "CsvWriter"}));
-  predict->add_option("--batch_size", predict_flags.batch_size, "rows per batch (default eval_batch_size)")->check(kCount);
+  predict->add_option("--batch_size", predict_flags.batch_size, "rows per batch (default eval_batch_size)")
+      ->check(kCount);
   predict->callback([&] {
     status = join();
     if (status.ok()) status = PredictCommand(config, job, predict_flags, session.get());
   });
 
-  CLI::App* export_command = app.add_subcommand("export", "a checkpoint for other programs: safetensors, parquet, onnx");
+  CLI::App* export_command =
+      app.add_subcommand("export", "a checkpoint for other programs: safetensors, parquet, onnx");
   AddConfigFlags(export_command, &config);
   export_command->add_option("--model_dir", config.model_dir, "overrides the config's");
-  export_command->add_option("--checkpoint_path", export_flags.checkpoint_path, "model.ckpt-N or its parent (default: model_dir)");
+  export_command->add_option("--checkpoint_path", export_flags.checkpoint_path,
+                             "model.ckpt-N or its parent (default: model_dir)");
   export_command->add_option("--export_dir", export_flags.export_dir, "directory to make; must not exist")->required();
-  export_command->add_option("--format", export_flags.format, "comma list of safetensors, parquet, onnx (default safetensors)");
-  export_command->add_option("--onnx_external_mb", export_flags.onnx_external_mb,
-                             "tensors of more MiB go to model.onnx.data (default 64)")->check(CLI::Range(0, 2000, "a number of MiB up to 2000"));
-  export_command->add_flag("--no_verify", export_flags.no_verify, "do not read the contents of checkpoint files before using them");
+  export_command->add_option("--format", export_flags.format,
+                             "comma list of safetensors, parquet, onnx (default safetensors)");
+  export_command
+      ->add_option("--onnx_external_mb", export_flags.onnx_external_mb,
+                   "tensors of more MiB go to model.onnx.data (default 64)")
+      ->check(CLI::Range(0, 2000, "a number of MiB up to 2000"));
+  export_command->add_flag("--no_verify", export_flags.no_verify,
+                           "do not read the contents of checkpoint files before using them");
   export_command->callback([&] {
     status = alone("export");
     if (status.ok()) status = ExportCommand(config, export_flags);
@@ -183,7 +216,8 @@ int Main(int argc, char** argv) {
 
   CLI::App* import_command = app.add_subcommand("import", "model.ckpt-0 from tensors under the reference's names");
   AddConfigFlags(import_command, &config);
-  import_command->add_option("--weights", import_flags.weights, "safetensors file with full [rows, dim] tables")->required();
+  import_command->add_option("--weights", import_flags.weights, "safetensors file with full [rows, dim] tables")
+      ->required();
   import_command->add_option("--model_dir", config.model_dir, "where model.ckpt-0 goes (default: the config's)");
   import_command->add_option("--seed", import_flags.seed, "seed of dropout and shuffle of the run that starts from it");
   import_command->callback([&] {
@@ -206,7 +240,8 @@ int Main(int argc, char** argv) {
   check->callback([&] { status = CheckConfigCommand(config); });
 
   PlanFlags plan_flags;
-  CLI::App* plan = app.add_subcommand("plan", "memory, traffic and throughput on a cluster, predicted from measured speeds");
+  CLI::App* plan =
+      app.add_subcommand("plan", "memory, traffic and throughput on a cluster, predicted from measured speeds");
   AddPlanFlags(plan, &plan_flags);
   plan->callback([&] {
     status = alone("plan");

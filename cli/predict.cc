@@ -21,7 +21,8 @@ Status PredictCommand(const ConfigFlags& config_flags, const JobFlags& job_flags
     request.batch_size = flags.batch_size;
     PEPNET_ASSIGN_OR_RETURN(int64_t rows, Predict(context, inference.model.get(), request, inference.finished_steps));
     if (context.first()) {
-      LOG(INFO) << "predicted " << rows << " rows with " << inference.checkpoint << " into " << flags.predict_output_path;
+      LOG(INFO) << "predicted " << rows << " rows with " << inference.checkpoint << " into "
+                << flags.predict_output_path;
     }
     return absl::OkStatus();
   });

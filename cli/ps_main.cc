@@ -40,8 +40,9 @@ struct Job {
 Status Run(const std::string& inject, Job* job) {
   PEPNET_ASSIGN_OR_RETURN(const std::vector<Fault> faults, ParseFaultPlan(inject));
   if (!MpiSession::StartedByLauncher()) {
-    return InvalidInput("pepnet_ps serves the workers of an mpirun job; write mpirun -n 2 pepnet_ps : -n 4 pepnet train ..., "
-                        "or run pepnet train alone, which brings its own servers");
+    return InvalidInput(
+        "pepnet_ps serves the workers of an mpirun job; write mpirun -n 2 pepnet_ps : -n 4 pepnet train ..., "
+        "or run pepnet train alone, which brings its own servers");
   }
   PEPNET_ASSIGN_OR_RETURN(job->session, MpiSession::Start());
   job->watch = std::make_unique<JobWatch>(job->session->transport(), kSilenceSeconds,
@@ -65,7 +66,8 @@ int Main(int argc, char** argv) {
   CLI::App app("pepnet_ps: parameter server; takes its tables and settings from worker 0.", "pepnet_ps");
   app.set_version_flag("--version", PEPNET_VERSION);
   std::string inject;
-  app.add_option("--inject", inject, "rehearse failures; give every program of the job the same plan (docs/reliability.md)");
+  app.add_option("--inject", inject,
+                 "rehearse failures; give every program of the job the same plan (docs/reliability.md)");
   CLI11_PARSE(app, argc, argv);
   Job job;
   // mpirun forwards SIGUSR1 to all ranks: the workers checkpoint and then end the job, a server goes on until then.

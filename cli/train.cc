@@ -32,7 +32,8 @@ Status FinishTrace(TraceRecording* trace) {
   if (trace == nullptr) return absl::OkStatus();
   PEPNET_ASSIGN_OR_RETURN(const int64_t left_out, trace->Finish());
   if (left_out > 0) {
-    LOG(WARNING) << "the trace holds the first " << kMaxTraceEvents << " events of this rank; " << left_out << " later ones are left out";
+    LOG(WARNING) << "the trace holds the first " << kMaxTraceEvents << " events of this rank; " << left_out
+                 << " later ones are left out";
   }
   return absl::OkStatus();
 }

@@ -29,18 +29,22 @@ std::string DataLine(const JobConfig& config, const std::string& input_path) {
     const uintmax_t size = std::filesystem::file_size(path, error);
     if (!error) bytes += size;
   }
-  return absl::StrFormat("%s: %d file(s), %.1f MiB", input_path, files->paths.size(), static_cast<double>(bytes) / kMebibyte);
+  return absl::StrFormat("%s: %d file(s), %.1f MiB", input_path, files->paths.size(),
+                         static_cast<double>(bytes) / kMebibyte);
 }
 
 std::string LengthLine(const TrainConfig& train) {
-  std::string text = train.num_steps > 0 ? absl::StrCat(train.num_steps, " steps") : absl::StrCat(train.num_epochs, " epochs");
+  std::string text =
+      train.num_steps > 0 ? absl::StrCat(train.num_steps, " steps") : absl::StrCat(train.num_epochs, " epochs");
   if (train.save_checkpoints_epochs > 0) {
     absl::StrAppend(&text, "; a checkpoint every ", train.save_checkpoints_epochs, " epochs");
   } else if (train.save_checkpoints_steps > 0) {
     absl::StrAppend(&text, "; a checkpoint every ", train.save_checkpoints_steps, " steps");
   }
-  absl::StrAppend(&text, train.save_checkpoints_epochs + train.save_checkpoints_steps > 0 ? " and" : "; a checkpoint", " at the end, ",
-                  train.keep_checkpoint_max > 0 ? absl::StrCat("the newest ", train.keep_checkpoint_max) : "all", " are kept");
+  absl::StrAppend(&text, train.save_checkpoints_epochs + train.save_checkpoints_steps > 0 ? " and" : "; a checkpoint",
+                  " at the end, ",
+                  train.keep_checkpoint_max > 0 ? absl::StrCat("the newest ", train.keep_checkpoint_max) : "all",
+                  " are kept");
   return text;
 }
 
@@ -58,22 +62,24 @@ std::set<std::string> Canonical(const InputFiles& files) {
 
 std::string TrainPlan(const JobConfig& config, const TrainRanks& ranks) {
   const int64_t workers = static_cast<int64_t>(ranks.workers.size());
-  std::string text = absl::StrCat("the plan\n  ranks: ", workers, " worker(s) (", absl::StrJoin(ranks.workers, ", "), ") with ", ranks.threads,
-                                  " thread(s) each, ", ranks.servers, " server(s)\n  global batch: ", workers * config.data.batch_size,
-                                  " rows\n  train data: ", DataLine(config, config.train_input_path), "\n  eval data: ",
-                                  DataLine(config, config.eval_input_path), "\n  length: ", LengthLine(config.train), "\n  tables:\n");
+  std::string text = absl::StrCat("the plan\n  ranks: ", workers, " worker(s) (", absl::StrJoin(ranks.workers, ", "),
+                                  ") with ", ranks.threads, " thread(s) each, ", ranks.servers,
+                                  " server(s)\n  global batch: ", workers * config.data.batch_size,
+                                  " rows\n  train data: ", DataLine(config, config.train_input_path),
+                                  "\n  eval data: ", DataLine(config, config.eval_input_path),
+                                  "\n  length: ", LengthLine(config.train), "\n  tables:\n");
   double total = 0;
   for (const Table& table : config.tables) {
     const int state = SparseStateDim(config.train.sparse_optimizer.kind, table.dim);
     const double bytes = static_cast<double>(table.rows) * (table.dim + state) * sizeof(float);
     total += bytes;
-    absl::StrAppendFormat(&text, "    %s: at most %d rows x %d, %.1f MiB with optimizer state%s\n", table.name, table.rows, table.dim,
-                          bytes / kMebibyte, table.trainable ? "" : ", not trained");
+    absl::StrAppendFormat(&text, "    %s: at most %d rows x %d, %.1f MiB with optimizer state%s\n", table.name,
+                          table.rows, table.dim, bytes / kMebibyte, table.trainable ? "" : ", not trained");
   }
   int64_t dense = 0;
   for (const ParameterSpec& spec : DenseParameterList(config)) dense += spec.elements();
-  absl::StrAppendFormat(&text, "  %d tables, at most %.1f MiB; %d dense parameters; model_dir %s", config.tables.size(), total / kMebibyte,
-                        dense, config.model_dir);
+  absl::StrAppendFormat(&text, "  %d tables, at most %.1f MiB; %d dense parameters; model_dir %s", config.tables.size(),
+                        total / kMebibyte, dense, config.model_dir);
   return text;
 }
 
@@ -86,10 +92,12 @@ std::vector<std::string> PlanWarnings(const JobConfig& config) {
     if (train.ok() && eval.ok()) {
       const std::set<std::string> trained = Canonical(*train), evaluated = Canonical(*eval);
       std::vector<std::string> both;
-      std::set_intersection(trained.begin(), trained.end(), evaluated.begin(), evaluated.end(), std::back_inserter(both));
+      std::set_intersection(trained.begin(), trained.end(), evaluated.begin(), evaluated.end(),
+                            std::back_inserter(both));
       if (!both.empty()) {
-        warnings.push_back(absl::StrCat("eval data are train data (", both.size(), " of ", evaluated.size(), " files, first ", both[0],
-                                        "): the metrics will say how well rows are remembered, not how well new ones are predicted"));
+        warnings.push_back(
+            absl::StrCat("eval data are train data (", both.size(), " of ", evaluated.size(), " files, first ", both[0],
+                         "): the metrics will say how well rows are remembered, not how well new ones are predicted"));
       }
     }
   }

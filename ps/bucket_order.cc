@@ -19,7 +19,8 @@ BucketOrder::BucketOrder(const RowStore::View& rows, uint64_t table_hash)
 }
 
 std::span<const uint32_t> BucketOrder::Slots(int64_t first, int64_t end) {
-  for (; sorted_buckets_ < kBucketCount && begin_[sorted_buckets_] < end; ++sorted_buckets_) SortBucket(sorted_buckets_);
+  for (; sorted_buckets_ < kBucketCount && begin_[sorted_buckets_] < end; ++sorted_buckets_)
+    SortBucket(sorted_buckets_);
   return std::span(slots_).subspan(static_cast<size_t>(first), static_cast<size_t>(end - first));
 }
 

@@ -27,7 +27,7 @@ class BucketOrder {
   void SortBucket(int bucket);
 
   const RowStore::View& rows_;
-  std::vector<int64_t> begin_;   // by bucket, and the end
+  std::vector<int64_t> begin_;  // by bucket, and the end
   std::vector<uint32_t> slots_;
   int sorted_buckets_ = 0;
 };

@@ -86,7 +86,7 @@ struct Server::State {
   std::optional<ServerPlan> plan;
   std::vector<TableShard> tables;
   std::optional<OpenStep> step;
-  std::unique_ptr<Snapshot> snapshot;  // the last checkpoint, perhaps still being written; goes before the tables
+  std::unique_ptr<Snapshot> snapshot;       // the last checkpoint, perhaps still being written; goes before the tables
   std::multimap<int64_t, Request> waiting;  // by the number of applied steps they need
   bool stopped = false;
   int64_t pulls = 0, pulled_rows = 0, unseen_rows = 0, pushes = 0;
@@ -175,7 +175,8 @@ Status Server::State::Configure(const Request& request) {
   if (plan) return absl::FailedPreconditionError("configured twice; the rows of the first plan would be lost");
   PEPNET_ASSIGN_OR_RETURN(ServerPlan given, ParseServerPlan(FrameBodyString(request.frame), transport->size()));
   if (!given.shared_file.empty() && !PathExists(given.shared_file)) {
-    return absl::FailedPreconditionError(absl::StrCat("does not see ", given.shared_file, ", which worker 0 made; model_dir must be "
+    return absl::FailedPreconditionError(absl::StrCat("does not see ", given.shared_file,
+                                                      ", which worker 0 made; model_dir must be "
                                                       "one directory shared by all hosts"));
   }
   plan = std::move(given);

@@ -17,7 +17,7 @@ struct ServerPlan {
   int server_index = 0, server_count = 1;
   std::vector<int> worker_ranks;  // by worker index; not empty
   int64_t finished_steps = 0;
-  std::string shared_file;  // must exist here: proof that model_dir is shared; "": not checked
+  std::string shared_file;     // must exist here: proof that model_dir is shared; "": not checked
   double timeout_s = 0;        // deadline of the next request within the steps; 0: none
   double phase_timeout_s = 0;  // the same while a worker announces a phase
   // Buckets of this server: [first_bucket, end_bucket).

@@ -35,10 +35,10 @@ struct SnapshotCost {
   int64_t rows = 0;
   int64_t copied_rows = 0;
   uint64_t copied_bytes = 0;
-  uint64_t peak_bytes = 0;           // of the copies, and of the order of the rows
-  int64_t waits = 0;                 // changes that waited for memory
-  double longest_hold_seconds = 0;   // of one step, by the lock and for memory
-  double write_seconds = 0;          // from the step to the last fsync
+  uint64_t peak_bytes = 0;          // of the copies, and of the order of the rows
+  int64_t waits = 0;                // changes that waited for memory
+  double longest_hold_seconds = 0;  // of one step, by the lock and for memory
+  double write_seconds = 0;         // from the step to the last fsync
 };
 
 class Snapshot {
@@ -95,7 +95,8 @@ class Snapshot {
   const Done done_;
   const std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 
-  std::mutex mutex_;  // guards all that follows, down to image_, and rows of the tables against being changed while taken
+  // guards all that follows, down to image_, and rows of the tables against being changed while taken
+  std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<TableSnapshot> tables_;
   CopyBudget budget_;
@@ -108,12 +109,12 @@ class Snapshot {
   };
   std::optional<Run> wanted_;  // set by "save", reset by "take" when it is done
   bool cancelled_ = false;
-  bool over_ = false;          // "take" has nothing more to do
-  RowImage image_;             // filled by "take", read by "save" between two runs
+  bool over_ = false;  // "take" has nothing more to do
+  RowImage image_;     // filled by "take", read by "save" between two runs
 
-  std::atomic<bool> open_ = true;       // cleared under mutex_; its reader may be a step late
+  std::atomic<bool> open_ = true;  // cleared under mutex_; its reader may be a step late
   std::atomic<bool> finished_ = false;
-  std::thread take_, save_;             // started by the constructor, joined by the destructor
+  std::thread take_, save_;  // started by the constructor, joined by the destructor
 };
 
 }  // namespace pepnet

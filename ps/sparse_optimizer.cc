@@ -55,13 +55,13 @@ void Sgd(float lr, int dim, std::span<const RowUpdate> rows) {
 template <int fixed_dim>  // 0: any
 inline __attribute__((always_inline)) void AdagradRows(float lr, int any_dim, std::span<const RowUpdate> rows) {
   const int dim = fixed_dim > 0 ? fixed_dim : any_dim;
-  ForEachRow(rows, [=](float* __restrict w, float* __restrict s, const float* __restrict g)
-                       __attribute__((always_inline)) {
-                         for (int e = 0; e < dim; ++e) {
-                           s[e] += g[e] * g[e];
-                           w[e] -= lr * g[e] / (std::sqrt(s[e]) + kEpsilon);
-                         }
-                       });
+  ForEachRow(
+      rows, [=](float* __restrict w, float* __restrict s, const float* __restrict g) __attribute__((always_inline)) {
+        for (int e = 0; e < dim; ++e) {
+          s[e] += g[e] * g[e];
+          w[e] -= lr * g[e] / (std::sqrt(s[e]) + kEpsilon);
+        }
+      });
 }
 
 inline __attribute__((always_inline)) void AdagradOfAnyWidth(float lr, int dim, std::span<const RowUpdate> rows) {

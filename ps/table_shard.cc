@@ -51,7 +51,8 @@ int64_t TableShard::Find(int64_t id) const { return index_.Find(id, RowHash(tabl
 
 void TableShard::Find(std::span<const int64_t> ids, std::span<int64_t> slots) const {
   CHECK_EQ(ids.size(), slots.size());
-  index_.Find(ids, table_hash_, rows_, [](int64_t) {}, [&](size_t i, int64_t slot) { slots[i] = slot; });
+  index_.Find(
+      ids, table_hash_, rows_, [](int64_t) {}, [&](size_t i, int64_t slot) { slots[i] = slot; });
 }
 
 void TableShard::FindAndRead(std::span<const int64_t> ids, std::span<int64_t> slots, float* out) const {

@@ -35,9 +35,7 @@ class TableSnapshot {
 
   // To be called before a row is changed. False if it must be copied and the budget is used up: the caller waits until
   // more rows are taken, and asks again.
-  bool BeforeChange(int64_t slot) {
-    return slot >= rows_.size() || Changed(table_->info(slot)) || Protect(slot);
-  }
+  bool BeforeChange(int64_t slot) { return slot >= rows_.size() || Changed(table_->info(slot)) || Protect(slot); }
 
   // Writes the rows of `slots` (the next run of the order) into `image`. Afterwards all buckets before `bucket` are taken.
   void Take(std::span<const uint32_t> slots, int bucket, RowImage* image);
@@ -49,7 +47,9 @@ class TableSnapshot {
 
  private:
   // A row that is being changed has a negative last_step (step_update.cc).
-  bool Changed(const RowInfo& info) const { return static_cast<uint64_t>(info.last_step) > static_cast<uint64_t>(step_); }
+  bool Changed(const RowInfo& info) const {
+    return static_cast<uint64_t>(info.last_step) > static_cast<uint64_t>(step_);
+  }
   int BucketOfRow(const RowInfo& info) const;
   bool Protect(int64_t slot);
 

@@ -52,13 +52,16 @@ Status CountMultiplications(const JobConfig& config, const WorkerContext& contex
 // Makes the directory that the run trains into, which must be new: it is removed afterwards.
 Status MakeScratch(const WorkerContext& context) {
   const std::string& path = context.config->model_dir;
-  return OnFirstWorker(context, "scratch directory", [&]() -> StatusOr<std::string> {
-           if (PathExists(path)) {
-             return InvalidInput("--scratch_dir=", path, " exists; name a directory that does not, it is removed after the run");
-           }
-           PEPNET_RETURN_IF_ERROR(MakeDirectories(path));
-           return path;
-         }).status();
+  return OnFirstWorker(context, "scratch directory",
+                       [&]() -> StatusOr<std::string> {
+                         if (PathExists(path)) {
+                           return InvalidInput("--scratch_dir=", path,
+                                               " exists; name a directory that does not, it is removed after the run");
+                         }
+                         PEPNET_RETURN_IF_ERROR(MakeDirectories(path));
+                         return path;
+                       })
+      .status();
 }
 
 Status TrainSteps(const WorkerContext& context, const BenchFlags& flags, Run* run) {
@@ -155,8 +158,8 @@ StatusOr<BenchReport> TrainBench(const BenchFlags& flags, MpiSession* session) {
     row.emplace_back(run.rows / total);
     row.emplace_back(SpreadOf(milliseconds));
     row.emplace_back(100 * 2e-9 * run.multiplications / total / peak);
-    for (Stage stage : {Stage::kRead, Stage::kPull, Stage::kPool, Stage::kCompute, Stage::kPush, Stage::kAllreduce,
-                        Stage::kUpdate}) {
+    for (Stage stage :
+         {Stage::kRead, Stage::kPull, Stage::kPool, Stage::kCompute, Stage::kPush, Stage::kAllreduce, Stage::kUpdate}) {
       row.emplace_back(Percent(run, stage));
     }
     row.emplace_back(run.first_step);

@@ -32,8 +32,9 @@ StatusOr<std::string> BestCheckpoint(const std::string& model_dir, const ExportC
   }
   if (!best.empty()) return best;
   if (names.empty()) {
-    return absl::NotFoundError(absl::StrCat("exporter_type is best, but ", model_dir,
-                                            " holds no checkpoint with an evaluation in train_eval_result.txt; pass --checkpoint_path"));
+    return absl::NotFoundError(
+        absl::StrCat("exporter_type is best, but ", model_dir,
+                     " holds no checkpoint with an evaluation in train_eval_result.txt; pass --checkpoint_path"));
   }
   return InvalidInput("best_exporter_metric \"", metric, "\" is in no evaluation of ", model_dir, "; expected one of ",
                       absl::StrJoin(names, ", "));

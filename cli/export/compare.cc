@@ -43,8 +43,8 @@ StatusOr<Sample> RunEval(const WorkerContext& context, const InferenceModel& inf
   options.farm_hash = context.options.farm_hash;
   PEPNET_ASSIGN_OR_RETURN(std::unique_ptr<BatchLoader> loader, BatchLoader::Open(config, options));
   const int64_t batches = (kComparedRows + options.batch_size - 1) / options.batch_size;
-  BatchFeeder feeder(&config, loader.get(), context.client, nullptr, BatchFeeder::Mode::kPredict, inference.finished_steps,
-                     batches);
+  BatchFeeder feeder(&config, loader.get(), context.client, nullptr, BatchFeeder::Mode::kPredict,
+                     inference.finished_steps, batches);
   Sample sample;
   FloatBuffers table_rows;
   for (;;) {
@@ -89,8 +89,9 @@ StatusOr<int64_t> CompareWithEval(const WorkerContext& context, const ExportSour
     const std::span<const float> value = source.parameters->value(static_cast<int>(i));
     std::copy(value.begin(), value.end(), parameters.value(static_cast<int>(i)).begin());
   }
-  PEPNET_ASSIGN_OR_RETURN(std::unique_ptr<PepnetModel> model,
-                          PepnetModel::Create(&config, &parameters, 0, context.options.threads, context.options.dense_engine));
+  PEPNET_ASSIGN_OR_RETURN(
+      std::unique_ptr<PepnetModel> model,
+      PepnetModel::Create(&config, &parameters, 0, context.options.threads, context.options.dense_engine));
   double worst = 1;
   std::string difference;
   for (size_t b = 0; b < sample.batches.size(); ++b) {
@@ -102,17 +103,20 @@ StatusOr<int64_t> CompareWithEval(const WorkerContext& context, const ExportSour
         const double distance = std::fabs(x - expected) / (1e-5 + 1e-5 * std::fabs(expected));
         if (distance <= worst) continue;  // a NaN on both sides is eval's affair
         worst = distance;
-        difference = absl::StrCat(outputs[o].name, " is ", x, ", eval has ", expected, " (", sample.batches[b].origin, ")");
+        difference =
+            absl::StrCat(outputs[o].name, " is ", x, ", eval has ", expected, " (", sample.batches[b].origin, ")");
       }
     }
   }
   if (!difference.empty()) {
-    return absl::FailedPreconditionError(absl::StrCat("the export does not give eval's numbers and is not kept: ", difference));
+    return absl::FailedPreconditionError(
+        absl::StrCat("the export does not give eval's numbers and is not kept: ", difference));
   }
   return sample.rows;
 }
 
-StatusOr<ExportSource> OpenExportedWeights(const ExportSource& source, const std::string& path, DenseParameters* parameters) {
+StatusOr<ExportSource> OpenExportedWeights(const ExportSource& source, const std::string& path,
+                                           DenseParameters* parameters) {
   PEPNET_ASSIGN_OR_RETURN(std::shared_ptr<SafetensorsReader> reader, SafetensorsReader::Open(path));
   for (size_t i = 0; i < parameters->specs().size(); ++i) {
     PEPNET_ASSIGN_OR_RETURN(const std::vector<float> values, reader->ReadFloats(parameters->specs()[i].name));

@@ -17,6 +17,7 @@ StatusOr<int64_t> CompareWithEval(const WorkerContext& context, const ExportSour
 
 // What a model.safetensors holds, as a source; for the comparison with what was written. Borrows nothing of `source` but
 // its config and manifest.
-StatusOr<ExportSource> OpenExportedWeights(const ExportSource& source, const std::string& path, DenseParameters* parameters);
+StatusOr<ExportSource> OpenExportedWeights(const ExportSource& source, const std::string& path,
+                                           DenseParameters* parameters);
 
 }  // namespace pepnet

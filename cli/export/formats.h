@@ -31,6 +31,7 @@ StatusOr<std::vector<std::string>> WriteSafetensors(const ExportSource& source, 
 StatusOr<std::vector<std::string>> WriteParquet(const ExportSource& source, const std::string& directory);
 
 // model.onnx, and model.onnx.data if a tensor has more than `external_bytes`.
-StatusOr<std::vector<std::string>> WriteOnnx(const ExportSource& source, const std::string& directory, int64_t external_bytes);
+StatusOr<std::vector<std::string>> WriteOnnx(const ExportSource& source, const std::string& directory,
+                                             int64_t external_bytes);
 
 }  // namespace pepnet

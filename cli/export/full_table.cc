@@ -8,7 +8,8 @@
 
 namespace pepnet {
 
-StatusOr<AlignedBuffer<float>> ReadFullTable(const std::string& checkpoint, const Manifest& manifest, const Table& table) {
+StatusOr<AlignedBuffer<float>> ReadFullTable(const std::string& checkpoint, const Manifest& manifest,
+                                             const Table& table) {
   if (table.rows > (int64_t{1} << 40) / table.dim) {
     return InvalidInput("table ", table.name, " of ", table.rows, " x ", table.dim,
                         " is too large for a dense tensor; export it with --format parquet");
@@ -25,8 +26,8 @@ StatusOr<AlignedBuffer<float>> ReadFullTable(const std::string& checkpoint, cons
     PEPNET_RETURN_IF_ERROR(reader->Read(0, part.rows, [&](const RowColumns& rows) -> Status {
       for (size_t i = 0; i < rows.ids.size(); ++i) {
         if (rows.ids[i] < 0 || rows.ids[i] >= table.rows) {
-          return absl::DataLossError(absl::StrCat(part.file, " holds id ", rows.ids[i], " of table ", table.name, ", which has ",
-                                                  table.rows, " rows"));
+          return absl::DataLossError(absl::StrCat(part.file, " holds id ", rows.ids[i], " of table ", table.name,
+                                                  ", which has ", table.rows, " rows"));
         }
         const std::span<const float> row = rows.values.subspan(i * table.dim, table.dim);
         for (const float v : row) {

@@ -12,6 +12,7 @@ namespace pepnet {
 
 // [rows, dim]: the checkpointed rows, and the initial value of every row that was never created. DataLoss for an id beyond
 // the table; InvalidArgument for a value that is not finite: nobody wants to serve it.
-StatusOr<AlignedBuffer<float>> ReadFullTable(const std::string& checkpoint, const Manifest& manifest, const Table& table);
+StatusOr<AlignedBuffer<float>> ReadFullTable(const std::string& checkpoint, const Manifest& manifest,
+                                             const Table& table);
 
 }  // namespace pepnet

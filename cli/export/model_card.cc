@@ -96,32 +96,40 @@ StatusOr<std::string> ExportJson(const ExportSource& source, const std::string& 
     if (feature.bucketizer == Bucketizer::kNone) json["inputs"].back()["values"] = feature.dim;
   }
   json["outputs"] = nlohmann::ordered_json::array();
-  for (const OutputRule& rule : OutputRules(config)) json["outputs"].push_back({{"name", rule.name}, {"width", rule.width}});
+  for (const OutputRule& rule : OutputRules(config))
+    json["outputs"].push_back({{"name", rule.name}, {"width", rule.width}});
   PEPNET_ASSIGN_OR_RETURN(const std::string text, DumpJson(json));
   return text + "\n";
 }
 
 std::string ModelCard(const ExportSource& source, const CardFacts& facts) {
   const JobConfig& config = *source.config;
-  std::string card = absl::StrCat("# PEPNet, step ", source.manifest->step, "\n\nExported by pepnet ", PEPNET_VERSION, " from ",
-                                  source.checkpoint, ".\n\n");
+  std::string card = absl::StrCat("# PEPNet, step ", source.manifest->step, "\n\nExported by pepnet ", PEPNET_VERSION,
+                                  " from ", source.checkpoint, ".\n\n");
   const std::string evaluation = EvaluationOf(source.checkpoint, source.manifest->step);
-  absl::StrAppend(&card, "| | |\n| --- | --- |\n| trained on | ", config.train_input_path, " |\n| evaluated on | ",
-                  config.eval_input_path.empty() ? "nothing" : config.eval_input_path, " |\n| evaluation of this step | ",
-                  evaluation.empty() ? "none recorded" : absl::StrCat("`", evaluation, "`"), " |\n| compared with eval | ",
-                  facts.compared_rows < 0 ? "no" : absl::StrCat("equal within 1e-5 on ", facts.compared_rows, " rows"),
-                  " |\n| seed | ", source.manifest->seed, " |\n| trained with | ", source.manifest->worker_count, " workers, batch ",
-                  source.manifest->batch_size, ", ", source.manifest->server_count, " servers |\n");
+  absl::StrAppend(
+      &card, "| | |\n| --- | --- |\n| trained on | ", config.train_input_path, " |\n| evaluated on | ",
+      config.eval_input_path.empty() ? "nothing" : config.eval_input_path, " |\n| evaluation of this step | ",
+      evaluation.empty() ? "none recorded" : absl::StrCat("`", evaluation, "`"), " |\n| compared with eval | ",
+      facts.compared_rows < 0 ? "no" : absl::StrCat("equal within 1e-5 on ", facts.compared_rows, " rows"),
+      " |\n| seed | ", source.manifest->seed, " |\n| trained with | ", source.manifest->worker_count,
+      " workers, batch ", source.manifest->batch_size, ", ", source.manifest->server_count, " servers |\n");
   absl::StrAppend(&card, "\n## Files\n\n");
   for (const std::string& file : facts.files) absl::StrAppend(&card, "- `", file, "`\n");
-  absl::StrAppend(&card, "- `pipeline.config`: the effective config\n- `export.json`: sizes and crc32c of the files, inputs, outputs\n");
+  absl::StrAppend(
+      &card,
+      "- `pipeline.config`: the effective config\n- `export.json`: sizes and crc32c of the files, inputs, outputs\n");
   if (Has(facts, "safetensors")) {
-    absl::StrAppend(&card, "\n`model.safetensors` has every weight under the reference's names, tables as full `[rows, dim]` tensors; "
-                           "`scripts/plain_pytorch.py` has a plain PyTorch PEPNet that loads it.\n");
+    absl::StrAppend(
+        &card,
+        "\n`model.safetensors` has every weight under the reference's names, tables as full `[rows, dim]` tensors; "
+        "`scripts/plain_pytorch.py` has a plain PyTorch PEPNet that loads it.\n");
   }
   if (Has(facts, "parquet")) {
-    absl::StrAppend(&card, "\n`tables/*.parquet` have the rows that training created: id, value, frequency, last_step. Other rows of a table "
-                           "still have their initial value, which only `model.safetensors` and `model.onnx` hold.\n");
+    absl::StrAppend(&card,
+                    "\n`tables/*.parquet` have the rows that training created: id, value, frequency, last_step. Other "
+                    "rows of a table "
+                    "still have their initial value, which only `model.safetensors` and `model.onnx` hold.\n");
   }
   if (Has(facts, "onnx")) {
     card += kOnnxText;
@@ -131,10 +139,16 @@ std::string ModelCard(const ExportSource& source, const CardFacts& facts) {
                       feature.weighted ? ", weighted" : "", " | ", feature.rows, " | ", feature.name, " |\n");
     }
   }
-  absl::StrAppend(&card, "\n## Outputs\n\n", absl::StrJoin(OutputRules(config), ", ", [](std::string* out, const OutputRule& rule) {
-                    absl::StrAppend(out, rule.name, rule.width > 0 ? absl::StrCat(" [batch, ", rule.width, "]") : " [batch]");
-                  }), ": float32.\n\n## Tables\n\n| table | rows | dim |\n| --- | --- | --- |\n");
-  for (const Table& table : config.tables) absl::StrAppend(&card, "| ", table.name, " | ", table.rows, " | ", table.dim, " |\n");
+  absl::StrAppend(&card, "\n## Outputs\n\n",
+                  absl::StrJoin(OutputRules(config), ", ",
+                                [](std::string* out, const OutputRule& rule) {
+                                  absl::StrAppend(
+                                      out, rule.name,
+                                      rule.width > 0 ? absl::StrCat(" [batch, ", rule.width, "]") : " [batch]");
+                                }),
+                  ": float32.\n\n## Tables\n\n| table | rows | dim |\n| --- | --- | --- |\n");
+  for (const Table& table : config.tables)
+    absl::StrAppend(&card, "| ", table.name, " | ", table.rows, " | ", table.dim, " |\n");
   return card;
 }
 

@@ -60,16 +60,14 @@ int64_t Ordered(double x) {
   const int64_t bits = std::bit_cast<int64_t>(x);
   return bits >= 0 ? bits : std::numeric_limits<int64_t>::min() - bits;
 }
-double FromOrdered(int64_t n) {
-  return std::bit_cast<double>(n >= 0 ? n : std::numeric_limits<int64_t>::min() - n);
-}
+double FromOrdered(int64_t n) { return std::bit_cast<double>(n >= 0 ? n : std::numeric_limits<int64_t>::min() - n); }
 
 // The tensors of one input that several features may share.
 struct Cells {
-  Value values, mask;   // [batch, n]; mask: bool, true where there is a token
-  Value weights;        // [batch, n] float; "" if the feature is not weighted
-  Value count;          // [batch, 1] float: tokens
-  Value is_empty;       // [batch, 1] bool
+  Value values, mask;  // [batch, n]; mask: bool, true where there is a token
+  Value weights;       // [batch, n] float; "" if the feature is not weighted
+  Value count;         // [batch, 1] float: tokens
+  Value is_empty;      // [batch, 1] bool
 };
 
 class FeatureGraph {
@@ -184,7 +182,8 @@ class FeatureGraph {
       case Bucketizer::kIdentity:
       case Bucketizer::kHash:
         // Gather counts negative numbers from the end; here they must be as wrong as numbers that are too large.
-        return graph_.Apply("Where", {graph_.Apply("Less", {cells.values, Scalar(0)}), Scalar(feature.rows), cells.values});
+        return graph_.Apply("Where",
+                            {graph_.Apply("Less", {cells.values, Scalar(0)}), Scalar(feature.rows), cells.values});
       case Bucketizer::kVocabulary: {
         std::vector<std::string> words;
         std::vector<int64_t> ids;
@@ -220,8 +219,8 @@ class FeatureGraph {
   const JobConfig& config_;
   const FeatureEncoder& encoder_;
   OnnxGraph& graph_;
-  std::map<int, std::string> inputs_;    // feature -> input
-  std::map<std::string, Cells> cells_;   // by input
+  std::map<int, std::string> inputs_;   // feature -> input
+  std::map<std::string, Cells> cells_;  // by input
   std::map<int64_t, Value> scalars_, axes_;
   std::map<float, Value> numbers_;
 };
@@ -247,13 +246,16 @@ std::vector<OnnxInput> OnnxInputs(const JobConfig& config) {
 
 StatusOr<std::vector<double>> RawThresholds(const Feature& feature) {
   const Normalizer& g = feature.normalizer;
-  const bool decreasing = (g.kind == NormalizerKind::kZscore && g.b < 0) || (g.kind == NormalizerKind::kMinmax && g.b < g.a);
+  const bool decreasing =
+      (g.kind == NormalizerKind::kZscore && g.b < 0) || (g.kind == NormalizerKind::kMinmax && g.b < g.a);
   if (decreasing || (g.kind == NormalizerKind::kLog10 && g.a < 0)) {
     return InvalidInput("feature '", feature.name, "': boundaries behind a normalizer that ",
-                        decreasing ? "decreases" : "takes logarithms of negative numbers", " cannot be exported as onnx");
+                        decreasing ? "decreases" : "takes logarithms of negative numbers",
+                        " cannot be exported as onnx");
   }
   // log10 is asked for values above its threshold alone.
-  const double lowest = g.kind == NormalizerKind::kLog10 ? std::nextafter(g.a, kInfinity) : std::numeric_limits<double>::lowest();
+  const double lowest =
+      g.kind == NormalizerKind::kLog10 ? std::nextafter(g.a, kInfinity) : std::numeric_limits<double>::lowest();
   std::vector<double> thresholds;
   for (const double boundary : feature.boundaries) {
     int64_t low = Ordered(lowest), high = Ordered(kInfinity);
@@ -270,8 +272,8 @@ StatusOr<std::vector<double>> RawThresholds(const Feature& feature) {
   return thresholds;
 }
 
-StatusOr<std::vector<Value>> AddFeatures(const JobConfig& config, const FeatureEncoder& encoder, const TableSource& tables,
-                                         OnnxGraph* graph) {
+StatusOr<std::vector<Value>> AddFeatures(const JobConfig& config, const FeatureEncoder& encoder,
+                                         const TableSource& tables, OnnxGraph* graph) {
   FeatureGraph features(config, encoder, graph);
   features.DeclareInputs();
   std::vector<Value> values(config.features.size());
@@ -283,8 +285,8 @@ StatusOr<std::vector<Value>> AddFeatures(const JobConfig& config, const FeatureE
   for (size_t t = 0; t < config.tables.size(); ++t) {
     const Table& table = config.tables[t];
     PEPNET_ASSIGN_OR_RETURN(const AlignedBuffer<float> rows, tables(table));
-    PEPNET_ASSIGN_OR_RETURN(const Value constant,
-                            graph->Floats(TableParameterName(table.name), {table.rows, table.dim}, {rows.data(), rows.size()}));
+    PEPNET_ASSIGN_OR_RETURN(const Value constant, graph->Floats(TableParameterName(table.name), {table.rows, table.dim},
+                                                                {rows.data(), rows.size()}));
     for (size_t f = 0; f < config.features.size(); ++f) {
       if (!config.features[f].in_group || config.features[f].table != static_cast<int>(t)) continue;
       PEPNET_ASSIGN_OR_RETURN(values[f], features.Lookup(static_cast<int>(f), constant, rows));

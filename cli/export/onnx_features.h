@@ -26,7 +26,7 @@ class FeatureEncoder;
 
 // The inputs of one feature.
 struct OnnxInput {
-  int feature = 0;    // index
+  int feature = 0;  // index
   std::string name;
   OnnxGraph::Type type = OnnxGraph::Type::kInt64;
 };

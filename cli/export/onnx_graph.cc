@@ -32,7 +32,8 @@ int ElementType(OnnxGraph::Type type) {
   return onnx::TensorProto::UNDEFINED;
 }
 
-void Describe(onnx::ValueInfoProto* info, const std::string& name, OnnxGraph::Type type, const OnnxGraph::Shape& shape) {
+void Describe(onnx::ValueInfoProto* info, const std::string& name, OnnxGraph::Type type,
+              const OnnxGraph::Shape& shape) {
   info->set_name(name);
   onnx::TypeProto::Tensor* const tensor = info->mutable_type()->mutable_tensor_type();
   tensor->set_elem_type(ElementType(type));
@@ -100,7 +101,8 @@ struct OnnxGraph::State {
         return absl::DataLossError(absl::StrCat(path, ".data does not read back as it was written"));
       }
     }
-    if (read.graph().node_size() != model.graph().node_size() || read.graph().initializer_size() != static_cast<int>(crcs.size())) {
+    if (read.graph().node_size() != model.graph().node_size() ||
+        read.graph().initializer_size() != static_cast<int>(crcs.size())) {
       return absl::DataLossError(absl::StrCat(path, " does not read back as it was written"));
     }
     for (const onnx::TensorProto& tensor : read.graph().initializer()) {
@@ -217,9 +219,10 @@ StatusOr<std::vector<std::string>> OnnxGraph::Write() {
     files.push_back(BaseName(state_->path) + ".data");
   }
   if (static_cast<int64_t>(state_->model.ByteSizeLong()) > kLargestModel) {
-    return InvalidInput(state_->path, " would have ", state_->model.ByteSizeLong(),
-                        " bytes, and an ONNX file has at most 2 GiB; pass a smaller --onnx_external_mb, so that the tables go to ",
-                        BaseName(state_->path), ".data");
+    return InvalidInput(
+        state_->path, " would have ", state_->model.ByteSizeLong(),
+        " bytes, and an ONNX file has at most 2 GiB; pass a smaller --onnx_external_mb, so that the tables go to ",
+        BaseName(state_->path), ".data");
   }
   PEPNET_RETURN_IF_ERROR(WriteFileAtomically(state_->path, state_->model.SerializeAsString()));
   PEPNET_RETURN_IF_ERROR(state_->ReadBack());

@@ -11,7 +11,7 @@ namespace pepnet {
 
 // `features` by index, as AddFeatures() returns them. Adds the dense parameters under the reference's names and declares
 // the outputs (OutputRules).
-Status AddNetwork(const JobConfig& config, const DenseParameters& parameters, const std::vector<OnnxGraph::Value>& features,
-                  OnnxGraph* graph);
+Status AddNetwork(const JobConfig& config, const DenseParameters& parameters,
+                  const std::vector<OnnxGraph::Value>& features, OnnxGraph* graph);
 
 }  // namespace pepnet

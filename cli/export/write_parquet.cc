@@ -17,27 +17,32 @@ Status FromArrow(const arrow::Status& status, const std::string& path) {
 }
 
 std::shared_ptr<arrow::Schema> TableSchema(const Table& table, int64_t step) {
-  return arrow::schema({arrow::field("id", arrow::int64(), false),
-                        arrow::field("value", arrow::list(arrow::field("element", arrow::float32(), false)), false),
-                        arrow::field("frequency", arrow::int64(), false), arrow::field("last_step", arrow::int64(), false)},
-                       arrow::key_value_metadata({"pepnet.table", "pepnet.rows", "pepnet.dim", "pepnet.step"},
-                                                 {table.name, absl::StrCat(table.rows), absl::StrCat(table.dim), absl::StrCat(step)}));
+  return arrow::schema(
+      {arrow::field("id", arrow::int64(), false),
+       arrow::field("value", arrow::list(arrow::field("element", arrow::float32(), false)), false),
+       arrow::field("frequency", arrow::int64(), false), arrow::field("last_step", arrow::int64(), false)},
+      arrow::key_value_metadata({"pepnet.table", "pepnet.rows", "pepnet.dim", "pepnet.step"},
+                                {table.name, absl::StrCat(table.rows), absl::StrCat(table.dim), absl::StrCat(step)}));
 }
 
 std::shared_ptr<arrow::Array> Integers(std::span<const int64_t> values) {
-  return std::make_shared<arrow::Int64Array>(static_cast<int64_t>(values.size()), arrow::Buffer::Wrap(values.data(), values.size()));
+  return std::make_shared<arrow::Int64Array>(static_cast<int64_t>(values.size()),
+                                             arrow::Buffer::Wrap(values.data(), values.size()));
 }
 
 // Borrows `values`; offsets are counted in floats.
 std::shared_ptr<arrow::Array> Lists(const std::shared_ptr<arrow::DataType>& type, const std::vector<int32_t>& offsets,
                                     std::span<const float> values) {
-  auto floats = std::make_shared<arrow::FloatArray>(static_cast<int64_t>(values.size()), arrow::Buffer::Wrap(values.data(), values.size()));
-  return std::make_shared<arrow::ListArray>(type, static_cast<int64_t>(offsets.size()) - 1, arrow::Buffer::Wrap(offsets), floats);
+  auto floats = std::make_shared<arrow::FloatArray>(static_cast<int64_t>(values.size()),
+                                                    arrow::Buffer::Wrap(values.data(), values.size()));
+  return std::make_shared<arrow::ListArray>(type, static_cast<int64_t>(offsets.size()) - 1,
+                                            arrow::Buffer::Wrap(offsets), floats);
 }
 
 class ParquetFile {
  public:
-  ParquetFile(std::string path, std::shared_ptr<arrow::Schema> schema) : path_(std::move(path)), schema_(std::move(schema)) {}
+  ParquetFile(std::string path, std::shared_ptr<arrow::Schema> schema)
+      : path_(std::move(path)), schema_(std::move(schema)) {}
 
   Status Open() { return FromArrow(TryOpen(), path_); }
   Status Append(int64_t rows, arrow::ArrayVector columns) {
@@ -53,9 +58,10 @@ class ParquetFile {
   arrow::Status TryOpen() {
     ARROW_ASSIGN_OR_RAISE(file_, arrow::io::FileOutputStream::Open(path_));
     // The Arrow schema is stored too, so that the metadata and `not null` come back.
-    ARROW_ASSIGN_OR_RAISE(writer_, parquet::arrow::FileWriter::Open(*schema_, arrow::default_memory_pool(), file_,
-                                                                    parquet::default_writer_properties(),
-                                                                    parquet::ArrowWriterProperties::Builder().store_schema()->build()));
+    ARROW_ASSIGN_OR_RAISE(
+        writer_, parquet::arrow::FileWriter::Open(*schema_, arrow::default_memory_pool(), file_,
+                                                  parquet::default_writer_properties(),
+                                                  parquet::ArrowWriterProperties::Builder().store_schema()->build()));
     return arrow::Status::OK();
   }
 
@@ -92,8 +98,8 @@ arrow::Status SumRows(const std::string& path, int dim, RowSum* sum) {
     const auto& last_step = static_cast<const arrow::Int64Array&>(*batch->column(3));
     for (int64_t i = 0; i < batch->num_rows(); ++i) {
       if (lists.value_length(i) != dim) return arrow::Status::Invalid("a row of another width");
-      sum->Add(ids.Value(i), {floats.raw_values() + lists.value_offset(i), static_cast<size_t>(dim)}, frequency.Value(i),
-               last_step.Value(i));
+      sum->Add(ids.Value(i), {floats.raw_values() + lists.value_offset(i), static_cast<size_t>(dim)},
+               frequency.Value(i), last_step.Value(i));
     }
   }
 }

@@ -13,7 +13,8 @@ using Json = nlohmann::json;
 
 // A cell is a number or a spread.
 StatusOr<double> Cell(const Json& row, const std::string& column) {
-  if (!row.contains(column)) return InvalidInput("it has no column '", column, "'; was it written by this version's pepnet bench?");
+  if (!row.contains(column))
+    return InvalidInput("it has no column '", column, "'; was it written by this version's pepnet bench?");
   const Json& cell = row[column];
   if (cell.is_number()) return cell.get<double>();
   if (cell.is_object() && cell.contains("median") && cell["median"].is_number()) return cell["median"].get<double>();
@@ -22,7 +23,8 @@ StatusOr<double> Cell(const Json& row, const std::string& column) {
 
 // The row whose `column` is nearest to `wanted`, as a ratio.
 StatusOr<Json> NearestRow(const Json& report, const std::string& column, double wanted) {
-  if (!report.contains("rows") || !report["rows"].is_array() || report["rows"].empty()) return InvalidInput("it has no rows");
+  if (!report.contains("rows") || !report["rows"].is_array() || report["rows"].empty())
+    return InvalidInput("it has no rows");
   Json best;
   double distance = 0;
   for (const Json& row : report["rows"]) {
@@ -90,11 +92,14 @@ StatusOr<Machine> ReadMachine(const std::vector<std::string>& paths, int64_t bat
     PEPNET_RETURN_IF_ERROR(Annotate(ReadReport(path, static_cast<double>(batch_size), &machine), path));
   }
   const std::pair<double, const char*> needed[] = {
-      {machine.worker_samples_per_second, "train --pipeline_config_path F"}, {machine.pull_rows_per_second, "service"},
-      {machine.reader_rows_per_second, "reader --pipeline_config_path F"},   {machine.sum_bytes_per_second, "allreduce"}};
+      {machine.worker_samples_per_second, "train --pipeline_config_path F"},
+      {machine.pull_rows_per_second, "service"},
+      {machine.reader_rows_per_second, "reader --pipeline_config_path F"},
+      {machine.sum_bytes_per_second, "allreduce"}};
   for (const auto& [value, command] : needed) {
     if (value > 0) continue;
-    return InvalidInput("--calibration has no figures of 'pepnet bench ", command, "': run it with --json on one of the hosts and add the "
+    return InvalidInput("--calibration has no figures of 'pepnet bench ", command,
+                        "': run it with --json on one of the hosts and add the "
                         "file (a comma list)");
   }
   return machine;

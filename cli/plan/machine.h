@@ -9,12 +9,13 @@
 namespace pepnet {
 
 struct Machine {
-  double worker_samples_per_second = 0;  // one worker: reading, pooling, forward, backward, dense update; nothing waited for
-  double pull_rows_per_second = 0;       // one server
+  double worker_samples_per_second =
+      0;                            // one worker: reading, pooling, forward, backward, dense update; nothing waited for
+  double pull_rows_per_second = 0;  // one server
   double push_rows_per_second = 0;
-  double bench_row_floats = 16;          // width of the rows those two were measured with
-  double reader_rows_per_second = 0;     // one core, files to batches
-  double sum_bytes_per_second = 0;       // bytes a worker sends for the dense sum, network apart
+  double bench_row_floats = 16;       // width of the rows those two were measured with
+  double reader_rows_per_second = 0;  // one core, files to batches
+  double sum_bytes_per_second = 0;    // bytes a worker sends for the dense sum, network apart
 };
 
 // The figures of `pepnet bench` reports (train, service, reader, allreduce), one file each, in any order; of several rows the one

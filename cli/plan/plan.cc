@@ -52,8 +52,9 @@ void PrintWorkload(const Workload& load) {
   std::printf("workload    batch %lld a worker; %.0f distinct rows (%s) and %s of dense parameters a step; %s\n",
               static_cast<long long>(load.batch_size), load.unique_rows, Bytes(load.row_bytes).c_str(),
               Bytes(load.dense_bytes).c_str(),
-              load.sampled_batches > 0 ? absl::StrFormat("counted on %d batches of the training data", load.sampled_batches).c_str()
-                                       : "no data was read: every lookup is taken for a distinct row");
+              load.sampled_batches > 0
+                  ? absl::StrFormat("counted on %d batches of the training data", load.sampled_batches).c_str()
+                  : "no data was read: every lookup is taken for a distinct row");
 }
 
 void PrintPrediction(const PlanFlags& flags, const Workload& load, const ClusterPlan& cluster, const Prediction& p) {
@@ -63,14 +64,14 @@ void PrintPrediction(const PlanFlags& flags, const Workload& load, const Cluster
   std::printf("memory      %s a server if every table is full, %s with %g times the ids\n",
               Bytes(ServerBytes(load, servers, 1)).c_str(), Bytes(ServerBytes(load, servers, flags.id_growth)).c_str(),
               flags.id_growth);
-  std::printf("link        %s a step and host each way, %s of them ids, rows and gradients\n", Bytes(p.link_bytes_per_step).c_str(),
-              Bytes(p.row_bytes_per_step).c_str());
-  std::printf("reader      decodes %.1f rows for each row it trains on, %.1f ms a step beside the worker\n", p.decoded_per_row,
-              1e3 * p.reader_s);
-  std::printf("step        %.1f ms: worker %.1f, then exchange %.1f (link %.1f, server %.1f)\n", 1e3 * p.step_s, 1e3 * p.worker_s,
-              1e3 * p.exchange_s, 1e3 * p.link_s, 1e3 * p.server_s);
-  std::printf("throughput  %.0f samples/s, %.0f %% of %d workers alone; bound by the %s", p.samples_per_second, 100 * p.efficiency,
-              cluster.hosts * cluster.workers_per_host, p.bound_by.c_str());
+  std::printf("link        %s a step and host each way, %s of them ids, rows and gradients\n",
+              Bytes(p.link_bytes_per_step).c_str(), Bytes(p.row_bytes_per_step).c_str());
+  std::printf("reader      decodes %.1f rows for each row it trains on, %.1f ms a step beside the worker\n",
+              p.decoded_per_row, 1e3 * p.reader_s);
+  std::printf("step        %.1f ms: worker %.1f, then exchange %.1f (link %.1f, server %.1f)\n", 1e3 * p.step_s,
+              1e3 * p.worker_s, 1e3 * p.exchange_s, 1e3 * p.link_s, 1e3 * p.server_s);
+  std::printf("throughput  %.0f samples/s, %.0f %% of %d workers alone; bound by the %s", p.samples_per_second,
+              100 * p.efficiency, cluster.hosts * cluster.workers_per_host, p.bound_by.c_str());
   if (flags.rows > 0) {
     std::printf("; %s for %lld rows", Duration(static_cast<double>(flags.rows) / p.samples_per_second).c_str(),
                 static_cast<long long>(flags.rows));
@@ -94,7 +95,8 @@ std::vector<ClusterPlan> Growth(const ClusterPlan& cluster, int most_workers) {
 
 void AddPlanFlags(CLI::App* plan, PlanFlags* flags) {
   const CLI::Range count(1, 1 << 20, "a whole number from 1");
-  plan->add_option("--pipeline_config_path", flags->config.pipeline_config_path, "pipeline config (text protobuf)")->required();
+  plan->add_option("--pipeline_config_path", flags->config.pipeline_config_path, "pipeline config (text protobuf)")
+      ->required();
   plan->add_option("--edit_config_json", flags->config.edit_config_json, "changes to it, as JSON");
   plan->add_option("--train_input_path", flags->config.train_input_path, "comma list of paths and globs");
   plan->add_option("--hosts", flags->hosts, "hosts of the cluster")->check(count);
@@ -102,11 +104,13 @@ void AddPlanFlags(CLI::App* plan, PlanFlags* flags) {
   plan->add_option("--servers_per_host", flags->servers_per_host, "server ranks on each")->check(count);
   plan->add_option("--nic_gbps", flags->nic_gbps, "speed of a host's network, gigabits a second each way")
       ->check(CLI::Range(0.001, 1e5, "a positive number of Gbit/s"));
-  plan->add_option("--calibration", flags->calibration, "JSON reports of pepnet bench train, service, reader, allreduce")
+  plan->add_option("--calibration", flags->calibration,
+                   "JSON reports of pepnet bench train, service, reader, allreduce")
       ->delimiter(',')
       ->required();
   plan->add_option("--sample_batches", flags->sample_batches,
-                   "batches of the training data in which distinct ids are counted; 0: read none, take every lookup for distinct")
+                   "batches of the training data in which distinct ids are counted; 0: read none, take every lookup "
+                   "for distinct")
       ->check(CLI::Range(0, 1 << 20, "a whole number from 0"));
   plan->add_option("--id_growth", flags->id_growth, "ids to come, as a multiple of the tables' rows, for the memory")
       ->check(CLI::Range(1.0, 1e6, "a number from 1"));
@@ -136,8 +140,8 @@ Status PlanCommand(const PlanFlags& flags) {
     std::printf("\nworkers  hosts  samples/s  efficiency  bound by\n");
     for (const ClusterPlan& plan : Growth(cluster, flags.up_to_workers)) {
       const Prediction p = Predict(load, machine, plan);
-      std::printf("%7d  %5d  %9.0f  %8.0f %%  %s\n", plan.hosts * plan.workers_per_host, plan.hosts, p.samples_per_second,
-                  100 * p.efficiency, p.bound_by.c_str());
+      std::printf("%7d  %5d  %9.0f  %8.0f %%  %s\n", plan.hosts * plan.workers_per_host, plan.hosts,
+                  p.samples_per_second, 100 * p.efficiency, p.bound_by.c_str());
       json["growth"].push_back(JsonOf(plan, p));
     }
   }

@@ -30,11 +30,11 @@ struct ClusterPlan {
 struct Prediction {
   double worker_s = 0, server_s = 0, link_s = 0, exchange_s = 0, reader_s = 0, step_s = 0;
   double samples_per_second = 0;
-  double efficiency = 0;            // of hosts * workers_per_host times one worker alone
-  double link_bytes_per_step = 0;   // of one host, each way
-  double row_bytes_per_step = 0;    // the part of ids, rows and gradients
-  double decoded_per_row = 1;       // rows decoded for each row trained on
-  std::string bound_by;             // "worker", "server", "link" or "reader"
+  double efficiency = 0;           // of hosts * workers_per_host times one worker alone
+  double link_bytes_per_step = 0;  // of one host, each way
+  double row_bytes_per_step = 0;   // the part of ids, rows and gradients
+  double decoded_per_row = 1;      // rows decoded for each row trained on
+  std::string bound_by;            // "worker", "server", "link" or "reader"
 };
 Prediction Predict(const Workload& load, const Machine& machine, const ClusterPlan& cluster);
 

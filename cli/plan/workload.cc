@@ -30,9 +30,11 @@ Status CountDistinct(const JobConfig& config, int64_t batches, Workload* load) {
   double rows = 0;
   while (load->sampled_batches < batches) {
     PEPNET_ASSIGN_OR_RETURN(const std::optional<Batch> batch, loader->Next());
-    if (!batch.has_value() || (load->sampled_batches > 0 && batch->rows < load->batch_size)) break;  // not a short last one
+    if (!batch.has_value() || (load->sampled_batches > 0 && batch->rows < load->batch_size))
+      break;  // not a short last one
     const UniqueIds unique = FindUniqueIds(config, *batch);
-    for (size_t t = 0; t < load->tables.size(); ++t) load->tables[t].unique_per_step += static_cast<double>(unique.ids[t].size());
+    for (size_t t = 0; t < load->tables.size(); ++t)
+      load->tables[t].unique_per_step += static_cast<double>(unique.ids[t].size());
     rows += static_cast<double>(batch->rows);
     ++load->sampled_batches;
   }

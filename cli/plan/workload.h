@@ -13,21 +13,21 @@ namespace pepnet {
 
 struct TableLoad {
   std::string name;
-  double rows = 0;            // num_buckets and the like: what the table can grow to
-  int row_floats = 0;         // values and optimizer state
-  double unique_per_step = 0; // distinct rows that one worker's batch asks for
+  double rows = 0;             // num_buckets and the like: what the table can grow to
+  int row_floats = 0;          // values and optimizer state
+  double unique_per_step = 0;  // distinct rows that one worker's batch asks for
 };
 
 struct Workload {
-  int64_t batch_size = 0;           // rows a worker trains on in a step
+  int64_t batch_size = 0;  // rows a worker trains on in a step
   std::vector<TableLoad> tables;
-  double unique_rows = 0;           // sum over the tables
-  double row_bytes = 0;             // of their values: what a pull answers and a push carries
-  double id_bytes = 0;              // of their ids: what a pull asks with
-  double dense_bytes = 0;           // parameters, 4 bytes each: what the workers sum
-  bool csv = false;                 // else Parquet
-  double row_group_rows = 0;        // Parquet: rows that are decoded together
-  int64_t sampled_batches = 0;      // 0: no data; every lookup is then taken for a distinct row
+  double unique_rows = 0;       // sum over the tables
+  double row_bytes = 0;         // of their values: what a pull answers and a push carries
+  double id_bytes = 0;          // of their ids: what a pull asks with
+  double dense_bytes = 0;       // parameters, 4 bytes each: what the workers sum
+  bool csv = false;             // else Parquet
+  double row_group_rows = 0;    // Parquet: rows that are decoded together
+  int64_t sampled_batches = 0;  // 0: no data; every lookup is then taken for a distinct row
 };
 
 // Reads up to `batches` batches of the training data (none with 0). Data that cannot be opened are an error.

@@ -107,7 +107,8 @@ StatusOr<Fault> ParseFault(const std::string& text) {
   Fault fault;
   fault.kind = rule->kind;
   fault.text = text;
-  const std::vector<std::string> pairs = absl::StrSplit(halves.size() > 1 ? halves[1] : "", ',', absl::SkipWhitespace());
+  const std::vector<std::string> pairs =
+      absl::StrSplit(halves.size() > 1 ? halves[1] : "", ',', absl::SkipWhitespace());
   for (const std::string& pair : pairs) {
     const std::vector<std::string> parts = absl::StrSplit(pair, absl::MaxSplits('=', 1));
     const std::string key(absl::StripAsciiWhitespace(parts[0]));

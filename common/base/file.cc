@@ -74,8 +74,8 @@ StatusOr<int> Open(const char* verb, const std::string& path, int flags) {
 }
 
 Status WriteAll(int fd, const std::string& path, const char* data, size_t bytes) {
-  const int error = Hooked(FileOperation::kWrite, path, {data, bytes},
-                           [&](std::string_view part) { return WriteFully(fd, part); });
+  const int error =
+      Hooked(FileOperation::kWrite, path, {data, bytes}, [&](std::string_view part) { return WriteFully(fd, part); });
   return error == 0 ? absl::OkStatus() : FileError("write", path, error);
 }
 

@@ -41,7 +41,7 @@ class FileFaults : public FileHook {
 
   mutable std::mutex mutex_;
   std::vector<Armed> armed_ ABSL_GUARDED_BY(mutex_);
-  std::string altered_ ABSL_GUARDED_BY(mutex_);     // a write with a flipped bit
+  std::string altered_ ABSL_GUARDED_BY(mutex_);      // a write with a flipped bit
   bool torn_write_ ABSL_GUARDED_BY(mutex_) = false;  // the write under way is to be the last one
   int64_t fired_ ABSL_GUARDED_BY(mutex_) = 0;
 };

@@ -10,22 +10,22 @@ namespace pepnet {
 
 enum class Mutant {
   kNone,
-  kGateSeesGradient,         // L1: the gates' input is not detached
-  kDivideByWorkers,          // L2: a server divides the summed gradient by the number of workers
-  kLocalRowDenominator,      // L2: the loss is divided by the local rows instead of the global ones
-  kDropoutByLocalRow,        // L2: dropout is keyed by the row within the slice
-  kSumInArrivalOrder,        // L3: gradients are added in the order in which pushes arrive
-  kInitByServer,             // L3: a row's initial value depends on its server
-  kPullCreatesRow,           // L3: a pull creates the row
-  kResumeForgetsPosition,    // L4: a resumed run starts at the first row
-  kResumeForgetsDenseState,  // L4: a resumed run starts with fresh dense optimizer state
-  kSnapshotWithoutCopy,      // L4: rows that change before they are saved are not copied first
-  kSnapshotTakesLaterRows,   // L4: rows made while a checkpoint is being written get into it
-  kInferenceForgetsSeed,     // L5: eval and predict give unseen ids another initial value than training
-  kExportForgetsInitialRows, // L5: an exported table has zeros where training created no row
-  kManifestFirst,            // L6: the manifest is written before the data files
-  kSilenceIsHealth,          // L6: a rank without heartbeats is never lost
-  kClampToRowZero,           // L7: an id out of range silently reads row 0
+  kGateSeesGradient,          // L1: the gates' input is not detached
+  kDivideByWorkers,           // L2: a server divides the summed gradient by the number of workers
+  kLocalRowDenominator,       // L2: the loss is divided by the local rows instead of the global ones
+  kDropoutByLocalRow,         // L2: dropout is keyed by the row within the slice
+  kSumInArrivalOrder,         // L3: gradients are added in the order in which pushes arrive
+  kInitByServer,              // L3: a row's initial value depends on its server
+  kPullCreatesRow,            // L3: a pull creates the row
+  kResumeForgetsPosition,     // L4: a resumed run starts at the first row
+  kResumeForgetsDenseState,   // L4: a resumed run starts with fresh dense optimizer state
+  kSnapshotWithoutCopy,       // L4: rows that change before they are saved are not copied first
+  kSnapshotTakesLaterRows,    // L4: rows made while a checkpoint is being written get into it
+  kInferenceForgetsSeed,      // L5: eval and predict give unseen ids another initial value than training
+  kExportForgetsInitialRows,  // L5: an exported table has zeros where training created no row
+  kManifestFirst,             // L6: the manifest is written before the data files
+  kSilenceIsHealth,           // L6: a rank without heartbeats is never lost
+  kClampToRowZero,            // L7: an id out of range silently reads row 0
 };
 
 bool MutantActive(Mutant mutant);

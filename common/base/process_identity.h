@@ -9,8 +9,9 @@
 namespace pepnet {
 
 struct ProcessIdentity {
-  std::string host;   // its name, for people
-  std::string space;  // boot and pid namespace: two processes mean the same by a pid only if this is equal; "" = unknown
+  std::string host;  // its name, for people
+  // boot and pid namespace: two processes mean the same by a pid only if this is equal; "" = unknown
+  std::string space;
   int64_t pid = 0;
   uint64_t start_ticks = 0;  // when it started: a later process of the same pid is another one
 };

@@ -13,16 +13,17 @@ namespace pepnet {
 
 // What the numbers are for; part of the key. Never renumber.
 enum class RandomPurpose : uint64_t {
-  kTableInit = 1,    // (seed, table hash) x id x element
-  kDenseInit = 2,    // (seed, parameter hash) x element
-  kDropout = 3,      // (seed, layer, step) x global row x element
-  kShuffle = 4,      // (seed, epoch, window)
+  kTableInit = 1,  // (seed, table hash) x id x element
+  kDenseInit = 2,  // (seed, parameter hash) x element
+  kDropout = 3,    // (seed, layer, step) x global row x element
+  kShuffle = 4,    // (seed, epoch, window)
   kTest = 5,
 };
 
 // Key of one stream.
 constexpr uint64_t RandomKey(uint64_t seed, RandomPurpose purpose, uint64_t a, uint64_t b = 0) {
-  return HashCombine(HashCombine(HashCombine(Mix64(seed + 0x9e3779b97f4a7c15ULL), static_cast<uint64_t>(purpose)), a), b);
+  return HashCombine(HashCombine(HashCombine(Mix64(seed + 0x9e3779b97f4a7c15ULL), static_cast<uint64_t>(purpose)), a),
+                     b);
 }
 
 // Four independent 32-bit words for counter (hi, lo).

@@ -32,11 +32,11 @@ inline Status Annotate(const Status& status, const std::string& context) {
 #define PEPNET_CONCAT(a, b) PEPNET_CONCAT_INNER(a, b)
 
 // Returns from the enclosing function if `expr` is not OK.
-#define PEPNET_RETURN_IF_ERROR(expr)                                     \
-  do {                                                                   \
-    if (::absl::Status pepnet_status = (expr); !pepnet_status.ok()) {    \
-      return pepnet_status;                                              \
-    }                                                                    \
+#define PEPNET_RETURN_IF_ERROR(expr)                                  \
+  do {                                                                \
+    if (::absl::Status pepnet_status = (expr); !pepnet_status.ok()) { \
+      return pepnet_status;                                           \
+    }                                                                 \
   } while (false)
 
 // PEPNET_ASSIGN_OR_RETURN(auto x, F()): declares x, or returns F's error.

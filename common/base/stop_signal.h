@@ -37,7 +37,7 @@ class StopSignal {
 
   const bool under_mpirun_;
   const std::function<void(int)> end_now_;
-  std::atomic<int> requested_ = 0;  // written by "signals"; only its own value matters
+  std::atomic<int> requested_ = 0;    // written by "signals"; only its own value matters
   std::atomic<bool> ending_ = false;  // set before the signal that wakes "signals" for the last time
   std::thread listener_;
 };

@@ -88,10 +88,10 @@ Status VerifyRows(const std::string& directory, const PartEntry& part) {
   for (size_t i = 0; i < found.size(); ++i) {
     const BucketEntry &expected = part.buckets[i], &actual = found[i];
     if (expected.bucket != actual.bucket || expected.rows != actual.rows || expected.digest != actual.digest) {
-      return absl::DataLossError(absl::StrCat(
-          path, ": expected bucket ", expected.bucket, " with ", expected.rows, " rows and digest ",
-          expected.digest.ToString(), ", found bucket ", actual.bucket, " with ", actual.rows, " rows and digest ",
-          actual.digest.ToString()));
+      return absl::DataLossError(absl::StrCat(path, ": expected bucket ", expected.bucket, " with ", expected.rows,
+                                              " rows and digest ", expected.digest.ToString(), ", found bucket ",
+                                              actual.bucket, " with ", actual.rows, " rows and digest ",
+                                              actual.digest.ToString()));
     }
   }
   return absl::OkStatus();

@@ -48,7 +48,8 @@ void AppendDetails(const TableSummary& table, std::string* text) {
                   s.non_finite_rows, " rows with NaN or infinity\n");
   const char* separator = "    norms (rows): ";
   for (const auto& [exponent, rows] : s.norm_histogram) {
-    absl::StrAppendFormat(text, "%s%.3g to %.3g: %d", separator, std::ldexp(1.0, exponent), std::ldexp(1.0, exponent + 1), rows);
+    absl::StrAppendFormat(text, "%s%.3g to %.3g: %d", separator, std::ldexp(1.0, exponent),
+                          std::ldexp(1.0, exponent + 1), rows);
     separator = ", ";
   }
   if (!s.norm_histogram.empty()) text->push_back('\n');
@@ -59,7 +60,8 @@ void AppendDetails(const TableSummary& table, std::string* text) {
   }
   if (!s.hottest.empty()) text->push_back('\n');
   for (size_t k = 0; s.parts.size() > 1 && k < s.parts.size(); ++k) {
-    absl::StrAppend(text, "    server ", k, ": ", s.parts[k].rows, " rows, ", s.parts[k].bytes, " bytes, ", s.parts[k].updates, " updates\n");
+    absl::StrAppend(text, "    server ", k, ": ", s.parts[k].rows, " rows, ", s.parts[k].bytes, " bytes, ",
+                    s.parts[k].updates, " updates\n");
   }
 }
 
@@ -180,7 +182,8 @@ StatusOr<std::string> SummarizeSafetensors(const std::string& path, bool json) {
   for (const auto& [name, info] : reader->tensors()) {
     absl::StrAppendFormat(&text, "  %-*s %-4s %-16s %12d bytes", width, name, info.dtype, JoinShape(info.shape),
                           info.end - info.begin);
-    nlohmann::ordered_json item = {{"name", name}, {"dtype", info.dtype}, {"shape", info.shape}, {"bytes", info.end - info.begin}};
+    nlohmann::ordered_json item = {
+        {"name", name}, {"dtype", info.dtype}, {"shape", info.shape}, {"bytes", info.end - info.begin}};
     const auto values = reader->ReadDoubles(name);
     if (values.ok()) {
       Range range;
@@ -191,7 +194,8 @@ StatusOr<std::string> SummarizeSafetensors(const std::string& path, bool json) {
       }
       absl::StrAppendFormat(&text, "  min %.6g  max %.6g  norm %.6g", range.low, range.high, std::sqrt(squares));
       if (range.non_finite > 0) absl::StrAppend(&text, "  ", range.non_finite, " elements NaN or infinite");
-      item.update({{"min", range.low}, {"max", range.high}, {"norm", std::sqrt(squares)}, {"non_finite", range.non_finite}});
+      item.update(
+          {{"min", range.low}, {"max", range.high}, {"norm", std::sqrt(squares)}, {"non_finite", range.non_finite}});
     }
     text += "\n";
     root["tensors"].push_back(std::move(item));

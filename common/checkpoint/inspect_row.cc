@@ -16,7 +16,8 @@ struct Row {
 };
 
 std::string Floats(const std::vector<float>& values) {
-  return absl::StrCat("[", absl::StrJoin(values, ", ", [](std::string* out, float x) { absl::StrAppendFormat(out, "%.9g", x); }), "]");
+  return absl::StrCat(
+      "[", absl::StrJoin(values, ", ", [](std::string* out, float x) { absl::StrAppendFormat(out, "%.9g", x); }), "]");
 }
 
 }  // namespace
@@ -36,7 +37,8 @@ StatusOr<std::string> DescribeRow(const std::string& directory, const std::strin
           const std::span<const float> one = all.subspan(i * width, width);
           return std::vector<float>(one.begin(), one.end());
         };
-        found = Row{part.file, cut(rows.values, part.dim), cut(rows.states, part.state_dim), rows.frequency[i], rows.last_step[i]};
+        found = Row{part.file, cut(rows.values, part.dim), cut(rows.states, part.state_dim), rows.frequency[i],
+                    rows.last_step[i]};
       }
       return absl::OkStatus();
     }));
@@ -48,11 +50,16 @@ StatusOr<std::string> DescribeRow(const std::string& directory, const std::strin
                                             ": training has not met this id, so it reads its initial value"));
   }
   if (json) {
-    return DumpJson({{"table", table}, {"id", id}, {"value", found->value}, {"state", found->state},
-                     {"frequency", found->frequency}, {"last_step", found->last_step}, {"file", found->file}});
+    return DumpJson({{"table", table},
+                     {"id", id},
+                     {"value", found->value},
+                     {"state", found->state},
+                     {"frequency", found->frequency},
+                     {"last_step", found->last_step},
+                     {"file", found->file}});
   }
-  return absl::StrCat("table ", table, ", id ", id, ", in ", found->file, "\n  updates ", found->frequency, ", the last at step ",
-                      found->last_step, "\n  value ", Floats(found->value),
+  return absl::StrCat("table ", table, ", id ", id, ", in ", found->file, "\n  updates ", found->frequency,
+                      ", the last at step ", found->last_step, "\n  value ", Floats(found->value),
                       found->state.empty() ? "" : absl::StrCat("\n  state ", Floats(found->state)));
 }
 

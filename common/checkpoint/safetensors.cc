@@ -105,8 +105,8 @@ Status CheckCoverage(const std::map<std::string, TensorInfo>& tensors, uint64_t 
     position = info->end;
   }
   if (position != data_bytes) {
-    return absl::DataLossError(absl::StrCat("the tensors end at ", position, " but there are ", data_bytes,
-                                            " bytes of data"));
+    return absl::DataLossError(
+        absl::StrCat("the tensors end at ", position, " but there are ", data_bytes, " bytes of data"));
   }
   return absl::OkStatus();
 }
@@ -278,7 +278,7 @@ StatusOr<std::span<const float>> SafetensorsReader::ViewFloats(const std::string
   }
   const uint8_t* bytes = data_ + info->begin;
   if (reinterpret_cast<uintptr_t>(bytes) % alignof(float) != 0) {
-    return InvalidInput(path_, ": tensor ", name, 
+    return InvalidInput(path_, ": tensor ", name,
                         " starts at an address that is not a multiple of 4; it can only be copied");
   }
   return std::span<const float>(reinterpret_cast<const float*>(bytes), static_cast<size_t>(info->elements()));

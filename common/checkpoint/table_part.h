@@ -34,8 +34,8 @@ struct RowDigest {  // 128-bit sum
 // A run of rows, column by column. Borrows.
 struct RowColumns {
   std::span<const int64_t> ids;
-  std::span<const float> values;       // ids.size() * dim
-  std::span<const float> states;       // ids.size() * state_dim
+  std::span<const float> values;  // ids.size() * dim
+  std::span<const float> states;  // ids.size() * state_dim
   std::span<const int64_t> frequency;
   std::span<const int64_t> last_step;
 };
@@ -49,7 +49,7 @@ struct BucketEntry {
 // What the manifest says about one part file.
 struct PartEntry {
   std::string table;
-  std::string file;       // relative to the checkpoint directory
+  std::string file;  // relative to the checkpoint directory
   int64_t rows = 0;
   int dim = 0, state_dim = 0;
   int64_t bytes = 0;

@@ -42,8 +42,8 @@ class Reader : public TablePartReader {
     batches_ = *std::move(batches);
     const auto expected = TablePartSchema(entry_.dim, entry_.state_dim);
     if (!batches_->schema()->Equals(*expected, /*check_metadata=*/false)) {
-      return absl::DataLossError(absl::StrCat(path_, ": expected columns ", expected->ToString(), "; found ",
-                                              batches_->schema()->ToString()));
+      return absl::DataLossError(
+          absl::StrCat(path_, ": expected columns ", expected->ToString(), "; found ", batches_->schema()->ToString()));
     }
     const int64_t batch_count = (entry_.rows + kRowsPerRecordBatch - 1) / kRowsPerRecordBatch;
     if (batches_->num_record_batches() != batch_count) {

@@ -200,9 +200,9 @@ class Writer : public TablePartWriter {
 StatusOr<std::unique_ptr<TablePartWriter>> TablePartWriter::Create(const std::string& directory,
                                                                    const std::string& table, int dim, int state_dim,
                                                                    int part, int part_count) {
-  CheckOrDie(dim > 0 && state_dim >= 0 && part >= 0 && part < part_count,
-             absl::StrCat("table ", table, ": part ", part, " of ", part_count, ", dim ", dim, ", state_dim ",
-                          state_dim));
+  CheckOrDie(
+      dim > 0 && state_dim >= 0 && part >= 0 && part < part_count,
+      absl::StrCat("table ", table, ": part ", part, " of ", part_count, ", dim ", dim, ", state_dim ", state_dim));
   if (table.empty() || !DumpJson(table).ok()) return InvalidInput("table name '", table, "' is empty or not UTF-8");
   PartEntry entry;
   entry.table = table;

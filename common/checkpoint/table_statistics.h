@@ -17,8 +17,8 @@ struct TableStatistics {
   // Euclidean norms of the rows' values; 0 without rows. Rows with a NaN or infinity are counted and left out.
   double norm_min = 0, norm_max = 0, norm_sum = 0;
   int64_t finite_rows = 0, non_finite_rows = 0;
-  int64_t zero_rows = 0;  // every value 0
-  int64_t dead_rows = 0;  // frequency 0: never updated
+  int64_t zero_rows = 0;                  // every value 0
+  int64_t dead_rows = 0;                  // frequency 0: never updated
   std::map<int, int64_t> norm_histogram;  // rows by e, 2^e <= norm < 2^(e+1); rows of norm 0 are not in it
   struct HotRow {
     int64_t id = 0, frequency = 0;

@@ -81,8 +81,8 @@ Status ConvertLoss(const config::LossConfig& from, const config::TaskTower& towe
   return absl::OkStatus();
 }
 
-Status ConvertGroupedAuc(const config::GroupedAUC& from, const std::vector<Feature>& features, const ConfigSource& source,
-                         Metric* out) {
+Status ConvertGroupedAuc(const config::GroupedAUC& from, const std::vector<Feature>& features,
+                         const ConfigSource& source, Metric* out) {
   out->kind = MetricKind::kGroupedAuc;
   std::vector<std::string> names;
   for (const Feature& feature : features) names.push_back(feature.name);

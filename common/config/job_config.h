@@ -53,17 +53,18 @@ struct Table {
 
 struct Feature {
   std::string name;
-  std::string column;  // input column it reads: the feature name in FG_NONE, else the name after the colon of `expression`
+  // input column it reads: the feature name in FG_NONE, else the name after the colon of `expression`
+  std::string column;
   FeatureKind kind = FeatureKind::kId;
   Bucketizer bucketizer = Bucketizer::kIdentity;
-  int table = -1;      // index into JobConfig::tables; -1: no table (raw values, or a feature in no group)
-  int dim = 0;         // width in a group tensor: embedding_dim, or value_dim of a raw feature without table
-  int64_t rows = 0;    // as Table::rows, also where table == -1 but ids are parsed; 0 for raw values
+  int table = -1;    // index into JobConfig::tables; -1: no table (raw values, or a feature in no group)
+  int dim = 0;       // width in a group tensor: embedding_dim, or value_dim of a raw feature without table
+  int64_t rows = 0;  // as Table::rows, also where table == -1 but ids are parsed; 0 for raw values
   bool in_group = false;
   Pooling pooling = Pooling::kSum;
-  bool weighted = false;          // tokens are "id:weight"
-  int value_dim = 0;              // id features: 0 list allowed, 1 single value. Raw features: values per cell
-  std::string separator;          // splits a string cell into tokens
+  bool weighted = false;  // tokens are "id:weight"
+  int value_dim = 0;      // id features: 0 list allowed, 1 single value. Raw features: values per cell
+  std::string separator;  // splits a string cell into tokens
   std::optional<std::string> default_value;  // what an empty cell reads as; nullopt: no id (pooled vector zero)
   // Vocabulary and hash:
   std::map<std::string, int64_t> vocabulary;
@@ -106,10 +107,10 @@ struct Loss {
 enum class MetricKind { kAuc, kGroupedAuc, kAccuracy, kMeanAbsoluteError, kMeanSquaredError };
 struct Metric {
   MetricKind kind = MetricKind::kAuc;
-  std::string name;             // "<metric>_<tower>", e.g. "auc_ctr"
-  int thresholds = 200;         // auc
-  double threshold = 0.5;       // accuracy
-  int grouping_feature = -1;    // grouped_auc: index of the feature whose first id is the key
+  std::string name;           // "<metric>_<tower>", e.g. "auc_ctr"
+  int thresholds = 200;       // auc
+  double threshold = 0.5;     // accuracy
+  int grouping_feature = -1;  // grouped_auc: index of the feature whose first id is the key
 };
 
 // A metric of the training batches: the rows of each decay_step steps are measured together, and the value moves by
@@ -125,14 +126,14 @@ struct Tower {
   int label = -1;  // index into DataConfig::labels
   int num_class = 1;
   std::optional<Mlp> mlp;
-  std::vector<Loss> losses;      // at least one
+  std::vector<Loss> losses;  // at least one
   std::vector<Metric> metrics;
   std::vector<TrainMetric> train_metrics;
   // Row weights (spec 2). weighted: any of the three fields is present in the config.
   bool weighted = false;
   double weight = 1;
-  int sample_weight = -1;              // index into DataConfig::sample_weights
-  int task_space_indicator = -1;       // index into DataConfig::labels
+  int sample_weight = -1;         // index into DataConfig::sample_weights
+  int task_space_indicator = -1;  // index into DataConfig::labels
   double in_task_space_weight = 1, out_task_space_weight = 1;
 };
 
@@ -196,9 +197,9 @@ struct DenseOptimizer {
   double initial_accumulator_value = 0;  // adagrad
   double beta1 = 0.9, beta2 = 0.999;     // adam, adamw
   bool amsgrad = false;
-  double eps = 1e-8;                     // adagrad default 1e-10, adadelta 1e-6
-  double rho = 0.95;                     // adadelta
-  double alpha = 0.99;                   // rmsprop
+  double eps = 1e-8;    // adagrad default 1e-10, adadelta 1e-6
+  double rho = 0.95;    // adadelta
+  double alpha = 0.99;  // rmsprop
   Schedule schedule;
 };
 
@@ -218,8 +219,8 @@ struct DataConfig {
   std::string dataset_type_name;
   FgMode fg_mode = FgMode::kNone;
   std::string fg_encoded_multival_sep = "\x03";
-  int64_t batch_size = 1024;  // per worker
-  int64_t eval_batch_size = 0;  // rows of a global evaluation batch; 0: batch_size per worker
+  int64_t batch_size = 1024;                // per worker
+  int64_t eval_batch_size = 0;              // rows of a global evaluation batch; 0: batch_size per worker
   std::vector<std::string> labels;          // label_fields
   std::vector<std::string> sample_weights;  // sample_weight_fields
   std::vector<InputField> input_fields;     // column names of a CSV without header, in file order
@@ -234,11 +235,11 @@ struct DataConfig {
 struct TrainConfig {
   SparseOptimizer sparse_optimizer;
   DenseOptimizer dense_optimizer;
-  int64_t num_steps = 0;   // exactly one of num_steps and num_epochs is > 0
+  int64_t num_steps = 0;  // exactly one of num_steps and num_epochs is > 0
   int64_t num_epochs = 0;
   int64_t save_checkpoints_steps = 1000;  // ignored if save_checkpoints_epochs > 0
   int64_t save_checkpoints_epochs = 0;
-  int64_t keep_checkpoint_max = 0;        // 0: keep all
+  int64_t keep_checkpoint_max = 0;  // 0: keep all
   std::string fine_tune_checkpoint;
   std::map<std::string, std::string> fine_tune_param_map;  // name in this model -> name in the checkpoint
   int64_t log_step_count_steps = 100;
@@ -274,8 +275,9 @@ struct JobConfig {
   TrainConfig train;
   EvalConfig eval;
   ExportConfig export_config;
-  std::string effective_text;     // the normalised config in text format (today's dialect)
-  std::vector<std::string> notes; // accepted-and-ignored fields, dialect rewrites: one sentence each, for the log (law L7)
+  std::string effective_text;  // the normalised config in text format (today's dialect)
+  // accepted-and-ignored fields, dialect rewrites: one sentence each, for the log (law L7)
+  std::vector<std::string> notes;
 };
 
 // Canonical description of what fixes shapes and meaning (tables, rows, widths, bucketising, groups, towers, optimizer

@@ -22,6 +22,7 @@ struct ConfigOverrides {
 StatusOr<JobConfig> LoadJobConfig(const std::string& path, const ConfigOverrides& overrides);
 
 // As above from text; `source` stands for the file name in messages. vocab_file paths are relative to the current directory.
-StatusOr<JobConfig> ParseJobConfig(const std::string& text, const std::string& source, const ConfigOverrides& overrides);
+StatusOr<JobConfig> ParseJobConfig(const std::string& text, const std::string& source,
+                                   const ConfigOverrides& overrides);
 
 }  // namespace pepnet

@@ -123,7 +123,8 @@ MpiSession::~MpiSession() {
   std::thread guard([&] {
     std::unique_lock lock(mutex);
     if (changed.wait_for(lock, std::chrono::duration<double>(kFinalizeSeconds), [&] { return done; })) return;
-    LOG(ERROR) << "this rank has done its part, but another has not ended within " << kFinalizeSeconds << " s (MPI_Finalize)";
+    LOG(ERROR) << "this rank has done its part, but another has not ended within " << kFinalizeSeconds
+               << " s (MPI_Finalize)";
     std::_Exit(1);
   });
   MPI_Finalize();

@@ -40,6 +40,7 @@ class Collective {
 };
 
 // `ranks[i]` is the transport rank of worker i; this process must be one of them. Borrows the transport.
-std::unique_ptr<Collective> MakeCollective(Transport* transport, Channel channel, std::vector<int> ranks, double timeout_s);
+std::unique_ptr<Collective> MakeCollective(Transport* transport, Channel channel, std::vector<int> ranks,
+                                           double timeout_s);
 
 }  // namespace pepnet

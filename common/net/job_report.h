@@ -22,12 +22,12 @@ struct JobReport {
   int written_by = 0;  // rank
 
   // Of a failed job.
-  std::string message;    // the story, cause last
-  std::string looks;      // of the rank to blame: failed, dead, hung, slow, signal (somebody ended the job), unknown
+  std::string message;     // the story, cause last
+  std::string looks;       // of the rank to blame: failed, dead, hung, slow, signal (somebody ended the job), unknown
   int culprit = kAnyRank;  // kAnyRank: not known
-  int64_t step = 0;       // of `written_by`
-  std::string operation;  // what `written_by` waited for; "": it did not wait
-  int peer = kAnyRank;    // whom it waited for
+  int64_t step = 0;        // of `written_by`
+  std::string operation;   // what `written_by` waited for; "": it did not wait
+  int peer = kAnyRank;     // whom it waited for
   double waited_s = 0;
   std::vector<PeerView> ranks;
 

@@ -20,11 +20,15 @@ PeerWatchOptions WatchOptions(double timeout_s, std::function<void(const Status&
 // How the rank to blame looks, in the report's words.
 const char* LooksOf(PeerState state) {
   switch (state) {
-    case PeerState::kDead: return "dead";
-    case PeerState::kFailed: return "failed";
+    case PeerState::kDead:
+      return "dead";
+    case PeerState::kFailed:
+      return "failed";
     case PeerState::kAlive:
-    case PeerState::kLeft: return "slow";
-    default: return "hung";
+    case PeerState::kLeft:
+      return "slow";
+    default:
+      return "hung";
   }
 }
 

@@ -31,11 +31,11 @@ enum class MessageType : uint16_t {
   kConfigure = 1,  // ServerPlan -> Ack
   kPull = 2,       // -> kRows
   kRows = 3,
-  kPush = 4,       // no reply
-  kSave = 5,       // SaveRequest -> SaveReply; begins once `step` steps are applied, answers when all is on disk
-  kLoad = 6,       // LoadRequest -> Ack
-  kStats = 7,      // -> StatsReply
-  kShutdown = 8,   // -> Ack; the server's loop ends
+  kPush = 4,      // no reply
+  kSave = 5,      // SaveRequest -> SaveReply; begins once `step` steps are applied, answers when all is on disk
+  kLoad = 6,      // LoadRequest -> Ack
+  kStats = 7,     // -> StatsReply
+  kShutdown = 8,  // -> Ack; the server's loop ends
   kAck = 9,
   kError = 10,
 };

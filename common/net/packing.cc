@@ -12,7 +12,7 @@
 namespace pepnet {
 namespace {
 
-constexpr int kFloat16Top = 15;   // float16 holds values below 2^16; the largest one is scaled to below 2^15
+constexpr int kFloat16Top = 15;    // float16 holds values below 2^16; the largest one is scaled to below 2^15
 constexpr int kFloat16Most = 200;  // no float needs more
 
 size_t CountsBytes(const FrameHeader& header) { return PullBodyBytes(header.table_count, 0); }
@@ -67,7 +67,8 @@ Bytes Narrow(const FrameHeader& header, Bytes frame) {
 
 StatusOr<Bytes> Widen(FrameHeader header, Bytes frame) {
   if (header.body_bytes % sizeof(uint16_t) != 0 || header.exponent < -300 || header.exponent > 300) {
-    return InvalidInput("packed floats of ", header.body_bytes, " bytes, scaled by 2^", header.exponent, ", expected 2 bytes each");
+    return InvalidInput("packed floats of ", header.body_bytes, " bytes, scaled by 2^", header.exponent,
+                        ", expected 2 bytes each");
   }
   const size_t count = header.body_bytes / sizeof(uint16_t);
   const uint16_t* in = reinterpret_cast<const uint16_t*>(FrameBody(frame));
@@ -84,7 +85,9 @@ StatusOr<Bytes> Widen(FrameHeader header, Bytes frame) {
   return plain;
 }
 
-bool HasFloats(const FrameHeader& header) { return header.type == MessageType::kRows || header.type == MessageType::kPush; }
+bool HasFloats(const FrameHeader& header) {
+  return header.type == MessageType::kRows || header.type == MessageType::kPush;
+}
 
 }  // namespace
 
@@ -118,7 +121,8 @@ Bytes Pack(Bytes frame) {
 StatusOr<Bytes> Unpack(Bytes frame) {
   PEPNET_ASSIGN_OR_RETURN(const FrameHeader header, ParseHeader(frame));
   if (DtypeOf(header) > WireDtype::kFloat16) return InvalidInput("frame with unknown number format ", header.flags);
-  if (header.type == MessageType::kPull && (header.flags & FrameHeader::kShortIds) != 0) return LengthenIds(header, std::move(frame));
+  if (header.type == MessageType::kPull && (header.flags & FrameHeader::kShortIds) != 0)
+    return LengthenIds(header, std::move(frame));
   if (HasFloats(header) && DtypeOf(header) != WireDtype::kFloat32) return Widen(header, std::move(frame));
   return frame;
 }
@@ -138,9 +142,9 @@ uint16_t ToFloat16(float value) {
   const uint32_t bits = std::bit_cast<uint32_t>(value);
   const uint16_t sign = static_cast<uint16_t>((bits >> 16) & 0x8000);
   const uint32_t size = bits & 0x7fffffff;
-  if (size > 0x7f800000) return sign | 0x7e00;    // NaN
-  if (size >= 0x477ff000) return sign | 0x7c00;   // rounds to 2^16 or more
-  if (size < 0x38800000) {                        // below 2^-14: a multiple of 2^-24; the addition rounds it to nearest even
+  if (size > 0x7f800000) return sign | 0x7e00;   // NaN
+  if (size >= 0x477ff000) return sign | 0x7c00;  // rounds to 2^16 or more
+  if (size < 0x38800000) {  // below 2^-14: a multiple of 2^-24; the addition rounds it to nearest even
     const float shifted = std::bit_cast<float>(size) + 0.5f;
     return sign | static_cast<uint16_t>(std::bit_cast<uint32_t>(shifted) - std::bit_cast<uint32_t>(0.5f));
   }

@@ -15,7 +15,9 @@ inline constexpr int kBucketCount = 1024;
 
 constexpr uint64_t RowHash(uint64_t table_hash, int64_t id) { return Mix64(static_cast<uint64_t>(id) ^ table_hash); }
 constexpr int BucketOf(uint64_t row_hash) { return static_cast<int>(row_hash >> 54); }
-constexpr int FirstBucket(int server, int server_count) { return static_cast<int>(int64_t{server} * kBucketCount / server_count); }
+constexpr int FirstBucket(int server, int server_count) {
+  return static_cast<int>(int64_t{server} * kBucketCount / server_count);
+}
 // The server whose range holds `bucket`.
 constexpr int ServerOfBucket(int bucket, int server_count) {
   return static_cast<int>((int64_t{bucket + 1} * server_count - 1) / kBucketCount);

@@ -17,11 +17,11 @@ namespace {
 
 constexpr double kPeriodSeconds = 0.5;
 constexpr double kShortestPeriodSeconds = 0.02;
-constexpr double kBeatsPerSecond = 200;   // what one rank sends and gets at most, however many ranks there are
-constexpr double kBeatsPerSilence = 8;    // beats that must be missing before a rank counts as hung
-constexpr int64_t kLookAfterBeats = 3;    // a rank that is late by so many is looked for in /proc
+constexpr double kBeatsPerSecond = 200;  // what one rank sends and gets at most, however many ranks there are
+constexpr double kBeatsPerSilence = 8;   // beats that must be missing before a rank counts as hung
+constexpr int64_t kLookAfterBeats = 3;   // a rank that is late by so many is looked for in /proc
 
-constexpr double kSuspendedSeconds = 2;   // a thread that wakes up so late was suspended, or starved
+constexpr double kSuspendedSeconds = 2;  // a thread that wakes up so late was suspended, or starved
 
 std::string Tenths(double seconds) { return absl::StrFormat("%.1f s", seconds); }
 
@@ -29,13 +29,20 @@ std::string Tenths(double seconds) { return absl::StrFormat("%.1f s", seconds); 
 
 const char* PeerStateName(PeerState state) {
   switch (state) {
-    case PeerState::kUnheard: return "unheard";
-    case PeerState::kAlive: return "alive";
-    case PeerState::kSilent: return "silent";
-    case PeerState::kStopped: return "stopped";
-    case PeerState::kDead: return "dead";
-    case PeerState::kFailed: return "failed";
-    case PeerState::kLeft: return "left";
+    case PeerState::kUnheard:
+      return "unheard";
+    case PeerState::kAlive:
+      return "alive";
+    case PeerState::kSilent:
+      return "silent";
+    case PeerState::kStopped:
+      return "stopped";
+    case PeerState::kDead:
+      return "dead";
+    case PeerState::kFailed:
+      return "failed";
+    case PeerState::kLeft:
+      return "left";
   }
   return "unknown";
 }
@@ -245,8 +252,8 @@ Status PeerWatch::Overdue() {
   if (Clock::now() < patient_until_) return absl::OkStatus();
   for (const RankStatus::WaitView& wait : status_->view().waits) {
     if (wait.overdue_s < options_.grace_s) continue;
-    return absl::DeadlineExceededError(
-        absl::StrCat("waited ", Tenths(wait.waited_s), " for ", wait.what, ", which is longer than the deadline allows"));
+    return absl::DeadlineExceededError(absl::StrCat("waited ", Tenths(wait.waited_s), " for ", wait.what,
+                                                    ", which is longer than the deadline allows"));
   }
   std::lock_guard lock(mutex_);
   const bool in_grace = Clock::now() - lost_since_ < std::chrono::duration<double>(options_.grace_s);
@@ -265,7 +272,8 @@ std::vector<PeerView> PeerWatch::Ranks(bool look) const {
   if (views.empty()) views.resize(1);
   views[static_cast<size_t>(own.rank)] = own;
   for (PeerView& view : views) {
-    if (!look || view.rank == own.rank || (view.state != PeerState::kAlive && view.state != PeerState::kSilent)) continue;
+    if (!look || view.rank == own.rank || (view.state != PeerState::kAlive && view.state != PeerState::kSilent))
+      continue;
     const ProcessState process = StateOf(view.process, options_.self);
     if (process == ProcessState::kGone) view.state = PeerState::kDead;
     if (process == ProcessState::kStopped) view.state = PeerState::kStopped;
@@ -283,9 +291,8 @@ int PeerWatch::CulpritLocked(int peer) const {
   const int size = static_cast<int>(peers_.size());
   for (int hops = 0; peer >= 0 && peer < size && hops < size; ++hops) {
     const PeerView& view = peers_[static_cast<size_t>(peer)].view;
-    const bool waits_for_another = view.state == PeerState::kAlive && !view.wait.what.empty() &&
-                                   view.wait.peer >= 0 && view.wait.peer != transport_->rank() &&
-                                   view.wait.waited_s >= period();
+    const bool waits_for_another = view.state == PeerState::kAlive && !view.wait.what.empty() && view.wait.peer >= 0 &&
+                                   view.wait.peer != transport_->rank() && view.wait.waited_s >= period();
     if (!waits_for_another) return peer;
     peer = view.wait.peer;
   }
@@ -310,7 +317,8 @@ std::string PeerWatch::Explain(int peer) const {
   const int culprit = Culprit(peer);
   if (culprit < 0 || transport_ == nullptr || culprit == transport_->rank()) return "";
   const PeerView& view = ranks[static_cast<size_t>(culprit)];
-  std::string text = culprit == peer || peer == kAnyRank ? "" : absl::StrCat("rank ", peer, " waits for others, in the end for ");
+  std::string text =
+      culprit == peer || peer == kAnyRank ? "" : absl::StrCat("rank ", peer, " waits for others, in the end for ");
   absl::StrAppend(&text, view.Name(), " ");
   const std::string age = Tenths(view.age_s);
   switch (view.state) {

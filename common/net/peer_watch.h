@@ -47,7 +47,7 @@ struct PeerView {
 };
 
 struct PeerWatchOptions {
-  double period_s = 0;   // 0: 0.5, less for a short silence, more for many ranks
+  double period_s = 0;  // 0: 0.5, less for a short silence, more for many ranks
   double silence_s = 300;
   double grace_s = 5;          // what this rank has to end by itself once a peer is lost or a deadline has passed
   double failure_grace_s = 3;  // what a rank that says it fails has to end the job itself, with its own message

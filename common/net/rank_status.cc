@@ -21,7 +21,8 @@ void RankStatus::Expect(int rank) {
 
 RankStatus::WaitView RankStatus::ViewOf(const OpenWait& wait, int expected) {
   const Clock::time_point now = Clock::now();
-  return {wait.what, wait.peer == kAnyRank ? expected : wait.peer, Seconds(now - wait.start), Seconds(now - wait.deadline)};
+  return {wait.what, wait.peer == kAnyRank ? expected : wait.peer, Seconds(now - wait.start),
+          Seconds(now - wait.deadline)};
 }
 
 RankStatus::View RankStatus::view() const {

@@ -36,8 +36,8 @@ class RankStatus {
     double overdue_s = 0;  // how long its deadline has passed; negative: not yet
   };
   struct View {
-    int64_t step = 0;   // the step under way, or the last one
-    std::string phase;  // "" within a step
+    int64_t step = 0;             // the step under way, or the last one
+    std::string phase;            // "" within a step
     std::vector<WaitView> waits;  // longest first
   };
 
@@ -69,7 +69,7 @@ class RankStatus {
     Wait(const Wait&) = delete;
     Wait& operator=(const Wait&) = delete;
     void Extend(Clock::duration by);
-    WaitView view() const;  // empty without a RankStatus
+    WaitView view() const;           // empty without a RankStatus
     void Fail(const Status& error);  // keeps it for FailedWait()
 
    private:
@@ -83,8 +83,8 @@ class RankStatus {
   mutable std::mutex mutex_;
   int64_t step_ ABSL_GUARDED_BY(mutex_) = 0;
   int expected_ ABSL_GUARDED_BY(mutex_) = kAnyRank;
-  std::vector<std::string> phases_ ABSL_GUARDED_BY(mutex_);  // innermost last
-  std::list<OpenWait> waits_ ABSL_GUARDED_BY(mutex_);  // in the order in which they began
+  std::vector<std::string> phases_ ABSL_GUARDED_BY(mutex_);                      // innermost last
+  std::list<OpenWait> waits_ ABSL_GUARDED_BY(mutex_);                            // in the order in which they began
   std::deque<std::pair<std::string, WaitView>> failed_ ABSL_GUARDED_BY(mutex_);  // by message; the last few
 };
 

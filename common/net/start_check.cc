@@ -21,13 +21,14 @@
 namespace pepnet {
 namespace {
 
-constexpr double kStartSeconds = 60;      // ranks start together; a slow file system may hold one back
-constexpr int64_t kFilesPerPeer = 2;      // connections to another rank
-constexpr int64_t kOwnFiles = 128;        // libraries, data, checkpoints, mpirun
+constexpr double kStartSeconds = 60;  // ranks start together; a slow file system may hold one back
+constexpr int64_t kFilesPerPeer = 2;  // connections to another rank
+constexpr int64_t kOwnFiles = 128;    // libraries, data, checkpoints, mpirun
 
 // Libraries whose versions decide about numbers or messages.
 bool Counts(const std::string& name) {
-  for (const char* prefix : {"libmpi.so", "libopen-pal.so", "libarrow.so", "libparquet.so", "libtorch_cpu.so", "libtorch_cuda.so"}) {
+  for (const char* prefix :
+       {"libmpi.so", "libopen-pal.so", "libarrow.so", "libparquet.so", "libtorch_cpu.so", "libtorch_cuda.so"}) {
     if (absl::StartsWith(name, prefix)) return true;
   }
   return false;
@@ -108,19 +109,22 @@ Status CompareWithFirst(const std::vector<RankFacts>& facts, size_t first, size_
   const RankFacts &a = facts[first], &b = facts[rank];
   const std::string who = absl::StrCat(Name(facts, first), " and ", Name(facts, rank));
   if (a.program_sum != b.program_sum) {
-    return absl::FailedPreconditionError(absl::StrCat(who, " run different builds of ", a.program, " (", a.program_sum, "; ",
-                                                      b.program_sum, "): install the same one on all hosts"));
+    return absl::FailedPreconditionError(absl::StrCat(who, " run different builds of ", a.program, " (", a.program_sum,
+                                                      "; ", b.program_sum, "): install the same one on all hosts"));
   }
   for (const auto& [name, version] : a.libraries) {
     const auto other = b.libraries.find(name);
     if (other != b.libraries.end() && other->second == version) continue;
-    return absl::FailedPreconditionError(absl::StrCat(who, " have different libraries: ", name, " has ", version, " there and ",
-                                                      other == b.libraries.end() ? "is not loaded here" : other->second + " here",
-                                                      ": install the same versions on all hosts"));
+    return absl::FailedPreconditionError(
+        absl::StrCat(who, " have different libraries: ", name, " has ", version, " there and ",
+                     other == b.libraries.end() ? "is not loaded here" : other->second + " here",
+                     ": install the same versions on all hosts"));
   }
   if (!a.config_sum.empty() && !b.config_sum.empty() && a.config_sum != b.config_sum) {
-    return absl::FailedPreconditionError(absl::StrCat(who, " have different configs or flags: start all workers with the same "
-                                                      "--pipeline_config_path, --edit_config_json and flags"));
+    return absl::FailedPreconditionError(
+        absl::StrCat(who,
+                     " have different configs or flags: start all workers with the same "
+                     "--pipeline_config_path, --edit_config_json and flags"));
   }
   return absl::OkStatus();
 }
@@ -140,12 +144,14 @@ RankFacts FactsOfThisRank(const std::string& role, const std::string& config_tex
       facts.program_sum = absl::StrFormat("%d bytes, crc32c %08x", sum->bytes, sum->crc32c);
     }
   }
-  if (!config_text.empty()) facts.config_sum = absl::StrFormat("%08x", ExtendCrc32c(0, config_text.data(), config_text.size()));
+  if (!config_text.empty())
+    facts.config_sum = absl::StrFormat("%08x", ExtendCrc32c(0, config_text.data(), config_text.size()));
   facts.cpu = cpu;
   facts.libraries = LoadedLibraries();
   facts.memory_bytes = AvailableMemory();
   rlimit files{};
-  if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur != RLIM_INFINITY) facts.open_files = static_cast<int64_t>(files.rlim_cur);
+  if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur != RLIM_INFINITY)
+    facts.open_files = static_cast<int64_t>(files.rlim_cur);
   return facts;
 }
 
@@ -160,8 +166,9 @@ StatusOr<StartReport> JudgeStart(const std::vector<RankFacts>& facts, const Layo
     const size_t first = first_of_program.emplace(facts[rank].program, rank).first->second;
     PEPNET_RETURN_IF_ERROR(CompareWithFirst(facts, first, rank));
     if (facts[rank].open_files > 0 && facts[rank].open_files < files_needed) {
-      return absl::FailedPreconditionError(absl::StrCat(Name(facts, rank), " may open ", facts[rank].open_files, " files, a job of ",
-                                                        facts.size(), " ranks needs ", files_needed, ": raise the limit (ulimit -n)"));
+      return absl::FailedPreconditionError(absl::StrCat(Name(facts, rank), " may open ", facts[rank].open_files,
+                                                        " files, a job of ", facts.size(), " ranks needs ",
+                                                        files_needed, ": raise the limit (ulimit -n)"));
     }
     ranks_of_host[facts[rank].host].push_back(rank);
     table_bytes = std::max(table_bytes, facts[rank].table_bytes);
@@ -173,14 +180,19 @@ StatusOr<StartReport> JudgeStart(const std::vector<RankFacts>& facts, const Layo
   }
   const std::set<int> servers(layout.server_ranks.begin(), layout.server_ranks.end());
   for (const auto& [host, ranks] : ranks_of_host) {
-    const auto serving = std::count_if(ranks.begin(), ranks.end(), [&](size_t rank) { return servers.count(static_cast<int>(rank)) > 0; });
+    const auto serving = std::count_if(ranks.begin(), ranks.end(),
+                                       [&](size_t rank) { return servers.count(static_cast<int>(rank)) > 0; });
     const double memory = static_cast<double>(facts[ranks[0]].memory_bytes);
-    const double need = servers.empty() ? 0 : table_bytes * static_cast<double>(serving) / static_cast<double>(servers.size());
-    report.lines.push_back(absl::StrFormat("host %s: %d worker(s), %d server(s), %.1f GB free, %.1f GB if every table fills", host,
-                                           static_cast<int64_t>(ranks.size()) - serving, serving, 1e-9 * memory, 1e-9 * need));
+    const double need =
+        servers.empty() ? 0 : table_bytes * static_cast<double>(serving) / static_cast<double>(servers.size());
+    report.lines.push_back(
+        absl::StrFormat("host %s: %d worker(s), %d server(s), %.1f GB free, %.1f GB if every table fills", host,
+                        static_cast<int64_t>(ranks.size()) - serving, serving, 1e-9 * memory, 1e-9 * need));
     if (memory > 0 && need > memory) {
-      report.warnings.push_back(absl::StrFormat("host %s has %.1f GB free, its %d server(s) will need %.1f GB if every table fills: spread "
-                                                "the servers over more hosts", host, 1e-9 * memory, serving, 1e-9 * need));
+      report.warnings.push_back(
+          absl::StrFormat("host %s has %.1f GB free, its %d server(s) will need %.1f GB if every table fills: spread "
+                          "the servers over more hosts",
+                          host, 1e-9 * memory, serving, 1e-9 * need));
     }
   }
   return report;
@@ -190,7 +202,8 @@ StatusOr<StartReport> CheckStart(Transport* transport, const Layout& layout, con
   std::vector<int> ranks(static_cast<size_t>(transport->size()));
   std::iota(ranks.begin(), ranks.end(), 0);
   const std::unique_ptr<Collective> all = MakeCollective(transport, Channel::kControl, ranks, kStartSeconds);
-  PEPNET_ASSIGN_OR_RETURN(const std::vector<std::string> texts, all->Allgather(Encode(mine), "check of all ranks before the start"));
+  PEPNET_ASSIGN_OR_RETURN(const std::vector<std::string> texts,
+                          all->Allgather(Encode(mine), "check of all ranks before the start"));
   std::vector<RankFacts> facts;
   for (size_t rank = 0; rank < texts.size(); ++rank) {
     PEPNET_ASSIGN_OR_RETURN(RankFacts fact, Decode(texts[rank], static_cast<int>(rank)));

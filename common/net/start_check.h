@@ -16,15 +16,16 @@
 namespace pepnet {
 
 struct RankFacts {
-  std::string host, role;     // "worker 0"
-  std::string program;        // file name: pepnet, pepnet_ps
-  std::string program_sum;    // bytes and crc32c of that file
-  std::string config_sum;     // of the effective config; "" for servers that get it from worker 0
-  std::string cpu;            // instruction set; "" for servers
-  std::map<std::string, std::string> libraries;  // file name -> bytes, of MPI, Arrow and torch as far as they are loaded
-  int64_t memory_bytes = 0;   // that the host has to give right now; 0: unknown
-  int64_t open_files = 0;     // limit of this process; 0: unknown
-  double table_bytes = 0;     // workers: what all rows of all tables would need, on all servers together
+  std::string host, role;   // "worker 0"
+  std::string program;      // file name: pepnet, pepnet_ps
+  std::string program_sum;  // bytes and crc32c of that file
+  std::string config_sum;   // of the effective config; "" for servers that get it from worker 0
+  std::string cpu;          // instruction set; "" for servers
+  // file name -> bytes, of MPI, Arrow and torch as far as they are loaded
+  std::map<std::string, std::string> libraries;
+  int64_t memory_bytes = 0;  // that the host has to give right now; 0: unknown
+  int64_t open_files = 0;    // limit of this process; 0: unknown
+  double table_bytes = 0;    // workers: what all rows of all tables would need, on all servers together
 };
 
 // Describes this process; reads its own program file once (some ten milliseconds).

@@ -122,7 +122,8 @@ class Driver {
     const uint64_t offset = random_();
     const int64_t stride = options_.rows / options_.keys;
     for (int64_t i = 0; i < options_.keys; ++i) {
-      ids_.push_back(i * stride + static_cast<int64_t>(Mix64(offset + static_cast<uint64_t>(i)) % static_cast<uint64_t>(stride)));
+      ids_.push_back(i * stride +
+                     static_cast<int64_t>(Mix64(offset + static_cast<uint64_t>(i)) % static_cast<uint64_t>(stride)));
     }
     std::shuffle(ids_.begin(), ids_.end(), random_);
   }

@@ -46,7 +46,8 @@ Ticket RandomTicket(int64_t rows, int64_t count, std::mt19937_64* random) {
   const int64_t stride = rows / count;
   const uint64_t offset = (*random)();
   for (int64_t i = 0; i < count; ++i) {
-    ids[i] = i * stride + static_cast<int64_t>(Mix64(offset + static_cast<uint64_t>(i)) % static_cast<uint64_t>(stride));
+    ids[i] =
+        i * stride + static_cast<int64_t>(Mix64(offset + static_cast<uint64_t>(i)) % static_cast<uint64_t>(stride));
   }
   std::shuffle(ids, ids + count, *random);
   ticket.pull = ParsePull(header, ticket.frame).value();
@@ -164,8 +165,10 @@ int Main(int argc, char** argv) {
     }
   }
   if (sizes.empty()) sizes = {1'000'000, 10'000'000, 20'000'000};
-  std::printf("million rows/s of computing time, median and best tenth of the messages; limits: random 64 bytes read, 128 bytes "
-              "changed; memory: bytes/row\n");
+  std::printf(
+      "million rows/s of computing time, median and best tenth of the messages; limits: random 64 bytes read, 128 "
+      "bytes "
+      "changed; memory: bytes/row\n");
   std::printf("%10s %8s %17s %17s %17s %17s %17s %17s %10s %10s\n", "rows", "create", "find", "read", "pull", "push",
               "limit: read", "limit: change", "memory", "resident");
   for (int64_t rows : sizes) Measure(rows, keys);

@@ -38,15 +38,19 @@ TEST_F(ArgumentsTest, KnownWordsPass) {
 }
 
 TEST_F(ArgumentsTest, ATypingErrorNamesWhatWasMeant) {
-  EXPECT_EQ(Check({"trian"}), "unknown command 'trian' (did you mean \"train\"?); expected one of train, bench, inspect");
+  EXPECT_EQ(Check({"trian"}),
+            "unknown command 'trian' (did you mean \"train\"?); expected one of train, bench, inspect");
   EXPECT_EQ(Check({"serve"}), "unknown command 'serve'; expected one of train, bench, inspect");
   EXPECT_EQ(Check({"train", "--model_dri=x"}),
             "unknown flag --model_dri (did you mean \"--model_dir\"?); pepnet train --help lists the flags");
-  EXPECT_EQ(Check({"inspect", "x", "--continue_train"}), "unknown flag --continue_train; pepnet inspect --help lists the flags");
-  EXPECT_EQ(Check({"bench", "dence"}), "unknown command 'bench dence' (did you mean \"dense\"?); expected one of dense");
+  EXPECT_EQ(Check({"inspect", "x", "--continue_train"}),
+            "unknown flag --continue_train; pepnet inspect --help lists the flags");
+  EXPECT_EQ(Check({"bench", "dence"}),
+            "unknown command 'bench dence' (did you mean \"dense\"?); expected one of dense");
   EXPECT_EQ(Check({"bench", "dense", "--quik"}),
             "unknown flag --quik (did you mean \"--quick\"?); pepnet bench dense --help lists the flags");
-  EXPECT_EQ(Check({"--versoin"}), "unknown flag --versoin (did you mean \"--version\"?); pepnet --help lists the flags");
+  EXPECT_EQ(Check({"--versoin"}),
+            "unknown flag --versoin (did you mean \"--version\"?); pepnet --help lists the flags");
 }
 
 }  // namespace

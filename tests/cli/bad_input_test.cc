@@ -28,7 +28,8 @@ class BadInput : public ::testing::Test {
   void AppendRow(const std::string& row) { ASSERT_TRUE(AppendToFile(directory_ / "train-0.csv", row + "\n").ok()); }
 
   ProcessResult Train(const std::string& flags = "", const std::string& launch = "") {
-    return RunShell(absl::StrCat(launch, " $PEPNET train --pipeline_config_path ", directory_ / "job.config ", flags), 60);
+    return RunShell(absl::StrCat(launch, " $PEPNET train --pipeline_config_path ", directory_ / "job.config ", flags),
+                    60);
   }
 
   // Status 1, and a last sentence that holds every part.
@@ -91,7 +92,9 @@ TEST_F(BadInput, EmptyInput) {
   ExpectRefused(Train(), {"train-"});
 }
 
-TEST_F(BadInput, NoSuchInput) { ExpectRefused(Train("--train_input_path " + (directory_ / "none-*.csv")), {"none-*.csv"}); }
+TEST_F(BadInput, NoSuchInput) {
+  ExpectRefused(Train("--train_input_path " + (directory_ / "none-*.csv")), {"none-*.csv"});
+}
 
 TEST_F(BadInput, TruncatedParquet) {
   ASSERT_TRUE(WriteFileAtomically(directory_ / "cut.parquet", "PAR1 and then nothing").ok());
@@ -133,17 +136,21 @@ TEST_F(BadInput, DamagedCheckpointIsRefusedByName) {
   EXPECT_TRUE(absl::StrContains(result.Cause(), "dense.safetensors")) << result.err;
 }
 
-TEST_F(BadInput, MoreServersThanRanks) { ExpectRefused(Train("--num_servers=3", "$MPIRUN -n 2"), {"--num_servers=3", "2"}); }
+TEST_F(BadInput, MoreServersThanRanks) {
+  ExpectRefused(Train("--num_servers=3", "$MPIRUN -n 2"), {"--num_servers=3", "2"});
+}
 
 TEST_F(BadInput, NoWorkerLeft) { ExpectRefused(Train("--num_servers=2", "$MPIRUN -n 2"), {"no worker"}); }
 
 TEST_F(BadInput, SeveralRanksWithoutServers) { ExpectRefused(Train("", "$MPIRUN -n 2"), {"--num_servers"}); }
 
 TEST_F(BadInput, WorkersOfDifferentFlags) {
-  const ProcessResult result = RunShell(absl::StrCat("train=\"$PEPNET train --pipeline_config_path ", directory_ / "job.config",
-                                                     "\"\n$MPIRUN -n 1 $PEPNET_PS : -n 1 $train : -n 1 $train --seed=9"));
+  const ProcessResult result =
+      RunShell(absl::StrCat("train=\"$PEPNET train --pipeline_config_path ", directory_ / "job.config",
+                            "\"\n$MPIRUN -n 1 $PEPNET_PS : -n 1 $train : -n 1 $train --seed=9"));
   EXPECT_NE(result.exit_status, 0);
-  EXPECT_TRUE(absl::StrContains(result.err, "rank 1 (worker 0 on host ") && absl::StrContains(result.err, "different configs or flags"))
+  EXPECT_TRUE(absl::StrContains(result.err, "rank 1 (worker 0 on host ") &&
+              absl::StrContains(result.err, "different configs or flags"))
       << result.err;
   EXPECT_FALSE(PathExists(directory_ / "model/pipeline.config"));
 }

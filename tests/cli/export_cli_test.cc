@@ -28,8 +28,9 @@ class ExportCli : public ::testing::Test {
     options.num_epochs = 2;
     text_ = WriteRandomJob(directory_.path(), options);
     WriteConfig(text_);
-    const ProcessResult trained = RunShell(absl::StrCat("$PEPNET train --pipeline_config_path ", directory_ / "job.config",
-                                                     " --edit_config_json '{\"train_config.save_checkpoints_steps\": 4}'"));
+    const ProcessResult trained =
+        RunShell(absl::StrCat("$PEPNET train --pipeline_config_path ", directory_ / "job.config",
+                              " --edit_config_json '{\"train_config.save_checkpoints_steps\": 4}'"));
     ASSERT_EQ(trained.exit_status, 0) << trained.err;
   }
 
@@ -40,7 +41,8 @@ class ExportCli : public ::testing::Test {
   }
   void ExpectRefused(const ProcessResult& result, std::initializer_list<std::string> parts) {
     EXPECT_EQ(result.exit_status, 1) << result.err;
-    for (const std::string& part : parts) EXPECT_TRUE(absl::StrContains(result.Cause(), part)) << "no '" << part << "' in: " << result.Cause();
+    for (const std::string& part : parts)
+      EXPECT_TRUE(absl::StrContains(result.Cause(), part)) << "no '" << part << "' in: " << result.Cause();
     EXPECT_FALSE(PathExists(directory_ / "out"));
     EXPECT_FALSE(PathExists(directory_ / "out.tmp"));
   }
@@ -66,7 +68,8 @@ TEST_F(ExportCli, EveryFileIsInTheListWithItsSum) {
   EXPECT_EQ(names.size(), 3 + 6 + 1u) << "three files of whole models, six tables, dense.parquet";
   EXPECT_EQ(json["step"], 14);
   const std::string card = *ReadFile(directory_ / "out/README.md");
-  for (const char* part : {"step 14", "equal within 1e-5 on 40 rows", "auc_ctr", "probs_cvr", "uid_emb", "| word | int64 | hash |"}) {
+  for (const char* part :
+       {"step 14", "equal within 1e-5 on 40 rows", "auc_ctr", "probs_cvr", "uid_emb", "| word | int64 | hash |"}) {
     EXPECT_TRUE(absl::StrContains(card, part)) << part << "\n" << card;
   }
   EXPECT_TRUE(PathExists(directory_ / "out/pipeline.config"));
@@ -83,8 +86,10 @@ TEST_F(ExportCli, UnknownFormatsAreRefused) {
 
 TEST_F(ExportCli, BestTakesTheCheckpointWithTheBestEvaluation) {
   const std::string results = directory_ / "model/train_eval_result.txt";
-  ASSERT_TRUE(WriteFileAtomically(results, "{\"global_step\":4,\"auc_ctr\":0.6}\n{\"global_step\":8,\"auc_ctr\":0.7}\n"
-                                           "{\"global_step\":12,\"auc_ctr\":0.65}\n{\"global_step\":14,\"auc_ctr\":null}\n").ok());
+  ASSERT_TRUE(WriteFileAtomically(results,
+                                  "{\"global_step\":4,\"auc_ctr\":0.6}\n{\"global_step\":8,\"auc_ctr\":0.7}\n"
+                                  "{\"global_step\":12,\"auc_ctr\":0.65}\n{\"global_step\":14,\"auc_ctr\":null}\n")
+                  .ok());
   const std::string best = "export_config { exporter_type: 'best' best_exporter_metric: 'auc_ctr' } data_config {";
   WriteConfig(absl::StrReplaceAll(text_, {{"data_config {", best}}));
   ASSERT_EQ(Export().exit_status, 0);
@@ -93,7 +98,9 @@ TEST_F(ExportCli, BestTakesTheCheckpointWithTheBestEvaluation) {
   ASSERT_EQ(Export("--checkpoint_path " + (directory_ / "model/model.ckpt-12")).exit_status, 0);
   EXPECT_EQ(nlohmann::json::parse(*ReadFile(directory_ / "out/export.json"))["step"], 12);
   ASSERT_TRUE(RemoveTree(directory_ / "out").ok());
-  WriteConfig(absl::StrReplaceAll(text_, {{"data_config {", absl::StrReplaceAll(best, {{"auc_ctr'", "auc_ctr' metric_larger_is_better: false"}})}}));
+  WriteConfig(absl::StrReplaceAll(
+      text_,
+      {{"data_config {", absl::StrReplaceAll(best, {{"auc_ctr'", "auc_ctr' metric_larger_is_better: false"}})}}));
   ASSERT_EQ(Export().exit_status, 0);
   EXPECT_EQ(nlohmann::json::parse(*ReadFile(directory_ / "out/export.json"))["step"], 4);
   ASSERT_TRUE(RemoveTree(directory_ / "out").ok());
@@ -119,10 +126,13 @@ TEST_F(ExportCli, AWeightThatIsNotFiniteIsRefused) {
   auto reader = TablePartReader::Open(checkpoint, part);
   ASSERT_TRUE(reader.ok());
   std::string value(part.dim * sizeof(float), '\0');
-  ASSERT_TRUE((*reader)->Read(0, 1, [&](const RowColumns& rows) -> Status {
-    std::memcpy(value.data(), rows.values.data(), value.size());
-    return absl::OkStatus();
-  }).ok());
+  ASSERT_TRUE((*reader)
+                  ->Read(0, 1,
+                         [&](const RowColumns& rows) -> Status {
+                           std::memcpy(value.data(), rows.values.data(), value.size());
+                           return absl::OkStatus();
+                         })
+                  .ok());
   std::string bytes = *ReadFile(absl::StrCat(checkpoint, "/", part.file));
   const size_t at = bytes.find(value);
   ASSERT_NE(at, std::string::npos);
@@ -134,8 +144,10 @@ TEST_F(ExportCli, AWeightThatIsNotFiniteIsRefused) {
 }
 
 TEST_F(ExportCli, AFullDiskLeavesNothing) {
-  ExpectRefused(RunShell(absl::StrCat("trap '' XFSZ\nulimit -f 16\n$PEPNET export --pipeline_config_path ", directory_ / "job.config", " --export_dir ",
-                                      directory_ / "out --format parquet,onnx,safetensors")), {"out.tmp"});
+  ExpectRefused(RunShell(absl::StrCat("trap '' XFSZ\nulimit -f 16\n$PEPNET export --pipeline_config_path ",
+                                      directory_ / "job.config", " --export_dir ",
+                                      directory_ / "out --format parquet,onnx,safetensors")),
+                {"out.tmp"});
 }
 
 }  // namespace

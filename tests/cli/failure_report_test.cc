@@ -25,8 +25,8 @@ class FailureReport : public testing::Test {
   }
   // `start` stands before "train"; the waits of the steps have 4 s.
   ProcessResult Run(const std::string& start, const std::string& flags) const {
-    return RunShell(absl::StrCat(start, " train --pipeline_config_path ", directory_ / "job.config", " --threads=1 --timeout_s=4 ",
-                                 "--model_dir ", directory_ / "model", " ", flags),
+    return RunShell(absl::StrCat(start, " train --pipeline_config_path ", directory_ / "job.config",
+                                 " --threads=1 --timeout_s=4 ", "--model_dir ", directory_ / "model", " ", flags),
                     /*limit_s=*/60);
   }
   nlohmann::json Report() const {
@@ -100,7 +100,8 @@ TEST_F(FailureReport, AServerNoticesThatTheOnlyWorkerHangs) {
 }
 
 TEST_F(FailureReport, OneProcessReportsToo) {
-  const ProcessResult done = Run("$PEPNET", "--edit_config_json '{\"train_config.num_epochs\": 0, \"train_config.num_steps\": 3}'");
+  const ProcessResult done =
+      Run("$PEPNET", "--edit_config_json '{\"train_config.num_epochs\": 0, \"train_config.num_steps\": 3}'");
   ASSERT_EQ(done.exit_status, 0) << done.err;
   EXPECT_EQ(Report()["status"], "done");
   Clean();
@@ -116,8 +117,9 @@ TEST_F(FailureReport, ARefusedJobLeavesTheReportAlone) {
   const ProcessResult both = RunShell(absl::StrCat(
       "train() { exec $PEPNET train --pipeline_config_path ", directory_ / "job.config", " --threads=1 --model_dir ",
       directory_ / "model", " --edit_config_json '{\"train_config.num_epochs\": 100000}' $*; }\n",
-      "train & job=$!\nfor i in $(seq 600); do [ -e ", directory_ / "model/metrics.jsonl", " ] && break; sleep 0.05; done\n",
-      "(train --continue_train); echo second $?\ncp ", directory_ / "model/job_report.json ", directory_ / "seen.json",
+      "train & job=$!\nfor i in $(seq 600); do [ -e ", directory_ / "model/metrics.jsonl",
+      " ] && break; sleep 0.05; done\n", "(train --continue_train); echo second $?\ncp ",
+      directory_ / "model/job_report.json ", directory_ / "seen.json",
       "\nkill -USR1 $job\nwait $job; echo first $?\n"));
   EXPECT_THAT(both.out, testing::AllOf(HasSubstr("second 1"), HasSubstr("first 75"))) << both.err;
   EXPECT_EQ(nlohmann::json::parse(*ReadFile(directory_ / "seen.json"))["status"], "running");

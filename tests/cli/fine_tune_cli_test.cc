@@ -34,18 +34,21 @@ class FineTuneCli : public ::testing::Test {
 TEST_F(FineTuneCli, StartsFromTheOtherRunsWeightsAtStepZero) {
   // One step with rate 0 changes nothing: the new run must evaluate like the old one, with another seed and more servers.
   const ProcessResult tuned = Train(
-      "tuned", absl::StrCat("--seed 5 --num_servers 2 --fine_tune_checkpoint ", directory_ / "first",
-                            R"( --edit_config_json '{"train_config.num_epochs": 0, "train_config.num_steps": 1,)",
-                            R"( "train_config.sparse_optimizer.sgd_optimizer.lr": 0, "train_config.dense_optimizer.adam_optimizer.lr": 0}')"));
+      "tuned",
+      absl::StrCat(
+          "--seed 5 --num_servers 2 --fine_tune_checkpoint ", directory_ / "first",
+          R"( --edit_config_json '{"train_config.num_epochs": 0, "train_config.num_steps": 1,)",
+          R"( "train_config.sparse_optimizer.sgd_optimizer.lr": 0, "train_config.dense_optimizer.adam_optimizer.lr": 0}')"));
   ASSERT_EQ(tuned.exit_status, 0) << tuned.err;
   EXPECT_TRUE(absl::StartsWith(tuned.out, "{\"global_step\":1,")) << tuned.out;
   EXPECT_EQ(Metrics(tuned), Metrics(first_));
 }
 
 TEST_F(FineTuneCli, AnUnknownNameInTheMapIsRefused) {
-  const ProcessResult tuned =
-      Train("tuned", absl::StrCat("--fine_tune_checkpoint ", directory_ / "first",
-                                  R"( --edit_config_json '{"train_config.fine_tune_ckpt_param_map": "model.no.such\tmodel.other"}')"));
+  const ProcessResult tuned = Train(
+      "tuned",
+      absl::StrCat("--fine_tune_checkpoint ", directory_ / "first",
+                   R"( --edit_config_json '{"train_config.fine_tune_ckpt_param_map": "model.no.such\tmodel.other"}')"));
   EXPECT_EQ(tuned.exit_status, 1);
   EXPECT_TRUE(absl::StrContains(tuned.Cause(), "model.no.such")) << tuned.err;
 }

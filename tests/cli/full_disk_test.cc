@@ -40,12 +40,14 @@ TEST(FullDisk, ASaveThatDoesNotFitFailsByNameAndLosesNothing) {
   TemporaryDirectory directory;
   const std::string disk_path = directory / "disk";
   const SmallDisk disk(disk_path);
-  if (disk.error() != 0) GTEST_SKIP() << "a tmpfs cannot be mounted here (this needs root): " << std::strerror(disk.error());
+  if (disk.error() != 0)
+    GTEST_SKIP() << "a tmpfs cannot be mounted here (this needs root): " << std::strerror(disk.error());
   RandomJobOptions options;
   options.num_epochs = 8;
   ASSERT_TRUE(WriteFileAtomically(directory / "job.config", WriteRandomJob(directory.path(), options)).ok());
   const auto train = [&](const std::string& model_dir, const std::string& flags) {
-    return RunShell(absl::StrCat("$PEPNET train --pipeline_config_path ", directory / "job.config", " --threads=1 --num_servers=2 ",
+    return RunShell(absl::StrCat("$PEPNET train --pipeline_config_path ", directory / "job.config",
+                                 " --threads=1 --num_servers=2 ",
                                  "--edit_config_json '{\"train_config.save_checkpoints_steps\": 20, ",
                                  "\"train_config.keep_checkpoint_max\": 2}' --model_dir ", model_dir, " ", flags));
   };
@@ -57,8 +59,8 @@ TEST(FullDisk, ASaveThatDoesNotFitFailsByNameAndLosesNothing) {
   ASSERT_EQ(train(model_dir, "--inject kill:step=45").exit_status, 137);
   const StatusOr<std::string> newest = ResolveCheckpoint(model_dir);
   ASSERT_TRUE(newest.ok()) << newest.status();
-  ASSERT_EQ(RunShell(absl::StrCat("free=$(df --output=avail -k ", disk_path, " | tail -n 1); head -c $(((free - 8) * 1024)) /dev/zero >",
-                                  disk_path, "/filler"))
+  ASSERT_EQ(RunShell(absl::StrCat("free=$(df --output=avail -k ", disk_path,
+                                  " | tail -n 1); head -c $(((free - 8) * 1024)) /dev/zero >", disk_path, "/filler"))
                 .exit_status,
             0);
   const ProcessResult full = train(model_dir, "--continue_train");

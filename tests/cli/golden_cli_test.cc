@@ -22,9 +22,9 @@ namespace {
 
 struct LaunchShape {
   const char* name;
-  int workers;          // 2: as many as divide the batch (7 for a batch of 7)
-  const char* launch;   // shell words before the command; %W is replaced by workers, %N by all ranks
-  const char* flags;    // added to train, eval, predict
+  int workers;         // 2: as many as divide the batch (7 for a batch of 7)
+  const char* launch;  // shell words before the command; %W is replaced by workers, %N by all ranks
+  const char* flags;   // added to train, eval, predict
 };
 
 class GoldenCli : public ::testing::TestWithParam<std::tuple<std::string, LaunchShape>> {
@@ -33,7 +33,8 @@ class GoldenCli : public ::testing::TestWithParam<std::tuple<std::string, Launch
     const auto& [golden_case, shape] = GetParam();
     case_ = golden_case;
     const JobConfig config = LoadGoldenJob(case_, "unused", "");
-    workers_ = shape.workers == 2 && config.data.batch_size % 2 != 0 ? static_cast<int>(config.data.batch_size) : shape.workers;
+    workers_ = shape.workers == 2 && config.data.batch_size % 2 != 0 ? static_cast<int>(config.data.batch_size)
+                                                                     : shape.workers;
     launch_ = absl::StrCat(shape.launch);
     auto replace = [&](const char* from, int to) {
       const size_t at = launch_.find(from);
@@ -86,15 +87,16 @@ std::vector<double> ReadColumn(const std::string& directory, const std::string& 
 }
 
 TEST_P(GoldenCli, ImportPredictEvalTrainExport) {
-  const ProcessResult predicted =
-      Run("predict", absl::StrCat("--predict_input_path ", GoldenPath(case_, "train.csv"), " --predict_output_path ", directory_ / "out"));
+  const ProcessResult predicted = Run("predict", absl::StrCat("--predict_input_path ", GoldenPath(case_, "train.csv"),
+                                                              " --predict_output_path ", directory_ / "out"));
   ASSERT_EQ(predicted.exit_status, 0) << predicted.err;
   auto forward = SafetensorsReader::Open(GoldenPath(case_, "forward_f64.safetensors"));
   ASSERT_TRUE(forward.ok()) << forward.status();
   for (const auto& [name, info] : (*forward)->tensors()) {
     const std::vector<double> want = *(*forward)->ReadDoubles(name), got = ReadColumn(directory_ / "out", name);
     ASSERT_EQ(got.size(), want.size()) << name;
-    for (size_t i = 0; i < want.size(); ++i) ASSERT_NEAR(got[i], want[i], 1e-5 + 1e-4 * std::abs(want[i])) << name << "[" << i << "]";
+    for (size_t i = 0; i < want.size(); ++i)
+      ASSERT_NEAR(got[i], want[i], 1e-5 + 1e-4 * std::abs(want[i])) << name << "[" << i << "]";
   }
 
   const std::string input = GoldenPath(case_, "train.csv");
@@ -110,18 +112,23 @@ TEST_P(GoldenCli, ImportPredictEvalTrainExport) {
     EXPECT_NEAR(metrics[name].get<double>(), want, is_auc ? 1e-5 : 1e-5 + 1e-4 * std::abs(want)) << name;
   }
 
-  const ProcessResult trained = Run("train", absl::StrCat("--continue_train --train_input_path ", input, " --eval_input_path ", input));
+  const ProcessResult trained =
+      Run("train", absl::StrCat("--continue_train --train_input_path ", input, " --eval_input_path ", input));
   ASSERT_EQ(trained.exit_status, 0) << trained.err;
-  const ProcessResult exported = RunShell(absl::StrCat("$PEPNET export", config_, " --export_dir ", directory_ / "export"));
+  const ProcessResult exported =
+      RunShell(absl::StrCat("$PEPNET export", config_, " --export_dir ", directory_ / "export"));
   ASSERT_EQ(exported.exit_status, 0) << exported.err;
-  EXPECT_EQ(CompareTensors(directory_ / "export/model.safetensors", GoldenPath(case_, "after_steps_f64.safetensors"), 1e-5, 1e-4), "");
+  EXPECT_EQ(CompareTensors(directory_ / "export/model.safetensors", GoldenPath(case_, "after_steps_f64.safetensors"),
+                           1e-5, 1e-4),
+            "");
 
   const nlohmann::json steps = nlohmann::json::parse(*ReadFile(GoldenPath(case_, "loss.json")))["float64"]["steps"];
   std::istringstream lines(*ReadFile(directory_ / "model/metrics.jsonl"));
   size_t step = 0;
   for (std::string line; std::getline(lines, line); ++step) {
     const double want = steps[step]["total"];
-    EXPECT_NEAR(nlohmann::json::parse(line)["total_loss"].get<double>(), want, 1e-5 + 1e-4 * std::abs(want)) << "step " << step;
+    EXPECT_NEAR(nlohmann::json::parse(line)["total_loss"].get<double>(), want, 1e-5 + 1e-4 * std::abs(want))
+        << "step " << step;
   }
   EXPECT_EQ(step, steps.size());
 }

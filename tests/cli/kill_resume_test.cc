@@ -22,9 +22,10 @@ TEST_P(KillResume, TheResumedRunIsTheUndisturbedRun) {
   options.num_epochs = 40;
   options.sparse_optimizer = "adagrad_optimizer { lr: 0.05 }";
   ASSERT_TRUE(WriteFileAtomically(directory / "job.config", WriteRandomJob(directory.path(), options)).ok());
-  const std::string train = absl::StrCat(
-      "$MPIRUN -n 4 $PEPNET train --pipeline_config_path ", directory / "job.config", " --num_servers=2 --threads=1 --seed=3",
-      " --edit_config_json '{\"train_config.save_checkpoints_steps\": 40, \"train_config.log_step_count_steps\": 10}' --model_dir ");
+  const std::string train = absl::StrCat("$MPIRUN -n 4 $PEPNET train --pipeline_config_path ", directory / "job.config",
+                                         " --num_servers=2 --threads=1 --seed=3",
+                                         " --edit_config_json '{\"train_config.save_checkpoints_steps\": 40, "
+                                         "\"train_config.log_step_count_steps\": 10}' --model_dir ");
 
   const ProcessResult undisturbed = RunShell(train + (directory / "undisturbed"));
   ASSERT_EQ(undisturbed.exit_status, 0) << undisturbed.err;
@@ -32,10 +33,10 @@ TEST_P(KillResume, TheResumedRunIsTheUndisturbedRun) {
   // Kill once the second checkpoint stands: somewhere in the steps behind it.
   const std::string model_dir = directory / "killed";
   const ProcessResult killed = RunShell(absl::StrCat(
-      train, model_dir, " & job=$!\n", "for i in $(seq 600); do [ -e ", model_dir, "/model.ckpt-80/manifest.json ] && break; sleep 0.05; done\n",
-      "for pid in $(pgrep -f -- '--model_dir ", model_dir, "$'); do\n",
-      "  if tr '\\0' '\\n' </proc/$pid/environ 2>/dev/null | grep -q '^OMPI_COMM_WORLD_RANK=", victim_rank, "$'; then kill -9 $pid; fi\n",
-      "done\nwait $job\n"));
+      train, model_dir, " & job=$!\n", "for i in $(seq 600); do [ -e ", model_dir,
+      "/model.ckpt-80/manifest.json ] && break; sleep 0.05; done\n", "for pid in $(pgrep -f -- '--model_dir ",
+      model_dir, "$'); do\n", "  if tr '\\0' '\\n' </proc/$pid/environ 2>/dev/null | grep -q '^OMPI_COMM_WORLD_RANK=",
+      victim_rank, "$'; then kill -9 $pid; fi\n", "done\nwait $job\n"));
   ASSERT_NE(killed.exit_status, 0) << "the kill came too late: " << killed.err;
   ASSERT_NE(killed.exit_status, 124) << "a dead rank must end the job";
 

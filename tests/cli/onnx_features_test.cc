@@ -40,7 +40,8 @@ TEST(RawThresholdsTest, CountWhatTheNormalizedValueReaches) {
     for (const double x : values) {
       if (!std::isfinite(x) || (normalizer.kind == NormalizerKind::kLog10 && !(x > normalizer.a))) continue;
       const double g = Normalize(normalizer, x);
-      const auto expected = std::upper_bound(feature.boundaries.begin(), feature.boundaries.end(), g) - feature.boundaries.begin();
+      const auto expected =
+          std::upper_bound(feature.boundaries.begin(), feature.boundaries.end(), g) - feature.boundaries.begin();
       const auto reached = std::count_if(thresholds->begin(), thresholds->end(), [&](double t) { return x >= t; });
       EXPECT_EQ(reached, expected) << "x " << x << ", normalized " << g;
     }
@@ -76,7 +77,8 @@ TEST(OnnxInputsTest, FeaturesOfOneKindShareAColumnAndOthersGoByTheirName) {
   add("unused", "e", Bucketizer::kIdentity, 1);
   add("f", "f_column", Bucketizer::kVocabulary, 3);
   std::string text;
-  for (const OnnxInput& input : OnnxInputs(config)) text += config.features[input.feature].name + ":" + input.name + " ";
+  for (const OnnxInput& input : OnnxInputs(config))
+    text += config.features[input.feature].name + ":" + input.name + " ";
   EXPECT_EQ(text, "a:shared b:shared c:c d:d f:f_column ");
 }
 

@@ -34,7 +34,8 @@ class PredictCli : public ::testing::Test {
   }
 
   ProcessResult Predict(const std::string& flags, const std::string& launch = "") {
-    return RunShell(absl::StrCat(launch, " $PEPNET predict --pipeline_config_path ", directory_ / "job.config ", flags));
+    return RunShell(
+        absl::StrCat(launch, " $PEPNET predict --pipeline_config_path ", directory_ / "job.config ", flags));
   }
   std::string Paths(const std::string& input = "train-0.csv") {
     return absl::StrCat("--predict_input_path ", directory_ / input, " --predict_output_path ", directory_ / "out ");
@@ -46,7 +47,8 @@ class PredictCli : public ::testing::Test {
 TEST_F(PredictCli, PartsInNameOrderAreTheInputOrderAndReplaceOlderOnes) {
   const ProcessResult two = Predict(Paths() + "--reserved_columns uid,word --num_servers=1", "$MPIRUN -n 3");
   ASSERT_EQ(two.exit_status, 0) << two.err;
-  const auto first = ReadPart(directory_ / "out/part-00000.parquet"), second = ReadPart(directory_ / "out/part-00001.parquet");
+  const auto first = ReadPart(directory_ / "out/part-00000.parquet"),
+             second = ReadPart(directory_ / "out/part-00001.parquet");
   EXPECT_EQ(first->num_rows() + second->num_rows(), 23);
   EXPECT_EQ(first->schema()->field_names(),
             (std::vector<std::string>{"logits_ctr", "logits_cvr", "probs_ctr", "probs_cvr", "uid", "word"}));
@@ -67,7 +69,8 @@ TEST_F(PredictCli, AWorkerWithoutRowsWritesAnEmptyPartWithTheSameColumns) {
   const size_t header = text.find('\n'), row = text.find('\n', header + 1);
   ASSERT_TRUE(WriteFileAtomically(directory_ / "one.csv", text.substr(0, row + 1)).ok());
   ASSERT_EQ(Predict(Paths("one.csv") + "--reserved_columns uid --num_servers=1", "$MPIRUN -n 3").exit_status, 0);
-  const auto first = ReadPart(directory_ / "out/part-00000.parquet"), second = ReadPart(directory_ / "out/part-00001.parquet");
+  const auto first = ReadPart(directory_ / "out/part-00000.parquet"),
+             second = ReadPart(directory_ / "out/part-00001.parquet");
   EXPECT_EQ(first->num_rows() + second->num_rows(), 1);
   EXPECT_TRUE(second->schema()->Equals(first->schema())) << second->schema()->ToString();
 }
@@ -75,7 +78,8 @@ TEST_F(PredictCli, AWorkerWithoutRowsWritesAnEmptyPartWithTheSameColumns) {
 TEST_F(PredictCli, CsvHasAHeaderAndTheRowsOfParquet) {
   ASSERT_EQ(Predict(Paths() + "--writer_type CsvWriter --reserved_columns ALL_COLUMNS").exit_status, 0);
   const std::string text = *ReadFile(directory_ / "out/part-00000.csv");
-  EXPECT_TRUE(absl::StartsWith(text, "logits_ctr,logits_cvr,probs_ctr,probs_cvr,clk,buy,uid,iid,hist,tags,word,dom,price,score\n"));
+  EXPECT_TRUE(absl::StartsWith(
+      text, "logits_ctr,logits_cvr,probs_ctr,probs_cvr,clk,buy,uid,iid,hist,tags,word,dom,price,score\n"));
   EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 24);
 }
 
@@ -89,8 +93,8 @@ TEST_F(PredictCli, LabelColumnsAreNotNeeded) {
 
 TEST_F(PredictCli, TheInputIsNeverWrittenOver) {
   const std::string before = *ReadFile(directory_ / "train-0.csv");
-  const ProcessResult result = Predict(absl::StrCat("--predict_input_path ", directory_ / "train-0.csv", " --predict_output_path ",
-                                                    directory_.path()));
+  const ProcessResult result = Predict(
+      absl::StrCat("--predict_input_path ", directory_ / "train-0.csv", " --predict_output_path ", directory_.path()));
   EXPECT_EQ(result.exit_status, 1);
   EXPECT_TRUE(absl::StrContains(result.Cause(), "train-0.csv")) << result.err;
   EXPECT_EQ(*ReadFile(directory_ / "train-0.csv"), before);

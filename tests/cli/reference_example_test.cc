@@ -58,7 +58,9 @@ void WriteRandomParquet(const JobConfig& config, int rows, const std::string& pa
   }
   auto file = arrow::io::FileOutputStream::Open(path);
   ASSERT_TRUE(file.ok());
-  ASSERT_TRUE(parquet::arrow::WriteTable(*arrow::Table::Make(arrow::schema(fields), arrays), arrow::default_memory_pool(), *file).ok());
+  ASSERT_TRUE(parquet::arrow::WriteTable(*arrow::Table::Make(arrow::schema(fields), arrays),
+                                         arrow::default_memory_pool(), *file)
+                  .ok());
   ASSERT_TRUE((*file)->Close().ok());
 }
 
@@ -81,13 +83,14 @@ TEST_P(ReferenceExample, RunsUnchangedWithPathsOnTheCommandLine) {
       RunShell(absl::StrCat("$PEPNET train", command, " --train_input_path ", data, " --eval_input_path ", data));
   ASSERT_EQ(trained.exit_status, 0) << trained.err;
   EXPECT_TRUE(absl::StrContains(trained.out, "auc_ctr")) << trained.out;
-  const ProcessResult predicted = RunShell(
-      absl::StrCat("$PEPNET predict", command, " --predict_input_path ", data, " --predict_output_path ", directory / "out"));
+  const ProcessResult predicted = RunShell(absl::StrCat("$PEPNET predict", command, " --predict_input_path ", data,
+                                                        " --predict_output_path ", directory / "out"));
   ASSERT_EQ(predicted.exit_status, 0) << predicted.err;
   EXPECT_TRUE(PathExists(directory / "out/part-00000.parquet"));
 }
 
-INSTANTIATE_TEST_SUITE_P(Files, ReferenceExample, ::testing::Values("pepnet_taobao.config", "pepnet_taobao_older.config"),
+INSTANTIATE_TEST_SUITE_P(Files, ReferenceExample,
+                         ::testing::Values("pepnet_taobao.config", "pepnet_taobao_older.config"),
                          [](const auto& info) { return info.param == "pepnet_taobao.config" ? "today" : "older"; });
 
 }  // namespace

@@ -18,7 +18,7 @@ using testing::HasSubstr;
 
 struct StopCase {
   const char* name;
-  const char* start;   // what stands before "train"
+  const char* start;  // what stands before "train"
   const char* flags;
   const char* signal;
 };
@@ -33,15 +33,16 @@ class StopResume : public ::testing::TestWithParam<StopCase> {
     ASSERT_TRUE(WriteFileAtomically(directory_ / "job.config", WriteRandomJob(directory_.path(), options)).ok());
   }
   std::string Command(const StopCase& stop, const std::string& model_dir) const {
-    return absl::StrCat(stop.start, " train --pipeline_config_path ", directory_ / "job.config", " --threads=1 --seed=3 ",
-                        stop.flags, " --edit_config_json '{\"train_config.save_checkpoints_steps\": 40, ",
+    return absl::StrCat(stop.start, " train --pipeline_config_path ", directory_ / "job.config",
+                        " --threads=1 --seed=3 ", stop.flags,
+                        " --edit_config_json '{\"train_config.save_checkpoints_steps\": 40, ",
                         "\"train_config.log_step_count_steps\": 10}' --model_dir ", directory_ / model_dir);
   }
   // Starts the command, sends `signal` once `model_dir` holds step 40, and waits for its end.
   ProcessResult Interrupt(const StopCase& stop, const std::string& model_dir, const std::string& signal) const {
-    return RunShell(absl::StrCat(Command(stop, model_dir), " & job=$!\nfor i in $(seq 600); do [ -e ", directory_ / model_dir,
-                                 "/model.ckpt-40/manifest.json ] && break; sleep 0.02; done\nkill -", signal,
-                                 " $job\nwait $job\n"));
+    return RunShell(absl::StrCat(
+        Command(stop, model_dir), " & job=$!\nfor i in $(seq 600); do [ -e ", directory_ / model_dir,
+        "/model.ckpt-40/manifest.json ] && break; sleep 0.02; done\nkill -", signal, " $job\nwait $job\n"));
   }
 
   TemporaryDirectory directory_;
@@ -56,8 +57,11 @@ TEST_P(StopResume, TheRunIsSavedAndEndsInTheBitsOfTheUndisturbedOne) {
   EXPECT_THAT(stopped.err, HasSubstr("is saved, go on with --continue_train"));
   const ProcessResult resumed = RunShell(Command(stop, "stopped") + " --continue_train");
   ASSERT_EQ(resumed.exit_status, 0) << resumed.err;
-  EXPECT_EQ(CheckpointDifference(*ResolveCheckpoint(directory_ / "undisturbed"), *ResolveCheckpoint(directory_ / "stopped")), "");
-  EXPECT_EQ(*ReadFile(directory_ / "undisturbed/train_eval_result.txt"), *ReadFile(directory_ / "stopped/train_eval_result.txt"));
+  EXPECT_EQ(
+      CheckpointDifference(*ResolveCheckpoint(directory_ / "undisturbed"), *ResolveCheckpoint(directory_ / "stopped")),
+      "");
+  EXPECT_EQ(*ReadFile(directory_ / "undisturbed/train_eval_result.txt"),
+            *ReadFile(directory_ / "stopped/train_eval_result.txt"));
 }
 
 INSTANTIATE_TEST_SUITE_P(

@@ -23,7 +23,8 @@ TEST(TrainPlanTest, SaysWhoDoesWhatWithWhat) {
   EXPECT_THAT(plan, HasSubstr("6 tables"));
   config.train.save_checkpoints_steps = 7;
   config.train.keep_checkpoint_max = 3;
-  EXPECT_THAT(TrainPlan(config, {{0}, 1, 1}), HasSubstr("a checkpoint every 7 steps and at the end, the newest 3 are kept"));
+  EXPECT_THAT(TrainPlan(config, {{0}, 1, 1}),
+              HasSubstr("a checkpoint every 7 steps and at the end, the newest 3 are kept"));
   config.train_input_path = "gone/*.csv";
   EXPECT_THAT(TrainPlan(config, {{0}, 1, 1}), HasSubstr("gone/*.csv"));
 }
@@ -36,7 +37,8 @@ TEST(PlanWarningsTest, WhatLooksWrongIsSaid) {
   EXPECT_TRUE(PlanWarnings(config).empty());
   config.eval_input_path = directory / "./train-*.csv";
   ASSERT_EQ(PlanWarnings(config).size(), 1u);
-  EXPECT_THAT(PlanWarnings(config)[0], HasSubstr("eval data are train data (1 of 3 files, first " + (directory / "train-0.csv")));
+  EXPECT_THAT(PlanWarnings(config)[0],
+              HasSubstr("eval data are train data (1 of 3 files, first " + (directory / "train-0.csv")));
   config.eval_input_path = "";
   config.train.num_epochs = 0;
   config.train.num_steps = 50000;

@@ -58,23 +58,24 @@ TEST_P(ClientDeadline, ASilentServerIsNamed) {
 
 INSTANTIATE_TEST_SUITE_P(
     Waits, ClientDeadline,
-    testing::Values(ClientWait{"plan", [](PsClient& c) { return c.Configure({0}, 0, 0); }, "acknowledgement of the server plan"},
-                    ClientWait{"pull",
-                               [](PsClient& c) -> Status {
-                                 PEPNET_ASSIGN_OR_RETURN(const PullTicket ticket, c.StartPull(SomeIds(), 7, false));
-                                 std::vector<AlignedBuffer<float>> rows;
-                                 return c.FinishPull(ticket, &rows);
-                               },
-                               "rows of step 7"},
-                    ClientWait{"save",
-                               [](PsClient& c) -> Status {
-                                 PEPNET_RETURN_IF_ERROR(c.StartSave("/nowhere", 7));
-                                 return c.FinishSave(7, false).status();
-                               },
-                               "saved rows of step 7"},
-                    ClientWait{"load", [](PsClient& c) { return c.Load("/nowhere", 7, true, {}); }, "rows of /nowhere"},
-                    ClientWait{"statistics", [](PsClient& c) { return c.Stats().status(); }, "server statistics"},
-                    ClientWait{"shutdown", [](PsClient& c) { return c.Shutdown(); }, "acknowledgement of the shutdown"}),
+    testing::Values(
+        ClientWait{"plan", [](PsClient& c) { return c.Configure({0}, 0, 0); }, "acknowledgement of the server plan"},
+        ClientWait{"pull",
+                   [](PsClient& c) -> Status {
+                     PEPNET_ASSIGN_OR_RETURN(const PullTicket ticket, c.StartPull(SomeIds(), 7, false));
+                     std::vector<AlignedBuffer<float>> rows;
+                     return c.FinishPull(ticket, &rows);
+                   },
+                   "rows of step 7"},
+        ClientWait{"save",
+                   [](PsClient& c) -> Status {
+                     PEPNET_RETURN_IF_ERROR(c.StartSave("/nowhere", 7));
+                     return c.FinishSave(7, false).status();
+                   },
+                   "saved rows of step 7"},
+        ClientWait{"load", [](PsClient& c) { return c.Load("/nowhere", 7, true, {}); }, "rows of /nowhere"},
+        ClientWait{"statistics", [](PsClient& c) { return c.Stats().status(); }, "server statistics"},
+        ClientWait{"shutdown", [](PsClient& c) { return c.Shutdown(); }, "acknowledgement of the shutdown"}),
     [](const auto& info) { return info.param.name; });
 
 // ---- a worker waits for a worker ------------------------------------------------------------------------------------
@@ -97,32 +98,35 @@ TEST_P(CollectiveDeadline, ASilentWorkerIsNamed) {
 
 INSTANTIATE_TEST_SUITE_P(
     Waits, CollectiveDeadline,
-    testing::Values(CollectiveWait{"short_sum",
-                                   [](Collective& c) {
-                                     std::vector<double> values(3);
-                                     return c.AllreduceSum(std::span<double>(values), "the occasion");
-                                   }},
-                    CollectiveWait{"long_sum",
-                                   [](Collective& c) {
-                                     std::vector<float> values(10000);
-                                     return c.AllreduceSum(std::span<float>(values), "the occasion");
-                                   }},
-                    CollectiveWait{"allgather", [](Collective& c) { return c.Allgather("x", "the occasion").status(); }},
-                    CollectiveWait{"broadcast", [](Collective& c) { return c.BroadcastFromFirst("", "the occasion").status(); }},
-                    CollectiveWait{"barrier", [](Collective& c) { return c.Barrier("the occasion"); }}),
+    testing::Values(
+        CollectiveWait{"short_sum",
+                       [](Collective& c) {
+                         std::vector<double> values(3);
+                         return c.AllreduceSum(std::span<double>(values), "the occasion");
+                       }},
+        CollectiveWait{"long_sum",
+                       [](Collective& c) {
+                         std::vector<float> values(10000);
+                         return c.AllreduceSum(std::span<float>(values), "the occasion");
+                       }},
+        CollectiveWait{"allgather", [](Collective& c) { return c.Allgather("x", "the occasion").status(); }},
+        CollectiveWait{"broadcast", [](Collective& c) { return c.BroadcastFromFirst("", "the occasion").status(); }},
+        CollectiveWait{"barrier", [](Collective& c) { return c.Barrier("the occasion"); }}),
     [](const auto& info) { return info.param.name; });
 
 TEST(GatherDeadline, ASilentWorkerIsNamed) {
   InProcessHub hub(2);
   const std::unique_ptr<Collective> collective = MakeCollective(hub.transport(0), Channel::kControl, {0, 1}, kTimeout);
-  ExpectDeadline(collective->GatherToFirst("x", "the occasion").status(), "'the occasion'", "the part of worker 1 from rank 1");
+  ExpectDeadline(collective->GatherToFirst("x", "the occasion").status(), "'the occasion'",
+                 "the part of worker 1 from rank 1");
 }
 
 // ---- a server waits for workers ---------------------------------------------------------------------------------------
 
 class ServerDeadline : public testing::Test {
  protected:
-  ServerDeadline() : config_(OneTable()), hub_(2), worker_(hub_.transport(0), 2, nullptr), server_(hub_.transport(1), 2, nullptr) {
+  ServerDeadline()
+      : config_(OneTable()), hub_(2), worker_(hub_.transport(0), 2, nullptr), server_(hub_.transport(1), 2, nullptr) {
     worker_.peers()->SetRole("worker 0");
     transport_ = server_.Watched(hub_.transport(1));
     thread_ = std::thread([this] {
@@ -135,7 +139,8 @@ class ServerDeadline : public testing::Test {
     if (thread_.joinable()) thread_.join();
   }
   Status Configure(double timeout_s, double phase_timeout_s) {
-    client_ = std::make_unique<PsClient>(hub_.transport(0), &config_, std::vector<int>{1}, 0, timeout_s, phase_timeout_s);
+    client_ =
+        std::make_unique<PsClient>(hub_.transport(0), &config_, std::vector<int>{1}, 0, timeout_s, phase_timeout_s);
     return client_->Configure({0}, 0, 0);
   }
   Status End() {

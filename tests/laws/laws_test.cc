@@ -48,8 +48,9 @@ TEST_P(L1Fidelity, WeightsAfterNStepsMatchTheReference) {
   TemporaryDirectory directory;
   const std::string model_dir = directory / "model";
   const JobConfig whole = LoadGoldenJob(golden_case, model_dir, "");
-  const int workers = shape.workers > 1 && whole.data.batch_size % shape.workers != 0 ? static_cast<int>(whole.data.batch_size)
-                                                                                      : shape.workers;
+  const int workers = shape.workers > 1 && whole.data.batch_size % shape.workers != 0
+                          ? static_cast<int>(whole.data.batch_size)
+                          : shape.workers;
   const std::string edits = BatchEdit(whole, workers);
   ImportGolden(golden_case, model_dir, edits);
   const JobConfig config = LoadGoldenJob(golden_case, model_dir, edits);
@@ -97,8 +98,9 @@ TEST_P(L1Fidelity, LossesOfEveryStepMatchTheReference) {
   const auto& [golden_case, shape] = GetParam();
   TemporaryDirectory directory;
   const JobConfig whole = LoadGoldenJob(golden_case, directory / "model", "");
-  const int workers = shape.workers > 1 && whole.data.batch_size % shape.workers != 0 ? static_cast<int>(whole.data.batch_size)
-                                                                                      : shape.workers;
+  const int workers = shape.workers > 1 && whole.data.batch_size % shape.workers != 0
+                          ? static_cast<int>(whole.data.batch_size)
+                          : shape.workers;
   const std::string edits = absl::StrCat(R"({"train_config.log_step_count_steps": 1, "data_config.batch_size": )",
                                          whole.data.batch_size / workers, "}");
   ImportGolden(golden_case, directory / "model", edits);
@@ -139,7 +141,8 @@ class L1Gradients : public ::testing::TestWithParam<std::string> {};
 // Gradients of the first batch, dense and of the tables, as grads_f64 records them (not clipped, not divided by N).
 TEST_P(L1Gradients, FirstBatchMatchesTheReference) {
   const std::string golden_case = GetParam();
-  const std::string edits = R"({"train_config.gradient_accumulation_steps": 0, "train_config.grad_clipping.clipping_type": "none"})";
+  const std::string edits =
+      R"({"train_config.gradient_accumulation_steps": 0, "train_config.grad_clipping.clipping_type": "none"})";
   TemporaryDirectory directory;
   ImportGolden(golden_case, directory / "model", edits);
   const JobConfig config = LoadGoldenJob(golden_case, directory / "model", edits);
@@ -180,7 +183,8 @@ TEST_P(L1Gradients, FirstBatchMatchesTheReference) {
   EXPECT_TRUE(run.ok()) << run;
 }
 
-INSTANTIATE_TEST_SUITE_P(Golden, L1Gradients, ::testing::ValuesIn(GoldenCases()), [](const auto& info) { return info.param; });
+INSTANTIATE_TEST_SUITE_P(Golden, L1Gradients, ::testing::ValuesIn(GoldenCases()),
+                         [](const auto& info) { return info.param; });
 
 // ---- L2 World-size invariance -------------------------------------------------------------------------------------
 
@@ -194,13 +198,16 @@ void ExpectSameWeights(const JobConfig& a, const JobConfig& b, double absolute, 
     for (const PartEntry& part : manifest.parts) {
       auto reader = TablePartReader::Open(checkpoint, part);
       EXPECT_TRUE(reader.ok()) << reader.status();
-      EXPECT_TRUE((*reader)->Read(0, part.rows, [&](const RowColumns& columns) -> Status {
-        for (size_t i = 0; i < columns.ids.size(); ++i) {
-          auto first = columns.values.begin() + i * part.dim;
-          rows[{part.table, columns.ids[i]}].assign(first, first + part.dim);
-        }
-        return absl::OkStatus();
-      }).ok());
+      EXPECT_TRUE((*reader)
+                      ->Read(0, part.rows,
+                             [&](const RowColumns& columns) -> Status {
+                               for (size_t i = 0; i < columns.ids.size(); ++i) {
+                                 auto first = columns.values.begin() + i * part.dim;
+                                 rows[{part.table, columns.ids[i]}].assign(first, first + part.dim);
+                               }
+                               return absl::OkStatus();
+                             })
+                      .ok());
     }
     return rows;
   };
@@ -210,7 +217,8 @@ void ExpectSameWeights(const JobConfig& a, const JobConfig& b, double absolute, 
     auto it = rows_b.find(key);
     ASSERT_NE(it, rows_b.end()) << key.first << " id " << key.second;
     for (size_t d = 0; d < values.size(); ++d) {
-      ASSERT_NEAR(values[d], it->second[d], absolute + relative * std::abs(values[d])) << key.first << " id " << key.second;
+      ASSERT_NEAR(values[d], it->second[d], absolute + relative * std::abs(values[d]))
+          << key.first << " id " << key.second;
     }
   }
 }
@@ -262,7 +270,8 @@ TEST_P(L2WorldSize, AnyNumberOfWorkersTrainsLikeOne) {
 
 std::vector<WorldCase> WorldCases() {
   std::vector<WorldCase> cases;
-  RandomJobOptions base;  // 101 rows: the last global batch has 5, so that a slice of three workers is short and one is empty
+  RandomJobOptions
+      base;  // 101 rows: the last global batch has 5, so that a slice of three workers is short and one is empty
   base.dense_optimizer = "sgd_optimizer { lr: 0.1 momentum: 0.5 }";
   cases.push_back({"sgd_dropout_shuffle", base});
   RandomJobOptions clipped = base;
@@ -277,7 +286,8 @@ std::vector<WorldCase> WorldCases() {
   domains.shuffle = false;
   cases.push_back({"domain_towers", domains});
   RandomJobOptions accumulation = base;
-  accumulation.train_extra = "gradient_accumulation_steps: 3 grad_clipping { clipping_type: \"norm\" max_gradient: 0.05 }";
+  accumulation.train_extra =
+      "gradient_accumulation_steps: 3 grad_clipping { clipping_type: \"norm\" max_gradient: 0.05 }";
   cases.push_back({"accumulation_clipping", accumulation});
   RandomJobOptions remainder = base;
   remainder.data_extra = "drop_remainder: true";
@@ -297,7 +307,8 @@ std::vector<WorldCase> WorldCases() {
   return cases;
 }
 
-INSTANTIATE_TEST_SUITE_P(Random, L2WorldSize, ::testing::ValuesIn(WorldCases()), [](const auto& info) { return info.param.name; });
+INSTANTIATE_TEST_SUITE_P(Random, L2WorldSize, ::testing::ValuesIn(WorldCases()),
+                         [](const auto& info) { return info.param.name; });
 
 // Gradients of one step, too: weights could hide a scale that an optimizer divides out.
 TEST(L2WorldSize, GradientsOfAStepAreThoseOfOneWorker) {
@@ -307,21 +318,23 @@ TEST(L2WorldSize, GradientsOfAStepAreThoseOfOneWorker) {
   for (int workers : {1, 2, 3}) {
     options.batch_size = 12 / workers;
     const JobConfig config = MakeRandomJob(directory.path(), options, absl::StrCat("w", workers));
-    const Status status = RunCluster(config, {workers, 1, {}}, TestOptions(), [&](const WorkerContext& context) -> Status {
-      Trainer trainer(context);
-      PEPNET_RETURN_IF_ERROR(trainer.Start());
-      PEPNET_RETURN_IF_ERROR(trainer.Step().status());
-      if (context.first()) {
-        const std::span<float> all = trainer.state().parameters.gradients();
-        gradients[workers].assign(all.begin(), all.end());
-      }
-      return absl::OkStatus();
-    });
+    const Status status =
+        RunCluster(config, {workers, 1, {}}, TestOptions(), [&](const WorkerContext& context) -> Status {
+          Trainer trainer(context);
+          PEPNET_RETURN_IF_ERROR(trainer.Start());
+          PEPNET_RETURN_IF_ERROR(trainer.Step().status());
+          if (context.first()) {
+            const std::span<float> all = trainer.state().parameters.gradients();
+            gradients[workers].assign(all.begin(), all.end());
+          }
+          return absl::OkStatus();
+        });
     ASSERT_TRUE(status.ok()) << status;
   }
   for (int workers : {2, 3}) {
     for (size_t i = 0; i < gradients[1].size(); ++i) {
-      ASSERT_NEAR(gradients[workers][i], gradients[1][i], 1e-6 + 1e-4 * std::abs(gradients[1][i])) << workers << " workers, " << i;
+      ASSERT_NEAR(gradients[workers][i], gradients[1][i], 1e-6 + 1e-4 * std::abs(gradients[1][i]))
+          << workers << " workers, " << i;
     }
   }
 }
@@ -401,13 +414,14 @@ TEST_P(L4Resume, ARunThatStopsAndContinuesEndsInTheSameBits) {
 
   JobConfig disturbed = MakeRandomJob(directory.path(), options, "disturbed");
   disturbed.train.save_checkpoints_steps = 5;
-  const Status stopped = RunCluster(disturbed, {2, 2, {}}, TestOptions(), [&, steps = stop_after](const WorkerContext& context) -> Status {
-    Trainer trainer(context);
-    PEPNET_RETURN_IF_ERROR(trainer.Start());
-    for (int step = 0; step < steps; ++step) PEPNET_RETURN_IF_ERROR(trainer.Step().status());
-    PEPNET_RETURN_IF_ERROR(trainer.FinishSave());  // so that there is a checkpoint to go on from
-    return absl::CancelledError("as if killed");
-  });
+  const Status stopped =
+      RunCluster(disturbed, {2, 2, {}}, TestOptions(), [&, steps = stop_after](const WorkerContext& context) -> Status {
+        Trainer trainer(context);
+        PEPNET_RETURN_IF_ERROR(trainer.Start());
+        for (int step = 0; step < steps; ++step) PEPNET_RETURN_IF_ERROR(trainer.Step().status());
+        PEPNET_RETURN_IF_ERROR(trainer.FinishSave());  // so that there is a checkpoint to go on from
+        return absl::CancelledError("as if killed");
+      });
   ASSERT_FALSE(stopped.ok());
   ASSERT_TRUE(Train(disturbed, {2, 2, {}}, Continue()).ok());
   EXPECT_EQ(CheckpointDifference(Newest(undisturbed), Newest(disturbed)), "");
@@ -458,7 +472,7 @@ TEST(L5OneTruth, EvaluationInTrainingEqualsEvaluationOfTheCheckpoint) {
   TemporaryDirectory directory;
   JobConfig config = MakeRandomJob(directory.path(), options);
   config.train.num_epochs = 0;
-  config.train.num_steps = 3;  // many ids stay unseen and must read their initial value everywhere
+  config.train.num_steps = 3;       // many ids stay unseen and must read their initial value everywhere
   config.data.eval_batch_size = 8;  // of all workers together; does not divide by 3
   std::map<std::string, double> in_training, afterwards;
   const Status trained = RunCluster(config, {1, 1, {}}, TestOptions(), [&](const WorkerContext& context) -> Status {
@@ -470,16 +484,19 @@ TEST(L5OneTruth, EvaluationInTrainingEqualsEvaluationOfTheCheckpoint) {
   ASSERT_TRUE(trained.ok()) << trained;
   for (int workers : {1, 3}) {
     std::mutex mutex;
-    const Status evaluated = RunCluster(config, {workers, 2, {}}, TestOptions(), [&](const WorkerContext& context) -> Status {
-      PEPNET_ASSIGN_OR_RETURN(InferenceModel model, OpenForInference(context, config.model_dir));
-      PEPNET_ASSIGN_OR_RETURN(auto values, Evaluate(context, model.model.get(), config.eval_input_path, model.finished_steps));
-      std::lock_guard<std::mutex> lock(mutex);
-      afterwards = values;
-      return absl::OkStatus();
-    });
+    const Status evaluated =
+        RunCluster(config, {workers, 2, {}}, TestOptions(), [&](const WorkerContext& context) -> Status {
+          PEPNET_ASSIGN_OR_RETURN(InferenceModel model, OpenForInference(context, config.model_dir));
+          PEPNET_ASSIGN_OR_RETURN(auto values,
+                                  Evaluate(context, model.model.get(), config.eval_input_path, model.finished_steps));
+          std::lock_guard<std::mutex> lock(mutex);
+          afterwards = values;
+          return absl::OkStatus();
+        });
     ASSERT_TRUE(evaluated.ok()) << evaluated;
     ASSERT_EQ(in_training.size(), afterwards.size());
-    for (const auto& [name, value] : in_training) EXPECT_NEAR(value, afterwards[name], 1e-5) << name << ", " << workers << " workers";
+    for (const auto& [name, value] : in_training)
+      EXPECT_NEAR(value, afterwards[name], 1e-5) << name << ", " << workers << " workers";
   }
 }
 
@@ -533,7 +550,8 @@ TEST(L6NeverHang, ARankWithoutHeartbeatsEndsEveryWaitOfTheOthers) {
   InProcessHub hub(3);  // rank 2 never beats
   JobWatch first(hub.transport(0), 0.8, nullptr), second(hub.transport(1), 0.8, nullptr);
   const std::unique_ptr<Transport> transport = first.Watched(hub.transport(0));
-  const Status status = transport->Receive(Channel::kRows, 1, After(std::chrono::seconds(6)), "rows of step 3").status();
+  const Status status =
+      transport->Receive(Channel::kRows, 1, After(std::chrono::seconds(6)), "rows of step 3").status();
   EXPECT_TRUE(absl::IsUnavailable(status)) << status;
   EXPECT_NE(std::string(status.message()).find("rank 2 hangs"), std::string::npos) << status;
 }
@@ -550,7 +568,8 @@ TEST(L7NothingSilent, AnIdOutOfRangeIsAnErrorThatNamesItsPlace) {
   const Status status = Train(config, {1, 1, {}}, TestOptions());
   ASSERT_FALSE(status.ok());
   const std::string message(status.message());
-  for (const char* part : {"train-0.csv", "row 6", "uid", "50"}) EXPECT_NE(message.find(part), std::string::npos) << message;
+  for (const char* part : {"train-0.csv", "row 6", "uid", "50"})
+    EXPECT_NE(message.find(part), std::string::npos) << message;
 }
 
 }  // namespace

@@ -16,7 +16,7 @@
 namespace pepnet {
 namespace {
 
-int g_seeds = 24;       // set by main() before the tests start
+int g_seeds = 24;  // set by main() before the tests start
 int g_first_seed = 1;
 
 RandomJobOptions SmallJob() {
@@ -42,7 +42,8 @@ TEST(L3Schedules, NoScheduleChangesABit) {
   const std::string expected = *ResolveCheckpoint(first.model_dir);
   for (int seed = g_first_seed; seed < g_first_seed + g_seeds; ++seed) {
     std::mt19937_64 random(static_cast<uint64_t>(seed));
-    ClusterShape shape{3, static_cast<int>(1 + random() % 4), {static_cast<uint64_t>(seed), static_cast<int>(random() % 1500)}, {}};
+    ClusterShape shape{
+        3, static_cast<int>(1 + random() % 4), {static_cast<uint64_t>(seed), static_cast<int>(random() % 1500)}, {}};
     const JobConfig config = Job(directory, absl::StrCat("seed", seed));
     const Status status = Train(config, shape, TestOptions());
     ASSERT_TRUE(status.ok()) << "seed " << seed << ": " << status;
@@ -63,7 +64,8 @@ TEST(L6Schedules, ALostAnswerEndsTheJobAtTheDeadlineAndLosesNothing) {
     std::mt19937_64 random(static_cast<uint64_t>(seed));
     const int servers = static_cast<int>(1 + random() % 3);
     ClusterShape shape{2, servers, {static_cast<uint64_t>(seed), 200}, {}};
-    shape.faults = ParseFaultPlan(absl::StrCat("drop-reply:rank=", 2 + random() % servers, ",nth=", 1 + random() % 16)).value();
+    shape.faults =
+        ParseFaultPlan(absl::StrCat("drop-reply:rank=", 2 + random() % servers, ",nth=", 1 + random() % 16)).value();
     RunOptions options = TestOptions();
     options.timeout_s = 0.7;
     JobConfig config = Job(directory, absl::StrCat("seed", seed));
@@ -73,7 +75,8 @@ TEST(L6Schedules, ALostAnswerEndsTheJobAtTheDeadlineAndLosesNothing) {
     if (!status.ok()) {
       ++lost;
       EXPECT_TRUE(absl::IsDeadlineExceeded(status)) << "seed " << seed << ": " << status;
-      EXPECT_NE(std::string(status.message()).find("from rank"), std::string::npos) << "seed " << seed << ": " << status;
+      EXPECT_NE(std::string(status.message()).find("from rank"), std::string::npos)
+          << "seed " << seed << ": " << status;
     }
     options = TestOptions();
     options.continue_train = true;

@@ -31,7 +31,8 @@ UniqueIds IdsOf(int worker, int64_t step) {
   if (worker == 1 && step % 3 == 0) return ids;
   for (uint64_t t = 0; t < 2; ++t) {
     for (int64_t id = 0; id < (t == 0 ? kUsers : kItems); ++id) {
-      if (Philox4x32(RandomKey(3, RandomPurpose::kTest, t), worker * 1000 + step, id)[0] % 100 < 60) ids.ids[t].push_back(id);
+      if (Philox4x32(RandomKey(3, RandomPurpose::kTest, t), worker * 1000 + step, id)[0] % 100 < 60)
+        ids.ids[t].push_back(id);
     }
   }
   return ids;
@@ -65,7 +66,8 @@ class MortalTransport : public Transport {
 
 class StandInWorker {
  public:
-  StandInWorker(const StandInJob& job, const JobConfig& config, Transport* transport, std::vector<int> workers, std::vector<int> servers)
+  StandInWorker(const StandInJob& job, const JobConfig& config, Transport* transport, std::vector<int> workers,
+                std::vector<int> servers)
       : job_(job),
         config_(config),
         workers_(workers),

@@ -102,7 +102,8 @@ std::string EndsByName(const StandInJob& job, const std::vector<std::string>& ex
   if (took_s > 20) return absl::StrCat("took ", took_s, " s");
   if (text.ok()) return *text == expected[static_cast<size_t>(job.workers)] ? "" : "it ended well, with other bits";
   ++*ended;
-  if (absl::IsDeadlineExceeded(text.status()) && text.status().message().find("from rank") != std::string::npos) return "";
+  if (absl::IsDeadlineExceeded(text.status()) && text.status().message().find("from rank") != std::string::npos)
+    return "";
   return absl::StrCat("not a deadline by name: ", text.status().ToString());
 }
 
@@ -115,7 +116,8 @@ TEST(L6StandIn, ALostAnswerEndsTheJobByName) {
     StandInJob job = DrawJob(seed, &random);
     job.timeout_s = 0.4;
     const auto server = static_cast<int>(random() % static_cast<uint64_t>(job.servers));
-    job.faults = ParseFaultPlan(absl::StrCat("drop-reply:rank=", job.workers + server, ",nth=", 1 + random() % 20)).value();
+    job.faults =
+        ParseFaultPlan(absl::StrCat("drop-reply:rank=", job.workers + server, ",nth=", 1 + random() % 20)).value();
     return EndsByName(job, expected, &ended);
   });
   EXPECT_GT(ended, count / 2);

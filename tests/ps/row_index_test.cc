@@ -18,11 +18,12 @@ struct Filled {
   RowIndex index;
   void FindAll(std::span<const int64_t> ids, int64_t* slots) const {
     size_t next = 0;
-    index.Find(ids, kTableHash, rows, [](int64_t) {},
-               [&](size_t i, int64_t slot) {
-                 EXPECT_EQ(i, next++);
-                 slots[i] = slot;
-               });
+    index.Find(
+        ids, kTableHash, rows, [](int64_t) {},
+        [&](size_t i, int64_t slot) {
+          EXPECT_EQ(i, next++);
+          slots[i] = slot;
+        });
     EXPECT_EQ(next, ids.size());
   }
   void Add(int64_t id) {

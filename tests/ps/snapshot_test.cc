@@ -75,11 +75,12 @@ class SnapshotTest : public testing::Test {
     parts_at_rest_ = *SaveNow(plan_, tables_, kStep, at_rest_);
   }
   void Start(uint64_t copy_bytes) {
-    snapshot_ = std::make_unique<Snapshot>(plan_, tables_, kStep, training_, copy_bytes,
-                                           [this](const StatusOr<std::vector<PartEntry>>& parts, const SnapshotCost& cost) {
-                                             cost_ = cost;
-                                             result_.set_value(parts);
-                                           });
+    snapshot_ =
+        std::make_unique<Snapshot>(plan_, tables_, kStep, training_, copy_bytes,
+                                   [this](const StatusOr<std::vector<PartEntry>>& parts, const SnapshotCost& cost) {
+                                     cost_ = cost;
+                                     result_.set_value(parts);
+                                   });
   }
   // One step that changes `count` rows of the second table from row `first` on and makes new ones.
   void Step(int64_t step, int64_t first, int64_t count) {

@@ -80,7 +80,8 @@ TEST(SparseOptimizerTest, AdagradHasTheBitsOfScalarArithmetic) {
     optimizer.initial_accumulator_value = 0.01;
     const Row row = RunTwoSteps(optimizer, dim);
     for (int e = 0; e < dim; ++e) {
-      volatile float w = static_cast<float>(FirstValue(e)), s = 0.01f;  // volatile: every operation rounds, none is fused
+      volatile float w = static_cast<float>(FirstValue(e)),
+                     s = 0.01f;  // volatile: every operation rounds, none is fused
       for (int step = 0; step < 2; ++step) {
         volatile float g = static_cast<float>(Gradient(step, e));
         volatile float square = g * g;

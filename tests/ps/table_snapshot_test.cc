@@ -44,8 +44,9 @@ class Subject {
   std::string Text() const {
     std::string text;
     for (const auto& [id, slot] : shard_.SortedRows()) {
-      absl::StrAppend(&text, RowText(id, shard_.frequency(slot), shard_.last_step(slot), shard_.value(slot), shard_.dim(),
-                                     shard_.state(slot), shard_.state_dim()),
+      absl::StrAppend(&text,
+                      RowText(id, shard_.frequency(slot), shard_.last_step(slot), shard_.value(slot), shard_.dim(),
+                              shard_.state(slot), shard_.state_dim()),
                       "\n");
     }
     return text;
@@ -64,10 +65,11 @@ class Subject {
       RowImage image;
       snapshot.Take(order.Slots(first, end), order.BucketAt(end), &image);
       for (size_t i = 0; i < image.ids.size(); ++i) {
-        absl::StrAppend(&text, RowText(image.ids[i], image.frequency[i], image.last_step[i],
-                                       image.values.data() + i * shard_.dim(), shard_.dim(),
-                                       image.states.data() + i * shard_.state_dim(), shard_.state_dim()),
-                        "\n");
+        absl::StrAppend(
+            &text,
+            RowText(image.ids[i], image.frequency[i], image.last_step[i], image.values.data() + i * shard_.dim(),
+                    shard_.dim(), image.states.data() + i * shard_.state_dim(), shard_.state_dim()),
+            "\n");
       }
       first = end;
     };
@@ -118,7 +120,8 @@ TEST(TableSnapshotTest, WhatIsTakenIsWhatWasThere) {
     Subject subject(seed, dim, seed % 3 == 0 ? SparseOptimizerKind::kSgd : SparseOptimizerKind::kAdagrad);
     const std::string expected = subject.Text();
     const uint64_t one_block = 256 * 128;
-    ASSERT_EQ(subject.TextOfSnapshot(seed % 2 == 0 ? one_block : uint64_t{1} << 30, &copied), expected) << "seed " << seed;
+    ASSERT_EQ(subject.TextOfSnapshot(seed % 2 == 0 ? one_block : uint64_t{1} << 30, &copied), expected)
+        << "seed " << seed;
   }
   EXPECT_GT(copied, 10'000);
 }

@@ -45,9 +45,9 @@ Status TestWorker::Send(int server, FrameHeader header, const std::string& body)
 }
 
 StatusOr<Bytes> TestWorker::Receive(int server, Channel channel) {
-  PEPNET_ASSIGN_OR_RETURN(Message message,
-                          transport_->Receive(channel, server_ranks_[server], After(std::chrono::seconds(20)),
-                                              "a reply of the server"));
+  PEPNET_ASSIGN_OR_RETURN(
+      Message message,
+      transport_->Receive(channel, server_ranks_[server], After(std::chrono::seconds(20)), "a reply of the server"));
   PEPNET_ASSIGN_OR_RETURN(const FrameHeader header, ParseHeader(message.body));
   if (header.type == MessageType::kError) return ParseErrorFrame(message.body);
   return std::move(message.body);

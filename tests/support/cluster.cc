@@ -42,7 +42,8 @@ Status RunCluster(const JobConfig& config, const ClusterShape& shape, const RunO
   return RunRanks(shape.workers + shape.servers, shape.network, [&](int rank, Transport* plain) -> Status {
     FaultyTransport transport(plain, shape.faults);
     if (rank >= shape.workers) return Server(&transport).Run();
-    std::unique_ptr<Collective> collective = MakeCollective(&transport, Channel::kDense, worker_ranks, options.timeout_s);
+    std::unique_ptr<Collective> collective =
+        MakeCollective(&transport, Channel::kDense, worker_ranks, options.timeout_s);
     std::unique_ptr<Collective> phases = MakeCollective(&transport, Channel::kControl, worker_ranks, options.timeout_s);
     PsClient client(&transport, &config, server_ranks, rank, options.timeout_s);
     client.set_wire_dtype(options.wire_dtype);

@@ -16,7 +16,7 @@ namespace pepnet {
 struct ClusterShape {
   int workers = 1;
   int servers = 1;
-  InProcessOptions network;   // seeded delays
+  InProcessOptions network;        // seeded delays
   std::vector<Fault> faults = {};  // message faults, by rank: workers first, then servers
 };
 

@@ -61,7 +61,8 @@ std::string CompareTensors(const std::string& actual, const std::string& referen
       const double ratio = std::abs(x[i] - ref[i]) / (absolute + relative * std::abs(ref[i]));
       if (ratio <= worst) continue;
       worst = ratio;
-      report = absl::StrCat(name, "[", i, "] is ", x[i], ", the reference has ", ref[i], " (", ratio, " times the tolerance)");
+      report = absl::StrCat(name, "[", i, "] is ", x[i], ", the reference has ", ref[i], " (", ratio,
+                            " times the tolerance)");
     }
   }
   return report;

@@ -29,9 +29,9 @@ std::string RandomRow(std::mt19937_64& random, const RandomJobOptions& options) 
   // Low ids are frequent, so that workers share rows within a step.
   const int uid = static_cast<int>(uniform() * uniform() * 50), iid = static_cast<int>(uniform() * uniform() * 40);
   const std::string empty_or_iid = random() % 9 == 0 ? "" : absl::StrCat(iid);
-  return absl::StrFormat("%d,%d,%d,%s,%s,%s,w%d,%d,%.3f,%s\n", clk, buy, uid, empty_or_iid, RandomList(random, 4, 40, false),
-                         RandomList(random, 3, 20, true), random() % 30, random() % 3, uniform() * 60,
-                         random() % 7 == 0 ? "" : absl::StrFormat("%.4f", uniform() * 2 - 1));
+  return absl::StrFormat("%d,%d,%d,%s,%s,%s,w%d,%d,%.3f,%s\n", clk, buy, uid, empty_or_iid,
+                         RandomList(random, 4, 40, false), RandomList(random, 3, 20, true), random() % 30, random() % 3,
+                         uniform() * 60, random() % 7 == 0 ? "" : absl::StrFormat("%.4f", uniform() * 2 - 1));
 }
 
 constexpr char kConfig[] = R"(
@@ -98,8 +98,8 @@ std::string WriteRandomJob(const std::string& directory, const RandomJobOptions&
     for (; written < last; ++written) out << RandomRow(random, options);
   }
   return absl::Substitute(kConfig, directory, options.sparse_optimizer, options.dense_optimizer, options.num_epochs,
-                          options.train_extra, options.batch_size, options.num_workers, options.shuffle ? "true" : "false",
-                          options.data_extra, options.dropout) +
+                          options.train_extra, options.batch_size, options.num_workers,
+                          options.shuffle ? "true" : "false", options.data_extra, options.dropout) +
          (options.domain_towers ? "domain_input_name: \"dom\" task_domain_num: 3\n" : "") +
          absl::Substitute(kTowers, options.dropout);
 }

@@ -11,13 +11,13 @@ namespace pepnet {
 struct RandomJobOptions {
   uint64_t data_seed = 1;
   int rows = 101;
-  int files = 3;             // uneven; the second one is empty if files > 2
+  int files = 3;  // uneven; the second one is empty if files > 2
   int batch_size = 6;
   int num_epochs = 2;
   std::string sparse_optimizer = "sgd_optimizer { lr: 0.5 }";
   std::string dense_optimizer = "adam_optimizer { lr: 0.01 }";
-  std::string train_extra;   // further fields of train_config
-  std::string data_extra;    // further fields of data_config
+  std::string train_extra;  // further fields of train_config
+  std::string data_extra;   // further fields of data_config
   double dropout = 0.2;
   bool shuffle = true;
   bool domain_towers = false;
@@ -29,6 +29,7 @@ struct RandomJobOptions {
 std::string WriteRandomJob(const std::string& directory, const RandomJobOptions& options);
 
 // The same, parsed; aborts the test process on an invalid config. model_dir: <directory>/<model_name>.
-JobConfig MakeRandomJob(const std::string& directory, const RandomJobOptions& options, const std::string& model_name = "model");
+JobConfig MakeRandomJob(const std::string& directory, const RandomJobOptions& options,
+                        const std::string& model_name = "model");
 
 }  // namespace pepnet

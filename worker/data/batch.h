@@ -33,21 +33,22 @@ struct LabelColumn {
 
 // Where the stream stands after a batch: what a checkpoint records (law L4).
 struct DataPosition {
-  int64_t epoch = 0;         // finished passes
-  int64_t rows_in_epoch = 0; // global rows consumed in the current pass; 0 after the last batch of a pass
+  int64_t epoch = 0;          // finished passes
+  int64_t rows_in_epoch = 0;  // global rows consumed in the current pass; 0 after the last batch of a pass
 };
 
 struct Batch {
-  int64_t rows = 0;              // of this worker's slice; 0 is legal
-  int64_t first_row = 0;         // index of its first row within the global batch
-  int64_t global_rows = 0;       // rows of the global batch
-  std::vector<IdColumn> ids;     // by feature index; empty columns for raw features without table
-  std::vector<AlignedBuffer<float>> values;  // by feature index; rows * dim floats for raw features without table, else empty
-  std::vector<LabelColumn> labels;           // by index into DataConfig::labels; empty if labels are not read
+  int64_t rows = 0;           // of this worker's slice; 0 is legal
+  int64_t first_row = 0;      // index of its first row within the global batch
+  int64_t global_rows = 0;    // rows of the global batch
+  std::vector<IdColumn> ids;  // by feature index; empty columns for raw features without table
+  // by feature index; rows * dim floats for raw features without table, else empty
+  std::vector<AlignedBuffer<float>> values;
+  std::vector<LabelColumn> labels;                 // by index into DataConfig::labels; empty if labels are not read
   std::vector<std::vector<float>> sample_weights;  // by index into DataConfig::sample_weights
-  bool last_in_epoch = false;    // no global batch follows in this pass
+  bool last_in_epoch = false;                      // no global batch follows in this pass
   DataPosition position_after;
-  std::string origin;            // "'train.csv' rows 17-24", for messages; rows count from 1 within their file
+  std::string origin;  // "'train.csv' rows 17-24", for messages; rows count from 1 within their file
   // LoaderOptions::reserved_columns of this slice, in that order and with their types in the input (texts from CSV); null
   // without such columns. Shared only because Arrow's types are.
   std::shared_ptr<arrow::RecordBatch> reserved;

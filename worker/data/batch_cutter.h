@@ -22,7 +22,7 @@
 namespace pepnet {
 
 struct CutOptions {
-  int64_t batch_size = 1;  // per worker
+  int64_t batch_size = 1;         // per worker
   int64_t global_batch_size = 0;  // at most worker_count * batch_size; 0: just that
   int worker_index = 0;
   int worker_count = 1;

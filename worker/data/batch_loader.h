@@ -36,12 +36,12 @@ struct LoaderOptions {
   uint64_t seed = 0;
   bool shuffle = false;
   int64_t shuffle_buffer_size = 32;
-  bool drop_remainder = false;  // drops the last short *global* batch of an epoch
-  bool read_labels = true;      // false for predict: label columns may be absent
-  bool farm_hash = false;       // --hash=farm
+  bool drop_remainder = false;      // drops the last short *global* batch of an epoch
+  bool read_labels = true;          // false for predict: label columns may be absent
+  bool farm_hash = false;           // --hash=farm
   bool clamp_out_of_range = false;  // opt-in: ids out of range read row 0, counted in clamped_ids()
-  int64_t max_epochs = 1;       // 0: endless
-  DataPosition start;           // resume after this position
+  int64_t max_epochs = 1;           // 0: endless
+  DataPosition start;               // resume after this position
   // Predict: worker w takes one contiguous range of the rows instead of interleaved slices; batches of batch_size.
   // Not together with shuffle or start; drop_remainder has no effect.
   bool contiguous = false;

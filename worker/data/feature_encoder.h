@@ -38,10 +38,10 @@ class FeatureEncoder {
  public:
   // What an empty cell of a feature reads as.
   struct EmptyCell {
-    bool has_default = false;      // false: no id; an error for a raw feature without table
+    bool has_default = false;  // false: no id; an error for a raw feature without table
     std::vector<int64_t> ids;
-    std::vector<float> weights;    // of weighted features
-    std::vector<float> values;     // raw features without table: feature.dim of them
+    std::vector<float> weights;  // of weighted features
+    std::vector<float> values;   // raw features without table: feature.dim of them
   };
 
   // Error: a default_value that is no legal cell of its feature.

@@ -22,7 +22,8 @@ Status Expand(const std::string& pattern, std::vector<std::string>* paths) {
     return InvalidInput("input path '", pattern, "' is a directory; name its files, for example '", pattern, "/*'");
   }
   if (exists && !S_ISREG(info.st_mode)) {
-    return InvalidInput("input path '", pattern, "' is not a regular file; data are read more than once, so write them to one");
+    return InvalidInput("input path '", pattern,
+                        "' is not a regular file; data are read more than once, so write them to one");
   }
   if (exists) {
     paths->push_back(pattern);
@@ -87,7 +88,8 @@ StatusOr<InputFiles> FindInputFiles(const std::string& input_path, DatasetType t
     if (pattern.empty()) continue;  // a trailing comma
     const Status expanded = Expand(pattern, &files.paths);
     if (!expanded.ok() && type == DatasetType::kOther) {  // most likely the name of a table in a system we do not read
-      return Annotate(expanded, absl::StrCat("dataset_type ", type_name, " is not read; give .csv or .parquet files on the command line"));
+      return Annotate(expanded, absl::StrCat("dataset_type ", type_name,
+                                             " is not read; give .csv or .parquet files on the command line"));
     }
     PEPNET_RETURN_IF_ERROR(expanded);
   }

@@ -31,8 +31,8 @@ StatusOr<std::map<std::string, double>> Evaluate(const WorkerContext& context, P
   const JobConfig& config = *context.config;
   const RankStatus::Phase phase(context.status(), "evaluation");
   PEPNET_ASSIGN_OR_RETURN(std::unique_ptr<BatchLoader> loader, OpenEvaluationData(context, input_path));
-  BatchFeeder feeder(&config, loader.get(), context.client, context.collective, BatchFeeder::Mode::kEval, finished_steps,
-                     config.eval.num_steps, context.options.local_weight_normalization);
+  BatchFeeder feeder(&config, loader.get(), context.client, context.collective, BatchFeeder::Mode::kEval,
+                     finished_steps, config.eval.num_steps, context.options.local_weight_normalization);
   feeder.Watch(context.status(), context.options.timeout_s);
 
   MetricSet metrics(&config);

@@ -48,8 +48,8 @@ std::vector<float> AucThresholds(int n) {
 }
 
 template <typename Count>
-void CountForAuc(const std::vector<float>& thresholds, const LabelColumn& label, const TowerScores& scores, int64_t rows,
-                 Count* counts) {
+void CountForAuc(const std::vector<float>& thresholds, const LabelColumn& label, const TowerScores& scores,
+                 int64_t rows, Count* counts) {
   Count* const by_class[2] = {counts + thresholds.size() + 1, counts};
   for (int64_t row = 0; row < rows; ++row) {
     by_class[Positive(label, row)][ThresholdIndex(thresholds, scores.One(row)) + 1] += 1;
@@ -58,8 +58,8 @@ void CountForAuc(const std::vector<float>& thresholds, const LabelColumn& label,
 
 // TPR_k = true_positives_k / positives, FPR_k = false_positives_k / negatives, an empty class has rate 0.
 // AUC = sum over k from n - 1 down to 1 of (FPR_{k-1} - FPR_k) (TPR_{k-1} + TPR_k) / 2
-double BinnedAuc(const std::vector<double>& true_positives, const std::vector<double>& false_positives, double positives,
-                 double negatives) {
+double BinnedAuc(const std::vector<double>& true_positives, const std::vector<double>& false_positives,
+                 double positives, double negatives) {
   CHECK_EQ(true_positives.size(), false_positives.size());
   if (positives == 0 || negatives == 0) return 0;
   double area = 0;  // of the curve in counts: exact until the last division for up to 2^26 rows
@@ -105,7 +105,8 @@ double SumErrors(const LabelColumn& label, const TowerScores& scores, int64_t ro
   return sum;
 }
 
-TowerScores ScoresOfTower(const Tower& tower, const LabelColumn& label, const std::vector<float>& scores, int64_t rows) {
+TowerScores ScoresOfTower(const Tower& tower, const LabelColumn& label, const std::vector<float>& scores,
+                          int64_t rows) {
   const int width = static_cast<int>(static_cast<int64_t>(scores.size()) / rows);
   CHECK_EQ(static_cast<int64_t>(scores.size()), width * rows) << tower.name;
   CHECK(width == tower.num_class || (width == 1 && tower.num_class == 2)) << tower.name << ": " << width;

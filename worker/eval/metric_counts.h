@@ -29,13 +29,13 @@ bool Positive(const LabelColumn& label, int64_t row);
 // counts[0 .. n]: positives below all thresholds, then by the last threshold <= score; counts[n + 1 .. 2 n + 1]: negatives.
 inline size_t AucCounts(size_t thresholds) { return 2 * (thresholds + 1); }
 template <typename Count>
-void CountForAuc(const std::vector<float>& thresholds, const LabelColumn& label, const TowerScores& scores, int64_t rows,
-                 Count* counts);
+void CountForAuc(const std::vector<float>& thresholds, const LabelColumn& label, const TowerScores& scores,
+                 int64_t rows, Count* counts);
 template <typename Count>
 double AucOfCounts(size_t thresholds, const Count* counts);
 // From the counts of true and false positives at each threshold (ascending) and class totals (whole numbers, or decayed).
-double BinnedAuc(const std::vector<double>& true_positives, const std::vector<double>& false_positives, double positives,
-                 double negatives);
+double BinnedAuc(const std::vector<double>& true_positives, const std::vector<double>& false_positives,
+                 double positives, double negatives);
 
 // Rows whose predicted class is the label.
 int64_t CountRight(const LabelColumn& label, const TowerScores& scores, int64_t rows, double threshold, int num_class);

@@ -72,8 +72,7 @@ struct MetricSet::State {
     PEPNET_RETURN_IF_ERROR(collective->AllreduceSum(std::span<int64_t>(all), "metric counts"));
     if (all.back() != loss_rows * collective->count()) {
       return absl::InternalError(absl::StrCat("the workers evaluated different global batches: this one saw ",
-                                              loss_rows, " rows, all ", collective->count(), " together ",
-                                              all.back()));
+                                              loss_rows, " rows, all ", collective->count(), " together ", all.back()));
     }
     counts.assign(all.begin(), all.end() - 1);
     return collective->AllreduceSum(std::span<double>(sums), "metric sums");

@@ -66,7 +66,8 @@ arrow::Result<std::shared_ptr<arrow::RecordBatch>> MakeBatch(int64_t rows, const
 
 class ParquetPredictionWriter : public PredictionWriter {
  public:
-  explicit ParquetPredictionWriter(const std::string& path) : path_(path + ".parquet"), temporary_(TemporaryName(path_)) {}
+  explicit ParquetPredictionWriter(const std::string& path)
+      : path_(path + ".parquet"), temporary_(TemporaryName(path_)) {}
   ~ParquetPredictionWriter() override {
     if (!published_) unlink(temporary_.c_str());
   }
@@ -91,11 +92,13 @@ class ParquetPredictionWriter : public PredictionWriter {
   }
 
  private:
-  arrow::Status Write(int64_t rows, const std::vector<ModelOutput>& outputs, const std::shared_ptr<arrow::RecordBatch>& reserved) {
+  arrow::Status Write(int64_t rows, const std::vector<ModelOutput>& outputs,
+                      const std::shared_ptr<arrow::RecordBatch>& reserved) {
     ARROW_ASSIGN_OR_RAISE(std::shared_ptr<arrow::RecordBatch> batch, MakeBatch(rows, outputs, reserved));
     if (writer_ == nullptr) {
       ARROW_ASSIGN_OR_RAISE(file_, arrow::io::FileOutputStream::Open(temporary_));
-      ARROW_ASSIGN_OR_RAISE(writer_, parquet::arrow::FileWriter::Open(*batch->schema(), arrow::default_memory_pool(), file_));
+      ARROW_ASSIGN_OR_RAISE(writer_,
+                            parquet::arrow::FileWriter::Open(*batch->schema(), arrow::default_memory_pool(), file_));
     }
     return writer_->WriteRecordBatch(*batch);
   }

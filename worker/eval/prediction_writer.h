@@ -15,7 +15,7 @@
 namespace arrow {
 class RecordBatch;
 class Schema;
-}
+}  // namespace arrow
 
 namespace pepnet {
 

@@ -48,7 +48,8 @@ int PartNumber(const std::string& name) {
 // Makes the directory, refuses one that holds the input, and removes what a killed prediction left half written.
 Status PrepareOutput(const JobConfig& config, const PredictRequest& request) {
   PEPNET_RETURN_IF_ERROR(MakeDirectories(request.output_path));
-  PEPNET_ASSIGN_OR_RETURN(InputFiles input, FindInputFiles(request.input_path, config.data.dataset_type, config.data.dataset_type_name));
+  PEPNET_ASSIGN_OR_RETURN(InputFiles input,
+                          FindInputFiles(request.input_path, config.data.dataset_type, config.data.dataset_type_name));
   const std::filesystem::path output = std::filesystem::canonical(request.output_path);
   for (const std::string& path : input.paths) {
     if (std::filesystem::canonical(path).parent_path() != output) continue;
@@ -86,7 +87,7 @@ StatusOr<int64_t> Predict(const WorkerContext& context, PepnetModel* model, cons
 
   LoaderOptions options;
   options.input_path = request.input_path;
-  options.batch_size = request.batch_size > 0                 ? request.batch_size
+  options.batch_size = request.batch_size > 0            ? request.batch_size
                        : config.data.eval_batch_size > 0 ? config.data.eval_batch_size
                                                          : config.data.batch_size;
   options.worker_index = context.collective->index();

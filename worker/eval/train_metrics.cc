@@ -36,7 +36,8 @@ void TrainMetrics::Add(const Batch& batch, const std::vector<std::vector<float>>
         CountForAuc(item.thresholds, label, tower_scores, batch.rows, item.window.data());
         break;
       case MetricKind::kAccuracy:
-        item.window[0] += static_cast<double>(CountRight(label, tower_scores, batch.rows, metric.threshold, tower.num_class));
+        item.window[0] +=
+            static_cast<double>(CountRight(label, tower_scores, batch.rows, metric.threshold, tower.num_class));
         item.window[1] += static_cast<double>(batch.rows);
         break;
       case MetricKind::kMeanAbsoluteError:
@@ -102,7 +103,8 @@ std::map<std::string, std::vector<double>> TrainMetrics::State() const {
   return state;
 }
 
-std::vector<std::string> TrainMetrics::Restore(const std::map<std::string, std::vector<double>>& state, bool first_worker) {
+std::vector<std::string> TrainMetrics::Restore(const std::map<std::string, std::vector<double>>& state,
+                                               bool first_worker) {
   std::vector<std::string> fresh;
   for (Item& item : items_) {
     const auto found = state.find(item.metric->metric.name);

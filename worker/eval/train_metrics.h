@@ -48,8 +48,8 @@ class TrainMetrics {
     std::vector<double> window;     // counts of this worker in the open window
     std::vector<double> counts;     // auc: of the windows so far, decayed
     double value = 0;
-    int64_t steps = 0;              // finished steps
-    bool measured = false;          // a window has ended
+    int64_t steps = 0;      // finished steps
+    bool measured = false;  // a window has ended
   };
   void Fold(Item* item) const;
 

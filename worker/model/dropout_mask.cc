@@ -26,7 +26,8 @@ constexpr int64_t kBlocks = 8;  // Philox blocks computed side by side
 #if defined(__x86_64__)
 // words[4 * b + j] = word j of Philox4x32(key, hi, first_block + b), b < kBlocks. random.h explains the rounds. Each
 // 32-bit word lies in the lower half of a 64-bit lane; what the upper half holds is never read by the multiplication.
-__attribute__((target("avx2"))) void PhiloxBlocksAvx2(uint64_t key, uint64_t hi, uint64_t first_block, uint32_t* words) {
+__attribute__((target("avx2"))) void PhiloxBlocksAvx2(uint64_t key, uint64_t hi, uint64_t first_block,
+                                                      uint32_t* words) {
   constexpr int kVectors = 2;
   const __m256i m0 = _mm256_set1_epi64x(0xD2511F53), m1 = _mm256_set1_epi64x(0xCD9E8D57);
   __m256i c0[kVectors], c1[kVectors], c2[kVectors], c3[kVectors];

@@ -197,8 +197,8 @@ PEPNET_SIMD_CLONES void GateForward(int64_t rows, int64_t width, const float* bi
   }
 }
 
-PEPNET_SIMD_CLONES void GateBackward(int64_t rows, int64_t width, float gamma, const float* x, int64_t x_stride, float* s,
-                                     float* d, int64_t d_stride, float* bias_gradient) {
+PEPNET_SIMD_CLONES void GateBackward(int64_t rows, int64_t width, float gamma, const float* x, int64_t x_stride,
+                                     float* s, float* d, int64_t d_stride, float* bias_gradient) {
   for (int64_t row = 0; row < rows; ++row) {
     const float* __restrict m = x + row * x_stride;
     float* __restrict gate = s + row * width;
@@ -219,19 +219,20 @@ PEPNET_SIMD_CLONES void GateProductForward(const GateProduct& layer) {
   const int64_t width = layer.width;
   const float* const mask = layer.dropout.ratio > 0 ? layer.dropout.mask_row : nullptr;
   const float scale = layer.gamma * (mask != nullptr ? KeptScale(layer.dropout.ratio) : 1.0f);
-  WithFunction(layer.activation, [&](const auto f) __attribute__((always_inline)) {
-    for (int64_t row = 0; row < layer.rows; ++row) {
-      float* const a = layer.a + row * width;
-      float* const s = layer.s + row * width;
-      float* const out = layer.out + row * width;
-      if (mask == nullptr) {
-        GateProductRow(f, width, scale, layer.a_bias, layer.s_bias, nullptr, a, s, out);
-      } else {
-        FillMaskRow(layer.dropout, row, width);
-        GateProductRow(f, width, scale, layer.a_bias, layer.s_bias, mask, a, s, out);
-      }
-    }
-  });
+  WithFunction(
+      layer.activation, [&](const auto f) __attribute__((always_inline)) {
+        for (int64_t row = 0; row < layer.rows; ++row) {
+          float* const a = layer.a + row * width;
+          float* const s = layer.s + row * width;
+          float* const out = layer.out + row * width;
+          if (mask == nullptr) {
+            GateProductRow(f, width, scale, layer.a_bias, layer.s_bias, nullptr, a, s, out);
+          } else {
+            FillMaskRow(layer.dropout, row, width);
+            GateProductRow(f, width, scale, layer.a_bias, layer.s_bias, mask, a, s, out);
+          }
+        }
+      });
 }
 
 PEPNET_SIMD_CLONES void GateProductBackward(const GateProduct& layer, const float* d, int64_t d_stride,
@@ -240,35 +241,37 @@ PEPNET_SIMD_CLONES void GateProductBackward(const GateProduct& layer, const floa
   const int64_t width = layer.width;
   const float scale = layer.gamma * (layer.dropout.ratio > 0 ? KeptScale(layer.dropout.ratio) : 1.0f);
   double prelu = 0;
-  WithFunction(layer.activation, [&](const auto f) __attribute__((always_inline)) {
-    for (int64_t row = 0; row < layer.rows; ++row) {
-      float* const a = layer.a + row * width;
-      float* const s = layer.s + row * width;
-      if (layer.activation.kind == ActivationKind::kPrelu) {
-        prelu += PreluWeightGradient(width, a, d + row * d_stride, scale, s);
-      }
-      GateProductBackwardRow(f, width, scale, d + row * d_stride, a, s, a_bias_gradient, s_bias_gradient);
-    }
-  });
+  WithFunction(
+      layer.activation, [&](const auto f) __attribute__((always_inline)) {
+        for (int64_t row = 0; row < layer.rows; ++row) {
+          float* const a = layer.a + row * width;
+          float* const s = layer.s + row * width;
+          if (layer.activation.kind == ActivationKind::kPrelu) {
+            prelu += PreluWeightGradient(width, a, d + row * d_stride, scale, s);
+          }
+          GateProductBackwardRow(f, width, scale, d + row * d_stride, a, s, a_bias_gradient, s_bias_gradient);
+        }
+      });
   if (layer.activation.kind == ActivationKind::kPrelu) *activation_gradient += static_cast<float>(prelu);
 }
 
 PEPNET_SIMD_CLONES void ActivatedForward(const Activated& layer) {
   const int64_t width = layer.width;
   if (layer.bias != nullptr) AddBias(layer.rows, width, layer.bias, layer.u);
-  WithFunction(layer.activation, [&](const auto f) __attribute__((always_inline)) {
-    for (int64_t row = 0; row < layer.rows; ++row) {
-      float* const out = layer.out + row * width;
-      ActivatedRow(f, width, layer.u + row * width, out);
-      if (layer.dropout.ratio <= 0) continue;
-      FillMaskRow(layer.dropout, row, width);
-      uint8_t* const kept = layer.kept + row * width;
-      for (int64_t c = 0; c < width; ++c) {
-        out[c] *= layer.dropout.mask_row[c];
-        kept[c] = layer.dropout.mask_row[c] != 0;
-      }
-    }
-  });
+  WithFunction(
+      layer.activation, [&](const auto f) __attribute__((always_inline)) {
+        for (int64_t row = 0; row < layer.rows; ++row) {
+          float* const out = layer.out + row * width;
+          ActivatedRow(f, width, layer.u + row * width, out);
+          if (layer.dropout.ratio <= 0) continue;
+          FillMaskRow(layer.dropout, row, width);
+          uint8_t* const kept = layer.kept + row * width;
+          for (int64_t c = 0; c < width; ++c) {
+            out[c] *= layer.dropout.mask_row[c];
+            kept[c] = layer.dropout.mask_row[c] != 0;
+          }
+        }
+      });
 }
 
 PEPNET_SIMD_CLONES void ActivatedBackward(const Activated& layer, const float* d, float* bias_gradient,
@@ -277,23 +280,26 @@ PEPNET_SIMD_CLONES void ActivatedBackward(const Activated& layer, const float* d
   const bool dropout = layer.dropout.ratio > 0;
   const float scale = dropout ? KeptScale(layer.dropout.ratio) : 1.0f;
   double prelu = 0;
-  WithFunction(layer.activation, [&](const auto f) __attribute__((always_inline)) {
-    for (int64_t row = 0; row < layer.rows; ++row) {
-      float* __restrict u = layer.u + row * width;
-      const float* __restrict g = d + row * width;
-      if (dropout) {
-        const uint8_t* __restrict kept = layer.kept + row * width;
-        for (int64_t c = 0; c < width; ++c) {
-          const float through = kept[c] != 0 ? g[c] * scale : 0.0f;
-          if (layer.activation.kind == ActivationKind::kPrelu && u[c] <= 0) prelu += static_cast<double>(through) * u[c];
-          u[c] = through * f.Slope(u[c]);
+  WithFunction(
+      layer.activation, [&](const auto f) __attribute__((always_inline)) {
+        for (int64_t row = 0; row < layer.rows; ++row) {
+          float* __restrict u = layer.u + row * width;
+          const float* __restrict g = d + row * width;
+          if (dropout) {
+            const uint8_t* __restrict kept = layer.kept + row * width;
+            for (int64_t c = 0; c < width; ++c) {
+              const float through = kept[c] != 0 ? g[c] * scale : 0.0f;
+              if (layer.activation.kind == ActivationKind::kPrelu && u[c] <= 0)
+                prelu += static_cast<double>(through) * u[c];
+              u[c] = through * f.Slope(u[c]);
+            }
+          } else {
+            if (layer.activation.kind == ActivationKind::kPrelu)
+              prelu += PreluWeightGradient(width, u, g, 1.0f, nullptr);
+            for (int64_t c = 0; c < width; ++c) u[c] = g[c] * f.Slope(u[c]);
+          }
         }
-      } else {
-        if (layer.activation.kind == ActivationKind::kPrelu) prelu += PreluWeightGradient(width, u, g, 1.0f, nullptr);
-        for (int64_t c = 0; c < width; ++c) u[c] = g[c] * f.Slope(u[c]);
-      }
-    }
-  });
+      });
   if (bias_gradient != nullptr) AddColumnSums(layer.rows, width, layer.u, bias_gradient);
   if (layer.activation.kind == ActivationKind::kPrelu) *activation_gradient += static_cast<float>(prelu);
 }

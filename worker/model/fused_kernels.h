@@ -32,8 +32,8 @@ void BiasRelu(int64_t rows, int64_t width, const float* bias, float* x);
 void BiasReluBackward(int64_t rows, int64_t width, const float* x, float* d, float* bias_gradient);
 
 // s = sigmoid(s + bias);  out = gamma * s * x
-void GateForward(int64_t rows, int64_t width, const float* bias, float gamma, const float* x, int64_t x_stride, float* s,
-                 float* out, int64_t out_stride);
+void GateForward(int64_t rows, int64_t width, const float* bias, float gamma, const float* x, int64_t x_stride,
+                 float* s, float* out, int64_t out_stride);
 // d is the gradient of out and becomes that of x by the product; s becomes the gradient of s's linear layer.
 void GateBackward(int64_t rows, int64_t width, float gamma, const float* x, int64_t x_stride, float* s, float* d,
                   int64_t d_stride, float* bias_gradient);

@@ -167,7 +167,8 @@ float* FusedLane::TowerForward(int tower, const FusedRows& rows, Matrix x) {
                        ValueAt(layer.norm_bias), buffers.linear.data(), Grow(&buffers.inverse_deviation, rows.count),
                        Grow(&buffers.normalised, size));
     }
-    if (rows.dropout && layer.dropout.ratio > 0) buffers.kept.Resize(std::max(buffers.kept.size(), static_cast<size_t>(size)));
+    if (rows.dropout && layer.dropout.ratio > 0)
+      buffers.kept.Resize(std::max(buffers.kept.size(), static_cast<size_t>(size)));
     Grow(&buffers.out, size);
     ActivatedForward(ActivatedOf(layer, rows, &buffers));
     x = {buffers.out.data(), width};

@@ -69,8 +69,8 @@ class FusedLane {
   void LinearForward(const FusedLinear& linear, int64_t rows, ConstMatrix x, float* y);
   void WeightGradient(const FusedLinear& linear, int64_t rows, ConstMatrix x, const float* dy);
   // x_gradient = beta * x_gradient + dy W over the first `columns` of W's columns from `first` on.
-  void InputGradient(const FusedLinear& linear, int64_t rows, const float* dy, int64_t first, int64_t columns, float beta,
-                     Matrix x_gradient);
+  void InputGradient(const FusedLinear& linear, int64_t rows, const float* dy, int64_t first, int64_t columns,
+                     float beta, Matrix x_gradient);
   // Before the sigmoid: gate = second(relu(first(x))) without second's bias.
   void GateForward(const FusedGate& gate, int64_t rows, ConstMatrix x, float* hidden, float* out);
   // Leaves the gradient of first's output in hidden_gradient_.

@@ -70,7 +70,8 @@ FusedLayers PlaceLayers(const JobConfig& config, const DenseParameters& paramete
     for (size_t layer = 0; layer < count; ++layer, ++number) {
       const std::string perceptron = module + ".tower_mlp.mlp." + std::to_string(layer) + ".perceptron.";
       const bool norm = tower.mlp->use_ln;
-      net.mlp.push_back({place.Linear(perceptron + "0"), norm ? place.Required(perceptron + "1.weight") : -1,
+      net.mlp.push_back({place.Linear(perceptron + "0"),
+                         norm ? place.Required(perceptron + "1.weight") : -1,
                          norm ? place.Required(perceptron + "1.bias") : -1,
                          place.Function(perceptron + (norm ? "2" : "1"), tower.mlp->activation),
                          {tower.mlp->dropout_ratio[layer], number}});

@@ -340,7 +340,8 @@ class FusedModel : public PepnetModel {
     for (int64_t i = first; WantsScores(task) && i < last; ++i) {
       const int64_t row = state->rows[i];
       if (model_.domain_label >= 0 && all_.domain(row) != domain) continue;
-      std::copy_n(z + (i - first) * tower.num_class, tower.num_class, train_logits_[task].data() + row * tower.num_class);
+      std::copy_n(z + (i - first) * tower.num_class, tower.num_class,
+                  train_logits_[task].data() + row * tower.num_class);
     }
     for (size_t slot = 0; slot < slots_.size(); ++slot) {
       if (slots_[slot].task != task) continue;
@@ -397,7 +398,7 @@ class FusedModel : public PepnetModel {
   bool gate_sees_gradient_ = false;
   std::vector<int64_t> selected_;                            // the current task's positions
   std::vector<AlignedBuffer<float>> logits_, task_outputs_;  // evaluation: by tower, by task
-  std::vector<AlignedBuffer<float>> train_logits_;  // by task, in the batch's order: of the row's own domain
+  std::vector<AlignedBuffer<float>> train_logits_;           // by task, in the batch's order: of the row's own domain
 };
 
 }  // namespace

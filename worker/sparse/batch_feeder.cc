@@ -6,8 +6,8 @@
 
 namespace pepnet {
 
-BatchFeeder::BatchFeeder(const JobConfig* config, BatchLoader* loader, PsClient* client, Collective* collective, Mode mode,
-                         int64_t first_step, int64_t max_batches, bool local_normalization)
+BatchFeeder::BatchFeeder(const JobConfig* config, BatchLoader* loader, PsClient* client, Collective* collective,
+                         Mode mode, int64_t first_step, int64_t max_batches, bool local_normalization)
     : config_(config),
       loader_(loader),
       client_(client),

@@ -40,8 +40,8 @@ void PoolFeatures(const JobConfig& config, const Batch& batch, const UniqueIds& 
   }
 }
 
-void ScatterGradients(const JobConfig& config, const Batch& batch, const UniqueIds& ids, const FloatBuffers& feature_gradients,
-                      FloatBuffers* row_gradients) {
+void ScatterGradients(const JobConfig& config, const Batch& batch, const UniqueIds& ids,
+                      const FloatBuffers& feature_gradients, FloatBuffers* row_gradients) {
   row_gradients->resize(config.tables.size());
   for (size_t table = 0; table < config.tables.size(); ++table) {
     (*row_gradients)[table].ResizeZeroed(ids.ids[table].size() * config.tables[table].dim);

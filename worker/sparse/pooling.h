@@ -21,8 +21,8 @@ void PoolFeatures(const JobConfig& config, const Batch& batch, const UniqueIds& 
                   FloatBuffers* pooled);
 
 // row_gradients[t]: ids.ids[t].size() * dim floats (resized).
-void ScatterGradients(const JobConfig& config, const Batch& batch, const UniqueIds& ids, const FloatBuffers& feature_gradients,
-                      FloatBuffers* row_gradients);
+void ScatterGradients(const JobConfig& config, const Batch& batch, const UniqueIds& ids,
+                      const FloatBuffers& feature_gradients, FloatBuffers* row_gradients);
 
 // What the model reads: pooled outputs for features with a table, the batch's own values for raw features, null otherwise.
 std::vector<const float*> FeaturePointers(const JobConfig& config, const Batch& batch, const FloatBuffers& pooled);

@@ -1,7 +1,6 @@
 #include "worker/sparse/ps_client.h"
 
 #include <algorithm>
-#include <algorithm>
 #include <cstring>
 #include <map>
 
@@ -13,7 +12,8 @@
 namespace pepnet {
 namespace {
 
-wire::ServerPlan MakePlan(const JobConfig& config, const std::vector<int>& worker_ranks, uint64_t seed, int64_t finished_steps) {
+wire::ServerPlan MakePlan(const JobConfig& config, const std::vector<int>& worker_ranks, uint64_t seed,
+                          int64_t finished_steps) {
   wire::ServerPlan plan;
   for (const Table& table : config.tables) {
     wire::TablePlan* out = plan.add_tables();
@@ -65,12 +65,14 @@ std::string PsClient::ServerName(int server) const {
 }
 
 StatusOr<Bytes> PsClient::NextFrame(int server, double timeout_s, const std::string& what) {
-  auto message = transport_->Receive(Channel::kRows, server_ranks_[server], After(std::chrono::duration<double>(timeout_s)), what);
+  auto message =
+      transport_->Receive(Channel::kRows, server_ranks_[server], After(std::chrono::duration<double>(timeout_s)), what);
   if (!message.ok()) return Annotate(message.status(), ServerName(server));
   const size_t travelled = message->body.size();
   PEPNET_ASSIGN_OR_RETURN(message->body, Unpack(std::move(message->body)));
   PEPNET_ASSIGN_OR_RETURN(FrameHeader header, ParseHeader(message->body));
-  if (header.type == MessageType::kRows && (header.flags & FrameHeader::kReadOnly) == 0) step_traffic_.received += travelled;
+  if (header.type == MessageType::kRows && (header.flags & FrameHeader::kReadOnly) == 0)
+    step_traffic_.received += travelled;
   if (header.type == MessageType::kError) return Annotate(ParseErrorFrame(message->body), ServerName(server));
   return std::move(message->body);
 }
@@ -142,7 +144,7 @@ Status PsClient::StartSave(const std::string& directory, int64_t step) {
 
 StatusOr<SavedTables> PsClient::FinishSave(int64_t step, const std::atomic<bool>& cancelled) {
   constexpr std::chrono::milliseconds kLook{200};  // how often `cancelled` is looked at
-  constexpr std::chrono::seconds kLastWait{1};     // is waited in one piece, so that the transport can say who is to blame
+  constexpr std::chrono::seconds kLastWait{1};  // is waited in one piece, so that the transport can say who is to blame
   const Deadline deadline = After(std::chrono::duration<double>(phase_timeout_s_));
   const std::string what = absl::StrCat("saved rows of step ", step);
   SavedTables saved;
@@ -151,10 +153,12 @@ StatusOr<SavedTables> PsClient::FinishSave(int64_t step, const std::atomic<bool>
     do {
       if (cancelled) return absl::CancelledError(absl::StrCat("the checkpoint of step ", step, " is given up"));
       const bool last = deadline - Clock::now() < kLastWait;
-      message = transport_->Receive(Channel::kSave, server_ranks_[server], last ? deadline : Clock::now() + kLook, what);
+      message =
+          transport_->Receive(Channel::kSave, server_ranks_[server], last ? deadline : Clock::now() + kLook, what);
     } while (absl::IsDeadlineExceeded(message.status()) && Clock::now() < deadline);
     if (absl::IsDeadlineExceeded(message.status())) {
-      return Annotate(message.status(), absl::StrCat(ServerName(server), " had ", phase_timeout_s_, " s to write; at their end"));
+      return Annotate(message.status(),
+                      absl::StrCat(ServerName(server), " had ", phase_timeout_s_, " s to write; at their end"));
     }
     if (!message.ok()) return Annotate(message.status(), ServerName(server));
     PEPNET_ASSIGN_OR_RETURN(const FrameHeader header, ParseHeader(message->body));
@@ -189,17 +193,21 @@ Status PsClient::Load(const std::string& directory, int64_t finished_steps, bool
 }
 
 StatusOr<std::vector<std::string>> PsClient::Stats() {
-  PEPNET_ASSIGN_OR_RETURN(std::vector<Bytes> replies, RequestAll(MessageType::kStats, "", 0, timeout_s_, "server statistics"));
+  PEPNET_ASSIGN_OR_RETURN(std::vector<Bytes> replies,
+                          RequestAll(MessageType::kStats, "", 0, timeout_s_, "server statistics"));
   std::vector<std::string> result;
   for (const Bytes& frame : replies) {
     wire::StatsReply reply;
-    if (!reply.ParseFromString(FrameBodyString(frame))) return absl::DataLossError("a server's StatsReply cannot be parsed");
+    if (!reply.ParseFromString(FrameBodyString(frame)))
+      return absl::DataLossError("a server's StatsReply cannot be parsed");
     result.push_back(reply.json());
   }
   return result;
 }
 
-Status PsClient::Shutdown() { return RequestAll(MessageType::kShutdown, "", 0, timeout_s_, "acknowledgement of the shutdown").status(); }
+Status PsClient::Shutdown() {
+  return RequestAll(MessageType::kShutdown, "", 0, timeout_s_, "acknowledgement of the shutdown").status();
+}
 
 StatusOr<PullTicket> PsClient::StartPull(const UniqueIds& ids, int64_t step, bool read_only) {
   const size_t table_count = config_->tables.size();
@@ -254,8 +262,8 @@ StatusOr<Bytes> PsClient::ReceiveRows(int server, int64_t step, bool read_only) 
     PEPNET_ASSIGN_OR_RETURN(Bytes frame, NextFrame(server, timeout_s_, absl::StrCat("rows of step ", step)));
     PEPNET_ASSIGN_OR_RETURN(FrameHeader header, ParseHeader(frame));
     if (header.type != MessageType::kRows) {
-      return absl::InternalError(absl::StrCat(ServerName(server), " answered a pull with message type ",
-                                              static_cast<int>(header.type)));
+      return absl::InternalError(
+          absl::StrCat(ServerName(server), " answered a pull with message type ", static_cast<int>(header.type)));
     }
     if (matches(header)) return frame;
     early.push_back(std::move(frame));
@@ -264,14 +272,15 @@ StatusOr<Bytes> PsClient::ReceiveRows(int server, int64_t step, bool read_only) 
 
 Status PsClient::FinishPull(const PullTicket& ticket, std::vector<AlignedBuffer<float>>* table_rows) {
   table_rows->resize(config_->tables.size());
-  for (size_t t = 0; t < config_->tables.size(); ++t) (*table_rows)[t].Resize(ticket.table_sizes[t] * config_->tables[t].dim);
+  for (size_t t = 0; t < config_->tables.size(); ++t)
+    (*table_rows)[t].Resize(ticket.table_sizes[t] * config_->tables[t].dim);
   for (int server = 0; server < server_count(); ++server) {
     PEPNET_ASSIGN_OR_RETURN(Bytes frame, ReceiveRows(server, ticket.step, ticket.read_only));
     const size_t expected = RouteFloats(*config_, ticket.routes[server]) * sizeof(float);
     PEPNET_ASSIGN_OR_RETURN(FrameHeader header, ParseHeader(frame));
     if (header.body_bytes != expected) {
-      return absl::InternalError(absl::StrCat(ServerName(server), " sent ", header.body_bytes, " bytes of rows for step ",
-                                              ticket.step, ", expected ", expected));
+      return absl::InternalError(absl::StrCat(ServerName(server), " sent ", header.body_bytes,
+                                              " bytes of rows for step ", ticket.step, ", expected ", expected));
     }
     const float* in = reinterpret_cast<const float*>(FrameBody(frame));
     for (size_t t = 0; t < config_->tables.size(); ++t) {
@@ -292,7 +301,8 @@ Status PsClient::Push(const PullTicket& ticket, const std::vector<AlignedBuffer<
   int exponent = 0;
   if (wire_dtype_ == WireDtype::kFloat16) {
     exponent = Float16Exponent({});
-    for (const AlignedBuffer<float>& gradients : row_gradients) exponent = std::min(exponent, Float16Exponent(gradients.span()));
+    for (const AlignedBuffer<float>& gradients : row_gradients)
+      exponent = std::min(exponent, Float16Exponent(gradients.span()));
   }
   for (int server = 0; server < server_count(); ++server) {
     FrameHeader header;

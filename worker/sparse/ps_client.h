@@ -45,8 +45,8 @@ struct SavedTables {
 class PsClient {
  public:
   // phase_timeout_s: deadline of FinishSave and Load, which grow with the tables.
-  PsClient(Transport* transport, const JobConfig* config, std::vector<int> server_ranks, int worker_index, double timeout_s,
-           double phase_timeout_s = 7200);
+  PsClient(Transport* transport, const JobConfig* config, std::vector<int> server_ranks, int worker_index,
+           double timeout_s, double phase_timeout_s = 7200);
 
   // Control operations: worker 0 only. Each waits for all servers.
   // `shared_file`: a file that every server must see, proof of a shared file system ("" = not checked).
@@ -67,7 +67,8 @@ class PsClient {
   // Waits for the rows: table_rows[t] holds table_sizes[t] * dim floats (resized).
   Status FinishPull(const PullTicket& ticket, std::vector<AlignedBuffer<float>>* table_rows);
   // Sends the gradients of the ticket's rows. `update`: number of this table update, from 1; lr: its rate.
-  Status Push(const PullTicket& ticket, const std::vector<AlignedBuffer<float>>& row_gradients, double lr, int64_t update);
+  Status Push(const PullTicket& ticket, const std::vector<AlignedBuffer<float>>& row_gradients, double lr,
+              int64_t update);
 
   // How rows and gradients of training steps travel from now on; float32 at first. All workers choose the same.
   void set_wire_dtype(WireDtype dtype) { wire_dtype_ = dtype; }

@@ -44,8 +44,8 @@ StatusOr<std::string> TableOfParameter(const std::string& name) {
   const std::string whole = TableParameterName("/");
   const std::string prefix = whole.substr(0, whole.find('/')), suffix = whole.substr(whole.find('/') + 1);
   if (!absl::StartsWith(name, prefix) || !absl::EndsWith(name, suffix)) {
-    return InvalidInput("fine_tune_ckpt_param_map maps a table to '", name, "', which is not the name of one: expected ", prefix,
-                        "<table>", suffix);
+    return InvalidInput("fine_tune_ckpt_param_map maps a table to '", name,
+                        "', which is not the name of one: expected ", prefix, "<table>", suffix);
   }
   return name.substr(prefix.size(), name.size() - prefix.size() - suffix.size());
 }
@@ -61,21 +61,22 @@ StatusOr<std::string> OnFirstWorker(const WorkerContext& context, const std::str
 }
 
 Status BeginCheckpoint(const WorkerContext& context, TrainState& state, CheckpointSaver* saver) {
-  return OnFirstWorker(context, "begin of a checkpoint", [&]() -> StatusOr<std::string> {
-           PEPNET_RETURN_IF_ERROR(saver->Wait().status());
-           const JobConfig& config = *context.config;
-           Manifest manifest;
-           manifest.step = state.counters.finished_steps;
-           manifest.seed = state.counters.seed;
-           manifest.server_count = context.client->server_count();
-           manifest.worker_count = context.collective->count();
-           manifest.batch_size = config.data.batch_size;
-           manifest.shape = ShapeDescription(config);
-           manifest.string_hash = StringHash(context);
-           manifest.cpu = CpuDescription();
-           PEPNET_RETURN_IF_ERROR(saver->Begin(std::move(manifest), state));
-           return std::string();
-         })
+  return OnFirstWorker(context, "begin of a checkpoint",
+                       [&]() -> StatusOr<std::string> {
+                         PEPNET_RETURN_IF_ERROR(saver->Wait().status());
+                         const JobConfig& config = *context.config;
+                         Manifest manifest;
+                         manifest.step = state.counters.finished_steps;
+                         manifest.seed = state.counters.seed;
+                         manifest.server_count = context.client->server_count();
+                         manifest.worker_count = context.collective->count();
+                         manifest.batch_size = config.data.batch_size;
+                         manifest.shape = ShapeDescription(config);
+                         manifest.string_hash = StringHash(context);
+                         manifest.cpu = CpuDescription();
+                         PEPNET_RETURN_IF_ERROR(saver->Begin(std::move(manifest), state));
+                         return std::string();
+                       })
       .status();
 }
 
@@ -102,8 +103,8 @@ StatusOr<std::string> FindCheckpoint(const WorkerContext& context, const std::st
                           "; its ids would mean other rows: pass --hash=", manifest.string_hash);
     }
     if (manifest.cpu != CpuDescription()) {
-      LogWarning(absl::StrCat(directory, " was written on a CPU with ", manifest.cpu, ", this one has ", CpuDescription(),
-                              ": the run continues, but not to the same bits"));
+      LogWarning(absl::StrCat(directory, " was written on a CPU with ", manifest.cpu, ", this one has ",
+                              CpuDescription(), ": the run continues, but not to the same bits"));
     }
     return directory;
   });
@@ -111,10 +112,12 @@ StatusOr<std::string> FindCheckpoint(const WorkerContext& context, const std::st
 
 Status RestoreForTraining(const WorkerContext& context, const std::string& directory, TrainState* state) {
   PEPNET_RETURN_IF_ERROR(Annotate(ReadDenseFiles(directory, state), absl::StrCat("restoring ", directory)));
-  return OnFirstWorker(context, "restore of the tables", [&]() -> StatusOr<std::string> {
-           PEPNET_RETURN_IF_ERROR(context.client->Load(directory, state->counters.finished_steps, true, {}));
-           return std::string();
-         })
+  return OnFirstWorker(
+             context, "restore of the tables",
+             [&]() -> StatusOr<std::string> {
+               PEPNET_RETURN_IF_ERROR(context.client->Load(directory, state->counters.finished_steps, true, {}));
+               return std::string();
+             })
       .status();
 }
 
@@ -145,9 +148,11 @@ Status RestoreForFineTuning(const WorkerContext& context, const std::string& pat
   return absl::OkStatus();
 }
 
-StatusOr<int64_t> RestoreForInference(const WorkerContext& context, const std::string& directory, DenseParameters* parameters) {
+StatusOr<int64_t> RestoreForInference(const WorkerContext& context, const std::string& directory,
+                                      DenseParameters* parameters) {
   PEPNET_RETURN_IF_ERROR(Annotate(ReadDenseValues(directory, parameters), absl::StrCat("restoring ", directory)));
-  PEPNET_ASSIGN_OR_RETURN(std::string step, OnFirstWorker(context, "restore of the tables", [&]() -> StatusOr<std::string> {
+  PEPNET_ASSIGN_OR_RETURN(std::string step,
+                          OnFirstWorker(context, "restore of the tables", [&]() -> StatusOr<std::string> {
                             PEPNET_ASSIGN_OR_RETURN(Manifest manifest, ReadManifest(directory));
                             PEPNET_RETURN_IF_ERROR(context.client->Load(directory, manifest.step, false, {}));
                             return absl::StrCat(manifest.step);

@@ -32,7 +32,8 @@ Status RestoreForTraining(const WorkerContext& context, const std::string& direc
 Status RestoreForFineTuning(const WorkerContext& context, const std::string& path, TrainState* state);
 
 // Weights only, for eval and predict. Returns the checkpoint's finished steps.
-StatusOr<int64_t> RestoreForInference(const WorkerContext& context, const std::string& directory, DenseParameters* parameters);
+StatusOr<int64_t> RestoreForInference(const WorkerContext& context, const std::string& directory,
+                                      DenseParameters* parameters);
 
 // Runs `body` on worker 0 and gives its result (or error) to all workers.
 StatusOr<std::string> OnFirstWorker(const WorkerContext& context, const std::string& what,

@@ -36,7 +36,8 @@ DataWatch::Cell DataWatch::CellOf(const Batch& batch, size_t feature, int64_t ro
 void DataWatch::Observe(const Batch& batch) {
   if (batch.rows == 0) return;
   for (size_t l = 0; l < positives_.size(); ++l) {
-    for (int64_t row = 0; is_target_[l] && row < batch.rows; ++row) positives_[l] += batch.labels[l].values[row] == 1.0f ? 1 : 0;
+    for (int64_t row = 0; is_target_[l] && row < batch.rows; ++row)
+      positives_[l] += batch.labels[l].values[row] == 1.0f ? 1 : 0;
   }
   for (size_t f = 0; f < first_.size(); ++f) {
     if (changed_[f] || !config_->features[f].in_group) continue;
@@ -53,7 +54,8 @@ StatusOr<std::vector<std::string>> DataWatch::Warnings(Collective* collective) c
   for (size_t f = 0; f < first_.size(); ++f) {
     mine["features"].push_back(changed_[f] ? nlohmann::json() : nlohmann::json({first_[f].ids, first_[f].numbers}));
   }
-  PEPNET_ASSIGN_OR_RETURN(const std::vector<std::string> all, collective->GatherToFirst(mine.dump(), "what the data look like"));
+  PEPNET_ASSIGN_OR_RETURN(const std::vector<std::string> all,
+                          collective->GatherToFirst(mine.dump(), "what the data look like"));
   std::vector<std::string> warnings;
   if (collective->index() != 0) return warnings;
   std::vector<nlohmann::json> seen;
@@ -68,13 +70,14 @@ StatusOr<std::vector<std::string>> DataWatch::Warnings(Collective* collective) c
     int64_t positives = 0;
     for (const auto& one : seen) positives += one["positives"][l].get<int64_t>();
     if (!is_target_[l] || (positives > 0 && positives < rows)) continue;
-    warnings.push_back(absl::StrCat("label ", config_->data.labels[l], " was ", positives == 0 ? "never" : "always", " 1 in ", rows,
-                                    " rows: nothing can be learnt from it; is it the right column?"));
+    warnings.push_back(absl::StrCat("label ", config_->data.labels[l], " was ", positives == 0 ? "never" : "always",
+                                    " 1 in ", rows, " rows: nothing can be learnt from it; is it the right column?"));
   }
   for (size_t f = 0; f < first_.size(); ++f) {
     if (!config_->features[f].in_group || seen.empty()) continue;
     bool constant = true;
-    for (const auto& one : seen) constant = constant && !one["features"][f].is_null() && one["features"][f] == seen[0]["features"][f];
+    for (const auto& one : seen)
+      constant = constant && !one["features"][f].is_null() && one["features"][f] == seen[0]["features"][f];
     if (!constant) continue;
     warnings.push_back(absl::StrCat("feature ", config_->features[f].name, " (column ", config_->features[f].column,
                                     ") was the same in all of ", rows, " rows: the model learns nothing from it"));
@@ -88,8 +91,9 @@ std::vector<std::string> TableWarnings(const JobConfig& config, const std::map<s
   for (const Table& table : config.tables) {
     const auto found = rows_seen.find(table.name);
     if (found == rows_seen.end() || table.rows < kLarge || found->second * 100 >= table.rows) continue;
-    warnings.push_back(absl::StrCat("table ", table.name, " may have ", table.rows, " rows, training met ", found->second,
-                                    " ids: exports hold all rows, so a smaller num_buckets or hash_bucket_size would do"));
+    warnings.push_back(
+        absl::StrCat("table ", table.name, " may have ", table.rows, " rows, training met ", found->second,
+                     " ids: exports hold all rows, so a smaller num_buckets or hash_bucket_size would do"));
   }
   return warnings;
 }

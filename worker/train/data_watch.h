@@ -26,9 +26,9 @@ class DataWatch {
   StatusOr<std::vector<std::string>> Warnings(Collective* collective) const;
 
  private:
-  struct Cell {                     // a feature's cell in one row
+  struct Cell {  // a feature's cell in one row
     std::vector<int64_t> ids;
-    std::vector<float> numbers;     // weights or raw values
+    std::vector<float> numbers;  // weights or raw values
     bool operator==(const Cell&) const = default;
   };
   Cell CellOf(const Batch& batch, size_t feature, int64_t row) const;

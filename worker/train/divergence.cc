@@ -62,7 +62,8 @@ std::string LargestGradients(const FailedStep& step) {
     }
   }
   std::stable_sort(pulls.begin(), pulls.end(), [](const Pull& a, const Pull& b) { return a.size > b.size; });
-  std::string text = not_finite > 0 ? absl::StrCat("; the gradients of ", not_finite, " of ", rows, " table rows are not finite") : "";
+  std::string text =
+      not_finite > 0 ? absl::StrCat("; the gradients of ", not_finite, " of ", rows, " table rows are not finite") : "";
   for (size_t i = 0; i < std::min(kShownGradients, pulls.size()); ++i) {
     absl::StrAppendFormat(&text, "%s%s (%.3g)", i == 0 ? "; largest gradients: " : ", ", pulls[i].row, pulls[i].size);
   }

@@ -22,13 +22,9 @@ constexpr char kPrefix[] = "events.out.tfevents.";
 constexpr char kSuffix[] = ".pepnet";
 constexpr size_t kHeaderBytes = sizeof(uint64_t) + sizeof(uint32_t), kFooterBytes = sizeof(uint32_t);
 
-double Now() {
-  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
-}
+double Now() { return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count(); }
 
-uint32_t MaskedCrc(const void* data, size_t bytes) {
-  return std::rotr(ExtendCrc32c(0, data, bytes), 15) + 0xa282ead8u;
-}
+uint32_t MaskedCrc(const void* data, size_t bytes) { return std::rotr(ExtendCrc32c(0, data, bytes), 15) + 0xa282ead8u; }
 
 template <typename Value>
 void AppendValue(const Value& value, std::string* out) {
@@ -89,7 +85,8 @@ StatusOr<EventFile> EventFile::Open(const std::string& directory, int64_t restor
   char host[256] = "";
   if (gethostname(host, sizeof(host) - 1) != 0) std::snprintf(host, sizeof(host), "localhost");
   EventFile file;
-  file.path_ = absl::StrFormat("%s/%s%010d.%s.%d%s", directory, kPrefix, static_cast<int64_t>(Now()), host, getpid(), kSuffix);
+  file.path_ =
+      absl::StrFormat("%s/%s%010d.%s.%d%s", directory, kPrefix, static_cast<int64_t>(Now()), host, getpid(), kSuffix);
   file.restored_step_ = restored_step;
   return file;
 }

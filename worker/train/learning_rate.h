@@ -12,7 +12,8 @@ double LearningRate(const Schedule& schedule, double base, int64_t s);
 
 // Rates of micro-batch `step` (0-based) of a run with gradient accumulation N: the sparse rate is the value at the first
 // micro-batch of its window, the dense rate the value at the step itself (spec 5.5).
-double SparseLearningRate(const TrainConfig& config, int64_t step, int64_t finished_epochs, int64_t finished_epochs_at_window_start);
+double SparseLearningRate(const TrainConfig& config, int64_t step, int64_t finished_epochs,
+                          int64_t finished_epochs_at_window_start);
 double DenseLearningRate(const TrainConfig& config, int64_t step, int64_t finished_epochs);
 
 }  // namespace pepnet

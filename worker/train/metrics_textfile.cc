@@ -37,8 +37,6 @@ std::string MetricsTextfile::Text() const {
   return text;
 }
 
-Status MetricsTextfile::Write() const {
-  return Annotate(WriteFileAtomically(path_, Text()), "--metrics_textfile");
-}
+Status MetricsTextfile::Write() const { return Annotate(WriteFileAtomically(path_, Text()), "--metrics_textfile"); }
 
 }  // namespace pepnet

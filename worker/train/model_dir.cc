@@ -18,7 +18,8 @@ namespace {
 Status RemoveLeftovers(const std::string& model_dir) {
   PEPNET_ASSIGN_OR_RETURN(const std::vector<std::string> names, ListDirectory(model_dir));
   for (const std::string& name : names) {
-    for (const char* prefix : {".nonce-", "pipeline.config.tmp.", "metrics.jsonl.tmp.", "train_eval_result.txt.tmp.", "job_report.json.tmp."}) {
+    for (const char* prefix : {".nonce-", "pipeline.config.tmp.", "metrics.jsonl.tmp.", "train_eval_result.txt.tmp.",
+                               "job_report.json.tmp."}) {
       if (name.rfind(prefix, 0) == 0) PEPNET_RETURN_IF_ERROR(RemoveTree(absl::StrCat(model_dir, "/", name)));
     }
   }

@@ -75,10 +75,11 @@ Status AdviseOnDamage(const Status& damage, const std::string& directory) {
   for (; !steps.empty(); steps.pop_back()) {
     const std::string candidate = absl::StrCat(parent, "/", CheckpointName(steps.back()));
     if (!Verify(candidate, /*contents=*/true).ok()) continue;
-    return Status(damage.code(),
-                  absl::StrCat(seen, ", and ", CheckpointName(steps.back()),
-                               " is the newest older checkpoint that is whole: to go on from it, add --checkpoint_path=",
-                               candidate, " (training then renames newer ones to model.ckpt-N.rejected)"));
+    return Status(
+        damage.code(),
+        absl::StrCat(seen, ", and ", CheckpointName(steps.back()),
+                     " is the newest older checkpoint that is whole: to go on from it, add --checkpoint_path=",
+                     candidate, " (training then renames newer ones to model.ckpt-N.rejected)"));
   }
   return Status(damage.code(), absl::StrCat(seen, ", and no older checkpoint in ", parent,
                                             " is whole: to start again from step 0, choose another --model_dir"));

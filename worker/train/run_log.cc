@@ -66,10 +66,12 @@ StatusOr<RunLog> RunLog::Open(const std::string& model_dir, int64_t restored_ste
   log.start_ = log.last_ = std::chrono::steady_clock::now();
   PEPNET_RETURN_IF_ERROR(MakeDirectories(model_dir));
   PEPNET_RETURN_IF_ERROR(CutBack(model_dir + "/" + kMetricsFile, "step", restored_step).status());
-  PEPNET_ASSIGN_OR_RETURN(log.last_evaluated_step_, CutBack(model_dir + "/" + kEvaluationFile, "global_step", restored_step));
+  PEPNET_ASSIGN_OR_RETURN(log.last_evaluated_step_,
+                          CutBack(model_dir + "/" + kEvaluationFile, "global_step", restored_step));
   if (options.tensorboard) {
     PEPNET_ASSIGN_OR_RETURN(log.step_events_, EventFile::Open(model_dir, restored_step));
-    PEPNET_ASSIGN_OR_RETURN(log.evaluation_events_, EventFile::Open(absl::StrCat(model_dir, "/", kEvaluationEvents), restored_step));
+    PEPNET_ASSIGN_OR_RETURN(log.evaluation_events_,
+                            EventFile::Open(absl::StrCat(model_dir, "/", kEvaluationEvents), restored_step));
   }
   if (!options.metrics_textfile.empty()) {
     log.textfile_.emplace(options.metrics_textfile);
@@ -131,7 +133,8 @@ Status RunLog::WriteEvents(const StepRecord& record, double total_loss, double r
   if (!step_events_.has_value()) return absl::OkStatus();
   std::vector<std::pair<std::string, double>> scalars;
   if (options_.summarize_loss) {
-    for (size_t i = 0; i < record.losses.size(); ++i) scalars.push_back({"loss/" + record.loss_names[i], record.losses[i]});
+    for (size_t i = 0; i < record.losses.size(); ++i)
+      scalars.push_back({"loss/" + record.loss_names[i], record.losses[i]});
     scalars.push_back({"loss/total", total_loss});
   }
   if (options_.summarize_learning_rate) {
@@ -165,7 +168,8 @@ void RunLog::WriteTextfile(const StepRecord& record, double total_loss, double r
     textfile_->Set("pepnet_train_metric", "gauge", "Metrics of the training batches.", "name",
                    {record.train_metrics.begin(), record.train_metrics.end()});
   }
-  textfile_->Set("pepnet_stage_seconds_total", "counter", "Wall time of worker 0 by stage since the run started.", "stage", stages);
+  textfile_->Set("pepnet_stage_seconds_total", "counter", "Wall time of worker 0 by stage since the run started.",
+                 "stage", stages);
   if (const Status written = textfile_->Write(); !written.ok()) LogWarning(std::string(written.message()));
 }
 
@@ -178,7 +182,8 @@ Status RunLog::Evaluation(int64_t step, const std::map<std::string, double>& val
   if (last_evaluated_step_ >= step) {
     PEPNET_RETURN_IF_ERROR(CutBack(path, "global_step", step - 1).status());
     if (evaluation_events_.has_value()) {
-      PEPNET_ASSIGN_OR_RETURN(evaluation_events_, EventFile::Open(absl::StrCat(model_dir_, "/", kEvaluationEvents), step - 1));
+      PEPNET_ASSIGN_OR_RETURN(evaluation_events_,
+                              EventFile::Open(absl::StrCat(model_dir_, "/", kEvaluationEvents), step - 1));
     }
   }
   last_evaluated_step_ = step;
@@ -188,7 +193,8 @@ Status RunLog::Evaluation(int64_t step, const std::map<std::string, double>& val
     PEPNET_RETURN_IF_ERROR(evaluation_events_->Append(step, scalars));
   }
   if (textfile_.has_value()) {
-    textfile_->Set("pepnet_eval_metric", "gauge", "Metrics and losses of the last evaluation.", "name", {values.begin(), values.end()});
+    textfile_->Set("pepnet_eval_metric", "gauge", "Metrics and losses of the last evaluation.", "name",
+                   {values.begin(), values.end()});
     textfile_->Set("pepnet_eval_step", "gauge", "Step of the last evaluation.", "", {{"", step}});
     if (const Status written = textfile_->Write(); !written.ok()) LogWarning(std::string(written.message()));
   }
@@ -198,8 +204,8 @@ Status RunLog::Evaluation(int64_t step, const std::map<std::string, double>& val
 void RunLog::Report(int64_t steps, int64_t rows, const StageTimes& times, const std::vector<std::string>& server_stats,
                     const std::string& checkpoint) {
   const double elapsed = std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
-  std::string line = absl::StrFormat("trained %d steps, %d rows in %.1f s (%.0f samples/s); worker 0 spent", steps, rows,
-                                     elapsed, elapsed > 0 ? static_cast<double>(rows) / elapsed : 0);
+  std::string line = absl::StrFormat("trained %d steps, %d rows in %.1f s (%.0f samples/s); worker 0 spent", steps,
+                                     rows, elapsed, elapsed > 0 ? static_cast<double>(rows) / elapsed : 0);
   for (int s = 0; s < kStageCount; ++s) absl::StrAppendFormat(&line, " %s %.2f s", kStageNames[s], times.seconds(s));
   LogInfo(line);
   for (size_t server = 0; server < server_stats.size(); ++server) {
@@ -211,8 +217,10 @@ void RunLog::Report(int64_t steps, int64_t rows, const StageTimes& times, const 
 void RunLog::ReportSaves(const SaveCosts& costs, const SaveDelays& delays) {
   if (costs.checkpoints == 0) return;
   std::string line = absl::StrFormat(
-      "%d checkpoints written while training went on: worker 0 copied for %.1f ms at most, a server held a step up for %.1f ms "
-      "at most; %d rows (%.1f MB) were copied before they changed, a server held %.1f MB at most, %d changes waited for memory",
+      "%d checkpoints written while training went on: worker 0 copied for %.1f ms at most, a server held a step up for "
+      "%.1f ms "
+      "at most; %d rows (%.1f MB) were copied before they changed, a server held %.1f MB at most, %d changes waited "
+      "for memory",
       costs.checkpoints, 1e3 * costs.longest_copy_seconds, 1e3 * costs.longest_hold_seconds, costs.copied_rows,
       static_cast<double>(costs.copied_bytes) / 1e6, static_cast<double>(costs.peak_bytes) / 1e6, costs.waits);
   if (const std::string seen = delays.Report(); !seen.empty()) absl::StrAppend(&line, "; ", seen);

@@ -28,14 +28,14 @@
 namespace pepnet {
 
 struct StepRecord {
-  int64_t step = 0;   // finished steps
-  int64_t epoch = 0;  // finished passes
-  double epoch_fraction = -1;   // of the current pass; < 0: unknown
-  double total_fraction = -1;   // of the whole run; < 0: unknown
+  int64_t step = 0;            // finished steps
+  int64_t epoch = 0;           // finished passes
+  double epoch_fraction = -1;  // of the current pass; < 0: unknown
+  double total_fraction = -1;  // of the whole run; < 0: unknown
   std::vector<std::string> loss_names;
   std::vector<double> losses;
   double lr_sparse = 0, lr_dense = 0;
-  int64_t rows = 0;  // global rows trained since the run started
+  int64_t rows = 0;                             // global rows trained since the run started
   std::map<std::string, double> train_metrics;  // those that have a value already
   // Of the last dense step, before clipping; empty if not asked for: "global_gradient_norm", "<parameter>/gradient_norm".
   std::vector<std::pair<std::string, double>> gradient_norms;

@@ -10,8 +10,8 @@ namespace pepnet {
 
 enum class Stage { kRead, kPull, kPool, kCompute, kPush, kAllreduce, kUpdate, kCheckpoint, kEval };
 inline constexpr int kStageCount = 9;
-inline constexpr const char* kStageNames[kStageCount] = {"read", "pull", "pool", "compute", "push", "allreduce", "update",
-                                                         "checkpoint", "eval"};
+inline constexpr const char* kStageNames[kStageCount] = {"read",      "pull",   "pool",       "compute", "push",
+                                                         "allreduce", "update", "checkpoint", "eval"};
 // In a trace.
 inline constexpr const char* kStageEvents[kStageCount] = {"read",      "pull",      "pool", "compute", "push",
                                                           "allreduce", "optimizer", "save", "eval"};

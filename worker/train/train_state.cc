@@ -142,15 +142,17 @@ Status ReadDenseFiles(const std::string& directory, TrainState* state) {
     inside_window = json.at("inside_window");
     written_window = json.at("window");
     state->optimizer.set_steps(json.at("optimizer_steps"));
-    if (json.contains("train_metrics")) state->train_metrics = json["train_metrics"].get<decltype(state->train_metrics)>();
+    if (json.contains("train_metrics"))
+      state->train_metrics = json["train_metrics"].get<decltype(state->train_metrics)>();
   } catch (const nlohmann::json::exception& error) {
     return absl::DataLossError(absl::StrCat(directory, "/", kTrainerFile, " is damaged: ", error.what()));
   }
   if (inside_window && written_window != window) {
-    return InvalidInput(directory, " was saved inside a window of gradient_accumulation_steps: ", written_window, ", this config has ",
-                        window, "; continue with the old value to the end of the window");
+    return InvalidInput(directory, " was saved inside a window of gradient_accumulation_steps: ", written_window,
+                        ", this config has ", window, "; continue with the old value to the end of the window");
   }
-  PEPNET_ASSIGN_OR_RETURN(std::unique_ptr<SafetensorsReader> reader, SafetensorsReader::Open(directory + "/" + kDenseFile));
+  PEPNET_ASSIGN_OR_RETURN(std::unique_ptr<SafetensorsReader> reader,
+                          SafetensorsReader::Open(directory + "/" + kDenseFile));
   for (Item& item : ListItems(*state, inside_window)) {
     PEPNET_RETURN_IF_ERROR(ReadInto(*reader, directory, item.name, item.shape, item.values));
   }
@@ -162,7 +164,8 @@ Status ReadDenseFiles(const std::string& directory, TrainState* state) {
 }
 
 Status ReadDenseValues(const std::string& directory, DenseParameters* parameters) {
-  PEPNET_ASSIGN_OR_RETURN(std::unique_ptr<SafetensorsReader> reader, SafetensorsReader::Open(directory + "/" + kDenseFile));
+  PEPNET_ASSIGN_OR_RETURN(std::unique_ptr<SafetensorsReader> reader,
+                          SafetensorsReader::Open(directory + "/" + kDenseFile));
   for (int i = 0; i < static_cast<int>(parameters->specs().size()); ++i) {
     const ParameterSpec& spec = parameters->specs()[i];
     PEPNET_RETURN_IF_ERROR(ReadInto(*reader, directory, spec.name, spec.shape, parameters->value(i)));
@@ -173,7 +176,8 @@ Status ReadDenseValues(const std::string& directory, DenseParameters* parameters
 StatusOr<std::vector<std::string>> ReadDenseValuesByName(const std::string& directory,
                                                          const std::map<std::string, std::string>& map,
                                                          DenseParameters* parameters) {
-  PEPNET_ASSIGN_OR_RETURN(std::unique_ptr<SafetensorsReader> reader, SafetensorsReader::Open(directory + "/" + kDenseFile));
+  PEPNET_ASSIGN_OR_RETURN(std::unique_ptr<SafetensorsReader> reader,
+                          SafetensorsReader::Open(directory + "/" + kDenseFile));
   std::vector<std::string> missing;
   for (int i = 0; i < static_cast<int>(parameters->specs().size()); ++i) {
     const ParameterSpec& spec = parameters->specs()[i];
@@ -181,7 +185,8 @@ StatusOr<std::vector<std::string>> ReadDenseValuesByName(const std::string& dire
     const std::string& theirs = mapped == map.end() ? spec.name : mapped->second;
     auto it = reader->tensors().find(theirs);
     if (it == reader->tensors().end() && mapped != map.end()) {
-      return InvalidInput("fine_tune_ckpt_param_map maps ", spec.name, " to '", theirs, "', which ", directory, " does not hold");
+      return InvalidInput("fine_tune_ckpt_param_map maps ", spec.name, " to '", theirs, "', which ", directory,
+                          " does not hold");
     }
     if (it == reader->tensors().end() || it->second.shape != spec.shape) {
       missing.push_back(spec.name);

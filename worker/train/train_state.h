@@ -21,14 +21,14 @@
 namespace pepnet {
 
 struct TrainCounters {
-  int64_t finished_steps = 0;        // micro-batches
-  DataPosition position;             // in the training data
-  int64_t window_epochs = 0;         // finished epochs when the current accumulation window began
+  int64_t finished_steps = 0;  // micro-batches
+  DataPosition position;       // in the training data
+  int64_t window_epochs = 0;   // finished epochs when the current accumulation window began
   uint64_t seed = 0;
-  int64_t batch_size = 0;            // per worker, of the run that saved
+  int64_t batch_size = 0;  // per worker, of the run that saved
   int worker_count = 0;
   int threads = 0;
-  int64_t window = 1;                // gradient_accumulation_steps
+  int64_t window = 1;  // gradient_accumulation_steps
 };
 
 struct TrainState {

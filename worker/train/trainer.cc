@@ -14,7 +14,8 @@
 
 namespace pepnet {
 
-Trainer::Trainer(const WorkerContext& context) : context_(context), config_(*context.config), train_metrics_(context.config), data_watch_(context.config) {}
+Trainer::Trainer(const WorkerContext& context)
+    : context_(context), config_(*context.config), train_metrics_(context.config), data_watch_(context.config) {}
 Trainer::~Trainer() = default;
 
 Status Trainer::Run() {
@@ -88,7 +89,8 @@ Status Trainer::EvaluateRestored() {
   const bool due = train.save_checkpoints_epochs > 0
                        ? position.rows_in_epoch == 0 && position.epoch % train.save_checkpoints_epochs == 0
                        : train.save_checkpoints_steps > 0 && start_step_ % train.save_checkpoints_steps == 0;
-  PEPNET_ASSIGN_OR_RETURN(const std::string known, OnFirstWorker(context_, "last evaluation", [&]() -> StatusOr<std::string> {
+  PEPNET_ASSIGN_OR_RETURN(const std::string known,
+                          OnFirstWorker(context_, "last evaluation", [&]() -> StatusOr<std::string> {
                             return absl::StrCat(log_->last_evaluated_step());
                           }));
   if (!due || known == absl::StrCat(start_step_)) return absl::OkStatus();
@@ -96,7 +98,8 @@ Status Trainer::EvaluateRestored() {
 }
 
 StatusOr<std::string> Trainer::EnterModelDir() {
-  PEPNET_ASSIGN_OR_RETURN(std::string nonce, OnFirstWorker(context_, "lock of model_dir", [&]() -> StatusOr<std::string> {
+  PEPNET_ASSIGN_OR_RETURN(std::string nonce,
+                          OnFirstWorker(context_, "lock of model_dir", [&]() -> StatusOr<std::string> {
                             PEPNET_ASSIGN_OR_RETURN(ModelDirLock lock, ModelDirLock::Acquire(config_.model_dir));
                             lock_.emplace(std::move(lock));
                             return lock_->nonce();
@@ -105,8 +108,9 @@ StatusOr<std::string> Trainer::EnterModelDir() {
   std::vector<int64_t> blind = {PathExists(nonce_) ? 0 : 1};
   PEPNET_RETURN_IF_ERROR(context_.collective->AllreduceSum(std::span<int64_t>(blind), "view of model_dir"));
   if (blind[0] > 0) {
-    return absl::FailedPreconditionError(absl::StrCat(blind[0], " of ", context_.collective->count(), " workers do not see ", nonce_,
-                                                      ", which worker 0 made; model_dir must be one directory shared by all hosts"));
+    return absl::FailedPreconditionError(
+        absl::StrCat(blind[0], " of ", context_.collective->count(), " workers do not see ", nonce_,
+                     ", which worker 0 made; model_dir must be one directory shared by all hosts"));
   }
   if (context_.options.watch != nullptr) context_.options.watch->EnterModelDir(nonce_, context_.first());
   return OnFirstWorker(context_, "look at model_dir",
@@ -131,19 +135,20 @@ Status Trainer::StartFresh() {
 
 Status Trainer::Resume(const std::string& checkpoint) {
   PEPNET_ASSIGN_OR_RETURN(std::string directory, FindCheckpoint(context_, checkpoint));
-  PEPNET_ASSIGN_OR_RETURN(std::string seed_text, OnFirstWorker(context_, "server plan", [&]() -> StatusOr<std::string> {
-                            PEPNET_ASSIGN_OR_RETURN(Manifest manifest, ReadManifest(directory));
-                            if (context_.options.seed_given && context_.options.seed != manifest.seed) {
-                              return InvalidInput("--seed=", context_.options.seed, " but ", directory, " was trained with seed ",
-                                                  manifest.seed, "; leave the flag out to continue with that seed");
-                            }
-                            PEPNET_RETURN_IF_ERROR(
-                                context_.client->Configure(context_.worker_ranks, manifest.seed, manifest.step, nonce_));
-                            return absl::StrCat(manifest.seed);
-                          }));
+  PEPNET_ASSIGN_OR_RETURN(
+      std::string seed_text, OnFirstWorker(context_, "server plan", [&]() -> StatusOr<std::string> {
+        PEPNET_ASSIGN_OR_RETURN(Manifest manifest, ReadManifest(directory));
+        if (context_.options.seed_given && context_.options.seed != manifest.seed) {
+          return InvalidInput("--seed=", context_.options.seed, " but ", directory, " was trained with seed ",
+                              manifest.seed, "; leave the flag out to continue with that seed");
+        }
+        PEPNET_RETURN_IF_ERROR(context_.client->Configure(context_.worker_ranks, manifest.seed, manifest.step, nonce_));
+        return absl::StrCat(manifest.seed);
+      }));
   PEPNET_RETURN_IF_ERROR(RestoreForTraining(context_, directory, state_.get()));
   for (const std::string& name : train_metrics_.Restore(state_->train_metrics, context_.first())) {
-    if (context_.first()) LogInfo(absl::StrCat("train metric ", name, " starts afresh: ", directory, " does not hold its counts"));
+    if (context_.first())
+      LogInfo(absl::StrCat("train metric ", name, " starts afresh: ", directory, " does not hold its counts"));
   }
   TrainCounters& counters = state_->counters;
   if (context_.first()) {
@@ -151,11 +156,12 @@ Status Trainer::Resume(const std::string& checkpoint) {
                          counters.position.epoch, ", row ", counters.position.rows_in_epoch));
     const int workers = context_.collective->count();
     if (counters.worker_count != workers || counters.batch_size != config_.data.batch_size) {
-      LogInfo(absl::StrCat("the checkpoint was written with ", counters.worker_count, " workers of batch ", counters.batch_size,
-                           ", this run has ", workers, " of batch ", config_.data.batch_size,
-                           config_.data.shuffle && counters.worker_count * counters.batch_size != workers * config_.data.batch_size
-                               ? "; the shuffle windows change with it, so the rest of this epoch may repeat rows and leave out others"
-                               : ""));
+      LogInfo(absl::StrCat(
+          "the checkpoint was written with ", counters.worker_count, " workers of batch ", counters.batch_size,
+          ", this run has ", workers, " of batch ", config_.data.batch_size,
+          config_.data.shuffle && counters.worker_count * counters.batch_size != workers * config_.data.batch_size
+              ? "; the shuffle windows change with it, so the rest of this epoch may repeat rows and leave out others"
+              : ""));
     }
   }
   counters.batch_size = config_.data.batch_size;
@@ -195,7 +201,8 @@ Status Trainer::OpenData() {
   if (context_.first()) LogInfo("training data: " + loader_->description());
   for (const Tower& tower : config_.model.towers) {
     if (!context_.first() || tower.train_metrics.empty() || !tower.weighted) continue;
-    LogInfo(absl::StrCat("tower ", tower.name, " runs for all rows, those without loss weight too: its train_metrics read them"));
+    LogInfo(absl::StrCat("tower ", tower.name,
+                         " runs for all rows, those without loss weight too: its train_metrics read them"));
   }
   feeder_ = std::make_unique<BatchFeeder>(&config_, loader_.get(), context_.client, context_.collective,
                                           BatchFeeder::Mode::kTrain, counters.finished_steps + 1, steps_left,
@@ -242,7 +249,8 @@ StatusOr<bool> Trainer::Step() {
   PEPNET_RETURN_IF_ERROR(LogStep(fed->batch, lr_sparse, lr_dense));
   if (SaveIsDue(fed->batch)) PEPNET_RETURN_IF_ERROR(SaveAndEvaluate());
   const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
-  save_delays_.Add(seconds - (times_.seconds(Stage::kEval) - evaluated), saving || (saver_.has_value() && saver_->running()));
+  save_delays_.Add(seconds - (times_.seconds(Stage::kEval) - evaluated),
+                   saving || (saver_.has_value() && saver_->running()));
   if (!feeder_->stop_agreed()) return true;
   stopped_ = true;
   PEPNET_RETURN_IF_ERROR(feeder_->DropAhead());
@@ -313,9 +321,11 @@ void Trainer::NoteGradientNorms() {
   DenseParameters& parameters = state_->parameters;
   for (size_t i = 0; i < parameters.specs().size(); ++i) {
     double sum = 0;
-    for (const float g : parameters.gradient(static_cast<int>(i))) sum += static_cast<double>(g) * static_cast<double>(g);
+    for (const float g : parameters.gradient(static_cast<int>(i)))
+      sum += static_cast<double>(g) * static_cast<double>(g);
     total += sum;
-    if (train.summarize_gradient_norm) gradient_norms_.push_back({parameters.specs()[i].name + "/gradient_norm", std::sqrt(sum)});
+    if (train.summarize_gradient_norm)
+      gradient_norms_.push_back({parameters.specs()[i].name + "/gradient_norm", std::sqrt(sum)});
   }
   if (train.summarize_global_gradient_norm) gradient_norms_.push_back({"global_gradient_norm", std::sqrt(total)});
 }
@@ -323,13 +333,13 @@ void Trainer::NoteGradientNorms() {
 Status Trainer::CheckFinite(const FedBatch& fed, const ModelInput& input) const {
   for (size_t i = 0; i < losses_.values.size(); ++i) {
     if (std::isfinite(losses_.values[i])) continue;
-    return absl::OutOfRangeError(absl::StrCat(losses_.names[i], " became ", losses_.values[i], " at step ",
-                                              state_->counters.finished_steps + 1, " on worker ", context_.collective->index(),
-                                              " (", fed.batch.origin, "): ",
-                                              DescribeDivergence({config_, state_->parameters, input, fed.ids, table_rows_,
-                                                                  feature_gradients_}, model_.get()),
-                                              "; lower the learning rates or set grad_clipping, then go on from the last "
-                                              "checkpoint with --continue_train"));
+    return absl::OutOfRangeError(
+        absl::StrCat(losses_.names[i], " became ", losses_.values[i], " at step ", state_->counters.finished_steps + 1,
+                     " on worker ", context_.collective->index(), " (", fed.batch.origin, "): ",
+                     DescribeDivergence({config_, state_->parameters, input, fed.ids, table_rows_, feature_gradients_},
+                                        model_.get()),
+                     "; lower the learning rates or set grad_clipping, then go on from the last "
+                     "checkpoint with --continue_train"));
   }
   return absl::OkStatus();
 }
@@ -390,8 +400,8 @@ Status Trainer::LogStep(const Batch& batch, double lr_sparse, double lr_dense) {
   const double rows_per_epoch = static_cast<double>(loader_->rows_per_epoch());
   if (rows_per_epoch > 0) record.epoch_fraction = static_cast<double>(counters.position.rows_in_epoch) / rows_per_epoch;
   if (train.num_steps > 0) {
-    record.total_fraction = static_cast<double>(counters.finished_steps - start_step_) /
-                            static_cast<double>(train.num_steps - start_step_);
+    record.total_fraction =
+        static_cast<double>(counters.finished_steps - start_step_) / static_cast<double>(train.num_steps - start_step_);
   } else if (rows_per_epoch > 0) {
     const double rows_to_train = static_cast<double>(train.num_epochs - counters.position.epoch) * rows_per_epoch -
                                  static_cast<double>(counters.position.rows_in_epoch);

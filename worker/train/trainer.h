@@ -81,19 +81,19 @@ class Trainer {
   std::unique_ptr<PepnetModel> model_;
   std::unique_ptr<BatchLoader> loader_;
   std::unique_ptr<BatchFeeder> feeder_;
-  std::optional<RunLog> log_;            // worker 0
-  std::optional<CheckpointSaver> saver_; // worker 0
+  std::optional<RunLog> log_;             // worker 0
+  std::optional<CheckpointSaver> saver_;  // worker 0
   StageTimes times_;
   TrainMetrics train_metrics_;
   DataWatch data_watch_;
   std::vector<std::pair<std::string, double>> gradient_norms_;  // worker 0: of the last dense step, if asked for
   SaveDelays save_delays_;
-  std::string last_checkpoint_;          // complete
-  int64_t saved_step_ = -1;              // of the checkpoint that was begun or restored last
+  std::string last_checkpoint_;  // complete
+  int64_t saved_step_ = -1;      // of the checkpoint that was begun or restored last
   int64_t start_step_ = 0;
-  int64_t rows_trained_ = 0;   // global, since Start()
+  int64_t rows_trained_ = 0;  // global, since Start()
   bool finished_before_ = false;
-  bool stopped_ = false;       // early, on request
+  bool stopped_ = false;  // early, on request
   // Buffers of the current step, reused.
   FloatBuffers table_rows_, pooled_, feature_gradients_, row_gradients_;
   UniqueIds last_ids_;

@@ -17,16 +17,16 @@ namespace pepnet {
 struct RunOptions {
   uint64_t seed = 0;
   bool seed_given = false;
-  int threads = 1;                  // computing threads of this worker
-  double timeout_s = 300;           // deadline of every wait within a step
-  double phase_timeout_s = 7200;    // deadline of the waits for saving, restoring, verifying: they grow with the tables
+  int threads = 1;                // computing threads of this worker
+  double timeout_s = 300;         // deadline of every wait within a step
+  double phase_timeout_s = 7200;  // deadline of the waits for saving, restoring, verifying: they grow with the tables
   bool continue_train = false;
-  std::string checkpoint_path;      // with continue_train: go on from this one instead of the newest ("" = newest)
+  std::string checkpoint_path;  // with continue_train: go on from this one instead of the newest ("" = newest)
   // Not 0: somebody asks for a checkpoint and an early end (common/base/stop_signal.h). nullptr: nobody can.
   const std::atomic<int>* stop_request = nullptr;
-  JobWatch* watch = nullptr;        // nullptr: nobody watches
-  std::string metrics_textfile;     // where the state of the run is kept for Prometheus ("" = nowhere)
-  bool verify_checkpoint = true;    // false: --no_verify
+  JobWatch* watch = nullptr;      // nullptr: nobody watches
+  std::string metrics_textfile;   // where the state of the run is kept for Prometheus ("" = nowhere)
+  bool verify_checkpoint = true;  // false: --no_verify
   bool farm_hash = false;
   bool clamp_out_of_range = false;
   bool local_weight_normalization = false;
@@ -40,7 +40,7 @@ struct WorkerContext {
   Collective* collective = nullptr;  // among the workers, for the steps
   Collective* phases = nullptr;      // among the workers, for what may take long (phase_timeout_s)
   PsClient* client = nullptr;
-  std::vector<int> worker_ranks;     // transport ranks by worker index
+  std::vector<int> worker_ranks;  // transport ranks by worker index
 
   bool first() const { return collective->index() == 0; }
   RankStatus* status() const { return StatusOf(options.watch); }

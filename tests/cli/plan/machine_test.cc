@@ -17,7 +17,8 @@ constexpr char kTrain[] = R"({"bench": "train", "settings": {"workers": "2"}, "r
 constexpr char kService[] = R"({"bench": "service", "rows": [
   {"table": 1000000, "pull x2": 20, "push": 10}, {"table": 10000000, "pull x2": {"median": 15, "least": 1, "most": 9}, "push": 5}]})";
 constexpr char kReader[] = R"({"bench": "reader", "rows": [{"batch": 8192, "per core": 2.5}]})";
-constexpr char kAllreduce[] = R"({"bench": "allreduce", "rows": [{"array": 16384, "bus rate": 1}, {"array": 2621440, "bus rate": 3}]})";
+constexpr char kAllreduce[] =
+    R"({"bench": "allreduce", "rows": [{"array": 16384, "bus rate": 1}, {"array": 2621440, "bus rate": 3}]})";
 
 class MachineTest : public ::testing::Test {
  protected:
@@ -29,7 +30,8 @@ class MachineTest : public ::testing::Test {
 };
 
 TEST_F(MachineTest, TakesTheRowNearestToTheJob) {
-  const std::vector<std::string> all = {Write("t", kTrain), Write("s", kService), Write("r", kReader), Write("a", kAllreduce)};
+  const std::vector<std::string> all = {Write("t", kTrain), Write("s", kService), Write("r", kReader),
+                                        Write("a", kAllreduce)};
   StatusOr<Machine> machine = ReadMachine(all, 1000);
   ASSERT_TRUE(machine.ok()) << machine.status();
   EXPECT_DOUBLE_EQ(machine->worker_samples_per_second, 8000 / 2.0 / 0.8);
@@ -42,12 +44,14 @@ TEST_F(MachineTest, TakesTheRowNearestToTheJob) {
 
 TEST_F(MachineTest, SaysWhatIsMissingOrWrong) {
   EXPECT_THAT(std::string(ReadMachine({Write("t", kTrain)}, 1).status().message()), HasSubstr("pepnet bench service"));
-  EXPECT_THAT(std::string(ReadMachine({Write("x", "{}")}, 1).status().message()), HasSubstr("no report of pepnet bench"));
+  EXPECT_THAT(std::string(ReadMachine({Write("x", "{}")}, 1).status().message()),
+              HasSubstr("no report of pepnet bench"));
   EXPECT_THAT(std::string(ReadMachine({Write("x", "{")}, 1).status().message()), HasSubstr("x"));
   EXPECT_THAT(std::string(ReadMachine({Write("x", R"({"bench": "dense", "rows": []})")}, 1).status().message()),
               HasSubstr("'pepnet bench dense', expected one of"));
-  EXPECT_THAT(std::string(ReadMachine({Write("x", R"({"bench": "reader", "rows": [{"batch": 1}]})")}, 1).status().message()),
-              HasSubstr("no column 'per core'"));
+  EXPECT_THAT(
+      std::string(ReadMachine({Write("x", R"({"bench": "reader", "rows": [{"batch": 1}]})")}, 1).status().message()),
+      HasSubstr("no column 'per core'"));
   EXPECT_FALSE(ReadMachine({directory_ / "absent"}, 1).ok());
 }
 

@@ -41,8 +41,8 @@ TEST(Prediction, OneHostUsesNoLink) {
 TEST(Prediction, LinkCarriesRowsToOtherHostsAndBothRoundsOfTheSum) {
   // 3 hosts of 2 workers and 1 server, 1e8 bytes/s.
   const Prediction p = Predict(SomeWorkload(), SomeMachine(), {3, 2, 1, 1e8, 4});
-  const double rows = 2 * (2.0 / 3) * 2 * 128000;         // 2 workers push, 2/3 of it leaves; as much goes out as answers
-  const double dense = 2 * 2 * 1e6 * (6 - 2) / 6.0;       // two rounds of 2 workers with the 4 of other hosts
+  const double rows = 2 * (2.0 / 3) * 2 * 128000;    // 2 workers push, 2/3 of it leaves; as much goes out as answers
+  const double dense = 2 * 2 * 1e6 * (6 - 2) / 6.0;  // two rounds of 2 workers with the 4 of other hosts
   EXPECT_DOUBLE_EQ(p.row_bytes_per_step, 2 * (2.0 / 3) * 16000 + rows);
   EXPECT_DOUBLE_EQ(p.link_bytes_per_step, p.row_bytes_per_step + dense);
   EXPECT_DOUBLE_EQ(p.link_s, (rows + dense) / 1e8);

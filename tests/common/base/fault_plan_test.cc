@@ -10,7 +10,8 @@ using testing::HasSubstr;
 
 TEST(FaultPlanTest, EveryKindOfTheHeaderIsRead) {
   const auto plan = ParseFaultPlan(
-      "kill:rank=1,step=17; kill:point=after_fsync,nth=3;stop:rank=2,step=4;fail-write:nth=3,path=ckpt;fail-fsync:nth=2;"
+      "kill:rank=1,step=17; "
+      "kill:point=after_fsync,nth=3;stop:rank=2,step=4;fail-write:nth=3,path=ckpt;fail-fsync:nth=2;"
       "fail-rename:nth=1;enospc:after=1MB;bitflip:nth=2,bit=77;delay:max_ms=5,seed=9;drop-reply:nth=4;");
   ASSERT_TRUE(plan.ok()) << plan.status();
   ASSERT_EQ(plan->size(), 10u);

@@ -117,7 +117,8 @@ TEST_F(InspectTest, ARowIsFoundInItsPart) {
   const auto text = DescribeRow(path, "t", rows.ids[20], false);
   PEPNET_ASSERT_OK(text.status());
   EXPECT_THAT(*text, HasSubstr(absl::StrCat("table t, id ", rows.ids[20], ", in tables/t/part-")));
-  EXPECT_THAT(*text, HasSubstr(absl::StrCat("updates ", rows.frequency[20], ", the last at step ", rows.last_step[20])));
+  EXPECT_THAT(*text,
+              HasSubstr(absl::StrCat("updates ", rows.frequency[20], ", the last at step ", rows.last_step[20])));
   const auto json = nlohmann::json::parse(*DescribeRow(path, "t", rows.ids[20], true));
   EXPECT_EQ(json["value"][1].get<float>(), rows.values[41]);
   EXPECT_EQ(json["state"][0].get<float>(), rows.states[20]);
@@ -145,8 +146,8 @@ TEST_F(InspectTest, DifferencesAreCountedByTableAndBucket) {
   changed.values[10] = rows.values[10] + 2;
   changed.states[69000] = rows.states[69000] - 8;
   changed.last_step[65536] += 1;
-  const std::string left = Write("a", {{"t", rows}, {"gone", MakeRows("gone", 7, 1, 0)},
-                                         {"w", MakeRows("w", 1, 1, 0)}}, 1);
+  const std::string left =
+      Write("a", {{"t", rows}, {"gone", MakeRows("gone", 7, 1, 0)}, {"w", MakeRows("w", 1, 1, 0)}}, 1);
   const std::string right = Write("b", {{"t", changed}, {"w", MakeRows("w", 1, 2, 0)}}, 3, 1.5f);
   const auto diff = DiffCheckpoints(left, right);
   PEPNET_ASSERT_OK(diff.status());

@@ -140,21 +140,25 @@ TEST_F(SafetensorsTest, HeadersThatDoNotFitAreRefused) {
   // 2^62 * 4 bytes wraps to 0 in 64 bits.
   ExpectRefused(R"({"a":{"dtype":"F32","shape":[4611686018427387904],"data_offsets":[0,0]}})", "", "does not fit");
   ExpectRefused(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})", "12345", "the tensors end at 4");
-  ExpectRefused(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1],"data_offsets":[5,9]}})",
-                "123456789", "(gap)");
-  ExpectRefused(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1],"data_offsets":[2,6]}})",
-                "123456", "(overlap)");
-  ExpectRefused(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})",
-                "12345678", "named twice");
+  ExpectRefused(
+      R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1],"data_offsets":[5,9]}})",
+      "123456789", "(gap)");
+  ExpectRefused(
+      R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1],"data_offsets":[2,6]}})",
+      "123456", "(overlap)");
+  ExpectRefused(
+      R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})",
+      "12345678", "named twice");
   ExpectRefused(R"({"a":{"dtype":"F32","dtype":"I64","shape":[1],"data_offsets":[0,4]}})", "1234", "named twice");
 }
 
 TEST_F(SafetensorsTest, ForeignFilesAreRead) {
   // Metadata is ignored, an unknown dtype is listed, and what stands behind it at an odd address can be copied.
-  auto reader = OpenBytes(FileOf(R"({"__metadata__":{"format":"pt"},"odd":{"dtype":"F99","shape":[3],"data_offsets":[0,5]},)"
-                                 R"("half":{"dtype":"F16","shape":[1],"data_offsets":[5,7]},)"
-                                 R"("f":{"dtype":"F32","shape":[1],"data_offsets":[7,11]}}  )",
-                                 std::string("abcdehh\0\0\xc0\x3f", 11)));
+  auto reader =
+      OpenBytes(FileOf(R"({"__metadata__":{"format":"pt"},"odd":{"dtype":"F99","shape":[3],"data_offsets":[0,5]},)"
+                       R"("half":{"dtype":"F16","shape":[1],"data_offsets":[5,7]},)"
+                       R"("f":{"dtype":"F32","shape":[1],"data_offsets":[7,11]}}  )",
+                       std::string("abcdehh\0\0\xc0\x3f", 11)));
   PEPNET_ASSERT_OK(reader.status());
   EXPECT_EQ((*reader)->tensors().size(), 3u);
   EXPECT_EQ((*reader)->ReadFloats("odd").status().code(), absl::StatusCode::kInvalidArgument);

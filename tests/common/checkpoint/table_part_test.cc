@@ -84,8 +84,8 @@ TEST_P(RoundTripTest, FilesDoNotDependOnHowRowsArrive) {
 
 INSTANTIATE_TEST_SUITE_P(Shapes, RoundTripTest,
                          testing::Values(Shape{0, 4, 0}, Shape{0, 1, 1}, Shape{1, 1, 0}, Shape{1, 17, 34},
-                                         Shape{65536, 1, 1}, Shape{65536, 4, 0}, Shape{65537, 1, 2},
-                                         Shape{65537, 4, 8}, Shape{65537, 17, 1}, Shape{131073, 4, 4}));
+                                         Shape{65536, 1, 1}, Shape{65536, 4, 0}, Shape{65537, 1, 2}, Shape{65537, 4, 8},
+                                         Shape{65537, 17, 1}, Shape{131073, 4, 4}));
 
 class TablePartTest : public testing::Test {
  protected:
@@ -96,9 +96,9 @@ TEST_F(TablePartTest, RangesAreCutOutOfRecordBatches) {
   const TestRows rows = MakeRows(kTable, 140000, 3, 1);
   const auto entry = WritePart(directory_.path(), kTable, rows);
   PEPNET_ASSERT_OK(entry.status());
-  const std::pair<int64_t, int64_t> ranges[] = {{0, 0},      {140000, 0},   {0, 1},        {139999, 1}, {65535, 1},
-                                                {65536, 1},  {65535, 2},    {65536, 65536}, {1, 139998}, {65000, 70000},
-                                                {131072, 8928}};
+  const std::pair<int64_t, int64_t> ranges[] = {{0, 0},      {140000, 0},    {0, 1},        {139999, 1},
+                                                {65535, 1},  {65536, 1},     {65535, 2},    {65536, 65536},
+                                                {1, 139998}, {65000, 70000}, {131072, 8928}};
   for (const auto& [first, count] : ranges) {
     const auto read = ReadRange(directory_.path(), *entry, first, count);
     PEPNET_ASSERT_OK(read.status());

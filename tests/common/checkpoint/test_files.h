@@ -46,9 +46,9 @@ inline void WriteBytes(const std::string& path, const std::string& bytes) {
   ASSERT_TRUE(out.good()) << path;
 }
 
-#define PEPNET_ASSERT_OK(expr)                                          \
-  do {                                                                  \
-    const auto pepnet_test_status = (expr);                             \
+#define PEPNET_ASSERT_OK(expr)                                             \
+  do {                                                                     \
+    const auto pepnet_test_status = (expr);                                \
     ASSERT_TRUE(pepnet_test_status.ok()) << pepnet_test_status.ToString(); \
   } while (false)
 

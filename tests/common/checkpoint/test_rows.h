@@ -43,8 +43,8 @@ inline bool SameRows(const RowColumns& a, const RowColumns& b) {
   const auto same = [](auto x, auto y) {
     return x.size() == y.size() && (x.empty() || std::memcmp(x.data(), y.data(), x.size_bytes()) == 0);
   };
-  return same(a.ids, b.ids) && same(a.values, b.values) && same(a.states, b.states) &&
-         same(a.frequency, b.frequency) && same(a.last_step, b.last_step);
+  return same(a.ids, b.ids) && same(a.values, b.values) && same(a.states, b.states) && same(a.frequency, b.frequency) &&
+         same(a.last_step, b.last_step);
 }
 
 // `count` rows of distinct ids (negative ones too) in (bucket, id) order.
@@ -76,8 +76,8 @@ inline TestRows MakeRows(const std::string& table, size_t count, int dim, int st
 // Writes one part in calls of `run` rows.
 inline StatusOr<PartEntry> WritePart(const std::string& directory, const std::string& table, const TestRows& rows,
                                      int part = 0, int part_count = 1, size_t run = 1000) {
-  PEPNET_ASSIGN_OR_RETURN(
-      const auto writer, TablePartWriter::Create(directory, table, rows.dim, rows.state_dim, part, part_count));
+  PEPNET_ASSIGN_OR_RETURN(const auto writer,
+                          TablePartWriter::Create(directory, table, rows.dim, rows.state_dim, part, part_count));
   for (size_t i = 0; i < rows.size(); i += run) {
     PEPNET_RETURN_IF_ERROR(writer->Append(rows.Cut(i, std::min(run, rows.size() - i))));
   }

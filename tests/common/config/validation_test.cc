@@ -323,8 +323,10 @@ TEST(ValidationTest, FieldsWithoutEffectLeaveANote) {
 }
 
 TEST(ValidationTest, TrainMetricsAreTakenOver) {
-  const auto job = Parse(Changed(kBce, "losses { binary_cross_entropy {} } train_metrics { auc { thresholds: 7 } decay_rate: 0.5 "
-                                       "decay_step: 3 } train_metrics { accuracy {} }"));
+  const auto job =
+      Parse(Changed(kBce,
+                    "losses { binary_cross_entropy {} } train_metrics { auc { thresholds: 7 } decay_rate: 0.5 "
+                    "decay_step: 3 } train_metrics { accuracy {} }"));
   ASSERT_TRUE(job.ok()) << job.status();
   EXPECT_TRUE(job->notes.empty()) << AllNotes(*job);
   const std::vector<TrainMetric>* found = nullptr;
@@ -347,8 +349,9 @@ TEST(ValidationTest, TrainMetricsAreTakenOver) {
 
 TEST(ValidationTest, SummariesAndExporterAreTakenOver) {
   const auto job = Parse(Changed(kSteps, "num_steps: 5 tensorboard_summaries: ['gradient_norm', 'loss']",
-                                 Changed("data_config {", "export_config { exporter_type: 'best' best_exporter_metric: "
-                                                          "'auc_ctr' metric_larger_is_better: false } data_config {")));
+                                 Changed("data_config {",
+                                         "export_config { exporter_type: 'best' best_exporter_metric: "
+                                         "'auc_ctr' metric_larger_is_better: false } data_config {")));
   ASSERT_TRUE(job.ok()) << job.status();
   EXPECT_TRUE(job->train.summarize_loss && job->train.summarize_gradient_norm);
   EXPECT_FALSE(job->train.summarize_learning_rate || job->train.summarize_global_gradient_norm);

@@ -34,7 +34,9 @@ TEST(FaultyTransportTest, ALostReplyIsTheNthAnswerAndTheWaiterNamesIt) {
   InProcessHub hub(2);
   FaultyTransport server(hub.transport(1), Plan("drop-reply:rank=1,nth=2"));
   Transport* worker = hub.transport(0);
-  const auto next = [&] { return worker->Receive(Channel::kRows, 1, After(std::chrono::milliseconds(50)), "rows of step 2"); };
+  const auto next = [&] {
+    return worker->Receive(Channel::kRows, 1, After(std::chrono::milliseconds(50)), "rows of step 2");
+  };
   ASSERT_TRUE(server.Send(Channel::kRows, 0, Frame(MessageType::kRows, 1)).ok());
   ASSERT_TRUE(server.Send(Channel::kRows, 0, Frame(MessageType::kError, 1)).ok());  // not an answer that can be lost
   ASSERT_TRUE(server.Send(Channel::kRows, 0, Frame(MessageType::kRows, 2)).ok());
@@ -55,7 +57,8 @@ TEST(FaultyTransportTest, AKillComesWithThePushOfItsStepOnItsRankOnly) {
   ASSERT_TRUE(victim.Send(Channel::kRows, 0, Frame(MessageType::kPull, 3)).ok());
   ASSERT_TRUE(other.Send(Channel::kRows, 1, Frame(MessageType::kPush, 3)).ok());
   testing::FLAGS_gtest_death_test_style = "fast";
-  EXPECT_EXIT((void)victim.Send(Channel::kRows, 0, Frame(MessageType::kPush, 3)), testing::KilledBySignal(SIGKILL), "in step 3");
+  EXPECT_EXIT((void)victim.Send(Channel::kRows, 0, Frame(MessageType::kPush, 3)), testing::KilledBySignal(SIGKILL),
+              "in step 3");
   EXPECT_EXIT((void)victim.Receive(Channel::kRows, 0, After(std::chrono::seconds(1)), "a push"),
               testing::KilledBySignal(SIGKILL), "in step 3");
 }

@@ -21,7 +21,8 @@ class JobReportTest : public testing::Test {
   }
   ~JobReportTest() override { RemoveTree(directory_).IgnoreError(); }
 
-  void Write(const std::string& run, const std::string& status, JobReport::Certainty certainty, const std::string& message = "") {
+  void Write(const std::string& run, const std::string& status, JobReport::Certainty certainty,
+             const std::string& message = "") {
     JobReport report;
     report.run = run;
     report.status = status;
@@ -74,7 +75,8 @@ TEST_F(JobReportTest, AFailedWaitNamesRankRoleHostOperationPeerAndStep) {
   worker.EnterModelDir(directory_ + "/.nonce-1", /*first=*/true);
   EXPECT_EQ(Read()["status"], "running");
   const std::unique_ptr<Transport> transport = worker.Watched(hub.transport(0));
-  const Status status = transport->Receive(Channel::kRows, 1, After(std::chrono::seconds(1)), "rows of step 18").status();
+  const Status status =
+      transport->Receive(Channel::kRows, 1, After(std::chrono::seconds(1)), "rows of step 18").status();
   worker.Fail(status);
   const nlohmann::json report = Read();
   EXPECT_EQ(report["status"], "failed");

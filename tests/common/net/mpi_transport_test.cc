@@ -128,8 +128,8 @@ TEST_F(MpiTransportTest, RolesAreTheSameOnAllRanks) {
   ASSERT_TRUE(mixed.ok()) << mixed.status();
   EXPECT_EQ(mixed->server_ranks, std::vector<int>{0});
   EXPECT_EQ(static_cast<int>(mixed->worker_ranks.size()), size - 1);
-  EXPECT_TRUE(
-      absl::StrContains(g_session->ExchangeRoles(false, 0, g_session->transport()).status().message(), "no server: add --num_servers=N"));
+  EXPECT_TRUE(absl::StrContains(g_session->ExchangeRoles(false, 0, g_session->transport()).status().message(),
+                                "no server: add --num_servers=N"));
 }
 
 TEST_F(MpiTransportTest, SessionKnowsItsHostAndLauncher) {

@@ -89,12 +89,14 @@ TEST(Packing, Float32AndOtherFramesStayAsTheyAre) {
 
 TEST(Packing, BFloat16RoundsToNearestEven) {
   EXPECT_EQ(RoundTrip(WireDtype::kBFloat16, {}), std::vector<float>{});
-  EXPECT_EQ(RoundTrip(WireDtype::kBFloat16, {1, -0.0f, 3e38f, 0x1p-126f}), (std::vector<float>{1, -0.0f, 0x1.c4p127f, 0x1p-126f}));
+  EXPECT_EQ(RoundTrip(WireDtype::kBFloat16, {1, -0.0f, 3e38f, 0x1p-126f}),
+            (std::vector<float>{1, -0.0f, 0x1.c4p127f, 0x1p-126f}));
   // 1 + 2^-8 lies between 1 and 1 + 2^-7: the even one is 1; 1 + 3 2^-8 goes up to 1 + 2^-6.
   EXPECT_EQ(RoundTrip(WireDtype::kBFloat16, {1 + 0x1p-8f, 1 + 3 * 0x1p-8f, 1 + 0x1.2p-8f}),
             (std::vector<float>{1, 1 + 0x1p-6f, 1 + 0x1p-7f}));
   EXPECT_TRUE(std::isnan(RoundTrip(WireDtype::kBFloat16, {std::nanf("")})[0]));
-  EXPECT_EQ(RoundTrip(WireDtype::kBFloat16, {std::numeric_limits<float>::infinity()})[0], std::numeric_limits<float>::infinity());
+  EXPECT_EQ(RoundTrip(WireDtype::kBFloat16, {std::numeric_limits<float>::infinity()})[0],
+            std::numeric_limits<float>::infinity());
 }
 
 // Every float16 comes back to itself, and any float goes to the nearest one, ties to the even one.
@@ -133,8 +135,10 @@ TEST(Packing, Float16KeepsElevenBitsOfTinyAndOfHugeMessages) {
     }
   }
   EXPECT_EQ(RoundTrip(WireDtype::kFloat16, {0, 0}), (std::vector<float>{0, 0}));
-  EXPECT_EQ(RoundTrip(WireDtype::kFloat16, {3e38f, 1})[0], FromFloat16(ToFloat16(std::ldexp(3e38f, 15 - 128))) * std::ldexp(1.0f, 113));
-  EXPECT_TRUE(std::isinf(RoundTrip(WireDtype::kFloat16, {std::numeric_limits<float>::infinity(), 1})[0]));  // does not spoil the scale
+  EXPECT_EQ(RoundTrip(WireDtype::kFloat16, {3e38f, 1})[0],
+            FromFloat16(ToFloat16(std::ldexp(3e38f, 15 - 128))) * std::ldexp(1.0f, 113));
+  EXPECT_TRUE(std::isinf(
+      RoundTrip(WireDtype::kFloat16, {std::numeric_limits<float>::infinity(), 1})[0]));  // does not spoil the scale
 }
 
 TEST(Packing, DamagedBodiesAreErrors) {
@@ -163,7 +167,8 @@ TEST(Packing, ExponentBringsTheLargestBelowTheLimit) {
 
 TEST(Packing, NamesOfTheFormats) {
   EXPECT_EQ(*ParseWireDtype("float16"), WireDtype::kFloat16);
-  EXPECT_THAT(std::string(ParseWireDtype("int8").status().message()), HasSubstr("expected float32, bfloat16 or float16"));
+  EXPECT_THAT(std::string(ParseWireDtype("int8").status().message()),
+              HasSubstr("expected float32, bfloat16 or float16"));
 }
 
 }  // namespace

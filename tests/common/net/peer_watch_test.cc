@@ -75,7 +75,9 @@ class PeerWatchTest : public testing::Test {
   }
   // What ends a wait of rank 0 for rank `r`.
   Status WaitFor(int r, double seconds) {
-    return ranks_[0]->transport->Receive(Channel::kRows, r, After(std::chrono::duration<double>(seconds)), "rows of step 18").status();
+    return ranks_[0]
+        ->transport->Receive(Channel::kRows, r, After(std::chrono::duration<double>(seconds)), "rows of step 18")
+        .status();
   }
 
   InProcessHub hub_{3};
@@ -136,11 +138,14 @@ TEST_F(PeerWatchTest, TheBlameFollowsWhoWaitsForWhom) {
   ranks_[2]->status.SetStep(9);
   auto middle = std::async([&] {  // rank 1 waits for any rank, in truth for rank 2
     ranks_[1]->status.Expect(2);
-    return ranks_[1]->transport->Receive(Channel::kRows, kAnyRank, After(std::chrono::seconds(2)), "the next request").status();
+    return ranks_[1]
+        ->transport->Receive(Channel::kRows, kAnyRank, After(std::chrono::seconds(2)), "the next request")
+        .status();
   });
   const Status status = WaitFor(1, 0.6);
-  EXPECT_THAT(std::string(status.message()), testing::AllOf(HasSubstr("rank 1 waits for others, in the end for rank 2 (server 1"),
-                                                            HasSubstr("in step 9, computes")));
+  EXPECT_THAT(std::string(status.message()),
+              testing::AllOf(HasSubstr("rank 1 waits for others, in the end for rank 2 (server 1"),
+                             HasSubstr("in step 9, computes")));
   EXPECT_EQ(ranks_[0]->watch->Culprit(1), 2);
   EXPECT_TRUE(absl::IsDeadlineExceeded(middle.get()));
 }
@@ -150,7 +155,8 @@ TEST_F(PeerWatchTest, TwoRanksThatWaitForEachOtherHaveLostAMessage) {
   auto other = std::async([&] {
     return ranks_[1]->transport->Receive(Channel::kRows, 0, After(std::chrono::seconds(1)), "the push").status();
   });
-  EXPECT_THAT(std::string(WaitFor(1, 0.6).message()), HasSubstr("waits for this rank: a message between the two is lost"));
+  EXPECT_THAT(std::string(WaitFor(1, 0.6).message()),
+              HasSubstr("waits for this rank: a message between the two is lost"));
   EXPECT_FALSE(other.get().ok());
 }
 
@@ -177,12 +183,14 @@ TEST_F(PeerWatchTest, AStoppedRankIsHungAndLostAfterTheSilence) {
   EXPECT_THAT(std::string(WaitFor(1, 0.3).message()), HasSubstr("is hung: its process is stopped"));
   const Status status = WaitFor(1, 60);
   EXPECT_THAT(std::string(status.message()),
-              testing::AllOf(HasSubstr("rank 1 (server 0"), HasSubstr("hangs: its process is stopped"), HasSubstr("in step 5")));
+              testing::AllOf(HasSubstr("rank 1 (server 0"), HasSubstr("hangs: its process is stopped"),
+                             HasSubstr("in step 5")));
 }
 
 TEST_F(PeerWatchTest, ARankThatNeverSpokeIsLostAfterTheSilence) {
   Start(0), Start(1);
-  EXPECT_THAT(std::string(WaitFor(2, 60).message()), HasSubstr("rank 2 hangs or cannot be reached: it is silent; it has not been heard of"));
+  EXPECT_THAT(std::string(WaitFor(2, 60).message()),
+              HasSubstr("rank 2 hangs or cannot be reached: it is silent; it has not been heard of"));
 }
 
 TEST_F(PeerWatchTest, AFailingRankIsGivenTimeToSpeakForItself) {
@@ -200,7 +208,8 @@ TEST_F(PeerWatchTest, ARankThatHasSaidGoodbyeIsNotMissed) {
   Start(0), Start(1), Start(2);
   ranks_[1].reset();
   ASSERT_TRUE(Sees(1, PeerState::kLeft));
-  EXPECT_THAT(std::string(WaitFor(2, 2 * kSilence).message()), HasSubstr("is slow"));  // no verdict, the deadline has passed
+  EXPECT_THAT(std::string(WaitFor(2, 2 * kSilence).message()),
+              HasSubstr("is slow"));  // no verdict, the deadline has passed
 }
 
 TEST_F(PeerWatchTest, PhasesAreAnnounced) {
@@ -247,7 +256,8 @@ TEST(PeerWatchdogTest, AWaitThatOutlivesItsDeadlineEndsTheProcess) {
   PeerWatch watch(nullptr, &status, options);  // a job of one process
   const std::string what = "the next batch of the input files";
   RankStatus::Wait stuck(&status, kAnyRank, After(std::chrono::milliseconds(100)), what);
-  EXPECT_THAT(std::string(ended.get_future().get().message()), HasSubstr("for the next batch of the input files, which is longer"));
+  EXPECT_THAT(std::string(ended.get_future().get().message()),
+              HasSubstr("for the next batch of the input files, which is longer"));
 }
 
 TEST(RankStatusTest, ShowsStepPhaseAndTheLongestWaitFirst) {

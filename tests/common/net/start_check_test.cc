@@ -68,7 +68,8 @@ TEST(StartCheck, DifferentBuildsLibrariesAndConfigsAreNamed) {
 TEST(StartCheck, TooFewFilesAreAnError) {
   std::vector<RankFacts> facts = FourRanks();
   facts[2].open_files = 100;
-  EXPECT_THAT(MessageOf(facts), HasSubstr("rank 2 (server 0 on host a) may open 100 files, a job of 4 ranks needs 136"));
+  EXPECT_THAT(MessageOf(facts),
+              HasSubstr("rank 2 (server 0 on host a) may open 100 files, a job of 4 ranks needs 136"));
   facts[2].open_files = 0;  // unlimited
   EXPECT_EQ(MessageOf(facts), "");
 }

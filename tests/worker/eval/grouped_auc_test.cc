@@ -26,8 +26,12 @@ TEST(GroupedAucTest, NoRowsOrOnlyOneClassPerKeyIsNan) {
 
 TEST(GroupedAucTest, KeysCountEquallyAndThoseOfOneClassNotAtAll) {
   // Key 1: AUC 1. Key 2: one of its four pairs is lost. Key 3 has no negative.
-  EXPECT_DOUBLE_EQ(Compute({{1, 0.9f, true}, {1, 0.1f, false},
-                            {2, 0.9f, true}, {2, 0.4f, true}, {2, 0.5f, false}, {2, 0.1f, false},
+  EXPECT_DOUBLE_EQ(Compute({{1, 0.9f, true},
+                            {1, 0.1f, false},
+                            {2, 0.9f, true},
+                            {2, 0.4f, true},
+                            {2, 0.5f, false},
+                            {2, 0.1f, false},
                             {3, 0.7f, true}}),
                    (1 + 0.75) / 2);
 }

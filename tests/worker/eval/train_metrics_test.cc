@@ -118,7 +118,8 @@ TEST(TrainMetricsTest, AnyNumberOfWorkersAndAStopInsideAWindowGiveTheSameValues)
 TEST(TrainMetricsTest, AStateThatDoesNotFitIsNamedAndLeftOut) {
   const JobConfig config = Config(0.5, 3);
   TrainMetrics metrics(&config);
-  EXPECT_EQ(metrics.Restore({{"auc_a", {1, 2, 3}}}, true), (std::vector<std::string>{"auc_a", "mean_absolute_error_b"}));
+  EXPECT_EQ(metrics.Restore({{"auc_a", {1, 2, 3}}}, true),
+            (std::vector<std::string>{"auc_a", "mean_absolute_error_b"}));
   EXPECT_TRUE(metrics.Values().empty());
 }
 
@@ -127,9 +128,10 @@ TEST(TrainMetricsTest, AJobThatStopsAndContinuesKeepsItsCounts) {
   RandomJobOptions options;
   options.batch_size = 4;
   TemporaryDirectory directory;
-  const std::string text = absl::StrReplaceAll(
-      WriteRandomJob(directory.path(), options),
-      {{"metrics { auc {} } losses", "train_metrics { auc {} decay_rate: 0.5 decay_step: 3 } metrics { auc {} } losses"}});
+  const std::string text =
+      absl::StrReplaceAll(WriteRandomJob(directory.path(), options),
+                          {{"metrics { auc {} } losses",
+                            "train_metrics { auc {} decay_rate: 0.5 decay_step: 3 } metrics { auc {} } losses"}});
   auto make = [&](const std::string& name) {
     ConfigOverrides overrides;
     overrides.model_dir = directory / name;

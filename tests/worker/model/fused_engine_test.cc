@@ -58,14 +58,14 @@ void ExpectSameStep(const Step& step, const Step& reference, const JobConfig& co
   }
   ASSERT_EQ(step.losses.scores.size(), reference.losses.scores.size());
   for (size_t t = 0; t < step.losses.scores.size(); ++t) {
-    EXPECT_LE(RelativeDistance(step.losses.scores[t], reference.losses.scores[t]), kRelative) << config.model.towers[t].name;
+    EXPECT_LE(RelativeDistance(step.losses.scores[t], reference.losses.scores[t]), kRelative)
+        << config.model.towers[t].name;
   }
   ASSERT_EQ(step.outputs.size(), reference.outputs.size());
   for (size_t i = 0; i < step.outputs.size(); ++i) {
     EXPECT_EQ(step.outputs[i].name, reference.outputs[i].name);
     EXPECT_EQ(step.outputs[i].width, reference.outputs[i].width);
-    EXPECT_LE(RelativeDistance(step.outputs[i].values, reference.outputs[i].values), kRelative)
-        << step.outputs[i].name;
+    EXPECT_LE(RelativeDistance(step.outputs[i].values, reference.outputs[i].values), kRelative) << step.outputs[i].name;
   }
   // A parameter whose gradient is nearly nothing beside the others' may round away; its distance counts against the
   // whole gradient's norm.
@@ -176,9 +176,9 @@ void CompareEngines(const JobConfig& config, DenseParameters* parameters, const 
     int lanes;
     FusedOptions options;
   };
-  for (const Variant& variant : {Variant{"routed", 1, {}}, Variant{"unrouted", 1, {false, 512}},
-                                 Variant{"small blocks", 1, {true, 3}}, Variant{"three lanes", 3, {true, 4}},
-                                 Variant{"three unrouted lanes", 3, {false, 2}}}) {
+  for (const Variant& variant :
+       {Variant{"routed", 1, {}}, Variant{"unrouted", 1, {false, 512}}, Variant{"small blocks", 1, {true, 3}},
+        Variant{"three lanes", 3, {true, 4}}, Variant{"three unrouted lanes", 3, {false, 2}}}) {
     SCOPED_TRACE(variant.name);
     const auto fused = MakeFusedModel(&config, parameters, seed, variant.lanes, variant.options);
     const Step step = TakeStep(fused.get(), parameters, input);
@@ -203,9 +203,9 @@ class Dice {
 };
 
 Activation RandomActivation(Dice* dice) {
-  constexpr ActivationKind kKinds[] = {ActivationKind::kIdentity,  ActivationKind::kRelu, ActivationKind::kSigmoid,
-                                       ActivationKind::kTanh,      ActivationKind::kSilu, ActivationKind::kLeakyRelu,
-                                       ActivationKind::kGelu,      ActivationKind::kElu,  ActivationKind::kPrelu};
+  constexpr ActivationKind kKinds[] = {ActivationKind::kIdentity, ActivationKind::kRelu, ActivationKind::kSigmoid,
+                                       ActivationKind::kTanh,     ActivationKind::kSilu, ActivationKind::kLeakyRelu,
+                                       ActivationKind::kGelu,     ActivationKind::kElu,  ActivationKind::kPrelu};
   return {kKinds[dice->Below(9)], 0.1 + 0.1 * static_cast<double>(dice->Below(5))};
 }
 

@@ -41,7 +41,8 @@ std::vector<double> DifferenceQuotients(std::vector<double>* x, const std::funct
 
 // Trains one step and compares losses, every dense gradient and every feature gradient with the reference in double.
 void CheckEngineAgainstReference(const JobConfig& config, bool dropout, uint64_t seed, DenseEngine engine) {
-  SCOPED_TRACE("seed " + std::to_string(seed) + (engine == DenseEngine::kFused ? ", fused" : ", reference") + " engine");
+  SCOPED_TRACE("seed " + std::to_string(seed) + (engine == DenseEngine::kFused ? ", fused" : ", reference") +
+               " engine");
   TinyModel tiny(config, seed, engine);
   for (size_t i = 0; i < tiny.parameters.specs().size(); ++i) {
     // LayerNorm's ones and zeros would hide a swap of its two parameters.

@@ -56,34 +56,36 @@ TEST_F(DamagedCheckpoint, NoFlippedByteAndNoCutIsLoaded) {
   }
   const uintmax_t stride = std::max<uintmax_t>(1, bytes / 1500);
   int flips = 0, cuts = 0, removals = 0, missed = 0;
-  const Status status = RunCluster(config, {1, 1, {}, {}}, TestOptions(/*continue_train=*/true), [&](const WorkerContext& context) -> Status {
-    const auto expect_refused = [&](const std::string& file, const std::string& what) {
-      const auto found = FindCheckpoint(context, checkpoint);
-      if (!found.ok() && found.status().message().find(std::filesystem::path(file).filename().string()) != std::string::npos) {
-        return;
-      }
-      ++missed;
-      ADD_FAILURE() << what << " of " << file << ": " << (found.ok() ? "loaded" : found.status().ToString());
-    };
-    for (const std::string& file : files) {
-      const std::string whole = ReadFile(file).value();
-      for (size_t at = flips % stride; at < whole.size(); at += stride) {
-        std::string damaged = whole;
-        damaged[at] = static_cast<char>(damaged[at] ^ (1 << (at % 8)));
-        Replace(file, damaged);
-        expect_refused(file, absl::StrCat("flip at byte ", at));
-        ++flips;
-        Replace(file, whole.substr(0, at));
-        expect_refused(file, absl::StrCat("cut at byte ", at));
-        ++cuts;
-      }
-      std::filesystem::remove(file);
-      expect_refused(file, "removal");
-      ++removals;
-      Replace(file, whole);
-    }
-    return FindCheckpoint(context, checkpoint).status();  // whole again
-  });
+  const Status status = RunCluster(
+      config, {1, 1, {}, {}}, TestOptions(/*continue_train=*/true), [&](const WorkerContext& context) -> Status {
+        const auto expect_refused = [&](const std::string& file, const std::string& what) {
+          const auto found = FindCheckpoint(context, checkpoint);
+          if (!found.ok() &&
+              found.status().message().find(std::filesystem::path(file).filename().string()) != std::string::npos) {
+            return;
+          }
+          ++missed;
+          ADD_FAILURE() << what << " of " << file << ": " << (found.ok() ? "loaded" : found.status().ToString());
+        };
+        for (const std::string& file : files) {
+          const std::string whole = ReadFile(file).value();
+          for (size_t at = flips % stride; at < whole.size(); at += stride) {
+            std::string damaged = whole;
+            damaged[at] = static_cast<char>(damaged[at] ^ (1 << (at % 8)));
+            Replace(file, damaged);
+            expect_refused(file, absl::StrCat("flip at byte ", at));
+            ++flips;
+            Replace(file, whole.substr(0, at));
+            expect_refused(file, absl::StrCat("cut at byte ", at));
+            ++cuts;
+          }
+          std::filesystem::remove(file);
+          expect_refused(file, "removal");
+          ++removals;
+          Replace(file, whole);
+        }
+        return FindCheckpoint(context, checkpoint).status();  // whole again
+      });
   EXPECT_TRUE(status.ok()) << status;
   std::cout << files.size() << " files, " << bytes << " bytes: " << flips << " flips, " << cuts << " cuts, " << removals
             << " removals, " << missed << " not refused by name\n";
@@ -103,10 +105,12 @@ TEST_F(DamagedCheckpoint, TrainingSaysWhichOlderOneIsWholeAndGoesOnFromItWhenTol
   Status status = Train(config, {1, 2, {}, {}}, TestOptions(/*continue_train=*/true));
   EXPECT_TRUE(absl::IsDataLoss(status)) << status;
   EXPECT_THAT(std::string(status.message()), HasSubstr("model.ckpt-5/dense.safetensors: expected crc32c"));
-  EXPECT_THAT(std::string(status.message()), HasSubstr(absl::StrCat("--checkpoint_path=", config.model_dir, "/model.ckpt-4")));
+  EXPECT_THAT(std::string(status.message()),
+              HasSubstr(absl::StrCat("--checkpoint_path=", config.model_dir, "/model.ckpt-4")));
   damage(4);
   status = Train(config, {1, 2, {}, {}}, TestOptions(/*continue_train=*/true));
-  EXPECT_THAT(std::string(status.message()), HasSubstr(absl::StrCat("--checkpoint_path=", config.model_dir, "/model.ckpt-2")));
+  EXPECT_THAT(std::string(status.message()),
+              HasSubstr(absl::StrCat("--checkpoint_path=", config.model_dir, "/model.ckpt-2")));
 
   // A damaged one is refused when told to, too, and then nothing has been moved.
   RunOptions options = TestOptions(/*continue_train=*/true);
@@ -129,8 +133,10 @@ TEST_F(DamagedCheckpoint, ALostManifestIsDamageNotAReasonToStartEarlier) {
   const Status status = Train(config, {1, 1, {}, {}}, TestOptions(/*continue_train=*/true));
   EXPECT_TRUE(absl::IsDataLoss(status)) << status;
   EXPECT_THAT(std::string(status.message()), HasSubstr("model.ckpt-4 is the newest older checkpoint that is whole"));
-  for (int step : {2, 4}) std::filesystem::remove(absl::StrCat(config.model_dir, "/model.ckpt-", step, "/manifest.json"));
-  EXPECT_THAT(std::string(Train(config, {1, 1, {}, {}}, TestOptions(/*continue_train=*/true)).message()), HasSubstr("no older checkpoint"));
+  for (int step : {2, 4})
+    std::filesystem::remove(absl::StrCat(config.model_dir, "/model.ckpt-", step, "/manifest.json"));
+  EXPECT_THAT(std::string(Train(config, {1, 1, {}, {}}, TestOptions(/*continue_train=*/true)).message()),
+              HasSubstr("no older checkpoint"));
 }
 
 TEST_F(DamagedCheckpoint, TheCheckpointToGoOnFromMustBeThisJobs) {

@@ -77,15 +77,18 @@ std::string WarningsOf(const JobConfig& config, const std::vector<Slice>& batche
   return text;
 }
 
-constexpr char kConstant[] = "feature constant (column constant) was the same in all of 200 rows: the model learns nothing from it";
+constexpr char kConstant[] =
+    "feature constant (column constant) was the same in all of 200 rows: the model learns nothing from it";
 constexpr char kRaw[] = "feature raw (column raw) was the same in all of 200 rows: the model learns nothing from it";
 
 TEST(DataWatchTest, ALabelThatNeverOrAlwaysIsOneAndConstantFeaturesAreNamed) {
   const JobConfig config = Config();
   EXPECT_EQ(WarningsOf(config, {{200, 0, 0}}),
-            absl::StrCat("label clk was never 1 in 200 rows: nothing can be learnt from it; is it the right column?\n", kConstant, "\n", kRaw));
+            absl::StrCat("label clk was never 1 in 200 rows: nothing can be learnt from it; is it the right column?\n",
+                         kConstant, "\n", kRaw));
   EXPECT_EQ(WarningsOf(config, {{100, 1, 0}, {0, 0, 0}, {100, 1, 0}}),
-            absl::StrCat("label clk was always 1 in 200 rows: nothing can be learnt from it; is it the right column?\n", kConstant, "\n", kRaw));
+            absl::StrCat("label clk was always 1 in 200 rows: nothing can be learnt from it; is it the right column?\n",
+                         kConstant, "\n", kRaw));
   EXPECT_EQ(WarningsOf(config, {{100, 1, 0}, {100, 0, 0}}), absl::StrCat(kConstant, "\n", kRaw));
 }
 
@@ -103,10 +106,12 @@ TEST(DataWatchTest, ATableFarLargerThanItsIdsIsNamed) {
     table.name = absl::StrCat("t", config.tables.size());
     table.rows = rows;
   }
-  const auto seen = RowsOfServers({R"({"rows":{"t1":4000,"t2":8000,"t3":0}})", R"({"rows":{"t1":5000,"t2":8000}})", "no json"});
+  const auto seen =
+      RowsOfServers({R"({"rows":{"t1":4000,"t2":8000,"t3":0}})", R"({"rows":{"t1":5000,"t2":8000}})", "no json"});
   const std::vector<std::string> warnings = TableWarnings(config, seen);
   ASSERT_EQ(warnings.size(), 1u);
-  EXPECT_NE(warnings[0].find("table t1 may have 1000000 rows, training met 9000 ids"), std::string::npos) << warnings[0];
+  EXPECT_NE(warnings[0].find("table t1 may have 1000000 rows, training met 9000 ids"), std::string::npos)
+      << warnings[0];
 }
 
 }  // namespace

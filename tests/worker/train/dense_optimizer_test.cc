@@ -150,8 +150,8 @@ TEST(ClipGradientsTest, NormScalesToTheMaximumForEachNormType) {
   struct Case {
     double type, norm;
   };
-  for (const Case& c : {Case{2, 5}, Case{1, 7}, Case{std::numeric_limits<double>::infinity(), 4},
-                        Case{3, std::cbrt(91.0)}}) {
+  for (const Case& c :
+       {Case{2, 5}, Case{1, 7}, Case{std::numeric_limits<double>::infinity(), 4}, Case{3, std::cbrt(91.0)}}) {
     std::vector<float> gradients(20, 0.0f);
     gradients[3] = 3;
     gradients[17] = -4;

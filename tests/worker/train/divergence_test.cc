@@ -30,26 +30,31 @@ void ExpectParts(const std::string& message, std::initializer_list<const char*> 
 }
 
 TEST(DivergenceTest, ABrokenParameterIsNamed) {
-  ExpectParts(ErrorOf({}, 1, [](Trainer* trainer) {
-                DenseParameters& parameters = trainer->state().parameters;
-                const int i = parameters.Find("model.ppnet.linears.1.weight");
-                parameters.value(i)[3] = std::numeric_limits<float>::quiet_NaN();
-              }),
+  ExpectParts(ErrorOf({}, 1,
+                      [](Trainer* trainer) {
+                        DenseParameters& parameters = trainer->state().parameters;
+                        const int i = parameters.Find("model.ppnet.linears.1.weight");
+                        parameters.value(i)[3] = std::numeric_limits<float>::quiet_NaN();
+                      }),
               {"binary_cross_entropy_ctr became nan at step 1 on worker 0", ".csv' rows",
                "the first that is not finite is parameter model.ppnet.linears.1.weight", "table rows are not finite",
                "lower the learning rates", "--continue_train"});
 }
 
 TEST(DivergenceTest, AnOverflowInTheNetworkNamesItsLayer) {
-  ExpectParts(ErrorOf({}, 1, [](Trainer* trainer) {
-                for (const char* name : {"model.epnet.gate_nu.dense_layers.0.weight", "model.epnet.gate_nu.dense_layers.2.weight"}) {
-                  for (float& v : trainer->state().parameters.value(trainer->state().parameters.Find(name))) v *= 1e38f;
-                }
-                for (int k = 0; k < 2; ++k) {
-                  const int i = trainer->state().parameters.Find("model.ppnet.linears." + std::to_string(k) + ".weight");
-                  for (float& v : trainer->state().parameters.value(i)) v *= 1e30f;
-                }
-              }),
+  ExpectParts(ErrorOf({}, 1,
+                      [](Trainer* trainer) {
+                        for (const char* name : {"model.epnet.gate_nu.dense_layers.0.weight",
+                                                 "model.epnet.gate_nu.dense_layers.2.weight"}) {
+                          for (float& v : trainer->state().parameters.value(trainer->state().parameters.Find(name)))
+                            v *= 1e38f;
+                        }
+                        for (int k = 0; k < 2; ++k) {
+                          const int i =
+                              trainer->state().parameters.Find("model.ppnet.linears." + std::to_string(k) + ".weight");
+                          for (float& v : trainer->state().parameters.value(i)) v *= 1e30f;
+                        }
+                      }),
               {"became", "at step 1 on worker 0", "the first that is not finite is layer ppnet_output_ctr"});
 }
 

@@ -43,7 +43,8 @@ std::string Read(const std::string& path) {
 
 // Two runs of a second or less would share a file name; a name of an older run is what a real one has.
 void Age(const std::string& directory, const std::string& name) {
-  ASSERT_TRUE(RenameAndSync(EventFiles(directory).back(), directory + "/events.out.tfevents." + name + ".h.1.pepnet").ok());
+  ASSERT_TRUE(
+      RenameAndSync(EventFiles(directory).back(), directory + "/events.out.tfevents." + name + ".h.1.pepnet").ok());
 }
 
 TEST(EventFileTest, AFileAppearsWithTheFirstScalars) {

@@ -27,23 +27,36 @@ TEST(LearningRateTest, ConstantStaysAtTheBaseRate) { ExpectRates(Rates({}, 0.25,
 TEST(LearningRateTest, ABaseRateOfZeroStaysZeroUnderEverySchedule) {
   for (ScheduleKind kind : {ScheduleKind::kConstant, ScheduleKind::kExponentialDecay, ScheduleKind::kManualStep,
                             ScheduleKind::kCosineAnnealing, ScheduleKind::kCosineWarmRestarts}) {
-    const Schedule schedule{.kind = kind, .decay_size = 2, .warmup_learning_rate = 0.5, .warmup_size = 3,
-                            .min_learning_rate = 0.1, .schedule_sizes = {1}, .learning_rates = {0.7}, .warmup = true,
-                            .t_max = 4, .t_0 = 4};
+    const Schedule schedule{.kind = kind,
+                            .decay_size = 2,
+                            .warmup_learning_rate = 0.5,
+                            .warmup_size = 3,
+                            .min_learning_rate = 0.1,
+                            .schedule_sizes = {1},
+                            .learning_rates = {0.7},
+                            .warmup = true,
+                            .t_max = 4,
+                            .t_0 = 4};
     ExpectRates(Rates(schedule, 0, 8), std::vector<double>(8, 0.0));
   }
 }
 
 TEST(LearningRateTest, WarmupStartsAtItsOwnRateAndReachesTheBaseAtItsSize) {
-  const Schedule schedule{.kind = ScheduleKind::kExponentialDecay, .decay_size = 2, .decay_factor = 0.5,
-                          .warmup_learning_rate = 0.1, .warmup_size = 4};
+  const Schedule schedule{.kind = ScheduleKind::kExponentialDecay,
+                          .decay_size = 2,
+                          .decay_factor = 0.5,
+                          .warmup_learning_rate = 0.1,
+                          .warmup_size = 4};
   // s = 4 is position 0 of the decay.
   ExpectRates(Rates(schedule, 0.5, 9), {0.1, 0.2, 0.3, 0.4, 0.5, 0.5, 0.25, 0.25, 0.125});
 }
 
 TEST(LearningRateTest, ExponentialDecayIsSmoothWithoutStaircaseAndStopsAtTheMinimum) {
-  const Schedule schedule{.kind = ScheduleKind::kExponentialDecay, .decay_size = 2, .decay_factor = 0.25,
-                          .staircase = false, .min_learning_rate = 0.1};
+  const Schedule schedule{.kind = ScheduleKind::kExponentialDecay,
+                          .decay_size = 2,
+                          .decay_factor = 0.25,
+                          .staircase = false,
+                          .min_learning_rate = 0.1};
   ExpectRates(Rates(schedule, 0.8, 5), {0.8, 0.4, 0.2, 0.1, 0.1});
 }
 
@@ -53,14 +66,17 @@ TEST(LearningRateTest, ManualStepSwitchesOneStepAfterTheSize) {
 }
 
 TEST(LearningRateTest, ManualStepWarmupIsALineFromTheBaseToTheFirstRate) {
-  const Schedule schedule{.kind = ScheduleKind::kManualStep, .schedule_sizes = {2, 4}, .learning_rates = {0.3, 0.1},
-                          .warmup = true};
+  const Schedule schedule{
+      .kind = ScheduleKind::kManualStep, .schedule_sizes = {2, 4}, .learning_rates = {0.3, 0.1}, .warmup = true};
   ExpectRates(Rates(schedule, 0.5, 6), {0.5, 0.4, 0.3, 0.3, 0.3, 0.1});
 }
 
 TEST(LearningRateTest, CosineAnnealingStaysAtTheMinimumAfterItsLength) {
-  const Schedule schedule{.kind = ScheduleKind::kCosineAnnealing, .warmup_learning_rate = 0.2, .warmup_size = 1,
-                          .min_learning_rate = 0.1, .t_max = 4};
+  const Schedule schedule{.kind = ScheduleKind::kCosineAnnealing,
+                          .warmup_learning_rate = 0.2,
+                          .warmup_size = 1,
+                          .min_learning_rate = 0.1,
+                          .t_max = 4};
   const double q = 0.2 * std::cos(std::numbers::pi / 4);
   ExpectRates(Rates(schedule, 0.5, 8), {0.2, 0.5, 0.3 + q, 0.3, 0.3 - q, 0.1, 0.1, 0.1});
 }
@@ -73,7 +89,8 @@ TEST(LearningRateTest, WarmRestartsBeginAgainAfterGrowingCycles) {
 }
 
 TEST(LearningRateTest, WarmRestartsBeginBehindTheWarmup) {
-  const Schedule schedule{.kind = ScheduleKind::kCosineWarmRestarts, .warmup_learning_rate = 0.1, .warmup_size = 2, .t_0 = 2};
+  const Schedule schedule{
+      .kind = ScheduleKind::kCosineWarmRestarts, .warmup_learning_rate = 0.1, .warmup_size = 2, .t_0 = 2};
   ExpectRates(Rates(schedule, 0.5, 6), {0.1, 0.3, 0.5, 0.25, 0.5, 0.25});
 }
 
@@ -86,8 +103,8 @@ TEST(LearningRateTest, WarmRestartsOfEqualCyclesWorkFarOut) {
 TEST(LearningRateTest, ByEpochCountsFinishedEpochs) {
   TrainConfig config;
   config.sparse_optimizer.lr = config.dense_optimizer.lr = 0.8;
-  config.sparse_optimizer.schedule = {.kind = ScheduleKind::kExponentialDecay, .decay_size = 1, .decay_factor = 0.5,
-                                      .by_epoch = true};
+  config.sparse_optimizer.schedule = {
+      .kind = ScheduleKind::kExponentialDecay, .decay_size = 1, .decay_factor = 0.5, .by_epoch = true};
   config.dense_optimizer.schedule = config.sparse_optimizer.schedule;
   EXPECT_DOUBLE_EQ(SparseLearningRate(config, 100, 1, 1), 0.4);
   EXPECT_DOUBLE_EQ(DenseLearningRate(config, 100, 2), 0.2);
@@ -104,14 +121,15 @@ TEST(LearningRateTest, GoldenRatesOfEveryMicroBatchOfMixed) {
   TrainConfig config;
   config.gradient_accumulation_steps = 2;
   config.sparse_optimizer.lr = config.dense_optimizer.lr = 0.03;
-  config.sparse_optimizer.schedule = {.kind = ScheduleKind::kExponentialDecay, .decay_size = 4, .decay_factor = 0.6,
-                                      .staircase = false};
-  config.dense_optimizer.schedule = {.kind = ScheduleKind::kExponentialDecay, .decay_size = 3, .decay_factor = 0.5,
-                                     .staircase = false};
+  config.sparse_optimizer.schedule = {
+      .kind = ScheduleKind::kExponentialDecay, .decay_size = 4, .decay_factor = 0.6, .staircase = false};
+  config.dense_optimizer.schedule = {
+      .kind = ScheduleKind::kExponentialDecay, .decay_size = 3, .decay_factor = 0.5, .staircase = false};
   ASSERT_EQ(steps.size(), 10u);
   for (int64_t step = 0; step < 10; ++step) {
     EXPECT_NEAR(SparseLearningRate(config, step, step / 7, (step - step % 2) / 7),
-                steps[step]["lr_sparse_used"].get<double>(), 1e-15) << step;
+                steps[step]["lr_sparse_used"].get<double>(), 1e-15)
+        << step;
     EXPECT_NEAR(DenseLearningRate(config, step, step / 7), steps[step]["lr_dense"].get<double>(), 1e-15) << step;
   }
 }

@@ -15,7 +15,8 @@ TEST(MetricsTextfileTest, FamiliesHaveHelpTypeAndLabelledSamples) {
   TemporaryDirectory directory;
   MetricsTextfile file(directory / "run.prom");
   file.Set("pepnet_step", "counter", "Steps.", "", {{"", 3}});
-  file.Set("pepnet_loss", "gauge", "Losses.", "name", {{"a\"\\\n", 0.5}, {"b", std::numeric_limits<double>::quiet_NaN()}});
+  file.Set("pepnet_loss", "gauge", "Losses.", "name",
+           {{"a\"\\\n", 0.5}, {"b", std::numeric_limits<double>::quiet_NaN()}});
   file.Set("pepnet_step", "counter", "Steps.", "", {{"", 6}});
   ASSERT_TRUE(file.Write().ok());
   EXPECT_EQ(*ReadFile(directory / "run.prom"),

@@ -18,8 +18,10 @@ TEST(RunLogTest, EvaluationLineStartsWithTheStepAndTurnsNanIntoNull) {
 
 TEST(RunLogTest, ResumingCutsTheFilesBackToTheRestoredStep) {
   TemporaryDirectory directory;
-  ASSERT_TRUE(WriteFileAtomically(directory / "metrics.jsonl", "{\"step\":5}\n{\"step\":10}\n{\"step\":15}\n{\"st").ok());
-  ASSERT_TRUE(WriteFileAtomically(directory / "train_eval_result.txt", "{\"global_step\":10}\n{\"global_step\":20}\n").ok());
+  ASSERT_TRUE(
+      WriteFileAtomically(directory / "metrics.jsonl", "{\"step\":5}\n{\"step\":10}\n{\"step\":15}\n{\"st").ok());
+  ASSERT_TRUE(
+      WriteFileAtomically(directory / "train_eval_result.txt", "{\"global_step\":10}\n{\"global_step\":20}\n").ok());
   ASSERT_TRUE(RunLog::Open(directory.path(), 10).ok());
   EXPECT_EQ(*ReadFile(directory / "metrics.jsonl"), "{\"step\":5}\n{\"step\":10}\n");
   EXPECT_EQ(*ReadFile(directory / "train_eval_result.txt"), "{\"global_step\":10}\n");

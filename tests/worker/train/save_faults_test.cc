@@ -87,7 +87,8 @@ INSTANTIATE_TEST_SUITE_P(Kinds, SaveFaults, ::testing::Values("fail-write", "fai
 TEST_F(SaveFaults, TheDiskMayBeFullAtAnyByte) {
   const std::string undisturbed = Undisturbed();
   int runs = 0;
-  for (int64_t after = 0; RunWith(absl::StrCat("enospc:after=", after), undisturbed) && !HasFailure(); after += 4999) ++runs;
+  for (int64_t after = 0; RunWith(absl::StrCat("enospc:after=", after), undisturbed) && !HasFailure(); after += 4999)
+    ++runs;
   std::cout << "enospc: " << runs << " places, 0 wrong restores\n";
   EXPECT_GT(runs, 5);
 }

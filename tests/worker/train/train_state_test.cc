@@ -37,7 +37,8 @@ TEST_F(TrainStateTest, EverythingComesBackBitByBit) {
   float value = 0.1f;
   for (auto& slot : state.optimizer.slots()) {
     for (int i = 0; i < static_cast<int>(state.parameters.specs().size()); ++i) {
-      for (int64_t e = 0; e < state.parameters.specs()[i].elements(); ++e) slot.second[state.parameters.offset(i) + e] = value += 0.1f;
+      for (int64_t e = 0; e < state.parameters.specs()[i].elements(); ++e)
+        slot.second[state.parameters.offset(i) + e] = value += 0.1f;
     }
   }
   state.optimizer.set_steps(12);
