@@ -1,5 +1,7 @@
 // bench train: whole training steps of a config as `pepnet train` makes them, without checkpoints and evaluation.
+#include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "absl/cleanup/cleanup.h"
 #include "cli/bench/arithmetic.h"
@@ -26,6 +28,8 @@ struct Run {
   StageTimes before, after;     // of the measured steps
   double rows = 0;              // of all measured steps, all workers
   double multiplications = 0;   // that they need, all workers
+  int slowest_worker = 0;       // the one whose own work took longest
+  double slowest_behind = 1;    // its own work as a multiple of the workers' mean
 };
 
 // The matrix products that steps [warmup, warmup + steps) need with routing, from the rows themselves.
@@ -69,8 +73,8 @@ Status TrainSteps(const WorkerContext& context, const BenchFlags& flags, Run* ru
   Trainer trainer(context);
   PEPNET_RETURN_IF_ERROR(trainer.Start());
   const int64_t measured_end = flags.warmup_steps + flags.steps;
-  for (int64_t step = 0; step <= measured_end;
-       ++step) {  // the last one, behind which nothing is prefetched, does not count
+  // The last step, behind which nothing is prefetched, does not count.
+  for (int64_t step = 0; step <= measured_end; ++step) {
     if (step == flags.warmup_steps) {
       run->before = trainer.times();
       run->cpu_seconds = -OwnProcessorSeconds();
@@ -93,6 +97,22 @@ Status TrainSteps(const WorkerContext& context, const BenchFlags& flags, Run* ru
     return absl::InternalError("the trainer counts other steps than were made");
   }
   return context.first() ? CountMultiplications(*context.config, context, flags, run) : absl::OkStatus();
+}
+
+// What a worker does without waiting for others.
+constexpr Stage kOwnStages[] = {Stage::kRead, Stage::kPool, Stage::kCompute, Stage::kUpdate};
+
+Status FindSlowest(const WorkerContext& context, Run* run) {
+  std::vector<double> own(context.collective->count());
+  for (Stage stage : kOwnStages) {
+    const int i = static_cast<int>(stage);
+    own[context.collective->index()] += run->after.seconds(i) - run->before.seconds(i);
+  }
+  PEPNET_RETURN_IF_ERROR(context.collective->AllreduceSum(std::span<double>(own), "own work of each worker"));
+  const auto slowest = std::max_element(own.begin(), own.end());
+  run->slowest_worker = static_cast<int>(slowest - own.begin());
+  run->slowest_behind = *slowest * static_cast<double>(own.size()) / std::accumulate(own.begin(), own.end(), 0.0);
+  return absl::OkStatus();
 }
 
 double Percent(const Run& run, Stage stage) {
@@ -138,6 +158,7 @@ StatusOr<BenchReport> TrainBench(const BenchFlags& flags, MpiSession* session) {
       if (speaks) peak = std::max(peak, measure_peak(context));
       PEPNET_RETURN_IF_ERROR(context.collective->Barrier("start of the measurement"));
       PEPNET_RETURN_IF_ERROR(TrainSteps(context, flags, &run));
+      PEPNET_RETURN_IF_ERROR(FindSlowest(context, &run));
       PEPNET_RETURN_IF_ERROR(context.collective->Barrier("end of the measurement"));
       if (speaks) peak = std::max(peak, measure_peak(context));
       return absl::OkStatus();
@@ -163,6 +184,8 @@ StatusOr<BenchReport> TrainBench(const BenchFlags& flags, MpiSession* session) {
       row.emplace_back(Percent(run, stage));
     }
     row.emplace_back(run.first_step);
+    row.emplace_back(static_cast<double>(run.slowest_worker));
+    row.emplace_back(run.slowest_behind);
     if (session == nullptr) row.emplace_back(run.rows / run.cpu_seconds);
   }
   const int threads = ThreadsOf(flags.job);
@@ -172,9 +195,13 @@ StatusOr<BenchReport> TrainBench(const BenchFlags& flags, MpiSession* session) {
                      {"steps", absl::StrCat(flags.steps)},
                      {"engine", flags.job.dense_engine}};
   report.limits = {{"matrix peak", "GFLOP/s", peak}};
-  report.columns = {{"batch", "rows"}, {"speed", "samples/s"}, {"step", "ms"},  {"of peak", "%"},
-                    {"read", "%"},     {"pull", "%"},          {"pool", "%"},   {"compute", "%"},
-                    {"push", "%"},     {"allreduce", "%"},     {"update", "%"}, {"first step after", "s"}};
+  report.columns = {{"batch", "rows"},      {"speed", "samples/s"},
+                    {"step", "ms"},         {"of peak", "%"},
+                    {"read", "%"},          {"pull", "%"},
+                    {"pool", "%"},          {"compute", "%"},
+                    {"push", "%"},          {"allreduce", "%"},
+                    {"update", "%"},        {"first step after", "s"},
+                    {"slowest worker", ""}, {"its work", "x the mean"}};
   if (session == nullptr) report.columns.push_back({"speed of a core", "samples/s of processor time"});
   report.checked = {"every step was made and every loss is finite",
                     "of peak counts the matrix products that routing leaves; the stages are worker 0's"};

@@ -71,7 +71,7 @@ def command(args, workers, batch, report):
 
 
 def measure(args, workers, batch):
-    """One run: samples/s and the stages' shares of worker 0's step."""
+    """One run: the row of `pepnet bench train`."""
     with tempfile.TemporaryDirectory() as directory:
         report = pathlib.Path(directory) / "report.json"
         if args.netns:
@@ -84,8 +84,7 @@ def measure(args, workers, batch):
                 subprocess.run([*NETNS, "down"], check=True)
         if done.returncode != 0:
             raise SystemExit(f"scaling.py: the run with {workers} worker(s) failed:\n{done.stderr[-2000:]}")
-        row = json.loads(report.read_text())["rows"][0]
-    return row["speed"], {stage: row[stage] for stage in STAGES}
+        return json.loads(report.read_text())["rows"][0]
 
 
 def summary(values):
@@ -96,34 +95,37 @@ def run(args):
     batch = batch_size_of(args)
     points = [(mode, workers, batch if mode == "weak" else max(1, batch // workers))
               for mode in args.mode for workers in args.workers]
-    samples = {point: [] for point in points}
-    shares = {point: [] for point in points}
+    measured = {point: [] for point in points}
     for number in range(args.rounds):
         for point in points:
-            speed, stages = measure(args, point[1], point[2])
-            samples[point].append(speed)
-            shares[point].append(stages)
-            print(f"round {number + 1} of {args.rounds}: {point[0]}, {point[1]} worker(s), {speed:.0f} samples/s", flush=True)
+            measured[point].append(measure(args, point[1], point[2]))
+            print(f"round {number + 1} of {args.rounds}: {point[0]}, {point[1]} worker(s), "
+                  f"{measured[point][-1]['speed']:.0f} samples/s", flush=True)
+    speeds = {point: [row["speed"] for row in rows] for point, rows in measured.items()}
     rows = []
     for mode, workers, rows_per_worker in points:
         point = (mode, workers, rows_per_worker)
-        ideal = workers * statistics.median(samples[(mode, 1, batch)])
+        ideal = workers * statistics.median(speeds[(mode, 1, batch)])
+        slowest = max(measured[point], key=lambda row: row["its work"])
         rows.append({"mode": mode, "workers": workers, "servers": workers * args.servers_per_worker,
-                     "rows_per_worker": rows_per_worker, "samples_per_second": summary(samples[point]),
-                     "efficiency": statistics.median(samples[point]) / ideal,
-                     "stage_percent": {s: statistics.median(share[s] for share in shares[point]) for s in STAGES}})
+                     "rows_per_worker": rows_per_worker, "samples_per_second": summary(speeds[point]),
+                     "efficiency": statistics.median(speeds[point]) / ideal,
+                     "stage_percent": {s: statistics.median(row[s] for row in measured[point]) for s in STAGES},
+                     "slowest_worker": int(slowest["slowest worker"]), "slowest_times_mean": slowest["its work"]})
     return {"threads_per_worker": args.threads, "where": args.netns and f"network namespaces, {args.netns} links"
             or args.hostfile or "one machine", "cores": os.cpu_count(), "rounds": args.rounds, "rows": rows}
 
 
 def print_table(report):
     print(f"\n{report['threads_per_worker']} thread(s) a worker; {report['where']}; {report['rounds']} rounds in turn")
-    print("mode    workers  rows/worker  samples/s [least..most]      efficiency  " + "  ".join(f"{s:>9}" for s in STAGES))
+    print("mode    workers  rows/worker  samples/s [least..most]      efficiency  "
+          + "  ".join(f"{s:>9}" for s in STAGES) + "  slowest worker (its work / mean)")
     for row in report["rows"]:
         speed = row["samples_per_second"]
         text = f"{speed['median']:.0f} [{speed['least']:.0f}..{speed['most']:.0f}]"
         print(f"{row['mode']:<6}  {row['workers']:>7}  {row['rows_per_worker']:>11}  {text:<27}  {100 * row['efficiency']:>8.0f} %  "
-              + "  ".join(f"{row['stage_percent'][s]:>7.1f} %" for s in STAGES))
+              + "  ".join(f"{row['stage_percent'][s]:>7.1f} %" for s in STAGES)
+              + f"  {row['slowest_worker']} ({row['slowest_times_mean']:.2f})")
 
 
 def draw(report, path):

@@ -21,9 +21,9 @@ class TraceCliTest : public testing::Test {
   void SetUp() override {
     ASSERT_TRUE(WriteFileAtomically(directory_ / "job.config", WriteRandomJob(directory_.path(), {})).ok());
   }
-  ProcessResult Train(const std::string& launcher, const std::string& flags) const {
+  ProcessResult Train(const std::string& launcher, const std::string& flags, int threads = 1) const {
     return RunShell(absl::StrCat(launcher, " $PEPNET train --pipeline_config_path ",
-                                 directory_ / "job.config --threads 1 ", flags));
+                                 directory_ / "job.config --threads ", threads, " ", flags));
   }
   // Names of the complete events of a trace, by thread; checks what every event must have.
   std::map<std::string, std::set<std::string>> Names(const std::string& path, int rank) const {
@@ -62,6 +62,15 @@ TEST_F(TraceCliTest, OneProcessShowsWorkerServersAndReaders) {
   }
   EXPECT_THAT(names.at("read-0"), testing::Contains("read file"));
   EXPECT_THAT(names.at("save"), testing::UnorderedElementsAre("write rows"));
+}
+
+TEST_F(TraceCliTest, ComputingThreadsComputeAtTheSameTime) {
+  const ProcessResult result = Train("", "--trace_path " + (directory_ / "trace.json"), /*threads=*/3);
+  ASSERT_EQ(result.exit_status, 0) << result.err;
+  const auto names = Names(directory_ / "trace.json", 0);
+  for (const char* thread : {"compute-1", "compute-2"}) {
+    EXPECT_THAT(names.at(thread), IsSupersetOf({"forward", "backward"})) << thread;
+  }
 }
 
 TEST_F(TraceCliTest, EveryRankOfMpirunWritesItsOwn) {

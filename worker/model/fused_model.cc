@@ -1,12 +1,11 @@
 #include "worker/model/fused_model.h"
 
-#include <ATen/Parallel.h>
-
 #include <algorithm>
 #include <utility>
 
 #include "common/base/log_functions.h"
 #include "common/base/mutant.h"
+#include "common/base/thread_team.h"
 #include "common/base/trace.h"
 #include "worker/model/fused_batch.h"
 #include "worker/model/fused_lane.h"
@@ -42,8 +41,9 @@ class FusedModel : public PepnetModel {
         layers_(PlaceLayers(*config, *parameters)),
         slots_(LossSlots(*config)),
         rules_(OutputRules(*config)),
+        team_(std::max(lanes, 1), "compute"),
         all_(config, &layers_) {
-    for (int i = 0; i < std::max(lanes, 1); ++i) lanes_.emplace_back(&layers_, parameters->values().data());
+    for (int i = 0; i < team_.size(); ++i) lanes_.emplace_back(&layers_, parameters->values().data());
   }
 
   StatusOr<LossReport> TrainStep(const ModelInput& input, double gradient_scale,
@@ -139,9 +139,9 @@ class FusedModel : public PepnetModel {
 
   template <typename Body>
   void OnEachLane(const Body& body) {
-    at::parallel_for(0, static_cast<int64_t>(lanes_.size()), 1, [&](int64_t begin, int64_t end) {
+    team_.Run([&](int lane) {
       const OwnThreadScope own_thread;
-      for (int64_t lane = begin; lane < end; ++lane) body(&lanes_[lane], static_cast<int>(lane));
+      body(&lanes_[lane], lane);
     });
   }
 
@@ -374,8 +374,9 @@ class FusedModel : public PepnetModel {
   void AddLaneGradients() {
     if (lanes_.size() == 1) return;
     const std::span<float> total = parameters_->gradients();
-    constexpr int64_t kFloatsPerTask = 16384;
-    at::parallel_for(0, static_cast<int64_t>(total.size()), kFloatsPerTask, [&](int64_t begin, int64_t end) {
+    const int64_t size = static_cast<int64_t>(total.size()), lanes = team_.size();
+    team_.Run([&](int lane) {
+      const int64_t begin = size * lane / lanes, end = size * (lane + 1) / lanes;
       for (size_t i = 1; i < lanes_.size(); ++i) {
         AddTo(end - begin, lanes_[i].gradients.data() + begin, total.data() + begin);
         std::fill_n(lanes_[i].gradients.data() + begin, end - begin, 0.0f);
@@ -391,7 +392,8 @@ class FusedModel : public PepnetModel {
   const FusedLayers layers_;
   const std::vector<LossSlot> slots_;
   const std::vector<OutputRule> rules_;
-  std::vector<LaneState> lanes_;
+  ThreadTeam team_;
+  std::vector<LaneState> lanes_;  // by member of the team
 
   // The batch under way.
   FusedBatch all_;
