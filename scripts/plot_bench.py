@@ -5,7 +5,8 @@ Usage: scripts/plot_bench.py [--out_dir runs/bench] REPORT.json ...
 
 A comparison becomes compare.png (speeds) and compare_ratios.png; a report of `pepnet bench WHAT` becomes bench_WHAT.png with
 one panel for each column that has a unit, over the sizes of its first column. A trace (--trace_path of pepnet train)
-becomes trace.png: the busiest threads over --trace_ms milliseconds in the middle. Needs matplotlib; compare.sh installs it.
+becomes trace.png: the busiest threads over --trace_ms milliseconds in the middle. Plans (`pepnet plan --up_to_workers --json`)
+become plan.png: predicted throughput over workers, one line per file, marked by what binds. Needs matplotlib; compare.sh installs it.
 """
 import argparse
 import collections
@@ -128,6 +129,29 @@ def plot_trace(report, out_dir, trace_ms):
     save(figure, out_dir / "trace.png")
 
 
+def plot_plans(plans, out_dir):
+    """plans: {name: the JSON of pepnet plan}."""
+    markers = {"worker": "o", "link": "s", "server": "^", "reader": "D"}
+    figure, axes = plt.subplots(figsize=(7, 4.2))
+    for name, plan in plans.items():
+        points = plan["growth"]
+        line = axes.plot([p["workers"] for p in points], [p["samples_per_second"] for p in points], label=name)[0]
+        for p in points:
+            axes.plot(p["workers"], p["samples_per_second"], markers[p["bound_by"]], color=line.get_color(), markersize=5)
+    first = next(iter(plans.values()))["growth"]
+    axes.plot([p["workers"] for p in first], [p["samples_per_second"] / p["efficiency"] for p in first], ":", color="grey",
+              label="as many times one worker")
+    for bound, marker in markers.items():
+        axes.plot([], [], marker, color="black", markersize=5, label=f"bound by the {bound}")
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    axes.set_xlabel("workers")
+    axes.set_ylabel("predicted samples/s")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=8)
+    save(figure, out_dir / "plan.png")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("reports", nargs="+", type=pathlib.Path)
@@ -135,6 +159,7 @@ def main():
     parser.add_argument("--trace_ms", type=float, default=500)
     args = parser.parse_args()
     args.out_dir.mkdir(parents=True, exist_ok=True)
+    plans = {}
     for path in args.reports:
         report = json.loads(path.read_text())
         if "traceEvents" in report:
@@ -143,8 +168,12 @@ def main():
             plot_bench(report, args.out_dir)
         elif "peers" in report:
             plot_comparison(report, args.out_dir)
+        elif "growth" in report:
+            plans[path.stem] = report
         elif "machine" not in report:
-            sys.exit(f"{path} is neither a report of `pepnet bench`, nor of compare.sh, nor a trace")
+            sys.exit(f"{path} is neither a report of `pepnet bench`, nor of compare.sh, nor a trace, nor a plan with --up_to_workers")
+    if plans:
+        plot_plans(plans, args.out_dir)
 
 
 if __name__ == "__main__":

@@ -56,6 +56,16 @@ def main():
         routed, every_row = ((work / f"{v}.config").read_text() for v in ("routed", "every_row"))
         expect("task_domain_num" in routed and "task_domain_num" not in every_row, "every_row has no domain towers")
         expect("task_space" in routed and "task_space" not in every_row, "every_row has no task-space weights")
+        scaling = [ROOT / "scripts/bench/scaling.py", "--program", PEPNET, "--pipeline_config_path", work / "routed.config",
+                   "--train_input_path", data / "train-*.parquet", "--rounds", 1, "--steps", 2, "--out_dir", work / "scaling"]
+        run(*scaling, "--mode", "strong", "--workers", "1,2")
+        one, two = json.loads((work / "scaling/scaling.json").read_text())["rows"]
+        expect(two["workers"] == 2 and two["rows_per_worker"] == one["rows_per_worker"] // 2, "strong scaling shares the batch")
+        expect(abs(two["efficiency"] - two["samples_per_second"]["median"] / one["samples_per_second"]["median"] / 2) < 1e-9,
+               "efficiency is relative to as many times one worker")
+        expect(two["slowest_worker"] in (0, 1) and two["slowest_times_mean"] >= 1, "the slowest worker is named")
+        expect(not list((work / "scaling").glob("scratch*")), "runs leave nothing behind")
+        expect("expected 1" in run(*scaling, "--workers", "2,4", status=1), "scaling needs one worker to compare with")
         expect("unknown word 'x'" in run(*compare, "--variants", "x", status=1), "an unknown variant is named")
         few = [ROOT / "scripts/bench/peers.py", "--peer", "eager", "--data_dir", data, "--batch_size", 64, "--steps", 100]
         expect("rows from scripts/make_taobao_like.py" in run(*few, status=1), "too few rows are said")
