@@ -5,8 +5,8 @@ Usage: python3 scripts/plain_pytorch.py --data_dir data/movielens [--weights ini
                                         [--batch_size N] [--dropout P] [--shuffle] [--seed N] [--threads N]
 
 Reads the same Parquet files, can start from the same weights (a file of `pepnet export --format safetensors`),
-visits the rows in the same order unless --shuffle is given, and prints one JSON line. Only torch, numpy and pyarrow
-are needed.
+visits the rows in the same order unless --shuffle is given, and prints one JSON line. Needs torch, numpy and pyarrow;
+the network is that of scripts/torch_pepnet.py.
 
 The constants below repeat the config; change both together. Loss, gates, optimizers and metrics follow the
 definitions of the reference: domain group first in EPNet's gate input, uia group first in PPNet's, gate inputs
@@ -16,13 +16,14 @@ summed gradient of each looked-up row, once per step.
 import argparse
 import json
 import pathlib
-import struct
 import time
 
 import numpy as np
 import pyarrow.parquet as pq
 import torch
 from torch import nn
+
+from torch_pepnet import TABLE_NAME, EPNet, PPNet, Tower, read_safetensors
 
 # ---- the config, repeated -----------------------------------------------------------------------------------------
 
@@ -42,13 +43,11 @@ FEATURES = {
     "genres": ("genres", "vocabulary", GENRES),  # several tokens, mean pooling
 }
 GROUPS = {"all": list(FEATURES), "domain": ["occupation"], "uia": ["user_id", "item_id"]}
-EPNET_HIDDEN, PPNET_HIDDEN, TOWER_HIDDEN, GAMMA = 64, [64, 32], [32, 16], 2.0
+EPNET_HIDDEN, PPNET_HIDDEN, TOWER_HIDDEN = 64, [64, 32], [32, 16]
 TASKS = ["like", "love"]
 AUC_THRESHOLDS = {"like": 200, "love": 1000}
 SPARSE_LR, DENSE_LR, ADAGRAD_EPS = 0.02, 0.001, 1e-8
 EPOCHS, BATCH_SIZE, DROPOUT = 3, 512, 0.1
-
-TABLE_NAME = "model.embedding_group.emb_impls.__BASE__.ebc.embedding_bags.{}_emb.weight"
 
 
 # ---- data ---------------------------------------------------------------------------------------------------------
@@ -99,74 +98,7 @@ class Data:
         return features, {task: labels[rows] for task, labels in self.labels.items()}
 
 
-# ---- model; attribute names give the reference's parameter names ---------------------------------------------------
-
-
-class Gate(nn.Module):
-    """gamma * sigmoid(W2 relu(W1 x + b1) + b2)"""
-
-    def __init__(self, inputs, hidden, outputs):
-        super().__init__()
-        self.dense_layers = nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
-
-    def forward(self, x):
-        return GAMMA * torch.sigmoid(self.dense_layers(x))
-
-
-class EPNet(nn.Module):
-    """gate([domain; detached main]) * main"""
-
-    def __init__(self, main, domain):
-        super().__init__()
-        self.gate_nu = Gate(domain + main, EPNET_HIDDEN, main)
-
-    def forward(self, main, domain):
-        return self.gate_nu(torch.cat([domain, main.detach()], dim=1)) * main
-
-
-class PPNet(nn.Module):
-    """Per task and layer: x = dropout(relu(A x + a) * gate([uia; detached main]))"""
-
-    def __init__(self, main, uia, tasks, dropout):
-        super().__init__()
-        widths = [main] + PPNET_HIDDEN
-        layers = [(widths[j], widths[j + 1]) for _ in range(tasks) for j in range(len(PPNET_HIDDEN))]
-        self.linears = nn.ModuleList(nn.Linear(inputs, outputs) for inputs, outputs in layers)
-        self.gate_nus = nn.ModuleList(Gate(uia + main, outputs, outputs) for _, outputs in layers)
-        self.dropout = nn.Dropout(dropout)
-        self.tasks = tasks
-
-    def forward(self, main, uia):
-        gate_input = torch.cat([uia, main.detach()], dim=1)
-        outputs = []
-        for task in range(self.tasks):
-            x = main
-            for j in range(len(PPNET_HIDDEN)):
-                k = task * len(PPNET_HIDDEN) + j
-                x = self.dropout(torch.relu(self.linears[k](x)) * self.gate_nus[k](gate_input))
-            outputs.append(x)
-        return outputs
-
-
-class Perceptron(nn.Module):
-    def __init__(self, inputs, outputs, dropout):
-        super().__init__()
-        self.perceptron = nn.Sequential(nn.Linear(inputs, outputs), nn.ReLU(), nn.Dropout(dropout))
-
-    def forward(self, x):
-        return self.perceptron(x)
-
-
-class Tower(nn.Module):
-    def __init__(self, inputs, dropout):
-        super().__init__()
-        widths = [inputs] + TOWER_HIDDEN
-        layers = [Perceptron(a, b, dropout) for a, b in zip(widths, widths[1:])]
-        self.tower_mlp = nn.ModuleDict({"mlp": nn.Sequential(*layers)})
-        self.linear = nn.Linear(widths[-1], 1)
-
-    def forward(self, x):
-        return self.linear(self.tower_mlp["mlp"](x)).squeeze(1)
+# ---- model ---------------------------------------------------------------------------------------------------------
 
 
 class PEPNet(nn.Module):
@@ -174,9 +106,9 @@ class PEPNet(nn.Module):
 
     def __init__(self, main, domain, uia, tasks, dropout):
         super().__init__()
-        self.epnet = EPNet(main, domain)
-        self.ppnet = PPNet(main, uia, tasks, dropout)
-        self._task_tower = nn.ModuleList(Tower(PPNET_HIDDEN[-1], dropout) for _ in range(tasks))
+        self.epnet = EPNet(main, domain, EPNET_HIDDEN)
+        self.ppnet = PPNet(main, uia, PPNET_HIDDEN, tasks, dropout)
+        self._task_tower = nn.ModuleList(Tower(PPNET_HIDDEN[-1], TOWER_HIDDEN, dropout) for _ in range(tasks))
 
     def forward(self, main, domain, uia):
         return [tower(x) for tower, x in zip(self._task_tower, self.ppnet(self.epnet(main, domain), uia))]
@@ -195,21 +127,6 @@ def make_tables():
 def forward(tables, net, features):
     pooled = {name: tables[name](ids, offsets) for name, (ids, offsets) in features.items()}
     return net(*(torch.cat([pooled[name] for name in GROUPS[group]], dim=1) for group in ("all", "domain", "uia")))
-
-
-def read_safetensors(path):
-    """{name: float32 tensor}: 8-byte header length, JSON header, data."""
-    content = pathlib.Path(path).read_bytes()
-    (length,) = struct.unpack("<Q", content[:8])
-    tensors = {}
-    for name, entry in json.loads(content[8:8 + length]).items():
-        if name == "__metadata__":
-            continue
-        dtype = {"F32": np.float32, "F64": np.float64, "I64": np.int64}[entry["dtype"]]
-        begin, end = (8 + length + offset for offset in entry["data_offsets"])
-        values = np.frombuffer(content[begin:end], dtype=dtype).reshape(entry["shape"])
-        tensors[name] = torch.from_numpy(values.astype(np.float32))
-    return tensors
 
 
 def load_weights(path, tables, net):

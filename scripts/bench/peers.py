@@ -20,7 +20,7 @@ import argparse
 import json
 import os
 import pathlib
-import struct
+import sys
 import tempfile
 import time
 
@@ -28,6 +28,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 from torch import nn
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+from onnx_inputs import std_hash  # noqa: E402
+from torch_pepnet import TABLE_NAME, EPNet, PPNet, Tower, read_safetensors  # noqa: E402
 
 # ---- the config, repeated -------------------------------------------------------------------------------------------
 
@@ -45,28 +49,12 @@ TABLES = {"user_id": 1141730, "cms_segid": 98, "cms_group_id": 14, "final_gender
 FEATURES = list(TABLES)
 GROUPS = {"all": FEATURES, "domain": ["occupation"],
           "uia": [name for name in FEATURES if name not in ("occupation", "pid", "customer")]}
-PPNET_HIDDEN, TOWER_HIDDEN, GAMMA, DOMAINS = [512, 256], [256, 128, 64], 2.0, 3
+PPNET_HIDDEN, TOWER_HIDDEN, DOMAINS = [512, 256], [256, 128, 64], 3
 EPNET_HIDDEN = DIM * len(FEATURES)
 LABELS = ["clk", "buy"]
 LR, DROPOUT, BATCH_SIZE = 0.001, 0.1, 8192
-TABLE_NAME = "model.embedding_group.emb_impls.__BASE__.ebc.embedding_bags.{}_emb.weight"
 
 # ---- rows -----------------------------------------------------------------------------------------------------------
-
-
-def std_hash(text):
-    """std::hash<std::string> of libstdc++ on 64-bit machines (docs/spec.md 3.2)."""
-    mask, multiplier = (1 << 64) - 1, 0xC6A4A7935BD1E995
-    mix = lambda value: value ^ (value >> 47)
-    data = text.encode()
-    state = 0xC70F6907 ^ (len(data) * multiplier & mask)
-    whole = len(data) // 8 * 8
-    for i in range(0, whole, 8):
-        word = int.from_bytes(data[i:i + 8], "little")
-        state = (state ^ (mix(word * multiplier & mask) * multiplier & mask)) * multiplier & mask
-    if whole < len(data):
-        state = (state ^ int.from_bytes(data[whole:], "little")) * multiplier & mask
-    return mix(mix(state) * multiplier & mask)
 
 
 def load_batches(data_dir, batch_size, count):
@@ -101,68 +89,7 @@ def load_batches(data_dir, batch_size, count):
     return [(ids[:, cut(i)].contiguous(), labels[:, cut(i)].contiguous(), domains[cut(i)].clone()) for i in range(count)]
 
 
-# ---- the network; attribute names give the reference's parameter names -----------------------------------------------
-
-
-class Gate(nn.Module):
-    def __init__(self, inputs, hidden, outputs):
-        super().__init__()
-        self.dense_layers = nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
-
-    def forward(self, x):
-        return GAMMA * torch.sigmoid(self.dense_layers(x))
-
-
-class EPNet(nn.Module):
-    def __init__(self, main, domain):
-        super().__init__()
-        self.gate_nu = Gate(domain + main, EPNET_HIDDEN, main)
-
-    def forward(self, main, domain):
-        return self.gate_nu(torch.cat([domain, main.detach()], dim=1)) * main
-
-
-class PPNet(nn.Module):
-    def __init__(self, main, uia, tasks, dropout):
-        super().__init__()
-        widths = [main] + PPNET_HIDDEN
-        layers = [(widths[j], widths[j + 1]) for _ in range(tasks) for j in range(len(PPNET_HIDDEN))]
-        self.linears = nn.ModuleList(nn.Linear(inputs, outputs) for inputs, outputs in layers)
-        self.gate_nus = nn.ModuleList(Gate(uia + main, outputs, outputs) for _, outputs in layers)
-        self.dropout = nn.Dropout(dropout)
-        self.tasks = tasks
-
-    def forward(self, main, uia):
-        gate_input = torch.cat([uia, main.detach()], dim=1)
-        outputs = []
-        for task in range(self.tasks):
-            x = main
-            for j in range(len(PPNET_HIDDEN)):
-                k = task * len(PPNET_HIDDEN) + j
-                x = self.dropout(torch.relu(self.linears[k](x)) * self.gate_nus[k](gate_input))
-            outputs.append(x)
-        return outputs
-
-
-class Perceptron(nn.Module):
-    def __init__(self, inputs, outputs):
-        super().__init__()
-        self.perceptron = nn.Sequential(nn.Linear(inputs, outputs), nn.ReLU())
-
-    def forward(self, x):
-        return self.perceptron(x)
-
-
-class Tower(nn.Module):
-    def __init__(self, inputs):
-        super().__init__()
-        widths = [inputs] + TOWER_HIDDEN
-        layers = [Perceptron(a, b) for a, b in zip(widths, widths[1:])]
-        self.tower_mlp = nn.ModuleDict({"mlp": nn.Sequential(*layers)})
-        self.linear = nn.Linear(widths[-1], 1)
-
-    def forward(self, x):
-        return self.linear(self.tower_mlp["mlp"](x)).squeeze(1)
+# ---- the network ---------------------------------------------------------------------------------------------------
 
 
 class Network(nn.Module):
@@ -173,9 +100,9 @@ class Network(nn.Module):
         width = {name: DIM * len(features) for name, features in GROUPS.items()}
         self.domains = 1 if variant == "every_row" else DOMAINS
         self.weighted = variant == "routed"
-        self.epnet = EPNet(width["all"], width["domain"])
-        self.ppnet = PPNet(width["all"], width["uia"], len(LABELS), dropout)
-        self._task_tower = nn.ModuleList(Tower(PPNET_HIDDEN[-1]) for _ in range(len(LABELS) * self.domains))
+        self.epnet = EPNet(width["all"], width["domain"], EPNET_HIDDEN)
+        self.ppnet = PPNet(width["all"], width["uia"], PPNET_HIDDEN, len(LABELS), dropout)
+        self._task_tower = nn.ModuleList(Tower(PPNET_HIDDEN[-1], TOWER_HIDDEN, 0) for _ in range(len(LABELS) * self.domains))
         columns = lambda group: torch.cat([torch.arange(DIM) + DIM * FEATURES.index(name) for name in GROUPS[group]])
         self.columns = {group: columns(group) for group in ("domain", "uia")}
 
@@ -267,17 +194,6 @@ class TorchRecTables:
 
 
 # ---- main -----------------------------------------------------------------------------------------------------------
-
-
-def read_safetensors(path):
-    content = pathlib.Path(path).read_bytes()
-    (length,) = struct.unpack("<Q", content[:8])
-    tensors = {}
-    for name, entry in json.loads(content[8:8 + length]).items():
-        if name != "__metadata__":
-            begin, end = (8 + length + offset for offset in entry["data_offsets"])
-            tensors[name] = torch.from_numpy(np.frombuffer(content[begin:end], dtype=np.float32).reshape(entry["shape"]).copy())
-    return tensors
 
 
 def main():
