@@ -16,7 +16,8 @@ constexpr std::chrono::milliseconds kLook(
 
 StatusOr<Message> WatchedTransport::Receive(Channel channel, int source, Deadline deadline, const std::string& what) {
   Clock::time_point start = Clock::now();
-  RankStatus::Wait wait(status_, source, deadline, what);
+  const bool on_server = channel == Channel::kRows || channel == Channel::kSave;  // these come from servers only
+  RankStatus::Wait wait(status_, source, deadline, what, on_server);
   while (true) {
     const Clock::time_point now = Clock::now();
     const Deadline look = std::min(deadline, now + kLook);
@@ -39,7 +40,7 @@ StatusOr<Message> WatchedTransport::Receive(Channel channel, int source, Deadlin
     Status timed_out = WaitTimedOut(what, channel, source, start);
     if (deadline - start <= kLook) return timed_out;  // its caller only looked whether something has come
     const int peer = source == kAnyRank && status_ != nullptr ? wait.view().peer : source;
-    const std::string why = peers_ == nullptr ? "" : peers_->Explain(peer);
+    const std::string why = peers_ == nullptr ? "" : peers_->Explain({peer, on_server}, of_server_);
     if (!why.empty()) timed_out = absl::DeadlineExceededError(absl::StrCat(timed_out.message(), "; ", why));
     wait.Fail(timed_out);
     return timed_out;
