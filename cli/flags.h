@@ -20,6 +20,7 @@ struct ConfigFlags {
 // Flags of every command that runs servers and workers.
 struct JobFlags {
   int num_servers = 0;                          // 0: not given
+  std::string placement = "dedicated";          // dedicated | colocated
   int threads = 0;                              // 0: OMP_NUM_THREADS, else cores / ranks on this host
   std::string hash = "std";                     // std | farm
   std::string weight_normalization = "global";  // global | local

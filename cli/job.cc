@@ -3,6 +3,7 @@
 #include <pthread.h>
 
 #include <cstdlib>
+#include <mutex>
 #include <thread>
 
 #include "cli/commands.h"
@@ -103,6 +104,38 @@ Status RunEmbedded(const JobConfig& config, const JobFlags& flags, const std::ve
   });
 }
 
+// A rank that works and serves: its server is a thread of this process. Whichever role fails first ends the other one, too, and its
+// error is the rank's.
+Status RunColocated(Transport* transport, const Layout& layout, const WorkerContext& context,
+                    const std::function<Status(const WorkerContext&)>& work) {
+  JobWatch* const watch = context.options.watch;
+  CHECK(watch != nullptr) << "nobody would end the other role";
+  const std::unique_ptr<Transport> for_worker = watch->Watched(transport);
+  const std::unique_ptr<Transport> for_server = watch->WatchedForServer(transport);
+  std::mutex mutex;
+  Status first_error;
+  const auto run = [&](const std::function<Status()>& role) {
+    Status status;
+    try {
+      status = role();
+    } catch (const std::exception& error) {  // of a library; ours return Status
+      status = absl::InternalError(error.what());
+    }
+    if (status.ok()) return;
+    std::lock_guard lock(mutex);
+    if (!first_error.ok()) return;
+    first_error = status;
+    watch->peers()->LoseOwnRank(status);
+  };
+  std::thread server([&] {
+    pthread_setname_np(pthread_self(), absl::StrCat("server-", layout.index).c_str());
+    run([&] { return Serve(for_server.get(), watch); });
+  });
+  run([&] { return WorkWith(for_worker.get(), layout, context, work); });
+  server.join();
+  return first_error;
+}
+
 }  // namespace
 
 int ThreadsOf(const JobFlags& flags) { return flags.threads > 0 ? flags.threads : DefaultThreads(); }
@@ -116,17 +149,22 @@ Status RunJob(const JobConfig& config, const JobFlags& flags, MpiSession* sessio
               const std::function<Status(const WorkerContext&)>& work) {
   PEPNET_ASSIGN_OR_RETURN(const std::vector<Fault> faults, ParseFaultPlan(flags.inject));
   for (const Fault& fault : faults) LOG(WARNING) << "this run injects the fault " << fault.text;
+  const bool colocated = flags.placement == "colocated";
+  if (colocated && (session == nullptr || session->transport()->size() == 1)) {
+    LOG(INFO) << "--placement=colocated changes nothing here: one process always brings its own servers";
+  }
   if (session == nullptr) return RunEmbedded(config, flags, faults, work);
   JobWatch* const watch = flags.run.watch;
   FaultyTransport faulty(session->transport(), faults);
   const std::unique_ptr<Transport> transport = Watched(watch, &faulty);
   PEPNET_ASSIGN_OR_RETURN(Layout layout,
-                          session->ExchangeRoles(/*wants_to_serve=*/false, flags.num_servers, transport.get()));
+                          session->ExchangeRoles({false, flags.num_servers, colocated}, transport.get()));
   if (layout.server_ranks.empty()) return RunEmbedded(config, flags, faults, work);  // mpirun -n 1
   const bool serves = layout.role == Role::kServer;
-  const std::string role = absl::StrCat(serves ? "server " : "worker ", layout.index);
+  std::string role = absl::StrCat(serves ? "server " : "worker ", layout.index);
   SetLogLabel(role);
-  if (watch != nullptr) watch->peers()->SetRole(role);
+  if (layout.colocated) absl::StrAppend(&role, " and server ", layout.index);
+  if (watch != nullptr) watch->SetRole(role, layout.colocated);
   PEPNET_ASSIGN_OR_RETURN(const StartReport start,
                           CheckStart(transport.get(), layout, WorkerFacts(role, config, flags)));
   if (!serves && layout.index == 0) {
@@ -134,6 +172,7 @@ Status RunJob(const JobConfig& config, const JobFlags& flags, MpiSession* sessio
     for (const std::string& warning : start.warnings) LOG(WARNING) << warning;
   }
   const FileFaults file_faults(faults, transport->rank());
+  if (layout.colocated) return RunColocated(&faulty, layout, MakeContext(config, flags), work);
   if (serves) return Serve(transport.get(), watch);
   return WorkWith(transport.get(), layout, MakeContext(config, flags), work);
 }

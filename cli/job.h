@@ -1,9 +1,10 @@
 // RunJob: wires the roles together (who serves, who works) and runs `work` on every worker of the job.
 //
 //   no mpirun:  the servers are threads of this process, the worker is the calling thread.
-//   mpirun:     this rank serves until it is told to stop, or works; roles as in common/net/cluster.h.
-// Failure: a failing worker or server ends its role with an error; main() then ends all ranks. Waits are watched by
-// flags.run.watch (may be null).
+//   mpirun:     this rank serves until it is told to stop, or works; roles as in common/net/cluster.h. Colocated it does both: the
+//               server is the thread "server-N".
+// Failure: a failing worker or server ends its role with an error; main() then ends all ranks. Of a rank that does both, the first
+// error ends the waits of the other role, too. Waits are watched by flags.run.watch (may be null unless colocated).
 #pragma once
 
 #include <functional>

@@ -38,6 +38,10 @@ void AddJobFlags(CLI::App* command, JobFlags* flags) {
                    "ranks that serve (mpirun), or server threads (one process; default 1)")
       ->check(kCount);
   command
+      ->add_option("--placement", flags->placement,
+                   "under mpirun: dedicated (--num_servers ranks serve), or colocated (each rank works and serves)")
+      ->check(CLI::IsMember({"dedicated", "colocated"}));
+  command
       ->add_option("--threads", flags->threads,
                    "computing threads per worker (default OMP_NUM_THREADS, else cores / ranks)")
       ->check(kCount);

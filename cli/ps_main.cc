@@ -50,7 +50,7 @@ Status Run(const std::string& inject, Job* job) {
   job->watch_for_signals = job->watch.get();
   FaultyTransport faulty(job->session->transport(), faults);
   const std::unique_ptr<Transport> transport = job->watch->Watched(&faulty);
-  PEPNET_ASSIGN_OR_RETURN(Layout layout, job->session->ExchangeRoles(/*wants_to_serve=*/true, 0, transport.get()));
+  PEPNET_ASSIGN_OR_RETURN(Layout layout, job->session->ExchangeRoles({.wants_to_serve = true}, transport.get()));
   const std::string role = absl::StrCat("server ", layout.index);
   SetLogLabel(role);
   job->watch->peers()->SetRole(role);

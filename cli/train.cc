@@ -14,8 +14,8 @@ namespace pepnet {
 namespace {
 
 // What is about to run, once, before anything is trained.
-void LogPlan(const WorkerContext& context) {
-  const TrainRanks ranks{context.worker_ranks, context.client->server_count(), context.options.threads};
+void LogPlan(const WorkerContext& context, bool colocated) {
+  const TrainRanks ranks{context.worker_ranks, context.client->server_count(), colocated, context.options.threads};
   LOG(INFO) << "pepnet " << PEPNET_VERSION << ": " << TrainPlan(*context.config, ranks);
   for (const std::string& warning : PlanWarnings(*context.config)) LOG(WARNING) << warning;
 }
@@ -44,8 +44,9 @@ Status TrainCommand(const ConfigFlags& config_flags, const JobFlags& job_flags, 
   PEPNET_ASSIGN_OR_RETURN(JobConfig config, LoadConfig(config_flags));
   PEPNET_ASSIGN_OR_RETURN(const std::unique_ptr<TraceRecording> trace, StartTrace(job_flags.trace_path, session));
   Status stopped;  // set if the run ended early, with its state saved
+  const bool colocated = job_flags.placement == "colocated" && session != nullptr && session->transport()->size() > 1;
   const Status trained = RunJob(config, job_flags, session, [&](const WorkerContext& context) -> Status {
-    if (context.first()) LogPlan(context);
+    if (context.first()) LogPlan(context, colocated);
     Trainer trainer(context);
     PEPNET_RETURN_IF_ERROR(trainer.Run());
     if (context.first() && !trainer.evaluation().empty()) {

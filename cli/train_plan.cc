@@ -62,12 +62,13 @@ std::set<std::string> Canonical(const InputFiles& files) {
 
 std::string TrainPlan(const JobConfig& config, const TrainRanks& ranks) {
   const int64_t workers = static_cast<int64_t>(ranks.workers.size());
-  std::string text = absl::StrCat("the plan\n  ranks: ", workers, " worker(s) (", absl::StrJoin(ranks.workers, ", "),
-                                  ") with ", ranks.threads, " thread(s) each, ", ranks.servers,
-                                  " server(s)\n  global batch: ", workers * config.data.batch_size,
-                                  " rows\n  train data: ", DataLine(config, config.train_input_path),
-                                  "\n  eval data: ", DataLine(config, config.eval_input_path),
-                                  "\n  length: ", LengthLine(config.train), "\n  tables:\n");
+  std::string text =
+      absl::StrCat("the plan\n  ranks: ", workers, " worker(s) (", absl::StrJoin(ranks.workers, ", "), ") with ",
+                   ranks.threads, " thread(s) each, ", ranks.servers, " server(s)",
+                   ranks.colocated ? " in the same ranks" : "", "\n  global batch: ", workers * config.data.batch_size,
+                   " rows\n  train data: ", DataLine(config, config.train_input_path),
+                   "\n  eval data: ", DataLine(config, config.eval_input_path),
+                   "\n  length: ", LengthLine(config.train), "\n  tables:\n");
   double total = 0;
   for (const Table& table : config.tables) {
     const int state = SparseStateDim(config.train.sparse_optimizer.kind, table.dim);

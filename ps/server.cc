@@ -381,14 +381,14 @@ StatusOr<Message> Server::State::NextRequest() {
   const bool bounded = watch != nullptr && plan && plan->timeout_s > 0;
   if (plan && watch != nullptr) {
     const int missing = step->MissingWorker();
-    watch->status()->SetStep(applied() + 1);
-    watch->status()->Expect(missing < 0 ? kAnyRank : plan->worker_ranks[static_cast<size_t>(missing)]);
+    watch->server_status()->SetStep(applied() + 1);
+    watch->server_status()->Expect(missing < 0 ? kAnyRank : plan->worker_ranks[static_cast<size_t>(missing)]);
   }
   const Clock::time_point start = Clock::now();
   const double wait_s = bounded ? plan->timeout_s : kNoDeadlineSeconds;
   while (true) {
-    StatusOr<Message> message =
-        transport->Receive(Channel::kRows, kAnyRank, After(std::chrono::duration<double>(wait_s)), "the next request");
+    StatusOr<Message> message = transport->Receive(Channel::kRequests, kAnyRank,
+                                                   After(std::chrono::duration<double>(wait_s)), "the next request");
     if (!absl::IsDeadlineExceeded(message.status())) return message;
     const double idle_s = std::chrono::duration<double>(Clock::now() - start).count();
     if (!bounded || (watch->peers()->PhaseAnnounced() && idle_s < plan->phase_timeout_s)) continue;

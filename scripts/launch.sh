@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
 # Usage: scripts/launch.sh --servers N --workers M [--hostfile F] [--preset P] [--max-restarts R] -- COMMAND [pepnet flags]
+#        scripts/launch.sh --placement colocated --workers M ...         M ranks that work and serve
 # Starts pepnet on N server and M worker ranks under mpirun, and prints the mpirun line it runs, for example
 #   scripts/launch.sh --servers 2 --workers 2 -- train --pipeline_config_path configs/pepnet_movielens.config
-# With --servers 0 --workers 1 pepnet runs as one process with its servers inside. Relative paths are relative to where
+# With --servers 0 --workers 1 pepnet runs as one process with its servers inside. With --placement colocated each of the M ranks
+# has a server beside its worker, so that M hosts need M ranks. Relative paths are relative to where
 # you stand. --hostfile is mpirun's: one "host slots=K" per line; the program must lie at the same path on every host.
 # Inside a Slurm allocation the hosts are those of the allocation.
 # SIGTERM and SIGUSR1 to this script ask for a checkpoint at the next step; it then ends with status 75 (start it again with
@@ -15,7 +17,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 root=$PWD
 cd "$here"
 
-servers="" workers="" hostfile="" preset=release restarts=0
+servers="" workers="" placement=dedicated hostfile="" preset=release restarts=0
 while (($#)); do
   case $1 in
     -h | --help) print_usage; exit 0 ;;
@@ -24,11 +26,11 @@ while (($#)); do
       restarts=$2
       shift ;;
     --max-restarts=*) restarts=${1#*=} ;;
-    --servers | --workers | --hostfile | --preset)
+    --servers | --workers | --placement | --hostfile | --preset)
       (($# > 1)) || die "$1 needs a value"
       printf -v "${1#--}" '%s' "$2"
       shift ;;
-    --servers=* | --workers=* | --hostfile=* | --preset=*)
+    --servers=* | --workers=* | --placement=* | --hostfile=* | --preset=*)
       name=${1%%=*}
       printf -v "${name#--}" '%s' "${1#*=}" ;;
     --) shift; break ;;
@@ -36,8 +38,15 @@ while (($#)); do
   esac
   shift
 done
-[[ $servers =~ ^[0-9]+$ ]] || die "--servers needs a number, not '$servers'"
 [[ $workers =~ ^[1-9][0-9]*$ ]] || die "--workers needs a number of at least 1, not '$workers'"
+case $placement in
+  dedicated) ;;
+  colocated)
+    [[ -z $servers || $servers == "$workers" ]] || die "--servers $servers with --placement colocated: each of the $workers workers serves; leave --servers out"
+    servers=$workers ;;
+  *) die "--placement is '$placement', expected dedicated or colocated" ;;
+esac
+[[ $servers =~ ^[0-9]+$ ]] || die "--servers needs a number, not '$servers'"
 [[ $restarts =~ ^[0-9]+$ ]] || die "--max-restarts needs a number, not '$restarts'"
 (($# > 0)) || die "no command for pepnet; write it behind --, for example: -- train --pipeline_config_path F"
 program=$root/build/$preset/pepnet
@@ -49,21 +58,23 @@ if ((servers == 0)); then
   suffix=()
 else
   ranks=$((servers + workers))
-  placement=(--bind-to none)  # otherwise mpirun pins each of few ranks to one core
+  [[ $placement == dedicated ]] || ranks=$workers
+  options=(--bind-to none)  # otherwise mpirun pins each of few ranks to one core
   if [[ -n $hostfile ]]; then
     [[ -r $hostfile ]] || die "cannot read the host file '$hostfile'"
     # The last ranks serve: dealt out host by host, every host gets its share of servers and of workers.
-    placement+=(--hostfile "$hostfile" --map-by node)
+    options+=(--hostfile "$hostfile" --map-by node)
   elif [[ -n ${SLURM_JOB_ID:-} ]]; then
-    placement+=(--map-by node)  # on the hosts of the allocation
+    options+=(--map-by node)  # on the hosts of the allocation
   else
     # mpirun counts physical cores as slots and refuses more ranks than that.
     cores=$(lscpu -p=CORE,SOCKET | grep -v '^#' | sort -u | wc -l)
     ((cores <= $(nproc))) || cores=$(nproc)
-    ((ranks <= cores)) || placement+=(--oversubscribe)
+    ((ranks <= cores)) || options+=(--oversubscribe)
   fi
-  job=(mpirun -n "$ranks" "${placement[@]}" "$program")
+  job=(mpirun -n "$ranks" "${options[@]}" "$program")
   suffix=(--num_servers="$servers")
+  [[ $placement == dedicated ]] || suffix=(--placement="$placement")
 fi
 
 # What a restart needs to know: where the job keeps its state, and its arguments without faults.

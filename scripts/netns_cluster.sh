@@ -2,7 +2,8 @@
 # Usage: scripts/netns_cluster.sh up N [RATE]        N hosts h1 .. hN on one bridge; RATE limits each host's link, e.g. 1gbit
 #        scripts/netns_cluster.sh run [mpirun options] -- COMMAND...     mpirun across the hosts, started on h1
 #        scripts/netns_cluster.sh link H up|down     pulls the plug of host H, or puts it back
-#        scripts/netns_cluster.sh traffic            bytes sent and received by each host so far, as "h1 SENT RECEIVED" lines
+#        scripts/netns_cluster.sh traffic            what each host has sent and received so far, as lines "h1 BYTES_SENT
+#                                                    BYTES_RECEIVED PACKETS_SENT PACKETS_RECEIVED"; bytes with all headers
 #        scripts/netns_cluster.sh down               removes everything
 # A real cluster on one Linux machine: each host is a network namespace with its own address and name, and nothing passes
 # between two hosts but TCP over a bridge. Needs root and iproute2. Every host sees the same files, like a shared
@@ -102,7 +103,7 @@ case $verb in
     for namespace in $(namespaces); do
       # What the host sends is what the bridge's end receives.
       device=/sys/class/net/$cluster-v${namespace##*-h}/statistics
-      echo "${namespace#"$cluster-"} $(cat "$device/rx_bytes") $(cat "$device/tx_bytes")"
+      echo "${namespace#"$cluster-"} $(cat "$device"/{rx,tx}_bytes "$device"/{rx,tx}_packets | xargs)"
     done ;;
   run)
     options=()

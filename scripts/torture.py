@@ -67,7 +67,10 @@ class Job:
         self.one_process = draw.random() < 0.6
         self.servers = draw.randint(1, 3)
         self.workers = 1 if self.one_process else draw.randint(1, 3)
-        self.ranks = 1 if self.one_process else self.servers + self.workers
+        self.colocated = not self.one_process and draw.random() < 0.4
+        if self.colocated:
+            self.servers = self.workers = draw.randint(2, 3)
+        self.ranks = 1 if self.one_process else self.workers if self.colocated else self.servers + self.workers
         self.batch = draw.choice([3, 4, 8])
         rows = draw.randint(150, 260)
         self.steps_per_epoch = -(-rows // (self.batch * self.workers))
@@ -92,12 +95,14 @@ class Job:
     def command(self, model_dir, *extra):
         pepnet = [f"{self.build}/pepnet", "train", "--pipeline_config_path", f"{self.directory}/job.config", "--threads=1",
                   "--seed=5", f"--num_servers={self.servers}", "--model_dir", model_dir, *extra]
+        if self.colocated:
+            pepnet.append("--placement=colocated")
         if self.one_process:
             return pepnet
         return ["mpirun", "--oversubscribe", "--bind-to", "none", "-n", str(self.ranks), *pepnet]
 
     def describe(self):
-        kind = "one process" if self.one_process else "mpirun"
+        kind = "one process" if self.one_process else "colocated" if self.colocated else "mpirun"
         return (f"{kind}, {self.workers} worker(s), {self.servers} server(s), batch {self.batch}, {self.steps} steps, "
                 f"save every {self.cadence}")
 
@@ -171,7 +176,11 @@ class Tally:
 def disturb(draw, job, model_dir, log, tally, undisturbed_s):
     """One killed run. Returns True if the kill came before the job's end."""
     resume = ["--continue_train"]
-    role = lambda rank: "rank 0 (worker)" if rank == 0 else "worker" if rank < job.workers else "server"
+    def role(rank):
+        if job.colocated:
+            return "rank 0 (colocated)" if rank == 0 else "colocated rank"
+        return "rank 0 (worker)" if rank == 0 else "worker" if rank < job.workers else "server"
+
     victim = draw.randrange(job.ranks)
     who = "one process" if job.one_process else role(victim)
     way = draw.choice(["time", "point", "step"] if job.one_process else ["time", "point", "step", "whole job"])
@@ -193,7 +202,8 @@ def disturb(draw, job, model_dir, log, tally, undisturbed_s):
         if way == "point":
             point = draw.choice(POINTS)
             # A server writes its tables, rank 0 everything else; another worker writes nothing.
-            rank = 0 if job.one_process else draw.choice([0] + list(range(job.workers, job.ranks)))
+            writers = range(1, job.ranks) if job.colocated else range(job.workers, job.ranks)
+            rank = 0 if job.one_process else draw.choice([0, *writers])
             who = who if job.one_process else role(rank)
             most = 4 if "rename" in point else 15 if "write" in point else 25
             fault = f"kill:rank={rank},point={point},nth={draw.randint(1, most)}"

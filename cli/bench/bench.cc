@@ -99,6 +99,8 @@ void AddBenchFlags(CLI::App* bench, BenchFlags* flags) {
   train->add_option("--steps", flags->steps, "measured steps")->check(kCount);
   train->add_option("--warmup_steps", flags->warmup_steps, "steps before the first measured one")->check(kCount);
   train->add_option("--num_servers", flags->job.num_servers, "as of pepnet train")->check(kCount);
+  train->add_option("--placement", flags->job.placement, "as of pepnet train")
+      ->check(CLI::IsMember({"dedicated", "colocated"}));
   train->add_option("--dense_engine", flags->job.dense_engine, "fused or reference")
       ->check(CLI::IsMember({"fused", "reference"}));
 }

@@ -12,8 +12,8 @@
 //   delay:max_ms=5,seed=1               every message leaves up to so much later, by a seeded draw; with step=S from step S on
 //   drop-reply:nth=4                    the n-th answer of a server (rows or acknowledgement) is lost
 //
-// Every kind takes rank=R: the transport's rank (0 for the files of a job in one process). Kinds that meet files take
-// path=TEXT: only files whose path contains TEXT count.
+// Every kind takes rank=R: the transport's rank (0 for the files of a job in one process; a colocated rank is worker and
+// server). Kinds that meet files take path=TEXT: only files whose path contains TEXT count.
 // File faults act through FileFaults (common/base/file_faults.h), the others through FaultyTransport
 // (common/net/faulty_transport.h).
 #pragma once

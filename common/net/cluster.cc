@@ -35,11 +35,14 @@ StatusOr<Layout> MakeLayout(std::vector<int> workers, std::vector<int> servers, 
   return layout;
 }
 
-// What two-sided wishes travel as.
+// What a wish travels as.
 struct WireWish {
   int32_t wants_to_serve;
   int32_t num_servers;
+  int32_t colocated;
 };
+
+const char* PlacementName(bool colocated) { return colocated ? "colocated" : "dedicated"; }
 
 }  // namespace
 
@@ -54,14 +57,23 @@ StatusOr<Layout> LayoutFromWishes(std::span<const RoleWish> wishes, int rank) {
                         " pepnet_ps : -n 1 pepnet train ...");
   }
   const int num_servers = wishes[static_cast<size_t>(workers[0])].num_servers;
+  const bool colocated = wishes[static_cast<size_t>(workers[0])].colocated;
   for (int r : workers) {
-    const int other = wishes[static_cast<size_t>(r)].num_servers;
-    if (other != num_servers) {
+    const RoleWish& other = wishes[static_cast<size_t>(r)];
+    if (other.num_servers != num_servers) {
       return InvalidInput("rank ", workers[0], " was started with --num_servers=", num_servers, " and rank ", r,
-                          " with ", other, ": give all workers the same value");
+                          " with ", other.num_servers, ": give all workers the same value");
+    }
+    if (other.colocated != colocated) {
+      return InvalidInput("rank ", workers[0], " was started with --placement=", PlacementName(colocated), " and rank ",
+                          r, " with ", PlacementName(other.colocated), ": give all workers the same value");
     }
   }
   if (num_servers < 0) return InvalidInput("--num_servers=", num_servers, ": expected 0 (not given) or more");
+  if (served > 0 && colocated) {
+    return InvalidInput("--placement=colocated lets every worker serve as well, but ", served,
+                        " pepnet_ps ranks were started: leave them out, or drop --placement");
+  }
   if (served > 0) {
     if (num_servers > 0 && num_servers != served) {
       return InvalidInput("--num_servers=", num_servers, ", but ", served,
@@ -70,9 +82,20 @@ StatusOr<Layout> LayoutFromWishes(std::span<const RoleWish> wishes, int rank) {
     return MakeLayout(workers, servers, rank);
   }
   if (size == 1) return MakeLayout(workers, servers, rank);
+  if (colocated) {
+    if (num_servers > 0 && num_servers != size) {
+      return InvalidInput("--num_servers=", num_servers, " with --placement=colocated: each of the ", size,
+                          " ranks works and serves, drop --num_servers or make it ", size);
+    }
+    Layout layout{workers, workers};
+    layout.index = rank;
+    layout.colocated = true;
+    return layout;
+  }
   if (num_servers == 0) {
     return InvalidInput("mpirun started ", size, " ranks but no server: add --num_servers=N (N of the ", size,
-                        " ranks will serve), or start pepnet_ps ranks beside this program (mpirun -n N pepnet_ps : -n ",
+                        " ranks will serve), or --placement=colocated (each rank works and serves), or start pepnet_ps "
+                        "ranks beside this program (mpirun -n N pepnet_ps : -n ",
                         size, " pepnet train ...)");
   }
   if (num_servers >= size) {
@@ -138,22 +161,22 @@ MpiSession::~MpiSession() {
 
 Transport* MpiSession::transport() { return state_->transport.get(); }
 
-StatusOr<Layout> MpiSession::ExchangeRoles(bool wants_to_serve, int num_servers, Transport* transport) {
+StatusOr<Layout> MpiSession::ExchangeRoles(const RoleWish& wish, Transport* transport) {
   std::vector<int> ranks(static_cast<size_t>(transport->size()));
   std::iota(ranks.begin(), ranks.end(), 0);
-  const WireWish mine{wants_to_serve ? 1 : 0, num_servers};
+  const WireWish mine{wish.wants_to_serve ? 1 : 0, wish.num_servers, wish.colocated ? 1 : 0};
   PEPNET_ASSIGN_OR_RETURN(
       const std::vector<std::string> all,
       MakeCollective(transport, Channel::kControl, ranks, kRoleExchangeSeconds)
           ->Allgather(std::string(reinterpret_cast<const char*>(&mine), sizeof(mine)), "roles of the ranks"));
   std::vector<RoleWish> wishes;
   for (size_t r = 0; r < all.size(); ++r) {
-    WireWish wish;
-    if (all[r].size() != sizeof(wish)) {
+    WireWish other;
+    if (all[r].size() != sizeof(other)) {
       return InvalidInput("rank ", r, " runs another version of pepnet: start all ranks with the same build");
     }
-    std::memcpy(&wish, all[r].data(), sizeof(wish));
-    wishes.push_back({wish.wants_to_serve != 0, wish.num_servers});
+    std::memcpy(&other, all[r].data(), sizeof(other));
+    wishes.push_back({other.wants_to_serve != 0, other.num_servers, other.colocated != 0});
   }
   return LayoutFromWishes(wishes, transport->rank());
 }

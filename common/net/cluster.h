@@ -3,6 +3,8 @@
 //   one process, no mpirun      -> 1 worker, its servers are threads of this process (embedded)
 //   mpirun, --num_servers=N > 0 -> the last N ranks serve, the others work
 //   mpirun with pepnet_ps ranks -> those serve, the others work (roles are exchanged at start)
+//   mpirun, colocated           -> every rank works, and serves with a thread of its own: one address, reached as a server on
+//                                  Channel::kRequests and as a worker on the others
 #pragma once
 
 #include <cstddef>
@@ -21,14 +23,16 @@ enum class Role { kServer, kWorker };
 struct Layout {
   std::vector<int> worker_ranks;  // by worker index
   std::vector<int> server_ranks;  // by server index
-  Role role = Role::kWorker;
-  int index = 0;  // worker or server index of this rank
+  Role role = Role::kWorker;      // colocated: kWorker
+  int index = 0;                  // worker or server index of this rank; colocated: both
+  bool colocated = false;
 };
 
 // What one rank asks for.
 struct RoleWish {
   bool wants_to_serve = false;  // this is pepnet_ps
   int num_servers = 0;          // --num_servers; 0: not given
+  bool colocated = false;       // --placement=colocated
 };
 // The layout of a job whose rank r asked for wishes[r], as `rank` sees it. The same wishes give every rank the same lists or
 // the same error. One rank alone works, whatever it asked for: its caller embeds the servers.
@@ -49,10 +53,10 @@ class MpiSession {
   ~MpiSession();
 
   Transport* transport();
-  // What each rank wants to be: exchanged here, so every rank returns the same lists. `wants_to_serve`: this is pepnet_ps.
-  // Errors (same on all ranks): more servers than ranks, no worker left, several ranks without any server.
-  // `via`: transport() or one in front of it.
-  StatusOr<Layout> ExchangeRoles(bool wants_to_serve, int num_servers, Transport* via);
+  // What each rank wants to be: exchanged here, so every rank returns the same lists.
+  // Errors (same on all ranks): more servers than ranks, no worker left, several ranks without any server, wishes that do not
+  // fit together. `via`: transport() or one in front of it.
+  StatusOr<Layout> ExchangeRoles(const RoleWish& wish, Transport* via);
   // Ends all ranks of the job with `exit_status`. Only main() calls it.
   [[noreturn]] void Abort(int exit_status);
 

@@ -26,7 +26,7 @@ FaultyTransport::FaultyTransport(Transport* inner, const std::vector<Fault>& pla
 }
 
 void FaultyTransport::MeetStep(Channel channel, const Bytes& body) {
-  if ((step_faults_.empty() && delays_.empty()) || channel != Channel::kRows) return;
+  if ((step_faults_.empty() && delays_.empty()) || channel != Channel::kRequests) return;
   const StatusOr<FrameHeader> header = ParseHeader(body);
   if (!header.ok() || header->type != MessageType::kPush) return;
   step_ = header->step;

@@ -32,6 +32,11 @@ Json RankJson(const PeerView& view) {
   json["open_wait"] = view.wait.what;
   json["open_wait_peer"] = view.wait.what.empty() ? Json() : RankOrNull(view.wait.peer);
   json["open_wait_s"] = Rounded(view.wait.waited_s);
+  if (view.colocated) {
+    json["server_open_wait"] = view.server_wait.what;
+    json["server_open_wait_peer"] = view.server_wait.what.empty() ? Json() : RankOrNull(view.server_wait.peer);
+    json["server_open_wait_s"] = Rounded(view.server_wait.waited_s);
+  }
   json["heartbeat_age_s"] = Rounded(view.age_s);
   return json;
 }

@@ -41,14 +41,25 @@ std::unique_ptr<Transport> JobWatch::Watched(Transport* transport) {
   return std::make_unique<WatchedTransport>(transport, &status_, transport_ == nullptr ? nullptr : &peers_);
 }
 
+void JobWatch::SetRole(const std::string& role, bool colocated) {
+  colocated_ = colocated;
+  peers_.SetRole(role, colocated ? &server_status_ : nullptr);
+}
+
+std::unique_ptr<Transport> JobWatch::WatchedForServer(Transport* transport) {
+  return std::make_unique<WatchedTransport>(transport, server_status(), transport_ == nullptr ? nullptr : &peers_,
+                                            /*of_server=*/true);
+}
+
 void JobWatch::EnterModelDir(const std::string& run_file, bool first) {
   const size_t slash = run_file.rfind('/');
   CHECK(slash != std::string::npos) << run_file;
   {
     std::lock_guard lock(mutex_);
+    const std::string run = run_file.substr(slash + 1);
+    first_ = first || (first_ && run == run_);
     directory_ = run_file.substr(0, slash);
-    run_ = run_file.substr(slash + 1);
-    first_ = first;
+    run_ = run;
   }
   Close("running");
 }
@@ -72,15 +83,17 @@ JobReport JobWatch::Describe(const Status& error) {
   report.looks = "failed";
   report.culprit = report.written_by;
   int lost = kAnyRank;
-  const bool peer_lost = !peers_.Lost(&lost).ok();
-  const std::optional<RankStatus::WaitView> wait = status_.FailedWait(error.message());
+  const bool peer_lost = !peers_.Lost(&lost).ok() && lost != report.written_by;
+  std::optional<RankStatus::WaitView> wait = status_.FailedWait(error.message());
+  const bool by_server = !wait.has_value() && colocated_;
+  if (by_server) wait = server_status_.FailedWait(error.message());
   if (wait.has_value()) {
     report.operation = wait->what;
     report.peer = wait->peer;
     report.waited_s = wait->waited_s;
   }
   if (peer_lost || wait.has_value()) {
-    report.culprit = peer_lost ? lost : peers_.Culprit(wait->peer);
+    report.culprit = peer_lost ? lost : peers_.Culprit({wait->peer, wait->on_server}, by_server).rank;
     report.looks = "unknown";
     report.certainty = JobReport::kBystander;
     if (report.culprit >= 0 && report.culprit < static_cast<int>(report.ranks.size())) {

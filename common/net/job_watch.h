@@ -32,8 +32,16 @@ class JobWatch {
   // The same transport with watched waits. Borrows this object.
   std::unique_ptr<Transport> Watched(Transport* transport);
 
+  // The role is known, "worker 0"; `colocated`: of a rank that serves beside its worker. To be called before either role begins.
+  void SetRole(const std::string& role, bool colocated);
+  // What this rank's server does: status() unless a worker stands beside it.
+  RankStatus* server_status() { return colocated_ ? &server_status_ : &status_; }
+  // The transport of the server beside a worker.
+  std::unique_ptr<Transport> WatchedForServer(Transport* transport);
+
   // model_dir is known to belong to this job: its report goes there from now on. `run_file`: a path in model_dir that no other
-  // run has (the nonce of its lock). `first`: this is worker 0, which opens and closes the report.
+  // run has (the nonce of its lock). `first`: this is worker 0, which opens and closes the report. A rank that works and serves
+  // may enter twice.
   void EnterModelDir(const std::string& run_file, bool first);
   // Worker 0: "done" or "stopped". Does nothing on others.
   void Close(const std::string& how);
@@ -47,7 +55,8 @@ class JobWatch {
   void Write(JobReport report);
 
   Transport* const transport_;
-  RankStatus status_;
+  RankStatus status_, server_status_;  // the second only of a rank that works and serves
+  bool colocated_ = false;             // set before the roles begin
   PeerWatch peers_;
   std::mutex mutex_;
   std::string directory_ ABSL_GUARDED_BY(mutex_), run_ ABSL_GUARDED_BY(mutex_);  // "" before EnterModelDir

@@ -1,4 +1,4 @@
-// The frames between workers and servers (channel kRows; replies to kSave: channel kSave). One struct encodes and decodes
+// The frames between workers and servers (to servers: channel kRequests; to workers: kRows, replies to kSave: kSave). One struct encodes and decodes
 // each; golden tests pin the bytes.
 //
 //   frame   = header body

@@ -281,10 +281,10 @@ void NcclCollective::Abort() {
 // NCCL does not say whom it waits for. What the other workers' heartbeats say, as far as it is not this very wait (a worker may be in
 // two waits, and shows the longer one). "" if they say nothing else, or blame a rank anyway (WatchedWait adds it).
 std::string NcclCollective::WhatOthersDo(const std::string& what) const {
-  if (options_.peers == nullptr || options_.peers->Culprit(kAnyRank) != kAnyRank) return "";
+  if (options_.peers == nullptr || options_.peers->Culprit({}).rank != kAnyRank) return "";
   std::string text;
   for (const PeerView& view : options_.peers->Ranks()) {
-    const bool other_worker = absl::StartsWith(view.role, "worker ") && view.role != absl::StrCat("worker ", index());
+    const bool other_worker = absl::StartsWith(view.role, "worker ") && view.rank != options_.peers->rank();
     if (other_worker && view.wait.what != what) absl::StrAppend(&text, "; ", view.Name(), " says: ", view.Doing());
   }
   return text;
@@ -297,7 +297,7 @@ Status NcclCollective::WaitUntil(const std::function<StatusOr<bool>()>& is_done,
         "waited ", absl::SixDigits(std::chrono::duration<double>(Clock::now() - start).count()), " s for ", what,
         ", which is not done: a GPU of the ", count(), " workers has not joined or hangs", WhatOthersDo(what)));
   };
-  WatchedWait wait(options_.status, options_.peers, kAnyRank, deadline, what);
+  WatchedWait wait(options_.status, options_.peers, {}, deadline, what);
   Clock::duration pause = kFirstPause;
   Deadline look = wait.NextLook();
   while (true) {

@@ -25,6 +25,14 @@ constexpr double kSuspendedSeconds = 2;  // a thread that wakes up so late was s
 
 std::string Tenths(double seconds) { return absl::StrFormat("%.1f s", seconds); }
 
+// "waits 3.1 s for rows of step 18 from rank 2", or "computes".
+std::string WaitText(const RankStatus::WaitView& wait) {
+  if (wait.what.empty()) return "computes";
+  std::string text = absl::StrCat("waits ", Tenths(wait.waited_s), " for ", wait.what);
+  if (wait.peer != kAnyRank) absl::StrAppend(&text, " from rank ", wait.peer);
+  return text;
+}
+
 }  // namespace
 
 const char* PeerStateName(PeerState state) {
@@ -57,9 +65,8 @@ std::string PeerView::Name() const {
 std::string PeerView::Doing() const {
   std::string doing = absl::StrCat("in step ", step);
   if (!phase.empty()) absl::StrAppend(&doing, " (", phase, ")");
-  if (wait.what.empty()) return doing + ", computes";
-  absl::StrAppend(&doing, ", waits ", Tenths(wait.waited_s), " for ", wait.what);
-  if (wait.peer != kAnyRank) absl::StrAppend(&doing, " from rank ", wait.peer);
+  absl::StrAppend(&doing, ", ", WaitText(wait));
+  if (colocated) absl::StrAppend(&doing, "; its server ", WaitText(server_wait));
   return doing;
 }
 
@@ -81,10 +88,13 @@ PeerWatch::~PeerWatch() {
   Send(wire::Beat::LEFT, "");
 }
 
-void PeerWatch::SetRole(const std::string& role) {
+int PeerWatch::rank() const { return transport_ == nullptr ? 0 : transport_->rank(); }
+
+void PeerWatch::SetRole(const std::string& role, const RankStatus* server) {
   {
     std::lock_guard lock(mutex_);
     role_ = role;
+    server_status_ = server;
   }
   Refresh(0);
 }
@@ -103,6 +113,14 @@ void PeerWatch::SetSilence(double seconds) {
 
 void PeerWatch::AnnounceFailure(const std::string& failure) { Send(wire::Beat::FAILED, failure); }
 
+void PeerWatch::LoseOwnRank(const Status& failure) {
+  std::lock_guard lock(mutex_);
+  if (!lost_.ok()) return;  // the first loss is the cause
+  lost_ = failure;
+  lost_rank_ = rank();
+  lost_since_ = Clock::now();
+}
+
 double PeerWatch::period() const {
   if (options_.period_s > 0) return options_.period_s;
   return std::max({kShortestPeriodSeconds, std::min(kPeriodSeconds, silence_s_ / kBeatsPerSilence),
@@ -112,16 +130,24 @@ double PeerWatch::period() const {
 double PeerWatch::silence() const { return std::max(silence_s_, kBeatsPerSilence * period()); }
 
 PeerView PeerWatch::Own() const {
+  std::lock_guard lock(mutex_);
+  return OwnLocked();
+}
+
+PeerView PeerWatch::OwnLocked() const {
   PeerView own;
-  own.rank = transport_ == nullptr ? 0 : transport_->rank();
+  own.rank = rank();
   own.process = options_.self;
   own.state = PeerState::kAlive;
   const RankStatus::View view = status_->view();
   own.step = view.step;
   own.phase = view.phase;
   if (!view.waits.empty()) own.wait = view.waits.front();
-  std::lock_guard lock(mutex_);
   own.role = role_;
+  own.colocated = server_status_ != nullptr;
+  if (!own.colocated) return own;
+  const RankStatus::View server = server_status_->view();
+  if (!server.waits.empty()) own.server_wait = server.waits.front();
   return own;
 }
 
@@ -169,6 +195,11 @@ void PeerWatch::Send(int kind, const std::string& failure) {
   beat.set_wait_peer(own.wait.peer);
   beat.set_wait_s(own.wait.waited_s);
   beat.set_failure(failure);
+  beat.set_colocated(own.colocated);
+  beat.set_wait_on_server(own.wait.on_server);
+  beat.set_server_wait(own.server_wait.what);
+  beat.set_server_wait_peer(own.server_wait.peer);
+  beat.set_server_wait_s(own.server_wait.waited_s);
   const std::string bytes = beat.SerializeAsString();
   for (int rank = 0; rank < transport_->size(); ++rank) {
     if (rank == transport_->rank()) continue;
@@ -199,7 +230,9 @@ void PeerWatch::Collect() {
     view.process = {beat.host(), beat.space(), beat.pid(), beat.start_ticks()};
     view.step = beat.step();
     view.phase = beat.phase();
-    view.wait = {beat.wait(), beat.wait_peer(), beat.wait_s(), 0};
+    view.wait = {beat.wait(), beat.wait_peer(), beat.wait_s(), 0, beat.wait_on_server()};
+    view.colocated = beat.colocated();
+    view.server_wait = {beat.server_wait(), beat.server_wait_peer(), beat.server_wait_s(), 0, false};
     if (view.state == PeerState::kFailed) continue;  // what it says while it ends is no sign of health
     view.state = beat.kind() == wire::Beat::LEFT     ? PeerState::kLeft
                  : beat.kind() == wire::Beat::FAILED ? PeerState::kFailed
@@ -250,7 +283,14 @@ void PeerWatch::Judge() {
 
 Status PeerWatch::Overdue() {
   if (Clock::now() < patient_until_) return absl::OkStatus();
-  for (const RankStatus::WaitView& wait : status_->view().waits) {
+  std::vector<RankStatus::WaitView> waits = status_->view().waits;
+  {
+    std::lock_guard lock(mutex_);
+    if (server_status_ != nullptr) {
+      for (RankStatus::WaitView& wait : server_status_->view().waits) waits.push_back(std::move(wait));
+    }
+  }
+  for (const RankStatus::WaitView& wait : waits) {
     if (wait.overdue_s < options_.grace_s) continue;
     return absl::DeadlineExceededError(absl::StrCat("waited ", Tenths(wait.waited_s), " for ", wait.what,
                                                     ", which is longer than the deadline allows"));
@@ -287,45 +327,53 @@ Status PeerWatch::Lost(int* rank) const {
   return lost_;
 }
 
-int PeerWatch::CulpritLocked(int peer) const {
+Seat PeerWatch::CulpritLocked(Seat peer, bool by_server) const {
   const int size = static_cast<int>(peers_.size());
-  for (int hops = 0; peer >= 0 && peer < size && hops < size; ++hops) {
-    const PeerView& view = peers_[static_cast<size_t>(peer)].view;
-    const bool waits_for_another = view.state == PeerState::kAlive && !view.wait.what.empty() && view.wait.peer >= 0 &&
-                                   view.wait.peer != transport_->rank() && view.wait.waited_s >= period();
+  const PeerView own = OwnLocked();
+  for (int hops = 0; peer.rank >= 0 && peer.rank < size && hops < 2 * size; ++hops) {
+    // Between the two roles of this rank the way goes on; a rank with one role does not ask itself.
+    const PeerView& view = own.colocated && peer.rank == own.rank ? own : peers_[static_cast<size_t>(peer.rank)].view;
+    const RankStatus::WaitView& wait = view.WaitOf(peer.server);
+    const bool for_the_asker = wait.peer == own.rank && (!own.colocated || wait.on_server == by_server);
+    const bool waits_for_another = view.state == PeerState::kAlive && !wait.what.empty() && wait.peer >= 0 &&
+                                   !for_the_asker && wait.waited_s >= period();
     if (!waits_for_another) return peer;
-    peer = view.wait.peer;
+    peer = {wait.peer, wait.on_server};
   }
-  return peer < size ? peer : kAnyRank;
+  return peer.rank < size ? peer : Seat{};
 }
 
-int PeerWatch::Culprit(int peer) const {
+Seat PeerWatch::Culprit(Seat peer, bool by_server) const {
   {
     std::lock_guard lock(mutex_);
-    if (peer != kAnyRank) return CulpritLocked(peer);
+    if (peer.rank != kAnyRank) return CulpritLocked(peer, by_server);
   }
   int silent = kAnyRank;
   for (const PeerView& view : Ranks(/*look=*/true)) {
-    if (view.state == PeerState::kDead || view.state == PeerState::kStopped) return view.rank;
+    if (view.state == PeerState::kDead || view.state == PeerState::kStopped) return {view.rank};
     if (view.state == PeerState::kSilent && silent == kAnyRank) silent = view.rank;
   }
-  return silent;
+  return {silent};
 }
 
-std::string PeerWatch::Explain(int peer) const {
+std::string PeerWatch::Explain(Seat peer, bool by_server) const {
   const std::vector<PeerView> ranks = Ranks(/*look=*/true);
-  const int culprit = Culprit(peer);
-  if (culprit < 0 || transport_ == nullptr || culprit == transport_->rank()) return "";
-  const PeerView& view = ranks[static_cast<size_t>(culprit)];
-  std::string text =
-      culprit == peer || peer == kAnyRank ? "" : absl::StrCat("rank ", peer, " waits for others, in the end for ");
+  const Seat culprit = Culprit(peer, by_server);
+  if (culprit.rank < 0 || transport_ == nullptr) return "";
+  const PeerView& view = ranks[static_cast<size_t>(culprit.rank)];
+  if (culprit.rank == transport_->rank()) {
+    if (!view.colocated || culprit.server == by_server) return "";
+    return absl::StrCat("the ", culprit.server ? "server" : "worker", " of this rank is slow: ", view.Doing());
+  }
+  const bool direct = culprit.rank == peer.rank || peer.rank == kAnyRank;
+  std::string text = direct ? "" : absl::StrCat("rank ", peer.rank, " waits for others, in the end for ");
   absl::StrAppend(&text, view.Name(), " ");
   const std::string age = Tenths(view.age_s);
   switch (view.state) {
     case PeerState::kUnheard:
       return absl::StrCat(text, "has never been heard of");
     case PeerState::kAlive:
-      if (view.wait.peer == transport_->rank()) {
+      if (view.WaitOf(culprit.server).peer == transport_->rank()) {
         return absl::StrCat(text, "is alive and waits for this rank: a message between the two is lost; ",
                             view.Doing());
       }
@@ -346,6 +394,7 @@ std::string PeerWatch::Explain(int peer) const {
 
 bool PeerWatch::PhaseAnnounced() const {
   std::lock_guard lock(mutex_);
+  if (!OwnLocked().phase.empty()) return true;
   // A silent rank is taken at its last word: if it does not come back, it is lost after the silence.
   return std::any_of(peers_.begin(), peers_.end(), [](const Peer& peer) {
     return peer.view.state != PeerState::kLeft && peer.view.state != PeerState::kFailed && !peer.view.phase.empty();

@@ -30,6 +30,12 @@ namespace pepnet {
 enum class PeerState { kUnheard, kAlive, kSilent, kStopped, kDead, kFailed, kLeft };
 const char* PeerStateName(PeerState state);  // "unheard", "alive", "silent", ...
 
+// Whom a wait is for: a rank, or in a rank that works and serves one of the two.
+struct Seat {
+  int rank = kAnyRank;
+  bool server = false;  // of no meaning for a rank with one role
+};
+
 // What this rank knows of one rank (of itself, too).
 struct PeerView {
   int rank = -1;
@@ -39,11 +45,15 @@ struct PeerView {
   double age_s = 0;  // of its last beat (kUnheard: since the start)
   int64_t step = 0;
   std::string phase, failure;
-  RankStatus::WaitView wait;  // what == "": none
+  RankStatus::WaitView wait;         // what == "": none
+  bool colocated = false;            // it works and serves; step, phase and wait are its worker's
+  RankStatus::WaitView server_wait;  // its server's, if colocated
   // "rank 2 (server 0 on host h, pid 7)"
   std::string Name() const;
-  // "in step 17, waits 3.1 s for rows of step 18 from rank 2"
+  // "in step 17, waits 3.1 s for rows of step 18 from rank 2"; of a colocated rank both roles.
   std::string Doing() const;
+  // What one of its roles waits for.
+  const RankStatus::WaitView& WaitOf(bool server) const { return colocated && server ? server_wait : wait; }
 };
 
 struct PeerWatchOptions {
@@ -62,10 +72,15 @@ class PeerWatch {
   PeerWatch(Transport* transport, RankStatus* status, PeerWatchOptions options);
   ~PeerWatch();  // says goodbye: nobody waits for this rank any more
 
-  void SetRole(const std::string& role);
+  int rank() const;  // this one
+  // server: of a rank that works and serves what its server does (outlives this object); nullptr for a rank with one role.
+  void SetRole(const std::string& role, const RankStatus* server = nullptr);
   void SetSilence(double seconds);
   // Tells the others why this rank ends.
   void AnnounceFailure(const std::string& failure);
+  // One role of this rank has failed: the waits of the other end as if this rank were lost, and the watchdog ends the process if
+  // that does not.
+  void LoseOwnRank(const Status& failure);
 
   // Beats, and hears what the others have sent so far, at once; waits at most wait_s until that is done.
   void Refresh(double wait_s);
@@ -74,12 +89,12 @@ class PeerWatch {
   std::vector<PeerView> Ranks(bool look = false) const;
   // OK, or why the job cannot go on: a rank is dead, hung or has failed. *rank: which one.
   Status Lost(int* rank = nullptr) const;
-  // The rank to blame for a wait for `peer`: follows who waits for whom; for any rank: one that does not beat.
-  // kAnyRank if nobody.
-  int Culprit(int peer) const;
+  // Who is to blame for a wait for `peer`: follows who waits for whom; for any rank: one that does not beat.
+  // kAnyRank if nobody. by_server: it is the server of this rank that waits, which works as well.
+  Seat Culprit(Seat peer, bool by_server = false) const;
   // One clause for the end of a timed-out wait's message: who is to blame and how it looks. "" if nobody.
-  std::string Explain(int peer) const;
-  // True while another rank announces a phase.
+  std::string Explain(Seat peer, bool by_server = false) const;
+  // True while another rank announces a phase, or the worker beside this server does.
   bool PhaseAnnounced() const;
 
  private:
@@ -98,7 +113,8 @@ class PeerWatch {
   double period() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   double silence() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);  // at least a few periods
   PeerView Own() const;
-  int CulpritLocked(int peer) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  PeerView OwnLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  Seat CulpritLocked(Seat peer, bool by_server) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   Transport* const transport_;
   RankStatus* const status_;
@@ -109,6 +125,7 @@ class PeerWatch {
   int64_t rounds_ ABSL_GUARDED_BY(mutex_) = 0;         // of the thread's loop, done
   int64_t rounds_wanted_ ABSL_GUARDED_BY(mutex_) = 0;  // before it sleeps again
   std::string role_ ABSL_GUARDED_BY(mutex_);
+  const RankStatus* server_status_ ABSL_GUARDED_BY(mutex_) = nullptr;  // set if this rank works and serves
   double silence_s_ ABSL_GUARDED_BY(mutex_);
   std::vector<Peer> peers_ ABSL_GUARDED_BY(mutex_);  // by rank; the own entry is unused
   Status lost_ ABSL_GUARDED_BY(mutex_);

@@ -22,7 +22,7 @@ void RankStatus::Expect(int rank) {
 RankStatus::WaitView RankStatus::ViewOf(const OpenWait& wait, int expected) {
   const Clock::time_point now = Clock::now();
   return {wait.what, wait.peer == kAnyRank ? expected : wait.peer, Seconds(now - wait.start),
-          Seconds(now - wait.deadline)};
+          Seconds(now - wait.deadline), wait.on_server};
 }
 
 RankStatus::View RankStatus::view() const {
@@ -54,10 +54,11 @@ RankStatus::Phase::~Phase() {
   status_->phases_.pop_back();
 }
 
-RankStatus::Wait::Wait(RankStatus* status, int peer, Deadline deadline, const std::string& what) : status_(status) {
+RankStatus::Wait::Wait(RankStatus* status, int peer, Deadline deadline, const std::string& what, bool on_server)
+    : status_(status) {
   if (status_ == nullptr) return;
   std::lock_guard lock(status_->mutex_);
-  entry_ = status_->waits_.insert(status_->waits_.end(), OpenWait{what, peer, Clock::now(), deadline});
+  entry_ = status_->waits_.insert(status_->waits_.end(), OpenWait{what, peer, Clock::now(), deadline, on_server});
 }
 
 RankStatus::Wait::~Wait() {

@@ -1,5 +1,5 @@
 // RankStatus: what this rank is doing: its step, the announced phase, and its open waits. The heartbeats carry it to the other
-// ranks, the job report shows it.
+// ranks, the job report shows it. A rank that works and serves (colocated) has one for each of its roles.
 //
 // Threads: any. All helpers accept a null RankStatus (nobody watches) and then do nothing.
 #pragma once
@@ -24,6 +24,7 @@ struct OpenWait {
   int peer;
   Clock::time_point start;
   Deadline deadline;
+  bool on_server;
 };
 
 class RankStatus {
@@ -33,7 +34,8 @@ class RankStatus {
     std::string what;
     int peer = kAnyRank;
     double waited_s = 0;
-    double overdue_s = 0;  // how long its deadline has passed; negative: not yet
+    double overdue_s = 0;    // how long its deadline has passed; negative: not yet
+    bool on_server = false;  // if the peer works and serves: its server is waited for
   };
   struct View {
     int64_t step = 0;             // the step under way, or the last one
@@ -64,7 +66,8 @@ class RankStatus {
   // A wait for the life of the object. Waits on the transport are entered by WatchedTransport.
   class Wait {
    public:
-    Wait(RankStatus* status, int peer, Deadline deadline, const std::string& what);
+    // on_server: as in WaitView.
+    Wait(RankStatus* status, int peer, Deadline deadline, const std::string& what, bool on_server = false);
     ~Wait();
     Wait(const Wait&) = delete;
     Wait& operator=(const Wait&) = delete;

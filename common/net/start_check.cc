@@ -217,16 +217,20 @@ StatusOr<StartReport> JudgeStart(const std::vector<RankFacts>& facts, const Layo
   }
   PEPNET_RETURN_IF_ERROR(AllOrNoWorkersOnGpus(facts, layout));
   const std::set<int> servers(layout.server_ranks.begin(), layout.server_ranks.end());
+  const std::set<int> workers(layout.worker_ranks.begin(), layout.worker_ranks.end());
   for (const auto& [host, ranks] : ranks_of_host) {
-    const auto serving = std::count_if(ranks.begin(), ranks.end(),
-                                       [&](size_t rank) { return servers.count(static_cast<int>(rank)) > 0; });
+    const auto count_in = [&](const std::set<int>& role) {
+      return std::count_if(ranks.begin(), ranks.end(),
+                           [&](size_t rank) { return role.count(static_cast<int>(rank)) > 0; });
+    };
+    const int64_t working = count_in(workers), serving = count_in(servers);
     PEPNET_ASSIGN_OR_RETURN(const int gpus, GpusOfHost(facts, host, ranks));
     const double memory = static_cast<double>(facts[ranks[0]].memory_bytes);
     const double need =
         servers.empty() ? 0 : table_bytes * static_cast<double>(serving) / static_cast<double>(servers.size());
     report.lines.push_back(
         absl::StrFormat("host %s: %d worker(s), %d server(s), %.1f GB free, %.1f GB if every table fills", host,
-                        static_cast<int64_t>(ranks.size()) - serving, serving, 1e-9 * memory, 1e-9 * need) +
+                        working, serving, 1e-9 * memory, 1e-9 * need) +
         (gpus < 0 ? "" : absl::StrCat(", ", gpus, " GPU(s)")));
     if (memory > 0 && need > memory) {
       report.warnings.push_back(

@@ -1,8 +1,9 @@
 // Transport: moves byte messages between the ranks of a job. Two implementations (MPI; ranks as threads in one process)
 // pass one conformance suite.
 //
-// Channels:  one per purpose (an MPI communicator each), so that traffic of one kind never waits behind another.
-// Order:     messages from one rank to another on one channel arrive in the order they were sent.
+// Channels:  one per purpose (an MPI communicator each), so that traffic of one kind never waits behind another. kRequests is
+//            received by servers, kRows, kDense, kControl and kSave by workers: a rank that is both has a receiver for each.
+// Order:     messages from one rank to another (or to itself) on one channel arrive in the order they were sent.
 // Threads:   any thread may call any method; at most one thread receives on a channel at a time.
 // Ownership: Send() takes the body and frees it when it is no longer needed; it never waits for the receiver.
 // Deadlines: Receive() waits at most until its deadline and then returns DeadlineExceeded naming `what` and the peer.
@@ -18,8 +19,8 @@
 
 namespace pepnet {
 
-enum class Channel : int { kRows = 0, kDense = 1, kControl = 2, kSave = 3, kBeats = 4 };
-inline constexpr int kChannelCount = 5;
+enum class Channel : int { kRows = 0, kDense = 1, kControl = 2, kSave = 3, kBeats = 4, kRequests = 5 };
+inline constexpr int kChannelCount = 6;
 inline constexpr int kAnyRank = -1;
 
 using Bytes = AlignedBuffer<uint8_t>;

@@ -19,6 +19,8 @@ inline const char* ChannelName(Channel channel) {
       return "save";
     case Channel::kBeats:
       return "heartbeats";
+    case Channel::kRequests:
+      return "requests";
   }
   return "unknown";
 }

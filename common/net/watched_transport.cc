@@ -6,7 +6,8 @@
 namespace pepnet {
 
 StatusOr<Message> WatchedTransport::Receive(Channel channel, int source, Deadline deadline, const std::string& what) {
-  WatchedWait wait(status_, peers_, source, deadline, what);
+  const bool on_server = channel == Channel::kRows || channel == Channel::kSave;  // these come from servers only
+  WatchedWait wait(status_, peers_, {source, on_server}, deadline, what, of_server_);
   while (true) {
     StatusOr<Message> message = inner_->Receive(channel, source, wait.NextLook(), what);
     if (!absl::IsDeadlineExceeded(message.status())) return message;

@@ -1,7 +1,8 @@
 // WatchedTransport: a transport whose waits are entered in the table of open waits, end when a peer is lost, and say at their
 // deadline who is to blame. The same for every transport beneath.
 //
-// Ownership: borrows all. `peers` may be null (no heartbeats: deadlines only).
+// Ownership: borrows all. `peers` may be null (no heartbeats: deadlines only). `of_server`: it is the server of a rank that
+// works as well whose waits these are.
 // Threads, order: as the transport beneath.
 #pragma once
 
@@ -15,8 +16,8 @@ namespace pepnet {
 
 class WatchedTransport : public Transport {
  public:
-  WatchedTransport(Transport* inner, RankStatus* status, const PeerWatch* peers)
-      : inner_(inner), status_(status), peers_(peers) {}
+  WatchedTransport(Transport* inner, RankStatus* status, const PeerWatch* peers, bool of_server = false)
+      : inner_(inner), status_(status), peers_(peers), of_server_(of_server) {}
 
   int rank() const override { return inner_->rank(); }
   int size() const override { return inner_->size(); }
@@ -33,6 +34,7 @@ class WatchedTransport : public Transport {
   Transport* const inner_;
   RankStatus* const status_;
   const PeerWatch* const peers_;
+  const bool of_server_;
 };
 
 }  // namespace pepnet

@@ -11,14 +11,15 @@ constexpr std::chrono::milliseconds kLook(250);  // how often a wait looks wheth
 
 }  // namespace
 
-WatchedWait::WatchedWait(RankStatus* status, const PeerWatch* peers, int peer, Deadline deadline,
-                         const std::string& what)
+WatchedWait::WatchedWait(RankStatus* status, const PeerWatch* peers, Seat peer, Deadline deadline,
+                         const std::string& what, bool by_server)
     : status_(status),
       peers_(peers),
       peer_(peer),
+      by_server_(by_server),
       what_(what),
       deadline_(deadline),
-      wait_(status, peer, deadline, what) {}
+      wait_(status, peer.rank, deadline, what, peer.server) {}
 
 Deadline WatchedWait::NextLook() {
   const Clock::time_point now = Clock::now();
@@ -47,8 +48,8 @@ Status WatchedWait::Look(const std::function<Status(Clock::time_point start)>& w
 }
 
 Status WatchedWait::Fail(const Status& error) {
-  const int peer = peer_ == kAnyRank && status_ != nullptr ? wait_.view().peer : peer_;
-  const std::string why = peers_ == nullptr ? "" : peers_->Explain(peer);
+  const int rank = peer_.rank == kAnyRank && status_ != nullptr ? wait_.view().peer : peer_.rank;
+  const std::string why = peers_ == nullptr ? "" : peers_->Explain({rank, peer_.server}, by_server_);
   const Status failed = why.empty() ? error : Status(error.code(), absl::StrCat(error.message(), "; ", why));
   wait_.Fail(failed);
   return failed;

@@ -1,7 +1,7 @@
 // WatchedWait: one wait of this rank. It stands in the table of open waits, ends when a rank of the job is lost, says at its end who
 // is to blame, and its deadline moves by the time for which this process was suspended (a scheduler, a debugger).
 //
-//   WatchedWait wait(status, peers, peer, deadline, what);
+//   WatchedWait wait(status, peers, seat, deadline, what);
 //   while (nothing has come by wait.NextLook()) PEPNET_RETURN_IF_ERROR(wait.Look(words));
 //
 // Ownership: borrows `status` and `peers`; both may be null (nobody watches: the deadline alone counts).
@@ -20,8 +20,9 @@ namespace pepnet {
 
 class WatchedWait {
  public:
-  // peer: the rank that is waited for, or kAnyRank.
-  WatchedWait(RankStatus* status, const PeerWatch* peers, int peer, Deadline deadline, const std::string& what);
+  // peer: who is waited for; its rank may be kAnyRank. by_server: it is the server of a rank that works as well that waits.
+  WatchedWait(RankStatus* status, const PeerWatch* peers, Seat peer, Deadline deadline, const std::string& what,
+              bool by_server = false);
 
   // How long the caller may look at what it waits for before it calls Look(): at most 250 ms from now.
   Deadline NextLook();
@@ -34,7 +35,8 @@ class WatchedWait {
  private:
   RankStatus* const status_;
   const PeerWatch* const peers_;
-  const int peer_;
+  const Seat peer_;
+  const bool by_server_;
   const std::string what_;
   Clock::time_point start_ = Clock::now();
   Deadline deadline_;

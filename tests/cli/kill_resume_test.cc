@@ -1,4 +1,5 @@
-// Law L4 with real processes: SIGKILL a server and a worker in mid-run; the resumed run ends in the bits of the undisturbed one.
+// Law L4 with real processes: SIGKILL a server, a worker, and a rank that is both, in mid-run; the resumed run ends in the bits of
+// the undisturbed one.
 #include <gtest/gtest.h>
 
 #include "absl/strings/str_cat.h"
@@ -11,10 +12,16 @@
 namespace pepnet {
 namespace {
 
-class KillResume : public ::testing::TestWithParam<int> {};
+struct Victim {
+  const char* name;
+  int rank;
+  const char* start;  // what stands before "train"
+  const char* flags;
+};
+
+class KillResume : public ::testing::TestWithParam<Victim> {};
 
 TEST_P(KillResume, TheResumedRunIsTheUndisturbedRun) {
-  const int victim_rank = GetParam();  // ranks 0, 1 work, 2, 3 serve
   TemporaryDirectory directory;
   RandomJobOptions options;
   options.rows = 301;
@@ -22,8 +29,8 @@ TEST_P(KillResume, TheResumedRunIsTheUndisturbedRun) {
   options.num_epochs = 40;
   options.sparse_optimizer = "adagrad_optimizer { lr: 0.05 }";
   ASSERT_TRUE(WriteFileAtomically(directory / "job.config", WriteRandomJob(directory.path(), options)).ok());
-  const std::string train = absl::StrCat("$MPIRUN -n 4 $PEPNET train --pipeline_config_path ", directory / "job.config",
-                                         " --num_servers=2 --threads=1 --seed=3",
+  const std::string train = absl::StrCat(GetParam().start, " train --pipeline_config_path ", directory / "job.config",
+                                         " ", GetParam().flags, " --threads=1 --seed=3",
                                          " --edit_config_json '{\"train_config.save_checkpoints_steps\": 40, "
                                          "\"train_config.log_step_count_steps\": 10}' --model_dir ");
 
@@ -36,7 +43,7 @@ TEST_P(KillResume, TheResumedRunIsTheUndisturbedRun) {
       train, model_dir, " & job=$!\n", "for i in $(seq 600); do [ -e ", model_dir,
       "/model.ckpt-80/manifest.json ] && break; sleep 0.05; done\n", "for pid in $(pgrep -f -- '--model_dir ",
       model_dir, "$'); do\n", "  if tr '\\0' '\\n' </proc/$pid/environ 2>/dev/null | grep -q '^OMPI_COMM_WORLD_RANK=",
-      victim_rank, "$'; then kill -9 $pid; fi\n", "done\nwait $job\n"));
+      GetParam().rank, "$'; then kill -9 $pid; fi\n", "done\nwait $job\n"));
   ASSERT_NE(killed.exit_status, 0) << "the kill came too late: " << killed.err;
   ASSERT_NE(killed.exit_status, 124) << "a dead rank must end the job";
 
@@ -45,8 +52,11 @@ TEST_P(KillResume, TheResumedRunIsTheUndisturbedRun) {
   EXPECT_EQ(CheckpointDifference(*ResolveCheckpoint(directory / "undisturbed"), *ResolveCheckpoint(model_dir)), "");
 }
 
-INSTANTIATE_TEST_SUITE_P(Victims, KillResume, ::testing::Values(1, 2),
-                         [](const auto& info) { return info.param == 1 ? "worker" : "server"; });
+INSTANTIATE_TEST_SUITE_P(Victims, KillResume,
+                         ::testing::Values(Victim{"worker", 1, "$MPIRUN -n 4 $PEPNET", "--num_servers=2"},
+                                           Victim{"server", 2, "$MPIRUN -n 4 $PEPNET", "--num_servers=2"},
+                                           Victim{"colocated", 1, "$MPIRUN -n 3 $PEPNET", "--placement=colocated"}),
+                         [](const auto& info) { return info.param.name; });
 
 }  // namespace
 }  // namespace pepnet

@@ -1,4 +1,5 @@
-// Law L4 with real processes: a job goes on with another number of servers, and with servers without torch, to the same bits.
+// Law L4 with real processes: a job goes on with another number of servers, with servers without torch, and with servers placed
+// elsewhere, to the same bits.
 #include <gtest/gtest.h>
 
 #include "absl/strings/str_cat.h"
@@ -39,14 +40,19 @@ TEST_P(ReshardCli, TheSecondHalfEndsInTheBitsOfOneRun) {
             "");
 }
 
-INSTANTIATE_TEST_SUITE_P(Samples, ReshardCli,
-                         ::testing::Values(Reshard{"two_to_three", "$MPIRUN -n 4 $PEPNET train --num_servers=2",
-                                                   "$MPIRUN -n 5 $PEPNET train --num_servers=3"},
-                                           Reshard{"three_to_one", "$MPIRUN -n 4 $PEPNET train --num_servers=3",
-                                                   "$MPIRUN -n 2 $PEPNET train --num_servers=1"},
-                                           Reshard{"embedded_to_torch_free", "$PEPNET train",
-                                                   "$MPIRUN -n 2 $PEPNET_PS : -n 1 $PEPNET train"}),
-                         [](const auto& info) { return info.param.name; });
+INSTANTIATE_TEST_SUITE_P(
+    Samples, ReshardCli,
+    ::testing::Values(Reshard{"two_to_three", "$MPIRUN -n 4 $PEPNET train --num_servers=2",
+                              "$MPIRUN -n 5 $PEPNET train --num_servers=3"},
+                      Reshard{"three_to_one", "$MPIRUN -n 4 $PEPNET train --num_servers=3",
+                              "$MPIRUN -n 2 $PEPNET train --num_servers=1"},
+                      Reshard{"dedicated_to_colocated", "$MPIRUN -n 5 $PEPNET train --num_servers=2",
+                              "$MPIRUN -n 3 $PEPNET train --placement=colocated"},
+                      Reshard{"colocated_to_torch_free", "$MPIRUN -n 3 $PEPNET train --placement=colocated",
+                              "$MPIRUN -n 1 $PEPNET_PS : -n 3 $PEPNET train"},
+                      Reshard{"embedded_to_torch_free", "$PEPNET train",
+                              "$MPIRUN -n 2 $PEPNET_PS : -n 1 $PEPNET train"}),
+    [](const auto& info) { return info.param.name; });
 
 }  // namespace
 }  // namespace pepnet

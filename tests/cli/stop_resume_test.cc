@@ -69,6 +69,7 @@ INSTANTIATE_TEST_SUITE_P(
     ::testing::Values(StopCase{"one_process_sigterm", "$PEPNET", "", "TERM"},
                       StopCase{"one_process_sigint", "$PEPNET", "--num_servers=2", "INT"},
                       StopCase{"mpirun_sigusr1", "$MPIRUN -n 4 $PEPNET", "--num_servers=2", "USR1"},
+                      StopCase{"colocated_sigusr1", "$MPIRUN -n 3 $PEPNET", "--placement=colocated", "USR1"},
                       StopCase{"mpmd_sigusr1", "$MPIRUN -n 1 $PEPNET_PS : -n 2 $PEPNET", "", "USR1"}),
     [](const auto& info) { return info.param.name; });
 

@@ -362,6 +362,21 @@ TEST(L3ShardInvariance, ServersDelaysAndReaderThreadsDoNotChangeABit) {
   }
 }
 
+TEST(L3ShardInvariance, RanksThatWorkAndServeDoNotChangeABit) {
+  RandomJobOptions options;
+  options.batch_size = 4;
+  options.sparse_optimizer = "adagrad_optimizer { lr: 0.05 }";
+  TemporaryDirectory directory;
+  const JobConfig dedicated = MakeRandomJob(directory.path(), options, "dedicated");
+  ASSERT_TRUE(Train(dedicated, {3, 2, {}}, TestOptions()).ok());
+  for (const InProcessOptions& network : {InProcessOptions{}, {4, 800}, {5, 2000}}) {
+    const std::string name = absl::StrCat("colocated-", network.delay_seed);
+    const JobConfig colocated = MakeRandomJob(directory.path(), options, name);
+    ASSERT_TRUE(Train(colocated, {3, 3, network, {}, /*colocated=*/true}, TestOptions()).ok());
+    EXPECT_EQ(CheckpointDifference(Newest(dedicated), Newest(colocated)), "") << name;
+  }
+}
+
 TEST(L3ShardInvariance, RoundedRowsOnTheWireAreTheSameForAnyNumberOfServers) {
   RandomJobOptions options;
   options.batch_size = 4;

@@ -315,7 +315,7 @@ TEST_F(ServerTest, ABrokenFrameEndsTheServerAndTellsTheWorkers) {
   StartConfigured(1);
   Bytes garbage(70);
   std::fill(garbage.begin(), garbage.end(), uint8_t{0xab});
-  ASSERT_TRUE(hub_->transport(0)->Send(Channel::kRows, 1, std::move(garbage)).ok());
+  ASSERT_TRUE(hub_->transport(0)->Send(Channel::kRequests, 1, std::move(garbage)).ok());
   EXPECT_THAT(std::string(Join().message()), HasSubstr("server 0, message from rank 0: frame begins with"));
   EXPECT_THAT(std::string(worker().Receive(0).status().message()), HasSubstr("frame begins with"));
 }

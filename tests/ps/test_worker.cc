@@ -41,7 +41,7 @@ std::vector<size_t> TestWorker::Route(size_t table, const std::vector<int64_t>& 
 
 Status TestWorker::Send(int server, FrameHeader header, const std::string& body) {
   header.sender = static_cast<uint32_t>(index_);
-  return transport_->Send(Channel::kRows, server_ranks_[server], MakeFrame(header, body));
+  return transport_->Send(Channel::kRequests, server_ranks_[server], MakeFrame(header, body));
 }
 
 StatusOr<Bytes> TestWorker::Receive(int server, Channel channel) {
@@ -83,7 +83,7 @@ Status TestWorker::SendPull(int64_t step, const TableIds& ids, bool read_only) {
     header.flags = read_only ? FrameHeader::kReadOnly : 0;
     Bytes frame = MakeFrame(header, PullBodyBytes(counts.size(), routed.size()));
     std::copy(routed.begin(), routed.end(), WritePullCounts(frame, counts));
-    PEPNET_RETURN_IF_ERROR(transport_->Send(Channel::kRows, server_ranks_[server], std::move(frame)));
+    PEPNET_RETURN_IF_ERROR(transport_->Send(Channel::kRequests, server_ranks_[server], std::move(frame)));
   }
   return absl::OkStatus();
 }

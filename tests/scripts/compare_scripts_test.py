@@ -67,6 +67,10 @@ def main():
         expect(not list((work / "scaling").glob("scratch*")), "runs leave nothing behind")
         expect("expected 1" in run(*scaling, "--workers", "2,4", status=1), "scaling needs one worker to compare with")
         expect("unknown word 'x'" in run(*compare, "--variants", "x", status=1), "an unknown variant is named")
+        wire = run(ROOT / "scripts/bench/wire.py", "--pepnet", PEPNET, "--data_dir", data, "--work_dir", work / "wire",
+                   "--tables", "bytes", "--batch_sizes", "64,256")
+        totals = [float(line.split(" = ")[1].split(" ")[0]) for line in wire.splitlines() if " = " in line]
+        expect(len(totals) == 5 and totals == sorted(totals, reverse=True), "every measure takes bytes off the wire")
         few = [ROOT / "scripts/bench/peers.py", "--peer", "eager", "--data_dir", data, "--batch_size", 64, "--steps", 100]
         expect("rows from scripts/make_taobao_like.py" in run(*few, status=1), "too few rows are said")
         if importlib.util.find_spec("matplotlib"):

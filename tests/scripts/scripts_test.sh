@@ -70,6 +70,12 @@ launch=(bash "$scripts/launch.sh")
 expect "launch: ranks are servers plus workers, words stay whole, status is passed on" 7 \
   '\[-n\] \[5\] \[--bind-to\] \[none\] \[--oversubscribe\] \[.*/pepnet\] \[train\] \[--x\] \[a b\] \[--num_servers=2' \
   "${launch[@]}" --servers 2 --workers=3 -- train --x "a b"
+expect "launch: colocated ranks work and serve" 7 \
+  '\[-n\] \[3\] \[--bind-to\] \[none\] \[--oversubscribe\] \[.*/pepnet\] \[train\] \[--placement=colocated' \
+  "${launch[@]}" --placement colocated --workers 3 -- train
+expect "launch: colocated with other servers" 1 "each of the 3 workers serves; leave --servers out" \
+  "${launch[@]}" --placement=colocated --servers 2 --workers 3 -- train
+expect "launch: another placement" 1 "expected dedicated or colocated" "${launch[@]}" --placement near --workers 3 -- train
 expect "launch: as root" 7 'as root 11' "${launch[@]}" --servers 1 --workers 1 -- train
 echo "h1 slots=4" >"$scratch/hosts"
 expect "launch: a host file's slots are not oversubscribed, every host serves" 7 \

@@ -1,9 +1,12 @@
 #include "tests/support/cluster.h"
 
 #include <cstdlib>
+#include <mutex>
+#include <thread>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/file.h"
+#include "common/base/logging.h"
 #include "common/checkpoint/checkpoint.h"
 #include "common/net/faulty_transport.h"
 #include "ps/server.h"
@@ -24,6 +27,30 @@ std::map<std::pair<std::string, int>, std::pair<int64_t, RowDigest>> Buckets(con
   return result;
 }
 
+// Two threads a rank, which share its transport: a server, and a worker that does `work_as`.
+Status RunColocated(const ClusterShape& shape, const std::function<Status(int, Transport*)>& work_as) {
+  CHECK_EQ(shape.servers, shape.workers) << "every rank of a colocated job works and serves";
+  InProcessHub hub(shape.workers, shape.network);
+  std::mutex mutex;
+  Status first_error;
+  const auto keep = [&](const Status& status) {
+    if (status.ok()) return;
+    std::lock_guard lock(mutex);
+    if (first_error.ok()) first_error = status;
+    hub.Abort(std::string(status.message()));  // so that the others end, too
+  };
+  std::vector<std::unique_ptr<FaultyTransport>> transports;
+  std::vector<std::thread> threads;
+  for (int rank = 0; rank < shape.workers; ++rank) {
+    Transport* transport =
+        transports.emplace_back(std::make_unique<FaultyTransport>(hub.transport(rank), shape.faults)).get();
+    threads.emplace_back([&keep, transport] { keep(Server(transport).Run()); });
+    threads.emplace_back([&, rank, transport] { keep(work_as(rank, transport)); });
+  }
+  for (std::thread& thread : threads) thread.join();
+  return first_error;
+}
+
 }  // namespace
 
 RunOptions TestOptions(bool continue_train) {
@@ -38,14 +65,12 @@ Status RunCluster(const JobConfig& config, const ClusterShape& shape, const RunO
                   const std::function<Status(const WorkerContext&)>& work) {
   std::vector<int> worker_ranks, server_ranks;
   for (int w = 0; w < shape.workers; ++w) worker_ranks.push_back(w);
-  for (int s = 0; s < shape.servers; ++s) server_ranks.push_back(shape.workers + s);
-  return RunRanks(shape.workers + shape.servers, shape.network, [&](int rank, Transport* plain) -> Status {
-    FaultyTransport transport(plain, shape.faults);
-    if (rank >= shape.workers) return Server(&transport).Run();
+  for (int s = 0; s < shape.servers; ++s) server_ranks.push_back(shape.colocated ? s : shape.workers + s);
+  const auto work_as = [&](int rank, Transport* transport) -> Status {
     std::unique_ptr<Collective> collective =
-        MakeCollective(&transport, Channel::kDense, worker_ranks, options.timeout_s);
-    std::unique_ptr<Collective> phases = MakeCollective(&transport, Channel::kControl, worker_ranks, options.timeout_s);
-    PsClient client(&transport, &config, server_ranks, rank, options.timeout_s);
+        MakeCollective(transport, Channel::kDense, worker_ranks, options.timeout_s);
+    std::unique_ptr<Collective> phases = MakeCollective(transport, Channel::kControl, worker_ranks, options.timeout_s);
+    PsClient client(transport, &config, server_ranks, rank, options.timeout_s);
     client.set_wire_dtype(options.wire_dtype);
     WorkerContext context;
     context.config = &config;
@@ -58,7 +83,14 @@ Status RunCluster(const JobConfig& config, const ClusterShape& shape, const RunO
     PEPNET_RETURN_IF_ERROR(collective->Barrier("end of the test"));
     if (rank == 0) PEPNET_RETURN_IF_ERROR(client.Shutdown());
     return absl::OkStatus();
-  });
+  };
+  if (!shape.colocated) {
+    return RunRanks(shape.workers + shape.servers, shape.network, [&](int rank, Transport* plain) -> Status {
+      FaultyTransport transport(plain, shape.faults);
+      return rank >= shape.workers ? Server(&transport).Run() : work_as(rank, &transport);
+    });
+  }
+  return RunColocated(shape, work_as);
 }
 
 Status Train(const JobConfig& config, const ClusterShape& shape, const RunOptions& options) {

@@ -18,6 +18,7 @@ struct ClusterShape {
   int servers = 1;
   InProcessOptions network;        // seeded delays
   std::vector<Fault> faults = {};  // message faults, by rank: workers first, then servers
+  bool colocated = false;          // each rank works and serves; `servers` is `workers`
 };
 
 // One computing thread, and a deadline that a test can wait for.

@@ -80,7 +80,7 @@ StatusOr<Bytes> PsClient::NextFrame(int server, double timeout_s, const std::str
 Status PsClient::SendRows(int server, Bytes frame, bool read_only) {
   frame = Pack(std::move(frame));
   if (!read_only) step_traffic_.sent += frame.size();
-  return transport_->Send(Channel::kRows, server_ranks_[server], std::move(frame));
+  return transport_->Send(Channel::kRequests, server_ranks_[server], std::move(frame));
 }
 
 StatusOr<std::vector<Bytes>> PsClient::RequestAll(MessageType type, const std::string& body, int64_t step,
@@ -90,7 +90,7 @@ StatusOr<std::vector<Bytes>> PsClient::RequestAll(MessageType type, const std::s
   header.sender = worker_index_;
   header.step = step;
   for (int rank : server_ranks_) {
-    PEPNET_RETURN_IF_ERROR(transport_->Send(Channel::kRows, rank, MakeFrame(header, body)));
+    PEPNET_RETURN_IF_ERROR(transport_->Send(Channel::kRequests, rank, MakeFrame(header, body)));
   }
   std::vector<Bytes> replies;
   for (int server = 0; server < server_count(); ++server) {
@@ -120,7 +120,7 @@ Status PsClient::Configure(const std::vector<int>& worker_ranks, uint64_t seed, 
     header.type = MessageType::kConfigure;
     header.sender = worker_index_;
     PEPNET_RETURN_IF_ERROR(
-        transport_->Send(Channel::kRows, server_ranks_[server], MakeFrame(header, plan.SerializeAsString())));
+        transport_->Send(Channel::kRequests, server_ranks_[server], MakeFrame(header, plan.SerializeAsString())));
   }
   for (int server = 0; server < server_count(); ++server) {
     PEPNET_RETURN_IF_ERROR(NextFrame(server, timeout_s_, "acknowledgement of the server plan").status());
@@ -137,7 +137,7 @@ Status PsClient::StartSave(const std::string& directory, int64_t step) {
   header.sender = worker_index_;
   header.step = step;
   for (int rank : server_ranks_) {
-    PEPNET_RETURN_IF_ERROR(transport_->Send(Channel::kRows, rank, MakeFrame(header, request.SerializeAsString())));
+    PEPNET_RETURN_IF_ERROR(transport_->Send(Channel::kRequests, rank, MakeFrame(header, request.SerializeAsString())));
   }
   return absl::OkStatus();
 }

@@ -52,14 +52,14 @@ TEST(FaultyTransportTest, AKillComesWithThePushOfItsStepOnItsRankOnly) {
   FaultyTransport victim(hub.transport(1), Plan("kill:rank=1,step=3"));
   FaultyTransport other(hub.transport(0), Plan("kill:rank=1,step=3"));
   for (MessageType type : {MessageType::kPull, MessageType::kPush}) {
-    ASSERT_TRUE(victim.Send(Channel::kRows, 0, Frame(type, 2)).ok());
+    ASSERT_TRUE(victim.Send(Channel::kRequests, 0, Frame(type, 2)).ok());
   }
-  ASSERT_TRUE(victim.Send(Channel::kRows, 0, Frame(MessageType::kPull, 3)).ok());
-  ASSERT_TRUE(other.Send(Channel::kRows, 1, Frame(MessageType::kPush, 3)).ok());
+  ASSERT_TRUE(victim.Send(Channel::kRequests, 0, Frame(MessageType::kPull, 3)).ok());
+  ASSERT_TRUE(other.Send(Channel::kRequests, 1, Frame(MessageType::kPush, 3)).ok());
   testing::FLAGS_gtest_death_test_style = "fast";
-  EXPECT_EXIT((void)victim.Send(Channel::kRows, 0, Frame(MessageType::kPush, 3)), testing::KilledBySignal(SIGKILL),
+  EXPECT_EXIT((void)victim.Send(Channel::kRequests, 0, Frame(MessageType::kPush, 3)), testing::KilledBySignal(SIGKILL),
               "in step 3");
-  EXPECT_EXIT((void)victim.Receive(Channel::kRows, 0, After(std::chrono::seconds(1)), "a push"),
+  EXPECT_EXIT((void)victim.Receive(Channel::kRequests, 0, After(std::chrono::seconds(1)), "a push"),
               testing::KilledBySignal(SIGKILL), "in step 3");
 }
 

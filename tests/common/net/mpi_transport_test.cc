@@ -113,7 +113,7 @@ TEST_F(MpiTransportTest, PingPong) {
 
 TEST_F(MpiTransportTest, RolesAreTheSameOnAllRanks) {
   const int size = transport()->size(), rank = transport()->rank();
-  const auto layout = g_session->ExchangeRoles(false, 1, g_session->transport());
+  const auto layout = g_session->ExchangeRoles({false, 1}, g_session->transport());
   ASSERT_TRUE(layout.ok()) << layout.status();
   if (size == 1) {
     EXPECT_EQ(layout->worker_ranks, std::vector<int>{0});
@@ -124,11 +124,11 @@ TEST_F(MpiTransportTest, RolesAreTheSameOnAllRanks) {
   EXPECT_EQ(layout->role, rank == size - 1 ? Role::kServer : Role::kWorker);
   EXPECT_EQ(layout->index, rank == size - 1 ? 0 : rank);
   // MPMD: the first rank is a pepnet_ps.
-  const auto mixed = g_session->ExchangeRoles(rank == 0, 0, g_session->transport());
+  const auto mixed = g_session->ExchangeRoles({rank == 0, 0}, g_session->transport());
   ASSERT_TRUE(mixed.ok()) << mixed.status();
   EXPECT_EQ(mixed->server_ranks, std::vector<int>{0});
   EXPECT_EQ(static_cast<int>(mixed->worker_ranks.size()), size - 1);
-  EXPECT_TRUE(absl::StrContains(g_session->ExchangeRoles(false, 0, g_session->transport()).status().message(),
+  EXPECT_TRUE(absl::StrContains(g_session->ExchangeRoles({false, 0}, g_session->transport()).status().message(),
                                 "no server: add --num_servers=N"));
 }
 

@@ -81,6 +81,7 @@ class PeerWatchTest : public testing::Test {
   }
 
   InProcessHub hub_{3};
+  RankStatus servers_[2];  // of colocated ranks
   std::unique_ptr<Rank> ranks_[3];
 };
 
@@ -146,7 +147,7 @@ TEST_F(PeerWatchTest, TheBlameFollowsWhoWaitsForWhom) {
   EXPECT_THAT(std::string(status.message()),
               testing::AllOf(HasSubstr("rank 1 waits for others, in the end for rank 2 (server 1"),
                              HasSubstr("in step 9, computes")));
-  EXPECT_EQ(ranks_[0]->watch->Culprit(1), 2);
+  EXPECT_EQ(ranks_[0]->watch->Culprit({1}).rank, 2);
   EXPECT_TRUE(absl::IsDeadlineExceeded(middle.get()));
 }
 
@@ -158,6 +159,42 @@ TEST_F(PeerWatchTest, TwoRanksThatWaitForEachOtherHaveLostAMessage) {
   EXPECT_THAT(std::string(WaitFor(1, 0.6).message()),
               HasSubstr("waits for this rank: a message between the two is lost"));
   EXPECT_FALSE(other.get().ok());
+}
+
+// Ranks that work and serve: their servers wait for each other's workers, and only worker 1 really is late.
+TEST_F(PeerWatchTest, TheBlameFollowsFromRoleToRole) {
+  Start(0), Start(1), Start(2);
+  for (int r : {0, 1}) {
+    ranks_[static_cast<size_t>(r)]->watch->SetRole(absl::StrCat("worker ", r, " and server ", r), &servers_[r]);
+    servers_[r].Expect(1 - r);
+  }
+  ranks_[1]->status.SetStep(9);
+  const Deadline later = After(std::chrono::seconds(60));
+  const RankStatus::Wait first(&servers_[0], kAnyRank, later, "the next request");
+  const RankStatus::Wait second(&servers_[1], kAnyRank, later, "the next request");
+  // Worker 0 waits for its own server, which waits for worker 1, which computes.
+  EXPECT_THAT(
+      std::string(WaitFor(0, 0.6).message()),
+      testing::AllOf(HasSubstr("rank 0 waits for others, in the end for rank 1 (worker 1 and server 1 on host "),
+                     HasSubstr("in step 9, computes; its server waits ")));
+  EXPECT_EQ(ranks_[0]->watch->Culprit({0, /*server=*/true}).rank, 1);
+  // Server 1 waits for worker 0, which waits for nobody.
+  EXPECT_EQ(ranks_[0]->watch->Culprit({1, /*server=*/true}, /*by_server=*/true).rank, 0);
+  EXPECT_THAT(ranks_[0]->watch->Explain({1, /*server=*/true}, /*by_server=*/true),
+              HasSubstr("the worker of this rank is slow: in step "));
+}
+
+TEST_F(PeerWatchTest, AFailingRoleEndsTheWaitsOfTheOtherAndInTheEndTheProcess) {
+  PeerWatchOptions options;
+  options.grace_s = 0.3;
+  std::promise<Status> ended;
+  options.end_now = [&](const Status& error) { ended.set_value(error); };
+  Start(0, ThisProcess(), options), Start(1), Start(2);
+  auto waiting = std::async([&] { return WaitFor(1, 60); });
+  ranks_[0]->watch->LoseOwnRank(absl::InternalError("server 0 has failed"));
+  ranks_[0]->watch->LoseOwnRank(absl::InternalError("and so has its worker"));
+  EXPECT_THAT(std::string(waiting.get().message()), testing::EndsWith("for rows of step 18: server 0 has failed"));
+  EXPECT_EQ(ended.get_future().get().message(), "server 0 has failed");
 }
 
 TEST_F(PeerWatchTest, ADeadRankEndsEveryWaitLongBeforeItsDeadline) {

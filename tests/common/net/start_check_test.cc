@@ -49,6 +49,18 @@ TEST(StartCheck, EqualRanksPassAndTheReportNamesHosts) {
   EXPECT_THAT(report->warnings, IsEmpty());
 }
 
+TEST(StartCheck, RanksThatWorkAndServeCountAsBoth) {
+  Layout layout;
+  layout.worker_ranks = layout.server_ranks = {0, 1, 2};
+  layout.colocated = true;
+  std::vector<RankFacts> facts(3, FourRanks()[0]);  // 4 GB of tables
+  facts[2].host = "b";
+  const StatusOr<StartReport> report = JudgeStart(facts, layout);
+  ASSERT_TRUE(report.ok()) << report.status();
+  EXPECT_THAT(report->lines, ElementsAre("host a: 2 worker(s), 2 server(s), 8.0 GB free, 2.7 GB if every table fills",
+                                         "host b: 1 worker(s), 1 server(s), 8.0 GB free, 1.3 GB if every table fills"));
+}
+
 TEST(StartCheck, DifferentBuildsLibrariesAndConfigsAreNamed) {
   std::vector<RankFacts> facts = FourRanks();
   facts[3].program_sum = "6 bytes, crc32c 00000003";

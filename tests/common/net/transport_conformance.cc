@@ -111,6 +111,27 @@ Status ChannelsDoNotDisturbEachOther(Transport* t) {
   return absl::OkStatus();
 }
 
+// As a rank that works and serves does: one thread asks, another one of the same rank answers on another channel.
+Status ARankTalksToItself(Transport* t, const std::vector<size_t>& sizes) {
+  Status answered;
+  std::thread server([&] {
+    for (size_t i = 0; i < sizes.size() && answered.ok(); ++i) {
+      answered = ReceivePattern(t, Channel::kRequests, t->rank(), i, sizes[i]);
+      if (answered.ok()) answered = t->Send(Channel::kRows, t->rank(), PatternBody(t->rank(), t->rank(), i, sizes[i]));
+    }
+  });
+  Status asked;
+  for (size_t i = 0; i < sizes.size() && asked.ok(); ++i) {
+    asked = t->Send(Channel::kRequests, t->rank(), PatternBody(t->rank(), t->rank(), i, sizes[i]));
+  }
+  for (size_t i = 0; i < sizes.size() && asked.ok(); ++i) {
+    asked = ReceivePattern(t, Channel::kRows, t->rank(), i, sizes[i]);
+  }
+  server.join();
+  PEPNET_RETURN_IF_ERROR(answered);
+  return asked;
+}
+
 Status BytesAreCounted(Transport* t) {
   const uint64_t sent = t->bytes_sent(Channel::kControl), received = t->bytes_received(Channel::kControl);
   PEPNET_RETURN_IF_ERROR(t->Send(Channel::kControl, t->rank(), PatternBody(t->rank(), t->rank(), 0, 123)));
@@ -148,6 +169,7 @@ std::vector<RankCase> TransportCases(size_t split_bytes) {
       {"AnySourceTakesFromAll", [=](Transport* t) { return AnySourceTakesFromAll(t, split_bytes); }},
       {"TimeoutNamesWhatAndPeer", TimeoutNamesWhatAndPeer},
       {"ChannelsDoNotDisturbEachOther", ChannelsDoNotDisturbEachOther},
+      {"ARankTalksToItself", [=](Transport* t) { return ARankTalksToItself(t, sizes); }},
       {"BytesAreCounted", BytesAreCounted},
   };
 }
