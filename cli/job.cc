@@ -6,13 +6,16 @@
 #include <thread>
 
 #include "cli/commands.h"
+#include "cli/compute.h"
 #include "common/base/fault_plan.h"
 #include "common/base/file_faults.h"
 #include "common/base/logging.h"
+#include "common/net/device_collective.h"
 #include "common/net/faulty_transport.h"
 #include "common/net/in_process.h"
 #include "common/net/start_check.h"
 #include "ps/server.h"
+#include "worker/model/gpu.h"
 #include "worker/train/train_state.h"
 
 namespace pepnet {
@@ -51,12 +54,12 @@ WorkerContext MakeContext(const JobConfig& config, const JobFlags& flags) {
 
 // What must be the same on all workers, or they would train different models, and the bytes of full tables.
 RankFacts WorkerFacts(const std::string& role, const JobConfig& config, const JobFlags& flags) {
-  RankFacts facts =
-      FactsOfThisRank(role,
-                      absl::StrCat(config.effective_text, "\n", flags.hash, " ", flags.weight_normalization, " ",
-                                   flags.dense_engine, " ", flags.wire_dtype, " ", flags.run.seed, " ",
-                                   flags.run.continue_train, " ", flags.run.clamp_out_of_range),
-                      CpuDescription());
+  RankFacts facts = FactsOfThisRank(
+      role,
+      absl::StrCat(config.effective_text, "\n", flags.hash, " ", flags.weight_normalization, " ", flags.dense_engine,
+                   " ", flags.device, " ", flags.deterministic, " ", flags.wire_dtype, " ", flags.run.seed, " ",
+                   flags.run.continue_train, " ", flags.run.clamp_out_of_range),
+      CpuDescription());
   for (const Table& table : config.tables) {
     const int state = SparseStateDim(config.train.sparse_optimizer.kind, table.dim);
     facts.table_bytes += static_cast<double>(table.rows) * (table.dim + state) * sizeof(float);
@@ -64,8 +67,27 @@ RankFacts WorkerFacts(const std::string& role, const JobConfig& config, const Jo
   return facts;
 }
 
+// Sets what this worker computes with. Returns what sums dense gradients between GPUs; null where `collective` does.
+StatusOr<std::unique_ptr<DeviceCollective>> ChooseDevice(const JobFlags& flags, Collective* collective,
+                                                         WorkerContext* context) {
+  const ComputeWish wish{flags.device, context->config->train.mixed_precision == "BF16", flags.trains};
+  PEPNET_ASSIGN_OR_RETURN(const ComputeChoice choice,
+                          AgreeOnCompute(wish, FactsOfThisWorker(flags.device != "cpu"), collective));
+  if (context->first()) {
+    for (const std::string& line : choice.lines) LOG(INFO) << line;
+    for (const std::string& warning : choice.warnings) LOG(WARNING) << warning;
+    if (flags.deterministic && choice.gpus.empty()) LOG(INFO) << "--deterministic changes nothing on the CPU";
+  }
+  context->options.bf16 = choice.bf16;
+  if (choice.gpus.empty()) return std::unique_ptr<DeviceCollective>();
+  const int gpu = choice.gpus[collective->index()];
+  context->options.device = {ComputeDevice::Kind::kGpu, gpu};
+  if (!flags.trains || collective->count() == 1) return std::unique_ptr<DeviceCollective>();
+  return MakeNcclCollective(collective, gpu, {context->options.timeout_s, flags.deterministic});
+}
+
 // The worker's part of a job: talk to the servers, do the work, let worker 0 stop them.
-Status WorkWith(Transport* transport, const Layout& layout, WorkerContext context,
+Status WorkWith(Transport* transport, const Layout& layout, const JobFlags& flags, WorkerContext context,
                 const std::function<Status(const WorkerContext&)>& work) {
   std::unique_ptr<Collective> collective =
       MakeCollective(transport, Channel::kDense, layout.worker_ranks, context.options.timeout_s);
@@ -78,6 +100,9 @@ Status WorkWith(Transport* transport, const Layout& layout, WorkerContext contex
   context.phases = phases.get();
   context.client = &client;
   context.worker_ranks = layout.worker_ranks;
+  PEPNET_ASSIGN_OR_RETURN(const std::unique_ptr<DeviceCollective> gradient_sums,
+                          ChooseDevice(flags, collective.get(), &context));
+  context.gradient_sums = gradient_sums.get();
   if (context.first()) LogNotes(*context.config);
   PEPNET_RETURN_IF_ERROR(work(context));
   const RankStatus::Phase phase(context.status(), "end");
@@ -99,7 +124,7 @@ Status RunEmbedded(const JobConfig& config, const JobFlags& flags, const std::ve
     pthread_setname_np(pthread_self(), rank > 0 ? absl::StrCat("server-", rank - 1).c_str() : "worker");
     if (rank > 0) return Serve(&faulty, nullptr);
     const std::unique_ptr<Transport> watched = Watched(flags.run.watch, &faulty);
-    return WorkWith(watched.get(), layout, MakeContext(config, flags), work);
+    return WorkWith(watched.get(), layout, flags, MakeContext(config, flags), work);
   });
 }
 
@@ -116,6 +141,8 @@ Status RunJob(const JobConfig& config, const JobFlags& flags, MpiSession* sessio
               const std::function<Status(const WorkerContext&)>& work) {
   PEPNET_ASSIGN_OR_RETURN(const std::vector<Fault> faults, ParseFaultPlan(flags.inject));
   for (const Fault& fault : faults) LOG(WARNING) << "this run injects the fault " << fault.text;
+  // Before threads are started: it writes to the environment.
+  if (flags.deterministic && flags.device != "cpu" && FindTorchGpus().count > 0) ComputeDeterministicallyOnGpus();
   if (session == nullptr) return RunEmbedded(config, flags, faults, work);
   JobWatch* const watch = flags.run.watch;
   FaultyTransport faulty(session->transport(), faults);
@@ -135,7 +162,7 @@ Status RunJob(const JobConfig& config, const JobFlags& flags, MpiSession* sessio
   }
   const FileFaults file_faults(faults, transport->rank());
   if (serves) return Serve(transport.get(), watch);
-  return WorkWith(transport.get(), layout, MakeContext(config, flags), work);
+  return WorkWith(transport.get(), layout, flags, MakeContext(config, flags), work);
 }
 
 }  // namespace pepnet
