@@ -182,7 +182,9 @@ StatusOr<BenchReport> DenseBench(const BenchFlags& flags) {
   for (int64_t rows : sizes) PEPNET_RETURN_IF_ERROR(MeasureBatch(config, flags, choice, rows, &report));
   report.checked = {
       "the engines give the same losses (1e-5) and gradient norms (1e-4), those with BF16 within 2e-2 and 5e-2",
-      "of peak counts the matrix products that the engine needs, against a large product of the same round"};
+      "of peak counts the matrix products that the engine needs, against a large product of the same round (BF16 on "
+      "the "
+      "CPU: in float32)"};
   return report;
 }
 
