@@ -26,6 +26,9 @@ struct JobFlags {
   std::string weight_normalization = "global";  // global | local
   std::string dense_engine = "fused";           // fused | reference
   std::string wire_dtype = "float32";           // float32 | bfloat16 | float16
+  std::string device = "cpu";                   // auto | cpu | gpu; commands with --device begin with auto
+  bool deterministic = false;                   // on GPUs: the same bits for the same topology
+  bool trains = false;                          // set by the commands that do: their workers' GPUs sum gradients
   bool no_verify = false;
   std::string inject;      // a fault plan (common/base/fault_plan.h)
   std::string trace_path;  // train: file for the trace (common/base/trace.h); "" for none

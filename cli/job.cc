@@ -7,13 +7,16 @@
 #include <thread>
 
 #include "cli/commands.h"
+#include "cli/compute.h"
 #include "common/base/fault_plan.h"
 #include "common/base/file_faults.h"
 #include "common/base/logging.h"
+#include "common/net/device_collective.h"
 #include "common/net/faulty_transport.h"
 #include "common/net/in_process.h"
 #include "common/net/start_check.h"
 #include "ps/server.h"
+#include "worker/model/gpu.h"
 #include "worker/train/train_state.h"
 
 namespace pepnet {
@@ -50,23 +53,49 @@ WorkerContext MakeContext(const JobConfig& config, const JobFlags& flags) {
   return context;
 }
 
-// What must be the same on all workers, or they would train different models, and the bytes of full tables.
-RankFacts WorkerFacts(const std::string& role, const JobConfig& config, const JobFlags& flags) {
-  RankFacts facts =
-      FactsOfThisRank(role,
-                      absl::StrCat(config.effective_text, "\n", flags.hash, " ", flags.weight_normalization, " ",
-                                   flags.dense_engine, " ", flags.wire_dtype, " ", flags.run.seed, " ",
-                                   flags.run.continue_train, " ", flags.run.clamp_out_of_range),
-                      CpuDescription());
+// What must be the same on all workers, or they would train different models, the bytes of full tables, and GPUs.
+RankFacts FactsOf(const std::string& role, bool works, const JobConfig& config, const JobFlags& flags) {
+  RankFacts facts = FactsOfThisRank(
+      role,
+      absl::StrCat(config.effective_text, "\n", flags.hash, " ", flags.weight_normalization, " ", flags.dense_engine,
+                   " ", flags.device, " ", flags.deterministic, " ", flags.wire_dtype, " ", flags.run.seed, " ",
+                   flags.run.continue_train, " ", flags.run.clamp_out_of_range),
+      CpuDescription());
   for (const Table& table : config.tables) {
     const int state = SparseStateDim(config.train.sparse_optimizer.kind, table.dim);
     facts.table_bytes += static_cast<double>(table.rows) * (table.dim + state) * sizeof(float);
   }
+  facts.wants_gpu = works && flags.device == "gpu";  // "auto" takes what all workers have (AgreeOnCompute)
+  if (facts.wants_gpu) facts.gpus = FindGpus().ids;
   return facts;
 }
 
+// Sets what this worker computes with. Returns what sums dense gradients between GPUs; null where `collective` does.
+StatusOr<std::unique_ptr<DeviceCollective>> ChooseDevice(const JobFlags& flags, Collective* collective,
+                                                         WorkerContext* context) {
+  const ComputeWish wish{flags.device, context->config->train.mixed_precision == "BF16", flags.trains};
+  PEPNET_ASSIGN_OR_RETURN(const ComputeChoice choice,
+                          AgreeOnCompute(wish, FactsOfThisWorker(flags.device != "cpu"), collective));
+  if (context->first()) {
+    for (const std::string& line : choice.lines) LOG(INFO) << line;
+    for (const std::string& warning : choice.warnings) LOG(WARNING) << warning;
+    if (flags.deterministic && choice.gpus.empty()) LOG(INFO) << "--deterministic changes nothing on the CPU";
+  }
+  context->options.bf16 = choice.bf16;
+  if (choice.gpus.empty()) return std::unique_ptr<DeviceCollective>();
+  const int gpu = choice.gpus[collective->index()];
+  context->options.device = {ComputeDevice::Kind::kGpu, gpu};
+  if (!flags.trains || collective->count() == 1) return std::unique_ptr<DeviceCollective>();
+  NcclOptions options;
+  options.timeout_s = context->options.timeout_s;
+  options.deterministic = flags.deterministic;
+  options.status = context->status();
+  if (context->options.watch != nullptr) options.peers = context->options.watch->peers();
+  return MakeNcclCollective(collective, gpu, options);
+}
+
 // The worker's part of a job: talk to the servers, do the work, let worker 0 stop them.
-Status WorkWith(Transport* transport, const Layout& layout, WorkerContext context,
+Status WorkWith(Transport* transport, const Layout& layout, const JobFlags& flags, WorkerContext context,
                 const std::function<Status(const WorkerContext&)>& work) {
   std::unique_ptr<Collective> collective =
       MakeCollective(transport, Channel::kDense, layout.worker_ranks, context.options.timeout_s);
@@ -79,6 +108,9 @@ Status WorkWith(Transport* transport, const Layout& layout, WorkerContext contex
   context.phases = phases.get();
   context.client = &client;
   context.worker_ranks = layout.worker_ranks;
+  PEPNET_ASSIGN_OR_RETURN(const std::unique_ptr<DeviceCollective> gradient_sums,
+                          ChooseDevice(flags, collective.get(), &context));
+  context.gradient_sums = gradient_sums.get();
   if (context.first()) LogNotes(*context.config);
   PEPNET_RETURN_IF_ERROR(work(context));
   const RankStatus::Phase phase(context.status(), "end");
@@ -100,13 +132,13 @@ Status RunEmbedded(const JobConfig& config, const JobFlags& flags, const std::ve
     pthread_setname_np(pthread_self(), rank > 0 ? absl::StrCat("server-", rank - 1).c_str() : "worker");
     if (rank > 0) return Serve(&faulty, nullptr);
     const std::unique_ptr<Transport> watched = Watched(flags.run.watch, &faulty);
-    return WorkWith(watched.get(), layout, MakeContext(config, flags), work);
+    return WorkWith(watched.get(), layout, flags, MakeContext(config, flags), work);
   });
 }
 
 // A rank that works and serves: its server is a thread of this process. Whichever role fails first ends the other one, too, and its
 // error is the rank's.
-Status RunColocated(Transport* transport, const Layout& layout, const WorkerContext& context,
+Status RunColocated(Transport* transport, const Layout& layout, const JobFlags& flags, const WorkerContext& context,
                     const std::function<Status(const WorkerContext&)>& work) {
   JobWatch* const watch = context.options.watch;
   CHECK(watch != nullptr) << "nobody would end the other role";
@@ -131,7 +163,7 @@ Status RunColocated(Transport* transport, const Layout& layout, const WorkerCont
     pthread_setname_np(pthread_self(), absl::StrCat("server-", layout.index).c_str());
     run([&] { return Serve(for_server.get(), watch); });
   });
-  run([&] { return WorkWith(for_worker.get(), layout, context, work); });
+  run([&] { return WorkWith(for_worker.get(), layout, flags, context, work); });
   server.join();
   return first_error;
 }
@@ -153,6 +185,8 @@ Status RunJob(const JobConfig& config, const JobFlags& flags, MpiSession* sessio
   if (colocated && (session == nullptr || session->transport()->size() == 1)) {
     LOG(INFO) << "--placement=colocated changes nothing here: one process always brings its own servers";
   }
+  // Before threads are started: it writes to the environment.
+  if (flags.deterministic && flags.device != "cpu" && FindTorchGpus().count > 0) ComputeDeterministicallyOnGpus();
   if (session == nullptr) return RunEmbedded(config, flags, faults, work);
   JobWatch* const watch = flags.run.watch;
   FaultyTransport faulty(session->transport(), faults);
@@ -166,15 +200,15 @@ Status RunJob(const JobConfig& config, const JobFlags& flags, MpiSession* sessio
   if (layout.colocated) absl::StrAppend(&role, " and server ", layout.index);
   if (watch != nullptr) watch->SetRole(role, layout.colocated);
   PEPNET_ASSIGN_OR_RETURN(const StartReport start,
-                          CheckStart(transport.get(), layout, WorkerFacts(role, config, flags)));
+                          CheckStart(transport.get(), layout, FactsOf(role, !serves, config, flags)));
   if (!serves && layout.index == 0) {
     for (const std::string& line : start.lines) LOG(INFO) << line;
     for (const std::string& warning : start.warnings) LOG(WARNING) << warning;
   }
   const FileFaults file_faults(faults, transport->rank());
-  if (layout.colocated) return RunColocated(&faulty, layout, MakeContext(config, flags), work);
+  if (layout.colocated) return RunColocated(&faulty, layout, flags, MakeContext(config, flags), work);
   if (serves) return Serve(transport.get(), watch);
-  return WorkWith(transport.get(), layout, MakeContext(config, flags), work);
+  return WorkWith(transport.get(), layout, flags, MakeContext(config, flags), work);
 }
 
 }  // namespace pepnet

@@ -11,6 +11,7 @@
 #include "cli/arguments.h"
 #include "cli/bench/bench.h"
 #include "cli/commands.h"
+#include "cli/device_flags.h"
 #include "cli/plan/plan.h"
 #include "common/base/logging.h"
 #include "common/base/stop_signal.h"
@@ -62,6 +63,7 @@ void AddJobFlags(CLI::App* command, JobFlags* flags) {
           "--dense_engine", flags->dense_engine,
           "fused: skips rows that add nothing to a task; reference: plain libtorch, the same numbers but for rounding")
       ->check(CLI::IsMember({"fused", "reference"}));
+  AddDeviceFlags(command, flags);
   command
       ->add_option("--wire_dtype", flags->wire_dtype,
                    "rows and gradients between workers and servers: float32, or half the bytes with bfloat16 or "

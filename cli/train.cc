@@ -40,7 +40,9 @@ Status FinishTrace(TraceRecording* trace) {
 
 }  // namespace
 
-Status TrainCommand(const ConfigFlags& config_flags, const JobFlags& job_flags, MpiSession* session) {
+Status TrainCommand(const ConfigFlags& config_flags, const JobFlags& given_flags, MpiSession* session) {
+  JobFlags job_flags = given_flags;
+  job_flags.trains = true;
   PEPNET_ASSIGN_OR_RETURN(JobConfig config, LoadConfig(config_flags));
   PEPNET_ASSIGN_OR_RETURN(const std::unique_ptr<TraceRecording> trace, StartTrace(job_flags.trace_path, session));
   Status stopped;  // set if the run ended early, with its state saved

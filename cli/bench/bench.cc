@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_format.h"
 #include "cli/bench/limits.h"
+#include "cli/device_flags.h"
 #include "common/base/file.h"
 #include "common/base/logging.h"
 
@@ -66,6 +67,7 @@ void AddBenchFlags(CLI::App* bench, BenchFlags* flags) {
   CLI::App* dense = Add(bench, flags, "dense", "training steps of the dense engines on random rows, in turn");
   AddConfig(dense, flags, false);
   AddThreads(dense, flags);
+  AddDeviceFlags(dense, &flags->job);
   dense->add_option("--click_rate", flags->click_rate, "rows whose label is 1")->check(CLI::Range(0.0, 1.0));
   dense->add_option("--block_rows", flags->block_rows, "rows a block of the fused engine, at most")->check(kCount);
 
@@ -94,6 +96,7 @@ void AddBenchFlags(CLI::App* bench, BenchFlags* flags) {
   CLI::App* train = Add(bench, flags, "train", "whole training steps: one process, or mpirun with --num_servers");
   AddConfig(train, flags, true);
   AddThreads(train, flags);
+  AddDeviceFlags(train, &flags->job);
   train->add_option("--scratch_dir", flags->config.model_dir, "directory to make for the run, and to remove after it")
       ->required();
   train->add_option("--steps", flags->steps, "measured steps")->check(kCount);

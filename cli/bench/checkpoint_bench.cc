@@ -91,10 +91,12 @@ StatusOr<BenchReport> CheckpointBench(const BenchFlags& flags) {
   report.name = flags.what;
   report.settings = {{"directory", flags.directory}, {"rounds", absl::StrCat(flags.rounds)}};
   report.limits = {{"sequential disk write", "MB/s", disk}};
+  JobFlags job = flags.job;
+  job.device = "cpu";
   report.columns = {{"table", "rows"}, {"size", "MB"},     {"time", "s"},   {"save", "MB/s"},
                     {"of disk", "%"},  {"verify", "MB/s"}, {"load", "MB/s"}};
   for (int64_t rows : flags.rows) {
-    const Status status = RunJob(RowJob(rows), flags.job, nullptr, [&](const WorkerContext& context) {
+    const Status status = RunJob(RowJob(rows), job, nullptr, [&](const WorkerContext& context) {
       return MeasureCheckpoint(context, flags, model_dir, rows, disk, &report);
     });
     PEPNET_RETURN_IF_ERROR(RemoveTree(model_dir));

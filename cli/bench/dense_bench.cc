@@ -1,6 +1,7 @@
 // bench dense: TrainStep of the dense engines on random features, the engines in turn, so that what else the machine
 // does meets all of them.
 #include <cmath>
+#include <map>
 #include <memory>
 
 #include "absl/strings/str_format.h"
@@ -8,9 +9,12 @@
 #include "cli/bench/bench.h"
 #include "cli/bench/limits.h"
 #include "cli/commands.h"
+#include "cli/compute.h"
 #include "cli/job.h"
+#include "common/base/logging.h"
 #include "common/base/random.h"
 #include "worker/model/fused_model.h"
+#include "worker/model/gpu.h"
 #include "worker/model/loss_weight.h"
 #include "worker/model/pepnet_model.h"
 
@@ -38,9 +42,14 @@ Batch RandomBatch(const JobConfig& config, int64_t rows, double click_rate) {
   return batch;
 }
 
+// Where an engine's matrix products run: each has a peak of its own.
+enum class Unit { kCpu, kGpu, kGpuBf16 };
+
 struct Engine {
   std::string name;
   double multiplications;
+  Unit unit;
+  bool bf16 = false;
   std::unique_ptr<DenseParameters> parameters;
   std::unique_ptr<PepnetModel> model;
   std::vector<double> seconds;         // by round
@@ -61,7 +70,9 @@ Status Step(Engine* engine, const ModelInput& input, std::vector<AlignedBuffer<f
 }
 
 // All engines on one batch size; appends a row for each.
-Status MeasureBatch(const JobConfig& config, const BenchFlags& flags, int threads, int64_t rows, BenchReport* report) {
+Status MeasureBatch(const JobConfig& config, const BenchFlags& flags, const ComputeChoice& choice, int64_t rows,
+                    BenchReport* report) {
+  const int threads = ThreadsOf(flags.job);
   const Batch batch = RandomBatch(config, rows, flags.click_rate);
   const auto scales = RowScales(config, batch, LocalDenominators(config, batch));
   std::vector<AlignedBuffer<float>> features(config.features.size());
@@ -82,29 +93,44 @@ Status MeasureBatch(const JobConfig& config, const BenchFlags& flags, int thread
   FusedOptions unrouted = routed;
   unrouted.routing = false;
   std::vector<Engine> engines;
-  auto add = [&](const std::string& name, double multiplications) -> Engine& {
+  auto add = [&](const std::string& name, double multiplications, Unit unit, bool bf16) -> Engine& {
     Engine& engine = engines.emplace_back();
     engine.name = name;
     engine.multiplications = multiplications;
+    engine.unit = unit;
+    engine.bf16 = bf16;
     engine.parameters = std::make_unique<DenseParameters>(DenseParameterList(config));
     engine.parameters->Initialize(1);
     return engine;
   };
-  Engine& reference = add("reference", everything);
-  PEPNET_ASSIGN_OR_RETURN(
-      reference.model, PepnetModel::Create(&config, reference.parameters.get(), 1, threads, DenseEngine::kReference));
-  if (FusedEngineRuns(config)) {
-    Engine& full = add("fused, no routing", everything);
-    full.model = MakeFusedModel(&config, full.parameters.get(), 1, threads, unrouted);
-    Engine& fused = add("fused", needed);
-    fused.model = MakeFusedModel(&config, fused.parameters.get(), 1, threads, routed);
-  }
+  auto add_reference = [&](const std::string& name, Unit unit, bool bf16) -> Status {
+    Engine& engine = add(name, everything, unit, bf16);
+    ModelOptions options{.engine = DenseEngine::kReference, .seed = 1, .threads = threads, .bf16 = bf16};
+    if (unit != Unit::kCpu) options.device = {ComputeDevice::Kind::kGpu, choice.gpus[0]};
+    PEPNET_ASSIGN_OR_RETURN(engine.model, PepnetModel::Create(&config, engine.parameters.get(), options));
+    return absl::OkStatus();
+  };
+  PEPNET_RETURN_IF_ERROR(add_reference("reference", Unit::kCpu, false));
+  Engine& full = add("fused, no routing", everything, Unit::kCpu, false);
+  full.model = MakeFusedModel(&config, full.parameters.get(), 1, threads, unrouted);
+  Engine& fused = add("fused", needed, Unit::kCpu, false);
+  fused.model = MakeFusedModel(&config, fused.parameters.get(), 1, threads, routed);
+  const bool gpu = !choice.gpus.empty();
+  if (choice.bf16 && !gpu) PEPNET_RETURN_IF_ERROR(add_reference("reference, BF16", Unit::kCpu, true));
+  if (gpu) PEPNET_RETURN_IF_ERROR(add_reference("reference on the GPU", Unit::kGpu, false));
+  if (choice.bf16 && gpu) PEPNET_RETURN_IF_ERROR(add_reference("reference on the GPU, BF16", Unit::kGpuBf16, true));
 
   std::vector<AlignedBuffer<float>> gradients;
-  std::vector<double> peaks;  // by round, so that a machine that slows down slows down its limit too
+  std::map<Unit, std::vector<double>> peaks;  // by round, so that a machine that slows down slows down its limit too
   for (int round = 0; round <= flags.rounds; ++round) {  // the first one warms up
     for (Engine& engine : engines) PEPNET_RETURN_IF_ERROR(Step(&engine, input, &gradients, round > 0));
-    if (round > 0) peaks.push_back(MatrixPeak(threads, flags.quick ? 128 : 3072, /*tries=*/1));
+    if (round == 0) continue;
+    peaks[Unit::kCpu].push_back(MatrixPeak(threads, flags.quick ? 128 : 3072, /*tries=*/1));
+    if (!gpu) continue;
+    const ComputeDevice device{ComputeDevice::Kind::kGpu, choice.gpus[0]};
+    const int64_t n = flags.quick ? 128 : 8192;
+    peaks[Unit::kGpu].push_back(DeviceMatrixPeak(device, n, /*bf16=*/false));
+    if (choice.bf16) peaks[Unit::kGpuBf16].push_back(DeviceMatrixPeak(device, n, /*bf16=*/true));
   }
   const Engine& base = engines.front();
   for (const Engine& engine : engines) {
@@ -112,19 +138,25 @@ Status MeasureBatch(const JobConfig& config, const BenchFlags& flags, int thread
     for (size_t i = 0; i < engine.seconds.size(); ++i) {
       ratios.push_back(base.seconds[i] / engine.seconds[i]);
       milliseconds.push_back(1e3 * engine.seconds[i]);
-      shares.push_back(100 * 2e-9 * engine.multiplications / engine.seconds[i] / peaks[i]);
+      shares.push_back(100 * 2e-9 * engine.multiplications / engine.seconds[i] / peaks[engine.unit][i]);
     }
     report->rows.push_back({static_cast<double>(rows), engine.name, RatesOf(static_cast<double>(rows), engine.seconds),
                             SpreadOf(milliseconds), SpreadOf(ratios), SpreadOf(shares), engine.loss,
                             engine.gradient_norm});
-    if (std::abs(engine.loss - base.loss) > 1e-5 * std::abs(base.loss) ||
-        std::abs(engine.gradient_norm - base.gradient_norm) > 1e-4 * base.gradient_norm) {
+    const double loss_tolerance = engine.bf16 ? 2e-2 : 1e-5, norm_tolerance = engine.bf16 ? 5e-2 : 1e-4;
+    if (std::abs(engine.loss - base.loss) > loss_tolerance * std::abs(base.loss) ||
+        std::abs(engine.gradient_norm - base.gradient_norm) > norm_tolerance * base.gradient_norm) {
       return absl::InternalError(absl::StrFormat(
           "the engines disagree on %d rows: %s has loss %.9g and gradient norm %.9g, the reference %.9g and %.9g", rows,
           engine.name, engine.loss, engine.gradient_norm, base.loss, base.gradient_norm));
     }
   }
-  report->limits.push_back({absl::StrCat("matrix peak beside batches of ", rows), "GFLOP/s", SpreadOf(peaks).median});
+  for (const auto& [unit, by_round] : peaks) {
+    const char* const name = unit == Unit::kCpu   ? "matrix peak"
+                             : unit == Unit::kGpu ? "the GPU's matrix peak"
+                                                  : "the GPU's matrix peak in BF16";
+    report->limits.push_back({absl::StrCat(name, " beside batches of ", rows), "GFLOP/s", SpreadOf(by_round).median});
+  }
   return absl::OkStatus();
 }
 
@@ -132,21 +164,27 @@ Status MeasureBatch(const JobConfig& config, const BenchFlags& flags, int thread
 
 StatusOr<BenchReport> DenseBench(const BenchFlags& flags) {
   PEPNET_ASSIGN_OR_RETURN(const JobConfig config, LoadConfig(flags.config));
-  const int threads = ThreadsOf(flags.job);
+  const ComputeWish wish{flags.job.device, config.train.mixed_precision == "BF16", /*trains=*/true};
+  PEPNET_ASSIGN_OR_RETURN(const ComputeChoice choice, ChooseCompute(wish, {FactsOfThisWorker(wish.device != "cpu")}));
+  for (const std::string& line : choice.lines) LOG(INFO) << line;
+  for (const std::string& warning : choice.warnings) LOG(WARNING) << warning;
+  if (flags.job.deterministic && !choice.gpus.empty()) ComputeDeterministicallyOnGpus();
   BenchReport report;
   report.name = flags.what;
   report.settings = {{"config", flags.config.pipeline_config_path},
-                     {"threads", absl::StrCat(threads)},
+                     {"threads", absl::StrCat(ThreadsOf(flags.job))},
                      {"rounds", absl::StrCat(flags.rounds)},
                      {"click rate", absl::StrCat(flags.click_rate)}};
   report.columns = {{"batch", "rows"},          {"engine", ""},   {"speed", "samples/s"}, {"step", "ms"},
                     {"ratio to reference", ""}, {"of peak", "%"}, {"loss", ""},           {"gradient norm", ""}};
   std::vector<int64_t> sizes = flags.batch_sizes;
   if (sizes.empty()) sizes = {config.data.batch_size};
-  for (int64_t rows : sizes) PEPNET_RETURN_IF_ERROR(MeasureBatch(config, flags, threads, rows, &report));
+  for (int64_t rows : sizes) PEPNET_RETURN_IF_ERROR(MeasureBatch(config, flags, choice, rows, &report));
   report.checked = {
-      "the engines give the same losses (1e-5) and gradient norms (1e-4)",
-      "of peak counts the matrix products that the engine needs, against a large product of the same round"};
+      "the engines give the same losses (1e-5) and gradient norms (1e-4), those with BF16 within 2e-2 and 5e-2",
+      "of peak counts the matrix products that the engine needs, against a large product of the same round (BF16 on "
+      "the "
+      "CPU: in float32)"};
   return report;
 }
 

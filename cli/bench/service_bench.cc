@@ -156,6 +156,7 @@ StatusOr<BenchReport> ServiceBench(const BenchFlags& flags, MpiSession* session)
   report.name = flags.what;
   JobFlags job = flags.job;
   job.num_servers = 1;
+  job.device = "cpu";
   for (int64_t rows : flags.rows) {
     if (rows < flags.keys) return InvalidInput("--rows ", rows, " is less than --keys ", flags.keys);
     PEPNET_RETURN_IF_ERROR(RunJob(RowJob(rows), job, session, [&](const WorkerContext& context) {

@@ -135,9 +135,12 @@ StatusOr<BenchReport> TrainBench(const BenchFlags& flags, MpiSession* session) {
   std::vector<int64_t> sizes = flags.batch_sizes;
   if (sizes.empty()) sizes = {config.data.batch_size};
 
+  JobFlags job = flags.job;
+  job.trains = true;
   BenchReport report;
   report.name = flags.what;
   bool speaks = false;
+  std::string device;
   int workers = 1;
   double peak = 0;
   auto measure_peak = [&](const WorkerContext& context) {  // on all workers' cores, while they wait
@@ -147,8 +150,10 @@ StatusOr<BenchReport> TrainBench(const BenchFlags& flags, MpiSession* session) {
   for (int64_t size : sizes) {
     config.data.batch_size = size;
     Run run;
-    PEPNET_RETURN_IF_ERROR(RunJob(config, flags.job, session, [&](const WorkerContext& context) -> Status {
+    PEPNET_RETURN_IF_ERROR(RunJob(config, job, session, [&](const WorkerContext& context) -> Status {
       speaks = context.first();
+      const bool gpu = context.options.device.kind == ComputeDevice::Kind::kGpu;
+      device = absl::StrCat(gpu ? "GPU" : "CPU", context.options.bf16 ? ", BF16" : "");
       workers = context.collective->count();
       PEPNET_RETURN_IF_ERROR(MakeScratch(context));
       const absl::Cleanup remove = [&] {
@@ -193,7 +198,8 @@ StatusOr<BenchReport> TrainBench(const BenchFlags& flags, MpiSession* session) {
                      {"workers", absl::StrCat(workers)},
                      {"threads each", absl::StrCat(threads)},
                      {"steps", absl::StrCat(flags.steps)},
-                     {"engine", flags.job.dense_engine}};
+                     {"engine", device.starts_with("CPU") ? flags.job.dense_engine : "reference"},
+                     {"device", device}};
   report.limits = {{"matrix peak", "GFLOP/s", peak}};
   report.columns = {{"batch", "rows"},      {"speed", "samples/s"},
                     {"step", "ms"},         {"of peak", "%"},
@@ -204,7 +210,8 @@ StatusOr<BenchReport> TrainBench(const BenchFlags& flags, MpiSession* session) {
                     {"slowest worker", ""}, {"its work", "x the mean"}};
   if (session == nullptr) report.columns.push_back({"speed of a core", "samples/s of processor time"});
   report.checked = {"every step was made and every loss is finite",
-                    "of peak counts the matrix products that routing leaves; the stages are worker 0's"};
+                    "of peak counts the matrix products that routing leaves, against the CPUs' peak on any device; the "
+                    "stages are worker 0's"};
   if (session == nullptr)
     report.checked.push_back("speed of a core counts the time of all threads: reading, servers and all");
   return report;

@@ -89,9 +89,8 @@ StatusOr<int64_t> CompareWithEval(const WorkerContext& context, const ExportSour
     const std::span<const float> value = source.parameters->value(static_cast<int>(i));
     std::copy(value.begin(), value.end(), parameters.value(static_cast<int>(i)).begin());
   }
-  PEPNET_ASSIGN_OR_RETURN(
-      std::unique_ptr<PepnetModel> model,
-      PepnetModel::Create(&config, &parameters, 0, context.options.threads, context.options.dense_engine));
+  PEPNET_ASSIGN_OR_RETURN(std::unique_ptr<PepnetModel> model,
+                          PepnetModel::Create(&config, &parameters, ModelOptionsOf(context, /*seed=*/0)));
   double worst = 1;
   std::string difference;
   for (size_t b = 0; b < sample.batches.size(); ++b) {

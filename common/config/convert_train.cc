@@ -111,8 +111,10 @@ Status ConvertTrain(const config::TrainConfig& train, ConfigSource* source, Trai
   out->gradient_accumulation_steps = train.gradient_accumulation_steps() == 0 ? 1 : train.gradient_accumulation_steps();
   if (train.has_grad_clipping()) PEPNET_RETURN_IF_ERROR(ConvertGradClipping(train.grad_clipping(), *source, out));
   if (train.mixed_precision() == "BF16") {
-    source->Note(train, "mixed_precision",
-                 "BF16: matrix products run in bfloat16 (autocast); parameters, tables and losses stay float32");
+    source->Note(
+        train, "mixed_precision",
+        "BF16: matrix products run in bfloat16 (autocast) where the device has it; parameters, tables and losses "
+        "stay float32");
   } else if (!train.mixed_precision().empty()) {
     return source->Error(train, "mixed_precision", "\"", train.mixed_precision(),
                          "\" is not supported; expected BF16, or remove it");

@@ -6,6 +6,7 @@
 #include "tests/support/cluster.h"
 #include "tests/support/golden.h"
 #include "tests/support/process.h"
+#include "worker/model/mixed_precision.h"
 
 namespace pepnet {
 namespace {
@@ -53,6 +54,14 @@ TEST_F(BenchCliTest, Dense) {
   EXPECT_EQ(json["rows"][0]["engine"], "reference");
   EXPECT_EQ(json["rows"][5]["batch"], 32);
   EXPECT_GT(json["limits"]["matrix peak beside batches of 32"]["value"], 0);
+}
+
+TEST_F(BenchCliTest, DenseWithBf16WhereTheCpuHasIt) {
+  const auto json = Bench(R"(dense --device cpu --threads 1 --batch_sizes 32 --edit_config_json )"
+                          R"('{"train_config.mixed_precision": "BF16"}')" +
+                          Config("multi_domain"));
+  ASSERT_EQ(json["rows"].size(), CpuHasBf16() ? 4u : 3u);
+  EXPECT_EQ(json["rows"].back()["engine"], CpuHasBf16() ? "reference, BF16" : "fused");
 }
 
 TEST_F(BenchCliTest, Table) {

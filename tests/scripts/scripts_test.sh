@@ -176,4 +176,37 @@ expect "build: unknown preset" 1 "no preset 'fast'" bash "$scripts/build.sh" --p
 expect "test: preset without a name" 1 'needs a name' bash "$scripts/test.sh" --preset
 expect "setup: unknown argument" 1 "unknown argument 'now'" bash "$scripts/setup.sh" now
 
+# gpu_check.sh where there is no GPU, where libtorch has no CUDA, and with stand-ins for all that it starts.
+gpu_check=(env PATH="$scratch/gpu_bin:$PATH" PEPNET_TORCH_DIR="$scratch/libtorch" PEPNET_VENV="$scratch/venv" bash "$scripts/gpu_check.sh")
+mkdir -p "$scratch/gpu_bin" "$scratch/libtorch/lib" "$scratch/venv/bin" "$scratch/a clone/build/gpu"
+ln -sf "$(command -v python3)" "$scratch/venv/bin/python3"
+stand_in "$scratch/gpu_bin/nvidia-smi" <<'SH'
+#!/usr/bin/env bash
+[[ -z ${TEST_NO_DRIVER:-} ]] || { echo "no devices were found"; exit 6; }
+echo "A GPU"
+SH
+for program in cmake ctest; do
+  stand_in "$scratch/gpu_bin/$program" <<'SH'
+#!/usr/bin/env bash
+printf '%s:' "$(basename "$0")"; printf ' [%s]' "$@"; echo
+[[ $0 != *ctest ]] || echo "${TEST_CTEST:-1/1 Test #1: x ... Passed}"
+SH
+done
+stand_in "$scratch/a clone/build/gpu/pepnet" <<'SH'
+#!/usr/bin/env bash
+while (($#)); do
+  [[ $1 != --json ]] || echo '{"rows": [{"batch": 8, "speed": {"median": 1234}, "step": 6.5, "engine": "reference"}]}' >"$2"
+  shift
+done
+SH
+expect "gpu_check: no GPU" 77 'nvidia-smi finds no GPU: no devices were found' env TEST_NO_DRIVER=1 "${gpu_check[@]}"
+expect "gpu_check: no CUDA" 77 'has no CUDA .* set PEPNET_TORCH_DIR' "${gpu_check[@]}"
+touch "$scratch/libtorch/lib/libtorch_cuda.so"
+expect "gpu_check: one table" 0 '^dense: reference +8 +1234 +6.50$' "${gpu_check[@]}" --train_input_path x
+expect "gpu_check: CPU and GPU are measured" 0 '^train on the gpu, deterministic: reference ' "${gpu_check[@]}" --train_input_path x
+expect "gpu_check: with that libtorch" 0 'cmake: .*PEPNET_TORCH_DIR=.*/libtorch' "${gpu_check[@]}" --train_input_path x
+expect "gpu_check: a skipped test is a failure" 1 'label gpu: FAILED' \
+  env TEST_CTEST="1/1 Test #1: x ...***Skipped" "${gpu_check[@]}" --train_input_path x
+expect "gpu_check: unknown argument" 1 "unknown argument '--x'" "${gpu_check[@]}" --x
+
 ((failures == 0)) || { echo "$failures checks failed"; exit 1; }

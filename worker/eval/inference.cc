@@ -20,8 +20,8 @@ StatusOr<InferenceModel> OpenForInference(const WorkerContext& context, const st
   result.parameters = std::make_unique<DenseParameters>(DenseParameterList(*context.config));
   PEPNET_ASSIGN_OR_RETURN(result.finished_steps,
                           RestoreForInference(context, result.checkpoint, result.parameters.get()));
-  PEPNET_ASSIGN_OR_RETURN(result.model, PepnetModel::Create(context.config, result.parameters.get(), 0,
-                                                            context.options.threads, context.options.dense_engine));
+  PEPNET_ASSIGN_OR_RETURN(
+      result.model, PepnetModel::Create(context.config, result.parameters.get(), ModelOptionsOf(context, /*seed=*/0)));
   return result;
 }
 

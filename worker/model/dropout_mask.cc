@@ -17,6 +17,8 @@ uint64_t DropoutKey(uint64_t seed, int64_t layer, int64_t step) {
   return RandomKey(seed, RandomPurpose::kDropout, static_cast<uint64_t>(layer), static_cast<uint64_t>(step));
 }
 
+int32_t DropoutThreshold(double ratio) { return static_cast<int32_t>(std::ceil(std::clamp(ratio, 0.0, 1.0) * 0x1p24)); }
+
 float KeptScale(double ratio) { return ratio < 1 ? static_cast<float>(1.0 / (1.0 - ratio)) : 0.0f; }
 
 namespace {
@@ -83,8 +85,7 @@ PEPNET_SIMD_CLONES void KeepWords(const uint32_t* __restrict words, int32_t thre
 
 void FillDropoutMask(uint64_t key, double ratio, int64_t first_row, int64_t rows, int64_t width, float* mask) {
   const float kept = KeptScale(ratio);
-  // u = k * 2^-24 >= ratio iff k >= ratio * 2^24, which is exact in double.
-  const int32_t threshold = static_cast<int32_t>(std::ceil(std::clamp(ratio, 0.0, 1.0) * 0x1p24));
+  const int32_t threshold = DropoutThreshold(ratio);
   uint32_t words[4 * kBlocks];
   for (int64_t row = 0; row < rows; ++row) {
     const uint64_t global_row = static_cast<uint64_t>(first_row + row);

@@ -13,6 +13,9 @@ uint64_t DropoutKey(uint64_t seed, int64_t layer, int64_t step);
 // 1 / (1 - ratio), what a kept element is multiplied by; 0 for ratio 1, which keeps none.
 float KeptScale(double ratio);
 
+// An element is kept iff word >> 8 >= this: u = k * 2^-24 >= ratio iff k >= ratio * 2^24, which is exact in double.
+int32_t DropoutThreshold(double ratio);
+
 // Writes mask[row * width + e] for `rows` rows starting at global row `first_row`: 1 / (1 - ratio) where the element is
 // kept, else 0. Kept iff u >= ratio, u = the uniform of word e % 4 of Philox block e / 4 at (key, global row).
 void FillDropoutMask(uint64_t key, double ratio, int64_t first_row, int64_t rows, int64_t width, float* mask);

@@ -411,6 +411,8 @@ std::unique_ptr<PepnetModel> MakeFusedModel(const JobConfig* config, DenseParame
 }
 
 // BF16 goes through libtorch's autocast.
-bool FusedEngineRuns(const JobConfig& config) { return config.train.mixed_precision.empty(); }
+bool FusedEngineRuns(const ModelOptions& options) {
+  return !options.bf16 && options.device.kind == ComputeDevice::Kind::kHost;
+}
 
 }  // namespace pepnet

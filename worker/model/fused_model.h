@@ -21,11 +21,11 @@ struct FusedOptions {
   int64_t block_rows = 512;  // at most
 };
 
-// Null-free. Precondition: FusedEngineRuns(*config).
+// Null-free. Precondition: FusedEngineRuns() of what is asked for.
 std::unique_ptr<PepnetModel> MakeFusedModel(const JobConfig* config, DenseParameters* parameters, uint64_t seed,
                                             int lanes, const FusedOptions& options);
 
-// False for what is left to the reference engine: mixed precision.
-bool FusedEngineRuns(const JobConfig& config);
+// False for what is left to the reference engine: mixed precision, and devices other than the host.
+bool FusedEngineRuns(const ModelOptions& options);
 
 }  // namespace pepnet

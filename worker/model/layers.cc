@@ -1,9 +1,6 @@
 #include "worker/model/layers.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/ops/elu.h>
-#include <ATen/ops/empty.h>
-#include <ATen/ops/from_blob.h>
 #include <ATen/ops/gelu.h>
 #include <ATen/ops/layer_norm.h>
 #include <ATen/ops/leaky_relu.h>
@@ -17,18 +14,28 @@
 #include "common/base/log_functions.h"
 #include "common/base/mutant.h"
 #include "worker/model/dropout_mask.h"
+#include "worker/model/dropout_tensor.h"
+#include "worker/model/transfer.h"
 
 namespace pepnet {
+
+LeafMaker::LeafMaker(DenseParameters* parameters, at::ScalarType type)
+    : parameters_(parameters),
+      arenas_{parameters->values().data(), parameters->gradients().data(), at::kCPU},
+      type_(type) {}
 
 at::Tensor LeafMaker::OptionalLeaf(const std::string& name) {
   const int i = parameters_->Find(name);
   if (i < 0) return {};
   const std::vector<int64_t>& shape = parameters_->specs()[i].shape;
-  at::Tensor leaf = at::from_blob(parameters_->value(i).data(), shape);
+  const size_t offset = parameters_->offset(i);
+  at::Tensor leaf = TensorOver(arenas_.values + offset, shape, at::kFloat, arenas_.device);
   if (type_ != at::kFloat) leaf = leaf.to(type_);
   leaf.set_requires_grad(true);
   // A defined .grad makes backward accumulate in place, so into the arena.
-  if (type_ == at::kFloat) leaf.mutable_grad() = at::from_blob(parameters_->gradient(i).data(), shape);
+  if (type_ == at::kFloat) {
+    leaf.mutable_grad() = TensorOver(arenas_.gradients + offset, shape, at::kFloat, arenas_.device);
+  }
   leaves_[name] = leaf;
   return leaf;
 }
@@ -90,16 +97,11 @@ at::Tensor ActivationLayer::operator()(const at::Tensor& x) const {
 
 at::Tensor DropoutLayer::operator()(const at::Tensor& x, const DropoutState& state) const {
   if (!state.enabled || ratio <= 0) return x;
-  const int64_t rows = x.size(0), width = x.size(1);
   const uint64_t key = DropoutKey(state.seed, number, state.step);
   const int64_t first_row = MutantActive(Mutant::kDropoutByLocalRow) ? 0 : state.first_row;
-  at::Tensor mask = at::empty({rows, width}, at::kFloat);
-  float* const values = mask.mutable_data_ptr<float>();
-  constexpr int64_t kRowsPerTask = 16;
-  at::parallel_for(0, rows, kRowsPerTask, [&](int64_t begin, int64_t end) {
-    FillDropoutMask(key, ratio, first_row + begin, end - begin, width, values + begin * width);
-  });
-  return x.mul(mask);
+  const DropoutRows rows{first_row, x.size(0), x.size(1)};
+  return x.mul(state.on_device ? DropoutMaskOnDevice(key, ratio, rows, x.device())
+                               : DropoutMaskOnHost(key, ratio, rows));
 }
 
 }  // namespace pepnet

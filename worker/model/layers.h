@@ -1,8 +1,8 @@
 // The building blocks of the network as libtorch expressions. Internal to this folder: includes torch.
 //
-// Every layer holds leaf tensors that lie inside DenseParameters: values are read in place, and backward adds into the
-// gradient arena, because each leaf's .grad is a view of it. In float64 the leaves are copies with gradients of their
-// own: what tests measure the float32 engines with.
+// Every layer holds leaf tensors that lie inside the arenas of DenseParameters, or inside copies of them on a device: values
+// are read in place, and backward adds into the gradient arena, because each leaf's .grad is a view of it. In float64 the
+// leaves are copies with gradients of their own: what tests measure the float32 engines with.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -16,21 +16,31 @@
 
 namespace pepnet {
 
+// The arenas that leaves lie in, of DenseParameters' layout.
+struct ParameterArenas {
+  float* values = nullptr;
+  float* gradients = nullptr;
+  at::Device device = at::kCPU;
+};
+
 // Finds parameters by name and makes leaves of them. An undefined tensor stands for a parameter that the list does not
 // have.
 class LeafMaker {
  public:
-  // `type`: at::kFloat or at::kDouble.
-  explicit LeafMaker(DenseParameters* parameters, at::ScalarType type = at::kFloat)
-      : parameters_(parameters), type_(type) {}
+  // Leaves in the arenas of `parameters`. `type`: at::kFloat or at::kDouble.
+  explicit LeafMaker(DenseParameters* parameters, at::ScalarType type = at::kFloat);
+  // Leaves in other arenas.
+  LeafMaker(const DenseParameters* parameters, const ParameterArenas& arenas)
+      : parameters_(parameters), arenas_(arenas) {}
   at::Tensor Leaf(const std::string& name);  // must exist
   at::Tensor OptionalLeaf(const std::string& name);
   // All leaves made so far, by parameter name.
   const std::map<std::string, at::Tensor>& leaves() const { return leaves_; }
 
  private:
-  DenseParameters* const parameters_;
-  const at::ScalarType type_;
+  const DenseParameters* const parameters_;
+  const ParameterArenas arenas_;
+  const at::ScalarType type_ = at::kFloat;
   std::map<std::string, at::Tensor> leaves_;
 };
 
@@ -39,7 +49,8 @@ struct DropoutState {
   bool enabled = false;
   uint64_t seed = 0;
   int64_t step = 0;
-  int64_t first_row = 0;  // global row of the batch's first row
+  int64_t first_row = 0;   // global row of the batch's first row
+  bool on_device = false;  // masks are computed with tensors where the network computes, not by this CPU
 };
 
 // y = W x + b
@@ -71,7 +82,8 @@ struct ActivationLayer {
   at::Tensor weight;  // PReLU only
 };
 
-// x * mask / (1 - ratio) with the mask of worker/model/dropout_mask.h; costs nothing where ratio is 0.
+// x * mask / (1 - ratio) with the mask of worker/model/dropout_mask.h, made where x is (worker/model/dropout_tensor.h); costs
+// nothing where ratio is 0.
 struct DropoutLayer {
   at::Tensor operator()(const at::Tensor& x, const DropoutState& state) const;
   int64_t number = 0;  // of the layer, part of the key

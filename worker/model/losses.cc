@@ -4,28 +4,15 @@
 #include <ATen/ops/binary_cross_entropy_with_logits.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/cross_entropy_loss.h>
-#include <ATen/ops/empty.h>
 #include <ATen/ops/sigmoid.h>
 
 #include <algorithm>
 
 #include "common/base/log_functions.h"
+#include "worker/model/transfer.h"
 
 namespace pepnet {
 namespace {
-
-// A copy, because kernels want aligned memory and the batch's vectors are not; of the type of `output`.
-at::Tensor LikeOutput(const std::vector<float>& values, const at::Tensor& output) {
-  at::Tensor tensor = at::empty({static_cast<int64_t>(values.size())}, at::kFloat);
-  std::copy(values.begin(), values.end(), tensor.mutable_data_ptr<float>());
-  return tensor.to(output.scalar_type());
-}
-
-at::Tensor IntegerTensor(const std::vector<int64_t>& values) {
-  at::Tensor tensor = at::empty({static_cast<int64_t>(values.size())}, at::kLong);
-  std::copy(values.begin(), values.end(), tensor.mutable_data_ptr<int64_t>());
-  return tensor;
-}
 
 // max(z, 0) - z y + log(1 + exp(-|z|)), with y <- y (1 - s) + s / 2
 at::Tensor BinaryCrossEntropy(const Loss& loss, const at::Tensor& z, const at::Tensor& label) {
@@ -46,19 +33,19 @@ at::Tensor BinaryFocal(const Loss& loss, const at::Tensor& z, const at::Tensor& 
   return at::binary_cross_entropy_with_logits(z, y, {}, {}, at::Reduction::None).mul(modulation);
 }
 
-at::Tensor OneLoss(const Loss& loss, const at::Tensor& output, const LabelColumn& label) {
+// `values`, `integers`: the label as numbers of the one and the other kind; a loss reads one of them.
+at::Tensor OneLoss(const Loss& loss, const at::Tensor& output, const at::Tensor& values, const at::Tensor& integers) {
   switch (loss.kind) {
     case LossKind::kBinaryCrossEntropy:
-      return BinaryCrossEntropy(loss, output.squeeze(1), LikeOutput(label.values, output));
+      return BinaryCrossEntropy(loss, output.squeeze(1), values.to(output.scalar_type()));
     case LossKind::kBinaryFocal:
-      return BinaryFocal(loss, output.squeeze(1), LikeOutput(label.values, output));
+      return BinaryFocal(loss, output.squeeze(1), values.to(output.scalar_type()));
     case LossKind::kSoftmaxCrossEntropy: {
       constexpr int64_t kNothingIgnored = -100;
-      return at::cross_entropy_loss(output, IntegerTensor(label.integers), {}, at::Reduction::None, kNothingIgnored,
-                                    loss.label_smoothing);
+      return at::cross_entropy_loss(output, integers, {}, at::Reduction::None, kNothingIgnored, loss.label_smoothing);
     }
     case LossKind::kL2:
-      return output.squeeze(1).sub(LikeOutput(label.values, output)).pow(2);
+      return output.squeeze(1).sub(values.to(output.scalar_type())).pow(2);
   }
   CheckOrDie(false, "unknown loss");
   return {};
@@ -66,10 +53,20 @@ at::Tensor OneLoss(const Loss& loss, const at::Tensor& output, const LabelColumn
 
 }  // namespace
 
-std::vector<RowLoss> RowLosses(const JobConfig& config, const Batch& batch, const std::vector<at::Tensor>& towers) {
+LabelTensors MakeLabels(const Batch& batch) {
+  LabelTensors labels;
+  for (const LabelColumn& column : batch.labels) {
+    labels.values.push_back(AlignedTensor<float>(column.values, at::kFloat));
+    labels.integers.push_back(AlignedTensor<int64_t>(column.integers, at::kLong));
+  }
+  return labels;
+}
+
+std::vector<RowLoss> RowLosses(const JobConfig& config, const LabelTensors& labels,
+                               const std::vector<at::Tensor>& towers) {
   const Model& model = config.model;
   at::Tensor domain;  // [rows, 1]
-  if (model.domain_label >= 0) domain = IntegerTensor(batch.labels[model.domain_label].integers).unsqueeze(1);
+  if (model.domain_label >= 0) domain = labels.integers[model.domain_label].unsqueeze(1);
   std::vector<RowLoss> losses;
   for (size_t task = 0; task < model.towers.size(); ++task) {
     const Tower& tower = model.towers[task];
@@ -84,7 +81,8 @@ std::vector<RowLoss> RowLosses(const JobConfig& config, const Batch& batch, cons
       const bool replaced = std::any_of(tower.losses.begin() + i + 1, tower.losses.end(),
                                         [&loss](const Loss& later) { return later.name == loss.name; });
       if (replaced) continue;
-      losses.push_back({loss.name, static_cast<int>(task), OneLoss(loss, output, batch.labels[tower.label])});
+      losses.push_back({loss.name, static_cast<int>(task),
+                        OneLoss(loss, output, labels.values[tower.label], labels.integers[tower.label])});
     }
   }
   return losses;

@@ -17,9 +17,19 @@ struct RowLoss {
   at::Tensor values;  // [rows], differentiable
 };
 
+// The label columns of a batch as aligned tensors of their own; a column that the batch lacks is empty.
+struct LabelTensors {
+  std::vector<at::Tensor> values;    // by label column: float [rows]
+  std::vector<at::Tensor> integers;  // by label column: int64 [rows]
+};
+
+// On the host.
+LabelTensors MakeLabels(const Batch& batch);
+
 // All losses in tower order. `towers` as in NetworkResult; with domain towers a row's loss is that of its own domain.
 // A tower's later loss replaces an earlier one of the same name, as in the reference.
-// Precondition: CheckLabels(config, batch) is OK.
-std::vector<RowLoss> RowLosses(const JobConfig& config, const Batch& batch, const std::vector<at::Tensor>& towers);
+// Precondition: CheckLabels(config, batch) is OK, and the labels are on the towers' device.
+std::vector<RowLoss> RowLosses(const JobConfig& config, const LabelTensors& labels,
+                               const std::vector<at::Tensor>& towers);
 
 }  // namespace pepnet

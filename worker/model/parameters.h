@@ -43,6 +43,7 @@ class DenseParameters {
   std::span<float> gradient(int i) {
     return {gradients_.data() + offsets_[i], static_cast<size_t>(specs_[i].elements())};
   }
+  size_t arena_floats() const { return values_.size(); }
   // Offset of parameter i in the arenas, in floats.
   size_t offset(int i) const { return offsets_[i]; }
   std::span<float> values() { return values_.span(); }  // whole arena, padding included

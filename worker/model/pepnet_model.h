@@ -5,6 +5,8 @@
 //            the sum of its gradients (spec 9).
 // Gradients: dense gradients are *added* into DenseParameters::gradient() (a parameter that a step does not use adds
 //            zero); feature gradients are overwritten.
+// Devices:   inputs, outputs and DenseParameters are the host's on every device; on a GPU the model copies them there and back,
+//            and every call ends when the device is done with it.
 // Threads:   one thread at a time; libtorch uses its own intra-op threads.
 // Failure:   c10 exceptions become Internal; labels that do not fit the loss are InvalidArgument.
 // Randomness: dropout of element e of row r is a function of (seed, step, layer, global row, e)
@@ -21,10 +23,13 @@
 #include "common/base/status.h"
 #include "common/config/job_config.h"
 #include "worker/data/batch.h"
+#include "worker/model/compute_device.h"
 #include "worker/model/dense_engine.h"
 #include "worker/model/parameters.h"
 
 namespace pepnet {
+
+class DeviceCollective;
 
 // One output of the network: probs_ctr, logits_ctr_0, y_val, ...
 struct ModelOutput {
@@ -49,14 +54,29 @@ struct ModelInput {
   const std::vector<std::vector<float>>* row_scales = nullptr;  // worker/model/loss_weight.h; null: no losses
 };
 
+struct ModelOptions {
+  DenseEngine engine = DenseEngine::kFused;  // gives way to the reference where it does not run (FusedEngineRuns)
+  uint64_t seed = 0;                         // of dropout
+  int threads = 0;                           // libtorch's intra-op threads; 0: leave them
+  ComputeDevice device = {};
+  bool bf16 =
+      false;  // matrix products in bfloat16; who asks for it knows that it pays (worker/model/mixed_precision.h)
+  // Not null, on a device that is not the host: TrainStep() leaves dense gradients that are summed over the workers. Borrowed.
+  DeviceCollective* gradient_sums = nullptr;
+  size_t bucket_bytes = size_t{4} << 20;  // of gradients, at least, that are summed at once
+};
+
 class PepnetModel {
  public:
-  // Borrows `config` and `parameters` (values are read in place). `threads`: libtorch's intra-op threads (0: leave).
-  // With mixed precision the fused engine gives way to the reference, and logs so.
+  // Borrows `config` and `parameters`, whose values every call reads anew. Logs it where the fused engine was asked for and
+  // gives way.
   static StatusOr<std::unique_ptr<PepnetModel>> Create(const JobConfig* config, DenseParameters* parameters,
-                                                       uint64_t seed, int threads,
-                                                       DenseEngine engine = DenseEngine::kFused);
+                                                       const ModelOptions& options);
   virtual ~PepnetModel() = default;
+
+  // True if TrainStep() sums the dense gradients over the workers (ModelOptions::gradient_sums): every worker then calls it
+  // for every step, also for one without rows, and nobody sums them again.
+  virtual bool sums_gradients() const { return false; }
 
   // Forward with dropout, losses, backward of sum(losses) * gradient_scale (1/N under accumulation).
   // `feature_gradients[f]` ([rows, dim], resized) is filled for every feature that has a table and is in a group.

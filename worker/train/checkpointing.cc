@@ -29,6 +29,12 @@ std::string StringHash(const WorkerContext& context) {
   return "";
 }
 
+// What decides the bits of this run.
+std::string HardwareOf(const RunOptions& options) {
+  return absl::StrCat(CpuDescription(), options.bf16 ? " bf16" : "",
+                      options.device.kind == ComputeDevice::Kind::kGpu ? " and GPUs" : "");
+}
+
 // fine_tune_ckpt_param_map's names must mean something on both sides (law L7).
 Status CheckParameterMap(const WorkerContext& context, const DenseParameters& parameters) {
   for (const auto& [ours, theirs] : context.config->train.fine_tune_param_map) {
@@ -73,7 +79,7 @@ Status BeginCheckpoint(const WorkerContext& context, TrainState& state, Checkpoi
                          manifest.batch_size = config.data.batch_size;
                          manifest.shape = ShapeDescription(config);
                          manifest.string_hash = StringHash(context);
-                         manifest.cpu = CpuDescription();
+                         manifest.cpu = HardwareOf(context.options);
                          PEPNET_RETURN_IF_ERROR(saver->Begin(std::move(manifest), state));
                          return std::string();
                        })
@@ -102,9 +108,9 @@ StatusOr<std::string> FindCheckpoint(const WorkerContext& context, const std::st
       return InvalidInput(directory, " was trained with --hash=", manifest.string_hash, ", this run has --hash=", hash,
                           "; its ids would mean other rows: pass --hash=", manifest.string_hash);
     }
-    if (manifest.cpu != CpuDescription()) {
-      LogWarning(absl::StrCat(directory, " was written on a CPU with ", manifest.cpu, ", this one has ",
-                              CpuDescription(), ": the run continues, but not to the same bits"));
+    if (const std::string hardware = HardwareOf(context.options); manifest.cpu != hardware) {
+      LogWarning(absl::StrCat(directory, " was written on a CPU with ", manifest.cpu, ", this one has ", hardware,
+                              ": the run continues, but not to the same bits"));
     }
     return directory;
   });

@@ -43,8 +43,8 @@ Status Trainer::Start() {
   }
   start_step_ = state_->counters.finished_steps;
   if (context_.status() != nullptr) context_.status()->SetStep(start_step_ + 1);
-  PEPNET_ASSIGN_OR_RETURN(model_, PepnetModel::Create(&config_, &state_->parameters, state_->counters.seed,
-                                                      context_.options.threads, context_.options.dense_engine));
+  PEPNET_ASSIGN_OR_RETURN(
+      model_, PepnetModel::Create(&config_, &state_->parameters, ModelOptionsOf(context_, state_->counters.seed)));
   if (context_.first()) {
     RunLogOptions log_options;
     log_options.tensorboard = config_.train.use_tensorboard;
@@ -289,11 +289,11 @@ Status Trainer::ForwardBackward(const FedBatch& fed) {
   return absl::OkStatus();
 }
 
-// Sums the dense gradients over the workers; under accumulation they gather in `accumulated_gradients` (the same on every worker,
+// Sums the dense gradients over the workers, where the model has not done it; under accumulation they gather in `accumulated_gradients` (the same on every worker,
 // so that a checkpoint inside a window is complete) and the step is made at the window's end (spec 5.5).
 Status Trainer::UpdateDense(double lr) {
   std::span<float> gradients = state_->parameters.gradients();
-  {
+  if (!model_->sums_gradients()) {
     StageTimes::Scope scope(&times_, Stage::kAllreduce);
     PEPNET_RETURN_IF_ERROR(context_.collective->AllreduceSum(gradients, "dense gradients"));
   }

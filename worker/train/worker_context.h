@@ -8,8 +8,9 @@
 
 #include "common/config/job_config.h"
 #include "common/net/collective.h"
+#include "common/net/device_collective.h"
 #include "common/net/job_watch.h"
-#include "worker/model/dense_engine.h"
+#include "worker/model/pepnet_model.h"
 #include "worker/sparse/ps_client.h"
 
 namespace pepnet {
@@ -31,6 +32,8 @@ struct RunOptions {
   bool clamp_out_of_range = false;
   bool local_weight_normalization = false;
   DenseEngine dense_engine = DenseEngine::kFused;
+  ComputeDevice device = {};
+  bool bf16 = false;  // matrix products in bfloat16: mixed_precision asks for it, and all workers' devices have it
   WireDtype wire_dtype = WireDtype::kFloat32;  // of rows and gradients between workers and servers
 };
 
@@ -39,11 +42,25 @@ struct WorkerContext {
   RunOptions options;
   Collective* collective = nullptr;  // among the workers, for the steps
   Collective* phases = nullptr;      // among the workers, for what may take long (phase_timeout_s)
+  DeviceCollective* gradient_sums =
+      nullptr;  // among the workers' GPUs, for dense gradients; null: they go through `collective`
   PsClient* client = nullptr;
   std::vector<int> worker_ranks;  // transport ranks by worker index
 
   bool first() const { return collective->index() == 0; }
   RankStatus* status() const { return StatusOf(options.watch); }
 };
+
+// What PepnetModel::Create() is asked for on this worker.
+inline ModelOptions ModelOptionsOf(const WorkerContext& context, uint64_t seed) {
+  ModelOptions options;
+  options.engine = context.options.dense_engine;
+  options.seed = seed;
+  options.threads = context.options.threads;
+  options.device = context.options.device;
+  options.bf16 = context.options.bf16;
+  options.gradient_sums = context.gradient_sums;
+  return options;
+}
 
 }  // namespace pepnet

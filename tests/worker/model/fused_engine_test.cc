@@ -162,7 +162,8 @@ class PreciseBounds {
 
 // The reference engine against the fused one with routing, without, with blocks of few rows and with three lanes.
 void CompareEngines(const JobConfig& config, DenseParameters* parameters, const ModelInput& input, uint64_t seed) {
-  const auto reference = PepnetModel::Create(&config, parameters, seed, 1, DenseEngine::kReference).value();
+  const auto reference =
+      PepnetModel::Create(&config, parameters, {.engine = DenseEngine::kReference, .seed = seed, .threads = 1}).value();
   const Step expected = TakeStep(reference.get(), parameters, input);
   const bool has_rows = input.batch->rows > 0;  // without, there is nothing to differentiate
   std::optional<PreciseBounds> bounds;
@@ -304,13 +305,13 @@ TEST(FusedEngineTest, WhatNoRowUsesGetsExactlyNoGradient) {
 }
 
 TEST(FusedEngineTest, MixedPrecisionIsLeftToTheReference) {
-  JobConfig config = TinyConfig();
-  EXPECT_TRUE(FusedEngineRuns(config));
-  config.train.mixed_precision = "BF16";
-  EXPECT_FALSE(FusedEngineRuns(config));
-  TinyModel fallen_back(config, 5);
-  config.train.mixed_precision = "";
-  TinyModel fused(config, 5);
+  const JobConfig config = TinyConfig();
+  ModelOptions options{.seed = 5, .threads = 1};
+  EXPECT_TRUE(FusedEngineRuns(options));
+  TinyModel fused(config, options);
+  options.bf16 = true;
+  EXPECT_FALSE(FusedEngineRuns(options));
+  TinyModel fallen_back(config, options);
   const TinyData data = RandomData(config, 6, 5);
   const auto scales = RowScales(config, data.batch, LocalDenominators(config, data.batch));
   const auto a = fallen_back.model->Forward(fallen_back.Input(data, &scales), nullptr);

@@ -64,7 +64,7 @@ PreciseStep TakePreciseStep(const JobConfig& config, DenseParameters* parameters
 
   PreciseStep step;
   const std::vector<RowLoss> losses =
-      RowLosses(config, batch, network.Forward(features, {true, seed, input.step, batch.first_row}).towers);
+      RowLosses(config, MakeLabels(batch), network.Forward(features, {true, seed, input.step, batch.first_row}).towers);
   std::vector<at::Tensor> roots, seeds;
   for (const RowLoss& loss : losses) {
     const std::vector<float>& scale = (*input.row_scales)[loss.task];

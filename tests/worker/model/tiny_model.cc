@@ -142,10 +142,10 @@ TinyData Slice(const JobConfig& config, const TinyData& data, int64_t begin, int
   return slice;
 }
 
-TinyModel::TinyModel(JobConfig tiny_config, uint64_t model_seed, DenseEngine engine)
-    : config(std::move(tiny_config)), seed(model_seed), parameters(DenseParameterList(config)) {
+TinyModel::TinyModel(JobConfig tiny_config, const ModelOptions& options)
+    : config(std::move(tiny_config)), seed(options.seed), parameters(DenseParameterList(config)) {
   parameters.Initialize(seed);
-  auto created = PepnetModel::Create(&config, &parameters, seed, 1, engine);
+  auto created = PepnetModel::Create(&config, &parameters, options);
   if (!created.ok()) {
     fprintf(stderr, "%s\n", created.status().ToString().c_str());
     abort();

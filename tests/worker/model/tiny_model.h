@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "common/config/job_config.h"
@@ -34,7 +35,10 @@ TinyData RandomData(const JobConfig& config, int64_t rows, uint64_t seed);
 TinyData Slice(const JobConfig& config, const TinyData& data, int64_t begin, int64_t end);
 
 struct TinyModel {
-  TinyModel(JobConfig config, uint64_t seed, DenseEngine engine = DenseEngine::kFused);
+  TinyModel(JobConfig config, uint64_t seed, DenseEngine engine = DenseEngine::kFused)
+      : TinyModel(std::move(config), ModelOptions{.engine = engine, .seed = seed, .threads = 1}) {}
+  // options.seed is also that of the initial values.
+  TinyModel(JobConfig config, const ModelOptions& options);
 
   ModelInput Input(const TinyData& data, const std::vector<std::vector<float>>* scales, int64_t step = 0) const;
   ReferencePoint Point(const TinyData& data) const;

@@ -1,0 +1,49 @@
+// Where and how the workers of a job compute: decided once, by all workers from the same facts.
+//
+//   --device=gpu    a GPU for every worker, or an error that says what is missing
+//   --device=auto   the same where every worker has one, else the CPU, with the reason
+//   --device=cpu    the CPU
+//
+// The GPUs of a host go to its workers in worker order, servers not counted. Workers of a host that are given different GPUs to
+// see (CUDA_VISIBLE_DEVICES) count each for themselves.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "common/base/status.h"
+#include "common/net/collective.h"
+
+namespace pepnet {
+
+// What one worker's process and host have.
+struct ComputeFacts {
+  std::string host;
+  std::string visible_gpus;  // CUDA_VISIBLE_DEVICES
+  int gpus = 0;              // that libtorch can compute on
+  std::string no_gpu;        // if 0: why
+  std::string no_nccl;       // why GPUs of several workers could not sum their gradients; "" if they could
+  bool cpu_bf16 = false;
+};
+// `looks_for_gpus` false: leaves the GPUs alone, and reports none.
+ComputeFacts FactsOfThisWorker(bool looks_for_gpus);
+
+struct ComputeWish {
+  std::string device = "auto";  // auto | cpu | gpu
+  bool bf16 = false;            // mixed_precision "BF16"
+  bool trains = false;          // gradients are summed over the workers
+};
+
+struct ComputeChoice {
+  std::vector<int> gpus;  // by worker; empty: all compute on their CPUs
+  bool bf16 = false;
+  std::vector<std::string> lines, warnings;  // for worker 0's log
+};
+
+// `workers` by worker index. The same error on every worker if the wish cannot be met.
+StatusOr<ComputeChoice> ChooseCompute(const ComputeWish& wish, const std::vector<ComputeFacts>& workers);
+
+// Exchanges the facts among the workers and chooses. Every worker calls it.
+StatusOr<ComputeChoice> AgreeOnCompute(const ComputeWish& wish, const ComputeFacts& mine, Collective* workers);
+
+}  // namespace pepnet
