@@ -25,6 +25,7 @@ struct JobFlags {
   std::string weight_normalization = "global";  // global | local
   std::string dense_engine = "fused";           // fused | reference
   std::string wire_dtype = "float32";           // float32 | bfloat16 | float16
+  std::string share_reader = "auto";            // train: auto | on | off
   bool no_verify = false;
   std::string inject;      // a fault plan (common/base/fault_plan.h)
   std::string trace_path;  // train: file for the trace (common/base/trace.h); "" for none

@@ -9,6 +9,7 @@
 #include "common/config/job_config.h"
 #include "common/net/collective.h"
 #include "common/net/job_watch.h"
+#include "worker/data/reader_group.h"
 #include "worker/model/dense_engine.h"
 #include "worker/sparse/ps_client.h"
 
@@ -31,7 +32,8 @@ struct RunOptions {
   bool clamp_out_of_range = false;
   bool local_weight_normalization = false;
   DenseEngine dense_engine = DenseEngine::kFused;
-  WireDtype wire_dtype = WireDtype::kFloat32;  // of rows and gradients between workers and servers
+  ShareReader share_reader = ShareReader::kAuto;  // of the training data, among the workers of a host
+  WireDtype wire_dtype = WireDtype::kFloat32;     // of rows and gradients between workers and servers
 };
 
 struct WorkerContext {
