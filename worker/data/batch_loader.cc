@@ -54,15 +54,6 @@ ColumnPlan PlanColumns(const JobConfig& config, bool read_labels, const std::vec
   return plan;
 }
 
-FileFormat FormatOf(const DataConfig& data, DatasetType type) {
-  FileFormat format;
-  format.type = type;
-  format.delimiter = data.delimiter;
-  format.with_header = data.with_header;
-  for (const InputField& field : data.input_fields) format.field_names.push_back(field.name);
-  return format;
-}
-
 // Turns the rows of a slice into a Batch. Immutable: used by all decoding threads.
 class BatchDecoder {
  public:
@@ -188,6 +179,7 @@ class PipelinedLoader : public BatchLoader {
   std::shared_ptr<arrow::Schema> reserved_schema() const override { return decoder_->reserved_schema(); }
   std::string description() const override { return description_; }
   std::string sharing() const override { return sharing_; }
+  bool shares() const override { return shared_with_.has_value(); }
 
  private:
   // A place in the stream. `cut` and `counts` (what had been read when it was cut) are written by the reader and then read by one decoder; `batch` and `clamped` are
@@ -356,7 +348,7 @@ bool ChooseSharing(const LoaderOptions& options, const ReadShape& shape, std::st
       absl::StrFormat("%.1f rows decoded for each row used become %.1f", alone, DecodedPerRowShared(shape, count));
   if (options.share == ShareReader::kOn) return choose(true, absl::StrCat(saving, " (--share_reader=on)"));
   if (shape.csv) return choose(false, "of CSV files only its own rows are decoded");
-  if (alone <= SharedCostPerRow(shape, count)) return choose(false, absl::StrCat(cost, ", sharing would cost more"));
+  if (!ShareByDefault(shape, count)) return choose(false, absl::StrCat(cost, ", sharing would cost more"));
   return choose(true, saving);
 }
 

@@ -73,6 +73,8 @@ class BatchLoader {
   virtual int64_t clamped_ids() const = 0;
   // Who decodes what, and why: "each worker decodes its rows alone: ...", for the log.
   virtual std::string sharing() const = 0;
+  // Whether this worker shares the decoding with others.
+  virtual bool shares() const = 0;
   // What was read of the files for the batches returned so far, and for those that were cut ahead of them.
   virtual ReadCounts counts() const = 0;
   // Names and types of Batch::reserved, known before the first batch; null without reserved columns.

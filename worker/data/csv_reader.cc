@@ -258,6 +258,10 @@ class HeldRecords : public HeldRows {
   HeldRecords(std::shared_ptr<const CsvColumns> columns, std::shared_ptr<ReadCounts> counts, int64_t first_row)
       : columns_(std::move(columns)), counts_(std::move(counts)), first_row_(first_row) {}
 
+  void Reserve(size_t bytes, int64_t rows) {
+    text_.reserve(bytes);
+    ends_.reserve(static_cast<size_t>(rows));
+  }
   void Append(std::string_view record) {
     text_.append(record);
     ends_.push_back(text_.size());
@@ -345,6 +349,7 @@ class CsvReader : public RowReader {
   StatusOr<std::shared_ptr<const HeldRows>> Hold(int64_t max_rows) override {
     const int64_t limit = std::min(max_rows, kMaxChunkRows);
     auto held = std::make_shared<HeldRecords>(columns_, counts_, row_);
+    held->Reserve(static_cast<size_t>(bytes_per_row_ * static_cast<double>(limit)), limit);
     while (held->size() < limit && held->bytes() < kMaxChunkBytes) {
       PEPNET_ASSIGN_OR_RETURN(const auto record, scanner_.Next(row_));
       if (!record.has_value()) break;
@@ -352,6 +357,10 @@ class CsvReader : public RowReader {
       ++row_;
     }
     counts_->passed_rows += held->size();
+    if (held->size() > 0) {
+      const double mean = static_cast<double>(held->bytes()) / static_cast<double>(held->size());
+      bytes_per_row_ = std::min(1.1 * mean, static_cast<double>(kMaxChunkBytes) / static_cast<double>(kMaxChunkRows));
+    }
     return held;
   }
 
@@ -374,7 +383,8 @@ class CsvReader : public RowReader {
   const std::shared_ptr<CsvColumns> columns_ =
       std::make_shared<CsvColumns>();  // fixed after Open(); shared with them, too
   RecordScanner scanner_;
-  int64_t row_ = 0;  // number of the next row
+  int64_t row_ = 0;           // number of the next row
+  double bytes_per_row_ = 0;  // room to make for the next rows to hold
 };
 
 Status CheckFormat(const FileFormat& format) {

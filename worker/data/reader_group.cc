@@ -27,6 +27,10 @@ double SharedCostPerRow(const ReadShape& shape, int sharing) {
   return (1 + kGiving) * decoded + kTaking * (shape.workers - decoded);
 }
 
+bool ShareByDefault(const ReadShape& shape, int sharing) {
+  return sharing > 1 && !shape.csv && DecodedPerRowAlone(shape) > SharedCostPerRow(shape, sharing);
+}
+
 std::string SocketSpace() {
   std::ifstream boot("/proc/sys/kernel/random/boot_id");
   std::string boot_id;

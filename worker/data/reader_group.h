@@ -40,6 +40,8 @@ inline double DecodedPerRowShared(const ReadShape& shape, int sharing) { return 
 // What a worker spends on chunks for each row it trains on where `sharing` workers share, in rows decoded: those it decodes
 // and gives, and those it takes from others.
 double SharedCostPerRow(const ReadShape& shape, int sharing);
+// Whether ShareReader::kAuto shares.
+bool ShareByDefault(const ReadShape& shape, int sharing);
 
 // Workers with the same text can reach one another's sockets, being of one user; "" if the system does not tell.
 std::string SocketSpace();

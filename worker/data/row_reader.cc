@@ -34,6 +34,15 @@ StatusOr<std::unique_ptr<RowReader>> OpenRowReader(const std::string& path, cons
                                               : OpenCsvReader(path, format, columns, std::move(counts));
 }
 
+FileFormat FormatOf(const DataConfig& data, DatasetType type) {
+  FileFormat format;
+  format.type = type;
+  format.delimiter = data.delimiter;
+  format.with_header = data.with_header;
+  for (const InputField& field : data.input_fields) format.field_names.push_back(field.name);
+  return format;
+}
+
 StatusOr<std::vector<std::string>> ListColumns(const std::string& path, const FileFormat& format) {
   return format.type == DatasetType::kParquet ? ListParquetColumns(path) : ListCsvColumns(path, format);
 }

@@ -58,6 +58,8 @@ struct FileFormat {
   std::vector<std::string> field_names;  // all columns in file order; used if !with_header
 };
 
+FileFormat FormatOf(const DataConfig& data, DatasetType type);
+
 class RowReader {
  public:
   virtual ~RowReader() = default;
