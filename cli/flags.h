@@ -29,6 +29,7 @@ struct JobFlags {
   std::string device = "cpu";                   // auto | cpu | gpu; commands with --device begin with auto
   bool deterministic = false;                   // on GPUs: the same bits for the same topology
   bool trains = false;                          // set by the commands that do: their workers' GPUs sum gradients
+  std::string share_reader = "auto";            // train: auto | on | off
   bool no_verify = false;
   std::string inject;      // a fault plan (common/base/fault_plan.h)
   std::string trace_path;  // train: file for the trace (common/base/trace.h); "" for none

@@ -49,6 +49,9 @@ WorkerContext MakeContext(const JobConfig& config, const JobFlags& flags) {
   context.options.dense_engine = flags.dense_engine == "reference" ? DenseEngine::kReference : DenseEngine::kFused;
   context.options.local_weight_normalization = flags.weight_normalization == "local";
   context.options.verify_checkpoint = !flags.no_verify;
+  context.options.share_reader = flags.share_reader == "on"    ? ShareReader::kOn
+                                 : flags.share_reader == "off" ? ShareReader::kOff
+                                                               : ShareReader::kAuto;
   context.options.wire_dtype = *ParseWireDtype(flags.wire_dtype);  // checked when the flag was read
   return context;
 }
@@ -58,8 +61,8 @@ RankFacts FactsOf(const std::string& role, bool works, const JobConfig& config, 
   RankFacts facts = FactsOfThisRank(
       role,
       absl::StrCat(config.effective_text, "\n", flags.hash, " ", flags.weight_normalization, " ", flags.dense_engine,
-                   " ", flags.device, " ", flags.deterministic, " ", flags.wire_dtype, " ", flags.run.seed, " ",
-                   flags.run.continue_train, " ", flags.run.clamp_out_of_range),
+                   " ", flags.device, " ", flags.deterministic, " ", flags.wire_dtype, " ", flags.share_reader, " ",
+                   flags.run.seed, " ", flags.run.continue_train, " ", flags.run.clamp_out_of_range),
       CpuDescription());
   for (const Table& table : config.tables) {
     const int state = SparseStateDim(config.train.sparse_optimizer.kind, table.dim);

@@ -141,6 +141,10 @@ int Main(int argc, char** argv) {
   train->add_option(
       "--checkpoint_path", job.run.checkpoint_path,
       "with --continue_train: go on from this model.ckpt-N of model_dir; newer ones are renamed to *.rejected");
+  train
+      ->add_option("--share_reader", job.share_reader,
+                   "the workers of a host decode the training data together: on, off, or where it is cheaper (auto)")
+      ->check(CLI::IsMember({"auto", "on", "off"}));
   train->add_option("--metrics_textfile", job.run.metrics_textfile,
                     "keep step, losses, metrics and speed in this file, in Prometheus' text format");
   train->add_option(

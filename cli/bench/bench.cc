@@ -89,6 +89,17 @@ void AddBenchFlags(CLI::App* bench, BenchFlags* flags) {
       ->delimiter(',')
       ->check(kCount);
 
+  reader->add_option("--workers", flags->job_workers, "read as the first of so many workers, comma list")
+      ->delimiter(',')
+      ->check(kCount);
+  reader->add_option("--local_workers", flags->local_workers, "how many of them read at the same time, as threads")
+      ->check(CLI::Range(1, 64));
+  reader
+      ->add_option("--share_reader", flags->share_reader,
+                   "whether these decode together, comma list of auto, on and off")
+      ->delimiter(',')
+      ->check(CLI::IsMember({"auto", "on", "off"}));
+
   CLI::App* checkpoint = Add(bench, flags, "checkpoint", "saving, verifying and loading a server's rows");
   AddRows(checkpoint, flags);
   checkpoint->add_option("--directory", flags->directory, "where to write; must exist");

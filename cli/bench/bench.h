@@ -31,6 +31,9 @@ struct BenchFlags {
   double click_rate = 0.06;                                // dense: rows with label 1
   int64_t block_rows = 0;                                  // dense: rows a block of the fused engine; 0: its default
   std::vector<int> num_workers;                            // reader: decoding threads; empty: the config's
+  std::vector<int> job_workers = {1};                      // reader: workers of the job whose first ones read
+  int local_workers = 1;                                   // reader: how many of them read, as threads
+  std::vector<std::string> share_reader = {"auto"};        // reader: auto, on, off
   int64_t steps = 20, warmup_steps = 3;                    // train
   std::string directory = ".";                             // checkpoint: where it writes
   int rounds = 5;

@@ -102,6 +102,12 @@ double OwnProcessorSeconds() {
   return seconds(usage.ru_utime) + seconds(usage.ru_stime);
 }
 
+double ThreadProcessorSeconds() {
+  timespec time{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
+}
+
 OtherPrograms::OtherPrograms() : start_(SecondsNow()), busy_(BusySeconds()), own_(OwnProcessorSeconds()) {}
 
 double OtherPrograms::Share() const {

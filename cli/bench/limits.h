@@ -11,8 +11,9 @@
 
 namespace pepnet {
 
-double SecondsNow();           // of a steady clock
-double OwnProcessorSeconds();  // of all threads of this process
+double SecondsNow();              // of a steady clock
+double OwnProcessorSeconds();     // of all threads of this process
+double ThreadProcessorSeconds();  // of the calling thread
 
 // Processor time that other programs take from the construction on: figures mean what they say only where that is
 // little.

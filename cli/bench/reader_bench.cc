@@ -1,5 +1,6 @@
-// bench reader: one pass over the training files, as batches; beside it one pass of Arrow alone over the same columns,
-// which is the limit: nothing that reads these files through Arrow can be faster.
+// bench reader: one pass over the training files, as batches of the first worker of a job (or the first few, as threads); beside
+// it one pass of Arrow alone over the same columns, which is the limit: nothing that reads these files through Arrow can be
+// faster. Decoding alone and passing over alone are measured for `pepnet plan`.
 #include <arrow/csv/api.h>
 #include <arrow/io/file.h>
 #include <arrow/table.h>
@@ -7,8 +8,13 @@
 #include <parquet/metadata.h>
 #include <parquet/schema.h>
 
+#include <unistd.h>
+
 #include <filesystem>
+#include <limits>
+#include <map>
 #include <set>
+#include <thread>
 
 #include "cli/bench/bench.h"
 #include "cli/bench/limits.h"
@@ -16,6 +22,7 @@
 #include "common/base/hash.h"
 #include "worker/data/batch_loader.h"
 #include "worker/data/input_files.h"
+#include "worker/data/row_stream.h"
 
 namespace pepnet {
 namespace {
@@ -80,56 +87,147 @@ StatusOr<int64_t> ArrowRows(const JobConfig& config, const InputFiles& files) {
   return rows;
 }
 
+// How one row of the report is read.
+struct Setting {
+  int64_t batch_size = 0;
+  int decoding_threads = 1;
+  int workers = 1;  // of the job
+  int local = 1;    // of them, read here
+  std::string share;
+};
+
 struct Pass {
-  int64_t rows = 0;
-  uint64_t digest = 0;  // of all ids and labels in order
+  int64_t rows = 0;     // of all local workers
+  uint64_t digest = 0;  // of all ids and labels in order, worker after worker
+  ReadCounts read;
+  bool shared = false;
   double seconds = 0, cpu_seconds = 0;
 };
 
-StatusOr<Pass> ReadAll(const JobConfig& config, int64_t batch_size) {
-  LoaderOptions options;
-  options.input_path = config.train_input_path;
-  options.batch_size = batch_size;
+// One worker's part of a pass; *digest_cpu grows by the time spent on the digest.
+StatusOr<Pass> ReadAsWorker(const JobConfig& config, const LoaderOptions& options, double* digest_seconds) {
   Pass pass;
-  const double start = SecondsNow(), cpu = OwnProcessorSeconds();
   PEPNET_ASSIGN_OR_RETURN(std::unique_ptr<BatchLoader> loader, BatchLoader::Open(config, options));
   for (;;) {
     PEPNET_ASSIGN_OR_RETURN(const std::optional<Batch> batch, loader->Next());
     if (!batch.has_value()) break;
     pass.rows += batch->rows;
-    const double digest_start = SecondsNow();
+    const double start = ThreadProcessorSeconds();
     for (const IdColumn& column : batch->ids) {
       for (int64_t id : column.ids) pass.digest = pass.digest * 31 + static_cast<uint64_t>(id);
     }
     for (const LabelColumn& label : batch->labels) {
       for (float value : label.values) pass.digest = pass.digest * 31 + static_cast<uint64_t>(value * 1024);
     }
-    const double spent = SecondsNow() - digest_start;  // by this thread alone; decoding goes on beside it
-    pass.cpu_seconds -= spent;
+    *digest_seconds += ThreadProcessorSeconds() - start;
   }
-  pass.seconds = SecondsNow() - start;
-  pass.cpu_seconds += OwnProcessorSeconds() - cpu;
+  pass.read = loader->counts();
+  pass.shared = loader->shares();
   return pass;
+}
+
+StatusOr<Pass> ReadAll(JobConfig config, const Setting& setting) {
+  static int passes = 0;
+  config.data.num_workers = setting.decoding_threads;
+  ReaderGroup group;
+  group.name = absl::StrCat("bench-", getpid(), "-", passes++);
+  for (int w = 0; w < setting.local; ++w) group.members.push_back(absl::StrCat("worker ", w));
+  std::vector<StatusOr<Pass>> parts(setting.local, Pass());
+  std::vector<double> digest_seconds(setting.local, 0);
+  const double start = SecondsNow(), cpu = OwnProcessorSeconds();
+  std::vector<std::thread> threads;
+  for (int w = 0; w < setting.local; ++w) {
+    threads.emplace_back([&, w] {
+      LoaderOptions options;
+      options.input_path = config.train_input_path;
+      options.batch_size = setting.batch_size;
+      options.worker_index = w;
+      options.worker_count = setting.workers;
+      options.shuffle = config.data.shuffle;
+      options.shuffle_buffer_size = config.data.shuffle_buffer_size;
+      options.group = group;
+      options.group.index = w;
+      options.share = setting.share == "on"    ? ShareReader::kOn
+                      : setting.share == "off" ? ShareReader::kOff
+                                               : ShareReader::kAuto;
+      parts[w] = ReadAsWorker(config, options, &digest_seconds[w]);
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  Pass all;
+  all.seconds = SecondsNow() - start;
+  all.cpu_seconds = OwnProcessorSeconds() - cpu;
+  for (int w = 0; w < setting.local; ++w) {
+    PEPNET_RETURN_IF_ERROR(parts[w].status());
+    const Pass& part = *parts[w];
+    all.rows += part.rows;
+    all.digest = all.digest * 1000003 + part.digest;
+    all.read.decoded_rows += part.read.decoded_rows;
+    all.read.passed_rows += part.read.passed_rows;
+    all.read.bytes += part.read.bytes;
+    all.shared = part.shared;
+    all.cpu_seconds -= digest_seconds[w];
+  }
+  return all;
+}
+
+// Rows of the first `local` of `workers` workers.
+int64_t RowsOfWorkers(int64_t rows, const Setting& setting) {
+  const int64_t global = setting.batch_size * setting.workers, own = setting.batch_size * setting.local;
+  return rows / global * own + std::min(rows % global, own);
+}
+
+// Processor seconds of walking all rows without making batches: decoding them, or passing over them as a shuffled or an
+// ordered epoch does. A shuffled one holds the rows of a window: fresh memory costs as much as decoding into it.
+StatusOr<double> WalkSeconds(const JobConfig& config, const InputFiles& files, bool decode) {
+  RowStream stream(files, FormatOf(config.data, files.type), Columns(config));
+  const int64_t window = config.data.shuffle ? config.data.batch_size * config.data.shuffle_buffer_size : 65536;
+  const double start = ThreadProcessorSeconds();
+  PEPNET_RETURN_IF_ERROR(stream.Begin(0).status());
+  for (int64_t got = 1; got > 0;) {
+    if (decode) {
+      RowSelection selection;
+      PEPNET_RETURN_IF_ERROR(stream.Read(window, &selection));
+      got = selection.rows;
+    } else if (files.type == DatasetType::kCsv && config.data.shuffle) {
+      HeldRowsList held;
+      PEPNET_RETURN_IF_ERROR(stream.Hold(window, &held));
+      got = static_cast<int64_t>(held.size());
+    } else {
+      PEPNET_ASSIGN_OR_RETURN(got, stream.Skip(std::numeric_limits<int64_t>::max()));
+      break;
+    }
+  }
+  return ThreadProcessorSeconds() - start;
 }
 
 }  // namespace
 
 StatusOr<BenchReport> ReaderBench(const BenchFlags& flags) {
-  PEPNET_ASSIGN_OR_RETURN(JobConfig config, LoadConfig(flags.config));
+  PEPNET_ASSIGN_OR_RETURN(const JobConfig config, LoadConfig(flags.config));
   PEPNET_ASSIGN_OR_RETURN(const InputFiles files, FindInputFiles(config.train_input_path, config.data.dataset_type,
                                                                  config.data.dataset_type_name));
-  double bytes = 0;
-  for (const std::string& path : files.paths) bytes += static_cast<double>(std::filesystem::file_size(path));
+  for (const int workers : flags.job_workers) {
+    if (workers >= flags.local_workers) continue;
+    return InvalidInput("--local_workers ", flags.local_workers, " is more than --workers ", workers);
+  }
 
-  std::vector<double> arrow_seconds;
+  std::vector<double> arrow_seconds, decode_seconds, pass_seconds;
   int64_t arrow_rows = 0;
   for (int round = 0; round <= flags.rounds; ++round) {  // the first one brings the files into memory
     const double start = SecondsNow();
     PEPNET_ASSIGN_OR_RETURN(arrow_rows, ArrowRows(config, files));
-    if (round > 0) arrow_seconds.push_back(SecondsNow() - start);
+    const double end = SecondsNow();
+    PEPNET_ASSIGN_OR_RETURN(const double decode, WalkSeconds(config, files, true));
+    PEPNET_ASSIGN_OR_RETURN(const double pass, WalkSeconds(config, files, false));
+    if (round == 0) continue;
+    arrow_seconds.push_back(end - start);
+    decode_seconds.push_back(decode);
+    pass_seconds.push_back(pass);
   }
-  const double rows = static_cast<double>(arrow_rows);
-  const double limit = RatesOf(1e-6 * rows, arrow_seconds).most;
+  const double limit = RatesOf(1e-6 * static_cast<double>(arrow_rows), arrow_seconds).most;
+  const Spread decode = RatesOf(1e-6 * static_cast<double>(arrow_rows), decode_seconds);
+  const Spread pass_over = RatesOf(1e-6 * static_cast<double>(arrow_rows), pass_seconds);
 
   BenchReport report;
   report.name = flags.what;
@@ -137,37 +235,62 @@ StatusOr<BenchReport> ReaderBench(const BenchFlags& flags) {
       {"config", flags.config.pipeline_config_path},
       {"files", absl::StrCat(files.paths.size(), files.type == DatasetType::kParquet ? " Parquet" : " CSV")},
       {"rows", absl::StrCat(arrow_rows)},
+      {"shuffle", config.data.shuffle ? "on" : "off"},
+      {"local workers", absl::StrCat(flags.local_workers)},
       {"rounds", absl::StrCat(flags.rounds)}};
   report.limits = {{"Arrow alone on one thread", "Mrows/s", limit}};
-  report.columns = {{"batch", "rows"},     {"decoding threads", ""}, {"speed", "Mrows/s"},
-                    {"file rate", "MB/s"}, {"per core", "Mrows/s"},  {"of Arrow alone", "%"}};
-  std::vector<int64_t> sizes = flags.batch_sizes;
-  if (sizes.empty()) sizes = {config.data.batch_size};
-  std::vector<int> workers = flags.num_workers;
-  if (workers.empty()) workers = {config.data.num_workers};
-  std::optional<uint64_t> digest;
-  for (int64_t size : sizes) {
-    for (int threads : workers) {
-      config.data.num_workers = threads;
-      std::vector<double> seconds, cpu;
-      for (int round = 0; round < flags.rounds; ++round) {
-        PEPNET_ASSIGN_OR_RETURN(const Pass pass, ReadAll(config, size));
-        if (pass.rows != arrow_rows || pass.digest != digest.value_or(pass.digest)) {
-          return absl::DataLossError(absl::StrCat("a pass with batches of ", size, " and ", threads, " threads gave ",
-                                                  pass.rows, " rows, Arrow counts ", arrow_rows,
-                                                  "; or other ids than the first pass"));
+  report.columns = {{"batch", "rows"},       {"decoding threads", ""},    {"workers", ""},
+                    {"sharing", ""},         {"speed", "Mrows/s"},        {"per core", "Mrows/s"},
+                    {"of Arrow alone", "%"}, {"decoded a row", ""},       {"passed a row", ""},
+                    {"read a row", "bytes"}, {"decode alone", "Mrows/s"}, {"pass over alone", "Mrows/s"}};
+  std::vector<Setting> settings;
+  for (const int64_t size :
+       flags.batch_sizes.empty() ? std::vector<int64_t>{config.data.batch_size} : flags.batch_sizes) {
+    for (const int threads :
+         flags.num_workers.empty() ? std::vector<int>{config.data.num_workers} : flags.num_workers) {
+      for (const int workers : flags.job_workers) {
+        for (const std::string& share : flags.share_reader) {
+          settings.push_back({size, threads, workers, flags.local_workers, share});
         }
-        digest = pass.digest;
-        seconds.push_back(pass.seconds);
-        cpu.push_back(pass.cpu_seconds);
       }
-      const Spread per_core = RatesOf(1e-6 * rows, cpu);
-      report.rows.push_back({static_cast<double>(size), static_cast<double>(threads), RatesOf(1e-6 * rows, seconds),
-                             RatesOf(1e-6 * bytes, seconds), per_core, 100 * per_core.median / limit});
     }
   }
-  report.checked = {"all passes give the same ids and labels, in order, and as many rows as Arrow counts",
-                    "per core is rows by CPU time of all threads, the sum over the ids of this benchmark left out"};
+  std::vector<std::vector<Pass>> passes(settings.size());
+  std::map<std::pair<int64_t, int>, uint64_t> digests;  // by batch and workers
+  for (int round = 0; round < flags.rounds; ++round) {  // all settings in turn
+    for (size_t s = 0; s < settings.size(); ++s) {
+      PEPNET_ASSIGN_OR_RETURN(const Pass pass, ReadAll(config, settings[s]));
+      const std::pair<int64_t, int> slice = {settings[s].batch_size, settings[s].workers};
+      const int64_t expected = RowsOfWorkers(arrow_rows, settings[s]);
+      if (pass.rows != expected || digests.emplace(slice, pass.digest).first->second != pass.digest) {
+        return absl::DataLossError(absl::StrCat("a pass with batches of ", settings[s].batch_size, " and ",
+                                                settings[s].decoding_threads, " threads as worker of ",
+                                                settings[s].workers, " gave ", pass.rows, " rows, expected ", expected,
+                                                "; or other ids than the first such pass"));
+      }
+      passes[s].push_back(pass);
+    }
+  }
+  for (size_t s = 0; s < settings.size(); ++s) {
+    std::vector<double> seconds, cpu;
+    for (const Pass& pass : passes[s]) {
+      seconds.push_back(pass.seconds);
+      cpu.push_back(pass.cpu_seconds);
+    }
+    const Pass& pass = passes[s].back();
+    const auto rows = static_cast<double>(pass.rows);
+    const Spread per_core = RatesOf(1e-6 * rows, cpu);
+    report.rows.push_back({static_cast<double>(settings[s].batch_size),
+                           static_cast<double>(settings[s].decoding_threads), static_cast<double>(settings[s].workers),
+                           std::string(pass.shared ? "on" : "off"), RatesOf(1e-6 * rows, seconds), per_core,
+                           100 * per_core.median / limit, static_cast<double>(pass.read.decoded_rows) / rows,
+                           static_cast<double>(pass.read.passed_rows) / rows,
+                           static_cast<double>(pass.read.bytes) / rows, decode, pass_over});
+  }
+  report.checked = {
+      "all passes as the same workers give the same ids and labels, in order, shared or not; as many rows as "
+      "their slices of the rows that Arrow counts",
+      "per core is rows by CPU time of all threads, the sum over the ids of this benchmark left out"};
   return report;
 }
 

@@ -60,6 +60,27 @@ Status ReadService(const Json& report, Machine* machine) {
   return absl::OkStatus();
 }
 
+Status ReadReader(Json report, double batch_size, Machine* machine) {
+  // Only rows of a job of one worker: what others cost is the model's part.
+  if (report.contains("rows") && report["rows"].is_array()) {
+    Json alone = Json::array();
+    for (const Json& row : report["rows"]) {
+      PEPNET_ASSIGN_OR_RETURN(const double workers, Cell(row, "workers"));
+      if (workers == 1) alone.push_back(row);
+    }
+    if (alone.empty()) return InvalidInput("it has no row for --workers 1");
+    report["rows"] = alone;
+  }
+  PEPNET_ASSIGN_OR_RETURN(const Json row, NearestRow(report, "batch", batch_size));
+  PEPNET_ASSIGN_OR_RETURN(const double rows, Cell(row, "per core"));
+  PEPNET_ASSIGN_OR_RETURN(const double decode, Cell(row, "decode alone"));
+  PEPNET_ASSIGN_OR_RETURN(const double pass, Cell(row, "pass over alone"));
+  machine->reader_rows_per_second = 1e6 * rows;
+  machine->decode_rows_per_second = 1e6 * decode;
+  machine->pass_rows_per_second = 1e6 * pass;
+  return absl::OkStatus();
+}
+
 Status ReadReport(const std::string& path, double batch_size, Machine* machine) {
   PEPNET_ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
   const Json report = Json::parse(text, nullptr, /*allow_exceptions=*/false);
@@ -70,10 +91,7 @@ Status ReadReport(const std::string& path, double batch_size, Machine* machine) 
   if (name == "train") return ReadTrain(report, batch_size, machine);
   if (name == "service") return ReadService(report, machine);
   if (name == "reader") {
-    PEPNET_ASSIGN_OR_RETURN(const Json row, NearestRow(report, "batch", batch_size));
-    PEPNET_ASSIGN_OR_RETURN(const double rows, Cell(row, "per core"));
-    machine->reader_rows_per_second = 1e6 * rows;
-    return absl::OkStatus();
+    return ReadReader(report, batch_size, machine);
   }
   if (name == "allreduce") {
     PEPNET_ASSIGN_OR_RETURN(const Json row, NearestRow(report, "array", 1e12));

@@ -14,7 +14,9 @@ struct Machine {
   double pull_rows_per_second = 0;  // one server
   double push_rows_per_second = 0;
   double bench_row_floats = 16;       // width of the rows those two were measured with
-  double reader_rows_per_second = 0;  // one core, files to batches
+  double reader_rows_per_second = 0;  // one core, files to batches, as the only worker
+  double decode_rows_per_second = 0;  // one core, files to Arrow columns and no further
+  double pass_rows_per_second = 0;    // one core, rows of others that need not be decoded
   double sum_bytes_per_second = 0;    // bytes a worker sends for the dense sum, network apart
 };
 

@@ -45,7 +45,10 @@ Json JsonOf(const ClusterPlan& cluster, const Prediction& p) {
           {"reader_s", p.reader_s},
           {"link_bytes_per_step", p.link_bytes_per_step},
           {"row_bytes_per_step", p.row_bytes_per_step},
-          {"decoded_per_row", p.decoded_per_row}};
+          {"decoded_per_row", p.decoded_per_row},
+          {"passed_per_row", p.passed_per_row},
+          {"shared_reader", p.shared_reader},
+          {"reader_cpu_per_row", p.reader_cpu_per_row}};
 }
 
 void PrintWorkload(const Workload& load) {
@@ -66,8 +69,11 @@ void PrintPrediction(const PlanFlags& flags, const Workload& load, const Cluster
               flags.id_growth);
   std::printf("link        %s a step and host each way, %s of them ids, rows and gradients\n",
               Bytes(p.link_bytes_per_step).c_str(), Bytes(p.row_bytes_per_step).c_str());
-  std::printf("reader      decodes %.1f rows for each row it trains on, %.1f ms a step beside the worker\n",
-              p.decoded_per_row, 1e3 * p.reader_s);
+  std::printf(
+      "reader      decodes %.1f and passes over %.1f rows for each row it trains on%s, %.1f ms a step beside the "
+      "worker\n",
+      p.decoded_per_row, p.passed_per_row, p.shared_reader ? ", shared by the workers of a host" : "",
+      1e3 * p.reader_s);
   std::printf("step        %.1f ms: worker %.1f, then exchange %.1f (link %.1f, server %.1f)\n", 1e3 * p.step_s,
               1e3 * p.worker_s, 1e3 * p.exchange_s, 1e3 * p.link_s, 1e3 * p.server_s);
   std::printf("throughput  %.0f samples/s, %.0f %% of %d workers alone; bound by the %s", p.samples_per_second,

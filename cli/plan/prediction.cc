@@ -3,16 +3,24 @@
 #include <algorithm>
 #include <cmath>
 
+#include "worker/data/reader_group.h"
+
 namespace pepnet {
 namespace {
 
-// Law L2 gives worker w the w-th slice of every global batch, so that it passes over the others' rows. A CSV file must be
-// scanned to be passed over; of a Parquet file whole row groups are skipped, and what is decoded of a slice's groups is lost.
-double DecodedPerRow(const Workload& load, double workers) {
-  if (load.csv) return workers;
-  if (load.row_group_rows <= 0) return 1;
-  const double batch = static_cast<double>(load.batch_size);
-  return std::min(workers, 1 + load.row_group_rows / batch);
+void PredictReader(const Workload& load, const Machine& machine, const ClusterPlan& cluster, Prediction* p) {
+  const int here = cluster.workers_per_host;
+  const ReadShape shape = {load.csv, load.shuffle, load.row_group_rows, static_cast<double>(load.batch_size),
+                           static_cast<double>(cluster.hosts) * here};
+  const double decode = 1 / machine.decode_rows_per_second, pass = 1 / machine.pass_rows_per_second;
+  const double encoding = std::max(0.0, 1 / machine.reader_rows_per_second - decode);
+  p->shared_reader = ShareByDefault(shape, here);
+  p->decoded_per_row = p->shared_reader ? DecodedPerRowShared(shape, here) : DecodedPerRowAlone(shape);
+  p->passed_per_row = load.csv ? shape.workers - 1 : 0;
+  const double decoding = decode * (p->shared_reader ? SharedCostPerRow(shape, here) : p->decoded_per_row);
+  const double reading = decoding + p->passed_per_row * pass;
+  p->reader_cpu_per_row = reading + encoding;
+  p->reader_s = shape.batch_size * std::max(reading, encoding / cluster.reader_threads);
 }
 
 }  // namespace
@@ -37,8 +45,7 @@ Prediction Predict(const Workload& load, const Machine& machine, const ClusterPl
   const double sum_s = workers > 1 ? 2 * load.dense_bytes * (workers - 1) / workers / machine.sum_bytes_per_second : 0;
   p.exchange_s = std::max({p.link_s, rows_out * wire + p.server_s, dense_out * wire + sum_s});
 
-  p.decoded_per_row = DecodedPerRow(load, workers);
-  p.reader_s = batch * p.decoded_per_row / (machine.reader_rows_per_second * cluster.reader_threads);
+  PredictReader(load, machine, cluster, &p);
 
   p.step_s = std::max(p.worker_s + p.exchange_s, p.reader_s);
   p.samples_per_second = workers * batch / p.step_s;

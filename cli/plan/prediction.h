@@ -7,7 +7,11 @@
 //   worker    = batch / samples per second
 //   server    = N rows / (H S) (1/pull rate + 1/push rate)
 //   exchange  = max(link / bandwidth, R-part of the link / bandwidth + server, D-part / bandwidth + local sum)
-//   reader    = rows it decodes to get its slice / (rate * reader threads)
+//   reader    = batch * max(reading, encoding / reader threads) a row, beside the worker:
+//               reading = decoded rows / decoding rate + passed rows / passing rate, on one thread
+//               encoding = 1 / rate of files to batches - 1 / decoding rate
+//               decoded and passed rows for each row used: worker/data/reader_group.h; where the workers of a host share
+//               (Parquet, --share_reader=auto), decoding is replaced by SharedCostPerRow
 //   step      = max(worker + exchange, reader)
 // The ids of the next step travel while the worker computes, so only what must happen between two computations is added.
 #pragma once
@@ -24,7 +28,7 @@ struct ClusterPlan {
   int workers_per_host = 1;
   int servers_per_host = 1;
   double nic_bytes_per_second = 0;  // each way; one host does not use it
-  int reader_threads = 1;           // of a worker, with a core each
+  int reader_threads = 1;           // of a worker for encoding (num_workers), with a core each
 };
 
 struct Prediction {
@@ -33,7 +37,10 @@ struct Prediction {
   double efficiency = 0;           // of hosts * workers_per_host times one worker alone
   double link_bytes_per_step = 0;  // of one host, each way
   double row_bytes_per_step = 0;   // the part of ids, rows and gradients
-  double decoded_per_row = 1;      // rows decoded for each row trained on
+  double decoded_per_row = 1;      // rows that a worker decodes for each row it trains on
+  double passed_per_row = 0;       // CSV: rows that it passes over
+  bool shared_reader = false;      // the workers of a host decode together
+  double reader_cpu_per_row = 0;   // processor seconds of all its threads
   std::string bound_by;            // "worker", "server", "link" or "reader"
 };
 Prediction Predict(const Workload& load, const Machine& machine, const ClusterPlan& cluster);

@@ -54,6 +54,7 @@ double BytesPerRow(int row_floats) {
 StatusOr<Workload> MeasureWorkload(const JobConfig& config, int64_t batches) {
   Workload load;
   load.batch_size = config.data.batch_size;
+  load.shuffle = config.data.shuffle;
   for (const Table& table : config.tables) {
     const int state = SparseStateDim(config.train.sparse_optimizer.kind, table.dim);
     load.tables.push_back({table.name, static_cast<double>(table.rows), table.dim + state, 0});
@@ -69,6 +70,7 @@ StatusOr<Workload> MeasureWorkload(const JobConfig& config, int64_t batches) {
     }
     PEPNET_RETURN_IF_ERROR(CountDistinct(config, batches, &load));
   } else {
+    load.csv = config.data.dataset_type == DatasetType::kCsv;
     AssumeDistinct(config, &load);
   }
   for (size_t t = 0; t < load.tables.size(); ++t) {

@@ -87,6 +87,16 @@ TEST_F(BenchCliTest, Reader) {
   const auto json = Bench("reader --batch_sizes 5 --num_workers 1,3" + Config("features") + Data("features"));
   ASSERT_EQ(json["rows"].size(), 2u);
   EXPECT_EQ(json["rows"][1]["decoding threads"], 3);
+  // The first two of three workers, alone and together; bench itself compares their ids.
+  const auto shared =
+      Bench("reader --batch_sizes 2 --num_workers 1 --workers 3 --local_workers 2 --share_reader off,on" +
+            Config("features") + Data("features"));
+  ASSERT_EQ(shared["rows"].size(), 2u);
+  EXPECT_EQ(shared["rows"][0]["sharing"], "off");
+  EXPECT_EQ(shared["rows"][1]["sharing"], "on");
+  EXPECT_EQ(shared["rows"][0]["workers"], 3);
+  EXPECT_EQ(shared["rows"][0]["decoded a row"], 1.0) << "of a CSV file only the own rows";
+  EXPECT_GT(shared["rows"][0]["passed a row"], 0.5);
 }
 
 TEST_F(BenchCliTest, Checkpoint) {

@@ -1,23 +1,25 @@
-// BatchCutter: cuts the sequence of input rows into global batches and picks one worker's rows of each, without
-// decoding.
+// BatchCutter: cuts the sequence of input rows into global batches and picks one worker's rows of each, without encoding
+// them.
 //
 // Order:   see BatchLoader. Without shuffle only this worker's rows are read, the others are skipped. With shuffle the
 // rows
 //          of one window are held: window k of an epoch is rows [k*S, (k+1)*S) of the input, S = shuffle_buffer_size *
 //          G (the last one is shorter), and its i-th row is the input's row k*S + P(i), P the keyed permutation of the
-//          window's rows under (seed, epoch, k).
+//          window's rows under (seed, epoch, k). Of CSV files only this worker's rows are decoded.
 // Look-ahead: a batch is handed out once it is known whether another one follows in the epoch.
 // Threads: used by one thread. Failure: an error is returned after all batches that lie before it.
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "common/base/status.h"
 #include "worker/data/batch.h"
 #include "worker/data/row_selection.h"
-#include "worker/data/row_stream.h"
+#include "worker/data/row_sequence.h"
 
 namespace pepnet {
 
@@ -46,10 +48,13 @@ struct CutBatch {
 
 class BatchCutter {
  public:
-  BatchCutter(RowStream stream, const CutOptions& options);
+  BatchCutter(std::unique_ptr<RowSequence> rows, const CutOptions& options);
 
   // The next batch, or nullopt after the last one of the last epoch.
   StatusOr<std::optional<CutBatch>> Next();
+
+  // The sequence that is cut, for its counts and to stop it.
+  RowSequence* rows() { return rows_.get(); }
 
  private:
   Status BeginEpoch();
@@ -58,8 +63,10 @@ class BatchCutter {
   Status CutInOrder(CutBatch* batch);
   Status CutShuffled(CutBatch* batch);
   Status LoadWindow(int64_t window);
+  // Appends rows of the window, in this order.
+  Status PickOwn(const std::vector<int64_t>& own, RowSelection* selection) const;
 
-  RowStream stream_;
+  std::unique_ptr<RowSequence> rows_;
   const CutOptions options_;
   const int64_t global_batch_size_;
   const int64_t window_rows_;
@@ -71,9 +78,10 @@ class BatchCutter {
   int64_t handed_rows_ = 0;                      // ... in batches already handed out
   StatusOr<std::optional<CutBatch>> following_;  // the look-ahead; valid if in_epoch_
 
-  int64_t window_ = -1;  // the window in window_rows, -1: none
-  RowSelection window_selection_;
-  std::vector<int64_t> window_chunk_start_;  // first row, within the window, of each chunk
+  int64_t window_ = -1;  // the window in held_, -1: none
+  HeldRowsList held_;
+  std::vector<int64_t> held_start_;  // first row, within the window, of each of held_
+  int64_t held_rows_ = 0;
 };
 
 }  // namespace pepnet

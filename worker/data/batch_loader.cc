@@ -6,6 +6,7 @@
 #include <pthread.h>
 
 #include <algorithm>
+#include <chrono>
 #include <condition_variable>
 #include <deque>
 #include <mutex>
@@ -13,17 +14,21 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_format.h"
 #include "common/base/trace.h"
 #include "worker/data/batch_cutter.h"
 #include "worker/data/feature_encoder.h"
 #include "worker/data/input_files.h"
 #include "worker/data/label_encoder.h"
 #include "worker/data/row_stream.h"
+#include "worker/data/shared_rows.h"
 
 namespace pepnet {
 namespace {
 
-constexpr int kBatchesAhead = 2;  // decoded batches that wait, beyond the ones under work
+constexpr int kBatchesAhead = 2;                 // decoded batches that wait, beyond the ones under work
+constexpr std::chrono::milliseconds kLook(250);  // how often a wait for other workers looks whether the job is lost
+constexpr std::chrono::seconds kSuspended(2);    // who wakes up so late was suspended: that time does not count
 
 // Which column of the chunks each consumer reads.
 struct ColumnPlan {
@@ -47,15 +52,6 @@ ColumnPlan PlanColumns(const JobConfig& config, bool read_labels, const std::vec
   }
   for (const std::string& column : reserved) plan.reserved.push_back(plan.Add(column));
   return plan;
-}
-
-FileFormat FormatOf(const DataConfig& data, DatasetType type) {
-  FileFormat format;
-  format.type = type;
-  format.delimiter = data.delimiter;
-  format.with_header = data.with_header;
-  for (const InputField& field : data.input_fields) format.field_names.push_back(field.name);
-  return format;
 }
 
 // Turns the rows of a slice into a Batch. Immutable: used by all decoding threads.
@@ -132,11 +128,14 @@ class BatchDecoder {
 class PipelinedLoader : public BatchLoader {
  public:
   PipelinedLoader(BatchCutter cutter, std::unique_ptr<BatchDecoder> decoder, int decoding_threads,
-                  int64_t rows_per_epoch, std::string description)
+                  int64_t rows_per_epoch, std::string description, std::string sharing,
+                  std::optional<ReaderGroup> shared_with)
       : cutter_(std::move(cutter)),
         decoder_(std::move(decoder)),
         rows_per_epoch_(rows_per_epoch),
         description_(std::move(description)),
+        sharing_(std::move(sharing)),
+        shared_with_(std::move(shared_with)),
         capacity_(static_cast<size_t>(decoding_threads) + kBatchesAhead) {
     threads_.emplace_back([this] { ReadLoop(); });
     for (int i = 0; i < decoding_threads; ++i) threads_.emplace_back([this] { DecodeLoop(); });
@@ -151,19 +150,22 @@ class PipelinedLoader : public BatchLoader {
       stop_ = true;
     }
     changed_.notify_all();
+    cutter_.rows()->Stop();
     for (std::thread& thread : threads_) thread.join();
   }
 
   StatusOr<std::optional<Batch>> Next() override {
     if (!final_status_.ok()) return final_status_;
     std::unique_lock<std::mutex> lock(mutex_);
-    changed_.wait(lock, [&] { return slots_.empty() ? all_cut_ : slots_.front()->done; });
+    final_status_ = WaitForFirst(&lock);
+    if (!final_status_.ok()) return final_status_;
     if (slots_.empty()) return std::nullopt;
     const std::shared_ptr<Slot> slot = std::move(slots_.front());
     slots_.pop_front();
     lock.unlock();
     changed_.notify_all();
     clamped_ids_ += slot->clamped;
+    counts_ = slot->counts;
     if (!slot->batch.ok()) {
       final_status_ = slot->batch.status();
       return final_status_;
@@ -173,18 +175,50 @@ class PipelinedLoader : public BatchLoader {
 
   int64_t rows_per_epoch() const override { return rows_per_epoch_; }
   int64_t clamped_ids() const override { return clamped_ids_; }
+  ReadCounts counts() const override { return counts_; }
   std::shared_ptr<arrow::Schema> reserved_schema() const override { return decoder_->reserved_schema(); }
   std::string description() const override { return description_; }
+  std::string sharing() const override { return sharing_; }
+  bool shares() const override { return shared_with_.has_value(); }
 
  private:
-  // A place in the stream. `cut` is written by the reader and then read by one decoder; `batch` and `clamped` are
+  // A place in the stream. `cut` and `counts` (what had been read when it was cut) are written by the reader and then read by one decoder; `batch` and `clamped` are
   // written by that decoder (by the reader for an error) before `done` is set under the lock.
   struct Slot {
     CutBatch cut;
+    ReadCounts counts;
     StatusOr<Batch> batch = Batch();
     int64_t clamped = 0;
     bool done = false;
   };
+
+  // Until the first slot is done, or there is none and will be none.
+  Status WaitForFirst(std::unique_lock<std::mutex>* lock) {
+    const auto ready = [&] { return slots_.empty() ? all_cut_ : slots_.front()->done; };
+    if (!shared_with_.has_value()) {
+      changed_.wait(*lock, ready);
+      return absl::OkStatus();
+    }
+    using Clock = std::chrono::steady_clock;
+    Clock::duration waited(0);
+    for (Clock::time_point before = Clock::now(); !changed_.wait_for(*lock, kLook, ready);) {
+      const Clock::time_point now = Clock::now();
+      if (now - before < kSuspended) waited += now - before;
+      before = now;
+      if (shared_with_->lost != nullptr) {
+        PEPNET_RETURN_IF_ERROR(Annotate(shared_with_->lost(), "waiting for the next batch of the input files"));
+      }
+      const double seconds = std::chrono::duration<double>(waited).count();
+      if (seconds < shared_with_->timeout_s) continue;
+      const std::string missing = cutter_.rows()->WaitingFor();
+      return absl::DeadlineExceededError(
+          absl::StrCat("waited ", absl::SixDigits(seconds), " s for ",
+                       missing.empty() ? "the next batch of the input files" : missing.c_str(),
+                       ", nothing came; raise --timeout_s if the files are slow, or let each worker read alone with "
+                       "--share_reader=off"));
+    }
+    return absl::OkStatus();
+  }
 
   StatusOr<std::optional<CutBatch>> ReadAndCut() {
     TraceScope scope("read file");
@@ -203,6 +237,7 @@ class PipelinedLoader : public BatchLoader {
       auto slot = std::make_shared<Slot>();
       StatusOr<std::optional<CutBatch>> cut = ReadAndCut();
       more = cut.ok() && cut->has_value();
+      slot->counts = cutter_.rows()->counts();
       if (more) slot->cut = **std::move(cut);
       if (!cut.ok()) {
         slot->batch = cut.status();
@@ -238,17 +273,19 @@ class PipelinedLoader : public BatchLoader {
     }
   }
 
-  // Reader thread only.
+  // Reader thread only, but for Stop() and WaitingFor() of its rows.
   BatchCutter cutter_;
   // Fixed after construction.
   const std::unique_ptr<BatchDecoder> decoder_;
   const int64_t rows_per_epoch_;
-  const std::string description_;
+  const std::string description_, sharing_;
+  const std::optional<ReaderGroup> shared_with_;  // nullopt: this worker reads alone
   const size_t capacity_;
   std::vector<std::thread> threads_;
   // Thread of Next() only.
   Status final_status_;
   int64_t clamped_ids_ = 0;
+  ReadCounts counts_;
 
   std::mutex mutex_;
   std::condition_variable changed_;
@@ -285,10 +322,34 @@ Status CheckOptions(const LoaderOptions& options) {
   if (options.worker_count <= 0 || options.worker_index < 0 || options.worker_index >= options.worker_count) {
     return absl::InternalError(absl::StrCat("worker ", options.worker_index, " of ", options.worker_count));
   }
+  if (options.contiguous && options.group.count() > 1) {
+    return absl::InternalError("contiguous ranges are not shared");
+  }
   if (options.contiguous && (options.shuffle || options.start.epoch != 0 || options.start.rows_in_epoch != 0)) {
     return absl::InternalError("contiguous ranges are neither shuffled nor resumed");
   }
   return absl::OkStatus();
+}
+
+// True if the workers of this host are to share the decoding; *why is the sentence for the log.
+bool ChooseSharing(const LoaderOptions& options, const ReadShape& shape, std::string* why) {
+  const int count = options.group.count();
+  const double alone = DecodedPerRowAlone(shape);
+  const std::string cost = absl::StrFormat("%.1f rows decoded for each row used", alone);
+  const auto choose = [&](bool share, const std::string& reason) {
+    *why = absl::StrCat(
+        share ? absl::StrCat("the ", count, " workers of this host share the decoding") : "each worker decodes alone",
+        ": ", reason);
+    return share;
+  };
+  if (count < 2) return choose(false, "there is no other worker to share with on this host");
+  if (options.share == ShareReader::kOff) return choose(false, absl::StrCat(cost, " (--share_reader=off)"));
+  const std::string saving =
+      absl::StrFormat("%.1f rows decoded for each row used become %.1f", alone, DecodedPerRowShared(shape, count));
+  if (options.share == ShareReader::kOn) return choose(true, absl::StrCat(saving, " (--share_reader=on)"));
+  if (shape.csv) return choose(false, "of CSV files only its own rows are decoded");
+  if (!ShareByDefault(shape, count)) return choose(false, absl::StrCat(cost, ", sharing would cost more"));
+  return choose(true, saving);
 }
 
 }  // namespace
@@ -309,11 +370,11 @@ StatusOr<std::unique_ptr<BatchLoader>> BatchLoader::Open(const JobConfig& config
     reserved_schema = reader->schema();
   }
 
-  RowStream stream(files, format, plan.names);
-  PEPNET_RETURN_IF_ERROR(stream.LearnRows());
-  PEPNET_ASSIGN_OR_RETURN(const int64_t first_row, stream.Skip(1));
+  auto stream = std::make_unique<RowStream>(files, format, plan.names);
+  PEPNET_RETURN_IF_ERROR(stream->LearnRows());
+  PEPNET_ASSIGN_OR_RETURN(const int64_t first_row, stream->Begin(1));
   if (first_row == 0) return InvalidInput("the input '", options.input_path, "' has no rows");
-  int64_t rows = stream.known_rows();
+  int64_t rows = stream->known_rows();
   std::string description = absl::StrCat(files.paths.size(), files.type == DatasetType::kCsv ? " CSV" : " Parquet",
                                          files.paths.size() == 1 ? " file" : " files");
 
@@ -332,7 +393,7 @@ StatusOr<std::unique_ptr<BatchLoader>> BatchLoader::Open(const JobConfig& config
   cut.max_epochs = options.max_epochs;
   cut.start = options.start;
   if (options.contiguous) {
-    PEPNET_ASSIGN_OR_RETURN(rows, stream.CountRows());
+    PEPNET_ASSIGN_OR_RETURN(rows, stream->CountRows());
     absl::StrAppend(&description, ", ", rows, " rows");
     cut.range_begin = rows * options.worker_index / options.worker_count;
     cut.range_end = rows * (options.worker_index + 1) / options.worker_count;
@@ -348,8 +409,20 @@ StatusOr<std::unique_ptr<BatchLoader>> BatchLoader::Open(const JobConfig& config
       auto decoder, BatchDecoder::Create(config, options, files.type, std::move(plan), std::move(reserved_schema)));
   const int cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
   const int decoding_threads = std::clamp(config.data.num_workers, 1, cores);
-  return std::make_unique<PipelinedLoader>(BatchCutter(std::move(stream), cut), std::move(decoder), decoding_threads,
-                                           rows, std::move(description));
+  const ReadShape shape = {files.type == DatasetType::kCsv, options.shuffle,
+                           static_cast<double>(stream->largest_row_group()), static_cast<double>(cut.batch_size),
+                           static_cast<double>(options.worker_count)};
+  std::string sharing;
+  std::unique_ptr<RowSequence> sequence;
+  std::optional<ReaderGroup> shared_with;
+  if (ChooseSharing(options, shape, &sharing)) {
+    shared_with = options.group;
+    PEPNET_ASSIGN_OR_RETURN(sequence, SharedRows::Join(std::move(stream), options.group));
+  } else {
+    sequence = std::move(stream);
+  }
+  return std::make_unique<PipelinedLoader>(BatchCutter(std::move(sequence), cut), std::move(decoder), decoding_threads,
+                                           rows, std::move(description), std::move(sharing), std::move(shared_with));
 }
 
 }  // namespace pepnet

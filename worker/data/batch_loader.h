@@ -7,6 +7,8 @@
 // Threads:   Next() from one thread. Owns one reader thread and up to num_workers decoding threads, named "read-N"; the
 //            destructor joins them, also in the middle of the stream.
 // Ownership: a returned Batch belongs to the caller.
+// Deadline:  where the workers of a host share the decoding Next() waits group.timeout_s for a batch, and ends when the job is
+//            lost; else it waits for the files alone, and its caller watches that.
 // Failure:   the first error ends the stream and is what Next() returns; it names file, row, column and value.
 //            Opening a set without rows is an error; a single empty file among others is not.
 #pragma once
@@ -18,6 +20,8 @@
 #include "common/base/status.h"
 #include "common/config/job_config.h"
 #include "worker/data/batch.h"
+#include "worker/data/read_counts.h"
+#include "worker/data/reader_group.h"
 
 namespace arrow {
 class Schema;
@@ -47,6 +51,10 @@ struct LoaderOptions {
   bool contiguous = false;
   // Columns of the input to be carried along with their types (predict's reserved columns; ALL_COLUMNS expands on open).
   std::vector<std::string> reserved_columns;
+  // Workers of this host with which this one may share the decoding; all of them then open and read the same batches at
+  // about the same pace (see SharedRows). Not together with contiguous.
+  ReaderGroup group;
+  ShareReader share = ShareReader::kAuto;
 };
 
 class BatchLoader {
@@ -63,6 +71,12 @@ class BatchLoader {
   virtual int64_t rows_per_epoch() const = 0;
   // Ids replaced by row 0 in the batches returned so far (0 unless clamp_out_of_range).
   virtual int64_t clamped_ids() const = 0;
+  // Who decodes what, and why: "each worker decodes its rows alone: ...", for the log.
+  virtual std::string sharing() const = 0;
+  // Whether this worker shares the decoding with others.
+  virtual bool shares() const = 0;
+  // What was read of the files for the batches returned so far, and for those that were cut ahead of them.
+  virtual ReadCounts counts() const = 0;
   // Names and types of Batch::reserved, known before the first batch; null without reserved columns.
   virtual std::shared_ptr<arrow::Schema> reserved_schema() const = 0;
   // "3 Parquet files, 20000 rows", for the plan printed at start.

@@ -24,7 +24,9 @@ constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
 // Cuts a file into records: lines, except that a quoted field may hold line ends.
 class RecordScanner {
  public:
-  RecordScanner(std::string path, char delimiter) : path_(std::move(path)), delimiter_(delimiter) {}
+  // counts: may be null; only bytes are counted here.
+  RecordScanner(std::string path, char delimiter, ReadCounts* counts = nullptr)
+      : path_(std::move(path)), delimiter_(delimiter), counts_(counts) {}
   ~RecordScanner() {
     if (fd_ >= 0) close(fd_);
   }
@@ -66,41 +68,37 @@ class RecordScanner {
   }
 
  private:
-  // Finds the first line end behind begin_ that is not quoted. False if the buffer ends before.
+  // Finds the first line end behind begin_ that is not quoted. False if the buffer ends before. A quote opens a field only
+  // as its first byte, and ends it unless another one follows.
   bool FindEnd(size_t* record_end, size_t* next) {
-    const char* const begin = buffer_.data() + begin_;
-    const size_t size = end_ - begin_;
-    const void* newline = size > 0 ? std::memchr(begin, '\n', size) : nullptr;
-    const size_t line = newline != nullptr ? static_cast<const char*>(newline) - begin : size;
     in_quotes_ = false;
-    if (line > 0 && std::memchr(begin, '"', line) != nullptr) return FindEndWithQuotes(record_end, next);
-    if (newline == nullptr) return false;
-    *record_end = begin_ + line;
-    *next = *record_end + 1;
+    size_t at = begin_;  // outside of quotes
+    size_t line = Find('\n', at, end_);
+    while (true) {
+      const size_t quote = Find('"', at, line);
+      if (quote == line) break;
+      at = quote + 1;
+      if (quote > begin_ && buffer_[quote - 1] != delimiter_) continue;  // data
+      size_t closing = Find('"', at, end_);
+      while (closing + 1 < end_ && buffer_[closing + 1] == '"') closing = Find('"', closing + 2, end_);
+      if (closing >= end_) {
+        in_quotes_ = true;
+        return false;
+      }
+      at = closing + 1;
+      if (line < at) line = Find('\n', at, end_);
+    }
+    if (line == end_) return false;
+    *record_end = line;
+    *next = line + 1;
     return true;
   }
 
-  bool FindEndWithQuotes(size_t* record_end, size_t* next) {
-    enum class State { kFieldStart, kPlain, kQuoted, kQuoteInQuoted };
-    State state = State::kFieldStart;
-    for (size_t i = begin_; i < end_; ++i) {
-      const char c = buffer_[i];
-      if (state == State::kQuoted) {
-        if (c == '"') state = State::kQuoteInQuoted;
-      } else if (c == '\n') {
-        *record_end = i;
-        *next = i + 1;
-        return true;
-      } else if (c == delimiter_) {
-        state = State::kFieldStart;
-      } else if (c == '"' && state != State::kPlain) {
-        state = State::kQuoted;  // opens the field, or is the second of a doubled quote
-      } else {
-        state = State::kPlain;
-      }
-    }
-    in_quotes_ = state == State::kQuoted;
-    return false;
+  // Where `c` first stands in [from, to) of the buffer, else `to`.
+  size_t Find(char c, size_t from, size_t to) const {
+    if (from >= to) return to;
+    const void* found = std::memchr(buffer_.data() + from, c, to - from);
+    return found == nullptr ? to : static_cast<size_t>(static_cast<const char*>(found) - buffer_.data());
   }
 
   // Reads one more block behind what is still needed.
@@ -116,6 +114,7 @@ class RecordScanner {
       const ssize_t got = read(fd_, buffer_.data() + end_, buffer_.size() - end_);
       if (got > 0) {
         end_ += static_cast<size_t>(got);
+        if (counts_ != nullptr) counts_->bytes += got;
         return absl::OkStatus();
       }
       if (got == 0) {
@@ -130,6 +129,7 @@ class RecordScanner {
 
   const std::string path_;
   const char delimiter_;
+  ReadCounts* const counts_;
   int fd_ = -1;
   std::vector<char> buffer_;
   size_t begin_ = 0, end_ = 0;  // unread bytes of buffer_
@@ -187,50 +187,181 @@ StatusOr<std::vector<std::string>> ReadHeader(const std::string& path, char deli
   return names;
 }
 
+// The columns of one file: which fields are wanted, and how records become cells. Immutable; shared by the reader and the rows
+// it holds, which outlive it.
+struct CsvColumns {
+  std::shared_ptr<const std::string> path;
+  FileFormat format;
+  std::vector<std::string> names;    // of all fields in the file
+  std::vector<int> output_of_field;  // -1: not asked for
+  std::shared_ptr<arrow::Schema> schema;
+
+  Status OutOfMemory(const arrow::Status& status) const {
+    return absl::ResourceExhaustedError(absl::StrCat("reading '", *path, "': ", status.message()));
+  }
+};
+
+// Decodes records, one after the other, into one chunk.
+class CsvDecoder {
+ public:
+  explicit CsvDecoder(const CsvColumns& columns) : columns_(columns), builders_(columns.schema->num_fields()) {}
+
+  // `row`: number of the record within the file.
+  Status Append(std::string_view record, int64_t row) {
+    arrow::Status appended;
+    const auto cell = [&](int field, std::string_view text) {
+      const int output =
+          field < static_cast<int>(columns_.output_of_field.size()) ? columns_.output_of_field[field] : -1;
+      if (output < 0) return;
+      arrow::StringBuilder& builder = builders_[output];
+      const arrow::Status status = text.empty() ? builder.AppendNull() : builder.Append(text);
+      if (!status.ok()) appended = status;
+    };
+    const std::vector<std::string>& names = columns_.names;
+    int fields = 0;
+    if (!SplitRecord(record, columns_.format.delimiter, &scratch_, cell, &fields)) {
+      return InvalidInput(
+          "'", *columns_.path, "' row ", row + 1, ", column ",
+          fields < static_cast<int>(names.size()) ? absl::StrCat("'", names[fields], "'") : absl::StrCat(fields + 1),
+          ": there is text behind the closing quote");
+    }
+    if (fields != static_cast<int>(names.size())) {
+      return InvalidInput("'", *columns_.path, "' row ", row + 1, " has ", fields, " cells, but there are ",
+                          names.size(), " columns", columns_.format.with_header ? " in the header" : " in input_fields",
+                          "; is the delimiter '", std::string(1, columns_.format.delimiter), "' right?");
+    }
+    if (!appended.ok()) return columns_.OutOfMemory(appended);
+    ++rows_;
+    return absl::OkStatus();
+  }
+
+  StatusOr<std::shared_ptr<arrow::RecordBatch>> Finish() {
+    arrow::ArrayVector arrays;
+    for (arrow::StringBuilder& builder : builders_) {
+      arrow::Result<std::shared_ptr<arrow::Array>> array = builder.Finish();
+      if (!array.ok()) return columns_.OutOfMemory(array.status());
+      arrays.push_back(std::move(array).ValueOrDie());
+    }
+    return arrow::RecordBatch::Make(columns_.schema, rows_, std::move(arrays));
+  }
+
+ private:
+  const CsvColumns& columns_;
+  std::vector<arrow::StringBuilder> builders_;
+  std::string scratch_;
+  int64_t rows_ = 0;
+};
+
+// Records as they stand in the file, split into cells when they are picked.
+class HeldRecords : public HeldRows {
+ public:
+  HeldRecords(std::shared_ptr<const CsvColumns> columns, std::shared_ptr<ReadCounts> counts, int64_t first_row)
+      : columns_(std::move(columns)), counts_(std::move(counts)), first_row_(first_row) {}
+
+  void Reserve(size_t bytes, int64_t rows) {
+    text_.reserve(bytes);
+    ends_.reserve(static_cast<size_t>(rows));
+  }
+  void Append(std::string_view record) {
+    text_.append(record);
+    ends_.push_back(text_.size());
+  }
+  size_t bytes() const { return text_.size(); }
+
+  int64_t size() const override { return static_cast<int64_t>(ends_.size()); }
+
+  StatusOr<Picked> Pick(std::span<const int64_t> rows) const override {
+    CsvDecoder decoder(*columns_);
+    auto numbers = std::make_shared<std::vector<int64_t>>();
+    numbers->reserve(rows.size());
+    Picked picked;
+    picked.at.reserve(rows.size());
+    for (const int64_t row : rows) {
+      const size_t begin = row == 0 ? 0 : ends_[row - 1];
+      PEPNET_RETURN_IF_ERROR(
+          decoder.Append(std::string_view(text_).substr(begin, ends_[row] - begin), first_row_ + row));
+      picked.at.push_back(static_cast<int64_t>(numbers->size()));
+      numbers->push_back(first_row_ + row);
+    }
+    const auto count = static_cast<int64_t>(rows.size());
+    counts_->passed_rows -= count;
+    counts_->decoded_rows += count;
+    PEPNET_ASSIGN_OR_RETURN(auto decoded, decoder.Finish());
+    picked.chunk = {std::move(decoded), columns_->path, numbers->empty() ? first_row_ : numbers->front(),
+                    std::move(numbers)};
+    return picked;
+  }
+
+ private:
+  const std::shared_ptr<const CsvColumns> columns_;
+  const std::shared_ptr<ReadCounts> counts_;
+  const int64_t first_row_;
+  std::string text_;
+  std::vector<size_t> ends_;  // of each record in text_
+};
+
 class CsvReader : public RowReader {
  public:
-  CsvReader(const std::string& path, const FileFormat& format)
-      : path_(std::make_shared<const std::string>(path)), format_(format), scanner_(path, format.delimiter) {}
+  CsvReader(const std::string& path, const FileFormat& format, std::shared_ptr<ReadCounts> counts)
+      : counts_(std::move(counts)), scanner_(path, format.delimiter, counts_.get()) {
+    columns_->path = std::make_shared<const std::string>(path);
+    columns_->format = format;
+  }
 
   Status Open(const std::vector<std::string>& columns) {
     PEPNET_RETURN_IF_ERROR(scanner_.Open());
-    names_ = format_.field_names;
+    const FileFormat& format = columns_->format;
+    columns_->names = format.field_names;
     bool no_header = false;
-    if (format_.with_header) {
-      PEPNET_ASSIGN_OR_RETURN(names_, ReadHeader(*path_, format_.delimiter, &scanner_));
-      no_header = names_.empty();
+    if (format.with_header) {
+      PEPNET_ASSIGN_OR_RETURN(columns_->names, ReadHeader(*columns_->path, format.delimiter, &scanner_));
+      no_header = columns_->names.empty();
     }
     arrow::FieldVector schema_fields;
-    output_of_field_.assign(names_.size(), -1);
+    columns_->output_of_field.assign(columns_->names.size(), -1);
     for (size_t i = 0; i < columns.size(); ++i) {
       schema_fields.push_back(arrow::field(columns[i], arrow::utf8()));
       if (no_header) continue;
-      PEPNET_ASSIGN_OR_RETURN(const int field, FindColumn(*path_, names_, columns[i]));
-      output_of_field_[field] = static_cast<int>(i);
+      PEPNET_ASSIGN_OR_RETURN(const int field, FindColumn(*columns_->path, columns_->names, columns[i]));
+      columns_->output_of_field[field] = static_cast<int>(i);
     }
-    schema_ = arrow::schema(std::move(schema_fields));
+    columns_->schema = arrow::schema(std::move(schema_fields));
     return absl::OkStatus();
   }
 
   StatusOr<RowChunk> Read(int64_t max_rows) override {
     const int64_t limit = std::min(max_rows, kMaxChunkRows);
-    std::vector<arrow::StringBuilder> builders(schema_->num_fields());
+    CsvDecoder decoder(*columns_);
     const int64_t first_row = row_;
     size_t bytes = 0;
     while (row_ - first_row < limit && bytes < kMaxChunkBytes) {
       PEPNET_ASSIGN_OR_RETURN(const auto record, scanner_.Next(row_));
       if (!record.has_value()) break;
-      PEPNET_RETURN_IF_ERROR(AppendRecord(*record, &builders));
+      PEPNET_RETURN_IF_ERROR(decoder.Append(*record, row_));
       bytes += record->size();
       ++row_;
     }
-    arrow::ArrayVector arrays;
-    for (arrow::StringBuilder& builder : builders) {
-      arrow::Result<std::shared_ptr<arrow::Array>> array = builder.Finish();
-      if (!array.ok()) return OutOfMemory(array.status());
-      arrays.push_back(std::move(array).ValueOrDie());
+    counts_->decoded_rows += row_ - first_row;
+    PEPNET_ASSIGN_OR_RETURN(auto decoded, decoder.Finish());
+    return RowChunk{std::move(decoded), columns_->path, first_row, nullptr};
+  }
+
+  StatusOr<std::shared_ptr<const HeldRows>> Hold(int64_t max_rows) override {
+    const int64_t limit = std::min(max_rows, kMaxChunkRows);
+    auto held = std::make_shared<HeldRecords>(columns_, counts_, row_);
+    held->Reserve(static_cast<size_t>(bytes_per_row_ * static_cast<double>(limit)), limit);
+    while (held->size() < limit && held->bytes() < kMaxChunkBytes) {
+      PEPNET_ASSIGN_OR_RETURN(const auto record, scanner_.Next(row_));
+      if (!record.has_value()) break;
+      held->Append(*record);
+      ++row_;
     }
-    return RowChunk{arrow::RecordBatch::Make(schema_, row_ - first_row, std::move(arrays)), path_, first_row};
+    counts_->passed_rows += held->size();
+    if (held->size() > 0) {
+      const double mean = static_cast<double>(held->bytes()) / static_cast<double>(held->size());
+      bytes_per_row_ = std::min(1.1 * mean, static_cast<double>(kMaxChunkBytes) / static_cast<double>(kMaxChunkRows));
+    }
+    return held;
   }
 
   StatusOr<int64_t> Skip(int64_t max_rows) override {
@@ -239,50 +370,21 @@ class CsvReader : public RowReader {
       PEPNET_ASSIGN_OR_RETURN(const auto record, scanner_.Next(row_));
       if (!record.has_value()) break;
     }
+    counts_->passed_rows += skipped;
     return skipped;
   }
 
   int64_t known_rows() const override { return -1; }
-  const std::shared_ptr<arrow::Schema>& schema() const override { return schema_; }
+  int64_t RowsTogether() const override { return kMaxChunkRows; }
+  const std::shared_ptr<arrow::Schema>& schema() const override { return columns_->schema; }
 
  private:
-  Status AppendRecord(std::string_view record, std::vector<arrow::StringBuilder>* builders) {
-    arrow::Status appended;
-    const auto cell = [&](int field, std::string_view text) {
-      const int output = field < static_cast<int>(output_of_field_.size()) ? output_of_field_[field] : -1;
-      if (output < 0) return;
-      arrow::StringBuilder& builder = (*builders)[output];
-      const arrow::Status status = text.empty() ? builder.AppendNull() : builder.Append(text);
-      if (!status.ok()) appended = status;
-    };
-    int fields = 0;
-    if (!SplitRecord(record, format_.delimiter, &scratch_, cell, &fields)) {
-      return InvalidInput(
-          "'", *path_, "' row ", row_ + 1, ", column ",
-          fields < static_cast<int>(names_.size()) ? absl::StrCat("'", names_[fields], "'") : absl::StrCat(fields + 1),
-          ": there is text behind the closing quote");
-    }
-    if (fields != static_cast<int>(names_.size())) {
-      return InvalidInput("'", *path_, "' row ", row_ + 1, " has ", fields, " cells, but there are ", names_.size(),
-                          " columns", format_.with_header ? " in the header" : " in input_fields",
-                          "; is the delimiter '", std::string(1, format_.delimiter), "' right?");
-    }
-    if (!appended.ok()) return OutOfMemory(appended);
-    return absl::OkStatus();
-  }
-
-  Status OutOfMemory(const arrow::Status& status) const {
-    return absl::ResourceExhaustedError(absl::StrCat("reading '", *path_, "': ", status.message()));
-  }
-
-  const std::shared_ptr<const std::string> path_;  // shared with the chunks, which outlive the reader
-  const FileFormat format_;
+  const std::shared_ptr<ReadCounts> counts_;  // shared with the rows it holds
+  const std::shared_ptr<CsvColumns> columns_ =
+      std::make_shared<CsvColumns>();  // fixed after Open(); shared with them, too
   RecordScanner scanner_;
-  std::vector<std::string> names_;    // of all fields in the file
-  std::vector<int> output_of_field_;  // -1: not asked for
-  std::shared_ptr<arrow::Schema> schema_;
-  std::string scratch_;
-  int64_t row_ = 0;  // number of the next row
+  int64_t row_ = 0;           // number of the next row
+  double bytes_per_row_ = 0;  // room to make for the next rows to hold
 };
 
 Status CheckFormat(const FileFormat& format) {
@@ -295,9 +397,10 @@ Status CheckFormat(const FileFormat& format) {
 }  // namespace
 
 StatusOr<std::unique_ptr<RowReader>> OpenCsvReader(const std::string& path, const FileFormat& format,
-                                                   const std::vector<std::string>& columns) {
+                                                   const std::vector<std::string>& columns,
+                                                   std::shared_ptr<ReadCounts> counts) {
   PEPNET_RETURN_IF_ERROR(CheckFormat(format));
-  auto reader = std::make_unique<CsvReader>(path, format);
+  auto reader = std::make_unique<CsvReader>(path, format, std::move(counts));
   PEPNET_RETURN_IF_ERROR(reader->Open(columns));
   return reader;
 }

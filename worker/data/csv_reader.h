@@ -15,7 +15,8 @@
 namespace pepnet {
 
 StatusOr<std::unique_ptr<RowReader>> OpenCsvReader(const std::string& path, const FileFormat& format,
-                                                   const std::vector<std::string>& columns);
+                                                   const std::vector<std::string>& columns,
+                                                   std::shared_ptr<ReadCounts> counts);
 StatusOr<std::vector<std::string>> ListCsvColumns(const std::string& path, const FileFormat& format);
 
 }  // namespace pepnet

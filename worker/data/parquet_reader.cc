@@ -35,7 +35,9 @@ Status Guard(const std::string& path, Function function) {
 
 class ParquetReader : public RowReader {
  public:
-  explicit ParquetReader(const std::string& path) : path_(std::make_shared<const std::string>(path)) {}
+  explicit ParquetReader(const std::string& path, std::shared_ptr<ReadCounts> counts = nullptr)
+      : path_(std::make_shared<const std::string>(path)),
+        counts_(counts != nullptr ? std::move(counts) : std::make_shared<ReadCounts>()) {}
 
   Status Open() {
     return Guard(*path_, [&]() -> Status {
@@ -84,12 +86,23 @@ class ParquetReader : public RowReader {
     if (decoded_ == nullptr) {
       auto empty = arrow::RecordBatch::MakeEmpty(schema_);
       if (!empty.ok()) return ReadError(*path_, empty.status().message());
-      return RowChunk{*empty, path_, row_};
+      return RowChunk{*empty, path_, row_, nullptr};
     }
     const int64_t count = std::min(max_rows, decoded_->num_rows() - used_);
-    RowChunk chunk{decoded_->Slice(used_, count), path_, row_};
+    RowChunk chunk{decoded_->Slice(used_, count), path_, row_, nullptr};
     Advance(count);
     return chunk;
+  }
+
+  StatusOr<std::shared_ptr<const HeldRows>> Hold(int64_t max_rows) override {
+    PEPNET_ASSIGN_OR_RETURN(RowChunk chunk, Read(max_rows));
+    return HoldDecoded(std::move(chunk));
+  }
+
+  int64_t RowsTogether() const override {
+    int64_t end = 0;
+    for (size_t group = 0; group < group_rows_.size() && end <= row_; ++group) end += group_rows_[group];
+    return end - row_;
   }
 
   StatusOr<int64_t> Skip(int64_t max_rows) override {
@@ -98,6 +111,7 @@ class ParquetReader : public RowReader {
       if (decoded_ == nullptr && batches_ == nullptr && group_rows_[group_] <= max_rows - skipped) {
         skipped += group_rows_[group_];
         row_ += group_rows_[group_];
+        counts_->passed_rows += group_rows_[group_];
         ++group_;
         continue;
       }
@@ -133,6 +147,8 @@ class ParquetReader : public RowReader {
         auto opened = reader_->GetRecordBatchReader({static_cast<int>(group_)}, leaves_);
         if (!opened.ok()) return ReadError(*path_, opened.status().message());
         batches_ = std::move(opened).ValueOrDie();
+        const auto group = reader_->parquet_reader()->metadata()->RowGroup(static_cast<int>(group_));
+        for (const int leaf : leaves_) counts_->bytes += group->ColumnChunk(leaf)->total_compressed_size();
       }
       std::shared_ptr<arrow::RecordBatch> batch;
       if (arrow::Status status = batches_->ReadNext(&batch); !status.ok()) return ReadError(*path_, status.message());
@@ -151,12 +167,14 @@ class ParquetReader : public RowReader {
       arrow::ArrayVector arrays;
       for (const auto& field : schema_->fields()) arrays.push_back(batch->GetColumnByName(field->name()));
       decoded_ = arrow::RecordBatch::Make(schema_, batch->num_rows(), std::move(arrays));
+      counts_->decoded_rows += batch->num_rows();
       used_ = 0;
       return absl::OkStatus();
     });
   }
 
   const std::shared_ptr<const std::string> path_;  // shared with the chunks, which outlive the reader
+  const std::shared_ptr<ReadCounts> counts_;       // shared with whoever asks for them
   std::unique_ptr<parquet::arrow::FileReader> reader_;
   std::shared_ptr<arrow::Schema> file_schema_, schema_;
   std::vector<int64_t> group_rows_;
@@ -171,9 +189,9 @@ class ParquetReader : public RowReader {
 
 }  // namespace
 
-StatusOr<std::unique_ptr<RowReader>> OpenParquetReader(const std::string& path,
-                                                       const std::vector<std::string>& columns) {
-  auto reader = std::make_unique<ParquetReader>(path);
+StatusOr<std::unique_ptr<RowReader>> OpenParquetReader(const std::string& path, const std::vector<std::string>& columns,
+                                                       std::shared_ptr<ReadCounts> counts) {
+  auto reader = std::make_unique<ParquetReader>(path, std::move(counts));
   PEPNET_RETURN_IF_ERROR(reader->Open());
   PEPNET_RETURN_IF_ERROR(reader->Select(columns));
   return reader;

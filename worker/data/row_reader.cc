@@ -1,16 +1,46 @@
 #include "worker/data/row_reader.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "absl/strings/str_join.h"
 #include "worker/data/csv_reader.h"
 #include "worker/data/parquet_reader.h"
 
 namespace pepnet {
+namespace {
+
+class DecodedRows : public HeldRows {
+ public:
+  explicit DecodedRows(RowChunk chunk) : chunk_(std::move(chunk)) {}
+  int64_t size() const override { return chunk_.rows->num_rows(); }
+  StatusOr<Picked> Pick(std::span<const int64_t> rows) const override {
+    return Picked{chunk_, {rows.begin(), rows.end()}};
+  }
+
+ private:
+  const RowChunk chunk_;
+};
+
+}  // namespace
+
+std::shared_ptr<const HeldRows> HoldDecoded(RowChunk chunk) { return std::make_shared<DecodedRows>(std::move(chunk)); }
 
 StatusOr<std::unique_ptr<RowReader>> OpenRowReader(const std::string& path, const FileFormat& format,
-                                                   const std::vector<std::string>& columns) {
-  return format.type == DatasetType::kParquet ? OpenParquetReader(path, columns) : OpenCsvReader(path, format, columns);
+                                                   const std::vector<std::string>& columns,
+                                                   std::shared_ptr<ReadCounts> counts) {
+  if (counts == nullptr) counts = std::make_shared<ReadCounts>();
+  return format.type == DatasetType::kParquet ? OpenParquetReader(path, columns, std::move(counts))
+                                              : OpenCsvReader(path, format, columns, std::move(counts));
+}
+
+FileFormat FormatOf(const DataConfig& data, DatasetType type) {
+  FileFormat format;
+  format.type = type;
+  format.delimiter = data.delimiter;
+  format.with_header = data.with_header;
+  for (const InputField& field : data.input_fields) format.field_names.push_back(field.name);
+  return format;
 }
 
 StatusOr<std::vector<std::string>> ListColumns(const std::string& path, const FileFormat& format) {

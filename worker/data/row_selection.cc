@@ -22,8 +22,8 @@ std::string DescribeOrigin(const RowSelection& selection) {
   const RowRun& last = selection.runs.back();
   const RowChunk& first_chunk = selection.chunks[first.chunk];
   const RowChunk& last_chunk = selection.chunks[last.chunk];
-  const int64_t from = first_chunk.first_row + first.begin + 1;
-  const int64_t to = last_chunk.first_row + last.begin + last.count;
+  const int64_t from = first_chunk.Number(first.begin) + 1;
+  const int64_t to = last_chunk.Number(last.begin + last.count - 1) + 1;
   if (*first_chunk.path != *last_chunk.path) {
     return absl::StrCat("'", *first_chunk.path, "' row ", from, " to '", *last_chunk.path, "' row ", to);
   }

@@ -44,8 +44,7 @@ Status ForEachRow(const RowSelection& selection, Visit visit) {
 
 // "'train.csv' row 17, column 'x': <cause>"; rows count from 1 in messages.
 inline Status AtCell(const RowChunk& chunk, int64_t row, const std::string& column, const Status& cause) {
-  return Annotate(cause,
-                  absl::StrCat("'", *chunk.path, "' row ", chunk.first_row + row + 1, ", column '", column, "'"));
+  return Annotate(cause, absl::StrCat("'", *chunk.path, "' row ", chunk.Number(row) + 1, ", column '", column, "'"));
 }
 
 // Views of column number `column`, one per chunk. An unsupported type is an error that names file and column.

@@ -1,4 +1,4 @@
-// RowStream: the rows of all input files in sorted path order as one sequence that can be read and skipped.
+// RowStream: the rows of all input files, read by this process.
 //
 // Threads: used by one thread. Failure: as RowReader.
 #pragma once
@@ -10,12 +10,11 @@
 
 #include "common/base/status.h"
 #include "worker/data/input_files.h"
-#include "worker/data/row_reader.h"
-#include "worker/data/row_selection.h"
+#include "worker/data/row_sequence.h"
 
 namespace pepnet {
 
-class RowStream {
+class RowStream : public RowSequence {
  public:
   // `columns` are those that the chunks will hold.
   RowStream(InputFiles files, FileFormat format, std::vector<std::string> columns);
@@ -24,15 +23,25 @@ class RowStream {
   Status LearnRows();
   // Rows of all files if known without reading them, else -1.
   int64_t known_rows() const { return known_rows_; }
-  // Reads or skims through all files and counts; leaves the stream rewound.
+  // Parquet, after LearnRows(): rows of the largest row group; else 0.
+  int64_t largest_row_group() const { return largest_row_group_; }
+  // Reads or skims through all files and counts; leaves the stream at its first row.
   StatusOr<int64_t> CountRows();
+  const std::vector<std::string>& paths() const { return files_.paths; }
 
-  // Back to the first row of the first file.
-  void Rewind();
-  // Appends up to `max_rows` rows to the selection; fewer only at the end of the last file.
-  Status Read(int64_t max_rows, RowSelection* selection);
-  // Passes over up to `max_rows` rows. Returns how many; fewer only at the end of the last file.
-  StatusOr<int64_t> Skip(int64_t max_rows);
+  StatusOr<int64_t> Begin(int64_t first_row) override;  // at any time
+  Status Read(int64_t max_rows, RowSelection* selection) override;
+  Status Hold(int64_t max_rows, HeldRowsList* held) override;
+  StatusOr<int64_t> Skip(int64_t max_rows) override;
+  ReadCounts counts() const override { return *counts_; }
+
+  // ---- file by file, for SharedRows --------------------------------------------------------------------------------
+  // RowReader::RowsTogether() of the file in which the next row lies, whose index goes to *file. 0 at the end of the last
+  // file. Of CSV files the file may have fewer rows, even none.
+  StatusOr<int64_t> RowsTogether(size_t* file);
+  // Of that file only: up to `max_rows` rows, none at its end, where the next call goes to the next file.
+  StatusOr<RowChunk> ReadInFile(int64_t max_rows);
+  StatusOr<int64_t> SkipInFile(int64_t max_rows);
 
  private:
   // Opens file number file_ if no reader is open. Precondition: there is such a file.
@@ -43,8 +52,10 @@ class RowStream {
   const InputFiles files_;
   const FileFormat format_;
   const std::vector<std::string> columns_;
-  std::vector<int64_t> file_rows_;  // by file; empty if not known
+  const std::shared_ptr<ReadCounts> counts_ = std::make_shared<ReadCounts>();  // shared with rows that readers hold
+  std::vector<int64_t> file_rows_;                                             // by file; empty if not known
   int64_t known_rows_ = -1;
+  int64_t largest_row_group_ = 0;
   size_t file_ = 0;
   std::unique_ptr<RowReader> reader_;  // of file_; null before its first row is needed
 };

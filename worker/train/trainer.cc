@@ -62,9 +62,19 @@ Status Trainer::Start() {
 
 Status Trainer::Report() {
   const RankStatus::Phase phase(context_.status(), "end");
-  std::vector<int64_t> clamped = {loader_ == nullptr ? 0 : loader_->clamped_ids()};
-  PEPNET_RETURN_IF_ERROR(context_.collective->AllreduceSum(std::span<int64_t>(clamped), "clamped ids"));
-  LogClampedIds(context_, clamped[0]);
+  const ReadCounts read = loader_ == nullptr ? ReadCounts() : loader_->counts();
+  std::vector<int64_t> sums = {loader_ == nullptr ? 0 : loader_->clamped_ids(), read.decoded_rows, read.passed_rows,
+                               read.bytes};
+  PEPNET_RETURN_IF_ERROR(context_.collective->AllreduceSum(std::span<int64_t>(sums), "clamped ids and rows read"));
+  LogClampedIds(context_, sums[0]);
+  if (context_.first() && rows_trained_ > 0) {
+    const auto trained = static_cast<double>(rows_trained_);
+    LogInfo(absl::StrFormat(
+        "for each row trained on the workers decoded %.2f rows, passed over %.2f and read %.0f bytes of the "
+        "files",
+        static_cast<double>(sums[1]) / trained, static_cast<double>(sums[2]) / trained,
+        static_cast<double>(sums[3]) / trained));
+  }
   PEPNET_ASSIGN_OR_RETURN(const std::vector<std::string> warnings, data_watch_.Warnings(context_.collective));
   for (const std::string& warning : warnings) LogWarning(warning);
   if (!log_.has_value()) return absl::OkStatus();
@@ -172,6 +182,16 @@ Status Trainer::Resume(const std::string& checkpoint) {
   return absl::OkStatus();
 }
 
+StatusOr<ReaderGroup> Trainer::FindReaderGroup() {
+  PEPNET_ASSIGN_OR_RETURN(const std::vector<std::string> spaces,
+                          context_.collective->Allgather(SocketSpace(), "hosts of the workers"));
+  ReaderGroup group = GroupOfWorker(spaces, context_.collective->index(), nonce_);
+  group.timeout_s = context_.options.timeout_s;
+  if (context_.options.watch != nullptr)
+    group.lost = [peers = context_.options.watch->peers()] { return peers->Lost(); };
+  return group;
+}
+
 Status Trainer::OpenData() {
   if (!config_.eval_input_path.empty()) {  // what is wrong with it shows before the training, not behind it
     PEPNET_RETURN_IF_ERROR(OpenEvaluationData(context_, config_.eval_input_path).status());
@@ -197,8 +217,13 @@ Status Trainer::OpenData() {
   options.clamp_out_of_range = context_.options.clamp_out_of_range;
   options.max_epochs = train.num_steps > 0 ? 0 : train.num_epochs;
   options.start = counters.position;
+  PEPNET_ASSIGN_OR_RETURN(options.group, FindReaderGroup());
+  options.share = context_.options.share_reader;
   PEPNET_ASSIGN_OR_RETURN(loader_, BatchLoader::Open(config_, options));
-  if (context_.first()) LogInfo("training data: " + loader_->description());
+  if (context_.first()) {
+    LogInfo("training data: " + loader_->description());
+    if (options.worker_count > 1) LogInfo("training data: " + loader_->sharing());
+  }
   for (const Tower& tower : config_.model.towers) {
     if (!context_.first() || tower.train_metrics.empty() || !tower.weighted) continue;
     LogInfo(absl::StrCat("tower ", tower.name,

@@ -61,6 +61,8 @@ class Trainer {
   StatusOr<std::string> EnterModelDir();
   Status StartFresh();
   Status Resume(const std::string& checkpoint);
+  // The workers of this host.
+  StatusOr<ReaderGroup> FindReaderGroup();
   Status OpenData();
   Status EvaluateRestored();
   Status Report();

@@ -10,6 +10,7 @@
 #include "common/net/collective.h"
 #include "common/net/device_collective.h"
 #include "common/net/job_watch.h"
+#include "worker/data/reader_group.h"
 #include "worker/model/pepnet_model.h"
 #include "worker/sparse/ps_client.h"
 
@@ -34,7 +35,8 @@ struct RunOptions {
   DenseEngine dense_engine = DenseEngine::kFused;
   ComputeDevice device = {};
   bool bf16 = false;  // matrix products in bfloat16: mixed_precision asks for it, and all workers' devices have it
-  WireDtype wire_dtype = WireDtype::kFloat32;  // of rows and gradients between workers and servers
+  ShareReader share_reader = ShareReader::kAuto;  // of the training data, among the workers of a host
+  WireDtype wire_dtype = WireDtype::kFloat32;     // of rows and gradients between workers and servers
 };
 
 struct WorkerContext {

@@ -16,7 +16,9 @@ constexpr char kTrain[] = R"({"bench": "train", "settings": {"workers": "2"}, "r
   {"batch": 8192, "speed": {"median": 10000, "least": 1, "most": 2}, "read": 0, "pool": 0, "compute": 45, "update": 5}]})";
 constexpr char kService[] = R"({"bench": "service", "rows": [
   {"table": 1000000, "pull x2": 20, "push": 10}, {"table": 10000000, "pull x2": {"median": 15, "least": 1, "most": 9}, "push": 5}]})";
-constexpr char kReader[] = R"({"bench": "reader", "rows": [{"batch": 8192, "per core": 2.5}]})";
+constexpr char kReader[] = R"({"bench": "reader", "rows": [
+  {"batch": 8192, "workers": 1, "per core": 2.5, "decode alone": 4, "pass over alone": {"median": 50, "least": 1, "most": 60}},
+  {"batch": 1024, "workers": 8, "per core": 1, "decode alone": 4, "pass over alone": 50}]})";
 constexpr char kAllreduce[] =
     R"({"bench": "allreduce", "rows": [{"array": 16384, "bus rate": 1}, {"array": 2621440, "bus rate": 3}]})";
 
@@ -37,7 +39,9 @@ TEST_F(MachineTest, TakesTheRowNearestToTheJob) {
   EXPECT_DOUBLE_EQ(machine->worker_samples_per_second, 8000 / 2.0 / 0.8);
   EXPECT_DOUBLE_EQ(machine->pull_rows_per_second, 15e6);
   EXPECT_DOUBLE_EQ(machine->push_rows_per_second, 5e6);
-  EXPECT_DOUBLE_EQ(machine->reader_rows_per_second, 2.5e6);
+  EXPECT_DOUBLE_EQ(machine->reader_rows_per_second, 2.5e6) << "of one worker";
+  EXPECT_DOUBLE_EQ(machine->decode_rows_per_second, 4e6);
+  EXPECT_DOUBLE_EQ(machine->pass_rows_per_second, 50e6);
   EXPECT_DOUBLE_EQ(machine->sum_bytes_per_second, 3e9);
   EXPECT_DOUBLE_EQ(ReadMachine(all, 100000)->worker_samples_per_second, 10000 / 2.0 / 0.5);
 }
@@ -49,9 +53,14 @@ TEST_F(MachineTest, SaysWhatIsMissingOrWrong) {
   EXPECT_THAT(std::string(ReadMachine({Write("x", "{")}, 1).status().message()), HasSubstr("x"));
   EXPECT_THAT(std::string(ReadMachine({Write("x", R"({"bench": "dense", "rows": []})")}, 1).status().message()),
               HasSubstr("'pepnet bench dense', expected one of"));
-  EXPECT_THAT(
-      std::string(ReadMachine({Write("x", R"({"bench": "reader", "rows": [{"batch": 1}]})")}, 1).status().message()),
-      HasSubstr("no column 'per core'"));
+  EXPECT_THAT(std::string(ReadMachine({Write("x", R"({"bench": "reader", "rows": [{"batch": 1, "workers": 1}]})")}, 1)
+                              .status()
+                              .message()),
+              HasSubstr("no column 'per core'"));
+  EXPECT_THAT(std::string(ReadMachine({Write("x", R"({"bench": "reader", "rows": [{"batch": 1, "workers": 2}]})")}, 1)
+                              .status()
+                              .message()),
+              HasSubstr("no row for --workers 1"));
   EXPECT_FALSE(ReadMachine({directory_ / "absent"}, 1).ok());
 }
 

@@ -22,7 +22,9 @@ Machine SomeMachine() {
   machine.worker_samples_per_second = 10000;  // 100 ms a step
   machine.pull_rows_per_second = 10e6;
   machine.push_rows_per_second = 5e6;
-  machine.reader_rows_per_second = 1e6;
+  machine.reader_rows_per_second = 1e6;  // 0.5 us to decode, 0.5 us to encode
+  machine.decode_rows_per_second = 2e6;
+  machine.pass_rows_per_second = 10e6;
   machine.sum_bytes_per_second = 1e9;
   return machine;
 }
@@ -59,14 +61,41 @@ TEST(Prediction, NamesWhatBinds) {
   Workload csv = SomeWorkload();
   csv.csv = true;
   const Prediction many = Predict(csv, SomeMachine(), {256, 1, 1, 1e10, 1});
-  EXPECT_EQ(many.decoded_per_row, 256);  // every worker scans everything
-  EXPECT_EQ(many.bound_by, "reader");
-  EXPECT_DOUBLE_EQ(many.step_s, 0.256);
+  EXPECT_EQ(many.decoded_per_row, 1);
+  EXPECT_EQ(many.passed_per_row, 255);  // every worker scans everything
+  EXPECT_DOUBLE_EQ(many.reader_cpu_per_row, 1e-6 + 255 * 0.1e-6);
+  EXPECT_EQ(many.reader_s, 1000 * (0.5e-6 + 255 * 0.1e-6));
+  csv.batch_size = 10;
+  Machine fast = SomeMachine();
+  fast.worker_samples_per_second = 1e9;
+  fast.sum_bytes_per_second = 1e12;
+  fast.pull_rows_per_second = fast.push_rows_per_second = 1e12;
+  EXPECT_EQ(Predict(csv, fast, {256, 1, 1, 1e15, 1}).bound_by, "reader");
 }
 
 TEST(Prediction, ParquetDecodesAtMostTheRowGroupsOfItsSlices) {
   EXPECT_EQ(Predict(SomeWorkload(), SomeMachine(), {8, 1, 1, 1e9, 1}).decoded_per_row, 8);
-  EXPECT_DOUBLE_EQ(Predict(SomeWorkload(), SomeMachine(), {512, 1, 1, 1e9, 1}).decoded_per_row, 1 + 65.536);
+  const Prediction many = Predict(SomeWorkload(), SomeMachine(), {512, 1, 1, 1e9, 1});
+  EXPECT_DOUBLE_EQ(many.decoded_per_row, 1 + 65.536);
+  EXPECT_DOUBLE_EQ(many.reader_s, 1000 * 0.5e-6 * (1 + 65.536));
+  Workload shuffled = SomeWorkload();
+  shuffled.shuffle = true;
+  EXPECT_EQ(Predict(shuffled, SomeMachine(), {512, 1, 1, 1e9, 1}).decoded_per_row, 512);
+}
+
+TEST(Prediction, TheWorkersOfAHostShareParquetWhereItIsCheaper) {
+  Workload shuffled = SomeWorkload();
+  shuffled.shuffle = true;
+  const Prediction p = Predict(shuffled, SomeMachine(), {2, 4, 1, 1e9, 4});
+  EXPECT_TRUE(p.shared_reader);
+  EXPECT_EQ(p.decoded_per_row, 2);
+  EXPECT_EQ(p.passed_per_row, 0);
+  EXPECT_DOUBLE_EQ(p.reader_cpu_per_row, 0.5e-6 * (1.3 * 2 + 0.25 * 6) + 0.5e-6);
+  shuffled.shuffle = false;
+  shuffled.row_group_rows = 100;  // a tenth of a slice
+  EXPECT_FALSE(Predict(shuffled, SomeMachine(), {2, 4, 1, 1e9, 4}).shared_reader);
+  shuffled.shuffle = shuffled.csv = true;
+  EXPECT_FALSE(Predict(shuffled, SomeMachine(), {2, 4, 1, 1e9, 4}).shared_reader);
 }
 
 TEST(Prediction, ServersAreAdvisedUntilTheyAreCheap) {

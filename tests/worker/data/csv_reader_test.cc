@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <random>
+
 #include "absl/strings/str_cat.h"
 #include "tests/worker/data/data_files.h"
 #include "worker/data/column_view.h"
@@ -114,6 +116,93 @@ TEST(CsvReaderTest, SkippingHonoursQuotes) {
   const RowChunk chunk = *reader->Read(5);
   EXPECT_EQ(chunk.first_row, 2);
   EXPECT_EQ(ColumnView::Make(chunk.rows->column(0))->Text(0), "d");
+}
+
+// Where records end, byte by byte: what the reader finds in jumps. Returns the records that are rows; *open: the text ends inside
+// a quoted field.
+std::vector<std::string> RecordsOf(const std::string& text, bool* open) {
+  enum class State { kFieldStart, kPlain, kQuoted, kQuoteInQuoted };
+  State state = State::kFieldStart;
+  std::vector<std::string> records;
+  std::string record;
+  const auto end = [&] {
+    if (!record.empty()) records.push_back(record);
+    record.clear();
+    state = State::kFieldStart;
+  };
+  for (const char c : text) {
+    if (state != State::kQuoted && c == '\n') {
+      if (!record.empty() && record.back() == '\r') record.pop_back();
+      end();
+      continue;
+    }
+    record.push_back(c);
+    if (state == State::kQuoted) {
+      if (c == '"') state = State::kQuoteInQuoted;
+    } else if (c == ',') {
+      state = State::kFieldStart;
+    } else if (c == '"' && state != State::kPlain) {
+      state = State::kQuoted;
+    } else {
+      state = State::kPlain;
+    }
+  }
+  *open = state == State::kQuoted;
+  if (!*open) end();
+  return records;
+}
+
+TEST(CsvReaderTest, RecordsEndWhereTheyEndByteByByte) {
+  TestDirectory dir;
+  FileFormat format;
+  format.field_names = {"x", "y"};
+  std::mt19937 random(11);
+  int with_quotes = 0, ends_open = 0;
+  for (int round = 0; round < 3000; ++round) {
+    std::string text;
+    for (size_t i = 0; i < 1 + round % 23; ++i) text.push_back("ab,,\"\"\n\n\r"[random() % 9]);
+    bool open = false;
+    const std::vector<std::string> records = RecordsOf(text, &open);
+    with_quotes += text.find('"') != std::string::npos && records.size() > 1 ? 1 : 0;
+    ends_open += open ? 1 : 0;
+    const std::string path = dir.Write("f.csv", text);
+    const auto reader = *OpenRowReader(path, format, {"x", "y"});
+    const auto skipped = reader->Skip(1000);
+    EXPECT_EQ(skipped.ok(), !open) << testing::PrintToString(text);
+    if (!open && skipped.ok())
+      EXPECT_EQ(*skipped, static_cast<int64_t>(records.size())) << testing::PrintToString(text);
+    // Held records are cut alike, and decoded alike.
+    const auto held = (*OpenRowReader(path, format, {"x", "y"}))->Hold(1000);
+    ASSERT_EQ(held.ok(), !open);
+    for (int64_t row = 0; held.ok() && row < (*held)->size(); ++row) {
+      const auto one = *OpenRowReader(dir.Write("one.csv", records[row]), format, {"x", "y"});
+      const auto picked = (*held)->Pick(std::vector<int64_t>{row});
+      const auto read = one->Read(1);
+      ASSERT_EQ(picked.ok(), read.ok()) << testing::PrintToString(text);
+      if (read.ok()) EXPECT_TRUE(picked->chunk.rows->Equals(*read->rows)) << testing::PrintToString(text);
+      if (read.ok()) EXPECT_EQ(picked->chunk.Number(0), row);
+    }
+  }
+  EXPECT_GT(with_quotes, 500);
+  EXPECT_GT(ends_open, 100);
+}
+
+TEST(CsvReaderTest, ReadingIsCounted) {
+  TestDirectory dir;
+  FileFormat format;
+  format.field_names = {"x"};
+  const std::string path = dir.Write("f.csv", "a\nb\nc\nd\ne\n");
+  const auto counts = std::make_shared<ReadCounts>();
+  const auto show = [&] { return absl::StrCat(counts->decoded_rows, " ", counts->passed_rows, " ", counts->bytes); };
+  const auto reader = *OpenRowReader(path, format, {"x"}, counts);
+  EXPECT_EQ(*reader->Skip(1), 1);
+  EXPECT_EQ(show(), "0 1 10");
+  EXPECT_TRUE(reader->Read(1).ok());
+  EXPECT_EQ(show(), "1 1 10");
+  const auto held = *reader->Hold(2);
+  EXPECT_EQ(show(), "1 3 10");
+  EXPECT_TRUE(held->Pick(std::vector<int64_t>{1}).ok());
+  EXPECT_EQ(show(), "2 2 10") << "a row that is picked is no longer passed over";
 }
 
 }  // namespace

@@ -55,7 +55,7 @@ void WriteParquet(const std::string& path, const std::vector<NamedColumn>& colum
 
 RowSelection SelectAll(const std::vector<NamedColumn>& columns) {
   RowSelection selection;
-  selection.chunks.push_back({MakeRows(columns), std::make_shared<const std::string>("f"), 0});
+  selection.chunks.push_back({MakeRows(columns), std::make_shared<const std::string>("f"), 0, nullptr});
   selection.AddRun(0, 0, selection.chunks[0].rows->num_rows());
   return selection;
 }

@@ -1,0 +1,56 @@
+// --share_reader with real processes: the same bits with and without, also through a kill and a resume that changes its mind.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/file.h"
+#include "common/checkpoint/checkpoint.h"
+#include "tests/support/cluster.h"
+#include "tests/support/process.h"
+#include "tests/support/random_job.h"
+
+namespace pepnet {
+namespace {
+
+using ::testing::HasSubstr;
+
+TEST(ShareReaderCli, TheSameBitsSharedAloneAndKilledInBetween) {
+  TemporaryDirectory directory;
+  RandomJobOptions options;
+  options.rows = 301;
+  options.files = 5;
+  options.batch_size = 4;
+  options.num_epochs = 3;
+  ASSERT_TRUE(WriteFileAtomically(directory / "job.config", WriteRandomJob(directory.path(), options)).ok());
+  const auto train = [&](const std::string& model, const std::string& flags) {
+    return RunShell(absl::StrCat("$MPIRUN -n 4 $PEPNET train --pipeline_config_path ", directory / "job.config",
+                                 " --num_servers=1 --threads=1 --seed=3 --edit_config_json "
+                                 "'{\"train_config.save_checkpoints_steps\": 7}' --model_dir ",
+                                 directory / model, " ", flags));
+  };
+  const ProcessResult alone = train("alone", "--share_reader=off");
+  ASSERT_EQ(alone.exit_status, 0) << alone.err;
+  EXPECT_THAT(alone.err,
+              HasSubstr("each worker decodes alone: 1.0 rows decoded for each row used (--share_reader=off)"));
+  const ProcessResult shared = train("shared", "--share_reader=on");
+  ASSERT_EQ(shared.exit_status, 0) << shared.err;
+  EXPECT_THAT(shared.err, HasSubstr("the 3 workers of this host share the decoding"));
+  EXPECT_THAT(shared.err, HasSubstr("for each row trained on the workers decoded 1.00 rows"));
+  const ProcessResult automatic = train("auto", "");
+  ASSERT_EQ(automatic.exit_status, 0) << automatic.err;
+  EXPECT_THAT(automatic.err, HasSubstr("each worker decodes alone: of CSV files only its own rows are decoded"));
+
+  const ProcessResult killed = train("killed", "--share_reader=on --inject kill:rank=1,step=30");
+  ASSERT_NE(killed.exit_status, 0);
+  ASSERT_NE(killed.exit_status, 124) << "a dead rank must end the job";
+  const ProcessResult resumed = train("killed", "--share_reader=off --continue_train");
+  ASSERT_EQ(resumed.exit_status, 0) << resumed.err;
+
+  const std::string expected = *ResolveCheckpoint(directory / "alone");
+  for (const char* model : {"shared", "auto", "killed"}) {
+    EXPECT_EQ(CheckpointDifference(expected, *ResolveCheckpoint(directory / model)), "") << model;
+  }
+}
+
+}  // namespace
+}  // namespace pepnet
