@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "common/base/copy_row.h"
 #include "common/base/logging.h"
 #include "common/net/partition.h"
 #include "ps/bucket_order.h"
@@ -11,26 +12,6 @@ namespace pepnet {
 namespace {
 
 constexpr size_t kPrefetchRows = 16;  // rows asked for ahead of their use
-
-// Copies a row; the usual widths without a call.
-inline void CopyRow(const float* from, size_t dim, float* to) {
-  switch (dim) {
-    case 4:
-      std::memcpy(to, from, 4 * sizeof(float));
-      return;
-    case 8:
-      std::memcpy(to, from, 8 * sizeof(float));
-      return;
-    case 16:
-      std::memcpy(to, from, 16 * sizeof(float));
-      return;
-    case 32:
-      std::memcpy(to, from, 32 * sizeof(float));
-      return;
-    default:
-      std::memcpy(to, from, dim * sizeof(float));
-  }
-}
 
 inline void PrefetchFloats(const float* row, size_t dim) {
   for (size_t e = 0; e < dim; e += 16) __builtin_prefetch(row + e);

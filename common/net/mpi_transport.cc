@@ -2,6 +2,7 @@
 
 #include <pthread.h>
 #include <sched.h>
+#include <sys/prctl.h>
 
 #include <algorithm>
 #include <climits>
@@ -25,30 +26,51 @@ constexpr int kWholeTag = 0;
 constexpr int kLengthTag = 1;
 constexpr int kPieceTag = 2;
 
-// How a thread waits for the next poll to bring something. The time of polling without sleep has to be longer than a
-// short sleep really takes (20 us asked are 70 to 150 us got): with 50 us two ranks that answer each other fell into
-// step, each asleep when the other's answer came, and 8 bytes took 350 us one way; with 200 us they take 10.
+// How often "mpi-send" looks whether the threads that receive move the sends on.
+constexpr std::chrono::microseconds kLookAgain{200};
+
+// How a thread waits for the next poll to bring something:
+//
+//   1. it polls and gives the core away between two polls. Who gets it back at once has it for himself, and an answer that
+//      is on its way is met within a microsecond. This ends after kPolling, and at once when another thread wanted the core:
+//      from then on giving it away would cost a time slice, while a sleeper that wakes up is served soon.
+//   2. it sleeps an eighth of the time that it has waited so far, at most kLongestSleep: what arrives is met at most that
+//      much late, and a rank that waits for long uses next to no core.
 class Backoff {
  public:
   // `busy`: a transfer is under way, which advances only when MPI is called: sleep briefly at first.
   void Pause(bool busy, Deadline deadline) {
     const Clock::time_point now = Clock::now();
-    if (now - start_ < kPolling) {
+    if (polling_ && now - start_ < kPolling) {
       sched_yield();
+      if (Clock::now() - now > kCoreWanted) polling_ = false;
       return;
     }
-    const auto left =
-        std::chrono::duration_cast<std::chrono::microseconds>(deadline - now) + std::chrono::microseconds(1);
-    std::this_thread::sleep_for(std::min(sleep_, std::max(left, std::chrono::microseconds(1))));
-    if (busy && now - start_ < std::chrono::milliseconds(50)) return;
-    sleep_ = std::min(2 * sleep_, std::chrono::microseconds(500));
+    polling_ = false;
+    SleepPrecisely();
+    const auto waited = std::chrono::duration_cast<std::chrono::microseconds>(now - start_);
+    auto sleep = std::clamp(waited / 8, kShortestSleep, kLongestSleep);
+    if (busy && waited < kBusy) sleep = kShortestSleep;
+    const auto left = std::chrono::duration_cast<std::chrono::microseconds>(deadline - now) + kResolution;
+    std::this_thread::sleep_for(std::clamp(left, kResolution, sleep));
   }
+  // Without polling first: for a thread whose turn comes only if no other moves on.
+  void SleepFirst() { polling_ = false; }
   void Reset() { *this = Backoff(); }
 
  private:
-  static constexpr std::chrono::microseconds kPolling{200};
+  using Microseconds = std::chrono::microseconds;
+  static constexpr Microseconds kPolling{500}, kCoreWanted{100};
+  static constexpr Microseconds kShortestSleep{20}, kLongestSleep{500}, kBusy{50000}, kResolution{1};
+
+  // The system may wake a sleeper 50 us late, to save wake-ups, unless its thread asks for less.
+  static void SleepPrecisely() {
+    thread_local const int asked = prctl(PR_SET_TIMERSLACK, 1000UL);  // ns; a system that refuses costs time alone
+    static_cast<void>(asked);
+  }
+
   Clock::time_point start_ = Clock::now();
-  std::chrono::microseconds sleep_{20};
+  bool polling_ = true;
 };
 
 // True once all requests are finished (they are MPI_REQUEST_NULL then).
@@ -272,6 +294,7 @@ StatusOr<Message> MpiTransport::Receive(Channel channel, int source, Deadline de
     bool progress = false, busy = false;
     {
       std::lock_guard lock(state.mutex);
+      state.polls.fetch_add(1, std::memory_order_relaxed);
       Status status = PollSends(state);
       if (status.ok()) status = PollArrivals(state, &progress);
       if (status.ok()) status = PollReceives(state, &progress);
@@ -316,6 +339,7 @@ void MpiTransport::MoveSendsOn() {
   pthread_setname_np(pthread_self(), "mpi-send");
   Backoff backoff;
   int64_t before = 0;
+  std::array<uint64_t, kChannelCount> polls{};
   while (true) {
     {
       std::unique_lock lock(sender_mutex_);
@@ -323,10 +347,21 @@ void MpiTransport::MoveSendsOn() {
       sender_wakes_.wait(lock, [&] { return stopping_ || unfinished_sends_ > 0; });
       if (stopping_) return;
     }
-    bool failed = false;
-    for (ChannelState& state : channels_) {
+    // Who has sent mostly waits for an answer next and polls meanwhile: this thread has work only where nobody does.
+    bool failed = false, moved = false;
+    for (size_t c = 0; c < channels_.size(); ++c) {
+      ChannelState& state = channels_[c];
+      if (const uint64_t now = state.polls; std::exchange(polls[c], now) != now) continue;
       std::lock_guard lock(state.mutex);
+      if (state.outgoing.empty()) continue;
+      moved = true;
       failed |= !PollSends(state).ok();  // kept in state.failure: the next caller of this channel returns it
+    }
+    if (!moved) {
+      std::this_thread::sleep_for(kLookAgain);
+    } else if (!failed) {
+      backoff.SleepFirst();
+      backoff.Pause(true, Deadline::max());
     }
     const int64_t now = unfinished_sends_;
     if (now != before) backoff.Reset();
@@ -336,7 +371,6 @@ void MpiTransport::MoveSendsOn() {
       sender_wakes_.wait(lock, [&] { return stopping_; });
       return;
     }
-    if (now > 0) backoff.Pause(true, Deadline::max());
   }
 }
 

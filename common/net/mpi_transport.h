@@ -2,10 +2,10 @@
 // only users of mpi.h.
 //
 // Threads:   any thread may call any method (MPI_THREAD_MULTIPLE). Owns one thread, "mpi-send", which moves unfinished
-// sends on
-//            while no other thread is inside a call, and sleeps when there is none.
-// Waiting:   polls for 200 us with sched_yield, then sleeps 20 us, doubling up to 500 us. No lock is held while
-// sleeping. Failure:   an MPI error is returned by the call that meets it and by every later one.
+//            sends on where no thread receives on their channel, and sleeps when there is none.
+// Waiting:   polls for up to 500 us as long as no other thread wants the core, then sleeps an eighth of the time waited so
+//            far, 20 to 500 us. No lock is held while sleeping.
+// Failure:   an MPI error is returned by the call that meets it and by every later one.
 #pragma once
 
 #include <mpi.h>
@@ -70,6 +70,7 @@ class MpiTransport : public Transport {
     std::list<Outgoing> outgoing ABSL_GUARDED_BY(mutex);
     std::vector<std::deque<Incoming>> incoming ABSL_GUARDED_BY(mutex);  // by source
     size_t in_flight ABSL_GUARDED_BY(mutex) = 0;                        // unfinished incoming bodies
+    std::atomic<uint64_t> polls = 0;  // by receivers; "mpi-send" only looks whether it has changed
     uint64_t arrivals ABSL_GUARDED_BY(mutex) = 0;
     Status failure ABSL_GUARDED_BY(mutex);
   };

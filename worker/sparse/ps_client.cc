@@ -4,6 +4,7 @@
 #include <cstring>
 #include <map>
 
+#include "common/base/copy_row.h"
 #include "common/base/hash.h"
 #include "common/base/logging.h"
 #include "common/net/partition.h"
@@ -39,10 +40,49 @@ wire::ServerPlan MakePlan(const JobConfig& config, const std::vector<int>& worke
   return plan;
 }
 
-size_t RouteFloats(const JobConfig& config, const std::vector<std::vector<int32_t>>& route) {
+size_t RouteFloats(const JobConfig& config, const std::vector<Route>& route) {
   size_t floats = 0;
-  for (size_t t = 0; t < route.size(); ++t) floats += route[t].size() * config.tables[t].dim;
+  for (size_t t = 0; t < route.size(); ++t) floats += route[t].count * config.tables[t].dim;
   return floats;
+}
+
+// Deals the ids of one table out to the servers: routes[server] is set.
+void DealOut(const std::vector<int64_t>& ids, uint64_t table_hash, std::span<Route*> routes) {
+  const int servers = static_cast<int>(routes.size());
+  if (servers == 1) {
+    routes[0]->count = ids.size();
+    return;
+  }
+  std::vector<int32_t> server_of(ids.size());
+  for (size_t i = 0; i < ids.size(); ++i) {
+    server_of[i] = ServerOfBucket(BucketOf(RowHash(table_hash, ids[i])), servers);
+    ++routes[server_of[i]]->count;
+  }
+  for (Route* route : routes) {
+    if (route->count == ids.size()) return;  // one server has all
+  }
+  std::vector<int32_t*> next;
+  for (Route* route : routes) {
+    route->positions.resize(route->count);
+    next.push_back(route->positions.data());
+  }
+  for (size_t i = 0; i < ids.size(); ++i) *next[server_of[i]]++ = static_cast<int32_t>(i);
+}
+
+// The rows of a route, from where they stand in the table's rows to side by side, and back.
+void GatherRows(const Route& route, size_t dim, const float* rows, float* out) {
+  if (route.positions.empty()) {
+    if (route.count > 0) std::memcpy(out, rows, route.count * dim * sizeof(float));
+    return;
+  }
+  for (size_t i = 0; i < route.count; ++i) CopyRow(rows + size_t(route.positions[i]) * dim, dim, out + i * dim);
+}
+void ScatterRows(const Route& route, size_t dim, const float* in, float* rows) {
+  if (route.positions.empty()) {
+    if (route.count > 0) std::memcpy(rows, in, route.count * dim * sizeof(float));
+    return;
+  }
+  for (size_t i = 0; i < route.count; ++i) CopyRow(in + i * dim, dim, rows + size_t(route.positions[i]) * dim);
 }
 
 }  // namespace
@@ -214,20 +254,19 @@ StatusOr<PullTicket> PsClient::StartPull(const UniqueIds& ids, int64_t step, boo
   PullTicket ticket;
   ticket.step = step;
   ticket.read_only = read_only;
-  ticket.routes.assign(server_count(), std::vector<std::vector<int32_t>>(table_count));
+  ticket.routes.assign(server_count(), std::vector<Route>(table_count));
+  std::vector<Route*> routes(server_count());
   for (size_t t = 0; t < table_count; ++t) {
     ticket.table_sizes.push_back(ids.ids[t].size());
-    for (size_t i = 0; i < ids.ids[t].size(); ++i) {
-      const int server = ServerOfBucket(BucketOf(RowHash(table_hashes_[t], ids.ids[t][i])), server_count());
-      ticket.routes[server][t].push_back(static_cast<int32_t>(i));
-    }
+    for (int server = 0; server < server_count(); ++server) routes[server] = &ticket.routes[server][t];
+    DealOut(ids.ids[t], table_hashes_[t], routes);
   }
   for (int server = 0; server < server_count(); ++server) {
     std::vector<uint32_t> counts;
     size_t id_count = 0;
-    for (const auto& positions : ticket.routes[server]) {
-      counts.push_back(static_cast<uint32_t>(positions.size()));
-      id_count += positions.size();
+    for (const Route& route : ticket.routes[server]) {
+      counts.push_back(static_cast<uint32_t>(route.count));
+      id_count += route.count;
     }
     FrameHeader header;
     header.type = MessageType::kPull;
@@ -239,7 +278,9 @@ StatusOr<PullTicket> PsClient::StartPull(const UniqueIds& ids, int64_t step, boo
     Bytes frame = MakeFrame(header, PullBodyBytes(table_count, id_count));
     int64_t* out = WritePullCounts(frame, counts);
     for (size_t t = 0; t < table_count; ++t) {
-      for (int32_t position : ticket.routes[server][t]) *out++ = ids.ids[t][position];
+      const Route& route = ticket.routes[server][t];
+      if (route.positions.empty()) out = std::copy_n(ids.ids[t].data(), route.count, out);
+      for (int32_t position : route.positions) *out++ = ids.ids[t][position];
     }
     PEPNET_RETURN_IF_ERROR(SendRows(server, std::move(frame), read_only));
   }
@@ -284,12 +325,9 @@ Status PsClient::FinishPull(const PullTicket& ticket, std::vector<AlignedBuffer<
     }
     const float* in = reinterpret_cast<const float*>(FrameBody(frame));
     for (size_t t = 0; t < config_->tables.size(); ++t) {
-      const int dim = config_->tables[t].dim;
-      float* rows = (*table_rows)[t].data();
-      for (int32_t position : ticket.routes[server][t]) {
-        std::memcpy(rows + int64_t{position} * dim, in, dim * sizeof(float));
-        in += dim;
-      }
+      const size_t dim = config_->tables[t].dim;
+      ScatterRows(ticket.routes[server][t], dim, in, (*table_rows)[t].data());
+      in += ticket.routes[server][t].count * dim;
     }
   }
   return absl::OkStatus();
@@ -317,12 +355,9 @@ Status PsClient::Push(const PullTicket& ticket, const std::vector<AlignedBuffer<
     Bytes frame = MakeFrame(header, RouteFloats(*config_, ticket.routes[server]) * sizeof(float));
     float* out = reinterpret_cast<float*>(FrameBody(frame));
     for (size_t t = 0; t < config_->tables.size(); ++t) {
-      const int dim = config_->tables[t].dim;
-      const float* gradients = row_gradients[t].data();
-      for (int32_t position : ticket.routes[server][t]) {
-        std::memcpy(out, gradients + int64_t{position} * dim, dim * sizeof(float));
-        out += dim;
-      }
+      const size_t dim = config_->tables[t].dim;
+      GatherRows(ticket.routes[server][t], dim, row_gradients[t].data(), out);
+      out += ticket.routes[server][t].count * dim;
     }
     PEPNET_RETURN_IF_ERROR(SendRows(server, std::move(frame), /*read_only=*/false));
   }

@@ -25,13 +25,19 @@
 
 namespace pepnet {
 
-// Which position of which table went to which server, in message order: how replies are read and pushes are laid out.
+// Which of a table's ids went to one server, in message order.
+struct Route {
+  size_t count = 0;
+  // In UniqueIds::ids[table], ascending; empty where all ids of the table went to this server.
+  std::vector<int32_t> positions;
+};
+
+// How the replies to a pull are read, and how its push is laid out.
 struct PullTicket {
   int64_t step = 0;
   bool read_only = false;
-  // routes[server][table]: positions in UniqueIds::ids[table].
-  std::vector<std::vector<std::vector<int32_t>>> routes;
-  std::vector<size_t> table_sizes;  // by table: number of unique ids
+  std::vector<std::vector<Route>> routes;  // by server and table
+  std::vector<size_t> table_sizes;         // by table: number of unique ids
 };
 
 // What the servers wrote for one checkpoint, and what it cost them: sums, and the largest of each server's largest.
