@@ -13,7 +13,8 @@
 // Failure:   sticky, as Collective. A wait ends at its deadline, at an asynchronous error of NCCL, and as soon as a rank of the job
 //            is lost; then the communicator is aborted, so that no kernel of this process waits for a dead peer for ever.
 //            Workers that begin sums of different sizes get FailedPrecondition naming both: the sizes between two FinishSums()
-//            are compared when they change (a list that stays the same costs nothing).
+//            are compared when they change, so a list that stays costs nothing; one that changes on some workers only shows at
+//            their next call on the host, or at the deadline.
 // End:       the destructor waits for nobody. Let the workers meet (Barrier) before it, or it cuts others off their last sum.
 #pragma once
 
