@@ -7,7 +7,7 @@ namespace {
 
 // Who wakes up so late was suspended, or starved: that time does not count.
 constexpr std::chrono::seconds kSuspended(2);
-constexpr std::chrono::milliseconds kLook(250);  // how often a wait looks whether a peer is lost; shorter ones just poll
+constexpr std::chrono::milliseconds kLook(250);  // how often a wait looks whether a peer is lost
 
 }  // namespace
 
