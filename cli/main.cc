@@ -263,6 +263,7 @@ int Main(int argc, char** argv) {
   AddBenchFlags(bench, &bench_flags);
   bench->callback([&] {
     status = join();
+    bench_flags.job.run.watch = watch.get();
     if (status.ok()) status = BenchCommand(bench_flags, session.get());
   });
 

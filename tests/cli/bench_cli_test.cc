@@ -118,6 +118,9 @@ TEST_F(BenchCliTest, TrainInOneProcessAndUnderMpirun) {
   EXPECT_EQ(four["settings"]["workers"], "2");
   EXPECT_GE(four["rows"][0]["its work"], 1.0);  // of the slowest
   EXPECT_LE(four["rows"][0]["its work"], 2.0);
+  const auto colocated = Bench(arguments + " --batch_sizes 4,8 --placement colocated", "$MPIRUN -n 2");
+  ASSERT_EQ(colocated["rows"].size(), 2u);
+  EXPECT_EQ(colocated["settings"]["workers"], "2");
   EXPECT_FALSE(PathExists(directory_ / "model"));
   // A directory that is there may hold someone's model.
   ASSERT_TRUE(MakeDirectories(directory_ / "model").ok());
