@@ -178,10 +178,12 @@ int64_t RowsOfWorkers(int64_t rows, const Setting& setting) {
 }
 
 // Processor seconds of walking all rows without making batches: decoding them, or passing over them as a shuffled or an
-// ordered epoch does. A shuffled one holds the rows of a window: fresh memory costs as much as decoding into it.
+// ordered epoch does. A shuffled one holds the rows of a window, whose memory costs as much as decoding into it; what a row
+// costs hardly grows beyond kHeldRows.
 StatusOr<double> WalkSeconds(const JobConfig& config, const InputFiles& files, bool decode) {
   RowStream stream(files, FormatOf(config.data, files.type), Columns(config));
-  const int64_t window = config.data.shuffle ? config.data.batch_size * config.data.shuffle_buffer_size : 65536;
+  constexpr int64_t kHeldRows = 524288;
+  const int64_t window = config.data.shuffle ? kHeldRows : 65536;
   const double start = ThreadProcessorSeconds();
   PEPNET_RETURN_IF_ERROR(stream.Begin(0).status());
   for (int64_t got = 1; got > 0;) {
