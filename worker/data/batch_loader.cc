@@ -348,7 +348,7 @@ bool ChooseSharing(const LoaderOptions& options, const ReadShape& shape, std::st
       absl::StrFormat("%.1f rows decoded for each row used become %.1f", alone, DecodedPerRowShared(shape, count));
   if (options.share == ShareReader::kOn) return choose(true, absl::StrCat(saving, " (--share_reader=on)"));
   if (shape.csv) return choose(false, "of CSV files only its own rows are decoded");
-  if (!ShareByDefault(shape, count)) return choose(false, absl::StrCat(cost, ", sharing would cost more"));
+  if (!ShareByDefault(shape, count)) return choose(false, absl::StrCat(cost, ", sharing would save too little"));
   return choose(true, saving);
 }
 
