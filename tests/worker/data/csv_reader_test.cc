@@ -158,7 +158,7 @@ TEST(CsvReaderTest, RecordsEndWhereTheyEndByteByByte) {
   format.field_names = {"x", "y"};
   std::mt19937 random(11);
   int with_quotes = 0, ends_open = 0;
-  for (int round = 0; round < 3000; ++round) {
+  for (int round = 0; round < 1000; ++round) {
     std::string text;
     for (int i = 0; i < 1 + round % 23; ++i) text.push_back("ab,,\"\"\n\n\r"[random() % 9]);
     bool open = false;
@@ -185,8 +185,8 @@ TEST(CsvReaderTest, RecordsEndWhereTheyEndByteByByte) {
       EXPECT_EQ(picked->chunk.Number(0), row);
     }
   }
-  EXPECT_GT(with_quotes, 500);
-  EXPECT_GT(ends_open, 100);
+  EXPECT_GT(with_quotes, 150);
+  EXPECT_GT(ends_open, 30);
 }
 
 TEST(CsvReaderTest, ReadingIsCounted) {
