@@ -178,10 +178,12 @@ int64_t RowsOfWorkers(int64_t rows, const Setting& setting) {
 }
 
 // Processor seconds of walking all rows without making batches: decoding them, or passing over them as a shuffled or an
-// ordered epoch does. A shuffled one holds the rows of a window: fresh memory costs as much as decoding into it.
+// ordered epoch does. A shuffled one holds the rows of a window, whose memory costs as much as decoding into it; what a row
+// costs hardly grows beyond kHeldRows.
 StatusOr<double> WalkSeconds(const JobConfig& config, const InputFiles& files, bool decode) {
   RowStream stream(files, FormatOf(config.data, files.type), Columns(config));
-  const int64_t window = config.data.shuffle ? config.data.batch_size * config.data.shuffle_buffer_size : 65536;
+  constexpr int64_t kHeldRows = 524288;
+  const int64_t window = config.data.shuffle ? kHeldRows : 65536;
   const double start = ThreadProcessorSeconds();
   PEPNET_RETURN_IF_ERROR(stream.Begin(0).status());
   for (int64_t got = 1; got > 0;) {
@@ -217,18 +219,9 @@ StatusOr<BenchReport> ReaderBench(const BenchFlags& flags) {
   for (int round = 0; round <= flags.rounds; ++round) {  // the first one brings the files into memory
     const double start = SecondsNow();
     PEPNET_ASSIGN_OR_RETURN(arrow_rows, ArrowRows(config, files));
-    const double end = SecondsNow();
-    PEPNET_ASSIGN_OR_RETURN(const double decode, WalkSeconds(config, files, true));
-    PEPNET_ASSIGN_OR_RETURN(const double pass, WalkSeconds(config, files, false));
-    if (round == 0) continue;
-    arrow_seconds.push_back(end - start);
-    decode_seconds.push_back(decode);
-    pass_seconds.push_back(pass);
+    if (round > 0) arrow_seconds.push_back(SecondsNow() - start);
   }
   const double limit = RatesOf(1e-6 * static_cast<double>(arrow_rows), arrow_seconds).most;
-  const Spread decode = RatesOf(1e-6 * static_cast<double>(arrow_rows), decode_seconds);
-  const Spread pass_over = RatesOf(1e-6 * static_cast<double>(arrow_rows), pass_seconds);
-
   BenchReport report;
   report.name = flags.what;
   report.settings = {
@@ -257,7 +250,11 @@ StatusOr<BenchReport> ReaderBench(const BenchFlags& flags) {
   }
   std::vector<std::vector<Pass>> passes(settings.size());
   std::map<std::pair<int64_t, int>, uint64_t> digests;  // by batch and workers
-  for (int round = 0; round < flags.rounds; ++round) {  // all settings in turn
+  for (int round = 0; round < flags.rounds; ++round) {  // all settings in turn, and the walks with them
+    PEPNET_ASSIGN_OR_RETURN(const double decode, WalkSeconds(config, files, true));
+    PEPNET_ASSIGN_OR_RETURN(const double pass_over, WalkSeconds(config, files, false));
+    decode_seconds.push_back(decode);
+    pass_seconds.push_back(pass_over);
     for (size_t s = 0; s < settings.size(); ++s) {
       PEPNET_ASSIGN_OR_RETURN(const Pass pass, ReadAll(config, settings[s]));
       const std::pair<int64_t, int> slice = {settings[s].batch_size, settings[s].workers};
@@ -271,6 +268,8 @@ StatusOr<BenchReport> ReaderBench(const BenchFlags& flags) {
       passes[s].push_back(pass);
     }
   }
+  const Spread decode = RatesOf(1e-6 * static_cast<double>(arrow_rows), decode_seconds);
+  const Spread pass_over = RatesOf(1e-6 * static_cast<double>(arrow_rows), pass_seconds);
   for (size_t s = 0; s < settings.size(); ++s) {
     std::vector<double> seconds, cpu;
     for (const Pass& pass : passes[s]) {

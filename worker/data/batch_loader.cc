@@ -348,7 +348,7 @@ bool ChooseSharing(const LoaderOptions& options, const ReadShape& shape, std::st
       absl::StrFormat("%.1f rows decoded for each row used become %.1f", alone, DecodedPerRowShared(shape, count));
   if (options.share == ShareReader::kOn) return choose(true, absl::StrCat(saving, " (--share_reader=on)"));
   if (shape.csv) return choose(false, "of CSV files only its own rows are decoded");
-  if (!ShareByDefault(shape, count)) return choose(false, absl::StrCat(cost, ", sharing would cost more"));
+  if (!ShareByDefault(shape, count)) return choose(false, absl::StrCat(cost, ", sharing would save too little"));
   return choose(true, saving);
 }
 
@@ -372,8 +372,11 @@ StatusOr<std::unique_ptr<BatchLoader>> BatchLoader::Open(const JobConfig& config
 
   auto stream = std::make_unique<RowStream>(files, format, plan.names);
   PEPNET_RETURN_IF_ERROR(stream->LearnRows());
-  PEPNET_ASSIGN_OR_RETURN(const int64_t first_row, stream->Begin(1));
-  if (first_row == 0) return InvalidInput("the input '", options.input_path, "' has no rows");
+  int64_t some_rows = stream->known_rows();
+  if (some_rows < 0) {
+    PEPNET_ASSIGN_OR_RETURN(some_rows, stream->Begin(1));
+  }
+  if (some_rows == 0) return InvalidInput("the input '", options.input_path, "' has no rows");
   int64_t rows = stream->known_rows();
   std::string description = absl::StrCat(files.paths.size(), files.type == DatasetType::kCsv ? " CSV" : " Parquet",
                                          files.paths.size() == 1 ? " file" : " files");

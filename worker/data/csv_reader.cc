@@ -258,10 +258,7 @@ class HeldRecords : public HeldRows {
   HeldRecords(std::shared_ptr<const CsvColumns> columns, std::shared_ptr<ReadCounts> counts, int64_t first_row)
       : columns_(std::move(columns)), counts_(std::move(counts)), first_row_(first_row) {}
 
-  void Reserve(size_t bytes, int64_t rows) {
-    text_.reserve(bytes);
-    ends_.reserve(static_cast<size_t>(rows));
-  }
+  void Reserve(size_t bytes) { text_.reserve(bytes); }
   void Append(std::string_view record) {
     text_.append(record);
     ends_.push_back(text_.size());
@@ -349,7 +346,7 @@ class CsvReader : public RowReader {
   StatusOr<std::shared_ptr<const HeldRows>> Hold(int64_t max_rows) override {
     const int64_t limit = std::min(max_rows, kMaxChunkRows);
     auto held = std::make_shared<HeldRecords>(columns_, counts_, row_);
-    held->Reserve(static_cast<size_t>(bytes_per_row_ * static_cast<double>(limit)), limit);
+    held->Reserve(static_cast<size_t>(bytes_per_row_ * static_cast<double>(limit)));
     while (held->size() < limit && held->bytes() < kMaxChunkBytes) {
       PEPNET_ASSIGN_OR_RETURN(const auto record, scanner_.Next(row_));
       if (!record.has_value()) break;

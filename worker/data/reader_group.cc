@@ -13,6 +13,8 @@ namespace {
 // In units of decoding a row into Arrow; measured on Parquet files (docs/capacity.md).
 constexpr double kGiving = 0.3;   // writing it into shared memory
 constexpr double kTaking = 0.25;  // mapping it there
+constexpr double kWorthwhile =
+    1.5;  // what is saved must show: from three workers a host on where all is decoded by all
 
 }  // namespace
 
@@ -28,7 +30,7 @@ double SharedCostPerRow(const ReadShape& shape, int sharing) {
 }
 
 bool ShareByDefault(const ReadShape& shape, int sharing) {
-  return sharing > 1 && !shape.csv && DecodedPerRowAlone(shape) > SharedCostPerRow(shape, sharing);
+  return sharing > 1 && !shape.csv && DecodedPerRowAlone(shape) > kWorthwhile * SharedCostPerRow(shape, sharing);
 }
 
 std::string SocketSpace() {

@@ -158,9 +158,9 @@ TEST(CsvReaderTest, RecordsEndWhereTheyEndByteByByte) {
   format.field_names = {"x", "y"};
   std::mt19937 random(11);
   int with_quotes = 0, ends_open = 0;
-  for (int round = 0; round < 3000; ++round) {
+  for (int round = 0; round < 1000; ++round) {
     std::string text;
-    for (size_t i = 0; i < 1 + round % 23; ++i) text.push_back("ab,,\"\"\n\n\r"[random() % 9]);
+    for (int i = 0; i < 1 + round % 23; ++i) text.push_back("ab,,\"\"\n\n\r"[random() % 9]);
     bool open = false;
     const std::vector<std::string> records = RecordsOf(text, &open);
     with_quotes += text.find('"') != std::string::npos && records.size() > 1 ? 1 : 0;
@@ -169,8 +169,9 @@ TEST(CsvReaderTest, RecordsEndWhereTheyEndByteByByte) {
     const auto reader = *OpenRowReader(path, format, {"x", "y"});
     const auto skipped = reader->Skip(1000);
     EXPECT_EQ(skipped.ok(), !open) << testing::PrintToString(text);
-    if (!open && skipped.ok())
-      EXPECT_EQ(*skipped, static_cast<int64_t>(records.size())) << testing::PrintToString(text);
+    if (!open) {
+      EXPECT_EQ(skipped.value_or(-1), static_cast<int64_t>(records.size())) << testing::PrintToString(text);
+    }
     // Held records are cut alike, and decoded alike.
     const auto held = (*OpenRowReader(path, format, {"x", "y"}))->Hold(1000);
     ASSERT_EQ(held.ok(), !open);
@@ -179,12 +180,13 @@ TEST(CsvReaderTest, RecordsEndWhereTheyEndByteByByte) {
       const auto picked = (*held)->Pick(std::vector<int64_t>{row});
       const auto read = one->Read(1);
       ASSERT_EQ(picked.ok(), read.ok()) << testing::PrintToString(text);
-      if (read.ok()) EXPECT_TRUE(picked->chunk.rows->Equals(*read->rows)) << testing::PrintToString(text);
-      if (read.ok()) EXPECT_EQ(picked->chunk.Number(0), row);
+      if (!read.ok()) continue;
+      EXPECT_TRUE(picked->chunk.rows->Equals(*read->rows)) << testing::PrintToString(text);
+      EXPECT_EQ(picked->chunk.Number(0), row);
     }
   }
-  EXPECT_GT(with_quotes, 500);
-  EXPECT_GT(ends_open, 100);
+  EXPECT_GT(with_quotes, 150);
+  EXPECT_GT(ends_open, 30);
 }
 
 TEST(CsvReaderTest, ReadingIsCounted) {

@@ -474,20 +474,20 @@ TEST_P(SharedRowsTest, SharingIsChosenWhereItIsCheaper) {
     const auto loader = BatchLoader::Open(Config(1), options);
     return loader.ok() ? (*loader)->sharing() : std::string(loader.status().message());
   };
-  LoaderOptions options = Options(0, 2);
+  LoaderOptions options = Options(0, 4);
   options.shuffle = true;
   EXPECT_EQ(sharing(options), "each worker decodes alone: there is no other worker to share with on this host");
-  options.group = MemberOf(NewGroupName(), 0, 2);
+  options.group = MemberOf(NewGroupName(), 0, 4);
   options.group.timeout_s = 0.1;
   EXPECT_THAT(sharing(options), csv ? HasSubstr("of CSV files only its own rows are decoded")
                                     : HasSubstr("s for worker 1, on this host, to share"));
   options.share = ShareReader::kOff;
-  EXPECT_EQ(sharing(options), absl::StrCat("each worker decodes alone: ", csv ? "1.0" : "2.0",
+  EXPECT_EQ(sharing(options), absl::StrCat("each worker decodes alone: ", csv ? "1.0" : "4.0",
                                            " rows decoded for each row used (--share_reader=off)"));
   options.share = ShareReader::kAuto;
   options.shuffle = false;
   options.batch_size = 100;  // row groups of 5
-  EXPECT_THAT(sharing(options), csv ? HasSubstr("of CSV files only") : HasSubstr("sharing would cost more"));
+  EXPECT_THAT(sharing(options), csv ? HasSubstr("of CSV files only") : HasSubstr("sharing would save too little"));
 }
 
 INSTANTIATE_TEST_SUITE_P(Files, SharedRowsTest, ::testing::Values(DatasetType::kCsv, DatasetType::kParquet),
@@ -512,6 +512,10 @@ TEST(ReaderGroupTest, DecodedRowsFollowTheFormat) {
   EXPECT_EQ(DecodedPerRowAlone({.row_group_rows = 3000, .batch_size = 1000, .workers = 2}), 2);
   EXPECT_EQ(DecodedPerRowShared({.workers = 32}, 8), 4);
   EXPECT_DOUBLE_EQ(SharedCostPerRow({.workers = 8}, 8), 1.3 + 0.25 * 7);
+  EXPECT_FALSE(ShareByDefault({.shuffle = true, .workers = 2}, 2)) << "1.55 instead of 2";
+  EXPECT_TRUE(ShareByDefault({.shuffle = true, .workers = 3}, 3)) << "1.8 instead of 3";
+  EXPECT_FALSE(ShareByDefault({.shuffle = true, .workers = 8}, 1));
+  EXPECT_FALSE(ShareByDefault({.csv = true, .shuffle = true, .workers = 8}, 8));
 }
 
 }  // namespace
