@@ -24,7 +24,7 @@ namespace pepnet {
 
 class WriteBehind {
  public:
-  static constexpr size_t kBlockBytes = size_t{4} << 20, kBlocks = 3;
+  static constexpr size_t kBlockBytes = size_t{2} << 20, kBlocks = 3;
 
   static StatusOr<std::unique_ptr<WriteBehind>> Create(const std::string& path);
   // Closes without syncing if Finish() was not called; what is not written yet is dropped.
