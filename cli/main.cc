@@ -13,6 +13,7 @@
 #include "cli/commands.h"
 #include "cli/device_flags.h"
 #include "cli/plan/plan.h"
+#include "common/base/keep_freed_memory.h"
 #include "common/base/logging.h"
 #include "common/base/stop_signal.h"
 #include "common/net/cluster.h"
@@ -286,4 +287,7 @@ int Main(int argc, char** argv) {
 }  // namespace
 }  // namespace pepnet
 
-int main(int argc, char** argv) { return pepnet::Main(argc, argv); }
+int main(int argc, char** argv) {
+  pepnet::KeepFreedMemory();
+  return pepnet::Main(argc, argv);
+}

@@ -7,6 +7,7 @@
 
 #include "common/base/fault_plan.h"
 #include "common/base/file_faults.h"
+#include "common/base/keep_freed_memory.h"
 #include "common/base/logging.h"
 #include "common/base/stop_signal.h"
 #include "common/net/cluster.h"
@@ -87,4 +88,7 @@ int Main(int argc, char** argv) {
 }  // namespace
 }  // namespace pepnet
 
-int main(int argc, char** argv) { return pepnet::Main(argc, argv); }
+int main(int argc, char** argv) {
+  pepnet::KeepFreedMemory();
+  return pepnet::Main(argc, argv);
+}

@@ -1,11 +1,18 @@
 #include "ps/bucket_order.h"
 
 #include <algorithm>
-#include <utility>
+#include <array>
+#include <numeric>
 
 #include "common/net/partition.h"
 
 namespace pepnet {
+namespace {
+
+constexpr size_t kPrefetchRows = 16;  // rows asked for ahead of their use
+constexpr size_t kRadixRows = 64;     // fewer are sorted by comparing them
+
+}  // namespace
 
 BucketOrder::BucketOrder(const RowStore::View& rows, uint64_t table_hash)
     : rows_(rows), begin_(kBucketCount + 1, 0), slots_(static_cast<size_t>(rows.size())) {
@@ -30,12 +37,30 @@ int BucketOrder::BucketAt(int64_t end) const {
 }
 
 void BucketOrder::SortBucket(int bucket) {
-  std::vector<std::pair<int64_t, uint32_t>> ids;
-  for (int64_t i = begin_[bucket]; i < begin_[bucket + 1]; ++i) {
-    ids.emplace_back(rows_.info(slots_[static_cast<size_t>(i)]).id, slots_[static_cast<size_t>(i)]);
+  uint32_t* const slots = slots_.data() + begin_[bucket];
+  const size_t count = static_cast<size_t>(begin_[bucket + 1] - begin_[bucket]);
+  entries_.resize(count);
+  scratch_.resize(count);
+  int64_t different = 0;  // bits in which ids differ
+  for (size_t i = 0; i < count; ++i) {
+    if (i + kPrefetchRows < count) __builtin_prefetch(&rows_.info(slots[i + kPrefetchRows]));
+    entries_[i] = {rows_.info(slots[i]).id, slots[i]};
+    different |= entries_[i].id ^ entries_[0].id;
   }
-  std::sort(ids.begin(), ids.end());
-  for (size_t i = 0; i < ids.size(); ++i) slots_[static_cast<size_t>(begin_[bucket]) + i] = ids[i].second;
+  if (count < kRadixRows) {
+    std::sort(entries_.begin(), entries_.end(), [](const Entry& a, const Entry& b) { return a.id < b.id; });
+  } else {
+    // By one byte after the other, the lowest first, each pass keeping the order of the one before. Ids are not negative.
+    for (int shift = 0; shift < 64; shift += 8) {
+      if ((different >> shift & 0xff) == 0) continue;
+      std::array<uint32_t, 257> begin{};
+      for (const Entry& entry : entries_) ++begin[(entry.id >> shift & 0xff) + 1];
+      std::partial_sum(begin.begin(), begin.end(), begin.begin());
+      for (const Entry& entry : entries_) scratch_[begin[entry.id >> shift & 0xff]++] = entry;
+      entries_.swap(scratch_);
+    }
+  }
+  for (size_t i = 0; i < count; ++i) slots[i] = entries_[i].slot;
 }
 
 }  // namespace pepnet

@@ -17,19 +17,27 @@ class BucketOrder {
   // Borrows `rows`.
   BucketOrder(const RowStore::View& rows, uint64_t table_hash);
 
-  // Places [first, end) of the order. Calls go from front to back.
+  int64_t size() const { return static_cast<int64_t>(slots_.size()); }
+  // Places [first, end) of the order. Calls go from front to back; what they returned stays as it is, so that another thread
+  // may read it.
   std::span<const uint32_t> Slots(int64_t first, int64_t end);
   // The first bucket that has a row at place `end` or later; kBucketCount if there is none.
   int BucketAt(int64_t end) const;
   uint64_t memory_bytes() const { return slots_.size() * sizeof(uint32_t); }
 
  private:
+  struct Entry {
+    int64_t id;
+    uint32_t slot;
+  };
+
   void SortBucket(int bucket);
 
   const RowStore::View& rows_;
   std::vector<int64_t> begin_;  // by bucket, and the end
   std::vector<uint32_t> slots_;
   int sorted_buckets_ = 0;
+  std::vector<Entry> entries_, scratch_;  // of the bucket that is being sorted
 };
 
 }  // namespace pepnet

@@ -11,6 +11,8 @@
 namespace pepnet {
 namespace {
 
+constexpr size_t kPrefetchRows = 16;  // whose places in the index are asked for ahead of their use
+
 // Where in a part the rows of the buckets [first, end) stand: one range, since parts are in bucket order.
 struct RowRange {
   int64_t first = 0, count = 0;
@@ -49,6 +51,7 @@ Status LoadRows(const PartLoad& load, const RowColumns& rows) {
   TableShard* const table = load.table;
   const size_t dim = table->dim(), state_dim = table->state_dim();
   for (size_t i = 0; i < rows.ids.size(); ++i) {
+    if (i + kPrefetchRows < rows.ids.size()) table->PrefetchIndex(rows.ids[i + kPrefetchRows]);
     const int64_t id = rows.ids[i];
     if (id < 0 || id >= table->table().rows) {
       return InvalidInput("the checkpoint holds row ", id, ", expected 0 <= id < ", table->table().rows);

@@ -56,7 +56,9 @@ Snapshot::~Snapshot() {
 
 Snapshot::Change::Change(Snapshot* snapshot) : snapshot_(*snapshot), lock_(snapshot->mutex_, std::defer_lock) {
   const auto before = Clock::now();
+  ++snapshot_.changes_waiting_;
   lock_.lock();
+  --snapshot_.changes_waiting_;
   held_up_ = Clock::now() - before;
 }
 
@@ -67,7 +69,9 @@ Snapshot::Change::~Change() {
 void Snapshot::Change::WaitFor(size_t table, int64_t slot) {
   const auto before = Clock::now();
   ++snapshot_.cost_.waits;
+  ++snapshot_.changes_without_memory_;
   snapshot_.changed_.wait(lock_, [&] { return snapshot_.tables_[table].BeforeChange(slot); });
+  --snapshot_.changes_without_memory_;
   held_up_ += Clock::now() - before;
 }
 
@@ -79,21 +83,75 @@ void Snapshot::Take() {
   for (;;) {
     changed_.wait(lock, [this] { return over_ || wanted_.has_value(); });
     if (over_) return;
-    tables_[wanted_->table].Take(wanted_->slots, wanted_->bucket, &image_);
+    const Batch& batch = *wanted_;
+    batch.image->Resize(0, 0, 0);
+    for (size_t first = 0; first < batch.slots.size() && !cancelled_; first += kRowsPerRun) {
+      if (first > 0) LetChangesIn(&lock);
+      const size_t count = std::min(kRowsPerRun, batch.slots.size() - first);
+      tables_[batch.table].Take(batch.slots.subspan(first, count), batch.buckets[first / kRowsPerRun], batch.image);
+    }
     wanted_.reset();
     changed_.notify_all();
   }
 }
 
+void Snapshot::LetChangesIn(std::unique_lock<std::mutex>* lock) {
+  const bool memory_is_short = changes_without_memory_ > 0;
+  lock->unlock();
+  if (memory_is_short) {
+    changed_.notify_all();
+    std::this_thread::sleep_for(std::chrono::microseconds(50));
+  }
+  while (changes_waiting_ > 0) std::this_thread::yield();
+  lock->lock();
+}
+
 // ---- the thread "save" --------------------------------------------------------------------------------------------
 
-Status Snapshot::TakeRun(size_t table, std::span<const uint32_t> slots, int bucket) {
-  std::unique_lock lock(mutex_);
-  if (cancelled_) return absl::CancelledError("the server ends");
-  wanted_ = Run{table, slots, bucket};
+Snapshot::Batch Snapshot::MakeBatch(size_t table, BucketOrder* order, int64_t first, RowImage* image) const {
+  Batch batch;
+  const int64_t end = std::min(first + kRowsPerRecordBatch, order->size());
+  batch.table = table;
+  batch.slots = order->Slots(first, end);
+  for (int64_t run = first; run < end;) {
+    run = std::min<int64_t>(run + kRowsPerRun, end);
+    batch.buckets.push_back(order->BucketAt(run));
+  }
+  batch.image = image;
+  return batch;
+}
+
+void Snapshot::Want(Batch batch) {
+  {
+    std::lock_guard lock(mutex_);
+    wanted_ = std::move(batch);
+  }
   changed_.notify_all();
+}
+
+Status Snapshot::WaitUntilTaken() {
+  std::unique_lock lock(mutex_);
   changed_.wait(lock, [this] { return !wanted_.has_value(); });
-  return absl::OkStatus();
+  return cancelled_ ? absl::CancelledError("the server ends") : absl::OkStatus();
+}
+
+// While one record batch is summed and written, the next is taken and the one after it is not yet in order.
+Status Snapshot::SaveRows(size_t table, BucketOrder* order, TablePartWriter* writer) {
+  Status status;
+  int image = 0;
+  if (order->size() > 0) Want(MakeBatch(table, order, 0, &images_[image]));
+  for (int64_t next = kRowsPerRecordBatch; status.ok() && next - kRowsPerRecordBatch < order->size();
+       next += kRowsPerRecordBatch, image = 1 - image) {
+    Batch batch;
+    const bool more = next < order->size();
+    if (more) batch = MakeBatch(table, order, next, &images_[1 - image]);
+    status = WaitUntilTaken();
+    if (!status.ok()) return status;
+    if (more) Want(std::move(batch));
+    status = writer->Append(images_[image].columns());
+  }
+  const Status taken = WaitUntilTaken();  // after an error a batch may be under way
+  return status.ok() ? taken : status;
 }
 
 StatusOr<PartEntry> Snapshot::SaveTable(size_t table) {
@@ -112,13 +170,7 @@ StatusOr<PartEntry> Snapshot::SaveTable(size_t table) {
     std::lock_guard lock(mutex_);
     largest_order_bytes_ = std::max(largest_order_bytes_, order.memory_bytes());
   }
-  Status status;
-  for (int64_t first = 0; first < rows->size() && status.ok();) {
-    const int64_t end = std::min<int64_t>(first + kRowsPerRun, rows->size());
-    status = TakeRun(table, order.Slots(first, end), order.BucketAt(end));
-    if (status.ok()) status = writer->Append(image_.columns());
-    first = end;
-  }
+  const Status status = SaveRows(table, &order, writer.get());
   std::vector<AlignedBuffer<uint8_t>> copies;
   {
     std::lock_guard lock(mutex_);

@@ -3,10 +3,11 @@
 //
 // Threads:    the constructor and Change belong to the thread that changes rows (the server's loop). Owns two threads:
 //             "save" orders, encodes, sums, writes and fsyncs, at a lower priority than the computing threads; "take"
-//             copies the next rows under the lock whenever "save" asks, at normal priority, so that the loop never waits
-//             for a thread that gets no core.
+//             copies the next record batch under the lock meanwhile, at normal priority, so that the loop never waits for
+//             a thread that gets no core.
 // Waiting:    a change waits while up to kRowsPerRun rows are taken, and, when the copies have used up their memory, until
 //             rows are taken and written. Both are measured.
+// Memory:     beside the copies and the order, two record batches.
 // Failure:    the first error ends the saving; nothing is copied any more and changes go on. It is what `done` gets.
 // Ownership:  borrows the tables, which outlive it and are not loaded anew before it is gone.
 #pragma once
@@ -25,6 +26,7 @@
 
 #include "common/base/status.h"
 #include "common/checkpoint/table_part.h"
+#include "ps/bucket_order.h"
 #include "ps/server_plan.h"
 #include "ps/table_snapshot.h"
 
@@ -74,7 +76,7 @@ class Snapshot {
     }
 
    private:
-    void WaitFor(size_t table, int64_t slot);
+    void WaitFor(size_t table, int64_t slot);  // memory
 
     Snapshot& snapshot_;
     std::unique_lock<std::mutex> lock_;
@@ -86,8 +88,21 @@ class Snapshot {
   void Take();
   StatusOr<std::vector<PartEntry>> SaveAll();
   StatusOr<PartEntry> SaveTable(size_t table);
-  // Has `slots` taken into image_ by the thread "take". Cancelled if the snapshot is given up.
-  Status TakeRun(size_t table, std::span<const uint32_t> slots, int bucket);
+  // Rows that are to be taken, together one record batch.
+  struct Batch {
+    size_t table = 0;
+    std::span<const uint32_t> slots;
+    std::vector<int> buckets;  // by run: all before it are taken when the run is
+    RowImage* image = nullptr;
+  };
+  // Rows from place `first` of the order on.
+  Batch MakeBatch(size_t table, BucketOrder* order, int64_t first, RowImage* image) const;
+  // Asks "take" for a batch, and waits for it. Cancelled if the snapshot is given up.
+  void Want(Batch batch);
+  Status WaitUntilTaken();
+  Status SaveRows(size_t table, BucketOrder* order, TablePartWriter* writer);
+  // Called by "take" between two runs: who waits to change rows comes first.
+  void LetChangesIn(std::unique_lock<std::mutex>* lock);
   void Close();
 
   const ServerPlan& plan_;
@@ -95,24 +110,21 @@ class Snapshot {
   const Done done_;
   const std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 
-  // guards all that follows, down to image_, and rows of the tables against being changed while taken
+  // guards all that follows, down to images_, and rows of the tables against being changed while taken
   std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<TableSnapshot> tables_;
   CopyBudget budget_;
   SnapshotCost cost_;
   uint64_t largest_order_bytes_ = 0;
-  struct Run {
-    size_t table;
-    std::span<const uint32_t> slots;
-    int bucket;
-  };
-  std::optional<Run> wanted_;  // set by "save", reset by "take" when it is done
+  std::optional<Batch> wanted_;  // set by "save", reset by "take" when it is done
+  int changes_without_memory_ = 0;
   bool cancelled_ = false;
-  bool over_ = false;  // "take" has nothing more to do
-  RowImage image_;     // filled by "take", read by "save" between two runs
+  bool over_ = false;   // "take" has nothing more to do
+  RowImage images_[2];  // one is filled by "take" while the other is read by "save"
 
-  std::atomic<bool> open_ = true;  // cleared under mutex_; its reader may be a step late
+  std::atomic<int> changes_waiting_ = 0;  // for mutex_, which alone would let "take" in again and again
+  std::atomic<bool> open_ = true;         // cleared under mutex_; its reader may be a step late
   std::atomic<bool> finished_ = false;
   std::thread take_, save_;  // started by the constructor, joined by the destructor
 };

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "common/base/copy_row.h"
 #include "common/base/logging.h"
 #include "common/base/mutant.h"
 #include "common/net/partition.h"
@@ -9,7 +10,7 @@
 namespace pepnet {
 namespace {
 
-constexpr size_t kPrefetchRows = 8;  // rows asked for ahead of their use
+constexpr size_t kPrefetchRows = 16;  // rows asked for ahead of their use
 
 }  // namespace
 
@@ -32,14 +33,11 @@ bool TableSnapshot::Protect(int64_t slot) {
 
 void TableSnapshot::Take(std::span<const uint32_t> slots, int bucket, RowImage* image) {
   const size_t dim = table_->dim(), state_dim = table_->state_dim();
-  image->ids.resize(slots.size());
-  image->frequency.resize(slots.size());
-  image->last_step.resize(slots.size());
-  image->values.resize(slots.size() * dim);
-  image->states.resize(slots.size() * state_dim);
+  size_t row = image->ids.size();
+  image->Resize(row + slots.size(), dim, state_dim);
   int copies_bucket = -1;
   std::span<const RowCopies::Ref> copies;  // of copies_bucket
-  for (size_t i = 0; i < slots.size(); ++i) {
+  for (size_t i = 0; i < slots.size(); ++i, ++row) {
     if (i + kPrefetchRows < slots.size()) {
       __builtin_prefetch(&rows_.info(slots[i + kPrefetchRows]));
       __builtin_prefetch(rows_.floats(slots[i + kPrefetchRows]));
@@ -61,11 +59,11 @@ void TableSnapshot::Take(std::span<const uint32_t> slots, int bucket, RowImage* 
             << "row " << info->id << " of table " << table_->table().name << " changed and was not copied";
       }
     }
-    image->ids[i] = info->id;
-    image->frequency[i] = info->frequency;
-    image->last_step[i] = info->last_step;
-    std::copy_n(floats, dim, image->values.data() + i * dim);
-    std::copy_n(floats + dim, state_dim, image->states.data() + i * state_dim);
+    image->ids[row] = info->id;
+    image->frequency[row] = info->frequency;
+    image->last_step[row] = info->last_step;
+    CopyRow(floats, dim, image->values.data() + row * dim);
+    CopyRow(floats + dim, state_dim, image->states.data() + row * state_dim);
   }
   for (; first_open_bucket_ < bucket; ++first_open_bucket_) copies_.Free(first_open_bucket_);
 }

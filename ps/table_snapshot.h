@@ -20,9 +20,17 @@ namespace pepnet {
 
 // Rows side by side, column by column.
 struct RowImage {
-  std::vector<int64_t> ids, frequency, last_step;
-  std::vector<float> values, states;
-  RowColumns columns() const { return {ids, values, states, frequency, last_step}; }
+  AlignedBuffer<int64_t> ids, frequency, last_step;
+  AlignedBuffer<float> values, states;
+
+  void Resize(size_t rows, size_t dim, size_t state_dim) {
+    ids.Resize(rows);
+    frequency.Resize(rows);
+    last_step.Resize(rows);
+    values.Resize(rows * dim);
+    states.Resize(rows * state_dim);
+  }
+  RowColumns columns() const { return {ids.span(), values.span(), states.span(), frequency.span(), last_step.span()}; }
 };
 
 class TableSnapshot {
@@ -37,7 +45,7 @@ class TableSnapshot {
   // more rows are taken, and asks again.
   bool BeforeChange(int64_t slot) { return slot >= rows_.size() || Changed(table_->info(slot)) || Protect(slot); }
 
-  // Writes the rows of `slots` (the next run of the order) into `image`. Afterwards all buckets before `bucket` are taken.
+  // Adds the rows of `slots` (the next run of the order) to `image`. Afterwards all buckets before `bucket` are taken.
   void Take(std::span<const uint32_t> slots, int bucket, RowImage* image);
   // Nothing more is to be taken: no more copies are made; what they stood in is returned, to be freed without the lock.
   std::vector<AlignedBuffer<uint8_t>> Close();

@@ -1,7 +1,9 @@
 #include "common/base/file.h"
 
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -17,6 +19,7 @@ namespace pepnet {
 namespace {
 
 constexpr size_t kBlockBytes = size_t{1} << 20;
+constexpr int64_t kWriteBackBytes = int64_t{8} << 20;
 
 // Set while a fault plan is active; read by every thread that writes.
 std::atomic<FileHook*> g_hook = nullptr;
@@ -33,12 +36,20 @@ int Hooked(FileOperation kind, const std::string& path, std::string_view data, c
   return error != 0 ? error : verdict.error;
 }
 
+// True if writes went past the page cache until now.
+bool StopBypassingCache(int fd) {
+  const int flags = ::fcntl(fd, F_GETFL);
+  return flags >= 0 && (flags & O_DIRECT) != 0 && ::fcntl(fd, F_SETFL, flags & ~O_DIRECT) == 0;
+}
+
 int WriteFully(int fd, std::string_view data) {
   while (!data.empty()) {
     const ssize_t written = ::write(fd, data.data(), data.size());
     if (written < 0) {
-      if (errno == EINTR) continue;
-      return errno;
+      const int error = errno;
+      if (error == EINTR) continue;
+      if (error == EINVAL && StopBypassingCache(fd)) continue;  // not whole, aligned pages
+      return error;
     }
     data.remove_prefix(static_cast<size_t>(written));
   }
@@ -236,22 +247,70 @@ FileWriter::~FileWriter() {
   if (fd_ >= 0) ::close(fd_);
 }
 
+Status FileWriter::Closed() const {
+  return absl::FailedPreconditionError(
+      absl::StrCat("cannot write ", path_, ": it is closed (finished, or an earlier write failed)"));
+}
+
 Status FileWriter::Append(const void* data, size_t bytes) {
-  if (fd_ < 0)
-    return absl::FailedPreconditionError(
-        absl::StrCat("cannot write ", path_, ": it is closed (finished, or an earlier write failed)"));
-  crc32c_ = ExtendCrc32c(crc32c_, data, bytes);
+  if (fd_ < 0) return Closed();
   bytes_ += static_cast<int64_t>(bytes);
-  if (bytes > 0) buffer_.append(static_cast<const char*>(data), bytes);
-  return buffer_.size() >= kBlockBytes ? Flush() : absl::OkStatus();
+  const char* next = static_cast<const char*>(data);
+  if (buffer_.size() + bytes > kBlockBytes) PEPNET_RETURN_IF_ERROR(Flush());
+  if (bytes < kBlockBytes) {
+    crc32c_ = ExtendCrc32c(crc32c_, data, bytes);
+    if (bytes > 0) buffer_.append(next, bytes);
+    return absl::OkStatus();
+  }
+  for (size_t left = bytes; left > 0;) {  // summed and written while it is in the cache
+    const size_t block = std::min(left, kBlockBytes);
+    crc32c_ = ExtendCrc32c(crc32c_, next, block);
+    PEPNET_RETURN_IF_ERROR(WriteOut(next, block));
+    next += block;
+    left -= block;
+  }
+  return absl::OkStatus();
+}
+
+Status FileWriter::AppendSummed(const void* data, size_t bytes, uint32_t crc32c) {
+  if (fd_ < 0) return Closed();
+  PEPNET_RETURN_IF_ERROR(Flush());
+  bytes_ += static_cast<int64_t>(bytes);
+  crc32c_ = crc32c;
+  return WriteOut(static_cast<const char*>(data), bytes);
+}
+
+void FileWriter::BypassCache() {
+  struct statfs info;
+  if (fd_ < 0 || ::fstatfs(fd_, &info) != 0) return;
+  // Network file systems would send each write and wait for the server's disk.
+  const auto type = static_cast<uint64_t>(info.f_type);
+  if (type != EXT4_SUPER_MAGIC && type != XFS_SUPER_MAGIC) return;
+  const int flags = ::fcntl(fd_, F_GETFL);
+  if (flags >= 0 && ::fcntl(fd_, F_SETFL, flags | O_DIRECT) != 0) return;  // then through the cache
 }
 
 Status FileWriter::Flush() {
-  const Status status = WriteAll(fd_, path_, buffer_.data(), buffer_.size());
+  if (buffer_.empty()) return absl::OkStatus();
+  const Status status = WriteOut(buffer_.data(), buffer_.size());
   buffer_.clear();
-  // After a failed write the file's contents are unknown: close it, so that a later call cannot call it finished.
-  if (!status.ok()) ::close(std::exchange(fd_, -1));
   return status;
+}
+
+Status FileWriter::WriteOut(const char* data, size_t bytes) {
+  const Status status = WriteAll(fd_, path_, data, bytes);
+  if (!status.ok()) {
+    // After a failed write the file's contents are unknown: close it, so that a later call cannot call it finished.
+    ::close(std::exchange(fd_, -1));
+    return status;
+  }
+  written_ += static_cast<int64_t>(bytes);
+  if (written_ - started_ >= kWriteBackBytes) {
+    // A wish: left alone, the system collects gigabytes first and then makes the writer wait. The fsync says what failed.
+    ::sync_file_range(fd_, started_, written_ - started_, SYNC_FILE_RANGE_WRITE);
+    started_ = written_;
+  }
+  return absl::OkStatus();
 }
 
 Status FileWriter::Finish() {

@@ -11,6 +11,7 @@
 
 #include "common/base/file.h"
 #include "common/base/log_functions.h"
+#include "common/base/write_behind.h"
 #include "common/checkpoint/strict_json.h"
 #include "common/checkpoint/table_part.h"
 #include "common/checkpoint/table_part_schema.h"
@@ -19,10 +20,10 @@
 namespace pepnet {
 namespace {
 
-// Hands Arrow's bytes to a FileWriter, which counts, sums and checks them, and keeps its first error.
+// Hands Arrow's bytes to a file, which counts, sums and checks them, and keeps its first error.
 class FileStream : public arrow::io::OutputStream {
  public:
-  explicit FileStream(FileWriter* file) : file_(file) {}
+  explicit FileStream(WriteBehind* file) : file_(file) {}
   using arrow::io::OutputStream::Write;
   arrow::Status Write(const void* data, int64_t bytes) override {
     if (error_.ok()) error_ = file_->Append(data, static_cast<size_t>(bytes));
@@ -37,7 +38,7 @@ class FileStream : public arrow::io::OutputStream {
   const Status& error() const { return error_; }
 
  private:
-  FileWriter* const file_;
+  WriteBehind* const file_;
   Status error_;
   bool closed_ = false;
 };
@@ -69,7 +70,7 @@ class Writer : public TablePartWriter {
   Status Open() {
     const std::string path = absl::StrCat(directory_, "/", entry_.file);
     PEPNET_RETURN_IF_ERROR(MakeDirectories(std::filesystem::path(path).parent_path().string()));
-    PEPNET_ASSIGN_OR_RETURN(file_, FileWriter::Create(path));
+    PEPNET_ASSIGN_OR_RETURN(file_, WriteBehind::Create(path));
     stream_ = std::make_unique<FileStream>(file_.get());
     arrow::ipc::IpcWriteOptions options = arrow::ipc::IpcWriteOptions::Defaults();
     options.alignment = 64;  // so that a reader who maps the file gets aligned columns
@@ -190,7 +191,7 @@ class Writer : public TablePartWriter {
   int64_t last_id_ = 0;
   std::vector<int64_t> ids_, frequency_, last_step_;  // rows that do not fill a record batch yet
   std::vector<float> values_, states_;
-  std::unique_ptr<FileWriter> file_;
+  std::unique_ptr<WriteBehind> file_;
   std::unique_ptr<FileStream> stream_;
   std::shared_ptr<arrow::ipc::RecordBatchWriter> batches_;  // shared: Arrow's type
 };

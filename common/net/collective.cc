@@ -195,7 +195,10 @@ class CollectiveOverTransport : public Collective {
   }
 
   Status SendTo(int worker, const Call& call, const void* payload, size_t bytes) {
-    return Annotate(transport_->Send(channel_, ranks_[static_cast<size_t>(worker)], Pack(call, payload, bytes)),
+    return Send(worker, call, Pack(call, payload, bytes));
+  }
+  Status Send(int worker, const Call& call, Bytes message) {
+    return Annotate(transport_->Send(channel_, ranks_[static_cast<size_t>(worker)], std::move(message)),
                     absl::StrCat(call.Text(), ", sending to worker ", worker));
   }
 
@@ -284,6 +287,25 @@ class CollectiveOverTransport : public Collective {
     return absl::OkStatus();
   }
 
+  // The same sum, formed in the message of another worker of this call, which can then travel on as it is: large arrays need
+  // no memory and no copy more.
+  template <typename T>
+  StatusOr<Piece> AddUpInMessage(const Call& call, std::span<const T> mine) {
+    const int first = index_ == 0 ? 1 : 0;
+    PEPNET_ASSIGN_OR_RETURN(Piece carrier, ReceiveExactly(first, call, mine.size_bytes()));
+    T* const sum = reinterpret_cast<T*>(carrier.message.data() + carrier.offset);
+    if (index_ <= 1) AddTo(sum, mine.data(), mine.size());  // two summands commute
+    for (int w = index_ == 1 ? 2 : first + 1; w < count(); ++w) {
+      if (w == index_) {
+        AddTo(sum, mine.data(), mine.size());
+        continue;
+      }
+      PEPNET_ASSIGN_OR_RETURN(const Piece piece, ReceiveExactly(w, call, mine.size_bytes()));
+      AddTo(sum, reinterpret_cast<const T*>(piece.data()), mine.size());
+    }
+    return carrier;
+  }
+
   template <typename T>
   Status SumInOneRound(const Call& call, std::span<T> data) {
     PEPNET_RETURN_IF_ERROR(SendToOthers(call, data.data(), data.size_bytes()));
@@ -305,10 +327,13 @@ class CollectiveOverTransport : public Collective {
       PEPNET_RETURN_IF_ERROR(SendTo(to, call, block(to).data(), block(to).size_bytes()));
     }
     const std::span<T> mine = block(index_);
-    AlignedBuffer<T> sum(mine.size());
-    PEPNET_RETURN_IF_ERROR(AddUp<T>(call, mine, sum.data()));
-    PEPNET_RETURN_IF_ERROR(SendToOthers(call, sum.data(), sum.bytes()));
-    if (!mine.empty()) std::memcpy(mine.data(), sum.data(), sum.bytes());
+    PEPNET_ASSIGN_OR_RETURN(Piece sum, AddUpInMessage<T>(call, mine));
+    if (!mine.empty()) std::memcpy(mine.data(), sum.data(), mine.size_bytes());
+    for (int k = 1; k + 1 < count(); ++k) {
+      PEPNET_RETURN_IF_ERROR(SendTo((index_ + k) % count(), call, mine.data(), mine.size_bytes()));
+    }
+    const int last = (index_ + count() - 1) % count();
+    PEPNET_RETURN_IF_ERROR(Send(last, call, std::move(sum.message)));
     for (int k = 1; k < count(); ++k) {
       const int from = (index_ + k) % count();
       PEPNET_ASSIGN_OR_RETURN(const Piece piece, ReceiveExactly(from, call, block(from).size_bytes()));

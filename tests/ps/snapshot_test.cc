@@ -130,6 +130,42 @@ TEST_F(SnapshotTest, FilesHoldTheStepByteForByteWhileRowsChange) {
   EXPECT_EQ(cost_.rows, 2 * kRows);
 }
 
+// One record batch is taken while the one before is written.
+TEST_F(SnapshotTest, RecordBatchesFollowEachOtherInTheOrderOfTheRows) {
+  std::vector<TableShard> tables = MakeTables(plan_);
+  TableShard& table = tables[1];
+  constexpr int64_t kMany = 2 * kRowsPerRecordBatch + 5'000;
+  for (int64_t i = 0; i < kMany; ++i) {
+    const int64_t slot = table.Create((i * 7919 << 20) + i % 3);
+    table.last_step(slot) = i % (kStep + 1);
+    table.value(slot)[2] = static_cast<float>(i);
+    table.state(slot)[1] = static_cast<float>(-i);
+  }
+  const auto parts = SaveNow(plan_, tables, kStep, training_);
+  ASSERT_TRUE(parts.ok()) << parts.status();
+  ASSERT_EQ((*parts)[0].rows, 0);
+  ASSERT_EQ((*parts)[1].rows, kMany);
+  auto reader = TablePartReader::Open(training_, (*parts)[1]);
+  ASSERT_TRUE(reader.ok()) << reader.status();
+  const std::vector<TableShard::Row> expected = table.SortedRows();
+  size_t at = 0;
+  ASSERT_TRUE((*reader)
+                  ->Read(0, kMany,
+                         [&](const RowColumns& rows) -> Status {
+                           for (size_t i = 0; i < rows.ids.size(); ++i, ++at) {
+                             const int64_t slot = expected[at].slot;
+                             if (rows.ids[i] != expected[at].id || rows.last_step[i] != table.last_step(slot) ||
+                                 rows.values[i * 4 + 2] != table.value(slot)[2] ||
+                                 rows.states[i * 4 + 1] != table.state(slot)[1]) {
+                               return InvalidInput("row ", at, " is id ", rows.ids[i], ", expected ", expected[at].id);
+                             }
+                           }
+                           return absl::OkStatus();
+                         })
+                  .ok());
+  EXPECT_EQ(at, expected.size());
+}
+
 TEST_F(SnapshotTest, AChangeWaitsWhenTheMemoryForCopiesIsUsedUp) {
   HeldSync held;
   Start(100'000);  // about 1,000 rows
