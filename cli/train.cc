@@ -15,7 +15,7 @@ namespace {
 
 // What is about to run, once, before anything is trained.
 void LogPlan(const WorkerContext& context, bool colocated) {
-  const TrainRanks ranks{context.worker_ranks, context.client->server_count(), colocated, context.options.threads};
+  const TrainRanks ranks{context.worker_ranks, context.client->server_count(), context.options.threads, colocated};
   LOG(INFO) << "pepnet " << PEPNET_VERSION << ": " << TrainPlan(*context.config, ranks);
   for (const std::string& warning : PlanWarnings(*context.config)) LOG(WARNING) << warning;
 }

@@ -11,8 +11,8 @@ namespace pepnet {
 struct TrainRanks {
   std::vector<int> workers;  // transport ranks by worker index
   int servers = 0;
-  bool colocated = false;  // each worker's rank serves, too
   int threads = 0;         // computing threads per worker
+  bool colocated = false;  // each worker's rank serves, too
 };
 
 // Several lines: ranks and roles, every table with rows and bytes, dense parameters, data found, steps, checkpoints. Looks at

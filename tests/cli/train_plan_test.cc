@@ -14,6 +14,8 @@ using testing::HasSubstr;
 TEST(TrainPlanTest, SaysWhoDoesWhatWithWhat) {
   TemporaryDirectory directory;
   JobConfig config = MakeRandomJob(directory.path(), {});
+  EXPECT_THAT(TrainPlan(config, {{0, 1}, 2, 4, /*colocated=*/true}),
+              HasSubstr("ranks: 2 worker(s) (0, 1) with 4 thread(s) each, 2 server(s) in the same ranks\n"));
   const std::string plan = TrainPlan(config, {{0, 3}, 2, 4});
   EXPECT_THAT(plan, HasSubstr("ranks: 2 worker(s) (0, 3) with 4 thread(s) each, 2 server(s)"));
   EXPECT_THAT(plan, HasSubstr("global batch: 12 rows"));
