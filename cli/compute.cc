@@ -19,14 +19,15 @@ namespace pepnet {
 namespace {
 
 std::string Encode(const ComputeFacts& facts) {
-  return absl::StrCat(facts.host, "\n", facts.visible_gpus, "\n", facts.gpus, "\n", facts.no_gpu, "\n", facts.no_nccl,
-                      "\n", facts.cpu_bf16);
+  return absl::StrCat(facts.host, "\n", absl::StrJoin(facts.gpus, ","), "\n", facts.no_gpu, "\n", facts.no_nccl, "\n",
+                      facts.cpu_bf16);
 }
 
 StatusOr<ComputeFacts> Decode(const std::string& text) {
   const std::vector<std::string> fields = absl::StrSplit(text, '\n');
-  if (fields.size() != 6) return absl::InternalError("a worker described its device in another form: " + text);
-  return ComputeFacts{fields[0], fields[1], std::atoi(fields[2].c_str()), fields[3], fields[4], fields[5] == "1"};
+  if (fields.size() != 5) return absl::InternalError("a worker described its device in another form: " + text);
+  return ComputeFacts{fields[0], absl::StrSplit(fields[1], ',', absl::SkipEmpty()), fields[2], fields[3],
+                      fields[4] == "1"};
 }
 
 std::string Name(size_t worker, const ComputeFacts& facts) {
@@ -36,23 +37,28 @@ std::string Name(size_t worker, const ComputeFacts& facts) {
 // The GPU of every worker, or why there is not one for each (FailedPrecondition).
 StatusOr<std::vector<int>> AssignGpus(const ComputeWish& wish, const std::vector<ComputeFacts>& workers) {
   const bool several = workers.size() > 1;
-  std::map<std::pair<std::string, std::string>, int> taken;
+  std::map<std::string, std::set<std::string>> seen, taken;  // addresses by host
+  for (const ComputeFacts& facts : workers) seen[facts.host].insert(facts.gpus.begin(), facts.gpus.end());
   std::vector<int> gpus;
   for (size_t w = 0; w < workers.size(); ++w) {
     const ComputeFacts& facts = workers[w];
-    if (facts.gpus == 0) {
+    if (facts.gpus.empty()) {
       return absl::FailedPreconditionError(several ? absl::StrCat(Name(w, facts), ": ", facts.no_gpu) : facts.no_gpu);
     }
     if (several && wish.trains && !facts.no_nccl.empty()) {
       return absl::FailedPreconditionError(absl::StrCat(
           Name(w, facts), ": ", facts.no_nccl, ", which the GPUs of several workers need to sum their gradients"));
     }
-    const int gpu = taken[{facts.host, facts.visible_gpus}]++;
-    if (gpu >= facts.gpus) {
-      return absl::FailedPreconditionError(absl::StrCat("host ", facts.host, " has more workers than its ", facts.gpus,
-                                                        " GPU(s); start at most one worker for each"));
+    size_t gpu = 0;
+    while (gpu < facts.gpus.size() && !taken[facts.host].insert(facts.gpus[gpu]).second) ++gpu;
+    if (gpu == facts.gpus.size()) {
+      const auto here = std::count_if(workers.begin(), workers.end(),
+                                      [&](const ComputeFacts& other) { return other.host == facts.host; });
+      return absl::FailedPreconditionError(
+          absl::StrCat(Name(w, facts), " finds no free GPU: the host's ", here, " worker(s) see ",
+                       seen[facts.host].size(), " GPU(s); start at most one worker for each"));
     }
-    gpus.push_back(gpu);
+    gpus.push_back(static_cast<int>(gpu));
   }
   return gpus;
 }
@@ -73,12 +79,19 @@ ComputeFacts FactsOfThisWorker(bool looks_for_gpus) {
   facts.host = gethostname(host, sizeof(host) - 1) == 0 ? host : "unknown host";
   facts.cpu_bf16 = CpuHasBf16();
   if (!looks_for_gpus) return facts;
-  if (const char* visible = std::getenv("CUDA_VISIBLE_DEVICES"); visible != nullptr) facts.visible_gpus = visible;
   TorchGpus gpus = FindTorchGpus();
-  facts.gpus = gpus.count;
   facts.no_gpu = std::move(gpus.reason);
-  if (facts.gpus == 0) return facts;
-  if (GpuReport nccl = FindGpus(); nccl.count == 0) facts.no_nccl = std::move(nccl.reason);
+  if (gpus.count == 0) return facts;
+  GpuReport nccl = FindGpus();
+  facts.gpus = std::move(nccl.ids);
+  if (nccl.count > 0) return facts;
+  // Without NCCL nobody knows addresses; workers that see the same list see the same GPUs.
+  facts.no_nccl = std::move(nccl.reason);
+  const char* visible = std::getenv("CUDA_VISIBLE_DEVICES");
+  const std::vector<std::string> names = absl::StrSplit(visible == nullptr ? "" : visible, ',', absl::SkipEmpty());
+  for (size_t i = 0; i < static_cast<size_t>(gpus.count); ++i) {
+    facts.gpus.push_back(i < names.size() ? names[i] : absl::StrCat(i));
+  }
   return facts;
 }
 
@@ -97,7 +110,7 @@ StatusOr<ComputeChoice> ChooseCompute(const ComputeWish& wish, const std::vector
     } else {
       // Where some worker has a GPU, somebody expects it to be used.
       const bool expected =
-          std::any_of(workers.begin(), workers.end(), [](const auto& facts) { return facts.gpus > 0; });
+          std::any_of(workers.begin(), workers.end(), [](const auto& facts) { return !facts.gpus.empty(); });
       (expected ? choice.warnings : choice.lines)
           .push_back(absl::StrCat("computing on the CPU: ", gpus.status().message()));
     }

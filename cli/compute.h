@@ -4,8 +4,8 @@
 //   --device=auto   the same where every worker has one, else the CPU, with the reason
 //   --device=cpu    the CPU
 //
-// The GPUs of a host go to its workers in worker order, servers not counted. Workers of a host that are given different GPUs to
-// see (CUDA_VISIBLE_DEVICES) count each for themselves.
+// The GPUs of a host go to its workers in worker order, servers not counted, each to one worker. They are told apart by their
+// address on the bus: a scheduler may show each worker a GPU of its own and call it 0 every time.
 #pragma once
 
 #include <string>
@@ -19,10 +19,9 @@ namespace pepnet {
 // What one worker's process and host have.
 struct ComputeFacts {
   std::string host;
-  std::string visible_gpus;  // CUDA_VISIBLE_DEVICES
-  int gpus = 0;              // that libtorch can compute on
-  std::string no_gpu;        // if 0: why
-  std::string no_nccl;       // why GPUs of several workers could not sum their gradients; "" if they could
+  std::vector<std::string> gpus;  // addresses of those that libtorch can compute on, by its number
+  std::string no_gpu;             // if there is none: why
+  std::string no_nccl;            // why GPUs of several workers could not sum their gradients; "" if they could
   bool cpu_bf16 = false;
 };
 // `looks_for_gpus` false: leaves the GPUs alone, and reports none.

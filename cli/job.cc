@@ -56,8 +56,8 @@ WorkerContext MakeContext(const JobConfig& config, const JobFlags& flags) {
   return context;
 }
 
-// What must be the same on all workers, or they would train different models, the bytes of full tables, and GPUs.
-RankFacts FactsOf(const std::string& role, bool works, const JobConfig& config, const JobFlags& flags) {
+// What must be the same on all workers, or they would train different models, and the bytes of full tables.
+RankFacts WorkerFacts(const std::string& role, const JobConfig& config, const JobFlags& flags) {
   RankFacts facts = FactsOfThisRank(
       role,
       absl::StrCat(config.effective_text, "\n", flags.hash, " ", flags.weight_normalization, " ", flags.dense_engine,
@@ -68,8 +68,6 @@ RankFacts FactsOf(const std::string& role, bool works, const JobConfig& config, 
     const int state = SparseStateDim(config.train.sparse_optimizer.kind, table.dim);
     facts.table_bytes += static_cast<double>(table.rows) * (table.dim + state) * sizeof(float);
   }
-  facts.wants_gpu = works && flags.device == "gpu";  // "auto" takes what all workers have (AgreeOnCompute)
-  if (facts.wants_gpu) facts.gpus = FindGpus().ids;
   return facts;
 }
 
@@ -135,7 +133,10 @@ Status RunEmbedded(const JobConfig& config, const JobFlags& flags, const std::ve
     pthread_setname_np(pthread_self(), rank > 0 ? absl::StrCat("server-", rank - 1).c_str() : "worker");
     if (rank > 0) return Serve(&faulty, nullptr);
     const std::unique_ptr<Transport> watched = Watched(flags.run.watch, &faulty);
-    return WorkWith(watched.get(), layout, flags, MakeContext(config, flags), work);
+    const Status status = WorkWith(watched.get(), layout, flags, MakeContext(config, flags), work);
+    // Arms the watchdog: a server that cannot end (a stuck disk) must not hold the process.
+    if (!status.ok() && flags.run.watch != nullptr) flags.run.watch->peers()->LoseOwnRank(status);
+    return status;
   });
 }
 
@@ -203,7 +204,7 @@ Status RunJob(const JobConfig& config, const JobFlags& flags, MpiSession* sessio
   if (layout.colocated) absl::StrAppend(&role, " and server ", layout.index);
   if (watch != nullptr) watch->SetRole(role, layout.colocated);
   PEPNET_ASSIGN_OR_RETURN(const StartReport start,
-                          CheckStart(transport.get(), layout, FactsOf(role, !serves, config, flags)));
+                          CheckStart(transport.get(), layout, WorkerFacts(role, config, flags)));
   if (!serves && layout.index == 0) {
     for (const std::string& line : start.lines) LOG(INFO) << line;
     for (const std::string& warning : start.warnings) LOG(WARNING) << warning;

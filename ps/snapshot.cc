@@ -117,6 +117,10 @@ Snapshot::Batch Snapshot::MakeBatch(size_t table, BucketOrder* order, int64_t fi
     run = std::min<int64_t>(run + kRowsPerRun, end);
     batch.buckets.push_back(order->BucketAt(run));
   }
+  // Its memory, off the lock. Nobody uses the image now.
+  const int dim = plan_.tables[table].dim;
+  image->Resize(static_cast<size_t>(end - first), static_cast<size_t>(dim),
+                static_cast<size_t>(SparseStateDim(plan_.optimizer.kind, dim)));
   batch.image = image;
   return batch;
 }

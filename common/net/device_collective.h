@@ -5,7 +5,8 @@
 //
 // Order:     every worker begins the same sums in the same order.
 // Streams:   named by the CUDA runtime's handle (void* here: one file of the tree includes CUDA, nccl_collective.cc).
-// Threads:   as Collective. BeginSum() may come from another thread (libtorch's backward) while the owner waits for it.
+// Threads:   as Collective. BeginSum() may come from another thread (libtorch's backward) while the owner waits for it. A thread
+//            that calls works on device() from then on.
 // Host data: strings, gathers, barriers and sums of at most 8 KiB go through the collective of the host and are what they are there
 //            (worker order). Longer sums of host spans travel over the GPUs, through a page-locked buffer.
 // Bits:      every worker gets the same bits. Sums over the GPUs add floats and doubles in NCCL's order, which is a function of

@@ -6,6 +6,7 @@
 // Threads: any thread may call any method.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -56,7 +57,7 @@ class JobWatch {
 
   Transport* const transport_;
   RankStatus status_, server_status_;  // the second only of a rank that works and serves
-  bool colocated_ = false;             // set before the roles begin
+  std::atomic<bool> colocated_ = false;  // set before the roles begin; the thread of the heartbeats may look at once
   PeerWatch peers_;
   std::mutex mutex_;
   std::string directory_ ABSL_GUARDED_BY(mutex_), run_ ABSL_GUARDED_BY(mutex_);  // "" before EnterModelDir

@@ -72,25 +72,13 @@ std::string VersionText(int version) {
   return absl::StrCat(version / unit, ".", version % unit / 100, ".", version % 100);
 }
 
-// This thread works on `device` for the life of the object.
-class DeviceScope {
- public:
-  explicit DeviceScope(int device) : device_(device) {
-    status_ = FromCuda("cudaGetDevice", cudaGetDevice(&before_));
-    if (status_.ok() && before_ != device_) status_ = FromCuda("cudaSetDevice", cudaSetDevice(device_));
-  }
-  ~DeviceScope() {
-    if (status_.ok() && before_ != device_) cudaSetDevice(before_);
-  }
-  DeviceScope(const DeviceScope&) = delete;
-  DeviceScope& operator=(const DeviceScope&) = delete;
-  const Status& status() const { return status_; }
-
- private:
-  const int device_;
-  int before_ = 0;
-  Status status_;
-};
+// This thread works on `device` from here on. It does not go back: a thread that sets a GPU takes memory on it, and every worker
+// whose thread began with GPU 0 would leave some there, or be refused where a GPU is for one process alone.
+Status UseDevice(int device) {
+  int current = -1;
+  PEPNET_RETURN_IF_ERROR(FromCuda("cudaGetDevice", cudaGetDevice(&current)));
+  return current == device ? absl::OkStatus() : FromCuda("cudaSetDevice", cudaSetDevice(device));
+}
 
 template <typename T>
 struct HostSum;
@@ -175,8 +163,7 @@ class NcclCollective : public DeviceCollective {
 };
 
 NcclCollective::~NcclCollective() {
-  const DeviceScope scope(device_);
-  if (!scope.status().ok()) return;  // no GPU: nothing was made
+  if (!UseDevice(device_).ok()) return;  // no GPU: nothing was made
   Abort();
   if (device_staging_ != nullptr) cudaFree(device_staging_);
   if (staging_ != nullptr) cudaFreeHost(staging_);
@@ -198,8 +185,7 @@ Status NcclCollective::Prepare(ncclUniqueId* id, int* version) {
     setenv("NCCL_ALGO", "Ring", /*replace=*/0);
     setenv("NCCL_PROTO", "Simple", /*replace=*/0);
   }
-  const DeviceScope scope(device_);
-  PEPNET_RETURN_IF_ERROR(scope.status());
+  PEPNET_RETURN_IF_ERROR(UseDevice(device_));
   PEPNET_RETURN_IF_ERROR(
       FromCuda("cudaStreamCreateWithFlags", cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking)));
   for (cudaEvent_t* event : {&begin_, &done_}) {
@@ -238,8 +224,7 @@ Status NcclCollective::Connect() {
   }
   std::memcpy(id.internal, workers[0].id().data(), std::min(sizeof(id.internal), workers[0].id().size()));
   return Guarded([&]() -> Status {
-    const DeviceScope scope(device_);
-    PEPNET_RETURN_IF_ERROR(scope.status());
+    PEPNET_RETURN_IF_ERROR(UseDevice(device_));
     ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
     config.blocking = 0;
     const ncclResult_t begun = ncclCommInitRankConfig(&communicator_, count(), id, index(), &config);
@@ -263,7 +248,7 @@ auto NcclCollective::Guarded(const Body& body) -> decltype(body()) {
     broken_ = result.status();
   }
   if (!broken_.ok()) {
-    const DeviceScope scope(device_);
+    UseDevice(device_).IgnoreError();  // an abort is tried all the same
     Abort();
   }
   return result;
@@ -352,8 +337,7 @@ Status NcclCollective::BeginSum(float* data, size_t elements, void* stream, cons
   return Guarded([&]() -> Status {
     sums_.push_back({elements, what});
     if (elements == 0) return absl::OkStatus();
-    const DeviceScope scope(device_);
-    PEPNET_RETURN_IF_ERROR(scope.status());
+    PEPNET_RETURN_IF_ERROR(UseDevice(device_));
     PEPNET_RETURN_IF_ERROR(FromCuda("cudaEventRecord", cudaEventRecord(begin_, static_cast<cudaStream_t>(stream))));
     PEPNET_RETURN_IF_ERROR(FromCuda("cudaStreamWaitEvent", cudaStreamWaitEvent(stream_, begin_, 0)));
     return Reduce(data, elements, ncclFloat32, absl::StrCat("the sum '", what, "' over the GPUs"), FromNow());
@@ -377,8 +361,7 @@ Status NcclCollective::FinishSums(void* stream, const std::string& what) {
     const std::vector<Sum> sums = std::exchange(sums_, {});
     PEPNET_RETURN_IF_ERROR(Agree(sums, what));
     if (sums.empty()) return absl::OkStatus();
-    const DeviceScope scope(device_);
-    PEPNET_RETURN_IF_ERROR(scope.status());
+    PEPNET_RETURN_IF_ERROR(UseDevice(device_));
     PEPNET_RETURN_IF_ERROR(FromCuda("cudaEventRecord", cudaEventRecord(done_, stream_)));
     PEPNET_RETURN_IF_ERROR(WaitUntil(
         [&] { return DoneEventHasPassed(); },
@@ -400,8 +383,7 @@ Status NcclCollective::SumOfHost(std::span<T> data, const std::string& what) {
 Status NcclCollective::Stage(void* data, size_t elements, size_t element_bytes, ncclDataType_t type,
                              const std::string& call) {
   const Deadline deadline = FromNow();
-  const DeviceScope scope(device_);
-  PEPNET_RETURN_IF_ERROR(scope.status());
+  PEPNET_RETURN_IF_ERROR(UseDevice(device_));
   if (staging_ == nullptr) {
     PEPNET_RETURN_IF_ERROR(
         Annotate(FromCuda("cudaHostAlloc", cudaHostAlloc(&staging_, kStagingBytes, cudaHostAllocDefault)), call));

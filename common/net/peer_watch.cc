@@ -116,7 +116,8 @@ void PeerWatch::AnnounceFailure(const std::string& failure) { Send(wire::Beat::F
 void PeerWatch::LoseOwnRank(const Status& failure) {
   std::lock_guard lock(mutex_);
   if (!lost_.ok()) return;  // the first loss is the cause
-  lost_ = failure;
+  // Never DeadlineExceeded: who only looks whether something has come would look again.
+  lost_ = absl::UnavailableError(failure.message());
   lost_rank_ = rank();
   lost_since_ = Clock::now();
 }

@@ -78,8 +78,6 @@ std::string Encode(const RankFacts& facts) {
   out.set_memory_bytes(facts.memory_bytes);
   out.set_open_files(facts.open_files);
   out.set_table_bytes(facts.table_bytes);
-  out.set_wants_gpu(facts.wants_gpu);
-  out.mutable_gpus()->Add(facts.gpus.begin(), facts.gpus.end());
   return out.SerializeAsString();
 }
 
@@ -99,8 +97,6 @@ StatusOr<RankFacts> Decode(const std::string& bytes, int rank) {
   facts.memory_bytes = in.memory_bytes();
   facts.open_files = in.open_files();
   facts.table_bytes = in.table_bytes();
-  facts.wants_gpu = in.wants_gpu();
-  facts.gpus.assign(in.gpus().begin(), in.gpus().end());
   return facts;
 }
 
@@ -129,39 +125,6 @@ Status CompareWithFirst(const std::vector<RankFacts>& facts, size_t first, size_
         absl::StrCat(who,
                      " have different configs or flags: start all workers with the same "
                      "--pipeline_config_path, --edit_config_json and flags"));
-  }
-  return absl::OkStatus();
-}
-
-// `ranks`: of one host. The number of its GPUs if a worker wants one; -1: none does.
-StatusOr<int> GpusOfHost(const std::vector<RankFacts>& facts, const std::string& host,
-                         const std::vector<size_t>& ranks) {
-  std::set<std::string> gpus;
-  std::vector<size_t> wanting;
-  for (const size_t rank : ranks) {
-    if (!facts[rank].wants_gpu) continue;
-    wanting.push_back(rank);
-    gpus.insert(facts[rank].gpus.begin(), facts[rank].gpus.end());
-  }
-  if (wanting.empty()) return -1;
-  if (gpus.size() < wanting.size()) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("host ", host, " has ", gpus.size(), " GPU(s) for ", wanting.size(),
-                     " worker(s), which need one each (rank(s) ", absl::StrJoin(wanting, ", "),
-                     "): start fewer workers on this host, or train with --device=cpu"));
-  }
-  return static_cast<int>(gpus.size());
-}
-
-// Workers on GPUs and workers on CPUs cannot add up their gradients together.
-Status AllOrNoWorkersOnGpus(const std::vector<RankFacts>& facts, const Layout& layout) {
-  for (const int worker : layout.worker_ranks) {
-    const size_t first = static_cast<size_t>(layout.worker_ranks[0]), rank = static_cast<size_t>(worker);
-    if (facts[rank].wants_gpu == facts[first].wants_gpu) continue;
-    const auto [with, without] = facts[rank].wants_gpu ? std::pair(rank, first) : std::pair(first, rank);
-    return absl::FailedPreconditionError(
-        absl::StrCat(Name(facts, with), " trains on a GPU, ", Name(facts, without),
-                     " on its CPU: start workers on hosts with GPUs only, or train with --device=cpu"));
   }
   return absl::OkStatus();
 }
@@ -215,7 +178,6 @@ StatusOr<StartReport> JudgeStart(const std::vector<RankFacts>& facts, const Layo
     report.warnings.push_back(absl::StrCat("the workers' hosts have different CPUs (", absl::StrJoin(cpus, "; "),
                                            "): their results differ in the last bits from those of equal hosts"));
   }
-  PEPNET_RETURN_IF_ERROR(AllOrNoWorkersOnGpus(facts, layout));
   const std::set<int> servers(layout.server_ranks.begin(), layout.server_ranks.end());
   const std::set<int> workers(layout.worker_ranks.begin(), layout.worker_ranks.end());
   for (const auto& [host, ranks] : ranks_of_host) {
@@ -224,14 +186,12 @@ StatusOr<StartReport> JudgeStart(const std::vector<RankFacts>& facts, const Layo
                            [&](size_t rank) { return role.count(static_cast<int>(rank)) > 0; });
     };
     const int64_t working = count_in(workers), serving = count_in(servers);
-    PEPNET_ASSIGN_OR_RETURN(const int gpus, GpusOfHost(facts, host, ranks));
     const double memory = static_cast<double>(facts[ranks[0]].memory_bytes);
     const double need =
         servers.empty() ? 0 : table_bytes * static_cast<double>(serving) / static_cast<double>(servers.size());
     report.lines.push_back(
         absl::StrFormat("host %s: %d worker(s), %d server(s), %.1f GB free, %.1f GB if every table fills", host,
-                        working, serving, 1e-9 * memory, 1e-9 * need) +
-        (gpus < 0 ? "" : absl::StrCat(", ", gpus, " GPU(s)")));
+                        working, serving, 1e-9 * memory, 1e-9 * need));
     if (memory > 0 && need > memory) {
       report.warnings.push_back(
           absl::StrFormat("host %s has %.1f GB free, its %d server(s) will need %.1f GB if every table fills: spread "

@@ -26,8 +26,6 @@ struct RankFacts {
   int64_t memory_bytes = 0;       // that the host has to give right now; 0: unknown
   int64_t open_files = 0;         // limit of this process; 0: unknown
   double table_bytes = 0;         // workers: what all rows of all tables would need, on all servers together
-  bool wants_gpu = false;         // workers: trains on a GPU
-  std::vector<std::string> gpus;  // those that this rank sees (GpuReport::ids); a scheduler may show each rank others
 };
 
 // Describes this process; reads its own program file once (some ten milliseconds).
@@ -39,7 +37,7 @@ struct StartReport {
 };
 // `facts` by rank.
 // Errors: ranks of one program that differ in program file, libraries or config; a limit of open files that the job's connections
-// do not fit in; a host with more workers that want a GPU than GPUs; some workers on GPUs and others not. Warnings: other instruction sets (bits differ, laws L3 and L4), tables larger than a host's memory.
+// do not fit in. Warnings: other instruction sets (bits differ, laws L3 and L4), tables larger than a host's memory. (GPUs: cli/compute.h.)
 StatusOr<StartReport> JudgeStart(const std::vector<RankFacts>& facts, const Layout& layout);
 
 // Exchanges facts among all ranks and judges them. Every rank calls it once, after the roles are known.

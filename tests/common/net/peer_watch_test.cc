@@ -191,9 +191,11 @@ TEST_F(PeerWatchTest, AFailingRoleEndsTheWaitsOfTheOtherAndInTheEndTheProcess) {
   options.end_now = [&](const Status& error) { ended.set_value(error); };
   Start(0, ThisProcess(), options), Start(1), Start(2);
   auto waiting = std::async([&] { return WaitFor(1, 60); });
-  ranks_[0]->watch->LoseOwnRank(absl::InternalError("server 0 has failed"));
+  ranks_[0]->watch->LoseOwnRank(absl::DeadlineExceededError("server 0 has failed"));
   ranks_[0]->watch->LoseOwnRank(absl::InternalError("and so has its worker"));
-  EXPECT_THAT(std::string(waiting.get().message()), testing::EndsWith("for rows of step 18: server 0 has failed"));
+  const Status wait = waiting.get();
+  EXPECT_TRUE(absl::IsUnavailable(wait)) << wait;  // a timeout of its own would read as "nothing has come yet"
+  EXPECT_THAT(std::string(wait.message()), testing::EndsWith("for rows of step 18: server 0 has failed"));
   EXPECT_EQ(ended.get_future().get().message(), "server 0 has failed");
 }
 

@@ -90,44 +90,6 @@ TEST(StartCheck, TooFewFilesAreAnError) {
   EXPECT_EQ(MessageOf(facts), "");
 }
 
-TEST(StartCheck, AHostWithFewerGpusThanWorkersThatWantOneIsNamed) {
-  std::vector<RankFacts> facts = FourRanks();
-  for (int r : {0, 1}) {
-    facts[r].host = "a";
-    facts[r].wants_gpu = true;
-    facts[r].gpus = {"0000:17:00.0"};
-  }
-  EXPECT_EQ(
-      MessageOf(facts),
-      "host a has 1 GPU(s) for 2 worker(s), which need one each (rank(s) 0, 1): start fewer workers on this host, "
-      "or train with --device=cpu");
-  for (int r : {0, 1}) facts[r].gpus = {};
-  EXPECT_THAT(MessageOf(facts), HasSubstr("host a has 0 GPU(s) for 2 worker(s)"));
-  // All workers see all GPUs.
-  for (int r : {0, 1}) facts[r].gpus = {"0000:17:00.0", "0000:65:00.0", "0000:ca:00.0"};
-  const StatusOr<StartReport> report = JudgeStart(facts, TwoAndTwo());
-  ASSERT_TRUE(report.ok()) << report.status();
-  EXPECT_THAT(report->lines[0], HasSubstr(", 3 GPU(s)"));
-  // A scheduler shows every worker a GPU of its own.
-  facts[0].gpus = {"0000:17:00.0"};
-  facts[1].gpus = {"0000:65:00.0"};
-  EXPECT_EQ(MessageOf(facts), "");
-  // Servers and workers on CPUs need none.
-  for (int r : {0, 1}) facts[r].wants_gpu = false;
-  EXPECT_EQ(MessageOf(facts), "");
-}
-
-TEST(StartCheck, WorkersOnGpusAndWorkersOnCpusDoNotMix) {
-  std::vector<RankFacts> facts = FourRanks();
-  facts[1].wants_gpu = true;
-  facts[1].gpus = {"0000:17:00.0"};
-  EXPECT_THAT(MessageOf(facts), HasSubstr("rank 1 (worker 1 on host b) trains on a GPU, rank 0 (worker 0 on host a) on "
-                                          "its CPU: start workers on hosts with GPUs only"));
-  std::swap(facts[0].wants_gpu, facts[1].wants_gpu);
-  std::swap(facts[0].gpus, facts[1].gpus);
-  EXPECT_THAT(MessageOf(facts), HasSubstr("rank 0 (worker 0 on host a) trains on a GPU, rank 1 (worker 1 on host b)"));
-}
-
 TEST(StartCheck, OtherCpusAndTooLittleMemoryAreWarnings) {
   std::vector<RankFacts> facts = FourRanks();
   facts[1].cpu = "x86-64 avx512f";
@@ -159,22 +121,6 @@ TEST(StartCheck, EveryRankComesToTheSameVerdict) {
   ASSERT_TRUE(status.ok()) << status;
   EXPECT_THAT(verdicts[0], HasSubstr("different configs"));
   for (const std::string& verdict : verdicts) EXPECT_EQ(verdict, verdicts[0]);
-}
-
-TEST(StartCheck, GpusTravelWithTheOtherFacts) {
-  std::vector<std::string> lines(4);
-  const Status status = RunRanks(4, {}, [&](int rank, Transport* transport) -> Status {
-    std::vector<RankFacts> facts = FourRanks();
-    for (int r : {0, 1}) {
-      facts[r].wants_gpu = true;
-      facts[r].gpus = {"0000:17:00.0", "0000:65:00.0"};
-    }
-    PEPNET_ASSIGN_OR_RETURN(const StartReport report, CheckStart(transport, TwoAndTwo(), facts[rank]));
-    lines[rank] = report.lines[1];
-    return absl::OkStatus();
-  });
-  ASSERT_TRUE(status.ok()) << status;
-  for (const std::string& line : lines) EXPECT_THAT(line, AllOf(HasSubstr("host b"), HasSubstr(", 2 GPU(s)")));
 }
 
 }  // namespace
