@@ -5,9 +5,11 @@
 #include <arrow/io/memory.h>
 #include <arrow/ipc/reader.h>
 #include <arrow/ipc/writer.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -43,6 +45,22 @@ struct ChunkHeader {
 
 Status SystemError(const std::string& what) {
   return absl::UnavailableError(absl::StrCat(what, ": ", std::strerror(errno)));
+}
+
+// Chunks travel as descriptors, of which Linux lets no more be under way, for all processes of a user, than one process may have
+// open. The loaders of `count` members may have so many under way that nobody takes yet.
+Status RaiseDescriptorLimit(int count) {
+  const rlim_t needed = 2 * static_cast<rlim_t>(count) * static_cast<rlim_t>(count - 1) * ChunkExchange::kUnclaimed;
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return SystemError("cannot read the limit of open files");
+  if (limit.rlim_cur >= needed || geteuid() == 0) return absl::OkStatus();
+  const rlim_t before = limit.rlim_cur;
+  limit.rlim_cur = limit.rlim_max;
+  if (limit.rlim_max >= needed && setrlimit(RLIMIT_NOFILE, &limit) == 0) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrCat("this process may have ", before, " files open (at most ", limit.rlim_max, "), ", count,
+                   " workers of one host that share the reading need ", needed,
+                   ": raise the limit (ulimit -n), or let each worker read alone with --share_reader=off"));
 }
 
 // Memory of another process, unmapped with the object.
@@ -102,8 +120,8 @@ bool Readable(int fd, std::chrono::milliseconds wait) {
   return poll(&entry, 1, static_cast<int>(wait.count())) > 0;
 }
 
-// Sends one packet, with a descriptor if fd >= 0. False if the peer has gone.
-bool SendPacket(int socket, const std::string& packet, int fd) {
+// Sends one packet, with a descriptor if fd >= 0. Returns 0, or errno.
+int SendPacket(int socket, const std::string& packet, int fd) {
   iovec part{const_cast<char*>(packet.data()), packet.size()};
   msghdr message{};
   message.msg_iov = &part;
@@ -122,7 +140,8 @@ bool SendPacket(int socket, const std::string& packet, int fd) {
   do {
     sent = sendmsg(socket, &message, MSG_NOSIGNAL);
   } while (sent < 0 && errno == EINTR);
-  return sent == static_cast<ssize_t>(packet.size());
+  if (sent < 0) return errno;
+  return sent == static_cast<ssize_t>(packet.size()) ? 0 : EIO;  // packets are sent whole
 }
 
 // Receives one packet and the descriptor that came with it. False if the peer has gone.
@@ -223,6 +242,7 @@ ChunkExchange::~ChunkExchange() = default;
 
 StatusOr<std::unique_ptr<ChunkExchange>> ChunkExchange::Join(const ReaderGroup& group) {
   std::unique_ptr<ChunkExchange> exchange(new ChunkExchange(group));
+  PEPNET_RETURN_IF_ERROR(RaiseDescriptorLimit(group.count()));
   if (exchange->stop_.get() < 0 || exchange->claim_.get() < 0) return SystemError("cannot make an eventfd");
   PEPNET_RETURN_IF_ERROR(exchange->Connect());
   return exchange;
@@ -255,12 +275,14 @@ Status ChunkExchange::Connect() {
     if (member == group_.index) continue;
     const sockaddr_un address = AddressOf(group_, member, &length);
     while (true) {
-      OwnedFd connection(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+      // Not blocking until it stands: a full queue of the listener must not hold the wait.
+      OwnedFd connection(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
       if (connection.get() < 0) return SystemError("cannot make a socket");
       const Hello hello{kMagic, static_cast<uint32_t>(group_.index)};
       if (connect(connection.get(), reinterpret_cast<const sockaddr*>(&address), length) == 0 &&
           OfThisUser(connection.get()) &&
-          SendPacket(connection.get(), std::string(reinterpret_cast<const char*>(&hello), sizeof(hello)), -1)) {
+          SendPacket(connection.get(), std::string(reinterpret_cast<const char*>(&hello), sizeof(hello)), -1) == 0) {
+        if (fcntl(connection.get(), F_SETFL, 0) != 0) return SystemError("cannot set up a socket");
         givers_[member] = std::move(connection);
         break;
       }
@@ -275,11 +297,12 @@ Status ChunkExchange::Connect() {
     return -1;
   };
   for (int member = missing(); member >= 0; member = missing()) {
-    if (!Readable(listener.get(), kRetry)) {
-      PEPNET_RETURN_IF_ERROR(may_wait(member));
-      continue;
-    }
+    PEPNET_RETURN_IF_ERROR(may_wait(member));
+    if (!Readable(listener.get(), kRetry)) continue;
     OwnedFd connection(accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
+    if (connection.get() < 0 && (errno == EMFILE || errno == ENFILE)) {
+      return SystemError("cannot take the connection of another worker of this host");
+    }
     if (connection.get() < 0 || !OfThisUser(connection.get()) || !Readable(connection.get(), kRetry * 10)) continue;
     Hello hello{};
     if (recv(connection.get(), &hello, sizeof(hello), 0) != sizeof(hello) || hello.magic != kMagic ||
@@ -306,7 +329,19 @@ Status ChunkExchange::Give(SharedChunk chunk) {
   PEPNET_RETURN_IF_ERROR(WaitForClaims());
   const std::string packet = PacketOf(chunk, bytes);
   for (Taker& taker : takers_) {
-    if (taker.socket.get() >= 0 && !SendPacket(taker.socket.get(), packet, memory.get())) taker.socket = OwnedFd();
+    if (taker.socket.get() < 0) continue;
+    int error = SendPacket(taker.socket.get(), packet, memory.get());
+    // Linux counts the descriptors on their way of all processes of a user. They become fewer when others take theirs.
+    while (error == ETOOMANYREFS || error == ENOBUFS || error == ENOMEM) {
+      if (Readable(stop_.get(), kRetry)) return Cancelled();
+      error = SendPacket(taker.socket.get(), packet, memory.get());
+    }
+    if (error == EPIPE || error == ECONNRESET) {
+      taker.socket = OwnedFd();  // it has gone, and needs no rows
+    } else if (error != 0) {
+      errno = error;
+      return SystemError("cannot give rows to the other workers of this host");
+    }
   }
   ++given_;
   const Status status = chunk.error;

@@ -16,6 +16,9 @@ constexpr double kTaking = 0.25;  // mapping it there
 constexpr double kWorthwhile =
     1.5;  // what is saved must show: from three workers a host on where all is decoded by all
 
+// What is handed over counts against a user's descriptors, as sharing^2 (worker/data/chunk_exchange.cc); 1,024 are usual.
+constexpr int kMostSharing = 16;
+
 }  // namespace
 
 double DecodedPerRowAlone(const ReadShape& shape) {
@@ -30,7 +33,7 @@ double SharedCostPerRow(const ReadShape& shape, int sharing) {
 }
 
 bool ShareByDefault(const ReadShape& shape, int sharing) {
-  return sharing > 1 && !shape.csv && DecodedPerRowAlone(shape) > kWorthwhile * SharedCostPerRow(shape, sharing);
+  return sharing > 1 && sharing <= kMostSharing && !shape.csv && DecodedPerRowAlone(shape) > kWorthwhile * SharedCostPerRow(shape, sharing);
 }
 
 std::string SocketSpace() {

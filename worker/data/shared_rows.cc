@@ -70,7 +70,13 @@ void SharedRows::GiveLoop() {
       begun_ = std::move(begun);
     }
     changed_.notify_all();
-    if (!found || !GiveEpoch(epoch, first_row).ok()) return;  // the error has been given
+    if (!found) return;
+    if (const Status status = GiveEpoch(epoch, first_row); !status.ok()) {  // it has been given, too
+      const std::lock_guard<std::mutex> lock(mutex_);
+      gave_up_ = status;  // for a Begin() that comes later
+      changed_.notify_all();
+      return;
+    }
   }
 }
 
@@ -141,8 +147,9 @@ StatusOr<int64_t> SharedRows::Begin(int64_t first_row) {
   std::unique_lock<std::mutex> lock(mutex_);
   wanted_ = first_row;
   changed_.notify_all();
-  changed_.wait(lock, [&]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return stopped_ || begun_.has_value(); });
+  changed_.wait(lock, [&]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return stopped_ || begun_.has_value() || !gave_up_.ok(); });
   if (stopped_) return absl::CancelledError("reading was stopped");
+  if (!begun_.has_value()) return gave_up_;
   ++epoch_;
   turn_ = 0;
   current_ = SharedChunk();
@@ -173,6 +180,7 @@ Status SharedRows::Refill() {
     }
     current_ = std::move(taken).value();
     used_ = 0;
+    if (current_.kind == SharedChunk::Kind::kError) return current_.error;
     if (current_.epoch != epoch_ || current_.turn != turn_ || current_.file >= static_cast<int64_t>(paths_.size())) {
       return absl::FailedPreconditionError(
           absl::StrCat(group_.members[giver], " reads other input than ", group_.members[group_.index],
@@ -181,7 +189,7 @@ Status SharedRows::Refill() {
     }
     switch (current_.kind) {
       case SharedChunk::Kind::kError:
-        return current_.error;
+        break;  // returned above
       case SharedChunk::Kind::kEndOfInput:
         ended_ = true;
         break;

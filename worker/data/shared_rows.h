@@ -20,8 +20,8 @@
 // counts from where the trainer waits (BatchLoader::Next). A member gives a chunk to all others before it takes it itself, so
 // that one that has had its last batch and has gone owes nobody anything.
 //
-// Memory:    (kUnclaimed + 1) chunks of up to 65,536 rows a member that are not claimed yet, and what the loaders hold, once
-//            for the host. A taker that is slow holds up the others no more than in the training itself.
+// Memory:    (kUnclaimed + 1) chunks of up to 65,536 rows a member that are not claimed yet, and what the loaders hold: once
+//            for the host, and what a member has decoded itself once more. A taker that is slow holds up the others no more than in the training itself.
 #pragma once
 
 #include <condition_variable>
@@ -81,6 +81,7 @@ class SharedRows : public RowSequence {
   std::condition_variable changed_;
   std::optional<int64_t> wanted_ ABSL_GUARDED_BY(mutex_);  // first row of an epoch that was begun, not yet seen
   std::optional<StatusOr<int64_t>> begun_ ABSL_GUARDED_BY(mutex_);  // what Begin() returns
+  Status gave_up_ ABSL_GUARDED_BY(mutex_);                          // why the thread has ended
   bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
   std::string waiting_for_ ABSL_GUARDED_BY(mutex_);
   ReadCounts counts_ ABSL_GUARDED_BY(mutex_);

@@ -246,7 +246,13 @@ StatusOr<bool> Trainer::Step() {
   std::optional<FedBatch> fed;
   {
     StageTimes::Scope scope(&times_, Stage::kRead);
-    PEPNET_ASSIGN_OR_RETURN(fed, feeder_->Next());
+    StatusOr<std::optional<FedBatch>> next = feeder_->Next();
+    if (!next.ok()) {
+      unwinding_.emplace(context_.status(), kAnyRank, Clock::now(),
+                         absl::StrCat("the reader threads to end behind an error: ", next.status().message()));
+      return next.status();
+    }
+    fed = std::move(*next);
   }
   if (!fed.has_value()) return false;
 

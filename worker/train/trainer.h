@@ -81,6 +81,8 @@ class Trainer {
   std::string nonce_;                 // path of the file that proves a shared model_dir
   std::unique_ptr<TrainState> state_;
   std::unique_ptr<PepnetModel> model_;
+  // Behind an error of the input: a reader thread that hangs in the file system must not hold the process (destroyed after it).
+  std::optional<RankStatus::Wait> unwinding_;
   std::unique_ptr<BatchLoader> loader_;
   std::unique_ptr<BatchFeeder> feeder_;
   std::optional<RunLog> log_;             // worker 0
