@@ -54,9 +54,9 @@ StatusOr<std::vector<int>> AssignGpus(const ComputeWish& wish, const std::vector
     if (gpu == facts.gpus.size()) {
       const auto here = std::count_if(workers.begin(), workers.end(),
                                       [&](const ComputeFacts& other) { return other.host == facts.host; });
-      return absl::FailedPreconditionError(
-          absl::StrCat(Name(w, facts), " finds no free GPU: the host's ", here, " worker(s) see ",
-                       seen[facts.host].size(), " GPU(s); start at most one worker for each"));
+      return absl::FailedPreconditionError(absl::StrCat(Name(w, facts), " finds no free GPU: the host's ", here,
+                                                        " worker(s) see ", seen[facts.host].size(),
+                                                        " GPU(s); start at most one worker for each"));
     }
     gpus.push_back(static_cast<int>(gpu));
   }

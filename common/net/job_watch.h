@@ -56,7 +56,7 @@ class JobWatch {
   void Write(JobReport report);
 
   Transport* const transport_;
-  RankStatus status_, server_status_;  // the second only of a rank that works and serves
+  RankStatus status_, server_status_;    // the second only of a rank that works and serves
   std::atomic<bool> colocated_ = false;  // set before the roles begin; the thread of the heartbeats may look at once
   PeerWatch peers_;
   std::mutex mutex_;

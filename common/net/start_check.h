@@ -23,9 +23,9 @@ struct RankFacts {
   std::string cpu;          // instruction set; "" for servers
   // file name -> bytes, of MPI, Arrow, torch, CUDA and NCCL as far as they are loaded
   std::map<std::string, std::string> libraries;
-  int64_t memory_bytes = 0;       // that the host has to give right now; 0: unknown
-  int64_t open_files = 0;         // limit of this process; 0: unknown
-  double table_bytes = 0;         // workers: what all rows of all tables would need, on all servers together
+  int64_t memory_bytes = 0;  // that the host has to give right now; 0: unknown
+  int64_t open_files = 0;    // limit of this process; 0: unknown
+  double table_bytes = 0;    // workers: what all rows of all tables would need, on all servers together
 };
 
 // Describes this process; reads its own program file once (some ten milliseconds).

@@ -47,8 +47,7 @@ TEST(ComputeTest, WorkersThatSeeDifferentGpusCountForThemselves) {
 }
 
 TEST(ComputeTest, AGpuThatTwoWorkersSeeGoesToOneOfThem) {
-  EXPECT_THAT(ChooseCompute(Wish("gpu"), {Worker("a", 2), Worker("a", 2), Worker("a", 3)})->gpus,
-              ElementsAre(0, 1, 2));
+  EXPECT_THAT(ChooseCompute(Wish("gpu"), {Worker("a", 2), Worker("a", 2), Worker("a", 3)})->gpus, ElementsAre(0, 1, 2));
   EXPECT_THAT(Message(ChooseCompute(Wish("gpu"), {Worker("a", 2, 0), Worker("a", 1, 0)})),
               HasSubstr("worker 1 on host a finds no free GPU: the host's 2 worker(s) see 2 GPU(s)"));
 }
@@ -77,7 +76,8 @@ TEST(ComputeTest, WhereSomeHaveGpusAndNotAllComputeOnThemItIsAWarning) {
               HasSubstr("--device=gpu, but worker 1 on host b: this libtorch has no CUDA; docs/gpu.md"));
 
   const std::vector<ComputeFacts> crowded = {Worker("a", 2), Worker("a", 2), Worker("a", 2)};
-  const std::string reason = "worker 2 on host a finds no free GPU: the host's 3 worker(s) see 2 GPU(s); start at most one worker for each";
+  const std::string reason =
+      "worker 2 on host a finds no free GPU: the host's 3 worker(s) see 2 GPU(s); start at most one worker for each";
   EXPECT_THAT(ChooseCompute(Wish("auto"), crowded)->warnings, ElementsAre("computing on the CPU: " + reason));
   EXPECT_THAT(Message(ChooseCompute(Wish("gpu"), crowded)), HasSubstr(reason));
   EXPECT_EQ(ChooseCompute(Wish("gpu"), crowded).status().code(), absl::StatusCode::kInvalidArgument);

@@ -33,7 +33,8 @@ double SharedCostPerRow(const ReadShape& shape, int sharing) {
 }
 
 bool ShareByDefault(const ReadShape& shape, int sharing) {
-  return sharing > 1 && sharing <= kMostSharing && !shape.csv && DecodedPerRowAlone(shape) > kWorthwhile * SharedCostPerRow(shape, sharing);
+  return sharing > 1 && sharing <= kMostSharing && !shape.csv &&
+         DecodedPerRowAlone(shape) > kWorthwhile * SharedCostPerRow(shape, sharing);
 }
 
 std::string SocketSpace() {

@@ -147,7 +147,8 @@ StatusOr<int64_t> SharedRows::Begin(int64_t first_row) {
   std::unique_lock<std::mutex> lock(mutex_);
   wanted_ = first_row;
   changed_.notify_all();
-  changed_.wait(lock, [&]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return stopped_ || begun_.has_value() || !gave_up_.ok(); });
+  changed_.wait(lock,
+                [&]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return stopped_ || begun_.has_value() || !gave_up_.ok(); });
   if (stopped_) return absl::CancelledError("reading was stopped");
   if (!begun_.has_value()) return gave_up_;
   ++epoch_;

@@ -260,8 +260,8 @@ std::string FakeGpus::Verdict() const {
 using pepnet::g_mutex;
 using pepnet::g_state;
 using pepnet::t_device;
-using pepnet::t_thread;
 using pepnet::t_error;
+using pepnet::t_thread;
 
 namespace {
 
