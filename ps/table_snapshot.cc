@@ -63,7 +63,7 @@ void TableSnapshot::Take(std::span<const uint32_t> slots, int bucket, RowImage* 
     image->frequency[row] = info->frequency;
     image->last_step[row] = info->last_step;
     CopyRow(floats, dim, image->values.data() + row * dim);
-    if (state_dim > 0) CopyRow(floats + dim, state_dim, image->states.data() + row * state_dim);
+    CopyRow(floats + dim, state_dim, image->states.data() + row * state_dim);
   }
   for (; first_open_bucket_ < bucket; ++first_open_bucket_) copies_.Free(first_open_bucket_);
 }

@@ -1,4 +1,5 @@
-// CopyRow: copies the floats of one row; the usual widths without a call, which costs more than the copy.
+// CopyRow: copies the floats of one row; the usual widths without a call, which costs more than the copy. A row of no floats
+// (the state of sgd) may have null pointers.
 #pragma once
 
 #include <cstddef>
@@ -8,6 +9,8 @@ namespace pepnet {
 
 inline void CopyRow(const float* from, size_t dim, float* to) {
   switch (dim) {
+    case 0:
+      return;
     case 4:
       std::memcpy(to, from, 4 * sizeof(float));
       return;
