@@ -16,12 +16,17 @@ constexpr size_t kRadixRows = 64;     // fewer are sorted by comparing them
 
 BucketOrder::BucketOrder(const RowStore::View& rows, uint64_t table_hash)
     : rows_(rows), begin_(kBucketCount + 1, 0), slots_(static_cast<size_t>(rows.size())) {
-  const auto bucket_of = [&](int64_t slot) { return BucketOf(RowHash(table_hash, rows.info(slot).id)); };
-  for (int64_t slot = 0; slot < rows.size(); ++slot) ++begin_[bucket_of(slot) + 1];
+  static_assert(kBucketCount <= 1 << 16);
+  std::vector<uint16_t> bucket_of(slots_.size());
+  for (int64_t slot = 0; slot < rows.size(); ++slot) {
+    const int bucket = BucketOf(RowHash(table_hash, rows.info(slot).id));
+    bucket_of[static_cast<size_t>(slot)] = static_cast<uint16_t>(bucket);
+    ++begin_[bucket + 1];
+  }
   for (int bucket = 0; bucket < kBucketCount; ++bucket) begin_[bucket + 1] += begin_[bucket];
   std::vector<int64_t> next(begin_.begin(), begin_.end() - 1);
-  for (int64_t slot = 0; slot < rows.size(); ++slot) {
-    slots_[static_cast<size_t>(next[bucket_of(slot)]++)] = static_cast<uint32_t>(slot);
+  for (size_t slot = 0; slot < slots_.size(); ++slot) {
+    slots_[static_cast<size_t>(next[bucket_of[slot]]++)] = static_cast<uint32_t>(slot);
   }
 }
 

@@ -1,8 +1,5 @@
 #include "ps/load_tables.h"
 
-#include <algorithm>
-#include <cstring>
-
 #include "common/base/logging.h"
 #include "common/base/mutant.h"
 #include "common/checkpoint/checkpoint.h"
@@ -62,14 +59,16 @@ Status LoadRows(const PartLoad& load, const RowColumns& rows) {
       return absl::DataLossError(absl::StrCat("row ", id, " stands in the wrong bucket"));
     }
     if (table->Find(id) != TableShard::kNoSlot) return absl::DataLossError(absl::StrCat("row ", id, " occurs twice"));
-    const int64_t slot = table->Create(id);
-    std::copy_n(rows.values.data() + i * dim, dim, table->value(slot));
-    if (!load.with_state) continue;
+    const float* const value = rows.values.data() + i * dim;
+    if (!load.with_state) {
+      table->Create(id, value, nullptr);
+      continue;
+    }
     if (rows.last_step[i] < 0 || rows.last_step[i] > load.step) {
       return absl::DataLossError(absl::StrCat("row ", id, " says that it last changed in step ", rows.last_step[i],
                                               ", expected 0 to ", load.step));
     }
-    std::copy_n(rows.states.data() + i * state_dim, state_dim, table->state(slot));
+    const int64_t slot = table->Create(id, value, rows.states.data() + i * state_dim);
     table->frequency(slot) = rows.frequency[i];
     table->last_step(slot) = rows.last_step[i];
   }

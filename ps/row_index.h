@@ -1,9 +1,9 @@
-// RowIndex: finds the slot of an id. Open addressing with linear probing; an entry is 8 bytes, because the id itself stands
-// in the row store, which is asked when 32 bits of the hash agree.
+// RowIndex: finds the slot of an id. Open addressing with linear probing; an entry is 8 bytes: the slot and the lower half of
+// the id. In a table of up to 2^32 ids that is the whole id, and nothing else is read; in a larger one the row store, which has
+// all of it, is asked when the halves agree.
 //
 // Size:    at most 70 % full, at least 47 % once it has grown: 11 to 17 bytes per row. It grows by half, not to double.
-// Hash:    RowHash of the id. Its top bits (the bucket) are alike on one server; the place comes from the bits below them
-//          and the tag from the lowest ones.
+// Hash:    RowHash of the id. Its top bits (the bucket) are alike on one server; the place comes from the bits below them.
 // Threads: one thread changes; no other may read meanwhile.
 #pragma once
 
@@ -23,7 +23,8 @@ class RowIndex {
   static constexpr int64_t kNoSlot = -1;
   static constexpr int64_t kMostRows = 0xfffffffe;
 
-  RowIndex() { Allocate(kFirstCapacity); }
+  // For ids below `id_count`.
+  explicit RowIndex(int64_t id_count) : halves_are_ids_(id_count <= int64_t{1} << 32) { Allocate(kFirstCapacity); }
 
   // The slot of `id`, whose hash is `hash`, or kNoSlot.
   int64_t Find(int64_t id, uint64_t hash, const RowStore& rows) const;
@@ -35,8 +36,8 @@ class RowIndex {
             const Visit& visit) const;
   // Brings the place of an id into the cache.
   void PrefetchEntry(uint64_t hash) const { __builtin_prefetch(&entries()[Home(hash)], 1); }
-  // Precondition: the id is not there; `slot` <= kMostRows; `slot` is the newest row of `rows` and has its id.
-  void Insert(uint64_t hash, int64_t slot, const RowStore& rows, uint64_t table_hash);
+  // Precondition: the id is not there; `slot` <= kMostRows; `slot` is the newest row of `rows` and has the id.
+  void Insert(int64_t id, uint64_t hash, int64_t slot, const RowStore& rows, uint64_t table_hash);
   // Makes room for `count` ids in all.
   void Reserve(int64_t count, const RowStore& rows, uint64_t table_hash);
   uint64_t memory_bytes() const { return memory_.bytes(); }
@@ -47,12 +48,12 @@ class RowIndex {
   static constexpr uint32_t kEmpty = 0xffffffff;
   static constexpr size_t kBlock = 16;
   struct Entry {
-    uint32_t tag;
+    uint32_t half;
     uint32_t slot;  // kEmpty: none
   };
 
   static bool Fits(int64_t count, size_t capacity) { return static_cast<uint64_t>(count) * 10 <= capacity * 7; }
-  static uint32_t Tag(uint64_t hash) { return static_cast<uint32_t>(hash); }
+  static uint32_t Half(int64_t id) { return static_cast<uint32_t>(id); }
   size_t Home(uint64_t hash) const {
     return static_cast<size_t>(static_cast<unsigned __int128>(hash << kBucketBits) * capacity_ >> 64);
   }
@@ -60,12 +61,19 @@ class RowIndex {
   Entry* entries() { return reinterpret_cast<Entry*>(memory_.data()); }
   const Entry* entries() const { return reinterpret_cast<const Entry*>(memory_.data()); }
   // From place `at` on.
-  int64_t FindFrom(size_t at, int64_t id, uint32_t tag, const RowStore& rows) const;
-  void Place(uint64_t hash, uint32_t slot);
+  int64_t FindFrom(size_t at, int64_t id, const RowStore& rows) const {
+    for (;; at = Next(at)) {
+      const Entry entry = entries()[at];
+      if (entry.slot == kEmpty) return kNoSlot;
+      if (entry.half == Half(id) && (halves_are_ids_ || rows.info(entry.slot).id == id)) return entry.slot;
+    }
+  }
+  void Place(int64_t id, uint64_t hash, uint32_t slot);
   void Allocate(size_t capacity);
   // Enters the first `count` rows into an index of `capacity` places.
   void Rebuild(size_t capacity, int64_t count, const RowStore& rows, uint64_t table_hash);
 
+  bool halves_are_ids_;
   HugeMemory memory_;
   size_t capacity_ = 0;
   int64_t count_ = 0;
@@ -74,43 +82,36 @@ class RowIndex {
 template <typename Prefetch, typename Visit>
 void RowIndex::Find(std::span<const int64_t> ids, uint64_t table_hash, const RowStore& rows, const Prefetch& prefetch,
                     const Visit& visit) const {
-  struct Block {
-    uint32_t tags[kBlock];
-    size_t places[kBlock];
-  };
-  Block blocks[3];
+  size_t places[3][kBlock];
   const size_t block_count = (ids.size() + kBlock - 1) / kBlock;
   const auto length = [&](size_t block) { return std::min(kBlock, ids.size() - block * kBlock); };
   const Entry* const all = entries();
   // Step s hashes block s, probes block s - 1 and visits block s - 2.
   for (size_t s = 0; s < block_count + 2; ++s) {
     if (s < block_count) {
-      Block& block = blocks[s % 3];
+      size_t* const block = places[s % 3];
       for (size_t i = 0; i < length(s); ++i) {
-        const uint64_t hash = RowHash(table_hash, ids[s * kBlock + i]);
-        block.tags[i] = Tag(hash);
-        block.places[i] = Home(hash);
-        __builtin_prefetch(&all[block.places[i]]);
+        block[i] = Home(RowHash(table_hash, ids[s * kBlock + i]));
+        __builtin_prefetch(&all[block[i]]);
       }
     }
     if (s >= 1 && s - 1 < block_count) {
-      Block& block = blocks[(s - 1) % 3];
+      size_t* const block = places[(s - 1) % 3];
       for (size_t i = 0; i < length(s - 1); ++i) {
-        // The first place whose tag agrees is almost always the right one.
-        size_t at = block.places[i];
-        while (all[at].slot != kEmpty && all[at].tag != block.tags[i]) at = Next(at);
-        block.places[i] = at;
+        // The first place whose half agrees is almost always the right one.
+        const uint32_t half = Half(ids[(s - 1) * kBlock + i]);
+        size_t at = block[i];
+        while (all[at].slot != kEmpty && all[at].half != half) at = Next(at);
+        block[i] = at;
         if (all[at].slot == kEmpty) continue;
-        __builtin_prefetch(&rows.info(all[at].slot));
+        if (!halves_are_ids_) __builtin_prefetch(&rows.info(all[at].slot));
         prefetch(int64_t{all[at].slot});
       }
     }
     if (s >= 2) {
-      const Block& block = blocks[(s - 2) % 3];
+      const size_t* const block = places[(s - 2) % 3];
       const size_t first = (s - 2) * kBlock;
-      for (size_t i = 0; i < length(s - 2); ++i) {
-        visit(first + i, FindFrom(block.places[i], ids[first + i], block.tags[i], rows));
-      }
+      for (size_t i = 0; i < length(s - 2); ++i) visit(first + i, FindFrom(block[i], ids[first + i], rows));
     }
   }
 }

@@ -1,7 +1,5 @@
 #include "ps/table_shard.h"
 
-#include <cstring>
-
 #include "common/base/copy_row.h"
 #include "common/base/logging.h"
 #include "common/net/partition.h"
@@ -26,7 +24,8 @@ TableShard::TableShard(const Table& table, const SparseOptimizer& optimizer, uin
       table_hash_(HashName(table.name)),
       state_dim_(SparseStateDim(optimizer.kind, table.dim)),
       row_bytes_((int64_t{table.dim} + state_dim_) * sizeof(float)),
-      rows_(int64_t{table.dim} + state_dim_) {}
+      rows_(int64_t{table.dim} + state_dim_),
+      index_(table.rows) {}
 
 int64_t TableShard::Find(int64_t id) const { return index_.Find(id, RowHash(table_hash_, id), rows_); }
 
@@ -51,14 +50,30 @@ void TableShard::FindAndRead(std::span<const int64_t> ids, std::span<int64_t> sl
       });
 }
 
-int64_t TableShard::Create(int64_t id) {
+int64_t TableShard::Append(int64_t id) {
   const uint64_t hash = RowHash(table_hash_, id);
   CHECK_EQ(index_.Find(id, hash, rows_), kNoSlot) << "row " << id << " of table " << table_.name << " exists";
   const int64_t slot = rows_.Append();
   rows_.info(slot) = {.id = id, .frequency = 0, .last_step = 0};
-  index_.Insert(hash, slot, rows_, table_hash_);
+  index_.Insert(id, hash, slot, rows_, table_hash_);
+  return slot;
+}
+
+int64_t TableShard::Create(int64_t id) {
+  const int64_t slot = Append(id);
   initializer_.Fill(id, {value(slot), static_cast<size_t>(table_.dim)});
   FillInitialState(optimizer_, {state(slot), static_cast<size_t>(state_dim_)});
+  return slot;
+}
+
+int64_t TableShard::Create(int64_t id, const float* value, const float* state) {
+  const int64_t slot = Append(id);
+  CopyRow(value, static_cast<size_t>(table_.dim), this->value(slot));
+  if (state != nullptr) {
+    CopyRow(state, static_cast<size_t>(state_dim_), this->state(slot));
+  } else {
+    FillInitialState(optimizer_, {this->state(slot), static_cast<size_t>(state_dim_)});
+  }
   return slot;
 }
 

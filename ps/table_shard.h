@@ -50,6 +50,8 @@ class TableShard {
   }
   // Makes a row with its initial value and state, frequency 0 and last step 0. Precondition: `id` has no row.
   int64_t Create(int64_t id);
+  // The same with this value (dim() floats) and state (state_dim() floats; null: the initial one).
+  int64_t Create(int64_t id, const float* value, const float* state);
   // Makes room in the index for `rows` rows in all.
   void Reserve(int64_t rows);
 
@@ -77,6 +79,9 @@ class TableShard {
   std::vector<Row> SortedRows() const;
 
  private:
+  // Makes a row whose floats are not set.
+  int64_t Append(int64_t id);
+
   Table table_;
   SparseOptimizer optimizer_;
   RowInitializer initializer_;
