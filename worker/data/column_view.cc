@@ -12,6 +12,26 @@ auto ValueOf(const arrow::Array* array, int64_t element) {
   return static_cast<const Array*>(array)->Value(element);
 }
 
+// Bytes that a row of the type has in the second of an array's buffers; 0: none, or not whole bytes.
+int64_t CellBytes(const arrow::DataType& type) {
+  switch (type.id()) {
+    case arrow::Type::STRING:
+    case arrow::Type::BINARY:
+    case arrow::Type::LIST:
+    case arrow::Type::MAP:
+      return sizeof(int32_t);
+    case arrow::Type::LARGE_STRING:
+    case arrow::Type::LARGE_BINARY:
+    case arrow::Type::LARGE_LIST:
+      return sizeof(int64_t);
+    case arrow::Type::STRING_VIEW:
+    case arrow::Type::BINARY_VIEW:
+      return sizeof(arrow::BinaryViewType::c_type);
+    default:
+      return arrow::is_fixed_width(type.id()) ? type.bit_width() / 8 : 0;
+  }
+}
+
 }  // namespace
 
 Status ColumnView::Inspect(const arrow::Array& array, Values* values) {
@@ -58,6 +78,11 @@ Status ColumnView::Inspect(const arrow::Array& array, Values* values) {
 StatusOr<ColumnView> ColumnView::Make(std::shared_ptr<arrow::Array> array) {
   ColumnView view;
   view.array_ = std::move(array);
+  view.cell_bytes_ = CellBytes(*view.array_->type());
+  const auto& buffers = view.array_->data()->buffers;
+  if (view.cell_bytes_ > 0 && buffers.size() > 1 && buffers[1] != nullptr) {
+    view.cells_ = buffers[1]->data() + view.array_->offset() * view.cell_bytes_;
+  }
   const arrow::Array* values = view.array_.get();
   switch (values->type_id()) {
     case arrow::Type::LIST:
@@ -94,6 +119,21 @@ ColumnView::Range ColumnView::Elements(int64_t row) const {
   }
   const auto* lists = static_cast<const arrow::ListArray*>(array_.get());  // a map is a list of pairs
   return {lists->value_offset(row), lists->value_offset(row + 1)};
+}
+
+// Only where a null has an offset like any other cell.
+void ColumnView::PrefetchText(int64_t row) const {
+  if (lists_ != Lists::kNone || elements_.dictionary != nullptr) return;
+  switch (elements_.type) {
+    case arrow::Type::STRING:
+    case arrow::Type::BINARY:
+    case arrow::Type::LARGE_STRING:
+    case arrow::Type::LARGE_BINARY:
+      __builtin_prefetch(Text(row).data());
+      break;
+    default:
+      break;
+  }
 }
 
 bool ColumnView::IsEmpty(int64_t element) const {

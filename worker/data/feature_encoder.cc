@@ -340,7 +340,7 @@ Status FeatureEncoder::EncodeIds(const Rule& rule, const RowSelection& selection
   out->ids.reserve(selection.rows);
   out->offsets.reserve(selection.rows + 1);
   out->offsets.push_back(0);
-  const Status status = ForEachRow(selection, [&](int chunk, int64_t row) -> Status {
+  const Status status = ForEachRow(selection, views, [&](int chunk, int64_t row) -> Status {
     const ColumnView& view = views[chunk];
     const ColumnView::Range range = view.Elements(row);
     if (IsEmptyCell(view, range)) {
@@ -377,7 +377,7 @@ Status FeatureEncoder::EncodeValues(const Rule& rule, const RowSelection& select
     }
     return sink.Finish();
   };
-  return ForEachRow(selection, [&](int chunk, int64_t row) -> Status {
+  return ForEachRow(selection, views, [&](int chunk, int64_t row) -> Status {
     const ColumnView& view = views[chunk];
     const ColumnView::Range range = view.Elements(row);
     Status cell;

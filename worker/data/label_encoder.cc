@@ -146,7 +146,7 @@ Status LabelEncoder::EncodeLabel(const Rule& rule, const RowSelection& selection
     return absl::OkStatus();
   };
   out->values.reserve(selection.rows);
-  PEPNET_RETURN_IF_ERROR(ForEachRow(selection, [&](int chunk, int64_t row) -> Status {
+  PEPNET_RETURN_IF_ERROR(ForEachRow(selection, views, [&](int chunk, int64_t row) -> Status {
     const Status cell = encode(views[chunk], row);
     return cell.ok() ? cell : AtCell(selection.chunks[chunk], row, rule.column, cell);
   }));
@@ -171,7 +171,7 @@ Status LabelEncoder::EncodeWeights(const std::string& name, const RowSelection& 
     return absl::OkStatus();
   };
   out->reserve(selection.rows);
-  return ForEachRow(selection, [&](int chunk, int64_t row) -> Status {
+  return ForEachRow(selection, views, [&](int chunk, int64_t row) -> Status {
     const Status cell = encode(views[chunk], row);
     return cell.ok() ? cell : AtCell(selection.chunks[chunk], row, name, cell);
   });

@@ -33,11 +33,18 @@ struct RowSelection {
 };
 
 // Calls visit(chunk index, row within the chunk), which returns Status, for every row in order; stops at the first
-// error.
+// error. `views` are those of the column that is visited, one per chunk: the cells of rows that a shuffle picked are brought into
+// the cache ahead of their use.
 template <typename Visit>
-Status ForEachRow(const RowSelection& selection, Visit visit) {
-  for (const RowRun& run : selection.runs) {
-    for (int64_t row = run.begin; row < run.begin + run.count; ++row) PEPNET_RETURN_IF_ERROR(visit(run.chunk, row));
+Status ForEachRow(const RowSelection& selection, const std::vector<ColumnView>& views, Visit visit) {
+  constexpr size_t kTextRuns = 12, kCellRuns = 24;  // ahead; runs of a shuffle are single rows
+  const auto& runs = selection.runs;
+  for (size_t r = 0; r < runs.size(); ++r) {
+    if (r + kCellRuns < runs.size()) views[runs[r + kCellRuns].chunk].Prefetch(runs[r + kCellRuns].begin);
+    if (r + kTextRuns < runs.size()) views[runs[r + kTextRuns].chunk].PrefetchText(runs[r + kTextRuns].begin);
+    for (int64_t row = runs[r].begin; row < runs[r].begin + runs[r].count; ++row) {
+      PEPNET_RETURN_IF_ERROR(visit(runs[r].chunk, row));
+    }
   }
   return absl::OkStatus();
 }

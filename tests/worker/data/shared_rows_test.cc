@@ -148,7 +148,7 @@ std::string Walk(RowSequence* rows, uint32_t seed, const std::vector<int64_t>& f
         RowSelection selection;
         EXPECT_TRUE(rows->Read(step, &selection).ok());
         got = selection.rows;
-        EXPECT_TRUE(ForEachRow(selection, [&](int chunk, int64_t row) {
+        EXPECT_TRUE(ForEachRow(selection, *ViewColumn(selection, 0), [&](int chunk, int64_t row) {
                       show(selection.chunks[chunk], row);
                       return absl::OkStatus();
                     }).ok());
