@@ -180,14 +180,8 @@ RandomRowRates MeasureRandomRows(int64_t rows) {
 
 StatusOr<double> DiskWriteRate(const std::string& directory, int64_t bytes) {
   const std::string path = directory + "/.bench_disk_write";
-  PEPNET_ASSIGN_OR_RETURN(double best, WriteOnce(path, bytes, false));
-  for (int attempt = 0; attempt < kTries; ++attempt) {
-    const StatusOr<double> rate = WriteOnce(path, bytes, attempt > 0);
-    if (!rate.ok() && attempt > 0) break;  // a file system without O_DIRECT
-    PEPNET_RETURN_IF_ERROR(rate.status());
-    best = std::max(best, *rate);
-  }
-  return best;
+  const StatusOr<double> rate = WriteOnce(path, bytes, /*direct=*/true);
+  return rate.ok() ? rate : WriteOnce(path, bytes, /*direct=*/false);
 }
 
 }  // namespace pepnet

@@ -41,8 +41,9 @@ struct RandomRowRates {
 };
 RandomRowRates MeasureRandomRows(int64_t rows);
 
-// MB/s of writing one file of `bytes` in `directory` from end to end, fsync included: past the page cache where the
-// file system allows it, else through it; the better one counts. The file is removed.
+// MB/s of writing one file of `bytes` in `directory` from end to end once, fsync included: past the page cache where the file
+// system allows it, else through it. The file is removed. A disk's rate changes from second to second: measure beside what is
+// compared with it.
 StatusOr<double> DiskWriteRate(const std::string& directory, int64_t bytes);
 
 }  // namespace pepnet

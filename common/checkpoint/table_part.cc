@@ -8,6 +8,7 @@
 #include "arrow/type.h"
 #include "xxhash.h"
 
+#include "common/base/copy_row.h"
 #include "common/base/log_functions.h"
 #include "common/checkpoint/strict_json.h"
 #include "common/checkpoint/table_part_schema.h"
@@ -84,15 +85,19 @@ RowDigest DigestOfRow(int64_t id, std::span<const float> value, std::span<const 
   thread_local std::vector<unsigned char> row;  // reused: one allocation per thread, not per row
   row.resize(3 * sizeof(int64_t) + value.size_bytes() + state.size_bytes());
   unsigned char* out = row.data();
-  const auto append = [&out](const void* data, size_t bytes) {
-    if (bytes > 0) std::memcpy(out, data, bytes);
-    out += bytes;
+  const auto append_integer = [&out](int64_t integer) {
+    std::memcpy(out, &integer, sizeof(integer));
+    out += sizeof(integer);
   };
-  append(&id, sizeof(id));
-  append(value.data(), value.size_bytes());
-  append(state.data(), state.size_bytes());
-  append(&frequency, sizeof(frequency));
-  append(&last_step, sizeof(last_step));
+  const auto append_floats = [&out](std::span<const float> floats) {
+    CopyRow(floats.data(), floats.size(), out);
+    out += floats.size_bytes();
+  };
+  append_integer(id);
+  append_floats(value);
+  append_floats(state);
+  append_integer(frequency);
+  append_integer(last_step);
   const XXH128_hash_t hash = XXH3_128bits(row.data(), row.size());
   return RowDigest{.lo = hash.low64, .hi = hash.high64};
 }

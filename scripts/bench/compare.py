@@ -307,9 +307,10 @@ def measure_limits(bench):
         size = result["columns"][0]
         for row in result["rows"]:
             for figure, share, limit in figures:
+                of_limit = row[share] if share else None
                 lines.append({"what": what + (", MPI" if launcher else ""), "size": f"{row[size['name']]:.0f} {size['unit']}",
                               "engine": row.get("engine", ""), "figure": figure, "value": row[figure], "unit": units[figure],
-                              "share": row[share] if share else None, "limit": limit})
+                              "share": of_limit["median"] if isinstance(of_limit, dict) else of_limit, "limit": limit})
         print(f"bench {what} done", flush=True)
     return lines
 
