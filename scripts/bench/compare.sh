@@ -25,9 +25,12 @@ if [[ ! -x $peers/bin/python3 ]]; then
   site='import sysconfig; print(sysconfig.get_path("purelib"))'
   "$venv/bin/python3" -c "$site" >"$("$peers/bin/python3" -c "$site")/project.pth"
 fi
-"$peers/bin/python3" -c 'import torchrec' 2>/dev/null ||
-  install --no-deps torchrec==1.8.0 fbgemm-gpu-cpu==1.8.0 tensordict pyvers pyre-extensions typing-inspect mypy-extensions ||
-  echo "TorchRec cannot be installed; the comparison goes on without it"
+has_torchrec() { "$peers/bin/python3" -c 'import torchrec'; }
+if ! has_torchrec 2>/dev/null; then
+  install --no-deps torchrec==1.8.0 fbgemm-gpu-cpu==1.8.0 tensordict==0.15.3 pyvers==0.2.3 cloudpickle pyre-extensions \
+    typing-inspect mypy-extensions || true
+  has_torchrec || echo "TorchRec cannot be installed or does not load; the comparison goes on without it"
+fi
 "$peers/bin/python3" -c 'import matplotlib' 2>/dev/null || install matplotlib || echo "no matplotlib: there will be no plots"
 
 data=runs/bench/taobao_like
