@@ -8,6 +8,9 @@
 namespace pepnet {
 namespace {
 
+// What a link carries for each byte of a message: Ethernet, IP and TCP headers of full packets (66 bytes for every 1,448).
+constexpr double kPacketBytesPerByte = (1448.0 + 66) / 1448;
+
 void PredictReader(const Workload& load, const Machine& machine, const ClusterPlan& cluster, Prediction* p) {
   const int here = cluster.workers_per_host;
   const ReadShape shape = {load.csv, load.shuffle, load.row_group_rows, static_cast<double>(load.batch_size),
@@ -40,7 +43,7 @@ Prediction Predict(const Workload& load, const Machine& machine, const ClusterPl
   const double dense_out = 2 * here * load.dense_bytes * (workers - here) / workers;
   p.row_bytes_per_step = here * away * load.id_bytes + rows_out;
   p.link_bytes_per_step = p.row_bytes_per_step + dense_out;
-  const double wire = hosts > 1 ? 1 / cluster.nic_bytes_per_second : 0;  // seconds a byte
+  const double wire = hosts > 1 ? kPacketBytesPerByte / cluster.nic_bytes_per_second : 0;  // seconds a byte
   p.link_s = (rows_out + dense_out) * wire;
   const double sum_s = workers > 1 ? 2 * load.dense_bytes * (workers - 1) / workers / machine.sum_bytes_per_second : 0;
   p.exchange_s = std::max({p.link_s, rows_out * wire + p.server_s, dense_out * wire + sum_s});

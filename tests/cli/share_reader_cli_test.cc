@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include "absl/strings/str_cat.h"
+#include "nlohmann/json.hpp"
+
 #include "common/base/file.h"
 #include "common/checkpoint/checkpoint.h"
 #include "tests/support/cluster.h"
@@ -43,6 +45,9 @@ TEST(ShareReaderCli, TheSameBitsSharedAloneAndKilledInBetween) {
   const ProcessResult killed = train("killed", "--share_reader=on --inject kill:rank=1,step=30");
   ASSERT_NE(killed.exit_status, 0);
   ASSERT_NE(killed.exit_status, 124) << "a dead rank must end the job";
+  const auto report = nlohmann::json::parse(ReadFile(directory / "killed/job_report.json").value_or("{}"));
+  EXPECT_EQ(report["first_cause"]["rank"], 1) << report.dump(1);
+  EXPECT_EQ(report["first_cause"]["looks"], "dead") << report.dump(1);
   const ProcessResult resumed = train("killed", "--share_reader=off --continue_train");
   ASSERT_EQ(resumed.exit_status, 0) << resumed.err;
 

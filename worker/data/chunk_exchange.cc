@@ -409,7 +409,7 @@ StatusOr<SharedChunk> ChunkExchange::Take(int member) {
   SharedChunk chunk;
   std::string packet;
   if (!ReceivePacket(socket, &packet, &chunk.memory)) {
-    return absl::UnavailableError(absl::StrCat(group_.members[member], ", on this host, has gone"));
+    return absl::AbortedError(absl::StrCat(group_.members[member], ", on this host, has gone"));
   }
   if (!ParsePacket(packet, &chunk)) {
     return absl::DataLossError(absl::StrCat("a packet of ", packet.size(), " bytes from ", group_.members[member],

@@ -15,7 +15,7 @@
 // Bound:    a member holds back a chunk until all members have claimed all but its last kUnclaimed ones: in memory that
 //           nobody has mapped there are at most (kUnclaimed + 1) chunks a member.
 // Threads:  Give() from one thread, Take() from one other, Stop() from any.
-// Failure:  a member that has gone (killed, or ended) is Unavailable for Take(); Give() leaves it out. Full memory is
+// Failure:  a member that has gone (killed, or ended) is Aborted for Take(); Give() leaves it out. Full memory is
 //           ResourceExhausted. Take() has no deadline: its caller knows how long it may wait (see SharedRows).
 #pragma once
 

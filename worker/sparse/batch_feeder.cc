@@ -34,9 +34,13 @@ StatusOr<std::optional<FedBatch>> BatchFeeder::Prepare() {
   std::optional<Batch> batch;
   {
     TraceScope scope("wait for rows");
-    const RankStatus::Wait wait(status_, kAnyRank, After(std::chrono::duration<double>(read_timeout_s_)),
-                                "the next batch of the input files");
-    PEPNET_ASSIGN_OR_RETURN(batch, loader_->Next());
+    RankStatus::Wait wait(status_, kAnyRank, After(std::chrono::duration<double>(read_timeout_s_)),
+                          "the next batch of the input files");
+    StatusOr<std::optional<Batch>> next = loader_->Next();
+    if (absl::IsAborted(next.status()))
+      wait.Fail(next.status());  // another worker of this host has gone: not this one's fault
+    if (!next.ok()) return next.status();
+    batch = *std::move(next);
   }
   if (!batch.has_value()) return std::optional<FedBatch>();
   FedBatch fed;

@@ -47,7 +47,7 @@ TEST(Prediction, LinkCarriesRowsToOtherHostsAndBothRoundsOfTheSum) {
   const double dense = 2 * 2 * 1e6 * (6 - 2) / 6.0;  // two rounds of 2 workers with the 4 of other hosts
   EXPECT_DOUBLE_EQ(p.row_bytes_per_step, 2 * (2.0 / 3) * 16000 + rows);
   EXPECT_DOUBLE_EQ(p.link_bytes_per_step, p.row_bytes_per_step + dense);
-  EXPECT_DOUBLE_EQ(p.link_s, (rows + dense) / 1e8);
+  EXPECT_DOUBLE_EQ(p.link_s, (rows + dense) * (1514.0 / 1448) / 1e8);  // full packets with their headers
   EXPECT_DOUBLE_EQ(p.exchange_s, p.link_s);
   EXPECT_DOUBLE_EQ(p.samples_per_second, 6000 / p.step_s);
   EXPECT_DOUBLE_EQ(p.efficiency, 0.1 / p.step_s);
