@@ -125,7 +125,7 @@ def plot_trace(report, out_dir, trace_ms):
     axes.set_xlim(0, trace_ms)
     axes.invert_yaxis()
     axes.set_xlabel("ms")
-    axes.legend(frameon=False, ncols=6, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.35))
+    axes.legend(frameon=False, ncols=6, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.18))
     save(figure, out_dir / "trace.png")
 
 

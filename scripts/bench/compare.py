@@ -283,10 +283,12 @@ def measure_reader(bench, rate):
 # What to measure, and which columns are a figure and its share of a limit.
 LIMITS = [
     (["dense", "--batch_sizes", "1024,8192"], [("speed", "of peak", "matrix peak")]),
-    (["table", "--rows", "1000000,10000000"], [("pull", "of random reads", "random row reads"),
-                                               ("push", "of random updates", "random row updates"), ("memory", None, "")]),
-    (["service", "--rows", "1000000,10000000"], [("pull", "of random reads", "random row reads"),
-                                                 ("push", "of random updates", "random row updates")]),
+    (["table", "--rows", "1000000,10000000,20000000"], [("pull", "of random reads", "random row reads"),
+                                                        ("push", "of random updates", "random row updates"),
+                                                        ("memory", None, "")]),
+    (["service", "--rows", "1000000,10000000,20000000"], [("pull", "of random reads", "random row reads"),
+                                                          ("pull x2", None, ""),
+                                                          ("push", "of random updates", "random row updates")]),
     (["allreduce", "--floats", "16384,262144,2674694"], [("bus rate", "of memory bandwidth", "memory bandwidth, one thread")]),
     (["reader", "--num_workers", "1"], [("per core", "of Arrow alone", "Arrow alone")]),
     (["checkpoint", "--rows", "1000000,10000000"], [("save", "of disk", "sequential disk write"), ("load", None, "")])]

@@ -136,8 +136,9 @@ def draw(report, path):
         return
     matplotlib.use("Agg")
     from matplotlib import pyplot
-    figure, (speed, time) = pyplot.subplots(1, 2, figsize=(11, 4.2))
-    for mode in dict.fromkeys(row["mode"] for row in report["rows"]):
+    figure, (speed, time) = pyplot.subplots(1, 2, figsize=(12, 4.4), gridspec_kw={"width_ratios": [2, 3]})
+    modes = list(dict.fromkeys(row["mode"] for row in report["rows"]))
+    for mode in modes:
         rows = [row for row in report["rows"] if row["mode"] == mode]
         workers = [row["workers"] for row in rows]
         middle = [row["samples_per_second"]["median"] for row in rows]
@@ -145,18 +146,25 @@ def draw(report, path):
         above = [row["samples_per_second"]["most"] - m for m, row in zip(middle, rows)]
         line = speed.errorbar(workers, middle, yerr=[below, above], marker="o", capsize=3, label=mode)
         speed.plot(workers, [middle[0] / workers[0] * w for w in workers], ":", color=line[0].get_color())
-    speed.set(xlabel="workers", ylabel="samples/s", title="throughput (dotted: ideal)", ylim=(0, None))
-    speed.legend()
-    labels = [f"{row['mode']} {row['workers']}" for row in report["rows"]]
+        for row, at in zip(rows[1:], middle[1:]):
+            speed.annotate(f"{100 * row['efficiency']:.0f} %", (row["workers"], at), textcoords="offset points",
+                           xytext=(-6, 8 if mode == modes[0] else -14), ha="right", color=line[0].get_color())
+    speed.set(xlabel="workers", ylabel="samples/s", title="throughput, efficiency (dotted: ideal)", ylim=(0, None))
+    speed.set_xticks(sorted({row["workers"] for row in report["rows"]}))
+    speed.legend(loc="lower right")
+    labels = [f"{row['mode']} {row['workers']}\nslowest: {row['slowest_worker']}\n({row['slowest_times_mean']:.2f} x mean)"
+              for row in report["rows"]]
     base = [0.0] * len(labels)
     for stage in STAGES:
         height = [row["stage_percent"][stage] for row in report["rows"]]
         time.bar(labels, height, bottom=base, label=stage)
         base = [b + h for b, h in zip(base, height)]
-    time.set(ylabel="% of worker 0's step", title="where the time goes")
-    time.legend(fontsize=8)
+    time.tick_params(axis="x", labelsize=8)
+    time.set(ylabel="% of worker 0's step", title="where the time goes, slowest worker's own work")
+    time.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    figure.suptitle(f"{report['where']}, {report['threads_per_worker']} thread(s) a worker")
     figure.tight_layout()
-    figure.savefig(path, dpi=90)
+    figure.savefig(path, dpi=80)
     print(f"picture: {path}")
 
 
