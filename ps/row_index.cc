@@ -8,10 +8,10 @@ namespace pepnet {
 
 int64_t RowIndex::Find(int64_t id, uint64_t hash, const RowStore& rows) const { return FindFrom(Home(hash), id, rows); }
 
-void RowIndex::Insert(int64_t id, uint64_t hash, int64_t slot, const RowStore& rows, uint64_t table_hash) {
+void RowIndex::Insert(uint64_t hash, int64_t slot, const RowStore& rows, uint64_t table_hash) {
   CHECK_LE(slot, kMostRows) << "one table has more rows on this server than an index can hold; add servers";
   if (!Fits(count_ + 1, capacity_)) Rebuild(capacity_ + capacity_ / 2, count_, rows, table_hash);
-  Place(id, hash, static_cast<uint32_t>(slot));
+  Place(hash, static_cast<uint32_t>(slot), rows);
   ++count_;
 }
 
@@ -20,10 +20,10 @@ void RowIndex::Reserve(int64_t count, const RowStore& rows, uint64_t table_hash)
   if (capacity > capacity_) Rebuild(capacity, count_, rows, table_hash);
 }
 
-void RowIndex::Place(int64_t id, uint64_t hash, uint32_t slot) {
+void RowIndex::Place(uint64_t hash, uint32_t slot, const RowStore& rows) {
   size_t at = Home(hash);
   while (entries()[at].slot != kEmpty) at = Next(at);
-  entries()[at] = {Half(id), slot};
+  entries()[at] = {Half(rows.info(slot).id), slot};
 }
 
 void RowIndex::Allocate(size_t capacity) {
@@ -43,7 +43,7 @@ void RowIndex::Rebuild(size_t capacity, int64_t count, const RowStore& rows, uin
       hashes[i] = RowHash(table_hash, rows.info(begin + i).id);
       PrefetchEntry(hashes[i]);
     }
-    for (int64_t i = 0; i < block; ++i) Place(rows.info(begin + i).id, hashes[i], static_cast<uint32_t>(begin + i));
+    for (int64_t i = 0; i < block; ++i) Place(hashes[i], static_cast<uint32_t>(begin + i), rows);
   }
 }
 

@@ -23,7 +23,7 @@ class RowIndex {
   static constexpr int64_t kNoSlot = -1;
   static constexpr int64_t kMostRows = 0xfffffffe;
 
-  // For ids below `id_count`.
+  // For ids 0 <= id < `id_count`. Others must not be asked for: beyond 2^32 one may stand for another.
   explicit RowIndex(int64_t id_count) : halves_are_ids_(id_count <= int64_t{1} << 32) { Allocate(kFirstCapacity); }
 
   // The slot of `id`, whose hash is `hash`, or kNoSlot.
@@ -36,8 +36,8 @@ class RowIndex {
             const Visit& visit) const;
   // Brings the place of an id into the cache.
   void PrefetchEntry(uint64_t hash) const { __builtin_prefetch(&entries()[Home(hash)], 1); }
-  // Precondition: the id is not there; `slot` <= kMostRows; `slot` is the newest row of `rows` and has the id.
-  void Insert(int64_t id, uint64_t hash, int64_t slot, const RowStore& rows, uint64_t table_hash);
+  // Precondition: `slot` <= kMostRows is the newest row of `rows`; `hash` is that of its id, which is not there yet.
+  void Insert(uint64_t hash, int64_t slot, const RowStore& rows, uint64_t table_hash);
   // Makes room for `count` ids in all.
   void Reserve(int64_t count, const RowStore& rows, uint64_t table_hash);
   uint64_t memory_bytes() const { return memory_.bytes(); }
@@ -68,7 +68,7 @@ class RowIndex {
       if (entry.half == Half(id) && (halves_are_ids_ || rows.info(entry.slot).id == id)) return entry.slot;
     }
   }
-  void Place(int64_t id, uint64_t hash, uint32_t slot);
+  void Place(uint64_t hash, uint32_t slot, const RowStore& rows);
   void Allocate(size_t capacity);
   // Enters the first `count` rows into an index of `capacity` places.
   void Rebuild(size_t capacity, int64_t count, const RowStore& rows, uint64_t table_hash);

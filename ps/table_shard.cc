@@ -55,7 +55,7 @@ int64_t TableShard::Append(int64_t id) {
   CHECK_EQ(index_.Find(id, hash, rows_), kNoSlot) << "row " << id << " of table " << table_.name << " exists";
   const int64_t slot = rows_.Append();
   rows_.info(slot) = {.id = id, .frequency = 0, .last_step = 0};
-  index_.Insert(id, hash, slot, rows_, table_hash_);
+  index_.Insert(hash, slot, rows_, table_hash_);
   return slot;
 }
 

@@ -33,14 +33,10 @@ StatusOr<std::vector<ModelOutput>> Run(const JobConfig& config, const Batch& bat
 // Eval's way: rows from the servers.
 StatusOr<Sample> RunEval(const WorkerContext& context, const InferenceModel& inference) {
   const JobConfig& config = *context.config;
-  LoaderOptions options;
-  options.input_path = config.eval_input_path;
+  LoaderOptions options = LoaderOptionsOf(context, config.eval_input_path);
   options.batch_size = std::min<int64_t>(kComparedRows, config.data.batch_size);
-  options.worker_index = context.collective->index();
-  options.worker_count = context.collective->count();
   options.read_labels = false;
   options.contiguous = true;
-  options.farm_hash = context.options.farm_hash;
   PEPNET_ASSIGN_OR_RETURN(std::unique_ptr<BatchLoader> loader, BatchLoader::Open(config, options));
   const int64_t batches = (kComparedRows + options.batch_size - 1) / options.batch_size;
   BatchFeeder feeder(&config, loader.get(), context.client, nullptr, BatchFeeder::Mode::kPredict,

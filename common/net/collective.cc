@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "common/base/logging.h"
+#include "common/net/first_error.h"
 
 // Every message of an operation carries what its sender believes it is doing, so that two workers that are not in the
 // same call get an error that names both calls:
@@ -181,17 +182,9 @@ class CollectiveOverTransport : public Collective {
     return Call{operation, ++sequence_, elements, what, After(std::chrono::duration<double>(timeout_s_))};
   }
 
-  // After a failed call the workers no longer agree on what comes next: every later call returns the first error.
   template <typename Body>
   auto Guarded(const Body& body) -> decltype(body()) {
-    if (!broken_.ok()) return broken_;
-    auto result = body();
-    if constexpr (std::is_same_v<decltype(result), Status>) {
-      broken_ = result;
-    } else {
-      broken_ = result.status();
-    }
-    return result;
+    return first_error_.Guard(body, [] {});
   }
 
   Status SendTo(int worker, const Call& call, const void* payload, size_t bytes) {
@@ -261,7 +254,7 @@ class CollectiveOverTransport : public Collective {
 
   template <typename T>
   Status Sum(Operation operation, std::span<T> data, const std::string& what) {
-    if (count() == 1) return broken_;
+    if (count() == 1) return first_error_.status();
     return Guarded([&]() -> Status {
       const Call call = Begin(operation, data.size(), what);
       return data.size_bytes() <= kOneRoundBytes ? SumInOneRound(call, data) : SumInTwoRounds(call, data);
@@ -348,7 +341,7 @@ class CollectiveOverTransport : public Collective {
   const double timeout_s_;
   int index_ = 0;
   uint64_t sequence_ = 0;  // calls begun
-  Status broken_;          // the first error
+  FirstError first_error_;
 };
 
 }  // namespace

@@ -15,6 +15,7 @@
 
 #include "common/base/logging.h"
 #include "common/net/device_collective.h"
+#include "common/net/first_error.h"
 #include "common/net/watched_wait.h"
 #include "proto/wire.pb.h"
 
@@ -153,7 +154,7 @@ class NcclCollective : public DeviceCollective {
   Collective* const host_;
   const int device_;
   const NcclOptions options_;
-  Status broken_;  // the first error
+  FirstError first_error_;
   ncclComm_t communicator_ = nullptr;
   cudaStream_t stream_ = nullptr;
   cudaEvent_t begin_ = nullptr, done_ = nullptr;
@@ -237,21 +238,12 @@ Status NcclCollective::Connect() {
 
 // ---- waiting and failing ---------------------------------------------------------------------------------------------
 
-// After a failed call the workers no longer agree on what comes next: every later call returns the first error.
 template <typename Body>
 auto NcclCollective::Guarded(const Body& body) -> decltype(body()) {
-  if (!broken_.ok()) return broken_;
-  auto result = body();
-  if constexpr (std::is_same_v<decltype(result), Status>) {
-    broken_ = result;
-  } else {
-    broken_ = result.status();
-  }
-  if (!broken_.ok()) {
+  return first_error_.Guard(body, [this] {
     UseDevice(device_).IgnoreError();  // an abort is tried all the same
     Abort();
-  }
-  return result;
+  });
 }
 
 // Ends the kernels that wait for others. NCCL frees what is left in its own time.

@@ -349,8 +349,12 @@ Seat PeerWatch::Culprit(Seat peer, bool by_server) const {
     std::lock_guard lock(mutex_);
     if (peer.rank != kAnyRank) return CulpritLocked(peer, by_server);
   }
+  const std::vector<PeerView> ranks = Ranks(/*look=*/true);
+  for (const PeerView& view : ranks) {  // others may be dead because it ended the job
+    if (view.state == PeerState::kFailed) return {view.rank};
+  }
   int silent = kAnyRank;
-  for (const PeerView& view : Ranks(/*look=*/true)) {
+  for (const PeerView& view : ranks) {
     if (view.state == PeerState::kDead || view.state == PeerState::kStopped) return {view.rank};
     if (view.state == PeerState::kSilent && silent == kAnyRank) silent = view.rank;
   }

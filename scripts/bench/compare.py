@@ -43,7 +43,7 @@ VARIANTS = {"routed": "example config", "no_weights": "no task-space weights", "
 TASK_SPACE = r"^\s*(#.*clicked rows alone.*|task_space_indicator_label.*|(in|out)_task_space_weight.*)\n"
 DOMAINS = r"^\s*(domain_input_name|task_domain_num).*\n"
 PARTS = ("check", "peers", "mpi", "start", "reader", "limits")
-RESULT = "compare.json"
+COMPARED = ("peers", "mpi", "start", "reader")  # parts that make the first table; limits make the second
 
 
 # ---- running ----
@@ -309,10 +309,9 @@ def measure_limits(bench):
         size = result["columns"][0]
         for row in result["rows"]:
             for figure, share, limit in figures:
-                of_limit = row[share] if share else None
                 lines.append({"what": what + (", MPI" if launcher else ""), "size": f"{row[size['name']]:.0f} {size['unit']}",
                               "engine": row.get("engine", ""), "figure": figure, "value": row[figure], "unit": units[figure],
-                              "share": of_limit["median"] if isinstance(of_limit, dict) else of_limit, "limit": limit})
+                              "share": row[share] if share else None, "limit": limit})
         print(f"bench {what} done", flush=True)
     return lines
 
@@ -441,10 +440,14 @@ def main():
         result["limits"] = measure_limits(bench)
     result["repeated"] = bench.machine.repeated
     result["foreign_percent"] = bench.machine.foreign_spread()
-    (args.work_dir / RESULT).write_text(json.dumps(result, indent=1) + "\n")
-    tables = {"compare": markdown(result), **({"limits": limits_markdown(result)} if "limits" in result else {})}
-    (args.work_dir / "compare.md").write_text("\n".join(tables.values()))
+    tables = {}  # a table whose parts did not run stays as it is
+    if any(part in result for part in COMPARED):
+        tables["compare"] = markdown(result)
+    if "limits" in result:
+        tables["limits"] = limits_markdown(result)
     for mark, text in tables.items():
+        (args.work_dir / f"{mark}.json").write_text(json.dumps(result, indent=1) + "\n")
+        (args.work_dir / f"{mark}.md").write_text(text)
         print("\n" + text)
         if args.docs:
             put_into(args.docs, mark, text)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Usage: scripts/bench/compare.sh [arguments of scripts/bench/compare.py]
 # pepnet against its peers on this machine: installs them, makes the rows, runs everything in turn, prints the ratio tables,
-# leaves runs/bench/compare.json and compare.md, and draws runs/bench/*.png. About an hour on two cores; --rounds, --steps
+# leaves runs/bench/compare.json, compare.md, limits.json and limits.md, and draws runs/bench/*.png. About an hour on two cores; --rounds, --steps
 # and --variants make it shorter, --help lists them.
 #
 # The peers: PyTorch of the project's virtual environment (eager and torch.compile, which needs g++), TorchRec 1.8.0 with
@@ -39,6 +39,6 @@ if [[ -n $data && ! -e $data/test-00000.parquet ]]; then
   run "$venv/bin/python3" scripts/make_taobao_like.py --out_dir "$data" --rows 1000000 --test_rows 10000
 fi
 run "$peers/bin/python3" scripts/bench/compare.py ${data:+--data_dir "$data"} "$@"
-if "$peers/bin/python3" -c 'import matplotlib' 2>/dev/null; then
+if [[ -e runs/bench/compare.json ]] && "$peers/bin/python3" -c 'import matplotlib' 2>/dev/null; then
   run "$peers/bin/python3" scripts/plot_bench.py runs/bench/compare.json
 fi

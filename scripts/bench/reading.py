@@ -18,6 +18,8 @@ import pyarrow
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+from scaling import whole_numbers
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CONFIG = ROOT / "configs/pepnet_taobao_example.config"
 
@@ -68,7 +70,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data_dir", type=pathlib.Path, required=True)
     parser.add_argument("--calibration", required=True, help="comma list of reports of train, service and allreduce")
-    parser.add_argument("--workers", type=lambda text: [int(part) for part in text.split(",")], default=[1, 2, 8, 32])
+    parser.add_argument("--workers", type=whole_numbers, default=[1, 2, 8, 32])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--batch_size", type=int, default=4096)
     parser.add_argument("--rows", type=int, default=600000)

@@ -95,17 +95,18 @@ def run(args):
     batch = batch_size_of(args)
     points = [(mode, workers, batch if mode == "weak" else max(1, batch // workers))
               for mode in args.mode for workers in args.workers]
-    measured = {point: [] for point in points}
+    runs = list(dict.fromkeys(point[1:] for point in points))  # one worker is the same run in both modes
+    measured = {run: [] for run in runs}
     for number in range(args.rounds):
-        for point in points:
-            measured[point].append(measure(args, point[1], point[2]))
-            print(f"round {number + 1} of {args.rounds}: {point[0]}, {point[1]} worker(s), "
-                  f"{measured[point][-1]['speed']:.0f} samples/s", flush=True)
-    speeds = {point: [row["speed"] for row in rows] for point, rows in measured.items()}
+        for workers, rows_per_worker in runs:
+            measured[(workers, rows_per_worker)].append(measure(args, workers, rows_per_worker))
+            print(f"round {number + 1} of {args.rounds}: {workers} worker(s) of {rows_per_worker} rows, "
+                  f"{measured[(workers, rows_per_worker)][-1]['speed']:.0f} samples/s", flush=True)
+    speeds = {run: [row["speed"] for row in rows] for run, rows in measured.items()}
     rows = []
     for mode, workers, rows_per_worker in points:
-        point = (mode, workers, rows_per_worker)
-        ideal = workers * statistics.median(speeds[(mode, 1, batch)])
+        point = (workers, rows_per_worker)
+        ideal = workers * statistics.median(speeds[(1, batch)])
         slowest = max(measured[point], key=lambda row: row["its work"])
         rows.append({"mode": mode, "workers": workers, "servers": workers * args.servers_per_worker,
                      "rows_per_worker": rows_per_worker, "samples_per_second": summary(speeds[point]),
@@ -149,7 +150,8 @@ def draw(report, path):
         for row, at in zip(rows[1:], middle[1:]):
             speed.annotate(f"{100 * row['efficiency']:.0f} %", (row["workers"], at), textcoords="offset points",
                            xytext=(-6, 8 if mode == modes[0] else -14), ha="right", color=line[0].get_color())
-    speed.set(xlabel="workers", ylabel="samples/s", title="throughput, efficiency (dotted: ideal)", ylim=(0, None))
+    speed.set(xlabel="workers", ylabel="samples/s", title="throughput, efficiency (dotted: ideal)")
+    speed.set_ylim(0, 1.1 * speed.get_ylim()[1])
     speed.set_xticks(sorted({row["workers"] for row in report["rows"]}))
     speed.legend(loc="lower right")
     labels = [f"{row['mode']} {row['workers']}\nslowest: {row['slowest_worker']}\n({row['slowest_times_mean']:.2f} x mean)"
@@ -160,7 +162,7 @@ def draw(report, path):
         time.bar(labels, height, bottom=base, label=stage)
         base = [b + h for b, h in zip(base, height)]
     time.tick_params(axis="x", labelsize=8)
-    time.set(ylabel="% of worker 0's step", title="where the time goes, slowest worker's own work")
+    time.set(ylabel="% of worker 0's step", title="where the time goes; who is slowest")
     time.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
     figure.suptitle(f"{report['where']}, {report['threads_per_worker']} thread(s) a worker")
     figure.tight_layout()

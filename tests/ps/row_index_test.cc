@@ -29,7 +29,7 @@ struct Filled {
   void Add(int64_t id) {
     const int64_t slot = rows.Append();
     rows.info(slot) = {id, 0, 0};
-    index.Insert(id, RowHash(kTableHash, id), slot, rows, kTableHash);
+    index.Insert(RowHash(kTableHash, id), slot, rows, kTableHash);
   }
   int64_t Find(int64_t id) const {
     const int64_t slot = index.Find(id, RowHash(kTableHash, id), rows);
@@ -73,6 +73,13 @@ TEST(RowIndexTest, IdsWithEqualHalvesAreToldApart) {
     ASSERT_EQ(filled.Find(b), 1);
   }
   EXPECT_GT(neighbours, 10);
+
+  Filled smallest(kHalf + 1);  // the first table in which half an id is not all of it
+  smallest.Add(kHalf);
+  EXPECT_EQ(smallest.Find(0), RowIndex::kNoSlot);
+  smallest.Add(0);
+  EXPECT_EQ(smallest.Find(kHalf), 0);
+  EXPECT_EQ(smallest.Find(0), 1);
 }
 
 TEST(RowIndexTest, HalvesAreWholeIdsInATableOf32Bits) {

@@ -66,6 +66,28 @@ def main():
         expect(two["slowest_worker"] in (0, 1) and two["slowest_times_mean"] >= 1, "the slowest worker is named")
         expect(not list((work / "scaling").glob("scratch*")), "runs leave nothing behind")
         expect("expected 1" in run(*scaling, "--workers", "2,4", status=1), "scaling needs one worker to compare with")
+        growth = run(ROOT / "scripts/bench/growth.py", "--pepnet", PEPNET, "--data_dir", data, "--work_dir", work / "growth",
+                     "--rows", "500,3000", "--batch_sizes", 64, "--rounds", 2, "--steps", 2)
+        small, large = json.loads((work / "growth/growth.json").read_text())["speeds"]["64"]
+        expect(len(small) == len(large) == 2 and min(small + large) > 0 and "| 64 |" in growth, "both tables were trained in turn")
+        reports = {}
+        for bench, flags in {"train": ["--pipeline_config_path", work / "routed.config", "--train_input_path",
+                                       data / "train-*.parquet", "--batch_sizes", 64, "--steps", 2, "--scratch_dir", work / "scratch"],
+                             "service": ["--rows", 1000, "--keys", 100], "allreduce": ["--floats", 1000]}.items():
+            reports[bench] = work / f"{bench}.json"
+            done = subprocess.run([str(w) for w in (PEPNET, "bench", bench, *flags, "--quick", "--json", reports[bench])], capture_output=True)
+            expect(done.returncode == 0, f"bench {bench} leaves a report")
+        reading = run(ROOT / "scripts/bench/reading.py", "--pepnet", PEPNET, "--data_dir", data, "--work_dir", work / "reading",
+                      "--calibration", ",".join(map(str, reports.values())), "--rows", 1000, "--batch_size", 16, "--workers", "1,3",
+                      "--rounds", 1)
+        expect(reading.count("| calibration |") == 4 and reading.count("| 3 |") == 4, "four ways to read, predicted and measured")
+        page.write_text(page.read_text() + "<!-- limits -->\nold\n<!-- /limits -->\n")
+        text = page.read_text()
+        short = f"import sys; sys.path.insert(0, {str(ROOT / 'scripts/bench')!r}); import compare; compare.main()".replace(
+            "compare.main", "compare.LIMITS = [(['table', '--rows', '20000'], [('memory', None, '')])]; compare.main")
+        run("-c", short, *compare[1:], "--docs", page, "--parts", "limits")
+        expect(page.read_text().startswith(text[:text.index("<!-- limits")]) and "| table | 20000 rows | memory |" in page.read_text()
+               and json.loads((work / "compare.json").read_text()) == result, "limits alone leave the comparison as it is")
         expect("unknown word 'x'" in run(*compare, "--variants", "x", status=1), "an unknown variant is named")
         wire = run(ROOT / "scripts/bench/wire.py", "--pepnet", PEPNET, "--data_dir", data, "--work_dir", work / "wire",
                    "--tables", "bytes", "--batch_sizes", "64,256")

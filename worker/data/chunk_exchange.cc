@@ -145,7 +145,7 @@ int SendPacket(int socket, const std::string& packet, int fd) {
 }
 
 // Receives one packet and the descriptor that came with it. False if the peer has gone.
-bool ReceivePacket(int socket, std::string* packet, OwnedFd* fd) {
+StatusOr<bool> ReceivePacket(int socket, std::string* packet, OwnedFd* fd) {
   packet->resize(sizeof(ChunkHeader) + kMaxText);
   iovec part{packet->data(), packet->size()};
   msghdr message{};
@@ -159,13 +159,14 @@ bool ReceivePacket(int socket, std::string* packet, OwnedFd* fd) {
   do {
     got = recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
   } while (got < 0 && (errno == EINTR || errno == ECONNRESET));
+  if (got < 0) return SystemError("cannot receive rows of another worker");
   for (cmsghdr* head = CMSG_FIRSTHDR(&message); got > 0 && head != nullptr; head = CMSG_NXTHDR(&message, head)) {
     if (head->cmsg_level != SOL_SOCKET || head->cmsg_type != SCM_RIGHTS) continue;
     int received = -1;
     std::memcpy(&received, CMSG_DATA(head), sizeof(int));
     *fd = OwnedFd(received);
   }
-  packet->resize(static_cast<size_t>(std::max<ssize_t>(0, got)));
+  packet->resize(static_cast<size_t>(got));
   return got > 0;
 }
 
@@ -408,7 +409,8 @@ StatusOr<SharedChunk> ChunkExchange::Take(int member) {
   if (entries[0].revents != 0) return Cancelled();
   SharedChunk chunk;
   std::string packet;
-  if (!ReceivePacket(socket, &packet, &chunk.memory)) {
+  PEPNET_ASSIGN_OR_RETURN(const bool received, ReceivePacket(socket, &packet, &chunk.memory));
+  if (!received) {
     return absl::AbortedError(absl::StrCat(group_.members[member], ", on this host, has gone"));
   }
   if (!ParsePacket(packet, &chunk)) {

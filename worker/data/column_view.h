@@ -36,7 +36,7 @@ class ColumnView {
   };
   Range Elements(int64_t row) const;
   // Bring the cell of a row that will be read soon into the cache: first its number, place or offset, and, some rows later, the
-  // text behind that. The elements of lists are not asked for.
+  // text behind that. Not asked for: the elements of lists, and texts of dictionaries and views.
   void Prefetch(int64_t row) const {
     if (cells_ != nullptr) __builtin_prefetch(cells_ + row * cell_bytes_);
   }

@@ -15,14 +15,8 @@ void LogClampedIds(const WorkerContext& context, int64_t clamped) {
 
 StatusOr<std::unique_ptr<BatchLoader>> OpenEvaluationData(const WorkerContext& context, const std::string& input_path) {
   const JobConfig& config = *context.config;
-  LoaderOptions options;
-  options.input_path = input_path;
-  options.batch_size = config.data.batch_size;
+  LoaderOptions options = LoaderOptionsOf(context, input_path);
   options.global_batch_size = config.data.eval_batch_size;
-  options.worker_index = context.collective->index();
-  options.worker_count = context.collective->count();
-  options.farm_hash = context.options.farm_hash;
-  options.clamp_out_of_range = context.options.clamp_out_of_range;
   return BatchLoader::Open(config, options);
 }
 

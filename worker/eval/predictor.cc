@@ -85,18 +85,13 @@ StatusOr<int64_t> Predict(const WorkerContext& context, PepnetModel* model, cons
   std::vector<ModelOutput> columns;
   for (int i : chosen) columns.push_back(all[i]);
 
-  LoaderOptions options;
-  options.input_path = request.input_path;
+  LoaderOptions options = LoaderOptionsOf(context, request.input_path);
   options.batch_size = request.batch_size > 0            ? request.batch_size
                        : config.data.eval_batch_size > 0 ? config.data.eval_batch_size
                                                          : config.data.batch_size;
-  options.worker_index = context.collective->index();
-  options.worker_count = context.collective->count();
   options.read_labels = false;
   options.contiguous = true;
   options.reserved_columns = request.reserved_columns;
-  options.farm_hash = context.options.farm_hash;
-  options.clamp_out_of_range = context.options.clamp_out_of_range;
   PEPNET_ASSIGN_OR_RETURN(std::unique_ptr<BatchLoader> loader, BatchLoader::Open(config, options));
   PEPNET_RETURN_IF_ERROR(OnFirstWorker(context, "output directory", [&]() -> StatusOr<std::string> {
                            PEPNET_RETURN_IF_ERROR(PrepareOutput(config, request));

@@ -204,17 +204,11 @@ Status Trainer::OpenData() {
     if (context_.first()) LogInfo(absl::StrCat("training had already finished at step ", counters.finished_steps));
     return absl::OkStatus();
   }
-  LoaderOptions options;
-  options.input_path = config_.train_input_path;
-  options.batch_size = config_.data.batch_size;
-  options.worker_index = context_.collective->index();
-  options.worker_count = context_.collective->count();
+  LoaderOptions options = LoaderOptionsOf(context_, config_.train_input_path);
   options.seed = counters.seed;
   options.shuffle = config_.data.shuffle;
   options.shuffle_buffer_size = config_.data.shuffle_buffer_size;
   options.drop_remainder = config_.data.drop_remainder;
-  options.farm_hash = context_.options.farm_hash;
-  options.clamp_out_of_range = context_.options.clamp_out_of_range;
   options.max_epochs = train.num_steps > 0 ? 0 : train.num_epochs;
   options.start = counters.position;
   PEPNET_ASSIGN_OR_RETURN(options.group, FindReaderGroup());
@@ -320,8 +314,9 @@ Status Trainer::ForwardBackward(const FedBatch& fed) {
   return absl::OkStatus();
 }
 
-// Sums the dense gradients over the workers, where the model has not done it; under accumulation they gather in `accumulated_gradients` (the same on every worker,
-// so that a checkpoint inside a window is complete) and the step is made at the window's end (spec 5.5).
+// Sums the dense gradients over the workers, where the model has not done it; under accumulation they gather in
+// `accumulated_gradients` (the same on every worker, so that a checkpoint inside a window is complete) and the step is made at
+// the window's end (spec 5.5).
 Status Trainer::UpdateDense(double lr) {
   std::span<float> gradients = state_->parameters.gradients();
   if (!model_->sums_gradients()) {

@@ -10,6 +10,7 @@
 #include "common/net/collective.h"
 #include "common/net/device_collective.h"
 #include "common/net/job_watch.h"
+#include "worker/data/batch_loader.h"
 #include "worker/data/reader_group.h"
 #include "worker/model/pepnet_model.h"
 #include "worker/sparse/ps_client.h"
@@ -44,14 +45,27 @@ struct WorkerContext {
   RunOptions options;
   Collective* collective = nullptr;  // among the workers, for the steps
   Collective* phases = nullptr;      // among the workers, for what may take long (phase_timeout_s)
-  DeviceCollective* gradient_sums =
-      nullptr;  // among the workers' GPUs, for dense gradients; null: they go through `collective`
+  // Among the workers' GPUs, for dense gradients; null: they go through `collective`.
+  DeviceCollective* gradient_sums = nullptr;
   PsClient* client = nullptr;
   std::vector<int> worker_ranks;  // transport ranks by worker index
 
   bool first() const { return collective->index() == 0; }
   RankStatus* status() const { return StatusOf(options.watch); }
 };
+
+// What BatchLoader::Open() is asked for on this worker, whatever the rows are for: one pass in order, its slices of batches of the
+// config's size.
+inline LoaderOptions LoaderOptionsOf(const WorkerContext& context, const std::string& input_path) {
+  LoaderOptions options;
+  options.input_path = input_path;
+  options.batch_size = context.config->data.batch_size;
+  options.worker_index = context.collective->index();
+  options.worker_count = context.collective->count();
+  options.farm_hash = context.options.farm_hash;
+  options.clamp_out_of_range = context.options.clamp_out_of_range;
+  return options;
+}
 
 // What PepnetModel::Create() is asked for on this worker.
 inline ModelOptions ModelOptionsOf(const WorkerContext& context, uint64_t seed) {

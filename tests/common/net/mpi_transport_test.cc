@@ -3,6 +3,7 @@
 #include <sys/resource.h>
 
 #include <cstdio>
+#include <cstdlib>
 
 #include "absl/strings/match.h"
 
@@ -134,6 +135,7 @@ TEST_F(MpiTransportTest, RolesAreTheSameOnAllRanks) {
 
 TEST_F(MpiTransportTest, SessionKnowsItsHostAndLauncher) {
   EXPECT_TRUE(MpiSession::StartedByLauncher());
+  EXPECT_STREQ(std::getenv("OMPI_MCA_btl_tcp_rdma_pipeline_frag_size"), "262144");
   EXPECT_FALSE(g_session->host().empty());
 }
 

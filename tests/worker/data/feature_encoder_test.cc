@@ -3,6 +3,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <functional>
+
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "common/base/mutant.h"
 #include "tests/worker/data/data_files.h"
 
@@ -357,6 +361,51 @@ TEST(FeatureEncoderTest, RowsMayComeFromSeveralChunksInAnyOrder) {
   EXPECT_EQ(Encode(IdFeature("c", 10), rows), "4|2|0|1|3");
   rows.AddRun(1, 2, 1);
   EXPECT_THAT(Encode(IdFeature("c", 10), rows), HasSubstr("'f' row 1003, column 'c': id 50"));
+}
+
+// So many single rows that cells are asked for ahead of their use, with nulls and empty cells, of an array that begins inside its
+// buffers.
+TEST(FeatureEncoderTest, ShuffledRowsReadAsInTheirOwnOrder) {
+  constexpr int64_t kRows = 97, kCut = 3;
+  const auto json = [](const std::function<std::string(int64_t)>& cell) {
+    std::string text = "[";
+    for (int64_t i = 0; i < kRows + kCut; ++i) absl::StrAppend(&text, i > 0 ? ", " : "", i % 7 == 5 ? "null" : cell(i));
+    return text + "]";
+  };
+  const std::string integers = json([](int64_t i) { return absl::StrCat(i); });
+  const std::string texts =
+      json([](int64_t i) { return i % 5 == 0 ? "\"\"" : absl::StrCat("\"a rather long text ", i, "\""); });
+  const std::string few = json([](int64_t i) { return absl::StrCat("\"", i % 3, "\""); });
+  const std::string lists = json([](int64_t i) { return i % 5 == 0 ? "[]" : absl::StrCat("[", i, ", ", i + 1, "]"); });
+  const std::string nulls = json([](int64_t) { return "null"; });
+  struct Case {
+    Feature feature;
+    std::shared_ptr<arrow::DataType> type;
+    std::string json;
+  };
+  const Feature id = IdFeature("c", 200);
+  for (const Case& one : std::vector<Case>{{id, arrow::int64(), integers},
+                                           {id, arrow::int8(), integers},
+                                           {Hash(1000), arrow::utf8(), texts},
+                                           {Hash(1000), arrow::large_utf8(), texts},
+                                           {Hash(1000), arrow::utf8_view(), texts},
+                                           {id, arrow::dictionary(arrow::int8(), arrow::utf8()), few},
+                                           {id, arrow::list(arrow::int64()), lists},
+                                           {id, arrow::large_list(arrow::int64()), lists},
+                                           {id, arrow::null(), nulls},
+                                           {Boundaries({10, 20, 50}), arrow::float64(), integers}}) {
+    RowSelection rows = SelectAll({{"c", JsonArray(one.type, one.json)->Slice(kCut)}});
+    const std::vector<std::string> in_order = absl::StrSplit(Encode(one.feature, rows), '|');
+    ASSERT_EQ(in_order.size(), static_cast<size_t>(kRows)) << one.type->ToString() << ": " << in_order[0];
+    std::vector<std::string> expected;
+    rows.runs.clear();
+    rows.rows = 0;
+    for (int64_t i = 0; i < kRows; ++i) {
+      rows.AddRun(0, i * 35 % kRows, 1);
+      expected.push_back(in_order[static_cast<size_t>(i * 35 % kRows)]);
+    }
+    EXPECT_EQ(Encode(one.feature, rows), absl::StrJoin(expected, "|")) << one.type->ToString();
+  }
 }
 
 }  // namespace
