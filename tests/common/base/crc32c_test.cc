@@ -36,7 +36,7 @@ TEST(Crc32cTest, PortableCodeAgreesAtEveryLengthAndAlignment) {
 // Long inputs are summed in several streams, whose sums are joined.
 TEST(Crc32cTest, PortableCodeAgreesOnLongInputs) {
   std::string text;
-  for (int i = 0; i < 20000; ++i) text += static_cast<char>(i * i * 37 + (i >> 3));
+  for (uint32_t i = 0; i < 20000; ++i) text += static_cast<char>(i * i * 37 + (i >> 3));
   for (size_t n : {3071, 3072, 3073, 3080, 6143, 6144, 6145, 9216, 19990}) {
     for (size_t begin : {0, 1, 7}) {
       EXPECT_EQ(ExtendCrc32c(5, text.data() + begin, n), ExtendCrc32cPortable(5, text.data() + begin, n))
