@@ -68,7 +68,8 @@ TEST_F(PredictCli, AWorkerWithoutRowsWritesAnEmptyPartWithTheSameColumns) {
   const std::string text = *ReadFile(directory_ / "train-0.csv");
   const size_t header = text.find('\n'), row = text.find('\n', header + 1);
   ASSERT_TRUE(WriteFileAtomically(directory_ / "one.csv", text.substr(0, row + 1)).ok());
-  ASSERT_EQ(Predict(Paths("one.csv") + "--reserved_columns uid --num_servers=1", "$MPIRUN -n 3").exit_status, 0);
+  const ProcessResult result = Predict(Paths("one.csv") + "--reserved_columns uid --num_servers=1", "$MPIRUN -n 3");
+  ASSERT_EQ(result.exit_status, 0) << result.err;
   const auto first = ReadPart(directory_ / "out/part-00000.parquet"),
              second = ReadPart(directory_ / "out/part-00001.parquet");
   EXPECT_EQ(first->num_rows() + second->num_rows(), 1);

@@ -36,7 +36,9 @@ std::shared_ptr<arrow::RecordBatch> EmptyBatch(const std::shared_ptr<arrow::Sche
 // [rows] floats as one array, or [rows, width] as lists.
 arrow::Result<std::shared_ptr<arrow::Array>> MakeColumn(const ModelOutput& output, int64_t rows) {
   arrow::FloatBuilder floats;
-  ARROW_RETURN_NOT_OK(floats.AppendValues(output.values.data(), static_cast<int64_t>(output.values.size())));
+  if (!output.values.empty()) {  // whose pointer is null, which memcpy() may not be given
+    ARROW_RETURN_NOT_OK(floats.AppendValues(output.values.data(), static_cast<int64_t>(output.values.size())));
+  }
   ARROW_ASSIGN_OR_RAISE(std::shared_ptr<arrow::Array> values, floats.Finish());
   if (output.width == 0) return values;
   arrow::Int32Builder offsets;
