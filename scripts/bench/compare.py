@@ -35,8 +35,8 @@ import time
 import numpy as np
 import pyarrow.parquet as pq
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-CONFIG = ROOT / "configs/pepnet_taobao_example.config"
+from support import EXAMPLE, ROOT
+
 PEERS = pathlib.Path(__file__).with_name("peers.py")
 CONTESTANTS = {"eager": "eager PyTorch", "compile": "torch.compile", "torchrec": "TorchRec + FBGEMM", "pepnet": "pepnet"}
 VARIANTS = {"routed": "example config", "no_weights": "no task-space weights", "every_row": "every row everywhere"}
@@ -111,7 +111,7 @@ def spread(values):
 
 
 def write_variant(variant, path):
-    text = CONFIG.read_text()
+    text = EXAMPLE.read_text()
     if variant != "routed":
         text, changes = re.subn(TASK_SPACE, "", text, flags=re.MULTILINE)
         assert changes >= 3, "the config has no task-space weights to remove"

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Usage: scripts/bench/compare.sh [arguments of scripts/bench/compare.py]
 # pepnet against its peers on this machine: installs them, makes the rows, runs everything in turn, prints the ratio tables,
-# leaves runs/bench/compare.json, compare.md, limits.json and limits.md, and draws runs/bench/*.png. About an hour on two cores; --rounds, --steps
-# and --variants make it shorter, --help lists them.
+# leaves runs/bench/compare.json, compare.md, limits.json and limits.md, and draws runs/bench/*.png. About an hour on two
+# cores; --rounds, --steps and --variants make it shorter, --help lists them.
 #
 # The peers: PyTorch of the project's virtual environment (eager and torch.compile, which needs g++), TorchRec 1.8.0 with
 # fbgemm-gpu-cpu 1.8.0. They go into a virtual environment of their own that sees the project's, without their

@@ -14,27 +14,22 @@ import json
 import pathlib
 import shutil
 import statistics
-import subprocess
 import sys
 
 import numpy
 import pyarrow
 import pyarrow.parquet as pq
 
-from scaling import whole_numbers
+from support import EXAMPLE, ROOT, run, whole_numbers
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-CONFIG = ROOT / "configs/pepnet_taobao_example.config"
 USER = 0  # of feature_configs: user_id
 
 
 def pepnet(args, command, **flags):
-    words = [args.pepnet, *command.split(), "--pipeline_config_path", CONFIG]
+    words = [args.pepnet, *command.split(), "--pipeline_config_path", EXAMPLE]
     for name, value in flags.items():
         words += [f"--{name}", json.dumps(value) if isinstance(value, dict) else value]
-    done = subprocess.run([str(word) for word in words], capture_output=True, text=True)
-    if done.returncode != 0:
-        sys.exit(f"{' '.join(map(str, words))}\nended with status {done.returncode}:\n{done.stderr[-3000:]}")
+    run(words)
 
 
 class Job:

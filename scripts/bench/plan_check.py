@@ -18,6 +18,7 @@ import subprocess
 import sys
 
 import scaling
+from support import ROOT, whole_numbers
 
 
 def bench(args, name, report, *arguments, ranks=1):
@@ -59,14 +60,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pipeline_config_path", required=True)
     parser.add_argument("--train_input_path", required=True)
-    parser.add_argument("--rates", type=scaling.whole_numbers, default=[100, 300, 1000])
+    parser.add_argument("--rates", type=whole_numbers, default=[100, 300, 1000])
     parser.add_argument("--hosts", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--batch_size", type=int, help="rows per worker (default: the config's)")
     parser.add_argument("--timeout_s", type=float, default=600, help="of one run")
     parser.add_argument("--out_dir", type=pathlib.Path, default=pathlib.Path("runs/plan_check"))
-    parser.add_argument("--program", default=str(scaling.ROOT / "build/release/pepnet"))
+    parser.add_argument("--program", default=str(ROOT / "build/release/pepnet"))
     args = parser.parse_args()
     args.threads, args.servers_per_worker = 1, 1
     args.batch_size = args.batch_size or scaling.batch_size_of(args)

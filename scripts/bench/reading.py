@@ -11,23 +11,13 @@ files, read with and without shuffle by `pepnet bench reader`, and the line of o
 import argparse
 import json
 import pathlib
-import subprocess
 import sys
 
 import pyarrow
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from scaling import whole_numbers
-
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-CONFIG = ROOT / "configs/pepnet_taobao_example.config"
-
-
-def pepnet(args, *words):
-    done = subprocess.run([str(word) for word in (args.pepnet, *words)], capture_output=True, text=True)
-    if done.returncode != 0:
-        sys.exit(f"{' '.join(map(str, words))}\nended with status {done.returncode}:\n{done.stderr[-3000:]}")
+from support import EXAMPLE, ROOT, run, whole_numbers
 
 
 def write_files(args):
@@ -46,17 +36,17 @@ def measure(args, csv, shuffle):
     edits = {"data_config.batch_size": args.batch_size, "data_config.shuffle": shuffle, "eval_input_path": ""}
     if csv:
         edits |= {"data_config.dataset_type": "CsvDataset", "data_config.with_header": True}
-    job = ["--pipeline_config_path", CONFIG, "--edit_config_json", json.dumps(edits), "--train_input_path",
+    job = ["--pipeline_config_path", EXAMPLE, "--edit_config_json", json.dumps(edits), "--train_input_path",
            args.work_dir / ("rows-*.csv" if csv else "rows-*.parquet")]
     report = args.work_dir / f"{'csv' if csv else 'parquet'}_{'shuffled' if shuffle else 'ordered'}.json"
-    pepnet(args, "bench", "reader", *job, "--workers", ",".join(map(str, args.workers)), "--num_workers", 1, "--rounds", args.rounds,
-           "--json", report)
+    run([args.pepnet, "bench", "reader", *job, "--workers", ",".join(map(str, args.workers)), "--num_workers", 1, "--rounds",
+         args.rounds, "--json", report])
     lines = []
     for row in json.loads(report.read_text())["rows"]:
         workers, per_core = int(row["workers"]), row["per core"]
         plan = args.work_dir / "plan.json"
-        pepnet(args, "plan", *job, "--hosts", workers, "--workers_per_host", 1, "--servers_per_host", 1, "--nic_gbps", 10,
-               "--calibration", f"{args.calibration},{report}", "--json", plan)
+        run([args.pepnet, "plan", *job, "--hosts", workers, "--workers_per_host", 1, "--servers_per_host", 1, "--nic_gbps", 10,
+             "--calibration", f"{args.calibration},{report}", "--json", plan])
         predicted = 1e9 * json.loads(plan.read_text())["prediction"]["reader_cpu_per_row"]
         median = 1e3 / per_core["median"]
         error = "calibration" if workers == 1 else f"{100 * (predicted / median - 1):+.0f} %"

@@ -29,16 +29,10 @@ import subprocess
 import sys
 import tempfile
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+from support import ROOT, whole_numbers
+
 STAGES = ["read", "pull", "pool", "compute", "push", "allreduce", "update"]
 NETNS = [str(ROOT / "scripts/netns_cluster.sh")]
-
-
-def whole_numbers(text):
-    values = [int(part) for part in text.split(",")]
-    if any(value < 1 for value in values):
-        raise argparse.ArgumentTypeError(f"{text}: expected whole numbers from 1")
-    return values
 
 
 def batch_size_of(args):
@@ -95,23 +89,23 @@ def run(args):
     batch = batch_size_of(args)
     points = [(mode, workers, batch if mode == "weak" else max(1, batch // workers))
               for mode in args.mode for workers in args.workers]
-    runs = list(dict.fromkeys(point[1:] for point in points))  # one worker is the same run in both modes
-    measured = {run: [] for run in runs}
+    sizes = list(dict.fromkeys(point[1:] for point in points))  # one worker is the same run in both modes
+    measured = {size: [] for size in sizes}
     for number in range(args.rounds):
-        for workers, rows_per_worker in runs:
-            measured[(workers, rows_per_worker)].append(measure(args, workers, rows_per_worker))
-            print(f"round {number + 1} of {args.rounds}: {workers} worker(s) of {rows_per_worker} rows, "
-                  f"{measured[(workers, rows_per_worker)][-1]['speed']:.0f} samples/s", flush=True)
-    speeds = {run: [row["speed"] for row in rows] for run, rows in measured.items()}
+        for size in sizes:
+            measured[size].append(measure(args, *size))
+            print(f"round {number + 1} of {args.rounds}: {size[0]} worker(s) of {size[1]} rows, "
+                  f"{measured[size][-1]['speed']:.0f} samples/s", flush=True)
+    speeds = {size: [row["speed"] for row in rows] for size, rows in measured.items()}
     rows = []
     for mode, workers, rows_per_worker in points:
-        point = (workers, rows_per_worker)
+        size = (workers, rows_per_worker)
         ideal = workers * statistics.median(speeds[(1, batch)])
-        slowest = max(measured[point], key=lambda row: row["its work"])
+        slowest = max(measured[size], key=lambda row: row["its work"])
         rows.append({"mode": mode, "workers": workers, "servers": workers * args.servers_per_worker,
-                     "rows_per_worker": rows_per_worker, "samples_per_second": summary(speeds[point]),
-                     "efficiency": statistics.median(speeds[point]) / ideal,
-                     "stage_percent": {s: statistics.median(row[s] for row in measured[point]) for s in STAGES},
+                     "rows_per_worker": rows_per_worker, "samples_per_second": summary(speeds[size]),
+                     "efficiency": statistics.median(speeds[size]) / ideal,
+                     "stage_percent": {s: statistics.median(row[s] for row in measured[size]) for s in STAGES},
                      "slowest_worker": int(slowest["slowest worker"]), "slowest_times_mean": slowest["its work"]})
     return {"threads_per_worker": args.threads, "where": args.netns and f"network namespaces, {args.netns} links"
             or args.hostfile or "one machine", "cores": os.cpu_count(), "rounds": args.rounds, "rows": rows}

@@ -18,11 +18,11 @@ import pathlib
 import re
 import shutil
 import statistics
-import subprocess
 import sys
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-EXAMPLE, MOVIELENS = ROOT / "configs/pepnet_taobao_example.config", ROOT / "configs/pepnet_movielens.config"
+from support import EXAMPLE, ROOT, run
+
+MOVIELENS = ROOT / "configs/pepnet_movielens.config"
 FEATURES, WIDTH, FLOAT, HEADER = 16, 16, 4, 64  # of the example config; bytes of a float; bytes of a frame's header
 DTYPES = ["float32", "bfloat16", "float16"]
 COUNTED = re.compile(r"worker 0 sent ([0-9.]+) and received ([0-9.]+) bytes of ids, rows and gradients a sample")
@@ -33,10 +33,7 @@ def train(args, config, model_dir, edits, *flags):
     command = [args.pepnet, "train", "--pipeline_config_path", config, "--model_dir", model_dir, "--edit_config_json",
                json.dumps(edits), *flags]
     print("+", " ".join(map(str, command)), file=sys.stderr, flush=True)
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
-    if done.returncode != 0:
-        sys.exit(f"{command[0]} ended with status {done.returncode}:\n{done.stderr}")
-    return done
+    return run(command)
 
 
 def counted(args, batch, dtype):

@@ -83,8 +83,8 @@ def main():
         expect(reading.count("| calibration |") == 4 and reading.count("| 3 |") == 4, "four ways to read, predicted and measured")
         page.write_text(page.read_text() + "<!-- limits -->\nold\n<!-- /limits -->\n")
         text = page.read_text()
-        short = f"import sys; sys.path.insert(0, {str(ROOT / 'scripts/bench')!r}); import compare; compare.main()".replace(
-            "compare.main", "compare.LIMITS = [(['table', '--rows', '20000'], [('memory', None, '')])]; compare.main")
+        short = (f"import sys; sys.path.insert(0, {str(ROOT / 'scripts/bench')!r}); import compare; "
+                 "compare.LIMITS = [(['table', '--rows', '20000'], [('memory', None, '')])]; compare.main()")
         run("-c", short, *compare[1:], "--docs", page, "--parts", "limits")
         expect(page.read_text().startswith(text[:text.index("<!-- limits")]) and "| table | 20000 rows | memory |" in page.read_text()
                and json.loads((work / "compare.json").read_text()) == result, "limits alone leave the comparison as it is")

@@ -9,7 +9,8 @@
 // Ownership: a returned Batch belongs to the caller.
 // Deadline:  where the workers of a host share the decoding Next() waits group.timeout_s for a batch, and ends when the job is
 //            lost; else it waits for the files alone, and its caller watches that.
-// Failure:   the first error ends the stream and is what Next() returns; it names file, row, column and value.
+// Failure:   the first error ends the stream and is what Next() returns; it names file, row, column and value. Aborted:
+//            another worker of this host, which shares the decoding, has gone.
 //            Opening a set without rows is an error; a single empty file among others is not.
 #pragma once
 

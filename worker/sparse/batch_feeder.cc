@@ -37,8 +37,7 @@ StatusOr<std::optional<FedBatch>> BatchFeeder::Prepare() {
     RankStatus::Wait wait(status_, kAnyRank, After(std::chrono::duration<double>(read_timeout_s_)),
                           "the next batch of the input files");
     StatusOr<std::optional<Batch>> next = loader_->Next();
-    if (absl::IsAborted(next.status()))
-      wait.Fail(next.status());  // another worker of this host has gone: not this one's fault
+    if (absl::IsAborted(next.status())) wait.Fail(next.status());  // not this worker's fault
     if (!next.ok()) return next.status();
     batch = *std::move(next);
   }

@@ -238,6 +238,7 @@ TEST_F(PeerWatchTest, AFailingRankIsGivenTimeToSpeakForItself) {
   Start(0, ThisProcess(), options), Start(1), Start(2);
   ranks_[1]->watch->AnnounceFailure("the disk is full");
   ASSERT_TRUE(Sees(1, PeerState::kFailed));
+  EXPECT_EQ(ranks_[0]->watch->Culprit({}).rank, 1);  // of a wait for any rank
   EXPECT_TRUE(ranks_[0]->watch->Lost().ok());
   EXPECT_THAT(std::string(WaitFor(2, 60).message()), HasSubstr("rank 1 (server 0 on host "));
   EXPECT_THAT(std::string(ranks_[0]->watch->Lost().message()), HasSubstr("has failed: the disk is full"));

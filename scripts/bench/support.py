@@ -1,0 +1,25 @@
+"""What the benchmarks' scripts share."""
+import argparse
+import pathlib
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+EXAMPLE = ROOT / "configs/pepnet_taobao_example.config"  # the reference's public example
+
+
+def whole_numbers(text):
+    """A comma list of an argument."""
+    values = [int(part) for part in text.split(",")]
+    if any(value < 1 for value in values):
+        raise argparse.ArgumentTypeError(f"{text}: expected whole numbers from 1")
+    return values
+
+
+def run(command):
+    """Runs it and returns its output; if it fails, so does the script, with its last words."""
+    words = [str(word) for word in command]
+    done = subprocess.run(words, capture_output=True, text=True)
+    if done.returncode != 0:
+        sys.exit(f"{' '.join(words)}\nended with status {done.returncode}:\n{done.stderr[-3000:]}")
+    return done
