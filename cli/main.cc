@@ -8,16 +8,17 @@
 #include <iostream>
 #include <mutex>
 
-#include "cli/arguments.h"
 #include "cli/bench/bench.h"
-#include "cli/commands.h"
-#include "cli/device_flags.h"
+#include "cli/commands/commands.h"
+#include "cli/inspect/inspect_command.h"
+#include "cli/job/arguments.h"
+#include "cli/job/device_flags.h"
 #include "cli/plan/plan.h"
-#include "common/base/keep_freed_memory.h"
 #include "common/base/logging.h"
-#include "common/base/stop_signal.h"
+#include "common/health/job_watch.h"
 #include "common/net/cluster.h"
-#include "common/net/job_watch.h"
+#include "common/process/keep_freed_memory.h"
+#include "common/process/stop_signal.h"
 
 namespace pepnet {
 namespace {

@@ -5,15 +5,15 @@
 #include <iostream>
 #include <mutex>
 
-#include "common/base/fault_plan.h"
-#include "common/base/file_faults.h"
-#include "common/base/keep_freed_memory.h"
 #include "common/base/logging.h"
-#include "common/base/stop_signal.h"
+#include "common/health/job_watch.h"
+#include "common/health/start_check.h"
 #include "common/net/cluster.h"
 #include "common/net/faulty_transport.h"
-#include "common/net/job_watch.h"
-#include "common/net/start_check.h"
+#include "common/process/fault_plan.h"
+#include "common/process/file_faults.h"
+#include "common/process/keep_freed_memory.h"
+#include "common/process/stop_signal.h"
 #include "ps/server.h"
 
 namespace pepnet {

@@ -4,7 +4,7 @@
 #include <array>
 #include <numeric>
 
-#include "common/net/partition.h"
+#include "common/base/partition.h"
 
 namespace pepnet {
 namespace {

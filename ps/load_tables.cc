@@ -2,8 +2,8 @@
 
 #include "common/base/logging.h"
 #include "common/base/mutant.h"
+#include "common/base/partition.h"
 #include "common/checkpoint/checkpoint.h"
-#include "common/net/partition.h"
 
 namespace pepnet {
 namespace {

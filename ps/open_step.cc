@@ -5,7 +5,7 @@
 
 #include "common/base/logging.h"
 #include "common/base/mutant.h"
-#include "common/base/trace.h"
+#include "common/process/trace.h"
 
 namespace pepnet {
 

@@ -4,7 +4,7 @@
 #include <cstring>
 #include <utility>
 
-#include "common/net/partition.h"
+#include "common/base/partition.h"
 
 namespace pepnet {
 

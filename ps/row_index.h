@@ -12,7 +12,7 @@
 #include <cstdint>
 #include <span>
 
-#include "common/net/partition.h"
+#include "common/base/partition.h"
 #include "ps/huge_memory.h"
 #include "ps/row_store.h"
 

@@ -10,7 +10,7 @@
 #include <cstdint>
 #include <span>
 
-#include "common/config/job_config.h"
+#include "common/job_config/table.h"
 
 namespace pepnet {
 

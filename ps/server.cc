@@ -8,13 +8,13 @@
 
 #include "nlohmann/json.hpp"
 
-#include "common/base/file.h"
 #include "common/base/logging.h"
 #include "common/base/mutant.h"
-#include "common/base/trace.h"
+#include "common/base/partition.h"
+#include "common/file/file.h"
 #include "common/net/message.h"
 #include "common/net/packing.h"
-#include "common/net/partition.h"
+#include "common/process/trace.h"
 #include "proto/wire.pb.h"
 #include "ps/load_tables.h"
 #include "ps/open_step.h"

@@ -13,7 +13,7 @@
 #include <memory>
 
 #include "common/base/status.h"
-#include "common/net/job_watch.h"
+#include "common/health/job_watch.h"
 #include "common/net/transport.h"
 
 namespace pepnet {

@@ -2,7 +2,7 @@
 
 #include <set>
 
-#include "common/net/partition.h"
+#include "common/base/partition.h"
 #include "proto/wire.pb.h"
 
 namespace pepnet {

@@ -6,7 +6,8 @@
 #include <vector>
 
 #include "common/base/status.h"
-#include "common/config/job_config.h"
+#include "common/job_config/sparse_optimizer.h"
+#include "common/job_config/table.h"
 
 namespace pepnet {
 

@@ -7,9 +7,9 @@
 #include <algorithm>
 #include <utility>
 
-#include "common/base/file.h"
 #include "common/base/logging.h"
-#include "common/base/trace.h"
+#include "common/file/file.h"
+#include "common/process/trace.h"
 #include "ps/bucket_order.h"
 
 namespace pepnet {

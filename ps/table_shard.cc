@@ -2,7 +2,7 @@
 
 #include "common/base/copy_row.h"
 #include "common/base/logging.h"
-#include "common/net/partition.h"
+#include "common/base/partition.h"
 #include "ps/bucket_order.h"
 #include "ps/sparse_optimizer.h"
 

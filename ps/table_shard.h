@@ -10,7 +10,8 @@
 #include <span>
 #include <vector>
 
-#include "common/config/job_config.h"
+#include "common/job_config/sparse_optimizer.h"
+#include "common/job_config/table.h"
 #include "ps/row_index.h"
 #include "ps/row_initializer.h"
 #include "ps/row_store.h"

@@ -5,7 +5,7 @@
 #include "common/base/copy_row.h"
 #include "common/base/logging.h"
 #include "common/base/mutant.h"
-#include "common/net/partition.h"
+#include "common/base/partition.h"
 
 namespace pepnet {
 namespace {

@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include "common/config/job_config.h"
+#include "common/job_config/job_config.h"
 
 namespace pepnet {
 

@@ -5,9 +5,9 @@
 
 #include "absl/strings/str_format.h"
 #include "cli/bench/limits.h"
-#include "cli/device_flags.h"
-#include "common/base/file.h"
+#include "cli/job/device_flags.h"
 #include "common/base/logging.h"
+#include "common/file/file.h"
 
 namespace pepnet {
 namespace {

@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "cli/bench/report.h"
-#include "cli/flags.h"
+#include "cli/job/flags.h"
 #include "common/base/status.h"
 #include "common/net/cluster.h"
 

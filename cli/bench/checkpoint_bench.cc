@@ -3,9 +3,9 @@
 #include "cli/bench/bench.h"
 #include "cli/bench/limits.h"
 #include "cli/bench/row_job.h"
-#include "cli/job.h"
-#include "common/base/file.h"
+#include "cli/job/job.h"
 #include "common/checkpoint/checkpoint.h"
+#include "common/file/file.h"
 
 namespace pepnet {
 namespace {

@@ -8,15 +8,16 @@
 #include "cli/bench/arithmetic.h"
 #include "cli/bench/bench.h"
 #include "cli/bench/limits.h"
-#include "cli/commands.h"
-#include "cli/compute.h"
-#include "cli/job.h"
+#include "cli/job/compute.h"
+#include "cli/job/job.h"
+#include "cli/job/load_config.h"
 #include "common/base/logging.h"
 #include "common/base/random.h"
-#include "worker/model/fused_model.h"
-#include "worker/model/gpu.h"
+#include "worker/model/engine/make_model.h"
+#include "worker/model/fused/fused_model.h"
 #include "worker/model/loss_weight.h"
 #include "worker/model/pepnet_model.h"
+#include "worker/model/torch/gpu.h"
 
 namespace pepnet {
 namespace {
@@ -107,7 +108,7 @@ Status MeasureBatch(const JobConfig& config, const BenchFlags& flags, const Comp
     Engine& engine = add(name, everything, unit, bf16);
     ModelOptions options{.engine = DenseEngine::kReference, .seed = 1, .threads = threads, .bf16 = bf16};
     if (unit != Unit::kCpu) options.device = {ComputeDevice::Kind::kGpu, choice.gpus[0]};
-    PEPNET_ASSIGN_OR_RETURN(engine.model, PepnetModel::Create(&config, engine.parameters.get(), options));
+    PEPNET_ASSIGN_OR_RETURN(engine.model, MakeModel(&config, engine.parameters.get(), options));
     return absl::OkStatus();
   };
   PEPNET_RETURN_IF_ERROR(add_reference("reference", Unit::kCpu, false));

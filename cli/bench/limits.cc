@@ -19,7 +19,7 @@
 
 #include "common/base/aligned_buffer.h"
 #include "common/base/hash.h"
-#include "worker/model/fused_gemm.h"
+#include "worker/model/fused/fused_gemm.h"
 
 namespace pepnet {
 namespace {

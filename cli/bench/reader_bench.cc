@@ -18,11 +18,11 @@
 
 #include "cli/bench/bench.h"
 #include "cli/bench/limits.h"
-#include "cli/commands.h"
+#include "cli/job/load_config.h"
 #include "common/base/hash.h"
-#include "worker/data/batch_loader.h"
-#include "worker/data/input_files.h"
-#include "worker/data/row_stream.h"
+#include "worker/data/files/input_files.h"
+#include "worker/data/load/batch_loader.h"
+#include "worker/data/rows/row_stream.h"
 
 namespace pepnet {
 namespace {

@@ -7,7 +7,7 @@
 #include "cli/bench/bench.h"
 #include "cli/bench/limits.h"
 #include "cli/bench/row_job.h"
-#include "cli/job.h"
+#include "cli/job/job.h"
 #include "nlohmann/json.hpp"
 
 namespace pepnet {

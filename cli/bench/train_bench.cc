@@ -7,13 +7,13 @@
 #include "cli/bench/arithmetic.h"
 #include "cli/bench/bench.h"
 #include "cli/bench/limits.h"
-#include "cli/commands.h"
-#include "cli/job.h"
-#include "common/base/file.h"
+#include "cli/job/job.h"
+#include "cli/job/load_config.h"
 #include "common/base/logging.h"
-#include "worker/data/batch_loader.h"
+#include "common/file/file.h"
+#include "worker/checkpoint/checkpointing.h"
+#include "worker/data/load/batch_loader.h"
 #include "worker/model/loss_weight.h"
-#include "worker/train/checkpointing.h"
 #include "worker/train/trainer.h"
 
 namespace pepnet {

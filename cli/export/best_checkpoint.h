@@ -4,7 +4,7 @@
 #include <string>
 
 #include "common/base/status.h"
-#include "common/config/job_config.h"
+#include "common/job_config/train_config.h"
 
 namespace pepnet {
 

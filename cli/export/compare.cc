@@ -4,8 +4,9 @@
 #include <cstring>
 
 #include "common/checkpoint/safetensors.h"
-#include "worker/data/batch_loader.h"
+#include "worker/data/load/batch_loader.h"
 #include "worker/eval/inference.h"
+#include "worker/model/engine/make_model.h"
 #include "worker/sparse/batch_feeder.h"
 #include "worker/sparse/pooling.h"
 
@@ -86,7 +87,7 @@ StatusOr<int64_t> CompareWithEval(const WorkerContext& context, const ExportSour
     std::copy(value.begin(), value.end(), parameters.value(static_cast<int>(i)).begin());
   }
   PEPNET_ASSIGN_OR_RETURN(std::unique_ptr<PepnetModel> model,
-                          PepnetModel::Create(&config, &parameters, ModelOptionsOf(context, /*seed=*/0)));
+                          MakeModel(&config, &parameters, ModelOptionsOf(context, /*seed=*/0)));
   double worst = 1;
   std::string difference;
   for (size_t b = 0; b < sample.batches.size(); ++b) {

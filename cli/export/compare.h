@@ -4,7 +4,7 @@
 #include <cstdint>
 
 #include "cli/export/formats.h"
-#include "worker/train/worker_context.h"
+#include "worker/context/worker_context.h"
 
 namespace pepnet {
 

@@ -10,7 +10,7 @@
 #include "cli/export/onnx_features.h"
 #include "common/base/status.h"
 #include "common/checkpoint/checkpoint.h"
-#include "common/config/job_config.h"
+#include "common/job_config/job_config.h"
 #include "worker/model/parameters.h"
 
 namespace pepnet {

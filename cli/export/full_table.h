@@ -6,7 +6,7 @@
 #include "common/base/aligned_buffer.h"
 #include "common/base/status.h"
 #include "common/checkpoint/checkpoint.h"
-#include "common/config/job_config.h"
+#include "common/job_config/table.h"
 
 namespace pepnet {
 

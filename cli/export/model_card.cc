@@ -5,8 +5,8 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
-#include "common/base/file.h"
 #include "common/checkpoint/strict_json.h"
+#include "common/file/file.h"
 #include "worker/model/output_rules.h"
 
 namespace pepnet {

@@ -7,7 +7,7 @@
 #include <map>
 
 #include "absl/strings/str_cat.h"
-#include "worker/data/feature_encoder.h"
+#include "worker/data/encode/feature_encoder.h"
 
 namespace pepnet {
 namespace {

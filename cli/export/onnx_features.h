@@ -18,7 +18,7 @@
 
 #include "cli/export/onnx_graph.h"
 #include "common/base/aligned_buffer.h"
-#include "common/config/job_config.h"
+#include "common/job_config/job_config.h"
 
 namespace pepnet {
 

@@ -5,8 +5,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "common/base/crc32c.h"
-#include "common/base/file.h"
+#include "common/file/crc32c.h"
+#include "common/file/file.h"
 #include "onnx-ml.pb.h"
 
 namespace pepnet {

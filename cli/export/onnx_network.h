@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "cli/export/onnx_graph.h"
-#include "common/config/job_config.h"
+#include "common/job_config/job_config.h"
 #include "worker/model/parameters.h"
 
 namespace pepnet {

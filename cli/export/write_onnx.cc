@@ -1,6 +1,6 @@
 #include "cli/export/formats.h"
 #include "cli/export/onnx_network.h"
-#include "worker/data/feature_encoder.h"
+#include "worker/data/encode/feature_encoder.h"
 
 namespace pepnet {
 

@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include "cli/export/formats.h"
-#include "common/base/file.h"
+#include "common/file/file.h"
 
 namespace pepnet {
 namespace {

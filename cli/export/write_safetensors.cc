@@ -1,8 +1,8 @@
 #include <algorithm>
 
 #include "cli/export/formats.h"
-#include "common/base/file.h"
 #include "common/checkpoint/safetensors.h"
+#include "common/file/file.h"
 
 namespace pepnet {
 

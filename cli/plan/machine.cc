@@ -3,7 +3,7 @@
 #include <cmath>
 #include <map>
 
-#include "common/base/file.h"
+#include "common/file/file.h"
 #include "nlohmann/json.hpp"
 
 namespace pepnet {

@@ -5,9 +5,9 @@
 #include <cstdio>
 
 #include "absl/strings/str_format.h"
-#include "cli/commands.h"
+#include "cli/job/load_config.h"
 #include "cli/plan/prediction.h"
-#include "common/base/file.h"
+#include "common/file/file.h"
 #include "nlohmann/json.hpp"
 
 namespace pepnet {

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "cli/flags.h"
+#include "cli/job/flags.h"
 #include "common/base/status.h"
 
 namespace pepnet {

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "worker/data/reader_group.h"
+#include "worker/data/rows/reader_group.h"
 
 namespace pepnet {
 namespace {

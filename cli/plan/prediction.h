@@ -10,7 +10,7 @@
 //   reader    = batch * max(reading, encoding / reader threads) a row, beside the worker:
 //               reading = decoded rows / decoding rate + passed rows / passing rate, on one thread
 //               encoding = 1 / rate of files to batches - 1 / decoding rate
-//               decoded and passed rows for each row used: worker/data/reader_group.h; where the workers of a host share
+//               decoded and passed rows for each row used: worker/data/rows/reader_group.h; where the workers of a host share
 //               (Parquet, --share_reader=auto), decoding is replaced by SharedCostPerRow
 //   step      = max(worker + exchange, reader)
 // The ids of the next step travel while the worker computes, so only what must happen between two computations is added.

@@ -2,9 +2,9 @@
 
 #include <algorithm>
 
-#include "worker/data/batch_loader.h"
-#include "worker/data/input_files.h"
-#include "worker/data/parquet_reader.h"
+#include "worker/data/files/input_files.h"
+#include "worker/data/files/parquet_reader.h"
+#include "worker/data/load/batch_loader.h"
 #include "worker/model/parameters.h"
 #include "worker/sparse/unique_ids.h"
 

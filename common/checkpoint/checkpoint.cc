@@ -7,12 +7,12 @@
 
 #include "absl/strings/numbers.h"
 
-#include "common/base/file.h"
 #include "common/base/log_functions.h"
 #include "common/base/mutant.h"
+#include "common/base/partition.h"
 #include "common/checkpoint/manifest_text.h"
 #include "common/checkpoint/strict_json.h"
-#include "common/net/partition.h"
+#include "common/file/file.h"
 
 namespace pepnet {
 namespace {

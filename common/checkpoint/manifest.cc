@@ -4,11 +4,11 @@
 #include <set>
 #include <utility>
 
-#include "common/base/crc32c.h"
-#include "common/base/file.h"
 #include "common/checkpoint/checkpoint.h"
 #include "common/checkpoint/manifest_text.h"
 #include "common/checkpoint/strict_json.h"
+#include "common/file/crc32c.h"
+#include "common/file/file.h"
 
 namespace pepnet {
 namespace {

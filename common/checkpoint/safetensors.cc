@@ -14,8 +14,8 @@
 #include <set>
 #include <utility>
 
-#include "common/base/file.h"
 #include "common/checkpoint/strict_json.h"
+#include "common/file/file.h"
 
 namespace pepnet {
 namespace {

@@ -10,9 +10,9 @@
 
 #include "common/base/copy_row.h"
 #include "common/base/log_functions.h"
+#include "common/base/partition.h"
 #include "common/checkpoint/strict_json.h"
 #include "common/checkpoint/table_part_schema.h"
-#include "common/net/partition.h"
 
 namespace pepnet {
 namespace {

@@ -9,13 +9,13 @@
 #include "arrow/ipc/writer.h"
 #include "arrow/record_batch.h"
 
-#include "common/base/file.h"
 #include "common/base/log_functions.h"
-#include "common/base/write_behind.h"
+#include "common/base/partition.h"
 #include "common/checkpoint/strict_json.h"
 #include "common/checkpoint/table_part.h"
 #include "common/checkpoint/table_part_schema.h"
-#include "common/net/partition.h"
+#include "common/file/file.h"
+#include "common/file/write_behind.h"
 
 namespace pepnet {
 namespace {

@@ -4,7 +4,7 @@
 
 #include "common/base/status.h"
 #include "common/config/config_source.h"
-#include "common/config/job_config.h"
+#include "common/job_config/job_config.h"
 #include "proto/pipeline.pb.h"
 
 namespace pepnet {

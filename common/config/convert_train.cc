@@ -3,10 +3,10 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 
-#include "common/base/file.h"
 #include "common/config/convert.h"
 #include "common/config/text_parser.h"
 #include "common/config/value_strings.h"
+#include "common/file/file.h"
 
 namespace pepnet {
 namespace {

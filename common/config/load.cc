@@ -1,12 +1,12 @@
 #include "common/config/load.h"
 
-#include "common/base/file.h"
 #include "common/config/config_source.h"
 #include "common/config/convert.h"
 #include "common/config/edit_config.h"
 #include "common/config/field_support.h"
 #include "common/config/legacy_dialect.h"
 #include "common/config/text_parser.h"
+#include "common/file/file.h"
 
 namespace pepnet {
 namespace {

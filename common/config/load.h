@@ -8,7 +8,7 @@
 #include <string>
 
 #include "common/base/status.h"
-#include "common/config/job_config.h"
+#include "common/job_config/job_config.h"
 
 namespace pepnet {
 

@@ -4,7 +4,9 @@
 #include <string>
 
 #include "common/base/status.h"
-#include "common/config/job_config.h"
+#include "common/job_config/activation.h"
+#include "common/job_config/feature.h"
+#include "common/job_config/table.h"
 
 namespace pepnet {
 

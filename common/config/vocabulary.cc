@@ -5,7 +5,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_split.h"
 
-#include "common/base/file.h"
+#include "common/file/file.h"
 
 namespace pepnet {
 namespace {

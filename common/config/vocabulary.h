@@ -8,7 +8,7 @@
 
 #include "common/base/status.h"
 #include "common/config/config_source.h"
-#include "common/config/job_config.h"
+#include "common/job_config/feature.h"
 #include "proto/feature.pb.h"
 
 namespace pepnet {

@@ -6,10 +6,10 @@
 #include <thread>
 #include <utility>
 
-#include "common/base/file_faults.h"
 #include "common/base/hash.h"
 #include "common/base/logging.h"
 #include "common/net/message.h"
+#include "common/process/file_faults.h"
 
 namespace pepnet {
 

@@ -13,8 +13,8 @@
 #include <string>
 #include <vector>
 
-#include "common/base/fault_plan.h"
 #include "common/net/transport.h"
+#include "common/process/fault_plan.h"
 
 namespace pepnet {
 

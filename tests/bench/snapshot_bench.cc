@@ -13,8 +13,8 @@
 #include "common/base/logging.h"
 #include "common/net/in_process.h"
 #include "ps/server.h"
+#include "worker/checkpoint/save_delays.h"
 #include "worker/sparse/ps_client.h"
-#include "worker/train/save_delays.h"
 
 namespace pepnet {
 namespace {

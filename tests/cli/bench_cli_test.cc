@@ -1,7 +1,7 @@
 // `pepnet bench` at tiny sizes: every subcommand runs, checks itself, and leaves a report that a program can read.
 #include <gtest/gtest.h>
 
-#include "common/base/file.h"
+#include "common/file/file.h"
 #include "nlohmann/json.hpp"
 #include "tests/support/cluster.h"
 #include "tests/support/golden.h"

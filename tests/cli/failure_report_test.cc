@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "absl/strings/str_cat.h"
-#include "common/base/file.h"
+#include "common/file/file.h"
 #include "nlohmann/json.hpp"
 #include "tests/support/cluster.h"
 #include "tests/support/process.h"

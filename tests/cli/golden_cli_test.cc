@@ -11,7 +11,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "common/base/file.h"
+#include "common/file/file.h"
 #include "common/checkpoint/safetensors.h"
 #include "tests/support/cluster.h"
 #include "tests/support/golden_job.h"

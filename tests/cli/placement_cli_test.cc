@@ -6,8 +6,8 @@
 #include <set>
 
 #include "absl/strings/str_cat.h"
-#include "common/base/file.h"
 #include "common/checkpoint/checkpoint.h"
+#include "common/file/file.h"
 #include "nlohmann/json.hpp"
 #include "tests/support/cluster.h"
 #include "tests/support/process.h"

@@ -10,9 +10,9 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "common/base/file.h"
 #include "common/checkpoint/checkpoint.h"
 #include "common/config/load.h"
+#include "common/file/file.h"
 #include "tests/support/cluster.h"
 #include "tests/support/golden.h"
 #include "tests/support/process.h"

@@ -5,8 +5,8 @@
 #include "absl/strings/str_cat.h"
 #include "nlohmann/json.hpp"
 
-#include "common/base/file.h"
 #include "common/checkpoint/checkpoint.h"
+#include "common/file/file.h"
 #include "tests/support/cluster.h"
 #include "tests/support/process.h"
 #include "tests/support/random_job.h"

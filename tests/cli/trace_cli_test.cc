@@ -5,7 +5,7 @@
 #include <map>
 #include <set>
 
-#include "common/base/file.h"
+#include "common/file/file.h"
 #include "nlohmann/json.hpp"
 #include "tests/support/cluster.h"
 #include "tests/support/process.h"

@@ -7,9 +7,9 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "common/base/file.h"
-#include "common/base/file_hook.h"
 #include "common/checkpoint/checkpoint.h"
+#include "common/file/file.h"
+#include "common/file/file_hook.h"
 #include "tests/support/cluster.h"
 #include "tests/support/random_job.h"
 

@@ -6,9 +6,9 @@
 #include <functional>
 #include <thread>
 
+#include "common/health/job_watch.h"
 #include "common/net/collective.h"
 #include "common/net/in_process.h"
-#include "common/net/job_watch.h"
 #include "ps/server.h"
 #include "worker/sparse/ps_client.h"
 

@@ -4,14 +4,14 @@
 #include <gtest/gtest.h>
 
 #include "absl/strings/str_cat.h"
-#include "common/base/file.h"
 #include "common/base/logging.h"
 #include "common/checkpoint/checkpoint.h"
+#include "common/file/file.h"
 #include "tests/support/cluster.h"
 #include "tests/support/deferred_sums.h"
 #include "tests/support/golden_job.h"
 #include "tests/support/random_job.h"
-#include "worker/model/gpu.h"
+#include "worker/model/torch/gpu.h"
 
 namespace pepnet {
 namespace {

@@ -8,14 +8,14 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
-#include "cli/commands.h"
-#include "common/base/file.h"
+#include "cli/commands/commands.h"
 #include "common/checkpoint/checkpoint.h"
 #include "common/checkpoint/safetensors.h"
+#include "common/file/file.h"
 #include "tests/support/cluster.h"
 #include "tests/support/golden_job.h"
 #include "tests/support/random_job.h"
-#include "worker/data/batch_loader.h"
+#include "worker/data/load/batch_loader.h"
 #include "worker/eval/evaluator.h"
 #include "worker/eval/inference.h"
 

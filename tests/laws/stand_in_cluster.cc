@@ -4,7 +4,7 @@
 #include <mutex>
 
 #include "common/base/random.h"
-#include "common/config/job_config.h"
+#include "common/job_config/job_config.h"
 #include "common/net/collective.h"
 #include "common/net/faulty_transport.h"
 #include "ps/server.h"

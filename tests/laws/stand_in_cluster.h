@@ -6,9 +6,9 @@
 #include <string>
 #include <vector>
 
-#include "common/base/fault_plan.h"
 #include "common/base/status.h"
 #include "common/net/in_process.h"
+#include "common/process/fault_plan.h"
 
 namespace pepnet {
 

@@ -3,8 +3,8 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
+#include "common/base/partition.h"
 #include "common/checkpoint/checkpoint.h"
-#include "common/net/partition.h"
 #include "tests/common/checkpoint/test_files.h"
 #include "tests/ps/save_now.h"
 

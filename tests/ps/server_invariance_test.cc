@@ -9,7 +9,7 @@
 #include "common/base/mutant.h"
 #include "common/base/random.h"
 #include "common/checkpoint/checkpoint.h"
-#include "common/config/job_config.h"
+#include "common/job_config/sparse_optimizer.h"
 #include "common/net/in_process.h"
 #include "ps/server.h"
 #include "tests/common/checkpoint/test_files.h"

@@ -7,9 +7,10 @@
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
 
-#include "common/config/job_config.h"
+#include "common/base/partition.h"
+#include "common/job_config/sparse_optimizer.h"
+#include "common/job_config/table.h"
 #include "common/net/in_process.h"
-#include "common/net/partition.h"
 #include "ps/row_initializer.h"
 #include "tests/ps/test_worker.h"
 

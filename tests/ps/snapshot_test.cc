@@ -8,8 +8,8 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
-#include "common/base/file.h"
-#include "common/base/file_hook.h"
+#include "common/file/file.h"
+#include "common/file/file_hook.h"
 #include "ps/load_tables.h"
 #include "tests/common/checkpoint/test_files.h"
 #include "tests/ps/save_now.h"

@@ -8,7 +8,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
-#include "common/net/partition.h"
+#include "common/base/partition.h"
 
 namespace pepnet {
 namespace {

@@ -8,7 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 
-#include "common/net/partition.h"
+#include "common/base/partition.h"
 #include "ps/bucket_order.h"
 
 namespace pepnet {

@@ -2,8 +2,8 @@
 
 #include <cstring>
 
-#include "common/config/job_config.h"
-#include "common/net/partition.h"
+#include "common/base/partition.h"
+#include "common/job_config/table.h"
 
 namespace pepnet {
 

@@ -5,9 +5,9 @@
 #include <thread>
 
 #include "absl/strings/str_cat.h"
-#include "common/base/file.h"
 #include "common/base/logging.h"
 #include "common/checkpoint/checkpoint.h"
+#include "common/file/file.h"
 #include "common/net/faulty_transport.h"
 #include "ps/server.h"
 

@@ -4,12 +4,12 @@
 #include <functional>
 #include <string>
 
-#include "common/base/fault_plan.h"
 #include "common/base/status.h"
-#include "common/config/job_config.h"
+#include "common/job_config/job_config.h"
 #include "common/net/in_process.h"
+#include "common/process/fault_plan.h"
+#include "worker/context/worker_context.h"
 #include "worker/train/trainer.h"
-#include "worker/train/worker_context.h"
 
 namespace pepnet {
 

@@ -11,7 +11,7 @@
 #include <utility>
 #include <vector>
 
-#include "common/net/device_collective.h"
+#include "common/gpu/device_collective.h"
 
 namespace pepnet {
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Prints tests/worker/train/dense_optimizer_expected.h: what torch.optim makes of five steps in float32.
+"""Prints tests/worker/optim/dense_optimizer_expected.h: what torch.optim makes of five steps in float32.
 
-Usage: python3 tests/support/dense_optimizer_expected.py > tests/worker/train/dense_optimizer_expected.h
+Usage: python3 tests/support/dense_optimizer_expected.py > tests/worker/optim/dense_optimizer_expected.h
 
 Inputs are exact in float32 and repeated in the test:
   value[i]          = (7 i mod 11 - 5) / 8
@@ -63,7 +63,7 @@ def main():
 #include <utility>
 #include <vector>
 
-#include "common/config/job_config.h"
+#include "common/job_config/dense_optimizer.h"
 
 namespace pepnet {{
 

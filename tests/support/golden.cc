@@ -7,7 +7,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "common/base/file.h"
+#include "common/file/file.h"
 #include "common/config/load.h"
 
 namespace pepnet {

@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "common/checkpoint/safetensors.h"
-#include "common/config/job_config.h"
+#include "common/job_config/job_config.h"
 
 namespace pepnet {
 

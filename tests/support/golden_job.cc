@@ -5,7 +5,7 @@
 #include <iostream>
 
 #include "absl/strings/str_cat.h"
-#include "cli/commands.h"
+#include "cli/commands/commands.h"
 #include "common/checkpoint/safetensors.h"
 #include "common/config/load.h"
 

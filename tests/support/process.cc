@@ -7,7 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "common/base/file.h"
+#include "common/file/file.h"
 #include "tests/support/cluster.h"
 
 namespace pepnet {

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <string>
 
-#include "common/config/job_config.h"
+#include "common/job_config/job_config.h"
 
 namespace pepnet {
 

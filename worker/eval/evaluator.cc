@@ -1,8 +1,8 @@
 #include "worker/eval/evaluator.h"
 
 #include "common/base/log_functions.h"
-#include "worker/data/batch_loader.h"
-#include "worker/eval/metrics.h"
+#include "worker/data/load/batch_loader.h"
+#include "worker/metrics/metrics.h"
 #include "worker/sparse/batch_feeder.h"
 #include "worker/sparse/pooling.h"
 

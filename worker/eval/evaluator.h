@@ -7,9 +7,9 @@
 #include <string>
 
 #include "common/base/status.h"
-#include "worker/data/batch_loader.h"
+#include "worker/context/worker_context.h"
+#include "worker/data/load/batch_loader.h"
 #include "worker/model/pepnet_model.h"
-#include "worker/train/worker_context.h"
 
 namespace pepnet {
 

@@ -2,7 +2,8 @@
 
 #include "common/base/mutant.h"
 #include "common/checkpoint/checkpoint.h"
-#include "worker/train/checkpointing.h"
+#include "worker/checkpoint/checkpointing.h"
+#include "worker/model/engine/make_model.h"
 
 namespace pepnet {
 
@@ -20,8 +21,8 @@ StatusOr<InferenceModel> OpenForInference(const WorkerContext& context, const st
   result.parameters = std::make_unique<DenseParameters>(DenseParameterList(*context.config));
   PEPNET_ASSIGN_OR_RETURN(result.finished_steps,
                           RestoreForInference(context, result.checkpoint, result.parameters.get()));
-  PEPNET_ASSIGN_OR_RETURN(
-      result.model, PepnetModel::Create(context.config, result.parameters.get(), ModelOptionsOf(context, /*seed=*/0)));
+  PEPNET_ASSIGN_OR_RETURN(result.model,
+                          MakeModel(context.config, result.parameters.get(), ModelOptionsOf(context, /*seed=*/0)));
   return result;
 }
 

@@ -10,7 +10,7 @@
 
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_replace.h"
-#include "common/base/file.h"
+#include "common/file/file.h"
 
 namespace pepnet {
 namespace {

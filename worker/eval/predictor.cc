@@ -7,14 +7,14 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
-#include "common/base/file.h"
-#include "worker/data/batch_loader.h"
-#include "worker/data/input_files.h"
+#include "common/file/file.h"
+#include "worker/checkpoint/checkpointing.h"
+#include "worker/data/files/input_files.h"
+#include "worker/data/load/batch_loader.h"
 #include "worker/eval/evaluator.h"
 #include "worker/eval/prediction_writer.h"
 #include "worker/sparse/batch_feeder.h"
 #include "worker/sparse/pooling.h"
-#include "worker/train/checkpointing.h"
 
 namespace pepnet {
 namespace {

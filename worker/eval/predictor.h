@@ -9,8 +9,8 @@
 #include <vector>
 
 #include "common/base/status.h"
+#include "worker/context/worker_context.h"
 #include "worker/model/pepnet_model.h"
-#include "worker/train/worker_context.h"
 
 namespace pepnet {
 

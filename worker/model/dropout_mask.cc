@@ -9,7 +9,7 @@
 #include <cmath>
 
 #include "common/base/random.h"
-#include "worker/model/simd.h"
+#include "common/base/simd.h"
 
 namespace pepnet {
 

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "common/base/status.h"
-#include "common/config/job_config.h"
+#include "common/job_config/job_config.h"
 #include "worker/data/batch.h"
 
 namespace pepnet {

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "common/config/job_config.h"
+#include "common/job_config/job_config.h"
 
 namespace pepnet {
 

@@ -14,7 +14,7 @@
 
 #include "common/base/aligned_buffer.h"
 #include "common/base/status.h"
-#include "common/config/job_config.h"
+#include "common/job_config/job_config.h"
 
 namespace pepnet {
 

@@ -21,7 +21,7 @@
 
 #include "common/base/aligned_buffer.h"
 #include "common/base/status.h"
-#include "common/config/job_config.h"
+#include "common/job_config/job_config.h"
 #include "worker/data/batch.h"
 #include "worker/model/compute_device.h"
 #include "worker/model/dense_engine.h"
@@ -71,10 +71,6 @@ struct ModelOptions {
 
 class PepnetModel {
  public:
-  // Borrows `config` and `parameters`, whose values every call reads anew. Logs it where the fused engine was asked for and
-  // gives way.
-  static StatusOr<std::unique_ptr<PepnetModel>> Create(const JobConfig* config, DenseParameters* parameters,
-                                                       const ModelOptions& options);
   virtual ~PepnetModel() = default;
 
   // True if TrainStep() sums the dense gradients over the workers (ModelOptions::gradient_sums): every worker then calls it

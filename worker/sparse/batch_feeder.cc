@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include "common/base/trace.h"
+#include "common/process/trace.h"
 
 namespace pepnet {
 

@@ -12,9 +12,9 @@
 #include <optional>
 
 #include "common/base/status.h"
+#include "common/health/rank_status.h"
 #include "common/net/collective.h"
-#include "common/net/rank_status.h"
-#include "worker/data/batch_loader.h"
+#include "worker/data/load/batch_loader.h"
 #include "worker/model/loss_weight.h"
 #include "worker/sparse/ps_client.h"
 #include "worker/sparse/unique_ids.h"

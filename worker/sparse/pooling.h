@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "common/base/aligned_buffer.h"
-#include "common/config/job_config.h"
+#include "common/job_config/job_config.h"
 #include "worker/data/batch.h"
 #include "worker/sparse/unique_ids.h"
 

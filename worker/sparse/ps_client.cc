@@ -7,7 +7,7 @@
 #include "common/base/copy_row.h"
 #include "common/base/hash.h"
 #include "common/base/logging.h"
-#include "common/net/partition.h"
+#include "common/base/partition.h"
 #include "proto/wire.pb.h"
 
 namespace pepnet {

@@ -17,7 +17,7 @@
 #include "common/base/aligned_buffer.h"
 #include "common/base/status.h"
 #include "common/checkpoint/table_part.h"
-#include "common/config/job_config.h"
+#include "common/job_config/job_config.h"
 #include "common/net/message.h"
 #include "common/net/packing.h"
 #include "common/net/transport.h"

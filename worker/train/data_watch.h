@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "common/base/status.h"
-#include "common/config/job_config.h"
+#include "common/job_config/job_config.h"
 #include "common/net/collective.h"
 #include "worker/data/batch.h"
 

@@ -5,7 +5,7 @@
 
 #include <string>
 
-#include "common/config/job_config.h"
+#include "common/job_config/job_config.h"
 #include "worker/model/pepnet_model.h"
 #include "worker/sparse/pooling.h"
 #include "worker/sparse/unique_ids.h"

@@ -3,14 +3,15 @@
 #include <cmath>
 
 #include "absl/strings/str_format.h"
-#include "common/base/file.h"
 #include "common/base/log_functions.h"
 #include "common/checkpoint/checkpoint.h"
+#include "common/file/file.h"
+#include "worker/checkpoint/checkpointing.h"
+#include "worker/checkpoint/resume_choice.h"
 #include "worker/eval/evaluator.h"
-#include "worker/train/checkpointing.h"
+#include "worker/model/engine/make_model.h"
+#include "worker/optim/learning_rate.h"
 #include "worker/train/divergence.h"
-#include "worker/train/learning_rate.h"
-#include "worker/train/resume_choice.h"
 
 namespace pepnet {
 
@@ -43,8 +44,8 @@ Status Trainer::Start() {
   }
   start_step_ = state_->counters.finished_steps;
   if (context_.status() != nullptr) context_.status()->SetStep(start_step_ + 1);
-  PEPNET_ASSIGN_OR_RETURN(
-      model_, PepnetModel::Create(&config_, &state_->parameters, ModelOptionsOf(context_, state_->counters.seed)));
+  PEPNET_ASSIGN_OR_RETURN(model_,
+                          MakeModel(&config_, &state_->parameters, ModelOptionsOf(context_, state_->counters.seed)));
   if (context_.first()) {
     RunLogOptions log_options;
     log_options.tensorboard = config_.train.use_tensorboard;

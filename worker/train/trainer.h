@@ -12,18 +12,18 @@
 #include <vector>
 
 #include "common/base/status.h"
-#include "worker/data/batch_loader.h"
-#include "worker/eval/train_metrics.h"
+#include "worker/checkpoint/checkpoint_saver.h"
+#include "worker/checkpoint/model_dir.h"
+#include "worker/checkpoint/save_delays.h"
+#include "worker/checkpoint/train_state.h"
+#include "worker/context/worker_context.h"
+#include "worker/data/load/batch_loader.h"
+#include "worker/metrics/train_metrics.h"
 #include "worker/model/pepnet_model.h"
+#include "worker/report/run_log.h"
 #include "worker/sparse/batch_feeder.h"
 #include "worker/sparse/pooling.h"
-#include "worker/train/checkpoint_saver.h"
 #include "worker/train/data_watch.h"
-#include "worker/train/model_dir.h"
-#include "worker/train/run_log.h"
-#include "worker/train/save_delays.h"
-#include "worker/train/train_state.h"
-#include "worker/train/worker_context.h"
 
 namespace pepnet {
 

@@ -3,7 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "common/base/file.h"
+#include "common/file/file.h"
 #include "tests/support/cluster.h"
 
 namespace pepnet {

@@ -3,10 +3,10 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
-#include "common/base/file.h"
 #include "common/base/mutant.h"
 #include "common/checkpoint/manifest_text.h"
 #include "common/checkpoint/safetensors.h"
+#include "common/file/file.h"
 #include "tests/common/checkpoint/test_files.h"
 #include "tests/common/checkpoint/test_rows.h"
 

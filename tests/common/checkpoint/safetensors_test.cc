@@ -6,7 +6,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
-#include "common/base/file.h"
+#include "common/file/file.h"
 #include "tests/common/checkpoint/test_files.h"
 
 namespace pepnet {

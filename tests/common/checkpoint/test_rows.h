@@ -7,9 +7,9 @@
 #include <string>
 #include <vector>
 
+#include "common/base/partition.h"
 #include "common/base/random.h"
 #include "common/checkpoint/table_part.h"
-#include "common/net/partition.h"
 
 namespace pepnet {
 

@@ -10,11 +10,11 @@
 #include <string>
 #include <vector>
 
-#include "common/config/job_config.h"
+#include "common/job_config/feature.h"
 #include "worker/data/batch.h"
-#include "worker/data/batch_loader.h"
-#include "worker/data/row_reader.h"
-#include "worker/data/row_selection.h"
+#include "worker/data/files/row_reader.h"
+#include "worker/data/load/batch_loader.h"
+#include "worker/data/rows/row_selection.h"
 
 namespace pepnet {
 

@@ -7,10 +7,11 @@
 
 #include "common/base/mutant.h"
 #include "tests/support/golden.h"
-#include "worker/model/gpu.h"
+#include "worker/model/torch/gpu.h"
 #include "worker/model/loss_weight.h"
 #include "worker/model/parameters.h"
 #include "worker/model/pepnet_model.h"
+#include "worker/model/engine/make_model.h"
 
 namespace pepnet {
 namespace {
@@ -27,7 +28,7 @@ struct GoldenRun {
     forward = OpenGolden(name, "forward.safetensors");
     total_rows = forward->tensors().at("group_all").shape[0];
     columns = GoldenColumns(name, config);
-    model = PepnetModel::Create(&config, &parameters, options).value();
+    model = MakeModel(&config, &parameters, options).value();
   }
 
   void SetRows(int64_t rows) {
@@ -224,7 +225,7 @@ TEST_P(GoldenMixedPrecisionTest, Bf16StaysWithinTwoPercent) {
   EXPECT_NEAR(report->values[0], GoldenFirstLosses("seed_small").at(report->names[0]), 2e-2);
 }
 
-// The config's wish alone decides nothing: who runs the model looks at the device first (cli/compute.h).
+// The config's wish alone decides nothing: who runs the model looks at the device first (cli/job/compute.h).
 TEST(GoldenMixedPrecisionFallbackTest, WithoutBf16TheWishChangesNoBit) {
   GoldenRun plain("seed_small"), wished("seed_small");
   wished.config.train.mixed_precision = "BF16";

@@ -8,9 +8,9 @@
 #include <torch/csrc/autograd/autograd.h>
 
 #include "common/base/random.h"
-#include "worker/model/losses.h"
-#include "worker/model/network.h"
 #include "worker/model/output_rules.h"
+#include "worker/model/torch/losses.h"
+#include "worker/model/torch/network.h"
 
 namespace pepnet {
 namespace {

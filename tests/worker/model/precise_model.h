@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "common/config/job_config.h"
+#include "common/job_config/job_config.h"
 #include "worker/model/parameters.h"
 #include "worker/model/pepnet_model.h"
 

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "common/config/job_config.h"
+#include "common/job_config/job_config.h"
 #include "worker/data/batch.h"
 
 namespace pepnet {

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "common/base/random.h"
+#include "worker/model/engine/make_model.h"
 
 namespace pepnet {
 namespace {
@@ -145,7 +146,7 @@ TinyData Slice(const JobConfig& config, const TinyData& data, int64_t begin, int
 TinyModel::TinyModel(JobConfig tiny_config, const ModelOptions& options)
     : config(std::move(tiny_config)), seed(options.seed), parameters(DenseParameterList(config)) {
   parameters.Initialize(seed);
-  auto created = PepnetModel::Create(&config, &parameters, options);
+  auto created = MakeModel(&config, &parameters, options);
   if (!created.ok()) {
     fprintf(stderr, "%s\n", created.status().ToString().c_str());
     abort();

@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "common/config/job_config.h"
+#include "common/job_config/job_config.h"
 #include "tests/worker/model/reference_model.h"
 #include "worker/data/batch.h"
 #include "worker/model/parameters.h"

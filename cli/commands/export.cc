@@ -1,0 +1,128 @@
+// export: a checkpoint in the formats that other programs open. Complete, read back and compared with eval, or absent.
+#include <algorithm>
+#include <optional>
+
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "cli/commands/commands.h"
+#include "cli/export/best_checkpoint.h"
+#include "cli/export/compare.h"
+#include "cli/export/full_table.h"
+#include "cli/export/model_card.h"
+#include "cli/job/job.h"
+#include "cli/job/load_config.h"
+#include "common/base/logging.h"
+#include "common/file/file.h"
+#include "worker/checkpoint/train_state.h"
+#include "worker/data/files/input_files.h"
+
+namespace pepnet {
+namespace {
+
+StatusOr<std::vector<std::string>> ParseFormats(const std::string& text) {
+  const std::vector<std::string> formats = absl::StrSplit(text, ',');
+  for (size_t i = 0; i < formats.size(); ++i) {
+    if (formats[i] != "safetensors" && formats[i] != "parquet" && formats[i] != "onnx") {
+      return InvalidInput("--format=", text, ": \"", formats[i],
+                          "\" is not supported; expected safetensors, parquet, onnx, or several "
+                          "of them separated by commas");
+    }
+    if (std::find(formats.begin(), formats.begin() + i, formats[i]) != formats.begin() + i) {
+      return InvalidInput("--format=", text, " names ", formats[i], " twice");
+    }
+  }
+  return formats;
+}
+
+StatusOr<std::string> ChooseCheckpoint(const JobConfig& config, const ExportFlags& flags) {
+  if (!flags.checkpoint_path.empty()) return ResolveCheckpoint(flags.checkpoint_path);
+  if (config.export_config.best) return BestCheckpoint(config.model_dir, config.export_config);
+  return ResolveCheckpoint(config.model_dir);
+}
+
+StatusOr<std::vector<std::string>> WriteFormat(const std::string& format, const ExportSource& source,
+                                               const std::string& directory, const ExportFlags& flags) {
+  if (format == "parquet") return WriteParquet(source, directory);
+  if (format == "onnx") return WriteOnnx(source, directory, flags.onnx_external_mb << 20);
+  return WriteSafetensors(source, directory);
+}
+
+// Rows compared, -1 if there is no eval data to compare on.
+StatusOr<int64_t> Compare(const JobConfig& config, const ExportSource& source, const std::string& directory,
+                          const CardFacts& facts) {
+  const std::string& input = config.eval_input_path;
+  const Status found = input.empty()
+                           ? InvalidInput("eval_input_path is empty")
+                           : FindInputFiles(input, config.data.dataset_type, config.data.dataset_type_name).status();
+  if (!found.ok()) {
+    LOG(WARNING) << "the export is not compared with eval: " << found.message();
+    return -1;
+  }
+  // The file itself where there is one; the onnx and parquet files hold the same tensors, which was checked when they were written.
+  DenseParameters parameters(DenseParameterList(config));
+  ExportSource exported = source;
+  if (std::find(facts.formats.begin(), facts.formats.end(), "safetensors") != facts.formats.end()) {
+    PEPNET_ASSIGN_OR_RETURN(exported, OpenExportedWeights(source, directory + "/model.safetensors", &parameters));
+  }
+  JobFlags job;
+  job.hash = source.manifest->string_hash == "farm" ? "farm" : "std";
+  job.no_verify = true;  // it has just been verified
+  int64_t rows = 0;
+  PEPNET_RETURN_IF_ERROR(RunJob(config, job, nullptr, [&](const WorkerContext& context) -> Status {
+    PEPNET_ASSIGN_OR_RETURN(rows, CompareWithEval(context, exported));
+    return absl::OkStatus();
+  }));
+  return rows;
+}
+
+Status WriteExport(const JobConfig& config, const ExportSource& source, const std::string& directory,
+                   const ExportFlags& flags, CardFacts facts) {
+  for (const std::string& format : facts.formats) {
+    PEPNET_ASSIGN_OR_RETURN(const std::vector<std::string> files, WriteFormat(format, source, directory, flags));
+    facts.files.insert(facts.files.end(), files.begin(), files.end());
+  }
+  PEPNET_ASSIGN_OR_RETURN(facts.compared_rows, Compare(config, source, directory, facts));
+  PEPNET_RETURN_IF_ERROR(WriteFileAtomically(directory + "/pipeline.config", config.effective_text));
+  PEPNET_RETURN_IF_ERROR(WriteFileAtomically(directory + "/README.md", ModelCard(source, facts)));
+  PEPNET_ASSIGN_OR_RETURN(const std::string json, ExportJson(source, directory, facts));
+  return WriteFileAtomically(directory + "/export.json", json);
+}
+
+}  // namespace
+
+Status ExportCommand(const ConfigFlags& config_flags, const ExportFlags& flags) {
+  CardFacts facts;
+  PEPNET_ASSIGN_OR_RETURN(facts.formats, ParseFormats(flags.format));
+  PEPNET_ASSIGN_OR_RETURN(JobConfig config, LoadConfig(config_flags));
+  if (PathExists(flags.export_dir)) {
+    return InvalidInput("--export_dir ", flags.export_dir, " exists already; choose a directory that does not");
+  }
+  PEPNET_ASSIGN_OR_RETURN(std::string checkpoint, ChooseCheckpoint(config, flags));
+  PEPNET_ASSIGN_OR_RETURN(Manifest manifest, ReadManifest(checkpoint));
+  PEPNET_RETURN_IF_ERROR(VerifyCheckpoint(checkpoint, manifest, !flags.no_verify));
+  const std::string difference = FirstDifference(ShapeDescription(config), manifest.shape);
+  if (!difference.empty()) {
+    return InvalidInput(checkpoint, " was written by another config: ", difference,
+                        "; pass the config it was trained with");
+  }
+  DenseParameters parameters(DenseParameterList(config));
+  PEPNET_RETURN_IF_ERROR(ReadDenseValues(checkpoint, &parameters));
+  ExportSource source{&config, checkpoint, &manifest, &parameters,
+                      [&](const Table& table) { return ReadFullTable(checkpoint, manifest, table); }};
+  // Complete or absent: everything is written beside the final name and renamed at the end.
+  std::string target = flags.export_dir;
+  while (target.size() > 1 && target.back() == '/') target.pop_back();
+  const std::string temporary = target + ".tmp";
+  PEPNET_RETURN_IF_ERROR(RemoveTree(temporary));
+  PEPNET_RETURN_IF_ERROR(MakeDirectories(temporary));
+  const Status written = WriteExport(config, source, temporary, flags, facts);
+  if (!written.ok()) {
+    RemoveTree(temporary).IgnoreError();  // the first error is the one to report
+    return written;
+  }
+  PEPNET_RETURN_IF_ERROR(RenameAndSync(temporary, target));
+  LOG(INFO) << "exported " << checkpoint << " to " << target << " as " << absl::StrJoin(facts.formats, ", ");
+  return absl::OkStatus();
+}
+
+}  // namespace pepnet

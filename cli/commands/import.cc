@@ -1,0 +1,116 @@
+// import: model.ckpt-0 from a safetensors file under the reference's names; training starts from it with --continue_train.
+#include <algorithm>
+#include <numeric>
+
+#include "cli/commands/commands.h"
+#include "cli/job/load_config.h"
+#include "common/base/logging.h"
+#include "common/base/partition.h"
+#include "common/checkpoint/checkpoint.h"
+#include "common/checkpoint/safetensors.h"
+#include "common/file/file.h"
+#include "ps/sparse_optimizer.h"
+#include "worker/checkpoint/train_state.h"
+
+namespace pepnet {
+namespace {
+
+std::string ShapeText(const std::vector<int64_t>& shape) {
+  std::string text = "[";
+  for (size_t i = 0; i < shape.size(); ++i) absl::StrAppend(&text, i > 0 ? ", " : "", shape[i]);
+  return text + "]";
+}
+
+StatusOr<std::vector<float>> ReadTensor(const SafetensorsReader& reader, const std::string& path,
+                                        const std::string& name, const std::vector<int64_t>& shape) {
+  auto it = reader.tensors().find(name);
+  if (it == reader.tensors().end()) {
+    return InvalidInput(path, " holds no tensor ", name, " of shape ", ShapeText(shape), ", which this config needs");
+  }
+  if (it->second.shape != shape) {
+    return InvalidInput(path, ": ", name, " has shape ", ShapeText(it->second.shape), ", this config needs ",
+                        ShapeText(shape));
+  }
+  return reader.ReadFloats(name);
+}
+
+// One part with every row of the table, fresh optimizer state.
+StatusOr<PartEntry> WriteFullTable(const JobConfig& config, const Table& table, const std::vector<float>& values,
+                                   const std::string& directory) {
+  const int dim = table.dim;
+  const int state_dim = SparseStateDim(config.train.sparse_optimizer.kind, dim);
+  PEPNET_ASSIGN_OR_RETURN(std::unique_ptr<TablePartWriter> writer,
+                          TablePartWriter::Create(directory, table.name, dim, state_dim, 0, 1));
+  const uint64_t table_hash = HashName(table.name);
+  std::vector<int64_t> ids(table.rows);
+  std::iota(ids.begin(), ids.end(), 0);
+  std::sort(ids.begin(), ids.end(), [&](int64_t a, int64_t b) {
+    const int bucket_a = BucketOf(RowHash(table_hash, a)), bucket_b = BucketOf(RowHash(table_hash, b));
+    return bucket_a != bucket_b ? bucket_a < bucket_b : a < b;
+  });
+  std::vector<float> run_values, states(kRowsPerRecordBatch * state_dim);
+  if (state_dim > 0) {
+    for (int64_t i = 0; i < kRowsPerRecordBatch; ++i) {
+      FillInitialState(config.train.sparse_optimizer, {states.data() + i * state_dim, static_cast<size_t>(state_dim)});
+    }
+  }
+  const std::vector<int64_t> zeros(kRowsPerRecordBatch, 0);
+  for (size_t first = 0; first < ids.size(); first += kRowsPerRecordBatch) {
+    const size_t count = std::min<size_t>(kRowsPerRecordBatch, ids.size() - first);
+    run_values.resize(count * dim);
+    for (size_t i = 0; i < count; ++i) {
+      std::copy_n(values.data() + ids[first + i] * dim, dim, run_values.data() + i * dim);
+    }
+    PEPNET_RETURN_IF_ERROR(
+        writer->Append({std::span<const int64_t>(ids).subspan(first, count), run_values,
+                        std::span<const float>(states).first(count * state_dim),
+                        std::span<const int64_t>(zeros).first(count), std::span<const int64_t>(zeros).first(count)}));
+  }
+  return writer->Finish();
+}
+
+}  // namespace
+
+Status ImportCommand(const ConfigFlags& config_flags, const ImportFlags& flags) {
+  PEPNET_ASSIGN_OR_RETURN(JobConfig config, LoadConfig(config_flags));
+  LogNotes(config);
+  PEPNET_ASSIGN_OR_RETURN(std::unique_ptr<SafetensorsReader> reader, SafetensorsReader::Open(flags.weights));
+  PEPNET_RETURN_IF_ERROR(MakeDirectories(config.model_dir));
+  PEPNET_ASSIGN_OR_RETURN(std::vector<int64_t> existing, ListCheckpoints(config.model_dir));
+  if (!existing.empty()) {
+    return InvalidInput("model_dir ", config.model_dir, " already holds ", CheckpointName(existing.back()),
+                        "; choose another --model_dir");
+  }
+  TrainState state(config, flags.seed);
+  for (size_t i = 0; i < state.parameters.specs().size(); ++i) {
+    const ParameterSpec& spec = state.parameters.specs()[i];
+    PEPNET_ASSIGN_OR_RETURN(std::vector<float> values, ReadTensor(*reader, flags.weights, spec.name, spec.shape));
+    std::copy(values.begin(), values.end(), state.parameters.value(static_cast<int>(i)).begin());
+  }
+  PEPNET_ASSIGN_OR_RETURN(CheckpointWriter writer, CheckpointWriter::Begin(config.model_dir, 0));
+  Manifest manifest;
+  for (const Table& table : config.tables) {
+    PEPNET_ASSIGN_OR_RETURN(
+        std::vector<float> values,
+        ReadTensor(*reader, flags.weights, TableParameterName(table.name), {table.rows, table.dim}));
+    PEPNET_ASSIGN_OR_RETURN(PartEntry part, WriteFullTable(config, table, values, writer.temporary_directory()));
+    manifest.parts.push_back(std::move(part));
+  }
+  state.counters.batch_size = config.data.batch_size;
+  state.counters.worker_count = 1;
+  DenseImage image;
+  CopyDenseState(state, &image);
+  PEPNET_RETURN_IF_ERROR(WriteDenseFiles(image, writer, &manifest.files));
+  manifest.seed = flags.seed;
+  manifest.server_count = manifest.worker_count = 1;
+  manifest.batch_size = config.data.batch_size;
+  manifest.shape = ShapeDescription(config);
+  manifest.cpu = CpuDescription();
+  PEPNET_ASSIGN_OR_RETURN(std::string path, writer.Commit(manifest));
+  const size_t used = state.parameters.specs().size() + config.tables.size();
+  LOG(INFO) << "imported " << used << " tensors of " << flags.weights << " into " << path << " ("
+            << reader->tensors().size() - used << " others ignored); train from it with --continue_train";
+  return absl::OkStatus();
+}
+
+}  // namespace pepnet

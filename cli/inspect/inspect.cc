@@ -1,0 +1,207 @@
+#include "cli/inspect/inspect.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <utility>
+
+#include "absl/strings/str_format.h"
+
+#include "common/checkpoint/safetensors.h"
+#include "common/checkpoint/strict_json.h"
+
+namespace pepnet {
+namespace {
+
+// Smallest and largest of finite numbers; counts the others.
+struct Range {
+  double low = 0, high = 0;
+  int64_t count = 0, non_finite = 0;
+  void Add(double value) {
+    if (!std::isfinite(value)) {
+      ++non_finite;
+      return;
+    }
+    low = count == 0 ? value : std::min(low, value);
+    high = count == 0 ? value : std::max(high, value);
+    ++count;
+  }
+};
+
+std::string JoinShape(const std::vector<int64_t>& shape) {
+  std::string text = "[";
+  for (size_t i = 0; i < shape.size(); ++i) absl::StrAppend(&text, i > 0 ? ", " : "", shape[i]);
+  return text + "]";
+}
+
+size_t WidestName(const std::vector<std::string>& names) {
+  size_t width = 5;  // "table", "total"
+  for (const std::string& name : names) width = std::max(width, name.size());
+  return width;
+}
+
+// What is behind the table's line.
+void AppendDetails(const TableSummary& table, std::string* text) {
+  const TableStatistics& s = table.statistics;
+  if (table.rows == 0) return;
+  absl::StrAppend(text, "  ", table.table, ": ", s.dead_rows, " rows never updated, ", s.zero_rows, " rows all zero, ",
+                  s.non_finite_rows, " rows with NaN or infinity\n");
+  const char* separator = "    norms (rows): ";
+  for (const auto& [exponent, rows] : s.norm_histogram) {
+    absl::StrAppendFormat(text, "%s%.3g to %.3g: %d", separator, std::ldexp(1.0, exponent),
+                          std::ldexp(1.0, exponent + 1), rows);
+    separator = ", ";
+  }
+  if (!s.norm_histogram.empty()) text->push_back('\n');
+  separator = "    hottest ids (updates): ";
+  for (const TableStatistics::HotRow& row : s.hottest) {
+    absl::StrAppend(text, separator, row.id, " (", row.frequency, ")");
+    separator = ", ";
+  }
+  if (!s.hottest.empty()) text->push_back('\n');
+  for (size_t k = 0; s.parts.size() > 1 && k < s.parts.size(); ++k) {
+    absl::StrAppend(text, "    server ", k, ": ", s.parts[k].rows, " rows, ", s.parts[k].bytes, " bytes, ",
+                    s.parts[k].updates, " updates\n");
+  }
+}
+
+}  // namespace
+
+StatusOr<CheckpointSummary> SummarizeCheckpoint(const std::string& directory, const std::string& table) {
+  CheckpointSummary summary;
+  summary.directory = directory;
+  PEPNET_ASSIGN_OR_RETURN(summary.manifest, ReadManifest(directory));
+  std::map<std::string, TableSummary> tables;
+  for (const FileEntry& file : summary.manifest.files) summary.bytes += file.bytes;
+  for (const PartEntry& part : summary.manifest.parts) {
+    summary.bytes += part.bytes;
+    if (!table.empty() && part.table != table) continue;
+    TableSummary& entry = tables[part.table];
+    entry.table = part.table;
+    entry.dim = part.dim;
+    entry.state_dim = part.state_dim;
+    entry.statistics.parts.push_back({part.rows, part.bytes, 0});
+    entry.rows += part.rows;
+    entry.bytes += part.bytes;
+    for (const BucketEntry& bucket : part.buckets) entry.digest.Add(bucket.digest);
+    PEPNET_ASSIGN_OR_RETURN(const auto reader, TablePartReader::Open(directory, part));
+    PEPNET_RETURN_IF_ERROR(reader->Read(0, part.rows, [&](const RowColumns& rows) {
+      entry.statistics.Add(rows, part.dim);
+      return absl::OkStatus();
+    }));
+  }
+  if (!table.empty() && tables.empty()) return absl::NotFoundError(absl::StrCat(directory, " has no table ", table));
+  for (auto& [name, entry] : tables) summary.tables.push_back(std::move(entry));
+  return summary;
+}
+
+std::string SummaryToText(const CheckpointSummary& summary) {
+  const Manifest& manifest = summary.manifest;
+  std::string text = absl::StrCat(summary.directory, "\n  step ", manifest.step, ", seed ", manifest.seed, ", ",
+                                  manifest.server_count, " servers, ", manifest.worker_count, " workers, batch size ",
+                                  manifest.batch_size, ", cpu ", manifest.cpu, ", ", summary.bytes, " bytes\n");
+  for (const FileEntry& file : manifest.files) {
+    absl::StrAppend(&text, "  ", file.file, ": ", file.bytes, " bytes, crc32c ", Crc32cToHex(file.crc32c), "\n");
+  }
+  std::vector<std::string> names;
+  for (const TableSummary& table : summary.tables) names.push_back(table.table);
+  const int width = static_cast<int>(WidestName(names));
+  absl::StrAppendFormat(&text, "  %-*s %12s %5s %5s %5s %14s %12s %12s %12s  %s\n", width, "table", "rows", "dim",
+                        "state", "parts", "bytes", "norm min", "norm mean", "norm max", "digest");
+  int64_t rows = 0, bytes = 0;
+  for (const TableSummary& table : summary.tables) {
+    absl::StrAppendFormat(&text, "  %-*s %12d %5d %5d %5d %14d %12.6g %12.6g %12.6g  %s\n", width, table.table,
+                          table.rows, table.dim, table.state_dim, table.statistics.parts.size(), table.bytes,
+                          table.statistics.norm_min, table.statistics.norm_mean(), table.statistics.norm_max,
+                          table.digest.ToString());
+    rows += table.rows;
+    bytes += table.bytes;
+  }
+  absl::StrAppendFormat(&text, "  %-*s %12d %5s %5s %5s %14d\n", width, "total", rows, "", "", "", bytes);
+  for (const TableSummary& table : summary.tables) AppendDetails(table, &text);
+  return text;
+}
+
+std::string SummaryToJson(const CheckpointSummary& summary) {
+  const Manifest& manifest = summary.manifest;
+  nlohmann::ordered_json root;
+  root["directory"] = summary.directory;
+  root["step"] = manifest.step;
+  root["seed"] = manifest.seed;
+  root["servers"] = manifest.server_count;
+  root["workers"] = manifest.worker_count;
+  root["batch_size"] = manifest.batch_size;
+  root["cpu"] = manifest.cpu;
+  root["bytes"] = summary.bytes;
+  root["tables"] = nlohmann::ordered_json::array();
+  for (const TableSummary& table : summary.tables) {
+    nlohmann::ordered_json item;
+    item["table"] = table.table;
+    item["rows"] = table.rows;
+    item["dim"] = table.dim;
+    item["state_dim"] = table.state_dim;
+    item["parts"] = table.statistics.parts.size();
+    item["bytes"] = table.bytes;
+    const TableStatistics& statistics = table.statistics;
+    item["norm_min"] = statistics.norm_min;
+    item["norm_mean"] = statistics.norm_mean();
+    item["norm_max"] = statistics.norm_max;
+    item["non_finite_rows"] = statistics.non_finite_rows;
+    item["zero_rows"] = statistics.zero_rows;
+    item["dead_rows"] = statistics.dead_rows;
+    item["norm_histogram"] = nlohmann::ordered_json::array();
+    for (const auto& [exponent, rows] : statistics.norm_histogram) {
+      item["norm_histogram"].push_back({{"from", std::ldexp(1.0, exponent)}, {"rows", rows}});
+    }
+    item["hottest"] = nlohmann::ordered_json::array();
+    for (const TableStatistics::HotRow& row : statistics.hottest) {
+      item["hottest"].push_back({{"id", row.id}, {"updates", row.frequency}});
+    }
+    item["servers"] = nlohmann::ordered_json::array();
+    for (const TableStatistics::PartLoad& part : statistics.parts) {
+      item["servers"].push_back({{"rows", part.rows}, {"bytes", part.bytes}, {"updates", part.updates}});
+    }
+    item["digest"] = table.digest.ToString();
+    root["tables"].push_back(std::move(item));
+  }
+  // A directory name need not be UTF-8; everything else here comes from a manifest, which is.
+  return root.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+}
+
+StatusOr<std::string> SummarizeSafetensors(const std::string& path, bool json) {
+  PEPNET_ASSIGN_OR_RETURN(const auto reader, SafetensorsReader::Open(path));
+  std::vector<std::string> names;
+  uint64_t bytes = 0;
+  for (const auto& [name, info] : reader->tensors()) {
+    names.push_back(name);
+    bytes += info.end - info.begin;
+  }
+  const int width = static_cast<int>(WidestName(names));
+  std::string text = absl::StrCat(path, "\n  ", names.size(), " tensors, ", bytes, " bytes of data\n");
+  nlohmann::ordered_json root = {{"file", path}, {"bytes", bytes}, {"tensors", nlohmann::ordered_json::array()}};
+  for (const auto& [name, info] : reader->tensors()) {
+    absl::StrAppendFormat(&text, "  %-*s %-4s %-16s %12d bytes", width, name, info.dtype, JoinShape(info.shape),
+                          info.end - info.begin);
+    nlohmann::ordered_json item = {
+        {"name", name}, {"dtype", info.dtype}, {"shape", info.shape}, {"bytes", info.end - info.begin}};
+    const auto values = reader->ReadDoubles(name);
+    if (values.ok()) {
+      Range range;
+      double squares = 0;
+      for (const double x : *values) {
+        range.Add(x);
+        squares += std::isfinite(x) ? x * x : 0;
+      }
+      absl::StrAppendFormat(&text, "  min %.6g  max %.6g  norm %.6g", range.low, range.high, std::sqrt(squares));
+      if (range.non_finite > 0) absl::StrAppend(&text, "  ", range.non_finite, " elements NaN or infinite");
+      item.update(
+          {{"min", range.low}, {"max", range.high}, {"norm", std::sqrt(squares)}, {"non_finite", range.non_finite}});
+    }
+    text += "\n";
+    root["tensors"].push_back(std::move(item));
+  }
+  if (json) return root.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+  return text;
+}
+
+}  // namespace pepnet

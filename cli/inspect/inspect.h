@@ -1,0 +1,52 @@
+// What `pepnet inspect` shows: summaries of a checkpoint or an exported file, and the difference of two checkpoints.
+//
+// Threads: no state. Every row is read once; memory is that of one record batch (a summary) or of one bucket (a diff).
+// Failure: as ReadManifest and TablePartReader. Nothing here verifies checksums: VerifyCheckpoint does.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "cli/inspect/table_statistics.h"
+#include "common/base/status.h"
+#include "common/checkpoint/checkpoint.h"
+
+namespace pepnet {
+
+struct TableSummary {
+  std::string table;
+  int dim = 0, state_dim = 0;
+  int64_t rows = 0, bytes = 0;
+  TableStatistics statistics;
+  RowDigest digest;  // sum over all buckets: equal for equal rows, however many parts
+};
+
+struct CheckpointSummary {
+  std::string directory;
+  Manifest manifest;
+  std::vector<TableSummary> tables;  // by name
+  int64_t bytes = 0;                 // of all files the manifest names
+};
+
+// `directory` is a resolved checkpoint directory. With `table` not empty only that table; NotFound if there is none.
+StatusOr<CheckpointSummary> SummarizeCheckpoint(const std::string& directory, const std::string& table = "");
+std::string SummaryToText(const CheckpointSummary& summary);
+std::string SummaryToJson(const CheckpointSummary& summary);  // one object, one line
+std::string SummaryToHtml(const CheckpointSummary& summary);  // a page of its own, without scripts
+
+// One row: value, optimizer state, frequency, last step; as text or as JSON. NotFound if the table has no such row.
+StatusOr<std::string> DescribeRow(const std::string& directory, const std::string& table, int64_t id, bool json);
+
+struct CheckpointDiff {
+  bool equal = true;  // tables and dense tensors, bit for bit; steps, files and number of parts do not count
+  std::string text;
+};
+// Compares by table and bucket; buckets with equal digests are not read. With `table` not empty only that table.
+StatusOr<CheckpointDiff> DiffCheckpoints(const std::string& left, const std::string& right,
+                                         const std::string& table = "");
+
+// One line per tensor of a safetensors file: dtype, shape, bytes, smallest and largest value, Euclidean norm.
+StatusOr<std::string> SummarizeSafetensors(const std::string& path, bool json = false);
+
+}  // namespace pepnet

@@ -1,0 +1,60 @@
+#include <iostream>
+
+#include "absl/strings/match.h"
+#include "cli/inspect/inspect.h"
+#include "cli/inspect/inspect_command.h"
+#include "common/checkpoint/checkpoint.h"
+#include "common/file/file.h"
+
+namespace pepnet {
+namespace {
+
+Status InspectCheckpoint(const InspectFlags& flags) {
+  PEPNET_ASSIGN_OR_RETURN(std::string directory, ResolveCheckpoint(flags.path));
+  PEPNET_ASSIGN_OR_RETURN(Manifest manifest, ReadManifest(directory));
+  PEPNET_RETURN_IF_ERROR(VerifyCheckpoint(directory, manifest, /*contents=*/true, /*deep=*/flags.verify));
+  if (flags.id.has_value()) {
+    PEPNET_ASSIGN_OR_RETURN(const std::string row, DescribeRow(directory, flags.table, *flags.id, flags.json));
+    std::cout << row << std::endl;
+    return absl::OkStatus();
+  }
+  PEPNET_ASSIGN_OR_RETURN(CheckpointSummary summary, SummarizeCheckpoint(directory, flags.table));
+  if (!flags.report.empty()) PEPNET_RETURN_IF_ERROR(WriteFileAtomically(flags.report, SummaryToHtml(summary)));
+  std::cout << (flags.json ? SummaryToJson(summary) : SummaryToText(summary)) << std::endl;
+  if (flags.verify && !flags.json)
+    std::cout << directory << ": every file, checksum and digest is as the manifest says" << std::endl;
+  return absl::OkStatus();
+}
+
+Status InspectDifference(const InspectFlags& flags) {
+  PEPNET_ASSIGN_OR_RETURN(std::string left, ResolveCheckpoint(flags.path));
+  PEPNET_ASSIGN_OR_RETURN(std::string right, ResolveCheckpoint(flags.diff));
+  for (const std::string& directory : {left, right}) {
+    PEPNET_ASSIGN_OR_RETURN(Manifest manifest, ReadManifest(directory));
+    PEPNET_RETURN_IF_ERROR(VerifyCheckpoint(directory, manifest));
+  }
+  PEPNET_ASSIGN_OR_RETURN(CheckpointDiff diff, DiffCheckpoints(left, right, flags.table));
+  std::cout << diff.text << std::endl;
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+Status InspectCommand(const InspectFlags& flags) {
+  if (!flags.diff.empty()) return InspectDifference(flags);
+  // An export: the file itself, or the directory that export made.
+  const std::string in_directory = flags.path + "/model.safetensors";
+  const bool is_file = absl::EndsWith(flags.path, ".safetensors");
+  if (is_file || PathExists(in_directory)) {
+    if (flags.id.has_value() || !flags.report.empty() || !flags.table.empty()) {
+      return InvalidInput("--table, --id and --report read checkpoints, and ", flags.path,
+                          " is an export; pass a model.ckpt-N directory");
+    }
+    PEPNET_ASSIGN_OR_RETURN(std::string text, SummarizeSafetensors(is_file ? flags.path : in_directory, flags.json));
+    std::cout << text << std::endl;
+    return absl::OkStatus();
+  }
+  return InspectCheckpoint(flags);
+}
+
+}  // namespace pepnet

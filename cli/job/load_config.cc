@@ -1,0 +1,23 @@
+#include "cli/job/load_config.h"
+
+#include "common/base/logging.h"
+#include "common/config/load.h"
+
+namespace pepnet {
+
+StatusOr<JobConfig> LoadConfig(const ConfigFlags& flags, bool ignore_unknown_fields) {
+  ConfigOverrides overrides;
+  overrides.edit_config_json = flags.edit_config_json;
+  overrides.model_dir = flags.model_dir;
+  overrides.train_input_path = flags.train_input_path;
+  overrides.eval_input_path = flags.eval_input_path;
+  overrides.fine_tune_checkpoint = flags.fine_tune_checkpoint;
+  overrides.ignore_unknown_fields = ignore_unknown_fields;
+  return LoadJobConfig(flags.pipeline_config_path, overrides);
+}
+
+void LogNotes(const JobConfig& config) {
+  for (const std::string& note : config.notes) LOG(INFO) << note;
+}
+
+}  // namespace pepnet

@@ -1,0 +1,339 @@
+#include "common/file/file.h"
+
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+
+#include "common/file/crc32c.h"
+#include "common/file/file_hook.h"
+
+namespace pepnet {
+namespace {
+
+constexpr size_t kBlockBytes = size_t{1} << 20;
+constexpr int64_t kWriteBackBytes = int64_t{8} << 20;
+
+// Set while a fault plan is active; read by every thread that writes.
+std::atomic<FileHook*> g_hook = nullptr;
+
+// Runs `operation` between the hook's Before() and After(). `operation(data)` returns 0 or an errno value.
+template <typename Operation>
+int Hooked(FileOperation kind, const std::string& path, std::string_view data, const Operation& operation) {
+  FileHook* const hook = g_hook.load();
+  if (hook == nullptr) return operation(data);
+  const FileHook::Verdict verdict = hook->Before(kind, path, data);
+  // A failing write may have written a part; a failing fsync or rename has not happened.
+  const int error = verdict.error == 0 || !verdict.data.empty() ? operation(verdict.data) : 0;
+  hook->After(kind, path);
+  return error != 0 ? error : verdict.error;
+}
+
+// True if writes went past the page cache until now.
+bool StopBypassingCache(int fd) {
+  const int flags = ::fcntl(fd, F_GETFL);
+  return flags >= 0 && (flags & O_DIRECT) != 0 && ::fcntl(fd, F_SETFL, flags & ~O_DIRECT) == 0;
+}
+
+int WriteFully(int fd, std::string_view data) {
+  while (!data.empty()) {
+    const ssize_t written = ::write(fd, data.data(), data.size());
+    if (written < 0) {
+      const int error = errno;
+      if (error == EINTR) continue;
+      if (error == EINVAL && StopBypassingCache(fd)) continue;  // not whole, aligned pages
+      return error;
+    }
+    data.remove_prefix(static_cast<size_t>(written));
+  }
+  return 0;
+}
+
+// "cannot <verb> <path>: <text of errno>", with the code that fits.
+Status FileError(const char* verb, const std::string& path, int error) {
+  const std::string message = absl::StrCat("cannot ", verb, " ", path, ": ", std::strerror(error));
+  switch (error) {
+    case ENOENT:
+      return absl::NotFoundError(message);
+    case EEXIST:
+      return absl::AlreadyExistsError(message);
+    case EACCES:
+    case EPERM:
+    case EROFS:
+      return absl::PermissionDeniedError(message);
+    case ENOSPC:
+    case EDQUOT:
+      return absl::ResourceExhaustedError(message);
+    default:
+      return absl::UnknownError(message);
+  }
+}
+
+StatusOr<int> Open(const char* verb, const std::string& path, int flags) {
+  while (true) {
+    const int fd = ::open(path.c_str(), flags | O_CLOEXEC, 0666);
+    if (fd >= 0) return fd;
+    if (errno != EINTR) return FileError(verb, path, errno);
+  }
+}
+
+Status WriteAll(int fd, const std::string& path, const char* data, size_t bytes) {
+  const int error =
+      Hooked(FileOperation::kWrite, path, {data, bytes}, [&](std::string_view part) { return WriteFully(fd, part); });
+  return error == 0 ? absl::OkStatus() : FileError("write", path, error);
+}
+
+Status SyncFile(int fd, const std::string& path) {
+  const int error =
+      Hooked(FileOperation::kSync, path, {}, [&](std::string_view) { return ::fsync(fd) == 0 ? 0 : errno; });
+  return error == 0 ? absl::OkStatus() : FileError("sync", path, error);
+}
+
+// 0 or an errno value. The hook sees the new name.
+int Rename(const std::string& from, const std::string& to) {
+  return Hooked(FileOperation::kRename, to, {},
+                [&](std::string_view) { return ::rename(from.c_str(), to.c_str()) == 0 ? 0 : errno; });
+}
+
+// A descriptor that is closed on every way out; Close() reports the error that close() may hold back until then.
+class File {
+ public:
+  File(std::string path, int fd) : path_(std::move(path)), fd_(fd) {}
+  File(const File&) = delete;
+  File& operator=(const File&) = delete;
+  ~File() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+
+  Status Write(const std::string& contents) { return WriteAll(fd_, path_, contents.data(), contents.size()); }
+  // Up to `bytes` bytes; 0 at the end of the file.
+  StatusOr<size_t> Read(char* data, size_t bytes) {
+    while (true) {
+      const ssize_t got = ::read(fd_, data, bytes);
+      if (got >= 0) return static_cast<size_t>(got);
+      if (errno != EINTR) return FileError("read", path_, errno);
+    }
+  }
+  Status Sync() { return SyncFile(fd_, path_); }
+  Status Close() {
+    const int fd = std::exchange(fd_, -1);
+    return ::close(fd) == 0 ? absl::OkStatus() : FileError("close", path_, errno);
+  }
+
+ private:
+  const std::string path_;
+  int fd_;
+};
+
+std::string DirectoryOf(const std::string& path) {
+  const std::string parent = std::filesystem::path(path).parent_path().string();
+  return parent.empty() ? "." : parent;
+}
+
+}  // namespace
+
+void InstallFileHook(FileHook* hook) { g_hook = hook; }
+
+StatusOr<std::string> ReadFile(const std::string& path) {
+  PEPNET_ASSIGN_OR_RETURN(const int fd, Open("open", path, O_RDONLY));
+  File file(path, fd);
+  std::string contents;
+  struct stat info;
+  if (::fstat(fd, &info) == 0 && info.st_size > 0) contents.reserve(static_cast<size_t>(info.st_size) + 1);
+  size_t size = 0;
+  while (true) {
+    contents.resize(std::max(size + 1, std::min(contents.capacity(), size + kBlockBytes)));
+    PEPNET_ASSIGN_OR_RETURN(const size_t got, file.Read(contents.data() + size, contents.size() - size));
+    size += got;
+    if (got == 0) break;
+  }
+  contents.resize(size);
+  return contents;
+}
+
+Status WriteFileAtomically(const std::string& path, const std::string& contents) {
+  // The process id keeps two writers of one path from writing into the same temporary file.
+  const std::string temporary = absl::StrCat(path, ".tmp.", ::getpid());
+  const auto write = [&]() -> Status {
+    PEPNET_ASSIGN_OR_RETURN(const int fd, Open("create", temporary, O_WRONLY | O_CREAT | O_TRUNC));
+    File file(temporary, fd);
+    PEPNET_RETURN_IF_ERROR(file.Write(contents));
+    PEPNET_RETURN_IF_ERROR(file.Sync());
+    return file.Close();
+  };
+  Status status = write();
+  if (status.ok()) {
+    if (const int error = Rename(temporary, path); error != 0) status = FileError("rename a new file to", path, error);
+  }
+  if (!status.ok()) {
+    ::unlink(temporary.c_str());  // the first error is the one to report
+    return status;
+  }
+  return SyncDirectory(DirectoryOf(path));
+}
+
+Status AppendToFile(const std::string& path, const std::string& contents) {
+  PEPNET_ASSIGN_OR_RETURN(const int fd, Open("append to", path, O_WRONLY | O_CREAT | O_APPEND));
+  File file(path, fd);
+  PEPNET_RETURN_IF_ERROR(file.Write(contents));
+  return file.Close();
+}
+
+Status MakeDirectories(const std::string& path) {
+  std::error_code error;
+  std::filesystem::create_directories(path, error);
+  if (error) return FileError("create the directory", path, error.value());
+  if (!IsDirectory(path)) return FileError("create the directory", path, ENOTDIR);
+  return absl::OkStatus();
+}
+
+Status RemoveTree(const std::string& path) {
+  std::error_code error;
+  std::filesystem::remove_all(path, error);
+  return error ? FileError("remove", path, error.value()) : absl::OkStatus();
+}
+
+Status RenameAndSync(const std::string& from, const std::string& to) {
+  if (const int error = Rename(from, to); error != 0) {
+    return FileError("rename", absl::StrCat(from, " to ", to), error);
+  }
+  PEPNET_RETURN_IF_ERROR(SyncDirectory(DirectoryOf(to)));
+  if (DirectoryOf(from) != DirectoryOf(to)) return SyncDirectory(DirectoryOf(from));
+  return absl::OkStatus();
+}
+
+Status SyncDirectory(const std::string& path) {
+  PEPNET_ASSIGN_OR_RETURN(const int fd, Open("open the directory", path, O_RDONLY | O_DIRECTORY));
+  File directory(path, fd);
+  PEPNET_RETURN_IF_ERROR(directory.Sync());
+  return directory.Close();
+}
+
+bool PathExists(const std::string& path) {
+  std::error_code error;
+  return std::filesystem::exists(path, error);
+}
+
+bool IsDirectory(const std::string& path) {
+  std::error_code error;
+  return std::filesystem::is_directory(path, error);
+}
+
+StatusOr<std::vector<std::string>> ListDirectory(const std::string& path) {
+  std::error_code error;
+  std::vector<std::string> names;
+  std::filesystem::directory_iterator entry(path, error);
+  for (; !error && entry != std::filesystem::directory_iterator(); entry.increment(error)) {
+    names.push_back(entry->path().filename().string());
+  }
+  if (error) return FileError("list", path, error.value());
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+StatusOr<std::unique_ptr<FileWriter>> FileWriter::Create(const std::string& path) {
+  PEPNET_ASSIGN_OR_RETURN(const int fd, Open("create", path, O_WRONLY | O_CREAT | O_TRUNC));
+  return std::unique_ptr<FileWriter>(new FileWriter(path, fd));
+}
+
+FileWriter::~FileWriter() {
+  if (fd_ >= 0) ::close(fd_);
+}
+
+Status FileWriter::Closed() const {
+  return absl::FailedPreconditionError(
+      absl::StrCat("cannot write ", path_, ": it is closed (finished, or an earlier write failed)"));
+}
+
+Status FileWriter::Append(const void* data, size_t bytes) {
+  if (fd_ < 0) return Closed();
+  bytes_ += static_cast<int64_t>(bytes);
+  const char* next = static_cast<const char*>(data);
+  if (buffer_.size() + bytes > kBlockBytes) PEPNET_RETURN_IF_ERROR(Flush());
+  if (bytes < kBlockBytes) {
+    crc32c_ = ExtendCrc32c(crc32c_, data, bytes);
+    if (bytes > 0) buffer_.append(next, bytes);
+    return absl::OkStatus();
+  }
+  for (size_t left = bytes; left > 0;) {  // summed and written while it is in the cache
+    const size_t block = std::min(left, kBlockBytes);
+    crc32c_ = ExtendCrc32c(crc32c_, next, block);
+    PEPNET_RETURN_IF_ERROR(WriteOut(next, block));
+    next += block;
+    left -= block;
+  }
+  return absl::OkStatus();
+}
+
+Status FileWriter::AppendSummed(const void* data, size_t bytes, uint32_t crc32c) {
+  if (fd_ < 0) return Closed();
+  PEPNET_RETURN_IF_ERROR(Flush());
+  bytes_ += static_cast<int64_t>(bytes);
+  crc32c_ = crc32c;
+  return WriteOut(static_cast<const char*>(data), bytes);
+}
+
+void FileWriter::BypassCache() {
+  struct statfs info;
+  if (fd_ < 0 || ::fstatfs(fd_, &info) != 0) return;
+  // Network file systems would send each write and wait for the server's disk.
+  const auto type = static_cast<uint64_t>(info.f_type);
+  if (type != EXT4_SUPER_MAGIC && type != XFS_SUPER_MAGIC) return;
+  const int flags = ::fcntl(fd_, F_GETFL);
+  if (flags >= 0 && ::fcntl(fd_, F_SETFL, flags | O_DIRECT) != 0) return;  // then through the cache
+}
+
+Status FileWriter::Flush() {
+  if (buffer_.empty()) return absl::OkStatus();
+  const Status status = WriteOut(buffer_.data(), buffer_.size());
+  buffer_.clear();
+  return status;
+}
+
+Status FileWriter::WriteOut(const char* data, size_t bytes) {
+  const Status status = WriteAll(fd_, path_, data, bytes);
+  if (!status.ok()) {
+    // After a failed write the file's contents are unknown: close it, so that a later call cannot call it finished.
+    ::close(std::exchange(fd_, -1));
+    return status;
+  }
+  written_ += static_cast<int64_t>(bytes);
+  if (written_ - started_ >= kWriteBackBytes) {
+    // A wish: left alone, the system collects gigabytes first and then makes the writer wait. The fsync says what failed.
+    ::sync_file_range(fd_, started_, written_ - started_, SYNC_FILE_RANGE_WRITE);
+    started_ = written_;
+  }
+  return absl::OkStatus();
+}
+
+Status FileWriter::Finish() {
+  if (fd_ < 0)
+    return absl::FailedPreconditionError(
+        absl::StrCat("cannot finish ", path_, ": it is closed (finished, or an earlier write failed)"));
+  PEPNET_RETURN_IF_ERROR(Flush());
+  PEPNET_RETURN_IF_ERROR(SyncFile(fd_, path_));
+  const int fd = std::exchange(fd_, -1);
+  return ::close(fd) == 0 ? absl::OkStatus() : FileError("close", path_, errno);
+}
+
+StatusOr<FileSum> SumFile(const std::string& path) {
+  PEPNET_ASSIGN_OR_RETURN(const int fd, Open("open", path, O_RDONLY));
+  File file(path, fd);
+  std::string block(kBlockBytes, '\0');
+  FileSum sum;
+  while (true) {
+    PEPNET_ASSIGN_OR_RETURN(const size_t got, file.Read(block.data(), block.size()));
+    if (got == 0) return sum;
+    sum.crc32c = ExtendCrc32c(sum.crc32c, block.data(), got);
+    sum.bytes += static_cast<int64_t>(got);
+  }
+}
+
+}  // namespace pepnet

@@ -1,0 +1,120 @@
+#include "common/health/job_report.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include "absl/strings/str_format.h"
+#include "nlohmann/json.hpp"
+
+#include "common/file/file.h"
+
+namespace pepnet {
+namespace {
+
+constexpr int kFormat = 1;
+
+using Json = nlohmann::ordered_json;
+
+Json RankOrNull(int rank) { return rank == kAnyRank ? Json() : Json(rank); }
+
+double Rounded(double seconds) { return static_cast<double>(static_cast<int64_t>(seconds * 10 + 0.5)) / 10; }
+
+Json RankJson(const PeerView& view) {
+  Json json;
+  json["rank"] = view.rank;
+  json["role"] = view.role;
+  json["host"] = view.process.host;
+  json["pid"] = view.process.pid;
+  json["state"] = PeerStateName(view.state);
+  json["step"] = view.step;
+  json["phase"] = view.phase;
+  json["open_wait"] = view.wait.what;
+  json["open_wait_peer"] = view.wait.what.empty() ? Json() : RankOrNull(view.wait.peer);
+  json["open_wait_s"] = Rounded(view.wait.waited_s);
+  if (view.colocated) {
+    json["server_open_wait"] = view.server_wait.what;
+    json["server_open_wait_peer"] = view.server_wait.what.empty() ? Json() : RankOrNull(view.server_wait.peer);
+    json["server_open_wait_s"] = Rounded(view.server_wait.waited_s);
+  }
+  json["heartbeat_age_s"] = Rounded(view.age_s);
+  return json;
+}
+
+// What people read: one line per rank, the cause last.
+std::vector<std::string> Text(const JobReport& report) {
+  std::vector<std::string> lines;
+  for (const PeerView& view : report.ranks) {
+    lines.push_back(absl::StrCat(view.Name(), ": ", PeerStateName(view.state), ", heartbeat ",
+                                 absl::StrFormat("%.1f", view.age_s), " s ago, ", view.Doing()));
+  }
+  lines.push_back(report.message);
+  return lines;
+}
+
+// Keeps other ranks of this host from writing at the same time. Where the file system cannot lock, the last writer wins.
+class DirectoryLock {
+ public:
+  explicit DirectoryLock(const std::string& path) : fd_(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
+    if (fd_ >= 0 && flock(fd_, LOCK_EX) != 0) close(std::exchange(fd_, -1));
+  }
+  ~DirectoryLock() {
+    if (fd_ >= 0) close(fd_);
+  }
+  DirectoryLock(const DirectoryLock&) = delete;
+  DirectoryLock& operator=(const DirectoryLock&) = delete;
+
+ private:
+  int fd_;
+};
+
+// True if `report` may replace the file at `path`.
+bool IsBetter(const JobReport& report, const std::string& path) {
+  const StatusOr<std::string> old = ReadFile(path);
+  if (!old.ok()) return true;
+  const Json json = Json::parse(*old, nullptr, /*allow_exceptions=*/false);
+  if (!json.is_object()) return true;  // damaged
+  if (json.value("run", std::string()) != report.run) return report.status == "running";
+  return json.value("status", std::string()) == "running" ||
+         static_cast<int>(report.certainty) > json.value("certainty", 0);
+}
+
+}  // namespace
+
+std::string JobReport::ToJson() const {
+  Json json;
+  json["format"] = kFormat;
+  json["status"] = status;
+  json["run"] = run;
+  json["written_by"] = written_by;
+  json["certainty"] = static_cast<int>(certainty);
+  if (status == "failed") {
+    Json cause;
+    cause["message"] = message;
+    cause["looks"] = looks;
+    cause["rank"] = RankOrNull(culprit);
+    for (const PeerView& view : ranks) {
+      if (view.rank != culprit) continue;
+      cause["role"] = view.role;
+      cause["host"] = view.process.host;
+    }
+    cause["step"] = step;
+    cause["operation"] = operation;
+    cause["peer"] = RankOrNull(peer);
+    cause["waited_s"] = Rounded(waited_s);
+    json["first_cause"] = cause;
+    json["ranks"] = Json::array();
+    for (const PeerView& view : ranks) json["ranks"].push_back(RankJson(view));
+    json["text"] = Text(*this);
+  }
+  return json.dump(1, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+Status WriteJobReport(const std::string& directory, const JobReport& report) {
+  const std::string path = absl::StrCat(directory, "/", kJobReportName);
+  const DirectoryLock lock(directory);
+  if (!IsBetter(report, path)) return absl::OkStatus();
+  return WriteFileAtomically(path, report.ToJson());
+}
+
+}  // namespace pepnet

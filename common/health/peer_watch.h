@@ -1,0 +1,138 @@
+// PeerWatch: heartbeats between the ranks of a job, and what follows from them: which rank is dead, hung, slow or has failed.
+//
+// Beats:     a thread of its own tells every other rank once per period that it is alive, at which step, in which
+//            phase, and what it waits for (wire::Beat on Channel::kBeats). The period grows with the number of ranks;
+//            between beats the thread sleeps.
+// Silence:   is counted in own beats, not in time: a job that was suspended as a whole does not wake up to dead peers.
+// Verdicts:  dead: its process is gone (seen on the same host, within seconds). hung: silent for `silence_s`, its
+//            process is there or on another host. slow: it beats, but somebody's deadline passed. failed: it said so.
+// Watchdog:  the same thread calls `end_now` when a wait of this rank outlives its deadline (a read of a stuck file
+//            system), or when a lost peer has not ended this rank by itself after some seconds.
+// Threads:   any thread may call any method. Owns the thread "beats". Borrows transport and status.
+#pragma once
+
+#include <condition_variable>
+#include <functional>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+
+#include "common/base/status.h"
+#include "common/health/rank_status.h"
+#include "common/net/transport.h"
+#include "common/process/process_identity.h"
+
+namespace pepnet {
+
+enum class PeerState { kUnheard, kAlive, kSilent, kStopped, kDead, kFailed, kLeft };
+const char* PeerStateName(PeerState state);  // "unheard", "alive", "silent", ...
+
+// Whom a wait is for: a rank, or in a rank that works and serves one of the two.
+struct Seat {
+  int rank = kAnyRank;
+  bool server = false;  // of no meaning for a rank with one role
+};
+
+// What this rank knows of one rank (of itself, too).
+struct PeerView {
+  int rank = -1;
+  std::string role;
+  ProcessIdentity process;
+  PeerState state = PeerState::kUnheard;
+  double age_s = 0;  // of its last beat (kUnheard: since the start)
+  int64_t step = 0;
+  std::string phase, failure;
+  RankStatus::WaitView wait;         // what == "": none
+  bool colocated = false;            // it works and serves; step, phase and wait are its worker's
+  RankStatus::WaitView server_wait;  // its server's, if colocated
+  // "rank 2 (server 0 on host h, pid 7)"
+  std::string Name() const;
+  // "in step 17, waits 3.1 s for rows of step 18 from rank 2"; of a colocated rank both roles.
+  std::string Doing() const;
+  // What one of its roles waits for.
+  const RankStatus::WaitView& WaitOf(bool server) const { return colocated && server ? server_wait : wait; }
+};
+
+struct PeerWatchOptions {
+  double period_s = 0;  // 0: 0.5, less for a short silence, more for many ranks
+  double silence_s = 300;
+  double grace_s = 5;          // what this rank has to end by itself once a peer is lost or a deadline has passed
+  double failure_grace_s = 3;  // what a rank that says it fails has to end the job itself, with its own message
+  ProcessIdentity self = ThisProcess();
+  // Ends the process; called in the thread "beats", at most once. May be empty.
+  std::function<void(const Status&)> end_now;
+};
+
+class PeerWatch {
+ public:
+  // transport: nullptr if there is no other process; then only the watchdog works.
+  PeerWatch(Transport* transport, RankStatus* status, PeerWatchOptions options);
+  ~PeerWatch();  // says goodbye: nobody waits for this rank any more
+
+  int rank() const;  // this one
+  // server: of a rank that works and serves what its server does (outlives this object); nullptr for a rank with one role.
+  void SetRole(const std::string& role, const RankStatus* server = nullptr);
+  void SetSilence(double seconds);
+  // Tells the others why this rank ends.
+  void AnnounceFailure(const std::string& failure);
+  // One role of this rank has failed: the waits of the other end as if this rank were lost, and the watchdog ends the process if
+  // that does not.
+  void LoseOwnRank(const Status& failure);
+
+  // Beats, and hears what the others have sent so far, at once; waits at most wait_s until that is done.
+  void Refresh(double wait_s);
+
+  // All ranks, by rank. `look`: ask /proc about every process of this host now.
+  std::vector<PeerView> Ranks(bool look = false) const;
+  // OK, or why the job cannot go on: a rank is dead, hung or has failed. *rank: which one.
+  Status Lost(int* rank = nullptr) const;
+  // Who is to blame for a wait for `peer`: follows who waits for whom; for any rank: one that does not beat.
+  // kAnyRank if nobody. by_server: it is the server of this rank that waits, which works as well.
+  Seat Culprit(Seat peer, bool by_server = false) const;
+  // One clause for the end of a timed-out wait's message: who is to blame and how it looks. "" if nobody.
+  std::string Explain(Seat peer, bool by_server = false) const;
+  // True while another rank announces a phase, or the worker beside this server does.
+  bool PhaseAnnounced() const;
+
+ private:
+  struct Peer {
+    PeerView view;
+    int64_t silent_beats = 0;  // own beats since its last one
+    int gone_looks = 0;        // looks in a row that found no process
+    int64_t failed_beats = 0;  // own beats since it said that it fails
+  };
+  void Run();
+  void Collect();
+  void Send(int kind, const std::string& failure);
+  void Judge() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Lose(const Peer& peer, absl::string_view how) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  Status Overdue();
+  double period() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  double silence() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);  // at least a few periods
+  PeerView Own() const;
+  PeerView OwnLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  Seat CulpritLocked(Seat peer, bool by_server) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  Transport* const transport_;
+  RankStatus* const status_;
+  const PeerWatchOptions options_;
+  mutable std::mutex mutex_;
+  std::condition_variable wakes_;
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  int64_t rounds_ ABSL_GUARDED_BY(mutex_) = 0;         // of the thread's loop, done
+  int64_t rounds_wanted_ ABSL_GUARDED_BY(mutex_) = 0;  // before it sleeps again
+  std::string role_ ABSL_GUARDED_BY(mutex_);
+  const RankStatus* server_status_ ABSL_GUARDED_BY(mutex_) = nullptr;  // set if this rank works and serves
+  double silence_s_ ABSL_GUARDED_BY(mutex_);
+  std::vector<Peer> peers_ ABSL_GUARDED_BY(mutex_);  // by rank; the own entry is unused
+  Status lost_ ABSL_GUARDED_BY(mutex_);
+  int lost_rank_ ABSL_GUARDED_BY(mutex_) = kAnyRank;
+  Clock::time_point lost_since_ ABSL_GUARDED_BY(mutex_);
+  Clock::time_point patient_until_ = Clock::time_point::min();  // used by the thread only
+  std::thread thread_;
+};
+
+}  // namespace pepnet

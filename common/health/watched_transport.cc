@@ -1,0 +1,19 @@
+#include "common/health/watched_transport.h"
+
+#include "common/health/watched_wait.h"
+#include "common/net/wait_error.h"
+
+namespace pepnet {
+
+StatusOr<Message> WatchedTransport::Receive(Channel channel, int source, Deadline deadline, const std::string& what) {
+  const bool on_server = channel == Channel::kRows || channel == Channel::kSave;  // these come from servers only
+  WatchedWait wait(status_, peers_, {source, on_server}, deadline, what, of_server_);
+  while (true) {
+    StatusOr<Message> message = inner_->Receive(channel, source, wait.NextLook(), what);
+    if (!absl::IsDeadlineExceeded(message.status())) return message;
+    PEPNET_RETURN_IF_ERROR(
+        wait.Look([&](Clock::time_point start) { return WaitTimedOut(what, channel, source, start); }));
+  }
+}
+
+}  // namespace pepnet

@@ -1,0 +1,58 @@
+#include "common/health/watched_wait.h"
+
+#include <algorithm>
+
+namespace pepnet {
+namespace {
+
+// Who wakes up so late was suspended, or starved: that time does not count.
+constexpr std::chrono::seconds kSuspended(2);
+constexpr std::chrono::milliseconds kLook(250);  // how often a wait looks whether a peer is lost
+
+}  // namespace
+
+WatchedWait::WatchedWait(RankStatus* status, const PeerWatch* peers, Seat peer, Deadline deadline,
+                         const std::string& what, bool by_server)
+    : status_(status),
+      peers_(peers),
+      peer_(peer),
+      by_server_(by_server),
+      what_(what),
+      deadline_(deadline),
+      wait_(status, peer.rank, deadline, what, peer.server) {}
+
+Deadline WatchedWait::NextLook() {
+  const Clock::time_point now = Clock::now();
+  look_ = std::max(now, std::min(deadline_, now + kLook));
+  return look_;
+}
+
+Status WatchedWait::Look(const std::function<Status(Clock::time_point start)>& words) {
+  if (const Clock::duration late = Clock::now() - look_; late > kSuspended) {
+    start_ += late;
+    deadline_ += late;
+    wait_.Extend(late);
+  }
+  if (peers_ != nullptr) {
+    const Status lost = peers_->Lost();
+    if (!lost.ok()) {
+      const Status ended = Annotate(lost, absl::StrCat("waiting for ", what_));
+      wait_.Fail(ended);
+      return ended;
+    }
+  }
+  if (Clock::now() < deadline_) return absl::OkStatus();
+  const Status timed_out = words(start_);
+  if (deadline_ - start_ <= kLook) return timed_out;  // its caller only looked whether something has come
+  return Fail(timed_out);
+}
+
+Status WatchedWait::Fail(const Status& error) {
+  const int rank = peer_.rank == kAnyRank && status_ != nullptr ? wait_.view().peer : peer_.rank;
+  const std::string why = peers_ == nullptr ? "" : peers_->Explain({rank, peer_.server}, by_server_);
+  const Status failed = why.empty() ? error : Status(error.code(), absl::StrCat(error.message(), "; ", why));
+  wait_.Fail(failed);
+  return failed;
+}
+
+}  // namespace pepnet

@@ -1,0 +1,54 @@
+// Model: the network of a job: gates, task towers, losses, metrics.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "common/job_config/activation.h"
+#include "common/job_config/feature.h"
+#include "common/job_config/loss.h"
+#include "common/job_config/metric.h"
+
+namespace pepnet {
+
+struct Mlp {
+  std::vector<int> hidden_units;
+  std::vector<double> dropout_ratio;  // one per layer after validation
+  Activation activation;
+  bool bias = true;
+  bool use_ln = false;
+};
+
+struct Tower {
+  std::string name;
+  int label = -1;  // index into DataConfig::labels
+  int num_class = 1;
+  std::optional<Mlp> mlp;
+  std::vector<Loss> losses;  // at least one
+  std::vector<Metric> metrics;
+  std::vector<TrainMetric> train_metrics;
+  // Row weights (spec 2). weighted: any of the three fields is present in the config.
+  bool weighted = false;
+  double weight = 1;
+  int sample_weight = -1;         // index into DataConfig::sample_weights
+  int task_space_indicator = -1;  // index into DataConfig::labels
+  double in_task_space_weight = 1, out_task_space_weight = 1;
+};
+
+struct Model {
+  FeatureGroup main;                   // "all"
+  std::optional<FeatureGroup> domain;  // absent: no EPNet
+  std::optional<FeatureGroup> uia;     // absent: no PPNet
+  int epnet_hidden_unit = 0;           // after defaulting (unset = width of main)
+  double epnet_gamma = 2;
+  std::vector<int> ppnet_hidden_units;
+  Activation ppnet_activation;
+  std::vector<double> ppnet_dropout_ratio;  // one per layer
+  double ppnet_gamma = 2;
+  int domain_label = -1;      // index into DataConfig::labels of domain_input_name; -1: one tower per task
+  int domain_count = 1;       // towers per task: task_domain_num if domain_label >= 0, else 1
+  std::vector<Tower> towers;  // one per task; the network has towers.size() * domain_count of them, task-major
+};
+
+}  // namespace pepnet

@@ -1,0 +1,186 @@
+#include "common/job_config/shape_description.h"
+
+#include <charconv>
+#include <map>
+#include <utility>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+
+#include "common/base/hash.h"
+
+// One fact per line, "<what>: <value>". Doubles are written with all their digits, text with escapes, so that equal
+// lines mean equal facts.
+namespace pepnet {
+namespace {
+
+std::string Number(double value) {
+  char text[64];
+  return std::string(text, std::to_chars(text, text + sizeof(text), value).ptr);
+}
+
+std::string Quote(const std::string& text) { return absl::StrCat("\"", absl::CEscape(text), "\""); }
+
+const char* NameOf(Bucketizer bucketizer) {
+  static constexpr const char* kNames[] = {"identity", "hash", "vocabulary", "boundaries", "none"};
+  return kNames[static_cast<int>(bucketizer)];
+}
+
+const char* NameOf(NormalizerKind kind) {
+  static constexpr const char* kNames[] = {"none", "log10", "zscore", "minmax"};
+  return kNames[static_cast<int>(kind)];
+}
+
+const char* NameOf(InitKind kind) {
+  static constexpr const char* kNames[] = {"default", "uniform", "normal", "constant"};
+  return kNames[static_cast<int>(kind)];
+}
+
+const char* NameOf(ActivationKind kind) {
+  static constexpr const char* kNames[] = {"identity", "relu", "sigmoid", "tanh", "leaky_relu",
+                                           "silu",     "gelu", "elu",     "prelu"};
+  return kNames[static_cast<int>(kind)];
+}
+
+const char* NameOf(SparseOptimizerKind kind) {
+  static constexpr const char* kNames[] = {"sgd", "adagrad", "rowwise_adagrad", "adam", "partial_rowwise_adam"};
+  return kNames[static_cast<int>(kind)];
+}
+
+const char* NameOf(DenseOptimizerKind kind) {
+  static constexpr const char* kNames[] = {"sgd", "adagrad", "adam", "adamw", "adadelta", "rmsprop"};
+  return kNames[static_cast<int>(kind)];
+}
+
+const char* NameOf(LossKind kind) {
+  static constexpr const char* kNames[] = {"binary_cross_entropy", "binary_focal_loss", "softmax_cross_entropy",
+                                           "l2_loss"};
+  return kNames[static_cast<int>(kind)];
+}
+
+std::string TextOf(const Activation& activation) {
+  // The first weight of a PReLU is trained, so it is no part of the shape.
+  const bool fixed = activation.kind != ActivationKind::kPrelu;
+  return absl::StrCat(NameOf(activation.kind), fixed ? absl::StrCat("(", Number(activation.parameter), ")") : "");
+}
+
+std::string TextOf(const std::vector<int>& values) {
+  std::string text = "[";
+  for (const int value : values) absl::StrAppend(&text, text.size() > 1 ? ", " : "", value);
+  return text + "]";
+}
+
+void AppendFeature(const Feature& feature, const JobConfig& config, std::string* out) {
+  const std::string name = absl::StrCat("feature ", Quote(feature.name));
+  absl::StrAppend(out, name, ": ", feature.kind == FeatureKind::kId ? "id" : "raw", ", ", NameOf(feature.bucketizer),
+                  ", table ", feature.table < 0 ? "none" : Quote(config.tables[feature.table].name), ", width ",
+                  feature.dim, ", rows ", feature.rows, ", ", feature.pooling == Pooling::kSum ? "sum" : "mean",
+                  feature.weighted ? ", weighted" : "", ", value_dim ", feature.value_dim, ", separator ",
+                  Quote(feature.separator), ", empty cell ",
+                  feature.default_value ? Quote(*feature.default_value) : "none", "\n");
+  if (feature.bucketizer == Bucketizer::kVocabulary) {
+    uint64_t digest = 0;
+    for (const auto& [word, row] : feature.vocabulary) digest = HashCombine(HashCombine(digest, HashName(word)), row);
+    absl::StrAppend(out, name, " vocabulary: ", feature.vocabulary.size(), " words, digest ", absl::Hex(digest),
+                    ", unknown ", feature.unknown_id, "\n");
+  }
+  if (!feature.boundaries.empty()) {
+    absl::StrAppend(out, name, " boundaries:");
+    for (const double boundary : feature.boundaries) absl::StrAppend(out, " ", Number(boundary));
+    absl::StrAppend(out, "\n");
+  }
+  if (feature.normalizer.kind != NormalizerKind::kNone) {
+    absl::StrAppend(out, name, " normalizer: ", NameOf(feature.normalizer.kind), " ", Number(feature.normalizer.a), " ",
+                    Number(feature.normalizer.b), "\n");
+  }
+}
+
+void AppendGroup(const std::optional<FeatureGroup>& group, const std::string& name, const JobConfig& config,
+                 std::string* out) {
+  absl::StrAppend(out, "group ", name, ":");
+  if (!group) absl::StrAppend(out, " none");
+  if (group) {
+    for (const int index : group->features) absl::StrAppend(out, " ", Quote(config.features[index].name));
+  }
+  absl::StrAppend(out, "\n");
+}
+
+void AppendTower(const Tower& tower, std::string* out) {
+  absl::StrAppend(out, "tower ", Quote(tower.name), ": num_class ", tower.num_class, ", ");
+  if (tower.mlp) {
+    absl::StrAppend(out, "mlp ", TextOf(tower.mlp->hidden_units), " ", TextOf(tower.mlp->activation),
+                    tower.mlp->bias ? "" : ", no bias", tower.mlp->use_ln ? ", layer norm" : "");
+  } else {
+    absl::StrAppend(out, "no mlp");
+  }
+  for (const Loss& loss : tower.losses) absl::StrAppend(out, ", ", NameOf(loss.kind));
+  absl::StrAppend(out, "\n");
+}
+
+// What stands before ": " -> the line.
+std::map<std::string, std::string> Facts(const std::string& description, std::vector<std::string>* order) {
+  std::map<std::string, std::string> facts;
+  for (const auto& view : absl::StrSplit(description, '\n')) {
+    const std::string line(view);
+    if (line.empty()) continue;
+    const std::string key = line.substr(0, line.find(": "));
+    if (facts.emplace(key, line).second) order->push_back(key);
+  }
+  return facts;
+}
+
+}  // namespace
+
+std::string ShapeDescription(const JobConfig& config) {
+  std::string out = absl::StrCat("fg_mode: ", config.data.fg_mode == FgMode::kNone ? "none" : "normal", "\n");
+  for (const Table& table : config.tables) {
+    absl::StrAppend(&out, "table ", Quote(table.name), ": rows ", table.rows, ", width ", table.dim, ", init ",
+                    NameOf(table.initializer.kind));
+    if (table.initializer.kind != InitKind::kDefault) {
+      absl::StrAppend(&out, " ", Number(table.initializer.a), " ", Number(table.initializer.b));
+    }
+    absl::StrAppend(&out, table.trainable ? "" : ", not trainable", "\n");
+  }
+  for (const Feature& feature : config.features) {
+    if (feature.in_group) AppendFeature(feature, config, &out);
+  }
+  const Model& model = config.model;
+  AppendGroup(model.main, "all", config, &out);
+  AppendGroup(model.domain, "domain", config, &out);
+  AppendGroup(model.uia, "uia", config, &out);
+  if (model.domain) {
+    absl::StrAppend(&out, "epnet: hidden ", model.epnet_hidden_unit, ", gamma ", Number(model.epnet_gamma), "\n");
+  }
+  if (model.uia) {
+    absl::StrAppend(&out, "ppnet: hidden ", TextOf(model.ppnet_hidden_units), ", ", TextOf(model.ppnet_activation),
+                    ", gamma ", Number(model.ppnet_gamma), "\n");
+  }
+  absl::StrAppend(&out, "towers per task: ", model.domain_count, model.domain_label < 0 ? "" : ", by domain", "\n");
+  for (const Tower& tower : model.towers) AppendTower(tower, &out);
+  absl::StrAppend(&out, "sparse optimizer: ", NameOf(config.train.sparse_optimizer.kind), "\n");
+  absl::StrAppend(&out, "dense optimizer: ", NameOf(config.train.dense_optimizer.kind), "\n");
+  return out;
+}
+
+std::string FirstDifference(const std::string& ours, const std::string& theirs) {
+  if (ours == theirs) return "";
+  std::vector<std::string> our_order, their_order;
+  const auto our_facts = Facts(ours, &our_order);
+  const auto their_facts = Facts(theirs, &their_order);
+  for (const std::string& key : our_order) {
+    const auto it = their_facts.find(key);
+    const std::string& line = our_facts.at(key);
+    if (it == their_facts.end()) return absl::StrCat("the config has \"", line, "\", the checkpoint has no such line");
+    if (it->second != line)
+      return absl::StrCat("the config has \"", line, "\", the checkpoint has \"", it->second, "\"");
+  }
+  for (const std::string& key : their_order) {
+    if (our_facts.count(key) == 0) {
+      return absl::StrCat("the checkpoint has \"", their_facts.at(key), "\", the config has no such line");
+    }
+  }
+  return "the config and the checkpoint list the same facts in a different order";
+}
+
+}  // namespace pepnet

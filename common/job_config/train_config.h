@@ -1,0 +1,49 @@
+// How a job trains, evaluates and exports.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+
+#include "common/job_config/dense_optimizer.h"
+#include "common/job_config/sparse_optimizer.h"
+
+namespace pepnet {
+
+enum class ClippingType { kNone, kNorm, kValue };
+
+struct TrainConfig {
+  SparseOptimizer sparse_optimizer;
+  DenseOptimizer dense_optimizer;
+  int64_t num_steps = 0;  // exactly one of num_steps and num_epochs is > 0
+  int64_t num_epochs = 0;
+  int64_t save_checkpoints_steps = 1000;  // ignored if save_checkpoints_epochs > 0
+  int64_t save_checkpoints_epochs = 0;
+  int64_t keep_checkpoint_max = 0;  // 0: keep all
+  std::string fine_tune_checkpoint;
+  std::map<std::string, std::string> fine_tune_param_map;  // name in this model -> name in the checkpoint
+  int64_t log_step_count_steps = 100;
+  bool use_tensorboard = true;
+  // What of the logged steps goes to TensorBoard; metrics and speed always do.
+  bool summarize_loss = true, summarize_learning_rate = true;
+  bool summarize_global_gradient_norm = false, summarize_gradient_norm = false;
+  int64_t gradient_accumulation_steps = 1;  // 1: none
+  ClippingType clipping = ClippingType::kNone;
+  double clip_max_gradient = 1;
+  double clip_norm_type = 2;
+  std::string mixed_precision;  // "" or "BF16"
+};
+
+struct EvalConfig {
+  int64_t num_steps = 0;  // 0: all
+  int64_t log_step_count_steps = 10;
+};
+
+// Which checkpoint `export` takes when none is named.
+struct ExportConfig {
+  bool best = false;                         // false: the newest
+  std::string best_exporter_metric = "auc";  // a name of train_eval_result.txt
+  bool metric_larger_is_better = true;
+};
+
+}  // namespace pepnet

@@ -1,0 +1,86 @@
+#include "common/process/stop_signal.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <utility>
+
+#include "absl/strings/cord.h"
+#include "absl/strings/str_cat.h"
+
+#include "common/base/log_functions.h"
+
+namespace pepnet {
+namespace {
+
+constexpr char kStoppedPayload[] = "pepnet/stopped_on_request";
+
+sigset_t Signals(bool under_mpirun) {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGUSR1);
+  sigaddset(&set, SIGTERM);
+  if (!under_mpirun) sigaddset(&set, SIGINT);
+  return set;
+}
+
+}  // namespace
+
+StopSignal::StopSignal(bool under_mpirun, std::function<void(int)> end_now)
+    : under_mpirun_(under_mpirun), end_now_(std::move(end_now)) {
+  const sigset_t set = Signals(under_mpirun_);
+  pthread_sigmask(SIG_BLOCK, &set, nullptr);  // inherited by every later thread
+  listener_ = std::thread([this] { Listen(); });
+}
+
+StopSignal::~StopSignal() {
+  ending_ = true;
+  pthread_kill(listener_.native_handle(), SIGUSR1);
+  listener_.join();
+  const sigset_t set = Signals(under_mpirun_);
+  pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
+}
+
+void StopSignal::Listen() {
+  pthread_setname_np(pthread_self(), "signals");
+  const sigset_t set = Signals(under_mpirun_);
+  while (true) {
+    int signal = 0;
+    if (sigwait(&set, &signal) != 0) continue;
+    if (ending_) return;
+    const bool ends_now = signal != SIGUSR1 && (under_mpirun_ || requested_ != 0);
+    if (ends_now) {
+      end_now_(signal);
+      return;
+    }
+    LogInfo(absl::StrCat(SignalName(signal), ": training stops after the next step, with a checkpoint"));
+    requested_ = signal;
+  }
+}
+
+Status StoppedOnRequest(const std::string& message) {
+  Status status = absl::CancelledError(message);
+  status.SetPayload(kStoppedPayload, absl::Cord("1"));
+  return status;
+}
+
+bool IsStoppedOnRequest(const Status& status) { return status.GetPayload(kStoppedPayload).has_value(); }
+
+void LingerBeforeExit() { usleep(300 * 1000); }
+
+std::string SignalName(int signal) {
+  switch (signal) {
+    case SIGUSR1:
+      return "SIGUSR1";
+    case SIGTERM:
+      return "SIGTERM";
+    case SIGINT:
+      return "SIGINT";
+    default:
+      return absl::StrCat("signal ", signal);
+  }
+}
+
+}  // namespace pepnet

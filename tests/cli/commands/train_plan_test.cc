@@ -1,0 +1,54 @@
+#include "cli/commands/train_plan.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/support/cluster.h"
+#include "tests/support/random_job.h"
+
+namespace pepnet {
+namespace {
+
+using testing::HasSubstr;
+
+TEST(TrainPlanTest, SaysWhoDoesWhatWithWhat) {
+  TemporaryDirectory directory;
+  JobConfig config = MakeRandomJob(directory.path(), {});
+  EXPECT_THAT(TrainPlan(config, {{0, 1}, 2, 4, /*colocated=*/true}),
+              HasSubstr("ranks: 2 worker(s) (0, 1) with 4 thread(s) each, 2 server(s) in the same ranks\n"));
+  const std::string plan = TrainPlan(config, {{0, 3}, 2, 4});
+  EXPECT_THAT(plan, HasSubstr("ranks: 2 worker(s) (0, 3) with 4 thread(s) each, 2 server(s)"));
+  EXPECT_THAT(plan, HasSubstr("global batch: 12 rows"));
+  EXPECT_THAT(plan, HasSubstr("3 file(s), 0.0 MiB"));
+  EXPECT_THAT(plan, HasSubstr("length: 2 epochs; "));
+  EXPECT_THAT(plan, HasSubstr("uid_emb: at most 50 rows x 4, 0.0 MiB with optimizer state"));
+  EXPECT_THAT(plan, HasSubstr("6 tables"));
+  config.train.save_checkpoints_steps = 7;
+  config.train.keep_checkpoint_max = 3;
+  EXPECT_THAT(TrainPlan(config, {{0}, 1, 1}),
+              HasSubstr("a checkpoint every 7 steps and at the end, the newest 3 are kept"));
+  config.train_input_path = "gone/*.csv";
+  EXPECT_THAT(TrainPlan(config, {{0}, 1, 1}), HasSubstr("gone/*.csv"));
+}
+
+TEST(PlanWarningsTest, WhatLooksWrongIsSaid) {
+  TemporaryDirectory directory;
+  JobConfig config = MakeRandomJob(directory.path(), {});
+  config.train_input_path = directory / "train-0.csv";
+  config.eval_input_path = directory / "train-2.csv";
+  EXPECT_TRUE(PlanWarnings(config).empty());
+  config.eval_input_path = directory / "./train-*.csv";
+  ASSERT_EQ(PlanWarnings(config).size(), 1u);
+  EXPECT_THAT(PlanWarnings(config)[0],
+              HasSubstr("eval data are train data (1 of 3 files, first " + (directory / "train-0.csv")));
+  config.eval_input_path = "";
+  config.train.num_epochs = 0;
+  config.train.num_steps = 50000;
+  config.train.save_checkpoints_steps = 50000;
+  ASSERT_EQ(PlanWarnings(config).size(), 2u);
+  EXPECT_THAT(PlanWarnings(config)[0], HasSubstr("nothing is evaluated"));
+  EXPECT_THAT(PlanWarnings(config)[1], HasSubstr("no checkpoint before the end of 50000 steps"));
+}
+
+}  // namespace
+}  // namespace pepnet

@@ -1,0 +1,120 @@
+#include "common/file/file.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <stdlib.h>
+
+#include "common/file/crc32c.h"
+
+namespace pepnet {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+class FileTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::string pattern = testing::TempDir() + "pepnet_file_XXXXXX";
+    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
+    directory_ = pattern;
+  }
+  void TearDown() override { EXPECT_EQ(RemoveTree(directory_), absl::OkStatus()); }
+  std::string Path(const std::string& name) const { return directory_ + "/" + name; }
+
+  std::string directory_;
+};
+
+TEST_F(FileTest, WhatIsWrittenIsRead) {
+  for (size_t bytes :
+       {size_t{0}, size_t{1}, size_t{4096}, (size_t{1} << 20) - 1, size_t{1} << 20, (size_t{3} << 20) + 5}) {
+    std::string contents(bytes, '\0');
+    for (size_t i = 0; i < bytes; ++i) contents[i] = static_cast<char>(i * 31 >> 3);
+    ASSERT_EQ(WriteFileAtomically(Path("a"), contents), absl::OkStatus());
+    const auto read = ReadFile(Path("a"));
+    ASSERT_TRUE(read.ok()) << read.status();
+    EXPECT_TRUE(*read == contents) << bytes;
+    const auto sum = SumFile(Path("a"));
+    ASSERT_TRUE(sum.ok());
+    EXPECT_EQ(sum->bytes, static_cast<int64_t>(bytes));
+    EXPECT_EQ(sum->crc32c, ExtendCrc32c(0, contents.data(), bytes));
+  }
+  EXPECT_THAT(*ListDirectory(directory_), ElementsAre("a"));  // no temporary file is left
+}
+
+TEST_F(FileTest, FilesWithoutASizeAreRead) { EXPECT_THAT(*ReadFile("/proc/self/status"), HasSubstr("Name:")); }
+
+TEST_F(FileTest, FailedAtomicWriteLeavesTheOldFileAndNoTemporary) {
+  ASSERT_EQ(MakeDirectories(Path("target/is_a_directory")), absl::OkStatus());
+  EXPECT_FALSE(WriteFileAtomically(Path("target"), "new").ok());
+  EXPECT_TRUE(IsDirectory(Path("target/is_a_directory")));
+  EXPECT_THAT(*ListDirectory(directory_), ElementsAre("target"));
+}
+
+TEST_F(FileTest, ErrorsNamePathAndCause) {
+  const std::string missing = Path("missing/file");
+  for (const Status& status :
+       {ReadFile(missing).status(), WriteFileAtomically(missing, "x"), AppendToFile(missing, "x"),
+        SumFile(missing).status(), FileWriter::Create(missing).status(), ListDirectory(missing).status(),
+        SyncDirectory(missing), RenameAndSync(missing, Path("b"))}) {
+    EXPECT_EQ(status.code(), absl::StatusCode::kNotFound) << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr(missing));
+    EXPECT_THAT(std::string(status.message()), HasSubstr("No such file or directory"));
+  }
+  ASSERT_EQ(AppendToFile(Path("file"), "x"), absl::OkStatus());
+  const Status below_a_file = MakeDirectories(Path("file/sub"));
+  EXPECT_THAT(std::string(below_a_file.message()), HasSubstr("Not a directory"));
+  EXPECT_FALSE(MakeDirectories(Path("file")).ok());
+  EXPECT_FALSE(ReadFile(directory_).ok());
+}
+
+TEST_F(FileTest, FullDiskIsAnError) {
+  if (!PathExists("/dev/full")) GTEST_SKIP() << "no /dev/full here";
+  const Status appended = AppendToFile("/dev/full", "x");
+  EXPECT_EQ(appended.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(appended.message(), "cannot write /dev/full: No space left on device");
+  auto writer = FileWriter::Create("/dev/full");
+  ASSERT_TRUE(writer.ok());
+  EXPECT_EQ((*writer)->Append("x", 1), absl::OkStatus());  // buffered
+  EXPECT_EQ((*writer)->Finish().code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_FALSE((*writer)->Finish().ok());  // and stays an error
+  EXPECT_FALSE((*writer)->Append("x", 1).ok());
+}
+
+TEST_F(FileTest, AppendAdds) {
+  ASSERT_EQ(AppendToFile(Path("log"), "one\n"), absl::OkStatus());
+  ASSERT_EQ(AppendToFile(Path("log"), "two\n"), absl::OkStatus());
+  EXPECT_EQ(*ReadFile(Path("log")), "one\ntwo\n");
+}
+
+TEST_F(FileTest, WriterKeepsSizeAndCrc) {
+  auto writer = FileWriter::Create(Path("w"));
+  ASSERT_TRUE(writer.ok()) << writer.status();
+  std::string expected;
+  for (int i = 0; i < 300; ++i) {
+    const std::string piece(static_cast<size_t>(i * 41 % 9973), static_cast<char>('a' + i % 26));
+    ASSERT_EQ((*writer)->Append(piece.data(), piece.size()), absl::OkStatus());
+    expected += piece;
+  }
+  ASSERT_EQ((*writer)->Finish(), absl::OkStatus());
+  EXPECT_GT(expected.size(), size_t{1} << 20);  // more than one block
+  EXPECT_TRUE(*ReadFile(Path("w")) == expected);
+  EXPECT_EQ((*writer)->bytes(), static_cast<int64_t>(expected.size()));
+  EXPECT_EQ((*writer)->crc32c(), SumFile(Path("w"))->crc32c);
+}
+
+TEST_F(FileTest, RenameReplacesAndListIsSorted) {
+  for (const char* name : {"b", "a", "c"}) ASSERT_EQ(AppendToFile(Path(name), name), absl::OkStatus());
+  ASSERT_EQ(MakeDirectories(Path("d/e")), absl::OkStatus());
+  ASSERT_EQ(MakeDirectories(Path("d/e")), absl::OkStatus());  // exists already
+  ASSERT_EQ(RenameAndSync(Path("b"), Path("c")), absl::OkStatus());
+  ASSERT_EQ(RenameAndSync(Path("a"), Path("d/a")), absl::OkStatus());
+  EXPECT_THAT(*ListDirectory(directory_), ElementsAre("c", "d"));
+  EXPECT_EQ(*ReadFile(Path("c")), "b");
+  ASSERT_EQ(RemoveTree(Path("d")), absl::OkStatus());
+  EXPECT_FALSE(PathExists(Path("d")));
+  EXPECT_EQ(RemoveTree(Path("d")), absl::OkStatus());  // nothing to remove
+}
+
+}  // namespace
+}  // namespace pepnet

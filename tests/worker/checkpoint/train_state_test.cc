@@ -1,0 +1,89 @@
+#include "worker/checkpoint/train_state.h"
+
+#include <gtest/gtest.h>
+
+#include "absl/strings/match.h"
+#include "common/checkpoint/safetensors.h"
+#include "common/file/file.h"
+#include "tests/support/cluster.h"
+#include "tests/support/random_job.h"
+
+namespace pepnet {
+namespace {
+
+class TrainStateTest : public ::testing::Test {
+ protected:
+  TrainStateTest() : config_(MakeRandomJob(directory_.path(), {})) {}
+
+  // Writes `state` as the dense files of a checkpoint under construction and returns their directory.
+  std::string Write(TrainState& state) {
+    auto writer = CheckpointWriter::Begin(directory_.path(), 1);
+    EXPECT_TRUE(writer.ok()) << writer.status();
+    std::vector<FileEntry> files;
+    DenseImage image;
+    CopyDenseState(state, &image);
+    EXPECT_TRUE(WriteDenseFiles(image, *writer, &files).ok());
+    return writer->temporary_directory();
+  }
+
+  TemporaryDirectory directory_;
+  JobConfig config_;
+};
+
+std::vector<float> Copy(std::span<float> values) { return {values.begin(), values.end()}; }
+
+TEST_F(TrainStateTest, EverythingComesBackBitByBit) {
+  TrainState state(config_, 9);
+  float value = 0.1f;
+  for (auto& slot : state.optimizer.slots()) {
+    for (int i = 0; i < static_cast<int>(state.parameters.specs().size()); ++i) {
+      for (int64_t e = 0; e < state.parameters.specs()[i].elements(); ++e)
+        slot.second[state.parameters.offset(i) + e] = value += 0.1f;
+    }
+  }
+  state.optimizer.set_steps(12);
+  state.accumulated_gradients[state.parameters.offset(1)] = 3;  // inside an accumulation window
+  state.counters = {13, {2, 40}, 1, 9, 6, 3, 2, 1};
+  const std::string written = Write(state);
+
+  TrainState read(config_, 1);
+  ASSERT_TRUE(ReadDenseFiles(written, &read).ok());
+  EXPECT_EQ(Copy(read.parameters.values()), Copy(state.parameters.values()));
+  for (size_t s = 0; s < state.optimizer.slots().size(); ++s) {
+    EXPECT_EQ(Copy(read.optimizer.slots()[s].second.span()), Copy(state.optimizer.slots()[s].second.span()));
+  }
+  EXPECT_EQ(Copy(read.accumulated_gradients.span()), Copy(state.accumulated_gradients.span()));
+  EXPECT_EQ(read.optimizer.steps(), 12);
+  EXPECT_EQ(read.counters.finished_steps, 13);
+  EXPECT_EQ(read.counters.position.epoch, 2);
+  EXPECT_EQ(read.counters.position.rows_in_epoch, 40);
+  EXPECT_EQ(read.counters.window_epochs, 1);
+  EXPECT_EQ(read.counters.seed, 9u);
+}
+
+TEST_F(TrainStateTest, AMissingTensorIsNamed) {
+  TrainState state(config_, 9);
+  const std::string written = Write(state);
+  RandomJobOptions wider;
+  wider.domain_towers = true;  // three towers per task instead of one
+  TrainState other(MakeRandomJob(directory_.path(), wider), 9);
+  const Status status = ReadDenseFiles(written, &other);
+  EXPECT_FALSE(status.ok());
+  EXPECT_TRUE(absl::StrContains(status.message(), "_task_tower")) << status;
+}
+
+TEST_F(TrainStateTest, FineTuningTakesWhatFitsByNameOrMap) {
+  TrainState state(config_, 9);
+  const std::string written = Write(state);
+  TrainState other(config_, 1);
+  const std::string a = other.parameters.specs()[0].name;
+  EXPECT_FALSE(ReadDenseValuesByName(written, {{a, "absent"}}, &other.parameters).ok());
+  auto missing = ReadDenseValuesByName(written, {{a, state.parameters.specs()[1].name}}, &other.parameters);
+  ASSERT_TRUE(missing.ok()) << missing.status();
+  EXPECT_EQ(*missing, std::vector<std::string>{a});
+  EXPECT_EQ(Copy(other.parameters.value(1)), Copy(state.parameters.value(1)));
+  EXPECT_NE(Copy(other.parameters.value(0)), Copy(state.parameters.value(0)));
+}
+
+}  // namespace
+}  // namespace pepnet

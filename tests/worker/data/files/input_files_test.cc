@@ -1,0 +1,64 @@
+#include "worker/data/files/input_files.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+
+#include "tests/worker/data/data_files.h"
+
+namespace pepnet {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+StatusOr<InputFiles> Find(const std::string& input, DatasetType type = DatasetType::kCsv) {
+  return FindInputFiles(input, type, "OdpsDataset");
+}
+
+std::string ErrorOf(const StatusOr<InputFiles>& found) { return std::string(found.status().message()); }
+
+TEST(InputFilesTest, GlobsAndPathsBecomeOneSortedList) {
+  TestDirectory dir;
+  const std::string b = dir.Write("b.csv", ""), a = dir.Write("a.csv", ""), x = dir.Write("x10.txt", "");
+  const auto found = Find(dir.Path("x*") + ", " + dir.Path("?.csv") + ",");
+  ASSERT_TRUE(found.ok()) << found.status();
+  EXPECT_THAT(found->paths, ElementsAre(a, b, x));
+}
+
+TEST(InputFilesTest, ExistingPathWithGlobCharactersIsTakenLiterally) {
+  TestDirectory dir;
+  const std::string odd = dir.Write("day[1].csv", "");
+  dir.Write("day1.csv", "");
+  const auto found = Find(odd);
+  ASSERT_TRUE(found.ok()) << found.status();
+  EXPECT_THAT(found->paths, ElementsAre(odd));
+}
+
+TEST(InputFilesTest, ErrorsNameThePattern) {
+  TestDirectory dir;
+  const std::string a = dir.Write("a.csv", "");
+  std::filesystem::create_directory(dir.Path("sub"));
+  EXPECT_THAT(ErrorOf(Find(dir.Path("no*.csv"))),
+              HasSubstr("no file matches the input pattern '" + dir.Path("no*.csv")));
+  EXPECT_THAT(ErrorOf(Find(dir.Path("no.csv"))), HasSubstr("input path '" + dir.Path("no.csv") + "' cannot be read"));
+  EXPECT_THAT(ErrorOf(Find(dir.Path("sub"))), HasSubstr("is a directory"));
+  EXPECT_THAT(ErrorOf(Find(dir.Path("*"))), HasSubstr("matches the directory"));
+  EXPECT_THAT(ErrorOf(Find(" , ")), HasSubstr("names no file"));
+  EXPECT_THAT(ErrorOf(Find(a + "," + dir.Path("*.csv"))), HasSubstr("more than once"));
+}
+
+TEST(InputFilesTest, OtherDatasetTypesGoByTheEndings) {
+  TestDirectory dir;
+  const std::string a = dir.Write("a.csv", ""), p = dir.Write("p.parquet", ""), t = dir.Write("t.txt", "");
+  EXPECT_EQ(Find(a, DatasetType::kOther)->type, DatasetType::kCsv);
+  EXPECT_EQ(Find(p, DatasetType::kOther)->type, DatasetType::kParquet);
+  EXPECT_EQ(Find(a, DatasetType::kParquet)->type, DatasetType::kParquet);
+  EXPECT_THAT(ErrorOf(Find(t, DatasetType::kOther)), HasSubstr("OdpsDataset"));
+  EXPECT_THAT(ErrorOf(Find(t, DatasetType::kOther)), HasSubstr("ends neither in .csv nor in .parquet"));
+  EXPECT_THAT(ErrorOf(Find(a + "," + p, DatasetType::kOther)), HasSubstr("mix 1 .csv and 1 .parquet"));
+}
+
+}  // namespace
+}  // namespace pepnet

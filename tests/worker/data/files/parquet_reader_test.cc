@@ -1,0 +1,109 @@
+#include "worker/data/files/parquet_reader.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "absl/strings/str_cat.h"
+#include "tests/worker/data/data_files.h"
+#include "worker/data/files/column_view.h"
+
+namespace pepnet {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+// Writes the column, reads it back and shows every row's elements: "1,2|-|".
+std::string RoundTrip(const std::shared_ptr<arrow::Array>& values) {
+  TestDirectory dir;
+  WriteParquet(dir.Path("p"), {{"other", JsonArray(arrow::list(arrow::int8()), "[[1],[],[2,3]]")}, {"v", values}}, 2);
+  const auto reader = OpenParquetReader(dir.Path("p"), {"v"});
+  EXPECT_TRUE(reader.ok()) << reader.status();
+  std::string text;
+  while (true) {
+    const auto chunk = (*reader)->Read(100);
+    EXPECT_TRUE(chunk.ok()) << chunk.status();
+    if (chunk->rows->num_rows() == 0) return text;
+    const auto view = ColumnView::Make(chunk->rows->column(0));
+    if (!view.ok()) return std::string(view.status().message());
+    for (int64_t row = 0; row < chunk->rows->num_rows(); ++row) {
+      if (chunk->first_row + row > 0) text.push_back('|');
+      const ColumnView::Range range = view->Elements(row);
+      for (int64_t element = range.begin; element < range.end; ++element) {
+        absl::StrAppend(&text, element > range.begin ? "," : "",
+                        view->IsEmpty(element) ? std::string(1, '-') : view->ToText(element));
+        double weight = 0;
+        if (view->is_map() && view->MapValue(element, &weight)) absl::StrAppend(&text, ":", weight);
+      }
+    }
+  }
+}
+
+TEST(ParquetReaderTest, ReadsEveryTypeAColumnMayHave) {
+  for (const auto& type : {arrow::int8(), arrow::int16(), arrow::int32(), arrow::int64(), arrow::uint8(),
+                           arrow::uint16(), arrow::uint32(), arrow::uint64(), arrow::float32(), arrow::float64()}) {
+    EXPECT_EQ(RoundTrip(JsonArray(type, "[1, null, 3]")), "1|-|3") << type->ToString();
+  }
+  EXPECT_EQ(RoundTrip(JsonArray(arrow::uint64(), "[18446744073709551615, 1, 2]")), "18446744073709551615|1|2");
+  for (const auto& type : {arrow::utf8(), arrow::large_utf8(), arrow::binary(), arrow::utf8_view(),
+                           arrow::dictionary(arrow::int32(), arrow::utf8())}) {
+    EXPECT_EQ(RoundTrip(JsonArray(type, R"(["a", null, "bc"])")), "a|-|bc") << type->ToString();
+  }
+  EXPECT_EQ(RoundTrip(JsonArray(arrow::list(arrow::int64()), "[[1, 2], [], null]")), "1,2||");
+  EXPECT_EQ(RoundTrip(JsonArray(arrow::large_list(arrow::utf8()), R"([["a", null], ["b"], []])")), "a,-|b|");
+  EXPECT_EQ(RoundTrip(JsonArray(arrow::list(arrow::float32()), "[[0.5], [], [1]]")), "0.5||1");
+  EXPECT_EQ(
+      RoundTrip(JsonArray(arrow::map(arrow::utf8(), arrow::float32()), R"([[["a", 0.5]], [], [["b", 2], ["c", 1]]])")),
+      "a:0.5||b:2,c:1");
+  EXPECT_EQ(RoundTrip(JsonArray(arrow::null(), "[null, null, null]")), "-|-|-");
+  EXPECT_THAT(RoundTrip(JsonArray(arrow::boolean(), "[true, null, false]")),
+              HasSubstr("the type bool is not supported"));
+}
+
+TEST(ParquetReaderTest, SkippedRowGroupsAreNotDecoded) {
+  TestDirectory dir;
+  std::string json("[0");
+  for (int i = 1; i < 3000; ++i) absl::StrAppend(&json, ",", i);
+  WriteParquet(dir.Path("p"), {{"v", JsonArray(arrow::int64(), json + "]")}}, 1000);
+  // Damage the pages of the first row group: only a reader that decodes them notices.
+  std::fstream file(dir.Path("p"), std::ios::in | std::ios::out | std::ios::binary);
+  file.seekp(4);
+  file << std::string(200, '\xff');
+  file.close();
+  const auto reader = OpenParquetReader(dir.Path("p"), {"v"});
+  ASSERT_TRUE(reader.ok()) << reader.status();
+  EXPECT_EQ(*(*reader)->Skip(1500), 1500);
+  const auto chunk = (*reader)->Read(1);
+  ASSERT_TRUE(chunk.ok()) << chunk.status();
+  EXPECT_EQ(chunk->first_row, 1500);
+  EXPECT_EQ(ColumnView::Make(chunk->rows->column(0))->ToText(0), "1500");
+  const auto from_start = OpenParquetReader(dir.Path("p"), {"v"});
+  const auto damaged = (*from_start)->Read(10);
+  ASSERT_FALSE(damaged.ok());
+  EXPECT_THAT(std::string(damaged.status().message()), HasSubstr("cannot read '" + dir.Path("p") + "' as Parquet: "));
+}
+
+TEST(ParquetReaderTest, ForeignOrTruncatedFilesAreOneSentenceWithThePath) {
+  TestDirectory dir;
+  WriteParquet(dir.Path("whole"), {{"v", JsonArray(arrow::int64(), "[1, 2, 3]")}});
+  std::ifstream in(dir.Path("whole"), std::ios::binary);
+  std::stringstream bytes;
+  bytes << in.rdbuf();
+  const std::string whole = bytes.str();
+  for (size_t size = 0; size < whole.size(); size += 7) {
+    const std::string path = dir.Write("cut", whole.substr(0, size));
+    const auto reader = OpenParquetReader(path, {"v"});
+    ASSERT_FALSE(reader.ok()) << size;
+    const std::string message(reader.status().message());
+    EXPECT_THAT(message, HasSubstr("cannot read '" + path + "' as Parquet: ")) << size;
+    EXPECT_THAT(message, Not(HasSubstr("\n"))) << size;
+  }
+  EXPECT_FALSE(OpenParquetReader(dir.Write("csv", "a,b\n1,2\n3,4\n5,6\n"), {"a"}).ok());
+}
+
+}  // namespace
+}  // namespace pepnet

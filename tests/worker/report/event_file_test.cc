@@ -1,0 +1,98 @@
+#include "worker/report/event_file.h"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+
+#include "common/file/file.h"
+#include "proto/event.pb.h"
+#include "tests/support/cluster.h"
+
+namespace pepnet {
+namespace {
+
+std::vector<std::string> EventFiles(const std::string& directory) {
+  std::vector<std::string> paths;
+  const auto names = ListDirectory(directory);
+  for (const std::string& name : *names) {
+    if (name.find("tfevents") != std::string::npos) paths.push_back(directory + "/" + name);
+  }
+  return paths;
+}
+
+// "v s11 12:loss/total=0.5": version, session start, scalars. The checksums are TensorBoard's to check (events_test.py).
+std::string Read(const std::string& path) {
+  const std::string bytes = *ReadFile(path);
+  std::string text;
+  for (size_t at = 0; at + 12 <= bytes.size();) {
+    uint64_t length;
+    std::memcpy(&length, bytes.data() + at, sizeof(length));
+    events::Event event;
+    EXPECT_TRUE(event.ParseFromArray(bytes.data() + at + 12, static_cast<int>(length)));
+    EXPECT_GT(event.wall_time(), 1e9);
+    if (!text.empty()) text += ' ';
+    if (event.has_file_version()) text += "v";
+    if (event.has_session_log()) absl::StrAppend(&text, "s", event.step());
+    for (const auto& value : event.summary().value()) {
+      absl::StrAppend(&text, event.step(), ":", value.tag(), "=", value.simple_value());
+    }
+    at += 12 + length + 4;
+  }
+  return text;
+}
+
+// Two runs of a second or less would share a file name; a name of an older run is what a real one has.
+void Age(const std::string& directory, const std::string& name) {
+  ASSERT_TRUE(
+      RenameAndSync(EventFiles(directory).back(), directory + "/events.out.tfevents." + name + ".h.1.pepnet").ok());
+}
+
+TEST(EventFileTest, AFileAppearsWithTheFirstScalars) {
+  TemporaryDirectory directory;
+  auto file = EventFile::Open(directory / "a/b", 0);
+  ASSERT_TRUE(file.ok()) << file.status();
+  EXPECT_TRUE(EventFiles(directory / "a/b").empty());
+  ASSERT_TRUE(file->Append(3, {{"loss/total", 0.5}}).ok());
+  ASSERT_TRUE(file->Append(6, {{"loss/total", 0.25}}).ok());
+  ASSERT_EQ(EventFiles(directory / "a/b").size(), 1u);
+  EXPECT_EQ(Read(EventFiles(directory / "a/b")[0]), "v s1 3:loss/total=0.5 6:loss/total=0.25");
+}
+
+TEST(EventFileTest, ResumingCutsEarlierFilesBackAndStartsANewOne) {
+  TemporaryDirectory directory;
+  for (const int64_t start : {0, 10}) {
+    auto file = EventFile::Open(directory.path(), start);
+    ASSERT_TRUE(file.ok());
+    for (int64_t step = start + 5; step <= start + 15; step += 5) ASSERT_TRUE(file->Append(step, {{"x", 1}}).ok());
+    Age(directory.path(), start == 0 ? "0000000001" : "0000000002");
+  }
+  // 5 10 | 15 20 25, and a crash in the middle of a record.
+  const std::string second = EventFiles(directory.path())[1];
+  ASSERT_TRUE(AppendToFile(second, "12345678901234567").ok());
+  ASSERT_TRUE(WriteFileAtomically(directory / "events.out.tfevents.9999999999.other", "not ours").ok());
+  auto file = EventFile::Open(directory.path(), 20);
+  ASSERT_TRUE(file.ok()) << file.status();
+  EXPECT_EQ(Read(EventFiles(directory.path())[0]), "v s1 5:x=1 10:x=1");
+  EXPECT_EQ(Read(second), "v s11 15:x=1 20:x=1");
+  ASSERT_TRUE(EventFile::Open(directory.path(), 12).ok());
+  EXPECT_EQ(EventFiles(directory.path()).size(), 2u) << "a file in which no step is left goes";
+  ASSERT_TRUE(EventFile::Open(directory.path(), 0).ok());
+  EXPECT_EQ(EventFiles(directory.path()), std::vector<std::string>{directory / "events.out.tfevents.9999999999.other"});
+  EXPECT_EQ(*ReadFile(directory / "events.out.tfevents.9999999999.other"), "not ours");
+}
+
+TEST(EventFileTest, ADamagedRecordEndsWhatIsKept) {
+  TemporaryDirectory directory;
+  auto file = EventFile::Open(directory.path(), 0);
+  ASSERT_TRUE(file.ok());
+  for (int64_t step = 1; step <= 3; ++step) ASSERT_TRUE(file->Append(step, {{"x", 1}}).ok());
+  const std::string path = EventFiles(directory.path())[0];
+  std::string bytes = *ReadFile(path);
+  bytes[bytes.size() - 5] ^= 1;  // in the last record's scalar
+  ASSERT_TRUE(WriteFileAtomically(path, bytes).ok());
+  ASSERT_TRUE(EventFile::Open(directory.path(), 3).ok());
+  EXPECT_EQ(Read(path), "v s1 1:x=1 2:x=1");
+}
+
+}  // namespace
+}  // namespace pepnet

@@ -1,0 +1,78 @@
+#include "worker/checkpoint/checkpoint_saver.h"
+
+#include <pthread.h>
+
+#include <algorithm>
+#include <chrono>
+#include <utility>
+
+#include "absl/strings/str_format.h"
+#include "common/base/log_functions.h"
+#include "common/process/trace.h"
+
+namespace pepnet {
+namespace {
+
+double SecondsSince(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+}  // namespace
+
+CheckpointSaver::CheckpointSaver(PsClient* client, std::string model_dir, int64_t keep)
+    : client_(client), model_dir_(std::move(model_dir)), keep_(keep) {}
+
+CheckpointSaver::~CheckpointSaver() {
+  cancelled_ = true;
+  if (thread_.joinable()) thread_.join();
+}
+
+Status CheckpointSaver::Begin(Manifest manifest, TrainState& state) {
+  CheckOrDie(!thread_.joinable(), "a save is running");
+  const Clock::time_point start = Clock::now();
+  PEPNET_ASSIGN_OR_RETURN(CheckpointWriter writer, CheckpointWriter::Begin(model_dir_, manifest.step));
+  PEPNET_RETURN_IF_ERROR(client_->StartSave(writer.temporary_directory(), manifest.step));
+  CopyDenseState(state, &image_);
+  costs_.longest_copy_seconds = std::max(costs_.longest_copy_seconds, SecondsSince(start));
+  ended_ = false;
+  thread_ = std::thread([this, writer = std::move(writer), manifest = std::move(manifest)]() mutable {
+    pthread_setname_np(pthread_self(), "checkpoint");
+    status_ = Write(std::move(writer), std::move(manifest));
+    ended_ = true;
+  });
+  return absl::OkStatus();
+}
+
+Status CheckpointSaver::Write(CheckpointWriter writer, Manifest manifest) {
+  const TraceScope scope("write checkpoint");
+  const Clock::time_point start = Clock::now();
+  PEPNET_RETURN_IF_ERROR(WriteDenseFiles(image_, writer, &manifest.files));
+  PEPNET_ASSIGN_OR_RETURN(SavedTables saved, client_->FinishSave(manifest.step, cancelled_));
+  manifest.parts = std::move(saved.parts);
+  PEPNET_ASSIGN_OR_RETURN(last_path_, writer.Commit(manifest));
+  PEPNET_RETURN_IF_ERROR(PruneCheckpoints(model_dir_, keep_, manifest.step));
+  ++costs_.checkpoints;
+  costs_.copied_rows += saved.copied_rows;
+  costs_.waits += saved.waits;
+  costs_.copied_bytes += saved.copied_bytes;
+  costs_.peak_bytes = std::max(costs_.peak_bytes, saved.peak_bytes);
+  costs_.longest_hold_seconds = std::max(costs_.longest_hold_seconds, saved.longest_hold_seconds);
+  LogInfo(absl::StrFormat(
+      "saved %s in %.2f s while training went on; %d rows, %d of them (%.1f MB) copied before they changed", last_path_,
+      SecondsSince(start), saved.rows, saved.copied_rows, static_cast<double>(saved.copied_bytes) / 1e6));
+  return absl::OkStatus();
+}
+
+Status CheckpointSaver::Check() {
+  if (!thread_.joinable() || !ended_) return absl::OkStatus();
+  thread_.join();
+  return status_;
+}
+
+StatusOr<std::string> CheckpointSaver::Wait() {
+  if (thread_.joinable()) {
+    thread_.join();
+    PEPNET_RETURN_IF_ERROR(status_);
+  }
+  return last_path_;
+}
+
+}  // namespace pepnet

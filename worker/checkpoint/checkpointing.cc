@@ -1,0 +1,169 @@
+#include "worker/checkpoint/checkpointing.h"
+
+#include "absl/strings/match.h"
+#include "common/base/log_functions.h"
+#include "common/checkpoint/checkpoint.h"
+#include "worker/checkpoint/resume_choice.h"
+
+namespace pepnet {
+namespace {
+
+// "E<code> <message>" or "K<value>": a StatusOr<std::string> as bytes.
+std::string Encode(const StatusOr<std::string>& result) {
+  if (result.ok()) return absl::StrCat("K", *result);
+  return absl::StrCat("E", static_cast<int>(result.status().code()), " ", result.status().message());
+}
+
+StatusOr<std::string> Decode(const std::string& bytes) {
+  if (bytes.empty()) return absl::InternalError("empty status from worker 0");
+  if (bytes[0] == 'K') return bytes.substr(1);
+  const size_t space = bytes.find(' ');
+  return Status(static_cast<absl::StatusCode>(std::atoi(bytes.c_str() + 1)), bytes.substr(space + 1));
+}
+
+// The hash behind the ids of hash_bucket_size features; "" if the job has none.
+std::string StringHash(const WorkerContext& context) {
+  for (const Feature& feature : context.config->features) {
+    if (feature.bucketizer == Bucketizer::kHash) return context.options.farm_hash ? "farm" : "std";
+  }
+  return "";
+}
+
+// What decides the bits of this run.
+std::string HardwareOf(const RunOptions& options) {
+  return absl::StrCat(CpuDescription(), options.bf16 ? " bf16" : "",
+                      options.device.kind == ComputeDevice::Kind::kGpu ? " and GPUs" : "");
+}
+
+// fine_tune_ckpt_param_map's names must mean something on both sides (law L7).
+Status CheckParameterMap(const WorkerContext& context, const DenseParameters& parameters) {
+  for (const auto& [ours, theirs] : context.config->train.fine_tune_param_map) {
+    bool known = parameters.Find(ours) >= 0;
+    for (const Table& table : context.config->tables) known = known || ours == TableParameterName(table.name);
+    if (!known) return InvalidInput("fine_tune_ckpt_param_map names '", ours, "', which is no parameter of this model");
+  }
+  return absl::OkStatus();
+}
+
+// "....embedding_bags.user_id_emb.weight" -> "user_id_emb".
+StatusOr<std::string> TableOfParameter(const std::string& name) {
+  const std::string whole = TableParameterName("/");
+  const std::string prefix = whole.substr(0, whole.find('/')), suffix = whole.substr(whole.find('/') + 1);
+  if (!absl::StartsWith(name, prefix) || !absl::EndsWith(name, suffix)) {
+    return InvalidInput("fine_tune_ckpt_param_map maps a table to '", name,
+                        "', which is not the name of one: expected ", prefix, "<table>", suffix);
+  }
+  return name.substr(prefix.size(), name.size() - prefix.size() - suffix.size());
+}
+
+}  // namespace
+
+StatusOr<std::string> OnFirstWorker(const WorkerContext& context, const std::string& what,
+                                    const std::function<StatusOr<std::string>()>& body) {
+  std::string mine;
+  if (context.first()) mine = Encode(body());
+  const StatusOr<std::string> result = context.phases->BroadcastFromFirst(mine, what);
+  return result.ok() ? Decode(*result) : result;
+}
+
+Status BeginCheckpoint(const WorkerContext& context, TrainState& state, CheckpointSaver* saver) {
+  return OnFirstWorker(context, "begin of a checkpoint",
+                       [&]() -> StatusOr<std::string> {
+                         PEPNET_RETURN_IF_ERROR(saver->Wait().status());
+                         const JobConfig& config = *context.config;
+                         Manifest manifest;
+                         manifest.step = state.counters.finished_steps;
+                         manifest.seed = state.counters.seed;
+                         manifest.server_count = context.client->server_count();
+                         manifest.worker_count = context.collective->count();
+                         manifest.batch_size = config.data.batch_size;
+                         manifest.shape = ShapeDescription(config);
+                         manifest.string_hash = StringHash(context);
+                         manifest.cpu = HardwareOf(context.options);
+                         PEPNET_RETURN_IF_ERROR(saver->Begin(std::move(manifest), state));
+                         return std::string();
+                       })
+      .status();
+}
+
+StatusOr<std::string> FinishCheckpoint(const WorkerContext& context, CheckpointSaver* saver) {
+  return OnFirstWorker(context, "end of the checkpoint", [&] { return saver->Wait(); });
+}
+
+StatusOr<std::string> FindCheckpoint(const WorkerContext& context, const std::string& path) {
+  return OnFirstWorker(context, "search for a checkpoint", [&]() -> StatusOr<std::string> {
+    PEPNET_ASSIGN_OR_RETURN(std::string directory, ResolveCheckpoint(path));
+    StatusOr<Manifest> read = ReadManifest(directory);
+    const Status whole =
+        read.ok() ? VerifyCheckpoint(directory, *read, context.options.verify_checkpoint) : read.status();
+    if (!whole.ok()) return AdviseOnDamage(whole, directory);
+    const Manifest& manifest = *read;
+    const std::string difference = FirstDifference(ShapeDescription(*context.config), manifest.shape);
+    if (!difference.empty()) {
+      return InvalidInput(directory, " was written by another config: ", difference,
+                          "; pass the config it was trained with, or another --model_dir or --checkpoint_path");
+    }
+    const std::string hash = StringHash(context);
+    if (!hash.empty() && !manifest.string_hash.empty() && manifest.string_hash != hash) {
+      return InvalidInput(directory, " was trained with --hash=", manifest.string_hash, ", this run has --hash=", hash,
+                          "; its ids would mean other rows: pass --hash=", manifest.string_hash);
+    }
+    if (const std::string hardware = HardwareOf(context.options); manifest.cpu != hardware) {
+      LogWarning(absl::StrCat(directory, " was written on a CPU with ", manifest.cpu, ", this one has ", hardware,
+                              ": the run continues, but not to the same bits"));
+    }
+    return directory;
+  });
+}
+
+Status RestoreForTraining(const WorkerContext& context, const std::string& directory, TrainState* state) {
+  PEPNET_RETURN_IF_ERROR(Annotate(ReadDenseFiles(directory, state), absl::StrCat("restoring ", directory)));
+  return OnFirstWorker(
+             context, "restore of the tables",
+             [&]() -> StatusOr<std::string> {
+               PEPNET_RETURN_IF_ERROR(context.client->Load(directory, state->counters.finished_steps, true, {}));
+               return std::string();
+             })
+      .status();
+}
+
+Status RestoreForFineTuning(const WorkerContext& context, const std::string& path, TrainState* state) {
+  const TrainConfig& train = context.config->train;
+  PEPNET_RETURN_IF_ERROR(CheckParameterMap(context, state->parameters));
+  auto found = OnFirstWorker(context, "search for a checkpoint", [&]() -> StatusOr<std::string> {
+    PEPNET_ASSIGN_OR_RETURN(std::string directory, ResolveCheckpoint(path));
+    PEPNET_ASSIGN_OR_RETURN(Manifest manifest, ReadManifest(directory));
+    PEPNET_RETURN_IF_ERROR(VerifyCheckpoint(directory, manifest, context.options.verify_checkpoint));
+    std::map<std::string, std::string> table_map;
+    for (const Table& table : context.config->tables) {
+      auto it = train.fine_tune_param_map.find(TableParameterName(table.name));
+      if (it == train.fine_tune_param_map.end()) continue;
+      PEPNET_ASSIGN_OR_RETURN(table_map[table.name], TableOfParameter(it->second));
+    }
+    PEPNET_RETURN_IF_ERROR(context.client->Load(directory, 0, false, table_map));
+    return directory;
+  });
+  if (!found.ok()) return Annotate(found.status(), absl::StrCat("fine_tune_checkpoint ", path));
+  PEPNET_ASSIGN_OR_RETURN(std::vector<std::string> missing,
+                          ReadDenseValuesByName(*found, train.fine_tune_param_map, &state->parameters));
+  if (context.first()) {
+    LogInfo(absl::StrCat("fine-tuning from ", *found, ": ", state->parameters.specs().size() - missing.size(),
+                         " dense parameters taken, ", missing.size(), " keep their initial value",
+                         missing.empty() ? "" : absl::StrCat(" (first: ", missing[0], ")")));
+  }
+  return absl::OkStatus();
+}
+
+StatusOr<int64_t> RestoreForInference(const WorkerContext& context, const std::string& directory,
+                                      DenseParameters* parameters) {
+  PEPNET_RETURN_IF_ERROR(Annotate(ReadDenseValues(directory, parameters), absl::StrCat("restoring ", directory)));
+  PEPNET_ASSIGN_OR_RETURN(std::string step,
+                          OnFirstWorker(context, "restore of the tables", [&]() -> StatusOr<std::string> {
+                            PEPNET_ASSIGN_OR_RETURN(Manifest manifest, ReadManifest(directory));
+                            PEPNET_RETURN_IF_ERROR(context.client->Load(directory, manifest.step, false, {}));
+                            return absl::StrCat(manifest.step);
+                          }));
+  return std::atoll(step.c_str());
+}
+
+}  // namespace pepnet

@@ -1,0 +1,71 @@
+// TrainState: everything beside the tables that a resumed run needs to continue bitwise (law L4).
+//
+// Files:   dense.safetensors: every parameter by the reference's name; optimizer slot s of parameter p as "p/s"; inside an
+//          accumulation window also "p/accumulated_gradient".   trainer.json: the counters below.
+// Threads: as a plain struct.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "common/base/aligned_buffer.h"
+#include "common/base/status.h"
+#include "common/checkpoint/checkpoint.h"
+#include "common/checkpoint/safetensors.h"
+#include "worker/data/batch.h"
+#include "worker/model/parameters.h"
+#include "worker/optim/dense_optimizer.h"
+
+namespace pepnet {
+
+struct TrainCounters {
+  int64_t finished_steps = 0;  // micro-batches
+  DataPosition position;       // in the training data
+  int64_t window_epochs = 0;   // finished epochs when the current accumulation window began
+  uint64_t seed = 0;
+  int64_t batch_size = 0;  // per worker, of the run that saved
+  int worker_count = 0;
+  int threads = 0;
+  int64_t window = 1;  // gradient_accumulation_steps
+};
+
+struct TrainState {
+  TrainState(const JobConfig& config, uint64_t seed);
+
+  TrainCounters counters;
+  DenseParameters parameters;
+  DenseOptimizerState optimizer;
+  std::map<std::string, std::vector<double>> train_metrics;  // TrainMetrics::State(), of the job; set before saving
+  AlignedBuffer<float> accumulated_gradients;  // sum over the workers, of the current window; zero outside one
+};
+
+// A copy of the state at one step, ready to be written by another thread.
+struct DenseImage {
+  std::vector<SafetensorsWriter::Declaration> tensors;
+  AlignedBuffer<float> floats;  // tensor after tensor
+  std::string counters;         // the text of trainer.json
+};
+// `image` keeps its memory from one copy to the next.
+void CopyDenseState(TrainState& state, DenseImage* image);
+
+// Writes dense.safetensors and trainer.json into the checkpoint under construction.
+Status WriteDenseFiles(const DenseImage& image, CheckpointWriter& writer, std::vector<FileEntry>* files);
+
+// Reads them back. Every parameter must be there with its shape.
+Status ReadDenseFiles(const std::string& directory, TrainState* state);
+
+// Values only, no counters or optimizer state: for eval, predict, export.
+Status ReadDenseValues(const std::string& directory, DenseParameters* parameters);
+
+// For fine_tune_checkpoint: values of the parameters found there under `map`ped or equal names with equal shapes.
+// Returns the names that were not found.
+StatusOr<std::vector<std::string>> ReadDenseValuesByName(const std::string& directory,
+                                                         const std::map<std::string, std::string>& map,
+                                                         DenseParameters* parameters);
+
+// Instruction set that decides the bits here: "avx2 fma", ...
+std::string CpuDescription();
+
+}  // namespace pepnet

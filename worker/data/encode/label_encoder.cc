@@ -1,0 +1,180 @@
+#include "worker/data/encode/label_encoder.h"
+
+#include <cmath>
+
+#include "worker/data/files/number_text.h"
+
+namespace pepnet {
+namespace {
+
+ColumnType DeclaredType(const DataConfig& data, const std::string& column) {
+  for (const InputField& field : data.input_fields) {
+    if (field.name == column) return field.type;
+  }
+  return ColumnType::kUnspecified;
+}
+
+StatusOr<float> FloatFromText(std::string_view text, std::string_view what) {
+  double value = 0;
+  if (ParseReal(text, &value) != NumberText::kOk || !std::isfinite(static_cast<float>(value))) {
+    return InvalidInput("the ", std::string(what), " ", QuoteCell(text), " is not a finite number");
+  }
+  return static_cast<float>(value);
+}
+
+}  // namespace
+
+StatusOr<std::unique_ptr<LabelEncoder>> LabelEncoder::Create(const JobConfig& config, DatasetType file_type) {
+  std::unique_ptr<LabelEncoder> encoder(new LabelEncoder);
+  encoder->texts_are_numbers_ = file_type == DatasetType::kCsv;
+  for (const std::string& column : config.data.labels) {
+    Rule& rule = encoder->labels_.emplace_back();
+    rule.column = column;
+    rule.declared = DeclaredType(config.data, column);
+    if (rule.declared == ColumnType::kString) {
+      return InvalidInput("input_fields declares the label '", column, "' as a string; a label is a number");
+    }
+  }
+  for (const Tower& tower : config.model.towers) {
+    Rule& rule = encoder->labels_[tower.label];
+    for (const Loss& loss : tower.losses) {
+      if (loss.kind == LossKind::kBinaryCrossEntropy || loss.kind == LossKind::kBinaryFocal) {
+        rule.binary_tower = tower.name;
+      } else if (loss.kind == LossKind::kSoftmaxCrossEntropy) {
+        // Two softmax towers may read one label; the narrower one decides.
+        if (rule.integer_use.empty() || tower.num_class < rule.integer_limit) rule.integer_limit = tower.num_class;
+        rule.integer_use = absl::StrCat("the softmax label of tower '", tower.name, "'");
+      }
+    }
+  }
+  if (config.model.domain_label >= 0) {
+    Rule& rule = encoder->labels_[config.model.domain_label];
+    if (rule.integer_use.empty() || config.model.domain_count < rule.integer_limit) {
+      rule.integer_limit = config.model.domain_count;
+    }
+    rule.integer_use = "the domain label (domain_input_name)";
+  }
+  for (const Rule& rule : encoder->labels_) {
+    if (!rule.integer_use.empty() && rule.declared == ColumnType::kFloating) {
+      return InvalidInput("input_fields declares '", rule.column, "' as a floating point column, but ",
+                          rule.integer_use, " is an integer");
+    }
+  }
+  for (const std::string& column : config.data.sample_weights) {
+    const ColumnType declared = DeclaredType(config.data, column);
+    if (declared == ColumnType::kInteger || declared == ColumnType::kString) {
+      return InvalidInput("input_fields declares the sample weight '", column, "' as ",
+                          declared == ColumnType::kInteger ? "an integer" : "a string",
+                          "; a sample weight is a floating point column (FLOAT or DOUBLE)");
+    }
+    encoder->sample_weights_.push_back(column);
+  }
+  return encoder;
+}
+
+Status LabelEncoder::Encode(const RowSelection& selection, std::span<const int> label_columns,
+                            std::span<const int> sample_weight_columns, Batch* batch) const {
+  batch->labels.resize(labels_.size());
+  for (size_t i = 0; i < labels_.size(); ++i) {
+    PEPNET_RETURN_IF_ERROR(EncodeLabel(labels_[i], selection, label_columns[i], &batch->labels[i]));
+  }
+  batch->sample_weights.resize(sample_weights_.size());
+  for (size_t i = 0; i < sample_weights_.size(); ++i) {
+    PEPNET_RETURN_IF_ERROR(
+        EncodeWeights(sample_weights_[i], selection, sample_weight_columns[i], &batch->sample_weights[i]));
+  }
+  return absl::OkStatus();
+}
+
+// Is every chunk's column one of single numbers, of a kind that the use allows?
+Status LabelEncoder::CheckColumn(const RowSelection& selection, const std::vector<ColumnView>& views,
+                                 const std::string& column, const std::string& use, bool integers, bool reals) const {
+  for (size_t i = 0; i < views.size(); ++i) {
+    const ColumnView::Kind kind = views[i].kind();
+    const bool fits = !views[i].is_list() && (kind == ColumnView::Kind::kInteger ? integers
+                                              : kind == ColumnView::Kind::kReal  ? reals
+                                                                                 : texts_are_numbers_);
+    if (!fits) {
+      return InvalidInput("'", *selection.chunks[i].path, "' column '", column, "': ", use, " needs a column of ",
+                          !reals      ? "integers"
+                          : !integers ? "floating point numbers"
+                                      : "numbers",
+                          ", but it has type ", views[i].type_name());
+    }
+  }
+  return absl::OkStatus();
+}
+
+Status LabelEncoder::EncodeLabel(const Rule& rule, const RowSelection& selection, int column, LabelColumn* out) const {
+  PEPNET_ASSIGN_OR_RETURN(const std::vector<ColumnView> views, ViewColumn(selection, column));
+  const bool needs_integers = !rule.integer_use.empty();
+  PEPNET_RETURN_IF_ERROR(CheckColumn(selection, views, rule.column, needs_integers ? rule.integer_use : "a label", true,
+                                     !needs_integers && rule.declared != ColumnType::kInteger));
+  bool all_integers = true;
+  const auto encode = [&](const ColumnView& view, int64_t row) -> Status {
+    if (view.IsEmpty(row)) return InvalidInput("the label is empty; every row needs one");
+    int64_t integer = 0;
+    bool is_integer = false;
+    float value = 0;
+    if (view.kind() == ColumnView::Kind::kText) {
+      is_integer = rule.declared != ColumnType::kFloating && ParseInteger(view.Text(row), &integer) == NumberText::kOk;
+      if (!is_integer && rule.declared == ColumnType::kInteger) {
+        return InvalidInput("the label ", QuoteCell(view.Text(row)), " is not an integer, which input_fields declares");
+      }
+      if (!is_integer) {
+        PEPNET_ASSIGN_OR_RETURN(value, FloatFromText(view.Text(row), "label"));
+      }
+    } else if (view.kind() == ColumnView::Kind::kInteger) {
+      is_integer = view.Integer(row, &integer);
+      if (!is_integer) value = static_cast<float>(view.Real(row));
+    } else {
+      value = static_cast<float>(view.Real(row));
+      if (!std::isfinite(value)) return InvalidInput("the label ", view.Real(row), " is not a finite number");
+    }
+    if (is_integer) value = static_cast<float>(integer);
+    if (needs_integers && !(is_integer && integer >= 0 && integer < rule.integer_limit)) {
+      return InvalidInput(rule.integer_use, " must be an integer from 0 to ", rule.integer_limit - 1,
+                          ", but the value is ", QuoteCell(view.ToText(row)));
+    }
+    if (!rule.binary_tower.empty() && value != 0 && value != 1) {
+      return InvalidInput("the label of the binary loss of tower '", rule.binary_tower,
+                          "' must be 0 or 1, but the value is ", QuoteCell(view.ToText(row)));
+    }
+    out->values.push_back(value);
+    all_integers = all_integers && is_integer;
+    if (all_integers) out->integers.push_back(integer);
+    return absl::OkStatus();
+  };
+  out->values.reserve(selection.rows);
+  PEPNET_RETURN_IF_ERROR(ForEachRow(selection, views, [&](int chunk, int64_t row) -> Status {
+    const Status cell = encode(views[chunk], row);
+    return cell.ok() ? cell : AtCell(selection.chunks[chunk], row, rule.column, cell);
+  }));
+  if (!all_integers) out->integers.clear();
+  return absl::OkStatus();
+}
+
+Status LabelEncoder::EncodeWeights(const std::string& name, const RowSelection& selection, int column,
+                                   std::vector<float>* out) const {
+  PEPNET_ASSIGN_OR_RETURN(const std::vector<ColumnView> views, ViewColumn(selection, column));
+  PEPNET_RETURN_IF_ERROR(CheckColumn(selection, views, name, "a sample weight", false, true));
+  const auto encode = [&](const ColumnView& view, int64_t row) -> Status {
+    if (view.IsEmpty(row)) return InvalidInput("the sample weight is empty; every row needs one");
+    if (view.kind() == ColumnView::Kind::kText) {
+      PEPNET_ASSIGN_OR_RETURN(const float weight, FloatFromText(view.Text(row), "sample weight"));
+      out->push_back(weight);
+      return absl::OkStatus();
+    }
+    const float weight = static_cast<float>(view.Real(row));
+    if (!std::isfinite(weight)) return InvalidInput("the sample weight ", view.Real(row), " is not a finite number");
+    out->push_back(weight);
+    return absl::OkStatus();
+  };
+  out->reserve(selection.rows);
+  return ForEachRow(selection, views, [&](int chunk, int64_t row) -> Status {
+    const Status cell = encode(views[chunk], row);
+    return cell.ok() ? cell : AtCell(selection.chunks[chunk], row, name, cell);
+  });
+}
+
+}  // namespace pepnet

@@ -1,0 +1,218 @@
+#include "worker/data/files/column_view.h"
+
+#include <arrow/type.h>
+
+#include <cstdio>
+
+namespace pepnet {
+namespace {
+
+template <typename Array>
+auto ValueOf(const arrow::Array* array, int64_t element) {
+  return static_cast<const Array*>(array)->Value(element);
+}
+
+// Bytes that a row of the type has in the second of an array's buffers; 0: none, or not whole bytes.
+int64_t CellBytes(const arrow::DataType& type) {
+  switch (type.id()) {
+    case arrow::Type::STRING:
+    case arrow::Type::BINARY:
+    case arrow::Type::LIST:
+    case arrow::Type::MAP:
+      return sizeof(int32_t);
+    case arrow::Type::LARGE_STRING:
+    case arrow::Type::LARGE_BINARY:
+    case arrow::Type::LARGE_LIST:
+      return sizeof(int64_t);
+    case arrow::Type::STRING_VIEW:
+    case arrow::Type::BINARY_VIEW:
+      return sizeof(arrow::BinaryViewType::c_type);
+    default:
+      return arrow::is_fixed_width(type.id()) ? type.bit_width() / 8 : 0;
+  }
+}
+
+}  // namespace
+
+Status ColumnView::Inspect(const arrow::Array& array, Values* values) {
+  values->array = values->texts = &array;
+  values->type = array.type_id();
+  if (values->type == arrow::Type::DICTIONARY) {
+    values->dictionary = static_cast<const arrow::DictionaryArray*>(&array);
+    values->texts = values->dictionary->dictionary().get();
+    values->type = values->texts->type_id();
+  }
+  switch (values->type) {
+    case arrow::Type::STRING:
+    case arrow::Type::BINARY:
+    case arrow::Type::LARGE_STRING:
+    case arrow::Type::LARGE_BINARY:
+    case arrow::Type::STRING_VIEW:
+    case arrow::Type::BINARY_VIEW:
+    case arrow::Type::NA:  // a column of nulls only; its elements are never read
+      values->kind = Kind::kText;
+      return absl::OkStatus();
+    case arrow::Type::INT8:
+    case arrow::Type::INT16:
+    case arrow::Type::INT32:
+    case arrow::Type::INT64:
+    case arrow::Type::UINT8:
+    case arrow::Type::UINT16:
+    case arrow::Type::UINT32:
+    case arrow::Type::UINT64:
+      values->kind = Kind::kInteger;
+      break;
+    case arrow::Type::FLOAT:
+    case arrow::Type::DOUBLE:
+      values->kind = Kind::kReal;
+      break;
+    default:
+      return InvalidInput("the type ", array.type()->ToString(), " is not supported");
+  }
+  if (values->dictionary != nullptr) {
+    return InvalidInput("the type ", array.type()->ToString(), " is not supported");
+  }
+  return absl::OkStatus();
+}
+
+StatusOr<ColumnView> ColumnView::Make(std::shared_ptr<arrow::Array> array) {
+  ColumnView view;
+  view.array_ = std::move(array);
+  view.cell_bytes_ = CellBytes(*view.array_->type());
+  const auto& buffers = view.array_->data()->buffers;
+  if (view.cell_bytes_ > 0 && buffers.size() > 1 && buffers[1] != nullptr) {
+    view.cells_ = buffers[1]->data() + view.array_->offset() * view.cell_bytes_;
+  }
+  const arrow::Array* values = view.array_.get();
+  switch (values->type_id()) {
+    case arrow::Type::LIST:
+      view.lists_ = Lists::kList;
+      values = static_cast<const arrow::ListArray*>(values)->values().get();
+      break;
+    case arrow::Type::LARGE_LIST:
+      view.lists_ = Lists::kLargeList;
+      values = static_cast<const arrow::LargeListArray*>(values)->values().get();
+      break;
+    case arrow::Type::MAP: {
+      view.lists_ = Lists::kMap;
+      const auto* map = static_cast<const arrow::MapArray*>(values);
+      PEPNET_RETURN_IF_ERROR(Inspect(*map->items(), &view.map_values_));
+      if (view.map_values_.kind == Kind::kText) {
+        return InvalidInput("the type ", map->type()->ToString(), " is not supported: map values must be numbers");
+      }
+      values = map->keys().get();
+      break;
+    }
+    default:
+      break;
+  }
+  PEPNET_RETURN_IF_ERROR(Inspect(*values, &view.elements_));
+  return view;
+}
+
+ColumnView::Range ColumnView::Elements(int64_t row) const {
+  if (lists_ == Lists::kNone) return {row, row + 1};
+  if (array_->IsNull(row)) return {0, 0};
+  if (lists_ == Lists::kLargeList) {
+    const auto* lists = static_cast<const arrow::LargeListArray*>(array_.get());
+    return {lists->value_offset(row), lists->value_offset(row + 1)};
+  }
+  const auto* lists = static_cast<const arrow::ListArray*>(array_.get());  // a map is a list of pairs
+  return {lists->value_offset(row), lists->value_offset(row + 1)};
+}
+
+// Only where a null has an offset like any other cell.
+void ColumnView::PrefetchText(int64_t row) const {
+  if (lists_ != Lists::kNone || elements_.dictionary != nullptr) return;
+  switch (elements_.type) {
+    case arrow::Type::STRING:
+    case arrow::Type::BINARY:
+    case arrow::Type::LARGE_STRING:
+    case arrow::Type::LARGE_BINARY:
+      __builtin_prefetch(Text(row).data());
+      break;
+    default:
+      break;
+  }
+}
+
+bool ColumnView::IsEmpty(int64_t element) const {
+  if (elements_.array->IsNull(element)) return true;
+  return elements_.kind == Kind::kText && Text(element).empty();
+}
+
+std::string_view ColumnView::Text(int64_t element) const {
+  const int64_t at = elements_.dictionary != nullptr ? elements_.dictionary->GetValueIndex(element) : element;
+  switch (elements_.type) {
+    case arrow::Type::STRING:
+    case arrow::Type::BINARY:
+      return static_cast<const arrow::BinaryArray*>(elements_.texts)->GetView(at);
+    case arrow::Type::LARGE_STRING:
+    case arrow::Type::LARGE_BINARY:
+      return static_cast<const arrow::LargeBinaryArray*>(elements_.texts)->GetView(at);
+    default:
+      return static_cast<const arrow::BinaryViewArray*>(elements_.texts)->GetView(at);
+  }
+}
+
+bool ColumnView::IntegerOf(const Values& values, int64_t element, int64_t* value) {
+  switch (values.type) {
+    case arrow::Type::INT8:
+      *value = ValueOf<arrow::Int8Array>(values.array, element);
+      return true;
+    case arrow::Type::INT16:
+      *value = ValueOf<arrow::Int16Array>(values.array, element);
+      return true;
+    case arrow::Type::INT32:
+      *value = ValueOf<arrow::Int32Array>(values.array, element);
+      return true;
+    case arrow::Type::UINT8:
+      *value = ValueOf<arrow::UInt8Array>(values.array, element);
+      return true;
+    case arrow::Type::UINT16:
+      *value = ValueOf<arrow::UInt16Array>(values.array, element);
+      return true;
+    case arrow::Type::UINT32:
+      *value = ValueOf<arrow::UInt32Array>(values.array, element);
+      return true;
+    case arrow::Type::UINT64:
+      *value = static_cast<int64_t>(ValueOf<arrow::UInt64Array>(values.array, element));
+      return *value >= 0;
+    default:
+      *value = ValueOf<arrow::Int64Array>(values.array, element);
+      return true;
+  }
+}
+
+double ColumnView::RealOf(const Values& values, int64_t element) {
+  if (values.type == arrow::Type::DOUBLE) return ValueOf<arrow::DoubleArray>(values.array, element);
+  if (values.type == arrow::Type::FLOAT) return ValueOf<arrow::FloatArray>(values.array, element);
+  int64_t integer = 0;
+  if (IntegerOf(values, element, &integer)) return static_cast<double>(integer);
+  return static_cast<double>(static_cast<uint64_t>(integer));
+}
+
+bool ColumnView::Integer(int64_t element, int64_t* value) const { return IntegerOf(elements_, element, value); }
+
+double ColumnView::Real(int64_t element) const { return RealOf(elements_, element); }
+
+bool ColumnView::MapValue(int64_t element, double* value) const {
+  if (map_values_.array->IsNull(element)) return false;
+  *value = RealOf(map_values_, element);
+  return true;
+}
+
+std::string ColumnView::ToText(int64_t element) const {
+  if (elements_.array->IsNull(element)) return "";
+  if (elements_.kind == Kind::kText) return std::string(Text(element));
+  if (elements_.kind == Kind::kReal) {
+    char text[32];
+    std::snprintf(text, sizeof(text), elements_.type == arrow::Type::FLOAT ? "%.9g" : "%.17g", Real(element));
+    return text;
+  }
+  int64_t integer = 0;
+  if (Integer(element, &integer)) return absl::StrCat(integer);
+  return absl::StrCat(static_cast<uint64_t>(integer));
+}
+
+}  // namespace pepnet

@@ -1,0 +1,24 @@
+// Input files: from the user's comma list of paths and globs to the sorted list of files that are read.
+//
+// Threads: no state.
+// Failure: the message names the path or pattern at fault.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "common/base/status.h"
+#include "common/job_config/data_config.h"
+
+namespace pepnet {
+
+struct InputFiles {
+  std::vector<std::string> paths;        // sorted, existing, at least one, none twice
+  DatasetType type = DatasetType::kCsv;  // kCsv or kParquet
+};
+
+// `type` as in DataConfig::dataset_type; with kOther the endings of the paths decide and `type_name` stands in
+// messages. A path that exists is taken literally, also if it holds glob characters.
+StatusOr<InputFiles> FindInputFiles(const std::string& input_path, DatasetType type, const std::string& type_name);
+
+}  // namespace pepnet

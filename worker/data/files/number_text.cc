@@ -1,0 +1,39 @@
+#include "worker/data/files/number_text.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <cstdlib>
+#include <system_error>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+
+namespace pepnet {
+
+NumberText ParseInteger(std::string_view text, int64_t* value) {
+  const char* const end = text.data() + text.size();
+  const auto [stop, error] = std::from_chars(text.data(), end, *value);
+  if (error == std::errc::invalid_argument || stop != end) return NumberText::kNotANumber;
+  return error == std::errc() ? NumberText::kOk : NumberText::kTooLarge;
+}
+
+NumberText ParseReal(std::string_view text, double* value) {
+  const char* const end = text.data() + text.size();
+  const auto [stop, error] = std::from_chars(text.data(), end, *value);
+  if (error == std::errc::invalid_argument || stop != end) return NumberText::kNotANumber;
+  if (error == std::errc::result_out_of_range) {
+    // from_chars does not say whether the magnitude is too large or too small.
+    *value = std::strtod(std::string(text).c_str(), nullptr);
+    return std::isfinite(*value) ? NumberText::kOk : NumberText::kTooLarge;
+  }
+  return std::isfinite(*value) ? NumberText::kOk : NumberText::kNotANumber;
+}
+
+std::string QuoteCell(std::string_view text) {
+  constexpr size_t kShown = 60;
+  const std::string shown = absl::Utf8SafeCEscape(absl::string_view(text.data(), std::min(text.size(), kShown)));
+  return absl::StrCat("'", shown, text.size() > kShown ? "..." : "", "'");
+}
+
+}  // namespace pepnet

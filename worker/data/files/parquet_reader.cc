@@ -1,0 +1,212 @@
+#include "worker/data/files/parquet_reader.h"
+
+#include <arrow/io/file.h>
+#include <arrow/type.h>
+#include <parquet/arrow/reader.h>
+#include <parquet/file_reader.h>
+#include <parquet/metadata.h>
+#include <parquet/properties.h>
+#include <parquet/schema.h>
+
+#include <algorithm>
+#include <exception>
+#include <string_view>
+
+namespace pepnet {
+namespace {
+
+constexpr int64_t kDecodedRows = 65536;  // rows decoded at once within a row group
+
+Status ReadError(const std::string& path, std::string_view cause) {
+  // Arrow appends hints in further lines; the first one is the cause.
+  cause = cause.substr(0, cause.find('\n'));
+  return InvalidInput("cannot read '", path, "' as Parquet: ", std::string(cause));
+}
+
+// Runs `function` (returning Status) so that no exception of the Parquet library gets out.
+template <typename Function>
+Status Guard(const std::string& path, Function function) {
+  try {
+    return function();
+  } catch (const std::exception& error) {
+    return ReadError(path, error.what());
+  }
+}
+
+class ParquetReader : public RowReader {
+ public:
+  explicit ParquetReader(const std::string& path, std::shared_ptr<ReadCounts> counts = nullptr)
+      : path_(std::make_shared<const std::string>(path)),
+        counts_(counts != nullptr ? std::move(counts) : std::make_shared<ReadCounts>()) {}
+
+  Status Open() {
+    return Guard(*path_, [&]() -> Status {
+      auto file = arrow::io::ReadableFile::Open(*path_);
+      if (!file.ok()) return absl::NotFoundError(absl::StrCat("cannot open '", *path_, "': ", file.status().message()));
+      parquet::arrow::FileReaderBuilder builder;
+      if (arrow::Status status = builder.Open(*file); !status.ok()) return ReadError(*path_, status.message());
+      parquet::ArrowReaderProperties properties;
+      properties.set_use_threads(false);
+      properties.set_pre_buffer(false);  // would read ahead in threads of Arrow's own
+      properties.set_batch_size(kDecodedRows);
+      builder.properties(properties);
+      if (arrow::Status status = builder.Build(&reader_); !status.ok()) return ReadError(*path_, status.message());
+      if (arrow::Status status = reader_->GetSchema(&file_schema_); !status.ok()) {
+        return ReadError(*path_, status.message());
+      }
+      const auto metadata = reader_->parquet_reader()->metadata();
+      for (int group = 0; group < metadata->num_row_groups(); ++group) {
+        group_rows_.push_back(metadata->RowGroup(group)->num_rows());
+        rows_ += group_rows_.back();
+      }
+      return absl::OkStatus();
+    });
+  }
+
+  Status Select(const std::vector<std::string>& columns) {
+    return Guard(*path_, [&]() -> Status {
+      arrow::FieldVector fields;
+      for (const std::string& column : columns) {
+        PEPNET_ASSIGN_OR_RETURN(const int field, FindColumn(*path_, file_schema_->field_names(), column));
+        fields.push_back(file_schema_->field(field));
+      }
+      schema_ = arrow::schema(std::move(fields));
+      // Parquet counts leaf columns: a list or map column has its own below its name.
+      const parquet::SchemaDescriptor* leaves = reader_->parquet_reader()->metadata()->schema();
+      for (int leaf = 0; leaf < leaves->num_columns(); ++leaf) {
+        const std::string name = leaves->Column(leaf)->path()->ToDotVector().front();
+        if (std::find(columns.begin(), columns.end(), name) != columns.end()) leaves_.push_back(leaf);
+      }
+      return absl::OkStatus();
+    });
+  }
+
+  StatusOr<RowChunk> Read(int64_t max_rows) override {
+    while (decoded_ == nullptr && group_ < group_rows_.size()) PEPNET_RETURN_IF_ERROR(Decode());
+    if (decoded_ == nullptr) {
+      auto empty = arrow::RecordBatch::MakeEmpty(schema_);
+      if (!empty.ok()) return ReadError(*path_, empty.status().message());
+      return RowChunk{*empty, path_, row_, nullptr};
+    }
+    const int64_t count = std::min(max_rows, decoded_->num_rows() - used_);
+    RowChunk chunk{decoded_->Slice(used_, count), path_, row_, nullptr};
+    Advance(count);
+    return chunk;
+  }
+
+  StatusOr<std::shared_ptr<const HeldRows>> Hold(int64_t max_rows) override {
+    PEPNET_ASSIGN_OR_RETURN(RowChunk chunk, Read(max_rows));
+    return HoldDecoded(std::move(chunk));
+  }
+
+  int64_t RowsTogether() const override {
+    int64_t end = 0;
+    for (size_t group = 0; group < group_rows_.size() && end <= row_; ++group) end += group_rows_[group];
+    return end - row_;
+  }
+
+  StatusOr<int64_t> Skip(int64_t max_rows) override {
+    int64_t skipped = 0;
+    while (skipped < max_rows && (decoded_ != nullptr || group_ < group_rows_.size())) {
+      if (decoded_ == nullptr && batches_ == nullptr && group_rows_[group_] <= max_rows - skipped) {
+        skipped += group_rows_[group_];
+        row_ += group_rows_[group_];
+        counts_->passed_rows += group_rows_[group_];
+        ++group_;
+        continue;
+      }
+      if (decoded_ == nullptr) {
+        PEPNET_RETURN_IF_ERROR(Decode());
+        continue;
+      }
+      const int64_t count = std::min(max_rows - skipped, decoded_->num_rows() - used_);
+      Advance(count);
+      skipped += count;
+    }
+    return skipped;
+  }
+
+  int64_t known_rows() const override { return rows_; }
+  const std::shared_ptr<arrow::Schema>& schema() const override { return schema_; }
+  std::vector<std::string> file_columns() const { return file_schema_->field_names(); }
+  int64_t largest_row_group() const {
+    return group_rows_.empty() ? 0 : *std::max_element(group_rows_.begin(), group_rows_.end());
+  }
+
+ private:
+  void Advance(int64_t count) {
+    row_ += count;
+    used_ += count;
+    if (used_ == decoded_->num_rows()) decoded_ = nullptr;
+  }
+
+  // The next decoded rows of row group group_, or the step to the next group if it has no more.
+  Status Decode() {
+    return Guard(*path_, [&]() -> Status {
+      if (batches_ == nullptr) {
+        auto opened = reader_->GetRecordBatchReader({static_cast<int>(group_)}, leaves_);
+        if (!opened.ok()) return ReadError(*path_, opened.status().message());
+        batches_ = std::move(opened).ValueOrDie();
+        const auto group = reader_->parquet_reader()->metadata()->RowGroup(static_cast<int>(group_));
+        for (const int leaf : leaves_) counts_->bytes += group->ColumnChunk(leaf)->total_compressed_size();
+      }
+      std::shared_ptr<arrow::RecordBatch> batch;
+      if (arrow::Status status = batches_->ReadNext(&batch); !status.ok()) return ReadError(*path_, status.message());
+      if (batch == nullptr) {
+        int64_t promised = 0;
+        for (size_t group = 0; group <= group_; ++group) promised += group_rows_[group];
+        if (row_ != promised) {
+          return ReadError(*path_, absl::StrCat("row group ", group_, " ends at row ", row_, " instead of ", promised));
+        }
+        batches_ = nullptr;
+        ++group_;
+        return absl::OkStatus();
+      }
+      if (batch->num_rows() == 0) return absl::OkStatus();
+      // Arrow returns the columns in file order.
+      arrow::ArrayVector arrays;
+      for (const auto& field : schema_->fields()) arrays.push_back(batch->GetColumnByName(field->name()));
+      decoded_ = arrow::RecordBatch::Make(schema_, batch->num_rows(), std::move(arrays));
+      counts_->decoded_rows += batch->num_rows();
+      used_ = 0;
+      return absl::OkStatus();
+    });
+  }
+
+  const std::shared_ptr<const std::string> path_;  // shared with the chunks, which outlive the reader
+  const std::shared_ptr<ReadCounts> counts_;       // shared with whoever asks for them
+  std::unique_ptr<parquet::arrow::FileReader> reader_;
+  std::shared_ptr<arrow::Schema> file_schema_, schema_;
+  std::vector<int64_t> group_rows_;
+  std::vector<int> leaves_;
+  int64_t rows_ = 0;
+  size_t group_ = 0;                                   // the row group under work
+  std::unique_ptr<arrow::RecordBatchReader> batches_;  // of that group; null before its first row is needed
+  std::shared_ptr<arrow::RecordBatch> decoded_;        // rows decoded and not all used; null: none
+  int64_t used_ = 0;
+  int64_t row_ = 0;  // number of the next row
+};
+
+}  // namespace
+
+StatusOr<std::unique_ptr<RowReader>> OpenParquetReader(const std::string& path, const std::vector<std::string>& columns,
+                                                       std::shared_ptr<ReadCounts> counts) {
+  auto reader = std::make_unique<ParquetReader>(path, std::move(counts));
+  PEPNET_RETURN_IF_ERROR(reader->Open());
+  PEPNET_RETURN_IF_ERROR(reader->Select(columns));
+  return reader;
+}
+
+StatusOr<std::vector<std::string>> ListParquetColumns(const std::string& path) {
+  ParquetReader reader(path);
+  PEPNET_RETURN_IF_ERROR(reader.Open());
+  return reader.file_columns();
+}
+
+StatusOr<int64_t> LargestRowGroup(const std::string& path) {
+  ParquetReader reader(path);
+  PEPNET_RETURN_IF_ERROR(reader.Open());
+  return reader.largest_row_group();
+}
+
+}  // namespace pepnet

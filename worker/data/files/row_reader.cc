@@ -1,0 +1,65 @@
+#include "worker/data/files/row_reader.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_join.h"
+#include "worker/data/files/csv_reader.h"
+#include "worker/data/files/parquet_reader.h"
+
+namespace pepnet {
+namespace {
+
+class DecodedRows : public HeldRows {
+ public:
+  explicit DecodedRows(RowChunk chunk) : chunk_(std::move(chunk)) {}
+  int64_t size() const override { return chunk_.rows->num_rows(); }
+  StatusOr<Picked> Pick(std::span<const int64_t> rows) const override {
+    return Picked{chunk_, {rows.begin(), rows.end()}};
+  }
+
+ private:
+  const RowChunk chunk_;
+};
+
+}  // namespace
+
+std::shared_ptr<const HeldRows> HoldDecoded(RowChunk chunk) { return std::make_shared<DecodedRows>(std::move(chunk)); }
+
+StatusOr<std::unique_ptr<RowReader>> OpenRowReader(const std::string& path, const FileFormat& format,
+                                                   const std::vector<std::string>& columns,
+                                                   std::shared_ptr<ReadCounts> counts) {
+  if (counts == nullptr) counts = std::make_shared<ReadCounts>();
+  return format.type == DatasetType::kParquet ? OpenParquetReader(path, columns, std::move(counts))
+                                              : OpenCsvReader(path, format, columns, std::move(counts));
+}
+
+FileFormat FormatOf(const DataConfig& data, DatasetType type) {
+  FileFormat format;
+  format.type = type;
+  format.delimiter = data.delimiter;
+  format.with_header = data.with_header;
+  for (const InputField& field : data.input_fields) format.field_names.push_back(field.name);
+  return format;
+}
+
+StatusOr<std::vector<std::string>> ListColumns(const std::string& path, const FileFormat& format) {
+  return format.type == DatasetType::kParquet ? ListParquetColumns(path) : ListCsvColumns(path, format);
+}
+
+StatusOr<int> FindColumn(const std::string& path, const std::vector<std::string>& columns, const std::string& name) {
+  const auto found = std::find(columns.begin(), columns.end(), name);
+  if (found == columns.end()) {
+    constexpr size_t kShown = 40;
+    const size_t shown = std::min(columns.size(), kShown);
+    return InvalidInput("'", path, "' has no column '", name, "'; its columns are ",
+                        absl::StrJoin(columns.begin(), columns.begin() + shown, ", "),
+                        shown < columns.size() ? absl::StrCat(" and ", columns.size() - shown, " more") : "");
+  }
+  if (std::find(found + 1, columns.end(), name) != columns.end()) {
+    return InvalidInput("'", path, "' has more than one column '", name, "'; rename one of them");
+  }
+  return static_cast<int>(found - columns.begin());
+}
+
+}  // namespace pepnet

@@ -1,0 +1,255 @@
+#include "worker/data/rows/shared_rows.h"
+
+#include <pthread.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "common/process/trace.h"
+
+namespace pepnet {
+
+StatusOr<std::unique_ptr<SharedRows>> SharedRows::Join(std::unique_ptr<RowStream> stream, const ReaderGroup& group) {
+  PEPNET_ASSIGN_OR_RETURN(std::unique_ptr<ChunkExchange> exchange, ChunkExchange::Join(group));
+  return std::unique_ptr<SharedRows>(new SharedRows(std::move(stream), group, std::move(exchange)));
+}
+
+SharedRows::SharedRows(std::unique_ptr<RowStream> stream, const ReaderGroup& group,
+                       std::unique_ptr<ChunkExchange> exchange)
+    : group_(group), paths_(stream->paths()), stream_(std::move(stream)), exchange_(std::move(exchange)) {
+  NoteCounts();
+  thread_ = std::thread([this] { GiveLoop(); });
+  pthread_setname_np(thread_.native_handle(), "share");
+}
+
+SharedRows::~SharedRows() {
+  Stop();
+  thread_.join();
+}
+
+void SharedRows::Stop() {
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    stopped_ = true;
+  }
+  changed_.notify_all();
+  exchange_->Stop();
+}
+
+std::string SharedRows::WaitingFor() const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return waiting_for_;
+}
+
+ReadCounts SharedRows::counts() const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return counts_;
+}
+
+// ---- the thread "share" ---------------------------------------------------------------------------------------------
+
+void SharedRows::NoteCounts() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  counts_ = stream_->counts();
+}
+
+void SharedRows::GiveLoop() {
+  for (int64_t epoch = 0;; ++epoch) {
+    int64_t first_row = 0;
+    {
+      std::unique_lock<std::mutex> lock(mutex_);
+      changed_.wait(lock, [&]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return stopped_ || wanted_.has_value(); });
+      if (stopped_) return;
+      first_row = *wanted_;
+      wanted_.reset();
+    }
+    StatusOr<int64_t> begun = stream_->Begin(first_row);
+    const bool found = begun.ok();
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      begun_ = std::move(begun);
+    }
+    changed_.notify_all();
+    if (!found) return;
+    if (const Status status = GiveEpoch(epoch, first_row); !status.ok()) {  // it has been given, too
+      const std::lock_guard<std::mutex> lock(mutex_);
+      gave_up_ = status;  // for a Begin() that comes later
+      changed_.notify_all();
+      return;
+    }
+  }
+}
+
+Status SharedRows::GiveEpoch(int64_t epoch, int64_t first_row) {
+  const int count = group_.count();
+  int64_t turn = 0;
+  Status status;
+  while (status.ok()) {
+    const bool own = turn % count == group_.index;
+    size_t file = 0;
+    StatusOr<int64_t> rows = stream_->RowsTogether(&file);
+    if (rows.ok() && *rows == 0) {
+      if (!own) return absl::OkStatus();
+      SharedChunk end;
+      end.kind = SharedChunk::Kind::kEndOfInput;
+      end.epoch = epoch;
+      end.turn = turn;
+      return exchange_->Give(std::move(end));
+    }
+    if (rows.ok()) rows = own ? GiveTurn(epoch, turn, file, *rows) : stream_->SkipInFile(*rows);
+    NoteCounts();
+    status = rows.status();
+    if (rows.ok() && *rows > 0) ++turn;  // without rows: a CSV file that ended where a turn ended
+  }
+  // In place of this member's next turn, which nobody reaches if the error lies in somebody else's: its owner finds it, too.
+  SharedChunk error;
+  error.kind = SharedChunk::Kind::kError;
+  error.epoch = epoch;
+  error.turn = turn + (group_.index - turn % count + count) % count;
+  error.error = status;
+  if (!absl::IsCancelled(status)) (void)exchange_->Give(std::move(error));  // returns the error itself
+  return status;
+}
+
+StatusOr<int64_t> SharedRows::GiveTurn(int64_t epoch, int64_t turn, size_t file, int64_t size) {
+  int64_t given = 0;
+  while (given < size) {
+    StatusOr<RowChunk> chunk = [&] {
+      TraceScope scope("read file");
+      return stream_->ReadInFile(size - given);
+    }();
+    NoteCounts();
+    if (!chunk.ok()) return chunk.status();
+    SharedChunk shared;
+    shared.epoch = epoch;
+    shared.turn = turn;
+    shared.file = static_cast<int64_t>(file);
+    shared.first_row = chunk->first_row;
+    shared.row_count = chunk->rows->num_rows();
+    if (shared.row_count == 0) {
+      if (given == 0) return 0;
+      shared.kind = SharedChunk::Kind::kEndOfTurn;
+      PEPNET_RETURN_IF_ERROR(exchange_->Give(std::move(shared)));
+      return given;
+    }
+    given += shared.row_count;
+    shared.ends_turn = given == size;
+    shared.rows = std::move(chunk->rows);
+    PEPNET_RETURN_IF_ERROR(exchange_->Give(std::move(shared)));
+  }
+  return given;
+}
+
+// ---- the thread that walks the sequence -----------------------------------------------------------------------------
+
+StatusOr<int64_t> SharedRows::Begin(int64_t first_row) {
+  if (!ended_) return absl::InternalError("an epoch of shared rows was begun before the last one had ended");
+  std::unique_lock<std::mutex> lock(mutex_);
+  wanted_ = first_row;
+  changed_.notify_all();
+  changed_.wait(lock,
+                [&]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return stopped_ || begun_.has_value() || !gave_up_.ok(); });
+  if (stopped_) return absl::CancelledError("reading was stopped");
+  if (!begun_.has_value()) return gave_up_;
+  ++epoch_;
+  turn_ = 0;
+  current_ = SharedChunk();
+  used_ = 0;
+  ended_ = false;
+  last_ = absl::StrCat("row ", first_row, " of the input");
+  StatusOr<int64_t> begun = *std::move(begun_);
+  begun_.reset();
+  return begun;
+}
+
+Status SharedRows::Refill() {
+  while (!ended_ && used_ == current_.row_count) {
+    const int giver = static_cast<int>(turn_ % group_.count());
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      waiting_for_ = absl::StrCat("the rows behind ", last_, " from ", group_.members[giver],
+                                  ", which decodes them for this host (turn ", turn_, ")");
+    }
+    StatusOr<SharedChunk> taken = exchange_->Take(giver);
+    if (!taken.ok()) {
+      return absl::IsCancelled(taken.status()) ? taken.status()
+                                               : Annotate(taken.status(), absl::StrCat("waiting for ", WaitingFor()));
+    }
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      waiting_for_.clear();
+    }
+    current_ = std::move(taken).value();
+    used_ = 0;
+    if (current_.kind == SharedChunk::Kind::kError) return current_.error;
+    if (current_.epoch != epoch_ || current_.turn != turn_ || current_.file >= static_cast<int64_t>(paths_.size())) {
+      return absl::FailedPreconditionError(
+          absl::StrCat(group_.members[giver], " reads other input than ", group_.members[group_.index],
+                       " on the same host: it gave turn ", current_.turn, " of pass ", current_.epoch,
+                       ", expected was turn ", turn_, " of pass ", epoch_, "; were the input files changed?"));
+    }
+    switch (current_.kind) {
+      case SharedChunk::Kind::kError:
+        break;  // returned above
+      case SharedChunk::Kind::kEndOfInput:
+        ended_ = true;
+        break;
+      case SharedChunk::Kind::kEndOfTurn:
+        ++turn_;
+        break;
+      case SharedChunk::Kind::kRows:
+        if (current_.ends_turn) ++turn_;
+        last_ = absl::StrCat("'", paths_[current_.file], "' row ", current_.first_row + current_.row_count);
+        continue;
+    }
+    current_.row_count = 0;
+  }
+  return absl::OkStatus();
+}
+
+StatusOr<RowChunk> SharedRows::Use(int64_t max_rows) {
+  PEPNET_RETURN_IF_ERROR(current_.Open());
+  const int64_t count = std::min(max_rows, current_.row_count - used_);
+  RowChunk chunk{current_.rows->Slice(used_, count), std::make_shared<const std::string>(paths_[current_.file]),
+                 current_.first_row + used_, nullptr};
+  used_ += count;
+  return chunk;
+}
+
+Status SharedRows::Read(int64_t max_rows, RowSelection* selection) {
+  while (max_rows > 0) {
+    PEPNET_RETURN_IF_ERROR(Refill());
+    if (ended_) return absl::OkStatus();
+    PEPNET_ASSIGN_OR_RETURN(RowChunk chunk, Use(max_rows));
+    const int64_t count = chunk.rows->num_rows();
+    selection->chunks.push_back(std::move(chunk));
+    selection->AddRun(static_cast<int>(selection->chunks.size()) - 1, 0, count);
+    max_rows -= count;
+  }
+  return absl::OkStatus();
+}
+
+Status SharedRows::Hold(int64_t max_rows, HeldRowsList* held) {
+  while (max_rows > 0) {
+    PEPNET_RETURN_IF_ERROR(Refill());
+    if (ended_) return absl::OkStatus();
+    PEPNET_ASSIGN_OR_RETURN(RowChunk chunk, Use(max_rows));
+    max_rows -= chunk.rows->num_rows();
+    held->push_back(HoldDecoded(std::move(chunk)));
+  }
+  return absl::OkStatus();
+}
+
+StatusOr<int64_t> SharedRows::Skip(int64_t max_rows) {
+  int64_t skipped = 0;
+  while (skipped < max_rows) {
+    PEPNET_RETURN_IF_ERROR(Refill());
+    if (ended_) break;
+    const int64_t count = std::min(max_rows - skipped, current_.row_count - used_);
+    used_ += count;
+    skipped += count;
+  }
+  return skipped;
+}
+
+}  // namespace pepnet

@@ -1,0 +1,117 @@
+#include "worker/metrics/metric_counts.h"
+
+#include <cmath>
+
+#include "common/base/logging.h"
+
+namespace pepnet {
+namespace {
+
+// Index of the last threshold <= score, -1 if there is none (also for NaN). Thresholds are nearly i / (n - 1), so a
+// direct guess is at most a step or two away.
+int ThresholdIndex(const std::vector<float>& thresholds, float score) {
+  const int n = static_cast<int>(thresholds.size());
+  if (!(score >= thresholds[0])) return -1;
+  if (score >= thresholds[n - 1]) return n - 1;
+  int k = static_cast<int>(score * static_cast<float>(n - 1));
+  while (k + 1 < n && thresholds[k + 1] <= score) ++k;
+  while (thresholds[k] > score) --k;
+  return k;
+}
+
+}  // namespace
+
+bool Positive(const LabelColumn& label, int64_t row) { return label.values[row] == 1.0f; }
+
+int TowerScores::Class(int64_t row, double threshold, int num_class) const {
+  if (width == 1) return One(row) > static_cast<float>(num_class == 1 ? threshold : 0.5) ? 1 : 0;
+  const float* first = scores + row * width;
+  int best = 0;
+  for (int c = 1; c < width; ++c) {
+    if (first[c] > first[best]) best = c;
+  }
+  return best;
+}
+
+// step = 1 / (n - 1) in float32; t_i = step i in the lower half, 1 - step (n - 1 - i) in the upper, each rounded once.
+// (torch uses a fused multiply-add there on GPUs and on CPUs with AVX2, but not on older CPUs, where 15 of 200
+// thresholds come out one bit off.) In double both expressions are exact before they are rounded.
+std::vector<float> AucThresholds(int n) {
+  CHECK_GT(n, 0);
+  std::vector<float> thresholds(n, 0.0f);
+  if (n == 1) return thresholds;
+  const double step = 1.0f / static_cast<float>(n - 1);
+  for (int i = 0; i < n; ++i) {
+    thresholds[i] = static_cast<float>(i < n / 2 ? step * i : 1.0 - step * (n - 1 - i));
+  }
+  return thresholds;
+}
+
+template <typename Count>
+void CountForAuc(const std::vector<float>& thresholds, const LabelColumn& label, const TowerScores& scores,
+                 int64_t rows, Count* counts) {
+  Count* const by_class[2] = {counts + thresholds.size() + 1, counts};
+  for (int64_t row = 0; row < rows; ++row) {
+    by_class[Positive(label, row)][ThresholdIndex(thresholds, scores.One(row)) + 1] += 1;
+  }
+}
+
+// TPR_k = true_positives_k / positives, FPR_k = false_positives_k / negatives, an empty class has rate 0.
+// AUC = sum over k from n - 1 down to 1 of (FPR_{k-1} - FPR_k) (TPR_{k-1} + TPR_k) / 2
+double BinnedAuc(const std::vector<double>& true_positives, const std::vector<double>& false_positives,
+                 double positives, double negatives) {
+  CHECK_EQ(true_positives.size(), false_positives.size());
+  if (positives == 0 || negatives == 0) return 0;
+  double area = 0;  // of the curve in counts: exact until the last division for up to 2^26 rows
+  for (size_t k = true_positives.size(); k-- > 1;) {
+    area += (false_positives[k - 1] - false_positives[k]) * (true_positives[k - 1] + true_positives[k]) / 2;
+  }
+  return area / (positives * negatives);
+}
+
+template <typename Count>
+double AucOfCounts(size_t thresholds, const Count* counts) {
+  const Count* const by_class[2] = {counts + thresholds + 1, counts};
+  std::vector<double> reached[2];  // rows of the class with score >= threshold k
+  double total[2];
+  for (int c = 0; c < 2; ++c) {
+    reached[c].resize(thresholds);
+    double rows = 0;
+    for (size_t k = thresholds; k-- > 0;) reached[c][k] = rows += static_cast<double>(by_class[c][k + 1]);
+    total[c] = rows + static_cast<double>(by_class[c][0]);
+  }
+  return BinnedAuc(reached[1], reached[0], total[1], total[0]);
+}
+
+template void CountForAuc(const std::vector<float>&, const LabelColumn&, const TowerScores&, int64_t, int64_t*);
+template void CountForAuc(const std::vector<float>&, const LabelColumn&, const TowerScores&, int64_t, double*);
+template double AucOfCounts(size_t, const int64_t*);
+template double AucOfCounts(size_t, const double*);
+
+int64_t CountRight(const LabelColumn& label, const TowerScores& scores, int64_t rows, double threshold, int num_class) {
+  int64_t right = 0;
+  for (int64_t row = 0; row < rows; ++row) {
+    right += label.values[row] == static_cast<float>(scores.Class(row, threshold, num_class)) ? 1 : 0;
+  }
+  return right;
+}
+
+double SumErrors(const LabelColumn& label, const TowerScores& scores, int64_t rows, bool squared) {
+  double sum = 0;
+  for (int64_t row = 0; row < rows; ++row) {
+    const double error = static_cast<double>(scores.One(row)) - static_cast<double>(label.values[row]);
+    sum += squared ? error * error : std::fabs(error);
+  }
+  return sum;
+}
+
+TowerScores ScoresOfTower(const Tower& tower, const LabelColumn& label, const std::vector<float>& scores,
+                          int64_t rows) {
+  const int width = static_cast<int>(static_cast<int64_t>(scores.size()) / rows);
+  CHECK_EQ(static_cast<int64_t>(scores.size()), width * rows) << tower.name;
+  CHECK(width == tower.num_class || (width == 1 && tower.num_class == 2)) << tower.name << ": " << width;
+  CHECK_EQ(static_cast<int64_t>(label.values.size()), rows) << tower.name;
+  return {scores.data(), width};
+}
+
+}  // namespace pepnet

@@ -1,0 +1,40 @@
+#include "worker/model/engine/make_model.h"
+
+#include <ATen/Parallel.h>
+
+#include <mutex>
+
+#include "common/base/log_functions.h"
+#include "worker/model/fused/fused_model.h"
+#include "worker/model/guarded.h"
+#include "worker/model/torch/torch_model.h"
+
+namespace pepnet {
+namespace {
+
+// libtorch's other pool would only steal cores from the readers. It can be set once per process.
+void LimitInteropThreads() {
+  static std::once_flag once;
+  std::call_once(once, [] { at::set_num_interop_threads(1); });
+}
+
+}  // namespace
+
+StatusOr<std::unique_ptr<PepnetModel>> MakeModel(const JobConfig* config, DenseParameters* parameters,
+                                                 const ModelOptions& options) {
+  return Guarded("create the model", [&]() -> StatusOr<std::unique_ptr<PepnetModel>> {
+    LimitInteropThreads();
+    if (options.threads > 0) at::set_num_threads(options.threads);
+    if (options.engine == DenseEngine::kFused) {
+      if (FusedEngineRuns(options)) {
+        const int lanes = options.threads > 0 ? options.threads : at::get_num_threads();
+        return MakeFusedModel(config, parameters, options.seed, lanes, {});
+      }
+      LogInfo(absl::StrCat("dense engine: reference, because the fused one runs ",
+                           options.bf16 ? "in float32 only, not with mixed_precision BF16" : "on CPUs only"));
+    }
+    return MakeTorchModel(config, parameters, options);
+  });
+}
+
+}  // namespace pepnet

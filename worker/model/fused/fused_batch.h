@@ -1,0 +1,87 @@
+// FusedBatch: the arrays of the batch that the fused engine has under way, all rows of it: the group tensors side by side
+// as the layers read them, their gradients, and the order of the rows.
+//
+// Position:  a row's place in the order in which the layers see the rows. All arrays are by position; with domain routing
+//            the rows are sorted by domain (stable), so that each tower reads consecutive positions.
+// Input:     [uia ; shared], uia_width() columns and then main_width(): PPNet's gate input, and from column uia_width() on
+//            what the tasks read. Without a domain group `shared` is the main group itself.
+// GateInput: [domain ; main], EPNet's gate input; only with a domain group.
+// Memory:    arrays grow to the largest batch seen and are kept.
+// Threads:   positions of disjoint ranges may be used by different threads; Begin() and Select() by one.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "common/base/aligned_buffer.h"
+#include "common/job_config/job_config.h"
+#include "worker/model/fused/fused_gemm.h"
+#include "worker/model/fused/fused_layers.h"
+#include "worker/model/pepnet_model.h"
+
+namespace pepnet {
+
+// The buffer with room for `size` floats, contents undefined.
+float* Sized(AlignedBuffer<float>* buffer, int64_t size);
+
+class FusedBatch {
+ public:
+  // Borrows both.
+  FusedBatch(const JobConfig* config, const FusedLayers* layers);
+
+  // Starts a batch, which it borrows. `by_domain`: sort the rows.
+  void Begin(const ModelInput& input, bool by_domain);
+  // Makes room for the gradients below; contents undefined.
+  void SizeGradients();
+  // One array per feature with a table in a group, [rows, dim]; others empty. Contents undefined.
+  void SizeFeatureGradients(std::vector<AlignedBuffer<float>>* gradients) const;
+
+  int64_t rows() const { return rows_; }
+  int64_t row(int64_t position) const { return order_[position]; }
+  // 0 without domain towers.
+  int64_t domain(int64_t row) const {
+    return config_->model.domain_label < 0 ? 0 : in_->batch->labels[config_->model.domain_label].integers[row];
+  }
+  const ModelInput& in() const { return *in_; }
+  int64_t main_width() const { return main_width_; }
+  int64_t domain_width() const { return domain_width_; }
+  int64_t uia_width() const { return uia_width_; }
+  int64_t input_width() const { return uia_width_ + main_width_; }
+
+  // Views of position `begin` and on.
+  Matrix Input(int64_t begin) { return Matrix{input_.data(), input_width()}.Row(begin); }
+  Matrix InputGradient(int64_t begin) { return Matrix{input_gradient_.data(), input_width()}.Row(begin); }
+  Matrix GateInput(int64_t begin) { return Matrix{gate_input_.data(), domain_width_ + main_width_}.Row(begin); }
+  const float* input() const { return input_.data(); }
+  const float* gate_input() const { return gate_input_.data(); }
+  float* EpnetHidden(int64_t begin) { return epnet_hidden_.data() + begin * layers_->epnet->first.out; }
+  float* EpnetGate(int64_t begin) { return epnet_gate_.data() + begin * main_width_; }
+  float* DomainGradient(int64_t begin) { return domain_gradient_.data() + begin * domain_width_; }
+
+  // Copies the features' values of positions [begin, end) into Input and GateInput, all but what EPNet computes.
+  void Gather(int64_t begin, int64_t end);
+  // Each feature's gradient as the sum over the groups that it is in, from InputGradient and DomainGradient.
+  void Scatter(int64_t begin, int64_t end, std::vector<AlignedBuffer<float>>* gradients) const;
+
+ private:
+  // Where a feature's values lie in the group tensors.
+  struct Occurrence {
+    enum class Group { kMain, kDomain, kUia };
+    Group group;
+    int64_t column;
+  };
+  void Locate(const FeatureGroup& group, Occurrence::Group kind);
+  void GatherGroup(const FeatureGroup& group, int64_t begin, int64_t end, Matrix to) const;
+  void ScatterFeature(int f, int64_t begin, int64_t end, float* gradient) const;
+
+  const JobConfig* const config_;
+  const FusedLayers* const layers_;
+  const int64_t main_width_, domain_width_, uia_width_;
+  std::vector<std::vector<Occurrence>> occurrences_;  // by feature
+  const ModelInput* in_ = nullptr;
+  int64_t rows_ = 0;
+  std::vector<int64_t> order_;  // position -> row of the batch
+  AlignedBuffer<float> input_, input_gradient_, gate_input_, domain_gradient_, epnet_hidden_, epnet_gate_;
+};
+
+}  // namespace pepnet

@@ -1,0 +1,371 @@
+#include "worker/model/fused/fused_kernels.h"
+
+#include <bit>
+#include <cmath>
+
+#include "common/base/simd.h"
+#include "worker/model/dropout_mask.h"
+
+namespace pepnet {
+namespace {
+
+// e^x by x = n ln 2 + r, |r| <= ln 2 / 2, and a polynomial of degree 7 in r (coefficients of the Cephes library), within
+// 2 units in the last place; without branches, so that loops over it become vector instructions.
+PEPNET_SIMD_INLINE float Exp(float x) {
+  x = x < -87.0f ? -87.0f : x;
+  x = x > 88.0f ? 88.0f : x;
+  constexpr float kRounder = 12582912.0f;  // 1.5 * 2^23: adding it leaves the nearest integer in the low bits
+  const float shifted = x * 1.44269504f + kRounder;
+  const float n = shifted - kRounder;
+  const float r = (x - n * 0.693359375f) - n * -2.12194440e-4f;
+  float p = 1.9875691500e-4f;
+  p = p * r + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  p = p * (r * r) + r + 1.0f;
+  const uint32_t exponent = (std::bit_cast<uint32_t>(shifted) - 0x4B400000u + 127u) << 23;
+  return p * std::bit_cast<float>(exponent);
+}
+
+PEPNET_SIMD_INLINE float Sigmoid(float x) { return 1.0f / (1.0f + Exp(-x)); }
+
+// Value and derivative at a pre-activation. PReLU's weight has its own derivative: x where x <= 0.
+struct IdentityFunction {
+  float w;
+  PEPNET_SIMD_INLINE float Value(float x) const { return x; }
+  PEPNET_SIMD_INLINE float Slope(float x) const { return 1.0f; }
+};
+struct ReluFunction {
+  float w;
+  PEPNET_SIMD_INLINE float Value(float x) const { return x < 0 ? 0.0f : x; }
+  PEPNET_SIMD_INLINE float Slope(float x) const { return x > 0 ? 1.0f : 0.0f; }
+};
+struct LeakyFunction {  // LeakyReLU and PReLU
+  float w;
+  PEPNET_SIMD_INLINE float Value(float x) const { return x > 0 ? x : x * w; }
+  PEPNET_SIMD_INLINE float Slope(float x) const { return x > 0 ? 1.0f : w; }
+};
+struct SigmoidFunction {
+  float w;
+  PEPNET_SIMD_INLINE float Value(float x) const { return Sigmoid(x); }
+  PEPNET_SIMD_INLINE float Slope(float x) const {
+    const float s = Sigmoid(x);
+    return s * (1.0f - s);
+  }
+};
+struct SiluFunction {
+  float w;
+  PEPNET_SIMD_INLINE float Value(float x) const { return x * Sigmoid(x); }
+  PEPNET_SIMD_INLINE float Slope(float x) const {
+    const float s = Sigmoid(x);
+    return s * (1.0f + x * (1.0f - s));
+  }
+};
+// The rest goes through the scalar library.
+struct TanhFunction {
+  float w;
+  float Value(float x) const { return std::tanh(x); }
+  float Slope(float x) const {
+    const float y = std::tanh(x);
+    return 1.0f - y * y;
+  }
+};
+struct GeluFunction {  // x Phi(x), Phi the normal distribution
+  float w;
+  static float Phi(float x) { return 0.5f * (1.0f + std::erf(x * 0.70710678f)); }
+  float Value(float x) const { return x * Phi(x); }
+  float Slope(float x) const { return Phi(x) + x * 0.39894228f * std::exp(-0.5f * x * x); }
+};
+struct EluFunction {
+  float w;
+  float Value(float x) const { return x > 0 ? x : w * std::expm1(x); }
+  float Slope(float x) const { return x > 0 ? 1.0f : w * std::exp(x); }
+};
+
+template <typename Body>
+PEPNET_SIMD_INLINE void WithFunction(const KernelActivation& activation, const Body& body) {
+  const float w = activation.parameter;
+  switch (activation.kind) {
+    case ActivationKind::kIdentity:
+      return body(IdentityFunction{w});
+    case ActivationKind::kRelu:
+      return body(ReluFunction{w});
+    case ActivationKind::kSigmoid:
+      return body(SigmoidFunction{w});
+    case ActivationKind::kTanh:
+      return body(TanhFunction{w});
+    case ActivationKind::kLeakyRelu:
+    case ActivationKind::kPrelu:
+      return body(LeakyFunction{w});
+    case ActivationKind::kSilu:
+      return body(SiluFunction{w});
+    case ActivationKind::kGelu:
+      return body(GeluFunction{w});
+    case ActivationKind::kElu:
+      return body(EluFunction{w});
+  }
+}
+
+void FillMaskRow(const KernelDropout& dropout, int64_t row, int64_t width) {
+  FillDropoutMask(dropout.key, dropout.ratio, dropout.rows[row], 1, width, dropout.mask_row);
+}
+
+template <typename Function>
+PEPNET_SIMD_INLINE void GateProductRow(const Function f, int64_t width, float scale, const float* __restrict a_bias,
+                                       const float* __restrict s_bias, const float* __restrict mask,
+                                       float* __restrict a, float* __restrict s, float* __restrict out) {
+  for (int64_t c = 0; c < width; ++c) {
+    const float pre = a[c] + a_bias[c];
+    const float gate = Sigmoid(s[c] + s_bias[c]);
+    const float kept = mask == nullptr || mask[c] != 0 ? gate : 0.0f;
+    a[c] = pre;
+    s[c] = kept;
+    out[c] = f.Value(pre) * (kept * scale);
+  }
+}
+
+template <typename Function>
+PEPNET_SIMD_INLINE void GateProductBackwardRow(const Function f, int64_t width, float scale, const float* __restrict d,
+                                               float* __restrict a, float* __restrict s, float* __restrict a_sum,
+                                               float* __restrict s_sum) {
+  for (int64_t c = 0; c < width; ++c) {
+    const float gate = s[c], pre = a[c];
+    const float through = d[c] * scale * gate;
+    const float da = through * f.Slope(pre);
+    const float ds = through * f.Value(pre) * (1.0f - gate);
+    a[c] = da;
+    s[c] = ds;
+    a_sum[c] += da;
+    s_sum[c] += ds;
+  }
+}
+
+template <typename Function>
+PEPNET_SIMD_INLINE void ActivatedRow(const Function f, int64_t width, float* __restrict u, float* __restrict out) {
+  for (int64_t c = 0; c < width; ++c) out[c] = f.Value(u[c]);
+}
+
+// Gradient of PReLU's weight from one row, given the gradient of the activation's value: sum of d x over x <= 0.
+double PreluWeightGradient(int64_t width, const float* x, const float* d, float scale, const float* factor) {
+  double sum = 0;
+  for (int64_t c = 0; c < width; ++c) {
+    if (x[c] <= 0) sum += static_cast<double>(d[c]) * scale * (factor == nullptr ? 1.0f : factor[c]) * x[c];
+  }
+  return sum;
+}
+
+}  // namespace
+
+PEPNET_SIMD_CLONES void BiasRelu(int64_t rows, int64_t width, const float* bias, float* x) {
+  for (int64_t row = 0; row < rows; ++row) {
+    const float* __restrict b = bias;
+    float* __restrict y = x + row * width;
+    for (int64_t c = 0; c < width; ++c) {
+      const float v = y[c] + b[c];
+      y[c] = v < 0 ? 0.0f : v;
+    }
+  }
+}
+
+PEPNET_SIMD_CLONES void BiasReluBackward(int64_t rows, int64_t width, const float* x, float* d, float* bias_gradient) {
+  for (int64_t row = 0; row < rows; ++row) {
+    const float* __restrict y = x + row * width;
+    float* __restrict g = d + row * width;
+    float* __restrict sum = bias_gradient;
+    for (int64_t c = 0; c < width; ++c) {
+      const float v = y[c] > 0 ? g[c] : 0.0f;
+      g[c] = v;
+      sum[c] += v;
+    }
+  }
+}
+
+PEPNET_SIMD_CLONES void GateForward(int64_t rows, int64_t width, const float* bias, float gamma, const float* x,
+                                    int64_t x_stride, float* s, float* out, int64_t out_stride) {
+  for (int64_t row = 0; row < rows; ++row) {
+    const float* __restrict b = bias;
+    const float* __restrict m = x + row * x_stride;
+    float* __restrict gate = s + row * width;
+    float* __restrict e = out + row * out_stride;
+    for (int64_t c = 0; c < width; ++c) {
+      const float v = Sigmoid(gate[c] + b[c]);
+      gate[c] = v;
+      e[c] = v * gamma * m[c];
+    }
+  }
+}
+
+PEPNET_SIMD_CLONES void GateBackward(int64_t rows, int64_t width, float gamma, const float* x, int64_t x_stride,
+                                     float* s, float* d, int64_t d_stride, float* bias_gradient) {
+  for (int64_t row = 0; row < rows; ++row) {
+    const float* __restrict m = x + row * x_stride;
+    float* __restrict gate = s + row * width;
+    float* __restrict g = d + row * d_stride;
+    float* __restrict sum = bias_gradient;
+    for (int64_t c = 0; c < width; ++c) {
+      const float v = gate[c];
+      const float through = g[c] * gamma * v;
+      const float ds = through * m[c] * (1.0f - v);
+      g[c] = through;
+      gate[c] = ds;
+      sum[c] += ds;
+    }
+  }
+}
+
+PEPNET_SIMD_CLONES void GateProductForward(const GateProduct& layer) {
+  const int64_t width = layer.width;
+  const float* const mask = layer.dropout.ratio > 0 ? layer.dropout.mask_row : nullptr;
+  const float scale = layer.gamma * (mask != nullptr ? KeptScale(layer.dropout.ratio) : 1.0f);
+  WithFunction(
+      layer.activation, [&](const auto f) __attribute__((always_inline)) {
+        for (int64_t row = 0; row < layer.rows; ++row) {
+          float* const a = layer.a + row * width;
+          float* const s = layer.s + row * width;
+          float* const out = layer.out + row * width;
+          if (mask == nullptr) {
+            GateProductRow(f, width, scale, layer.a_bias, layer.s_bias, nullptr, a, s, out);
+          } else {
+            FillMaskRow(layer.dropout, row, width);
+            GateProductRow(f, width, scale, layer.a_bias, layer.s_bias, mask, a, s, out);
+          }
+        }
+      });
+}
+
+PEPNET_SIMD_CLONES void GateProductBackward(const GateProduct& layer, const float* d, int64_t d_stride,
+                                            float* a_bias_gradient, float* s_bias_gradient,
+                                            float* activation_gradient) {
+  const int64_t width = layer.width;
+  const float scale = layer.gamma * (layer.dropout.ratio > 0 ? KeptScale(layer.dropout.ratio) : 1.0f);
+  double prelu = 0;
+  WithFunction(
+      layer.activation, [&](const auto f) __attribute__((always_inline)) {
+        for (int64_t row = 0; row < layer.rows; ++row) {
+          float* const a = layer.a + row * width;
+          float* const s = layer.s + row * width;
+          if (layer.activation.kind == ActivationKind::kPrelu) {
+            prelu += PreluWeightGradient(width, a, d + row * d_stride, scale, s);
+          }
+          GateProductBackwardRow(f, width, scale, d + row * d_stride, a, s, a_bias_gradient, s_bias_gradient);
+        }
+      });
+  if (layer.activation.kind == ActivationKind::kPrelu) *activation_gradient += static_cast<float>(prelu);
+}
+
+PEPNET_SIMD_CLONES void ActivatedForward(const Activated& layer) {
+  const int64_t width = layer.width;
+  if (layer.bias != nullptr) AddBias(layer.rows, width, layer.bias, layer.u);
+  WithFunction(
+      layer.activation, [&](const auto f) __attribute__((always_inline)) {
+        for (int64_t row = 0; row < layer.rows; ++row) {
+          float* const out = layer.out + row * width;
+          ActivatedRow(f, width, layer.u + row * width, out);
+          if (layer.dropout.ratio <= 0) continue;
+          FillMaskRow(layer.dropout, row, width);
+          uint8_t* const kept = layer.kept + row * width;
+          for (int64_t c = 0; c < width; ++c) {
+            out[c] *= layer.dropout.mask_row[c];
+            kept[c] = layer.dropout.mask_row[c] != 0;
+          }
+        }
+      });
+}
+
+PEPNET_SIMD_CLONES void ActivatedBackward(const Activated& layer, const float* d, float* bias_gradient,
+                                          float* activation_gradient) {
+  const int64_t width = layer.width;
+  const bool dropout = layer.dropout.ratio > 0;
+  const float scale = dropout ? KeptScale(layer.dropout.ratio) : 1.0f;
+  double prelu = 0;
+  WithFunction(
+      layer.activation, [&](const auto f) __attribute__((always_inline)) {
+        for (int64_t row = 0; row < layer.rows; ++row) {
+          float* __restrict u = layer.u + row * width;
+          const float* __restrict g = d + row * width;
+          if (dropout) {
+            const uint8_t* __restrict kept = layer.kept + row * width;
+            for (int64_t c = 0; c < width; ++c) {
+              const float through = kept[c] != 0 ? g[c] * scale : 0.0f;
+              if (layer.activation.kind == ActivationKind::kPrelu && u[c] <= 0)
+                prelu += static_cast<double>(through) * u[c];
+              u[c] = through * f.Slope(u[c]);
+            }
+          } else {
+            if (layer.activation.kind == ActivationKind::kPrelu)
+              prelu += PreluWeightGradient(width, u, g, 1.0f, nullptr);
+            for (int64_t c = 0; c < width; ++c) u[c] = g[c] * f.Slope(u[c]);
+          }
+        }
+      });
+  if (bias_gradient != nullptr) AddColumnSums(layer.rows, width, layer.u, bias_gradient);
+  if (layer.activation.kind == ActivationKind::kPrelu) *activation_gradient += static_cast<float>(prelu);
+}
+
+void LayerNormForward(int64_t rows, int64_t width, const float* bias, const float* weight, const float* shift, float* x,
+                      float* inverse_deviation, float* out) {
+  if (bias != nullptr) AddBias(rows, width, bias, x);
+  const double n = static_cast<double>(width);
+  for (int64_t row = 0; row < rows; ++row) {
+    float* const v = x + row * width;
+    double mean = 0, variance = 0;
+    for (int64_t c = 0; c < width; ++c) mean += v[c];
+    mean /= n;
+    for (int64_t c = 0; c < width; ++c) variance += (v[c] - mean) * (v[c] - mean);
+    const double inverse = 1.0 / std::sqrt(variance / n + 1e-5);
+    inverse_deviation[row] = static_cast<float>(inverse);
+    for (int64_t c = 0; c < width; ++c) {
+      v[c] = static_cast<float>((v[c] - mean) * inverse);
+      out[row * width + c] = weight[c] * v[c] + shift[c];
+    }
+  }
+}
+
+// With x the normalised row and g = d * weight:  dx = (g - mean(g) - x mean(g x)) / deviation
+void LayerNormBackward(int64_t rows, int64_t width, const float* weight, const float* inverse_deviation, const float* d,
+                       float* x, float* bias_gradient, float* weight_gradient, float* shift_gradient) {
+  const double n = static_cast<double>(width);
+  for (int64_t row = 0; row < rows; ++row) {
+    float* const v = x + row * width;
+    const float* const g = d + row * width;
+    double sum = 0, product = 0;
+    for (int64_t c = 0; c < width; ++c) {
+      const double dv = static_cast<double>(g[c]) * weight[c];
+      sum += dv;
+      product += dv * v[c];
+      weight_gradient[c] += g[c] * v[c];
+      shift_gradient[c] += g[c];
+    }
+    for (int64_t c = 0; c < width; ++c) {
+      const double dv = static_cast<double>(g[c]) * weight[c];
+      v[c] = static_cast<float>((dv - sum / n - v[c] * product / n) * inverse_deviation[row]);
+      if (bias_gradient != nullptr) bias_gradient[c] += v[c];
+    }
+  }
+}
+
+PEPNET_SIMD_CLONES void AddColumnSums(int64_t rows, int64_t width, const float* d, float* sums) {
+  for (int64_t row = 0; row < rows; ++row) {
+    const float* __restrict g = d + row * width;
+    float* __restrict sum = sums;
+    for (int64_t c = 0; c < width; ++c) sum[c] += g[c];
+  }
+}
+
+PEPNET_SIMD_CLONES void AddBias(int64_t rows, int64_t width, const float* bias, float* x) {
+  for (int64_t row = 0; row < rows; ++row) {
+    const float* __restrict b = bias;
+    float* __restrict y = x + row * width;
+    for (int64_t c = 0; c < width; ++c) y[c] += b[c];
+  }
+}
+
+PEPNET_SIMD_CLONES void AddTo(int64_t count, const float* x, float* y) {
+  const float* __restrict from = x;
+  float* __restrict to = y;
+  for (int64_t i = 0; i < count; ++i) to[i] += from[i];
+}
+
+}  // namespace pepnet

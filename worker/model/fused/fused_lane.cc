@@ -1,0 +1,208 @@
+#include "worker/model/fused/fused_lane.h"
+
+#include <algorithm>
+
+#include "worker/model/dropout_mask.h"
+
+namespace pepnet {
+
+float* FusedLane::Grow(AlignedBuffer<float>* buffer, int64_t size) {
+  if (static_cast<int64_t>(buffer->size()) < size) {
+    buffer->Resize(0);  // nothing to keep
+    buffer->Resize(static_cast<size_t>(size));
+  }
+  return buffer->data();
+}
+
+KernelActivation FusedLane::Function(const FusedActivation& activation) const {
+  return {activation.kind, activation.weight >= 0 ? values_[activation.weight] : activation.parameter};
+}
+
+KernelDropout FusedLane::Dropout(const FusedDropout& dropout, const FusedRows& rows) {
+  if (!rows.dropout || dropout.ratio <= 0) return {};
+  return {dropout.ratio, DropoutKey(rows.seed, dropout.number, rows.step), rows.global,
+          Grow(&mask_row_, layers_->widest)};
+}
+
+// ---- matrix products ----------------------------------------------------------------------------------------------
+
+void FusedLane::LinearForward(const FusedLinear& linear, int64_t rows, ConstMatrix x, float* y) {
+  ProductByTransposed(rows, linear.out, linear.in, x, {values_ + linear.weight, linear.in}, 0, {y, linear.out});
+}
+
+void FusedLane::WeightGradient(const FusedLinear& linear, int64_t rows, ConstMatrix x, const float* dy) {
+  TransposedProduct(linear.out, linear.in, rows, {dy, linear.out}, x, 1, {gradients_ + linear.weight, linear.in});
+}
+
+void FusedLane::InputGradient(const FusedLinear& linear, int64_t rows, const float* dy, int64_t first, int64_t columns,
+                              float beta, Matrix x_gradient) {
+  Product(rows, columns, linear.out, {dy, linear.out}, {values_ + linear.weight + first, linear.in}, beta, x_gradient);
+}
+
+// ---- gates --------------------------------------------------------------------------------------------------------
+
+void FusedLane::GateForward(const FusedGate& gate, int64_t rows, ConstMatrix x, float* hidden, float* out) {
+  LinearForward(gate.first, rows, x, hidden);
+  BiasRelu(rows, gate.first.out, ValueAt(gate.first.bias), hidden);
+  LinearForward(gate.second, rows, {hidden, gate.first.out}, out);
+}
+
+void FusedLane::GateBackward(const FusedGate& gate, int64_t rows, ConstMatrix x, const float* hidden, const float* d) {
+  const int64_t width = gate.first.out;
+  float* const hidden_gradient = Grow(&hidden_gradient_, rows * width);
+  WeightGradient(gate.second, rows, {hidden, width}, d);
+  InputGradient(gate.second, rows, d, 0, width, 0, {hidden_gradient, width});
+  BiasReluBackward(rows, width, hidden, hidden_gradient, GradientAt(gate.first.bias));
+  WeightGradient(gate.first, rows, x, hidden_gradient);
+}
+
+// ---- EPNet --------------------------------------------------------------------------------------------------------
+
+void FusedLane::EpnetForward(int64_t rows, Matrix gate_input, int64_t domain_width, float* hidden, float* gate,
+                             Matrix out) {
+  const FusedGate& net = *layers_->epnet;
+  GateForward(net, rows, gate_input, hidden, gate);
+  const Matrix main = gate_input.Column(domain_width);
+  pepnet::GateForward(rows, net.second.out, ValueAt(net.second.bias), net.gamma, main.data, main.stride, gate, out.data,
+                      out.stride);
+}
+
+void FusedLane::EpnetBackward(int64_t rows, Matrix gate_input, int64_t domain_width, const float* hidden, float* gate,
+                              Matrix d, float* domain_gradient, bool gate_sees_gradient) {
+  const FusedGate& net = *layers_->epnet;
+  const Matrix main = gate_input.Column(domain_width);
+  pepnet::GateBackward(rows, net.second.out, net.gamma, main.data, main.stride, gate, d.data, d.stride,
+                       GradientAt(net.second.bias));
+  GateBackward(net, rows, gate_input, hidden, gate);
+  const float* const hidden_gradient = hidden_gradient_.data();
+  InputGradient(net.first, rows, hidden_gradient, 0, domain_width, 0, {domain_gradient, domain_width});
+  if (gate_sees_gradient) InputGradient(net.first, rows, hidden_gradient, domain_width, net.second.out, 1, d);
+}
+
+// ---- PPNet --------------------------------------------------------------------------------------------------------
+
+GateProduct FusedLane::ProductOf(const FusedPpnetLayer& layer, const FusedRows& rows, PpnetBuffers* buffers) {
+  GateProduct product;
+  product.rows = rows.count;
+  product.width = layer.linear.out;
+  product.activation = Function(layer.activation);
+  product.gamma = layer.gate.gamma;
+  product.dropout = Dropout(layer.dropout, rows);
+  product.a_bias = ValueAt(layer.linear.bias);
+  product.s_bias = ValueAt(layer.gate.second.bias);
+  product.a = buffers->linear.data();
+  product.s = buffers->gate.data();
+  product.out = buffers->out.data();
+  return product;
+}
+
+Matrix FusedLane::PpnetForward(int task, const FusedRows& rows, Matrix gate_input, int64_t uia_width) {
+  const std::vector<FusedPpnetLayer>& net = layers_->ppnet[task];
+  if (ppnet_.size() < net.size()) ppnet_.resize(net.size());
+  Matrix x = gate_input.Column(uia_width);
+  for (size_t i = 0; i < net.size(); ++i) {
+    const FusedPpnetLayer& layer = net[i];
+    PpnetBuffers& buffers = ppnet_[i];
+    const int64_t width = layer.linear.out;
+    LinearForward(layer.linear, rows.count, x, Grow(&buffers.linear, rows.count * width));
+    GateForward(layer.gate, rows.count, gate_input, Grow(&buffers.hidden, rows.count * layer.gate.first.out),
+                Grow(&buffers.gate, rows.count * width));
+    Grow(&buffers.out, rows.count * width);
+    GateProductForward(ProductOf(layer, rows, &buffers));
+    x = {buffers.out.data(), width};
+  }
+  return x;
+}
+
+void FusedLane::PpnetBackward(int task, const FusedRows& rows, Matrix gate_input, int64_t uia_width, Matrix d,
+                              Matrix gate_input_gradient, bool fresh, bool gate_sees_gradient) {
+  const std::vector<FusedPpnetLayer>& net = layers_->ppnet[task];
+  for (size_t i = net.size(); i-- > 0;) {
+    const FusedPpnetLayer& layer = net[i];
+    PpnetBuffers& buffers = ppnet_[i];
+    GateProductBackward(ProductOf(layer, rows, &buffers), d.data, d.stride, GradientAt(layer.linear.bias),
+                        GradientAt(layer.gate.second.bias), GradientAt(layer.activation.weight));
+    const bool first_write = fresh && i + 1 == net.size();
+    // The gate: its input's own columns alone get a gradient.
+    GateBackward(layer.gate, rows.count, gate_input, buffers.hidden.data(), buffers.gate.data());
+    const int64_t columns = gate_sees_gradient ? layer.gate.first.in : uia_width;
+    InputGradient(layer.gate.first, rows.count, hidden_gradient_.data(), 0, columns, first_write ? 0 : 1,
+                  gate_input_gradient);
+    // The linear path. Below the first layer the gradient takes the place of the layer's output.
+    const Matrix x = i > 0 ? Matrix{ppnet_[i - 1].out.data(), layer.linear.in} : gate_input.Column(uia_width);
+    WeightGradient(layer.linear, rows.count, x, buffers.linear.data());
+    const Matrix x_gradient = i > 0 ? x : gate_input_gradient.Column(uia_width);
+    const bool overwrite = i > 0 || (fresh && !gate_sees_gradient);
+    InputGradient(layer.linear, rows.count, buffers.linear.data(), 0, layer.linear.in, overwrite ? 0 : 1, x_gradient);
+    d = x_gradient;
+  }
+}
+
+// ---- towers -------------------------------------------------------------------------------------------------------
+
+Activated FusedLane::ActivatedOf(const FusedMlpLayer& layer, const FusedRows& rows, MlpBuffers* buffers) {
+  const bool norm = layer.norm_weight >= 0;
+  Activated activated;
+  activated.rows = rows.count;
+  activated.width = layer.linear.out;
+  activated.activation = Function(layer.activation);
+  activated.dropout = Dropout(layer.dropout, rows);
+  activated.bias = norm ? nullptr : ValueAt(layer.linear.bias);
+  activated.u = norm ? buffers->normalised.data() : buffers->linear.data();
+  activated.out = buffers->out.data();
+  activated.kept = buffers->kept.data();
+  return activated;
+}
+
+float* FusedLane::TowerForward(int tower, const FusedRows& rows, Matrix x) {
+  const FusedTower& net = layers_->towers[tower];
+  if (mlp_.size() < net.mlp.size()) mlp_.resize(net.mlp.size());
+  for (size_t i = 0; i < net.mlp.size(); ++i) {
+    const FusedMlpLayer& layer = net.mlp[i];
+    MlpBuffers& buffers = mlp_[i];
+    const int64_t width = layer.linear.out, size = rows.count * width;
+    LinearForward(layer.linear, rows.count, x, Grow(&buffers.linear, size));
+    if (layer.norm_weight >= 0) {
+      LayerNormForward(rows.count, width, ValueAt(layer.linear.bias), ValueAt(layer.norm_weight),
+                       ValueAt(layer.norm_bias), buffers.linear.data(), Grow(&buffers.inverse_deviation, rows.count),
+                       Grow(&buffers.normalised, size));
+    }
+    if (rows.dropout && layer.dropout.ratio > 0)
+      buffers.kept.Resize(std::max(buffers.kept.size(), static_cast<size_t>(size)));
+    Grow(&buffers.out, size);
+    ActivatedForward(ActivatedOf(layer, rows, &buffers));
+    x = {buffers.out.data(), width};
+  }
+  float* const logits = Grow(&logits_, rows.count * net.linear.out);
+  LinearForward(net.linear, rows.count, x, logits);
+  AddBias(rows.count, net.linear.out, ValueAt(net.linear.bias), logits);
+  return logits;
+}
+
+void FusedLane::TowerBackward(int tower, const FusedRows& rows, Matrix x, const float* d, float beta,
+                              Matrix x_gradient) {
+  const FusedTower& net = layers_->towers[tower];
+  // Input of layer i, and where its gradient goes: into the place of the output below, which nothing needs any more.
+  auto below = [&](size_t i) { return i > 0 ? Matrix{mlp_[i - 1].out.data(), net.mlp[i - 1].linear.out} : x; };
+  auto backward = [&](const FusedLinear& linear, size_t i, const float* dy) {
+    WeightGradient(linear, rows.count, below(i), dy);
+    InputGradient(linear, rows.count, dy, 0, linear.in, i > 0 ? 0 : beta, i > 0 ? below(i) : x_gradient);
+  };
+  AddColumnSums(rows.count, net.linear.out, d, GradientAt(net.linear.bias));
+  backward(net.linear, net.mlp.size(), d);
+  for (size_t i = net.mlp.size(); i-- > 0;) {
+    const FusedMlpLayer& layer = net.mlp[i];
+    MlpBuffers& buffers = mlp_[i];
+    const bool norm = layer.norm_weight >= 0;
+    ActivatedBackward(ActivatedOf(layer, rows, &buffers), buffers.out.data(),
+                      norm ? nullptr : GradientAt(layer.linear.bias), GradientAt(layer.activation.weight));
+    if (norm) {
+      LayerNormBackward(rows.count, layer.linear.out, ValueAt(layer.norm_weight), buffers.inverse_deviation.data(),
+                        buffers.normalised.data(), buffers.linear.data(), GradientAt(layer.linear.bias),
+                        GradientAt(layer.norm_weight), GradientAt(layer.norm_bias));
+    }
+    backward(layer.linear, i, buffers.linear.data());
+  }
+}
+
+}  // namespace pepnet

@@ -1,0 +1,418 @@
+#include "worker/model/fused/fused_model.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "common/base/log_functions.h"
+#include "common/base/mutant.h"
+#include "common/base/thread_team.h"
+#include "common/process/trace.h"
+#include "worker/model/fused/fused_batch.h"
+#include "worker/model/fused/fused_lane.h"
+#include "worker/model/fused/row_loss.h"
+#include "worker/model/guarded.h"
+#include "worker/model/labels.h"
+#include "worker/model/output_rules.h"
+
+namespace pepnet {
+namespace {
+
+// What one lane needs beside its layers.
+struct LaneState {
+  explicit LaneState(const FusedLayers* layers, const float* values) : lane(layers, values) {}
+  FusedLane lane;
+  AlignedBuffer<float> gradients;  // lanes after the first; zero between steps
+  std::vector<int64_t> rows, global_rows;
+  AlignedBuffer<float> input, input_gradient;  // of a task's rows, gathered
+  AlignedBuffer<float> task_gradient;          // of the towers' input
+  AlignedBuffer<float> logit_gradient;
+  std::vector<double> losses;  // by loss slot
+};
+
+class FusedModel : public PepnetModel {
+ public:
+  FusedModel(const JobConfig* config, DenseParameters* parameters, uint64_t seed, int lanes,
+             const FusedOptions& options)
+      : config_(config),
+        model_(config->model),
+        parameters_(parameters),
+        seed_(seed),
+        options_(options),
+        layers_(PlaceLayers(*config, *parameters)),
+        slots_(LossSlots(*config)),
+        rules_(OutputRules(*config)),
+        team_(std::max(lanes, 1), "compute"),
+        all_(config, &layers_) {
+    for (int i = 0; i < team_.size(); ++i) lanes_.emplace_back(&layers_, parameters->values().data());
+  }
+
+  StatusOr<LossReport> TrainStep(const ModelInput& input, double gradient_scale,
+                                 std::vector<AlignedBuffer<float>>* feature_gradients) override {
+    CheckOrDie(input.row_scales != nullptr, "TrainStep needs row scales");
+    PEPNET_RETURN_IF_ERROR(CheckLabels(*config_, *input.batch));
+    return Guarded("train step", [&]() -> StatusOr<LossReport> {
+      Begin(input, true);
+      PrepareGradients();
+      OnEachLane([&](LaneState* state, int lane) { SharedForward(state, lane); });
+      for (int task = 0; task < static_cast<int>(model_.towers.size()); ++task) {
+        const bool all_rows = SelectRows(task);
+        // The first task overwrites the shared input's gradient if it reaches every row; else all add to zeros.
+        const bool fresh = task == 0 && all_rows && !gate_sees_gradient_;
+        if (task == 0 && !fresh) std::fill_n(all_.InputGradient(0).data, all_.rows() * all_.input_width(), 0.0f);
+        OnEachLane([&](LaneState* state, int lane) {
+          ForEachBlock(static_cast<int64_t>(selected_.size()), lane, [&](int64_t begin, int64_t end) {
+            TrainBlock(state, task, begin, end, all_rows, fresh, gradient_scale);
+          });
+        });
+      }
+      all_.SizeFeatureGradients(feature_gradients);
+      OnEachLane([&](LaneState* state, int lane) { SharedBackward(state, lane, feature_gradients); });
+      AddLaneGradients();
+      LossReport report;
+      report.scores = TrainScores();
+      for (size_t slot = 0; slot < slots_.size(); ++slot) {
+        double sum = 0;
+        for (const LaneState& state : lanes_) sum += state.losses[slot];
+        report.names.push_back(slots_[slot].loss->name);
+        report.values.push_back(sum);
+      }
+      return report;
+    });
+  }
+
+  StatusOr<std::vector<ModelOutput>> Forward(const ModelInput& input, LossReport* losses) override {
+    if (losses != nullptr) {
+      CheckOrDie(input.row_scales != nullptr, "Forward with losses needs row scales");
+      PEPNET_RETURN_IF_ERROR(CheckLabels(*config_, *input.batch));
+    }
+    return Guarded("forward", [&]() -> StatusOr<std::vector<ModelOutput>> {
+      Begin(input, false);
+      logits_.resize(layers_.towers.size());
+      for (size_t i = 0; i < logits_.size(); ++i) Sized(&logits_[i], all_.rows() * layers_.towers[i].linear.out);
+      task_outputs_.resize(layers_.ppnet.size());
+      for (AlignedBuffer<float>& outputs : task_outputs_)
+        Sized(&outputs, all_.rows() * model_.ppnet_hidden_units.back());
+      OnEachLane([&](LaneState* state, int lane) {
+        SharedForward(state, lane);
+        ForEachBlock(all_.rows(), lane, [&](int64_t begin, int64_t end) { EvaluateBlock(state, begin, end); });
+      });
+      if (losses != nullptr) *losses = EvaluationLosses();
+      return Outputs();
+    });
+  }
+
+  // Of the last Forward; a TrainStep in between overwrites them.
+  std::vector<ModelOutput> intermediates() const override {
+    std::vector<ModelOutput> list;
+    auto add = [&](const std::string& name, const float* from, int64_t stride, int64_t width) {
+      ModelOutput output{name, static_cast<int>(width), {}};
+      for (int64_t row = 0; row < all_.rows(); ++row) {
+        output.values.insert(output.values.end(), from + row * stride, from + row * stride + width);
+      }
+      list.push_back(std::move(output));
+    };
+    const float* const shared = all_.input() + all_.uia_width();
+    if (model_.domain) {
+      const int64_t stride = all_.domain_width() + all_.main_width();
+      add("group_all", all_.gate_input() + all_.domain_width(), stride, all_.main_width());
+      add("group_domain", all_.gate_input(), stride, all_.domain_width());
+      add("epnet_output", shared, all_.input_width(), all_.main_width());
+    } else {
+      add("group_all", shared, all_.input_width(), all_.main_width());
+    }
+    if (model_.uia) add("group_uia", all_.input(), all_.input_width(), all_.uia_width());
+    for (size_t task = 0; task < task_outputs_.size(); ++task) {
+      const int64_t width = model_.ppnet_hidden_units.back();
+      add("ppnet_output_" + model_.towers[task].name, task_outputs_[task].data(), width, width);
+    }
+    return list;
+  }
+
+ private:
+  // ---- one step's frame -------------------------------------------------------------------------------------------
+
+  void Begin(const ModelInput& input, bool train) {
+    all_.Begin(input, train && options_.routing);
+    gate_sees_gradient_ = MutantActive(Mutant::kGateSeesGradient);
+    for (LaneState& state : lanes_) state.losses.assign(slots_.size(), 0);
+  }
+
+  template <typename Body>
+  void OnEachLane(const Body& body) {
+    team_.Run([&](int lane) {
+      const OwnThreadScope own_thread;
+      body(&lanes_[lane], lane);
+    });
+  }
+
+  // The blocks of a lane's share of `count` rows, equal within a row.
+  template <typename Body>
+  void ForEachBlock(int64_t count, int lane, const Body& body) const {
+    const int64_t lanes = static_cast<int64_t>(lanes_.size());
+    const int64_t first = count * lane / lanes, share = count * (lane + 1) / lanes - first;
+    const int64_t blocks = (share + options_.block_rows - 1) / options_.block_rows;
+    for (int64_t b = 0; b < blocks; ++b) body(first + share * b / blocks, first + share * (b + 1) / blocks);
+  }
+
+  // ---- forward ----------------------------------------------------------------------------------------------------
+
+  // The group tensors and EPNet.
+  void SharedForward(LaneState* state, int lane) {
+    ForEachBlock(all_.rows(), lane, [&](int64_t begin, int64_t end) {
+      const TraceScope scope("forward");
+      all_.Gather(begin, end);
+      if (!model_.domain) return;
+      state->lane.EpnetForward(end - begin, all_.GateInput(begin), all_.domain_width(), all_.EpnetHidden(begin),
+                               all_.EpnetGate(begin), all_.Input(begin).Column(all_.uia_width()));
+    });
+  }
+
+  // For towers: the raw outputs of all domains, in the batch's order, for all rows.
+  void EvaluateBlock(LaneState* state, int64_t begin, int64_t end) {
+    const FusedRows rows{end - begin};
+    for (size_t task = 0; task < model_.towers.size(); ++task) {
+      Matrix x = all_.Input(begin).Column(all_.uia_width());
+      if (model_.uia) {
+        x = state->lane.PpnetForward(static_cast<int>(task), rows, all_.Input(begin), all_.uia_width());
+        std::copy_n(x.data, rows.count * x.stride, task_outputs_[task].data() + begin * x.stride);
+      }
+      for (int domain = 0; domain < model_.domain_count; ++domain) {
+        const int tower = static_cast<int>(task) * model_.domain_count + domain;
+        const int64_t classes = layers_.towers[tower].linear.out;
+        std::copy_n(state->lane.TowerForward(tower, rows, x), rows.count * classes,
+                    logits_[tower].data() + begin * classes);
+      }
+    }
+  }
+
+  LossReport EvaluationLosses() const {
+    LossReport report;
+    for (const LossSlot& slot : slots_) {
+      const Tower& tower = model_.towers[slot.task];
+      double sum = 0;
+      for (int64_t row = 0; row < all_.rows(); ++row) {
+        const float* const z =
+            logits_[slot.task * model_.domain_count + all_.domain(row)].data() + row * tower.num_class;
+        const double l =
+            RowLossAndGradient(*slot.loss, tower.num_class, z, all_.in().batch->labels[tower.label], row, 0, nullptr);
+        sum += l * static_cast<double>((*all_.in().row_scales)[slot.task][row]);
+      }
+      report.names.push_back(slot.loss->name);
+      report.values.push_back(sum);
+    }
+    return report;
+  }
+
+  std::vector<ModelOutput> Outputs() const {
+    std::vector<ModelOutput> outputs;
+    for (const OutputRule& rule : rules_) {
+      ModelOutput output{rule.name, rule.width, {}};
+      const int classes = model_.towers[rule.tower / model_.domain_count].num_class;
+      output.values.reserve(static_cast<size_t>(all_.rows() * std::max(rule.width, 1)));
+      AppendOutputs(rule.kind, all_.rows(), classes, logits_[rule.tower].data(), &output.values);
+      outputs.push_back(std::move(output));
+    }
+    return outputs;
+  }
+
+  // ---- training ---------------------------------------------------------------------------------------------------
+
+  // The metrics of training batches are over all rows, so their tasks take all rows.
+  bool WantsScores(int task) const { return !model_.towers[task].train_metrics.empty(); }
+
+  std::vector<std::vector<float>> TrainScores() const {
+    std::vector<std::vector<float>> scores(AnyTrainMetrics(*config_) ? model_.towers.size() : 0);
+    for (size_t task = 0; task < scores.size(); ++task) {
+      const Tower& tower = model_.towers[task];
+      if (!WantsScores(static_cast<int>(task))) continue;
+      AppendOutputs(MetricOutputKind(tower), all_.rows(), tower.num_class, train_logits_[task].data(), &scores[task]);
+    }
+    return scores;
+  }
+
+  void PrepareGradients() {
+    train_logits_.resize(model_.towers.size());
+    for (size_t task = 0; task < train_logits_.size(); ++task) {
+      if (WantsScores(static_cast<int>(task))) Sized(&train_logits_[task], all_.rows() * model_.towers[task].num_class);
+    }
+    all_.SizeGradients();
+    const size_t arena = parameters_->gradients().size();
+    lanes_[0].lane.SetGradients(parameters_->gradients().data());
+    for (size_t i = 1; i < lanes_.size(); ++i) {
+      if (lanes_[i].gradients.size() != arena) lanes_[i].gradients.ResizeZeroed(arena);
+      lanes_[i].lane.SetGradients(lanes_[i].gradients.data());
+    }
+  }
+
+  // Positions that count for the task, into selected_. Returns whether these are all.
+  bool SelectRows(int task) {
+    const std::vector<float>& scale = (*all_.in().row_scales)[task];
+    selected_.clear();
+    const bool every_row = !options_.routing || WantsScores(task);
+    for (int64_t i = 0; i < all_.rows(); ++i) {
+      if (every_row || scale[all_.row(i)] != 0) selected_.push_back(i);
+    }
+    return static_cast<int64_t>(selected_.size()) == all_.rows();
+  }
+
+  // Forward, loss and backward of one task for the selected positions [begin, end).
+  void TrainBlock(LaneState* state, int task, int64_t begin, int64_t end, bool all_rows, bool fresh,
+                  double gradient_scale) {
+    const int64_t count = end - begin, width = all_.input_width();
+    const int64_t shift = MutantActive(Mutant::kDropoutByLocalRow) ? 0 : all_.in().batch->first_row;
+    state->rows.clear();
+    state->global_rows.clear();
+    for (int64_t i = begin; i < end; ++i) {
+      state->rows.push_back(all_.row(selected_[i]));
+      state->global_rows.push_back(shift + state->rows.back());
+    }
+    Matrix input = all_.Input(begin), input_gradient = all_.InputGradient(begin);
+    if (!all_rows) {
+      input = {Sized(&state->input, count * width), width};
+      input_gradient = {Sized(&state->input_gradient, count * width), width};
+      for (int64_t i = 0; i < count; ++i) {
+        std::copy_n(all_.Input(selected_[begin + i]).data, width, input.Row(i).data);
+      }
+    }
+    const bool overwrite = fresh || (!all_rows && !gate_sees_gradient_);
+    if (!all_rows && !overwrite) std::fill_n(input_gradient.data, count * width, 0.0f);
+
+    const FusedRows rows{count, true, seed_, all_.in().step, state->global_rows.data()};
+    Matrix x = input.Column(all_.uia_width()), x_gradient = input_gradient.Column(all_.uia_width());
+    if (model_.uia) {
+      const TraceScope scope("forward");
+      x = state->lane.PpnetForward(task, rows, input, all_.uia_width());
+      x_gradient = {Sized(&state->task_gradient, count * x.stride), x.stride};
+    }
+    TrainTowers(state, task, rows, x, x_gradient, model_.uia || overwrite, gradient_scale);
+    if (model_.uia) {
+      const TraceScope scope("backward");
+      state->lane.PpnetBackward(task, rows, input, all_.uia_width(), x_gradient, input_gradient, overwrite,
+                                gate_sees_gradient_);
+    }
+    if (all_rows) return;
+    for (int64_t i = 0; i < count; ++i) {
+      AddTo(width, input_gradient.Row(i).data, all_.InputGradient(selected_[begin + i]).data);
+    }
+  }
+
+  // With routing each run of rows of one domain goes through that domain's tower, else all rows through all.
+  void TrainTowers(LaneState* state, int task, const FusedRows& rows, Matrix x, Matrix x_gradient, bool overwrite,
+                   double gradient_scale) {
+    auto train = [&](int64_t domain, int64_t first, int64_t last, bool fresh) {
+      const int tower = task * model_.domain_count + static_cast<int>(domain);
+      FusedRows part = rows;
+      part.count = last - first;
+      part.global += first;
+      const float* z = nullptr;
+      {
+        const TraceScope scope("forward");
+        z = state->lane.TowerForward(tower, part, x.Row(first));
+        Losses(state, task, domain, first, last, z, gradient_scale);
+      }
+      const TraceScope scope("backward");
+      state->lane.TowerBackward(tower, part, x.Row(first), state->logit_gradient.data(), fresh ? 0 : 1,
+                                x_gradient.Row(first));
+    };
+    if (!options_.routing) {
+      for (int64_t domain = 0; domain < model_.domain_count; ++domain) {
+        train(domain, 0, rows.count, overwrite && domain == 0);
+      }
+      return;
+    }
+    for (int64_t first = 0; first < rows.count;) {
+      const int64_t domain = all_.domain(state->rows[first]);
+      int64_t last = first;
+      while (last < rows.count && all_.domain(state->rows[last]) == domain) ++last;
+      train(domain, first, last, overwrite);
+      first = last;
+    }
+  }
+
+  // Losses of the block's rows [first, last) and their gradient at the raw outputs, into logit_gradient.
+  void Losses(LaneState* state, int task, int64_t domain, int64_t first, int64_t last, const float* z,
+              double gradient_scale) {
+    const Tower& tower = model_.towers[task];
+    const std::vector<float>& scale = (*all_.in().row_scales)[task];
+    const int64_t size = (last - first) * tower.num_class;
+    float* const gradient = Sized(&state->logit_gradient, size);
+    std::fill_n(gradient, size, 0.0f);
+    for (int64_t i = first; WantsScores(task) && i < last; ++i) {
+      const int64_t row = state->rows[i];
+      if (model_.domain_label >= 0 && all_.domain(row) != domain) continue;
+      std::copy_n(z + (i - first) * tower.num_class, tower.num_class,
+                  train_logits_[task].data() + row * tower.num_class);
+    }
+    for (size_t slot = 0; slot < slots_.size(); ++slot) {
+      if (slots_[slot].task != task) continue;
+      for (int64_t i = first; i < last; ++i) {
+        const int64_t row = state->rows[i];
+        if (all_.domain(row) != domain && model_.domain_label >= 0) continue;
+        const float factor = static_cast<float>(scale[row] * gradient_scale);
+        const int64_t at = (i - first) * tower.num_class;
+        const double l = RowLossAndGradient(*slots_[slot].loss, tower.num_class, z + at,
+                                            all_.in().batch->labels[tower.label], row, factor, gradient + at);
+        state->losses[slot] += l * static_cast<double>(scale[row]);
+      }
+    }
+  }
+
+  // EPNet, and each feature's gradient as the sum over the groups that it is in.
+  void SharedBackward(LaneState* state, int lane, std::vector<AlignedBuffer<float>>* gradients) {
+    ForEachBlock(all_.rows(), lane, [&](int64_t begin, int64_t end) {
+      const TraceScope scope("backward");
+      if (model_.domain) {
+        state->lane.EpnetBackward(end - begin, all_.GateInput(begin), all_.domain_width(), all_.EpnetHidden(begin),
+                                  all_.EpnetGate(begin), all_.InputGradient(begin).Column(all_.uia_width()),
+                                  all_.DomainGradient(begin), gate_sees_gradient_);
+      }
+      all_.Scatter(begin, end, gradients);
+    });
+  }
+
+  // In lane order; the lanes' arenas are zero again afterwards.
+  void AddLaneGradients() {
+    if (lanes_.size() == 1) return;
+    const std::span<float> total = parameters_->gradients();
+    const int64_t size = static_cast<int64_t>(total.size()), lanes = team_.size();
+    team_.Run([&](int lane) {
+      const int64_t begin = size * lane / lanes, end = size * (lane + 1) / lanes;
+      for (size_t i = 1; i < lanes_.size(); ++i) {
+        AddTo(end - begin, lanes_[i].gradients.data() + begin, total.data() + begin);
+        std::fill_n(lanes_[i].gradients.data() + begin, end - begin, 0.0f);
+      }
+    });
+  }
+
+  const JobConfig* const config_;
+  const Model& model_;
+  DenseParameters* const parameters_;
+  const uint64_t seed_;
+  const FusedOptions options_;
+  const FusedLayers layers_;
+  const std::vector<LossSlot> slots_;
+  const std::vector<OutputRule> rules_;
+  ThreadTeam team_;
+  std::vector<LaneState> lanes_;  // by member of the team
+
+  // The batch under way.
+  FusedBatch all_;
+  bool gate_sees_gradient_ = false;
+  std::vector<int64_t> selected_;                            // the current task's positions
+  std::vector<AlignedBuffer<float>> logits_, task_outputs_;  // evaluation: by tower, by task
+  std::vector<AlignedBuffer<float>> train_logits_;           // by task, in the batch's order: of the row's own domain
+};
+
+}  // namespace
+
+std::unique_ptr<PepnetModel> MakeFusedModel(const JobConfig* config, DenseParameters* parameters, uint64_t seed,
+                                            int lanes, const FusedOptions& options) {
+  return std::make_unique<FusedModel>(config, parameters, seed, lanes, options);
+}
+
+// BF16 goes through libtorch's autocast.
+bool FusedEngineRuns(const ModelOptions& options) {
+  return !options.bf16 && options.device.kind == ComputeDevice::Kind::kHost;
+}
+
+}  // namespace pepnet

@@ -1,0 +1,62 @@
+#include "worker/model/torch/bucket_sums.h"
+
+#include <torch/csrc/autograd/function_hook.h>
+#include <torch/csrc/autograd/variable.h>
+
+#include <functional>
+#include <memory>
+#include <utility>
+
+namespace pepnet {
+namespace {
+
+// Runs once per backward, when the leaf's .grad is complete.
+class Hook : public torch::autograd::PostAccumulateGradHook {
+ public:
+  explicit Hook(std::function<void()> done) : done_(std::move(done)) {}
+  void operator()(const at::Tensor& leaf) override { done_(); }
+
+ private:
+  const std::function<void()> done_;
+};
+
+}  // namespace
+
+BucketSums::BucketSums(const DenseParameters& parameters, float* gradients,
+                       const std::map<std::string, at::Tensor>& leaves, DeviceCollective* sums, size_t bucket_bytes)
+    : gradients_(gradients), sums_(sums), buckets_(CutIntoBuckets(parameters, bucket_bytes)) {
+  for (size_t b = 0; b < buckets_.size(); ++b) {
+    for (const int i : buckets_[b].parameters) {
+      const auto leaf = leaves.find(parameters.specs()[i].name);
+      if (leaf == leaves.end()) continue;  // never written: Finish() begins its bucket
+      torch::autograd::impl::set_post_acc_grad_hooks(leaf->second, std::make_unique<Hook>([this, b] { Done(b); }));
+    }
+  }
+}
+
+void BucketSums::Begin(void* stream) {
+  stream_ = stream;
+  next_ = 0;
+  missing_.clear();
+  for (const GradientBucket& bucket : buckets_) missing_.push_back(bucket.parameters.size());
+}
+
+void BucketSums::Done(size_t bucket) {
+  --missing_[bucket];
+  while (next_ < buckets_.size() && missing_[next_] == 0) BeginNext();
+}
+
+void BucketSums::BeginNext() {
+  const GradientBucket& bucket = buckets_[next_++];
+  if (!status_.ok()) return;
+  status_ = sums_->BeginSum(gradients_ + bucket.begin, bucket.end - bucket.begin, stream_,
+                            absl::StrCat("dense gradients, bucket ", next_, " of ", buckets_.size()));
+}
+
+Status BucketSums::Finish() {
+  while (next_ < buckets_.size()) BeginNext();
+  PEPNET_RETURN_IF_ERROR(status_);
+  return sums_->FinishSums(stream_, "dense gradients");
+}
+
+}  // namespace pepnet

@@ -1,0 +1,42 @@
+// DeviceParameters: copies of the dense parameters' two arenas on a device, and the way there and back. Internal to this folder:
+// includes torch.
+//
+// The host's arenas stay the truth: optimizer, clipping, accumulation and checkpoints work on them. Per training step the values go
+// up and the gradients come down, one arena each.
+//
+// Ownership: borrows `parameters`; page-locks the arena of its values.
+// Order:     everything is queued on the device's current stream.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include "worker/model/parameters.h"
+#include "worker/model/torch/layers.h"
+#include "worker/model/torch/transfer.h"
+
+namespace pepnet {
+
+class DeviceParameters {
+ public:
+  DeviceParameters(DenseParameters* parameters, at::Device device);
+
+  const ParameterArenas& arenas() const { return arenas_; }  // on the device, for leaves; they never move
+
+  // What the host holds now. Whoever computes calls it first, every time: nobody has to say that values have changed. They must
+  // not change before the device is done with the copy.
+  void UploadValues();
+  void ZeroGradients();
+
+  void DownloadGradients() { gradients_.Download(); }
+  // When the device has done that: adds them to the host's.
+  void AddGradientsToHost();
+
+ private:
+  DenseParameters* const parameters_;
+  PinnedMemory pinned_values_;
+  at::Tensor values_;   // on the device
+  Transfer gradients_;  // one array
+  ParameterArenas arenas_;
+};
+
+}  // namespace pepnet

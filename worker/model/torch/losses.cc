@@ -1,0 +1,91 @@
+#include "worker/model/torch/losses.h"
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/binary_cross_entropy_with_logits.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/cross_entropy_loss.h>
+#include <ATen/ops/sigmoid.h>
+
+#include <algorithm>
+
+#include "common/base/log_functions.h"
+#include "worker/model/torch/transfer.h"
+
+namespace pepnet {
+namespace {
+
+// max(z, 0) - z y + log(1 + exp(-|z|)), with y <- y (1 - s) + s / 2
+at::Tensor BinaryCrossEntropy(const Loss& loss, const at::Tensor& z, const at::Tensor& label) {
+  const double s = loss.label_smoothing;
+  const at::Tensor y = s > 0 ? label.mul(1 - s).add(s / 2) : label;
+  return at::binary_cross_entropy_with_logits(z, y, {}, {}, at::Reduction::None);
+}
+
+// sg(alpha y (1 - p)^gamma + (1 - alpha) (1 - y) p^gamma) * bce, p = sigmoid(z)
+at::Tensor BinaryFocal(const Loss& loss, const at::Tensor& z, const at::Tensor& y) {
+  const double alpha = loss.focal_alpha, gamma = loss.focal_gamma;
+  at::Tensor modulation;
+  {
+    const at::NoGradGuard no_grad;
+    const at::Tensor p = at::sigmoid(z), not_p = at::sigmoid(z.neg()), not_y = y.neg().add(1);
+    modulation = y.mul(alpha).mul(not_p.pow(gamma)).add(not_y.mul(1 - alpha).mul(p.pow(gamma)));
+  }
+  return at::binary_cross_entropy_with_logits(z, y, {}, {}, at::Reduction::None).mul(modulation);
+}
+
+// `values`, `integers`: the label as numbers of the one and the other kind; a loss reads one of them.
+at::Tensor OneLoss(const Loss& loss, const at::Tensor& output, const at::Tensor& values, const at::Tensor& integers) {
+  switch (loss.kind) {
+    case LossKind::kBinaryCrossEntropy:
+      return BinaryCrossEntropy(loss, output.squeeze(1), values.to(output.scalar_type()));
+    case LossKind::kBinaryFocal:
+      return BinaryFocal(loss, output.squeeze(1), values.to(output.scalar_type()));
+    case LossKind::kSoftmaxCrossEntropy: {
+      constexpr int64_t kNothingIgnored = -100;
+      return at::cross_entropy_loss(output, integers, {}, at::Reduction::None, kNothingIgnored, loss.label_smoothing);
+    }
+    case LossKind::kL2:
+      return output.squeeze(1).sub(values.to(output.scalar_type())).pow(2);
+  }
+  CheckOrDie(false, "unknown loss");
+  return {};
+}
+
+}  // namespace
+
+LabelTensors MakeLabels(const Batch& batch) {
+  LabelTensors labels;
+  for (const LabelColumn& column : batch.labels) {
+    labels.values.push_back(AlignedTensor<float>(column.values, at::kFloat));
+    labels.integers.push_back(AlignedTensor<int64_t>(column.integers, at::kLong));
+  }
+  return labels;
+}
+
+std::vector<RowLoss> RowLosses(const JobConfig& config, const LabelTensors& labels,
+                               const std::vector<at::Tensor>& towers) {
+  const Model& model = config.model;
+  at::Tensor domain;  // [rows, 1]
+  if (model.domain_label >= 0) domain = labels.integers[model.domain_label].unsqueeze(1);
+  std::vector<RowLoss> losses;
+  for (size_t task = 0; task < model.towers.size(); ++task) {
+    const Tower& tower = model.towers[task];
+    at::Tensor output = towers[task * model.domain_count];
+    if (domain.defined()) {
+      // Config refuses domain towers with more than one class, so that each output is one column.
+      const auto first = towers.begin() + task * model.domain_count;
+      output = at::cat(std::vector<at::Tensor>(first, first + model.domain_count), 1).gather(1, domain);
+    }
+    for (size_t i = 0; i < tower.losses.size(); ++i) {
+      const Loss& loss = tower.losses[i];
+      const bool replaced = std::any_of(tower.losses.begin() + i + 1, tower.losses.end(),
+                                        [&loss](const Loss& later) { return later.name == loss.name; });
+      if (replaced) continue;
+      losses.push_back({loss.name, static_cast<int>(task),
+                        OneLoss(loss, output, labels.values[tower.label], labels.integers[tower.label])});
+    }
+  }
+  return losses;
+}
+
+}  // namespace pepnet

@@ -1,0 +1,35 @@
+// Unreduced losses per row (spec 2) as libtorch expressions. Internal to this folder: includes torch.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <string>
+#include <vector>
+
+#include "common/job_config/job_config.h"
+#include "worker/data/batch.h"
+
+namespace pepnet {
+
+struct RowLoss {
+  std::string name;
+  int task = 0;
+  at::Tensor values;  // [rows], differentiable
+};
+
+// The label columns of a batch as aligned tensors of their own; a column that the batch lacks is empty.
+struct LabelTensors {
+  std::vector<at::Tensor> values;    // by label column: float [rows]
+  std::vector<at::Tensor> integers;  // by label column: int64 [rows]
+};
+
+// On the host.
+LabelTensors MakeLabels(const Batch& batch);
+
+// All losses in tower order. `towers` as in NetworkResult; with domain towers a row's loss is that of its own domain.
+// A tower's later loss replaces an earlier one of the same name, as in the reference.
+// Precondition: CheckLabels(config, batch) is OK, and the labels are on the towers' device.
+std::vector<RowLoss> RowLosses(const JobConfig& config, const LabelTensors& labels,
+                               const std::vector<at::Tensor>& towers);
+
+}  // namespace pepnet

@@ -1,0 +1,107 @@
+#include "worker/model/torch/network.h"
+
+#include <ATen/ops/cat.h>
+
+#include "common/base/mutant.h"
+
+namespace pepnet {
+namespace {
+
+at::Tensor GroupTensor(const FeatureGroup& group, const std::vector<at::Tensor>& features) {
+  std::vector<at::Tensor> columns;
+  columns.reserve(group.features.size());
+  for (int f : group.features) columns.push_back(features[f]);
+  return at::cat(columns, 1);
+}
+
+// [own ; sg(x)]: gates see x but send no gradient back to it.
+at::Tensor GateInput(const at::Tensor& own, const at::Tensor& x) {
+  return at::cat({own, MutantActive(Mutant::kGateSeesGradient) ? x : x.detach()}, 1);
+}
+
+}  // namespace
+
+Network::MlpLayer Network::MakeMlpLayer(LeafMaker* maker, const std::string& perceptron, const Mlp& mlp, size_t layer,
+                                        int64_t number) {
+  return {LinearLayer(maker, perceptron + "0"),
+          mlp.use_ln ? std::optional<LayerNormLayer>(LayerNormLayer(maker, perceptron + "1")) : std::nullopt,
+          ActivationLayer(maker, perceptron + (mlp.use_ln ? "2" : "1"), mlp.activation),
+          DropoutLayer{number, mlp.dropout_ratio[layer]}};
+}
+
+Network::Network(const JobConfig* config, LeafMaker* maker) : config_(config) {
+  const Model& model = config->model;
+  if (model.domain.has_value()) epnet_.emplace(maker, "model.epnet.gate_nu", model.epnet_gamma);
+  int64_t number = 0;  // of dropout layers
+  if (model.uia.has_value()) {
+    for (size_t task = 0; task < model.towers.size(); ++task) {
+      std::vector<PpnetLayer>& layers = ppnet_.emplace_back();
+      for (size_t layer = 0; layer < model.ppnet_hidden_units.size(); ++layer, ++number) {
+        const std::string k = std::to_string(number);  // task * layers + layer
+        layers.push_back({LinearLayer(maker, "model.ppnet.linears." + k),
+                          ActivationLayer(maker, "model.ppnet.activations." + k, model.ppnet_activation),
+                          GateLayer(maker, "model.ppnet.gate_nus." + k, model.ppnet_gamma),
+                          DropoutLayer{number, model.ppnet_dropout_ratio[layer]}});
+      }
+    }
+  }
+  for (size_t i = 0; i < model.towers.size() * model.domain_count; ++i) {
+    const std::string module = "model._task_tower." + std::to_string(i);
+    const Tower& tower = model.towers[i / model.domain_count];
+    TowerNet net{{}, LinearLayer(maker, module + ".linear")};
+    const size_t layers = tower.mlp.has_value() ? tower.mlp->hidden_units.size() : 0;
+    for (size_t layer = 0; layer < layers; ++layer, ++number) {
+      const std::string perceptron = module + ".tower_mlp.mlp." + std::to_string(layer) + ".perceptron.";
+      net.mlp.push_back(MakeMlpLayer(maker, perceptron, *tower.mlp, layer, number));
+    }
+    towers_.push_back(std::move(net));
+  }
+}
+
+// E   = gate_ep([S ; sg(M)]) * M                              or M without a domain group
+// x_t = E, then per layer: dropout(act(A x + a) * gate([U ; sg(E)]))     or E without a uia group
+// z   = W mlp(x_t) + b
+NetworkResult Network::Forward(const std::vector<at::Tensor>& features, const DropoutState& dropout) const {
+  const Model& model = config_->model;
+  NetworkResult result;
+  auto keep = [&result](const std::string& name, const at::Tensor& tensor) {
+    result.intermediates.push_back({name, tensor});
+  };
+
+  const at::Tensor main = GroupTensor(model.main, features);
+  keep("group_all", main);
+  at::Tensor shared = main;
+  if (epnet_.has_value()) {
+    const at::Tensor domain = GroupTensor(*model.domain, features);
+    keep("group_domain", domain);
+    shared = (*epnet_)(GateInput(domain, main)).mul(main);
+    keep("epnet_output", shared);
+  }
+  std::vector<at::Tensor> tasks(model.towers.size(), shared);
+  if (model.uia.has_value()) {
+    const at::Tensor uia = GroupTensor(*model.uia, features);
+    keep("group_uia", uia);
+    const at::Tensor gate_input = GateInput(uia, shared);
+    for (size_t task = 0; task < tasks.size(); ++task) {
+      at::Tensor x = shared;
+      for (const PpnetLayer& layer : ppnet_[task]) {
+        x = layer.dropout(layer.activation(layer.linear(x)).mul(layer.gate(gate_input)), dropout);
+      }
+      keep("ppnet_output_" + model.towers[task].name, x);
+      tasks[task] = x;
+    }
+  }
+  for (size_t i = 0; i < towers_.size(); ++i) {
+    at::Tensor x = tasks[i / model.domain_count];
+    for (const MlpLayer& layer : towers_[i].mlp) {
+      x = layer.linear(x);
+      if (layer.norm.has_value()) x = (*layer.norm)(x);
+      x = layer.dropout(layer.activation(x), dropout);
+    }
+    const at::Tensor z = towers_[i].linear(x);
+    result.towers.push_back(z.scalar_type() == at::kBFloat16 ? z.to(at::kFloat) : z);
+  }
+  return result;
+}
+
+}  // namespace pepnet

@@ -1,0 +1,59 @@
+// Network: EPNet, PPNet and task towers (spec 1.2 to 1.5) over the features' tensors. Internal to this folder: includes
+// torch.
+//
+// Ownership: borrows the config and the parameters behind the leaves, whose arrays must outlive it.
+// Threads:   none of its own; Forward() does not change it.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "common/job_config/job_config.h"
+#include "worker/model/parameters.h"
+#include "worker/model/torch/layers.h"
+
+namespace pepnet {
+
+struct NetworkResult {
+  std::vector<at::Tensor> towers;  // task * domain_count + domain: [rows, num_class], of the leaves' type
+  std::vector<std::pair<std::string, at::Tensor>> intermediates;  // group_all, epnet_output, ppnet_output_ctr, ...
+};
+
+class Network {
+ public:
+  // `maker` is used during construction only.
+  Network(const JobConfig* config, LeafMaker* maker);
+
+  // features[f]: [rows, dim] for every feature in a group.
+  NetworkResult Forward(const std::vector<at::Tensor>& features, const DropoutState& dropout) const;
+
+ private:
+  struct PpnetLayer {
+    LinearLayer linear;
+    ActivationLayer activation;
+    GateLayer gate;
+    DropoutLayer dropout;
+  };
+  struct MlpLayer {
+    LinearLayer linear;
+    std::optional<LayerNormLayer> norm;
+    ActivationLayer activation;
+    DropoutLayer dropout;
+  };
+  struct TowerNet {
+    std::vector<MlpLayer> mlp;
+    LinearLayer linear;
+  };
+  MlpLayer MakeMlpLayer(LeafMaker* maker, const std::string& perceptron, const Mlp& mlp, size_t layer, int64_t number);
+
+  const JobConfig* const config_;
+  std::optional<GateLayer> epnet_;
+  std::vector<std::vector<PpnetLayer>> ppnet_;  // [task][layer]; empty without a uia group
+  std::vector<TowerNet> towers_;
+};
+
+}  // namespace pepnet

@@ -1,0 +1,274 @@
+#include "worker/model/torch/torch_model.h"
+
+#include <ATen/Context.h>
+#include <ATen/autocast_mode.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/sigmoid.h>
+#include <ATen/ops/softmax.h>
+#include <c10/core/DeviceGuard.h>
+#include <torch/csrc/autograd/autograd.h>
+
+#include <optional>
+#include <utility>
+
+#include "common/base/log_functions.h"
+#include "common/health/rank_status.h"
+#include "common/process/trace.h"
+#include "worker/model/guarded.h"
+#include "worker/model/labels.h"
+#include "worker/model/output_rules.h"
+#include "worker/model/torch/batch_tensors.h"
+#include "worker/model/torch/bucket_sums.h"
+#include "worker/model/torch/device_parameters.h"
+#include "worker/model/torch/losses.h"
+#include "worker/model/torch/network.h"
+#include "worker/model/torch/torch_device.h"
+
+namespace pepnet {
+namespace {
+
+// BF16 for the matrix products of a forward pass. The cache of cast weights must not outlive the pass: the optimizer changes
+// the weights behind libtorch's back.
+class MixedPrecisionScope {
+ public:
+  MixedPrecisionScope(bool bf16, at::DeviceType device) : bf16_(bf16), device_(device) {
+    if (!bf16_) return;
+    at::autocast::increment_nesting();
+    at::autocast::set_autocast_dtype(device_, at::kBFloat16);
+    at::autocast::set_autocast_enabled(device_, true);
+  }
+  ~MixedPrecisionScope() {
+    if (!bf16_) return;
+    at::autocast::set_autocast_enabled(device_, false);
+    at::autocast::decrement_nesting();
+    at::autocast::clear_cache();
+  }
+  MixedPrecisionScope(const MixedPrecisionScope&) = delete;
+  MixedPrecisionScope& operator=(const MixedPrecisionScope&) = delete;
+
+ private:
+  const bool bf16_;
+  const at::DeviceType device_;
+};
+
+ModelOutput ToOutput(const std::string& name, int width, const at::Tensor& tensor) {
+  const at::Tensor values = tensor.detach().to(at::kCPU, at::kFloat).contiguous();
+  const float* const begin = values.const_data_ptr<float>();
+  return {name, width, std::vector<float>(begin, begin + values.numel())};
+}
+
+// [rows] for one class, else [rows, C].
+at::Tensor ApplyRule(const OutputRule& rule, const at::Tensor& tower) {
+  const at::Tensor z = tower.size(1) == 1 ? tower.squeeze(1) : tower;
+  switch (rule.kind) {
+    case OutputRule::Kind::kRaw:
+      return z;
+    case OutputRule::Kind::kSigmoid:
+      return at::sigmoid(z);
+    case OutputRule::Kind::kSoftmax:
+      return at::softmax(z, 1);
+    case OutputRule::Kind::kSoftmaxColumn1:
+      return at::softmax(z, 1).select(1, 1);
+  }
+  CheckOrDie(false, "unknown output rule");
+  return z;
+}
+
+// sum_i l_i * scale_i in double, in row order.
+double ScaledSum(const at::Tensor& losses, const std::vector<float>& scales) {
+  const at::Tensor values = losses.detach().cpu().contiguous();
+  const float* const l = values.const_data_ptr<float>();
+  double sum = 0;
+  for (size_t i = 0; i < scales.size(); ++i) sum += static_cast<double>(l[i]) * static_cast<double>(scales[i]);
+  return sum;
+}
+
+LossReport Report(const std::vector<RowLoss>& losses, const std::vector<std::vector<float>>& scales) {
+  LossReport report;
+  for (const RowLoss& loss : losses) {
+    report.names.push_back(loss.name);
+    report.values.push_back(ScaledSum(loss.values, scales[loss.task]));
+  }
+  return report;
+}
+
+void Backward(const std::vector<RowLoss>& losses, const std::vector<at::Tensor>& seeds) {
+  std::vector<at::Tensor> roots, gradients;
+  for (const RowLoss& loss : losses) {
+    roots.push_back(loss.values);
+    gradients.push_back(seeds[loss.task]);
+  }
+  torch::autograd::backward(roots, gradients);
+}
+
+// The arrays of a network that does not compute on the host's.
+struct DeviceSide {
+  DeviceSide(const JobConfig* config, DenseParameters* parameters, at::Device device)
+      : parameters(parameters, device), batch(config, device) {}
+
+  DeviceParameters parameters;
+  DeviceBatch batch;
+};
+
+class TorchModel : public PepnetModel {
+ public:
+  TorchModel(const JobConfig* config, DenseParameters* parameters, const ModelOptions& options)
+      : config_(config),
+        seed_(options.seed),
+        bf16_(options.bf16),
+        device_(TorchDevice(options.device)),
+        status_(options.status),
+        timeout_s_(options.timeout_s) {
+    const c10::DeviceGuard guard(device_);
+    // The environment may ask libtorch for TF32, whose rounding is outside of the promised tolerances.
+    if (!device_.is_cpu()) at::globalContext().setFloat32MatmulPrecision("highest");
+    if (options.device.kind != ComputeDevice::Kind::kHost) device_side_.emplace(config, parameters, device_);
+    LeafMaker maker = device_side_ ? LeafMaker(parameters, device_side_->parameters.arenas()) : LeafMaker(parameters);
+    network_.emplace(config, &maker);
+    if (device_side_ && options.gradient_sums != nullptr) {
+      sums_.emplace(*parameters, device_side_->parameters.arenas().gradients, maker.leaves(), options.gradient_sums,
+                    options.bucket_bytes);
+    }
+    rules_ = OutputRules(*config);
+  }
+
+  // After an error copies may still be under way into memory that is freed here.
+  ~TorchModel() override {
+    try {
+      SynchronizeDevice(device_);
+    } catch (const std::exception& error) {
+      LogWarning(absl::StrCat("at the end of the model: ", error.what()));
+    }
+  }
+
+  bool sums_gradients() const override { return sums_.has_value(); }
+
+  StatusOr<LossReport> TrainStep(const ModelInput& input, double gradient_scale,
+                                 std::vector<AlignedBuffer<float>>* feature_gradients) override {
+    CheckOrDie(input.row_scales != nullptr, "TrainStep needs row scales");
+    PEPNET_RETURN_IF_ERROR(CheckLabels(*config_, *input.batch));
+    return Guarded("train step", [&]() -> StatusOr<LossReport> {
+      const c10::DeviceGuard guard(device_);
+      const Batch& batch = *input.batch;
+      const BatchTensors tensors = TakeBatch(input, BatchUse::kTraining, gradient_scale, feature_gradients);
+      const at::AutoGradMode with_gradients(true);
+      NetworkResult result;
+      std::vector<RowLoss> losses;
+      {
+        const TraceScope scope("forward");
+        result = RunNetwork(tensors, {true, seed_, input.step, batch.first_row, device_side_.has_value()});
+        losses = RowLosses(*config_, tensors.labels, result.towers);
+      }
+      {
+        const TraceScope scope("backward");
+        if (sums_) sums_->Begin(CurrentStreamHandle(device_));
+        if (batch.rows > 0) Backward(losses, tensors.seeds);
+      }
+      if (device_side_) PEPNET_RETURN_IF_ERROR(GiveGradients(feature_gradients));
+      LossReport report = Report(losses, *input.row_scales);
+      if (AnyTrainMetrics(*config_)) {
+        for (ModelOutput& output : SelectMetricInputs(*config_, batch, Outputs(result.towers))) {
+          const bool wanted = !config_->model.towers[report.scores.size()].train_metrics.empty();
+          report.scores.push_back(wanted ? std::move(output.values) : std::vector<float>());
+        }
+      }
+      return report;
+    });
+  }
+
+  StatusOr<std::vector<ModelOutput>> Forward(const ModelInput& input, LossReport* losses) override {
+    if (losses != nullptr) {
+      CheckOrDie(input.row_scales != nullptr, "Forward with losses needs row scales");
+      PEPNET_RETURN_IF_ERROR(CheckLabels(*config_, *input.batch));
+    }
+    return Guarded("forward", [&]() -> StatusOr<std::vector<ModelOutput>> {
+      const c10::DeviceGuard guard(device_);
+      const at::NoGradGuard no_grad;
+      const BatchTensors tensors =
+          TakeBatch(input, losses != nullptr ? BatchUse::kLosses : BatchUse::kOutputs, 0, nullptr);
+      NetworkResult result = RunNetwork(tensors, {});
+      const RankStatus::Wait wait(device_.is_cpu() ? nullptr : status_, kAnyRank, GpuDeadline(), kGpuWait);
+      std::vector<ModelOutput> outputs = Outputs(result.towers);
+      if (losses != nullptr) *losses = Report(RowLosses(*config_, tensors.labels, result.towers), *input.row_scales);
+      intermediates_ = std::move(result.intermediates);
+      SynchronizeDevice(device_);
+      return outputs;
+    });
+  }
+
+  std::vector<ModelOutput> intermediates() const override {
+    std::vector<ModelOutput> outputs;
+    for (const auto& [name, tensor] : intermediates_) {
+      outputs.push_back(ToOutput(name, static_cast<int>(tensor.size(1)), tensor));
+    }
+    return outputs;
+  }
+
+ private:
+  std::vector<ModelOutput> Outputs(const std::vector<at::Tensor>& towers) const {
+    std::vector<ModelOutput> outputs;
+    for (const OutputRule& rule : rules_) {
+      outputs.push_back(ToOutput(rule.name, rule.width, ApplyRule(rule, towers[rule.tower])));
+    }
+    return outputs;
+  }
+
+  NetworkResult RunNetwork(const BatchTensors& tensors, const DropoutState& dropout) const {
+    const MixedPrecisionScope precision(bf16_, device_.type());
+    return network_->Forward(tensors.features, dropout);
+  }
+
+  // The batch where the network computes, and there the parameters as they are now.
+  BatchTensors TakeBatch(const ModelInput& input, BatchUse use, double gradient_scale,
+                         std::vector<AlignedBuffer<float>>* feature_gradients) {
+    if (!device_side_) return BatchInPlace(*config_, input, use, gradient_scale, feature_gradients);
+    const TraceScope scope("upload");
+    device_side_->parameters.UploadValues();
+    if (use == BatchUse::kTraining) device_side_->parameters.ZeroGradients();
+    return device_side_->batch.Upload(input, use, gradient_scale);
+  }
+
+  // Behind backward: the gradients to the host, the dense ones summed over the workers if asked for.
+  Status GiveGradients(std::vector<AlignedBuffer<float>>* feature_gradients) {
+    device_side_->batch.BeginDownload();
+    if (sums_) {
+      const TraceScope scope("gradient sums");
+      PEPNET_RETURN_IF_ERROR(sums_->Finish());
+    }
+    const TraceScope scope("download");
+    device_side_->parameters.DownloadGradients();
+    {
+      const RankStatus::Wait wait(device_.is_cpu() ? nullptr : status_, kAnyRank, GpuDeadline(), kGpuWait);
+      SynchronizeDevice(device_);
+    }
+    device_side_->batch.TakeGradients(feature_gradients);
+    device_side_->parameters.AddGradientsToHost();
+    return absl::OkStatus();
+  }
+
+  // A GPU that hangs in a call of its driver is ended by the watchdog, which looks at the table of open waits.
+  static constexpr char kGpuWait[] = "this worker's own GPU";
+  Deadline GpuDeadline() const { return After(std::chrono::duration<double>(timeout_s_)); }
+
+  const JobConfig* const config_;
+  const uint64_t seed_;
+  const bool bf16_;
+  const at::Device device_;
+  RankStatus* const status_;
+  const double timeout_s_;
+  std::optional<DeviceSide> device_side_;  // unset on the host
+  std::optional<Network> network_;         // set from construction on
+  std::optional<BucketSums> sums_;         // its hooks are on network_'s leaves
+  std::vector<OutputRule> rules_;
+  std::vector<std::pair<std::string, at::Tensor>> intermediates_;
+};
+
+}  // namespace
+
+std::unique_ptr<PepnetModel> MakeTorchModel(const JobConfig* config, DenseParameters* parameters,
+                                            const ModelOptions& options) {
+  return std::make_unique<TorchModel>(config, parameters, options);
+}
+
+}  // namespace pepnet

@@ -1,0 +1,118 @@
+#include "worker/report/event_file.h"
+
+#include <unistd.h>
+
+#include <bit>
+#include <chrono>
+#include <cstdio>
+#include <cstring>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_format.h"
+#include "common/file/crc32c.h"
+#include "common/file/file.h"
+#include "proto/event.pb.h"
+
+namespace pepnet {
+namespace {
+
+static_assert(std::endian::native == std::endian::little, "records are written as they lie in memory");
+
+constexpr char kPrefix[] = "events.out.tfevents.";
+constexpr char kSuffix[] = ".pepnet";
+constexpr size_t kHeaderBytes = sizeof(uint64_t) + sizeof(uint32_t), kFooterBytes = sizeof(uint32_t);
+
+double Now() { return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count(); }
+
+uint32_t MaskedCrc(const void* data, size_t bytes) { return std::rotr(ExtendCrc32c(0, data, bytes), 15) + 0xa282ead8u; }
+
+template <typename Value>
+void AppendValue(const Value& value, std::string* out) {
+  out->append(reinterpret_cast<const char*>(&value), sizeof(value));
+}
+
+std::string Frame(const events::Event& event) {
+  const std::string body = event.SerializeAsString();
+  std::string record;
+  AppendValue(static_cast<uint64_t>(body.size()), &record);
+  AppendValue(MaskedCrc(record.data(), record.size()), &record);
+  record += body;
+  AppendValue(MaskedCrc(body.data(), body.size()), &record);
+  return record;
+}
+
+// The event at `offset` and the offset behind it; false at the end and where the bytes are no whole record.
+bool ReadEvent(const std::string& bytes, size_t* offset, events::Event* event) {
+  if (bytes.size() - *offset < kHeaderBytes) return false;
+  uint64_t length;
+  uint32_t crc;
+  std::memcpy(&length, bytes.data() + *offset, sizeof(length));
+  std::memcpy(&crc, bytes.data() + *offset + sizeof(length), sizeof(crc));
+  if (crc != MaskedCrc(&length, sizeof(length))) return false;
+  const size_t body = *offset + kHeaderBytes;
+  if (length > bytes.size() - body || bytes.size() - body - length < kFooterBytes) return false;
+  std::memcpy(&crc, bytes.data() + body + length, sizeof(crc));
+  if (crc != MaskedCrc(bytes.data() + body, length)) return false;
+  if (!event->ParseFromArray(bytes.data() + body, static_cast<int>(length))) return false;
+  *offset = body + length + kFooterBytes;
+  return true;
+}
+
+// Keeps the leading records of at most `step`: a crash may also have cut the last one short.
+Status CutBack(const std::string& path, int64_t step) {
+  PEPNET_ASSIGN_OR_RETURN(const std::string bytes, ReadFile(path));
+  size_t end = 0, kept = 0;
+  bool any = false;
+  events::Event event;
+  while (ReadEvent(bytes, &end, &event) && (event.step() <= step || event.has_session_log())) {
+    any = any || event.has_summary();
+    kept = end;
+  }
+  if (!any) return RemoveTree(path);
+  if (kept == bytes.size()) return absl::OkStatus();
+  return WriteFileAtomically(path, bytes.substr(0, kept));
+}
+
+}  // namespace
+
+StatusOr<EventFile> EventFile::Open(const std::string& directory, int64_t restored_step) {
+  PEPNET_RETURN_IF_ERROR(MakeDirectories(directory));
+  PEPNET_ASSIGN_OR_RETURN(const std::vector<std::string> names, ListDirectory(directory));
+  for (const std::string& name : names) {
+    if (!absl::StartsWith(name, kPrefix) || !absl::EndsWith(name, kSuffix)) continue;
+    PEPNET_RETURN_IF_ERROR(CutBack(absl::StrCat(directory, "/", name), restored_step));
+  }
+  char host[256] = "";
+  if (gethostname(host, sizeof(host) - 1) != 0) std::snprintf(host, sizeof(host), "localhost");
+  EventFile file;
+  file.path_ =
+      absl::StrFormat("%s/%s%010d.%s.%d%s", directory, kPrefix, static_cast<int64_t>(Now()), host, getpid(), kSuffix);
+  file.restored_step_ = restored_step;
+  return file;
+}
+
+Status EventFile::Append(int64_t step, const std::vector<std::pair<std::string, double>>& scalars) {
+  std::string records;
+  if (!started_) {
+    events::Event version;
+    version.set_wall_time(Now());
+    version.set_file_version("brain.Event:2");
+    events::Event start;
+    start.set_wall_time(Now());
+    start.set_step(restored_step_ + 1);
+    start.mutable_session_log()->set_status(events::SessionLog::START);
+    records = Frame(version) + Frame(start);
+    started_ = true;
+  }
+  events::Event event;
+  event.set_wall_time(Now());
+  event.set_step(step);
+  for (const auto& [tag, value] : scalars) {
+    events::Summary::Value* const scalar = event.mutable_summary()->add_value();
+    scalar->set_tag(tag);
+    scalar->set_simple_value(static_cast<float>(value));
+  }
+  return AppendToFile(path_, records + Frame(event));
+}
+
+}  // namespace pepnet

@@ -1,0 +1,230 @@
+#include "worker/report/run_log.h"
+
+#include <unistd.h>
+
+#include <cmath>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_split.h"
+#include "common/base/log_functions.h"
+#include "common/file/file.h"
+
+namespace pepnet {
+namespace {
+
+constexpr char kMetricsFile[] = "metrics.jsonl";
+constexpr char kEvaluationFile[] = "train_eval_result.txt";
+constexpr char kEvaluationEvents[] = "eval_val";  // the reference's name
+
+nlohmann::ordered_json Number(double value) {
+  if (std::isfinite(value)) return value;
+  return nullptr;
+}
+
+// Keeps the leading lines whose `key` is at most `step`: later lines belong to steps that will be run again. Returns the
+// `key` of the last line kept, -1 if there is none.
+StatusOr<int64_t> CutBack(const std::string& path, const char* key, int64_t step) {
+  int64_t last = -1;
+  if (!PathExists(path)) return last;
+  PEPNET_ASSIGN_OR_RETURN(std::string text, ReadFile(path));
+  std::string kept;
+  for (absl::string_view line : absl::StrSplit(text, '\n', absl::SkipEmpty())) {
+    const nlohmann::json json = nlohmann::json::parse(line.begin(), line.end(), nullptr, /*allow_exceptions=*/false);
+    // A line cut short by a crash does not parse; it and all that follows go.
+    if (json.is_discarded() || !json.is_object() || !json.contains(key) || !json[key].is_number_integer()) break;
+    if (json[key].get<int64_t>() > step) break;
+    last = json[key].get<int64_t>();
+    absl::StrAppend(&kept, line, "\n");
+  }
+  if (kept != text) PEPNET_RETURN_IF_ERROR(WriteFileAtomically(path, kept));
+  return last;
+}
+
+std::string Duration(double seconds) {
+  const int64_t s = static_cast<int64_t>(seconds + 0.5);
+  if (s >= 3600) return absl::StrFormat("%d:%02d:%02d", s / 3600, s / 60 % 60, s % 60);
+  return absl::StrFormat("%d:%02d", s / 60, s % 60);
+}
+
+}  // namespace
+
+std::string EvaluationJson(int64_t step, const std::map<std::string, double>& values) {
+  nlohmann::ordered_json json;
+  json["global_step"] = step;
+  for (const auto& [name, value] : values) json[name] = Number(value);
+  return json.dump();
+}
+
+StatusOr<RunLog> RunLog::Open(const std::string& model_dir, int64_t restored_step, const RunLogOptions& options) {
+  RunLog log;
+  log.options_ = options;
+  log.model_dir_ = model_dir;
+  log.terminal_ = isatty(STDERR_FILENO) != 0;
+  log.start_ = log.last_ = std::chrono::steady_clock::now();
+  PEPNET_RETURN_IF_ERROR(MakeDirectories(model_dir));
+  PEPNET_RETURN_IF_ERROR(CutBack(model_dir + "/" + kMetricsFile, "step", restored_step).status());
+  PEPNET_ASSIGN_OR_RETURN(log.last_evaluated_step_,
+                          CutBack(model_dir + "/" + kEvaluationFile, "global_step", restored_step));
+  if (options.tensorboard) {
+    PEPNET_ASSIGN_OR_RETURN(log.step_events_, EventFile::Open(model_dir, restored_step));
+    PEPNET_ASSIGN_OR_RETURN(log.evaluation_events_,
+                            EventFile::Open(absl::StrCat(model_dir, "/", kEvaluationEvents), restored_step));
+  }
+  if (!options.metrics_textfile.empty()) {
+    log.textfile_.emplace(options.metrics_textfile);
+    log.textfile_->Set("pepnet_step", "counter", "Finished training steps.", "", {{"", restored_step}});
+    PEPNET_RETURN_IF_ERROR(log.textfile_->Write());  // a path that cannot be written shows before the training
+  }
+  return log;
+}
+
+Status RunLog::Step(const StepRecord& record, const StageTimes& times) {
+  const auto now = std::chrono::steady_clock::now();
+  const double seconds = std::chrono::duration<double>(now - last_).count();
+  const double elapsed = std::chrono::duration<double>(now - start_).count();
+  const double rate = seconds > 0 ? static_cast<double>(record.rows - last_rows_) / seconds : 0;
+  last_ = now;
+  last_rows_ = record.rows;
+
+  double total = 0;
+  for (double loss : record.losses) total += loss;
+  nlohmann::ordered_json json = {{"step", record.step}, {"epoch", record.epoch}};
+  for (size_t i = 0; i < record.losses.size(); ++i) json[record.loss_names[i]] = Number(record.losses[i]);
+  json["total_loss"] = Number(total);
+  json["lr_sparse"] = record.lr_sparse;
+  json["lr_dense"] = record.lr_dense;
+  json["samples_per_second"] = rate;
+  for (const auto& [name, value] : record.train_metrics) json[name] = Number(value);
+  for (const auto& [name, value] : record.gradient_norms) json[name] = Number(value);
+  nlohmann::ordered_json stages;
+  for (int s = 0; s < kStageCount; ++s) stages[kStageNames[s]] = times.seconds(s);
+  json["stage_seconds"] = stages;
+  PEPNET_RETURN_IF_ERROR(AppendToFile(model_dir_ + "/" + kMetricsFile, json.dump() + "\n"));
+  PEPNET_RETURN_IF_ERROR(WriteEvents(record, total, rate, times));
+  WriteTextfile(record, total, rate, times);
+  logged_times_ = times;
+
+  std::string line = absl::StrFormat("step %d epoch %d", record.step, record.epoch);
+  if (record.epoch_fraction >= 0) absl::StrAppendFormat(&line, " (%.1f %%)", 100 * record.epoch_fraction);
+  absl::StrAppendFormat(&line, " %.0f samples/s", rate);
+  if (record.total_fraction > 0) {
+    absl::StrAppend(&line, " eta ", Duration(elapsed / record.total_fraction * (1 - record.total_fraction)));
+  }
+  absl::StrAppendFormat(&line, " lr_g0:%.5f lr_g1:%.5f", record.lr_sparse, record.lr_dense);
+  for (size_t i = 0; i < record.losses.size(); ++i) {
+    absl::StrAppendFormat(&line, " %s:%.5f", record.loss_names[i], record.losses[i]);
+  }
+  absl::StrAppendFormat(&line, " total_loss:%.5f", total);
+  for (const auto& [name, value] : record.train_metrics) absl::StrAppendFormat(&line, " %s:%.5f", name, value);
+  if (terminal_) {
+    std::fprintf(stderr, "\r\033[K%s", line.c_str());
+    if (record.total_fraction >= 1) std::fputc('\n', stderr);
+    std::fflush(stderr);
+  } else {
+    LogInfo(line);
+  }
+  return absl::OkStatus();
+}
+
+Status RunLog::WriteEvents(const StepRecord& record, double total_loss, double rate, const StageTimes& times) {
+  if (!step_events_.has_value()) return absl::OkStatus();
+  std::vector<std::pair<std::string, double>> scalars;
+  if (options_.summarize_loss) {
+    for (size_t i = 0; i < record.losses.size(); ++i)
+      scalars.push_back({"loss/" + record.loss_names[i], record.losses[i]});
+    scalars.push_back({"loss/total", total_loss});
+  }
+  if (options_.summarize_learning_rate) {
+    scalars.push_back({"lr/g0", record.lr_sparse});
+    scalars.push_back({"lr/g1", record.lr_dense});
+  }
+  for (const auto& [name, value] : record.train_metrics) scalars.push_back({"metric/" + name, value});
+  scalars.insert(scalars.end(), record.gradient_norms.begin(), record.gradient_norms.end());
+  scalars.push_back({"speed/samples_per_second", rate});
+  for (int s = 0; s < kStageCount; ++s) {
+    scalars.push_back({absl::StrCat("seconds/", kStageNames[s]), times.seconds(s) - logged_times_.seconds(s)});
+  }
+  return step_events_->Append(record.step, scalars);
+}
+
+// Nobody's training ends because a monitor's directory went away.
+void RunLog::WriteTextfile(const StepRecord& record, double total_loss, double rate, const StageTimes& times) {
+  if (!textfile_.has_value()) return;
+  std::vector<std::pair<std::string, double>> losses, stages;
+  for (size_t i = 0; i < record.losses.size(); ++i) losses.push_back({record.loss_names[i], record.losses[i]});
+  losses.push_back({"total", total_loss});
+  for (int s = 0; s < kStageCount; ++s) stages.push_back({kStageNames[s], times.seconds(s)});
+  textfile_->Set("pepnet_step", "counter", "Finished training steps.", "", {{"", record.step}});
+  textfile_->Set("pepnet_epoch", "gauge", "Finished passes over the training data.", "", {{"", record.epoch}});
+  textfile_->Set("pepnet_rows_total", "counter", "Rows trained since the run started.", "", {{"", record.rows}});
+  textfile_->Set("pepnet_samples_per_second", "gauge", "Rows per second since the last logged step.", "", {{"", rate}});
+  textfile_->Set("pepnet_loss", "gauge", "Losses of the last logged step.", "name", losses);
+  textfile_->Set("pepnet_learning_rate", "gauge", "Learning rates of the last logged step.", "part",
+                 {{"sparse", record.lr_sparse}, {"dense", record.lr_dense}});
+  if (!record.train_metrics.empty()) {
+    textfile_->Set("pepnet_train_metric", "gauge", "Metrics of the training batches.", "name",
+                   {record.train_metrics.begin(), record.train_metrics.end()});
+  }
+  textfile_->Set("pepnet_stage_seconds_total", "counter", "Wall time of worker 0 by stage since the run started.",
+                 "stage", stages);
+  if (const Status written = textfile_->Write(); !written.ok()) LogWarning(std::string(written.message()));
+}
+
+Status RunLog::Evaluation(int64_t step, const std::map<std::string, double>& values) {
+  std::string line = absl::StrFormat("Eval Result step-%d:", step);
+  for (const auto& [name, value] : values) absl::StrAppendFormat(&line, " %s:%.6f", name, value);
+  if (terminal_) std::fputc('\n', stderr);
+  LogInfo(line);
+  const std::string path = model_dir_ + "/" + kEvaluationFile;
+  if (last_evaluated_step_ >= step) {
+    PEPNET_RETURN_IF_ERROR(CutBack(path, "global_step", step - 1).status());
+    if (evaluation_events_.has_value()) {
+      PEPNET_ASSIGN_OR_RETURN(evaluation_events_,
+                              EventFile::Open(absl::StrCat(model_dir_, "/", kEvaluationEvents), step - 1));
+    }
+  }
+  last_evaluated_step_ = step;
+  if (evaluation_events_.has_value()) {
+    std::vector<std::pair<std::string, double>> scalars;
+    for (const auto& [name, value] : values) scalars.push_back({"metric/" + name, value});
+    PEPNET_RETURN_IF_ERROR(evaluation_events_->Append(step, scalars));
+  }
+  if (textfile_.has_value()) {
+    textfile_->Set("pepnet_eval_metric", "gauge", "Metrics and losses of the last evaluation.", "name",
+                   {values.begin(), values.end()});
+    textfile_->Set("pepnet_eval_step", "gauge", "Step of the last evaluation.", "", {{"", step}});
+    if (const Status written = textfile_->Write(); !written.ok()) LogWarning(std::string(written.message()));
+  }
+  return AppendToFile(path, EvaluationJson(step, values) + "\n");
+}
+
+void RunLog::Report(int64_t steps, int64_t rows, const StageTimes& times, const std::vector<std::string>& server_stats,
+                    const std::string& checkpoint) {
+  const double elapsed = std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+  std::string line = absl::StrFormat("trained %d steps, %d rows in %.1f s (%.0f samples/s); worker 0 spent", steps,
+                                     rows, elapsed, elapsed > 0 ? static_cast<double>(rows) / elapsed : 0);
+  for (int s = 0; s < kStageCount; ++s) absl::StrAppendFormat(&line, " %s %.2f s", kStageNames[s], times.seconds(s));
+  LogInfo(line);
+  for (size_t server = 0; server < server_stats.size(); ++server) {
+    LogInfo(absl::StrCat("server ", server, ": ", server_stats[server]));
+  }
+  if (!checkpoint.empty()) LogInfo("checkpoint: " + checkpoint);
+}
+
+void RunLog::ReportSaves(const SaveCosts& costs, const SaveDelays& delays) {
+  if (costs.checkpoints == 0) return;
+  std::string line = absl::StrFormat(
+      "%d checkpoints written while training went on: worker 0 copied for %.1f ms at most, a server held a step up for "
+      "%.1f ms "
+      "at most; %d rows (%.1f MB) were copied before they changed, a server held %.1f MB at most, %d changes waited "
+      "for memory",
+      costs.checkpoints, 1e3 * costs.longest_copy_seconds, 1e3 * costs.longest_hold_seconds, costs.copied_rows,
+      static_cast<double>(costs.copied_bytes) / 1e6, static_cast<double>(costs.peak_bytes) / 1e6, costs.waits);
+  if (const std::string seen = delays.Report(); !seen.empty()) absl::StrAppend(&line, "; ", seen);
+  LogInfo(line);
+}
+
+}  // namespace pepnet

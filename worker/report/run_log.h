@@ -1,0 +1,87 @@
+// RunLog: what a training run tells its user: log lines (or one progress line on a terminal), metrics.jsonl, the lines of
+// train_eval_result.txt, TensorBoard events and, on request, a Prometheus text file. Only worker 0 has one.
+//
+// Files: model_dir/metrics.jsonl, one JSON object per logged step; model_dir/train_eval_result.txt, one per evaluation, first key
+//        global_step, then names sorted; TensorBoard events of the steps in model_dir, of the evaluations in model_dir/eval_val.
+//        All are cut back to the restored step on resume, so that a resumed run's files equal the undisturbed run's.
+// Tags:  loss/<name>, loss/total, lr/g0 (tables), lr/g1 (network), metric/<name>, global_gradient_norm,
+//        <parameter>/gradient_norm, speed/samples_per_second, seconds/<stage> (since the last logged step).
+// Threads: one.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "common/base/status.h"
+#include "worker/checkpoint/checkpoint_saver.h"
+#include "worker/checkpoint/save_delays.h"
+#include "worker/report/event_file.h"
+#include "worker/report/metrics_textfile.h"
+#include "worker/report/stage_times.h"
+
+namespace pepnet {
+
+struct StepRecord {
+  int64_t step = 0;            // finished steps
+  int64_t epoch = 0;           // finished passes
+  double epoch_fraction = -1;  // of the current pass; < 0: unknown
+  double total_fraction = -1;  // of the whole run; < 0: unknown
+  std::vector<std::string> loss_names;
+  std::vector<double> losses;
+  double lr_sparse = 0, lr_dense = 0;
+  int64_t rows = 0;                             // global rows trained since the run started
+  std::map<std::string, double> train_metrics;  // those that have a value already
+  // Of the last dense step, before clipping; empty if not asked for: "global_gradient_norm", "<parameter>/gradient_norm".
+  std::vector<std::pair<std::string, double>> gradient_norms;
+};
+
+struct RunLogOptions {
+  bool tensorboard = false;
+  bool summarize_loss = true, summarize_learning_rate = true;
+  std::string metrics_textfile;  // "": none
+};
+
+class RunLog {
+ public:
+  // Cuts the files back to `restored_step` (0 for a fresh run).
+  static StatusOr<RunLog> Open(const std::string& model_dir, int64_t restored_step, const RunLogOptions& options = {});
+
+  Status Step(const StepRecord& record, const StageTimes& times);
+  // A line for `step` that is there already (a finished job evaluated again) is replaced.
+  Status Evaluation(int64_t step, const std::map<std::string, double>& values);
+  // Step of the last line of train_eval_result.txt, -1 if there is none.
+  int64_t last_evaluated_step() const { return last_evaluated_step_; }
+  // Saving and evaluating do not count into samples/s.
+  void SkipTime() { last_ = std::chrono::steady_clock::now(); }
+  // The closing report.
+  void Report(int64_t steps, int64_t rows, const StageTimes& times, const std::vector<std::string>& server_stats,
+              const std::string& checkpoint);
+  // What the checkpoints of the run cost, if there were any.
+  void ReportSaves(const SaveCosts& costs, const SaveDelays& delays);
+
+ private:
+  RunLog() = default;
+  Status WriteEvents(const StepRecord& record, double total_loss, double rate, const StageTimes& times);
+  void WriteTextfile(const StepRecord& record, double total_loss, double rate, const StageTimes& times);
+
+  RunLogOptions options_;
+  std::optional<EventFile> step_events_, evaluation_events_;
+  std::optional<MetricsTextfile> textfile_;
+  StageTimes logged_times_;  // at the last logged step
+  std::string model_dir_;
+  bool terminal_ = false;
+  std::chrono::steady_clock::time_point start_, last_;
+  int64_t last_rows_ = 0;
+  int64_t last_evaluated_step_ = -1;
+};
+
+// {"global_step": 100, "auc_ctr": 0.5, ...}: NaN becomes null.
+std::string EvaluationJson(int64_t step, const std::map<std::string, double>& values);
+
+}  // namespace pepnet
