@@ -166,9 +166,14 @@ Status Server::State::Handle(Message message) {
     }
     case MessageType::kStats:
       return Stats(request);
-    default:
-      return Refuse(request, InvalidInput("message type ", static_cast<int>(header.type), " is not a request"));
+    case MessageType::kConfigure:  // handled above, as kShutdown is
+    case MessageType::kShutdown:
+    case MessageType::kRows:
+    case MessageType::kAck:
+    case MessageType::kError:
+      break;
   }
+  return Refuse(request, InvalidInput("message type ", static_cast<int>(header.type), " is not a request"));
 }
 
 Status Server::State::Configure(const Request& request) {

@@ -20,25 +20,11 @@ const char* TypeName(OnnxGraph::Type type) {
       return "string";
     case OnnxGraph::Type::kDouble:
       return "double";
-    default:
-      return "float";
+    case OnnxGraph::Type::kFloat:
+    case OnnxGraph::Type::kBool:
+      break;
   }
-}
-
-const char* BucketizerName(Bucketizer bucketizer) {
-  switch (bucketizer) {
-    case Bucketizer::kIdentity:
-      return "id";
-    case Bucketizer::kHash:
-      return "hash";
-    case Bucketizer::kVocabulary:
-      return "vocabulary";
-    case Bucketizer::kBoundaries:
-      return "boundaries";
-    case Bucketizer::kNone:
-      return "value";
-  }
-  return "";
+  return "float";
 }
 
 bool Has(const CardFacts& facts, const std::string& format) {
@@ -91,9 +77,9 @@ StatusOr<std::string> ExportJson(const ExportSource& source, const std::string& 
                               {"type", TypeName(input.type)},
                               {"separator", feature.separator},
                               {"weighted", feature.weighted},
-                              {"bucketizer", BucketizerName(feature.bucketizer)},
+                              {"bucketizer", TypeOf(feature.bucketizer).card_name},
                               {"rows", feature.rows}});
-    if (feature.bucketizer == Bucketizer::kNone) json["inputs"].back()["values"] = feature.dim;
+    if (TypeOf(feature.bucketizer).onnx == OnnxTokens::kValues) json["inputs"].back()["values"] = feature.dim;
   }
   json["outputs"] = nlohmann::ordered_json::array();
   for (const OutputRule& rule : OutputRules(config))
@@ -135,7 +121,7 @@ std::string ModelCard(const ExportSource& source, const CardFacts& facts) {
     card += kOnnxText;
     for (const OnnxInput& input : OnnxInputs(config)) {
       const Feature& feature = config.features[input.feature];
-      absl::StrAppend(&card, "| ", input.name, " | ", TypeName(input.type), " | ", BucketizerName(feature.bucketizer),
+      absl::StrAppend(&card, "| ", input.name, " | ", TypeName(input.type), " | ", TypeOf(feature.bucketizer).card_name,
                       feature.weighted ? ", weighted" : "", " | ", feature.rows, " | ", feature.name, " |\n");
     }
   }

@@ -1,5 +1,7 @@
 #include "common/config/field_support.h"
 
+#include "common/job_config/job_config.h"
+
 namespace pepnet {
 namespace {
 
@@ -116,17 +118,20 @@ std::string ShownValue(const Message& message, const FieldDescriptor& field) {
 // What to do instead of a message that can only be named.
 std::string UnsupportedAdvice(const FieldDescriptor& field) {
   const std::string& owner = field.containing_type()->name();
-  if (owner == "FeatureConfig") return "this kind of feature is not supported; id_feature and raw_feature are";
+  if (owner == "FeatureConfig") {
+    return absl::StrCat("this kind of feature is not supported; ",
+                        ListOfKinds<FeatureKind>(&FeatureType::field, " and "), " are");
+  }
   if (owner == "ModelConfig" && field.containing_oneof() != nullptr) return "this model is not supported; pepnet is";
   if (owner == "SparseOptimizer") {
-    return "this optimizer is not supported for tables; sgd_optimizer, adagrad_optimizer, rowwise_adagrad_optimizer, "
-           "adam_optimizer and partial_rowwise_adam_optimizer are";
+    return absl::StrCat("this optimizer is not supported for tables; ",
+                        ListOfKinds<SparseOptimizerKind>(&SparseOptimizerType::field, " and "), " are");
   }
   if (owner == "LossConfig") {
-    return "this loss is not supported; binary_cross_entropy, binary_focal_loss, softmax_cross_entropy and l2_loss are";
+    return absl::StrCat("this loss is not supported; ", ListOfKinds<LossKind>(&LossType::name, " and "), " are");
   }
   if (owner == "MetricConfig") {
-    return "this metric is not supported; auc, grouped_auc, accuracy, mean_absolute_error and mean_squared_error are";
+    return absl::StrCat("this metric is not supported; ", ListOfKinds<MetricKind>(&MetricType::name, " and "), " are");
   }
   if (owner == "DataConfig") return "samplers are not supported; remove it";
   if (field.name() == "embedding_constraints")
@@ -165,6 +170,8 @@ Status Check(const Message& message, ConfigSource* source) {
 }
 
 }  // namespace
+
+bool HasSupportRule(const FieldDescriptor& field) { return FindRule(field) != nullptr; }
 
 Status CheckFieldSupport(const config::EasyRecConfig& config, ConfigSource* source) { return Check(config, source); }
 

@@ -12,4 +12,7 @@ namespace pepnet {
 // that is set to its default is fine: it asks for nothing. Accepted fields without effect leave a note in `source`.
 Status CheckFieldSupport(const config::EasyRecConfig& config, ConfigSource* source);
 
+// Whether the table speaks of `field`, so that nothing else reads it.
+bool HasSupportRule(const google::protobuf::FieldDescriptor& field);
+
 }  // namespace pepnet

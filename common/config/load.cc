@@ -2,6 +2,7 @@
 
 #include "common/config/config_source.h"
 #include "common/config/convert.h"
+#include "common/config/descriptions.h"
 #include "common/config/edit_config.h"
 #include "common/config/field_support.h"
 #include "common/config/legacy_dialect.h"
@@ -40,6 +41,7 @@ StatusOr<JobConfig> LoadJobConfig(const std::string& path, const ConfigOverrides
 
 StatusOr<JobConfig> ParseJobConfig(const std::string& text, const std::string& source_name,
                                    const ConfigOverrides& overrides) {
+  PEPNET_RETURN_IF_ERROR(CheckDescriptions());
   ConfigSource source(source_name);
   config::EasyRecConfig config;
   PEPNET_RETURN_IF_ERROR(ParseText(text, overrides.ignore_unknown_fields, &source, &config));

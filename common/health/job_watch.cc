@@ -27,9 +27,12 @@ const char* LooksOf(PeerState state) {
     case PeerState::kAlive:
     case PeerState::kLeft:
       return "slow";
-    default:
-      return "hung";
+    case PeerState::kUnheard:
+    case PeerState::kSilent:
+    case PeerState::kStopped:
+      break;
   }
+  return "hung";
 }
 
 }  // namespace

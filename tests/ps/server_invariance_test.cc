@@ -148,7 +148,7 @@ std::string RunJob(const JobShape& shape, bool values_only = false, const std::s
   const std::string model_dir = directory.empty() ? temporary.path() : directory;
   std::vector<int> server_ranks;
   for (int s = 0; s < shape.servers; ++s) server_ranks.push_back(shape.workers + s);
-  wire::ServerPlan plan = TwoTablePlan(static_cast<int>(shape.kind), shape.workers);
+  wire::ServerPlan plan = TwoTablePlan(shape.kind, shape.workers);
   InProcessOptions options;
   options.delay_seed = shape.delay_seed;
   options.max_delay_us = shape.delay_seed == 0 ? 0 : 2000;

@@ -1,6 +1,7 @@
 // One server over the in-process transport; the test's thread plays all workers.
 #include "ps/server.h"
 
+#include <cmath>
 #include <thread>
 
 #include "gmock/gmock.h"
@@ -19,7 +20,7 @@ namespace {
 
 using testing::HasSubstr;
 
-const int kSgd = static_cast<int>(SparseOptimizerKind::kSgd);
+constexpr SparseOptimizerKind kSgd = SparseOptimizerKind::kSgd;
 
 class ServerTest : public testing::Test {
  protected:
@@ -274,10 +275,32 @@ TEST_F(ServerTest, BadPlansAreRefusedByField) {
   EXPECT_THAT(error([](auto* plan) { plan->mutable_tables(1)->set_name("user"); }),
               HasSubstr("table user occurs twice"));
   EXPECT_THAT(error([](auto* plan) { plan->mutable_tables(0)->set_name(""); }), HasSubstr("a table has no name"));
-  EXPECT_THAT(error([](auto* plan) { plan->mutable_tables(0)->set_init_kind(9); }), HasSubstr("init_kind is 9"));
-  EXPECT_THAT(error([](auto* plan) { plan->mutable_optimizer()->set_kind(5); }), HasSubstr("optimizer kind is 5"));
-  EXPECT_THAT(error([](auto* plan) { plan->mutable_optimizer()->set_weight_decay_mode(-1); }),
-              HasSubstr("weight_decay_mode is -1"));
+  EXPECT_THAT(error([](auto* plan) { plan->mutable_tables(0)->set_init_kind("cauchy"); }),
+              HasSubstr("init_kind is cauchy, expected default, uniform, normal or constant"));
+  EXPECT_THAT(
+      error([](auto* plan) { plan->mutable_optimizer()->set_kind("lion"); }),
+      HasSubstr("optimizer kind is lion, expected sgd, adagrad, rowwise_adagrad, adam or partial_rowwise_adam"));
+  const auto parameter = [&](const std::string& kind, const std::string& name, double value) {
+    return error([&](auto* plan) {
+      plan->mutable_optimizer()->set_kind(kind);
+      plan->mutable_optimizer()->clear_parameters();
+      SparseOptimizer optimizer;
+      optimizer.kind = *FindKind<SparseOptimizerKind>(&SparseOptimizerType::name, kind);
+      for (const auto& [key, number] : ParameterValues(TypeOf(optimizer.kind).parameters, optimizer)) {
+        (*plan->mutable_optimizer()->mutable_parameters())[key] = number;
+      }
+      (*plan->mutable_optimizer()->mutable_parameters())[name] = value;
+    });
+  };
+  EXPECT_THAT(parameter("rowwise_adagrad", "weight_decay_mode", -1),
+              HasSubstr("optimizer rowwise_adagrad: weight_decay_mode is -1"));
+  EXPECT_THAT(parameter("rowwise_adagrad", "weight_decay_mode", 3), HasSubstr("weight_decay_mode is 3"));
+  EXPECT_THAT(parameter("rowwise_adagrad", "weight_decay_mode", 0.5), HasSubstr("weight_decay_mode is 0.5"));
+  EXPECT_THAT(parameter("adam", "beta1", 1), HasSubstr("beta1 is 1, expected 0 <= value < 1"));
+  EXPECT_THAT(parameter("adam", "beta2", std::nan("")), HasSubstr("beta2 is nan"));
+  EXPECT_THAT(parameter("sgd", "momentum", 0), HasSubstr("optimizer sgd: there is no parameter momentum"));
+  EXPECT_THAT(error([](auto* plan) { plan->mutable_optimizer()->clear_parameters(); }),
+              HasSubstr("optimizer sgd: lr is missing"));
   EXPECT_THAT(error([](auto* plan) { plan->set_server_index(1); }), HasSubstr("server 1 of 1"));
   EXPECT_THAT(error([](auto* plan) { plan->set_server_count(2000); }), HasSubstr("server 0 of 2000"));
   EXPECT_THAT(error([](auto* plan) { plan->clear_worker_ranks(); }), HasSubstr("no workers"));

@@ -7,20 +7,23 @@
 
 namespace pepnet {
 
-wire::ServerPlan TwoTablePlan(int kind, int workers) {
+wire::ServerPlan TwoTablePlan(SparseOptimizerKind kind, int workers) {
   wire::ServerPlan plan;
   for (int t = 0; t < 2; ++t) {
     wire::TablePlan* table = plan.add_tables();
     table->set_name(t == 0 ? "user" : "item");
     table->set_rows(t == 0 ? 1000 : 50);
     table->set_dim(t == 0 ? 3 : 2);
-    table->set_init_kind(static_cast<int>(InitKind::kDefault));
+    table->set_init_kind("default");
     table->set_trainable(true);
   }
-  plan.mutable_optimizer()->set_kind(kind);
-  plan.mutable_optimizer()->set_initial_accumulator_value(0.25);
-  plan.mutable_optimizer()->set_beta1(0.9);
-  plan.mutable_optimizer()->set_beta2(0.99);
+  SparseOptimizer optimizer;
+  optimizer.initial_accumulator_value = 0.25;
+  optimizer.beta2 = 0.99;
+  plan.mutable_optimizer()->set_kind(TypeOf(kind).name);
+  for (const auto& [name, value] : ParameterValues(TypeOf(kind).parameters, optimizer)) {
+    (*plan.mutable_optimizer()->mutable_parameters())[name] = value;
+  }
   plan.set_seed(11);
   for (int worker = 0; worker < workers; ++worker) plan.add_worker_ranks(worker);
   return plan;

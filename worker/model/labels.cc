@@ -37,7 +37,7 @@ Status CheckLabels(const JobConfig& config, const Batch& batch) {
   for (const Tower& tower : config.model.towers) {
     PEPNET_RETURN_IF_ERROR(CheckPresent(config, batch, tower.label));
     for (const Loss& loss : tower.losses) {
-      if (loss.kind != LossKind::kSoftmaxCrossEntropy) continue;
+      if (TypeOf(loss.kind).label != LabelRule::kClass) continue;
       PEPNET_RETURN_IF_ERROR(CheckIndex(config, batch, tower.label, tower.num_class, loss.name));
     }
   }

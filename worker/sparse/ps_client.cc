@@ -21,19 +21,18 @@ wire::ServerPlan MakePlan(const JobConfig& config, const std::vector<int>& worke
     out->set_name(table.name);
     out->set_rows(table.rows);
     out->set_dim(table.dim);
-    out->set_init_kind(static_cast<int>(table.initializer.kind));
+    out->set_init_kind(TypeOf(table.initializer.kind).name);
     out->set_init_a(table.initializer.a);
     out->set_init_b(table.initializer.b);
     out->set_trainable(table.trainable);
   }
   const SparseOptimizer& optimizer = config.train.sparse_optimizer;
   wire::SparseOptimizerPlan* out = plan.mutable_optimizer();
-  out->set_kind(static_cast<int>(optimizer.kind));
-  out->set_initial_accumulator_value(optimizer.initial_accumulator_value);
-  out->set_beta1(optimizer.beta1);
-  out->set_beta2(optimizer.beta2);
-  out->set_weight_decay(optimizer.weight_decay);
-  out->set_weight_decay_mode(static_cast<int>(optimizer.weight_decay_mode));
+  const SparseOptimizerType& type = TypeOf(optimizer.kind);
+  out->set_kind(type.name);
+  for (const auto& [name, value] : ParameterValues(type.parameters, optimizer)) {
+    (*out->mutable_parameters())[name] = value;
+  }
   plan.set_seed(seed);
   for (int rank : worker_ranks) plan.add_worker_ranks(rank);
   plan.set_finished_steps(finished_steps);

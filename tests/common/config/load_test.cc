@@ -251,7 +251,7 @@ TEST(LoadTest, ExampleConfigHasTowersPerDomain) {
 
 TEST(LoadTest, ReferenceExampleIsAcceptedUnchanged) {
   const JobConfig job = Load(GoldenDir() + "reference_example/pepnet_taobao.config");
-  EXPECT_EQ(job.data.dataset_type, DatasetType::kOther);
+  EXPECT_EQ(job.data.dataset_type, std::nullopt);
   EXPECT_EQ(job.data.dataset_type_name, "OdpsDataset");
   EXPECT_THAT(AllNotes(job), HasSubstr("OdpsDataset is not read"));
   EXPECT_EQ(job.model.uia->features.size(), 13u);

@@ -410,4 +410,10 @@ StatusOr<std::vector<std::string>> ListCsvColumns(const std::string& path, const
   return ReadHeader(path, format.delimiter, &scanner);
 }
 
+template <>
+const FormatReader& ReaderOfFormat<DatasetType::kCsv>() {
+  static constexpr FormatReader kReader = {OpenCsvReader, ListCsvColumns, nullptr};
+  return kReader;
+}
+
 }  // namespace pepnet

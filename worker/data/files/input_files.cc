@@ -59,37 +59,44 @@ bool EndsWith(std::string_view text, std::string_view ending) {
 }
 
 StatusOr<DatasetType> TypeByEnding(const std::vector<std::string>& paths, const std::string& type_name) {
-  size_t csv = 0, parquet = 0;
+  const std::vector<DatasetType> types = AllKinds<DatasetType>();
+  std::vector<size_t> files(types.size(), 0);  // by type
   for (const std::string& path : paths) {
-    if (EndsWith(path, ".csv")) {
-      ++csv;
-    } else if (EndsWith(path, ".parquet")) {
-      ++parquet;
-    } else {
+    const auto found =
+        std::find_if(types.begin(), types.end(), [&](DatasetType type) { return EndsWith(path, TypeOf(type).ending); });
+    if (found == types.end()) {
       return InvalidInput("dataset_type ", type_name, " leaves the file type to the paths, and '", path,
-                          "' ends neither in .csv nor in .parquet; rename it or set dataset_type");
+                          "' ends neither in ", ListOfKinds<DatasetType>(&FileFormatType::ending, " nor in "),
+                          "; rename it or set dataset_type");
     }
+    ++files[found - types.begin()];
   }
-  if (csv > 0 && parquet > 0) {
-    return InvalidInput("dataset_type ", type_name, " leaves the file type to the paths, and they mix ", csv,
-                        " .csv and ", parquet, " .parquet files (first '", paths.front(), "', last '", paths.back(),
+  std::vector<std::string> mixed;
+  for (size_t i = 0; i < types.size(); ++i) {
+    if (files[i] > 0) mixed.push_back(absl::StrCat(files[i], " ", TypeOf(types[i]).ending));
+  }
+  if (mixed.size() > 1) {
+    return InvalidInput("dataset_type ", type_name, " leaves the file type to the paths, and they mix ",
+                        JoinNames(mixed, " and "), " files (first '", paths.front(), "', last '", paths.back(),
                         "'); give files of one type");
   }
-  return csv > 0 ? DatasetType::kCsv : DatasetType::kParquet;
+  return types[std::find_if(files.begin(), files.end(), [](size_t count) { return count > 0; }) - files.begin()];
 }
 
 }  // namespace
 
-StatusOr<InputFiles> FindInputFiles(const std::string& input_path, DatasetType type, const std::string& type_name) {
+StatusOr<InputFiles> FindInputFiles(const std::string& input_path, std::optional<DatasetType> type,
+                                    const std::string& type_name) {
   InputFiles files;
   const std::vector<std::string> patterns = absl::StrSplit(input_path, ',');
   for (const std::string& raw : patterns) {
     const std::string pattern(absl::StripAsciiWhitespace(raw));
     if (pattern.empty()) continue;  // a trailing comma
     const Status expanded = Expand(pattern, &files.paths);
-    if (!expanded.ok() && type == DatasetType::kOther) {  // most likely the name of a table in a system we do not read
-      return Annotate(expanded, absl::StrCat("dataset_type ", type_name,
-                                             " is not read; give .csv or .parquet files on the command line"));
+    if (!expanded.ok() && !type.has_value()) {  // most likely the name of a table in a system we do not read
+      return Annotate(expanded, absl::StrCat("dataset_type ", type_name, " is not read; give ",
+                                             ListOfKinds<DatasetType>(&FileFormatType::ending, " or "),
+                                             " files on the command line"));
     }
     PEPNET_RETURN_IF_ERROR(expanded);
   }
@@ -99,8 +106,9 @@ StatusOr<InputFiles> FindInputFiles(const std::string& input_path, DatasetType t
   if (twice != files.paths.end()) {
     return InvalidInput("the input path '", input_path, "' names the file '", *twice, "' more than once");
   }
-  files.type = type;
-  if (type == DatasetType::kOther) {
+  if (type.has_value()) {
+    files.type = *type;
+  } else {
     PEPNET_ASSIGN_OR_RETURN(files.type, TypeByEnding(files.paths, type_name));
   }
   return files;

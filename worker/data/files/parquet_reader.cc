@@ -203,10 +203,18 @@ StatusOr<std::vector<std::string>> ListParquetColumns(const std::string& path) {
   return reader.file_columns();
 }
 
-StatusOr<int64_t> LargestRowGroup(const std::string& path) {
-  ParquetReader reader(path);
-  PEPNET_RETURN_IF_ERROR(reader.Open());
-  return reader.largest_row_group();
+template <>
+const FormatReader& ReaderOfFormat<DatasetType::kParquet>() {
+  static constexpr FormatReader kReader = {
+      [](const std::string& path, const FileFormat&, const std::vector<std::string>& columns,
+         std::shared_ptr<ReadCounts> counts) { return OpenParquetReader(path, columns, std::move(counts)); },
+      [](const std::string& path, const FileFormat&) { return ListParquetColumns(path); },
+      [](const std::string& path) -> StatusOr<int64_t> {
+        ParquetReader reader(path);
+        PEPNET_RETURN_IF_ERROR(reader.Open());
+        return reader.largest_row_group();
+      }};
+  return kReader;
 }
 
 }  // namespace pepnet

@@ -332,7 +332,7 @@ Status CheckOptions(const LoaderOptions& options) {
 }
 
 // True if the workers of this host are to share the decoding; *why is the sentence for the log.
-bool ChooseSharing(const LoaderOptions& options, const ReadShape& shape, std::string* why) {
+bool ChooseSharing(const LoaderOptions& options, DatasetType type, const ReadShape& shape, std::string* why) {
   const int count = options.group.count();
   const double alone = DecodedPerRowAlone(shape);
   const std::string cost = absl::StrFormat("%.1f rows decoded for each row used", alone);
@@ -347,7 +347,9 @@ bool ChooseSharing(const LoaderOptions& options, const ReadShape& shape, std::st
   const std::string saving =
       absl::StrFormat("%.1f rows decoded for each row used become %.1f", alone, DecodedPerRowShared(shape, count));
   if (options.share == ShareReader::kOn) return choose(true, absl::StrCat(saving, " (--share_reader=on)"));
-  if (shape.csv) return choose(false, "of CSV files only its own rows are decoded");
+  if (shape.row_by_row) {
+    return choose(false, absl::StrCat("of ", TypeOf(type).name, " files only its own rows are decoded"));
+  }
   if (!ShareByDefault(shape, count)) return choose(false, absl::StrCat(cost, ", sharing would save too little"));
   return choose(true, saving);
 }
@@ -378,8 +380,8 @@ StatusOr<std::unique_ptr<BatchLoader>> BatchLoader::Open(const JobConfig& config
   }
   if (some_rows == 0) return InvalidInput("the input '", options.input_path, "' has no rows");
   int64_t rows = stream->known_rows();
-  std::string description = absl::StrCat(files.paths.size(), files.type == DatasetType::kCsv ? " CSV" : " Parquet",
-                                         files.paths.size() == 1 ? " file" : " files");
+  std::string description =
+      absl::StrCat(files.paths.size(), " ", TypeOf(files.type).name, files.paths.size() == 1 ? " file" : " files");
 
   CutOptions cut;
   cut.batch_size = options.batch_size;
@@ -412,13 +414,13 @@ StatusOr<std::unique_ptr<BatchLoader>> BatchLoader::Open(const JobConfig& config
       auto decoder, BatchDecoder::Create(config, options, files.type, std::move(plan), std::move(reserved_schema)));
   const int cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
   const int decoding_threads = std::clamp(config.data.num_workers, 1, cores);
-  const ReadShape shape = {files.type == DatasetType::kCsv, options.shuffle,
+  const ReadShape shape = {!TypeOf(files.type).decoded_in_groups, options.shuffle,
                            static_cast<double>(stream->largest_row_group()), static_cast<double>(cut.batch_size),
                            static_cast<double>(options.worker_count)};
   std::string sharing;
   std::unique_ptr<RowSequence> sequence;
   std::optional<ReaderGroup> shared_with;
-  if (ChooseSharing(options, shape, &sharing)) {
+  if (ChooseSharing(options, files.type, shape, &sharing)) {
     shared_with = options.group;
     PEPNET_ASSIGN_OR_RETURN(sequence, SharedRows::Join(std::move(stream), options.group));
   } else {

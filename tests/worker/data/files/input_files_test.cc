@@ -52,12 +52,12 @@ TEST(InputFilesTest, ErrorsNameThePattern) {
 TEST(InputFilesTest, OtherDatasetTypesGoByTheEndings) {
   TestDirectory dir;
   const std::string a = dir.Write("a.csv", ""), p = dir.Write("p.parquet", ""), t = dir.Write("t.txt", "");
-  EXPECT_EQ(Find(a, DatasetType::kOther)->type, DatasetType::kCsv);
-  EXPECT_EQ(Find(p, DatasetType::kOther)->type, DatasetType::kParquet);
+  EXPECT_EQ(Find(a, std::nullopt)->type, DatasetType::kCsv);
+  EXPECT_EQ(Find(p, std::nullopt)->type, DatasetType::kParquet);
   EXPECT_EQ(Find(a, DatasetType::kParquet)->type, DatasetType::kParquet);
-  EXPECT_THAT(ErrorOf(Find(t, DatasetType::kOther)), HasSubstr("OdpsDataset"));
-  EXPECT_THAT(ErrorOf(Find(t, DatasetType::kOther)), HasSubstr("ends neither in .csv nor in .parquet"));
-  EXPECT_THAT(ErrorOf(Find(a + "," + p, DatasetType::kOther)), HasSubstr("mix 1 .csv and 1 .parquet"));
+  EXPECT_THAT(ErrorOf(Find(t, std::nullopt)), HasSubstr("OdpsDataset"));
+  EXPECT_THAT(ErrorOf(Find(t, std::nullopt)), HasSubstr("ends neither in .csv nor in .parquet"));
+  EXPECT_THAT(ErrorOf(Find(a + "," + p, std::nullopt)), HasSubstr("mix 1 .csv and 1 .parquet"));
 }
 
 }  // namespace

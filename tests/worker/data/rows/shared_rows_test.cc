@@ -506,7 +506,7 @@ TEST(ReaderGroupTest, HoldsTheWorkersOfOneSpace) {
 }
 
 TEST(ReaderGroupTest, DecodedRowsFollowTheFormat) {
-  EXPECT_EQ(DecodedPerRowAlone({.csv = true, .shuffle = true, .workers = 32}), 1);
+  EXPECT_EQ(DecodedPerRowAlone({.row_by_row = true, .shuffle = true, .workers = 32}), 1);
   EXPECT_EQ(DecodedPerRowAlone({.shuffle = true, .row_group_rows = 10, .batch_size = 1000, .workers = 32}), 32);
   EXPECT_EQ(DecodedPerRowAlone({.row_group_rows = 3000, .batch_size = 1000, .workers = 32}), 4);
   EXPECT_EQ(DecodedPerRowAlone({.row_group_rows = 3000, .batch_size = 1000, .workers = 2}), 2);
@@ -515,7 +515,7 @@ TEST(ReaderGroupTest, DecodedRowsFollowTheFormat) {
   EXPECT_FALSE(ShareByDefault({.shuffle = true, .workers = 2}, 2)) << "1.55 instead of 2";
   EXPECT_TRUE(ShareByDefault({.shuffle = true, .workers = 3}, 3)) << "1.8 instead of 3";
   EXPECT_FALSE(ShareByDefault({.shuffle = true, .workers = 8}, 1));
-  EXPECT_FALSE(ShareByDefault({.csv = true, .shuffle = true, .workers = 8}, 8));
+  EXPECT_FALSE(ShareByDefault({.row_by_row = true, .shuffle = true, .workers = 8}, 8));
 }
 
 }  // namespace
