@@ -34,8 +34,10 @@ Type InputType(const Feature& feature) {
 
 // What must be equal for two features to read the same input.
 std::string InputKind(const Feature& feature) {
+  // Ids that are made outside the graph are those of one bucketizer with one number of rows.
+  const bool made = TokensOf(feature) == OnnxTokens::kIds && feature.bucketizer != Bucketizer::kIdentity;
   return absl::StrCat(static_cast<int>(InputType(feature)), feature.weighted ? " weighted" : "",
-                      feature.bucketizer == Bucketizer::kHash ? absl::StrCat(" hash ", feature.rows) : "",
+                      made ? absl::StrCat(" ", TypeOf(feature.bucketizer).name, " ", feature.rows) : "",
                       TokensOf(feature) == OnnxTokens::kValues ? absl::StrCat(" values ", feature.dim) : "", " ",
                       feature.separator);
 }

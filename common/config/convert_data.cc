@@ -11,18 +11,10 @@ namespace {
 
 // Lists and maps keep the type that the file gives them.
 ColumnType ColumnTypeOf(config::FieldType type) {
-  switch (type) {
-    case config::INT32:
-    case config::INT64:
-      return ColumnType::kInteger;
-    case config::FLOAT:
-    case config::DOUBLE:
-      return ColumnType::kFloating;
-    case config::STRING:
-      return ColumnType::kString;
-    default:  // lists and maps
-      return ColumnType::kUnspecified;
-  }
+  if (type == config::INT32 || type == config::INT64) return ColumnType::kInteger;
+  if (type == config::FLOAT || type == config::DOUBLE) return ColumnType::kFloating;
+  if (type == config::STRING) return ColumnType::kString;
+  return ColumnType::kUnspecified;
 }
 
 // "name:TYPE;name:TYPE;"

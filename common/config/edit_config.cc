@@ -9,6 +9,9 @@
 
 #include "common/config/text_parser.h"
 
+// protobuf's CppType has values that the schema does not use.
+#pragma GCC diagnostic ignored "-Wswitch-enum"
+
 namespace pepnet {
 namespace {
 

@@ -2,6 +2,9 @@
 
 #include "common/job_config/job_config.h"
 
+// protobuf's CppType has values that the schema does not use.
+#pragma GCC diagnostic ignored "-Wswitch-enum"
+
 namespace pepnet {
 namespace {
 
