@@ -116,8 +116,8 @@ Status ConvertSchedule(const ProtoOptimizer& optimizer, ConfigSource* source, Sc
   return absl::OkStatus();
 }
 
-// One of the optimizers that Type describes: `optimizer` is config::SparseOptimizer or config::DenseOptimizer, whose
-// oneof "optimizer" names the kind.
+// One of the optimizers that Type describes: `optimizer` is config::SparseOptimizer or
+// config::DenseOptimizer, whose oneof "optimizer" names the kind.
 template <typename Type, typename ProtoOptimizer, typename Optimizer>
 Status ConvertOptimizer(const ProtoOptimizer& optimizer, const std::string& example, ConfigSource* source,
                         Optimizer* out) {

@@ -1,5 +1,5 @@
-// From the proto message of a described type to its plain struct, through the type's list of parameters
-// (common/job_config/parameter.h): no field is named twice.
+// From the proto message of a described type to its plain struct, through the type's list of
+// parameters (common/job_config/parameter.h): no field is named twice.
 #pragma once
 
 #include <optional>
@@ -18,7 +18,8 @@ namespace pepnet {
 // The field of the oneof `oneof` that `message` sets; null if none.
 const google::protobuf::FieldDescriptor* SetMember(const google::protobuf::Message& message, const std::string& oneof);
 
-// Value of one field as a double, checked. A message that lacks the field is a bug: CheckDescriptions() finds it.
+// Value of one field as a double, checked. A message that lacks the field is a bug:
+// CheckDescriptions() finds it.
 Status ReadParameter(const google::protobuf::Message& from, const ParameterInfo& parameter, const ConfigSource& source,
                      double* out);
 

@@ -71,7 +71,8 @@ Status ConvertGrouping(const google::protobuf::Message& from, const std::string&
   return absl::OkStatus();
 }
 
-// Metrics of probabilities need a tower with a classifying loss, metrics of values one with a loss of values.
+// Metrics of probabilities need a tower with a classifying loss, metrics of values one with a loss
+// of values.
 // Config: MetricConfig, or TrainMetricConfig, whose members are a subset.
 template <typename Config>
 Status ConvertMetric(const Config& from, const config::TaskTower& tower, bool has_probabilities, bool has_value,

@@ -51,8 +51,8 @@ Status CheckParameter(const Descriptor& message, const ParameterInfo& parameter)
   return absl::OkStatus();
 }
 
-// Every parameter is a field of `message`, and every field is a parameter, one of `others`, or spoken of in
-// field_support.cc.
+// Every parameter is a field of `message`, and every field is a parameter, one of `others`, or
+// spoken of in field_support.cc.
 template <typename Owner>
 Status CheckParameters(const Descriptor& message, std::span<const Parameter<Owner>> parameters,
                        std::set<std::string> others = {}) {
@@ -69,8 +69,8 @@ Status CheckParameters(const Descriptor& message, std::span<const Parameter<Owne
   return absl::OkStatus();
 }
 
-// The members of the oneof and the kinds are the same. check(type, message) looks at each pair. `all`: every kind is a
-// member.
+// The members of the oneof and the kinds are the same. check(type, message) looks at each pair.
+// `all`: every kind is a member.
 template <typename Kind, typename Type, typename Check>
 Status CheckKinds(const Descriptor& message, const std::string& oneof, const char* const Type::*field, bool all,
                   const Check& check) {

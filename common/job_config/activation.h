@@ -1,5 +1,5 @@
-// Activation: the function behind a layer, and the description of each kind. Value and derivative are in
-// worker/model/fused/fused_kernels.cc; docs/extending.md shows how a kind is added.
+// Activation: the function behind a layer, and the description of each kind. Value and derivative
+// are in worker/model/fused/fused_kernels.cc; docs/extending.md shows how a kind is added.
 #pragma once
 
 #include <span>
@@ -14,8 +14,8 @@ struct Activation {
   double parameter = 0;  // leaky relu: negative_slope; elu: alpha; prelu: initial weight
 };
 
-// One node of an activation's ONNX graph. `inputs`, a letter each: x, the pre-activation; w, the trained weight; 0 to 9,
-// an earlier node of the list; A to Z, one of the constants.
+// One node of an activation's ONNX graph. `inputs`, a letter each: x, the pre-activation; w, the
+// trained weight; 0 to 9, an earlier node of the list; A to Z, one of the constants.
 struct OnnxNode {
   const char* op;
   const char* inputs;

@@ -1,5 +1,6 @@
-// DataConfig: the input files and how they are cut into batches; and the description of each file format. How a format is
-// read is in worker/data/files/<format>_reader.cc; docs/extending.md shows how one is added.
+// DataConfig: the input files and how they are cut into batches; and the description of each file
+// format. How a format is read is in worker/data/files/<format>_reader.cc; docs/extending.md shows
+// how one is added.
 #pragma once
 
 #include <cstdint>

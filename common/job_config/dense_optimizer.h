@@ -1,5 +1,5 @@
-// DenseOptimizer: how a worker updates the dense parameters, and the description of each kind. The formulas are in
-// worker/optim/dense_optimizer.cc.
+// DenseOptimizer: how a worker updates the dense parameters, and the description of each kind. The
+// formulas are in worker/optim/dense_optimizer.cc.
 #pragma once
 
 #include <optional>

@@ -1,6 +1,6 @@
-// Feature: one column of the input and how a cell of it becomes ids or values; and the descriptions of the kinds of
-// features, bucketizers and normalizers. How cells are encoded is in worker/data/encode/feature_encoder.cc;
-// docs/extending.md shows how a kind is added.
+// Feature: one column of the input and how a cell of it becomes ids or values; and the descriptions
+// of the kinds of features, bucketizers and normalizers. How cells are encoded is in
+// worker/data/encode/feature_encoder.cc; docs/extending.md shows how a kind is added.
 //
 // Tables are referred to by their position in JobConfig::tables, features by theirs in JobConfig::features.
 #pragma once

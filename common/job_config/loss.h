@@ -1,5 +1,5 @@
-// Loss: what a task tower minimises, and the description of each kind. The formula of a row and its derivative are in
-// worker/model/fused/row_loss.cc; docs/extending.md shows how a kind is added.
+// Loss: what a task tower minimises, and the description of each kind. The formula of a row and its
+// derivative are in worker/model/fused/row_loss.cc; docs/extending.md shows how a kind is added.
 #pragma once
 
 #include <span>

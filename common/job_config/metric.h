@@ -1,5 +1,6 @@
-// Metric: what a task tower is judged by, in evaluations and in training, and the description of each kind. How rows are
-// counted is in worker/metrics/metric_counts.cc; docs/extending.md shows how a kind is added.
+// Metric: what a task tower is judged by, in evaluations and in training, and the description of
+// each kind. How rows are counted is in worker/metrics/metric_counts.cc; docs/extending.md shows
+// how a kind is added.
 #pragma once
 
 #include <cstdint>
@@ -36,13 +37,13 @@ enum class MetricInput {
 };
 
 struct MetricType {
-  // Field of config::MetricConfig, and of config::TrainMetricConfig if training batches can be measured; in names of
-  // metrics, so it never changes.
+  // Field of config::MetricConfig, and of config::TrainMetricConfig if training batches can be
+  // measured; in names of metrics, so it never changes.
   const char* name;
   MetricInput input;
   std::span<const Parameter<Metric>> parameters;
-  // Name of the parameter that names a feature whose first id groups the rows; null: none. Such a metric needs all rows
-  // in one place; the others are sums over rows.
+  // Name of the parameter that names a feature whose first id groups the rows; null: none. Such a
+  // metric needs all rows in one place; the others are sums over rows.
   const char* grouping_field = nullptr;
   bool decays_counts = false;  // in training: the counts decay, not the value
 };

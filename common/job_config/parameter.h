@@ -1,10 +1,10 @@
-// Parameter: one number, switch or choice of a described type. Configs, the wire and their checks go through lists of
-// them, so that a parameter is written down once.
+// Parameter: one number, switch or choice of a described type. Configs, the wire and their checks
+// go through lists of them, so that a parameter is written down once.
 //
 //     inline constexpr Parameter<Loss> kFocal[] = {Number<&Loss::focal_gamma>("gamma", kNotNegative), ...};
 //
-// Values are doubles on their way: a switch is 0 or 1, a choice is the number of its enumerator. The default of a
-// parameter is that of its proto field.
+// Values are doubles on their way: a switch is 0 or 1, a choice is the number of its enumerator.
+// The default of a parameter is that of its proto field.
 #pragma once
 
 #include <cmath>
@@ -17,7 +17,8 @@
 
 namespace pepnet {
 
-// The legal values, and how a message calls them: "...; expected <expected>". Neither end may be infinite.
+// The legal values, and how a message calls them: "...; expected <expected>". Neither end may be
+// infinite.
 struct ValueRange {
   double low = 0;
   bool with_low = true;

@@ -1,10 +1,11 @@
-// How the description of a kind is found. Each header of this folder that has an enum of kinds (SparseOptimizerKind,
-// LossKind, ...) also has one description per enumerator and an overload of
+// How the description of a kind is found. Each header of this folder that has an enum of kinds
+// (SparseOptimizerKind, LossKind, ...) also has one description per enumerator and an overload of
 //
 //     constexpr const LossType* FindType(LossKind kind);  // a switch without default
 //
-// The compiler refuses a switch that lacks an enumerator, so no kind goes without its description; a number that is no
-// enumerator gives null. Enumerators count from 0 without gaps. docs/extending.md shows how a kind is added.
+// The compiler refuses a switch that lacks an enumerator, so no kind goes without its description;
+// a number that is no enumerator gives null. Enumerators count from 0 without gaps.
+// docs/extending.md shows how a kind is added.
 #pragma once
 
 #include <cstdlib>
@@ -15,7 +16,8 @@
 
 namespace pepnet {
 
-// The description of `kind`. A number that is no enumerator is a bug of the caller and ends the process.
+// The description of `kind`. A number that is no enumerator is a bug of the caller and ends the
+// process.
 template <typename Kind>
 constexpr const auto& TypeOf(Kind kind) {
   const auto* type = FindType(kind);
@@ -33,7 +35,8 @@ std::vector<Kind> AllKinds() {
   return kinds;
 }
 
-// The kind whose description holds `text` in `member`, for example &LossType::name. nullopt: there is none.
+// The kind whose description holds `text` in `member`, for example &LossType::name. nullopt: there
+// is none.
 template <typename Kind, typename Type>
 std::optional<Kind> FindKind(const char* const Type::*member, std::string_view text) {
   for (const Kind kind : AllKinds<Kind>()) {

@@ -1,5 +1,6 @@
-// Uses the types that the patches beside this file add, all of them: parsed from a config, then computed.
-// Built by tests/scripts/extending_test.py; ends with 1 and a line for each claim that does not hold.
+// Uses the types that the patches beside this file add, all of them: parsed from a config, then
+// computed. Built by tests/scripts/extending_test.py; ends with 1 and a line for each claim that
+// does not hold.
 #include <cmath>
 #include <cstdio>
 #include <fstream>

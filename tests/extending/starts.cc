@@ -1,5 +1,5 @@
-// Ends with 1 and the reason if the descriptions of types and the schema of configs disagree: the first thing that every
-// command asks.
+// Ends with 1 and the reason if the descriptions of types and the schema of configs disagree: the
+// first thing that every command asks.
 #include <cstdio>
 #include <string>
 

@@ -1,4 +1,5 @@
-// A sparse optimizer as a worker sends it is the one that a server reads, for every kind and parameter.
+// A sparse optimizer as a worker sends it is the one that a server reads, for every kind and
+// parameter.
 #include "ps/server_plan.h"
 
 #include "gtest/gtest.h"

@@ -125,7 +125,7 @@ def flag_key(source):
     """Files that are compiled only here have the flags of a neighbour."""
     if source in FLAGS:
         return source
-    return "worker/data/files/csv_reader.cc" if source.startswith("worker") else "common/config/load.cc"
+    return "common/config/load.cc" if source.startswith("proto") else "worker/data/files/csv_reader.cc"
 
 
 def read_flags():

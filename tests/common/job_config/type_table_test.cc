@@ -144,7 +144,8 @@ TEST(SparseOptimizerTypeTest, StateHasTheFloatsOfItsFormula) {
   EXPECT_EQ(SparseStateDim(SparseOptimizerKind::kPartialRowwiseAdam, 8), 9);
 }
 
-// Every node's inputs are the pre-activation, the weight of a trained activation, an earlier node or a constant.
+// Every node's inputs are the pre-activation, the weight of a trained activation, an earlier node
+// or a constant.
 TEST(ActivationTypeTest, OnnxGraphsAreWellFormed) {
   for (const ActivationKind kind : AllKinds<ActivationKind>()) {
     const ActivationType& type = TypeOf(kind);

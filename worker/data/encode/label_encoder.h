@@ -23,7 +23,8 @@ namespace pepnet {
 
 class LabelEncoder {
  public:
-  // `file_type`: cells of a CSV file are texts that hold numbers, a text column of a Parquet file is an error.
+  // `file_type`: cells of a CSV file are texts that hold numbers, a text column of a Parquet file
+  // is an error.
   // Error: an input_fields type that a label or weight cannot have.
   static StatusOr<std::unique_ptr<LabelEncoder>> Create(const JobConfig& config, DatasetType file_type);
 

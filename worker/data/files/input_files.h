@@ -18,8 +18,9 @@ struct InputFiles {
   DatasetType type = DatasetType::kCsv;
 };
 
-// `type` as in DataConfig::dataset_type; with nullopt the endings of the paths decide and `type_name` stands in
-// messages. A path that exists is taken literally, also if it holds glob characters.
+// `type` as in DataConfig::dataset_type; with nullopt the endings of the paths decide and
+// `type_name` stands in messages. A path that exists is taken literally, also if it holds glob
+// characters.
 StatusOr<InputFiles> FindInputFiles(const std::string& input_path, std::optional<DatasetType> type,
                                     const std::string& type_name);
 

@@ -79,8 +79,8 @@ class RowReader {
   virtual const std::shared_ptr<arrow::Schema>& schema() const = 0;
 };
 
-// What a file format provides, in a file of its own (csv_reader.cc, parquet_reader.cc). As the functions below, which every
-// caller goes through.
+// What a file format provides, in a file of its own (csv_reader.cc, parquet_reader.cc). As the
+// functions below, which every caller goes through.
 struct FormatReader {
   StatusOr<std::unique_ptr<RowReader>> (*open)(const std::string& path, const FileFormat& format,
                                                const std::vector<std::string>& columns,
@@ -102,8 +102,8 @@ StatusOr<std::unique_ptr<RowReader>> OpenRowReader(const std::string& path, cons
 // Names of all columns of a file in file order; empty for a CSV file without a single byte.
 StatusOr<std::vector<std::string>> ListColumns(const std::string& path, const FileFormat& format);
 
-// Rows of the largest group that is decoded as a whole to get at one row; 0 for a file without rows, and for formats whose
-// rows are decoded one by one.
+// Rows of the largest group that is decoded as a whole to get at one row; 0 for a file without
+// rows, and for formats whose rows are decoded one by one.
 StatusOr<int64_t> LargestRowGroup(const std::string& path, DatasetType type);
 
 // Index of `name` in `columns`. Errors: absent (lists the columns), or there twice.

@@ -74,8 +74,8 @@ ActivationLayer::ActivationLayer(LeafMaker* maker, const std::string& module, co
 
 namespace {
 
-// The activations that libtorch can say itself: written independently of the fused engine's kernels, which tests compare
-// with them.
+// The activations that libtorch can say itself: written independently of the fused engine's
+// kernels, which tests compare with them.
 struct Expression {
   ActivationKind kind;
   at::Tensor (*function)(const at::Tensor& x, double parameter, const at::Tensor& weight);

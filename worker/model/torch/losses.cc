@@ -42,8 +42,8 @@ at::Tensor SoftmaxCrossEntropy(const Loss& loss, const at::Tensor& z, const at::
 
 at::Tensor SquaredError(const Loss&, const at::Tensor& z, const at::Tensor& y) { return z.sub(y).pow(2); }
 
-// The losses that libtorch can say itself: written independently of the fused engine's formulas, which tests compare
-// with them. `z`: [rows], with classes [rows, classes].
+// The losses that libtorch can say itself: written independently of the fused engine's formulas,
+// which tests compare with them. `z`: [rows], with classes [rows, classes].
 struct Expression {
   LossKind kind;
   at::Tensor (*loss)(const Loss&, const at::Tensor& z, const at::Tensor& label);
@@ -63,7 +63,8 @@ at::Tensor OneLoss(const Loss& loss, const at::Tensor& output, const at::Tensor&
   return RowFormulaLoss(loss, output, values, integers);
 }
 
-// RowLossAndGradient() of every row. Forward keeps dl/dz of each row, so that backward is one product.
+// RowLossAndGradient() of every row. Forward keeps dl/dz of each row, so that backward is one
+// product.
 class RowFormula : public torch::autograd::Function<RowFormula> {
  public:
   static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& output, const Loss* loss,

@@ -26,8 +26,9 @@ struct LabelTensors {
 // On the host.
 LabelTensors MakeLabels(const Batch& batch);
 
-// The loss by the fused engine's formula of a row (worker/model/fused/row_loss.h), with its gradient: of losses that have
-// no libtorch expression here. Computed on the host in float32. `output`: [rows, classes]; the label as in LabelTensors.
+// The loss by the fused engine's formula of a row (worker/model/fused/row_loss.h), with its
+// gradient: of losses that have no libtorch expression here. Computed on the host in float32.
+// `output`: [rows, classes]; the label as in LabelTensors.
 at::Tensor RowFormulaLoss(const Loss& loss, const at::Tensor& output, const at::Tensor& values,
                           const at::Tensor& integers);
 

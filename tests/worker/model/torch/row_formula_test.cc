@@ -1,5 +1,5 @@
-// What the torch engine computes for losses and activations without a libtorch expression, measured on those that have
-// one: the fused engine's formulas against libtorch's, values and gradients.
+// What the torch engine computes for losses and activations without a libtorch expression, measured
+// on those that have one: the fused engine's formulas against libtorch's, values and gradients.
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/arange.h>
 #include <gtest/gtest.h>
