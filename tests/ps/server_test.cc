@@ -153,8 +153,8 @@ TEST_F(ServerTest, RepliesToReadOnlyPullsSayThatTheyAre) {
     ASSERT_TRUE(worker().SendPull(read_only ? 0 : 1, none, read_only).ok());
     const auto frame = worker().Receive(0);
     ASSERT_TRUE(frame.ok()) << frame.status();
-    EXPECT_EQ(ParseHeader(*frame)->flags, read_only ? FrameHeader::kReadOnly : 0u);
-    EXPECT_EQ(ParseHeader(*frame)->type, MessageType::kRows);
+    EXPECT_EQ(frame->header().flags, read_only ? FrameHeader::kReadOnly : 0u);
+    EXPECT_EQ(frame->header().type, MessageType::kRows);
   }
 }
 

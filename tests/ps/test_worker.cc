@@ -44,13 +44,13 @@ Status TestWorker::Send(int server, FrameHeader header, const std::string& body)
   return transport_->Send(Channel::kRequests, server_ranks_[server], MakeFrame(header, body));
 }
 
-StatusOr<Bytes> TestWorker::Receive(int server, Channel channel) {
+StatusOr<ParsedFrame> TestWorker::Receive(int server, Channel channel) {
   PEPNET_ASSIGN_OR_RETURN(
       Message message,
       transport_->Receive(channel, server_ranks_[server], After(std::chrono::seconds(20)), "a reply of the server"));
-  PEPNET_ASSIGN_OR_RETURN(const FrameHeader header, ParseHeader(message.body));
-  if (header.type == MessageType::kError) return ParseErrorFrame(message.body);
-  return std::move(message.body);
+  PEPNET_ASSIGN_OR_RETURN(ParsedFrame frame, ParsedFrame::Parse(std::move(message.body)));
+  if (frame.header().type == MessageType::kError) return ParseErrorFrame(frame);
+  return frame;
 }
 
 Status TestWorker::Configure() {
@@ -92,9 +92,9 @@ StatusOr<TableRows> TestWorker::ReceiveRows(const TableIds& ids) {
   TableRows rows(ids.size());
   for (size_t t = 0; t < ids.size(); ++t) rows[t].resize(ids[t].size() * plan_.tables(static_cast<int>(t)).dim());
   for (size_t server = 0; server < server_ranks_.size(); ++server) {
-    PEPNET_ASSIGN_OR_RETURN(const Bytes frame, Receive(static_cast<int>(server)));
-    const float* in = reinterpret_cast<const float*>(FrameBody(frame));
-    const float* end = reinterpret_cast<const float*>(frame.end());
+    PEPNET_ASSIGN_OR_RETURN(const ParsedFrame frame, Receive(static_cast<int>(server)));
+    const float* in = reinterpret_cast<const float*>(frame.body());
+    const float* end = in + frame.body_bytes() / sizeof(float);
     for (size_t t = 0; t < ids.size(); ++t) {
       const int dim = plan_.tables(static_cast<int>(t)).dim();
       for (size_t position : Route(t, ids[t], server)) {
@@ -137,8 +137,8 @@ StatusOr<std::vector<std::string>> TestWorker::Call(MessageType type, const std:
   const Channel channel = type == MessageType::kSave ? Channel::kSave : Channel::kRows;
   std::vector<std::string> replies;
   for (size_t server = 0; server < server_ranks_.size(); ++server) {
-    PEPNET_ASSIGN_OR_RETURN(const Bytes frame, Receive(static_cast<int>(server), channel));
-    replies.push_back(FrameBodyString(frame));
+    PEPNET_ASSIGN_OR_RETURN(const ParsedFrame frame, Receive(static_cast<int>(server), channel));
+    replies.push_back(frame.BodyString());
   }
   return replies;
 }

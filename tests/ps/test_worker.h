@@ -35,7 +35,7 @@ class TestWorker {
 
   // One server, any frame.
   Status Send(int server, FrameHeader header, const std::string& body);
-  StatusOr<Bytes> Receive(int server, Channel channel = Channel::kRows);  // error frames become the status
+  StatusOr<ParsedFrame> Receive(int server, Channel channel = Channel::kRows);  // error frames become the status
 
  private:
   // Positions in ids[table] of the rows of `server`.
