@@ -1,5 +1,7 @@
 #include "worker/model/labels.h"
 
+#include "common/base/log_functions.h"
+
 namespace pepnet {
 namespace {
 
@@ -42,6 +44,11 @@ Status CheckLabels(const JobConfig& config, const Batch& batch) {
     }
   }
   return CheckDomains(config, batch);
+}
+
+Status CheckLossInput(const JobConfig& config, const ModelInput& input, const char* call) {
+  if (input.row_scales == nullptr) CheckOrDie(false, absl::StrCat(call, " needs row scales"));
+  return CheckLabels(config, *input.batch);
 }
 
 }  // namespace pepnet
