@@ -71,7 +71,7 @@ void SharedRows::GiveLoop() {
     }
     changed_.notify_all();
     if (!found) return;
-    if (const Status status = GiveEpoch(epoch, first_row); !status.ok()) {  // it has been given, too
+    if (const Status status = GiveEpoch(epoch); !status.ok()) {  // it has been given, too
       const std::lock_guard<std::mutex> lock(mutex_);
       gave_up_ = status;  // for a Begin() that comes later
       changed_.notify_all();
@@ -80,7 +80,7 @@ void SharedRows::GiveLoop() {
   }
 }
 
-Status SharedRows::GiveEpoch(int64_t epoch, int64_t first_row) {
+Status SharedRows::GiveEpoch(int64_t epoch) {
   const int count = group_.count();
   int64_t turn = 0;
   Status status;

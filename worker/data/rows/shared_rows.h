@@ -56,7 +56,7 @@ class SharedRows : public RowSequence {
   SharedRows(std::unique_ptr<RowStream> stream, const ReaderGroup& group, std::unique_ptr<ChunkExchange> exchange);
   // The body of the thread "share".
   void GiveLoop();
-  Status GiveEpoch(int64_t epoch, int64_t first_row);
+  Status GiveEpoch(int64_t epoch);
   // Gives turn number `turn`, of up to `size` rows of file number `file`. Returns its rows; 0 if the file had no more.
   StatusOr<int64_t> GiveTurn(int64_t epoch, int64_t turn, size_t file, int64_t size);
   void NoteCounts();
