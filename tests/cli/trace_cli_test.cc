@@ -46,9 +46,9 @@ class TraceCliTest : public testing::Test {
     return names;
   }
 
-  const std::vector<std::string> kStages = {"read",      "wait for rows", "agree",    "dedup",   "pull",
-                                            "pool",      "forward",       "backward", "compute", "push",
-                                            "allreduce", "optimizer",     "save",     "eval"};
+  const std::vector<std::string> kStages = {"read",      "wait for rows", "agree",      "dedup",   "pull",
+                                            "pool",      "forward",       "backward",   "compute", "push",
+                                            "allreduce", "update",        "checkpoint", "eval"};
   TemporaryDirectory directory_;
 };
 

@@ -493,7 +493,7 @@ TEST(L5OneTruth, EvaluationInTrainingEqualsEvaluationOfTheCheckpoint) {
   const Status trained = RunCluster(config, {1, 1, {}}, TestOptions(), [&](const WorkerContext& context) -> Status {
     Trainer trainer(context);
     PEPNET_RETURN_IF_ERROR(trainer.Run());
-    in_training = trainer.evaluation();
+    in_training = trainer.evaluation().values;
     return absl::OkStatus();
   });
   ASSERT_TRUE(trained.ok()) << trained;

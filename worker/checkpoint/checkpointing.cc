@@ -67,24 +67,30 @@ StatusOr<std::string> OnFirstWorker(const WorkerContext& context, const std::str
   return result.ok() ? Decode(*result) : result;
 }
 
-Status BeginCheckpoint(const WorkerContext& context, TrainState& state, CheckpointSaver* saver) {
-  return OnFirstWorker(context, "begin of a checkpoint",
+Status RunOnFirstWorker(const WorkerContext& context, const std::string& what, const std::function<Status()>& body) {
+  return OnFirstWorker(context, what,
                        [&]() -> StatusOr<std::string> {
-                         PEPNET_RETURN_IF_ERROR(saver->Wait().status());
-                         const JobConfig& config = *context.config;
-                         Manifest manifest;
-                         manifest.step = state.counters.finished_steps;
-                         manifest.seed = state.counters.seed;
-                         manifest.server_count = context.client->server_count();
-                         manifest.worker_count = context.collective->count();
-                         manifest.batch_size = config.data.batch_size;
-                         manifest.shape = ShapeDescription(config);
-                         manifest.string_hash = StringHash(context);
-                         manifest.cpu = HardwareOf(context.options);
-                         PEPNET_RETURN_IF_ERROR(saver->Begin(std::move(manifest), state));
+                         PEPNET_RETURN_IF_ERROR(body());
                          return std::string();
                        })
       .status();
+}
+
+Status BeginCheckpoint(const WorkerContext& context, TrainState& state, CheckpointSaver* saver) {
+  return RunOnFirstWorker(context, "begin of a checkpoint", [&]() -> Status {
+    PEPNET_RETURN_IF_ERROR(saver->Wait().status());
+    const JobConfig& config = *context.config;
+    Manifest manifest;
+    manifest.step = state.counters.finished_steps;
+    manifest.seed = state.counters.seed;
+    manifest.server_count = context.client->server_count();
+    manifest.worker_count = context.collective->count();
+    manifest.batch_size = config.data.batch_size;
+    manifest.shape = ShapeDescription(config);
+    manifest.string_hash = StringHash(context);
+    manifest.cpu = HardwareOf(context.options);
+    return saver->Begin(std::move(manifest), state);
+  });
 }
 
 StatusOr<std::string> FinishCheckpoint(const WorkerContext& context, CheckpointSaver* saver) {
@@ -119,13 +125,8 @@ StatusOr<std::string> FindCheckpoint(const WorkerContext& context, const std::st
 
 Status RestoreForTraining(const WorkerContext& context, const std::string& directory, TrainState* state) {
   PEPNET_RETURN_IF_ERROR(Annotate(ReadDenseFiles(directory, state), absl::StrCat("restoring ", directory)));
-  return OnFirstWorker(
-             context, "restore of the tables",
-             [&]() -> StatusOr<std::string> {
-               PEPNET_RETURN_IF_ERROR(context.client->Load(directory, state->counters.finished_steps, true, {}));
-               return std::string();
-             })
-      .status();
+  return RunOnFirstWorker(context, "restore of the tables",
+                          [&] { return context.client->Load(directory, state->counters.finished_steps, true, {}); });
 }
 
 Status RestoreForFineTuning(const WorkerContext& context, const std::string& path, TrainState* state) {

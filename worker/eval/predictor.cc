@@ -14,7 +14,7 @@
 #include "worker/eval/evaluator.h"
 #include "worker/eval/prediction_writer.h"
 #include "worker/sparse/batch_feeder.h"
-#include "worker/sparse/pooling.h"
+#include "worker/sparse/forward_inputs.h"
 
 namespace pepnet {
 namespace {
@@ -100,28 +100,25 @@ StatusOr<int64_t> Predict(const WorkerContext& context, PepnetModel* model, cons
   std::unique_ptr<PredictionWriter> writer = PredictionWriter::Make(
       absl::StrFormat("%s/part-%05d", request.output_path, context.collective->index()), request.csv);
 
-  BatchFeeder feeder(&config, loader.get(), context.client, nullptr, BatchFeeder::Mode::kPredict, finished_steps, 0);
+  BatchFeeder feeder(&config, std::move(loader), context.client, nullptr, BatchFeeder::Mode::kPredict, finished_steps,
+                     0);
   feeder.Watch(context.status(), context.options.timeout_s);
-  FloatBuffers table_rows, pooled;
+  ForwardInputs inputs(&config);
   int64_t rows = 0;
   for (;;) {
     PEPNET_ASSIGN_OR_RETURN(std::optional<FedBatch> fed, feeder.Next());
     if (!fed.has_value()) break;
     const Batch& batch = fed->batch;
-    PEPNET_RETURN_IF_ERROR(context.client->FinishPull(fed->ticket, &table_rows));
-    PoolFeatures(config, batch, fed->ids, table_rows, &pooled);
-    ModelInput input;
-    input.batch = &batch;
-    input.features = FeaturePointers(config, batch, pooled);
-    PEPNET_ASSIGN_OR_RETURN(std::vector<ModelOutput> outputs, model->Forward(input, nullptr));
+    PEPNET_ASSIGN_OR_RETURN(const ModelInput* input, inputs.Make(*fed, context.client));
+    PEPNET_ASSIGN_OR_RETURN(std::vector<ModelOutput> outputs, model->Forward(*input, nullptr));
     std::vector<ModelOutput> written;
     for (int i : chosen) written.push_back(outputs[i]);
     PEPNET_RETURN_IF_ERROR(writer->Append(batch.rows, written, batch.reserved));
     rows += batch.rows;
   }
-  PEPNET_RETURN_IF_ERROR(writer->Finish(columns, loader->reserved_schema()));
+  PEPNET_RETURN_IF_ERROR(writer->Finish(columns, feeder.loader().reserved_schema()));
   // All parts are whole before any gets its name.
-  std::vector<int64_t> total = {rows, loader->clamped_ids()};
+  std::vector<int64_t> total = {rows, feeder.loader().clamped_ids()};
   PEPNET_RETURN_IF_ERROR(context.phases->AllreduceSum(std::span<int64_t>(total), "all predictions"));
   PEPNET_RETURN_IF_ERROR(OnFirstWorker(context, "old predictions", [&]() -> StatusOr<std::string> {
                            PEPNET_RETURN_IF_ERROR(RemoveOldParts(request, context.collective->count()));

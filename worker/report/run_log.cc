@@ -51,10 +51,10 @@ std::string Duration(double seconds) {
 
 }  // namespace
 
-std::string EvaluationJson(int64_t step, const std::map<std::string, double>& values) {
+std::string EvaluationJson(const EvaluationResult& result) {
   nlohmann::ordered_json json;
-  json["global_step"] = step;
-  for (const auto& [name, value] : values) json[name] = Number(value);
+  json["global_step"] = result.step;
+  for (const auto& [name, value] : result.values) json[name] = Number(value);
   return json.dump();
 }
 
@@ -63,7 +63,7 @@ StatusOr<RunLog> RunLog::Open(const std::string& model_dir, int64_t restored_ste
   log.options_ = options;
   log.model_dir_ = model_dir;
   log.terminal_ = isatty(STDERR_FILENO) != 0;
-  log.start_ = log.last_ = std::chrono::steady_clock::now();
+  log.start_ = log.last_ = options.now();
   PEPNET_RETURN_IF_ERROR(MakeDirectories(model_dir));
   PEPNET_RETURN_IF_ERROR(CutBack(model_dir + "/" + kMetricsFile, "step", restored_step).status());
   PEPNET_ASSIGN_OR_RETURN(log.last_evaluated_step_,
@@ -82,8 +82,10 @@ StatusOr<RunLog> RunLog::Open(const std::string& model_dir, int64_t restored_ste
 }
 
 Status RunLog::Step(const StepRecord& record, const StageTimes& times) {
-  const auto now = std::chrono::steady_clock::now();
-  const double seconds = std::chrono::duration<double>(now - last_).count();
+  const auto now = options_.now();
+  double seconds = std::chrono::duration<double>(now - last_).count();
+  for (const Stage stage : {Stage::kCheckpoint, Stage::kEval})
+    seconds -= times.seconds(stage) - logged_times_.seconds(stage);
   const double elapsed = std::chrono::duration<double>(now - start_).count();
   const double rate = seconds > 0 ? static_cast<double>(record.rows - last_rows_) / seconds : 0;
   last_ = now;
@@ -173,7 +175,8 @@ void RunLog::WriteTextfile(const StepRecord& record, double total_loss, double r
   if (const Status written = textfile_->Write(); !written.ok()) LogWarning(std::string(written.message()));
 }
 
-Status RunLog::Evaluation(int64_t step, const std::map<std::string, double>& values) {
+Status RunLog::Evaluation(const EvaluationResult& result) {
+  const auto& [step, values] = result;
   std::string line = absl::StrFormat("Eval Result step-%d:", step);
   for (const auto& [name, value] : values) absl::StrAppendFormat(&line, " %s:%.6f", name, value);
   if (terminal_) std::fputc('\n', stderr);
@@ -198,12 +201,12 @@ Status RunLog::Evaluation(int64_t step, const std::map<std::string, double>& val
     textfile_->Set("pepnet_eval_step", "gauge", "Step of the last evaluation.", "", {{"", step}});
     if (const Status written = textfile_->Write(); !written.ok()) LogWarning(std::string(written.message()));
   }
-  return AppendToFile(path, EvaluationJson(step, values) + "\n");
+  return AppendToFile(path, EvaluationJson(result) + "\n");
 }
 
 void RunLog::Report(int64_t steps, int64_t rows, const StageTimes& times, const std::vector<std::string>& server_stats,
                     const std::string& checkpoint) {
-  const double elapsed = std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+  const double elapsed = std::chrono::duration<double>(options_.now() - start_).count();
   std::string line = absl::StrFormat("trained %d steps, %d rows in %.1f s (%.0f samples/s); worker 0 spent", steps,
                                      rows, elapsed, elapsed > 0 ? static_cast<double>(rows) / elapsed : 0);
   for (int s = 0; s < kStageCount; ++s) absl::StrAppendFormat(&line, " %s %.2f s", kStageNames[s], times.seconds(s));

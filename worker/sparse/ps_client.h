@@ -2,10 +2,10 @@
 //
 // One training step, with `ids` of the batch and `gradients` of the rows (both by table):
 //
-//   PullTicket ticket = client.StartPull(ids, step, /*read_only=*/false);   // sent; the servers answer after step - 1
-//   client.FinishPull(ticket, &rows);                                       // rows[t]: one row of dim floats per id
-//   ... forward, backward: gradients[t], laid out as rows[t] ...
-//   client.Push(ticket, gradients, learning_rate, /*update=*/step);         // no answer: the next pull waits for it
+//   PullTicket ticket = *client.StartPull(ids, step, /*read_only=*/false);  // returns at once
+//   Status pulled = client.FinishPull(ticket, &rows);  // rows[t]: one row of dim floats per id
+//   // ... forward and backward; gradients[t] is laid out as rows[t] ...
+//   Status pushed = client.Push(ticket, gradients, learning_rate, /*update=*/step);  // no reply
 //
 // Steps:     training steps are numbered from 1. The pull of step t may be sent while step t-1 is still being computed; the
 //            server answers it once step t-1 is applied. Every training pull must be followed by the push of its step.
