@@ -6,7 +6,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <iostream>
-#include <mutex>
 
 #include "cli/bench/bench.h"
 #include "cli/commands/commands.h"
@@ -15,6 +14,7 @@
 #include "cli/job/device_flags.h"
 #include "cli/plan/plan.h"
 #include "common/base/logging.h"
+#include "common/base/mutex.h"
 #include "common/health/job_watch.h"
 #include "common/net/cluster.h"
 #include "common/process/keep_freed_memory.h"
@@ -83,8 +83,8 @@ void AddJobFlags(CLI::App* command, JobFlags* flags) {
 // The last line on stderr is the cause. Ranks beside the first wait a moment: where all have the same error, one says it.
 // Called by main() and by the watchdog, whichever comes first.
 [[noreturn]] void Fail(const Status& status, MpiSession* session, JobWatch* watch) {
-  static std::mutex once;
-  once.lock();  // never unlocked: the process ends here
+  static Mutex once;
+  once.Lock();  // never unlocked: the process ends here
   if (watch != nullptr) watch->Fail(status);
   if (session != nullptr && session->transport()->rank() != 0) usleep(1000 * 1000);
   std::fflush(stdout);

@@ -3,12 +3,12 @@
 #include <pthread.h>
 
 #include <cstdlib>
-#include <mutex>
 #include <thread>
 
 #include "cli/job/compute.h"
 #include "cli/job/load_config.h"
 #include "common/base/logging.h"
+#include "common/base/mutex.h"
 #include "common/gpu/device_collective.h"
 #include "common/health/start_check.h"
 #include "common/net/faulty_transport.h"
@@ -148,7 +148,7 @@ Status RunColocated(Transport* transport, const Layout& layout, const JobFlags& 
   CHECK(watch != nullptr) << "nobody would end the other role";
   const std::unique_ptr<Transport> for_worker = watch->Watched(transport);
   const std::unique_ptr<Transport> for_server = watch->WatchedForServer(transport);
-  std::mutex mutex;
+  Mutex mutex;
   Status first_error;
   const auto run = [&](const std::function<Status()>& role) {
     Status status;
@@ -158,7 +158,7 @@ Status RunColocated(Transport* transport, const Layout& layout, const JobFlags& 
       status = absl::InternalError(error.what());
     }
     if (status.ok()) return;
-    std::lock_guard lock(mutex);
+    MutexLock lock(&mutex);
     if (!first_error.ok()) return;
     first_error = status;
     watch->peers()->LoseOwnRank(status);

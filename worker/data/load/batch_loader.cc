@@ -7,14 +7,14 @@
 
 #include <algorithm>
 #include <chrono>
-#include <condition_variable>
 #include <deque>
-#include <mutex>
 #include <thread>
 #include <utility>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/strings/str_format.h"
+#include "common/base/mutex.h"
 #include "common/process/trace.h"
 #include "worker/data/encode/feature_encoder.h"
 #include "worker/data/encode/label_encoder.h"
@@ -146,24 +146,24 @@ class PipelinedLoader : public BatchLoader {
 
   ~PipelinedLoader() override {
     {
-      const std::lock_guard<std::mutex> lock(mutex_);
+      MutexLock lock(&mutex_);
       stop_ = true;
     }
-    changed_.notify_all();
+    changed_.NotifyAll();
     cutter_.rows()->Stop();
     for (std::thread& thread : threads_) thread.join();
   }
 
   StatusOr<std::optional<Batch>> Next() override {
     if (!final_status_.ok()) return final_status_;
-    std::unique_lock<std::mutex> lock(mutex_);
-    final_status_ = WaitForFirst(&lock);
+    MutexLock lock(&mutex_);
+    final_status_ = WaitForFirst();
     if (!final_status_.ok()) return final_status_;
     if (slots_.empty()) return std::nullopt;
     const std::shared_ptr<Slot> slot = std::move(slots_.front());
     slots_.pop_front();
-    lock.unlock();
-    changed_.notify_all();
+    lock.Unlock();
+    changed_.NotifyAll();
     clamped_ids_ += slot->clamped;
     counts_ = slot->counts;
     if (!slot->batch.ok()) {
@@ -192,16 +192,20 @@ class PipelinedLoader : public BatchLoader {
     bool done = false;
   };
 
-  // Until the first slot is done, or there is none and will be none.
-  Status WaitForFirst(std::unique_lock<std::mutex>* lock) {
-    const auto ready = [&] { return slots_.empty() ? all_cut_ : slots_.front()->done; };
+  // The first slot is done, or there is none and will be none.
+  bool FirstIsReady() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return slots_.empty() ? all_cut_ : slots_.front()->done;
+  }
+
+  Status WaitForFirst() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     if (!shared_with_.has_value()) {
-      changed_.wait(*lock, ready);
+      while (!FirstIsReady()) changed_.Wait(&mutex_);
       return absl::OkStatus();
     }
     using Clock = std::chrono::steady_clock;
     Clock::duration waited(0);
-    for (Clock::time_point before = Clock::now(); !changed_.wait_for(*lock, kLook, ready);) {
+    for (Clock::time_point before = Clock::now(); !FirstIsReady();) {
+      if (changed_.WaitUntil(&mutex_, before + kLook) || FirstIsReady()) continue;
       const Clock::time_point now = Clock::now();
       if (now - before < kSuspended) waited += now - before;
       before = now;
@@ -229,8 +233,8 @@ class PipelinedLoader : public BatchLoader {
     bool more = true;
     while (more) {
       {
-        std::unique_lock<std::mutex> lock(mutex_);
-        changed_.wait(lock, [&] { return stop_ || slots_.size() < capacity_; });
+        MutexLock lock(&mutex_);
+        while (!stop_ && slots_.size() >= capacity_) changed_.Wait(&mutex_);
         if (stop_) return;
       }
       // Shared: the order queue and the decoder's queue both hold it, and either may let go first on a stop.
@@ -244,12 +248,12 @@ class PipelinedLoader : public BatchLoader {
         slot->done = true;
       }
       {
-        const std::lock_guard<std::mutex> lock(mutex_);
+        MutexLock lock(&mutex_);
         if (more) undecoded_.push_back(slot);
         if (more || slot->done) slots_.push_back(std::move(slot));
         all_cut_ = !more;
       }
-      changed_.notify_all();
+      changed_.NotifyAll();
     }
   }
 
@@ -257,8 +261,8 @@ class PipelinedLoader : public BatchLoader {
     while (true) {
       std::shared_ptr<Slot> slot;
       {
-        std::unique_lock<std::mutex> lock(mutex_);
-        changed_.wait(lock, [&] { return stop_ || !undecoded_.empty() || all_cut_; });
+        MutexLock lock(&mutex_);
+        while (!stop_ && undecoded_.empty() && !all_cut_) changed_.Wait(&mutex_);
         if (stop_ || undecoded_.empty()) return;
         slot = std::move(undecoded_.front());
         undecoded_.pop_front();
@@ -266,10 +270,10 @@ class PipelinedLoader : public BatchLoader {
       slot->batch = decoder_->Decode(slot->cut, &slot->clamped);
       slot->cut = CutBatch();  // lets go of the rows
       {
-        const std::lock_guard<std::mutex> lock(mutex_);
+        MutexLock lock(&mutex_);
         slot->done = true;
       }
-      changed_.notify_all();
+      changed_.NotifyAll();
     }
   }
 
@@ -287,12 +291,12 @@ class PipelinedLoader : public BatchLoader {
   int64_t clamped_ids_ = 0;
   ReadCounts counts_;
 
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  std::deque<std::shared_ptr<Slot>> slots_;      // guarded by mutex_: cut and not handed out, in order
-  std::deque<std::shared_ptr<Slot>> undecoded_;  // guarded by mutex_
-  bool all_cut_ = false;                         // guarded by mutex_: the reader has ended
-  bool stop_ = false;                            // guarded by mutex_
+  Mutex mutex_;
+  CondVar changed_;
+  std::deque<std::shared_ptr<Slot>> slots_ ABSL_GUARDED_BY(mutex_);  // cut and not handed out, in order
+  std::deque<std::shared_ptr<Slot>> undecoded_ ABSL_GUARDED_BY(mutex_);
+  bool all_cut_ ABSL_GUARDED_BY(mutex_) = false;  // the reader has ended
+  bool stop_ ABSL_GUARDED_BY(mutex_) = false;
 };
 
 // ALL_COLUMNS stands for every column of the first file that has any.
