@@ -16,6 +16,7 @@
 
 #include "common/checkpoint/strict_json.h"
 #include "common/file/file.h"
+#include "common/file/owned_fd.h"
 
 namespace pepnet {
 namespace {
@@ -202,31 +203,20 @@ int64_t TensorInfo::elements() const {
 }
 
 StatusOr<std::unique_ptr<SafetensorsReader>> SafetensorsReader::Open(const std::string& path) {
-  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return FileError(path, "open");
+  OwnedFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd.valid()) return FileError(path, "open");
   struct stat info;
-  if (fstat(fd, &info) != 0) {
-    const Status status = FileError(path, "stat");
-    close(fd);
-    return status;
-  }
+  if (fstat(fd.get(), &info) != 0) return FileError(path, "stat");
   std::unique_ptr<SafetensorsReader> reader(new SafetensorsReader());
   reader->path_ = path;
-  if (!S_ISREG(info.st_mode)) {
-    close(fd);
-    return InvalidInput(path, " is not a file");
-  }
+  if (!S_ISREG(info.st_mode)) return InvalidInput(path, " is not a file");
   if (info.st_size > 0) {
-    void* map = mmap(nullptr, static_cast<size_t>(info.st_size), PROT_READ, MAP_PRIVATE, fd, 0);
-    if (map == MAP_FAILED) {
-      const Status status = FileError(path, "map");
-      close(fd);
-      return status;
-    }
+    void* map = mmap(nullptr, static_cast<size_t>(info.st_size), PROT_READ, MAP_PRIVATE, fd.get(), 0);
+    if (map == MAP_FAILED) return FileError(path, "map");
     reader->map_ = static_cast<const uint8_t*>(map);
     reader->map_bytes_ = static_cast<size_t>(info.st_size);
   }
-  close(fd);
+  (void)fd.Close();  // the mapping stays
   uint64_t header_bytes = 0;
   auto tensors = ParseHeader(reader->map_, reader->map_bytes_, &header_bytes);
   if (!tensors.ok()) return Annotate(tensors.status(), path);

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "common/base/status.h"
+#include "common/file/owned_fd.h"
 
 namespace pepnet {
 
@@ -30,7 +31,7 @@ StatusOr<std::vector<std::string>> ListDirectory(const std::string& path);  // n
 class FileWriter {
  public:
   static StatusOr<std::unique_ptr<FileWriter>> Create(const std::string& path);
-  ~FileWriter();  // closes without syncing if Finish() was not called
+  // The destructor closes without syncing if Finish() was not called.
   Status Append(const void* data, size_t bytes);
   // The same for bytes that go out at once and are summed already: `crc32c` is that of the file with them.
   Status AppendSummed(const void* data, size_t bytes, uint32_t crc32c);
@@ -43,12 +44,12 @@ class FileWriter {
   uint32_t crc32c() const { return crc32c_; }
 
  private:
-  FileWriter(std::string path, int fd) : path_(std::move(path)), fd_(fd) {}
+  FileWriter(std::string path, OwnedFd fd) : path_(std::move(path)), fd_(std::move(fd)) {}
   Status Closed() const;
   Status Flush();
   Status WriteOut(const char* data, size_t bytes);
   std::string path_;
-  int fd_ = -1;
+  OwnedFd fd_;
   int64_t written_ = 0;  // bytes that the system has
   int64_t started_ = 0;  // bytes that the system was told to bring to the disk
   std::string buffer_;

@@ -8,6 +8,7 @@
 #include "nlohmann/json.hpp"
 
 #include "common/file/file.h"
+#include "common/file/owned_fd.h"
 
 namespace pepnet {
 namespace {
@@ -56,16 +57,11 @@ std::vector<std::string> Text(const JobReport& report) {
 class DirectoryLock {
  public:
   explicit DirectoryLock(const std::string& path) : fd_(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
-    if (fd_ >= 0 && flock(fd_, LOCK_EX) != 0) close(std::exchange(fd_, -1));
+    if (fd_.valid() && flock(fd_.get(), LOCK_EX) != 0) (void)fd_.Close();
   }
-  ~DirectoryLock() {
-    if (fd_ >= 0) close(fd_);
-  }
-  DirectoryLock(const DirectoryLock&) = delete;
-  DirectoryLock& operator=(const DirectoryLock&) = delete;
 
  private:
-  int fd_;
+  OwnedFd fd_;  // the lock goes with it
 };
 
 // True if `report` may replace the file at `path`.

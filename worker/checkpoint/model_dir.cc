@@ -31,18 +31,17 @@ Status RemoveLeftovers(const std::string& model_dir) {
 StatusOr<ModelDirLock> ModelDirLock::Acquire(const std::string& model_dir) {
   PEPNET_RETURN_IF_ERROR(MakeDirectories(model_dir));
   const std::string path = absl::StrCat(model_dir, "/.lock");
-  const int fd = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-  if (fd < 0) return absl::UnavailableError(absl::StrCat("cannot open ", path, ": ", std::strerror(errno)));
-  if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+  OwnedFd fd(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644));
+  if (!fd.valid()) return absl::UnavailableError(absl::StrCat("cannot open ", path, ": ", std::strerror(errno)));
+  if (flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
     const int reason = errno;
-    close(fd);
     if (reason == EWOULDBLOCK) {
       return absl::FailedPreconditionError(
           absl::StrCat("another job is training into ", model_dir, "; wait for it, or choose another --model_dir"));
     }
     return absl::UnavailableError(absl::StrCat("cannot lock ", path, ": ", std::strerror(reason)));
   }
-  ModelDirLock lock(fd, "");
+  ModelDirLock lock(std::move(fd));
   PEPNET_RETURN_IF_ERROR(RemoveLeftovers(model_dir));
   const int64_t now = std::chrono::system_clock::now().time_since_epoch().count();
   lock.nonce_ = absl::StrCat(model_dir, "/.nonce-", getpid(), "-", now);
@@ -50,13 +49,8 @@ StatusOr<ModelDirLock> ModelDirLock::Acquire(const std::string& model_dir) {
   return lock;
 }
 
-ModelDirLock::ModelDirLock(ModelDirLock&& other) noexcept
-    : fd_(std::exchange(other.fd_, -1)), nonce_(std::exchange(other.nonce_, std::string())) {}
-
 ModelDirLock::~ModelDirLock() {
-  if (fd_ < 0) return;
-  if (!nonce_.empty()) unlink(nonce_.c_str());
-  close(fd_);  // releases the lock
+  if (fd_.valid() && !nonce_.empty()) unlink(nonce_.c_str());
 }
 
 }  // namespace pepnet
