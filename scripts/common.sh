@@ -36,14 +36,14 @@ parse_preset() {
   while (($#)); do
     case $1 in
       -h | --help) print_usage; exit 0 ;;
-      --preset) (($# > 1)) || die "--preset needs a name: release, debug, asan or tsan"; preset=$2; shift ;;
+      --preset) (($# > 1)) || die "--preset needs a name: release, debug, asan, tsan or clang"; preset=$2; shift ;;
       --preset=*) preset=${1#*=} ;;
       *) rest+=("$1") ;;
     esac
     shift
   done
   case $preset in
-    release | debug | asan | tsan) ;;
-    *) die "there is no preset '$preset'; choose release, debug, asan or tsan" ;;
+    release | debug | asan | tsan | clang) ;;
+    *) die "there is no preset '$preset'; choose release, debug, asan, tsan or clang" ;;
   esac
 }
