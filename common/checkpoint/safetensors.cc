@@ -164,36 +164,6 @@ StatusOr<std::vector<Wanted>> ConvertTensor(const uint8_t* data, const TensorInf
   return InvalidInput(what, " has dtype ", info.dtype, "; only F32, F64 and I64 can be read");
 }
 
-class Writer : public SafetensorsWriter {
- public:
-  Writer(std::string path, std::unique_ptr<FileWriter> file, uint64_t data_bytes)
-      : path_(std::move(path)), file_(std::move(file)), declared_bytes_(data_bytes) {}
-
-  Status Append(const void* data, size_t bytes) override {
-    if (bytes > declared_bytes_ - appended_bytes_) {
-      return absl::InternalError(
-          absl::StrCat(path_, ": more data than the ", declared_bytes_, " bytes that were declared"));
-    }
-    appended_bytes_ += bytes;
-    return file_->Append(data, bytes);
-  }
-
-  StatusOr<Result> Finish() override {
-    if (appended_bytes_ != declared_bytes_) {
-      return absl::InternalError(
-          absl::StrCat(path_, ": ", appended_bytes_, " bytes of data, declared ", declared_bytes_));
-    }
-    PEPNET_RETURN_IF_ERROR(file_->Finish());
-    return Result{file_->bytes(), file_->crc32c()};
-  }
-
- private:
-  const std::string path_;
-  std::unique_ptr<FileWriter> file_;
-  const uint64_t declared_bytes_;
-  uint64_t appended_bytes_ = 0;
-};
-
 }  // namespace
 
 int64_t TensorInfo::elements() const {
@@ -311,7 +281,25 @@ StatusOr<std::unique_ptr<SafetensorsWriter>> SafetensorsWriter::Create(const std
   const uint64_t length = text->size();
   PEPNET_RETURN_IF_ERROR(file->Append(&length, kLengthBytes));
   PEPNET_RETURN_IF_ERROR(file->Append(text->data(), text->size()));
-  return std::make_unique<Writer>(path, std::move(file), position);
+  return std::unique_ptr<SafetensorsWriter>(new SafetensorsWriter(path, std::move(file), position));
+}
+
+Status SafetensorsWriter::Append(const void* data, size_t bytes) {
+  if (bytes > declared_bytes_ - appended_bytes_) {
+    return absl::InternalError(
+        absl::StrCat(path_, ": more data than the ", declared_bytes_, " bytes that were declared"));
+  }
+  appended_bytes_ += bytes;
+  return file_->Append(data, bytes);
+}
+
+StatusOr<SafetensorsWriter::Result> SafetensorsWriter::Finish() {
+  if (appended_bytes_ != declared_bytes_) {
+    return absl::InternalError(
+        absl::StrCat(path_, ": ", appended_bytes_, " bytes of data, declared ", declared_bytes_));
+  }
+  PEPNET_RETURN_IF_ERROR(file_->Finish());
+  return Result{file_->bytes(), file_->crc32c()};
 }
 
 }  // namespace pepnet

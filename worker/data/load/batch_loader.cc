@@ -1,7 +1,5 @@
 #include "worker/data/load/batch_loader.h"
 
-#include <arrow/array/concatenate.h>
-#include <arrow/record_batch.h>
 #include <arrow/type.h>
 #include <pthread.h>
 
@@ -16,9 +14,8 @@
 #include "absl/strings/str_format.h"
 #include "common/base/mutex.h"
 #include "common/process/trace.h"
-#include "worker/data/encode/feature_encoder.h"
-#include "worker/data/encode/label_encoder.h"
 #include "worker/data/files/input_files.h"
+#include "worker/data/load/batch_decoder.h"
 #include "worker/data/rows/batch_cutter.h"
 #include "worker/data/rows/row_stream.h"
 #include "worker/data/rows/shared_rows.h"
@@ -30,106 +27,70 @@ constexpr int kBatchesAhead = 2;                 // decoded batches that wait, b
 constexpr std::chrono::milliseconds kLook(250);  // how often a wait for other workers looks whether the job is lost
 constexpr std::chrono::seconds kSuspended(2);    // who wakes up so late was suspended: that time does not count
 
-// Which column of the chunks each consumer reads.
-struct ColumnPlan {
-  std::vector<std::string> names;  // unique, in order of first use
-  std::vector<int> features, labels, sample_weights, reserved;
-
-  int Add(const std::string& name) {
-    const auto found = std::find(names.begin(), names.end(), name);
-    if (found != names.end()) return static_cast<int>(found - names.begin());
-    names.push_back(name);
-    return static_cast<int>(names.size()) - 1;
+// ALL_COLUMNS stands for every column of the first file that has any.
+StatusOr<std::vector<std::string>> ExpandReserved(const std::vector<std::string>& reserved, const InputFiles& files,
+                                                  const FileFormat& format) {
+  std::vector<std::string> expanded;
+  for (const std::string& column : reserved) {
+    if (column != "ALL_COLUMNS") {
+      expanded.push_back(column);
+      continue;
+    }
+    for (const std::string& path : files.paths) {
+      PEPNET_ASSIGN_OR_RETURN(std::vector<std::string> columns, ListColumns(path, format));
+      expanded.insert(expanded.end(), columns.begin(), columns.end());
+      if (!columns.empty()) break;
+    }
   }
-};
-
-ColumnPlan PlanColumns(const JobConfig& config, bool read_labels, const std::vector<std::string>& reserved) {
-  ColumnPlan plan;
-  for (const Feature& feature : config.features) plan.features.push_back(plan.Add(feature.column));
-  if (read_labels) {
-    for (const std::string& label : config.data.labels) plan.labels.push_back(plan.Add(label));
-    for (const std::string& weight : config.data.sample_weights) plan.sample_weights.push_back(plan.Add(weight));
-  }
-  for (const std::string& column : reserved) plan.reserved.push_back(plan.Add(column));
-  return plan;
+  std::vector<std::string> sorted = expanded;
+  std::sort(sorted.begin(), sorted.end());
+  const auto twice = std::adjacent_find(sorted.begin(), sorted.end());
+  if (twice != sorted.end()) return InvalidInput("the reserved column '", *twice, "' is asked for more than once");
+  return expanded;
 }
 
-// Turns the rows of a slice into a Batch. Immutable: used by all decoding threads.
-class BatchDecoder {
- public:
-  static StatusOr<std::unique_ptr<BatchDecoder>> Create(const JobConfig& config, const LoaderOptions& options,
-                                                        DatasetType file_type, ColumnPlan plan,
-                                                        std::shared_ptr<arrow::Schema> reserved_schema) {
-    auto decoder = std::make_unique<BatchDecoder>();
-    decoder->plan_ = std::move(plan);
-    decoder->read_labels_ = options.read_labels;
-    decoder->reserved_schema_ = std::move(reserved_schema);
-    PEPNET_ASSIGN_OR_RETURN(decoder->features_,
-                            FeatureEncoder::Create(config.features, {options.farm_hash, options.clamp_out_of_range}));
-    if (options.read_labels) {
-      PEPNET_ASSIGN_OR_RETURN(decoder->labels_, LabelEncoder::Create(config, file_type));
-    }
-    return decoder;
+Status CheckOptions(const LoaderOptions& options) {
+  if (options.batch_size <= 0) return InvalidInput("batch_size is ", options.batch_size, ", but must be positive");
+  if (options.worker_count <= 0 || options.worker_index < 0 || options.worker_index >= options.worker_count) {
+    return absl::InternalError(absl::StrCat("worker ", options.worker_index, " of ", options.worker_count));
   }
-
-  StatusOr<Batch> Decode(const CutBatch& cut, int64_t* clamped) const {
-    TraceScope scope("decode");
-    Batch batch;
-    batch.rows = cut.rows.rows;
-    batch.first_row = cut.first_row;
-    batch.global_rows = cut.global_rows;
-    batch.last_in_epoch = cut.last_in_epoch;
-    batch.position_after = cut.position_after;
-    batch.origin = DescribeOrigin(cut.rows);
-    PEPNET_RETURN_IF_ERROR(features_->Encode(cut.rows, plan_.features, &batch, clamped));
-    if (read_labels_) {
-      PEPNET_RETURN_IF_ERROR(labels_->Encode(cut.rows, plan_.labels, plan_.sample_weights, &batch));
-    }
-    if (reserved_schema_ != nullptr) {
-      PEPNET_ASSIGN_OR_RETURN(batch.reserved, Reserve(cut.rows));
-    }
-    return batch;
+  if (options.contiguous && options.group.count() > 1) {
+    return absl::InternalError("contiguous ranges are not shared");
   }
-
-  const std::shared_ptr<arrow::Schema>& reserved_schema() const { return reserved_schema_; }
-
- private:
-  StatusOr<std::shared_ptr<arrow::RecordBatch>> Reserve(const RowSelection& rows) const {
-    arrow::ArrayVector columns;
-    for (size_t i = 0; i < plan_.reserved.size(); ++i) {
-      const auto& type = reserved_schema_->field(static_cast<int>(i))->type();
-      arrow::ArrayVector pieces;
-      for (const RowRun& run : rows.runs) {
-        const RowChunk& chunk = rows.chunks[run.chunk];
-        const auto column = chunk.rows->column(plan_.reserved[i]);
-        if (!column->type()->Equals(*type)) {
-          return InvalidInput("'", *chunk.path, "' column '", reserved_schema_->field(static_cast<int>(i))->name(),
-                              "' has type ", column->type()->ToString(), ", but ", type->ToString(),
-                              " in the first file; a reserved column has one type");
-        }
-        pieces.push_back(column->Slice(run.begin, run.count));
-      }
-      auto joined = pieces.empty() ? arrow::MakeEmptyArray(type) : arrow::Concatenate(pieces);
-      if (!joined.ok())
-        return InvalidInput("reserved columns of ", DescribeOrigin(rows), ": ", joined.status().message());
-      columns.push_back(std::move(joined).ValueOrDie());
-    }
-    return arrow::RecordBatch::Make(reserved_schema_, rows.rows, std::move(columns));
+  if (options.contiguous && (options.shuffle || options.start.epoch != 0 || options.start.rows_in_epoch != 0)) {
+    return absl::InternalError("contiguous ranges are neither shuffled nor resumed");
   }
+  return absl::OkStatus();
+}
 
-  ColumnPlan plan_;
-  bool read_labels_ = true;
-  std::shared_ptr<arrow::Schema> reserved_schema_;
-  std::unique_ptr<FeatureEncoder> features_;
-  std::unique_ptr<LabelEncoder> labels_;  // null unless read_labels_
-};
+// True if the workers of this host are to share the decoding; *why is the sentence for the log.
+bool ChooseSharing(const LoaderOptions& options, const ReadShape& shape, std::string* why) {
+  const int count = options.group.count();
+  const double alone = DecodedPerRowAlone(shape);
+  const std::string cost = absl::StrFormat("%.1f rows decoded for each row used", alone);
+  const auto choose = [&](bool share, const std::string& reason) {
+    *why = absl::StrCat(
+        share ? absl::StrCat("the ", count, " workers of this host share the decoding") : "each worker decodes alone",
+        ": ", reason);
+    return share;
+  };
+  if (count < 2) return choose(false, "there is no other worker to share with on this host");
+  if (options.share == ShareReader::kOff) return choose(false, absl::StrCat(cost, " (--share_reader=off)"));
+  const std::string saving =
+      absl::StrFormat("%.1f rows decoded for each row used become %.1f", alone, DecodedPerRowShared(shape, count));
+  if (options.share == ShareReader::kOn) return choose(true, absl::StrCat(saving, " (--share_reader=on)"));
+  if (shape.csv) return choose(false, "of CSV files only its own rows are decoded");
+  if (!ShareByDefault(shape, count)) return choose(false, absl::StrCat(cost, ", sharing would save too little"));
+  return choose(true, saving);
+}
+
+}  // namespace
 
 // One reader thread cuts batches, decoding threads decode them, Next() hands them out in the order of cutting.
-class PipelinedLoader : public BatchLoader {
+class BatchLoader::Pipeline {
  public:
-  PipelinedLoader(BatchCutter cutter, std::unique_ptr<BatchDecoder> decoder, int decoding_threads,
-                  int64_t rows_per_epoch, std::string description, std::string sharing,
-                  std::optional<ReaderGroup> shared_with)
+  Pipeline(BatchCutter cutter, std::unique_ptr<BatchDecoder> decoder, int decoding_threads, int64_t rows_per_epoch,
+           std::string description, std::string sharing, std::optional<ReaderGroup> shared_with)
       : cutter_(std::move(cutter)),
         decoder_(std::move(decoder)),
         rows_per_epoch_(rows_per_epoch),
@@ -144,7 +105,7 @@ class PipelinedLoader : public BatchLoader {
     }
   }
 
-  ~PipelinedLoader() override {
+  ~Pipeline() {
     {
       MutexLock lock(&mutex_);
       stop_ = true;
@@ -154,7 +115,7 @@ class PipelinedLoader : public BatchLoader {
     for (std::thread& thread : threads_) thread.join();
   }
 
-  StatusOr<std::optional<Batch>> Next() override {
+  StatusOr<std::optional<Batch>> Next() {
     if (!final_status_.ok()) return final_status_;
     MutexLock lock(&mutex_);
     final_status_ = WaitForFirst();
@@ -173,13 +134,13 @@ class PipelinedLoader : public BatchLoader {
     return std::move(slot->batch).value();
   }
 
-  int64_t rows_per_epoch() const override { return rows_per_epoch_; }
-  int64_t clamped_ids() const override { return clamped_ids_; }
-  ReadCounts counts() const override { return counts_; }
-  std::shared_ptr<arrow::Schema> reserved_schema() const override { return decoder_->reserved_schema(); }
-  std::string description() const override { return description_; }
-  std::string sharing() const override { return sharing_; }
-  bool shares() const override { return shared_with_.has_value(); }
+  int64_t rows_per_epoch() const { return rows_per_epoch_; }
+  int64_t clamped_ids() const { return clamped_ids_; }
+  ReadCounts counts() const { return counts_; }
+  std::shared_ptr<arrow::Schema> reserved_schema() const { return decoder_->reserved_schema(); }
+  std::string description() const { return description_; }
+  std::string sharing() const { return sharing_; }
+  bool shares() const { return shared_with_.has_value(); }
 
  private:
   // A place in the stream. `cut` and `counts` (what had been read when it was cut) are written by the reader and then read by one decoder; `batch` and `clamped` are
@@ -299,64 +260,16 @@ class PipelinedLoader : public BatchLoader {
   bool stop_ ABSL_GUARDED_BY(mutex_) = false;
 };
 
-// ALL_COLUMNS stands for every column of the first file that has any.
-StatusOr<std::vector<std::string>> ExpandReserved(const std::vector<std::string>& reserved, const InputFiles& files,
-                                                  const FileFormat& format) {
-  std::vector<std::string> expanded;
-  for (const std::string& column : reserved) {
-    if (column != "ALL_COLUMNS") {
-      expanded.push_back(column);
-      continue;
-    }
-    for (const std::string& path : files.paths) {
-      PEPNET_ASSIGN_OR_RETURN(std::vector<std::string> columns, ListColumns(path, format));
-      expanded.insert(expanded.end(), columns.begin(), columns.end());
-      if (!columns.empty()) break;
-    }
-  }
-  std::vector<std::string> sorted = expanded;
-  std::sort(sorted.begin(), sorted.end());
-  const auto twice = std::adjacent_find(sorted.begin(), sorted.end());
-  if (twice != sorted.end()) return InvalidInput("the reserved column '", *twice, "' is asked for more than once");
-  return expanded;
-}
-
-Status CheckOptions(const LoaderOptions& options) {
-  if (options.batch_size <= 0) return InvalidInput("batch_size is ", options.batch_size, ", but must be positive");
-  if (options.worker_count <= 0 || options.worker_index < 0 || options.worker_index >= options.worker_count) {
-    return absl::InternalError(absl::StrCat("worker ", options.worker_index, " of ", options.worker_count));
-  }
-  if (options.contiguous && options.group.count() > 1) {
-    return absl::InternalError("contiguous ranges are not shared");
-  }
-  if (options.contiguous && (options.shuffle || options.start.epoch != 0 || options.start.rows_in_epoch != 0)) {
-    return absl::InternalError("contiguous ranges are neither shuffled nor resumed");
-  }
-  return absl::OkStatus();
-}
-
-// True if the workers of this host are to share the decoding; *why is the sentence for the log.
-bool ChooseSharing(const LoaderOptions& options, const ReadShape& shape, std::string* why) {
-  const int count = options.group.count();
-  const double alone = DecodedPerRowAlone(shape);
-  const std::string cost = absl::StrFormat("%.1f rows decoded for each row used", alone);
-  const auto choose = [&](bool share, const std::string& reason) {
-    *why = absl::StrCat(
-        share ? absl::StrCat("the ", count, " workers of this host share the decoding") : "each worker decodes alone",
-        ": ", reason);
-    return share;
-  };
-  if (count < 2) return choose(false, "there is no other worker to share with on this host");
-  if (options.share == ShareReader::kOff) return choose(false, absl::StrCat(cost, " (--share_reader=off)"));
-  const std::string saving =
-      absl::StrFormat("%.1f rows decoded for each row used become %.1f", alone, DecodedPerRowShared(shape, count));
-  if (options.share == ShareReader::kOn) return choose(true, absl::StrCat(saving, " (--share_reader=on)"));
-  if (shape.csv) return choose(false, "of CSV files only its own rows are decoded");
-  if (!ShareByDefault(shape, count)) return choose(false, absl::StrCat(cost, ", sharing would save too little"));
-  return choose(true, saving);
-}
-
-}  // namespace
+BatchLoader::BatchLoader(std::unique_ptr<Pipeline> pipeline) : pipeline_(std::move(pipeline)) {}
+BatchLoader::~BatchLoader() = default;
+StatusOr<std::optional<Batch>> BatchLoader::Next() { return pipeline_->Next(); }
+int64_t BatchLoader::rows_per_epoch() const { return pipeline_->rows_per_epoch(); }
+int64_t BatchLoader::clamped_ids() const { return pipeline_->clamped_ids(); }
+std::string BatchLoader::sharing() const { return pipeline_->sharing(); }
+bool BatchLoader::shares() const { return pipeline_->shares(); }
+ReadCounts BatchLoader::counts() const { return pipeline_->counts(); }
+std::shared_ptr<arrow::Schema> BatchLoader::reserved_schema() const { return pipeline_->reserved_schema(); }
+std::string BatchLoader::description() const { return pipeline_->description(); }
 
 StatusOr<std::unique_ptr<BatchLoader>> BatchLoader::Open(const JobConfig& config, const LoaderOptions& options) {
   PEPNET_RETURN_IF_ERROR(CheckOptions(options));
@@ -428,8 +341,9 @@ StatusOr<std::unique_ptr<BatchLoader>> BatchLoader::Open(const JobConfig& config
   } else {
     sequence = std::move(stream);
   }
-  return std::make_unique<PipelinedLoader>(BatchCutter(std::move(sequence), cut), std::move(decoder), decoding_threads,
-                                           rows, std::move(description), std::move(sharing), std::move(shared_with));
+  return std::unique_ptr<BatchLoader>(new BatchLoader(
+      std::make_unique<Pipeline>(BatchCutter(std::move(sequence), cut), std::move(decoder), decoding_threads, rows,
+                                 std::move(description), std::move(sharing), std::move(shared_with))));
 }
 
 }  // namespace pepnet
