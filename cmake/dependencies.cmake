@@ -19,6 +19,9 @@ add_library(pepnet::glog INTERFACE IMPORTED)
 target_link_libraries(pepnet::glog INTERFACE ${GLOG_LIBRARY})
 target_include_directories(pepnet::glog INTERFACE ${GLOG_INCLUDE_DIR})
 
+# Debian ships no CMake package. The archive goes first: it leaves no library to be found at run time.
+find_library(PEPNET_FARMHASH NAMES libfarmhash.a farmhash REQUIRED)
+
 # libtorch and Arrow C++ come inside Python wheels. The interpreter of the virtual environment says where; nothing is
 # imported, so this takes no time and needs no GPU.
 set(PEPNET_PYTHON ${PEPNET_VENV}/bin/python3)

@@ -33,7 +33,7 @@ nccl_packages=(
 tools=(g++:g++ cmake:cmake ninja:ninja-build ccache:ccache)
 libraries=(
   libopenmpi-dev openmpi-bin libprotobuf-dev protobuf-compiler libgoogle-glog-dev libgtest-dev libgmock-dev
-  libabsl-dev libcli11-dev nlohmann-json3-dev libxxhash-dev zlib1g-dev)
+  libabsl-dev libcli11-dev libfarmhash-dev nlohmann-json3-dev libxxhash-dev zlib1g-dev)
 
 install_packages() {
   local as_root=()

@@ -13,6 +13,7 @@
 #include "cli/job/load_config.h"
 #include "common/base/logging.h"
 #include "common/file/file.h"
+#include "common/job_config/shape_description.h"
 #include "worker/checkpoint/train_state.h"
 #include "worker/data/files/input_files.h"
 

@@ -9,6 +9,7 @@
 #include "common/checkpoint/checkpoint.h"
 #include "common/checkpoint/safetensors.h"
 #include "common/file/file.h"
+#include "common/job_config/shape_description.h"
 #include "ps/sparse_optimizer.h"
 #include "worker/checkpoint/train_state.h"
 

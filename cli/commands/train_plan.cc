@@ -87,7 +87,7 @@ std::string TrainPlan(const JobConfig& config, const TrainRanks& ranks) {
 std::vector<std::string> PlanWarnings(const JobConfig& config) {
   std::vector<std::string> warnings;
   if (config.eval_input_path.empty()) {
-    warnings.push_back("eval_input_path is empty: nothing is evaluated");
+    warnings.emplace_back("eval_input_path is empty: nothing is evaluated");
   } else {
     const auto train = Files(config, config.train_input_path), eval = Files(config, config.eval_input_path);
     if (train.ok() && eval.ok()) {

@@ -10,7 +10,7 @@
 #include "common/base/log_functions.h"
 #include "common/base/mutant.h"
 #include "common/base/partition.h"
-#include "common/checkpoint/manifest_text.h"
+#include "common/checkpoint/manifest.h"
 #include "common/checkpoint/strict_json.h"
 #include "common/file/file.h"
 

@@ -2,40 +2,20 @@
 //
 // A checkpoint is complete or it does not exist: everything is written into model_dir/.tmp.model.ckpt-N, each file
 // fsynced; then manifest.json (last, with its own checksum), fsync of the directory, rename, fsync of model_dir.
-// manifest_text.h draws the manifest.
+// manifest.h draws the manifest.
 //
 // Threads: no state; one thread per directory.
 // Failure: a damaged checkpoint is DataLoss naming the file (and offset where known); none at all is NotFound.
 #pragma once
 
 #include <cstdint>
-#include <optional>
 #include <string>
 #include <vector>
 
 #include "common/base/status.h"
-#include "common/checkpoint/table_part.h"
+#include "common/checkpoint/manifest.h"
 
 namespace pepnet {
-
-struct FileEntry {
-  std::string file;  // relative to the checkpoint directory
-  int64_t bytes = 0;
-  uint32_t crc32c = 0;
-};
-
-struct Manifest {
-  int format_version = 1;
-  int64_t step = 0;
-  uint64_t seed = 0;
-  int server_count = 0, worker_count = 0;
-  int64_t batch_size = 0;
-  std::string shape;             // ShapeDescription(config)
-  std::string string_hash;       // "std" or "farm": what made the ids of hash features; "": not known (import)
-  std::string cpu;               // "avx2 fma": bits are promised for one instruction set only
-  std::vector<FileEntry> files;  // dense.safetensors, trainer.json
-  std::vector<PartEntry> parts;
-};
 
 // Writer side, used by worker 0 (servers write their parts into temporary_directory() in between).
 class CheckpointWriter {
@@ -64,9 +44,6 @@ StatusOr<std::vector<int64_t>> ListCheckpointDirectories(const std::string& mode
 // `path` is a checkpoint directory under any name, or the parent of model.ckpt-N directories (the largest complete N).
 // NotFound if there is none; DataLoss for a model.ckpt-N directory without a manifest.
 StatusOr<std::string> ResolveCheckpoint(const std::string& path);
-
-// Parses and checks the manifest itself. DataLoss if the directory exists and its manifest does not.
-StatusOr<Manifest> ReadManifest(const std::string& directory);
 
 // Reads every file: sizes and crc32c; with `deep`, bucket digests too. With `contents` false only sizes (--no_verify).
 Status VerifyCheckpoint(const std::string& directory, const Manifest& manifest, bool contents = true,

@@ -1,11 +1,11 @@
+#include "common/checkpoint/manifest.h"
+
 #include <climits>
 #include <filesystem>
 #include <map>
 #include <set>
 #include <utility>
 
-#include "common/checkpoint/checkpoint.h"
-#include "common/checkpoint/manifest_text.h"
 #include "common/checkpoint/strict_json.h"
 #include "common/file/crc32c.h"
 #include "common/file/file.h"

@@ -15,6 +15,7 @@
 #include "common/checkpoint/checkpoint.h"
 #include "common/file/file.h"
 #include "tests/support/cluster.h"
+#include "tests/support/paths.h"
 #include "tests/support/process.h"
 #include "tests/support/random_job.h"
 
@@ -39,7 +40,7 @@ class Hosts : public ::testing::Test {
     ASSERT_TRUE(WriteFileAtomically(directory_ / "job.config", WriteRandomJob(directory_.path(), options)).ok());
   }
   static ProcessResult Script(const std::string& arguments) {
-    return RunShell(absl::StrCat("PEPNET_CLUSTER=peptst PEPNET_SUBNET=10.78.0 ", PEPNET_SOURCE_DIR,
+    return RunShell(absl::StrCat("PEPNET_CLUSTER=peptst PEPNET_SUBNET=10.78.0 ", SourceDir(),
                                  "/scripts/netns_cluster.sh ", arguments));
   }
   std::string Job(const std::string& model_dir, const std::string& flags) const {
@@ -78,7 +79,7 @@ TEST_F(Hosts, AHostThatDropsOutEndsTheJobAndTheRestartLosesNothing) {
   // The plug of h3 (two servers) is pulled behind the first checkpoint. mpirun itself waits for the lost host for ever, so it
   // is ended once its ranks have spoken.
   const std::string cluster =
-      absl::StrCat("PEPNET_CLUSTER=peptst PEPNET_SUBNET=10.78.0 ", PEPNET_SOURCE_DIR, "/scripts/netns_cluster.sh ");
+      absl::StrCat("PEPNET_CLUSTER=peptst PEPNET_SUBNET=10.78.0 ", SourceDir(), "/scripts/netns_cluster.sh ");
   const ProcessResult cut = RunShell(absl::StrCat(
       cluster, OverHosts(Job("cut", "--timeout_s=3 --inject delay:max_ms=5,seed=1")), " 2> ", directory_ / "cut.err",
       " & job=$!\nfor i in $(seq 600); do [ -e ", directory_ / "cut",

@@ -7,8 +7,9 @@
 
 #include <nlohmann/json.hpp>
 
-#include "common/file/file.h"
 #include "common/config/load.h"
+#include "common/file/file.h"
+#include "tests/support/paths.h"
 
 namespace pepnet {
 namespace {
@@ -47,7 +48,7 @@ const std::vector<std::string>& GoldenCases() {
 }
 
 std::string GoldenPath(const std::string& name, const std::string& file) {
-  return std::string(PEPNET_SOURCE_DIR) + "/tests/golden/" + name + "/" + file;
+  return SourceDir() + "/tests/golden/" + name + "/" + file;
 }
 
 JobConfig LoadGoldenConfig(const std::string& name) {

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "cli/commands/commands.h"
+#include "cli/job/load_config.h"
 #include "common/checkpoint/safetensors.h"
 #include "common/config/load.h"
 

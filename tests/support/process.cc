@@ -9,6 +9,7 @@
 #include "absl/strings/str_split.h"
 #include "common/file/file.h"
 #include "tests/support/cluster.h"
+#include "tests/support/paths.h"
 
 namespace pepnet {
 
@@ -22,10 +23,9 @@ std::string ProcessResult::Cause() const {
 
 ProcessResult RunShell(const std::string& command, int limit_s) {
   TemporaryDirectory directory;
-  const std::string script =
-      absl::StrCat("export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1\n", "PEPNET=", PEPNET_BINARY_DIR,
-                   "/pepnet\n", "PEPNET_PS=", PEPNET_BINARY_DIR, "/pepnet_ps\n",
-                   "MPIRUN='mpirun --oversubscribe --bind-to none'\n", command, "\n");
+  const std::string script = absl::StrCat(
+      "export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1\n", "PEPNET=", BinaryDir(), "/pepnet\n",
+      "PEPNET_PS=", BinaryDir(), "/pepnet_ps\n", "MPIRUN='mpirun --oversubscribe --bind-to none'\n", command, "\n");
   if (!WriteFileAtomically(directory / "script.sh", script).ok()) return {};
   const int status = std::system(absl::StrCat("timeout -k 5 ", limit_s, " bash ", directory / "script.sh", " >",
                                               directory / "out", " 2>", directory / "err", " </dev/null")

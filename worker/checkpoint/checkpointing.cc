@@ -3,6 +3,7 @@
 #include "absl/strings/match.h"
 #include "common/base/log_functions.h"
 #include "common/checkpoint/checkpoint.h"
+#include "common/job_config/shape_description.h"
 #include "worker/checkpoint/resume_choice.h"
 
 namespace pepnet {

@@ -1,4 +1,4 @@
-// PepnetModel: EPNet, PPNet, task towers and losses on libtorch (spec 1 and 2), behind a header without torch.
+// PepnetModel: EPNet, PPNet, task towers and losses (spec 1 and 2), behind a header without torch.
 //
 // Input:     the pooled output of every feature, [rows, dim] row-major, 64-byte aligned (a raw feature's values too).
 //            Each feature is one leaf: groups are concatenations of leaves, so a feature used in several groups gets
@@ -24,7 +24,6 @@
 #include "common/job_config/job_config.h"
 #include "worker/data/batch.h"
 #include "worker/model/compute_device.h"
-#include "worker/model/dense_engine.h"
 #include "worker/model/parameters.h"
 
 namespace pepnet {
@@ -55,13 +54,19 @@ struct ModelInput {
   const std::vector<std::vector<float>>* row_scales = nullptr;  // worker/model/loss_weight.h; null: no losses
 };
 
+// Which implementation computes. Apart from rounding they agree.
+enum class DenseEngine {
+  kFused,      // hand-written forward and backward that skip what adds nothing (worker/model/fused/fused_model.h)
+  kReference,  // libtorch with autograd: the yardstick of the fused one; also runs what the fused one does not
+};
+
 struct ModelOptions {
   DenseEngine engine = DenseEngine::kFused;  // gives way to the reference where it does not run (FusedEngineRuns)
   uint64_t seed = 0;                         // of dropout
   int threads = 0;                           // libtorch's intra-op threads; 0: leave them
   ComputeDevice device = {};
-  bool bf16 =
-      false;  // matrix products in bfloat16; who asks for it knows that it pays (worker/model/mixed_precision.h)
+  // Matrix products in bfloat16. The caller knows that it pays (worker/model/mixed_precision.h).
+  bool bf16 = false;
   // Not null, on a device that is not the host: TrainStep() leaves dense gradients that are summed over the workers. Borrowed.
   DeviceCollective* gradient_sums = nullptr;
   size_t bucket_bytes = size_t{4} << 20;  // of gradients, at least, that are summed at once

@@ -4,7 +4,7 @@
 #include "gtest/gtest.h"
 
 #include "common/base/mutant.h"
-#include "common/checkpoint/manifest_text.h"
+#include "common/checkpoint/manifest.h"
 #include "common/checkpoint/safetensors.h"
 #include "common/file/file.h"
 #include "tests/common/checkpoint/test_files.h"

@@ -8,6 +8,7 @@
 
 #include "common/file/file.h"
 #include "tests/common/checkpoint/test_files.h"
+#include "tests/support/paths.h"
 
 namespace pepnet {
 namespace {
@@ -168,7 +169,7 @@ TEST_F(SafetensorsTest, ForeignFilesAreRead) {
 
 TEST_F(SafetensorsTest, RecordedFilesOfTheReferenceAreRead) {
   int files = 0;
-  for (const auto& entry : std::filesystem::recursive_directory_iterator(PEPNET_SOURCE_DIR "/tests/golden")) {
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(SourceDir() + "/tests/golden")) {
     if (entry.path().extension() != ".safetensors") continue;
     ++files;
     auto reader = SafetensorsReader::Open(entry.path().string());

@@ -1,4 +1,5 @@
 #include "common/config/load.h"
+#include "common/job_config/shape_description.h"
 
 #include <algorithm>
 #include <cmath>
@@ -8,6 +9,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/common/config/config_text.h"
+#include "tests/support/paths.h"
 
 namespace pepnet {
 namespace {
@@ -16,8 +18,8 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-const std::string kGolden = std::string(PEPNET_SOURCE_DIR) + "/tests/golden/";
-const std::string kConfigs = std::string(PEPNET_SOURCE_DIR) + "/configs/";
+std::string GoldenDir() { return SourceDir() + "/tests/golden/"; }
+std::string ConfigsDir() { return SourceDir() + "/configs/"; }
 
 JobConfig Load(const std::string& path) {
   auto job = LoadJobConfig(path, {});
@@ -35,18 +37,18 @@ TEST_P(LoadsTest, AndItsEffectiveTextMeansTheSame) {
   EXPECT_EQ("", FirstDifference(ShapeDescription(job), ShapeDescription(*again)));
 }
 
-INSTANTIATE_TEST_SUITE_P(Configs, LoadsTest,
-                         ::testing::Values(kGolden + "seed_small/pipeline.config",
-                                           kGolden + "no_domain/pipeline.config", kGolden + "no_uia/pipeline.config",
-                                           kGolden + "multi_domain/pipeline.config",
-                                           kGolden + "features/pipeline.config", kGolden + "mixed/pipeline.config",
-                                           kGolden + "reference_example/pepnet_taobao.config",
-                                           kGolden + "reference_example/pepnet_taobao_older.config"));
+INSTANTIATE_TEST_SUITE_P(
+    Configs, LoadsTest,
+    ::testing::Values(GoldenDir() + "seed_small/pipeline.config", GoldenDir() + "no_domain/pipeline.config",
+                      GoldenDir() + "no_uia/pipeline.config", GoldenDir() + "multi_domain/pipeline.config",
+                      GoldenDir() + "features/pipeline.config", GoldenDir() + "mixed/pipeline.config",
+                      GoldenDir() + "reference_example/pepnet_taobao.config",
+                      GoldenDir() + "reference_example/pepnet_taobao_older.config"));
 
 // Every file in configs/.
 std::vector<std::string> OurConfigs() {
   std::vector<std::string> paths;
-  for (const auto& file : std::filesystem::directory_iterator(kConfigs)) {
+  for (const auto& file : std::filesystem::directory_iterator(ConfigsDir())) {
     if (file.path().extension() == ".config") paths.push_back(file.path());
   }
   std::sort(paths.begin(), paths.end());
@@ -56,7 +58,7 @@ std::vector<std::string> OurConfigs() {
 INSTANTIATE_TEST_SUITE_P(Ours, LoadsTest, ::testing::ValuesIn(OurConfigs()));
 
 TEST(LoadTest, SeedSmallFacts) {
-  const JobConfig job = Load(kGolden + "seed_small/pipeline.config");
+  const JobConfig job = Load(GoldenDir() + "seed_small/pipeline.config");
   EXPECT_EQ(job.train_input_path, "train.csv");
   EXPECT_EQ(job.model_dir, "model");
   EXPECT_EQ(job.data.dataset_type, DatasetType::kCsv);
@@ -115,7 +117,7 @@ TEST(LoadTest, SeedSmallFacts) {
 }
 
 TEST(LoadTest, MixedFacts) {
-  const JobConfig job = Load(kGolden + "mixed/pipeline.config");
+  const JobConfig job = Load(GoldenDir() + "mixed/pipeline.config");
   EXPECT_FALSE(job.data.with_header);
   EXPECT_EQ(job.data.input_fields.size(), 15u);
   EXPECT_EQ(job.data.input_fields[0].type, ColumnType::kInteger);
@@ -185,7 +187,7 @@ TEST(LoadTest, MixedFacts) {
 }
 
 TEST(LoadTest, MultiDomainFacts) {
-  const JobConfig job = Load(kGolden + "multi_domain/pipeline.config");
+  const JobConfig job = Load(GoldenDir() + "multi_domain/pipeline.config");
   EXPECT_EQ(job.model.domain_label, 2);
   EXPECT_EQ(job.model.domain_count, 3);
   EXPECT_EQ(job.model.epnet_gamma, 1.5);
@@ -197,7 +199,7 @@ TEST(LoadTest, MultiDomainFacts) {
 }
 
 TEST(LoadTest, FgNoneReadsFinishedIdsFromTheFeatureName) {
-  const JobConfig job = Load(kGolden + "no_uia/pipeline.config");
+  const JobConfig job = Load(GoldenDir() + "no_uia/pipeline.config");
   EXPECT_EQ(job.data.fg_mode, FgMode::kNone);
   EXPECT_EQ(job.features[0].column, "user");
   EXPECT_EQ(job.features[0].separator, "\x03");
@@ -210,7 +212,7 @@ TEST(LoadTest, FgNoneReadsFinishedIdsFromTheFeatureName) {
 }
 
 TEST(LoadTest, SharedTableIsCreatedOnce) {
-  const JobConfig job = Load(kGolden + "features/pipeline.config");
+  const JobConfig job = Load(GoldenDir() + "features/pipeline.config");
   EXPECT_EQ(job.features[0].table, 0);
   EXPECT_EQ(job.features[1].table, 0);
   EXPECT_EQ(job.tables[0].name, "item_emb");
@@ -220,8 +222,8 @@ TEST(LoadTest, SharedTableIsCreatedOnce) {
 }
 
 TEST(LoadTest, BothDialectsGiveOneEffectiveConfig) {
-  const JobConfig today = Load(kConfigs + "pepnet_taobao.config");
-  const JobConfig older = Load(kConfigs + "pepnet_taobao_legacy.config");
+  const JobConfig today = Load(ConfigsDir() + "pepnet_taobao.config");
+  const JobConfig older = Load(ConfigsDir() + "pepnet_taobao_legacy.config");
   EXPECT_EQ(today.effective_text, older.effective_text);
   EXPECT_TRUE(today.notes.empty()) << AllNotes(today);
   EXPECT_EQ(older.notes.size(), 3u + 1 + 3) << AllNotes(older);
@@ -233,13 +235,13 @@ TEST(LoadTest, TheGpuConfigDiffersInBatchAndReaders) {
   ConfigOverrides edits;
   edits.edit_config_json =
       R"({"model_dir": "runs/pepnet_taobao_gpu", "data_config.batch_size": 16384, "data_config.num_workers": 16})";
-  const auto edited = LoadJobConfig(kConfigs + "pepnet_taobao.config", edits);
+  const auto edited = LoadJobConfig(ConfigsDir() + "pepnet_taobao.config", edits);
   ASSERT_TRUE(edited.ok()) << edited.status();
-  EXPECT_EQ(Load(kConfigs + "pepnet_taobao_gpu.config").effective_text, edited->effective_text);
+  EXPECT_EQ(Load(ConfigsDir() + "pepnet_taobao_gpu.config").effective_text, edited->effective_text);
 }
 
 TEST(LoadTest, ExampleConfigHasTowersPerDomain) {
-  const JobConfig job = Load(kConfigs + "pepnet_taobao_example.config");
+  const JobConfig job = Load(ConfigsDir() + "pepnet_taobao_example.config");
   EXPECT_EQ(job.model.domain_label, 2);
   EXPECT_EQ(job.model.domain_count, 3);
   EXPECT_EQ(job.features.size(), 16u);
@@ -248,15 +250,15 @@ TEST(LoadTest, ExampleConfigHasTowersPerDomain) {
 }
 
 TEST(LoadTest, ReferenceExampleIsAcceptedUnchanged) {
-  const JobConfig job = Load(kGolden + "reference_example/pepnet_taobao.config");
+  const JobConfig job = Load(GoldenDir() + "reference_example/pepnet_taobao.config");
   EXPECT_EQ(job.data.dataset_type, DatasetType::kOther);
   EXPECT_EQ(job.data.dataset_type_name, "OdpsDataset");
   EXPECT_THAT(AllNotes(job), HasSubstr("OdpsDataset is not read"));
   EXPECT_EQ(job.model.uia->features.size(), 13u);
-  const JobConfig ours = Load(kConfigs + "pepnet_taobao_example.config");
+  const JobConfig ours = Load(ConfigsDir() + "pepnet_taobao_example.config");
   EXPECT_EQ(job.model.domain_count, ours.model.domain_count);
   EXPECT_EQ(job.model.epnet_hidden_unit, ours.model.epnet_hidden_unit);
-  const JobConfig older = Load(kGolden + "reference_example/pepnet_taobao_older.config");
+  const JobConfig older = Load(GoldenDir() + "reference_example/pepnet_taobao_older.config");
   EXPECT_EQ(older.model.epnet_hidden_unit, 128);
   EXPECT_EQ(older.model.domain_count, 1);
 }

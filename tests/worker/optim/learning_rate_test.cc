@@ -1,4 +1,5 @@
 #include "worker/optim/learning_rate.h"
+#include "tests/support/paths.h"
 
 #include <cmath>
 #include <fstream>
@@ -115,7 +116,7 @@ TEST(LearningRateTest, ByEpochCountsFinishedEpochs) {
 }
 
 TEST(LearningRateTest, GoldenRatesOfEveryMicroBatchOfMixed) {
-  std::ifstream file(PEPNET_SOURCE_DIR "/tests/golden/mixed/loss.json");
+  std::ifstream file(SourceDir() + "/tests/golden/mixed/loss.json");
   ASSERT_TRUE(file.good());
   const nlohmann::json steps = nlohmann::json::parse(file)["float64"]["steps"];
   TrainConfig config;

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/checkpoint/safetensors.h"
 #include "common/config/load.h"
+#include "tests/support/paths.h"
 #include "worker/data/load/batch_loader.h"
 
 namespace pepnet {
@@ -35,7 +36,7 @@ std::vector<double> Pool(const Feature& feature, const Batch& batch, size_t f, i
 }
 
 TEST_P(GoldenDataTest, LawL1GroupTensorsAreTheReferences) {
-  const std::string dir = absl::StrCat(PEPNET_SOURCE_DIR, "/tests/golden/", GetParam());
+  const std::string dir = absl::StrCat(SourceDir(), "/tests/golden/", GetParam());
   const auto config = LoadJobConfig(dir + "/pipeline.config", {});
   ASSERT_TRUE(config.ok()) << config.status();
   const auto init = SafetensorsReader::Open(dir + "/init.safetensors");

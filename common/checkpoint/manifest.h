@@ -1,4 +1,4 @@
-// The manifest as text. Used by the reader and writer of this folder and by their tests.
+// Manifest: what a checkpoint consists of, and its form as text.
 //
 //   {
 //     "format_version": 1, "step": n, "world": {"servers": s, "workers": w, "batch_size": b}, "seed": n,
@@ -13,16 +13,41 @@
 // changed byte anywhere in the file is noticed. A reader refuses a format_version it does not know.
 #pragma once
 
+#include <cstdint>
 #include <string>
+#include <vector>
 
-#include "common/checkpoint/checkpoint.h"
+#include "common/base/status.h"
+#include "common/checkpoint/table_part.h"
 
 namespace pepnet {
 
 inline constexpr const char* kManifestName = "manifest.json";
 
+struct FileEntry {
+  std::string file;  // relative to the checkpoint directory
+  int64_t bytes = 0;
+  uint32_t crc32c = 0;
+};
+
+struct Manifest {
+  int format_version = 1;
+  int64_t step = 0;
+  uint64_t seed = 0;
+  int server_count = 0, worker_count = 0;
+  int64_t batch_size = 0;
+  std::string shape;             // ShapeDescription(config)
+  std::string string_hash;       // "std" or "farm": what made the ids of hash features; "": not known (import)
+  std::string cpu;               // "avx2 fma": bits are promised for one instruction set only
+  std::vector<FileEntry> files;  // dense.safetensors, trainer.json
+  std::vector<PartEntry> parts;
+};
+
 // An error if file names repeat or leave the directory.
 StatusOr<std::string> ManifestToText(const Manifest& manifest);
 StatusOr<Manifest> ManifestFromText(const std::string& text);
+
+// Reads and checks the manifest alone. DataLoss if the directory exists and its manifest does not.
+StatusOr<Manifest> ReadManifest(const std::string& directory);
 
 }  // namespace pepnet
