@@ -3,9 +3,9 @@
 
 #include "common/file/file.h"
 #include "nlohmann/json.hpp"
-#include "tests/support/cluster.h"
 #include "tests/support/golden.h"
 #include "tests/support/process.h"
+#include "tests/support/temporary_directory.h"
 #include "worker/model/mixed_precision.h"
 
 namespace pepnet {

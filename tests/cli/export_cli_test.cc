@@ -12,9 +12,9 @@
 #include "common/checkpoint/checkpoint.h"
 #include "common/checkpoint/strict_json.h"
 #include "common/file/file.h"
-#include "tests/support/cluster.h"
 #include "tests/support/process.h"
 #include "tests/support/random_job.h"
+#include "tests/support/temporary_directory.h"
 
 namespace pepnet {
 namespace {

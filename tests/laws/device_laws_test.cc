@@ -7,6 +7,7 @@
 #include "common/base/logging.h"
 #include "common/checkpoint/checkpoint.h"
 #include "common/file/file.h"
+#include "tests/laws/law_support.h"
 #include "tests/support/cluster.h"
 #include "tests/support/deferred_sums.h"
 #include "tests/support/golden_job.h"
@@ -32,7 +33,6 @@ Status TrainOn(Kind device, const JobConfig& config, const ClusterShape& shape, 
   });
 }
 
-std::string Newest(const JobConfig& config) { return *ResolveCheckpoint(config.model_dir); }
 std::string Evaluations(const JobConfig& config) { return *ReadFile(config.model_dir + "/train_eval_result.txt"); }
 
 // ---- L1 -------------------------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "common/file/file.h"
-#include "tests/support/cluster.h"
+#include "tests/support/temporary_directory.h"
 
 namespace pepnet {
 namespace {

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/common/config/config_text.h"
+#include "tests/support/temporary_directory.h"
 
 namespace pepnet {
 namespace {
@@ -438,12 +439,13 @@ TEST(ValidationTest, VocabularyWithoutDefaultBucketKeepsRowsZeroAndOne) {
 class VocabularyFileTest : public ::testing::Test {
  protected:
   std::string Use(const std::string& contents) {
-    const std::string path = ::testing::TempDir() + "/vocabulary.txt";
-    std::ofstream(path) << contents;
-    return Changed("num_buckets: 10", "asset_dir: '" + ::testing::TempDir() +
+    std::ofstream(directory_ / "vocabulary.txt") << contents;
+    return Changed("num_buckets: 10", "asset_dir: '" + directory_.path() +
                                           "' vocab_file: 'vocabulary.txt' "
                                           "default_bucketize_value: 0");
   }
+
+  const TemporaryDirectory directory_;
 };
 
 TEST_F(VocabularyFileTest, RowsAreLinesOrGiven) {

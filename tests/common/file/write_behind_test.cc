@@ -1,13 +1,13 @@
 #include "common/file/write_behind.h"
 
 #include <gtest/gtest.h>
-#include <stdlib.h>
 
 #include <algorithm>
 #include <atomic>
 #include <string>
 
 #include "common/file/file_hook.h"
+#include "tests/support/temporary_directory.h"
 
 namespace pepnet {
 namespace {
@@ -16,14 +16,10 @@ constexpr size_t kBlock = WriteBehind::kBlockBytes;
 
 class WriteBehindTest : public testing::Test {
  protected:
-  WriteBehindTest() {
-    char name[] = "/tmp/pepnet-write-behind-XXXXXX";
-    directory_ = mkdtemp(name);
-  }
-  ~WriteBehindTest() override { EXPECT_EQ(RemoveTree(directory_), absl::OkStatus()); }
   std::string path() const { return directory_ + "/file"; }
 
-  std::string directory_;
+  const TemporaryDirectory temporary_;
+  const std::string directory_ = temporary_.path();
 };
 
 TEST_F(WriteBehindTest, ContentsSizeAndCrcDoNotDependOnThePieces) {

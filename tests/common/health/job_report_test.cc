@@ -9,18 +9,13 @@
 #include "common/file/file.h"
 #include "common/health/job_watch.h"
 #include "common/net/in_process.h"
+#include "tests/support/temporary_directory.h"
 
 namespace pepnet {
 namespace {
 
 class JobReportTest : public testing::Test {
  protected:
-  JobReportTest() : directory_(testing::TempDir() + "job_report_" + std::to_string(getpid())) {
-    EXPECT_TRUE(RemoveTree(directory_).ok());
-    EXPECT_TRUE(MakeDirectories(directory_).ok());
-  }
-  ~JobReportTest() override { RemoveTree(directory_).IgnoreError(); }
-
   void Write(const std::string& run, const std::string& status, JobReport::Certainty certainty,
              const std::string& message = "") {
     JobReport report;
@@ -33,7 +28,8 @@ class JobReportTest : public testing::Test {
   }
   nlohmann::json Read() const { return nlohmann::json::parse(*ReadFile(directory_ + "/job_report.json")); }
 
-  const std::string directory_;
+  const TemporaryDirectory temporary_;
+  const std::string directory_ = temporary_.path();
 };
 
 TEST_F(JobReportTest, TheFirstOfTheSurestStays) {

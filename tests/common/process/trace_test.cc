@@ -8,6 +8,7 @@
 
 #include "common/file/file.h"
 #include "nlohmann/json.hpp"
+#include "tests/support/temporary_directory.h"
 
 namespace pepnet {
 namespace {
@@ -23,8 +24,8 @@ nlohmann::json Events(const std::string& path, const std::string& kind) {
 
 class TraceTest : public testing::Test {
  protected:
-  ~TraceTest() override { unlink(path_.c_str()); }
-  const std::string path_ = absl::StrCat(testing::TempDir(), "pepnet_trace_", getpid(), ".json");
+  const TemporaryDirectory directory_;
+  const std::string path_ = directory_ / "trace.json";
 };
 
 TEST_F(TraceTest, NestedScopesOfTwoThreadsBecomeCompleteEvents) {

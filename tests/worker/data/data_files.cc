@@ -6,21 +6,11 @@
 #include <arrow/table.h>
 #include <parquet/arrow/writer.h>
 
-#include <cstdlib>
-#include <filesystem>
 #include <fstream>
 
 #include "absl/strings/str_cat.h"
 
 namespace pepnet {
-
-TestDirectory::TestDirectory() {
-  std::string pattern = (std::filesystem::temp_directory_path() / "pepnet_data_XXXXXX").string();
-  EXPECT_NE(mkdtemp(pattern.data()), nullptr);
-  path_ = pattern;
-}
-
-TestDirectory::~TestDirectory() { std::filesystem::remove_all(path_); }
 
 std::string TestDirectory::Write(const std::string& name, const std::string& bytes) const {
   std::ofstream(Path(name), std::ios::binary) << bytes;
