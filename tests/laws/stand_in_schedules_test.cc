@@ -10,10 +10,10 @@
 #include <thread>
 
 #include "absl/strings/str_cat.h"
-#include "common/base/mutant.h"
 #include "common/net/transport.h"
 #include "tests/laws/seeds.h"
 #include "tests/laws/stand_in_cluster.h"
+#include "tests/support/with_mutant.h"
 
 namespace pepnet {
 namespace {
@@ -74,16 +74,16 @@ TEST(L3StandIn, NoScheduleAndNoNumberOfServersChangesABit) {
 
 // The test above can fail: sums in arrival order, and initial values that depend on the server, are seen.
 TEST(L3StandIn, FaultsAreSeen) {
+  PEPNET_NEEDS_MUTANTS();
   const std::vector<std::string> expected = Undisturbed();
   for (const Mutant mutant : {Mutant::kSumInArrivalOrder, Mutant::kInitByServer}) {
-    SetMutantForTest(mutant);
+    const WithMutant faulty(mutant);
     int different = 0;
     for (int seed = 1; seed <= 20; ++seed) {
       std::mt19937_64 random(static_cast<uint64_t>(seed));
       const StandInJob job = DrawJob(seed, &random);
       different += RunStandIn(job).value_or("") != expected[static_cast<size_t>(job.workers)];
     }
-    SetMutantForTest(Mutant::kNone);
     EXPECT_GT(different, 5) << "of 20 schedules, mutant " << static_cast<int>(mutant);
   }
 }

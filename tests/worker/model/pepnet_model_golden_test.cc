@@ -5,13 +5,13 @@
 
 #include <gtest/gtest.h>
 
-#include "common/base/mutant.h"
 #include "tests/support/golden.h"
-#include "worker/model/torch/gpu.h"
+#include "tests/support/with_mutant.h"
+#include "worker/model/engine/make_model.h"
 #include "worker/model/loss_weight.h"
 #include "worker/model/parameters.h"
 #include "worker/model/pepnet_model.h"
-#include "worker/model/engine/make_model.h"
+#include "worker/model/torch/gpu.h"
 
 namespace pepnet {
 namespace {
@@ -182,12 +182,12 @@ TEST_P(GoldenModelTest, EvaluationLossesAreTheTrainingLosses) {
 
 // EPNet's weights get a gradient through PPNet's gates. In the other cases it nearly hides inside the tolerance.
 TEST(GoldenModelMutantTest, GateThatSeesItsGradientIsFoundByTheGoldenGradients) {
+  PEPNET_NEEDS_MUTANTS();
   GoldenRun run("mixed");
   run.SetRows(run.config.data.batch_size);
   std::vector<AlignedBuffer<float>> feature_gradients;
-  SetMutantForTest(Mutant::kGateSeesGradient);
+  const WithMutant mutant(Mutant::kGateSeesGradient);
   const auto report = run.model->TrainStep(run.Input(), 1.0, &feature_gradients);
-  SetMutantForTest(Mutant::kNone);
   ASSERT_TRUE(report.ok()) << report.status();
   const auto reference = OpenGolden("mixed", "grads_f64.safetensors");
   const std::string name = "model.epnet.gate_nu.dense_layers.2.bias";

@@ -6,8 +6,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "common/base/mutant.h"
 #include "tests/support/golden.h"
+#include "tests/support/with_mutant.h"
 #include "tests/worker/model/reference_model.h"
 #include "tests/worker/model/tiny_model.h"
 #include "worker/model/loss_weight.h"
@@ -101,13 +101,13 @@ TEST(PepnetModelTest, SlicesOfThreeFourAndNoRowsAddUpToTheBatchOfSeven) {
 }
 
 TEST(PepnetModelTest, MutantsOfTheSliceRuleAreFound) {
+  PEPNET_NEEDS_MUTANTS();
   const JobConfig config = SliceConfig();
   const TinyData data = RandomData(config, 7, 31);
   const StepResult whole = TrainInSlices(config, data, {0, 7});
   for (Mutant mutant : {Mutant::kLocalRowDenominator, Mutant::kDropoutByLocalRow}) {
-    SetMutantForTest(mutant);
+    const WithMutant faulty(mutant);
     EXPECT_NE(CompareSteps(TrainInSlices(config, data, {0, 3, 7}), whole), "");
-    SetMutantForTest(Mutant::kNone);
   }
 }
 

@@ -9,7 +9,7 @@
 #include <numeric>
 
 #include "absl/strings/str_cat.h"
-#include "common/base/mutant.h"
+#include "tests/support/with_mutant.h"
 #include "tests/worker/data/data_files.h"
 #include "worker/data/files/column_view.h"
 
@@ -244,11 +244,11 @@ TEST_P(BatchLoaderTest, LawL4ResumeAtEveryBatchIsTheTailOfTheStream) {
 }
 
 TEST_P(BatchLoaderTest, MutantForgetsThePosition) {
+  PEPNET_NEEDS_MUTANTS();
   WriteFiles({12});
   options_.start = {0, 4};
-  SetMutantForTest(Mutant::kResumeForgetsPosition);
+  const WithMutant mutant(Mutant::kResumeForgetsPosition);
   const auto shown = ShowAll(config_, options_);
-  SetMutantForTest(Mutant::kNone);
   EXPECT_EQ(shown[0], "rows 0 1 2 3 of [0,4)/4 at 0:4");
 }
 

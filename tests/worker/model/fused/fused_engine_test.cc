@@ -9,9 +9,9 @@
 
 #include <gtest/gtest.h>
 
-#include "common/base/mutant.h"
 #include "common/base/random.h"
 #include "tests/support/golden.h"
+#include "tests/support/with_mutant.h"
 #include "tests/worker/model/precise_model.h"
 #include "tests/worker/model/tiny_model.h"
 #include "worker/model/engine/make_model.h"
@@ -276,13 +276,13 @@ TEST(FusedEngineTest, RandomNetworksGiveTheReferencesNumbers) {
 }
 
 TEST(FusedEngineTest, TheGateMutantIsTheReferencesMutant) {
+  PEPNET_NEEDS_MUTANTS();
   TinyModel tiny(AllLossesConfig(), 3);
   const TinyData data = RandomData(tiny.config, 9, 3);
   auto scales = RowScales(tiny.config, data.batch, LocalDenominators(tiny.config, data.batch));
   scales[1][4] = 0;
-  SetMutantForTest(Mutant::kGateSeesGradient);
+  const WithMutant mutant(Mutant::kGateSeesGradient);
   CompareEngines(tiny.config, &tiny.parameters, tiny.Input(data, &scales), 3);
-  SetMutantForTest(Mutant::kNone);
 }
 
 // A task that no row counts for, and an absent domain: exactly zero, whatever the buffers held before.
