@@ -10,6 +10,7 @@
 #include "tests/support/cluster.h"
 #include "tests/support/process.h"
 #include "tests/support/random_job.h"
+#include "tests/support/status_matchers.h"
 
 namespace pepnet {
 namespace {
@@ -30,7 +31,7 @@ class StopResume : public ::testing::TestWithParam<StopCase> {
     options.rows = 301;
     options.batch_size = 4;
     options.num_epochs = 40;
-    ASSERT_TRUE(WriteFileAtomically(directory_ / "job.config", WriteRandomJob(directory_.path(), options)).ok());
+    ASSERT_OK(WriteFileAtomically(directory_ / "job.config", WriteRandomJob(directory_.path(), options)));
   }
   std::string Command(const StopCase& stop, const std::string& model_dir) const {
     return absl::StrCat(stop.start, " train --pipeline_config_path ", directory_ / "job.config",

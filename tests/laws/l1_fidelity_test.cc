@@ -20,6 +20,7 @@
 #include "tests/laws/law_support.h"
 #include "tests/support/cluster.h"
 #include "tests/support/golden_job.h"
+#include "tests/support/status_matchers.h"
 #include "tests/support/temporary_directory.h"
 #include "worker/train/trainer.h"
 
@@ -53,7 +54,7 @@ TEST_P(L1Fidelity, WeightsAfterNStepsMatchTheReference) {
   ImportGolden(golden_case, model_dir, edits);
   const JobConfig config = LoadGoldenJob(golden_case, model_dir, edits);
   const Status trained = Train(config, {workers, shape.servers, {}}, Continue());
-  ASSERT_TRUE(trained.ok()) << trained;
+  ASSERT_OK(trained);
   const std::string exported = ExportCheckpoint(golden_case, model_dir, edits, directory / "export");
   EXPECT_EQ(CompareTensors(exported, GoldenPath(golden_case, "after_steps_f64.safetensors"), 1e-5, 1e-4), "");
 }
@@ -66,19 +67,17 @@ TEST_P(L1TableState, MatchesTheReference) {
   TemporaryDirectory directory;
   ImportGolden(golden_case, directory / "model", "");
   const JobConfig config = LoadGoldenJob(golden_case, directory / "model", "");
-  ASSERT_TRUE(Train(config, {1, shape.servers, {}}, Continue()).ok());
-  auto reference = SafetensorsReader::Open(reference_path);
-  ASSERT_TRUE(reference.ok()) << reference.status();
+  ASSERT_OK(Train(config, {1, shape.servers, {}}, Continue()));
+  ASSERT_OK_AND_ASSIGN(auto reference, SafetensorsReader::Open(reference_path));
   const std::string checkpoint = Newest(config);
   const Manifest manifest = *ReadManifest(checkpoint);
   int64_t compared = 0;
   for (const PartEntry& part : manifest.parts) {
     const std::string name = absl::StrReplaceAll(TableParameterName(part.table), {{".weight", ".momentum1"}});
-    ASSERT_TRUE((*reference)->Contains(name)) << name;
-    const std::vector<double> expected = *(*reference)->ReadDoubles(name);
-    auto reader = TablePartReader::Open(checkpoint, part);
-    ASSERT_TRUE(reader.ok()) << reader.status();
-    const Status read = (*reader)->Read(0, part.rows, [&](const RowColumns& rows) -> Status {
+    ASSERT_TRUE(reference->Contains(name)) << name;
+    const std::vector<double> expected = *reference->ReadDoubles(name);
+    ASSERT_OK_AND_ASSIGN(auto reader, TablePartReader::Open(checkpoint, part));
+    const Status read = reader->Read(0, part.rows, [&](const RowColumns& rows) -> Status {
       for (size_t i = 0; i < rows.ids.size(); ++i) {
         for (int d = 0; d < part.state_dim; ++d, ++compared) {
           const double want = expected[rows.ids[i] * part.state_dim + d], got = rows.states[i * part.state_dim + d];
@@ -87,7 +86,7 @@ TEST_P(L1TableState, MatchesTheReference) {
       }
       return absl::OkStatus();
     });
-    EXPECT_TRUE(read.ok()) << read;
+    EXPECT_OK(read);
   }
   EXPECT_GT(compared, 0);
 }
@@ -103,7 +102,7 @@ TEST_P(L1Fidelity, LossesOfEveryStepMatchTheReference) {
                                          whole.data.batch_size / workers, "}");
   ImportGolden(golden_case, directory / "model", edits);
   const JobConfig config = LoadGoldenJob(golden_case, directory / "model", edits);
-  ASSERT_TRUE(Train(config, {workers, shape.servers, {}}, Continue()).ok());
+  ASSERT_OK(Train(config, {workers, shape.servers, {}}, Continue()));
   const nlohmann::json golden = nlohmann::json::parse(*ReadFile(GoldenPath(golden_case, "loss.json")))["float64"];
   std::istringstream lines(*ReadFile(config.model_dir + "/metrics.jsonl"));
   size_t step = 0;
@@ -144,8 +143,7 @@ TEST_P(L1Gradients, FirstBatchMatchesTheReference) {
   TemporaryDirectory directory;
   ImportGolden(golden_case, directory / "model", edits);
   const JobConfig config = LoadGoldenJob(golden_case, directory / "model", edits);
-  auto reference = SafetensorsReader::Open(GoldenPath(golden_case, "grads_f64.safetensors"));
-  ASSERT_TRUE(reference.ok()) << reference.status();
+  ASSERT_OK_AND_ASSIGN(auto reference, SafetensorsReader::Open(GoldenPath(golden_case, "grads_f64.safetensors")));
   const Status run = RunCluster(config, {1, 2, {}}, Continue(), [&](const WorkerContext& context) -> Status {
     Trainer trainer(context);
     PEPNET_RETURN_IF_ERROR(trainer.Start());
@@ -160,14 +158,14 @@ TEST_P(L1Gradients, FirstBatchMatchesTheReference) {
     DenseParameters& parameters = trainer.state().parameters;
     for (size_t p = 0; p < parameters.specs().size(); ++p) {
       const std::string& name = parameters.specs()[p].name;
-      PEPNET_ASSIGN_OR_RETURN(std::vector<double> want, (*reference)->ReadDoubles(name));
+      PEPNET_ASSIGN_OR_RETURN(std::vector<double> want, reference->ReadDoubles(name));
       const std::span<float> got = parameters.gradient(static_cast<int>(p));
       for (size_t i = 0; i < want.size(); ++i) compare(name, got[i], want[i], static_cast<int64_t>(i));
     }
     for (size_t t = 0; t < config.tables.size(); ++t) {
       const Table& table = config.tables[t];
       const std::string name = TableParameterName(table.name);
-      PEPNET_ASSIGN_OR_RETURN(std::vector<double> want, (*reference)->ReadDoubles(name));
+      PEPNET_ASSIGN_OR_RETURN(std::vector<double> want, reference->ReadDoubles(name));
       std::vector<double> got(want.size(), 0);
       const std::vector<int64_t>& ids = trainer.last_ids().ids[t];
       for (size_t i = 0; i < ids.size(); ++i) {
@@ -178,7 +176,7 @@ TEST_P(L1Gradients, FirstBatchMatchesTheReference) {
     return absl::OkStatus();
   });
   // The job ends before the data does; that the servers are stopped with a step under way is part of the test.
-  EXPECT_TRUE(run.ok()) << run;
+  EXPECT_OK(run);
 }
 
 INSTANTIATE_TEST_SUITE_P(Golden, L1Gradients, ::testing::ValuesIn(GoldenCases()),

@@ -17,6 +17,7 @@
 #include "tests/support/cluster.h"
 #include "tests/support/golden_job.h"
 #include "tests/support/random_job.h"
+#include "tests/support/status_matchers.h"
 #include "tests/support/temporary_directory.h"
 #include "worker/train/trainer.h"
 
@@ -32,17 +33,14 @@ void ExpectSameWeights(const JobConfig& a, const JobConfig& b, double absolute, 
     std::map<std::pair<std::string, int64_t>, std::vector<float>> rows;
     for (const PartEntry& part : manifest.parts) {
       auto reader = TablePartReader::Open(checkpoint, part);
-      EXPECT_TRUE(reader.ok()) << reader.status();
-      EXPECT_TRUE((*reader)
-                      ->Read(0, part.rows,
-                             [&](const RowColumns& columns) -> Status {
-                               for (size_t i = 0; i < columns.ids.size(); ++i) {
-                                 auto first = columns.values.begin() + i * part.dim;
-                                 rows[{part.table, columns.ids[i]}].assign(first, first + part.dim);
-                               }
-                               return absl::OkStatus();
-                             })
-                      .ok());
+      EXPECT_OK(reader);
+      EXPECT_OK((*reader)->Read(0, part.rows, [&](const RowColumns& columns) -> Status {
+        for (size_t i = 0; i < columns.ids.size(); ++i) {
+          auto first = columns.values.begin() + i * part.dim;
+          rows[{part.table, columns.ids[i]}].assign(first, first + part.dim);
+        }
+        return absl::OkStatus();
+      }));
     }
     return rows;
   };
@@ -92,12 +90,12 @@ TEST_P(L2WorldSize, AnyNumberOfWorkersTrainsLikeOne) {
   options.batch_size = global_batch;
   const JobConfig one = MakeRandomJob(directory.path(), options, "one");
   const Status trained = Train(one, {1, 1, {}}, TestOptions());
-  ASSERT_TRUE(trained.ok()) << trained;
+  ASSERT_OK(trained);
   for (int workers : {2, 3, 4}) {
     options.batch_size = global_batch / workers;
     const JobConfig many = MakeRandomJob(directory.path(), options, absl::StrCat("w", workers));
     const Status status = Train(many, {workers, 2, {}}, TestOptions());
-    ASSERT_TRUE(status.ok()) << status;
+    ASSERT_OK(status);
     ExpectSameWeights(one, many, 2e-5, 5e-4);
     ExpectSameEvaluation(one, many);
   }
@@ -164,7 +162,7 @@ TEST(L2WorldSize, GradientsOfAStepAreThoseOfOneWorker) {
           }
           return absl::OkStatus();
         });
-    ASSERT_TRUE(status.ok()) << status;
+    ASSERT_OK(status);
   }
   for (int workers : {2, 3}) {
     for (size_t i = 0; i < gradients[1].size(); ++i) {

@@ -10,6 +10,7 @@
 #include "tests/laws/law_support.h"
 #include "tests/support/cluster.h"
 #include "tests/support/random_job.h"
+#include "tests/support/status_matchers.h"
 #include "tests/support/temporary_directory.h"
 
 namespace pepnet {
@@ -21,7 +22,7 @@ TEST(L3ShardInvariance, ServersDelaysAndReaderThreadsDoNotChangeABit) {
   options.sparse_optimizer = "adagrad_optimizer { lr: 0.05 }";
   TemporaryDirectory directory;
   const JobConfig first = MakeRandomJob(directory.path(), options, "s1");
-  ASSERT_TRUE(Train(first, {3, 1, {}}, TestOptions()).ok());
+  ASSERT_OK(Train(first, {3, 1, {}}, TestOptions()));
   struct Variant {
     int servers, num_workers, max_delay_us;
     uint64_t seed;
@@ -31,7 +32,7 @@ TEST(L3ShardInvariance, ServersDelaysAndReaderThreadsDoNotChangeABit) {
     options.num_workers = variant.num_workers;
     const std::string name = absl::StrCat("s", variant.servers, "-", variant.seed, "-", variant.num_workers);
     const JobConfig other = MakeRandomJob(directory.path(), options, name);
-    ASSERT_TRUE(Train(other, {3, variant.servers, {variant.seed, variant.max_delay_us}}, TestOptions()).ok());
+    ASSERT_OK(Train(other, {3, variant.servers, {variant.seed, variant.max_delay_us}}, TestOptions()));
     EXPECT_EQ(CheckpointDifference(Newest(first), Newest(other)), "") << name;
   }
 }
@@ -42,11 +43,11 @@ TEST(L3ShardInvariance, RanksThatWorkAndServeDoNotChangeABit) {
   options.sparse_optimizer = "adagrad_optimizer { lr: 0.05 }";
   TemporaryDirectory directory;
   const JobConfig dedicated = MakeRandomJob(directory.path(), options, "dedicated");
-  ASSERT_TRUE(Train(dedicated, {3, 2, {}}, TestOptions()).ok());
+  ASSERT_OK(Train(dedicated, {3, 2, {}}, TestOptions()));
   for (const InProcessOptions& network : {InProcessOptions{}, {4, 800}, {5, 2000}}) {
     const std::string name = absl::StrCat("colocated-", network.delay_seed);
     const JobConfig colocated = MakeRandomJob(directory.path(), options, name);
-    ASSERT_TRUE(Train(colocated, {3, 3, network, {}, /*colocated=*/true}, TestOptions()).ok());
+    ASSERT_OK(Train(colocated, {3, 3, network, {}, /*colocated=*/true}, TestOptions()));
     EXPECT_EQ(CheckpointDifference(Newest(dedicated), Newest(colocated)), "") << name;
   }
 }
@@ -57,13 +58,13 @@ TEST(L3ShardInvariance, RoundedRowsOnTheWireAreTheSameForAnyNumberOfServers) {
   TemporaryDirectory directory;
   RunOptions run = TestOptions();
   const JobConfig exact = MakeRandomJob(directory.path(), options, "exact");
-  ASSERT_TRUE(Train(exact, {2, 1, {}}, run).ok());
+  ASSERT_OK(Train(exact, {2, 1, {}}, run));
   for (const auto& [name, dtype] : {std::pair("bfloat16", WireDtype::kBFloat16), {"float16", WireDtype::kFloat16}}) {
     run.wire_dtype = dtype;
     const JobConfig one = MakeRandomJob(directory.path(), options, absl::StrCat(name, "-1"));
     const JobConfig three = MakeRandomJob(directory.path(), options, absl::StrCat(name, "-3"));
-    ASSERT_TRUE(Train(one, {2, 1, {}}, run).ok());
-    ASSERT_TRUE(Train(three, {2, 3, {}}, run).ok());
+    ASSERT_OK(Train(one, {2, 1, {}}, run));
+    ASSERT_OK(Train(three, {2, 3, {}}, run));
     EXPECT_EQ(CheckpointDifference(Newest(one), Newest(three)), "") << name;
     EXPECT_NE(CheckpointDifference(Newest(one), Newest(exact)), "") << name << " rounds nothing";
   }
@@ -77,12 +78,12 @@ TEST(L3ShardInvariance, EvaluationCreatesNoRows) {
   JobConfig config = MakeRandomJob(directory.path(), options, "a");
   config.train.num_epochs = 0;
   config.train.num_steps = 2;  // most rows stay unseen
-  ASSERT_TRUE(Train(config, {1, 1, {}}, TestOptions()).ok());
+  ASSERT_OK(Train(config, {1, 1, {}}, TestOptions()));
   JobConfig evaluated = MakeRandomJob(directory.path(), options, "b");
   evaluated.train.num_epochs = 0;
   evaluated.train.num_steps = 2;
   evaluated.train.save_checkpoints_steps = 1;  // evaluates after every step
-  ASSERT_TRUE(Train(evaluated, {1, 1, {}}, TestOptions()).ok());
+  ASSERT_OK(Train(evaluated, {1, 1, {}}, TestOptions()));
   EXPECT_EQ(CheckpointDifference(Newest(config), Newest(evaluated)), "");
 }
 

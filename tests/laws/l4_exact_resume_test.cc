@@ -11,6 +11,7 @@
 #include "tests/laws/law_support.h"
 #include "tests/support/cluster.h"
 #include "tests/support/random_job.h"
+#include "tests/support/status_matchers.h"
 #include "tests/support/temporary_directory.h"
 #include "worker/train/trainer.h"
 
@@ -28,7 +29,7 @@ TEST_P(L4Resume, ARunThatStopsAndContinuesEndsInTheSameBits) {
   options.train_extra = absl::StrCat("gradient_accumulation_steps: ", window);
   TemporaryDirectory directory;
   const JobConfig undisturbed = MakeRandomJob(directory.path(), options, "undisturbed");
-  ASSERT_TRUE(Train(undisturbed, {2, 2, {}}, TestOptions()).ok());
+  ASSERT_OK(Train(undisturbed, {2, 2, {}}, TestOptions()));
 
   JobConfig disturbed = MakeRandomJob(directory.path(), options, "disturbed");
   disturbed.train.save_checkpoints_steps = 5;
@@ -41,7 +42,7 @@ TEST_P(L4Resume, ARunThatStopsAndContinuesEndsInTheSameBits) {
         return absl::CancelledError("as if killed");
       });
   ASSERT_FALSE(stopped.ok());
-  ASSERT_TRUE(Train(disturbed, {2, 2, {}}, Continue()).ok());
+  ASSERT_OK(Train(disturbed, {2, 2, {}}, Continue()));
   EXPECT_EQ(CheckpointDifference(Newest(undisturbed), Newest(disturbed)), "");
   // What the run tells about its end is equal, too (a stop before the first checkpoint leaves nothing to compare with).
   auto last_line = [](const JobConfig& config) {
@@ -61,12 +62,12 @@ TEST(L4Resume, WithAnotherNumberOfServers) {
   options.batch_size = 4;
   TemporaryDirectory directory;
   const JobConfig undisturbed = MakeRandomJob(directory.path(), options, "undisturbed");
-  ASSERT_TRUE(Train(undisturbed, {1, 1, {}}, TestOptions()).ok());
+  ASSERT_OK(Train(undisturbed, {1, 1, {}}, TestOptions()));
   const JobConfig whole = MakeRandomJob(directory.path(), options, "resharded");
   JobConfig half = whole;
   half.train.num_epochs = 1;
-  ASSERT_TRUE(Train(half, {1, 3, {}}, TestOptions()).ok());
-  ASSERT_TRUE(Train(whole, {1, 2, {}}, Continue()).ok());
+  ASSERT_OK(Train(half, {1, 3, {}}, TestOptions()));
+  ASSERT_OK(Train(whole, {1, 2, {}}, Continue()));
   EXPECT_EQ(CheckpointDifference(Newest(undisturbed), Newest(whole)), "");
 }
 
@@ -74,10 +75,10 @@ TEST(L4Resume, AFinishedJobEvaluatesAgainAndChangesNothing) {
   RandomJobOptions options;
   TemporaryDirectory directory;
   const JobConfig config = MakeRandomJob(directory.path(), options);
-  ASSERT_TRUE(Train(config, {1, 1, {}}, TestOptions()).ok());
+  ASSERT_OK(Train(config, {1, 1, {}}, TestOptions()));
   const std::string before = Newest(config);
   const std::string dense = *ReadFile(before + "/dense.safetensors");
-  ASSERT_TRUE(Train(config, {1, 2, {}}, Continue()).ok());
+  ASSERT_OK(Train(config, {1, 2, {}}, Continue()));
   EXPECT_EQ(Newest(config), before);
   EXPECT_EQ(*ReadFile(before + "/dense.safetensors"), dense);
 }

@@ -11,6 +11,7 @@
 #include "common/file/file.h"
 #include "tests/support/cluster.h"
 #include "tests/support/random_job.h"
+#include "tests/support/status_matchers.h"
 #include "tests/support/temporary_directory.h"
 #include "worker/eval/evaluator.h"
 #include "worker/eval/inference.h"
@@ -34,7 +35,7 @@ TEST(L5OneTruth, EvaluationInTrainingEqualsEvaluationOfTheCheckpoint) {
     in_training = trainer.evaluation();
     return absl::OkStatus();
   });
-  ASSERT_TRUE(trained.ok()) << trained;
+  ASSERT_OK(trained);
   for (int workers : {1, 3}) {
     std::mutex mutex;
     const Status evaluated =
@@ -46,7 +47,7 @@ TEST(L5OneTruth, EvaluationInTrainingEqualsEvaluationOfTheCheckpoint) {
           afterwards = values;
           return absl::OkStatus();
         });
-    ASSERT_TRUE(evaluated.ok()) << evaluated;
+    ASSERT_OK(evaluated);
     ASSERT_EQ(in_training.size(), afterwards.size());
     for (const auto& [name, value] : in_training)
       EXPECT_NEAR(value, afterwards[name], 1e-5) << name << ", " << workers << " workers";
@@ -59,15 +60,15 @@ TEST(L5OneTruth, AnExportGivesEvalsProbabilitiesOrIsRefused) {
   JobConfig config = MakeRandomJob(directory.path(), options);
   config.train.num_epochs = 0;
   config.train.num_steps = 3;  // most ids of the data have no row and read their initial value
-  ASSERT_TRUE(Train(config, {1, 1, {}}, TestOptions()).ok());
+  ASSERT_OK(Train(config, {1, 1, {}}, TestOptions()));
   ConfigFlags flags;
   flags.pipeline_config_path = directory / "job.config";
-  ASSERT_TRUE(WriteFileAtomically(flags.pipeline_config_path, WriteRandomJob(directory.path(), options)).ok());
+  ASSERT_OK(WriteFileAtomically(flags.pipeline_config_path, WriteRandomJob(directory.path(), options)));
   ExportFlags export_flags;
   export_flags.export_dir = directory / "export";
   export_flags.format = "safetensors,onnx";
   const Status exported = ExportCommand(flags, export_flags);
-  EXPECT_TRUE(exported.ok()) << exported;
+  EXPECT_OK(exported);
   EXPECT_EQ(exported.ok(), PathExists(directory / "export"));
 }
 

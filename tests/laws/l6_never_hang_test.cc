@@ -10,6 +10,7 @@
 #include "common/health/job_watch.h"
 #include "common/net/in_process.h"
 #include "tests/support/random_job.h"
+#include "tests/support/status_matchers.h"
 #include "tests/support/temporary_directory.h"
 #include "worker/sparse/ps_client.h"
 
@@ -18,12 +19,11 @@ namespace {
 
 TEST(L6NeverHalf, ACheckpointThatLacksAFileNeverGetsItsName) {
   TemporaryDirectory directory;
-  auto writer = CheckpointWriter::Begin(directory.path(), 7);
-  ASSERT_TRUE(writer.ok()) << writer.status();
+  ASSERT_OK_AND_ASSIGN(auto writer, CheckpointWriter::Begin(directory.path(), 7));
   Manifest manifest;
   manifest.step = 7;
   manifest.files.push_back({"dense.safetensors", 10, 0});
-  EXPECT_FALSE(writer->Commit(manifest).ok());
+  EXPECT_FALSE(writer.Commit(manifest).ok());
   EXPECT_TRUE(ListCheckpoints(directory.path())->empty());
 }
 
@@ -38,7 +38,7 @@ TEST(L6NeverHang, AServerThatNeverAnswersEndsTheJobAtTheDeadline) {
     return client.Configure({0}, 0, 0);
   });
   EXPECT_TRUE(absl::IsDeadlineExceeded(status)) << status;
-  EXPECT_NE(std::string(status.message()).find("server 0 (rank 1)"), std::string::npos) << status;
+  EXPECT_THAT(status, IsError(testing::HasSubstr("server 0 (rank 1)")));
   EXPECT_LT(std::chrono::duration<double>(Clock::now() - start).count(), 10);
 }
 
@@ -49,7 +49,7 @@ TEST(L6NeverHang, ARankWithoutHeartbeatsEndsEveryWaitOfTheOthers) {
   const Status status =
       transport->Receive(Channel::kRows, 1, After(std::chrono::seconds(6)), "rows of step 3").status();
   EXPECT_TRUE(absl::IsUnavailable(status)) << status;
-  EXPECT_NE(std::string(status.message()).find("rank 2 hangs"), std::string::npos) << status;
+  EXPECT_THAT(status, IsError(testing::HasSubstr("rank 2 hangs")));
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include "common/file/file.h"
 #include "tests/support/cluster.h"
 #include "tests/support/random_job.h"
+#include "tests/support/status_matchers.h"
 #include "tests/support/temporary_directory.h"
 
 namespace pepnet {
@@ -18,7 +19,7 @@ TEST(L7NothingSilent, AnIdOutOfRangeIsAnErrorThatNamesItsPlace) {
   options.rows = 5;
   TemporaryDirectory directory;
   const JobConfig config = MakeRandomJob(directory.path(), options);
-  ASSERT_TRUE(AppendToFile(directory / "train-0.csv", "1,0,50,1,1,1:1,w1,0,3.5,0.5\n").ok());
+  ASSERT_OK(AppendToFile(directory / "train-0.csv", "1,0,50,1,1,1:1,w1,0,3.5,0.5\n"));
   const Status status = Train(config, {1, 1, {}}, TestOptions());
   ASSERT_FALSE(status.ok());
   const std::string message(status.message());

@@ -10,6 +10,7 @@
 #include "tests/laws/seeds.h"
 #include "tests/support/cluster.h"
 #include "tests/support/random_job.h"
+#include "tests/support/status_matchers.h"
 
 namespace pepnet {
 namespace {
@@ -33,7 +34,7 @@ JobConfig Job(const TemporaryDirectory& directory, const std::string& name) {
 TEST(L3Schedules, NoScheduleChangesABit) {
   TemporaryDirectory directory;
   const JobConfig first = Job(directory, "first");
-  ASSERT_TRUE(Train(first, {3, 1, {}, {}}, TestOptions()).ok());
+  ASSERT_OK(Train(first, {3, 1, {}, {}}, TestOptions()));
   const std::string expected = *ResolveCheckpoint(first.model_dir);
   for (int seed = RunSeeds().first; seed < RunSeeds().first + RunSeeds().count; ++seed) {
     std::mt19937_64 random(static_cast<uint64_t>(seed));
@@ -41,7 +42,7 @@ TEST(L3Schedules, NoScheduleChangesABit) {
         3, static_cast<int>(1 + random() % 4), {static_cast<uint64_t>(seed), static_cast<int>(random() % 1500)}, {}};
     const JobConfig config = Job(directory, absl::StrCat("seed", seed));
     const Status status = Train(config, shape, TestOptions());
-    ASSERT_TRUE(status.ok()) << "seed " << seed << ": " << status;
+    ASSERT_OK(status) << "seed " << seed;
     ASSERT_EQ(CheckpointDifference(expected, *ResolveCheckpoint(config.model_dir)), "") << "seed " << seed;
   }
   std::cout << RunSeeds().count << " schedules from seed " << RunSeeds().first << ", 0 differences\n";
@@ -52,7 +53,7 @@ TEST(L3Schedules, NoScheduleChangesABit) {
 TEST(L6Schedules, ALostAnswerEndsTheJobAtTheDeadlineAndLosesNothing) {
   TemporaryDirectory directory;
   const JobConfig first = Job(directory, "first");
-  ASSERT_TRUE(Train(first, {2, 1, {}, {}}, TestOptions()).ok());
+  ASSERT_OK(Train(first, {2, 1, {}, {}}, TestOptions()));
   const std::string expected = *ResolveCheckpoint(first.model_dir);
   int lost = 0;
   for (int seed = RunSeeds().first; seed < RunSeeds().first + RunSeeds().count / 3 + 1; ++seed) {
@@ -70,13 +71,12 @@ TEST(L6Schedules, ALostAnswerEndsTheJobAtTheDeadlineAndLosesNothing) {
     if (!status.ok()) {
       ++lost;
       EXPECT_TRUE(absl::IsDeadlineExceeded(status)) << "seed " << seed << ": " << status;
-      EXPECT_NE(std::string(status.message()).find("from rank"), std::string::npos)
-          << "seed " << seed << ": " << status;
+      EXPECT_THAT(status, IsError(testing::HasSubstr("from rank"))) << "seed " << seed;
     }
     options = TestOptions();
     options.continue_train = true;
     status = Train(config, {2, servers, {}, {}}, options);
-    ASSERT_TRUE(status.ok()) << "seed " << seed << ": " << status;
+    ASSERT_OK(status) << "seed " << seed;
     ASSERT_EQ(CheckpointDifference(expected, *ResolveCheckpoint(config.model_dir)), "") << "seed " << seed;
   }
   EXPECT_GT(lost, 0);

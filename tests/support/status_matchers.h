@@ -87,4 +87,4 @@ MATCHER_P(IsOkAndHolds, value,
   if (!var.ok()) {                                                                                              \
     GTEST_FATAL_FAILURE_("Value of: " #__VA_ARGS__ "\nExpected: is OK\n  Actual: ") << var.status().ToString(); \
   }                                                                                                             \
-  lhs = std::move(var).value()
+  lhs = *std::move(var)

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "gtest/gtest.h"
+#include "tests/support/status_matchers.h"
 #include "tests/support/temporary_directory.h"
 
 namespace pepnet {
@@ -24,11 +25,5 @@ inline void WriteBytes(const std::string& path, const std::string& bytes) {
   out.close();
   ASSERT_TRUE(out.good()) << path;
 }
-
-#define PEPNET_ASSERT_OK(expr)                                             \
-  do {                                                                     \
-    const auto pepnet_test_status = (expr);                                \
-    ASSERT_TRUE(pepnet_test_status.ok()) << pepnet_test_status.ToString(); \
-  } while (false)
 
 }  // namespace pepnet

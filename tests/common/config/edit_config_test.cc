@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/common/config/config_text.h"
+#include "tests/support/status_matchers.h"
 
 namespace pepnet {
 namespace {
@@ -18,7 +19,7 @@ StatusOr<JobConfig> Edited(const std::string& json) {
 
 JobConfig Good(const std::string& json) {
   auto job = Edited(json);
-  EXPECT_TRUE(job.ok()) << job.status();
+  EXPECT_OK(job);
   return job.ok() ? *std::move(job) : JobConfig();
 }
 

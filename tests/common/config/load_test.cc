@@ -10,6 +10,7 @@
 
 #include "tests/common/config/config_text.h"
 #include "tests/support/paths.h"
+#include "tests/support/status_matchers.h"
 
 namespace pepnet {
 namespace {
@@ -23,7 +24,7 @@ std::string ConfigsDir() { return SourceDir() + "/configs/"; }
 
 JobConfig Load(const std::string& path) {
   auto job = LoadJobConfig(path, {});
-  EXPECT_TRUE(job.ok()) << job.status();
+  EXPECT_OK(job);
   return job.ok() ? *std::move(job) : JobConfig();
 }
 
@@ -32,7 +33,7 @@ class LoadsTest : public ::testing::TestWithParam<std::string> {};
 TEST_P(LoadsTest, AndItsEffectiveTextMeansTheSame) {
   const JobConfig job = Load(GetParam());
   const auto again = ParseJobConfig(job.effective_text, "effective", {});
-  ASSERT_TRUE(again.ok()) << again.status() << "\n" << job.effective_text;
+  ASSERT_OK(again) << "\n" << job.effective_text;
   EXPECT_EQ(job.effective_text, again->effective_text);
   EXPECT_EQ("", FirstDifference(ShapeDescription(job), ShapeDescription(*again)));
 }
@@ -235,9 +236,8 @@ TEST(LoadTest, TheGpuConfigDiffersInBatchAndReaders) {
   ConfigOverrides edits;
   edits.edit_config_json =
       R"({"model_dir": "runs/pepnet_taobao_gpu", "data_config.batch_size": 16384, "data_config.num_workers": 16})";
-  const auto edited = LoadJobConfig(ConfigsDir() + "pepnet_taobao.config", edits);
-  ASSERT_TRUE(edited.ok()) << edited.status();
-  EXPECT_EQ(Load(ConfigsDir() + "pepnet_taobao_gpu.config").effective_text, edited->effective_text);
+  ASSERT_OK_AND_ASSIGN(const auto edited, LoadJobConfig(ConfigsDir() + "pepnet_taobao.config", edits));
+  EXPECT_EQ(Load(ConfigsDir() + "pepnet_taobao_gpu.config").effective_text, edited.effective_text);
 }
 
 TEST(LoadTest, ExampleConfigHasTowersPerDomain) {
@@ -266,7 +266,7 @@ TEST(LoadTest, ReferenceExampleIsAcceptedUnchanged) {
 TEST(LoadTest, MissingFileIsNotFound) {
   const auto job = LoadJobConfig("no/such/file.config", {});
   EXPECT_EQ(job.status().code(), absl::StatusCode::kNotFound) << job.status();
-  EXPECT_THAT(std::string(job.status().message()), HasSubstr("no/such/file.config"));
+  EXPECT_THAT(job, IsError(HasSubstr("no/such/file.config")));
 }
 
 TEST(LoadTest, OverridesWinOverTheFile) {
@@ -275,13 +275,12 @@ TEST(LoadTest, OverridesWinOverTheFile) {
   overrides.eval_input_path = "y.csv";
   overrides.model_dir = "z";
   overrides.fine_tune_checkpoint = "c";
-  const auto job = Parse(kSmallConfig, overrides);
-  ASSERT_TRUE(job.ok()) << job.status();
-  EXPECT_EQ(job->train_input_path, "x.csv");
-  EXPECT_EQ(job->eval_input_path, "y.csv");
-  EXPECT_EQ(job->model_dir, "z");
-  EXPECT_EQ(job->train.fine_tune_checkpoint, "c");
-  EXPECT_THAT(job->effective_text, HasSubstr("model_dir: \"z\""));
+  ASSERT_OK_AND_ASSIGN(const auto job, Parse(kSmallConfig, overrides));
+  EXPECT_EQ(job.train_input_path, "x.csv");
+  EXPECT_EQ(job.eval_input_path, "y.csv");
+  EXPECT_EQ(job.model_dir, "z");
+  EXPECT_EQ(job.train.fine_tune_checkpoint, "c");
+  EXPECT_THAT(job.effective_text, HasSubstr("model_dir: \"z\""));
 }
 
 // ---- dialects -----------------------------------------------------------------------------------------------------
@@ -290,23 +289,21 @@ TEST(DialectTest, NamedGroupsMayHaveAnyName) {
   std::string text = Changed("group_name: \"all\"", "group_name: \"m\"");
   text = Changed("group_name: \"uia\"", "group_name: \"p\"", text);
   text = Changed("pepnet {", "pepnet { uia_group_name: 'p' main_group_name: 'm'", text);
-  const auto job = Parse(text);
-  ASSERT_TRUE(job.ok()) << job.status();
-  EXPECT_EQ(job->effective_text, Parse(kSmallConfig)->effective_text);
+  ASSERT_OK_AND_ASSIGN(const auto job, Parse(text));
+  EXPECT_EQ(job.effective_text, Parse(kSmallConfig)->effective_text);
 }
 
 TEST(DialectTest, WithNamesANetworkExistsOnlyIfItsGroupIsNamed) {
-  const auto job = Parse(Changed("pepnet {", "pepnet { main_group_name: 'all'"));
-  ASSERT_TRUE(job.ok()) << job.status();
-  EXPECT_FALSE(job->model.uia);
-  EXPECT_THAT(AllNotes(*job), HasSubstr("\"uia\" is named by none"));
-  EXPECT_THAT(AllNotes(*job), HasSubstr("ppnet_hidden_units: without effect"));
+  ASSERT_OK_AND_ASSIGN(const auto job, Parse(Changed("pepnet {", "pepnet { main_group_name: 'all'")));
+  EXPECT_FALSE(job.model.uia);
+  EXPECT_THAT(AllNotes(job), HasSubstr("\"uia\" is named by none"));
+  EXPECT_THAT(AllNotes(job), HasSubstr("ppnet_hidden_units: without effect"));
 }
 
 TEST(DialectTest, OneGroupMayHaveTwoRoles) {
-  const auto job = Parse(Changed("pepnet {", "pepnet { main_group_name: 'all' uia_group_name: 'all'"));
-  ASSERT_TRUE(job.ok()) << job.status();
-  EXPECT_EQ(job->model.uia->width, job->model.main.width);
+  ASSERT_OK_AND_ASSIGN(const auto job,
+                       Parse(Changed("pepnet {", "pepnet { main_group_name: 'all' uia_group_name: 'all'")));
+  EXPECT_EQ(job.model.uia->width, job.model.main.width);
 }
 
 TEST(DialectTest, MissingGroupsAndContradictionsAreErrors) {
@@ -322,11 +319,12 @@ TEST(DialectTest, MissingGroupsAndContradictionsAreErrors) {
 }
 
 TEST(DialectTest, AGroupWithoutRoleIsDroppedWithANote) {
-  const auto job = Parse(
-      Changed("pepnet {", "feature_groups { group_name: 'x' feature_names: 'nobody' group_type: WIDE } pepnet {"));
-  ASSERT_TRUE(job.ok()) << job.status();
-  EXPECT_THAT(AllNotes(*job), HasSubstr("feature group \"x\" is none of all, domain and uia and is dropped"));
-  EXPECT_THAT(job->effective_text, Not(HasSubstr("nobody")));
+  ASSERT_OK_AND_ASSIGN(
+      const auto job,
+      Parse(
+          Changed("pepnet {", "feature_groups { group_name: 'x' feature_names: 'nobody' group_type: WIDE } pepnet {")));
+  EXPECT_THAT(AllNotes(job), HasSubstr("feature group \"x\" is none of all, domain and uia and is dropped"));
+  EXPECT_THAT(job.effective_text, Not(HasSubstr("nobody")));
 }
 
 TEST(DialectTest, FgEncodedDecides) {
@@ -360,19 +358,19 @@ TEST(GrammarTest, EverySpellingOfTheTextFormatMeansTheSame) {
   };
   for (const auto& [from, to] : spellings) {
     const auto job = Parse(Changed(from, to));
-    ASSERT_TRUE(job.ok()) << to << ": " << job.status();
+    ASSERT_OK(job) << to;
     EXPECT_EQ(job->effective_text, expected) << to;
   }
   for (const char* no : {"False", "false", "f", "0"}) {
-    EXPECT_TRUE(Parse(Changed("fg_mode", std::string("shuffle: ") + no + " fg_mode")).ok()) << no;
+    EXPECT_OK(Parse(Changed("fg_mode", std::string("shuffle: ") + no + " fg_mode"))) << no;
   }
 }
 
 TEST(GrammarTest, InfinityIsANumber) {
-  const auto job =
-      Parse(Changed("num_steps: 5", "num_steps: 5 grad_clipping { clipping_type: 'norm' norm_type: inf }"));
-  ASSERT_TRUE(job.ok()) << job.status();
-  EXPECT_TRUE(std::isinf(job->train.clip_norm_type));
+  ASSERT_OK_AND_ASSIGN(
+      const auto job,
+      Parse(Changed("num_steps: 5", "num_steps: 5 grad_clipping { clipping_type: 'norm' norm_type: inf }")));
+  EXPECT_TRUE(std::isinf(job.train.clip_norm_type));
 }
 
 TEST(GrammarTest, ErrorsNameLineAndColumn) {
@@ -394,9 +392,8 @@ TEST(GrammarTest, ErrorsNameLineAndColumn) {
 TEST(GrammarTest, UnknownFieldsCanBeIgnoredButNotSilently) {
   ConfigOverrides overrides;
   overrides.ignore_unknown_fields = true;
-  const auto job = Parse(Changed("num_steps: 5", "num_steps: 5 brand_new { x: 1 }"), overrides);
-  ASSERT_TRUE(job.ok()) << job.status();
-  EXPECT_THAT(AllNotes(*job), HasSubstr("job.config:7: unknown field \"brand_new\" of TrainConfig is ignored"));
+  ASSERT_OK_AND_ASSIGN(const auto job, Parse(Changed("num_steps: 5", "num_steps: 5 brand_new { x: 1 }"), overrides));
+  EXPECT_THAT(AllNotes(job), HasSubstr("job.config:7: unknown field \"brand_new\" of TrainConfig is ignored"));
 }
 
 }  // namespace

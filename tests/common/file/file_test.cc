@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "common/file/crc32c.h"
+#include "tests/support/status_matchers.h"
 #include "tests/support/temporary_directory.h"
 
 namespace pepnet {
@@ -26,13 +27,11 @@ TEST_F(FileTest, WhatIsWrittenIsRead) {
     std::string contents(bytes, '\0');
     for (size_t i = 0; i < bytes; ++i) contents[i] = static_cast<char>(i * 31 >> 3);
     ASSERT_EQ(WriteFileAtomically(Path("a"), contents), absl::OkStatus());
-    const auto read = ReadFile(Path("a"));
-    ASSERT_TRUE(read.ok()) << read.status();
-    EXPECT_TRUE(*read == contents) << bytes;
-    const auto sum = SumFile(Path("a"));
-    ASSERT_TRUE(sum.ok());
-    EXPECT_EQ(sum->bytes, static_cast<int64_t>(bytes));
-    EXPECT_EQ(sum->crc32c, ExtendCrc32c(0, contents.data(), bytes));
+    ASSERT_OK_AND_ASSIGN(const auto read, ReadFile(Path("a")));
+    EXPECT_TRUE(read == contents) << bytes;
+    ASSERT_OK_AND_ASSIGN(const auto sum, SumFile(Path("a")));
+    EXPECT_EQ(sum.bytes, static_cast<int64_t>(bytes));
+    EXPECT_EQ(sum.crc32c, ExtendCrc32c(0, contents.data(), bytes));
   }
   EXPECT_THAT(*ListDirectory(directory_), ElementsAre("a"));  // no temporary file is left
 }
@@ -53,12 +52,12 @@ TEST_F(FileTest, ErrorsNamePathAndCause) {
         SumFile(missing).status(), FileWriter::Create(missing).status(), ListDirectory(missing).status(),
         SyncDirectory(missing), RenameAndSync(missing, Path("b"))}) {
     EXPECT_EQ(status.code(), absl::StatusCode::kNotFound) << status;
-    EXPECT_THAT(std::string(status.message()), HasSubstr(missing));
-    EXPECT_THAT(std::string(status.message()), HasSubstr("No such file or directory"));
+    EXPECT_THAT(status, IsError(HasSubstr(missing)));
+    EXPECT_THAT(status, IsError(HasSubstr("No such file or directory")));
   }
   ASSERT_EQ(AppendToFile(Path("file"), "x"), absl::OkStatus());
   const Status below_a_file = MakeDirectories(Path("file/sub"));
-  EXPECT_THAT(std::string(below_a_file.message()), HasSubstr("Not a directory"));
+  EXPECT_THAT(below_a_file, IsError(HasSubstr("Not a directory")));
   EXPECT_FALSE(MakeDirectories(Path("file")).ok());
   EXPECT_FALSE(ReadFile(directory_).ok());
 }
@@ -68,12 +67,11 @@ TEST_F(FileTest, FullDiskIsAnError) {
   const Status appended = AppendToFile("/dev/full", "x");
   EXPECT_EQ(appended.code(), absl::StatusCode::kResourceExhausted);
   EXPECT_EQ(appended.message(), "cannot write /dev/full: No space left on device");
-  auto writer = FileWriter::Create("/dev/full");
-  ASSERT_TRUE(writer.ok());
-  EXPECT_EQ((*writer)->Append("x", 1), absl::OkStatus());  // buffered
-  EXPECT_EQ((*writer)->Finish().code(), absl::StatusCode::kResourceExhausted);
-  EXPECT_FALSE((*writer)->Finish().ok());  // and stays an error
-  EXPECT_FALSE((*writer)->Append("x", 1).ok());
+  ASSERT_OK_AND_ASSIGN(auto writer, FileWriter::Create("/dev/full"));
+  EXPECT_EQ(writer->Append("x", 1), absl::OkStatus());  // buffered
+  EXPECT_EQ(writer->Finish().code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_FALSE(writer->Finish().ok());  // and stays an error
+  EXPECT_FALSE(writer->Append("x", 1).ok());
 }
 
 TEST_F(FileTest, AppendAdds) {
@@ -83,19 +81,18 @@ TEST_F(FileTest, AppendAdds) {
 }
 
 TEST_F(FileTest, WriterKeepsSizeAndCrc) {
-  auto writer = FileWriter::Create(Path("w"));
-  ASSERT_TRUE(writer.ok()) << writer.status();
+  ASSERT_OK_AND_ASSIGN(auto writer, FileWriter::Create(Path("w")));
   std::string expected;
   for (int i = 0; i < 300; ++i) {
     const std::string piece(static_cast<size_t>(i * 41 % 9973), static_cast<char>('a' + i % 26));
-    ASSERT_EQ((*writer)->Append(piece.data(), piece.size()), absl::OkStatus());
+    ASSERT_EQ(writer->Append(piece.data(), piece.size()), absl::OkStatus());
     expected += piece;
   }
-  ASSERT_EQ((*writer)->Finish(), absl::OkStatus());
+  ASSERT_EQ(writer->Finish(), absl::OkStatus());
   EXPECT_GT(expected.size(), size_t{1} << 20);  // more than one block
   EXPECT_TRUE(*ReadFile(Path("w")) == expected);
-  EXPECT_EQ((*writer)->bytes(), static_cast<int64_t>(expected.size()));
-  EXPECT_EQ((*writer)->crc32c(), SumFile(Path("w"))->crc32c);
+  EXPECT_EQ(writer->bytes(), static_cast<int64_t>(expected.size()));
+  EXPECT_EQ(writer->crc32c(), SumFile(Path("w"))->crc32c);
 }
 
 TEST_F(FileTest, RenameReplacesAndListIsSorted) {

@@ -9,6 +9,7 @@
 #include "common/file/file.h"
 #include "common/health/job_watch.h"
 #include "common/net/in_process.h"
+#include "tests/support/status_matchers.h"
 #include "tests/support/temporary_directory.h"
 
 namespace pepnet {
@@ -24,7 +25,7 @@ class JobReportTest : public testing::Test {
     report.certainty = certainty;
     report.message = message;
     const Status written = WriteJobReport(directory_, report);
-    EXPECT_TRUE(written.ok()) << written;
+    EXPECT_OK(written);
   }
   nlohmann::json Read() const { return nlohmann::json::parse(*ReadFile(directory_ + "/job_report.json")); }
 
@@ -55,7 +56,7 @@ TEST_F(JobReportTest, AnEarlierRunCannotSpeakForALaterOne) {
 }
 
 TEST_F(JobReportTest, ADamagedReportIsReplaced) {
-  ASSERT_TRUE(WriteFileAtomically(directory_ + "/job_report.json", "{ half").ok());
+  ASSERT_OK(WriteFileAtomically(directory_ + "/job_report.json", "{ half"));
   Write("a", "failed", JobReport::kOwnError, "x");
   EXPECT_EQ(Read()["status"], "failed");
 }

@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "absl/strings/escaping.h"
+#include "tests/support/status_matchers.h"
 
 namespace pepnet {
 namespace {
@@ -86,12 +87,11 @@ TEST(MessageTest, GoldenBytesOfAPush) {
 TEST(MessageTest, HeaderSurvivesTheTrip) {
   const Bytes frame = MakeFrame(FrameHeader{.type = MessageType::kStats, .sender = 2, .step = -1}, std::string("body"));
   EXPECT_EQ(reinterpret_cast<uintptr_t>(FrameBody(frame)) % 64, 0u);
-  const auto header = ParseHeader(frame);
-  ASSERT_TRUE(header.ok()) << header.status();
-  EXPECT_EQ(header->type, MessageType::kStats);
-  EXPECT_EQ(header->sender, 2u);
-  EXPECT_EQ(header->step, -1);
-  EXPECT_EQ(header->body_bytes, 4u);
+  ASSERT_OK_AND_ASSIGN(const auto header, ParseHeader(frame));
+  EXPECT_EQ(header.type, MessageType::kStats);
+  EXPECT_EQ(header.sender, 2u);
+  EXPECT_EQ(header.step, -1);
+  EXPECT_EQ(header.body_bytes, 4u);
   EXPECT_EQ(FrameBodyString(frame), "body");
 }
 
@@ -124,10 +124,9 @@ TEST(MessageTest, PullsOfAllShapes) {
     std::vector<int64_t> ids(std::accumulate(counts.begin(), counts.end(), size_t{0}));
     std::iota(ids.begin(), ids.end(), -2);
     const Bytes frame = MakePull(counts, ids);
-    const auto pull = ParsePull(*ParseHeader(frame), frame);
-    ASSERT_TRUE(pull.ok()) << pull.status();
-    EXPECT_THAT(pull->counts, testing::ElementsAreArray(counts));
-    EXPECT_THAT(pull->ids, testing::ElementsAreArray(ids));
+    ASSERT_OK_AND_ASSIGN(const auto pull, ParsePull(*ParseHeader(frame), frame));
+    EXPECT_THAT(pull.counts, testing::ElementsAreArray(counts));
+    EXPECT_THAT(pull.ids, testing::ElementsAreArray(ids));
   }
 }
 

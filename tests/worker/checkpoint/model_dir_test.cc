@@ -5,6 +5,7 @@
 #include "absl/strings/match.h"
 #include "common/file/file.h"
 #include "tests/support/cluster.h"
+#include "tests/support/status_matchers.h"
 
 namespace pepnet {
 namespace {
@@ -13,21 +14,20 @@ TEST(ModelDirLockTest, ASecondJobIsRefusedUntilTheFirstEnds) {
   TemporaryDirectory directory;
   {
     auto first = ModelDirLock::Acquire(directory / "model");
-    ASSERT_TRUE(first.ok()) << first.status();
+    ASSERT_OK(first);
     auto second = ModelDirLock::Acquire(directory / "model");
     EXPECT_TRUE(absl::IsFailedPrecondition(second.status())) << second.status();
     EXPECT_TRUE(absl::StrContains(second.status().message(), "another job")) << second.status();
   }
-  EXPECT_TRUE(ModelDirLock::Acquire(directory / "model").ok());
+  EXPECT_OK(ModelDirLock::Acquire(directory / "model"));
 }
 
 TEST(ModelDirLockTest, TheNonceGoesWithTheLock) {
   TemporaryDirectory directory;
   std::string nonce;
   {
-    auto lock = ModelDirLock::Acquire(directory.path());
-    ASSERT_TRUE(lock.ok()) << lock.status();
-    nonce = lock->nonce();
+    ASSERT_OK_AND_ASSIGN(auto lock, ModelDirLock::Acquire(directory.path()));
+    nonce = lock.nonce();
     EXPECT_TRUE(PathExists(nonce));
   }
   EXPECT_FALSE(PathExists(nonce));

@@ -7,6 +7,7 @@
 
 #include "common/file/file.h"
 #include "tests/support/cluster.h"
+#include "tests/support/status_matchers.h"
 
 namespace pepnet {
 namespace {
@@ -18,43 +19,39 @@ TEST(RunLogTest, EvaluationLineStartsWithTheStepAndTurnsNanIntoNull) {
 
 TEST(RunLogTest, ResumingCutsTheFilesBackToTheRestoredStep) {
   TemporaryDirectory directory;
-  ASSERT_TRUE(
-      WriteFileAtomically(directory / "metrics.jsonl", "{\"step\":5}\n{\"step\":10}\n{\"step\":15}\n{\"st").ok());
-  ASSERT_TRUE(
-      WriteFileAtomically(directory / "train_eval_result.txt", "{\"global_step\":10}\n{\"global_step\":20}\n").ok());
-  ASSERT_TRUE(RunLog::Open(directory.path(), 10).ok());
+  ASSERT_OK(WriteFileAtomically(directory / "metrics.jsonl", "{\"step\":5}\n{\"step\":10}\n{\"step\":15}\n{\"st"));
+  ASSERT_OK(WriteFileAtomically(directory / "train_eval_result.txt", "{\"global_step\":10}\n{\"global_step\":20}\n"));
+  ASSERT_OK(RunLog::Open(directory.path(), 10));
   EXPECT_EQ(*ReadFile(directory / "metrics.jsonl"), "{\"step\":5}\n{\"step\":10}\n");
   EXPECT_EQ(*ReadFile(directory / "train_eval_result.txt"), "{\"global_step\":10}\n");
 }
 
 TEST(RunLogTest, ARepeatedEvaluationOfAFinishedJobIsWrittenOnce) {
   TemporaryDirectory directory;
-  ASSERT_TRUE(WriteFileAtomically(directory / "train_eval_result.txt", "{\"global_step\":10,\"auc\":0.5}\n").ok());
-  auto log = RunLog::Open(directory.path(), 10);
-  ASSERT_TRUE(log.ok()) << log.status();
-  EXPECT_EQ(log->last_evaluated_step(), 10);
-  ASSERT_TRUE(log->Evaluation(10, {{"auc", 0.5}}).ok());
+  ASSERT_OK(WriteFileAtomically(directory / "train_eval_result.txt", "{\"global_step\":10,\"auc\":0.5}\n"));
+  ASSERT_OK_AND_ASSIGN(auto log, RunLog::Open(directory.path(), 10));
+  EXPECT_EQ(log.last_evaluated_step(), 10);
+  ASSERT_OK(log.Evaluation(10, {{"auc", 0.5}}));
   EXPECT_EQ(*ReadFile(directory / "train_eval_result.txt"), "{\"global_step\":10,\"auc\":0.5}\n");
-  ASSERT_TRUE(log->Evaluation(10, {{"auc", 0.25}}).ok());  // other data: the last word on step 10
+  ASSERT_OK(log.Evaluation(10, {{"auc", 0.25}}));  // other data: the last word on step 10
   EXPECT_EQ(*ReadFile(directory / "train_eval_result.txt"), "{\"global_step\":10,\"auc\":0.25}\n");
 }
 
 TEST(RunLogTest, AFreshRunStartsWithEmptyFiles) {
   TemporaryDirectory directory;
-  ASSERT_TRUE(WriteFileAtomically(directory / "metrics.jsonl", "{\"step\":5}\n").ok());
-  ASSERT_TRUE(RunLog::Open(directory.path(), 0).ok());
+  ASSERT_OK(WriteFileAtomically(directory / "metrics.jsonl", "{\"step\":5}\n"));
+  ASSERT_OK(RunLog::Open(directory.path(), 0));
   EXPECT_EQ(*ReadFile(directory / "metrics.jsonl"), "");
 }
 
 TEST(RunLogTest, AStepBecomesOneLine) {
   TemporaryDirectory directory;
-  auto log = RunLog::Open(directory.path(), 0);
-  ASSERT_TRUE(log.ok()) << log.status();
+  ASSERT_OK_AND_ASSIGN(auto log, RunLog::Open(directory.path(), 0));
   StepRecord record;
   record.step = 3;
   record.loss_names = {"l2_loss_a", "l2_loss_b"};
   record.losses = {0.25, 0.5};
-  ASSERT_TRUE(log->Step(record, StageTimes()).ok());
+  ASSERT_OK(log.Step(record, StageTimes()));
   const std::string line = *ReadFile(directory / "metrics.jsonl");
   EXPECT_NE(line.find(R"("step":3)"), std::string::npos) << line;
   EXPECT_NE(line.find(R"("total_loss":0.75)"), std::string::npos) << line;

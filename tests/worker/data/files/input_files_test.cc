@@ -5,6 +5,7 @@
 
 #include <filesystem>
 
+#include "tests/support/status_matchers.h"
 #include "tests/worker/data/data_files.h"
 
 namespace pepnet {
@@ -22,18 +23,16 @@ std::string ErrorOf(const StatusOr<InputFiles>& found) { return std::string(foun
 TEST(InputFilesTest, GlobsAndPathsBecomeOneSortedList) {
   TestDirectory dir;
   const std::string b = dir.Write("b.csv", ""), a = dir.Write("a.csv", ""), x = dir.Write("x10.txt", "");
-  const auto found = Find(dir.Path("x*") + ", " + dir.Path("?.csv") + ",");
-  ASSERT_TRUE(found.ok()) << found.status();
-  EXPECT_THAT(found->paths, ElementsAre(a, b, x));
+  ASSERT_OK_AND_ASSIGN(const auto found, Find(dir.Path("x*") + ", " + dir.Path("?.csv") + ","));
+  EXPECT_THAT(found.paths, ElementsAre(a, b, x));
 }
 
 TEST(InputFilesTest, ExistingPathWithGlobCharactersIsTakenLiterally) {
   TestDirectory dir;
   const std::string odd = dir.Write("day[1].csv", "");
   dir.Write("day1.csv", "");
-  const auto found = Find(odd);
-  ASSERT_TRUE(found.ok()) << found.status();
-  EXPECT_THAT(found->paths, ElementsAre(odd));
+  ASSERT_OK_AND_ASSIGN(const auto found, Find(odd));
+  EXPECT_THAT(found.paths, ElementsAre(odd));
 }
 
 TEST(InputFilesTest, ErrorsNameThePattern) {

@@ -11,6 +11,7 @@
 
 #include "common/base/random.h"
 #include "tests/support/golden.h"
+#include "tests/support/status_matchers.h"
 #include "tests/support/with_mutant.h"
 #include "tests/worker/model/precise_model.h"
 #include "tests/worker/model/tiny_model.h"
@@ -98,12 +99,12 @@ Step TakeStep(PepnetModel* model, DenseParameters* parameters, const ModelInput&
   parameters->ZeroGradients();
   std::vector<AlignedBuffer<float>> gradients;
   const auto report = model->TrainStep(input, kGradientScale, &gradients);
-  EXPECT_TRUE(report.ok()) << report.status();
+  EXPECT_OK(report);
   if (report.ok()) step.losses = *report;
   step.dense.assign(parameters->gradients().begin(), parameters->gradients().end());
   for (const auto& gradient : gradients) step.features.emplace_back(gradient.begin(), gradient.end());
   auto outputs = model->Forward(input, &step.evaluation);
-  EXPECT_TRUE(outputs.ok()) << outputs.status();
+  EXPECT_OK(outputs);
   if (outputs.ok()) step.outputs = *std::move(outputs);
   return step;
 }
