@@ -8,6 +8,7 @@
 #include <iostream>
 #include <mutex>
 
+#include "absl/strings/numbers.h"
 #include "cli/bench/bench.h"
 #include "cli/commands/commands.h"
 #include "cli/inspect/inspect_command.h"
@@ -112,7 +113,8 @@ int Main(int argc, char** argv) {
   // Commands that write one thing are one process.
   auto alone = [&](const char* command) -> Status {
     const char* ranks = std::getenv("OMPI_COMM_WORLD_SIZE");
-    if (ranks == nullptr || std::atoi(ranks) <= 1) return absl::OkStatus();
+    int count = 0;  // mpirun wrote it: what is no number is not mpirun's
+    if (ranks == nullptr || !absl::SimpleAtoi(ranks, &count) || count <= 1) return absl::OkStatus();
     return InvalidInput(command, " runs as one process, not as ", ranks, " ranks; write it without mpirun");
   };
   std::unique_ptr<JobWatch> watch;                     // of commands that run as a job; ends before the session
@@ -124,8 +126,8 @@ int Main(int argc, char** argv) {
       PEPNET_ASSIGN_OR_RETURN(session, MpiSession::Start());
       SetLogLabel(absl::StrCat("rank ", session->transport()->rank()));
     }
-    const bool alone = session == nullptr || session->transport()->size() == 1;
-    watch = std::make_unique<JobWatch>(alone ? nullptr : session->transport(), job.run.timeout_s,
+    const bool one_process = session == nullptr || session->transport()->size() == 1;
+    watch = std::make_unique<JobWatch>(one_process ? nullptr : session->transport(), job.run.timeout_s,
                                        [&](const Status& error) { Fail(error, session.get(), watch.get()); });
     job.run.watch = watch.get();
     watch_for_signals = watch.get();

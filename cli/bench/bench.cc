@@ -6,6 +6,7 @@
 #include "absl/strings/str_format.h"
 #include "cli/bench/limits.h"
 #include "cli/job/device_flags.h"
+#include "cli/job/job.h"
 #include "common/base/logging.h"
 #include "common/file/file.h"
 
@@ -120,6 +121,7 @@ void AddBenchFlags(CLI::App* bench, BenchFlags* flags) {
 }
 
 Status BenchCommand(BenchFlags flags, MpiSession* session) {
+  PEPNET_ASSIGN_OR_RETURN(flags.job.threads, ThreadsOf(flags.job));
   const OtherPrograms others;
   PEPNET_ASSIGN_OR_RETURN(BenchReport report, Measure(flags, session));
   if (report.columns.empty()) return absl::OkStatus();

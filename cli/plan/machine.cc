@@ -3,6 +3,7 @@
 #include <cmath>
 #include <map>
 
+#include "absl/strings/numbers.h"
 #include "common/file/file.h"
 #include "nlohmann/json.hpp"
 
@@ -46,7 +47,11 @@ Status ReadTrain(const Json& report, double batch_size, Machine* machine) {
     own += percent / 100;
   }
   if (speed <= 0 || own <= 0) return InvalidInput("a speed of ", speed, " samples/s");
-  const double workers = std::atof(report.at("settings").value("workers", "1").c_str());
+  const std::string text = report.at("settings").value("workers", "1");
+  double workers = 0;
+  if (!absl::SimpleAtod(text, &workers) || workers < 1) {
+    return InvalidInput("its setting 'workers' is '", text, "', expected a number from 1");
+  }
   machine->worker_samples_per_second = speed / workers / own;
   return absl::OkStatus();
 }

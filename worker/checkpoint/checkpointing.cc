@@ -1,6 +1,7 @@
 #include "worker/checkpoint/checkpointing.h"
 
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "common/base/log_functions.h"
 #include "common/checkpoint/checkpoint.h"
 #include "common/job_config/shape_description.h"
@@ -19,7 +20,11 @@ StatusOr<std::string> Decode(const std::string& bytes) {
   if (bytes.empty()) return absl::InternalError("empty status from worker 0");
   if (bytes[0] == 'K') return bytes.substr(1);
   const size_t space = bytes.find(' ');
-  return Status(static_cast<absl::StatusCode>(std::atoi(bytes.c_str() + 1)), bytes.substr(space + 1));
+  int code = 0;
+  if (space == std::string::npos || !absl::SimpleAtoi(bytes.substr(1, space - 1), &code)) {
+    return absl::InternalError(absl::StrCat("no status from worker 0: '", bytes, "'"));
+  }
+  return Status(static_cast<absl::StatusCode>(code), bytes.substr(space + 1));
 }
 
 // The hash behind the ids of hash_bucket_size features; "" if the job has none.
@@ -158,13 +163,15 @@ Status RestoreForFineTuning(const WorkerContext& context, const std::string& pat
 StatusOr<int64_t> RestoreForInference(const WorkerContext& context, const std::string& directory,
                                       DenseParameters* parameters) {
   PEPNET_RETURN_IF_ERROR(Annotate(ReadDenseValues(directory, parameters), absl::StrCat("restoring ", directory)));
-  PEPNET_ASSIGN_OR_RETURN(std::string step,
+  PEPNET_ASSIGN_OR_RETURN(std::string text,
                           OnFirstWorker(context, "restore of the tables", [&]() -> StatusOr<std::string> {
                             PEPNET_ASSIGN_OR_RETURN(Manifest manifest, ReadManifest(directory));
                             PEPNET_RETURN_IF_ERROR(context.client->Load(directory, manifest.step, false, {}));
                             return absl::StrCat(manifest.step);
                           }));
-  return std::atoll(step.c_str());
+  int64_t step = 0;
+  if (!absl::SimpleAtoi(text, &step)) return absl::InternalError(absl::StrCat("no step from worker 0: '", text, "'"));
+  return step;
 }
 
 }  // namespace pepnet

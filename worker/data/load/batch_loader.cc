@@ -238,7 +238,7 @@ class PipelinedLoader : public BatchLoader {
       StatusOr<std::optional<CutBatch>> cut = ReadAndCut();
       more = cut.ok() && cut->has_value();
       slot->counts = cutter_.rows()->counts();
-      if (more) slot->cut = **std::move(cut);
+      if (more) slot->cut = std::move(**cut);
       if (!cut.ok()) {
         slot->batch = cut.status();
         slot->done = true;
