@@ -99,8 +99,8 @@ class MpiTransport : public Transport {
   std::mutex sender_mutex_;
   std::condition_variable sender_wakes_;
   bool stopping_ ABSL_GUARDED_BY(sender_mutex_) = false;
-  std::atomic<int64_t> unfinished_sends_ =
-      0;                // over all channels; raised under sender_mutex_, so that no wake-up is lost
+  // Over all channels; raised under sender_mutex_, so that no wake-up is lost.
+  std::atomic<int64_t> unfinished_sends_ = 0;
   std::thread sender_;  // started by Create(), joined by the destructor
 };
 

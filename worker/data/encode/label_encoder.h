@@ -1,8 +1,7 @@
 // LabelEncoder: label and sample weight columns of a slice, checked against what the losses can take (spec 2).
 //
 // Threads:  immutable after Create(); Encode() may run in many threads at once.
-// Checks:   every label and weight is a finite number. A label of a binary loss is 0 or 1; of a softmax loss an integer
-// in
+// Checks:   every label and weight is a finite number. A label of a binary loss is 0 or 1; of a softmax loss an integer in
 //           [0, num_class); the domain label an integer in [0, task_domain_num). Sample weights are floating point
 //           columns.
 // Failure:  names file, row, column and value.
