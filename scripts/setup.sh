@@ -4,7 +4,7 @@
 # virtual environment with torch and pyarrow, whose C++ libraries are linked, and onnx, whose .proto file is compiled.
 # With --tests also a second environment, $PEPNET_VENV-tools, with the programs that tests read our files with, that
 # scripts/plot_run.py draws with, and that scripts/check.sh formats with; and NCCL with the CUDA runtime in the first one,
-# so that what runs on GPUs is compiled and linked on every machine. Changes nothing when nothing is missing.
+# so that what runs on GPUs is compiled and linked on every machine; and clang and clang-tidy. Changes nothing when nothing is missing.
 #   PEPNET_VENV      where the virtual environment is (default: .venv in the repository)
 #   PEPNET_PYTHON    the Python that makes it (default: python3, 3.10 or newer)
 #   PEPNET_PIP_ARGS  more arguments for `pip install`, for example an index with smaller torch builds
@@ -34,6 +34,8 @@ tools=(g++:g++ cmake:cmake ninja:ninja-build ccache:ccache)
 libraries=(
   libopenmpi-dev openmpi-bin libprotobuf-dev protobuf-compiler libgoogle-glog-dev libgtest-dev libgmock-dev
   libabsl-dev libcli11-dev libfarmhash-dev nlohmann-json3-dev libxxhash-dev zlib1g-dev)
+# With --tests: the compiler of the thread-safety build, and the checks of scripts/lint.sh.
+if [[ $with_tests == true ]]; then tools+=(clang++:clang clang-tidy:clang-tidy); fi
 
 install_packages() {
   local as_root=()
