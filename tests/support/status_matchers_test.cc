@@ -52,7 +52,8 @@ TEST(StatusMatchersTest, ARedOnePrintsTheExpressionAndTheError) {
   EXPECT_NONFATAL_FAILURE(EXPECT_OK(NoText()), "NoText()");
   EXPECT_NONFATAL_FAILURE(EXPECT_OK(NoText()), "Actual: NOT_FOUND: no file f");
   EXPECT_NONFATAL_FAILURE(EXPECT_OK(NoText().status()) << "of f", "of f");
-  EXPECT_FATAL_FAILURE(AssignAnError(), "Actual: NOT_FOUND: no file f");
+  EXPECT_FATAL_FAILURE(AssignAnError(), "Value of: NoText()");
+  EXPECT_FATAL_FAILURE(AssignAnError(), "NOT_FOUND: no file f");
   EXPECT_NONFATAL_FAILURE(EXPECT_THAT(NoText(), IsOk()), "NOT_FOUND: no file f");
   EXPECT_NONFATAL_FAILURE(EXPECT_THAT(NoText(), IsError("other")), "NOT_FOUND: no file f");
   EXPECT_NONFATAL_FAILURE(EXPECT_THAT(NoText(), IsOkAndHolds("text")), "NOT_FOUND: no file f");
