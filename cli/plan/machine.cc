@@ -3,11 +3,14 @@
 #include <cmath>
 #include <map>
 
+#include "common/base/text.h"
 #include "common/file/file.h"
 #include "nlohmann/json.hpp"
 
 namespace pepnet {
 namespace {
+
+constexpr int64_t kMaxReportBytes = int64_t{64} << 20;
 
 using Json = nlohmann::json;
 
@@ -18,7 +21,7 @@ StatusOr<double> Cell(const Json& row, const std::string& column) {
   const Json& cell = row[column];
   if (cell.is_number()) return cell.get<double>();
   if (cell.is_object() && cell.contains("median") && cell["median"].is_number()) return cell["median"].get<double>();
-  return InvalidInput("column '", column, "' is ", cell.dump(), ", expected a number or a spread");
+  return InvalidInput("column '", column, "' is ", Printable(cell.dump(), 200), ", expected a number or a spread");
 }
 
 // The row whose `column` is nearest to `wanted`, as a ratio.
@@ -82,7 +85,8 @@ Status ReadReader(Json report, double batch_size, Machine* machine) {
 }
 
 Status ReadReport(const std::string& path, double batch_size, Machine* machine) {
-  PEPNET_ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
+  PEPNET_ASSIGN_OR_RETURN(const std::string text, ReadFile(path, kMaxReportBytes));
+  PEPNET_RETURN_IF_ERROR(CheckJsonDepth(text));
   const Json report = Json::parse(text, nullptr, /*allow_exceptions=*/false);
   if (!report.is_object() || !report.contains("bench") || !report["bench"].is_string()) {
     return InvalidInput("it is no report of pepnet bench");
@@ -99,7 +103,8 @@ Status ReadReport(const std::string& path, double batch_size, Machine* machine) 
     machine->sum_bytes_per_second = 1e9 * rate;
     return absl::OkStatus();
   }
-  return InvalidInput("it is a report of 'pepnet bench ", name, "', expected one of train, service, reader, allreduce");
+  return InvalidInput("it is a report of 'pepnet bench ", Printable(name, 200),
+                      "', expected one of train, service, reader, allreduce");
 }
 
 }  // namespace

@@ -14,6 +14,7 @@
 #include <set>
 #include <utility>
 
+#include "common/base/text.h"
 #include "common/checkpoint/strict_json.h"
 #include "common/file/file.h"
 
@@ -63,7 +64,7 @@ StatusOr<TensorInfo> ParseTensor(const nlohmann::json& entry, uint64_t data_byte
   if (shape == entry.end() || !shape->is_array()) return absl::DataLossError("\"shape\" is missing or not a list");
   for (const auto& extent : *shape) {
     if (!extent.is_number_unsigned() || extent.get<uint64_t>() > static_cast<uint64_t>(INT64_MAX)) {
-      return absl::DataLossError(absl::StrCat("shape ", shape->dump(), " is not a list of sizes"));
+      return absl::DataLossError(absl::StrCat("shape ", Printable(shape->dump(), 200), " is not a list of sizes"));
     }
     info.shape.push_back(extent.get<int64_t>());
   }
@@ -75,8 +76,8 @@ StatusOr<TensorInfo> ParseTensor(const nlohmann::json& entry, uint64_t data_byte
   info.begin = (*offsets)[0].get<uint64_t>();
   info.end = (*offsets)[1].get<uint64_t>();
   if (info.begin > info.end || info.end > data_bytes) {
-    return absl::DataLossError(
-        absl::StrCat("data_offsets ", offsets->dump(), " do not lie within the ", data_bytes, " bytes of data"));
+    return absl::DataLossError(absl::StrCat("data_offsets ", Printable(offsets->dump(), 200), " do not lie within the ",
+                                            data_bytes, " bytes of data"));
   }
   uint64_t elements = 0, expected = 0;
   const uint64_t element_bytes = ElementBytes(info.dtype);
@@ -129,7 +130,7 @@ StatusOr<std::map<std::string, TensorInfo>> ParseHeader(const uint8_t* file, uin
   for (const auto& [name, entry] : header.items()) {
     if (name == kMetadata) continue;
     StatusOr<TensorInfo> info = ParseTensor(entry, data_bytes);
-    if (!info.ok()) return Annotate(info.status(), absl::StrCat("tensor ", name));
+    if (!info.ok()) return Annotate(info.status(), absl::StrCat("tensor ", Printable(name, 200)));
     tensors.emplace(name, std::move(info).value());
   }
   PEPNET_RETURN_IF_ERROR(CheckCoverage(tensors, data_bytes));
@@ -202,7 +203,7 @@ int64_t TensorInfo::elements() const {
 }
 
 StatusOr<std::unique_ptr<SafetensorsReader>> SafetensorsReader::Open(const std::string& path) {
-  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  const int fd = open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
   if (fd < 0) return FileError(path, "open");
   struct stat info;
   if (fstat(fd, &info) != 0) {
@@ -214,7 +215,7 @@ StatusOr<std::unique_ptr<SafetensorsReader>> SafetensorsReader::Open(const std::
   reader->path_ = path;
   if (!S_ISREG(info.st_mode)) {
     close(fd);
-    return InvalidInput(path, " is not a file");
+    return InvalidInput(path, " is not a regular file");
   }
   if (info.st_size > 0) {
     void* map = mmap(nullptr, static_cast<size_t>(info.st_size), PROT_READ, MAP_PRIVATE, fd, 0);

@@ -48,6 +48,18 @@ TEST_F(JobReportTest, TheFirstOfTheSurestStays) {
   EXPECT_EQ(Read()["text"].back(), "disk full");
 }
 
+TEST_F(JobReportTest, WhateverStandsThereIsReplaced) {
+  std::string deep;
+  for (int i = 0; i < 100000; ++i) deep += '[';
+  for (const std::string& text : {std::string(R"({"run": null})"), std::string(R"({"run": {"a": 1}, "status": []})"),
+                                  std::string(R"({"run": "z", "certainty": "x"})"), deep, std::string("not JSON")}) {
+    ASSERT_TRUE(WriteFileAtomically(directory_ + "/job_report.json", text).ok());
+    Write("a", "running", JobReport::kNone);
+    Write("a", "done", JobReport::kNone);
+    EXPECT_EQ(Read()["status"], "done") << text.substr(0, 40);
+  }
+}
+
 TEST_F(JobReportTest, AnEarlierRunCannotSpeakForALaterOne) {
   Write("a", "running", JobReport::kNone);
   Write("b", "running", JobReport::kNone);
