@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -12,6 +13,9 @@
 #include <cstring>
 #include <filesystem>
 
+#include "absl/strings/match.h"
+#include "absl/strings/str_format.h"
+
 #include "common/file/crc32c.h"
 #include "common/file/file_hook.h"
 
@@ -20,6 +24,7 @@ namespace {
 
 constexpr size_t kBlockBytes = size_t{1} << 20;
 constexpr int64_t kWriteBackBytes = int64_t{8} << 20;
+constexpr char kTemporaryMark[] = ".tmp.";
 
 // Set while a fault plan is active; read by every thread that writes.
 std::atomic<FileHook*> g_hook = nullptr;
@@ -84,6 +89,24 @@ StatusOr<int> Open(const char* verb, const std::string& path, int flags) {
   }
 }
 
+// Opens for reading, without waiting for the other end of a pipe; what is no regular file is refused.
+StatusOr<int> OpenRegular(const std::string& path) {
+  PEPNET_ASSIGN_OR_RETURN(const int fd, Open("open", path, O_RDONLY | O_NONBLOCK | O_NOCTTY));
+  struct stat info;
+  Status status;
+  if (::fstat(fd, &info) != 0) {
+    status = FileError("read", path, errno);
+  } else if (S_ISDIR(info.st_mode)) {
+    status = FileError("read", path, EISDIR);
+  } else if (!S_ISREG(info.st_mode)) {
+    status = InvalidInput("cannot read ", path, ": it is a ", S_ISFIFO(info.st_mode) ? "pipe" : "device or socket",
+                          ", expected a regular file");
+  }
+  if (status.ok()) return fd;
+  ::close(fd);
+  return status;
+}
+
 Status WriteAll(int fd, const std::string& path, const char* data, size_t bytes) {
   const int error =
       Hooked(FileOperation::kWrite, path, {data, bytes}, [&](std::string_view part) { return WriteFully(fd, part); });
@@ -141,28 +164,34 @@ std::string DirectoryOf(const std::string& path) {
 
 void InstallFileHook(FileHook* hook) { g_hook = hook; }
 
-StatusOr<std::string> ReadFile(const std::string& path) {
-  PEPNET_ASSIGN_OR_RETURN(const int fd, Open("open", path, O_RDONLY));
+StatusOr<std::string> ReadFile(const std::string& path, int64_t max_bytes) {
+  PEPNET_ASSIGN_OR_RETURN(const int fd, OpenRegular(path));
   File file(path, fd);
   std::string contents;
   struct stat info;
-  if (::fstat(fd, &info) == 0 && info.st_size > 0) contents.reserve(static_cast<size_t>(info.st_size) + 1);
-  size_t size = 0;
-  while (true) {
+  const int64_t expected = ::fstat(fd, &info) == 0 ? info.st_size : 0;
+  if (expected <= max_bytes) contents.reserve(static_cast<size_t>(expected) + 1);
+  for (size_t size = 0;;) {
+    if (std::max(expected, static_cast<int64_t>(size)) > max_bytes) {
+      return InvalidInput("cannot read ", path, ": it has ", std::max(expected, static_cast<int64_t>(size)),
+                          " bytes, expected at most ", max_bytes);
+    }
     contents.resize(std::max(size + 1, std::min(contents.capacity(), size + kBlockBytes)));
     PEPNET_ASSIGN_OR_RETURN(const size_t got, file.Read(contents.data() + size, contents.size() - size));
     size += got;
-    if (got == 0) break;
+    if (got > 0) continue;
+    contents.resize(size);
+    return contents;
   }
-  contents.resize(size);
-  return contents;
 }
 
 Status WriteFileAtomically(const std::string& path, const std::string& contents) {
-  // The process id keeps two writers of one path from writing into the same temporary file.
-  const std::string temporary = absl::StrCat(path, ".tmp.", ::getpid());
+  // A name of its own: neither another writer of the path nor a link that somebody planted is written through.
+  const std::string temporary = TemporaryName(path);
+  bool made = false;
   const auto write = [&]() -> Status {
-    PEPNET_ASSIGN_OR_RETURN(const int fd, Open("create", temporary, O_WRONLY | O_CREAT | O_TRUNC));
+    PEPNET_ASSIGN_OR_RETURN(const int fd, Open("create", temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW));
+    made = true;
     File file(temporary, fd);
     PEPNET_RETURN_IF_ERROR(file.Write(contents));
     PEPNET_RETURN_IF_ERROR(file.Sync());
@@ -173,14 +202,32 @@ Status WriteFileAtomically(const std::string& path, const std::string& contents)
     if (const int error = Rename(temporary, path); error != 0) status = FileError("rename a new file to", path, error);
   }
   if (!status.ok()) {
-    ::unlink(temporary.c_str());  // the first error is the one to report
+    if (made) ::unlink(temporary.c_str());  // the first error is the one to report
     return status;
   }
   return SyncDirectory(DirectoryOf(path));
 }
 
+Status CheckReplaceable(const std::string& flag, const std::string& path,
+                        const std::vector<std::string_view>& beginnings) {
+  if (!NameIsTaken(path)) return absl::OkStatus();
+  const StatusOr<int> fd = OpenRegular(path);
+  if (!fd.ok()) return Annotate(fd.status(), absl::StrCat(flag, " would replace ", path));
+  File file(path, *fd);
+  char start[128];
+  PEPNET_ASSIGN_OR_RETURN(const size_t got, file.Read(start, sizeof(start)));
+  const std::string_view seen(start, got);
+  for (const std::string_view beginning : beginnings) {
+    if (seen.substr(0, beginning.size()) == beginning) return absl::OkStatus();
+  }
+  if (seen.empty()) return absl::OkStatus();
+  return InvalidInput(flag, " ", path, " is there already and was not written by an earlier ", flag,
+                      "; remove it or choose another path");
+}
+
 Status AppendToFile(const std::string& path, const std::string& contents) {
-  PEPNET_ASSIGN_OR_RETURN(const int fd, Open("append to", path, O_WRONLY | O_CREAT | O_APPEND));
+  // A pipe that nobody reads is an error instead of a wait.
+  PEPNET_ASSIGN_OR_RETURN(const int fd, Open("append to", path, O_WRONLY | O_CREAT | O_APPEND | O_NONBLOCK));
   File file(path, fd);
   PEPNET_RETURN_IF_ERROR(file.Write(contents));
   return file.Close();
@@ -209,6 +256,11 @@ Status RenameAndSync(const std::string& from, const std::string& to) {
   return absl::OkStatus();
 }
 
+Status RenameToNewName(const std::string& from, const std::string& to) {
+  if (NameIsTaken(to)) return FileError("rename", absl::StrCat(from, " to ", to), EEXIST);
+  return RenameAndSync(from, to);
+}
+
 Status SyncDirectory(const std::string& path) {
   PEPNET_ASSIGN_OR_RETURN(const int fd, Open("open the directory", path, O_RDONLY | O_DIRECTORY));
   File directory(path, fd);
@@ -219,6 +271,11 @@ Status SyncDirectory(const std::string& path) {
 bool PathExists(const std::string& path) {
   std::error_code error;
   return std::filesystem::exists(path, error);
+}
+
+bool NameIsTaken(const std::string& path) {
+  std::error_code error;
+  return std::filesystem::symlink_status(path, error).type() != std::filesystem::file_type::not_found;
 }
 
 bool IsDirectory(const std::string& path) {
@@ -236,6 +293,28 @@ StatusOr<std::vector<std::string>> ListDirectory(const std::string& path) {
   if (error) return FileError("list", path, error.value());
   std::sort(names.begin(), names.end());
   return names;
+}
+
+std::string TemporaryName(const std::string& path) {
+  uint64_t number = 0;
+  while (::getrandom(&number, sizeof(number), 0) < 0 && errno == EINTR) continue;
+  return absl::StrCat(path, kTemporaryMark, absl::StrFormat("%016x", number));
+}
+
+bool IsTemporaryNameOf(const std::string& temporary, const std::string& name) {
+  const std::string start = name + kTemporaryMark;
+  return temporary.size() == start.size() + 16 && absl::StartsWith(temporary, start) &&
+         temporary.find_first_not_of("0123456789abcdef", start.size()) == std::string::npos;
+}
+
+StatusOr<ScratchDirectory> ScratchDirectory::MakeBeside(const std::string& path) {
+  const std::string name = TemporaryName(path);
+  if (::mkdir(name.c_str(), 0777) != 0) return FileError("create the directory", name, errno);
+  return ScratchDirectory(name);
+}
+
+ScratchDirectory::~ScratchDirectory() {
+  if (!path_.empty()) RemoveTree(path_).IgnoreError();  // an error that led here is the one to report
 }
 
 StatusOr<std::unique_ptr<FileWriter>> FileWriter::Create(const std::string& path) {
@@ -324,7 +403,7 @@ Status FileWriter::Finish() {
 }
 
 StatusOr<FileSum> SumFile(const std::string& path) {
-  PEPNET_ASSIGN_OR_RETURN(const int fd, Open("open", path, O_RDONLY));
+  PEPNET_ASSIGN_OR_RETURN(const int fd, OpenRegular(path));
   File file(path, fd);
   std::string block(kBlockBytes, '\0');
   FileSum sum;

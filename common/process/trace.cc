@@ -83,6 +83,7 @@ TraceRecording::TraceRecording(std::string path, int rank, size_t max_events)
 
 StatusOr<std::unique_ptr<TraceRecording>> TraceRecording::Start(const std::string& path, int rank, size_t max_events) {
   // Said before hours of work, not behind them.
+  PEPNET_RETURN_IF_ERROR(CheckReplaceable("--trace_path", path, {"{\"traceEvents\":", "{\"displayTimeUnit\":"}));
   PEPNET_RETURN_IF_ERROR(Annotate(WriteFileAtomically(path, "{\"traceEvents\": []}\n"), "--trace_path"));
   std::unique_ptr<TraceRecording> recording(new TraceRecording(path, rank, max_events));
   State* nobody = nullptr;

@@ -25,8 +25,8 @@ class SlowDisk : public FileHook {
   ~SlowDisk() override { InstallFileHook(nullptr); }
   Verdict Before(FileOperation operation, const std::string& path, std::string_view data) override {
     const Deadline deadline = Clock::now() + std::chrono::seconds(30);
-    while (operation == FileOperation::kSync && absl::StrContains(path, ".tmp.model.ckpt-5/tables/") &&
-           finished_steps < kReleaseAfter && Clock::now() < deadline) {
+    while (operation == FileOperation::kSync && absl::StrContains(path, ".tmp.model.ckpt-5.tmp.") &&
+           absl::StrContains(path, "/tables/") && finished_steps < kReleaseAfter && Clock::now() < deadline) {
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
     }
     return {0, data};

@@ -104,6 +104,7 @@ StatusOr<std::string> FindCheckpoint(const WorkerContext& context, const std::st
       return InvalidInput(directory, " was written by another config: ", difference,
                           "; pass the config it was trained with, or another --model_dir or --checkpoint_path");
     }
+    PEPNET_RETURN_IF_ERROR(Annotate(CheckHoldsState(manifest, *context.config), directory));
     const std::string hash = StringHash(context);
     if (!hash.empty() && !manifest.string_hash.empty() && manifest.string_hash != hash) {
       return InvalidInput(directory, " was trained with --hash=", manifest.string_hash, ", this run has --hash=", hash,
@@ -122,6 +123,12 @@ Status RestoreForTraining(const WorkerContext& context, const std::string& direc
   return OnFirstWorker(
              context, "restore of the tables",
              [&]() -> StatusOr<std::string> {
+               PEPNET_ASSIGN_OR_RETURN(const Manifest manifest, ReadManifest(directory));
+               if (manifest.step != state->counters.finished_steps) {
+                 return absl::DataLossError(absl::StrCat(directory, ": trainer.json is of step ",
+                                                         state->counters.finished_steps, ", the manifest of step ",
+                                                         manifest.step));
+               }
                PEPNET_RETURN_IF_ERROR(context.client->Load(directory, state->counters.finished_steps, true, {}));
                return std::string();
              })

@@ -153,10 +153,15 @@ TEST_F(CheckpointTest, LargestCompleteStepIsResolved) {
     if (std::string(name) != "model.ckpt-201") WriteBytes(model_dir_ + "/" + name + "/manifest.json", "{}");
   }
   EXPECT_THAT(ListCheckpoints(model_dir_).value(), ElementsAre(0, 9, 20, 100));
+  const auto newest = ResolveCheckpoint(model_dir_);
+  EXPECT_EQ(newest.status().code(), absl::StatusCode::kDataLoss) << "an older one is not taken without a word";
+  EXPECT_THAT(std::string(newest.status().message()), HasSubstr("model.ckpt-201 is damaged"));
+  EXPECT_THAT(std::string(newest.status().message()), HasSubstr("model.ckpt-100"));
+  std::filesystem::rename(model_dir_ + "/model.ckpt-201", directory_ / "model.ckpt-201");
   EXPECT_EQ(ResolveCheckpoint(model_dir_).value(), model_dir_ + "/model.ckpt-100");
   EXPECT_EQ(ResolveCheckpoint(model_dir_ + "//").value(), model_dir_ + "/model.ckpt-100");
   EXPECT_EQ(ResolveCheckpoint(model_dir_ + "/model.ckpt-9/").value(), model_dir_ + "/model.ckpt-9");
-  const auto damaged = ResolveCheckpoint(model_dir_ + "/model.ckpt-201");
+  const auto damaged = ResolveCheckpoint(directory_ / "model.ckpt-201");
   EXPECT_EQ(damaged.status().code(), absl::StatusCode::kDataLoss);
   EXPECT_THAT(std::string(damaged.status().message()), HasSubstr("manifest.json is missing"));
   EXPECT_EQ(ResolveCheckpoint(model_dir_ + "/model.ckpt-7").status().code(), absl::StatusCode::kNotFound);
@@ -182,6 +187,22 @@ TEST_F(CheckpointTest, OldCheckpointsAreRemoved) {
   PEPNET_ASSERT_OK(PruneCheckpoints(model_dir_, 10, -1));
   PEPNET_ASSERT_OK(PruneCheckpoints(model_dir_, 1, -1));
   EXPECT_THAT(ListDirectory(model_dir_).value(), ElementsAre(".tmp.other", "model.ckpt-5"));
+}
+
+TEST_F(CheckpointTest, WhatHoldsFilesOfOthersIsKept) {
+  for (int64_t step = 1; step <= 3; ++step) PEPNET_ASSERT_OK(WriteCheckpoint(model_dir_, step).status());
+  WriteBytes(model_dir_ + "/model.ckpt-1/notes.txt", "mine");
+  const std::string with_notes = model_dir_ + "/.tmp.model.ckpt-7", not_ours = model_dir_ + "/.tmp.model.ckpt-mine";
+  const std::string doomed = model_dir_ + "/.tmp.model.ckpt-8.tmp.0123456789abcdef";
+  for (const std::string& path : {with_notes, not_ours, doomed + "/tables"}) PEPNET_ASSERT_OK(MakeDirectories(path));
+  WriteBytes(with_notes + "/notes.txt", "mine");
+  WriteBytes(doomed + "/tables/x.arrow", "x");
+  PEPNET_ASSERT_OK(PruneCheckpoints(model_dir_, 1, -1));
+  EXPECT_THAT(ListCheckpoints(model_dir_).value(), ElementsAre(1, 3));
+  EXPECT_EQ(ReadBytes(model_dir_ + "/model.ckpt-1/notes.txt"), "mine");
+  EXPECT_EQ(ReadBytes(with_notes + "/notes.txt"), "mine");
+  EXPECT_TRUE(PathExists(not_ours));
+  EXPECT_FALSE(PathExists(doomed));
 }
 
 TEST_F(CheckpointTest, VerifyNamesTheFileAndWhatDiffers) {

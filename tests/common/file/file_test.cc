@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "common/file/crc32c.h"
 
@@ -79,6 +81,69 @@ TEST_F(FileTest, FullDiskIsAnError) {
   EXPECT_EQ((*writer)->Finish().code(), absl::StatusCode::kResourceExhausted);
   EXPECT_FALSE((*writer)->Finish().ok());  // and stays an error
   EXPECT_FALSE((*writer)->Append("x", 1).ok());
+}
+
+TEST_F(FileTest, OnlyRegularFilesOfAKnownSizeAreRead) {
+  ASSERT_EQ(mkfifo(Path("pipe").c_str(), 0600), 0);
+  for (const std::string& path : {Path("pipe"), std::string("/dev/zero")}) {
+    EXPECT_THAT(std::string(ReadFile(path).status().message()), HasSubstr("expected a regular file")) << path;
+    EXPECT_THAT(std::string(SumFile(path).status().message()), HasSubstr("expected a regular file")) << path;
+  }
+  EXPECT_FALSE(AppendToFile(Path("pipe"), "x").ok()) << "nobody reads it, and nobody waits";
+  ASSERT_EQ(AppendToFile(Path("sparse"), "x"), absl::OkStatus());
+  ASSERT_EQ(truncate(Path("sparse").c_str(), int64_t{1} << 40), 0);
+  EXPECT_THAT(std::string(ReadFile(Path("sparse")).status().message()), HasSubstr("it has 1099511627776 bytes"));
+  ASSERT_EQ(WriteFileAtomically(Path("five"), "12345"), absl::OkStatus());
+  EXPECT_EQ(*ReadFile(Path("five"), 5), "12345");
+  EXPECT_FALSE(ReadFile(Path("five"), 4).ok());
+}
+
+TEST_F(FileTest, TemporaryNamesAreNewAndNotFollowed) {
+  const std::string one = TemporaryName("some/name"), two = TemporaryName("some/name");
+  EXPECT_NE(one, two);
+  EXPECT_TRUE(IsTemporaryNameOf(one.substr(5), "name"));
+  for (const char* other : {"name.tmp.", "name.tmp.0123456789abcde", "name.tmp.0123456789abcdeX", "name.tmp.mine",
+                            "other.tmp.0123456789abcdef", "name"}) {
+    EXPECT_FALSE(IsTemporaryNameOf(other, "name")) << other;
+  }
+}
+
+TEST_F(FileTest, AScratchDirectoryGoesUnlessItIsReleased) {
+  std::string kept;
+  {
+    auto gone = ScratchDirectory::MakeBeside(Path("x"));
+    ASSERT_TRUE(gone.ok()) << gone.status();
+    ASSERT_EQ(WriteFileAtomically(gone->path() + "/a", "a"), absl::OkStatus());
+    auto stays = ScratchDirectory::MakeBeside(Path("x"));
+    kept = stays->path();
+    stays->Release();
+  }
+  EXPECT_TRUE(IsDirectory(kept));
+  EXPECT_EQ(ListDirectory(directory_)->size(), 1u);
+  EXPECT_EQ(ScratchDirectory::MakeBeside(Path("none/x")).status().code(), absl::StatusCode::kNotFound);
+}
+
+TEST_F(FileTest, ANewNameIsNeverTakenFromAnybody) {
+  ASSERT_EQ(MakeDirectories(Path("from")), absl::OkStatus());
+  ASSERT_EQ(MakeDirectories(Path("empty")), absl::OkStatus());
+  ASSERT_EQ(symlink("nowhere", Path("link").c_str()), 0);
+  for (const char* taken : {"empty", "link"}) {
+    EXPECT_EQ(RenameToNewName(Path("from"), Path(taken)).code(), absl::StatusCode::kAlreadyExists) << taken;
+    EXPECT_TRUE(NameIsTaken(Path(taken)));
+  }
+  EXPECT_EQ(RenameToNewName(Path("from"), Path("to")), absl::OkStatus());
+}
+
+TEST_F(FileTest, OnlyFilesOfAKindAreReplaceable) {
+  ASSERT_EQ(WriteFileAtomically(Path("ours"), "kind 1"), absl::OkStatus());
+  ASSERT_EQ(WriteFileAtomically(Path("theirs"), "other"), absl::OkStatus());
+  ASSERT_EQ(WriteFileAtomically(Path("empty"), ""), absl::OkStatus());
+  for (const char* name : {"absent", "ours", "empty"}) {
+    EXPECT_EQ(CheckReplaceable("--flag", Path(name), {"none", "kind"}), absl::OkStatus()) << name;
+  }
+  for (const std::string& path : {Path("theirs"), directory_, std::string("/dev/null")}) {
+    EXPECT_THAT(std::string(CheckReplaceable("--flag", path, {"none", "kind"}).message()), HasSubstr("--flag")) << path;
+  }
 }
 
 TEST_F(FileTest, AppendAdds) {
