@@ -13,8 +13,10 @@
 #include "cli/inspect/inspect_command.h"
 #include "cli/job/arguments.h"
 #include "cli/job/device_flags.h"
+#include "cli/job/output.h"
 #include "cli/plan/plan.h"
 #include "common/base/logging.h"
+#include "common/base/text.h"
 #include "common/health/job_watch.h"
 #include "common/net/cluster.h"
 #include "common/process/keep_freed_memory.h"
@@ -88,9 +90,15 @@ void AddJobFlags(CLI::App* command, JobFlags* flags) {
   if (watch != nullptr) watch->Fail(status);
   if (session != nullptr && session->transport()->rank() != 0) usleep(1000 * 1000);
   std::fflush(stdout);
-  std::cerr << "pepnet: " << status.message() << std::endl;
+  std::cerr << "pepnet: " << PrintableMessage(std::string(status.message()), /*keep_lines=*/false) << std::endl;
   if (session != nullptr) session->Abort(1);
   std::_Exit(1);
+}
+
+// The same for a command line that cannot be understood; nothing has been started yet.
+[[noreturn]] void FailUsage(const std::string& message) {
+  std::cerr << "pepnet: " << PrintableMessage(message, /*keep_lines=*/false) << std::endl;
+  std::_Exit(kUsageExitStatus);
 }
 
 int Main(int argc, char** argv) {
@@ -193,6 +201,8 @@ int Main(int argc, char** argv) {
       ->required();
   predict->add_option("--predict_output_path", predict_flags.predict_output_path, "directory for part-NNNNN files")
       ->required();
+  predict->add_flag("--overwrite", predict_flags.overwrite,
+                    "replace the parts that an earlier prediction wrote there; nothing else is ever replaced");
   predict->add_option("--reserved_columns", predict_flags.reserved_columns, "input columns to copy, or ALL_COLUMNS")
       ->delimiter(',');
   predict->add_option("--output_columns", predict_flags.output_columns, "outputs to write (default: all, sorted)")
@@ -269,14 +279,17 @@ int Main(int argc, char** argv) {
     if (status.ok()) status = BenchCommand(bench_flags, session.get());
   });
 
-  if (const Status known = CheckArguments(app, argc, argv); !known.ok()) Fail(known, nullptr, nullptr);
+  if (const Status here = CheckWorkingDirectory(); !here.ok()) Fail(here, nullptr, nullptr);
+  if (const Status known = CheckArguments(app, argc, argv); !known.ok()) FailUsage(std::string(known.message()));
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error);
+    if (error.get_exit_code() != 0) FailUsage(error.what());
+    app.exit(error);                       // --help and --version
   } catch (const std::exception& error) {  // of a library; ours return Status
     status = absl::InternalError(error.what());
   }
+  if (status.ok()) status = CheckStandardOutput();
   if (!status.ok() && !IsStoppedOnRequest(status)) Fail(status, session.get(), watch.get());
   stop.reset();
   watch.reset();  // says goodbye to the other ranks
@@ -289,6 +302,7 @@ int Main(int argc, char** argv) {
 }  // namespace pepnet
 
 int main(int argc, char** argv) {
+  pepnet::HoldStandardStreams();
   pepnet::KeepFreedMemory();
   return pepnet::Main(argc, argv);
 }

@@ -120,6 +120,9 @@ void AddBenchFlags(CLI::App* bench, BenchFlags* flags) {
 }
 
 Status BenchCommand(BenchFlags flags, MpiSession* session) {
+  if (!flags.json.empty() && (session == nullptr || session->transport()->rank() == 0)) {
+    PEPNET_RETURN_IF_ERROR(CheckReplaceable("--json", flags.json, {"{\n \"bench\":"}));
+  }
   const OtherPrograms others;
   PEPNET_ASSIGN_OR_RETURN(BenchReport report, Measure(flags, session));
   if (report.columns.empty()) return absl::OkStatus();

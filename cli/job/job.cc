@@ -9,6 +9,7 @@
 #include "cli/job/compute.h"
 #include "cli/job/load_config.h"
 #include "common/base/logging.h"
+#include "common/base/partition.h"
 #include "common/gpu/device_collective.h"
 #include "common/health/start_check.h"
 #include "common/net/faulty_transport.h"
@@ -124,6 +125,9 @@ Status RunEmbedded(const JobConfig& config, const JobFlags& flags, const std::ve
                    const std::function<Status(const WorkerContext&)>& work) {
   const FileFaults file_faults(faults, /*rank=*/0);
   const int servers = flags.num_servers > 0 ? flags.num_servers : 1;
+  if (servers > kBucketCount) {  // before each of them gets a thread
+    return InvalidInput("--num_servers is ", servers, ", expected at most ", kBucketCount);
+  }
   Layout layout;
   layout.worker_ranks = {0};
   for (int s = 0; s < servers; ++s) layout.server_ranks.push_back(1 + s);

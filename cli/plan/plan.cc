@@ -127,6 +127,9 @@ void AddPlanFlags(CLI::App* plan, PlanFlags* flags) {
 
 Status PlanCommand(const PlanFlags& flags) {
   PEPNET_ASSIGN_OR_RETURN(const JobConfig config, LoadConfig(flags.config));
+  if (!flags.json.empty()) {
+    PEPNET_RETURN_IF_ERROR(CheckReplaceable("--json", flags.json, {"{\n \"prediction\":"}));
+  }
   PEPNET_ASSIGN_OR_RETURN(const Machine machine, ReadMachine(flags.calibration, config.data.batch_size));
   PEPNET_ASSIGN_OR_RETURN(const Workload load, MeasureWorkload(config, flags.sample_batches));
   ClusterPlan cluster;

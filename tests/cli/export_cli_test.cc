@@ -44,7 +44,9 @@ class ExportCli : public ::testing::Test {
     for (const std::string& part : parts)
       EXPECT_TRUE(absl::StrContains(result.Cause(), part)) << "no '" << part << "' in: " << result.Cause();
     EXPECT_FALSE(PathExists(directory_ / "out"));
-    EXPECT_FALSE(PathExists(directory_ / "out.tmp"));
+    for (const std::string& name : *ListDirectory(directory_.path())) {
+      EXPECT_FALSE(absl::StartsWith(name, "out")) << name << " is left behind";
+    }
   }
 
   TemporaryDirectory directory_;

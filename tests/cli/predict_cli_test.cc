@@ -54,14 +54,12 @@ TEST_F(PredictCli, PartsInNameOrderAreTheInputOrderAndReplaceOlderOnes) {
             (std::vector<std::string>{"logits_ctr", "logits_cvr", "probs_ctr", "probs_cvr", "uid", "word"}));
   EXPECT_TRUE(second->schema()->Equals(first->schema()));
 
-  ASSERT_TRUE(WriteFileAtomically(directory_ / "out/part-notes.txt", "mine").ok());
-  const ProcessResult one = Predict(Paths() + "--output_columns probs_cvr");
+  const ProcessResult one = Predict(Paths() + "--output_columns probs_cvr --overwrite");
   ASSERT_EQ(one.exit_status, 0) << one.err;
   const auto whole = ReadPart(directory_ / "out/part-00000.parquet");
   EXPECT_EQ(whole->num_rows(), 23);
   EXPECT_EQ(whole->schema()->field_names(), std::vector<std::string>{"probs_cvr"});
   EXPECT_FALSE(PathExists(directory_ / "out/part-00001.parquet")) << "a part of more workers must not stay behind";
-  EXPECT_EQ(*ReadFile(directory_ / "out/part-notes.txt"), "mine");
 }
 
 TEST_F(PredictCli, AWorkerWithoutRowsWritesAnEmptyPartWithTheSameColumns) {
@@ -105,9 +103,10 @@ TEST_F(PredictCli, AFailedPredictionLeavesTheEarlierOne) {
   ASSERT_EQ(Predict(Paths()).exit_status, 0);
   const std::string before = *ReadFile(directory_ / "out/part-00000.parquet");
   ASSERT_TRUE(AppendToFile(directory_ / "train-0.csv", "0,0,50,1,1,1:1,w1,0,3.5,0.5\n").ok());
-  EXPECT_EQ(Predict(Paths()).exit_status, 1);
+  EXPECT_EQ(Predict(Paths() + "--overwrite").exit_status, 1);
   EXPECT_EQ(*ReadFile(directory_ / "out/part-00000.parquet"), before);
-  EXPECT_EQ(ListDirectory(directory_ / "out")->size(), 1u);
+  EXPECT_EQ(ListDirectory(directory_ / "out")->size(), 2u) << "the part and the manifest";
+  EXPECT_TRUE(absl::StrContains(*ReadFile(directory_ / "out/_pepnet_prediction.json"), "\"complete\": true"));
 }
 
 }  // namespace

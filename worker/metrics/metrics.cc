@@ -4,6 +4,7 @@
 #include <cstring>
 #include <limits>
 #include <memory>
+#include <numeric>
 #include <span>
 
 #include "common/base/logging.h"
@@ -11,6 +12,18 @@
 #include "worker/metrics/metric_counts.h"
 
 namespace pepnet {
+namespace {
+
+// "0" or "1" where all rows counted for an AUC are of that class, else "".
+std::string OnlyClass(size_t thresholds, const int64_t* counts) {
+  const auto width = static_cast<std::ptrdiff_t>(thresholds + 1);
+  const int64_t positives = std::accumulate(counts, counts + width, int64_t{0});
+  const int64_t negatives = std::accumulate(counts + width, counts + 2 * width, int64_t{0});
+  if ((positives == 0) == (negatives == 0)) return "";
+  return positives > 0 ? "1" : "0";
+}
+
+}  // namespace
 
 // All counts of all metrics lie in one vector and all sums in another, so that merging takes one allreduce each.
 //   auc             counts: positives below all thresholds, then by threshold index; negatives likewise
@@ -164,6 +177,7 @@ StatusOr<std::map<std::string, double>> MetricSet::Finish(Collective* collective
   const auto mean = [](double sum, int64_t rows) {
     return rows > 0 ? sum / static_cast<double>(rows) : std::numeric_limits<double>::quiet_NaN();
   };
+  const bool first = collective == nullptr || collective->index() == 0;
   std::map<std::string, double> values;
   for (const State::Item& item : state_->items) {
     const int64_t* counts = state_->counts.data() + item.counts;
@@ -171,6 +185,10 @@ StatusOr<std::map<std::string, double>> MetricSet::Finish(Collective* collective
     switch (item.metric->kind) {
       case MetricKind::kAuc:
         value = AucOfCounts(item.thresholds.size(), counts);
+        if (const std::string one = OnlyClass(item.thresholds.size(), counts); !one.empty() && first) {
+          LOG(WARNING) << item.metric->name << " has no value: every label is " << one
+                       << "; it is written as 0, as the reference does";
+        }
         break;
       case MetricKind::kGroupedAuc: {
         auto grouped = state_->GroupedAucValue(item, collective);

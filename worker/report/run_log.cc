@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <cstdio>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/match.h"
@@ -74,7 +75,11 @@ StatusOr<RunLog> RunLog::Open(const std::string& model_dir, int64_t restored_ste
                             EventFile::Open(absl::StrCat(model_dir, "/", kEvaluationEvents), restored_step));
   }
   if (!options.metrics_textfile.empty()) {
-    log.textfile_.emplace(options.metrics_textfile);
+    std::error_code error;
+    const std::filesystem::path run =
+        std::filesystem::weakly_canonical(std::filesystem::absolute(model_dir, error), error);
+    log.textfile_.emplace(options.metrics_textfile, error ? model_dir : run.string());
+    PEPNET_RETURN_IF_ERROR(log.textfile_->CheckPath());
     log.textfile_->Set("pepnet_step", "counter", "Finished training steps.", "", {{"", restored_step}});
     PEPNET_RETURN_IF_ERROR(log.textfile_->Write());  // a path that cannot be written shows before the training
   }
@@ -212,6 +217,9 @@ void RunLog::Report(int64_t steps, int64_t rows, const StageTimes& times, const 
     LogInfo(absl::StrCat("server ", server, ": ", server_stats[server]));
   }
   if (!checkpoint.empty()) LogInfo("checkpoint: " + checkpoint);
+  if (!textfile_.has_value()) return;
+  textfile_->SetState("done");
+  if (const Status written = textfile_->Write(); !written.ok()) LogWarning(std::string(written.message()));
 }
 
 void RunLog::ReportSaves(const SaveCosts& costs, const SaveDelays& delays) {
