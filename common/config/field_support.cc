@@ -134,14 +134,15 @@ std::string UnsupportedAdvice(const FieldDescriptor& field) {
   return "is not supported; remove it";
 }
 
-Status Check(const Message& message, ConfigSource* source) {
+void Check(const Message& message, ConfigSource* source, std::vector<Status>* faults) {
   const auto* reflection = message.GetReflection();
   std::vector<const FieldDescriptor*> fields;
   reflection->ListFields(message, &fields);
   for (const FieldDescriptor* field : fields) {
     const bool is_message = field->cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE;
     if (is_message && field->message_type() == config::Unsupported::descriptor()) {
-      return source->Error(message, field->name(), UnsupportedAdvice(*field));
+      faults->push_back(source->Error(message, field->name(), UnsupportedAdvice(*field)));
+      continue;
     }
     if (const Rule* rule = FindRule(*field); rule != nullptr) {
       if (rule->support == Support::kWithoutEffect) {
@@ -149,23 +150,27 @@ Status Check(const Message& message, ConfigSource* source) {
         continue;  // what stands inside has no effect either
       }
       if (!HasDefaultValue(message, *field)) {
-        return source->Error(message, field->name(), ShownValue(message, *field), rule->text);
+        faults->push_back(source->Error(message, field->name(), ShownValue(message, *field), rule->text));
+        continue;
       }
     }
     if (!is_message) continue;
     if (!field->is_repeated()) {
-      PEPNET_RETURN_IF_ERROR(Check(reflection->GetMessage(message, field), source));
+      Check(reflection->GetMessage(message, field), source, faults);
       continue;
     }
     for (int i = 0; i < reflection->FieldSize(message, field); ++i) {
-      PEPNET_RETURN_IF_ERROR(Check(reflection->GetRepeatedMessage(message, field, i), source));
+      Check(reflection->GetRepeatedMessage(message, field, i), source, faults);
     }
   }
-  return absl::OkStatus();
 }
 
 }  // namespace
 
-Status CheckFieldSupport(const config::EasyRecConfig& config, ConfigSource* source) { return Check(config, source); }
+std::vector<Status> FindUnsupportedFields(const config::EasyRecConfig& config, ConfigSource* source) {
+  std::vector<Status> faults;
+  Check(config, source, &faults);
+  return faults;
+}
 
 }  // namespace pepnet

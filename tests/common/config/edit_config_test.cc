@@ -112,5 +112,23 @@ TEST(EditConfigTest, LaterErrorsNameTheEditAndNotALine) {
             "--edit_config_json: data_config.batch_size: 0; expected at least 1 row");
 }
 
+TEST(EditConfigTest, HostileEditsEndInASentence) {
+  const auto error = [](const std::string& edits) {
+    ConfigOverrides overrides;
+    overrides.edit_config_json = edits;
+    return ErrorOf(kSmallConfig, overrides);
+  };
+  std::string deep;
+  for (int i = 0; i < 20000; ++i) deep += '[';
+  EXPECT_THAT(error("{\"model_dir\": " + deep), HasSubstr("deeper than"));
+  EXPECT_THAT(error(R"({"train_config.num_steps": 1, "train_config.num_steps": 2})"), HasSubstr("given twice"));
+  EXPECT_THAT(error(R"({"train_config.num_epochs": 1e400})"), HasSubstr("number overflow"));
+  EXPECT_THAT(error(R"({"feature_configs[2147483647].raw_feature.embedding_dim": 1})"), HasSubstr("is outside"));
+  EXPECT_THAT(error(R"({"feature_configs[-2147483648].raw_feature.embedding_dim": 1})"), HasSubstr("is outside"));
+  const std::string long_value = error("{\"train_config.num_steps\": \"" + std::string(100000, 'x') + "\"}");
+  EXPECT_LT(long_value.size(), 1000u);
+  EXPECT_THAT(error("{\"a\x1b\u001b[2J\": 1}"), Not(HasSubstr("\x1b")));
+}
+
 }  // namespace
 }  // namespace pepnet

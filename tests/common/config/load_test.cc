@@ -8,6 +8,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "absl/strings/str_cat.h"
+#include "common/config/vocabulary.h"
 #include "tests/common/config/config_text.h"
 #include "tests/support/paths.h"
 
@@ -389,6 +391,81 @@ TEST(GrammarTest, ErrorsNameLineAndColumn) {
               HasSubstr("job.config:5:"));
   EXPECT_THAT(ErrorOf("train_config {"), HasSubstr("job.config:1:"));
   EXPECT_THAT(ErrorOf(""), HasSubstr("train_input_path: is missing"));
+}
+
+TEST(GrammarTest, SeparatorsDoNotHideWhyAMessageIsRefused) {
+  const std::string expected = ErrorOf(Changed(
+      "train_config {", "feature_configs { sequence_feature { sequence_name: 'a' length: 3 } }\ntrain_config {"));
+  EXPECT_THAT(expected, HasSubstr("this kind of feature is not supported"));
+  for (const char* spelling :
+       {"sequence_name: 'a', length: 3,", "sequence_name: 'a'; length: 3;",
+        "sequence_name: 'a', x { y: [1, 2], z: '}' }, length: 3 # a, b; {", "x: [{a: 1, b: 2}, {a: 3;}]"}) {
+    EXPECT_EQ(ErrorOf(Changed("train_config {", absl::StrCat("feature_configs { sequence_feature { ", spelling,
+                                                             "\n} }\ntrain_config {"))),
+              expected)
+        << spelling;
+  }
+  EXPECT_THAT(ErrorOf(Changed("num_steps: 5", "num_steps: 5,,")), HasSubstr("job.config:7:"));
+  EXPECT_THAT(ErrorOf(Changed("num_steps: 5", ", num_steps: 5")), HasSubstr("job.config:7:"));
+}
+
+TEST(GrammarTest, WhatTheParserCannotSayIsSaid) {
+  EXPECT_THAT(ErrorOf(std::string("\xef\xbb\xbf") + kSmallConfig), HasSubstr("byte order mark"));
+  EXPECT_EQ(ErrorOf(Changed("\"clk\"",
+                            "\xe2\x80\x9c"
+                            "clk\""))
+                .substr(0, 21),
+            "job.config:10:18: the");
+  EXPECT_THAT(ErrorOf("train_config {\n num_steps: 1\n"), HasSubstr("ends inside of what \"{\" opens in line 1"));
+  EXPECT_THAT(ErrorOf(Changed("num_steps: 5", "num_steps: 5 optimizer_config { }")),
+              HasSubstr("convert_easyrec_config_to_tzrec_config"));
+  std::string deep;
+  for (int i = 0; i < 100000; ++i) deep += "a{";
+  EXPECT_THAT(ErrorOf(deep), HasSubstr("deeper than 100 levels"));
+  EXPECT_THAT(ErrorOf(Changed("num_steps: 5", absl::StrCat("num_steps: 5 ", deep))), HasSubstr("deeper than"));
+}
+
+TEST(GrammarTest, AllFaultsAreFoundWhereAllAreWanted) {
+  std::string text = Changed("num_steps: 5", "num_stpes: 5 save_checkpoints_timestamp_interval: 3");
+  text = Changed("fg_mode: FG_DAG", "fg_mode: FG_DAG sample_mask_prob: 0.5", text);
+  text = Changed("hash_bucket_size: 20", "sequence_length: 3 hash_bucket_size: 20", text);
+  std::vector<std::string> all;
+  const auto job = ParseJobConfig(text, "job.config", {}, &all);
+  EXPECT_FALSE(job.ok());
+  ASSERT_GE(all.size(), 4u);
+  EXPECT_THAT(all[0], HasSubstr("num_stpes"));
+  EXPECT_EQ(job.status().message(), all[0]);
+  std::string together;
+  for (const std::string& fault : all) together += fault;
+  for (const char* field : {"save_checkpoints_timestamp_interval", "sample_mask_prob", "sequence_length"}) {
+    EXPECT_THAT(together, HasSubstr(field));
+  }
+  all.clear();
+  EXPECT_TRUE(ParseJobConfig(kSmallConfig, "job.config", {}, &all).ok());
+  EXPECT_TRUE(all.empty());
+}
+
+TEST(GrammarTest, NamesThatBecomeFilesAreCheckedBeforeTheTraining) {
+  std::string letters;
+  for (int i = 0; i < 29; ++i) letters += "\xe4\xb8\xad";
+  EXPECT_THAT(ErrorOf(Changed("\"user\"", "\"user\" embedding_name: '" + letters + "'")),
+              HasSubstr("takes 261 bytes as the name of a directory"));
+  EXPECT_EQ(ErrorOf(Changed("\"user\"", "\"user\" embedding_name: '" + letters.substr(3) + "'")), "OK");
+  EXPECT_THAT(ErrorOf(Changed("tower_name: \"ctr\"", "tower_name: '\\377'")), HasSubstr("\"\\xff\" is not UTF-8"));
+  ConfigOverrides home;
+  home.model_dir = "~/model";
+  EXPECT_THAT(ErrorOf(kSmallConfig, home), HasSubstr("begins with ~"));
+}
+
+TEST(VocabularyFileTest, MarksOfEditorsAreNoWords) {
+  const auto marked = ParseVocabularyFile("\xef\xbb\xbfred\r\nblue\r\n", "v");
+  ASSERT_TRUE(marked.ok()) << marked.status();
+  EXPECT_EQ(*marked, *ParseVocabularyFile("red\nblue\n", "v"));
+  EXPECT_EQ(marked->at("red"), 0);
+  for (const std::string& text : {std::string("\xff\xfer\0e\0", 6), std::string("r\0e\0\n", 5)}) {
+    EXPECT_THAT(std::string(ParseVocabularyFile(text, "v").status().message()), HasSubstr("UTF-8"));
+  }
+  EXPECT_THAT(std::string(ParseVocabularyFile("a\x1b[2J\na\x1b[2J\n", "v").status().message()), HasSubstr("a\\x1b[2J"));
 }
 
 TEST(GrammarTest, UnknownFieldsCanBeIgnoredButNotSilently) {
