@@ -47,6 +47,24 @@ TEST(InputFilesTest, ErrorsNameThePattern) {
   EXPECT_THAT(ErrorOf(Find(dir.Path("*"))), HasSubstr("matches the directory"));
   EXPECT_THAT(ErrorOf(Find(" , ")), HasSubstr("names no file"));
   EXPECT_THAT(ErrorOf(Find(a + "," + dir.Path("*.csv"))), HasSubstr("more than once"));
+  EXPECT_THAT(ErrorOf(Find("hdfs://host/a.csv")), HasSubstr("is an address"));
+}
+
+TEST(InputFilesTest, OneFileUnderTwoNamesIsFound) {
+  TestDirectory dir;
+  const std::string a = dir.Write("a.csv", "");
+  std::filesystem::create_symlink(a, dir.Path("b.csv"));
+  EXPECT_THAT(ErrorOf(Find(a + "," + dir.Path("./a.csv"))), HasSubstr("more than once, the other time as"));
+  EXPECT_THAT(ErrorOf(Find(dir.Path("*.csv"))), HasSubstr("more than once, the other time as '" + a + "'"));
+}
+
+TEST(InputFilesTest, MarksOfOtherProgramsAreNoData) {
+  TestDirectory dir;
+  const std::string part = dir.Write("part-0.csv", ""), success = dir.Write("_SUCCESS", "");
+  EXPECT_THAT(Find(dir.Path("*"))->paths, ElementsAre(part));
+  EXPECT_THAT(Find(dir.Path("_*"))->paths, ElementsAre(success));
+  std::filesystem::remove(part);
+  EXPECT_THAT(ErrorOf(Find(dir.Path("*"))), HasSubstr("which are no data"));
 }
 
 TEST(InputFilesTest, OtherDatasetTypesGoByTheEndings) {

@@ -105,5 +105,36 @@ TEST(ParquetReaderTest, ForeignOrTruncatedFilesAreOneSentenceWithThePath) {
   EXPECT_FALSE(OpenParquetReader(dir.Write("csv", "a,b\n1,2\n3,4\n5,6\n"), {"a"}).ok());
 }
 
+// Each byte of the column set to the largest value: whatever comes back was in the dictionary, and
+// an index outside of it is an error.
+TEST(ParquetReaderTest, NoDamagedIndexReadsBehindTheDictionary) {
+  TestDirectory dir;
+  std::string json = "[";
+  for (int row = 0; row < 300; ++row) absl::StrAppend(&json, row > 0 ? "," : "", "\"word-", row * 7 % 5, "\"");
+  const auto words = arrow::dictionary(arrow::int32(), arrow::utf8());
+  WriteParquet(dir.Path("p"), {{"v", JsonArray(words, json + "]")}});
+  std::stringstream whole;
+  whole << std::ifstream(dir.Path("p"), std::ios::binary).rdbuf();
+  const std::string bytes = whole.str();
+  int refused = 0;
+  for (size_t at = 4; at < std::min<size_t>(bytes.size(), 400); ++at) {
+    std::string damaged = bytes;
+    damaged[at] = '\xff';
+    const auto reader = OpenParquetReader(dir.Write("d", damaged), {"v"});
+    if (!reader.ok()) continue;
+    const auto chunk = (*reader)->Read(1000);
+    if (!chunk.ok()) {
+      refused += std::string(chunk.status().message()).find("of a dictionary of 5") != std::string::npos ? 1 : 0;
+      continue;
+    }
+    const auto view = ColumnView::Make(chunk->rows->column(0));
+    ASSERT_TRUE(view.ok());
+    for (int64_t row = 0; row < chunk->rows->num_rows(); ++row) {
+      if (!view->IsEmpty(row)) EXPECT_LE(view->ToText(row).size(), 6u) << at;
+    }
+  }
+  EXPECT_GT(refused, 0) << "no byte was an index";
+}
+
 }  // namespace
 }  // namespace pepnet
