@@ -6,15 +6,18 @@
 #include <cstdio>
 #include <cstdlib>
 #include <iostream>
-#include <mutex>
 
+#include "absl/strings/numbers.h"
 #include "cli/bench/bench.h"
 #include "cli/commands/commands.h"
 #include "cli/inspect/inspect_command.h"
 #include "cli/job/arguments.h"
 #include "cli/job/device_flags.h"
+#include "cli/job/output.h"
 #include "cli/plan/plan.h"
 #include "common/base/logging.h"
+#include "common/base/mutex.h"
+#include "common/base/text.h"
 #include "common/health/job_watch.h"
 #include "common/net/cluster.h"
 #include "common/process/keep_freed_memory.h"
@@ -83,14 +86,20 @@ void AddJobFlags(CLI::App* command, JobFlags* flags) {
 // The last line on stderr is the cause. Ranks beside the first wait a moment: where all have the same error, one says it.
 // Called by main() and by the watchdog, whichever comes first.
 [[noreturn]] void Fail(const Status& status, MpiSession* session, JobWatch* watch) {
-  static std::mutex once;
-  once.lock();  // never unlocked: the process ends here
+  static Mutex once;
+  once.Lock();  // never unlocked: the process ends here
   if (watch != nullptr) watch->Fail(status);
   if (session != nullptr && session->transport()->rank() != 0) usleep(1000 * 1000);
   std::fflush(stdout);
-  std::cerr << "pepnet: " << status.message() << std::endl;
+  std::cerr << "pepnet: " << PrintableMessage(std::string(status.message()), /*keep_lines=*/false) << std::endl;
   if (session != nullptr) session->Abort(1);
   std::_Exit(1);
+}
+
+// The same for a command line that cannot be understood; nothing has been started yet.
+[[noreturn]] void FailUsage(const std::string& message) {
+  std::cerr << "pepnet: " << PrintableMessage(message, /*keep_lines=*/false) << std::endl;
+  std::_Exit(kUsageExitStatus);
 }
 
 int Main(int argc, char** argv) {
@@ -112,7 +121,8 @@ int Main(int argc, char** argv) {
   // Commands that write one thing are one process.
   auto alone = [&](const char* command) -> Status {
     const char* ranks = std::getenv("OMPI_COMM_WORLD_SIZE");
-    if (ranks == nullptr || std::atoi(ranks) <= 1) return absl::OkStatus();
+    int count = 0;  // mpirun wrote it: what is no number is not mpirun's
+    if (ranks == nullptr || !absl::SimpleAtoi(ranks, &count) || count <= 1) return absl::OkStatus();
     return InvalidInput(command, " runs as one process, not as ", ranks, " ranks; write it without mpirun");
   };
   std::unique_ptr<JobWatch> watch;                     // of commands that run as a job; ends before the session
@@ -124,8 +134,8 @@ int Main(int argc, char** argv) {
       PEPNET_ASSIGN_OR_RETURN(session, MpiSession::Start());
       SetLogLabel(absl::StrCat("rank ", session->transport()->rank()));
     }
-    const bool alone = session == nullptr || session->transport()->size() == 1;
-    watch = std::make_unique<JobWatch>(alone ? nullptr : session->transport(), job.run.timeout_s,
+    const bool one_process = session == nullptr || session->transport()->size() == 1;
+    watch = std::make_unique<JobWatch>(one_process ? nullptr : session->transport(), job.run.timeout_s,
                                        [&](const Status& error) { Fail(error, session.get(), watch.get()); });
     job.run.watch = watch.get();
     watch_for_signals = watch.get();
@@ -193,6 +203,8 @@ int Main(int argc, char** argv) {
       ->required();
   predict->add_option("--predict_output_path", predict_flags.predict_output_path, "directory for part-NNNNN files")
       ->required();
+  predict->add_flag("--overwrite", predict_flags.overwrite,
+                    "replace the parts that an earlier prediction wrote there; nothing else is ever replaced");
   predict->add_option("--reserved_columns", predict_flags.reserved_columns, "input columns to copy, or ALL_COLUMNS")
       ->delimiter(',');
   predict->add_option("--output_columns", predict_flags.output_columns, "outputs to write (default: all, sorted)")
@@ -269,14 +281,16 @@ int Main(int argc, char** argv) {
     if (status.ok()) status = BenchCommand(bench_flags, session.get());
   });
 
-  if (const Status known = CheckArguments(app, argc, argv); !known.ok()) Fail(known, nullptr, nullptr);
+  if (const Status known = CheckArguments(app, argc, argv); !known.ok()) FailUsage(std::string(known.message()));
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error);
+    if (error.get_exit_code() != 0) FailUsage(error.what());
+    app.exit(error);                       // --help and --version
   } catch (const std::exception& error) {  // of a library; ours return Status
     status = absl::InternalError(error.what());
   }
+  if (status.ok()) status = CheckStandardOutput();
   if (!status.ok() && !IsStoppedOnRequest(status)) Fail(status, session.get(), watch.get());
   stop.reset();
   watch.reset();  // says goodbye to the other ranks
@@ -289,6 +303,7 @@ int Main(int argc, char** argv) {
 }  // namespace pepnet
 
 int main(int argc, char** argv) {
+  pepnet::HoldStandardStreams();
   pepnet::KeepFreedMemory();
   return pepnet::Main(argc, argv);
 }

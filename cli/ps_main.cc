@@ -3,9 +3,9 @@
 #include <atomic>
 #include <cstdlib>
 #include <iostream>
-#include <mutex>
 
 #include "common/base/logging.h"
+#include "common/base/mutex.h"
 #include "common/health/job_watch.h"
 #include "common/health/start_check.h"
 #include "common/net/cluster.h"
@@ -30,8 +30,8 @@ struct Job {
 
 // The last line on stderr is the cause. Called by main() and by the watchdog, whichever comes first.
 [[noreturn]] void Fail(const Status& status, Job* job) {
-  static std::mutex once;
-  once.lock();  // never unlocked: the process ends here
+  static Mutex once;
+  once.Lock();  // never unlocked: the process ends here
   if (job->watch != nullptr) job->watch->Fail(status);
   std::cerr << "pepnet_ps: " << status.message() << std::endl;
   if (job->session != nullptr) job->session->Abort(1);

@@ -52,23 +52,27 @@ endfunction()
 # our hidden static one), adds library paths of the machine it was built on to the RPATH, and with a CUDA wheel it
 # demands a CUDA toolkit even for code that never calls CUDA.
 set(PEPNET_TORCH_DIR "" CACHE PATH "Another libtorch (a folder with include/ and lib/); empty: the one of PEPNET_VENV")
-if(PEPNET_TORCH_DIR)
-  set(torch_dir ${PEPNET_TORCH_DIR})
-  set(Torch_VERSION "of ${PEPNET_TORCH_DIR}")
+if(PEPNET_TORCH_FREE)
+  set(Torch_VERSION "left out (PEPNET_TORCH_FREE)")
 else()
-  pepnet_find_wheel(torch torch_dir Torch_VERSION)
-endif()
-find_library(PEPNET_TORCH_CPU_LIBRARY torch_cpu PATHS ${torch_dir}/lib NO_DEFAULT_PATH NO_CACHE REQUIRED)
-find_library(PEPNET_C10_LIBRARY c10 PATHS ${torch_dir}/lib NO_DEFAULT_PATH NO_CACHE REQUIRED)
-add_library(pepnet::torch INTERFACE IMPORTED)
-target_include_directories(pepnet::torch SYSTEM INTERFACE
-  ${torch_dir}/include ${torch_dir}/include/torch/csrc/api/include)
-target_link_libraries(pepnet::torch INTERFACE ${PEPNET_TORCH_CPU_LIBRARY} ${PEPNET_C10_LIBRARY})
-# The CUDA kernels register themselves when their library is loaded; nothing refers to it by symbol.
-find_library(PEPNET_TORCH_CUDA_LIBRARY torch_cuda PATHS ${torch_dir}/lib NO_DEFAULT_PATH NO_CACHE)
-if(PEPNET_TORCH_CUDA_LIBRARY)
-  target_link_libraries(pepnet::torch INTERFACE
-    "-Wl,--push-state,--no-as-needed,${PEPNET_TORCH_CUDA_LIBRARY},--pop-state")
+  if(PEPNET_TORCH_DIR)
+    set(torch_dir ${PEPNET_TORCH_DIR})
+    set(Torch_VERSION "of ${PEPNET_TORCH_DIR}")
+  else()
+    pepnet_find_wheel(torch torch_dir Torch_VERSION)
+  endif()
+  find_library(PEPNET_TORCH_CPU_LIBRARY torch_cpu PATHS ${torch_dir}/lib NO_DEFAULT_PATH NO_CACHE REQUIRED)
+  find_library(PEPNET_C10_LIBRARY c10 PATHS ${torch_dir}/lib NO_DEFAULT_PATH NO_CACHE REQUIRED)
+  add_library(pepnet::torch INTERFACE IMPORTED)
+  target_include_directories(pepnet::torch SYSTEM INTERFACE
+    ${torch_dir}/include ${torch_dir}/include/torch/csrc/api/include)
+  target_link_libraries(pepnet::torch INTERFACE ${PEPNET_TORCH_CPU_LIBRARY} ${PEPNET_C10_LIBRARY})
+  # The CUDA kernels register themselves when their library is loaded; nothing refers to it by symbol.
+  find_library(PEPNET_TORCH_CUDA_LIBRARY torch_cuda PATHS ${torch_dir}/lib NO_DEFAULT_PATH NO_CACHE)
+  if(PEPNET_TORCH_CUDA_LIBRARY)
+    target_link_libraries(pepnet::torch INTERFACE
+      "-Wl,--push-state,--no-as-needed,${PEPNET_TORCH_CUDA_LIBRARY},--pop-state")
+  endif()
 endif()
 
 # The wheel ships Arrow's libraries under versioned names only, so they are imported by file.

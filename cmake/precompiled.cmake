@@ -1,7 +1,8 @@
 # One precompiled header for the whole tree: the standard and abseil headers that nearly every file includes, which take
 # half of a compiler's time otherwise. Headers of the project and of torch, protobuf and glog stay out of it.
 #
-# A file still includes what it uses: PEPNET_PRECOMPILE=OFF (the clang and sanitizer presets) builds without it.
+# A file still includes what it uses: PEPNET_PRECOMPILE=OFF (the clang preset, whose compiler cannot read GCC's header)
+# builds without it.
 option(PEPNET_PRECOMPILE "Precompile the common headers" ON)
 
 function(pepnet_targets_below directory result)

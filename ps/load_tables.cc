@@ -1,5 +1,8 @@
 #include "ps/load_tables.h"
 
+#include <algorithm>
+#include <cmath>
+
 #include "common/base/logging.h"
 #include "common/base/mutant.h"
 #include "common/base/partition.h"
@@ -60,6 +63,11 @@ Status LoadRows(const PartLoad& load, const RowColumns& rows) {
     }
     if (table->Find(id) != TableShard::kNoSlot) return absl::DataLossError(absl::StrCat("row ", id, " occurs twice"));
     const float* const value = rows.values.data() + i * dim;
+    if (const float* const wrong = std::find_if(value, value + dim, [](float x) { return !std::isfinite(x); });
+        wrong != value + dim) {
+      return absl::DataLossError(
+          absl::StrCat("row ", id, " holds ", *wrong, "; weights that are not finite cannot be trained or used"));
+    }
     if (!load.with_state) {
       table->Create(id, value, nullptr);
       continue;
@@ -83,8 +91,9 @@ Status LoadPart(const ServerPlan& plan, const std::string& directory, const Mani
   const bool renamed = part.table != table->table().name;
   const RowRange range = renamed ? RowRange{0, part.rows} : RowsOfBuckets(part, plan.first_bucket, plan.end_bucket);
   if (range.count == 0) return absl::OkStatus();
-  if (!renamed) table->Reserve(table->size() + range.count);
   PEPNET_ASSIGN_OR_RETURN(auto reader, TablePartReader::Open(directory, part));
+  // Only now: the file has as many rows as the manifest says.
+  if (!renamed) table->Reserve(table->size() + range.count);
   const PartLoad load{plan, manifest.step, renamed, with_state, table};
   return reader->Read(range.first, range.count, [&](const RowColumns& rows) { return LoadRows(load, rows); });
 }

@@ -22,7 +22,7 @@ int OpenStep::MissingWorker() const {
   if (pushes_.empty()) return -1;
   for (size_t worker = 0; worker < tickets_.size(); ++worker) {
     const bool came = std::any_of(pushes_.begin(), pushes_.end(),
-                                  [&](const Push& push) { return push.worker() == static_cast<int>(worker); });
+                                  [&](const ParsedFrame& push) { return WorkerOf(push) == static_cast<int>(worker); });
     if (!came) return static_cast<int>(worker);
   }
   return -1;
@@ -45,8 +45,8 @@ Status OpenStep::CheckPush(const FrameHeader& header) const {
   if (!ticket || header.step != applied_ + 1) {
     return InvalidInput("push without ticket: no pull of this step was answered, ", applied_, " steps are applied");
   }
-  for (const Push& other : pushes_) {
-    if (other.header.sender == header.sender) return InvalidInput("second push of this step");
+  for (const ParsedFrame& other : pushes_) {
+    if (other.header().sender == header.sender) return InvalidInput("second push of this step");
   }
   const uint64_t expected = GradientFloats(tables_, ticket->pull.counts) * sizeof(float);
   if (header.body_bytes != expected) {
@@ -54,7 +54,7 @@ Status OpenStep::CheckPush(const FrameHeader& header) const {
   }
   if (header.update < 1) return InvalidInput("push with update ", header.update, ", expected at least 1");
   if (!pushes_.empty()) {
-    const FrameHeader& first = pushes_.front().header;
+    const FrameHeader& first = pushes_.front().header();
     if (header.lr != first.lr || header.update != first.update) {
       return InvalidInput("push with lr ", header.lr, " and update ", header.update, ", worker ", first.sender,
                           " sent lr ", first.lr, " and update ", first.update);
@@ -63,9 +63,10 @@ Status OpenStep::CheckPush(const FrameHeader& header) const {
   return absl::OkStatus();
 }
 
-StatusOr<bool> OpenStep::AddPush(const FrameHeader& header, Bytes frame) {
+StatusOr<bool> OpenStep::AddPush(ParsedFrame push) {
+  const FrameHeader& header = push.header();
   PEPNET_RETURN_IF_ERROR(Annotate(CheckPush(header), absl::StrCat("step ", header.step, " of worker ", header.sender)));
-  pushes_.push_back({header, std::move(frame)});
+  pushes_.push_back(std::move(push));
   if (pushes_.size() < tickets_.size()) return false;
   PEPNET_RETURN_IF_ERROR(Apply());
   return true;
@@ -74,18 +75,19 @@ StatusOr<bool> OpenStep::AddPush(const FrameHeader& header, Bytes frame) {
 Status OpenStep::Apply() {
   TraceScope scope("apply step");
   if (!MutantActive(Mutant::kSumInArrivalOrder)) {
-    std::sort(pushes_.begin(), pushes_.end(), [](const Push& a, const Push& b) { return a.worker() < b.worker(); });
+    std::sort(pushes_.begin(), pushes_.end(),
+              [](const ParsedFrame& a, const ParsedFrame& b) { return WorkerOf(a) < WorkerOf(b); });
   }
   if (MutantActive(Mutant::kDivideByWorkers)) {
-    for (Push& push : pushes_) {
-      for (size_t i = 0; i < push.floats(); ++i) push.gradients()[i] /= static_cast<float>(pushes_.size());
+    for (ParsedFrame& push : pushes_) {
+      for (float& gradient : GradientsOf(push)) gradient /= static_cast<float>(pushes_.size());
     }
   }
   std::vector<PushedGradients> gradients;
-  for (Push& push : pushes_) {
-    gradients.push_back({push.worker(), &*tickets_[push.worker()], {push.gradients(), push.floats()}});
+  for (ParsedFrame& push : pushes_) {
+    gradients.push_back({WorkerOf(push), &*tickets_[WorkerOf(push)], GradientsOf(push)});
   }
-  const FrameHeader& header = pushes_.front().header;
+  const FrameHeader& header = pushes_.front().header();
   PEPNET_RETURN_IF_ERROR(
       step_update_.Apply(plan_.optimizer, header.lr, header.update, applied_ + 1, gradients, &tables_, snapshot_));
   ++applied_;

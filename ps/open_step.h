@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "ps/server_plan.h"
@@ -33,19 +34,16 @@ class OpenStep {
   // A checkpoint that is being written: rows are saved from change until it is closed. nullptr: none. Borrows.
   void set_snapshot(Snapshot* snapshot) { snapshot_ = snapshot; }
 
-  // Takes the push of worker header.sender (a worker of the plan). True if it was the last one, and the step is
+  // Takes the push of worker header().sender (a worker of the plan). True if it was the last one, and the step is
   // applied. An error (no ticket, wrong size, rates that differ between workers) leaves the job without a way on: a
   // push has no reply.
-  StatusOr<bool> AddPush(const FrameHeader& header, Bytes frame);
+  StatusOr<bool> AddPush(ParsedFrame push);
 
  private:
-  struct Push {
-    FrameHeader header;
-    Bytes frame;
-    int worker() const { return static_cast<int>(header.sender); }
-    float* gradients() { return reinterpret_cast<float*>(FrameBody(frame)); }
-    size_t floats() const { return header.body_bytes / sizeof(float); }
-  };
+  static int WorkerOf(const ParsedFrame& push) { return static_cast<int>(push.header().sender); }
+  static std::span<float> GradientsOf(ParsedFrame& push) {
+    return {reinterpret_cast<float*>(push.body()), push.body_bytes() / sizeof(float)};
+  }
   Status CheckPush(const FrameHeader& header) const;
   Status Apply();
 
@@ -55,7 +53,7 @@ class OpenStep {
   Snapshot* snapshot_ = nullptr;
   int64_t applied_;
   std::vector<std::optional<Ticket>> tickets_;  // by worker
-  std::vector<Push> pushes_;                    // by arrival
+  std::vector<ParsedFrame> pushes_;             // by arrival
 };
 
 }  // namespace pepnet

@@ -23,23 +23,35 @@ RowInitializer::RowInitializer(const Table& table, uint64_t seed)
 }
 
 void RowInitializer::Fill(int64_t id, std::span<float> out) const {
-  if (kind_ == InitKind::kConstant) {
-    std::fill(out.begin(), out.end(), low_);
-    return;
+  switch (kind_) {
+    case InitKind::kConstant:
+      std::fill(out.begin(), out.end(), low_);
+      return;
+    case InitKind::kNormal:
+      return FillNormal(id, out);
+    case InitKind::kDefault:
+    case InitKind::kUniform:
+      return FillUniform(id, out);
   }
+}
+
+void RowInitializer::FillUniform(int64_t id, std::span<float> out) const {
   for (size_t begin = 0; begin < out.size(); begin += 4) {
     const auto words = Philox4x32(key_, static_cast<uint64_t>(id), begin / 4);
     const size_t count = std::min<size_t>(4, out.size() - begin);
-    if (kind_ == InitKind::kNormal) {
-      for (size_t i = 0; i < count; ++i) {
-        const double u1 = 1.0 - UnitFloat(words[i & ~size_t{1}]);  // in (0, 1]: the logarithm is finite
-        const double angle = 2 * std::numbers::pi * UnitFloat(words[i | 1]);
-        const double radius = std::sqrt(-2 * std::log(u1));
-        out[begin + i] =
-            static_cast<float>(mean_ + stddev_ * radius * (i % 2 == 0 ? std::cos(angle) : std::sin(angle)));
-      }
-    } else {
-      for (size_t i = 0; i < count; ++i) out[begin + i] = low_ + span_ * UnitFloat(words[i]);
+    for (size_t i = 0; i < count; ++i) out[begin + i] = low_ + span_ * UnitFloat(words[i]);
+  }
+}
+
+void RowInitializer::FillNormal(int64_t id, std::span<float> out) const {
+  for (size_t begin = 0; begin < out.size(); begin += 4) {
+    const auto words = Philox4x32(key_, static_cast<uint64_t>(id), begin / 4);
+    const size_t count = std::min<size_t>(4, out.size() - begin);
+    for (size_t i = 0; i < count; ++i) {
+      const double u1 = 1.0 - UnitFloat(words[i & ~size_t{1}]);  // in (0, 1]: the logarithm is finite
+      const double angle = 2 * std::numbers::pi * UnitFloat(words[i | 1]);
+      const double radius = std::sqrt(-2 * std::log(u1));
+      out[begin + i] = static_cast<float>(mean_ + stddev_ * radius * (i % 2 == 0 ? std::cos(angle) : std::sin(angle)));
     }
   }
 }

@@ -21,6 +21,9 @@ class RowInitializer {
   void Fill(int64_t id, std::span<float> out) const;
 
  private:
+  void FillUniform(int64_t id, std::span<float> out) const;
+  void FillNormal(int64_t id, std::span<float> out) const;
+
   InitKind kind_;
   float low_, span_;      // uniform; constant: low_
   double mean_, stddev_;  // normal

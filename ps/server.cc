@@ -24,10 +24,21 @@
 namespace pepnet {
 namespace {
 
+// Who is to get a reply, and the header that it answers.
+struct Asker {
+  int rank = -1;
+  FrameHeader header;
+};
+
+// A request that has been taken apart, once, whether it is served at once or waits in line.
 struct Request {
   int source = -1;  // rank
-  FrameHeader header;
-  Bytes frame;
+  ParsedFrame frame;
+  PullBody pull = {};          // of a kPull that has been checked; borrows from `frame`
+  std::string directory = {};  // of a kSave
+
+  const FrameHeader& header() const { return frame.header(); }
+  operator Asker() const { return {source, frame.header()}; }
 };
 
 bool ReadOnly(const FrameHeader& header) { return (header.flags & FrameHeader::kReadOnly) != 0; }
@@ -67,15 +78,15 @@ struct Server::State {
   // Begins to write; the answer comes when all is on disk, from the snapshot's thread.
   Status StartSave(const Request& request);
 
-  FrameHeader ReplyHeader(const Request& request, MessageType type) const;
-  Status Send(const Request& request, Bytes frame) {
-    const Channel channel = request.header.type == MessageType::kSave ? Channel::kSave : Channel::kRows;
-    return transport->Send(channel, request.source, std::move(frame));
+  FrameHeader ReplyHeader(const FrameHeader& asked, MessageType type) const;
+  Status Send(const Asker& to, Bytes frame) {
+    const Channel channel = to.header.type == MessageType::kSave ? Channel::kSave : Channel::kRows;
+    return transport->Send(channel, to.rank, std::move(frame));
   }
-  Status Acknowledge(const Request& request) {
-    return Send(request, MakeFrame(ReplyHeader(request, MessageType::kAck), size_t{0}));
+  Status Acknowledge(const Asker& to) {
+    return Send(to, MakeFrame(ReplyHeader(to.header, MessageType::kAck), size_t{0}));
   }
-  Status Refuse(const Request& request, const Status& reason);
+  Status Refuse(const Asker& to, const Status& reason);
   void TellWorkers(const Status& reason);
   std::string Name() const { return plan ? absl::StrCat("server ", plan->server_index) : "server"; }
   int64_t applied() const { return step->applied(); }
@@ -94,18 +105,18 @@ struct Server::State {
 
 // ---- replies ------------------------------------------------------------------------------------------------------
 
-FrameHeader Server::State::ReplyHeader(const Request& request, MessageType type) const {
+FrameHeader Server::State::ReplyHeader(const FrameHeader& asked, MessageType type) const {
   FrameHeader header;
   header.type = type;
   header.sender = plan ? static_cast<uint32_t>(plan->server_index) : 0;
-  header.table_count = request.header.table_count;
-  header.step = request.header.step;
-  header.flags = request.header.flags;
+  header.table_count = asked.table_count;
+  header.step = asked.step;
+  header.flags = asked.flags;
   return header;
 }
 
-Status Server::State::Refuse(const Request& request, const Status& reason) {
-  return Send(request, MakeErrorFrame(ReplyHeader(request, MessageType::kError), Annotate(reason, Name())));
+Status Server::State::Refuse(const Asker& to, const Status& reason) {
+  return Send(to, MakeErrorFrame(ReplyHeader(to.header, MessageType::kError), Annotate(reason, Name())));
 }
 
 // A fault of the server or of the protocol ends the job: each worker finds the cause where it waits next.
@@ -120,7 +131,7 @@ void Server::State::TellWorkers(const Status& reason) {
   }
   // Who waits for a checkpoint is told, too.
   for (const auto& [steps, waiter] : waiting) {
-    if (waiter.header.type == MessageType::kSave) Refuse(waiter, reason).IgnoreError();
+    if (waiter.header().type == MessageType::kSave) Refuse(waiter, reason).IgnoreError();
   }
   snapshot.reset();
 }
@@ -128,9 +139,9 @@ void Server::State::TellWorkers(const Status& reason) {
 // ---- requests -----------------------------------------------------------------------------------------------------
 
 Status Server::State::Handle(Message message) {
-  PEPNET_ASSIGN_OR_RETURN(message.body, Unpack(std::move(message.body)));
-  PEPNET_ASSIGN_OR_RETURN(const FrameHeader header, ParseHeader(message.body));
-  Request request{message.source, header, std::move(message.body)};
+  PEPNET_ASSIGN_OR_RETURN(ParsedFrame frame, Unpack(std::move(message.body)));
+  const FrameHeader header = frame.header();
+  Request request{message.source, std::move(frame)};
   if (header.type == MessageType::kConfigure) {
     const Status status = Configure(request);
     return status.ok() ? Acknowledge(request) : Refuse(request, status);
@@ -154,9 +165,10 @@ Status Server::State::Handle(Message message) {
       return HandlePush(std::move(request));
     case MessageType::kSave: {
       wire::SaveRequest save;
-      if (!save.ParseFromString(FrameBodyString(request.frame))) {
+      if (!save.ParseFromString(request.frame.BodyString())) {
         return Refuse(request, InvalidInput("not a wire::SaveRequest"));
       }
+      request.directory = save.directory();
       return ServeAfter(save.step(), std::move(request));
     }
     case MessageType::kLoad: {
@@ -166,14 +178,19 @@ Status Server::State::Handle(Message message) {
     }
     case MessageType::kStats:
       return Stats(request);
-    default:
-      return Refuse(request, InvalidInput("message type ", static_cast<int>(header.type), " is not a request"));
+    case MessageType::kConfigure:  // handled above, as kShutdown is
+    case MessageType::kShutdown:
+    case MessageType::kRows:
+    case MessageType::kAck:
+    case MessageType::kError:
+      break;
   }
+  return Refuse(request, InvalidInput("message type ", static_cast<int>(header.type), " is not a request"));
 }
 
 Status Server::State::Configure(const Request& request) {
   if (plan) return absl::FailedPreconditionError("configured twice; the rows of the first plan would be lost");
-  PEPNET_ASSIGN_OR_RETURN(ServerPlan given, ParseServerPlan(FrameBodyString(request.frame), transport->size()));
+  PEPNET_ASSIGN_OR_RETURN(ServerPlan given, ParseServerPlan(request.frame.BodyString(), transport->size()));
   if (!given.shared_file.empty() && !PathExists(given.shared_file)) {
     return absl::FailedPreconditionError(absl::StrCat("does not see ", given.shared_file,
                                                       ", which worker 0 made; model_dir must be "
@@ -193,7 +210,7 @@ Status Server::State::Configure(const Request& request) {
 }
 
 Status Server::State::CheckWorker(const Request& request) const {
-  const uint32_t worker = request.header.sender;
+  const uint32_t worker = request.header().sender;
   if (worker >= plan->worker_ranks.size() || plan->worker_ranks[worker] != request.source) {
     return InvalidInput("rank ", request.source, " says it is worker ", worker, ", which is not in the plan of ",
                         plan->worker_ranks.size(), " workers");
@@ -210,7 +227,7 @@ Status Server::State::ServeAfter(int64_t steps, Request request) {
     return Refuse(request, absl::FailedPreconditionError(absl::StrCat(
                                "the rows after step ", steps, " are wanted, but ", applied(), " steps are applied")));
   }
-  return request.header.type == MessageType::kSave ? StartSave(request) : AnswerPull(std::move(request));
+  return request.header().type == MessageType::kSave ? StartSave(request) : AnswerPull(std::move(request));
 }
 
 Status Server::State::ServeWaiting() {
@@ -225,10 +242,10 @@ Status Server::State::ServeWaiting() {
 
 StatusOr<PullBody> Server::State::CheckPull(const Request& request) const {
   PEPNET_RETURN_IF_ERROR(CheckWorker(request));
-  if (request.header.table_count != tables.size()) {
-    return InvalidInput("pull for ", request.header.table_count, " tables, the plan has ", tables.size());
+  if (request.header().table_count != tables.size()) {
+    return InvalidInput("pull for ", request.header().table_count, " tables, the plan has ", tables.size());
   }
-  PEPNET_ASSIGN_OR_RETURN(const PullBody pull, ParsePull(request.header, request.frame));
+  PEPNET_ASSIGN_OR_RETURN(const PullBody pull, ParsePull(request.frame));
   const int64_t* id = pull.ids.data();
   for (size_t t = 0; t < tables.size(); ++t) {
     const Table& table = tables[t].table();
@@ -250,22 +267,23 @@ StatusOr<PullBody> Server::State::CheckPull(const Request& request) const {
 Status Server::State::HandlePull(Request request) {
   const StatusOr<PullBody> pull = CheckPull(request);
   if (!pull.ok()) return Refuse(request, pull.status());
-  const int64_t step = request.header.step;
-  return ServeAfter(ReadOnly(request.header) ? step : step - 1, std::move(request));
+  request.pull = *pull;
+  const int64_t step = request.header().step;
+  return ServeAfter(ReadOnly(request.header()) ? step : step - 1, std::move(request));
 }
 
 Status Server::State::AnswerPull(Request request) {
   TraceScope scope("answer pull");
-  const int worker = static_cast<int>(request.header.sender);
-  const bool read_only = ReadOnly(request.header);
+  const int worker = static_cast<int>(request.header().sender);
+  const bool read_only = ReadOnly(request.header());
   if (!read_only && step->HasTicket(worker)) {
     return Refuse(request, absl::FailedPreconditionError(
-                               absl::StrCat("worker ", worker, " pulls step ", request.header.step, " twice")));
+                               absl::StrCat("worker ", worker, " pulls step ", request.header().step, " twice")));
   }
-  PEPNET_ASSIGN_OR_RETURN(const PullBody pull, ParsePull(request.header, request.frame));
+  const PullBody& pull = request.pull;
   std::vector<int64_t> slots(pull.ids.size());
   Bytes reply =
-      MakeFrame(ReplyHeader(request, MessageType::kRows), GradientFloats(tables, pull.counts) * sizeof(float));
+      MakeFrame(ReplyHeader(request.header(), MessageType::kRows), GradientFloats(tables, pull.counts) * sizeof(float));
   float* out = reinterpret_cast<float*>(FrameBody(reply));
   size_t first = 0;
   for (size_t t = 0; t < tables.size(); ++t) {
@@ -291,7 +309,7 @@ Status Server::State::AnswerPull(Request request) {
 Status Server::State::HandlePush(Request request) {
   PEPNET_RETURN_IF_ERROR(CheckWorker(request));
   ++pushes;
-  PEPNET_ASSIGN_OR_RETURN(const bool complete, step->AddPush(request.header, std::move(request.frame)));
+  PEPNET_ASSIGN_OR_RETURN(const bool complete, step->AddPush(std::move(request.frame)));
   return complete ? ServeWaiting() : absl::OkStatus();
 }
 
@@ -301,15 +319,12 @@ Status Server::State::StartSave(const Request& request) {
   if (snapshot != nullptr && !snapshot->finished()) {
     return Refuse(request, absl::FailedPreconditionError("the checkpoint before is still being written"));
   }
-  wire::SaveRequest save;
-  CHECK(save.ParseFromString(FrameBodyString(request.frame)));
-  const auto answer = [this, source = request.source, header = request.header, name = Name()](
-                          const StatusOr<std::vector<PartEntry>>& parts, const SnapshotCost& cost) {
-    const Request to{source, header, {}};
+  const auto answer = [this, to = Asker(request), name = Name()](const StatusOr<std::vector<PartEntry>>& parts,
+                                                                 const SnapshotCost& cost) {
     Status sent;
     if (parts.ok()) {
       const std::string reply = MakeSaveReply(*parts, cost).SerializeAsString();
-      sent = Send(to, MakeFrame(ReplyHeader(to, MessageType::kSave), reply));
+      sent = Send(to, MakeFrame(ReplyHeader(to.header, MessageType::kSave), reply));
     } else {
       sent = Refuse(to, parts.status());
     }
@@ -321,7 +336,7 @@ Status Server::State::StartSave(const Request& request) {
               << cost.waits << " changes waited for memory, a step was held up " << cost.longest_hold_seconds * 1e3
               << " ms at most";
   };
-  snapshot = std::make_unique<Snapshot>(*plan, tables, applied(), save.directory(), Snapshot::DefaultCopyBytes(tables),
+  snapshot = std::make_unique<Snapshot>(*plan, tables, applied(), request.directory, Snapshot::DefaultCopyBytes(tables),
                                         answer);
   step->set_snapshot(snapshot.get());
   return absl::OkStatus();
@@ -329,7 +344,7 @@ Status Server::State::StartSave(const Request& request) {
 
 Status Server::State::HandleLoad(const Request& request) {
   wire::LoadRequest load;
-  if (!load.ParseFromString(FrameBodyString(request.frame))) return InvalidInput("not a wire::LoadRequest");
+  if (!load.ParseFromString(request.frame.BodyString())) return InvalidInput("not a wire::LoadRequest");
   if (load.finished_steps() < 0) return InvalidInput("load with finished_steps ", load.finished_steps());
   if (const int worker = step->WorkerWithTicket(); worker >= 0) {
     return absl::FailedPreconditionError(
@@ -368,7 +383,7 @@ Status Server::State::Stats(const Request& request) {
   json["pushes"] = pushes;
   wire::StatsReply reply;
   reply.set_json(json.dump());
-  return Send(request, MakeFrame(ReplyHeader(request, MessageType::kStats), reply.SerializeAsString()));
+  return Send(request, MakeFrame(ReplyHeader(request.header(), MessageType::kStats), reply.SerializeAsString()));
 }
 
 // ---- loop ---------------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 #include "ps/server_plan.h"
 
+#include <optional>
 #include <set>
 
 #include "common/base/partition.h"
@@ -8,12 +9,14 @@
 namespace pepnet {
 namespace {
 
-template <typename Enum>
-Status ReadEnum(int32_t number, Enum last, const char* field, Enum* out) {
-  if (number < 0 || number > static_cast<int32_t>(last)) {
-    return InvalidInput("server plan: ", field, " is ", number, ", expected 0 to ", static_cast<int32_t>(last));
+// The kind whose description has this name.
+template <typename Type, typename Kind>
+Status ReadKind(const std::string& name, const char* field, Kind* out) {
+  const std::optional<Kind> kind = FindKind<Kind>(&Type::name, name);
+  if (!kind.has_value()) {
+    return InvalidInput("server plan: ", field, " is ", name, ", expected ", ListOfKinds<Kind>(&Type::name, " or "));
   }
-  *out = static_cast<Enum>(number);
+  *out = *kind;
   return absl::OkStatus();
 }
 
@@ -27,7 +30,7 @@ StatusOr<Table> ReadTable(const wire::TablePlan& in) {
     return InvalidInput("server plan: table ", table.name, " has ", table.rows, " rows, expected at least 1");
   if (table.dim <= 0)
     return InvalidInput("server plan: table ", table.name, " has width ", table.dim, ", expected at least 1");
-  PEPNET_RETURN_IF_ERROR(ReadEnum(in.init_kind(), InitKind::kConstant, "init_kind", &table.initializer.kind));
+  PEPNET_RETURN_IF_ERROR(ReadKind<InitializerType>(in.init_kind(), "init_kind", &table.initializer.kind));
   table.initializer.a = in.init_a();
   table.initializer.b = in.init_b();
   table.trainable = in.trainable();
@@ -47,14 +50,11 @@ StatusOr<ServerPlan> ParseServerPlan(const std::string& body, int rank_count) {
     plan.tables.push_back(std::move(table));
   }
   const wire::SparseOptimizerPlan& optimizer = in.optimizer();
-  PEPNET_RETURN_IF_ERROR(
-      ReadEnum(optimizer.kind(), SparseOptimizerKind::kPartialRowwiseAdam, "optimizer kind", &plan.optimizer.kind));
-  PEPNET_RETURN_IF_ERROR(ReadEnum(optimizer.weight_decay_mode(), WeightDecayMode::kDecouple, "weight_decay_mode",
-                                  &plan.optimizer.weight_decay_mode));
-  plan.optimizer.initial_accumulator_value = optimizer.initial_accumulator_value();
-  plan.optimizer.beta1 = optimizer.beta1();
-  plan.optimizer.beta2 = optimizer.beta2();
-  plan.optimizer.weight_decay = optimizer.weight_decay();
+  PEPNET_RETURN_IF_ERROR(ReadKind<SparseOptimizerType>(optimizer.kind(), "optimizer kind", &plan.optimizer.kind));
+  const SparseOptimizerType& type = TypeOf(plan.optimizer.kind);
+  PEPNET_RETURN_IF_ERROR(Annotate(
+      SetParameters(type.parameters, {optimizer.parameters().begin(), optimizer.parameters().end()}, &plan.optimizer),
+      absl::StrCat("server plan: optimizer ", type.name)));
   plan.seed = in.seed();
   plan.server_index = in.server_index();
   plan.server_count = in.server_count();

@@ -13,7 +13,7 @@ namespace pepnet {
 
 struct ServerPlan {
   std::vector<Table> tables;
-  SparseOptimizer optimizer;  // kind, accumulator, betas and weight decay; rates come with each push
+  SparseOptimizer optimizer;  // the rate of each step comes with its push
   uint64_t seed = 0;
   int server_index = 0, server_count = 1;
   std::vector<int> worker_ranks;  // by worker index; not empty

@@ -44,33 +44,34 @@ Snapshot::Snapshot(const ServerPlan& plan, const std::vector<TableShard>& tables
 
 Snapshot::~Snapshot() {
   {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(&mutex_);
     cancelled_ = true;
   }
-  changed_.notify_all();
+  changed_.NotifyAll();
   save_.join();
   take_.join();
 }
 
 // ---- the loop's side ----------------------------------------------------------------------------------------------
 
-Snapshot::Change::Change(Snapshot* snapshot) : snapshot_(*snapshot), lock_(snapshot->mutex_, std::defer_lock) {
+Snapshot::Change::Change(Snapshot* snapshot) : snapshot_(*snapshot) {
   const auto before = Clock::now();
   ++snapshot_.changes_waiting_;
-  lock_.lock();
+  snapshot_.mutex_.Lock();
   --snapshot_.changes_waiting_;
   held_up_ = Clock::now() - before;
 }
 
 Snapshot::Change::~Change() {
   snapshot_.cost_.longest_hold_seconds = std::max(snapshot_.cost_.longest_hold_seconds, Seconds(held_up_));
+  snapshot_.mutex_.Unlock();
 }
 
 void Snapshot::Change::WaitFor(size_t table, int64_t slot) {
   const auto before = Clock::now();
   ++snapshot_.cost_.waits;
   ++snapshot_.changes_without_memory_;
-  snapshot_.changed_.wait(lock_, [&] { return snapshot_.tables_[table].BeforeChange(slot); });
+  while (!snapshot_.tables_[table].BeforeChange(slot)) snapshot_.changed_.Wait(&snapshot_.mutex_);
   --snapshot_.changes_without_memory_;
   held_up_ += Clock::now() - before;
 }
@@ -79,31 +80,31 @@ void Snapshot::Change::WaitFor(size_t table, int64_t slot) {
 
 void Snapshot::Take() {
   pthread_setname_np(pthread_self(), "take");
-  std::unique_lock lock(mutex_);
+  MutexLock lock(&mutex_);
   for (;;) {
-    changed_.wait(lock, [this] { return over_ || wanted_.has_value(); });
+    while (!over_ && !wanted_.has_value()) changed_.Wait(&mutex_);
     if (over_) return;
     const Batch& batch = *wanted_;
     batch.image->Resize(0, 0, 0);
     for (size_t first = 0; first < batch.slots.size() && !cancelled_; first += kRowsPerRun) {
-      if (first > 0) LetChangesIn(&lock);
+      if (first > 0) LetChangesIn();
       const size_t count = std::min(kRowsPerRun, batch.slots.size() - first);
       tables_[batch.table].Take(batch.slots.subspan(first, count), batch.buckets[first / kRowsPerRun], batch.image);
     }
     wanted_.reset();
-    changed_.notify_all();
+    changed_.NotifyAll();
   }
 }
 
-void Snapshot::LetChangesIn(std::unique_lock<std::mutex>* lock) {
+void Snapshot::LetChangesIn() {
   const bool memory_is_short = changes_without_memory_ > 0;
-  lock->unlock();
+  mutex_.Unlock();
   if (memory_is_short) {
-    changed_.notify_all();
+    changed_.NotifyAll();
     std::this_thread::sleep_for(std::chrono::microseconds(50));
   }
   while (changes_waiting_ > 0) std::this_thread::yield();
-  lock->lock();
+  mutex_.Lock();
 }
 
 // ---- the thread "save" --------------------------------------------------------------------------------------------
@@ -127,15 +128,15 @@ Snapshot::Batch Snapshot::MakeBatch(size_t table, BucketOrder* order, int64_t fi
 
 void Snapshot::Want(Batch batch) {
   {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(&mutex_);
     wanted_ = std::move(batch);
   }
-  changed_.notify_all();
+  changed_.NotifyAll();
 }
 
 Status Snapshot::WaitUntilTaken() {
-  std::unique_lock lock(mutex_);
-  changed_.wait(lock, [this] { return !wanted_.has_value(); });
+  MutexLock lock(&mutex_);
+  while (wanted_.has_value()) changed_.Wait(&mutex_);
   return cancelled_ ? absl::CancelledError("the server ends") : absl::OkStatus();
 }
 
@@ -166,21 +167,21 @@ StatusOr<PartEntry> Snapshot::SaveTable(size_t table) {
                                                                plan_.server_index, plan_.server_count));
   const RowStore::View* rows = nullptr;
   {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(&mutex_);
     rows = &tables_[table].rows();
   }
   BucketOrder order(*rows, HashName(description.name));
   {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(&mutex_);
     largest_order_bytes_ = std::max(largest_order_bytes_, order.memory_bytes());
   }
   const Status status = SaveRows(table, &order, writer.get());
   std::vector<AlignedBuffer<uint8_t>> copies;
   {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(&mutex_);
     copies = tables_[table].Close();
   }
-  changed_.notify_all();
+  changed_.NotifyAll();
   copies.clear();
   PEPNET_RETURN_IF_ERROR(status);
   return writer->Finish();
@@ -208,12 +209,12 @@ StatusOr<std::vector<PartEntry>> Snapshot::SaveAll() {
 void Snapshot::Close() {
   std::vector<std::vector<AlignedBuffer<uint8_t>>> copies;
   {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(&mutex_);
     for (TableSnapshot& table : tables_) copies.push_back(table.Close());
     over_ = true;
     open_ = false;
   }
-  changed_.notify_all();
+  changed_.NotifyAll();
 }
 
 void Snapshot::Save() {
@@ -225,7 +226,7 @@ void Snapshot::Save() {
   Close();
   SnapshotCost cost;
   {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(&mutex_);
     cost = cost_;
     for (const TableSnapshot& table : tables_) {
       cost.copied_rows += table.copied_rows();

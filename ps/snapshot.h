@@ -14,16 +14,17 @@
 
 #include <atomic>
 #include <chrono>
-#include <condition_variable>
 #include <deque>
 #include <functional>
-#include <mutex>
 #include <optional>
 #include <span>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
+
+#include "common/base/mutex.h"
 #include "common/base/status.h"
 #include "common/checkpoint/table_part.h"
 #include "ps/bucket_order.h"
@@ -64,22 +65,22 @@ class Snapshot {
   bool finished() const { return finished_; }
 
   // Held while rows are changed; one per step.
-  class Change {
+  class ABSL_SCOPED_LOCKABLE Change {
    public:
-    explicit Change(Snapshot* snapshot);
-    ~Change();
+    explicit Change(Snapshot* snapshot) ABSL_EXCLUSIVE_LOCK_FUNCTION(snapshot->mutex_);
+    ~Change() ABSL_UNLOCK_FUNCTION();
     Change(const Change&) = delete;
     Change& operator=(const Change&) = delete;
     // To be called before the row of `slot` is changed, for the first time in this step.
     void Before(size_t table, int64_t slot) {
+      snapshot_.mutex_.AssertHeld();  // as long as this object lives
       if (!snapshot_.tables_[table].BeforeChange(slot)) WaitFor(table, slot);
     }
 
    private:
-    void WaitFor(size_t table, int64_t slot);  // memory
+    void WaitFor(size_t table, int64_t slot) ABSL_EXCLUSIVE_LOCKS_REQUIRED(snapshot_.mutex_);  // memory
 
     Snapshot& snapshot_;
-    std::unique_lock<std::mutex> lock_;
     std::chrono::steady_clock::duration held_up_{};
   };
 
@@ -102,7 +103,7 @@ class Snapshot {
   Status WaitUntilTaken();
   Status SaveRows(size_t table, BucketOrder* order, TablePartWriter* writer);
   // Called by "take" between two runs: who waits to change rows comes first.
-  void LetChangesIn(std::unique_lock<std::mutex>* lock);
+  void LetChangesIn() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Close();
 
   const ServerPlan& plan_;
@@ -110,18 +111,18 @@ class Snapshot {
   const Done done_;
   const std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 
-  // guards all that follows, down to images_, and rows of the tables against being changed while taken
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  std::deque<TableSnapshot> tables_;
-  CopyBudget budget_;
-  SnapshotCost cost_;
-  uint64_t largest_order_bytes_ = 0;
-  std::optional<Batch> wanted_;  // set by "save", reset by "take" when it is done
-  int changes_without_memory_ = 0;
-  bool cancelled_ = false;
-  bool over_ = false;   // "take" has nothing more to do
-  RowImage images_[2];  // one is filled by "take" while the other is read by "save"
+  Mutex mutex_;  // also guards rows of the tables against being changed while they are taken
+  CondVar changed_;
+  std::deque<TableSnapshot> tables_ ABSL_GUARDED_BY(mutex_);
+  CopyBudget budget_ ABSL_GUARDED_BY(mutex_);
+  SnapshotCost cost_ ABSL_GUARDED_BY(mutex_);
+  uint64_t largest_order_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::optional<Batch> wanted_ ABSL_GUARDED_BY(mutex_);  // set by "save", reset by "take" when it is done
+  int changes_without_memory_ ABSL_GUARDED_BY(mutex_) = 0;
+  bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
+  bool over_ ABSL_GUARDED_BY(mutex_) = false;  // "take" has nothing more to do
+  // One is filled by "take" while the other is read by "save"; `wanted_` hands them over.
+  RowImage images_[2];
 
   std::atomic<int> changes_waiting_ = 0;  // for mutex_, which alone would let "take" in again and again
   std::atomic<bool> open_ = true;         // cleared under mutex_; its reader may be a step late

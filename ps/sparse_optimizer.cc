@@ -181,9 +181,7 @@ void UpdateRows(const SparseOptimizer& optimizer, double lr, int64_t update, int
 }
 
 void FillInitialState(const SparseOptimizer& optimizer, std::span<float> state) {
-  const bool accumulates =
-      optimizer.kind == SparseOptimizerKind::kAdagrad || optimizer.kind == SparseOptimizerKind::kRowwiseAdagrad;
-  std::fill(state.begin(), state.end(), accumulates ? static_cast<float>(optimizer.initial_accumulator_value) : 0.0f);
+  std::fill(state.begin(), state.end(), static_cast<float>(TypeOf(optimizer.kind).initial_state(optimizer)));
 }
 
 }  // namespace pepnet

@@ -3,8 +3,7 @@
 //
 // Bits:    no fused multiply-add and a fixed order of every sum, so that a row depends on (row, gradient, lr, update)
 //          alone (law L3).
-// State:   laid out as SparseStateDim() says: adagrad s[dim]; rowwise adagrad s; adam exp_avg[dim], exp_avg_sq[dim];
-//          partial rowwise adam exp_avg[dim], exp_avg_sq.
+// State:   laid out as common/job_config/sparse_optimizer.h says beside each description.
 #pragma once
 
 #include <cstdint>

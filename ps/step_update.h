@@ -19,7 +19,7 @@ namespace pepnet {
 
 // The rows that a worker pulled for one step, in message order. `pull` borrows from `frame`.
 struct Ticket {
-  Bytes frame;
+  ParsedFrame frame;
   PullBody pull;
   std::vector<int64_t> slots;  // one per id; kNoSlot: no row when the pull was answered
 };

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Usage: scripts/check.sh [--base BRANCH] [--full]
-# What a change passes before it is committed: the format of the lines that it changes, a build in which warnings are
-# errors, and all tests. --full adds the tests under both sanitizers.
+# What a change passes before it is committed: the format of the lines that it changes, the titles of its commits, a build in
+# which warnings are errors, and all tests. --full adds the quick tests under the address sanitizer and those of threads under
+# the thread sanitizer. (scripts/lint.sh checks the format of the whole tree; .ci/run also the locks.)
 #   --base BRANCH   changes are counted from where this branch left BRANCH (default: main), uncommitted ones included
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 base=main full=""
@@ -17,10 +18,9 @@ while (($#)); do
 done
 start=$(git merge-base "$base" HEAD 2>/dev/null) || die "git knows no branch '$base'; name one with --base"
 
-# clang-format-diff comes with clang-format; both stand in the tools' virtual environment, or are the system's.
-tool() { if [[ -x $venv-tools/bin/$1 ]]; then echo "$venv-tools/bin/$1"; else command -v "$2" || command -v "$1" || true; fi; }
-clang_format=$(tool clang-format clang-format-14)
-format_diff=$(tool clang-format-diff.py clang-format-diff-14)
+# clang-format-diff comes with clang-format.
+clang_format=$(find_tool clang-format clang-format-14)
+format_diff=$(find_tool clang-format-diff.py clang-format-diff-14)
 [[ -n $clang_format && -n $format_diff ]] ||
   die "there is no clang-format; run scripts/setup.sh --tests"
 echo "+ format of the lines changed since $base"
@@ -35,9 +35,12 @@ if [[ -n $wrong ]]; then
   die "the lines above are not formatted; apply them with: git diff -U0 $base -- '*.cc' '*.h' | $format_diff -p1 -i"
 fi
 
-presets=(release)
-[[ -z $full ]] || presets+=(asan tsan)
-for preset in "${presets[@]}"; do
-  run bash scripts/test.sh --preset "$preset"
-done
-echo "checked: format, build and tests of ${presets[*]}"
+echo "+ titles of the commits since $base"
+check_titles "$start"
+
+run bash scripts/test.sh --preset release
+if [[ -n $full ]]; then
+  run bash scripts/test.sh --preset asan --target quick_tests -L quick -LE script
+  run bash scripts/test.sh --preset tsan --target thread_tests -L threads
+fi
+echo "checked: format, titles, build and tests${full:+, both sanitizers}"

@@ -36,14 +36,39 @@ parse_preset() {
   while (($#)); do
     case $1 in
       -h | --help) print_usage; exit 0 ;;
-      --preset) (($# > 1)) || die "--preset needs a name: release, debug, asan or tsan"; preset=$2; shift ;;
+      --preset) (($# > 1)) || die "--preset needs a name: release, debug, asan, tsan, mutants or clang"; preset=$2; shift ;;
       --preset=*) preset=${1#*=} ;;
       *) rest+=("$1") ;;
     esac
     shift
   done
   case $preset in
-    release | debug | asan | tsan) ;;
-    *) die "there is no preset '$preset'; choose release, debug, asan or tsan" ;;
+    release | debug | asan | tsan | mutants | clang) ;;
+    *) die "there is no preset '$preset'; choose release, debug, asan, tsan, mutants or clang" ;;
   esac
+}
+
+# find_tool NAME OTHER_NAME: the program in the tools' virtual environment (scripts/setup.sh --tests), or the system's; else nothing.
+find_tool() {
+  if [[ -x $venv-tools/bin/$1 ]]; then echo "$venv-tools/bin/$1"; else command -v "$2" || command -v "$1" || true; fi
+}
+
+# check_titles COMMIT: the commits since COMMIT, merges aside, are titled "area: what changes": imperative, at most 70
+# characters.
+check_titles() {
+  local title wrong=0
+  while IFS= read -r title; do
+    if ((${#title} > 70)); then
+      echo "${#title} characters, at most 70: $title"
+      wrong=1
+    elif [[ ! $title =~ ^[a-z0-9_.,/\ -]+:\ [a-z] ]]; then
+      echo "not of the form 'area: what changes': $title"
+      wrong=1
+    elif [[ $title =~ :\ (the|a|an|what|who|how|which|where|when|no|its|all|each|every|two|three|[a-z]+ing|[a-z]+[^aeiouy\ ]ed)\  &&
+      ! ${BASH_REMATCH[1]} =~ ^(bring|embed|shed|string|ring)$ ]]; then
+      echo "not in the imperative (say what the commit does, 'ps: keep the state'): $title"
+      wrong=1
+    fi
+  done < <(git log --no-merges --format=%s "$1..HEAD")
+  ((wrong == 0)) || die "the titles above break docs/style.md; change them with git rebase -i $1"
 }

@@ -37,8 +37,9 @@ _pepnet() {
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$word")
     return
   fi
-  local choices
-  choices=$(sed -nE "s/^  $previous [A-Z]+:\{([^}]*)\}.*/\1/p" <<<"$help")
+  local choices=""
+  # Only a flag may become a part of the pattern.
+  [[ ! $previous =~ ^--[a-z_]+$ ]] || choices=$(sed -nE "s/^  $previous [A-Z]+:\{([^}]*)\}.*/\1/p" <<<"$help")
   if [[ -n $choices ]]; then
     mapfile -t COMPREPLY < <(compgen -W "${choices//,/ }" -- "$word")
   elif [[ $word == -* ]]; then

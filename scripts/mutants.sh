@@ -1,16 +1,30 @@
 #!/usr/bin/env bash
-# Usage: scripts/mutants.sh [--preset P] [mutant names; default: all]
-# A mutant is a deliberate fault behind a test-only switch. Runs the law tests once without any, where they must pass,
-# and once with each, where at least one must fail; prints which law test turned red. Exit status 1 if one survives.
+# Usage: scripts/mutants.sh [--no_build] [mutant names; default: all]
+# A mutant is a deliberate fault behind a test-only switch (common/base/mutant.h). Builds with mutants into build/mutants and
+# runs the tests that notice one in a single file, then the law tests: once without a mutant, where they must pass, and once
+# with each, where at least one must fail; prints which law test turned red. Exit status 1 if a mutant survives.
+#   --no_build   takes build/mutants as it is, and runs the law tests only
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
-parse_preset "$@"
-program=build/$preset/tests/laws_test
+build=yes
+mutants=()
+for argument in "$@"; do
+  case $argument in
+    -h | --help) print_usage; exit 0 ;;
+    --no_build) build="" ;;
+    -*) die "unknown argument '$argument'; see --help" ;;
+    *) mutants+=("$argument") ;;
+  esac
+done
+program=build/mutants/tests/laws_test
 time_limit_s=600
 
-[[ -x $program ]] || die "there is no $program; run scripts/build.sh --preset $preset first"
+if [[ -n $build ]]; then
+  run bash scripts/build.sh --preset mutants laws_test mutant_tests
+  run ctest --test-dir build/mutants --output-on-failure --no-tests=error -L mutants
+fi
+[[ -x $program ]] || die "there is no $program; run scripts/mutants.sh without --no_build"
 mapfile -t known < <("$program" --list_mutants | grep -xE '[a-z0-9_]+')
 ((${#known[@]} > 0)) || die "$program --list_mutants names no mutant"
-mutants=("${rest[@]}")
 ((${#mutants[@]} > 0)) || mutants=("${known[@]}")
 for mutant in "${mutants[@]}"; do
   [[ " ${known[*]} " == *" $mutant "* ]] || die "there is no mutant '$mutant'; known: ${known[*]}"
@@ -21,7 +35,7 @@ trap 'rm -f "$log"' EXIT
 # run_laws [flag]: leaves the output in $log.
 run_laws() {
   printf '+ %s\n' "$program $*"
-  timeout -k 5 "$time_limit_s" "$program" --gtest_color=no "$@" >"$log" 2>&1
+  timeout -k 5 "$time_limit_s" "$program" --gtest_color=no --gtest_fail_fast "$@" >"$log" 2>&1
 }
 run_laws || {
   cat "$log"

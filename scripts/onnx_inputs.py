@@ -35,14 +35,23 @@ def std_hash(text):
 
 
 def tokens_of(cell, separator):
-    """A cell of a file: None, a number, a text that the separator splits, or a list."""
-    if cell is None or isinstance(cell, float) and math.isnan(cell):
-        return []
+    """A cell of a file: None, a number, a text that the separator splits, or a list of numbers or texts. Lists may be numpy arrays,
+    as pandas reads list columns; any other type is an error, so that no cell becomes a token by its looks."""
+    if isinstance(cell, np.ndarray) and cell.ndim == 1:
+        cell = cell.tolist()
     if isinstance(cell, (list, tuple)):
-        return [token for token in cell if token is not None and token != ""]
+        return [token for element in cell for token in tokens_of(element, None)]
+    if isinstance(cell, (bytes, np.bytes_)):
+        cell = bytes(cell).decode()
     if isinstance(cell, str):
         return [token for token in (cell.split(separator) if separator else [cell]) if token]
-    return [cell]
+    if cell is None or type(cell).__name__ in ("NAType", "NaTType"):  # pandas' words for missing
+        return []
+    if isinstance(cell, (float, np.floating)):
+        return [] if math.isnan(cell) else [cell]
+    if isinstance(cell, (int, np.integer)) and not isinstance(cell, bool):
+        return [cell]
+    raise TypeError(f"a cell of type {type(cell).__name__} ({cell!r}) is neither a number, a text nor a list of them")
 
 
 def feeds(export, columns):

@@ -106,8 +106,8 @@ def plot_trace(report, out_dir, trace_ms):
     names = {event["tid"]: event["args"]["name"] for event in report["traceEvents"] if event["name"] == "thread_name"}
     if not events:
         sys.exit("the trace holds no events")
-    optimizer = sorted(event["ts"] for event in events if event["name"] == "optimizer")
-    begin = optimizer[len(optimizer) // 2] if optimizer else events[len(events) // 2]["ts"]
+    updates = sorted(event["ts"] for event in events if event["name"] == "update")
+    begin = updates[len(updates) // 2] if updates else events[len(events) // 2]["ts"]
     end = begin + 1000 * trace_ms
     shown = [event for event in events if event["ts"] < end and event["ts"] + event["dur"] > begin]
     threads = sorted({event["tid"] for event in shown}, key=lambda tid: (names[tid] != "worker", names[tid]))

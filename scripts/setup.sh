@@ -3,8 +3,9 @@
 # Installs what building and running pepnet needs and this machine lacks: Debian packages (through apt-get) and a Python
 # virtual environment with torch and pyarrow, whose C++ libraries are linked, and onnx, whose .proto file is compiled.
 # With --tests also a second environment, $PEPNET_VENV-tools, with the programs that tests read our files with, that
-# scripts/plot_run.py draws with, and that scripts/check.sh formats with; and NCCL with the CUDA runtime in the first one,
-# so that what runs on GPUs is compiled and linked on every machine. Changes nothing when nothing is missing.
+# scripts/plot_run.py draws with, and that scripts/check.sh formats with; NCCL with the CUDA runtime in the first one,
+# so that what runs on GPUs is compiled and linked on every machine; clang, which proves the locks (the preset clang), and clang-tidy.
+# Changes nothing when nothing is missing.
 #   PEPNET_VENV      where the virtual environment is (default: .venv in the repository)
 #   PEPNET_PYTHON    the Python that makes it (default: python3, 3.10 or newer)
 #   PEPNET_PIP_ARGS  more arguments for `pip install`, for example an index with smaller torch builds
@@ -34,6 +35,8 @@ tools=(g++:g++ cmake:cmake ninja:ninja-build ccache:ccache)
 libraries=(
   libopenmpi-dev openmpi-bin libprotobuf-dev protobuf-compiler libgoogle-glog-dev libgtest-dev libgmock-dev
   libabsl-dev libcli11-dev libfarmhash-dev nlohmann-json3-dev libxxhash-dev zlib1g-dev)
+# With --tests: the compiler of the thread-safety build, and the checks of scripts/lint.sh.
+if [[ $with_tests == true ]]; then tools+=(clang++:clang clang-tidy:clang-tidy); fi
 
 install_packages() {
   local as_root=()
@@ -48,7 +51,17 @@ install_packages() {
   run "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@"
 }
 
+# Any version from 14 on (cmake/clang.cmake).
+has_clang() {
+  local name
+  for name in clang++ clang++-{14..30}; do
+    ! command -v "$name" >/dev/null || return 0
+  done
+  return 1
+}
+
 missing=()
+[[ $with_tests == false ]] || has_clang || missing+=(clang)
 for tool in "${tools[@]}"; do
   command -v "${tool%%:*}" >/dev/null || missing+=("${tool##*:}")
 done

@@ -1,14 +1,26 @@
 #!/usr/bin/env bash
-# Usage: scripts/test.sh [--preset release|debug|asan|tsan] [ctest options, for example -R transport or -L mpi]
+# Usage: scripts/test.sh [--preset release|debug|asan|tsan|mutants] [--target T] [ctest options, for example -R transport or -L quick]
 # Sets up, builds and runs the tests; the exit status is ctest's. Ends with the slowest tests and ctest's closing line.
+#   -L quick          what answers within 90 s in all; the other labels: ctest --test-dir build/release --print-labels
+#   --target T        builds only this target: quick_tests, thread_tests or mutant_tests build the programs of a label
 #   PEPNET_TEST_JOBS  tests at a time (default 1: tests start ranks and threads of their own)
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 parse_preset "$@"
+options=("${rest[@]}") rest=() targets=()
+for ((i = 0; i < ${#options[@]}; ++i)); do
+  case ${options[i]} in
+    --target) ((i + 1 < ${#options[@]})) || die "--target needs a name"; targets+=("${options[++i]}") ;;
+    --target=*) targets+=("${options[i]#*=}") ;;
+    *) rest+=("${options[i]}") ;;
+  esac
+done
 
 bash scripts/setup.sh --tests
-bash scripts/build.sh --preset "$preset"
+bash scripts/build.sh --preset "$preset" "${targets[@]}"
 # Open MPI and libtorch keep memory until the process ends.
 export ASAN_OPTIONS="detect_leaks=0${ASAN_OPTIONS:+:$ASAN_OPTIONS}"
+export UBSAN_OPTIONS="print_stacktrace=1${UBSAN_OPTIONS:+:$UBSAN_OPTIONS}"
+export TSAN_OPTIONS="suppressions=$PWD/tests/sanitizers/tsan.supp${TSAN_OPTIONS:+:$TSAN_OPTIONS}"
 
 log=build/$preset/ctest.log
 status=0

@@ -6,6 +6,7 @@
 #include "absl/strings/str_format.h"
 #include "cli/bench/limits.h"
 #include "cli/job/device_flags.h"
+#include "cli/job/job.h"
 #include "common/base/logging.h"
 #include "common/file/file.h"
 
@@ -120,6 +121,10 @@ void AddBenchFlags(CLI::App* bench, BenchFlags* flags) {
 }
 
 Status BenchCommand(BenchFlags flags, MpiSession* session) {
+  if (!flags.json.empty() && (session == nullptr || session->transport()->rank() == 0)) {
+    PEPNET_RETURN_IF_ERROR(CheckReplaceable("--json", flags.json, {"{\n \"bench\":"}));
+  }
+  PEPNET_ASSIGN_OR_RETURN(flags.job.threads, ThreadsOf(flags.job));
   const OtherPrograms others;
   PEPNET_ASSIGN_OR_RETURN(BenchReport report, Measure(flags, session));
   if (report.columns.empty()) return absl::OkStatus();

@@ -73,7 +73,7 @@ Status Step(Engine* engine, const ModelInput& input, std::vector<AlignedBuffer<f
 // All engines on one batch size; appends a row for each.
 Status MeasureBatch(const JobConfig& config, const BenchFlags& flags, const ComputeChoice& choice, int64_t rows,
                     BenchReport* report) {
-  const int threads = ThreadsOf(flags.job);
+  const int threads = flags.job.threads;
   const Batch batch = RandomBatch(config, rows, flags.click_rate);
   const auto scales = RowScales(config, batch, LocalDenominators(config, batch));
   std::vector<AlignedBuffer<float>> features(config.features.size());
@@ -173,7 +173,7 @@ StatusOr<BenchReport> DenseBench(const BenchFlags& flags) {
   BenchReport report;
   report.name = flags.what;
   report.settings = {{"config", flags.config.pipeline_config_path},
-                     {"threads", absl::StrCat(ThreadsOf(flags.job))},
+                     {"threads", absl::StrCat(flags.job.threads)},
                      {"rounds", absl::StrCat(flags.rounds)},
                      {"click rate", absl::StrCat(flags.click_rate)}};
   report.columns = {{"batch", "rows"},          {"engine", ""},   {"speed", "samples/s"}, {"step", "ms"},

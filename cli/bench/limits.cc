@@ -19,6 +19,7 @@
 
 #include "common/base/aligned_buffer.h"
 #include "common/base/hash.h"
+#include "common/file/owned_fd.h"
 #include "worker/model/fused/fused_gemm.h"
 
 namespace pepnet {
@@ -66,8 +67,8 @@ constexpr size_t kHugePage = size_t{2} << 20;
 
 StatusOr<double> WriteOnce(const std::string& path, int64_t bytes, bool direct) {
   constexpr int64_t kBlock = int64_t{4} << 20;
-  const int fd = open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | (direct ? O_DIRECT : 0), 0644);
-  if (fd < 0) return absl::InternalError(absl::StrCat("cannot open ", path, ": ", std::strerror(errno)));
+  OwnedFd fd(open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | (direct ? O_DIRECT : 0), 0644));
+  if (!fd.valid()) return absl::InternalError(absl::StrCat("cannot open ", path, ": ", std::strerror(errno)));
   std::unique_ptr<char, FreeDeleter> block(static_cast<char*>(std::aligned_alloc(4096, kBlock)));
   for (int64_t i = 0; i < kBlock; i += 8) {  // nothing that a file system could compress
     const uint64_t word = Mix64(static_cast<uint64_t>(i));
@@ -77,13 +78,13 @@ StatusOr<double> WriteOnce(const std::string& path, int64_t bytes, bool direct) 
   int error = 0;
   int64_t written = 0;
   while (written < bytes && error == 0) {
-    const ssize_t n = write(fd, block.get(), kBlock);
+    const ssize_t n = write(fd.get(), block.get(), kBlock);
     if (n < 0) error = errno;
     written += std::max<ssize_t>(n, 0);
   }
-  if (error == 0 && fdatasync(fd) != 0) error = errno;
+  if (error == 0 && fdatasync(fd.get()) != 0) error = errno;
   const double seconds = SecondsNow() - start;
-  close(fd);
+  (void)fd.Close();
   unlink(path.c_str());
   if (error != 0) return absl::InternalError(absl::StrCat("cannot write ", path, ": ", std::strerror(error)));
   return 1e-6 * static_cast<double>(written) / seconds;

@@ -21,16 +21,15 @@ class Rows {
   // Pull and push of the next message; adds their seconds.
   Status Next(double* pull_seconds, double* push_seconds) {
     const std::vector<int64_t> ids = MessageIds(rows_, keys_, message_);
-    Ticket ticket;
     FrameHeader header;
     header.type = MessageType::kPull;
     header.table_count = 1;
-    ticket.frame = MakeFrame(header, PullBodyBytes(1, ids.size()));
+    Bytes bytes = MakeFrame(header, PullBodyBytes(1, ids.size()));
     const uint32_t count = static_cast<uint32_t>(ids.size());
-    std::copy(ids.begin(), ids.end(), WritePullCounts(ticket.frame, {&count, 1}));
-    PEPNET_ASSIGN_OR_RETURN(header, ParseHeader(ticket.frame));
-    PEPNET_ASSIGN_OR_RETURN(ticket.pull, ParsePull(header, ticket.frame));
-    ticket.slots.resize(ids.size());
+    std::copy(ids.begin(), ids.end(), WritePullCounts(bytes, {&count, 1}));
+    PEPNET_ASSIGN_OR_RETURN(ParsedFrame frame, ParsedFrame::Parse(std::move(bytes)));
+    PEPNET_ASSIGN_OR_RETURN(const PullBody pull, ParsePull(frame));
+    Ticket ticket = {std::move(frame), pull, std::vector<int64_t>(ids.size())};
     values_.Resize(ids.size() * kBenchDim);
     gradients_.Resize(ids.size() * kBenchDim);
     const int64_t update = ++update_;

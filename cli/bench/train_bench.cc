@@ -193,7 +193,7 @@ StatusOr<BenchReport> TrainBench(const BenchFlags& flags, MpiSession* session) {
     row.emplace_back(run.slowest_behind);
     if (session == nullptr) row.emplace_back(run.rows / run.cpu_seconds);
   }
-  const int threads = ThreadsOf(flags.job);
+  const int threads = flags.job.threads;
   report.settings = {{"config", flags.config.pipeline_config_path},
                      {"workers", absl::StrCat(workers)},
                      {"threads each", absl::StrCat(threads)},

@@ -2,13 +2,22 @@
 
 #include "cli/commands/commands.h"
 #include "cli/job/load_config.h"
+#include "common/base/logging.h"
 
 namespace pepnet {
 
 Status CheckConfigCommand(const ConfigFlags& config_flags) {
-  PEPNET_ASSIGN_OR_RETURN(JobConfig config, LoadConfig(config_flags));
-  LogNotes(config);
-  std::cout << config.effective_text;
+  std::vector<std::string> faults;
+  const StatusOr<JobConfig> config = LoadConfig(config_flags, /*ignore_unknown_fields=*/false, &faults);
+  if (!config.ok()) {
+    if (faults.size() < 2) return config.status();
+    for (const std::string& fault : faults) std::cerr << fault << "\n";
+    return InvalidInput(config_flags.pipeline_config_path, " is refused for ", faults.size(),
+                        " reasons, all of them above; the first: ", faults.front());
+  }
+  LogNotes(*config);
+  std::cout << config->effective_text;
+  LOG(INFO) << config_flags.pipeline_config_path << " is accepted";
   return absl::OkStatus();
 }
 

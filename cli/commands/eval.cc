@@ -25,7 +25,7 @@ Status EvalCommand(const ConfigFlags& config_flags, const JobFlags& job_flags, c
                             Evaluate(context, inference.model.get(), config.eval_input_path, inference.finished_steps));
     if (!context.first()) return absl::OkStatus();
     LOG(INFO) << "evaluated " << inference.checkpoint << " on " << config.eval_input_path;
-    const std::string line = EvaluationJson(inference.finished_steps, values);
+    const std::string line = EvaluationJson({inference.finished_steps, values});
     std::cout << line << std::endl;
     const bool is_path = flags.eval_result_filename.find('/') != std::string::npos;
     if (!is_path) PEPNET_RETURN_IF_ERROR(MakeDirectories(config.model_dir));

@@ -1,5 +1,6 @@
 // export: a checkpoint in the formats that other programs open. Complete, read back and compared with eval, or absent.
 #include <algorithm>
+#include <filesystem>
 #include <optional>
 
 #include "absl/strings/str_join.h"
@@ -89,15 +90,31 @@ Status WriteExport(const JobConfig& config, const ExportSource& source, const st
   return WriteFileAtomically(directory + "/export.json", json);
 }
 
+// The path of the new directory without slashes at its end; its parent is made.
+StatusOr<std::string> ExportTarget(const std::string& export_dir) {
+  std::string target = export_dir;
+  while (target.size() > 1 && target.back() == '/') target.pop_back();
+  const std::filesystem::path path(target), parent = path.parent_path().empty() ? "." : path.parent_path();
+  if (path.filename().empty() || path.filename() == "." || path.filename() == "..") {
+    return InvalidInput("--export_dir ", export_dir, " does not end in the name of a new directory");
+  }
+  if (NameIsTaken(target)) {
+    return InvalidInput("--export_dir ", export_dir, " exists already; choose a directory that does not");
+  }
+  if (NameIsTaken(parent / kManifestName)) {
+    return InvalidInput("--export_dir ", export_dir, " lies in a checkpoint; choose a directory outside of it");
+  }
+  PEPNET_RETURN_IF_ERROR(MakeDirectories(parent.string()));
+  return target;
+}
+
 }  // namespace
 
 Status ExportCommand(const ConfigFlags& config_flags, const ExportFlags& flags) {
   CardFacts facts;
   PEPNET_ASSIGN_OR_RETURN(facts.formats, ParseFormats(flags.format));
   PEPNET_ASSIGN_OR_RETURN(JobConfig config, LoadConfig(config_flags));
-  if (PathExists(flags.export_dir)) {
-    return InvalidInput("--export_dir ", flags.export_dir, " exists already; choose a directory that does not");
-  }
+  PEPNET_ASSIGN_OR_RETURN(const std::string target, ExportTarget(flags.export_dir));
   PEPNET_ASSIGN_OR_RETURN(std::string checkpoint, ChooseCheckpoint(config, flags));
   PEPNET_ASSIGN_OR_RETURN(Manifest manifest, ReadManifest(checkpoint));
   PEPNET_RETURN_IF_ERROR(VerifyCheckpoint(checkpoint, manifest, !flags.no_verify));
@@ -106,22 +123,16 @@ Status ExportCommand(const ConfigFlags& config_flags, const ExportFlags& flags) 
     return InvalidInput(checkpoint, " was written by another config: ", difference,
                         "; pass the config it was trained with");
   }
+  PEPNET_RETURN_IF_ERROR(Annotate(CheckHoldsState(manifest, config), checkpoint));
   DenseParameters parameters(DenseParameterList(config));
   PEPNET_RETURN_IF_ERROR(ReadDenseValues(checkpoint, &parameters));
   ExportSource source{&config, checkpoint, &manifest, &parameters,
                       [&](const Table& table) { return ReadFullTable(checkpoint, manifest, table); }};
   // Complete or absent: everything is written beside the final name and renamed at the end.
-  std::string target = flags.export_dir;
-  while (target.size() > 1 && target.back() == '/') target.pop_back();
-  const std::string temporary = target + ".tmp";
-  PEPNET_RETURN_IF_ERROR(RemoveTree(temporary));
-  PEPNET_RETURN_IF_ERROR(MakeDirectories(temporary));
-  const Status written = WriteExport(config, source, temporary, flags, facts);
-  if (!written.ok()) {
-    RemoveTree(temporary).IgnoreError();  // the first error is the one to report
-    return written;
-  }
-  PEPNET_RETURN_IF_ERROR(RenameAndSync(temporary, target));
+  PEPNET_ASSIGN_OR_RETURN(ScratchDirectory temporary, ScratchDirectory::MakeBeside(target));
+  PEPNET_RETURN_IF_ERROR(WriteExport(config, source, temporary.path(), flags, facts));
+  PEPNET_RETURN_IF_ERROR(RenameToNewName(temporary.path(), target));
+  temporary.Release();
   LOG(INFO) << "exported " << checkpoint << " to " << target << " as " << absl::StrJoin(facts.formats, ", ");
   return absl::OkStatus();
 }

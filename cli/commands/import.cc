@@ -1,7 +1,9 @@
 // import: model.ckpt-0 from a safetensors file under the reference's names; training starts from it with --continue_train.
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 
+#include "absl/cleanup/cleanup.h"
 #include "cli/commands/commands.h"
 #include "cli/job/load_config.h"
 #include "common/base/logging.h"
@@ -11,6 +13,7 @@
 #include "common/file/file.h"
 #include "common/job_config/shape_description.h"
 #include "ps/sparse_optimizer.h"
+#include "worker/checkpoint/model_dir.h"
 #include "worker/checkpoint/train_state.h"
 
 namespace pepnet {
@@ -32,7 +35,13 @@ StatusOr<std::vector<float>> ReadTensor(const SafetensorsReader& reader, const s
     return InvalidInput(path, ": ", name, " has shape ", ShapeText(it->second.shape), ", this config needs ",
                         ShapeText(shape));
   }
-  return reader.ReadFloats(name);
+  PEPNET_ASSIGN_OR_RETURN(std::vector<float> values, reader.ReadFloats(name));
+  const auto wrong = std::find_if(values.begin(), values.end(), [](float value) { return !std::isfinite(value); });
+  if (wrong != values.end()) {
+    return InvalidInput(path, ": ", name, " holds ", *wrong, " at position ", wrong - values.begin(),
+                        "; weights that are not finite cannot be trained or used");
+  }
+  return values;
 }
 
 // One part with every row of the table, fresh optimizer state.
@@ -76,8 +85,8 @@ Status ImportCommand(const ConfigFlags& config_flags, const ImportFlags& flags) 
   PEPNET_ASSIGN_OR_RETURN(JobConfig config, LoadConfig(config_flags));
   LogNotes(config);
   PEPNET_ASSIGN_OR_RETURN(std::unique_ptr<SafetensorsReader> reader, SafetensorsReader::Open(flags.weights));
-  PEPNET_RETURN_IF_ERROR(MakeDirectories(config.model_dir));
-  PEPNET_ASSIGN_OR_RETURN(std::vector<int64_t> existing, ListCheckpoints(config.model_dir));
+  PEPNET_ASSIGN_OR_RETURN(const ModelDirLock lock, ModelDirLock::Acquire(config.model_dir));
+  PEPNET_ASSIGN_OR_RETURN(std::vector<int64_t> existing, ListCheckpointDirectories(config.model_dir));
   if (!existing.empty()) {
     return InvalidInput("model_dir ", config.model_dir, " already holds ", CheckpointName(existing.back()),
                         "; choose another --model_dir");
@@ -89,6 +98,7 @@ Status ImportCommand(const ConfigFlags& config_flags, const ImportFlags& flags) 
     std::copy(values.begin(), values.end(), state.parameters.value(static_cast<int>(i)).begin());
   }
   PEPNET_ASSIGN_OR_RETURN(CheckpointWriter writer, CheckpointWriter::Begin(config.model_dir, 0));
+  const absl::Cleanup remove = [&] { RemoveTree(writer.temporary_directory()).IgnoreError(); };  // a failed one
   Manifest manifest;
   for (const Table& table : config.tables) {
     PEPNET_ASSIGN_OR_RETURN(

@@ -1,3 +1,6 @@
+#include <algorithm>
+
+#include "absl/strings/ascii.h"
 #include "cli/commands/commands.h"
 #include "cli/job/job.h"
 #include "cli/job/load_config.h"
@@ -6,6 +9,23 @@
 #include "worker/eval/predictor.h"
 
 namespace pepnet {
+namespace {
+
+// Blanks around a name are of the list, as in lists of paths. A name given twice would make two columns of one name.
+StatusOr<std::vector<std::string>> Names(const char* flag, const std::vector<std::string>& list) {
+  std::vector<std::string> names;
+  for (const std::string& piece : list) {
+    const std::string name(absl::StripAsciiWhitespace(piece));
+    if (name.empty()) continue;
+    if (std::find(names.begin(), names.end(), name) != names.end()) {
+      return InvalidInput(flag, " names \"", name, "\" twice");
+    }
+    names.push_back(name);
+  }
+  return names;
+}
+
+}  // namespace
 
 Status PredictCommand(const ConfigFlags& config_flags, const JobFlags& job_flags, const PredictFlags& flags,
                       MpiSession* session) {
@@ -16,10 +36,11 @@ Status PredictCommand(const ConfigFlags& config_flags, const JobFlags& job_flags
     PredictRequest request;
     request.input_path = flags.predict_input_path;
     request.output_path = flags.predict_output_path;
-    request.reserved_columns = flags.reserved_columns;
-    request.output_columns = flags.output_columns;
+    PEPNET_ASSIGN_OR_RETURN(request.reserved_columns, Names("--reserved_columns", flags.reserved_columns));
+    PEPNET_ASSIGN_OR_RETURN(request.output_columns, Names("--output_columns", flags.output_columns));
     request.csv = flags.writer_type == "CsvWriter";
     request.batch_size = flags.batch_size;
+    request.overwrite = flags.overwrite;
     PEPNET_ASSIGN_OR_RETURN(int64_t rows, Predict(context, inference.model.get(), request, inference.finished_steps));
     if (context.first()) {
       LOG(INFO) << "predicted " << rows << " rows with " << inference.checkpoint << " into "

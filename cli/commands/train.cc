@@ -52,9 +52,8 @@ Status TrainCommand(const ConfigFlags& config_flags, const JobFlags& given_flags
     if (context.first()) LogPlan(context, colocated);
     Trainer trainer(context);
     PEPNET_RETURN_IF_ERROR(trainer.Run());
-    if (context.first() && !trainer.evaluation().empty()) {
-      std::cout << EvaluationJson(trainer.state().counters.finished_steps, trainer.evaluation()) << std::endl;
-    }
+    if (context.first() && !trainer.evaluation().values.empty())
+      std::cout << EvaluationJson(trainer.evaluation()) << std::endl;
     if (trainer.stopped()) {
       const int64_t step = trainer.state().counters.finished_steps;
       stopped = StoppedOnRequest(absl::StrCat("stopped on request after step ", step, "; ", config.model_dir, "/",

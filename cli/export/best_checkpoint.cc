@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_join.h"
 #include "cli/export/model_card.h"
+#include "common/base/text.h"
 #include "common/checkpoint/checkpoint.h"
 
 namespace pepnet {
@@ -21,7 +22,7 @@ StatusOr<std::string> BestCheckpoint(const std::string& model_dir, const ExportC
     if (line.empty()) continue;
     const nlohmann::json json = nlohmann::json::parse(line);
     for (const auto& [name, value] : json.items()) {
-      if (name != "global_step") names.insert(name);
+      if (name != "global_step" && (value.is_number() || value.is_null())) names.insert(Printable(name, 200));
     }
     if (!json.contains(metric) || !json[metric].is_number()) continue;
     const double value = json[metric];

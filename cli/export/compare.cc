@@ -8,28 +8,17 @@
 #include "worker/eval/inference.h"
 #include "worker/model/engine/make_model.h"
 #include "worker/sparse/batch_feeder.h"
-#include "worker/sparse/pooling.h"
+#include "worker/sparse/forward_inputs.h"
 
 namespace pepnet {
 namespace {
 
 struct Sample {
-  std::vector<Batch> batches;
-  std::vector<UniqueIds> ids;                     // by batch
+  std::vector<FedBatch> batches;
   std::vector<FloatBuffers> exported_rows;        // by batch, table
   std::vector<std::vector<ModelOutput>> outputs;  // by batch: eval's
   int64_t rows = 0;
 };
-
-StatusOr<std::vector<ModelOutput>> Run(const JobConfig& config, const Batch& batch, const UniqueIds& ids,
-                                       const FloatBuffers& table_rows, PepnetModel* model) {
-  FloatBuffers pooled;
-  PoolFeatures(config, batch, ids, table_rows, &pooled);
-  ModelInput input;
-  input.batch = &batch;
-  input.features = FeaturePointers(config, batch, pooled);
-  return model->Forward(input, nullptr);
-}
 
 // Eval's way: rows from the servers.
 StatusOr<Sample> RunEval(const WorkerContext& context, const InferenceModel& inference) {
@@ -40,19 +29,17 @@ StatusOr<Sample> RunEval(const WorkerContext& context, const InferenceModel& inf
   options.contiguous = true;
   PEPNET_ASSIGN_OR_RETURN(std::unique_ptr<BatchLoader> loader, BatchLoader::Open(config, options));
   const int64_t batches = (kComparedRows + options.batch_size - 1) / options.batch_size;
-  BatchFeeder feeder(&config, loader.get(), context.client, nullptr, BatchFeeder::Mode::kPredict,
+  BatchFeeder feeder(&config, std::move(loader), context.client, nullptr, BatchFeeder::Mode::kPredict,
                      inference.finished_steps, batches);
   Sample sample;
-  FloatBuffers table_rows;
+  ForwardInputs inputs(&config);
   for (;;) {
     PEPNET_ASSIGN_OR_RETURN(std::optional<FedBatch> fed, feeder.Next());
     if (!fed.has_value()) break;
-    PEPNET_RETURN_IF_ERROR(context.client->FinishPull(fed->ticket, &table_rows));
-    PEPNET_ASSIGN_OR_RETURN(sample.outputs.emplace_back(),
-                            Run(config, fed->batch, fed->ids, table_rows, inference.model.get()));
+    PEPNET_ASSIGN_OR_RETURN(const ModelInput* input, inputs.Make(*fed, context.client));
+    PEPNET_ASSIGN_OR_RETURN(sample.outputs.emplace_back(), inference.model->Forward(*input, nullptr));
     sample.rows += fed->batch.rows;
-    sample.batches.push_back(std::move(fed->batch));
-    sample.ids.push_back(std::move(fed->ids));
+    sample.batches.push_back(*std::move(fed));
   }
   return sample;
 }
@@ -65,7 +52,7 @@ Status LookUp(const ExportSource& source, Sample* sample) {
     const int dim = config.tables[t].dim;
     PEPNET_ASSIGN_OR_RETURN(const AlignedBuffer<float> table, source.tables(config.tables[t]));
     for (size_t b = 0; b < sample->batches.size(); ++b) {
-      const std::vector<int64_t>& ids = sample->ids[b].ids[t];
+      const std::vector<int64_t>& ids = sample->batches[b].ids.ids[t];
       AlignedBuffer<float>& rows = sample->exported_rows[b][t];
       rows.Resize(ids.size() * dim);
       for (size_t i = 0; i < ids.size(); ++i) std::memcpy(&rows[i * dim], &table[ids[i] * dim], dim * sizeof(float));
@@ -88,19 +75,20 @@ StatusOr<int64_t> CompareWithEval(const WorkerContext& context, const ExportSour
   }
   PEPNET_ASSIGN_OR_RETURN(std::unique_ptr<PepnetModel> model,
                           MakeModel(&config, &parameters, ModelOptionsOf(context, /*seed=*/0)));
+  ForwardInputs inputs(&config);
   double worst = 1;
   std::string difference;
   for (size_t b = 0; b < sample.batches.size(); ++b) {
-    PEPNET_ASSIGN_OR_RETURN(const std::vector<ModelOutput> outputs,
-                            Run(config, sample.batches[b], sample.ids[b], sample.exported_rows[b], model.get()));
+    const ModelInput& input = inputs.PoolRows(sample.batches[b], sample.exported_rows[b]);
+    PEPNET_ASSIGN_OR_RETURN(const std::vector<ModelOutput> outputs, model->Forward(input, nullptr));
     for (size_t o = 0; o < outputs.size(); ++o) {
       for (size_t i = 0; i < outputs[o].values.size(); ++i) {
         const double x = outputs[o].values[i], expected = sample.outputs[b][o].values[i];
         const double distance = std::fabs(x - expected) / (1e-5 + 1e-5 * std::fabs(expected));
         if (distance <= worst) continue;  // a NaN on both sides is eval's affair
         worst = distance;
-        difference =
-            absl::StrCat(outputs[o].name, " is ", x, ", eval has ", expected, " (", sample.batches[b].origin, ")");
+        difference = absl::StrCat(outputs[o].name, " is ", x, ", eval has ", expected, " (",
+                                  sample.batches[b].batch.origin, ")");
       }
     }
   }

@@ -5,6 +5,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "common/base/text.h"
 #include "common/checkpoint/strict_json.h"
 #include "common/file/file.h"
 #include "worker/model/output_rules.h"
@@ -20,25 +21,11 @@ const char* TypeName(OnnxGraph::Type type) {
       return "string";
     case OnnxGraph::Type::kDouble:
       return "double";
-    default:
-      return "float";
+    case OnnxGraph::Type::kFloat:
+    case OnnxGraph::Type::kBool:
+      break;
   }
-}
-
-const char* BucketizerName(Bucketizer bucketizer) {
-  switch (bucketizer) {
-    case Bucketizer::kIdentity:
-      return "id";
-    case Bucketizer::kHash:
-      return "hash";
-    case Bucketizer::kVocabulary:
-      return "vocabulary";
-    case Bucketizer::kBoundaries:
-      return "boundaries";
-    case Bucketizer::kNone:
-      return "value";
-  }
-  return "";
+  return "float";
 }
 
 bool Has(const CardFacts& facts, const std::string& format) {
@@ -91,9 +78,9 @@ StatusOr<std::string> ExportJson(const ExportSource& source, const std::string& 
                               {"type", TypeName(input.type)},
                               {"separator", feature.separator},
                               {"weighted", feature.weighted},
-                              {"bucketizer", BucketizerName(feature.bucketizer)},
+                              {"bucketizer", TypeOf(feature.bucketizer).card_name},
                               {"rows", feature.rows}});
-    if (feature.bucketizer == Bucketizer::kNone) json["inputs"].back()["values"] = feature.dim;
+    if (TypeOf(feature.bucketizer).onnx == OnnxTokens::kValues) json["inputs"].back()["values"] = feature.dim;
   }
   json["outputs"] = nlohmann::ordered_json::array();
   for (const OutputRule& rule : OutputRules(config))
@@ -105,17 +92,18 @@ StatusOr<std::string> ExportJson(const ExportSource& source, const std::string& 
 std::string ModelCard(const ExportSource& source, const CardFacts& facts) {
   const JobConfig& config = *source.config;
   std::string card = absl::StrCat("# PEPNet, step ", source.manifest->step, "\n\nExported by pepnet ", PEPNET_VERSION,
-                                  " from ", source.checkpoint, ".\n\n");
+                                  " from ", MarkdownText(source.checkpoint), ".\n\n");
   const std::string evaluation = EvaluationOf(source.checkpoint, source.manifest->step);
-  absl::StrAppend(
-      &card, "| | |\n| --- | --- |\n| trained on | ", config.train_input_path, " |\n| evaluated on | ",
-      config.eval_input_path.empty() ? "nothing" : config.eval_input_path, " |\n| evaluation of this step | ",
-      evaluation.empty() ? "none recorded" : absl::StrCat("`", evaluation, "`"), " |\n| compared with eval | ",
-      facts.compared_rows < 0 ? "no" : absl::StrCat("equal within 1e-5 on ", facts.compared_rows, " rows"),
-      " |\n| seed | ", source.manifest->seed, " |\n| trained with | ", source.manifest->worker_count,
-      " workers, batch ", source.manifest->batch_size, ", ", source.manifest->server_count, " servers |\n");
+  absl::StrAppend(&card, "| | |\n| --- | --- |\n| trained on | ", MarkdownText(config.train_input_path),
+                  " |\n| evaluated on | ",
+                  config.eval_input_path.empty() ? "nothing" : MarkdownText(config.eval_input_path),
+                  " |\n| evaluation of this step | ", evaluation.empty() ? "none recorded" : MarkdownText(evaluation),
+                  " |\n| compared with eval | ",
+                  facts.compared_rows < 0 ? "no" : absl::StrCat("equal within 1e-5 on ", facts.compared_rows, " rows"),
+                  " |\n| seed | ", source.manifest->seed, " |\n| trained with | ", source.manifest->worker_count,
+                  " workers, batch ", source.manifest->batch_size, ", ", source.manifest->server_count, " servers |\n");
   absl::StrAppend(&card, "\n## Files\n\n");
-  for (const std::string& file : facts.files) absl::StrAppend(&card, "- `", file, "`\n");
+  for (const std::string& file : facts.files) absl::StrAppend(&card, "- ", MarkdownText(file), "\n");
   absl::StrAppend(
       &card,
       "- `pipeline.config`: the effective config\n- `export.json`: sizes and crc32c of the files, inputs, outputs\n");
@@ -135,20 +123,21 @@ std::string ModelCard(const ExportSource& source, const CardFacts& facts) {
     card += kOnnxText;
     for (const OnnxInput& input : OnnxInputs(config)) {
       const Feature& feature = config.features[input.feature];
-      absl::StrAppend(&card, "| ", input.name, " | ", TypeName(input.type), " | ", BucketizerName(feature.bucketizer),
-                      feature.weighted ? ", weighted" : "", " | ", feature.rows, " | ", feature.name, " |\n");
+      absl::StrAppend(&card, "| ", MarkdownText(input.name), " | ", TypeName(input.type), " | ",
+                      TypeOf(feature.bucketizer).card_name, feature.weighted ? ", weighted" : "", " | ", feature.rows,
+                      " | ", MarkdownText(feature.name), " |\n");
     }
   }
   absl::StrAppend(&card, "\n## Outputs\n\n",
                   absl::StrJoin(OutputRules(config), ", ",
                                 [](std::string* out, const OutputRule& rule) {
                                   absl::StrAppend(
-                                      out, rule.name,
+                                      out, MarkdownText(rule.name),
                                       rule.width > 0 ? absl::StrCat(" [batch, ", rule.width, "]") : " [batch]");
                                 }),
                   ": float32.\n\n## Tables\n\n| table | rows | dim |\n| --- | --- | --- |\n");
   for (const Table& table : config.tables)
-    absl::StrAppend(&card, "| ", table.name, " | ", table.rows, " | ", table.dim, " |\n");
+    absl::StrAppend(&card, "| ", MarkdownText(table.name), " | ", table.rows, " | ", table.dim, " |\n");
   return card;
 }
 

@@ -17,15 +17,16 @@ using Type = OnnxGraph::Type;
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
+OnnxTokens TokensOf(const Feature& feature) { return TypeOf(feature.bucketizer).onnx; }
+
 Type InputType(const Feature& feature) {
-  switch (feature.bucketizer) {
-    case Bucketizer::kIdentity:
-    case Bucketizer::kHash:
+  switch (TokensOf(feature)) {
+    case OnnxTokens::kIds:
       return Type::kInt64;
-    case Bucketizer::kVocabulary:
+    case OnnxTokens::kWords:
       return Type::kString;
-    case Bucketizer::kBoundaries:
-    case Bucketizer::kNone:
+    case OnnxTokens::kReals:
+    case OnnxTokens::kValues:
       return Type::kDouble;
   }
   return Type::kInt64;
@@ -33,26 +34,12 @@ Type InputType(const Feature& feature) {
 
 // What must be equal for two features to read the same input.
 std::string InputKind(const Feature& feature) {
+  // Ids that are made outside the graph are those of one bucketizer with one number of rows.
+  const bool made = TokensOf(feature) == OnnxTokens::kIds && feature.bucketizer != Bucketizer::kIdentity;
   return absl::StrCat(static_cast<int>(InputType(feature)), feature.weighted ? " weighted" : "",
-                      feature.bucketizer == Bucketizer::kHash ? absl::StrCat(" hash ", feature.rows) : "",
-                      feature.bucketizer == Bucketizer::kNone ? absl::StrCat(" values ", feature.dim) : "", " ",
+                      made ? absl::StrCat(" ", TypeOf(feature.bucketizer).name, " ", feature.rows) : "",
+                      TokensOf(feature) == OnnxTokens::kValues ? absl::StrCat(" values ", feature.dim) : "", " ",
                       feature.separator);
-}
-
-std::string Comment(const Feature& feature) {
-  switch (feature.bucketizer) {
-    case Bucketizer::kIdentity:
-      return absl::StrCat("ids, 0 to ", feature.rows - 1);
-    case Bucketizer::kHash:
-      return absl::StrCat("buckets: hash of the token modulo ", feature.rows);
-    case Bucketizer::kVocabulary:
-      return "words";
-    case Bucketizer::kBoundaries:
-      return "values, put into buckets here";
-    case Bucketizer::kNone:
-      return "values";
-  }
-  return "";
 }
 
 // Doubles in order as integers in order.
@@ -82,10 +69,11 @@ class FeatureGraph {
       if (cells_.count(input.name) > 0) continue;
       Cells& cells = cells_[input.name];
       const OnnxGraph::Dimension batch{"batch", 0};
-      const OnnxGraph::Dimension width = feature.bucketizer == Bucketizer::kNone
+      const OnnxGraph::Dimension width = TokensOf(feature) == OnnxTokens::kValues
                                              ? OnnxGraph::Dimension{"", feature.dim}
                                              : OnnxGraph::Dimension{input.name + "_n", 0};
-      cells.values = graph_.Input(input.name, input.type, {batch, width}, Comment(feature));
+      cells.values =
+          graph_.Input(input.name, input.type, {batch, width}, TypeOf(feature.bucketizer).onnx_comment(feature.rows));
       const Value lengths = graph_.Input(input.name + ".lengths", Type::kInt64, {batch}, "tokens of the cell");
       const Value columns = graph_.Apply("Gather", {graph_.Apply("Shape", {cells.values}), Scalar(1)});
       const Value position = graph_.Apply("Range", {Scalar(0), columns, Scalar(1)});
@@ -178,13 +166,12 @@ class FeatureGraph {
 
   // [batch, n] int64: row numbers where there is a token.
   StatusOr<Value> Ids(const Feature& feature, const Cells& cells) {
-    switch (feature.bucketizer) {
-      case Bucketizer::kIdentity:
-      case Bucketizer::kHash:
+    switch (TokensOf(feature)) {
+      case OnnxTokens::kIds:
         // Gather counts negative numbers from the end; here they must be as wrong as numbers that are too large.
         return graph_.Apply("Where",
                             {graph_.Apply("Less", {cells.values, Scalar(0)}), Scalar(feature.rows), cells.values});
-      case Bucketizer::kVocabulary: {
+      case OnnxTokens::kWords: {
         std::vector<std::string> words;
         std::vector<int64_t> ids;
         for (const auto& [word, id] : feature.vocabulary) {
@@ -195,9 +182,9 @@ class FeatureGraph {
                             {{"keys_strings", words}, {"values_int64s", ids}, {"default_int64", feature.unknown_id}},
                             "ai.onnx.ml");
       }
-      case Bucketizer::kBoundaries:
+      case OnnxTokens::kReals:
         return Bucket(feature, cells.values);
-      case Bucketizer::kNone:
+      case OnnxTokens::kValues:
         break;
     }
     return absl::InternalError(absl::StrCat("feature ", feature.name, " has no ids"));

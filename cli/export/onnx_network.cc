@@ -1,7 +1,5 @@
 #include "cli/export/onnx_network.h"
 
-#include <cmath>
-
 #include "absl/strings/str_cat.h"
 #include "worker/model/output_rules.h"
 
@@ -41,35 +39,29 @@ class NetworkGraph {
   }
 
   StatusOr<Value> Activate(const std::string& module, const Activation& activation, const Value& x) {
-    const float parameter = static_cast<float>(activation.parameter);
-    switch (activation.kind) {
-      case ActivationKind::kIdentity:
-        return x;
-      case ActivationKind::kRelu:
-        return graph_.Apply("Relu", {x});
-      case ActivationKind::kSigmoid:
-        return graph_.Apply("Sigmoid", {x});
-      case ActivationKind::kTanh:
-        return graph_.Apply("Tanh", {x});
-      case ActivationKind::kLeakyRelu:
-        return graph_.Apply("LeakyRelu", {x}, {{"alpha", parameter}});
-      case ActivationKind::kSilu:
-        return graph_.Apply("Mul", {x, graph_.Apply("Sigmoid", {x})});
-      case ActivationKind::kGelu: {  // x (1 + erf(x / sqrt 2)) / 2
-        PEPNET_ASSIGN_OR_RETURN(const Value root, Number(std::sqrt(2.0f)));
-        PEPNET_ASSIGN_OR_RETURN(const Value one, Number(1));
-        PEPNET_ASSIGN_OR_RETURN(const Value half, Number(0.5f));
-        const Value erf = graph_.Apply("Erf", {graph_.Apply("Div", {x, root})});
-        return graph_.Apply("Mul", {graph_.Apply("Mul", {x, half}), graph_.Apply("Add", {erf, one})});
+    const ActivationType& type = TypeOf(activation.kind);
+    std::vector<Value> constants, made;
+    for (const float constant : type.onnx_constants) {
+      PEPNET_ASSIGN_OR_RETURN(constants.emplace_back(), Number(constant));
+    }
+    for (const OnnxNode& node : type.onnx) {
+      std::vector<Value> inputs;
+      for (const char* input = node.inputs; *input != '\0'; ++input) {
+        if (*input == 'x') {
+          inputs.push_back(x);
+        } else if (*input == 'w') {
+          PEPNET_ASSIGN_OR_RETURN(inputs.emplace_back(), Parameter(module + ".weight"));
+        } else {
+          inputs.push_back(*input >= 'A' ? constants.at(*input - 'A') : made.at(*input - '0'));
+        }
       }
-      case ActivationKind::kElu:
-        return graph_.Apply("Elu", {x}, {{"alpha", parameter}});
-      case ActivationKind::kPrelu: {
-        PEPNET_ASSIGN_OR_RETURN(const Value slope, Parameter(module + ".weight"));
-        return graph_.Apply("PRelu", {x, slope});
+      if (node.attribute == nullptr) {
+        made.push_back(graph_.Apply(node.op, inputs));
+      } else {
+        made.push_back(graph_.Apply(node.op, inputs, {{node.attribute, static_cast<float>(activation.parameter)}}));
       }
     }
-    return x;
+    return made.empty() ? x : made.back();
   }
 
   StatusOr<Value> Ppnet(size_t task, const Value& shared, const Value& gate_input) {

@@ -14,6 +14,9 @@
 
 namespace pepnet {
 
+// How a report of SummaryToHtml() begins.
+inline constexpr char kHtmlBeginning[] = "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>";
+
 struct TableSummary {
   std::string table;
   int dim = 0, state_dim = 0;

@@ -10,6 +10,7 @@ namespace pepnet {
 namespace {
 
 Status InspectCheckpoint(const InspectFlags& flags) {
+  if (!flags.report.empty()) PEPNET_RETURN_IF_ERROR(CheckReplaceable("--report", flags.report, {kHtmlBeginning}));
   PEPNET_ASSIGN_OR_RETURN(std::string directory, ResolveCheckpoint(flags.path));
   PEPNET_ASSIGN_OR_RETURN(Manifest manifest, ReadManifest(directory));
   PEPNET_RETURN_IF_ERROR(VerifyCheckpoint(directory, manifest, /*contents=*/true, /*deep=*/flags.verify));

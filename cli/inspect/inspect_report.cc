@@ -59,10 +59,9 @@ void AppendTable(const TableSummary& table, std::string* html) {
 std::string SummaryToHtml(const CheckpointSummary& summary) {
   const Manifest& manifest = summary.manifest;
   std::string html = absl::StrCat(
-      "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>", Escape(summary.directory),
-      "</title><style>", kStyle, "</style></head><body>\n<h1>", Escape(summary.directory), "</h1>\n<p>step ",
-      manifest.step, ", ", manifest.worker_count, " workers of batch ", manifest.batch_size, ", ",
-      manifest.server_count, " servers, seed ", manifest.seed, ", ", summary.bytes,
+      kHtmlBeginning, Escape(summary.directory), "</title><style>", kStyle, "</style></head><body>\n<h1>",
+      Escape(summary.directory), "</h1>\n<p>step ", manifest.step, ", ", manifest.worker_count, " workers of batch ",
+      manifest.batch_size, ", ", manifest.server_count, " servers, seed ", manifest.seed, ", ", summary.bytes,
       " bytes</p>\n<table>\n<tr><th>table</th><th>rows</th><th>dim</th><th>state</th><th>bytes</th>"
       "<th>norm min</th><th>mean</th><th>max</th></tr>\n");
   for (const TableSummary& table : summary.tables) {

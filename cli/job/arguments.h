@@ -7,8 +7,13 @@
 
 namespace pepnet {
 
-// InvalidArgument for the first word that is no command of `app`, or the first --flag that its command does not have. What
-// stands behind a flag is CLI11's business.
+// Exit status of a command line that cannot be understood.
+constexpr int kUsageExitStatus = 2;
+
+// InvalidArgument for the first word that is no command of `app`, the first --flag that its command
+// does not have, the first value that is empty where only something makes sense, and the first that
+// is no number, or too large for one, where a number belongs. Ranges within the type are the flags'
+// own validators.
 Status CheckArguments(const CLI::App& app, int argc, const char* const* argv);
 
 }  // namespace pepnet

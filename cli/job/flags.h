@@ -47,6 +47,7 @@ struct PredictFlags {
   std::vector<std::string> reserved_columns, output_columns;
   std::string writer_type = "ParquetWriter";  // or CsvWriter
   int64_t batch_size = 0;                     // 0: eval_batch_size
+  bool overwrite = false;                     // an earlier prediction in predict_output_path
 };
 
 struct ExportFlags {

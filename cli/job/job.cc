@@ -3,12 +3,14 @@
 #include <pthread.h>
 
 #include <cstdlib>
-#include <mutex>
 #include <thread>
 
+#include "absl/strings/numbers.h"
 #include "cli/job/compute.h"
 #include "cli/job/load_config.h"
 #include "common/base/logging.h"
+#include "common/base/mutex.h"
+#include "common/base/partition.h"
 #include "common/gpu/device_collective.h"
 #include "common/health/start_check.h"
 #include "common/net/faulty_transport.h"
@@ -22,16 +24,25 @@
 namespace pepnet {
 namespace {
 
-int EnvironmentInt(const char* name) {
+// The number from 1 in an environment variable; 0 if it is not set. OpenMP's variables may be lists, of which the first counts.
+StatusOr<int> EnvironmentCount(const char* name) {
   const char* text = std::getenv(name);
-  return text == nullptr ? 0 : std::atoi(text);
+  if (text == nullptr || *text == '\0') return 0;
+  int value = 0;
+  const std::string first(text, std::strcspn(text, ","));
+  if (!absl::SimpleAtoi(first, &value) || value < 1) {
+    return InvalidInput("the environment variable ", name, " is '", text,
+                        "', expected a whole number from 1; change it, unset it, or give --threads");
+  }
+  return value;
 }
 
-int DefaultThreads() {
-  if (const int threads = EnvironmentInt("OMP_NUM_THREADS"); threads > 0) return threads;
-  const int cores = std::max(1u, std::thread::hardware_concurrency());
-  const int ranks = std::max(1, EnvironmentInt("OMPI_COMM_WORLD_LOCAL_SIZE"));
-  return std::max(1, cores / ranks);
+StatusOr<int> DefaultThreads() {
+  PEPNET_ASSIGN_OR_RETURN(const int threads, EnvironmentCount("OMP_NUM_THREADS"));
+  if (threads > 0) return threads;
+  const int cores = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  PEPNET_ASSIGN_OR_RETURN(const int ranks, EnvironmentCount("OMPI_COMM_WORLD_LOCAL_SIZE"));
+  return std::max(1, cores / std::max(1, ranks));
 }
 
 // `transport` with watched waits; the same waits if nobody watches.
@@ -44,7 +55,7 @@ WorkerContext MakeContext(const JobConfig& config, const JobFlags& flags) {
   WorkerContext context;
   context.config = &config;
   context.options = flags.run;
-  context.options.threads = ThreadsOf(flags);
+  context.options.threads = flags.threads;  // RunJob() has chosen a number
   context.options.farm_hash = flags.hash == "farm";
   context.options.dense_engine = flags.dense_engine == "reference" ? DenseEngine::kReference : DenseEngine::kFused;
   context.options.local_weight_normalization = flags.weight_normalization == "local";
@@ -124,6 +135,9 @@ Status RunEmbedded(const JobConfig& config, const JobFlags& flags, const std::ve
                    const std::function<Status(const WorkerContext&)>& work) {
   const FileFaults file_faults(faults, /*rank=*/0);
   const int servers = flags.num_servers > 0 ? flags.num_servers : 1;
+  if (servers > kBucketCount) {  // before each of them gets a thread
+    return InvalidInput("--num_servers is ", servers, ", expected at most ", kBucketCount);
+  }
   Layout layout;
   layout.worker_ranks = {0};
   for (int s = 0; s < servers; ++s) layout.server_ranks.push_back(1 + s);
@@ -148,7 +162,7 @@ Status RunColocated(Transport* transport, const Layout& layout, const JobFlags& 
   CHECK(watch != nullptr) << "nobody would end the other role";
   const std::unique_ptr<Transport> for_worker = watch->Watched(transport);
   const std::unique_ptr<Transport> for_server = watch->WatchedForServer(transport);
-  std::mutex mutex;
+  Mutex mutex;
   Status first_error;
   const auto run = [&](const std::function<Status()>& role) {
     Status status;
@@ -158,7 +172,7 @@ Status RunColocated(Transport* transport, const Layout& layout, const JobFlags& 
       status = absl::InternalError(error.what());
     }
     if (status.ok()) return;
-    std::lock_guard lock(mutex);
+    MutexLock lock(&mutex);
     if (!first_error.ok()) return;
     first_error = status;
     watch->peers()->LoseOwnRank(status);
@@ -174,15 +188,20 @@ Status RunColocated(Transport* transport, const Layout& layout, const JobFlags& 
 
 }  // namespace
 
-int ThreadsOf(const JobFlags& flags) { return flags.threads > 0 ? flags.threads : DefaultThreads(); }
+StatusOr<int> ThreadsOf(const JobFlags& flags) {
+  if (flags.threads > 0) return flags.threads;
+  return DefaultThreads();
+}
 
 Status Serve(Transport* transport, JobWatch* watch) {
   Server server(transport, watch);
   return server.Run();
 }
 
-Status RunJob(const JobConfig& config, const JobFlags& flags, MpiSession* session,
+Status RunJob(const JobConfig& config, const JobFlags& given, MpiSession* session,
               const std::function<Status(const WorkerContext&)>& work) {
+  JobFlags flags = given;
+  PEPNET_ASSIGN_OR_RETURN(flags.threads, ThreadsOf(given));
   PEPNET_ASSIGN_OR_RETURN(const std::vector<Fault> faults, ParseFaultPlan(flags.inject));
   for (const Fault& fault : faults) LOG(WARNING) << "this run injects the fault " << fault.text;
   const bool colocated = flags.placement == "colocated";

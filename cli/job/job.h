@@ -20,8 +20,8 @@ namespace pepnet {
 Status RunJob(const JobConfig& config, const JobFlags& flags, MpiSession* session,
               const std::function<Status(const WorkerContext&)>& work);
 
-// --threads, else OMP_NUM_THREADS, else the cores of this host shared among its ranks.
-int ThreadsOf(const JobFlags& flags);
+// --threads, else OMP_NUM_THREADS, else the cores of this host shared among its ranks. Error: a variable that is no number.
+StatusOr<int> ThreadsOf(const JobFlags& flags);
 
 // Ends after kShutdown: the body of serving ranks. watch: may be null.
 Status Serve(Transport* transport, JobWatch* watch);

@@ -5,7 +5,7 @@
 
 namespace pepnet {
 
-StatusOr<JobConfig> LoadConfig(const ConfigFlags& flags, bool ignore_unknown_fields) {
+StatusOr<JobConfig> LoadConfig(const ConfigFlags& flags, bool ignore_unknown_fields, std::vector<std::string>* all) {
   ConfigOverrides overrides;
   overrides.edit_config_json = flags.edit_config_json;
   overrides.model_dir = flags.model_dir;
@@ -13,7 +13,7 @@ StatusOr<JobConfig> LoadConfig(const ConfigFlags& flags, bool ignore_unknown_fie
   overrides.eval_input_path = flags.eval_input_path;
   overrides.fine_tune_checkpoint = flags.fine_tune_checkpoint;
   overrides.ignore_unknown_fields = ignore_unknown_fields;
-  return LoadJobConfig(flags.pipeline_config_path, overrides);
+  return LoadJobConfig(flags.pipeline_config_path, overrides, all);
 }
 
 void LogNotes(const JobConfig& config) {

@@ -7,8 +7,10 @@
 
 namespace pepnet {
 
-// Parses and validates the config that the flags name, with their changes. Errors: those of LoadJobConfig().
-StatusOr<JobConfig> LoadConfig(const ConfigFlags& flags, bool ignore_unknown_fields = false);
+// Parses and validates the config that the flags name, with their changes. Errors and `all`: those
+// of LoadJobConfig().
+StatusOr<JobConfig> LoadConfig(const ConfigFlags& flags, bool ignore_unknown_fields = false,
+                               std::vector<std::string>* all = nullptr);
 
 // Writes one log line for each setting that has no effect or was rewritten (law L7).
 void LogNotes(const JobConfig& config);

@@ -3,11 +3,15 @@
 #include <cmath>
 #include <map>
 
+#include "absl/strings/numbers.h"
+#include "common/base/text.h"
 #include "common/file/file.h"
 #include "nlohmann/json.hpp"
 
 namespace pepnet {
 namespace {
+
+constexpr int64_t kMaxReportBytes = int64_t{64} << 20;
 
 using Json = nlohmann::json;
 
@@ -18,7 +22,7 @@ StatusOr<double> Cell(const Json& row, const std::string& column) {
   const Json& cell = row[column];
   if (cell.is_number()) return cell.get<double>();
   if (cell.is_object() && cell.contains("median") && cell["median"].is_number()) return cell["median"].get<double>();
-  return InvalidInput("column '", column, "' is ", cell.dump(), ", expected a number or a spread");
+  return InvalidInput("column '", column, "' is ", Printable(cell.dump(), 200), ", expected a number or a spread");
 }
 
 // The row whose `column` is nearest to `wanted`, as a ratio.
@@ -46,7 +50,11 @@ Status ReadTrain(const Json& report, double batch_size, Machine* machine) {
     own += percent / 100;
   }
   if (speed <= 0 || own <= 0) return InvalidInput("a speed of ", speed, " samples/s");
-  const double workers = std::atof(report.at("settings").value("workers", "1").c_str());
+  const std::string text = report.at("settings").value("workers", "1");
+  double workers = 0;
+  if (!absl::SimpleAtod(text, &workers) || workers < 1) {
+    return InvalidInput("its setting 'workers' is '", text, "', expected a number from 1");
+  }
   machine->worker_samples_per_second = speed / workers / own;
   return absl::OkStatus();
 }
@@ -82,7 +90,8 @@ Status ReadReader(Json report, double batch_size, Machine* machine) {
 }
 
 Status ReadReport(const std::string& path, double batch_size, Machine* machine) {
-  PEPNET_ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
+  PEPNET_ASSIGN_OR_RETURN(const std::string text, ReadFile(path, kMaxReportBytes));
+  PEPNET_RETURN_IF_ERROR(CheckJsonDepth(text));
   const Json report = Json::parse(text, nullptr, /*allow_exceptions=*/false);
   if (!report.is_object() || !report.contains("bench") || !report["bench"].is_string()) {
     return InvalidInput("it is no report of pepnet bench");
@@ -99,7 +108,8 @@ Status ReadReport(const std::string& path, double batch_size, Machine* machine) 
     machine->sum_bytes_per_second = 1e9 * rate;
     return absl::OkStatus();
   }
-  return InvalidInput("it is a report of 'pepnet bench ", name, "', expected one of train, service, reader, allreduce");
+  return InvalidInput("it is a report of 'pepnet bench ", Printable(name, 200),
+                      "', expected one of train, service, reader, allreduce");
 }
 
 }  // namespace

@@ -9,8 +9,8 @@
 namespace pepnet {
 
 struct Machine {
-  double worker_samples_per_second =
-      0;                            // one worker: reading, pooling, forward, backward, dense update; nothing waited for
+  // One worker: reading, pooling, forward, backward, dense update; nothing waited for.
+  double worker_samples_per_second = 0;
   double pull_rows_per_second = 0;  // one server
   double push_rows_per_second = 0;
   double bench_row_floats = 16;       // width of the rows those two were measured with

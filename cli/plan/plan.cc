@@ -21,7 +21,7 @@ std::string Bytes(double bytes) {
   const char* units[] = {"B", "KB", "MB", "GB", "TB"};
   int unit = 0;
   for (; bytes >= 1000 && unit < 4; ++unit) bytes /= 1000;
-  return absl::StrFormat(bytes < 10 && unit > 0 ? "%.1f %s" : "%.0f %s", bytes, units[unit]);
+  return absl::StrFormat("%.*f %s", bytes < 10 && unit > 0 ? 1 : 0, bytes, units[unit]);
 }
 
 std::string Duration(double seconds) {
@@ -127,6 +127,9 @@ void AddPlanFlags(CLI::App* plan, PlanFlags* flags) {
 
 Status PlanCommand(const PlanFlags& flags) {
   PEPNET_ASSIGN_OR_RETURN(const JobConfig config, LoadConfig(flags.config));
+  if (!flags.json.empty()) {
+    PEPNET_RETURN_IF_ERROR(CheckReplaceable("--json", flags.json, {"{\n \"prediction\":"}));
+  }
   PEPNET_ASSIGN_OR_RETURN(const Machine machine, ReadMachine(flags.calibration, config.data.batch_size));
   PEPNET_ASSIGN_OR_RETURN(const Workload load, MeasureWorkload(config, flags.sample_batches));
   ClusterPlan cluster;

@@ -13,13 +13,13 @@ constexpr double kPacketBytesPerByte = (1448.0 + 66) / 1448;
 
 void PredictReader(const Workload& load, const Machine& machine, const ClusterPlan& cluster, Prediction* p) {
   const int here = cluster.workers_per_host;
-  const ReadShape shape = {load.csv, load.shuffle, load.row_group_rows, static_cast<double>(load.batch_size),
+  const ReadShape shape = {load.row_by_row, load.shuffle, load.row_group_rows, static_cast<double>(load.batch_size),
                            static_cast<double>(cluster.hosts) * here};
   const double decode = 1 / machine.decode_rows_per_second, pass = 1 / machine.pass_rows_per_second;
   const double encoding = std::max(0.0, 1 / machine.reader_rows_per_second - decode);
   p->shared_reader = ShareByDefault(shape, here);
   p->decoded_per_row = p->shared_reader ? DecodedPerRowShared(shape, here) : DecodedPerRowAlone(shape);
-  p->passed_per_row = load.csv ? shape.workers - 1 : 0;
+  p->passed_per_row = load.row_by_row ? shape.workers - 1 : 0;
   const double decoding = decode * (p->shared_reader ? SharedCostPerRow(shape, here) : p->decoded_per_row);
   const double reading = decoding + p->passed_per_row * pass;
   p->reader_cpu_per_row = reading + encoding;

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "worker/data/files/input_files.h"
-#include "worker/data/files/parquet_reader.h"
+#include "worker/data/files/row_reader.h"
 #include "worker/data/load/batch_loader.h"
 #include "worker/model/parameters.h"
 #include "worker/sparse/unique_ids.h"
@@ -62,15 +62,15 @@ StatusOr<Workload> MeasureWorkload(const JobConfig& config, int64_t batches) {
   if (batches > 0) {
     PEPNET_ASSIGN_OR_RETURN(const InputFiles files, FindInputFiles(config.train_input_path, config.data.dataset_type,
                                                                    config.data.dataset_type_name));
-    load.csv = files.type != DatasetType::kParquet;
+    load.row_by_row = !TypeOf(files.type).decoded_in_groups;
     for (const std::string& path : files.paths) {
-      if (load.csv) break;
-      PEPNET_ASSIGN_OR_RETURN(const int64_t rows, LargestRowGroup(path));
+      if (load.row_by_row) break;
+      PEPNET_ASSIGN_OR_RETURN(const int64_t rows, LargestRowGroup(path, files.type));
       load.row_group_rows = std::max(load.row_group_rows, static_cast<double>(rows));
     }
     PEPNET_RETURN_IF_ERROR(CountDistinct(config, batches, &load));
   } else {
-    load.csv = config.data.dataset_type == DatasetType::kCsv;
+    load.row_by_row = config.data.dataset_type.has_value() && !TypeOf(*config.data.dataset_type).decoded_in_groups;
     AssumeDistinct(config, &load);
   }
   for (size_t t = 0; t < load.tables.size(); ++t) {

@@ -21,11 +21,11 @@ struct TableLoad {
 struct Workload {
   int64_t batch_size = 0;  // rows a worker trains on in a step
   std::vector<TableLoad> tables;
-  double unique_rows = 0;  // sum over the tables
-  double row_bytes = 0;    // of their values: what a pull answers and a push carries
-  double id_bytes = 0;     // of their ids: what a pull asks with
-  double dense_bytes = 0;  // parameters, 4 bytes each: what the workers sum
-  bool csv = false;        // else Parquet
+  double unique_rows = 0;   // sum over the tables
+  double row_bytes = 0;     // of their values: what a pull answers and a push carries
+  double id_bytes = 0;      // of their ids: what a pull asks with
+  double dense_bytes = 0;   // parameters, 4 bytes each: what the workers sum
+  bool row_by_row = false;  // as ReadShape::row_by_row
   bool shuffle = false;
   double row_group_rows = 0;    // Parquet: rows that are decoded together
   int64_t sampled_batches = 0;  // 0: no data; every lookup is then taken for a distinct row

@@ -6,6 +6,7 @@
 #include <mutex>
 
 #include "common/base/log_functions.h"
+#include "common/base/text.h"
 
 namespace pepnet {
 namespace {
@@ -35,9 +36,9 @@ void InitLogging(const char* program, const std::string& rank_label) {
 
 void SetLogLabel(const std::string& rank_label) { Label() = rank_label; }
 
-void LogInfo(const std::string& message) { LOG(INFO) << message; }
-void LogWarning(const std::string& message) { LOG(WARNING) << message; }
-void LogError(const std::string& message) { LOG(ERROR) << message; }
+void LogInfo(const std::string& message) { LOG(INFO) << PrintableMessage(message, /*keep_lines=*/false); }
+void LogWarning(const std::string& message) { LOG(WARNING) << PrintableMessage(message, /*keep_lines=*/false); }
+void LogError(const std::string& message) { LOG(ERROR) << PrintableMessage(message, /*keep_lines=*/false); }
 void CheckOrDie(bool condition, const std::string& message) { CHECK(condition) << message; }
 
 }  // namespace pepnet

@@ -1,9 +1,14 @@
 #include "common/base/mutant.h"
 
+#include <cstdio>
+#include <cstdlib>
+
 namespace pepnet {
 namespace {
 
+#if PEPNET_MUTANTS
 Mutant g_mutant = Mutant::kNone;  // written by tests before they start threads
+#endif
 
 constexpr const char* kNames[] = {
     "gate_sees_gradient",          "divide_by_workers",     "local_row_denominator",     "dropout_by_local_row",
@@ -16,9 +21,17 @@ static_assert(kNameCount == static_cast<int>(Mutant::kClampToRowZero), "one name
 
 }  // namespace
 
+#if PEPNET_MUTANTS
 bool MutantActive(Mutant mutant) { return g_mutant == mutant; }
 
 void SetMutantForTest(Mutant mutant) { g_mutant = mutant; }
+#else
+void SetMutantForTest(Mutant mutant) {
+  if (mutant == Mutant::kNone) return;
+  std::fputs("this program has no mutants; build it with -DPEPNET_MUTANTS=ON (scripts/mutants.sh does)\n", stderr);
+  std::abort();
+}
+#endif
 
 Mutant MutantByName(std::string_view name) {
   for (int i = 0; i < kNameCount; ++i) {

@@ -1,10 +1,13 @@
 // Mutants: deliberate faults behind a test-only switch. Each law has a test, and each such test must turn red under its
-// mutant; scripts/mutants.sh lists and runs them. The product never sets one.
+// mutant; scripts/mutants.sh builds with them (-DPEPNET_MUTANTS=ON), lists and runs them. Other builds, those that users
+// run among them, hold no mutant: MutantActive() is false at compile time.
 //
 // Threads: SetMutantForTest() before any thread that might ask is started.
 #pragma once
 
 #include <string_view>
+
+#include "common/base/mutants_compiled_in.h"  // generated, so that only includers of this header differ between builds
 
 namespace pepnet {
 
@@ -28,7 +31,15 @@ enum class Mutant {
   kClampToRowZero,            // L7: an id out of range silently reads row 0
 };
 
+#if PEPNET_MUTANTS
+inline constexpr bool kMutantsCompiledIn = true;
 bool MutantActive(Mutant mutant);
+#else
+inline constexpr bool kMutantsCompiledIn = false;
+constexpr bool MutantActive(Mutant) { return false; }
+#endif
+
+// Where mutants are not compiled in, only kNone can be set; another one ends the process with a message.
 void SetMutantForTest(Mutant mutant);
 // "sum_in_arrival_order" -> the enumerator; kNone for an unknown name.
 Mutant MutantByName(std::string_view name);

@@ -15,24 +15,24 @@ ThreadTeam::ThreadTeam(int size, const std::string& name) : errors_(size) {
 
 ThreadTeam::~ThreadTeam() {
   {
-    const std::lock_guard lock(mutex_);
+    MutexLock lock(&mutex_);
     leaving_ = true;
   }
-  begun_.notify_all();
+  begun_.NotifyAll();
   for (std::thread& thread : threads_) thread.join();
 }
 
 void ThreadTeam::Run(const std::function<void(int)>& body) {
   {
-    const std::lock_guard lock(mutex_);
+    MutexLock lock(&mutex_);
     body_ = &body;
     running_ = static_cast<int>(threads_.size());
     ++work_;
   }
-  begun_.notify_all();
+  begun_.NotifyAll();
   Call(body, 0);
-  std::unique_lock lock(mutex_);
-  ended_.wait(lock, [this] { return running_ == 0; });
+  MutexLock lock(&mutex_);
+  while (running_ > 0) ended_.Wait(&mutex_);
   body_ = nullptr;
   std::exception_ptr first;
   for (std::exception_ptr& error : errors_) {
@@ -44,16 +44,16 @@ void ThreadTeam::Run(const std::function<void(int)>& body) {
 
 void ThreadTeam::Serve(int member) {
   int64_t done = 0;
-  std::unique_lock lock(mutex_);
+  MutexLock lock(&mutex_);
   while (true) {
-    begun_.wait(lock, [&] { return leaving_ || work_ > done; });
+    while (!leaving_ && work_ == done) begun_.Wait(&mutex_);
     if (leaving_) return;
     done = work_;
     const std::function<void(int)>& body = *body_;
-    lock.unlock();
+    lock.Unlock();
     Call(body, member);
-    lock.lock();
-    if (--running_ == 0) ended_.notify_one();
+    lock.Lock();
+    if (--running_ == 0) ended_.NotifyOne();
   }
 }
 

@@ -7,13 +7,15 @@
 // Ownership: the threads end with the object.
 #pragma once
 
-#include <condition_variable>
 #include <exception>
 #include <functional>
-#include <mutex>
 #include <string>
 #include <thread>
 #include <vector>
+
+#include "absl/base/thread_annotations.h"
+
+#include "common/base/mutex.h"
 
 namespace pepnet {
 
@@ -32,14 +34,15 @@ class ThreadTeam {
   void Serve(int member);
   void Call(const std::function<void(int)>& body, int member);
 
-  std::mutex mutex_;
-  std::condition_variable begun_, ended_;
-  const std::function<void(int)>* body_ = nullptr;  // of the work under way; guarded by mutex_, as all below
-  int64_t work_ = 0;                                // pieces of work begun so far
-  int running_ = 0;                                 // members that have not ended the work under way
-  bool leaving_ = false;
-  std::vector<std::exception_ptr> errors_;  // by member; each written by its member while it runs
-  std::vector<std::thread> threads_;        // of members 1 ..
+  Mutex mutex_;
+  CondVar begun_, ended_;
+  const std::function<void(int)>* body_ ABSL_GUARDED_BY(mutex_) = nullptr;  // of the work under way
+  int64_t work_ ABSL_GUARDED_BY(mutex_) = 0;                                // pieces of work begun so far
+  int running_ ABSL_GUARDED_BY(mutex_) = 0;  // members that have not ended the work under way
+  bool leaving_ ABSL_GUARDED_BY(mutex_) = false;
+  std::vector<std::exception_ptr>
+      errors_;  // by member; each written by its member while it runs, read by Run when all have ended
+  std::vector<std::thread> threads_;  // of members 1 ..
 };
 
 }  // namespace pepnet

@@ -31,6 +31,44 @@ std::optional<int64_t> StepOfName(const std::string& name) {
   return step;
 }
 
+// A temporary or removed checkpoint: ".tmp.model.ckpt-17" of this or an earlier version, with whatever ends it.
+bool IsTemporaryCheckpoint(const std::string& name) {
+  static constexpr std::string_view kStart = ".tmp.";
+  if (name.rfind(kTemporaryPrefix, 0) != 0) return false;
+  const std::string rest = name.substr(kStart.size());
+  const std::string base = rest.substr(0, rest.find('.', std::string_view(kPrefix).size()));
+  if (!StepOfName(base).has_value()) return false;
+  return rest == base || rest == base + ".removed" || IsTemporaryNameOf(rest, base);
+}
+
+// The first entry of a whole or half checkpoint that no checkpoint has, as a path within it; "" if there is none.
+std::string ForeignEntry(const std::string& directory) {
+  namespace fs = std::filesystem;
+  std::error_code error;
+  if (!fs::is_directory(fs::symlink_status(directory, error))) return ".";
+  for (fs::recursive_directory_iterator entry(directory, error), end; !error && entry != end; entry.increment(error)) {
+    const std::string inner = entry->path().lexically_relative(directory).string();
+    const fs::file_type type = entry->symlink_status(error).type();
+    const bool in_tables = inner.rfind("tables/", 0) == 0;
+    const bool file = inner == kManifestName || inner == "dense.safetensors" || inner == "trainer.json" ||
+                      (in_tables && entry->path().extension() == ".arrow");
+    if (type == fs::file_type::directory ? inner == "tables" || in_tables : file && type == fs::file_type::regular) {
+      continue;
+    }
+    return inner;
+  }
+  return error ? "." : "";
+}
+
+// Removes what this program wrote; what holds anything else is kept and named.
+Status RemoveOwn(const std::string& directory) {
+  const std::string foreign = ForeignEntry(directory);
+  if (foreign.empty()) return RemoveTree(directory);
+  LogWarning(absl::StrCat(directory, " is kept: it holds ", foreign == "." ? "what is no checkpoint" : foreign,
+                          ", which pepnet did not write"));
+  return absl::OkStatus();
+}
+
 bool IsComplete(const std::string& directory) { return PathExists(absl::StrCat(directory, "/", kManifestName)); }
 
 // Every file the manifest names.
@@ -128,17 +166,17 @@ StatusOr<CheckpointWriter> CheckpointWriter::Begin(const std::string& model_dir,
   CheckpointWriter writer;
   writer.model_dir_ = model_dir;
   writer.final_ = absl::StrCat(model_dir, "/", CheckpointName(step));
-  writer.temporary_ = absl::StrCat(model_dir, "/", kTemporaryPrefix, step);
+  writer.temporary_ = TemporaryName(absl::StrCat(model_dir, "/", kTemporaryPrefix, step));
   if (IsComplete(writer.final_)) {
     return absl::AlreadyExistsError(absl::StrCat(writer.final_, " exists; a checkpoint is never overwritten"));
   }
   if (PathExists(writer.final_)) {
     // Not of our making (we rename only complete directories), so it is kept, out of the way.
-    const std::string aside = absl::StrCat(writer.final_, ".damaged");
+    std::string aside = absl::StrCat(writer.final_, ".damaged");
+    for (int number = 2; NameIsTaken(aside); ++number) aside = absl::StrCat(writer.final_, ".damaged-", number);
     LogWarning(absl::StrCat(writer.final_, " has no ", kManifestName, "; it is renamed to ", aside));
     PEPNET_RETURN_IF_ERROR(RenameAndSync(writer.final_, aside));
   }
-  PEPNET_RETURN_IF_ERROR(RemoveTree(writer.temporary_));
   // Not synced: a directory that a crash takes away again held nothing that counts, and the caller trains meanwhile.
   PEPNET_RETURN_IF_ERROR(MakeDirectories(writer.temporary_));
   return writer;
@@ -194,9 +232,16 @@ StatusOr<std::string> ResolveCheckpoint(const std::string& path) {
   if (StepOfName(std::filesystem::path(directory).filename().string()).has_value()) {
     return absl::DataLossError(absl::StrCat(directory, " is damaged or incomplete: ", kManifestName, " is missing"));
   }
+  // In this order: what a training renames in between is complete.
+  PEPNET_ASSIGN_OR_RETURN(const auto directories, ListCheckpointDirectories(directory));
   PEPNET_ASSIGN_OR_RETURN(const auto steps, ListCheckpoints(directory));
   if (steps.empty()) return absl::NotFoundError(absl::StrCat("no complete checkpoint (", kPrefix, "N) in ", directory));
-  return absl::StrCat(directory, "/", CheckpointName(steps.back()));
+  const std::string newest = absl::StrCat(directory, "/", CheckpointName(steps.back()));
+  if (directories.empty() || directories.back() <= steps.back()) return newest;
+  // A directory gets its name after its manifest is written: an older one is not taken in its place without a word.
+  return absl::DataLossError(absl::StrCat(directory, "/", CheckpointName(directories.back()),
+                                          " is damaged or incomplete: ", kManifestName,
+                                          " is missing; to use the newest one that is complete, name it: ", newest));
 }
 
 Status VerifyCheckpoint(const std::string& directory, const Manifest& manifest, bool contents, bool deep) {
@@ -224,14 +269,19 @@ Status PruneCheckpoints(const std::string& model_dir, int64_t keep, int64_t keep
     const int64_t step = steps[static_cast<size_t>(i)];
     if (step == keep_step) continue;
     // Renamed first: a removal that is cut short leaves a temporary directory, not half a checkpoint.
-    const std::string doomed = absl::StrCat(model_dir, "/", kTemporaryPrefix, step, ".removed");
-    PEPNET_RETURN_IF_ERROR(RemoveTree(doomed));
-    PEPNET_RETURN_IF_ERROR(RenameAndSync(absl::StrCat(model_dir, "/", CheckpointName(step)), doomed));
+    const std::string directory = absl::StrCat(model_dir, "/", CheckpointName(step));
+    if (const std::string foreign = ForeignEntry(directory); !foreign.empty()) {
+      LogWarning(absl::StrCat(directory, " is kept beyond keep_checkpoint_max: it holds ", foreign,
+                              ", which pepnet did not write"));
+      continue;
+    }
+    PEPNET_RETURN_IF_ERROR(
+        RenameAndSync(directory, TemporaryName(absl::StrCat(model_dir, "/", kTemporaryPrefix, step))));
   }
   if (!PathExists(model_dir)) return absl::OkStatus();
   PEPNET_ASSIGN_OR_RETURN(const auto names, ListDirectory(model_dir));
   for (const std::string& name : names) {
-    if (name.rfind(kTemporaryPrefix, 0) == 0) PEPNET_RETURN_IF_ERROR(RemoveTree(absl::StrCat(model_dir, "/", name)));
+    if (IsTemporaryCheckpoint(name)) PEPNET_RETURN_IF_ERROR(RemoveOwn(absl::StrCat(model_dir, "/", name)));
   }
   return absl::OkStatus();
 }

@@ -41,8 +41,9 @@ StatusOr<std::vector<int64_t>> ListCheckpoints(const std::string& model_dir);
 // Steps of all model.ckpt-N directories, complete or not, ascending.
 StatusOr<std::vector<int64_t>> ListCheckpointDirectories(const std::string& model_dir);
 
-// `path` is a checkpoint directory under any name, or the parent of model.ckpt-N directories (the largest complete N).
-// NotFound if there is none; DataLoss for a model.ckpt-N directory without a manifest.
+// `path` is a checkpoint directory under any name, or the parent of model.ckpt-N directories (the largest N).
+// NotFound if there is none; DataLoss for a model.ckpt-N directory without a manifest, the largest
+// of a parent included.
 StatusOr<std::string> ResolveCheckpoint(const std::string& path);
 
 // Reads every file: sizes and crc32c; with `deep`, bucket digests too. With `contents` false only sizes (--no_verify).

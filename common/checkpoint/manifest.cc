@@ -6,6 +6,7 @@
 #include <set>
 #include <utility>
 
+#include "common/base/text.h"
 #include "common/checkpoint/strict_json.h"
 #include "common/file/crc32c.h"
 #include "common/file/file.h"
@@ -26,13 +27,14 @@ bool IsInnerPath(const std::string& file) {
   for (const auto& component : path) {
     if (component.empty() || component == "." || component == "..") return false;
   }
-  return true;
+  return file.find("//") == std::string::npos;  // another name of the same file
 }
 
 Status CheckFileNames(const Manifest& manifest) {
   std::set<std::string> names = {kManifestName};
   const auto check = [&names](const std::string& file) -> Status {
-    if (!IsInnerPath(file)) return absl::DataLossError(absl::StrCat("file '", file, "' lies outside the checkpoint"));
+    if (!IsInnerPath(file))
+      return absl::DataLossError(absl::StrCat("file '", Printable(file), "' lies outside the checkpoint"));
     if (!names.insert(file).second) return absl::DataLossError(absl::StrCat("file ", file, " is named twice"));
     return absl::OkStatus();
   };

@@ -14,8 +14,10 @@
 #include <set>
 #include <utility>
 
+#include "common/base/text.h"
 #include "common/checkpoint/strict_json.h"
 #include "common/file/file.h"
+#include "common/file/owned_fd.h"
 
 namespace pepnet {
 namespace {
@@ -63,7 +65,7 @@ StatusOr<TensorInfo> ParseTensor(const nlohmann::json& entry, uint64_t data_byte
   if (shape == entry.end() || !shape->is_array()) return absl::DataLossError("\"shape\" is missing or not a list");
   for (const auto& extent : *shape) {
     if (!extent.is_number_unsigned() || extent.get<uint64_t>() > static_cast<uint64_t>(INT64_MAX)) {
-      return absl::DataLossError(absl::StrCat("shape ", shape->dump(), " is not a list of sizes"));
+      return absl::DataLossError(absl::StrCat("shape ", Printable(shape->dump(), 200), " is not a list of sizes"));
     }
     info.shape.push_back(extent.get<int64_t>());
   }
@@ -75,8 +77,8 @@ StatusOr<TensorInfo> ParseTensor(const nlohmann::json& entry, uint64_t data_byte
   info.begin = (*offsets)[0].get<uint64_t>();
   info.end = (*offsets)[1].get<uint64_t>();
   if (info.begin > info.end || info.end > data_bytes) {
-    return absl::DataLossError(
-        absl::StrCat("data_offsets ", offsets->dump(), " do not lie within the ", data_bytes, " bytes of data"));
+    return absl::DataLossError(absl::StrCat("data_offsets ", Printable(offsets->dump(), 200), " do not lie within the ",
+                                            data_bytes, " bytes of data"));
   }
   uint64_t elements = 0, expected = 0;
   const uint64_t element_bytes = ElementBytes(info.dtype);
@@ -129,7 +131,7 @@ StatusOr<std::map<std::string, TensorInfo>> ParseHeader(const uint8_t* file, uin
   for (const auto& [name, entry] : header.items()) {
     if (name == kMetadata) continue;
     StatusOr<TensorInfo> info = ParseTensor(entry, data_bytes);
-    if (!info.ok()) return Annotate(info.status(), absl::StrCat("tensor ", name));
+    if (!info.ok()) return Annotate(info.status(), absl::StrCat("tensor ", Printable(name, 200)));
     tensors.emplace(name, std::move(info).value());
   }
   PEPNET_RETURN_IF_ERROR(CheckCoverage(tensors, data_bytes));
@@ -163,36 +165,6 @@ StatusOr<std::vector<Wanted>> ConvertTensor(const uint8_t* data, const TensorInf
   return InvalidInput(what, " has dtype ", info.dtype, "; only F32, F64 and I64 can be read");
 }
 
-class Writer : public SafetensorsWriter {
- public:
-  Writer(std::string path, std::unique_ptr<FileWriter> file, uint64_t data_bytes)
-      : path_(std::move(path)), file_(std::move(file)), declared_bytes_(data_bytes) {}
-
-  Status Append(const void* data, size_t bytes) override {
-    if (bytes > declared_bytes_ - appended_bytes_) {
-      return absl::InternalError(
-          absl::StrCat(path_, ": more data than the ", declared_bytes_, " bytes that were declared"));
-    }
-    appended_bytes_ += bytes;
-    return file_->Append(data, bytes);
-  }
-
-  StatusOr<Result> Finish() override {
-    if (appended_bytes_ != declared_bytes_) {
-      return absl::InternalError(
-          absl::StrCat(path_, ": ", appended_bytes_, " bytes of data, declared ", declared_bytes_));
-    }
-    PEPNET_RETURN_IF_ERROR(file_->Finish());
-    return Result{file_->bytes(), file_->crc32c()};
-  }
-
- private:
-  const std::string path_;
-  std::unique_ptr<FileWriter> file_;
-  const uint64_t declared_bytes_;
-  uint64_t appended_bytes_ = 0;
-};
-
 }  // namespace
 
 int64_t TensorInfo::elements() const {
@@ -202,31 +174,20 @@ int64_t TensorInfo::elements() const {
 }
 
 StatusOr<std::unique_ptr<SafetensorsReader>> SafetensorsReader::Open(const std::string& path) {
-  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return FileError(path, "open");
+  OwnedFd fd(open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
+  if (!fd.valid()) return FileError(path, "open");
   struct stat info;
-  if (fstat(fd, &info) != 0) {
-    const Status status = FileError(path, "stat");
-    close(fd);
-    return status;
-  }
+  if (fstat(fd.get(), &info) != 0) return FileError(path, "stat");
   std::unique_ptr<SafetensorsReader> reader(new SafetensorsReader());
   reader->path_ = path;
-  if (!S_ISREG(info.st_mode)) {
-    close(fd);
-    return InvalidInput(path, " is not a file");
-  }
+  if (!S_ISREG(info.st_mode)) return InvalidInput(path, " is not a regular file");
   if (info.st_size > 0) {
-    void* map = mmap(nullptr, static_cast<size_t>(info.st_size), PROT_READ, MAP_PRIVATE, fd, 0);
-    if (map == MAP_FAILED) {
-      const Status status = FileError(path, "map");
-      close(fd);
-      return status;
-    }
+    void* map = mmap(nullptr, static_cast<size_t>(info.st_size), PROT_READ, MAP_PRIVATE, fd.get(), 0);
+    if (map == MAP_FAILED) return FileError(path, "map");
     reader->map_ = static_cast<const uint8_t*>(map);
     reader->map_bytes_ = static_cast<size_t>(info.st_size);
   }
-  close(fd);
+  (void)fd.Close();  // the mapping stays
   uint64_t header_bytes = 0;
   auto tensors = ParseHeader(reader->map_, reader->map_bytes_, &header_bytes);
   if (!tensors.ok()) return Annotate(tensors.status(), path);
@@ -321,7 +282,25 @@ StatusOr<std::unique_ptr<SafetensorsWriter>> SafetensorsWriter::Create(const std
   const uint64_t length = text->size();
   PEPNET_RETURN_IF_ERROR(file->Append(&length, kLengthBytes));
   PEPNET_RETURN_IF_ERROR(file->Append(text->data(), text->size()));
-  return std::make_unique<Writer>(path, std::move(file), position);
+  return std::unique_ptr<SafetensorsWriter>(new SafetensorsWriter(path, std::move(file), position));
+}
+
+Status SafetensorsWriter::Append(const void* data, size_t bytes) {
+  if (bytes > declared_bytes_ - appended_bytes_) {
+    return absl::InternalError(
+        absl::StrCat(path_, ": more data than the ", declared_bytes_, " bytes that were declared"));
+  }
+  appended_bytes_ += bytes;
+  return file_->Append(data, bytes);
+}
+
+StatusOr<SafetensorsWriter::Result> SafetensorsWriter::Finish() {
+  if (appended_bytes_ != declared_bytes_) {
+    return absl::InternalError(
+        absl::StrCat(path_, ": ", appended_bytes_, " bytes of data, declared ", declared_bytes_));
+  }
+  PEPNET_RETURN_IF_ERROR(file_->Finish());
+  return Result{file_->bytes(), file_->crc32c()};
 }
 
 }  // namespace pepnet

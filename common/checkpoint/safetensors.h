@@ -14,9 +14,11 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "common/base/status.h"
+#include "common/file/file.h"
 
 namespace pepnet {
 
@@ -64,15 +66,22 @@ class SafetensorsWriter {
   };
   static StatusOr<std::unique_ptr<SafetensorsWriter>> Create(const std::string& path,
                                                              const std::vector<Declaration>& tensors);
-  virtual ~SafetensorsWriter() = default;
   // The next bytes of data, in declaration order.
-  virtual Status Append(const void* data, size_t bytes) = 0;
+  Status Append(const void* data, size_t bytes);
   // fsync and close; an error if the bytes appended are not those declared. Returns size and crc32c of the file.
   struct Result {
     int64_t bytes = 0;
     uint32_t crc32c = 0;
   };
-  virtual StatusOr<Result> Finish() = 0;
+  StatusOr<Result> Finish();
+
+ private:
+  SafetensorsWriter(std::string path, std::unique_ptr<FileWriter> file, uint64_t data_bytes)
+      : path_(std::move(path)), file_(std::move(file)), declared_bytes_(data_bytes) {}
+  const std::string path_;
+  const std::unique_ptr<FileWriter> file_;
+  const uint64_t declared_bytes_;
+  uint64_t appended_bytes_ = 0;
 };
 
 }  // namespace pepnet

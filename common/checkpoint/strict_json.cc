@@ -5,6 +5,8 @@
 
 #include "absl/strings/str_format.h"
 
+#include "common/base/text.h"
+
 namespace pepnet {
 namespace {
 
@@ -20,6 +22,7 @@ StatusOr<const json*> Member(const json& object, const char* name) {
 }  // namespace
 
 StatusOr<json> ParseStrictJson(const std::string& text) {
+  PEPNET_RETURN_IF_ERROR(CheckJsonDepth(text));
   std::vector<std::set<std::string>> open_objects;
   std::string duplicate;
   const auto watch = [&](int, json::parse_event_t event, json& parsed) {
@@ -35,10 +38,10 @@ StatusOr<json> ParseStrictJson(const std::string& text) {
   };
   try {
     json value = json::parse(text, watch);
-    if (!duplicate.empty()) return absl::DataLossError(absl::StrCat("\"", duplicate, "\" is named twice"));
+    if (!duplicate.empty()) return absl::DataLossError(absl::StrCat("\"", Printable(duplicate), "\" is named twice"));
     return value;
   } catch (const json::exception& error) {
-    return absl::DataLossError(absl::StrCat("not valid JSON: ", error.what()));
+    return absl::DataLossError(absl::StrCat("not valid JSON: ", JsonErrorText(error.what())));
   }
 }
 
@@ -72,7 +75,8 @@ StatusOr<uint64_t> JsonUnsigned(const json& object, const char* name) {
 StatusOr<uint32_t> JsonCrc32c(const json& object, const char* name) {
   PEPNET_ASSIGN_OR_RETURN(const std::string hex, JsonString(object, name));
   if (hex.size() != 8 || hex.find_first_not_of("0123456789abcdef") != std::string::npos) {
-    return absl::DataLossError(absl::StrCat("\"", name, "\" is '", hex, "', expected 8 lower-case hex digits"));
+    return absl::DataLossError(
+        absl::StrCat("\"", name, "\" is '", Printable(hex, 64), "', expected 8 lower-case hex digits"));
   }
   return static_cast<uint32_t>(std::stoul(hex, nullptr, 16));
 }
@@ -83,7 +87,7 @@ StatusOr<std::string> DumpJson(const nlohmann::ordered_json& value) {
   try {
     return value.dump();
   } catch (const nlohmann::ordered_json::exception& error) {
-    return InvalidInput("cannot be written as JSON: ", error.what());
+    return InvalidInput("cannot be written as JSON: ", JsonErrorText(error.what()));
   }
 }
 

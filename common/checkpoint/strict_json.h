@@ -12,7 +12,8 @@
 
 namespace pepnet {
 
-// DataLoss if `text` is not one JSON value, or if an object in it names a member twice.
+// DataLoss if `text` is not one JSON value, nests deeper than kMaxJsonDepth (common/base/text.h),
+// or if an object in it names a member twice.
 StatusOr<nlohmann::json> ParseStrictJson(const std::string& text);
 
 // Members of an object; DataLoss names the member that is missing or has another type or range.

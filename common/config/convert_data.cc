@@ -11,18 +11,10 @@ namespace {
 
 // Lists and maps keep the type that the file gives them.
 ColumnType ColumnTypeOf(config::FieldType type) {
-  switch (type) {
-    case config::INT32:
-    case config::INT64:
-      return ColumnType::kInteger;
-    case config::FLOAT:
-    case config::DOUBLE:
-      return ColumnType::kFloating;
-    case config::STRING:
-      return ColumnType::kString;
-    default:
-      return ColumnType::kUnspecified;
-  }
+  if (type == config::INT32 || type == config::INT64) return ColumnType::kInteger;
+  if (type == config::FLOAT || type == config::DOUBLE) return ColumnType::kFloating;
+  if (type == config::STRING) return ColumnType::kString;
+  return ColumnType::kUnspecified;
 }
 
 // "name:TYPE;name:TYPE;"
@@ -74,10 +66,11 @@ Status ConvertInputFields(const config::DataConfig& data, const ConfigSource& so
                           field.name, "\" is listed twice");
     }
   }
-  if (out->dataset_type == DatasetType::kCsv && !out->with_header && out->input_fields.empty()) {
-    return source.Error(data, "with_header",
-                        "false (the default), so the columns of the CSV files have no names; set with_header: true, or "
-                        "list them in input_fields");
+  if (out->dataset_type.has_value() && !TypeOf(*out->dataset_type).names_columns && !out->with_header &&
+      out->input_fields.empty()) {
+    return source.Error(data, "with_header", "false (the default), so the columns of the ",
+                        TypeOf(*out->dataset_type).name,
+                        " files have no names; set with_header: true, or list them in input_fields");
   }
   return absl::OkStatus();
 }
@@ -86,17 +79,15 @@ Status ConvertInputFields(const config::DataConfig& data, const ConfigSource& so
 
 Status ConvertData(const config::DataConfig& data, ConfigSource* source, DataConfig* out) {
   if (!data.has_dataset_type()) {
-    return source->Error(data, "dataset_type", "is missing; expected CsvDataset or ParquetDataset");
+    return source->Error(data, "dataset_type", "is missing; expected ",
+                         ListOfKinds<DatasetType>(&FileFormatType::dataset, " or "));
   }
   out->dataset_type_name = config::DatasetType_Name(data.dataset_type());
-  out->dataset_type = data.dataset_type() == config::CsvDataset       ? DatasetType::kCsv
-                      : data.dataset_type() == config::ParquetDataset ? DatasetType::kParquet
-                                                                      : DatasetType::kOther;
-  if (out->dataset_type == DatasetType::kOther) {
-    source->Note(
-        data, "dataset_type",
-        absl::StrCat(out->dataset_type_name,
-                     " is not read; the ending of the input paths (.csv or .parquet) decides how to read them"));
+  out->dataset_type = FindKind<DatasetType>(&FileFormatType::dataset, out->dataset_type_name);
+  if (!out->dataset_type.has_value()) {
+    source->Note(data, "dataset_type",
+                 absl::StrCat(out->dataset_type_name, " is not read; the ending of the input paths (",
+                              ListOfKinds<DatasetType>(&FileFormatType::ending, " or "), ") decides how to read them"));
   }
   if (data.fg_mode() == config::FG_BUCKETIZE) {
     return source->Error(data, "fg_mode", "FG_BUCKETIZE is not supported; expected FG_NONE, FG_NORMAL or FG_DAG");

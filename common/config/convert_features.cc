@@ -1,10 +1,12 @@
 #include <cmath>
 #include <limits>
+#include <optional>
 #include <set>
 
 #include "absl/strings/ascii.h"
 
 #include "common/config/convert.h"
+#include "common/config/convert_parameters.h"
 #include "common/config/value_strings.h"
 #include "common/config/vocabulary.h"
 
@@ -55,7 +57,6 @@ Status ConvertCommon(const ProtoFeature& from, const DataConfig& data, const Con
 }
 
 Status ConvertId(const config::IdFeature& id, const DataConfig& data, const ConfigSource& source, Feature* feature) {
-  feature->kind = FeatureKind::kId;
   PEPNET_RETURN_IF_ERROR(ConvertCommon(id, data, source, feature));
   if (id.embedding_dim() == 0 || id.embedding_dim() > kMaxDim) {
     return source.Error(id, "embedding_dim", id.has_embedding_dim() ? absl::StrCat(id.embedding_dim()) : "is missing",
@@ -132,7 +133,6 @@ Status ConvertBoundaries(const config::RawFeature& raw, const ConfigSource& sour
 }
 
 Status ConvertRaw(const config::RawFeature& raw, const DataConfig& data, ConfigSource* source, Feature* feature) {
-  feature->kind = FeatureKind::kRaw;
   PEPNET_RETURN_IF_ERROR(ConvertCommon(raw, data, *source, feature));
   if (raw.value_dim() == 0 || raw.value_dim() > kMaxDim) {
     return source->Error(raw, "value_dim", raw.value_dim(), "; expected the number of values per cell, 1 to ", kMaxDim);
@@ -172,13 +172,37 @@ struct TableRequest {
   const google::protobuf::Message* message;
 };
 
+// The message of one feature: what the oneof "feature" holds. Every kind has these fields.
 TableRequest RequestOf(const config::FeatureConfig& feature) {
-  if (feature.has_id_feature()) {
-    const config::IdFeature& id = feature.id_feature();
-    return {id.embedding_name(), id.init_fn(), id.trainable(), &id};
+  const google::protobuf::Message& message =
+      feature.GetReflection()->GetMessage(feature, SetMember(feature, "feature"));
+  const auto* const reflection = message.GetReflection();
+  const auto* const descriptor = message.GetDescriptor();
+  return {reflection->GetString(message, descriptor->FindFieldByName("embedding_name")),
+          reflection->GetString(message, descriptor->FindFieldByName("init_fn")),
+          reflection->GetBool(message, descriptor->FindFieldByName("trainable")), &message};
+}
+
+Status ConvertFeature(const config::FeatureConfig& from, const DataConfig& data, ConfigSource* source, Feature* out) {
+  const google::protobuf::FieldDescriptor* const member = SetMember(from, "feature");
+  const std::optional<FeatureKind> kind =
+      member == nullptr ? std::nullopt : FindKind<FeatureKind>(&FeatureType::field, member->name());
+  if (!kind.has_value()) {
+    std::vector<std::string> fields;
+    for (const FeatureKind known : AllKinds<FeatureKind>()) {
+      const std::string field = TypeOf(known).field;
+      fields.push_back(absl::StrCat(std::string("aeiou").find(field[0]) != std::string::npos ? "an " : "a ", field));
+    }
+    return source->Error(from, "", "is empty; expected ", JoinNames(fields, " or "));
   }
-  const config::RawFeature& raw = feature.raw_feature();
-  return {raw.embedding_name(), raw.init_fn(), raw.trainable(), &raw};
+  out->kind = *kind;
+  switch (*kind) {
+    case FeatureKind::kId:
+      return ConvertId(from.id_feature(), data, *source, out);
+    case FeatureKind::kRaw:
+      return ConvertRaw(from.raw_feature(), data, source, out);
+  }
+  return absl::OkStatus();
 }
 
 bool SameInitializer(const Initializer& x, const Initializer& y) {
@@ -191,13 +215,7 @@ Status ConvertFeatures(const config::EasyRecConfig& config, ConfigSource* source
   std::set<std::string> names;
   for (const config::FeatureConfig& from : config.feature_configs()) {
     Feature feature;
-    if (from.has_id_feature()) {
-      PEPNET_RETURN_IF_ERROR(ConvertId(from.id_feature(), out->data, *source, &feature));
-    } else if (from.has_raw_feature()) {
-      PEPNET_RETURN_IF_ERROR(ConvertRaw(from.raw_feature(), out->data, source, &feature));
-    } else {
-      return source->Error(from, "", "is empty; expected an id_feature or a raw_feature");
-    }
+    PEPNET_RETURN_IF_ERROR(ConvertFeature(from, out->data, source, &feature));
     if (!names.insert(feature.name).second) {
       return source->Error(*RequestOf(from).message, "feature_name", "\"", feature.name, "\" names two features");
     }

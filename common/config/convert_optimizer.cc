@@ -1,6 +1,7 @@
-#include <cmath>
+#include <optional>
 
 #include "common/config/convert.h"
+#include "common/config/convert_parameters.h"
 #include "common/config/value_strings.h"
 
 namespace pepnet {
@@ -13,28 +14,19 @@ class FloatReader {
  public:
   FloatReader(const Message& message, const ConfigSource& source) : message_(message), source_(source) {}
 
-  // field in [low, high) or, with closed, [low, high]; not infinite.
-  double Between(const std::string& field, float value, double low, double high, bool closed = false) {
-    const double decimal = ShortestDecimal(value);
-    const bool good = std::isfinite(decimal) && decimal >= low && (decimal < high || (closed && decimal == high));
-    if (!good && status_.ok()) {
-      status_ = source_.Error(message_, field, decimal, "; expected ",
-                              std::isinf(high) ? absl::StrCat("a number >= ", low)
-                                               : absl::StrCat(low, " <= value ", closed ? "<= " : "< ", high));
-    }
-    return decimal;
-  }
-  double NotNegative(const std::string& field, float value) { return Between(field, value, 0, HUGE_VAL); }
-  double Positive(const std::string& field, float value) {
-    const double decimal = ShortestDecimal(value);
-    if (!(std::isfinite(decimal) && decimal > 0) && status_.ok()) {
-      status_ = source_.Error(message_, field, decimal, "; expected a number > 0");
-    }
-    return decimal;
-  }
+  double NotNegative(const std::string& field, float value) { return In(kNotNegative, field, value); }
+  double Positive(const std::string& field, float value) { return In(kPositive, field, value); }
   const Status& status() const { return status_; }
 
  private:
+  double In(const ValueRange& range, const std::string& field, float value) {
+    const double decimal = ShortestDecimal(value);
+    if (!range.Contains(decimal) && status_.ok()) {
+      status_ = source_.Error(message_, field, decimal, "; expected ", range.expected);
+    }
+    return decimal;
+  }
+
   const Message& message_;
   const ConfigSource& source_;
   Status status_;
@@ -117,165 +109,43 @@ Status ConvertSchedule(const ProtoOptimizer& optimizer, ConfigSource* source, Sc
     }
     case ProtoOptimizer::kConstantLearningRate:
       return absl::OkStatus();
-    default:
-      source->Note(optimizer, "", "no learning-rate schedule is set; the rate is constant");
-      return absl::OkStatus();
+    case ProtoOptimizer::LEARNING_RATE_NOT_SET:
+      break;
   }
-}
-
-// lr is required in every optimizer message.
-template <typename ProtoOptimizer>
-Status ConvertLr(const ProtoOptimizer& from, const ConfigSource& source, double* out) {
-  if (!from.has_lr()) return source.Error(from, "lr", "is missing; expected the learning rate, for example 0.001");
-  FloatReader read(from, source);
-  *out = read.NotNegative("lr", from.lr());
-  return read.status();
-}
-
-template <typename ProtoOptimizer>
-Status ConvertClipping(const ProtoOptimizer& from, const ConfigSource& source, SparseOptimizer* out) {
-  PEPNET_RETURN_IF_ERROR(ConvertLr(from, source, &out->lr));
-  FloatReader read(from, source);
-  out->gradient_clipping = from.gradient_clipping();
-  out->max_gradient = read.Positive("max_gradient", from.max_gradient());
-  return read.status();
-}
-
-Status ConvertFusedAdam(const config::FusedAdamOptimizer& from, const ConfigSource& source, SparseOptimizer* out) {
-  PEPNET_RETURN_IF_ERROR(ConvertClipping(from, source, out));
-  FloatReader read(from, source);
-  out->beta1 = read.Between("beta1", from.beta1(), 0, 1);
-  out->beta2 = read.Between("beta2", from.beta2(), 0, 1);
-  out->weight_decay = read.NotNegative("weight_decay", from.weight_decay());
-  return read.status();
-}
-
-Status ConvertRowwiseAdagrad(const config::FusedRowWiseAdagradOptimizer& from, ConfigSource* source,
-                             SparseOptimizer* out) {
-  PEPNET_RETURN_IF_ERROR(ConvertClipping(from, *source, out));
-  FloatReader read(from, *source);
-  out->weight_decay = read.NotNegative("weight_decay", from.weight_decay());
-  out->weight_decay_mode = from.weight_decay_mode() == config::L2         ? WeightDecayMode::kL2
-                           : from.weight_decay_mode() == config::DECOUPLE ? WeightDecayMode::kDecouple
-                                                                          : WeightDecayMode::kNone;
-  if (out->weight_decay > 0 && out->weight_decay_mode == WeightDecayMode::kNone) {
-    source->Note(from, "weight_decay", "without effect: weight_decay_mode is NONE; L2 or DECOUPLE make it count");
-  }
-  return read.status();
-}
-
-Status ConvertSgd(const config::SGDOptimizer& from, const ConfigSource& source, DenseOptimizer* out) {
-  PEPNET_RETURN_IF_ERROR(ConvertLr(from, source, &out->lr));
-  FloatReader read(from, source);
-  out->momentum = read.NotNegative("momentum", from.momentum());
-  out->dampening = read.NotNegative("dampening", from.dampening());
-  out->weight_decay = read.NotNegative("weight_decay", from.weight_decay());
-  out->nesterov = from.nesterov();
-  PEPNET_RETURN_IF_ERROR(read.status());
-  if (out->nesterov && (out->momentum <= 0 || out->dampening != 0)) {
-    return source.Error(from, "nesterov", "needs momentum > 0 and dampening 0, got momentum ", out->momentum,
-                        " and dampening ", out->dampening);
-  }
+  source->Note(optimizer, "", "no learning-rate schedule is set; the rate is constant");
   return absl::OkStatus();
 }
 
-Status ConvertAdam(const config::AdamOptimizer& from, const ConfigSource& source, DenseOptimizer* out) {
-  PEPNET_RETURN_IF_ERROR(ConvertLr(from, source, &out->lr));
-  FloatReader read(from, source);
-  out->beta1 = read.Between("beta1", from.beta1(), 0, 1);
-  out->beta2 = read.Between("beta2", from.beta2(), 0, 1);
-  out->weight_decay = read.NotNegative("weight_decay", from.weight_decay());
-  out->eps = read.Positive("eps", from.eps());
-  out->amsgrad = from.amsgrad();
-  return read.status();
+// One of the optimizers that Type describes: `optimizer` is config::SparseOptimizer or
+// config::DenseOptimizer, whose oneof "optimizer" names the kind.
+template <typename Type, typename ProtoOptimizer, typename Optimizer>
+Status ConvertOptimizer(const ProtoOptimizer& optimizer, const std::string& example, ConfigSource* source,
+                        Optimizer* out) {
+  using Kind = decltype(out->kind);
+  const google::protobuf::FieldDescriptor* const member = SetMember(optimizer, "optimizer");
+  const std::optional<Kind> kind = member == nullptr ? std::nullopt : FindKind<Kind>(&Type::field, member->name());
+  if (!kind.has_value()) return source->Error(optimizer, "", "no optimizer is set; expected for example ", example);
+  out->kind = *kind;
+  const Type& type = TypeOf(*kind);
+  const Message& from = optimizer.GetReflection()->GetMessage(optimizer, member);
+  PEPNET_RETURN_IF_ERROR(ConvertParameters(from, type.parameters, *source, out));
+  if (type.check != nullptr) {
+    if (const std::optional<Finding> finding = type.check(*out); finding.has_value()) {
+      if (finding->is_error) return source->Error(from, finding->field, finding->text);
+      source->Note(from, finding->field, finding->text);
+    }
+  }
+  return ConvertSchedule(optimizer, source, &out->schedule);
 }
 
 }  // namespace
 
 Status ConvertSparseOptimizer(const config::SparseOptimizer& optimizer, ConfigSource* source, SparseOptimizer* out) {
-  switch (optimizer.optimizer_case()) {
-    case config::SparseOptimizer::kSgdOptimizer:
-      out->kind = SparseOptimizerKind::kSgd;
-      PEPNET_RETURN_IF_ERROR(ConvertClipping(optimizer.sgd_optimizer(), *source, out));
-      break;
-    case config::SparseOptimizer::kAdagradOptimizer: {
-      const config::FusedAdagradOptimizer& from = optimizer.adagrad_optimizer();
-      out->kind = SparseOptimizerKind::kAdagrad;
-      PEPNET_RETURN_IF_ERROR(ConvertClipping(from, *source, out));
-      FloatReader read(from, *source);
-      out->initial_accumulator_value = read.NotNegative("initial_accumulator_value", from.initial_accumulator_value());
-      PEPNET_RETURN_IF_ERROR(read.status());
-      break;
-    }
-    case config::SparseOptimizer::kAdamOptimizer:
-      out->kind = SparseOptimizerKind::kAdam;
-      PEPNET_RETURN_IF_ERROR(ConvertFusedAdam(optimizer.adam_optimizer(), *source, out));
-      break;
-    case config::SparseOptimizer::kPartialRowwiseAdamOptimizer:
-      out->kind = SparseOptimizerKind::kPartialRowwiseAdam;
-      PEPNET_RETURN_IF_ERROR(ConvertFusedAdam(optimizer.partial_rowwise_adam_optimizer(), *source, out));
-      break;
-    case config::SparseOptimizer::kRowwiseAdagradOptimizer:
-      out->kind = SparseOptimizerKind::kRowwiseAdagrad;
-      PEPNET_RETURN_IF_ERROR(ConvertRowwiseAdagrad(optimizer.rowwise_adagrad_optimizer(), source, out));
-      break;
-    default:
-      return source->Error(optimizer, "", "no optimizer is set; expected for example adagrad_optimizer { lr: 0.001 }");
-  }
-  return ConvertSchedule(optimizer, source, &out->schedule);
+  return ConvertOptimizer<SparseOptimizerType>(optimizer, "adagrad_optimizer { lr: 0.001 }", source, out);
 }
 
 Status ConvertDenseOptimizer(const config::DenseOptimizer& optimizer, ConfigSource* source, DenseOptimizer* out) {
-  switch (optimizer.optimizer_case()) {
-    case config::DenseOptimizer::kSgdOptimizer:
-      out->kind = DenseOptimizerKind::kSgd;
-      PEPNET_RETURN_IF_ERROR(ConvertSgd(optimizer.sgd_optimizer(), *source, out));
-      break;
-    case config::DenseOptimizer::kAdagradOptimizer: {
-      const config::AdagradOptimizer& from = optimizer.adagrad_optimizer();
-      out->kind = DenseOptimizerKind::kAdagrad;
-      PEPNET_RETURN_IF_ERROR(ConvertLr(from, *source, &out->lr));
-      FloatReader read(from, *source);
-      out->weight_decay = read.NotNegative("weight_decay", from.weight_decay());
-      out->initial_accumulator_value = read.NotNegative("initial_accumulator_value", from.initial_accumulator_value());
-      out->eps = read.Positive("eps", from.eps());
-      PEPNET_RETURN_IF_ERROR(read.status());
-      break;
-    }
-    case config::DenseOptimizer::kAdamOptimizer:
-      out->kind = DenseOptimizerKind::kAdam;
-      PEPNET_RETURN_IF_ERROR(ConvertAdam(optimizer.adam_optimizer(), *source, out));
-      break;
-    case config::DenseOptimizer::kAdamwOptimizer:
-      out->kind = DenseOptimizerKind::kAdamW;
-      PEPNET_RETURN_IF_ERROR(ConvertAdam(optimizer.adamw_optimizer(), *source, out));
-      break;
-    case config::DenseOptimizer::kAdadeltaOptimizer: {
-      const config::AdadeltaOptimizer& from = optimizer.adadelta_optimizer();
-      out->kind = DenseOptimizerKind::kAdadelta;
-      PEPNET_RETURN_IF_ERROR(ConvertLr(from, *source, &out->lr));
-      FloatReader read(from, *source);
-      out->rho = read.Between("rho", from.rho(), 0, 1, /*closed=*/true);
-      out->eps = read.Positive("eps", from.eps());
-      out->weight_decay = read.NotNegative("weight_decay", from.weight_decay());
-      PEPNET_RETURN_IF_ERROR(read.status());
-      break;
-    }
-    case config::DenseOptimizer::kRmspropOptimizer: {
-      const config::RMSpropOptimizer& from = optimizer.rmsprop_optimizer();
-      out->kind = DenseOptimizerKind::kRmsprop;
-      PEPNET_RETURN_IF_ERROR(ConvertLr(from, *source, &out->lr));
-      FloatReader read(from, *source);
-      out->alpha = read.Between("alpha", from.alpha(), 0, 1);
-      out->eps = read.Positive("eps", from.eps());
-      out->weight_decay = read.NotNegative("weight_decay", from.weight_decay());
-      PEPNET_RETURN_IF_ERROR(read.status());
-      break;
-    }
-    default:
-      return source->Error(optimizer, "", "no optimizer is set; expected for example adam_optimizer { lr: 0.001 }");
-  }
-  return ConvertSchedule(optimizer, source, &out->schedule);
+  return ConvertOptimizer<DenseOptimizerType>(optimizer, "adam_optimizer { lr: 0.001 }", source, out);
 }
 
 }  // namespace pepnet

@@ -1,8 +1,9 @@
 #include <cmath>
+#include <optional>
 #include <set>
-#include <type_traits>
 
 #include "common/config/convert.h"
+#include "common/config/convert_parameters.h"
 #include "common/config/text_parser.h"
 #include "common/config/value_strings.h"
 
@@ -25,134 +26,84 @@ Status ConvertMlp(const config::MLP& from, const ConfigSource& source, Mlp* out)
   return absl::OkStatus();
 }
 
-Status ConvertSmoothing(const google::protobuf::Message& message, float value, const ConfigSource& source,
-                        double* out) {
-  *out = ShortestDecimal(value);
-  if (!(*out >= 0 && *out < 1)) return source.Error(message, "label_smoothing", *out, "; expected 0 <= value < 1");
-  return absl::OkStatus();
+// The losses whose towers put out values, for messages.
+std::string ValueLosses() {
+  std::vector<std::string> names;
+  for (const LossKind kind : AllKinds<LossKind>()) {
+    if (!HasProbabilities(TypeOf(kind))) names.emplace_back(TypeOf(kind).name);
+  }
+  return JoinNames(names, " or ");
 }
 
 Status ConvertLoss(const config::LossConfig& from, const config::TaskTower& tower, const ConfigSource& source,
                    Loss* out) {
-  std::string type;
-  bool fits = tower.num_class() == 1;
-  switch (from.loss_case()) {
-    case config::LossConfig::kBinaryCrossEntropy:
-      type = "binary_cross_entropy";
-      out->kind = LossKind::kBinaryCrossEntropy;
-      PEPNET_RETURN_IF_ERROR(ConvertSmoothing(
-          from.binary_cross_entropy(), from.binary_cross_entropy().label_smoothing(), source, &out->label_smoothing));
-      break;
-    case config::LossConfig::kSoftmaxCrossEntropy:
-      type = "softmax_cross_entropy";
-      out->kind = LossKind::kSoftmaxCrossEntropy;
-      fits = tower.num_class() > 1;
-      PEPNET_RETURN_IF_ERROR(ConvertSmoothing(
-          from.softmax_cross_entropy(), from.softmax_cross_entropy().label_smoothing(), source, &out->label_smoothing));
-      break;
-    case config::LossConfig::kL2Loss:
-      type = "l2_loss";
-      out->kind = LossKind::kL2;
-      break;
-    case config::LossConfig::kBinaryFocalLoss: {
-      const config::BinaryFocalLoss& focal = from.binary_focal_loss();
-      type = "binary_focal_loss";
-      out->kind = LossKind::kBinaryFocal;
-      out->focal_gamma = ShortestDecimal(focal.gamma());
-      out->focal_alpha = ShortestDecimal(focal.alpha());
-      if (!(out->focal_alpha > 0 && out->focal_alpha < 1)) {
-        return source.Error(focal, "alpha", out->focal_alpha, "; expected 0 < alpha < 1");
-      }
-      if (!(out->focal_gamma >= 0) || std::isinf(out->focal_gamma)) {
-        return source.Error(focal, "gamma", out->focal_gamma, "; expected a number >= 0");
-      }
-      break;
-    }
-    default:
-      return source.Error(from, "",
-                          "is empty; expected binary_cross_entropy, binary_focal_loss, softmax_cross_entropy "
-                          "or l2_loss");
+  const google::protobuf::FieldDescriptor* const member = SetMember(from, "loss");
+  const std::optional<LossKind> kind =
+      member == nullptr ? std::nullopt : FindKind<LossKind>(&LossType::name, member->name());
+  if (!kind.has_value()) {
+    return source.Error(from, "", "is empty; expected ", ListOfKinds<LossKind>(&LossType::name, " or "));
   }
-  if (!fits) {
-    return source.Error(tower, "num_class", tower.num_class(), " does not fit ", type, "; expected ",
-                        type == "softmax_cross_entropy" ? "2 or more" : "1");
+  out->kind = *kind;
+  const LossType& type = TypeOf(*kind);
+  PEPNET_RETURN_IF_ERROR(
+      ConvertParameters(from.GetReflection()->GetMessage(from, member), type.parameters, source, out));
+  if ((tower.num_class() > 1) != HasClasses(type)) {
+    return source.Error(tower, "num_class", tower.num_class(), " does not fit ", type.name, "; expected ",
+                        HasClasses(type) ? "2 or more" : "1");
   }
-  out->name = absl::StrCat(type, "_", tower.tower_name());
+  out->name = absl::StrCat(type.name, "_", tower.tower_name());
   return absl::OkStatus();
 }
 
-Status ConvertGroupedAuc(const config::GroupedAUC& from, const std::vector<Feature>& features,
-                         const ConfigSource& source, Metric* out) {
-  out->kind = MetricKind::kGroupedAuc;
+// The feature that the field `field` of `from` names.
+Status ConvertGrouping(const google::protobuf::Message& from, const std::string& field,
+                       const std::vector<Feature>& features, const ConfigSource& source, Metric* out) {
   std::vector<std::string> names;
   for (const Feature& feature : features) names.push_back(feature.name);
-  const std::string& key = from.grouping_key();
+  const std::string key = from.GetReflection()->GetString(from, from.GetDescriptor()->FindFieldByName(field));
   out->grouping_feature = IndexOf(key, names);
   if (out->grouping_feature < 0) {
-    return source.Error(from, "grouping_key", "no feature is named \"", key, "\"", Suggestion(key, names));
+    return source.Error(from, field, "no feature is named \"", key, "\"", Suggestion(key, names));
   }
   if (features[out->grouping_feature].bucketizer == Bucketizer::kNone) {
-    return source.Error(from, "grouping_key", "\"", key, "\" has no ids; expected an id feature");
+    return source.Error(from, field, "\"", key, "\" has no ids; expected an id feature");
   }
   return absl::OkStatus();
 }
 
-// Metrics of probabilities need a tower with a classifying loss, metrics of values one with l2_loss.
+// Metrics of probabilities need a tower with a classifying loss, metrics of values one with a loss
+// of values.
 // Config: MetricConfig, or TrainMetricConfig, whose members are a subset.
 template <typename Config>
 Status ConvertMetric(const Config& from, const config::TaskTower& tower, bool has_probabilities, bool has_value,
                      const std::vector<Feature>& features, const ConfigSource& source, Metric* out) {
-  constexpr bool kTraining = std::is_same_v<Config, config::TrainMetricConfig>;
-  std::string type;
-  bool binary = false;
-  switch (from.metric_case()) {
-    case Config::kAuc:
-      type = "auc";
-      binary = true;
-      out->kind = MetricKind::kAuc;
-      if (from.auc().thresholds() < 2 || from.auc().thresholds() > (1u << 24)) {
-        return source.Error(from.auc(), "thresholds", from.auc().thresholds(), "; expected 2 or more");
-      }
-      out->thresholds = static_cast<int>(from.auc().thresholds());
-      break;
-    case Config::kAccuracy:
-      type = "accuracy";
-      out->kind = MetricKind::kAccuracy;
-      out->threshold = ShortestDecimal(from.accuracy().threshold());
-      if (!(out->threshold >= 0 && out->threshold <= 1)) {
-        return source.Error(from.accuracy(), "threshold", out->threshold, "; expected a probability");
-      }
-      break;
-    case Config::kMeanAbsoluteError:
-      type = "mean_absolute_error";
-      out->kind = MetricKind::kMeanAbsoluteError;
-      break;
-    case Config::kMeanSquaredError:
-      type = "mean_squared_error";
-      out->kind = MetricKind::kMeanSquaredError;
-      break;
-    default:
-      if constexpr (!kTraining) {
-        if (from.metric_case() == Config::kGroupedAuc) {
-          type = "grouped_auc";
-          binary = true;
-          PEPNET_RETURN_IF_ERROR(ConvertGroupedAuc(from.grouped_auc(), features, source, out));
-          break;
-        }
-      }
-      return source.Error(from, "", "is empty; expected auc, ", kTraining ? "" : "grouped_auc, ",
-                          "accuracy, mean_absolute_error or mean_squared_error");
+  const google::protobuf::FieldDescriptor* const member = SetMember(from, "metric");
+  const std::optional<MetricKind> kind =
+      member == nullptr ? std::nullopt : FindKind<MetricKind>(&MetricType::name, member->name());
+  if (!kind.has_value()) {
+    std::vector<std::string> names;  // those that this message has
+    for (const MetricKind known : AllKinds<MetricKind>()) {
+      if (from.GetDescriptor()->FindFieldByName(TypeOf(known).name) != nullptr) names.emplace_back(TypeOf(known).name);
+    }
+    return source.Error(from, "", "is empty; expected ", JoinNames(names, " or "));
   }
-  const bool of_value = out->kind == MetricKind::kMeanAbsoluteError || out->kind == MetricKind::kMeanSquaredError;
+  out->kind = *kind;
+  const MetricType& type = TypeOf(*kind);
+  const google::protobuf::Message& settings = from.GetReflection()->GetMessage(from, member);
+  PEPNET_RETURN_IF_ERROR(ConvertParameters(settings, type.parameters, source, out));
+  if (type.grouping_field != nullptr) {
+    PEPNET_RETURN_IF_ERROR(ConvertGrouping(settings, type.grouping_field, features, source, out));
+  }
+  const bool of_value = type.input == MetricInput::kValue;
   if (of_value ? !has_value : !has_probabilities) {
-    return source.Error(from, type, "needs a tower with ", of_value ? "l2_loss" : "a classifying loss", ", but tower ",
-                        tower.tower_name(), " has none");
+    return source.Error(from, type.name, "needs a tower with ", of_value ? ValueLosses() : "a classifying loss",
+                        ", but tower ", tower.tower_name(), " has none");
   }
-  if (binary && tower.num_class() > 2) {
-    return source.Error(from, type, "needs num_class 1 or 2, but tower ", tower.tower_name(), " has ",
+  if (type.input == MetricInput::kScore && tower.num_class() > 2) {
+    return source.Error(from, type.name, "needs num_class 1 or 2, but tower ", tower.tower_name(), " has ",
                         tower.num_class());
   }
-  out->name = absl::StrCat(type, "_", tower.tower_name());
+  out->name = absl::StrCat(type.name, "_", tower.tower_name());
   return absl::OkStatus();
 }
 
@@ -237,10 +188,10 @@ Status ConvertTower(const config::TaskTower& from, const ConfigSource& source, c
     PEPNET_RETURN_IF_ERROR(ConvertLoss(loss, from, source, &out->losses.emplace_back()));
     const Loss& converted = out->losses.back();
     if (!names.insert(converted.name).second) return source.Error(loss, "", "a second ", converted.name, "; keep one");
-    (converted.kind == LossKind::kL2 ? has_value : has_probabilities) = true;
+    (HasProbabilities(TypeOf(converted.kind)) ? has_probabilities : has_value) = true;
     if (has_value && has_probabilities) {
-      return source.Error(loss, "", "tower ", out->name,
-                          " mixes l2_loss with a classifying loss; give each its own tower");
+      return source.Error(loss, "", "tower ", out->name, " mixes ", ValueLosses(),
+                          " with a classifying loss; give each its own tower");
     }
   }
   for (const config::MetricConfig& metric : from.metrics()) {

@@ -3,11 +3,16 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <set>
 
 #include "absl/strings/numbers.h"
 #include "nlohmann/json.hpp"
 
+#include "common/base/text.h"
 #include "common/config/text_parser.h"
+
+// protobuf's CppType has values that the schema does not use.
+#pragma GCC diagnostic ignored "-Wswitch-enum"
 
 namespace pepnet {
 namespace {
@@ -114,7 +119,7 @@ StatusOr<std::vector<int>> Select(const Message& message, const FieldDescriptor&
   } else {
     if (selector.empty()) return InvalidInput("[] selects nothing");
     PEPNET_ASSIGN_OR_RETURN(begin, ParseIndex(selector, size, 0));
-    end = begin + 1;
+    end = begin < size ? begin + 1 : size;
   }
   if (begin < 0 || end > size || begin >= end) {
     return InvalidInput("[", selector, "] is outside ", field.name(), ", which has ", size, " elements");
@@ -125,7 +130,7 @@ StatusOr<std::vector<int>> Select(const Message& message, const FieldDescriptor&
 
 Status Mismatch(const FieldDescriptor& field, const Json& value) {
   const std::string expected = field.cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE ? "object" : field.cpp_type_name();
-  return InvalidInput("value ", value.dump(), " does not fit ", field.name(), " of type ", expected);
+  return InvalidInput("value ", Printable(value.dump(), 200), " does not fit ", field.name(), " of type ", expected);
 }
 
 // index -1: the singular field; index == size: a new element; else that element.
@@ -180,7 +185,8 @@ Status SetOne(const Json& value, const FieldDescriptor& field, int index, Config
       if (value.is_number_unsigned() && value.get<uint64_t>() < 1000) {
         number = field.enum_type()->FindValueByNumber(value.get<int>());
       }
-      if (number == nullptr) return InvalidInput("value ", value.dump(), " is not one of ", field.enum_type()->name());
+      if (number == nullptr)
+        return InvalidInput("value ", Printable(value.dump(), 200), " is not one of ", field.enum_type()->name());
       Assign(message, field, index, number, &Reflection::SetEnum, &Reflection::SetRepeatedEnum, &Reflection::AddEnum);
       return absl::OkStatus();
     }
@@ -255,21 +261,45 @@ Status Apply(const std::vector<Step>& steps, size_t at, const Json& value, Confi
   return absl::OkStatus();
 }
 
+// A name that an object gives twice would lose one of its values.
+StatusOr<Json> ParseEdits(const std::string& text) {
+  if (const Status flat = CheckJsonDepth(text); !flat.ok()) return InvalidInput(kOrigin, ": ", flat.message());
+  std::vector<std::set<std::string>> open_objects;
+  std::string duplicate;
+  const auto watch = [&](int, Json::parse_event_t event, Json& parsed) {
+    if (event == Json::parse_event_t::object_start) {
+      open_objects.emplace_back();
+    } else if (event == Json::parse_event_t::object_end) {
+      open_objects.pop_back();
+    } else if (event == Json::parse_event_t::key) {
+      const auto& name = parsed.get_ref<const std::string&>();
+      if (!open_objects.back().insert(name).second) duplicate = name;
+    }
+    return true;
+  };
+  std::string reason = "it is no object";
+  try {
+    Json edits = Json::parse(text, watch);
+    if (!duplicate.empty()) return InvalidInput(kOrigin, ": \"", Printable(duplicate, 200), "\" is given twice");
+    if (edits.is_object()) return edits;
+  } catch (const Json::exception& error) {
+    reason = JsonErrorText(error.what());
+  }
+  return InvalidInput(kOrigin, ": expected a JSON object such as {\"train_config.num_steps\": 10}, got ",
+                      Printable(text, 200), " (", reason, ")");
+}
+
 }  // namespace
 
 Status EditConfig(const std::string& edit_config_json, ConfigSource* source, config::EasyRecConfig* config) {
   if (edit_config_json.empty()) return absl::OkStatus();
-  const Json edits = Json::parse(edit_config_json, nullptr, /*allow_exceptions=*/false);
-  if (!edits.is_object()) {
-    return InvalidInput(kOrigin, ": expected a JSON object such as {\"train_config.num_steps\": 10}, got ",
-                        edit_config_json);
-  }
+  PEPNET_ASSIGN_OR_RETURN(const Json edits, ParseEdits(edit_config_json));
   for (const auto& [path, value] : edits.items()) {
-    const std::string where = absl::StrCat(kOrigin, ": ", path);
+    const std::string where = absl::StrCat(kOrigin, ": ", Printable(path, 200));
     const auto steps = ParsePath(path);
     if (!steps.ok()) return Annotate(steps.status(), where);
     PEPNET_RETURN_IF_ERROR(Annotate(Apply(*steps, 0, value, source, config), where));
-    source->AddNote(absl::StrCat(where, ": set to ", value.dump()));
+    source->AddNote(absl::StrCat(where, ": set to ", Printable(value.dump())));
   }
   return absl::OkStatus();
 }

@@ -1,5 +1,10 @@
 #include "common/config/field_support.h"
 
+#include "common/job_config/job_config.h"
+
+// protobuf's CppType has values that the schema does not use.
+#pragma GCC diagnostic ignored "-Wswitch-enum"
+
 namespace pepnet {
 namespace {
 
@@ -116,17 +121,20 @@ std::string ShownValue(const Message& message, const FieldDescriptor& field) {
 // What to do instead of a message that can only be named.
 std::string UnsupportedAdvice(const FieldDescriptor& field) {
   const std::string& owner = field.containing_type()->name();
-  if (owner == "FeatureConfig") return "this kind of feature is not supported; id_feature and raw_feature are";
+  if (owner == "FeatureConfig") {
+    return absl::StrCat("this kind of feature is not supported; ",
+                        ListOfKinds<FeatureKind>(&FeatureType::field, " and "), " are");
+  }
   if (owner == "ModelConfig" && field.containing_oneof() != nullptr) return "this model is not supported; pepnet is";
   if (owner == "SparseOptimizer") {
-    return "this optimizer is not supported for tables; sgd_optimizer, adagrad_optimizer, rowwise_adagrad_optimizer, "
-           "adam_optimizer and partial_rowwise_adam_optimizer are";
+    return absl::StrCat("this optimizer is not supported for tables; ",
+                        ListOfKinds<SparseOptimizerKind>(&SparseOptimizerType::field, " and "), " are");
   }
   if (owner == "LossConfig") {
-    return "this loss is not supported; binary_cross_entropy, binary_focal_loss, softmax_cross_entropy and l2_loss are";
+    return absl::StrCat("this loss is not supported; ", ListOfKinds<LossKind>(&LossType::name, " and "), " are");
   }
   if (owner == "MetricConfig") {
-    return "this metric is not supported; auc, grouped_auc, accuracy, mean_absolute_error and mean_squared_error are";
+    return absl::StrCat("this metric is not supported; ", ListOfKinds<MetricKind>(&MetricType::name, " and "), " are");
   }
   if (owner == "DataConfig") return "samplers are not supported; remove it";
   if (field.name() == "embedding_constraints")
@@ -134,14 +142,15 @@ std::string UnsupportedAdvice(const FieldDescriptor& field) {
   return "is not supported; remove it";
 }
 
-Status Check(const Message& message, ConfigSource* source) {
+void Check(const Message& message, ConfigSource* source, std::vector<Status>* faults) {
   const auto* reflection = message.GetReflection();
   std::vector<const FieldDescriptor*> fields;
   reflection->ListFields(message, &fields);
   for (const FieldDescriptor* field : fields) {
     const bool is_message = field->cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE;
     if (is_message && field->message_type() == config::Unsupported::descriptor()) {
-      return source->Error(message, field->name(), UnsupportedAdvice(*field));
+      faults->push_back(source->Error(message, field->name(), UnsupportedAdvice(*field)));
+      continue;
     }
     if (const Rule* rule = FindRule(*field); rule != nullptr) {
       if (rule->support == Support::kWithoutEffect) {
@@ -149,23 +158,29 @@ Status Check(const Message& message, ConfigSource* source) {
         continue;  // what stands inside has no effect either
       }
       if (!HasDefaultValue(message, *field)) {
-        return source->Error(message, field->name(), ShownValue(message, *field), rule->text);
+        faults->push_back(source->Error(message, field->name(), ShownValue(message, *field), rule->text));
+        continue;
       }
     }
     if (!is_message) continue;
     if (!field->is_repeated()) {
-      PEPNET_RETURN_IF_ERROR(Check(reflection->GetMessage(message, field), source));
+      Check(reflection->GetMessage(message, field), source, faults);
       continue;
     }
     for (int i = 0; i < reflection->FieldSize(message, field); ++i) {
-      PEPNET_RETURN_IF_ERROR(Check(reflection->GetRepeatedMessage(message, field, i), source));
+      Check(reflection->GetRepeatedMessage(message, field, i), source, faults);
     }
   }
-  return absl::OkStatus();
 }
 
 }  // namespace
 
-Status CheckFieldSupport(const config::EasyRecConfig& config, ConfigSource* source) { return Check(config, source); }
+bool HasSupportRule(const FieldDescriptor& field) { return FindRule(field) != nullptr; }
+
+std::vector<Status> FindUnsupportedFields(const config::EasyRecConfig& config, ConfigSource* source) {
+  std::vector<Status> faults;
+  Check(config, source, &faults);
+  return faults;
+}
 
 }  // namespace pepnet

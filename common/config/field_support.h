@@ -2,14 +2,20 @@
 // never sees these fields.
 #pragma once
 
+#include <vector>
+
 #include "common/base/status.h"
 #include "common/config/config_source.h"
 #include "proto/pipeline.pb.h"
 
 namespace pepnet {
 
-// The first rejected field of `config`, in file order of the schema, as an error with field and line. A rejected scalar
-// that is set to its default is fine: it asks for nothing. Accepted fields without effect leave a note in `source`.
-Status CheckFieldSupport(const config::EasyRecConfig& config, ConfigSource* source);
+// The rejected fields of `config`, in file order of the schema, as errors with field and line. A
+// rejected scalar that is set to its default is fine: it asks for nothing. Accepted fields without
+// effect leave a note in `source`.
+std::vector<Status> FindUnsupportedFields(const config::EasyRecConfig& config, ConfigSource* source);
+
+// Whether the table speaks of `field`, so that nothing else reads it.
+bool HasSupportRule(const google::protobuf::FieldDescriptor& field);
 
 }  // namespace pepnet

@@ -1,7 +1,15 @@
 #include "common/config/load.h"
 
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/ascii.h"
+
+#include "common/base/text.h"
 #include "common/config/config_source.h"
 #include "common/config/convert.h"
+#include "common/config/descriptions.h"
 #include "common/config/edit_config.h"
 #include "common/config/field_support.h"
 #include "common/config/legacy_dialect.h"
@@ -10,6 +18,9 @@
 
 namespace pepnet {
 namespace {
+
+constexpr int64_t kMaxConfigBytes = int64_t{64} << 20;
+constexpr size_t kMaxFileNameBytes = 255;
 
 void ApplyOverride(const std::string& flag, const std::string& value, google::protobuf::Message* message,
                    const std::string& field, ConfigSource* source) {
@@ -20,30 +31,109 @@ void ApplyOverride(const std::string& flag, const std::string& value, google::pr
 }
 
 // Presence of what every job needs.
-Status CheckSections(const config::EasyRecConfig& config, const ConfigSource& source) {
+std::vector<Status> FindMissingSections(const config::EasyRecConfig& config, const ConfigSource& source) {
+  std::vector<Status> faults;
   for (const char* field : {"train_input_path", "eval_input_path", "model_dir", "train_config", "data_config",
                             "feature_configs", "model_config"}) {
     const auto* descriptor = config.GetDescriptor()->FindFieldByName(field);
     const bool present = descriptor->is_repeated() ? config.GetReflection()->FieldSize(config, descriptor) > 0
                                                    : config.GetReflection()->HasField(config, descriptor);
-    if (!present) return source.Error(config, field, "is missing; it is required");
+    if (!present) faults.push_back(source.Error(config, field, "is missing; it is required"));
+  }
+  return faults;
+}
+
+// Keeps what is wrong, in order: all of it where somebody asked for all, else the first.
+class Faults {
+ public:
+  explicit Faults(bool all) : all_(all) {}
+  // True if the work is to stop here.
+  bool Add(const Status& status) {
+    if (!status.ok() && (all_ || faults_.empty())) faults_.push_back(std::string(status.message()));
+    if (!status.ok() && code_ == absl::StatusCode::kOk) code_ = status.code();
+    return !all_ && !faults_.empty();
+  }
+  bool Add(const std::vector<Status>& statuses) {
+    for (const Status& status : statuses) Add(status);
+    return !all_ && !faults_.empty();
+  }
+  bool empty() const { return faults_.empty(); }
+  // True if a fault is in a section of the config, by its path or the type of its message.
+  bool Names(const char* section, const char* type) const {
+    return std::any_of(faults_.begin(), faults_.end(), [&](const std::string& fault) {
+      return fault.find(section) != std::string::npos || fault.find(type) != std::string::npos;
+    });
+  }
+  Status First() const {
+    return Status(code_ == absl::StatusCode::kOk ? absl::StatusCode::kInvalidArgument : code_, faults_.front());
+  }
+  std::vector<std::string>& list() { return faults_; }
+
+ private:
+  const bool all_;
+  std::vector<std::string> faults_;
+  absl::StatusCode code_ = absl::StatusCode::kOk;
+};
+
+// Names that become files or travel between ranks, while nothing has been trained yet.
+Status CheckNames(const JobConfig& job, const std::string& source) {
+  if (job.model_dir.empty()) return InvalidInput(source, ": model_dir is empty; it names the directory of checkpoints");
+  if (job.model_dir[0] == '~') {
+    return InvalidInput(source, ": model_dir ", job.model_dir,
+                        " begins with ~, which only a shell expands; write the path");
+  }
+  if (job.model_dir.find('\0') != std::string::npos) return InvalidInput(source, ": model_dir holds a zero byte");
+  std::vector<std::pair<const char*, std::string>> names = {{"model_dir", job.model_dir}};
+  for (const Table& table : job.tables) names.emplace_back("table", table.name);
+  for (const Feature& feature : job.features) names.emplace_back("feature", feature.name);
+  for (const Tower& tower : job.model.towers) names.emplace_back("tower", tower.name);
+  for (const auto& [what, name] : names) {
+    if (!IsUtf8(name)) return InvalidInput(source, ": the ", what, " name \"", Printable(name), "\" is not UTF-8");
+  }
+  for (const Table& table : job.tables) {
+    // Its directory in a checkpoint has this name, each byte of a letter beyond ASCII as three.
+    size_t bytes = 0;
+    for (const char c : table.name) bytes += absl::ascii_isalnum(c) || c == '_' || c == '-' || c == '.' ? 1 : 3;
+    if (bytes <= kMaxFileNameBytes) continue;
+    return InvalidInput(source, ": the table name \"", Printable(table.name), "\" takes ", bytes,
+                        " bytes as the name of a directory, where each letter beyond ASCII takes three for each of its "
+                        "bytes; expected at most ",
+                        kMaxFileNameBytes, ": set a shorter feature_name or embedding_name");
   }
   return absl::OkStatus();
 }
 
 }  // namespace
 
-StatusOr<JobConfig> LoadJobConfig(const std::string& path, const ConfigOverrides& overrides) {
-  PEPNET_ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
-  return ParseJobConfig(text, path, overrides);
+StatusOr<JobConfig> LoadJobConfig(const std::string& path, const ConfigOverrides& overrides,
+                                  std::vector<std::string>* all) {
+  PEPNET_ASSIGN_OR_RETURN(const std::string text, ReadFile(path, kMaxConfigBytes));
+  return ParseJobConfig(text, path, overrides, all);
 }
 
 StatusOr<JobConfig> ParseJobConfig(const std::string& text, const std::string& source_name,
-                                   const ConfigOverrides& overrides) {
+                                   const ConfigOverrides& overrides, std::vector<std::string>* all) {
+  PEPNET_RETURN_IF_ERROR(CheckDescriptions());
   ConfigSource source(source_name);
   config::EasyRecConfig config;
-  PEPNET_RETURN_IF_ERROR(ParseText(text, overrides.ignore_unknown_fields, &source, &config));
-  PEPNET_RETURN_IF_ERROR(EditConfig(overrides.edit_config_json, &source, &config));
+  Faults faults(all != nullptr);
+  // What cannot be parsed or edited cannot be looked at further.
+  const auto ended = [&](const Status& status) {
+    faults.Add(status);
+    if (all != nullptr) *all = faults.list();
+    return faults.First();
+  };
+  if (const Status parsed =
+          ParseText(text, overrides.ignore_unknown_fields, &source, &config, all != nullptr ? &faults.list() : nullptr);
+      !parsed.ok()) {
+    if (all != nullptr && !faults.empty()) {
+      *all = faults.list();
+      return parsed;
+    }
+    return ended(parsed);
+  }
+  if (const Status edited = EditConfig(overrides.edit_config_json, &source, &config); !edited.ok())
+    return ended(edited);
   ApplyOverride("--train_input_path", overrides.train_input_path, &config, "train_input_path", &source);
   ApplyOverride("--eval_input_path", overrides.eval_input_path, &config, "eval_input_path", &source);
   ApplyOverride("--model_dir", overrides.model_dir, &config, "model_dir", &source);
@@ -51,20 +141,34 @@ StatusOr<JobConfig> ParseJobConfig(const std::string& text, const std::string& s
     ApplyOverride("--fine_tune_checkpoint", overrides.fine_tune_checkpoint, config.mutable_train_config(),
                   "fine_tune_checkpoint", &source);
   }
-  PEPNET_RETURN_IF_ERROR(RewriteLegacyDialect(&source, &config));
-  PEPNET_RETURN_IF_ERROR(CheckFieldSupport(config, &source));
-  PEPNET_RETURN_IF_ERROR(CheckSections(config, source));
+  if (const Status legacy = RewriteLegacyDialect(&source, &config); !legacy.ok()) return ended(legacy);
+  if (faults.Add(FindUnsupportedFields(config, &source))) return faults.First();
+  if (faults.Add(FindMissingSections(config, source))) return faults.First();
 
   JobConfig job;
   job.train_input_path = config.train_input_path();
   job.eval_input_path = config.eval_input_path();
   job.model_dir = config.model_dir();
-  PEPNET_RETURN_IF_ERROR(ConvertData(config.data_config(), &source, &job.data));
-  PEPNET_RETURN_IF_ERROR(ConvertFeatures(config, &source, &job));
-  PEPNET_RETURN_IF_ERROR(ConvertModel(config, &source, &job));
-  PEPNET_RETURN_IF_ERROR(ConvertTrain(config.train_config(), &source, &job.train));
-  PEPNET_RETURN_IF_ERROR(ConvertEval(config.eval_config(), source, &job.eval));
-  PEPNET_RETURN_IF_ERROR(ConvertExport(config.export_config(), source, &job.export_config));
+  // Sections that have no fault yet: in the others, what is missing now may only follow from it.
+  const bool whole_data = !faults.Names("data_config", "DataConfig");
+  const bool whole_features = !faults.Names("feature_configs", "FeatureConfig");
+  const bool whole_model = !faults.Names("model_config", "ModelConfig");
+  const bool whole_train = !faults.Names("train_config", "TrainConfig");
+  if (whole_data && faults.Add(ConvertData(config.data_config(), &source, &job.data))) return faults.First();
+  if (whole_data && whole_features) {
+    const Status features = ConvertFeatures(config, &source, &job);
+    if (faults.Add(features)) return faults.First();
+    // The model is looked at only with all its features.
+    if (features.ok() && whole_model && faults.Add(ConvertModel(config, &source, &job))) return faults.First();
+  }
+  if (whole_train && faults.Add(ConvertTrain(config.train_config(), &source, &job.train))) return faults.First();
+  if (faults.Add(ConvertEval(config.eval_config(), source, &job.eval))) return faults.First();
+  if (faults.Add(ConvertExport(config.export_config(), source, &job.export_config))) return faults.First();
+  if (faults.empty()) faults.Add(CheckNames(job, source_name));
+  if (!faults.empty()) {
+    if (all != nullptr) *all = faults.list();
+    return faults.First();
+  }
   google::protobuf::TextFormat::Printer printer;
   printer.SetUseUtf8StringEscaping(true);
   printer.PrintToString(config, &job.effective_text);

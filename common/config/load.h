@@ -6,6 +6,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "common/base/status.h"
 #include "common/job_config/job_config.h"
@@ -19,10 +20,13 @@ struct ConfigOverrides {
   bool ignore_unknown_fields = false;  // predict accepts an exported config of a newer version
 };
 
-StatusOr<JobConfig> LoadJobConfig(const std::string& path, const ConfigOverrides& overrides);
+// With `all`, work goes on behind a fault as far as it can, and every fault found is a sentence
+// there; the error is the first.
+StatusOr<JobConfig> LoadJobConfig(const std::string& path, const ConfigOverrides& overrides,
+                                  std::vector<std::string>* all = nullptr);
 
 // As above from text; `source` stands for the file name in messages. vocab_file paths are relative to the current directory.
-StatusOr<JobConfig> ParseJobConfig(const std::string& text, const std::string& source,
-                                   const ConfigOverrides& overrides);
+StatusOr<JobConfig> ParseJobConfig(const std::string& text, const std::string& source, const ConfigOverrides& overrides,
+                                   std::vector<std::string>* all = nullptr);
 
 }  // namespace pepnet

@@ -2,11 +2,20 @@
 
 #include <google/protobuf/io/tokenizer.h>
 
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/ascii.h"
+
+#include "common/base/text.h"
+
 namespace pepnet {
 namespace {
 
 using google::protobuf::Descriptor;
 using google::protobuf::TextFormat;
+
+constexpr int kMaxConfigDepth = 100;
 
 // The text between the n-th pair of double quotes of `message` (from 0), "" if there is none.
 std::string Quoted(const std::string& message, int n) {
@@ -50,38 +59,106 @@ class Collector : public google::protobuf::io::ErrorCollector {
         absl::StrCat("unknown field \"", field, "\" in ", type->name(), Suggestion(field, FieldNames(*type))));
   }
 
-  Status status() const {
-    if (count_ == 0) return absl::OkStatus();
-    if (count_ == 1) return InvalidInput(first_);
-    return InvalidInput(first_, " (and ", count_ - 1, " more)");
-  }
+  const std::vector<std::string>& faults() const { return faults_; }
 
  private:
   void Add(int line, int column, const std::string& message) {
-    if (count_++ == 0) {
-      first_ = line < 0 ? absl::StrCat(source_->name(), ": ", message)
-                        : absl::StrCat(source_->name(), ":", line + 1, ":", column + 1, ": ", message);
-    }
+    const std::string place =
+        line < 0 ? source_->name() : absl::StrCat(source_->name(), ":", line + 1, ":", column + 1);
+    faults_.push_back(absl::StrCat(place, ": ", Printable(message)));
   }
 
   const bool ignore_;
   ConfigSource* const source_;
-  int count_ = 0;
-  std::string first_;
+  std::vector<std::string> faults_;
 };
+
+// The text with a blank for each comma or semicolon behind a field: the parser takes them only
+// behind fields that it knows, and would stop at one behind a field that is to be refused by name.
+// Columns stay. InvalidArgument where messages or lists stand in each other deeper than
+// kMaxConfigDepth: the parser recurses.
+StatusOr<std::string> WithoutSeparators(const std::string& text, const std::string& source) {
+  std::string result = text;
+  std::vector<std::pair<char, int>> open;  // and the line
+  char before = '{';                       // the last character that is no blank or comment
+  int line = 1;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (c == '\n') ++line;
+    if (absl::ascii_isspace(c)) continue;
+    if (c == '#') {
+      while (i + 1 < text.size() && text[i + 1] != '\n') ++i;
+      continue;
+    }
+    if (c == '"' || c == '\'') {  // ends with the line at the latest
+      while (i + 1 < text.size() && text[i + 1] != c && text[i + 1] != '\n') i += text[i + 1] == '\\' ? 2 : 1;
+      if (i + 1 < text.size() && text[i + 1] == c) ++i;
+    } else if (c == '{' || c == '<' || c == '[') {
+      open.emplace_back(c, line);
+      if (open.size() > kMaxConfigDepth) {
+        return InvalidInput(source, ":", line, ": messages stand in each other deeper than ", kMaxConfigDepth,
+                            " levels");
+      }
+    } else if (c == '}' || c == '>' || c == ']') {
+      if (!open.empty()) open.pop_back();
+    } else if (static_cast<unsigned char>(c) >= 0x80) {
+      const size_t line_begin = text.rfind('\n', i) == std::string::npos ? 0 : text.rfind('\n', i) + 1;
+      size_t end = i + 1;
+      while (end < text.size() && (static_cast<unsigned char>(text[end]) & 0xc0) == 0x80) ++end;
+      return InvalidInput(source, ":", line, ":", i - line_begin + 1, ": the character \"",
+                          Printable(text.substr(i, end - i)),
+                          "\" stands outside of quotes; write straight quotes and ASCII punctuation");
+    } else if ((c == ',' || c == ';') && (open.empty() || open.back().first != '[')) {
+      if (std::string_view("{<,;:").find(before) != std::string_view::npos) {
+        return InvalidInput(source, ":", line, ": \"", std::string(1, c), "\" stands where a ",
+                            before == ':' ? "value" : "field", " is expected");
+      }
+      result[i] = ' ';
+    }
+    before = c;
+  }
+  if (!open.empty()) {
+    return InvalidInput(source, ":", line, ": the file ends inside of what \"", std::string(1, open.back().first),
+                        "\" opens in line ", open.back().second);
+  }
+  return result;
+}
+
+// By the optimizer, which stands elsewhere in TorchEasyRec's configs.
+bool IsEasyRec(const std::vector<std::string>& faults) {
+  return std::any_of(faults.begin(), faults.end(), [](const std::string& fault) {
+    return fault.find("unknown field \"optimizer_config\" in TrainConfig") != std::string::npos;
+  });
+}
 
 }  // namespace
 
 Status ParseText(const std::string& text, bool ignore_unknown_fields, ConfigSource* source,
-                 config::EasyRecConfig* config) {
+                 config::EasyRecConfig* config, std::vector<std::string>* all) {
+  if (text.rfind("\xef\xbb\xbf", 0) == 0) {
+    return InvalidInput(source->name(), ":1: the file begins with a byte order mark; save it as UTF-8 without one");
+  }
+  PEPNET_ASSIGN_OR_RETURN(const std::string separated, WithoutSeparators(text, source->name()));
   Collector collector(ignore_unknown_fields, source);
   TextFormat::ParseInfoTree tree;
   TextFormat::Parser parser;
   parser.AllowUnknownField(true);
   parser.RecordErrorsTo(&collector);
   parser.WriteLocationsTo(&tree);
-  const bool parsed = parser.ParseFromString(text, config);
-  PEPNET_RETURN_IF_ERROR(collector.status());
+  parser.SetRecursionLimit(kMaxConfigDepth);
+  const bool parsed = parser.ParseFromString(separated, config);
+  const std::vector<std::string>& faults = collector.faults();
+  if (all != nullptr) *all = faults;
+  if (!faults.empty() && IsEasyRec(faults)) {
+    return InvalidInput(source->name(),
+                        ": this is a config of EasyRec (TensorFlow); convert it with "
+                        "tzrec.tools.convert_easyrec_config_to_tzrec_config of TorchEasyRec (",
+                        faults[0], ", and ", faults.size() - 1, " more)");
+  }
+  if (!faults.empty() && (all == nullptr || !parsed)) {
+    if (faults.size() == 1) return InvalidInput(faults[0]);
+    return InvalidInput(faults[0], " (and ", faults.size() - 1, " more)");
+  }
   if (!parsed) return InvalidInput(source->name(), ": not a pipeline config in protobuf text format");
   source->Record(*config, tree);
   return absl::OkStatus();

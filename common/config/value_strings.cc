@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 #include <map>
+#include <optional>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
@@ -66,42 +67,28 @@ StatusOr<Activation> ParseActivation(const std::string& text) {
     PEPNET_ASSIGN_OR_RETURN(arguments, ParseArguments(trimmed.substr(open + 1, trimmed.size() - open - 2)));
   }
   arguments.erase("inplace");  // does not change the result
-  Activation activation;
-  if (name == "nn.ReLU") {
-    activation.kind = ActivationKind::kRelu;
-  } else if (name == "nn.Sigmoid") {
-    activation.kind = ActivationKind::kSigmoid;
-  } else if (name == "nn.Tanh") {
-    activation.kind = ActivationKind::kTanh;
-  } else if (name == "nn.SiLU") {
-    activation.kind = ActivationKind::kSilu;
-  } else if (name == "nn.Identity") {
-    activation.kind = ActivationKind::kIdentity;
-  } else if (name == "nn.GELU") {
-    activation.kind = ActivationKind::kGelu;
+  if (name == "Dice") {
+    return InvalidInput("activation Dice is not supported; use nn.PReLU or another of torch.nn");
+  }
+  const std::optional<ActivationKind> kind = FindKind<ActivationKind>(&ActivationType::function, name);
+  if (!kind.has_value()) {
+    return InvalidInput("unknown activation \"", text, "\"; known are ",
+                        ListOfKinds<ActivationKind>(&ActivationType::function, " and "));
+  }
+  const ActivationType& type = TypeOf(*kind);
+  Activation activation = {*kind, type.default_value};
+  if (type.argument != nullptr) {
+    PEPNET_RETURN_IF_ERROR(TakeNumber(type.argument, &arguments, &activation.parameter));
+  }
+  // Arguments of torch.nn that have one legal value here.
+  if (*kind == ActivationKind::kGelu) {
     const auto it = arguments.find("approximate");
     if (it != arguments.end() && (it->second == "'none'" || it->second == "\"none\"")) arguments.erase(it);
-  } else if (name == "nn.LeakyReLU") {
-    activation.kind = ActivationKind::kLeakyRelu;
-    activation.parameter = 0.01;
-    PEPNET_RETURN_IF_ERROR(TakeNumber("negative_slope", &arguments, &activation.parameter));
-  } else if (name == "nn.ELU") {
-    activation.kind = ActivationKind::kElu;
-    activation.parameter = 1;
-    PEPNET_RETURN_IF_ERROR(TakeNumber("alpha", &arguments, &activation.parameter));
-  } else if (name == "nn.PReLU") {
-    activation.kind = ActivationKind::kPrelu;
-    activation.parameter = 0.25;
+  }
+  if (*kind == ActivationKind::kPrelu) {
     double parameters = 1;
-    PEPNET_RETURN_IF_ERROR(TakeNumber("init", &arguments, &activation.parameter));
     PEPNET_RETURN_IF_ERROR(TakeNumber("num_parameters", &arguments, &parameters));
     if (parameters != 1) return InvalidInput("nn.PReLU has one weight here; remove num_parameters");
-  } else if (name == "Dice") {
-    return InvalidInput("activation Dice is not supported; use nn.PReLU or another of torch.nn");
-  } else {
-    return InvalidInput("unknown activation \"", text,
-                        "\"; known are nn.ReLU, nn.Sigmoid, nn.Tanh, nn.LeakyReLU, nn.SiLU, nn.GELU, nn.Identity, "
-                        "nn.ELU and nn.PReLU");
   }
   PEPNET_RETURN_IF_ERROR(NothingLeft(arguments, name));
   return activation;
@@ -112,59 +99,55 @@ StatusOr<Initializer> ParseInitializer(const std::string& text) {
   const std::string name(absl::StripAsciiWhitespace(text.substr(0, comma)));
   PEPNET_ASSIGN_OR_RETURN(Arguments arguments,
                           ParseArguments(comma == std::string::npos ? "" : text.substr(comma + 1)));
-  Initializer init;
-  if (name == "nn.init.uniform_") {
-    init = {InitKind::kUniform, 0, 1};
-    PEPNET_RETURN_IF_ERROR(TakeNumber("a", &arguments, &init.a));
-    PEPNET_RETURN_IF_ERROR(TakeNumber("b", &arguments, &init.b));
-    if (init.a > init.b) return InvalidInput("nn.init.uniform_ needs a <= b, got a=", init.a, ", b=", init.b);
-  } else if (name == "nn.init.normal_") {
-    init = {InitKind::kNormal, 0, 1};
-    PEPNET_RETURN_IF_ERROR(TakeNumber("mean", &arguments, &init.a));
-    PEPNET_RETURN_IF_ERROR(TakeNumber("std", &arguments, &init.b));
-    if (init.b < 0) return InvalidInput("nn.init.normal_ needs std >= 0, got ", init.b);
-  } else if (name == "nn.init.constant_") {
-    if (arguments.count("val") == 0) return InvalidInput("nn.init.constant_ needs val=<number>");
-    init = {InitKind::kConstant, 0, 0};
-    PEPNET_RETURN_IF_ERROR(TakeNumber("val", &arguments, &init.a));
-  } else if (name == "nn.init.zeros_" || name == "nn.init.ones_") {
-    init = {InitKind::kConstant, name == "nn.init.ones_" ? 1.0 : 0.0, 0};
-  } else {
-    return InvalidInput("unknown initialiser \"", text,
-                        "\"; known are nn.init.uniform_,a=,b= nn.init.normal_,mean=,std= nn.init.constant_,val= "
-                        "nn.init.zeros_ and nn.init.ones_");
+  for (const InitKind kind : AllKinds<InitKind>()) {
+    const InitializerType& type = TypeOf(kind);
+    if (type.function == nullptr || name != type.function) continue;
+    Initializer init = type.defaults;
+    double* const values[] = {&init.a, &init.b};
+    for (int i = 0; i < 2; ++i) {
+      if (type.arguments[i] == nullptr) continue;
+      if (type.required && arguments.count(type.arguments[i]) == 0) {
+        return InvalidInput(name, " needs ", type.arguments[i], "=<number>");
+      }
+      PEPNET_RETURN_IF_ERROR(TakeNumber(type.arguments[i], &arguments, values[i]));
+    }
+    const std::string wrong = type.check != nullptr ? type.check(init) : "";
+    if (!wrong.empty()) return InvalidInput(name, " ", wrong);
+    PEPNET_RETURN_IF_ERROR(NothingLeft(arguments, name));
+    return init;
   }
-  PEPNET_RETURN_IF_ERROR(NothingLeft(arguments, name));
-  return init;
+  if (name == "nn.init.zeros_" || name == "nn.init.ones_") {
+    PEPNET_RETURN_IF_ERROR(NothingLeft(arguments, name));
+    return Initializer{InitKind::kConstant, name == "nn.init.ones_" ? 1.0 : 0.0, 0};
+  }
+  return InvalidInput("unknown initialiser \"", text,
+                      "\"; known are nn.init.uniform_,a=,b= nn.init.normal_,mean=,std= nn.init.constant_,val= "
+                      "nn.init.zeros_ and nn.init.ones_");
 }
 
 StatusOr<Normalizer> ParseNormalizer(const std::string& text) {
   PEPNET_ASSIGN_OR_RETURN(Arguments arguments, ParseArguments(text));
   const std::string method = arguments["method"];
   arguments.erase("method");
-  Normalizer normalizer;
-  const auto take = [&](const char* name, double* value) {
-    if (arguments.count(name) == 0) return InvalidInput("method=", method, " needs ", name, "=<number>");
-    return TakeNumber(name, &arguments, value);
-  };
-  if (method == "log10") {
-    normalizer.kind = NormalizerKind::kLog10;
-    PEPNET_RETURN_IF_ERROR(take("threshold", &normalizer.a));
-    PEPNET_RETURN_IF_ERROR(take("default", &normalizer.b));
-    if (normalizer.a < 0) return InvalidInput("method=log10 needs threshold >= 0, got ", normalizer.a);
-  } else if (method == "zscore") {
-    normalizer.kind = NormalizerKind::kZscore;
-    PEPNET_RETURN_IF_ERROR(take("mean", &normalizer.a));
-    PEPNET_RETURN_IF_ERROR(take("standard_deviation", &normalizer.b));
-    if (normalizer.b == 0) return InvalidInput("method=zscore needs a standard_deviation other than 0");
-  } else if (method == "minmax") {
-    normalizer.kind = NormalizerKind::kMinmax;
-    PEPNET_RETURN_IF_ERROR(take("min", &normalizer.a));
-    PEPNET_RETURN_IF_ERROR(take("max", &normalizer.b));
-    if (normalizer.a == normalizer.b) return InvalidInput("method=minmax needs min and max to differ");
-  } else {
-    return InvalidInput("normalizer \"", text, "\" is not supported; method is log10, zscore or minmax");
+  const std::optional<NormalizerKind> kind = FindKind<NormalizerKind>(&NormalizerType::name, method);
+  if (!kind.has_value() || *kind == NormalizerKind::kNone) {
+    std::vector<std::string> names;
+    for (const NormalizerKind known : AllKinds<NormalizerKind>()) {
+      if (known != NormalizerKind::kNone) names.emplace_back(TypeOf(known).name);
+    }
+    return InvalidInput("normalizer \"", text, "\" is not supported; method is ", JoinNames(names, " or "));
   }
+  const NormalizerType& type = TypeOf(*kind);
+  Normalizer normalizer = {*kind, 0, 0};
+  double* const values[] = {&normalizer.a, &normalizer.b};
+  for (int i = 0; i < 2; ++i) {
+    if (arguments.count(type.arguments[i]) == 0) {
+      return InvalidInput("method=", method, " needs ", type.arguments[i], "=<number>");
+    }
+    PEPNET_RETURN_IF_ERROR(TakeNumber(type.arguments[i], &arguments, values[i]));
+  }
+  const std::string wrong = type.check(normalizer);
+  if (!wrong.empty()) return InvalidInput("method=", method, " ", wrong);
   PEPNET_RETURN_IF_ERROR(NothingLeft(arguments, absl::StrCat("method=", method)));
   return normalizer;
 }

@@ -1,14 +1,19 @@
 #include "common/config/vocabulary.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_split.h"
 
+#include "common/base/text.h"
 #include "common/file/file.h"
 
 namespace pepnet {
 namespace {
+
+constexpr int64_t kMaxVocabularyBytes = int64_t{1} << 30;
+constexpr char kByteOrderMark[] = "\xef\xbb\xbf";
 
 int64_t LargestRow(const std::map<std::string, int64_t>& vocabulary) {
   int64_t largest = -1;
@@ -41,7 +46,11 @@ Status ReadEntries(const config::IdFeature& id, const ConfigSource& source, Feat
 
 StatusOr<std::map<std::string, int64_t>> ParseVocabularyFile(const std::string& contents, const std::string& path) {
   std::vector<std::string> lines;
+  if (contents.rfind("\xff\xfe", 0) == 0 || contents.rfind("\xfe\xff", 0) == 0) {
+    return InvalidInput(path, ": it is UTF-16; save it as UTF-8");
+  }
   for (const auto& line : absl::StrSplit(contents, '\n')) lines.emplace_back(line);
+  if (lines[0].rfind(kByteOrderMark, 0) == 0) lines[0].erase(0, std::strlen(kByteOrderMark));
   if (!lines.empty() && lines.back().empty()) lines.pop_back();
   std::map<std::string, int64_t> vocabulary;
   bool with_rows = false;
@@ -54,14 +63,18 @@ StatusOr<std::map<std::string, int64_t>> ParseVocabularyFile(const std::string& 
     const bool has_row = gap != std::string::npos && absl::SimpleAtoi(line.substr(gap + 1), &row);
     if (i == 0) with_rows = has_row;
     if (has_row != with_rows) {
-      return InvalidInput(where, ": \"", line, "\" ", has_row ? "gives" : "lacks",
+      return InvalidInput(where, ": \"", Printable(line, 200), "\" ", has_row ? "gives" : "lacks",
                           " a row number, unlike the first line; write `word` or `word row` in all lines");
     }
     if (row >= (uint64_t{1} << 62)) return InvalidInput(where, ": ", row, " is not a row number");
     const std::string word = with_rows ? line.substr(0, line.find_last_not_of(" \t", gap) + 1) : line;
+    if (word.find('\0') != std::string::npos) {
+      return InvalidInput(where, ": the word \"", Printable(word, 200),
+                          "\" holds a zero byte; is the file text in UTF-8?");
+    }
     if (word.empty()) return InvalidInput(where, ": no word in this line");
     if (!vocabulary.emplace(word, with_rows ? static_cast<int64_t>(row) : static_cast<int64_t>(i)).second) {
-      return InvalidInput(where, ": word \"", word, "\" is given twice");
+      return InvalidInput(where, ": word \"", Printable(word, 200), "\" is given twice");
     }
   }
   if (vocabulary.empty()) return InvalidInput(path, ": the vocabulary is empty");
@@ -97,7 +110,7 @@ Status BuildVocabulary(const config::IdFeature& id, const ConfigSource& source, 
     }
     const std::string path =
         id.asset_dir().empty() ? id.vocab_file() : absl::StrCat(id.asset_dir(), "/", id.vocab_file());
-    const auto contents = ReadFile(path);
+    const auto contents = ReadFile(path, kMaxVocabularyBytes);
     if (!contents.ok()) return Annotate(contents.status(), source.Where(id, field));
     auto words = ParseVocabularyFile(*contents, path);
     if (!words.ok()) return Annotate(words.status(), source.Where(id, field));

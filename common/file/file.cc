@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -12,6 +13,9 @@
 #include <cstring>
 #include <filesystem>
 
+#include "absl/strings/match.h"
+#include "absl/strings/str_format.h"
+
 #include "common/file/crc32c.h"
 #include "common/file/file_hook.h"
 
@@ -20,6 +24,7 @@ namespace {
 
 constexpr size_t kBlockBytes = size_t{1} << 20;
 constexpr int64_t kWriteBackBytes = int64_t{8} << 20;
+constexpr char kTemporaryMark[] = ".tmp.";
 
 // Set while a fault plan is active; read by every thread that writes.
 std::atomic<FileHook*> g_hook = nullptr;
@@ -76,12 +81,25 @@ Status FileError(const char* verb, const std::string& path, int error) {
   }
 }
 
-StatusOr<int> Open(const char* verb, const std::string& path, int flags) {
+StatusOr<OwnedFd> Open(const char* verb, const std::string& path, int flags) {
   while (true) {
-    const int fd = ::open(path.c_str(), flags | O_CLOEXEC, 0666);
-    if (fd >= 0) return fd;
+    OwnedFd fd(::open(path.c_str(), flags | O_CLOEXEC, 0666));
+    if (fd.valid()) return fd;
     if (errno != EINTR) return FileError(verb, path, errno);
   }
+}
+
+// Opens for reading, without waiting for the other end of a pipe; what is no regular file is refused.
+StatusOr<OwnedFd> OpenRegular(const std::string& path) {
+  PEPNET_ASSIGN_OR_RETURN(OwnedFd fd, Open("open", path, O_RDONLY | O_NONBLOCK | O_NOCTTY));
+  struct stat info;
+  if (::fstat(fd.get(), &info) != 0) return FileError("read", path, errno);
+  if (S_ISDIR(info.st_mode)) return FileError("read", path, EISDIR);
+  if (!S_ISREG(info.st_mode)) {
+    return InvalidInput("cannot read ", path, ": it is a ", S_ISFIFO(info.st_mode) ? "pipe" : "device or socket",
+                        ", expected a regular file");
+  }
+  return fd;
 }
 
 Status WriteAll(int fd, const std::string& path, const char* data, size_t bytes) {
@@ -102,34 +120,37 @@ int Rename(const std::string& from, const std::string& to) {
                 [&](std::string_view) { return ::rename(from.c_str(), to.c_str()) == 0 ? 0 : errno; });
 }
 
-// A descriptor that is closed on every way out; Close() reports the error that close() may hold back until then.
+// OK, or the error that close() has held back until now.
+Status CloseFile(OwnedFd* fd, const std::string& path) {
+  const int error = fd->Close();
+  return error == 0 ? absl::OkStatus() : FileError("close", path, error);
+}
+
+// A descriptor and the path for its errors.
 class File {
  public:
-  File(std::string path, int fd) : path_(std::move(path)), fd_(fd) {}
-  File(const File&) = delete;
-  File& operator=(const File&) = delete;
-  ~File() {
-    if (fd_ >= 0) ::close(fd_);
-  }
+  File(std::string path, OwnedFd fd) : path_(std::move(path)), fd_(std::move(fd)) {}
 
-  Status Write(const std::string& contents) { return WriteAll(fd_, path_, contents.data(), contents.size()); }
+  Status Write(const std::string& contents) { return WriteAll(fd_.get(), path_, contents.data(), contents.size()); }
   // Up to `bytes` bytes; 0 at the end of the file.
   StatusOr<size_t> Read(char* data, size_t bytes) {
     while (true) {
-      const ssize_t got = ::read(fd_, data, bytes);
+      const ssize_t got = ::read(fd_.get(), data, bytes);
       if (got >= 0) return static_cast<size_t>(got);
       if (errno != EINTR) return FileError("read", path_, errno);
     }
   }
-  Status Sync() { return SyncFile(fd_, path_); }
-  Status Close() {
-    const int fd = std::exchange(fd_, -1);
-    return ::close(fd) == 0 ? absl::OkStatus() : FileError("close", path_, errno);
+  Status Sync() { return SyncFile(fd_.get(), path_); }
+  Status Close() { return CloseFile(&fd_, path_); }
+  // 0 if the system does not say.
+  size_t bytes() const {
+    struct stat info;
+    return ::fstat(fd_.get(), &info) == 0 && info.st_size > 0 ? static_cast<size_t>(info.st_size) : 0;
   }
 
  private:
   const std::string path_;
-  int fd_;
+  OwnedFd fd_;
 };
 
 std::string DirectoryOf(const std::string& path) {
@@ -141,29 +162,34 @@ std::string DirectoryOf(const std::string& path) {
 
 void InstallFileHook(FileHook* hook) { g_hook = hook; }
 
-StatusOr<std::string> ReadFile(const std::string& path) {
-  PEPNET_ASSIGN_OR_RETURN(const int fd, Open("open", path, O_RDONLY));
-  File file(path, fd);
+StatusOr<std::string> ReadFile(const std::string& path, int64_t max_bytes) {
+  PEPNET_ASSIGN_OR_RETURN(OwnedFd fd, OpenRegular(path));
+  File file(path, std::move(fd));
   std::string contents;
-  struct stat info;
-  if (::fstat(fd, &info) == 0 && info.st_size > 0) contents.reserve(static_cast<size_t>(info.st_size) + 1);
-  size_t size = 0;
-  while (true) {
+  const auto expected = static_cast<int64_t>(file.bytes());
+  if (expected <= max_bytes) contents.reserve(static_cast<size_t>(expected) + 1);
+  for (size_t size = 0;;) {
+    if (std::max(expected, static_cast<int64_t>(size)) > max_bytes) {
+      return InvalidInput("cannot read ", path, ": it has ", std::max(expected, static_cast<int64_t>(size)),
+                          " bytes, expected at most ", max_bytes);
+    }
     contents.resize(std::max(size + 1, std::min(contents.capacity(), size + kBlockBytes)));
     PEPNET_ASSIGN_OR_RETURN(const size_t got, file.Read(contents.data() + size, contents.size() - size));
     size += got;
-    if (got == 0) break;
+    if (got > 0) continue;
+    contents.resize(size);
+    return contents;
   }
-  contents.resize(size);
-  return contents;
 }
 
 Status WriteFileAtomically(const std::string& path, const std::string& contents) {
-  // The process id keeps two writers of one path from writing into the same temporary file.
-  const std::string temporary = absl::StrCat(path, ".tmp.", ::getpid());
+  // A name of its own: neither another writer of the path nor a link that somebody planted is written through.
+  const std::string temporary = TemporaryName(path);
+  bool made = false;
   const auto write = [&]() -> Status {
-    PEPNET_ASSIGN_OR_RETURN(const int fd, Open("create", temporary, O_WRONLY | O_CREAT | O_TRUNC));
-    File file(temporary, fd);
+    PEPNET_ASSIGN_OR_RETURN(OwnedFd fd, Open("create", temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW));
+    made = true;
+    File file(temporary, std::move(fd));
     PEPNET_RETURN_IF_ERROR(file.Write(contents));
     PEPNET_RETURN_IF_ERROR(file.Sync());
     return file.Close();
@@ -173,15 +199,33 @@ Status WriteFileAtomically(const std::string& path, const std::string& contents)
     if (const int error = Rename(temporary, path); error != 0) status = FileError("rename a new file to", path, error);
   }
   if (!status.ok()) {
-    ::unlink(temporary.c_str());  // the first error is the one to report
+    if (made) ::unlink(temporary.c_str());  // the first error is the one to report
     return status;
   }
   return SyncDirectory(DirectoryOf(path));
 }
 
+Status CheckReplaceable(const std::string& flag, const std::string& path,
+                        const std::vector<std::string_view>& beginnings) {
+  if (!NameIsTaken(path)) return absl::OkStatus();
+  StatusOr<OwnedFd> fd = OpenRegular(path);
+  if (!fd.ok()) return Annotate(fd.status(), absl::StrCat(flag, " would replace ", path));
+  File file(path, *std::move(fd));
+  char start[128];
+  PEPNET_ASSIGN_OR_RETURN(const size_t got, file.Read(start, sizeof(start)));
+  const std::string_view seen(start, got);
+  for (const std::string_view beginning : beginnings) {
+    if (seen.substr(0, beginning.size()) == beginning) return absl::OkStatus();
+  }
+  if (seen.empty()) return absl::OkStatus();
+  return InvalidInput(flag, " ", path, " is there already and was not written by an earlier ", flag,
+                      "; remove it or choose another path");
+}
+
 Status AppendToFile(const std::string& path, const std::string& contents) {
-  PEPNET_ASSIGN_OR_RETURN(const int fd, Open("append to", path, O_WRONLY | O_CREAT | O_APPEND));
-  File file(path, fd);
+  // A pipe that nobody reads is an error instead of a wait.
+  PEPNET_ASSIGN_OR_RETURN(OwnedFd fd, Open("append to", path, O_WRONLY | O_CREAT | O_APPEND | O_NONBLOCK));
+  File file(path, std::move(fd));
   PEPNET_RETURN_IF_ERROR(file.Write(contents));
   return file.Close();
 }
@@ -209,9 +253,14 @@ Status RenameAndSync(const std::string& from, const std::string& to) {
   return absl::OkStatus();
 }
 
+Status RenameToNewName(const std::string& from, const std::string& to) {
+  if (NameIsTaken(to)) return FileError("rename", absl::StrCat(from, " to ", to), EEXIST);
+  return RenameAndSync(from, to);
+}
+
 Status SyncDirectory(const std::string& path) {
-  PEPNET_ASSIGN_OR_RETURN(const int fd, Open("open the directory", path, O_RDONLY | O_DIRECTORY));
-  File directory(path, fd);
+  PEPNET_ASSIGN_OR_RETURN(OwnedFd fd, Open("open the directory", path, O_RDONLY | O_DIRECTORY));
+  File directory(path, std::move(fd));
   PEPNET_RETURN_IF_ERROR(directory.Sync());
   return directory.Close();
 }
@@ -219,6 +268,11 @@ Status SyncDirectory(const std::string& path) {
 bool PathExists(const std::string& path) {
   std::error_code error;
   return std::filesystem::exists(path, error);
+}
+
+bool NameIsTaken(const std::string& path) {
+  std::error_code error;
+  return std::filesystem::symlink_status(path, error).type() != std::filesystem::file_type::not_found;
 }
 
 bool IsDirectory(const std::string& path) {
@@ -238,13 +292,31 @@ StatusOr<std::vector<std::string>> ListDirectory(const std::string& path) {
   return names;
 }
 
-StatusOr<std::unique_ptr<FileWriter>> FileWriter::Create(const std::string& path) {
-  PEPNET_ASSIGN_OR_RETURN(const int fd, Open("create", path, O_WRONLY | O_CREAT | O_TRUNC));
-  return std::unique_ptr<FileWriter>(new FileWriter(path, fd));
+std::string TemporaryName(const std::string& path) {
+  uint64_t number = 0;
+  while (::getrandom(&number, sizeof(number), 0) < 0 && errno == EINTR) continue;
+  return absl::StrCat(path, kTemporaryMark, absl::StrFormat("%016x", number));
 }
 
-FileWriter::~FileWriter() {
-  if (fd_ >= 0) ::close(fd_);
+bool IsTemporaryNameOf(const std::string& temporary, const std::string& name) {
+  const std::string start = name + kTemporaryMark;
+  return temporary.size() == start.size() + 16 && absl::StartsWith(temporary, start) &&
+         temporary.find_first_not_of("0123456789abcdef", start.size()) == std::string::npos;
+}
+
+StatusOr<ScratchDirectory> ScratchDirectory::MakeBeside(const std::string& path) {
+  const std::string name = TemporaryName(path);
+  if (::mkdir(name.c_str(), 0777) != 0) return FileError("create the directory", name, errno);
+  return ScratchDirectory(name);
+}
+
+ScratchDirectory::~ScratchDirectory() {
+  if (!path_.empty()) RemoveTree(path_).IgnoreError();  // an error that led here is the one to report
+}
+
+StatusOr<std::unique_ptr<FileWriter>> FileWriter::Create(const std::string& path) {
+  PEPNET_ASSIGN_OR_RETURN(OwnedFd fd, Open("create", path, O_WRONLY | O_CREAT | O_TRUNC));
+  return std::unique_ptr<FileWriter>(new FileWriter(path, std::move(fd)));
 }
 
 Status FileWriter::Closed() const {
@@ -253,7 +325,7 @@ Status FileWriter::Closed() const {
 }
 
 Status FileWriter::Append(const void* data, size_t bytes) {
-  if (fd_ < 0) return Closed();
+  if (!fd_.valid()) return Closed();
   bytes_ += static_cast<int64_t>(bytes);
   const char* next = static_cast<const char*>(data);
   if (buffer_.size() + bytes > kBlockBytes) PEPNET_RETURN_IF_ERROR(Flush());
@@ -273,7 +345,7 @@ Status FileWriter::Append(const void* data, size_t bytes) {
 }
 
 Status FileWriter::AppendSummed(const void* data, size_t bytes, uint32_t crc32c) {
-  if (fd_ < 0) return Closed();
+  if (!fd_.valid()) return Closed();
   PEPNET_RETURN_IF_ERROR(Flush());
   bytes_ += static_cast<int64_t>(bytes);
   crc32c_ = crc32c;
@@ -282,12 +354,12 @@ Status FileWriter::AppendSummed(const void* data, size_t bytes, uint32_t crc32c)
 
 void FileWriter::BypassCache() {
   struct statfs info;
-  if (fd_ < 0 || ::fstatfs(fd_, &info) != 0) return;
+  if (!fd_.valid() || ::fstatfs(fd_.get(), &info) != 0) return;
   // Network file systems would send each write and wait for the server's disk.
   const auto type = static_cast<uint64_t>(info.f_type);
   if (type != EXT4_SUPER_MAGIC && type != XFS_SUPER_MAGIC) return;
-  const int flags = ::fcntl(fd_, F_GETFL);
-  if (flags >= 0 && ::fcntl(fd_, F_SETFL, flags | O_DIRECT) != 0) return;  // then through the cache
+  const int flags = ::fcntl(fd_.get(), F_GETFL);
+  if (flags >= 0 && ::fcntl(fd_.get(), F_SETFL, flags | O_DIRECT) != 0) return;  // then through the cache
 }
 
 Status FileWriter::Flush() {
@@ -298,34 +370,33 @@ Status FileWriter::Flush() {
 }
 
 Status FileWriter::WriteOut(const char* data, size_t bytes) {
-  const Status status = WriteAll(fd_, path_, data, bytes);
+  const Status status = WriteAll(fd_.get(), path_, data, bytes);
   if (!status.ok()) {
     // After a failed write the file's contents are unknown: close it, so that a later call cannot call it finished.
-    ::close(std::exchange(fd_, -1));
+    (void)fd_.Close();
     return status;
   }
   written_ += static_cast<int64_t>(bytes);
   if (written_ - started_ >= kWriteBackBytes) {
     // A wish: left alone, the system collects gigabytes first and then makes the writer wait. The fsync says what failed.
-    ::sync_file_range(fd_, started_, written_ - started_, SYNC_FILE_RANGE_WRITE);
+    ::sync_file_range(fd_.get(), started_, written_ - started_, SYNC_FILE_RANGE_WRITE);
     started_ = written_;
   }
   return absl::OkStatus();
 }
 
 Status FileWriter::Finish() {
-  if (fd_ < 0)
+  if (!fd_.valid())
     return absl::FailedPreconditionError(
         absl::StrCat("cannot finish ", path_, ": it is closed (finished, or an earlier write failed)"));
   PEPNET_RETURN_IF_ERROR(Flush());
-  PEPNET_RETURN_IF_ERROR(SyncFile(fd_, path_));
-  const int fd = std::exchange(fd_, -1);
-  return ::close(fd) == 0 ? absl::OkStatus() : FileError("close", path_, errno);
+  PEPNET_RETURN_IF_ERROR(SyncFile(fd_.get(), path_));
+  return CloseFile(&fd_, path_);
 }
 
 StatusOr<FileSum> SumFile(const std::string& path) {
-  PEPNET_ASSIGN_OR_RETURN(const int fd, Open("open", path, O_RDONLY));
-  File file(path, fd);
+  PEPNET_ASSIGN_OR_RETURN(OwnedFd fd, OpenRegular(path));
+  File file(path, std::move(fd));
   std::string block(kBlockBytes, '\0');
   FileSum sum;
   while (true) {

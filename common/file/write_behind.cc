@@ -30,7 +30,7 @@ WriteBehind::Block WriteBehind::MakeBlock() {
 
 WriteBehind::WriteBehind(std::unique_ptr<FileWriter> file) : file_(std::move(file)), block_(MakeBlock()) {
   {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(&mutex_);
     for (size_t i = 1; i < kBlocks; ++i) empty_.push_back(MakeBlock());
   }
   file_->BypassCache();
@@ -39,10 +39,10 @@ WriteBehind::WriteBehind(std::unique_ptr<FileWriter> file) : file_(std::move(fil
 
 WriteBehind::~WriteBehind() {
   {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(&mutex_);
     dropped_ = true;
   }
-  changed_.notify_all();
+  changed_.NotifyAll();
   if (write_.joinable()) write_.join();
 }
 
@@ -65,10 +65,10 @@ Status WriteBehind::Append(const void* data, size_t bytes) {
 
 Status WriteBehind::HandOver() {
   block_.crc32c = crc32c_;
-  std::unique_lock lock(mutex_);
+  MutexLock lock(&mutex_);
   full_.push_back(std::move(block_));
-  changed_.notify_all();
-  changed_.wait(lock, [this]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return !empty_.empty(); });
+  changed_.NotifyAll();
+  while (empty_.empty()) changed_.Wait(&mutex_);
   block_ = std::move(empty_.front());
   empty_.pop_front();
   block_.size = 0;
@@ -79,14 +79,14 @@ Status WriteBehind::Finish() {
   if (!write_.joinable()) return absl::FailedPreconditionError("a file is finished twice");
   block_.crc32c = crc32c_;
   {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(&mutex_);
     full_.push_back(std::move(block_));
     complete_ = true;
   }
-  changed_.notify_all();
+  changed_.NotifyAll();
   write_.join();
   {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(&mutex_);
     PEPNET_RETURN_IF_ERROR(error_);
   }
   return file_->Finish();
@@ -95,20 +95,20 @@ Status WriteBehind::Finish() {
 // After an error blocks are taken and dropped, so that nobody waits for one.
 void WriteBehind::Write() {
   pthread_setname_np(pthread_self(), "write");
-  std::unique_lock lock(mutex_);
+  MutexLock lock(&mutex_);
   for (;;) {
-    changed_.wait(lock, [this]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return !full_.empty() || complete_ || dropped_; });
+    while (full_.empty() && !complete_ && !dropped_) changed_.Wait(&mutex_);
     if (dropped_ || full_.empty()) return;
     Block block = std::move(full_.front());
     full_.pop_front();
     if (error_.ok()) {
-      lock.unlock();
+      lock.Unlock();
       const Status status = file_->AppendSummed(block.data.get(), block.size, block.crc32c);
-      lock.lock();
+      lock.Lock();
       error_ = status;
     }
     empty_.push_back(std::move(block));
-    changed_.notify_all();
+    changed_.NotifyAll();
   }
 }
 

@@ -6,17 +6,16 @@
 // Failure:  the first error of the writing is returned by a later Append() and by Finish(), at the latest.
 #pragma once
 
-#include <condition_variable>
 #include <cstdint>
 #include <cstdlib>
 #include <deque>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <thread>
 
 #include "absl/base/thread_annotations.h"
 
+#include "common/base/mutex.h"
 #include "common/base/status.h"
 #include "common/file/file.h"
 
@@ -57,8 +56,8 @@ class WriteBehind {
   uint32_t crc32c_ = 0;
   Block block_;  // being filled
 
-  std::mutex mutex_;
-  std::condition_variable changed_;
+  Mutex mutex_;
+  CondVar changed_;
   std::deque<Block> full_ ABSL_GUARDED_BY(mutex_), empty_ ABSL_GUARDED_BY(mutex_);
   Status error_ ABSL_GUARDED_BY(mutex_);
   bool complete_ ABSL_GUARDED_BY(mutex_) = false;  // no block comes any more

@@ -26,6 +26,9 @@
 //
 //   the caller's stream   ... backward writes the bucket | record `begin_` ...         | wait for `done_` | optimizer
 //   our stream                                wait for `begin_` | ncclAllReduce | ... | record `done_`
+// The enums of CUDA and NCCL have many more values than the ones told apart here.
+#pragma GCC diagnostic ignored "-Wswitch-enum"
+
 namespace pepnet {
 namespace {
 

@@ -7,12 +7,15 @@
 #include "absl/strings/str_format.h"
 #include "nlohmann/json.hpp"
 
+#include "common/base/text.h"
 #include "common/file/file.h"
+#include "common/file/owned_fd.h"
 
 namespace pepnet {
 namespace {
 
 constexpr int kFormat = 1;
+constexpr int64_t kMaxReportBytes = int64_t{16} << 20;
 
 using Json = nlohmann::ordered_json;
 
@@ -56,27 +59,28 @@ std::vector<std::string> Text(const JobReport& report) {
 class DirectoryLock {
  public:
   explicit DirectoryLock(const std::string& path) : fd_(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
-    if (fd_ >= 0 && flock(fd_, LOCK_EX) != 0) close(std::exchange(fd_, -1));
+    if (fd_.valid() && flock(fd_.get(), LOCK_EX) != 0) (void)fd_.Close();
   }
-  ~DirectoryLock() {
-    if (fd_ >= 0) close(fd_);
-  }
-  DirectoryLock(const DirectoryLock&) = delete;
-  DirectoryLock& operator=(const DirectoryLock&) = delete;
 
  private:
-  int fd_;
+  OwnedFd fd_;  // the lock goes with it
 };
 
 // True if `report` may replace the file at `path`.
 bool IsBetter(const JobReport& report, const std::string& path) {
-  const StatusOr<std::string> old = ReadFile(path);
-  if (!old.ok()) return true;
+  const StatusOr<std::string> old = ReadFile(path, kMaxReportBytes);
+  if (!old.ok() || !CheckJsonDepth(*old).ok()) return true;
   const Json json = Json::parse(*old, nullptr, /*allow_exceptions=*/false);
   if (!json.is_object()) return true;  // damaged
-  if (json.value("run", std::string()) != report.run) return report.status == "running";
-  return json.value("status", std::string()) == "running" ||
-         static_cast<int>(report.certainty) > json.value("certainty", 0);
+  // A member of another type counts as missing: what stands there may be anybody's.
+  const auto text = [&json](const char* name) {
+    const auto member = json.find(name);
+    return member != json.end() && member->is_string() ? member->get<std::string>() : std::string();
+  };
+  const auto certainty = json.find("certainty");
+  const int64_t seen = certainty != json.end() && certainty->is_number_integer() ? certainty->get<int64_t>() : 0;
+  if (text("run") != report.run) return report.status == "running";
+  return text("status") == "running" || static_cast<int64_t>(report.certainty) > seen;
 }
 
 }  // namespace

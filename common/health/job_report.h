@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "common/base/status.h"
-#include "common/health/peer_watch.h"
+#include "common/health/peer_view.h"
 
 namespace pepnet {
 

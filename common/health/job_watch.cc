@@ -27,9 +27,12 @@ const char* LooksOf(PeerState state) {
     case PeerState::kAlive:
     case PeerState::kLeft:
       return "slow";
-    default:
-      return "hung";
+    case PeerState::kUnheard:
+    case PeerState::kSilent:
+    case PeerState::kStopped:
+      break;
   }
+  return "hung";
 }
 
 }  // namespace
@@ -55,7 +58,7 @@ void JobWatch::EnterModelDir(const std::string& run_file, bool first) {
   const size_t slash = run_file.rfind('/');
   CHECK(slash != std::string::npos) << run_file;
   {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(&mutex_);
     const std::string run = run_file.substr(slash + 1);
     first_ = first || (first_ && run == run_);
     directory_ = run_file.substr(0, slash);
@@ -68,7 +71,7 @@ void JobWatch::Close(const std::string& how) {
   JobReport report;
   report.status = how;
   {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(&mutex_);
     if (!first_) return;
   }
   Write(std::move(report));
@@ -113,7 +116,7 @@ JobReport JobWatch::Describe(const Status& error) {
 void JobWatch::Write(JobReport report) {
   std::string directory;
   {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(&mutex_);
     if (directory_.empty()) return;  // model_dir is not ours, or not yet: stderr has to do
     directory = directory_;
     report.run = run_;

@@ -9,11 +9,11 @@
 #include <atomic>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <string>
 
 #include "absl/base/thread_annotations.h"
 
+#include "common/base/mutex.h"
 #include "common/base/status.h"
 #include "common/health/job_report.h"
 #include "common/health/peer_watch.h"
@@ -59,7 +59,7 @@ class JobWatch {
   RankStatus status_, server_status_;    // the second only of a rank that works and serves
   std::atomic<bool> colocated_ = false;  // set before the roles begin; the thread of the heartbeats may look at once
   PeerWatch peers_;
-  std::mutex mutex_;
+  Mutex mutex_;
   std::string directory_ ABSL_GUARDED_BY(mutex_), run_ ABSL_GUARDED_BY(mutex_);  // "" before EnterModelDir
   bool first_ ABSL_GUARDED_BY(mutex_) = false;
 };

@@ -1,4 +1,5 @@
 // PeerWatch: heartbeats between the ranks of a job, and what follows from them: which rank is dead, hung, slow or has failed.
+// This is the link that beats; the deduction is in root_cause.h.
 //
 // Beats:     a thread of its own tells every other rank once per period that it is alive, at which step, in which
 //            phase, and what it waits for (wire::Beat on Channel::kBeats). The period grows with the number of ranks;
@@ -11,50 +12,22 @@
 // Threads:   any thread may call any method. Owns the thread "beats". Borrows transport and status.
 #pragma once
 
-#include <condition_variable>
 #include <functional>
-#include <mutex>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
 
+#include "common/base/mutex.h"
 #include "common/base/status.h"
+#include "common/health/peer_view.h"
 #include "common/health/rank_status.h"
+#include "common/health/root_cause.h"
 #include "common/net/transport.h"
 #include "common/process/process_identity.h"
 
 namespace pepnet {
-
-enum class PeerState { kUnheard, kAlive, kSilent, kStopped, kDead, kFailed, kLeft };
-const char* PeerStateName(PeerState state);  // "unheard", "alive", "silent", ...
-
-// Whom a wait is for: a rank, or in a rank that works and serves one of the two.
-struct Seat {
-  int rank = kAnyRank;
-  bool server = false;  // of no meaning for a rank with one role
-};
-
-// What this rank knows of one rank (of itself, too).
-struct PeerView {
-  int rank = -1;
-  std::string role;
-  ProcessIdentity process;
-  PeerState state = PeerState::kUnheard;
-  double age_s = 0;  // of its last beat (kUnheard: since the start)
-  int64_t step = 0;
-  std::string phase, failure;
-  RankStatus::WaitView wait;         // what == "": none
-  bool colocated = false;            // it works and serves; step, phase and wait are its worker's
-  RankStatus::WaitView server_wait;  // its server's, if colocated
-  // "rank 2 (server 0 on host h, pid 7)"
-  std::string Name() const;
-  // "in step 17, waits 3.1 s for rows of step 18 from rank 2"; of a colocated rank both roles.
-  std::string Doing() const;
-  // What one of its roles waits for.
-  const RankStatus::WaitView& WaitOf(bool server) const { return colocated && server ? server_wait : wait; }
-};
 
 struct PeerWatchOptions {
   double period_s = 0;  // 0: 0.5, less for a short silence, more for many ranks
@@ -98,36 +71,30 @@ class PeerWatch {
   bool PhaseAnnounced() const;
 
  private:
-  struct Peer {
-    PeerView view;
-    int64_t silent_beats = 0;  // own beats since its last one
-    int gone_looks = 0;        // looks in a row that found no process
-    int64_t failed_beats = 0;  // own beats since it said that it fails
-  };
   void Run();
   void Collect();
   void Send(int kind, const std::string& failure);
   void Judge() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void Lose(const Peer& peer, absl::string_view how) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   Status Overdue();
   double period() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  double silence() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);  // at least a few periods
+  Patience patience() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   PeerView Own() const;
   PeerView OwnLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  Seat CulpritLocked(Seat peer, bool by_server) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // What is known of all ranks, itself included. `look`: as in Ranks().
+  JobView View(bool look) const;
 
   Transport* const transport_;
   RankStatus* const status_;
   const PeerWatchOptions options_;
-  mutable std::mutex mutex_;
-  std::condition_variable wakes_;
+  mutable Mutex mutex_;
+  CondVar wakes_;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   int64_t rounds_ ABSL_GUARDED_BY(mutex_) = 0;         // of the thread's loop, done
   int64_t rounds_wanted_ ABSL_GUARDED_BY(mutex_) = 0;  // before it sleeps again
   std::string role_ ABSL_GUARDED_BY(mutex_);
   const RankStatus* server_status_ ABSL_GUARDED_BY(mutex_) = nullptr;  // set if this rank works and serves
   double silence_s_ ABSL_GUARDED_BY(mutex_);
-  std::vector<Peer> peers_ ABSL_GUARDED_BY(mutex_);  // by rank; the own entry is unused
+  std::vector<PeerRecord> peers_ ABSL_GUARDED_BY(mutex_);  // by rank; the own entry is unused
   Status lost_ ABSL_GUARDED_BY(mutex_);
   int lost_rank_ ABSL_GUARDED_BY(mutex_) = kAnyRank;
   Clock::time_point lost_since_ ABSL_GUARDED_BY(mutex_);

@@ -10,12 +10,12 @@ double Seconds(Clock::duration duration) { return std::chrono::duration<double>(
 }  // namespace
 
 void RankStatus::SetStep(int64_t step) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(&mutex_);
   step_ = step;
 }
 
 void RankStatus::Expect(int rank) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(&mutex_);
   expected_ = rank;
 }
 
@@ -26,7 +26,7 @@ RankStatus::WaitView RankStatus::ViewOf(const OpenWait& wait, int expected) {
 }
 
 RankStatus::View RankStatus::view() const {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(&mutex_);
   View view;
   view.step = step_;
   if (!phases_.empty()) view.phase = phases_.back();
@@ -35,7 +35,7 @@ RankStatus::View RankStatus::view() const {
 }
 
 std::optional<RankStatus::WaitView> RankStatus::FailedWait(absl::string_view error) const {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(&mutex_);
   for (auto it = failed_.rbegin(); it != failed_.rend(); ++it) {
     if (absl::StrContains(error, it->first)) return it->second;
   }
@@ -44,46 +44,46 @@ std::optional<RankStatus::WaitView> RankStatus::FailedWait(absl::string_view err
 
 RankStatus::Phase::Phase(RankStatus* status, const std::string& name) : status_(status) {
   if (status_ == nullptr) return;
-  std::lock_guard lock(status_->mutex_);
+  MutexLock lock(&status_->mutex_);
   status_->phases_.push_back(name);
 }
 
 RankStatus::Phase::~Phase() {
   if (status_ == nullptr) return;
-  std::lock_guard lock(status_->mutex_);
+  MutexLock lock(&status_->mutex_);
   status_->phases_.pop_back();
 }
 
 RankStatus::Wait::Wait(RankStatus* status, int peer, Deadline deadline, const std::string& what, bool on_server)
     : status_(status) {
   if (status_ == nullptr) return;
-  std::lock_guard lock(status_->mutex_);
+  MutexLock lock(&status_->mutex_);
   entry_ = status_->waits_.insert(status_->waits_.end(), OpenWait{what, peer, Clock::now(), deadline, on_server});
 }
 
 RankStatus::Wait::~Wait() {
   if (status_ == nullptr) return;
-  std::lock_guard lock(status_->mutex_);
+  MutexLock lock(&status_->mutex_);
   status_->waits_.erase(entry_);
 }
 
 void RankStatus::Wait::Extend(Clock::duration by) {
   if (status_ == nullptr) return;
-  std::lock_guard lock(status_->mutex_);
+  MutexLock lock(&status_->mutex_);
   entry_->start += by;
   entry_->deadline += by;
 }
 
 RankStatus::WaitView RankStatus::Wait::view() const {
   if (status_ == nullptr) return {};
-  std::lock_guard lock(status_->mutex_);
+  MutexLock lock(&status_->mutex_);
   return ViewOf(*entry_, status_->expected_);
 }
 
 void RankStatus::Wait::Fail(const Status& error) {
   constexpr size_t kKept = 8;
   if (status_ == nullptr) return;
-  std::lock_guard lock(status_->mutex_);
+  MutexLock lock(&status_->mutex_);
   status_->failed_.emplace_back(std::string(error.message()), ViewOf(*entry_, status_->expected_));
   if (status_->failed_.size() > kKept) status_->failed_.pop_front();
 }

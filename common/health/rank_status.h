@@ -7,7 +7,6 @@
 #include <cstdint>
 #include <deque>
 #include <list>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <utility>
@@ -15,6 +14,7 @@
 
 #include "absl/base/thread_annotations.h"
 
+#include "common/base/mutex.h"
 #include "common/net/transport.h"
 
 namespace pepnet {
@@ -83,7 +83,7 @@ class RankStatus {
  private:
   static WaitView ViewOf(const OpenWait& wait, int expected);
 
-  mutable std::mutex mutex_;
+  mutable Mutex mutex_;
   int64_t step_ ABSL_GUARDED_BY(mutex_) = 0;
   int expected_ ABSL_GUARDED_BY(mutex_) = kAnyRank;
   std::vector<std::string> phases_ ABSL_GUARDED_BY(mutex_);                      // innermost last

@@ -11,8 +11,10 @@
 #include <sstream>
 
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/strip.h"
 #include "common/file/crc32c.h"
 #include "common/file/file.h"
 #include "common/net/collective.h"
@@ -57,7 +59,12 @@ int64_t AvailableMemory() {
   std::string line;
   int64_t available = 0;
   while (std::getline(info, line)) {
-    if (absl::StartsWith(line, "MemAvailable:")) available = 1024 * std::atoll(line.c_str() + 13);
+    int64_t kib = 0;
+    absl::string_view text = line;  // "MemAvailable:   12345 kB"
+    if (absl::ConsumePrefix(&text, "MemAvailable:") && absl::ConsumeSuffix(&text, "kB") &&
+        absl::SimpleAtoi(text, &kib)) {
+      available = 1024 * kib;
+    }
   }
   int64_t limit = 0, used = 0;
   if (std::ifstream("/sys/fs/cgroup/memory.max") >> limit && std::ifstream("/sys/fs/cgroup/memory.current") >> used) {
@@ -180,8 +187,9 @@ StatusOr<StartReport> JudgeStart(const std::vector<RankFacts>& facts, const Layo
   }
   const std::set<int> servers(layout.server_ranks.begin(), layout.server_ranks.end());
   const std::set<int> workers(layout.worker_ranks.begin(), layout.worker_ranks.end());
-  for (const auto& [host, ranks] : ranks_of_host) {
-    const auto count_in = [&](const std::set<int>& role) {
+  for (const auto& [host, ranks_of_this] : ranks_of_host) {
+    const std::vector<size_t>& ranks = ranks_of_this;  // a lambda cannot use a structured binding
+    const auto count_in = [&ranks](const std::set<int>& role) {
       return std::count_if(ranks.begin(), ranks.end(),
                            [&](size_t rank) { return role.count(static_cast<int>(rank)) > 0; });
     };

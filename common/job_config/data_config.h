@@ -1,15 +1,47 @@
-// DataConfig: the input files and how they are cut into batches.
+// DataConfig: the input files and how they are cut into batches; and the description of each file
+// format. How a format is read is in worker/data/files/<format>_reader.cc; docs/extending.md shows
+// how one is added.
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
+
+#include "common/job_config/type_table.h"
 
 namespace pepnet {
 
 enum class FgMode { kNone, kNormal };  // FG_DAG reads as kNormal (spec 3.1)
 
-enum class DatasetType { kCsv, kParquet, kOther };  // kOther: the input paths decide (spec 4)
+enum class DatasetType { kCsv, kParquet };
+
+struct FileFormatType {
+  const char* name;        // in messages
+  const char* dataset;     // value of config::DatasetType
+  const char* ending;      // of paths
+  bool names_columns;      // false: a header line or input_fields name them
+  bool text_only;          // every cell is a text, which a label or a weight is read from; else texts are no numbers
+  bool decoded_in_groups;  // rows lie in groups that are decoded as a whole; else each row can be decoded alone
+};
+
+namespace file_format_types {
+
+inline constexpr FileFormatType kCsv = {"CSV", "CsvDataset", ".csv", false, true, false};
+inline constexpr FileFormatType kParquet = {"Parquet", "ParquetDataset", ".parquet", true, false, true};
+
+}  // namespace file_format_types
+
+constexpr const FileFormatType* FindType(DatasetType type) {
+  switch (type) {
+    case DatasetType::kCsv:
+      return &file_format_types::kCsv;
+    case DatasetType::kParquet:
+      return &file_format_types::kParquet;
+  }
+  return nullptr;
+}
+
 enum class ColumnType { kUnspecified, kInteger, kFloating, kString };
 struct InputField {
   std::string name;
@@ -17,8 +49,8 @@ struct InputField {
 };
 
 struct DataConfig {
-  DatasetType dataset_type = DatasetType::kCsv;
-  std::string dataset_type_name;
+  std::optional<DatasetType> dataset_type = DatasetType::kCsv;  // nullopt: the input paths decide (spec 4)
+  std::string dataset_type_name;                                // as the config has it
   FgMode fg_mode = FgMode::kNone;
   std::string fg_encoded_multival_sep = "\x03";
   int64_t batch_size = 1024;                // per worker

@@ -1,4 +1,6 @@
-// Feature: one column of the input and how a cell of it becomes ids or values.
+// Feature: one column of the input and how a cell of it becomes ids or values; and the descriptions
+// of the kinds of features, bucketizers and normalizers. How cells are encoded is in
+// worker/data/encode/feature_encoder.cc; docs/extending.md shows how a kind is added.
 //
 // Tables are referred to by their position in JobConfig::tables, features by theirs in JobConfig::features.
 #pragma once
@@ -9,10 +11,37 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
+#include "common/job_config/type_table.h"
+
 namespace pepnet {
 
 enum class Pooling { kSum, kMean };
+
 enum class FeatureKind { kId, kRaw };
+
+struct FeatureType {
+  const char* name;    // in checkpoints: never changes
+  const char* field;   // of config::FeatureConfig
+  bool limits_tokens;  // Feature::value_dim > 0 is the largest number of ids of a cell
+};
+
+namespace feature_types {
+
+inline constexpr FeatureType kId = {"id", "id_feature", true};
+inline constexpr FeatureType kRaw = {"raw", "raw_feature", false};
+
+}  // namespace feature_types
+
+constexpr const FeatureType* FindType(FeatureKind kind) {
+  switch (kind) {
+    case FeatureKind::kId:
+      return &feature_types::kId;
+    case FeatureKind::kRaw:
+      return &feature_types::kRaw;
+  }
+  return nullptr;
+}
 
 // How a token becomes a row number (spec 3.2, 3.4).
 enum class Bucketizer {
@@ -23,12 +52,97 @@ enum class Bucketizer {
   kNone,        // raw feature without boundaries: values go straight into the group tensor
 };
 
+// What a token is in an ONNX model, which encodes ids itself as far as a graph can.
+enum class OnnxTokens {
+  kIds,     // int64: finished ids
+  kWords,   // string: looked up in Feature::vocabulary
+  kReals,   // double: compared with Feature::boundaries
+  kValues,  // double: Feature::dim values, without table
+};
+
+struct BucketizerType {
+  const char* name;       // in checkpoints: never changes
+  const char* card_name;  // in export.json and the model card
+  OnnxTokens onnx;
+  std::string (*onnx_comment)(int64_t rows);
+};
+
+namespace bucketizer_types {
+
+inline constexpr BucketizerType kIdentity = {"identity", "id", OnnxTokens::kIds,
+                                             [](int64_t rows) { return absl::StrCat("ids, 0 to ", rows - 1); }};
+inline constexpr BucketizerType kHash = {"hash", "hash", OnnxTokens::kIds, [](int64_t rows) {
+                                           return absl::StrCat("buckets: hash of the token modulo ", rows);
+                                         }};
+inline constexpr BucketizerType kVocabulary = {"vocabulary", "vocabulary", OnnxTokens::kWords,
+                                               [](int64_t) { return std::string("words"); }};
+inline constexpr BucketizerType kBoundaries = {"boundaries", "boundaries", OnnxTokens::kReals,
+                                               [](int64_t) { return std::string("values, put into buckets here"); }};
+inline constexpr BucketizerType kNone = {"none", "value", OnnxTokens::kValues,
+                                         [](int64_t) { return std::string("values"); }};
+
+}  // namespace bucketizer_types
+
+constexpr const BucketizerType* FindType(Bucketizer bucketizer) {
+  switch (bucketizer) {
+    case Bucketizer::kIdentity:
+      return &bucketizer_types::kIdentity;
+    case Bucketizer::kHash:
+      return &bucketizer_types::kHash;
+    case Bucketizer::kVocabulary:
+      return &bucketizer_types::kVocabulary;
+    case Bucketizer::kBoundaries:
+      return &bucketizer_types::kBoundaries;
+    case Bucketizer::kNone:
+      return &bucketizer_types::kNone;
+  }
+  return nullptr;
+}
+
 enum class NormalizerKind { kNone, kLog10, kZscore, kMinmax };
 struct Normalizer {
   NormalizerKind kind = NormalizerKind::kNone;
   // log10: x > a ? log10(x) : b.   zscore: (x - a) / b.   minmax: (x - a) / (b - a).
   double a = 0, b = 0;
 };
+
+struct NormalizerType {
+  const char* name;                                   // in checkpoints, and method=<name> in configs: never changes
+  const char* arguments[2] = {nullptr, nullptr};      // that are a and b, both required
+  std::string (*check)(const Normalizer&) = nullptr;  // why a and b do not fit; "": they do
+};
+
+namespace normalizer_types {
+
+inline constexpr NormalizerType kNone = {"none"};
+inline constexpr NormalizerType kLog10 = {
+    "log10", {"threshold", "default"}, [](const Normalizer& normalizer) {
+      return normalizer.a < 0 ? absl::StrCat("needs threshold >= 0, got ", normalizer.a) : std::string();
+    }};
+inline constexpr NormalizerType kZscore = {
+    "zscore", {"mean", "standard_deviation"}, [](const Normalizer& normalizer) {
+      return std::string(normalizer.b == 0 ? "needs a standard_deviation other than 0" : "");
+    }};
+inline constexpr NormalizerType kMinmax = {
+    "minmax", {"min", "max"}, [](const Normalizer& normalizer) {
+      return std::string(normalizer.a == normalizer.b ? "needs min and max to differ" : "");
+    }};
+
+}  // namespace normalizer_types
+
+constexpr const NormalizerType* FindType(NormalizerKind kind) {
+  switch (kind) {
+    case NormalizerKind::kNone:
+      return &normalizer_types::kNone;
+    case NormalizerKind::kLog10:
+      return &normalizer_types::kLog10;
+    case NormalizerKind::kZscore:
+      return &normalizer_types::kZscore;
+    case NormalizerKind::kMinmax:
+      return &normalizer_types::kMinmax;
+  }
+  return nullptr;
+}
 
 struct Feature {
   std::string name;

@@ -1,8 +1,14 @@
-// Metric: what a task tower is judged by, in evaluations and in training.
+// Metric: what a task tower is judged by, in evaluations and in training, and the description of
+// each kind. How rows are counted is in worker/metrics/metric_counts.cc; docs/extending.md shows
+// how a kind is added.
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
+
+#include "common/job_config/parameter.h"
+#include "common/job_config/type_table.h"
 
 namespace pepnet {
 
@@ -22,5 +28,55 @@ struct TrainMetric {
   double decay_rate = 0.9;
   int64_t decay_step = 100;
 };
+
+// What a metric reads of a tower.
+enum class MetricInput {
+  kScore,          // the probability of class 1: num_class 1 or 2
+  kProbabilities,  // of any number of classes
+  kValue,          // of a tower whose loss puts out values
+};
+
+struct MetricType {
+  // Field of config::MetricConfig, and of config::TrainMetricConfig if training batches can be
+  // measured; in names of metrics, so it never changes.
+  const char* name;
+  MetricInput input;
+  std::span<const Parameter<Metric>> parameters;
+  // Name of the parameter that names a feature whose first id groups the rows; null: none. Such a
+  // metric needs all rows in one place; the others are sums over rows.
+  const char* grouping_field = nullptr;
+  bool decays_counts = false;  // in training: the counts decay, not the value
+};
+
+namespace metric_types {
+
+inline constexpr Parameter<Metric> kThresholds[] = {
+    WholeNumber<&Metric::thresholds>("thresholds", {2, true, 1 << 24, true, "2 or more"})};
+inline constexpr Parameter<Metric> kThreshold[] = {
+    Number<&Metric::threshold>("threshold", {0, true, 1, true, "a probability"})};
+
+inline constexpr MetricType kAuc = {"auc", MetricInput::kScore, kThresholds, nullptr, true};
+inline constexpr MetricType kGroupedAuc = {"grouped_auc", MetricInput::kScore, {}, "grouping_key"};
+inline constexpr MetricType kAccuracy = {"accuracy", MetricInput::kProbabilities, kThreshold};
+inline constexpr MetricType kMeanAbsoluteError = {"mean_absolute_error", MetricInput::kValue, {}};
+inline constexpr MetricType kMeanSquaredError = {"mean_squared_error", MetricInput::kValue, {}};
+
+}  // namespace metric_types
+
+constexpr const MetricType* FindType(MetricKind kind) {
+  switch (kind) {
+    case MetricKind::kAuc:
+      return &metric_types::kAuc;
+    case MetricKind::kGroupedAuc:
+      return &metric_types::kGroupedAuc;
+    case MetricKind::kAccuracy:
+      return &metric_types::kAccuracy;
+    case MetricKind::kMeanAbsoluteError:
+      return &metric_types::kMeanAbsoluteError;
+    case MetricKind::kMeanSquaredError:
+      return &metric_types::kMeanSquaredError;
+  }
+  return nullptr;
+}
 
 }  // namespace pepnet

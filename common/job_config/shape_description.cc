@@ -22,47 +22,10 @@ std::string Number(double value) {
 
 std::string Quote(const std::string& text) { return absl::StrCat("\"", absl::CEscape(text), "\""); }
 
-const char* NameOf(Bucketizer bucketizer) {
-  static constexpr const char* kNames[] = {"identity", "hash", "vocabulary", "boundaries", "none"};
-  return kNames[static_cast<int>(bucketizer)];
-}
-
-const char* NameOf(NormalizerKind kind) {
-  static constexpr const char* kNames[] = {"none", "log10", "zscore", "minmax"};
-  return kNames[static_cast<int>(kind)];
-}
-
-const char* NameOf(InitKind kind) {
-  static constexpr const char* kNames[] = {"default", "uniform", "normal", "constant"};
-  return kNames[static_cast<int>(kind)];
-}
-
-const char* NameOf(ActivationKind kind) {
-  static constexpr const char* kNames[] = {"identity", "relu", "sigmoid", "tanh", "leaky_relu",
-                                           "silu",     "gelu", "elu",     "prelu"};
-  return kNames[static_cast<int>(kind)];
-}
-
-const char* NameOf(SparseOptimizerKind kind) {
-  static constexpr const char* kNames[] = {"sgd", "adagrad", "rowwise_adagrad", "adam", "partial_rowwise_adam"};
-  return kNames[static_cast<int>(kind)];
-}
-
-const char* NameOf(DenseOptimizerKind kind) {
-  static constexpr const char* kNames[] = {"sgd", "adagrad", "adam", "adamw", "adadelta", "rmsprop"};
-  return kNames[static_cast<int>(kind)];
-}
-
-const char* NameOf(LossKind kind) {
-  static constexpr const char* kNames[] = {"binary_cross_entropy", "binary_focal_loss", "softmax_cross_entropy",
-                                           "l2_loss"};
-  return kNames[static_cast<int>(kind)];
-}
-
 std::string TextOf(const Activation& activation) {
-  // The first weight of a PReLU is trained, so it is no part of the shape.
-  const bool fixed = activation.kind != ActivationKind::kPrelu;
-  return absl::StrCat(NameOf(activation.kind), fixed ? absl::StrCat("(", Number(activation.parameter), ")") : "");
+  // A weight that is trained is no part of the shape.
+  const bool fixed = !TypeOf(activation.kind).trained;
+  return absl::StrCat(TypeOf(activation.kind).name, fixed ? absl::StrCat("(", Number(activation.parameter), ")") : "");
 }
 
 std::string TextOf(const std::vector<int>& values) {
@@ -73,9 +36,9 @@ std::string TextOf(const std::vector<int>& values) {
 
 void AppendFeature(const Feature& feature, const JobConfig& config, std::string* out) {
   const std::string name = absl::StrCat("feature ", Quote(feature.name));
-  absl::StrAppend(out, name, ": ", feature.kind == FeatureKind::kId ? "id" : "raw", ", ", NameOf(feature.bucketizer),
-                  ", table ", feature.table < 0 ? "none" : Quote(config.tables[feature.table].name), ", width ",
-                  feature.dim, ", rows ", feature.rows, ", ", feature.pooling == Pooling::kSum ? "sum" : "mean",
+  absl::StrAppend(out, name, ": ", TypeOf(feature.kind).name, ", ", TypeOf(feature.bucketizer).name, ", table ",
+                  feature.table < 0 ? "none" : Quote(config.tables[feature.table].name), ", width ", feature.dim,
+                  ", rows ", feature.rows, ", ", feature.pooling == Pooling::kSum ? "sum" : "mean",
                   feature.weighted ? ", weighted" : "", ", value_dim ", feature.value_dim, ", separator ",
                   Quote(feature.separator), ", empty cell ",
                   feature.default_value ? Quote(*feature.default_value) : "none", "\n");
@@ -91,8 +54,8 @@ void AppendFeature(const Feature& feature, const JobConfig& config, std::string*
     absl::StrAppend(out, "\n");
   }
   if (feature.normalizer.kind != NormalizerKind::kNone) {
-    absl::StrAppend(out, name, " normalizer: ", NameOf(feature.normalizer.kind), " ", Number(feature.normalizer.a), " ",
-                    Number(feature.normalizer.b), "\n");
+    absl::StrAppend(out, name, " normalizer: ", TypeOf(feature.normalizer.kind).name, " ", Number(feature.normalizer.a),
+                    " ", Number(feature.normalizer.b), "\n");
   }
 }
 
@@ -114,7 +77,7 @@ void AppendTower(const Tower& tower, std::string* out) {
   } else {
     absl::StrAppend(out, "no mlp");
   }
-  for (const Loss& loss : tower.losses) absl::StrAppend(out, ", ", NameOf(loss.kind));
+  for (const Loss& loss : tower.losses) absl::StrAppend(out, ", ", TypeOf(loss.kind).name);
   absl::StrAppend(out, "\n");
 }
 
@@ -136,7 +99,7 @@ std::string ShapeDescription(const JobConfig& config) {
   std::string out = absl::StrCat("fg_mode: ", config.data.fg_mode == FgMode::kNone ? "none" : "normal", "\n");
   for (const Table& table : config.tables) {
     absl::StrAppend(&out, "table ", Quote(table.name), ": rows ", table.rows, ", width ", table.dim, ", init ",
-                    NameOf(table.initializer.kind));
+                    TypeOf(table.initializer.kind).name);
     if (table.initializer.kind != InitKind::kDefault) {
       absl::StrAppend(&out, " ", Number(table.initializer.a), " ", Number(table.initializer.b));
     }
@@ -158,8 +121,8 @@ std::string ShapeDescription(const JobConfig& config) {
   }
   absl::StrAppend(&out, "towers per task: ", model.domain_count, model.domain_label < 0 ? "" : ", by domain", "\n");
   for (const Tower& tower : model.towers) AppendTower(tower, &out);
-  absl::StrAppend(&out, "sparse optimizer: ", NameOf(config.train.sparse_optimizer.kind), "\n");
-  absl::StrAppend(&out, "dense optimizer: ", NameOf(config.train.dense_optimizer.kind), "\n");
+  absl::StrAppend(&out, "sparse optimizer: ", TypeOf(config.train.sparse_optimizer.kind).name, "\n");
+  absl::StrAppend(&out, "dense optimizer: ", TypeOf(config.train.dense_optimizer.kind).name, "\n");
   return out;
 }
 

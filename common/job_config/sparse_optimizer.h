@@ -1,7 +1,13 @@
-// SparseOptimizer: how a server updates a row.
+// SparseOptimizer: how a server updates a row, and the description of each kind. The formulas are
+// in ps/sparse_optimizer.cc; docs/extending.md shows how a kind is added.
 #pragma once
 
+#include <optional>
+#include <span>
+
+#include "common/job_config/parameter.h"
 #include "common/job_config/schedule.h"
+#include "common/job_config/type_table.h"
 
 namespace pepnet {
 
@@ -18,8 +24,83 @@ struct SparseOptimizer {
   double max_gradient = 1;
   Schedule schedule;
 };
-// Floats of optimizer state per row: sgd 0, adagrad dim, rowwise adagrad 1, adam 2 dim (exp_avg, exp_avg_sq),
-// partial rowwise adam dim + 1 (exp_avg, then one exp_avg_sq).
-int SparseStateDim(SparseOptimizerKind kind, int dim);
+
+struct SparseOptimizerType {
+  const char* name;                                 // in checkpoints and on the wire: never changes
+  const char* field;                                // of config::SparseOptimizer
+  int (*state_dim)(int dim);                        // floats of state of a row
+  double (*initial_state)(const SparseOptimizer&);  // what each of them is before the first update
+  std::span<const Parameter<SparseOptimizer>> parameters;
+  std::optional<Finding> (*check)(const SparseOptimizer&) = nullptr;  // null: nothing to check
+};
+
+namespace sparse_optimizer_types {
+
+inline constexpr auto kLr =
+    Number<&SparseOptimizer::lr>("lr", kNotNegative, "is missing; expected the learning rate, for example 0.001");
+inline constexpr auto kClipping = Switch<&SparseOptimizer::gradient_clipping>("gradient_clipping");
+inline constexpr auto kMaxGradient = Number<&SparseOptimizer::max_gradient>("max_gradient", kPositive);
+inline constexpr auto kWeightDecay = Number<&SparseOptimizer::weight_decay>("weight_decay", kNotNegative);
+inline constexpr const char* kDecayModes[] = {"NONE", "L2", "DECOUPLE"};
+
+inline constexpr double NoState(const SparseOptimizer&) { return 0; }
+inline constexpr double Accumulator(const SparseOptimizer& optimizer) { return optimizer.initial_accumulator_value; }
+
+inline constexpr Parameter<SparseOptimizer> kSgdParameters[] = {kLr, kClipping, kMaxGradient};
+inline constexpr SparseOptimizerType kSgd = {"sgd", "sgd_optimizer", [](int) { return 0; }, NoState, kSgdParameters};
+
+// State: s[dim].
+inline constexpr Parameter<SparseOptimizer> kAdagradParameters[] = {
+    kLr, kClipping, kMaxGradient,
+    Number<&SparseOptimizer::initial_accumulator_value>("initial_accumulator_value", kNotNegative)};
+inline constexpr SparseOptimizerType kAdagrad = {"adagrad", "adagrad_optimizer", [](int dim) { return dim; },
+                                                 Accumulator, kAdagradParameters};
+
+// State: one s.
+inline constexpr Parameter<SparseOptimizer> kRowwiseAdagradParameters[] = {
+    kLr, kClipping, kMaxGradient, kWeightDecay,
+    Choice<&SparseOptimizer::weight_decay_mode>("weight_decay_mode", kDecayModes)};
+inline std::optional<Finding> CheckRowwiseAdagrad(const SparseOptimizer& optimizer) {
+  if (optimizer.weight_decay == 0 || optimizer.weight_decay_mode != WeightDecayMode::kNone) return std::nullopt;
+  return Finding{false, "weight_decay", "without effect: weight_decay_mode is NONE; L2 or DECOUPLE make it count"};
+}
+inline constexpr SparseOptimizerType kRowwiseAdagrad = {"rowwise_adagrad",         "rowwise_adagrad_optimizer",
+                                                        [](int) { return 1; },     Accumulator,
+                                                        kRowwiseAdagradParameters, CheckRowwiseAdagrad};
+
+// State: exp_avg[dim], exp_avg_sq[dim].
+inline constexpr Parameter<SparseOptimizer> kAdamParameters[] = {kLr,
+                                                                 kClipping,
+                                                                 kMaxGradient,
+                                                                 Number<&SparseOptimizer::beta1>("beta1", kBelowOne),
+                                                                 Number<&SparseOptimizer::beta2>("beta2", kBelowOne),
+                                                                 kWeightDecay};
+inline constexpr SparseOptimizerType kAdam = {"adam", "adam_optimizer", [](int dim) { return 2 * dim; }, NoState,
+                                              kAdamParameters};
+
+// State: exp_avg[dim], then one exp_avg_sq.
+inline constexpr SparseOptimizerType kPartialRowwiseAdam = {"partial_rowwise_adam", "partial_rowwise_adam_optimizer",
+                                                            [](int dim) { return dim + 1; }, NoState, kAdamParameters};
+
+}  // namespace sparse_optimizer_types
+
+constexpr const SparseOptimizerType* FindType(SparseOptimizerKind kind) {
+  switch (kind) {
+    case SparseOptimizerKind::kSgd:
+      return &sparse_optimizer_types::kSgd;
+    case SparseOptimizerKind::kAdagrad:
+      return &sparse_optimizer_types::kAdagrad;
+    case SparseOptimizerKind::kRowwiseAdagrad:
+      return &sparse_optimizer_types::kRowwiseAdagrad;
+    case SparseOptimizerKind::kAdam:
+      return &sparse_optimizer_types::kAdam;
+    case SparseOptimizerKind::kPartialRowwiseAdam:
+      return &sparse_optimizer_types::kPartialRowwiseAdam;
+  }
+  return nullptr;
+}
+
+// Floats of optimizer state per row.
+constexpr int SparseStateDim(SparseOptimizerKind kind, int dim) { return TypeOf(kind).state_dim(dim); }
 
 }  // namespace pepnet

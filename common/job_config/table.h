@@ -4,6 +4,9 @@
 #include <cstdint>
 #include <string>
 
+#include "absl/strings/str_cat.h"
+#include "common/job_config/type_table.h"
+
 namespace pepnet {
 
 // First value of a row. kDefault: U(-sqrt(1/rows), sqrt(1/rows)).
@@ -13,6 +16,47 @@ struct Initializer {
   double a = 0;  // uniform: low; normal: mean; constant: value
   double b = 1;  // uniform: high; normal: standard deviation
 };
+
+struct InitializerType {
+  const char* name;      // in checkpoints and on the wire: never changes
+  const char* function;  // in init_fn: "nn.init.uniform_"; null: what an empty init_fn means
+  // Arguments of the function that are a and b, null: it has none. `defaults`: without them.
+  const char* arguments[2] = {nullptr, nullptr};
+  Initializer defaults = {};
+  bool required = false;  // the arguments must be given
+  // Why a and b do not fit; "": they do. May be null.
+  std::string (*check)(const Initializer&) = nullptr;
+};
+
+namespace initializer_types {
+
+inline constexpr InitializerType kDefault = {"default", nullptr};
+inline constexpr InitializerType kUniform = {
+    "uniform", "nn.init.uniform_", {"a", "b"}, {InitKind::kUniform, 0, 1}, false, [](const Initializer& init) {
+      return init.a > init.b ? absl::StrCat("needs a <= b, got a=", init.a, ", b=", init.b) : std::string();
+    }};
+inline constexpr InitializerType kNormal = {
+    "normal", "nn.init.normal_", {"mean", "std"}, {InitKind::kNormal, 0, 1}, false, [](const Initializer& init) {
+      return init.b < 0 ? absl::StrCat("needs std >= 0, got ", init.b) : std::string();
+    }};
+inline constexpr InitializerType kConstant = {
+    "constant", "nn.init.constant_", {"val", nullptr}, {InitKind::kConstant, 0, 0}, true};
+
+}  // namespace initializer_types
+
+constexpr const InitializerType* FindType(InitKind kind) {
+  switch (kind) {
+    case InitKind::kDefault:
+      return &initializer_types::kDefault;
+    case InitKind::kUniform:
+      return &initializer_types::kUniform;
+    case InitKind::kNormal:
+      return &initializer_types::kNormal;
+    case InitKind::kConstant:
+      return &initializer_types::kConstant;
+  }
+  return nullptr;
+}
 
 struct Table {
   std::string name;  // embedding_name or <feature_name>_emb

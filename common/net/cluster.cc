@@ -2,14 +2,13 @@
 
 #include <mpi.h>
 
-#include <condition_variable>
 #include <cstdlib>
 #include <cstring>
-#include <mutex>
 #include <numeric>
 #include <thread>
 
 #include "common/base/logging.h"
+#include "common/base/mutex.h"
 #include "common/net/collective.h"
 #include "common/net/mpi_transport.h"
 
@@ -147,22 +146,25 @@ MpiSession::~MpiSession() {
     LOG(ERROR) << "at the end of the job: " << flushed.message();
     return;
   }
-  std::mutex mutex;
-  std::condition_variable changed;
+  Mutex mutex;
+  CondVar changed;
   bool done = false;
   std::thread guard([&] {
-    std::unique_lock lock(mutex);
-    if (changed.wait_for(lock, std::chrono::duration<double>(kFinalizeSeconds), [&] { return done; })) return;
+    MutexLock lock(&mutex);
+    const Deadline deadline = After(std::chrono::duration<double>(kFinalizeSeconds));
+    while (!done && changed.WaitUntil(&mutex, deadline)) {
+    }
+    if (done) return;
     LOG(ERROR) << "this rank has done its part, but another has not ended within " << kFinalizeSeconds
                << " s (MPI_Finalize)";
     std::_Exit(1);
   });
   MPI_Finalize();
   {
-    std::lock_guard lock(mutex);
+    MutexLock lock(&mutex);
     done = true;
   }
-  changed.notify_all();
+  changed.NotifyAll();
   guard.join();
 }
 

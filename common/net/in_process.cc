@@ -1,10 +1,8 @@
 #include "common/net/in_process.h"
 
 #include <atomic>
-#include <condition_variable>
 #include <deque>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <thread>
 #include <utility>
@@ -14,6 +12,7 @@
 
 #include "common/base/hash.h"
 #include "common/base/logging.h"
+#include "common/base/mutex.h"
 #include "common/net/wait_error.h"
 
 namespace pepnet {
@@ -27,8 +26,8 @@ struct Item {
 
 // What has been sent to one rank on one channel.
 struct Mailbox {
-  std::mutex mutex;
-  std::condition_variable changed;
+  Mutex mutex;
+  CondVar changed;
   std::vector<std::deque<Item>> by_source ABSL_GUARDED_BY(mutex);
   std::vector<uint64_t> sent_by_source ABSL_GUARDED_BY(mutex);
   std::vector<Clock::time_point> last_visible ABSL_GUARDED_BY(mutex);
@@ -41,7 +40,7 @@ struct Switchboard {
   InProcessOptions options;
   std::vector<std::unique_ptr<Mailbox>> mailboxes;  // [rank * kChannelCount + channel]
 
-  std::mutex abort_mutex;
+  Mutex abort_mutex;
   bool aborted ABSL_GUARDED_BY(abort_mutex) = false;
   std::string abort_reason ABSL_GUARDED_BY(abort_mutex);
 
@@ -49,7 +48,7 @@ struct Switchboard {
     return *mailboxes[static_cast<size_t>(rank) * kChannelCount + static_cast<size_t>(channel)];
   }
   Status AbortStatus() {
-    std::lock_guard lock(abort_mutex);
+    MutexLock lock(&abort_mutex);
     return aborted ? absl::AbortedError(abort_reason) : absl::OkStatus();
   }
 };
@@ -67,14 +66,14 @@ class InProcessTransport : public Transport {
     const size_t bytes = body.size();
     Mailbox& box = board_.mailbox(rank, channel);
     {
-      std::lock_guard lock(box.mutex);
+      MutexLock lock(&box.mutex);
       const size_t from = static_cast<size_t>(rank_);
       Clock::time_point visible_at = Clock::now() + Delay(channel, rank, box.sent_by_source[from]++);
       if (visible_at < box.last_visible[from]) visible_at = box.last_visible[from];  // order per sender
       box.last_visible[from] = visible_at;
       box.by_source[from].push_back(Item{visible_at, box.arrivals++, std::move(body)});
     }
-    box.changed.notify_all();
+    box.changed.NotifyAll();
     bytes_sent_[static_cast<size_t>(channel)] += bytes;
     return absl::OkStatus();
   }
@@ -83,7 +82,7 @@ class InProcessTransport : public Transport {
     CHECK(source == kAnyRank || (source >= 0 && source < size())) << "receive from rank " << source << " of " << size();
     const Clock::time_point start = Clock::now();
     Mailbox& box = board_.mailbox(rank_, channel);
-    std::unique_lock lock(box.mutex);
+    MutexLock lock(&box.mutex);
     while (true) {
       // Abort() sets its flag before it takes this lock to wake us, so the flag cannot be missed here.
       PEPNET_RETURN_IF_ERROR(Annotate(board_.AbortStatus(), absl::StrCat("waiting for ", what)));
@@ -98,7 +97,7 @@ class InProcessTransport : public Transport {
       if (now >= deadline) return WaitTimedOut(what, channel, source, start);
       Clock::time_point until = deadline;
       if (from >= 0 && box.by_source[from].front().visible_at < until) until = box.by_source[from].front().visible_at;
-      box.changed.wait_until(lock, until);
+      box.changed.WaitUntil(&box.mutex, until);
     }
   }
 
@@ -115,8 +114,8 @@ class InProcessTransport : public Transport {
     return std::chrono::microseconds(h % (static_cast<uint64_t>(board_.options.max_delay_us) + 1));
   }
 
-  // The source whose oldest message becomes visible first, or -1 if the mailbox is empty. Call with box.mutex held.
-  static int EarliestSource(const Mailbox& box) {
+  // The source whose oldest message becomes visible first, or -1 if the mailbox is empty.
+  static int EarliestSource(const Mailbox& box) ABSL_EXCLUSIVE_LOCKS_REQUIRED(box.mutex) {
     int best = -1;
     for (size_t s = 0; s < box.by_source.size(); ++s) {
       if (box.by_source[s].empty()) continue;
@@ -152,7 +151,7 @@ InProcessHub::InProcessHub(int size, InProcessOptions options) : state_(std::mak
   for (int i = 0; i < size * kChannelCount; ++i) {
     auto box = std::make_unique<Mailbox>();
     {
-      std::lock_guard lock(box->mutex);
+      MutexLock lock(&box->mutex);
       box->by_source.resize(static_cast<size_t>(size));
       box->sent_by_source.resize(static_cast<size_t>(size));
       box->last_visible.resize(static_cast<size_t>(size));
@@ -169,20 +168,20 @@ Transport* InProcessHub::transport(int rank) { return state_->transports.at(stat
 void InProcessHub::Abort(const std::string& reason) {
   Switchboard& board = state_->board;
   {
-    std::lock_guard lock(board.abort_mutex);
+    MutexLock lock(&board.abort_mutex);
     if (board.aborted) return;  // the first reason is the cause
     board.aborted = true;
     board.abort_reason = reason;
   }
   for (auto& box : board.mailboxes) {
-    std::lock_guard lock(box->mutex);
-    box->changed.notify_all();
+    MutexLock lock(&box->mutex);
+    box->changed.NotifyAll();
   }
 }
 
 Status RunRanks(int size, InProcessOptions options, const std::function<Status(int, Transport*)>& body) {
   InProcessHub hub(size, options);
-  std::mutex mutex;
+  Mutex mutex;
   Status first_error;
   std::vector<std::thread> threads;
   for (int r = 0; r < size; ++r) {
@@ -195,7 +194,7 @@ Status RunRanks(int size, InProcessOptions options, const std::function<Status(i
       }
       if (status.ok()) return;
       {
-        std::lock_guard lock(mutex);
+        MutexLock lock(&mutex);
         if (first_error.ok()) first_error = status;
       }
       hub.Abort(absl::StrCat("rank ", r, " failed: ", status.message()));

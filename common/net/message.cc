@@ -53,9 +53,14 @@ StatusOr<FrameHeader> ParseHeader(const Bytes& frame) {
   return header;
 }
 
-std::string FrameBodyString(const Bytes& frame) {
-  CHECK_GE(frame.size(), sizeof(FrameHeader));
-  return std::string(reinterpret_cast<const char*>(FrameBody(frame)), frame.size() - sizeof(FrameHeader));
+ParsedFrame::ParsedFrame(const FrameHeader& header, size_t body_bytes)
+    : header_(header), bytes_(MakeFrame(header, body_bytes)) {
+  header_.body_bytes = body_bytes;
+}
+
+StatusOr<ParsedFrame> ParsedFrame::Parse(Bytes frame) {
+  PEPNET_ASSIGN_OR_RETURN(const FrameHeader header, ParseHeader(frame));
+  return ParsedFrame(header, std::move(frame));
 }
 
 size_t PullBodyBytes(size_t table_count, size_t id_count) {
@@ -75,22 +80,20 @@ int64_t* WritePullCounts(Bytes& frame, std::span<const uint32_t> counts) {
   return reinterpret_cast<int64_t*>(body + count_bytes);
 }
 
-StatusOr<PullBody> ParsePull(const FrameHeader& header, const Bytes& frame) {
-  if (frame.size() < sizeof(FrameHeader)) return InvalidInput("pull of ", frame.size(), " bytes has no header");
-  const size_t body_bytes = frame.size() - sizeof(FrameHeader);
-  const size_t count_bytes = CountBytes(header.table_count);  // at most 2^34: does not overflow
+StatusOr<PullBody> ParsePull(const ParsedFrame& frame) {
+  const size_t body_bytes = frame.body_bytes(), tables = frame.header().table_count;
+  const size_t count_bytes = CountBytes(tables);  // at most 2^34: does not overflow
   if (count_bytes > body_bytes) {
-    return InvalidInput("pull announces ", header.table_count, " tables, but its body has only ", body_bytes, " bytes");
+    return InvalidInput("pull announces ", tables, " tables, but its body has only ", body_bytes, " bytes");
   }
-  const uint8_t* body = FrameBody(frame);
+  const uint8_t* body = frame.body();
   PullBody pull;
-  pull.counts = {reinterpret_cast<const uint32_t*>(body), header.table_count};
+  pull.counts = {reinterpret_cast<const uint32_t*>(body), tables};
   uint64_t ids = 0;  // at most 2^32 counts below 2^32: does not overflow
   for (uint32_t count : pull.counts) ids += count;
   const size_t id_bytes = body_bytes - count_bytes;
   if (id_bytes % sizeof(int64_t) != 0 || ids != id_bytes / sizeof(int64_t)) {
-    return InvalidInput("pull announces ", ids, " ids in ", header.table_count, " tables, but carries ", id_bytes,
-                        " bytes of ids");
+    return InvalidInput("pull announces ", ids, " ids in ", tables, " tables, but carries ", id_bytes, " bytes of ids");
   }
   pull.ids = {reinterpret_cast<const int64_t*>(body + count_bytes), static_cast<size_t>(ids)};
   return pull;
@@ -106,16 +109,16 @@ Bytes MakeErrorFrame(FrameHeader header, const Status& status) {
   return frame;
 }
 
-Status ParseErrorFrame(const Bytes& frame) {
-  PEPNET_ASSIGN_OR_RETURN(const FrameHeader header, ParseHeader(frame));
+Status ParseErrorFrame(const ParsedFrame& frame) {
+  const FrameHeader& header = frame.header();
   uint32_t code = 0;
   if (header.type != MessageType::kError || header.body_bytes < sizeof(code)) {
     return InvalidInput("not an error frame: type ", static_cast<int>(header.type), ", body of ", header.body_bytes,
                         " bytes");
   }
-  std::memcpy(&code, FrameBody(frame), sizeof(code));
+  std::memcpy(&code, frame.body(), sizeof(code));
   if (code == 0) return InvalidInput("error frame with code OK");  // an error must never turn into success
-  const absl::string_view text(reinterpret_cast<const char*>(FrameBody(frame)) + sizeof(code),
+  const absl::string_view text(reinterpret_cast<const char*>(frame.body()) + sizeof(code),
                                header.body_bytes - sizeof(code));
   const bool known = code <= static_cast<uint32_t>(absl::StatusCode::kUnauthenticated);
   return Status(known ? static_cast<absl::StatusCode>(code) : absl::StatusCode::kUnknown, text);

@@ -21,6 +21,7 @@
 #include <cstring>
 #include <span>
 #include <string>
+#include <utility>
 
 #include "common/base/status.h"
 #include "common/net/transport.h"
@@ -66,12 +67,37 @@ static_assert(sizeof(FrameHeader) == 64);
 Bytes MakeFrame(FrameHeader header, size_t body_bytes);
 Bytes MakeFrame(FrameHeader header, const std::string& body);
 
-// Header of a received frame, or InvalidArgument: too short, wrong magic, version, unknown type, or body length.
-StatusOr<FrameHeader> ParseHeader(const Bytes& frame);
-
 inline uint8_t* FrameBody(Bytes& frame) { return frame.data() + sizeof(FrameHeader); }
 inline const uint8_t* FrameBody(const Bytes& frame) { return frame.data() + sizeof(FrameHeader); }
-std::string FrameBodyString(const Bytes& frame);
+
+// The header of bytes that may be a frame, or InvalidArgument: too short, wrong magic, version, unknown type, or body
+// length. For who only looks at frames that pass by; who receives one makes a ParsedFrame of it.
+StatusOr<FrameHeader> ParseHeader(const Bytes& frame);
+
+// ParsedFrame: a received frame whose header has been checked, once, against the bytes behind it.
+//
+// Memory: the bytes do not move with the object: what borrows from the body (PullBody) stays good.
+class ParsedFrame {
+ public:
+  // InvalidArgument as ParseHeader().
+  static StatusOr<ParsedFrame> Parse(Bytes frame);
+  // As MakeFrame(): a frame that is made here, with `body_bytes` uninitialised body bytes.
+  ParsedFrame(const FrameHeader& header, size_t body_bytes);
+
+  const FrameHeader& header() const { return header_; }
+  uint8_t* body() { return FrameBody(bytes_); }
+  const uint8_t* body() const { return FrameBody(bytes_); }
+  size_t body_bytes() const { return header_.body_bytes; }
+  std::string BodyString() const { return {reinterpret_cast<const char*>(body()), body_bytes()}; }
+  // The whole frame, as it travels.
+  const Bytes& bytes() const { return bytes_; }
+
+ private:
+  ParsedFrame(const FrameHeader& header, Bytes bytes) : header_(header), bytes_(std::move(bytes)) {}
+
+  FrameHeader header_;
+  Bytes bytes_;
+};
 
 // Body of a pull.
 struct PullBody {
@@ -82,10 +108,10 @@ size_t PullBodyBytes(size_t table_count, size_t id_count);
 // Precondition: frame has PullBodyBytes(counts.size(), ids) body bytes. Returns where the ids are to be written.
 int64_t* WritePullCounts(Bytes& frame, std::span<const uint32_t> counts);
 // Borrows from `frame`. InvalidArgument if counts and length disagree.
-StatusOr<PullBody> ParsePull(const FrameHeader& header, const Bytes& frame);
+StatusOr<PullBody> ParsePull(const ParsedFrame& frame);
 
 // An error frame carries code and message of a Status.
 Bytes MakeErrorFrame(FrameHeader header, const Status& status);
-Status ParseErrorFrame(const Bytes& frame);
+Status ParseErrorFrame(const ParsedFrame& frame);
 
 }  // namespace pepnet

@@ -101,7 +101,7 @@ StatusOr<std::unique_ptr<MpiTransport>> MpiTransport::Create(MPI_Comm world, Mpi
   for (ChannelState& state : transport->channels_) {
     PEPNET_RETURN_IF_ERROR(MpiStatus(MPI_Comm_dup(world, &state.comm), "create the communicator of a channel"));
     PEPNET_RETURN_IF_ERROR(MpiStatus(MPI_Comm_set_errhandler(state.comm, MPI_ERRORS_RETURN), "set the error handler"));
-    std::lock_guard lock(state.mutex);
+    MutexLock lock(&state.mutex);
     state.incoming.resize(static_cast<size_t>(size));
   }
   transport->sender_ = std::thread([t = transport.get()] { t->MoveSendsOn(); });
@@ -110,13 +110,13 @@ StatusOr<std::unique_ptr<MpiTransport>> MpiTransport::Create(MPI_Comm world, Mpi
 
 MpiTransport::~MpiTransport() {
   {
-    std::lock_guard lock(sender_mutex_);
+    MutexLock lock(&sender_mutex_);
     stopping_ = true;
   }
-  sender_wakes_.notify_all();
+  sender_wakes_.NotifyAll();
   if (sender_.joinable()) sender_.join();
   for (ChannelState& state : channels_) {
-    std::lock_guard lock(state.mutex);
+    MutexLock lock(&state.mutex);
     // MPI still reads from bodies that have not left: they live as long as the process.
     if (!state.outgoing.empty()) new std::list<Outgoing>(std::move(state.outgoing));
     if (state.in_flight > 0) new std::vector<std::deque<Incoming>>(std::move(state.incoming));
@@ -127,7 +127,7 @@ MpiTransport::~MpiTransport() {
 Status MpiTransport::Send(Channel channel, int rank, Bytes body) {
   CHECK(rank >= 0 && rank < size_) << "send to rank " << rank << " of " << size_;
   ChannelState& state = this->state(channel);
-  std::lock_guard lock(state.mutex);
+  MutexLock lock(&state.mutex);
   PEPNET_RETURN_IF_ERROR(state.failure);
   const size_t bytes = body.size();
   if (rank == rank_) {  // handed over without MPI; its receiver finds it at its next poll
@@ -149,11 +149,11 @@ Status MpiTransport::Send(Channel channel, int rank, Bytes body) {
   }
   bytes_sent_[static_cast<size_t>(channel)] += bytes;
   {
-    std::lock_guard sender_lock(sender_mutex_);
+    MutexLock sender_lock(&sender_mutex_);
     unfinished_sends_ += 1;
   }
   PEPNET_RETURN_IF_ERROR(PollSends(state));  // short bodies leave at once
-  if (!state.outgoing.empty()) sender_wakes_.notify_one();
+  if (!state.outgoing.empty()) sender_wakes_.NotifyOne();
   return absl::OkStatus();
 }
 
@@ -260,7 +260,7 @@ Status MpiTransport::PollReceives(ChannelState& state, bool* progress) {
 }
 
 bool MpiTransport::TakeComplete(ChannelState& state, int source, Message* message) {
-  const auto complete = [&](int s) {
+  const auto complete = [&](int s) ABSL_EXCLUSIVE_LOCKS_REQUIRED(state.mutex) {
     const std::deque<Incoming>& queue = state.incoming[static_cast<size_t>(s)];
     return !queue.empty() && queue.front().requests.empty() && queue.front().claimed == queue.front().body.size();
   };
@@ -293,7 +293,7 @@ StatusOr<Message> MpiTransport::Receive(Channel channel, int source, Deadline de
   while (true) {
     bool progress = false, busy = false;
     {
-      std::lock_guard lock(state.mutex);
+      MutexLock lock(&state.mutex);
       state.polls.fetch_add(1, std::memory_order_relaxed);
       Status status = PollSends(state);
       if (status.ok()) status = PollArrivals(state, &progress);
@@ -321,7 +321,7 @@ Status MpiTransport::Flush(Deadline deadline) {
   while (true) {
     size_t waiting = 0;
     for (ChannelState& state : channels_) {
-      std::lock_guard lock(state.mutex);
+      MutexLock lock(&state.mutex);
       PEPNET_RETURN_IF_ERROR(PollSends(state));
       waiting += state.outgoing.size();
     }
@@ -342,9 +342,9 @@ void MpiTransport::MoveSendsOn() {
   std::array<uint64_t, kChannelCount> polls{};
   while (true) {
     {
-      std::unique_lock lock(sender_mutex_);
+      MutexLock lock(&sender_mutex_);
       if (unfinished_sends_ == 0) backoff.Reset();
-      sender_wakes_.wait(lock, [&] { return stopping_ || unfinished_sends_ > 0; });
+      while (!stopping_ && unfinished_sends_ == 0) sender_wakes_.Wait(&sender_mutex_);
       if (stopping_) return;
     }
     // Who has sent mostly waits for an answer next and polls meanwhile: this thread has work only where nobody does.
@@ -352,7 +352,7 @@ void MpiTransport::MoveSendsOn() {
     for (size_t c = 0; c < channels_.size(); ++c) {
       ChannelState& state = channels_[c];
       if (const uint64_t now = state.polls; std::exchange(polls[c], now) != now) continue;
-      std::lock_guard lock(state.mutex);
+      MutexLock lock(&state.mutex);
       if (state.outgoing.empty()) continue;
       moved = true;
       failed |= !PollSends(state).ok();  // kept in state.failure: the next caller of this channel returns it
@@ -367,8 +367,8 @@ void MpiTransport::MoveSendsOn() {
     if (now != before) backoff.Reset();
     before = now;
     if (failed) {
-      std::unique_lock lock(sender_mutex_);
-      sender_wakes_.wait(lock, [&] { return stopping_; });
+      MutexLock lock(&sender_mutex_);
+      while (!stopping_) sender_wakes_.Wait(&sender_mutex_);
       return;
     }
   }

@@ -12,17 +12,16 @@
 
 #include <array>
 #include <atomic>
-#include <condition_variable>
 #include <deque>
 #include <list>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
 
+#include "common/base/mutex.h"
 #include "common/net/transport.h"
 
 namespace pepnet {
@@ -65,7 +64,7 @@ class MpiTransport : public Transport {
     std::vector<MPI_Request> requests;
   };
   struct ChannelState {
-    std::mutex mutex;
+    Mutex mutex;
     MPI_Comm comm = MPI_COMM_NULL;  // set by Create(), constant afterwards
     std::list<Outgoing> outgoing ABSL_GUARDED_BY(mutex);
     std::vector<std::deque<Incoming>> incoming ABSL_GUARDED_BY(mutex);  // by source
@@ -96,11 +95,11 @@ class MpiTransport : public Transport {
   std::array<std::atomic<uint64_t>, kChannelCount> bytes_sent_{};
   std::array<std::atomic<uint64_t>, kChannelCount> bytes_received_{};
 
-  std::mutex sender_mutex_;
-  std::condition_variable sender_wakes_;
+  Mutex sender_mutex_;
+  CondVar sender_wakes_;
   bool stopping_ ABSL_GUARDED_BY(sender_mutex_) = false;
-  std::atomic<int64_t> unfinished_sends_ =
-      0;                // over all channels; raised under sender_mutex_, so that no wake-up is lost
+  // Over all channels; raised under sender_mutex_, so that no wake-up is lost.
+  std::atomic<int64_t> unfinished_sends_ = 0;
   std::thread sender_;  // started by Create(), joined by the destructor
 };
 

@@ -17,10 +17,9 @@ constexpr int kFloat16Most = 200;  // no float needs more
 
 size_t CountsBytes(const FrameHeader& header) { return PullBodyBytes(header.table_count, 0); }
 
-// The same header over a body of another size.
-Bytes WithBody(FrameHeader header, uint32_t flags, size_t body_bytes) {
+FrameHeader WithFlags(FrameHeader header, uint32_t flags) {
   header.flags = flags;
-  return MakeFrame(header, body_bytes);
+  return header;
 }
 
 Bytes ShortenIds(const FrameHeader& header, Bytes frame) {
@@ -29,23 +28,24 @@ Bytes ShortenIds(const FrameHeader& header, Bytes frame) {
   uint64_t used = 0;  // bits of any id
   for (size_t i = 0; i < ids; ++i) used |= static_cast<uint64_t>(in[i]);
   if (used > std::numeric_limits<uint32_t>::max()) return frame;
-  Bytes packed = WithBody(header, header.flags | FrameHeader::kShortIds, counts + ids * sizeof(uint32_t));
+  Bytes packed = MakeFrame(WithFlags(header, header.flags | FrameHeader::kShortIds), counts + ids * sizeof(uint32_t));
   std::memcpy(FrameBody(packed), FrameBody(frame), counts);
   uint32_t* out = reinterpret_cast<uint32_t*>(FrameBody(packed) + counts);
   for (size_t i = 0; i < ids; ++i) out[i] = static_cast<uint32_t>(in[i]);
   return packed;
 }
 
-StatusOr<Bytes> LengthenIds(const FrameHeader& header, Bytes frame) {
+StatusOr<ParsedFrame> LengthenIds(const ParsedFrame& frame) {
+  const FrameHeader& header = frame.header();
   const size_t counts = CountsBytes(header);
   if (header.body_bytes < counts || (header.body_bytes - counts) % sizeof(uint32_t) != 0) {
     return InvalidInput("a packed pull of ", header.table_count, " tables has a body of ", header.body_bytes, " bytes");
   }
   const size_t ids = (header.body_bytes - counts) / sizeof(uint32_t);
-  Bytes plain = WithBody(header, header.flags & ~FrameHeader::kShortIds, counts + ids * sizeof(int64_t));
-  std::memcpy(FrameBody(plain), FrameBody(frame), counts);
-  const uint32_t* in = reinterpret_cast<const uint32_t*>(FrameBody(frame) + counts);
-  int64_t* out = reinterpret_cast<int64_t*>(FrameBody(plain) + counts);
+  ParsedFrame plain(WithFlags(header, header.flags & ~FrameHeader::kShortIds), counts + ids * sizeof(int64_t));
+  std::memcpy(plain.body(), frame.body(), counts);
+  const uint32_t* in = reinterpret_cast<const uint32_t*>(frame.body() + counts);
+  int64_t* out = reinterpret_cast<int64_t*>(plain.body() + counts);
   for (size_t i = 0; i < ids; ++i) out[i] = in[i];
   return plain;
 }
@@ -54,7 +54,7 @@ Bytes Narrow(const FrameHeader& header, Bytes frame) {
   const size_t count = header.body_bytes / sizeof(float);
   const float* in = reinterpret_cast<const float*>(FrameBody(frame));
   const bool half = DtypeOf(header) == WireDtype::kFloat16;
-  Bytes packed = WithBody(header, header.flags, count * sizeof(uint16_t));
+  Bytes packed = MakeFrame(header, count * sizeof(uint16_t));
   uint16_t* out = reinterpret_cast<uint16_t*>(FrameBody(packed));
   if (half) {
     const double scale = std::ldexp(1.0, header.exponent);  // the products are exact in double
@@ -65,17 +65,18 @@ Bytes Narrow(const FrameHeader& header, Bytes frame) {
   return packed;
 }
 
-StatusOr<Bytes> Widen(FrameHeader header, Bytes frame) {
+StatusOr<ParsedFrame> Widen(const ParsedFrame& frame) {
+  FrameHeader header = frame.header();
   if (header.body_bytes % sizeof(uint16_t) != 0 || header.exponent < -300 || header.exponent > 300) {
     return InvalidInput("packed floats of ", header.body_bytes, " bytes, scaled by 2^", header.exponent,
                         ", expected 2 bytes each");
   }
   const size_t count = header.body_bytes / sizeof(uint16_t);
-  const uint16_t* in = reinterpret_cast<const uint16_t*>(FrameBody(frame));
+  const uint16_t* in = reinterpret_cast<const uint16_t*>(frame.body());
   const bool half = DtypeOf(header) == WireDtype::kFloat16;
   const int exponent = std::exchange(header.exponent, 0);
-  Bytes plain = WithBody(header, header.flags & ~FrameHeader::kDtypeMask, count * sizeof(float));
-  float* out = reinterpret_cast<float*>(FrameBody(plain));
+  ParsedFrame plain(WithFlags(header, header.flags & ~FrameHeader::kDtypeMask), count * sizeof(float));
+  float* out = reinterpret_cast<float*>(plain.body());
   if (half) {
     const double scale = std::ldexp(1.0, -exponent);
     for (size_t i = 0; i < count; ++i) out[i] = static_cast<float>(FromFloat16(in[i]) * scale);
@@ -118,12 +119,12 @@ Bytes Pack(Bytes frame) {
   return frame;
 }
 
-StatusOr<Bytes> Unpack(Bytes frame) {
-  PEPNET_ASSIGN_OR_RETURN(const FrameHeader header, ParseHeader(frame));
+StatusOr<ParsedFrame> Unpack(Bytes received) {
+  PEPNET_ASSIGN_OR_RETURN(ParsedFrame frame, ParsedFrame::Parse(std::move(received)));
+  const FrameHeader& header = frame.header();
   if (DtypeOf(header) > WireDtype::kFloat16) return InvalidInput("frame with unknown number format ", header.flags);
-  if (header.type == MessageType::kPull && (header.flags & FrameHeader::kShortIds) != 0)
-    return LengthenIds(header, std::move(frame));
-  if (HasFloats(header) && DtypeOf(header) != WireDtype::kFloat32) return Widen(header, std::move(frame));
+  if (header.type == MessageType::kPull && (header.flags & FrameHeader::kShortIds) != 0) return LengthenIds(frame);
+  if (HasFloats(header) && DtypeOf(header) != WireDtype::kFloat32) return Widen(frame);
   return frame;
 }
 

@@ -39,9 +39,9 @@ int Float16Exponent(std::span<const float> values);
 // Precondition: a frame made by MakeFrame.
 Bytes Pack(Bytes frame);
 
-// The frame as it was before Pack, but for rounded floats; its flags say float32 (a pull keeps what it asks for).
-// InvalidArgument for a packed body that cannot be one.
-StatusOr<Bytes> Unpack(Bytes frame);
+// A received frame as it was before Pack, but for rounded floats; its flags say float32 (a pull keeps what it asks for).
+// InvalidArgument for bytes that are no frame, and for a packed body that cannot be one.
+StatusOr<ParsedFrame> Unpack(Bytes received);
 
 // ---- rounding, bit by bit ----------------------------------------------------------------------------------------
 

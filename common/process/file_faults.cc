@@ -53,7 +53,7 @@ void KillThisProcess(const std::string& why) {
 }
 
 FileFaults::FileFaults(const std::vector<Fault>& plan, int rank) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(&mutex_);
   for (const Fault& fault : plan) {
     if (IsFileFault(fault) && fault.MeetsRank(rank)) armed_.push_back({fault});
   }
@@ -63,7 +63,7 @@ FileFaults::FileFaults(const std::vector<Fault>& plan, int rank) {
 FileFaults::~FileFaults() { InstallFileHook(nullptr); }
 
 int64_t FileFaults::fired() const {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(&mutex_);
   return fired_;
 }
 
@@ -83,12 +83,12 @@ void FileFaults::KillAt(const char* moment, FileOperation operation, const std::
 }
 
 FileHook::Verdict FileFaults::Before(FileOperation operation, const std::string& path, std::string_view data) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(&mutex_);
   KillAt("before", operation, path);
   Verdict verdict{0, data};
   for (Armed& armed : armed_) {
     const Fault& fault = armed.fault;
-    const auto act = [&](int error) {
+    const auto act = [&](int error) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
       ++fired_;
       verdict.error = error;
       LogWarning(absl::StrCat("injected fault: ", NameOf(operation), " of ", path, " (", fault.text, ")"));
@@ -123,7 +123,7 @@ FileHook::Verdict FileFaults::Before(FileOperation operation, const std::string&
 }
 
 void FileFaults::After(FileOperation operation, const std::string& path) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(&mutex_);
   if (torn_write_) KillThisProcess(absl::StrCat("in the middle of a write to ", path));
   KillAt("after", operation, path);
 }

@@ -4,13 +4,13 @@
 #pragma once
 
 #include <cstdint>
-#include <mutex>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
 
+#include "common/base/mutex.h"
 #include "common/file/file_hook.h"
 #include "common/process/fault_plan.h"
 
@@ -39,7 +39,7 @@ class FileFaults : public FileHook {
   void KillAt(const char* moment, FileOperation operation, const std::string& path)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
-  mutable std::mutex mutex_;
+  mutable Mutex mutex_;
   std::vector<Armed> armed_ ABSL_GUARDED_BY(mutex_);
   std::string altered_ ABSL_GUARDED_BY(mutex_);      // a write with a flipped bit
   bool torn_write_ ABSL_GUARDED_BY(mutex_) = false;  // the write under way is to be the last one

@@ -23,6 +23,9 @@ sigset_t Signals(bool under_mpirun) {
   sigaddset(&set, SIGUSR1);
   sigaddset(&set, SIGTERM);
   if (!under_mpirun) sigaddset(&set, SIGINT);
+  // A closed terminal ends the run like SIGTERM; nohup asks that it does not.
+  struct sigaction action;
+  if (sigaction(SIGHUP, nullptr, &action) == 0 && action.sa_handler != SIG_IGN) sigaddset(&set, SIGHUP);
   return set;
 }
 
@@ -76,6 +79,8 @@ std::string SignalName(int signal) {
       return "SIGUSR1";
     case SIGTERM:
       return "SIGTERM";
+    case SIGHUP:
+      return "SIGHUP";
     case SIGINT:
       return "SIGINT";
     default:

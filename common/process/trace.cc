@@ -4,13 +4,13 @@
 
 #include <chrono>
 #include <map>
-#include <mutex>
 #include <thread>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/str_format.h"
 #include "common/base/logging.h"
+#include "common/base/mutex.h"
 #include "common/file/file.h"
 
 namespace pepnet {
@@ -37,7 +37,7 @@ struct TraceRecording::State {
   const int64_t start_us =  // since 1970
       std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::system_clock::now().time_since_epoch())
           .count();
-  std::mutex mutex;
+  Mutex mutex;
   std::vector<Event> events ABSL_GUARDED_BY(mutex);
   int64_t left_out ABSL_GUARDED_BY(mutex) = 0;
   std::map<std::thread::id, size_t> threads ABSL_GUARDED_BY(mutex);
@@ -56,7 +56,7 @@ size_t TraceRecording::State::ThisThread() {
 
 void TraceRecording::State::Add(const char* name, int64_t begin_ns) {
   const int64_t end_ns = NowNs();
-  const std::lock_guard<std::mutex> lock(mutex);
+  MutexLock lock(&mutex);
   if (events.size() >= max_events) {
     ++left_out;
     return;
@@ -83,6 +83,7 @@ TraceRecording::TraceRecording(std::string path, int rank, size_t max_events)
 
 StatusOr<std::unique_ptr<TraceRecording>> TraceRecording::Start(const std::string& path, int rank, size_t max_events) {
   // Said before hours of work, not behind them.
+  PEPNET_RETURN_IF_ERROR(CheckReplaceable("--trace_path", path, {"{\"traceEvents\":", "{\"displayTimeUnit\":"}));
   PEPNET_RETURN_IF_ERROR(Annotate(WriteFileAtomically(path, "{\"traceEvents\": []}\n"), "--trace_path"));
   std::unique_ptr<TraceRecording> recording(new TraceRecording(path, rank, max_events));
   State* nobody = nullptr;
@@ -102,7 +103,7 @@ TraceRecording::~TraceRecording() { Stop(); }
 StatusOr<int64_t> TraceRecording::Finish() {
   Stop();
   State& state = *state_;
-  const std::lock_guard<std::mutex> lock(state.mutex);
+  MutexLock lock(&state.mutex);
   std::string text = "{\"displayTimeUnit\": \"ms\", \"traceEvents\": [\n";
   absl::StrAppendFormat(&text,
                         R"({"ph": "M", "name": "process_name", "pid": %d, "tid": 0, "args": {"name": "rank %d"}})",

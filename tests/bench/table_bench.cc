@@ -39,10 +39,9 @@ Ticket RandomTicket(int64_t rows, int64_t count, std::mt19937_64* random) {
   FrameHeader header;
   header.type = MessageType::kPull;
   header.table_count = 1;
-  Ticket ticket;
-  ticket.frame = MakeFrame(header, PullBodyBytes(1, static_cast<size_t>(count)));
+  Bytes frame = MakeFrame(header, PullBodyBytes(1, static_cast<size_t>(count)));
   const uint32_t counts[] = {static_cast<uint32_t>(count)};
-  int64_t* ids = WritePullCounts(ticket.frame, counts);
+  int64_t* ids = WritePullCounts(frame, counts);
   const int64_t stride = rows / count;
   const uint64_t offset = (*random)();
   for (int64_t i = 0; i < count; ++i) {
@@ -50,9 +49,9 @@ Ticket RandomTicket(int64_t rows, int64_t count, std::mt19937_64* random) {
         i * stride + static_cast<int64_t>(Mix64(offset + static_cast<uint64_t>(i)) % static_cast<uint64_t>(stride));
   }
   std::shuffle(ids, ids + count, *random);
-  ticket.pull = ParsePull(header, ticket.frame).value();
-  ticket.slots.resize(static_cast<size_t>(count));
-  return ticket;
+  ParsedFrame parsed = ParsedFrame::Parse(std::move(frame)).value();
+  const PullBody pull = ParsePull(parsed).value();
+  return {std::move(parsed), pull, std::vector<int64_t>(static_cast<size_t>(count))};
 }
 
 // Between two messages other ones come: what one left in the cache is gone when the next is served.

@@ -10,6 +10,7 @@
 #include "tests/support/golden_job.h"
 #include "tests/support/process.h"
 #include "tests/support/random_job.h"
+#include "tests/support/status_matchers.h"
 
 namespace pepnet {
 namespace {
@@ -24,8 +25,8 @@ class BadInput : public ::testing::Test {
     WriteConfig(text_);
   }
 
-  void WriteConfig(const std::string& text) { ASSERT_TRUE(WriteFileAtomically(directory_ / "job.config", text).ok()); }
-  void AppendRow(const std::string& row) { ASSERT_TRUE(AppendToFile(directory_ / "train-0.csv", row + "\n").ok()); }
+  void WriteConfig(const std::string& text) { ASSERT_OK(WriteFileAtomically(directory_ / "job.config", text)); }
+  void AppendRow(const std::string& row) { ASSERT_OK(AppendToFile(directory_ / "train-0.csv", row + "\n")); }
 
   ProcessResult Train(const std::string& flags = "", const std::string& launch = "") {
     return RunShell(absl::StrCat(launch, " $PEPNET train --pipeline_config_path ", directory_ / "job.config ", flags),
@@ -88,7 +89,7 @@ TEST_F(BadInput, NanInARawFeature) {
 }
 
 TEST_F(BadInput, EmptyInput) {
-  ASSERT_TRUE(WriteFileAtomically(directory_ / "train-0.csv", "clk,buy,uid,iid,hist,tags,word,dom,price,score\n").ok());
+  ASSERT_OK(WriteFileAtomically(directory_ / "train-0.csv", "clk,buy,uid,iid,hist,tags,word,dom,price,score\n"));
   ExpectRefused(Train(), {"train-"});
 }
 
@@ -97,7 +98,7 @@ TEST_F(BadInput, NoSuchInput) {
 }
 
 TEST_F(BadInput, TruncatedParquet) {
-  ASSERT_TRUE(WriteFileAtomically(directory_ / "cut.parquet", "PAR1 and then nothing").ok());
+  ASSERT_OK(WriteFileAtomically(directory_ / "cut.parquet", "PAR1 and then nothing"));
   WriteConfig(absl::StrReplaceAll(text_, {{"CsvDataset", "ParquetDataset"}}));
   const std::string cut = directory_ / "cut.parquet";
   ExpectRefused(Train(absl::StrCat("--train_input_path ", cut, " --eval_input_path ", cut)), {"cut.parquet"});
@@ -130,7 +131,7 @@ TEST_F(BadInput, DamagedCheckpointIsRefusedByName) {
   const std::string dense = *ResolveCheckpoint(directory_ / "model") + "/dense.safetensors";
   std::string bytes = *ReadFile(dense);
   bytes[bytes.size() / 2] ^= 1;
-  ASSERT_TRUE(WriteFileAtomically(dense, bytes).ok());
+  ASSERT_OK(WriteFileAtomically(dense, bytes));
   const ProcessResult result = Train("--continue_train");
   EXPECT_EQ(result.exit_status, 1);
   EXPECT_TRUE(absl::StrContains(result.Cause(), "dense.safetensors")) << result.err;

@@ -3,9 +3,10 @@
 
 #include "common/file/file.h"
 #include "nlohmann/json.hpp"
-#include "tests/support/cluster.h"
 #include "tests/support/golden.h"
 #include "tests/support/process.h"
+#include "tests/support/status_matchers.h"
+#include "tests/support/temporary_directory.h"
 #include "worker/model/mixed_precision.h"
 
 namespace pepnet {
@@ -20,7 +21,7 @@ class BenchCliTest : public testing::Test {
         RunShell(absl::StrCat(launcher, " $PEPNET bench ", arguments, " --quick --rounds 2 --json ", report));
     EXPECT_EQ(result.exit_status, 0) << result.err;
     const auto text = ReadFile(report);
-    EXPECT_TRUE(text.ok()) << text.status();
+    EXPECT_OK(text);
     const nlohmann::json json = nlohmann::json::parse(text.value_or("{}"), nullptr, false);
     EXPECT_FALSE(json.is_discarded());
     for (const nlohmann::json& row : json["rows"]) {
@@ -123,7 +124,7 @@ TEST_F(BenchCliTest, TrainInOneProcessAndUnderMpirun) {
   EXPECT_EQ(colocated["settings"]["workers"], "2");
   EXPECT_FALSE(PathExists(directory_ / "model"));
   // A directory that is there may hold someone's model.
-  ASSERT_TRUE(MakeDirectories(directory_ / "model").ok());
+  ASSERT_OK(MakeDirectories(directory_ / "model"));
   const ProcessResult refused = RunShell("$MPIRUN -n 4 $PEPNET bench " + arguments + " --quick --num_servers 2");
   EXPECT_NE(refused.exit_status, 0);
   EXPECT_NE(refused.err.find("exists; name a directory that does not"), std::string::npos) << refused.err;

@@ -8,6 +8,7 @@
 #include "tests/support/cluster.h"
 #include "tests/support/process.h"
 #include "tests/support/random_job.h"
+#include "tests/support/status_matchers.h"
 #include "worker/model/mixed_precision.h"
 #include "worker/model/torch/gpu.h"
 
@@ -20,7 +21,7 @@ using testing::Not;
 class DeviceCliTest : public testing::Test {
  protected:
   void SetUp() override {
-    ASSERT_TRUE(WriteFileAtomically(directory_ / "job.config", WriteRandomJob(directory_.path(), {})).ok());
+    ASSERT_OK(WriteFileAtomically(directory_ / "job.config", WriteRandomJob(directory_.path(), {})));
   }
   ProcessResult Train(const std::string& name, const std::string& flags, const std::string& launcher = "") const {
     return RunShell(absl::StrCat(launcher, " $PEPNET train --threads 1 --pipeline_config_path ",

@@ -12,9 +12,10 @@
 #include "common/checkpoint/checkpoint.h"
 #include "common/checkpoint/strict_json.h"
 #include "common/file/file.h"
-#include "tests/support/cluster.h"
 #include "tests/support/process.h"
 #include "tests/support/random_job.h"
+#include "tests/support/status_matchers.h"
+#include "tests/support/temporary_directory.h"
 
 namespace pepnet {
 namespace {
@@ -34,7 +35,7 @@ class ExportCli : public ::testing::Test {
     ASSERT_EQ(trained.exit_status, 0) << trained.err;
   }
 
-  void WriteConfig(const std::string& text) { ASSERT_TRUE(WriteFileAtomically(directory_ / "job.config", text).ok()); }
+  void WriteConfig(const std::string& text) { ASSERT_OK(WriteFileAtomically(directory_ / "job.config", text)); }
   ProcessResult Export(const std::string& flags = "") {
     return RunShell(absl::StrCat("$PEPNET export --pipeline_config_path ", directory_ / "job.config", " --export_dir ",
                                  directory_ / "out ", flags));
@@ -44,7 +45,10 @@ class ExportCli : public ::testing::Test {
     for (const std::string& part : parts)
       EXPECT_TRUE(absl::StrContains(result.Cause(), part)) << "no '" << part << "' in: " << result.Cause();
     EXPECT_FALSE(PathExists(directory_ / "out"));
-    EXPECT_FALSE(PathExists(directory_ / "out.tmp"));
+    ASSERT_OK_AND_ASSIGN(const std::vector<std::string> names, ListDirectory(directory_.path()));
+    for (const std::string& name : names) {
+      EXPECT_FALSE(absl::StartsWith(name, "out")) << name << " is left behind";
+    }
   }
 
   TemporaryDirectory directory_;
@@ -52,7 +56,7 @@ class ExportCli : public ::testing::Test {
 };
 
 TEST_F(ExportCli, EveryFileIsInTheListWithItsSum) {
-  ASSERT_TRUE(MakeDirectories(directory_ / "out.tmp/left by a crash").ok());
+  ASSERT_OK(MakeDirectories(directory_ / "out.tmp/left by a crash"));
   const ProcessResult result = Export("--format safetensors,parquet,onnx --onnx_external_mb 0");
   ASSERT_EQ(result.exit_status, 0) << result.err;
   const auto json = nlohmann::json::parse(*ReadFile(directory_ / "out/export.json"));
@@ -86,28 +90,27 @@ TEST_F(ExportCli, UnknownFormatsAreRefused) {
 
 TEST_F(ExportCli, BestTakesTheCheckpointWithTheBestEvaluation) {
   const std::string results = directory_ / "model/train_eval_result.txt";
-  ASSERT_TRUE(WriteFileAtomically(results,
-                                  "{\"global_step\":4,\"auc_ctr\":0.6}\n{\"global_step\":8,\"auc_ctr\":0.7}\n"
-                                  "{\"global_step\":12,\"auc_ctr\":0.65}\n{\"global_step\":14,\"auc_ctr\":null}\n")
-                  .ok());
+  ASSERT_OK(WriteFileAtomically(results,
+                                "{\"global_step\":4,\"auc_ctr\":0.6}\n{\"global_step\":8,\"auc_ctr\":0.7}\n"
+                                "{\"global_step\":12,\"auc_ctr\":0.65}\n{\"global_step\":14,\"auc_ctr\":null}\n"));
   const std::string best = "export_config { exporter_type: 'best' best_exporter_metric: 'auc_ctr' } data_config {";
   WriteConfig(absl::StrReplaceAll(text_, {{"data_config {", best}}));
   ASSERT_EQ(Export().exit_status, 0);
   EXPECT_EQ(nlohmann::json::parse(*ReadFile(directory_ / "out/export.json"))["step"], 8);
-  ASSERT_TRUE(RemoveTree(directory_ / "out").ok());
+  ASSERT_OK(RemoveTree(directory_ / "out"));
   ASSERT_EQ(Export("--checkpoint_path " + (directory_ / "model/model.ckpt-12")).exit_status, 0);
   EXPECT_EQ(nlohmann::json::parse(*ReadFile(directory_ / "out/export.json"))["step"], 12);
-  ASSERT_TRUE(RemoveTree(directory_ / "out").ok());
+  ASSERT_OK(RemoveTree(directory_ / "out"));
   WriteConfig(absl::StrReplaceAll(
       text_,
       {{"data_config {", absl::StrReplaceAll(best, {{"auc_ctr'", "auc_ctr' metric_larger_is_better: false"}})}}));
   ASSERT_EQ(Export().exit_status, 0);
   EXPECT_EQ(nlohmann::json::parse(*ReadFile(directory_ / "out/export.json"))["step"], 4);
-  ASSERT_TRUE(RemoveTree(directory_ / "out").ok());
+  ASSERT_OK(RemoveTree(directory_ / "out"));
 
   WriteConfig(absl::StrReplaceAll(text_, {{"data_config {", absl::StrReplaceAll(best, {{"auc_ctr", "auc"}})}}));
   ExpectRefused(Export(), {"best_exporter_metric \"auc\"", "expected one of auc_ctr"});
-  ASSERT_TRUE(RemoveTree(results).ok());
+  ASSERT_OK(RemoveTree(results));
   ExpectRefused(Export(), {"exporter_type is best", "--checkpoint_path"});
 }
 
@@ -123,22 +126,18 @@ TEST_F(ExportCli, AWeightThatIsNotFiniteIsRefused) {
   const std::string checkpoint = *ResolveCheckpoint(directory_ / "model");
   const Manifest manifest = *ReadManifest(checkpoint);
   const PartEntry& part = manifest.parts.front();
-  auto reader = TablePartReader::Open(checkpoint, part);
-  ASSERT_TRUE(reader.ok());
+  ASSERT_OK_AND_ASSIGN(auto reader, TablePartReader::Open(checkpoint, part));
   std::string value(part.dim * sizeof(float), '\0');
-  ASSERT_TRUE((*reader)
-                  ->Read(0, 1,
-                         [&](const RowColumns& rows) -> Status {
-                           std::memcpy(value.data(), rows.values.data(), value.size());
-                           return absl::OkStatus();
-                         })
-                  .ok());
+  ASSERT_OK(reader->Read(0, 1, [&](const RowColumns& rows) -> Status {
+    std::memcpy(value.data(), rows.values.data(), value.size());
+    return absl::OkStatus();
+  }));
   std::string bytes = *ReadFile(absl::StrCat(checkpoint, "/", part.file));
   const size_t at = bytes.find(value);
   ASSERT_NE(at, std::string::npos);
   const float infinite = std::numeric_limits<float>::infinity();
   std::memcpy(bytes.data() + at, &infinite, sizeof(infinite));
-  ASSERT_TRUE(WriteFileAtomically(absl::StrCat(checkpoint, "/", part.file), bytes).ok());
+  ASSERT_OK(WriteFileAtomically(absl::StrCat(checkpoint, "/", part.file), bytes));
   ExpectRefused(Export("--no_verify"), {part.table, "holds inf", "--checkpoint_path"});
   ExpectRefused(Export(), {part.file});
 }

@@ -5,37 +5,31 @@
 #include "absl/strings/str_cat.h"
 #include "common/file/file.h"
 #include "nlohmann/json.hpp"
-#include "tests/support/cluster.h"
-#include "tests/support/process.h"
-#include "tests/support/random_job.h"
+#include "tests/support/cli_job.h"
 
 namespace pepnet {
 namespace {
 
 using testing::HasSubstr;
 
+RandomJobOptions Options() {
+  RandomJobOptions options;
+  options.rows = 301;
+  options.batch_size = 4;
+  options.num_epochs = 60;
+  return options;
+}
+
 class FailureReport : public testing::Test {
  protected:
-  void SetUp() override {
-    RandomJobOptions options;
-    options.rows = 301;
-    options.batch_size = 4;
-    options.num_epochs = 60;
-    ASSERT_TRUE(WriteFileAtomically(directory_ / "job.config", WriteRandomJob(directory_.path(), options)).ok());
-  }
   // `start` stands before "train"; the waits of the steps have 4 s.
   ProcessResult Run(const std::string& start, const std::string& flags) const {
-    return RunShell(absl::StrCat(start, " train --pipeline_config_path ", directory_ / "job.config",
-                                 " --threads=1 --timeout_s=4 ", "--model_dir ", directory_ / "model", " ", flags),
-                    /*limit_s=*/60);
+    return job_.Run(start, "train", "model", "--timeout_s=4 " + flags, /*limit_s=*/60);
   }
-  nlohmann::json Report() const {
-    const auto text = ReadFile(directory_ / "model/job_report.json");
-    return text.ok() ? nlohmann::json::parse(*text) : nlohmann::json(std::string(text.status().message()));
-  }
-  void Clean() const { RemoveTree(directory_ / "model").IgnoreError(); }
+  nlohmann::json Report() const { return job_.Report("model"); }
+  void Clean() const { RemoveTree(job_ / "model").IgnoreError(); }
 
-  TemporaryDirectory directory_;
+  const CliJob job_{Options()};
 };
 
 constexpr char kFourRanks[] = "$MPIRUN -n 4 $PEPNET";  // ranks 0, 1 work, 2, 3 serve
@@ -115,14 +109,13 @@ TEST_F(FailureReport, OneProcessReportsToo) {
 // A job that the lock refuses must not speak for the one that runs.
 TEST_F(FailureReport, ARefusedJobLeavesTheReportAlone) {
   const ProcessResult both = RunShell(absl::StrCat(
-      "train() { exec $PEPNET train --pipeline_config_path ", directory_ / "job.config", " --threads=1 --model_dir ",
-      directory_ / "model", " --edit_config_json '{\"train_config.num_epochs\": 100000}' $*; }\n",
-      "train & job=$!\nfor i in $(seq 600); do [ -e ", directory_ / "model/metrics.jsonl",
-      " ] && break; sleep 0.05; done\n", "(train --continue_train); echo second $?\ncp ",
-      directory_ / "model/job_report.json ", directory_ / "seen.json",
+      "train() { exec ", job_.Command("$PEPNET", "train", "model"),
+      " --edit_config_json '{\"train_config.num_epochs\": 100000}' $*; }\n",
+      "train & job=$!\nfor i in $(seq 600); do [ -e ", job_ / "model/metrics.jsonl", " ] && break; sleep 0.05; done\n",
+      "(train --continue_train); echo second $?\ncp ", job_ / "model/job_report.json ", job_ / "seen.json",
       "\nkill -USR1 $job\nwait $job; echo first $?\n"));
   EXPECT_THAT(both.out, testing::AllOf(HasSubstr("second 1"), HasSubstr("first 75"))) << both.err;
-  EXPECT_EQ(nlohmann::json::parse(*ReadFile(directory_ / "seen.json"))["status"], "running");
+  EXPECT_EQ(nlohmann::json::parse(*ReadFile(job_ / "seen.json"))["status"], "running");
   EXPECT_EQ(Report()["status"], "stopped");
 }
 

@@ -7,6 +7,7 @@
 #include "tests/support/cluster.h"
 #include "tests/support/process.h"
 #include "tests/support/random_job.h"
+#include "tests/support/status_matchers.h"
 
 namespace pepnet {
 namespace {
@@ -16,7 +17,7 @@ class FineTuneCli : public ::testing::Test {
   void SetUp() override {
     RandomJobOptions options;
     options.num_epochs = 1;
-    ASSERT_TRUE(WriteFileAtomically(directory_ / "job.config", WriteRandomJob(directory_.path(), options)).ok());
+    ASSERT_OK(WriteFileAtomically(directory_ / "job.config", WriteRandomJob(directory_.path(), options)));
     first_ = Train("first", "");
     ASSERT_EQ(first_.exit_status, 0) << first_.err;
   }

@@ -13,6 +13,7 @@
 #include "tests/support/cluster.h"
 #include "tests/support/process.h"
 #include "tests/support/random_job.h"
+#include "tests/support/status_matchers.h"
 
 namespace pepnet {
 namespace {
@@ -23,7 +24,7 @@ using testing::HasSubstr;
 class SmallDisk {
  public:
   explicit SmallDisk(const std::string& path) : path_(path) {
-    EXPECT_TRUE(MakeDirectories(path).ok());
+    EXPECT_OK(MakeDirectories(path));
     error_ = mount("none", path.c_str(), "tmpfs", 0, "size=1m") == 0 ? 0 : errno;
   }
   ~SmallDisk() {
@@ -44,7 +45,7 @@ TEST(FullDisk, ASaveThatDoesNotFitFailsByNameAndLosesNothing) {
     GTEST_SKIP() << "a tmpfs cannot be mounted here (this needs root): " << std::strerror(disk.error());
   RandomJobOptions options;
   options.num_epochs = 8;
-  ASSERT_TRUE(WriteFileAtomically(directory / "job.config", WriteRandomJob(directory.path(), options)).ok());
+  ASSERT_OK(WriteFileAtomically(directory / "job.config", WriteRandomJob(directory.path(), options)));
   const auto train = [&](const std::string& model_dir, const std::string& flags) {
     return RunShell(absl::StrCat("$PEPNET train --pipeline_config_path ", directory / "job.config",
                                  " --threads=1 --num_servers=2 ",
@@ -58,7 +59,7 @@ TEST(FullDisk, ASaveThatDoesNotFitFailsByNameAndLosesNothing) {
   const std::string model_dir = disk_path + "/model";
   ASSERT_EQ(train(model_dir, "--inject kill:step=45").exit_status, 137);
   const StatusOr<std::string> newest = ResolveCheckpoint(model_dir);
-  ASSERT_TRUE(newest.ok()) << newest.status();
+  ASSERT_OK(newest);
   ASSERT_EQ(RunShell(absl::StrCat("free=$(df --output=avail -k ", disk_path,
                                   " | tail -n 1); head -c $(((free - 8) * 1024)) /dev/zero >", disk_path, "/filler"))
                 .exit_status,

@@ -9,42 +9,29 @@
 #include "common/checkpoint/checkpoint.h"
 #include "common/file/file.h"
 #include "nlohmann/json.hpp"
-#include "tests/support/cluster.h"
-#include "tests/support/process.h"
-#include "tests/support/random_job.h"
+#include "tests/support/cli_job.h"
 
 namespace pepnet {
 namespace {
 
 using testing::HasSubstr;
 
+RandomJobOptions Options() {
+  RandomJobOptions options;
+  options.batch_size = 4;
+  options.num_epochs = 8;
+  options.sparse_optimizer = "adagrad_optimizer { lr: 0.05 }";
+  return options;
+}
+
 class PlacementCli : public testing::Test {
  protected:
-  void SetUp() override {
-    RandomJobOptions options;
-    options.batch_size = 4;
-    options.num_epochs = 8;
-    options.sparse_optimizer = "adagrad_optimizer { lr: 0.05 }";
-    ASSERT_TRUE(WriteFileAtomically(directory_ / "job.config", WriteRandomJob(directory_.path(), options)).ok());
-  }
-  // `start` stands before the command.
-  ProcessResult Run(const std::string& start, const std::string& command, const std::string& model,
-                    const std::string& flags) const {
-    return RunShell(absl::StrCat(start, " ", command, " --pipeline_config_path ", directory_ / "job.config",
-                                 " --threads=1 --model_dir ", directory_ / model, " ", flags));
-  }
   void Train(const std::string& start, const std::string& model, const std::string& flags) const {
-    const ProcessResult result = Run(start, "train", model, flags);
+    const ProcessResult result = job_.Run(start, "train", model, flags);
     ASSERT_EQ(result.exit_status, 0) << result.err;
   }
-  std::string Difference(const std::string& a, const std::string& b) const {
-    return CheckpointDifference(*ResolveCheckpoint(directory_ / a), *ResolveCheckpoint(directory_ / b));
-  }
-  nlohmann::json Report(const std::string& model) const {
-    return nlohmann::json::parse(ReadFile(directory_ / model + "/job_report.json").value_or("{}"));
-  }
 
-  TemporaryDirectory directory_;
+  const CliJob job_{Options()};
 };
 
 TEST_F(PlacementCli, RanksThatServeAsWellEndInTheBitsOfDedicatedServers) {
@@ -53,14 +40,13 @@ TEST_F(PlacementCli, RanksThatServeAsWellEndInTheBitsOfDedicatedServers) {
   Train("$MPIRUN -n 3 $PEPNET", "colocated", "--placement=colocated");
   Train("$MPIRUN -n 3 $PEPNET", "counted", "--placement=colocated --num_servers=3 --inject delay:max_ms=3,seed=2");
   for (const char* other : {"torch_free", "colocated", "counted"}) {
-    EXPECT_EQ(Difference("dedicated", other), "") << other;
-    EXPECT_EQ(*ReadFile(directory_ / "dedicated/train_eval_result.txt"),
-              *ReadFile(directory_ / other + "/train_eval_result.txt"))
+    EXPECT_EQ(job_.Difference("dedicated", other), "") << other;
+    EXPECT_EQ(*ReadFile(job_ / "dedicated/train_eval_result.txt"), *ReadFile(job_ / other + "/train_eval_result.txt"))
         << other;
-    EXPECT_EQ(Report(other)["status"], "done") << other;
+    EXPECT_EQ(job_.Report(other)["status"], "done") << other;
   }
   std::set<std::string> parts;
-  const Manifest manifest = *ReadManifest(*ResolveCheckpoint(directory_ / "colocated"));
+  const Manifest manifest = *ReadManifest(*ResolveCheckpoint(job_ / "colocated"));
   for (const PartEntry& part : manifest.parts) parts.insert(part.file);
   EXPECT_THAT(parts, testing::Contains(HasSubstr("part-00002-of-00003"))) << "three ranks must have served";
 }
@@ -69,36 +55,35 @@ TEST_F(PlacementCli, OneProcessIsItsOwnServerAnyway) {
   Train("$MPIRUN -n 2 $PEPNET", "dedicated", "--num_servers=1");
   for (const char* start : {"$PEPNET", "$MPIRUN -n 1 $PEPNET"}) {
     const std::string model = absl::StrCat("one", std::string(start).size());
-    const ProcessResult one = Run(start, "train", model, "--placement=colocated --num_servers=2");
+    const ProcessResult one = job_.Run(start, "train", model, "--placement=colocated --num_servers=2");
     ASSERT_EQ(one.exit_status, 0) << one.err;
     EXPECT_THAT(one.err, HasSubstr("--placement=colocated changes nothing here"));
-    EXPECT_EQ(Difference("dedicated", model), "");
+    EXPECT_EQ(job_.Difference("dedicated", model), "");
   }
 }
 
 TEST_F(PlacementCli, EvalAndPredictServeFromTheirOwnRanks) {
   Train("$PEPNET", "model", "");
-  const ProcessResult dedicated = Run("$MPIRUN -n 4 $PEPNET", "eval", "model", "--num_servers=1");
-  const ProcessResult colocated = Run("$MPIRUN -n 3 $PEPNET", "eval", "model", "--placement=colocated");
+  const ProcessResult dedicated = job_.Run("$MPIRUN -n 4 $PEPNET", "eval", "model", "--num_servers=1");
+  const ProcessResult colocated = job_.Run("$MPIRUN -n 3 $PEPNET", "eval", "model", "--placement=colocated");
   ASSERT_EQ(colocated.exit_status, 0) << colocated.err;
   EXPECT_THAT(colocated.out, HasSubstr("auc_ctr"));
   EXPECT_EQ(colocated.out, dedicated.out);
 
   const ProcessResult predicted =
-      Run("$MPIRUN -n 3 $PEPNET", "predict", "model",
-          absl::StrCat("--placement=colocated --predict_input_path '", directory_ / "train-*.csv",
-                       "' --predict_output_path ", directory_ / "scores"));
+      job_.Run("$MPIRUN -n 3 $PEPNET", "predict", "model",
+               absl::StrCat("--placement=colocated --predict_input_path '", job_ / "train-*.csv",
+                            "' --predict_output_path ", job_ / "scores"));
   ASSERT_EQ(predicted.exit_status, 0) << predicted.err;
   for (int part = 0; part < 3; ++part) {
-    EXPECT_TRUE(PathExists(directory_ / absl::StrCat("scores/part-0000", part, ".parquet"))) << part;
+    EXPECT_TRUE(PathExists(job_ / absl::StrCat("scores/part-0000", part, ".parquet"))) << part;
   }
 }
 
 TEST_F(PlacementCli, TheTraceShowsTheServerBesideTheWorker) {
-  Train("$MPIRUN -n 2 $PEPNET", "model",
-        absl::StrCat("--placement=colocated --trace_path ", directory_ / "trace.json"));
+  Train("$MPIRUN -n 2 $PEPNET", "model", absl::StrCat("--placement=colocated --trace_path ", job_ / "trace.json"));
   for (int rank = 0; rank < 2; ++rank) {
-    const nlohmann::json trace = nlohmann::json::parse(*ReadFile(directory_ / absl::StrCat("trace-", rank, ".json")));
+    const nlohmann::json trace = nlohmann::json::parse(*ReadFile(job_ / absl::StrCat("trace-", rank, ".json")));
     std::map<int, std::string> threads;
     std::map<std::string, std::set<std::string>> names;
     for (const auto& event : trace["traceEvents"]) {
@@ -120,10 +105,10 @@ class PlacementFailure : public PlacementCli {
 
 TEST_F(PlacementFailure, ARankThatHangsIsNamedWithBothOfItsRoles) {
   const ProcessResult result =
-      Run("$MPIRUN -n 3 $PEPNET", "train", "model", absl::StrCat(kLong, "--inject stop:rank=1,step=25"));
+      job_.Run("$MPIRUN -n 3 $PEPNET", "train", "model", absl::StrCat(kLong, "--inject stop:rank=1,step=25"));
   EXPECT_NE(result.exit_status, 0);
   ASSERT_NE(result.exit_status, 124) << result.err;
-  const nlohmann::json report = Report("model");
+  const nlohmann::json report = job_.Report("model");
   EXPECT_EQ(report["first_cause"]["looks"], "hung") << report.dump(1);
   EXPECT_EQ(report["first_cause"]["rank"], 1) << report.dump(1);
   EXPECT_EQ(report["first_cause"]["role"], "worker 1 and server 1") << report.dump(1);
@@ -135,27 +120,27 @@ TEST_F(PlacementFailure, ARankThatHangsIsNamedWithBothOfItsRoles) {
 // All waits of the job are in the end for what worker 1 does not send: those of the others for its sums, those of all servers
 // for its push, and its own for rows that wait for that push.
 TEST_F(PlacementFailure, ARankThatFallsBehindIsSlow) {
-  const ProcessResult result = Run("$MPIRUN -n 3 $PEPNET", "train", "model",
-                                   absl::StrCat(kLong, "--inject 'delay:rank=1,max_ms=60000,seed=2,step=25'"));
+  const ProcessResult result = job_.Run("$MPIRUN -n 3 $PEPNET", "train", "model",
+                                        absl::StrCat(kLong, "--inject 'delay:rank=1,max_ms=60000,seed=2,step=25'"));
   EXPECT_NE(result.exit_status, 0);
   ASSERT_NE(result.exit_status, 124) << result.err;
-  const nlohmann::json report = Report("model");
+  const nlohmann::json report = job_.Report("model");
   EXPECT_EQ(report["first_cause"]["looks"], "slow") << report.dump(1);
   EXPECT_EQ(report["first_cause"]["rank"], 1) << report.dump(1);
 }
 
 TEST_F(PlacementFailure, AServerThatCannotWriteEndsTheJobWithItsName) {
-  const ProcessResult result = Run("$MPIRUN -n 3 $PEPNET", "train", "model",
-                                   absl::StrCat(kLong, "--inject 'fail-write:nth=1,rank=1,path=tables'"));
+  const ProcessResult result = job_.Run("$MPIRUN -n 3 $PEPNET", "train", "model",
+                                        absl::StrCat(kLong, "--inject 'fail-write:nth=1,rank=1,path=tables'"));
   EXPECT_NE(result.exit_status, 0);
   ASSERT_NE(result.exit_status, 124) << result.err;
   EXPECT_THAT(result.Cause(), testing::AllOf(HasSubstr("server 1"), HasSubstr("tables")));
-  EXPECT_EQ(Report("model")["first_cause"]["looks"], "failed") << Report("model").dump(1);
+  EXPECT_EQ(job_.Report("model")["first_cause"]["looks"], "failed") << job_.Report("model").dump(1);
 }
 
 TEST_F(PlacementCli, WhatDoesNotFitTogetherIsRefused) {
   const auto cause = [&](const std::string& start, const std::string& flags) {
-    const ProcessResult result = Run(start, "train", "model", flags);
+    const ProcessResult result = job_.Run(start, "train", "model", flags);
     EXPECT_NE(result.exit_status, 0);
     return result.Cause();
   };
@@ -163,10 +148,10 @@ TEST_F(PlacementCli, WhatDoesNotFitTogetherIsRefused) {
               HasSubstr("--num_servers=2 with --placement=colocated: each of the 3 ranks works and serves"));
   EXPECT_THAT(cause("$MPIRUN -n 1 $PEPNET_PS : -n 2 $PEPNET", "--placement=colocated"),
               HasSubstr("but 1 pepnet_ps ranks were started"));
-  const ProcessResult misspelt = Run("$PEPNET", "train", "model", "--placement=beside");
+  const ProcessResult misspelt = job_.Run("$PEPNET", "train", "model", "--placement=beside");
   EXPECT_NE(misspelt.exit_status, 0);
   EXPECT_THAT(misspelt.err, HasSubstr("--placement"));
-  EXPECT_FALSE(PathExists(directory_ / "model"));
+  EXPECT_FALSE(PathExists(job_ / "model"));
 }
 
 }  // namespace

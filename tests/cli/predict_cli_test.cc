@@ -7,18 +7,19 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/file/file.h"
-#include "tests/support/cluster.h"
 #include "tests/support/process.h"
 #include "tests/support/random_job.h"
+#include "tests/support/status_matchers.h"
+#include "tests/support/temporary_directory.h"
 
 namespace pepnet {
 namespace {
 
 std::shared_ptr<arrow::Table> ReadPart(const std::string& path) {
   auto file = arrow::io::ReadableFile::Open(path);
-  EXPECT_TRUE(file.ok()) << path;
+  EXPECT_OK(file) << path;
   auto reader = parquet::arrow::OpenFile(*file, arrow::default_memory_pool());
-  EXPECT_TRUE(reader.ok()) << path;
+  EXPECT_OK(reader) << path;
   return *(*reader)->ReadTable();
 }
 
@@ -29,7 +30,7 @@ class PredictCli : public ::testing::Test {
     options.files = 1;
     options.rows = 23;
     options.num_epochs = 1;
-    ASSERT_TRUE(WriteFileAtomically(directory_ / "job.config", WriteRandomJob(directory_.path(), options)).ok());
+    ASSERT_OK(WriteFileAtomically(directory_ / "job.config", WriteRandomJob(directory_.path(), options)));
     ASSERT_EQ(RunShell("$PEPNET train --pipeline_config_path " + (directory_ / "job.config")).exit_status, 0);
   }
 
@@ -54,20 +55,18 @@ TEST_F(PredictCli, PartsInNameOrderAreTheInputOrderAndReplaceOlderOnes) {
             (std::vector<std::string>{"logits_ctr", "logits_cvr", "probs_ctr", "probs_cvr", "uid", "word"}));
   EXPECT_TRUE(second->schema()->Equals(first->schema()));
 
-  ASSERT_TRUE(WriteFileAtomically(directory_ / "out/part-notes.txt", "mine").ok());
-  const ProcessResult one = Predict(Paths() + "--output_columns probs_cvr");
+  const ProcessResult one = Predict(Paths() + "--output_columns probs_cvr --overwrite");
   ASSERT_EQ(one.exit_status, 0) << one.err;
   const auto whole = ReadPart(directory_ / "out/part-00000.parquet");
   EXPECT_EQ(whole->num_rows(), 23);
   EXPECT_EQ(whole->schema()->field_names(), std::vector<std::string>{"probs_cvr"});
   EXPECT_FALSE(PathExists(directory_ / "out/part-00001.parquet")) << "a part of more workers must not stay behind";
-  EXPECT_EQ(*ReadFile(directory_ / "out/part-notes.txt"), "mine");
 }
 
 TEST_F(PredictCli, AWorkerWithoutRowsWritesAnEmptyPartWithTheSameColumns) {
   const std::string text = *ReadFile(directory_ / "train-0.csv");
   const size_t header = text.find('\n'), row = text.find('\n', header + 1);
-  ASSERT_TRUE(WriteFileAtomically(directory_ / "one.csv", text.substr(0, row + 1)).ok());
+  ASSERT_OK(WriteFileAtomically(directory_ / "one.csv", text.substr(0, row + 1)));
   const ProcessResult result = Predict(Paths("one.csv") + "--reserved_columns uid --num_servers=1", "$MPIRUN -n 3");
   ASSERT_EQ(result.exit_status, 0) << result.err;
   const auto first = ReadPart(directory_ / "out/part-00000.parquet"),
@@ -87,7 +86,7 @@ TEST_F(PredictCli, CsvHasAHeaderAndTheRowsOfParquet) {
 TEST_F(PredictCli, LabelColumnsAreNotNeeded) {
   std::string text = *ReadFile(directory_ / "train-0.csv");
   text.replace(0, 8, "a,b,");  // the columns clk and buy under other names
-  ASSERT_TRUE(WriteFileAtomically(directory_ / "unlabelled.csv", text).ok());
+  ASSERT_OK(WriteFileAtomically(directory_ / "unlabelled.csv", text));
   const ProcessResult result = Predict(Paths("unlabelled.csv"));
   EXPECT_EQ(result.exit_status, 0) << result.err;
 }
@@ -104,10 +103,11 @@ TEST_F(PredictCli, TheInputIsNeverWrittenOver) {
 TEST_F(PredictCli, AFailedPredictionLeavesTheEarlierOne) {
   ASSERT_EQ(Predict(Paths()).exit_status, 0);
   const std::string before = *ReadFile(directory_ / "out/part-00000.parquet");
-  ASSERT_TRUE(AppendToFile(directory_ / "train-0.csv", "0,0,50,1,1,1:1,w1,0,3.5,0.5\n").ok());
-  EXPECT_EQ(Predict(Paths()).exit_status, 1);
+  ASSERT_OK(AppendToFile(directory_ / "train-0.csv", "0,0,50,1,1,1:1,w1,0,3.5,0.5\n"));
+  EXPECT_EQ(Predict(Paths() + "--overwrite").exit_status, 1);
   EXPECT_EQ(*ReadFile(directory_ / "out/part-00000.parquet"), before);
-  EXPECT_EQ(ListDirectory(directory_ / "out")->size(), 1u);
+  EXPECT_EQ(ListDirectory(directory_ / "out")->size(), 2u) << "the part and the manifest";
+  EXPECT_TRUE(absl::StrContains(*ReadFile(directory_ / "out/_pepnet_prediction.json"), "\"complete\": true"));
 }
 
 }  // namespace

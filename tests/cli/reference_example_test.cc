@@ -16,6 +16,7 @@
 #include "tests/support/cluster.h"
 #include "tests/support/golden.h"
 #include "tests/support/process.h"
+#include "tests/support/status_matchers.h"
 
 namespace pepnet {
 namespace {
@@ -25,16 +26,16 @@ std::shared_ptr<arrow::Array> RandomColumn(const Feature& feature, int rows, std
   std::shared_ptr<arrow::Array> column;
   if (feature.kind == FeatureKind::kRaw) {
     arrow::DoubleBuilder builder;
-    for (int i = 0; i < rows; ++i) EXPECT_TRUE(builder.Append(static_cast<double>(random() % 30000) / 7).ok());
-    EXPECT_TRUE(builder.Finish(&column).ok());
+    for (int i = 0; i < rows; ++i) EXPECT_OK(builder.Append(static_cast<double>(random() % 30000) / 7));
+    EXPECT_OK(builder.Finish(&column));
   } else if (feature.bucketizer == Bucketizer::kHash) {
     arrow::StringBuilder builder;
-    for (int i = 0; i < rows; ++i) EXPECT_TRUE(builder.Append(absl::StrCat("430548_", random() % 4)).ok());
-    EXPECT_TRUE(builder.Finish(&column).ok());
+    for (int i = 0; i < rows; ++i) EXPECT_OK(builder.Append(absl::StrCat("430548_", random() % 4)));
+    EXPECT_OK(builder.Finish(&column));
   } else {
     arrow::Int64Builder builder;
-    for (int i = 0; i < rows; ++i) EXPECT_TRUE(builder.Append(static_cast<int64_t>(random() % feature.rows)).ok());
-    EXPECT_TRUE(builder.Finish(&column).ok());
+    for (int i = 0; i < rows; ++i) EXPECT_OK(builder.Append(static_cast<int64_t>(random() % feature.rows)));
+    EXPECT_OK(builder.Finish(&column));
   }
   return column;
 }
@@ -47,8 +48,8 @@ void WriteRandomParquet(const JobConfig& config, int rows, const std::string& pa
   for (const std::string& label : config.data.labels) {
     if (columns.count(label) > 0) continue;  // a label that is a feature as well
     arrow::Int64Builder builder;
-    for (int i = 0; i < rows; ++i) ASSERT_TRUE(builder.Append(static_cast<int64_t>(random() % 2)).ok());
-    ASSERT_TRUE(builder.Finish(&columns[label]).ok());
+    for (int i = 0; i < rows; ++i) ASSERT_OK(builder.Append(static_cast<int64_t>(random() % 2)));
+    ASSERT_OK(builder.Finish(&columns[label]));
   }
   arrow::FieldVector fields;
   arrow::ArrayVector arrays;
@@ -56,23 +57,20 @@ void WriteRandomParquet(const JobConfig& config, int rows, const std::string& pa
     fields.push_back(arrow::field(name, array->type()));
     arrays.push_back(array);
   }
-  auto file = arrow::io::FileOutputStream::Open(path);
-  ASSERT_TRUE(file.ok());
-  ASSERT_TRUE(parquet::arrow::WriteTable(*arrow::Table::Make(arrow::schema(fields), arrays),
-                                         arrow::default_memory_pool(), *file)
-                  .ok());
-  ASSERT_TRUE((*file)->Close().ok());
+  ASSERT_OK_AND_ASSIGN(auto file, arrow::io::FileOutputStream::Open(path));
+  ASSERT_OK(parquet::arrow::WriteTable(*arrow::Table::Make(arrow::schema(fields), arrays), arrow::default_memory_pool(),
+                                       file));
+  ASSERT_OK(file->Close());
 }
 
 class ReferenceExample : public ::testing::TestWithParam<std::string> {};
 
 TEST_P(ReferenceExample, RunsUnchangedWithPathsOnTheCommandLine) {
   const std::string path = GoldenPath("reference_example", GetParam());
-  auto config = LoadJobConfig(path, {});
-  ASSERT_TRUE(config.ok()) << config.status();
+  ASSERT_OK_AND_ASSIGN(auto config, LoadJobConfig(path, {}));
   TemporaryDirectory directory;
   const std::string data = directory / "rows.parquet", model_dir = directory / "model";
-  WriteRandomParquet(*config, 150, data);
+  WriteRandomParquet(config, 150, data);
   const std::string command = absl::StrCat(" --pipeline_config_path ", path, " --model_dir ", model_dir);
 
   const ProcessResult refused = RunShell(absl::StrCat("$PEPNET train", command));

@@ -8,6 +8,7 @@
 #include "tests/support/cluster.h"
 #include "tests/support/process.h"
 #include "tests/support/random_job.h"
+#include "tests/support/status_matchers.h"
 
 namespace pepnet {
 namespace {
@@ -25,7 +26,7 @@ TEST_P(ReshardCli, TheSecondHalfEndsInTheBitsOfOneRun) {
   RandomJobOptions options;
   options.batch_size = 4;
   options.sparse_optimizer = "adagrad_optimizer { lr: 0.05 }";
-  ASSERT_TRUE(WriteFileAtomically(directory / "job.config", WriteRandomJob(directory.path(), options)).ok());
+  ASSERT_OK(WriteFileAtomically(directory / "job.config", WriteRandomJob(directory.path(), options)));
   const auto train = [&](const std::string& start, const std::string& model, int steps) {
     const ProcessResult result = RunShell(absl::StrCat(
         start, " --pipeline_config_path ", directory / "job.config",

@@ -2,14 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "absl/strings/str_cat.h"
-#include "nlohmann/json.hpp"
-
-#include "common/checkpoint/checkpoint.h"
-#include "common/file/file.h"
-#include "tests/support/cluster.h"
-#include "tests/support/process.h"
-#include "tests/support/random_job.h"
+#include "tests/support/cli_job.h"
 
 namespace pepnet {
 namespace {
@@ -17,18 +10,15 @@ namespace {
 using ::testing::HasSubstr;
 
 TEST(ShareReaderCli, TheSameBitsSharedAloneAndKilledInBetween) {
-  TemporaryDirectory directory;
   RandomJobOptions options;
   options.rows = 301;
   options.files = 5;
   options.batch_size = 4;
   options.num_epochs = 3;
-  ASSERT_TRUE(WriteFileAtomically(directory / "job.config", WriteRandomJob(directory.path(), options)).ok());
+  const CliJob job(options,
+                   "--num_servers=1 --seed=3 --edit_config_json '{\"train_config.save_checkpoints_steps\": 7}'");
   const auto train = [&](const std::string& model, const std::string& flags) {
-    return RunShell(absl::StrCat("$MPIRUN -n 4 $PEPNET train --pipeline_config_path ", directory / "job.config",
-                                 " --num_servers=1 --threads=1 --seed=3 --edit_config_json "
-                                 "'{\"train_config.save_checkpoints_steps\": 7}' --model_dir ",
-                                 directory / model, " ", flags));
+    return job.Run("$MPIRUN -n 4 $PEPNET", "train", model, flags);
   };
   const ProcessResult alone = train("alone", "--share_reader=off");
   ASSERT_EQ(alone.exit_status, 0) << alone.err;
@@ -45,16 +35,13 @@ TEST(ShareReaderCli, TheSameBitsSharedAloneAndKilledInBetween) {
   const ProcessResult killed = train("killed", "--share_reader=on --inject kill:rank=1,step=30");
   ASSERT_NE(killed.exit_status, 0);
   ASSERT_NE(killed.exit_status, 124) << "a dead rank must end the job";
-  const auto report = nlohmann::json::parse(ReadFile(directory / "killed/job_report.json").value_or("{}"));
+  const nlohmann::json report = job.Report("killed");
   EXPECT_EQ(report["first_cause"]["rank"], 1) << report.dump(1);
   EXPECT_EQ(report["first_cause"]["looks"], "dead") << report.dump(1);
   const ProcessResult resumed = train("killed", "--share_reader=off --continue_train");
   ASSERT_EQ(resumed.exit_status, 0) << resumed.err;
 
-  const std::string expected = *ResolveCheckpoint(directory / "alone");
-  for (const char* model : {"shared", "auto", "killed"}) {
-    EXPECT_EQ(CheckpointDifference(expected, *ResolveCheckpoint(directory / model)), "") << model;
-  }
+  for (const char* model : {"shared", "auto", "killed"}) EXPECT_EQ(job.Difference("alone", model), "") << model;
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 #include "tests/support/cluster.h"
 #include "tests/support/process.h"
 #include "tests/support/random_job.h"
+#include "tests/support/status_matchers.h"
 
 namespace pepnet {
 namespace {
@@ -30,7 +31,7 @@ class StopResume : public ::testing::TestWithParam<StopCase> {
     options.rows = 301;
     options.batch_size = 4;
     options.num_epochs = 40;
-    ASSERT_TRUE(WriteFileAtomically(directory_ / "job.config", WriteRandomJob(directory_.path(), options)).ok());
+    ASSERT_OK(WriteFileAtomically(directory_ / "job.config", WriteRandomJob(directory_.path(), options)));
   }
   std::string Command(const StopCase& stop, const std::string& model_dir) const {
     return absl::StrCat(stop.start, " train --pipeline_config_path ", directory_ / "job.config",
@@ -55,6 +56,9 @@ TEST_P(StopResume, TheRunIsSavedAndEndsInTheBitsOfTheUndisturbedOne) {
   const ProcessResult stopped = Interrupt(stop, "stopped", stop.signal);
   ASSERT_EQ(stopped.exit_status, 75) << stopped.err;
   EXPECT_THAT(stopped.err, HasSubstr("is saved, go on with --continue_train"));
+  // What it prints is the last evaluation, under its own step.
+  EXPECT_FALSE(stopped.out.empty());
+  EXPECT_TRUE(absl::EndsWith(*ReadFile(directory_ / "stopped/train_eval_result.txt"), stopped.out)) << stopped.out;
   const ProcessResult resumed = RunShell(Command(stop, "stopped") + " --continue_train");
   ASSERT_EQ(resumed.exit_status, 0) << resumed.err;
   EXPECT_EQ(

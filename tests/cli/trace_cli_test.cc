@@ -10,6 +10,7 @@
 #include "tests/support/cluster.h"
 #include "tests/support/process.h"
 #include "tests/support/random_job.h"
+#include "tests/support/status_matchers.h"
 
 namespace pepnet {
 namespace {
@@ -19,7 +20,7 @@ using testing::IsSupersetOf;
 class TraceCliTest : public testing::Test {
  protected:
   void SetUp() override {
-    ASSERT_TRUE(WriteFileAtomically(directory_ / "job.config", WriteRandomJob(directory_.path(), {})).ok());
+    ASSERT_OK(WriteFileAtomically(directory_ / "job.config", WriteRandomJob(directory_.path(), {})));
   }
   ProcessResult Train(const std::string& launcher, const std::string& flags, int threads = 1) const {
     return RunShell(absl::StrCat(launcher, " $PEPNET train --pipeline_config_path ",
@@ -28,7 +29,7 @@ class TraceCliTest : public testing::Test {
   // Names of the complete events of a trace, by thread; checks what every event must have.
   std::map<std::string, std::set<std::string>> Names(const std::string& path, int rank) const {
     const auto text = ReadFile(path);
-    EXPECT_TRUE(text.ok()) << text.status();
+    EXPECT_OK(text);
     std::map<int, std::string> threads;
     std::map<std::string, std::set<std::string>> names;
     const nlohmann::json trace = nlohmann::json::parse(text.value_or("{\"traceEvents\": []}"));
@@ -46,9 +47,9 @@ class TraceCliTest : public testing::Test {
     return names;
   }
 
-  const std::vector<std::string> kStages = {"read",      "wait for rows", "agree",    "dedup",   "pull",
-                                            "pool",      "forward",       "backward", "compute", "push",
-                                            "allreduce", "optimizer",     "save",     "eval"};
+  const std::vector<std::string> kStages = {"read",      "wait for rows", "agree",      "dedup",   "pull",
+                                            "pool",      "forward",       "backward",   "compute", "push",
+                                            "allreduce", "update",        "checkpoint", "eval"};
   TemporaryDirectory directory_;
 };
 

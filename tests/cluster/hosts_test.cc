@@ -18,6 +18,7 @@
 #include "tests/support/paths.h"
 #include "tests/support/process.h"
 #include "tests/support/random_job.h"
+#include "tests/support/status_matchers.h"
 
 namespace pepnet {
 namespace {
@@ -37,7 +38,7 @@ class Hosts : public ::testing::Test {
     options.rows = 301;
     options.batch_size = 4;
     options.num_epochs = 20;
-    ASSERT_TRUE(WriteFileAtomically(directory_ / "job.config", WriteRandomJob(directory_.path(), options)).ok());
+    ASSERT_OK(WriteFileAtomically(directory_ / "job.config", WriteRandomJob(directory_.path(), options)));
   }
   static ProcessResult Script(const std::string& arguments) {
     return RunShell(absl::StrCat("PEPNET_CLUSTER=peptst PEPNET_SUBNET=10.78.0 ", SourceDir(),
@@ -171,8 +172,8 @@ class HostsTraffic : public Hosts {
 TEST_F(HostsTraffic, EachLinkCarriesWhatTheFormatsSay) {
   std::string rows = "clk,uid,dom\n";
   for (int row = 0; row < 40000; ++row) absl::StrAppend(&rows, row % 5 == 0, ",", row, ",", row % kDomains, "\n");
-  ASSERT_TRUE(WriteFileAtomically(directory_ / "traffic.csv", rows).ok());
-  ASSERT_TRUE(WriteFileAtomically(directory_ / "traffic.config", kTrafficConfig).ok());
+  ASSERT_OK(WriteFileAtomically(directory_ / "traffic.csv", rows));
+  ASSERT_OK(WriteFileAtomically(directory_ / "traffic.config", kTrafficConfig));
   constexpr int kFew = 5, kMany = 45;
   std::map<std::string, Traffic> few, many;
   Run(kFew, &few);

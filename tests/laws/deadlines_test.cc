@@ -10,6 +10,7 @@
 #include "common/net/collective.h"
 #include "common/net/in_process.h"
 #include "ps/server.h"
+#include "tests/support/status_matchers.h"
 #include "worker/sparse/ps_client.h"
 
 namespace pepnet {
@@ -34,7 +35,7 @@ UniqueIds SomeIds() {
 
 void ExpectDeadline(const Status& status, const std::string& what, const std::string& peer) {
   EXPECT_TRUE(absl::IsDeadlineExceeded(status)) << status;
-  EXPECT_THAT(std::string(status.message()), testing::AllOf(HasSubstr(what), HasSubstr(peer)));
+  EXPECT_THAT(status, IsError(testing::AllOf(HasSubstr(what), HasSubstr(peer))));
 }
 
 // ---- a worker waits for a server ------------------------------------------------------------------------------------
@@ -160,17 +161,17 @@ class ServerDeadline : public testing::Test {
 
 TEST_F(ServerDeadline, AWorkerThatBeatsButAsksNothingIsSlow) {
   worker_.status()->SetStep(1);
-  ASSERT_TRUE(Configure(1, 60).ok());
+  ASSERT_OK(Configure(1, 60));
   const Status status = End();
   ExpectDeadline(status, "for the next request", "rank 0 (worker 0 on host ");
-  EXPECT_THAT(std::string(status.message()), HasSubstr("is slow: it beats"));
+  EXPECT_THAT(status, IsError(HasSubstr("is slow: it beats")));
 }
 
 TEST_F(ServerDeadline, AnAnnouncedPhaseHasItsOwnDeadline) {
   RankStatus::Phase phase(worker_.status(), "evaluation");
   while (!server_.peers()->PhaseAnnounced()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
   const auto start = Clock::now();
-  ASSERT_TRUE(Configure(0.8, 2).ok());
+  ASSERT_OK(Configure(0.8, 2));
   ExpectDeadline(End(), "for the next request", "(evaluation)");
   EXPECT_GE(std::chrono::duration<double>(Clock::now() - start).count(), 2);
 }
@@ -178,9 +179,9 @@ TEST_F(ServerDeadline, AnAnnouncedPhaseHasItsOwnDeadline) {
 TEST_F(ServerDeadline, BeforeThePlanItWaitsForAsLongAsAVerificationTakes) {
   std::this_thread::sleep_for(std::chrono::milliseconds(500));
   EXPECT_FALSE(done_);
-  ASSERT_TRUE(Configure(30, 60).ok());
-  ASSERT_TRUE(client_->Shutdown().ok());
-  EXPECT_TRUE(End().ok());
+  ASSERT_OK(Configure(30, 60));
+  ASSERT_OK(client_->Shutdown());
+  EXPECT_OK(End());
 }
 
 }  // namespace

@@ -7,10 +7,12 @@
 #include "common/base/logging.h"
 #include "common/checkpoint/checkpoint.h"
 #include "common/file/file.h"
+#include "tests/laws/law_support.h"
 #include "tests/support/cluster.h"
 #include "tests/support/deferred_sums.h"
 #include "tests/support/golden_job.h"
 #include "tests/support/random_job.h"
+#include "tests/support/status_matchers.h"
 #include "worker/model/torch/gpu.h"
 
 namespace pepnet {
@@ -32,7 +34,6 @@ Status TrainOn(Kind device, const JobConfig& config, const ClusterShape& shape, 
   });
 }
 
-std::string Newest(const JobConfig& config) { return *ResolveCheckpoint(config.model_dir); }
 std::string Evaluations(const JobConfig& config) { return *ReadFile(config.model_dir + "/train_eval_result.txt"); }
 
 // ---- L1 -------------------------------------------------------------------------------------------------------------
@@ -45,7 +46,7 @@ void ExpectGoldenWeights(const std::string& golden_case, Kind device, int worker
   ImportGolden(golden_case, directory / "model", edits);
   const JobConfig config = LoadGoldenJob(golden_case, directory / "model", edits);
   const Status trained = TrainOn(device, config, {workers, 2, {}}, /*continue_train=*/true);
-  ASSERT_TRUE(trained.ok()) << trained;
+  ASSERT_OK(trained);
   const std::string exported = ExportCheckpoint(golden_case, directory / "model", edits, directory / "export");
   EXPECT_EQ(CompareTensors(exported, GoldenPath(golden_case, "after_steps_f64.safetensors"), 1e-5, 1e-4), "");
 }
@@ -103,9 +104,9 @@ TEST_P(DeviceLaws, CopiedTrainingHasTheBitsOfTrainingInPlace) {
   for (int workers : {1, 3}) {
     const JobConfig in_place = Job(absl::StrCat("in_place", workers), workers);
     const JobConfig copied = Job(absl::StrCat("copied", workers), workers);
-    ASSERT_TRUE(TrainOn(Kind::kHost, in_place, {workers, 2, {}}).ok());
+    ASSERT_OK(TrainOn(Kind::kHost, in_place, {workers, 2, {}}));
     const Status trained = TrainOn(Kind::kHostCopy, copied, {workers, 1, {77, 300}});
-    ASSERT_TRUE(trained.ok()) << trained;
+    ASSERT_OK(trained);
     EXPECT_EQ(CheckpointDifference(Newest(in_place), Newest(copied)), "") << workers << " workers";
     EXPECT_EQ(Evaluations(in_place), Evaluations(copied));
   }
@@ -113,8 +114,8 @@ TEST_P(DeviceLaws, CopiedTrainingHasTheBitsOfTrainingInPlace) {
 
 TEST_P(DeviceLaws, CopiedTrainingOfThreeWorkersIsThatOfOne) {
   const JobConfig one = Job("one", 1), three = Job("three", 3);
-  ASSERT_TRUE(TrainOn(Kind::kHostCopy, one, {1, 1, {}}).ok());
-  ASSERT_TRUE(TrainOn(Kind::kHostCopy, three, {3, 2, {}}).ok());
+  ASSERT_OK(TrainOn(Kind::kHostCopy, one, {1, 1, {}}));
+  ASSERT_OK(TrainOn(Kind::kHostCopy, three, {3, 2, {}}));
   EXPECT_EQ(CompareTensors(Newest(one) + "/dense.safetensors", Newest(three) + "/dense.safetensors", 2e-5, 5e-4), "");
 }
 
@@ -122,11 +123,11 @@ void ExpectExactResume(Kind device, JobConfig through, JobConfig stopped, const 
   for (JobConfig* config : {&through, &stopped}) config->train.num_epochs = 0;
   through.train.num_steps = 7;
   stopped.train.num_steps = 4;
-  ASSERT_TRUE(TrainOn(device, through, shape).ok());
-  ASSERT_TRUE(TrainOn(device, stopped, shape).ok());
+  ASSERT_OK(TrainOn(device, through, shape));
+  ASSERT_OK(TrainOn(device, stopped, shape));
   stopped.train.num_steps = 7;
   const Status resumed = TrainOn(device, stopped, shape, /*continue_train=*/true);
-  ASSERT_TRUE(resumed.ok()) << resumed;
+  ASSERT_OK(resumed);
   EXPECT_EQ(CheckpointDifference(Newest(through), Newest(stopped)), "");
 }
 

@@ -24,6 +24,10 @@ int main(int argc, char** argv) {
         std::fprintf(stderr, "no mutant is called %s; --list_mutants lists them\n", argv[i] + 9);
         return 2;
       }
+      if (!pepnet::kMutantsCompiledIn) {
+        std::fputs("this program has no mutants; scripts/mutants.sh builds one that has\n", stderr);
+        return 2;
+      }
       pepnet::SetMutantForTest(mutant);
     }
   }

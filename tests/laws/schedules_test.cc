@@ -2,22 +2,18 @@
 //   schedules_test [--seeds N] [--first_seed S]      a seed that fails is printed; replay it with --seeds 1 --first_seed S
 #include <gtest/gtest.h>
 
-#include <cstdlib>
-#include <cstring>
 #include <iostream>
 #include <random>
 
 #include "absl/strings/str_cat.h"
-#include "common/base/logging.h"
 #include "common/checkpoint/checkpoint.h"
+#include "tests/laws/seeds.h"
 #include "tests/support/cluster.h"
 #include "tests/support/random_job.h"
+#include "tests/support/status_matchers.h"
 
 namespace pepnet {
 namespace {
-
-int g_seeds = 24;  // set by main() before the tests start
-int g_first_seed = 1;
 
 RandomJobOptions SmallJob() {
   RandomJobOptions options;
@@ -38,18 +34,18 @@ JobConfig Job(const TemporaryDirectory& directory, const std::string& name) {
 TEST(L3Schedules, NoScheduleChangesABit) {
   TemporaryDirectory directory;
   const JobConfig first = Job(directory, "first");
-  ASSERT_TRUE(Train(first, {3, 1, {}, {}}, TestOptions()).ok());
+  ASSERT_OK(Train(first, {3, 1, {}, {}}, TestOptions()));
   const std::string expected = *ResolveCheckpoint(first.model_dir);
-  for (int seed = g_first_seed; seed < g_first_seed + g_seeds; ++seed) {
+  for (int seed = RunSeeds().first; seed < RunSeeds().first + RunSeeds().count; ++seed) {
     std::mt19937_64 random(static_cast<uint64_t>(seed));
     ClusterShape shape{
         3, static_cast<int>(1 + random() % 4), {static_cast<uint64_t>(seed), static_cast<int>(random() % 1500)}, {}};
     const JobConfig config = Job(directory, absl::StrCat("seed", seed));
     const Status status = Train(config, shape, TestOptions());
-    ASSERT_TRUE(status.ok()) << "seed " << seed << ": " << status;
+    ASSERT_OK(status) << "seed " << seed;
     ASSERT_EQ(CheckpointDifference(expected, *ResolveCheckpoint(config.model_dir)), "") << "seed " << seed;
   }
-  std::cout << g_seeds << " schedules from seed " << g_first_seed << ", 0 differences\n";
+  std::cout << RunSeeds().count << " schedules from seed " << RunSeeds().first << ", 0 differences\n";
 }
 
 // A lost answer ends the job at its deadline with a sentence that names the wait; what has been saved is whole and the resumed
@@ -57,10 +53,10 @@ TEST(L3Schedules, NoScheduleChangesABit) {
 TEST(L6Schedules, ALostAnswerEndsTheJobAtTheDeadlineAndLosesNothing) {
   TemporaryDirectory directory;
   const JobConfig first = Job(directory, "first");
-  ASSERT_TRUE(Train(first, {2, 1, {}, {}}, TestOptions()).ok());
+  ASSERT_OK(Train(first, {2, 1, {}, {}}, TestOptions()));
   const std::string expected = *ResolveCheckpoint(first.model_dir);
   int lost = 0;
-  for (int seed = g_first_seed; seed < g_first_seed + g_seeds / 3 + 1; ++seed) {
+  for (int seed = RunSeeds().first; seed < RunSeeds().first + RunSeeds().count / 3 + 1; ++seed) {
     std::mt19937_64 random(static_cast<uint64_t>(seed));
     const int servers = static_cast<int>(1 + random() % 3);
     ClusterShape shape{2, servers, {static_cast<uint64_t>(seed), 200}, {}};
@@ -75,13 +71,12 @@ TEST(L6Schedules, ALostAnswerEndsTheJobAtTheDeadlineAndLosesNothing) {
     if (!status.ok()) {
       ++lost;
       EXPECT_TRUE(absl::IsDeadlineExceeded(status)) << "seed " << seed << ": " << status;
-      EXPECT_NE(std::string(status.message()).find("from rank"), std::string::npos)
-          << "seed " << seed << ": " << status;
+      EXPECT_THAT(status, IsError(testing::HasSubstr("from rank"))) << "seed " << seed;
     }
     options = TestOptions();
     options.continue_train = true;
     status = Train(config, {2, servers, {}, {}}, options);
-    ASSERT_TRUE(status.ok()) << "seed " << seed << ": " << status;
+    ASSERT_OK(status) << "seed " << seed;
     ASSERT_EQ(CheckpointDifference(expected, *ResolveCheckpoint(config.model_dir)), "") << "seed " << seed;
   }
   EXPECT_GT(lost, 0);
@@ -91,13 +86,4 @@ TEST(L6Schedules, ALostAnswerEndsTheJobAtTheDeadlineAndLosesNothing) {
 }  // namespace
 }  // namespace pepnet
 
-int main(int argc, char** argv) {
-  testing::InitGoogleTest(&argc, argv);
-  pepnet::InitLogging(argv[0], "");
-  FLAGS_minloglevel = google::GLOG_ERROR;
-  for (int i = 1; i + 1 < argc; i += 2) {
-    if (std::strcmp(argv[i], "--seeds") == 0) pepnet::g_seeds = std::atoi(argv[i + 1]);
-    if (std::strcmp(argv[i], "--first_seed") == 0) pepnet::g_first_seed = std::atoi(argv[i + 1]);
-  }
-  return RUN_ALL_TESTS();
-}
+int main(int argc, char** argv) { return pepnet::RunSeededTests(argc, argv, /*count=*/24); }

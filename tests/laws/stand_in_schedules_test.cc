@@ -3,8 +3,6 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
-#include <cstdlib>
-#include <cstring>
 #include <functional>
 #include <iostream>
 #include <mutex>
@@ -12,26 +10,23 @@
 #include <thread>
 
 #include "absl/strings/str_cat.h"
-#include "common/base/logging.h"
-#include "common/base/mutant.h"
 #include "common/net/transport.h"
+#include "tests/laws/seeds.h"
 #include "tests/laws/stand_in_cluster.h"
+#include "tests/support/with_mutant.h"
 
 namespace pepnet {
 namespace {
 
-int g_seeds = 2000;  // set by main() before the tests start
-int g_first_seed = 1;
-
 // Runs `one(seed)` for `count` seeds, several at a time (they mostly wait); `one` returns "" or what is wrong.
 void ForSeeds(int count, int at_once, const std::function<std::string(int)>& one) {
-  std::atomic<int> next = g_first_seed;
+  std::atomic<int> next = RunSeeds().first;
   std::atomic<int> failures = 0;
   std::mutex mutex;
   std::vector<std::thread> threads;
   for (int i = 0; i < at_once; ++i) {
     threads.emplace_back([&] {
-      for (int seed = next++; seed < g_first_seed + count && failures < 5; seed = next++) {
+      for (int seed = next++; seed < RunSeeds().first + count && failures < 5; seed = next++) {
         const std::string wrong = one(seed);
         if (wrong.empty()) continue;
         ++failures;
@@ -66,7 +61,7 @@ std::vector<std::string> Undisturbed() {
 
 TEST(L3StandIn, NoScheduleAndNoNumberOfServersChangesABit) {
   const std::vector<std::string> expected = Undisturbed();
-  ForSeeds(g_seeds, 6, [&](int seed) -> std::string {
+  ForSeeds(RunSeeds().count, 6, [&](int seed) -> std::string {
     std::mt19937_64 random(static_cast<uint64_t>(seed));
     const StandInJob job = DrawJob(seed, &random);
     const StatusOr<std::string> text = RunStandIn(job);
@@ -74,21 +69,21 @@ TEST(L3StandIn, NoScheduleAndNoNumberOfServersChangesABit) {
     if (*text == expected[static_cast<size_t>(job.workers)]) return "";
     return absl::StrCat("other bits with ", job.workers, " workers, ", job.servers, " servers");
   });
-  std::cout << g_seeds << " schedules from seed " << g_first_seed << "\n";
+  std::cout << RunSeeds().count << " schedules from seed " << RunSeeds().first << "\n";
 }
 
 // The test above can fail: sums in arrival order, and initial values that depend on the server, are seen.
 TEST(L3StandIn, FaultsAreSeen) {
+  PEPNET_NEEDS_MUTANTS();
   const std::vector<std::string> expected = Undisturbed();
   for (const Mutant mutant : {Mutant::kSumInArrivalOrder, Mutant::kInitByServer}) {
-    SetMutantForTest(mutant);
+    const WithMutant faulty(mutant);
     int different = 0;
     for (int seed = 1; seed <= 20; ++seed) {
       std::mt19937_64 random(static_cast<uint64_t>(seed));
       const StandInJob job = DrawJob(seed, &random);
       different += RunStandIn(job).value_or("") != expected[static_cast<size_t>(job.workers)];
     }
-    SetMutantForTest(Mutant::kNone);
     EXPECT_GT(different, 5) << "of 20 schedules, mutant " << static_cast<int>(mutant);
   }
 }
@@ -110,7 +105,7 @@ std::string EndsByName(const StandInJob& job, const std::vector<std::string>& ex
 TEST(L6StandIn, ALostAnswerEndsTheJobByName) {
   const std::vector<std::string> expected = Undisturbed();
   std::atomic<int> ended = 0;
-  const int count = g_seeds / 10 + 1;
+  const int count = RunSeeds().count / 10 + 1;
   ForSeeds(count, 24, [&](int seed) {
     std::mt19937_64 random(static_cast<uint64_t>(seed));
     StandInJob job = DrawJob(seed, &random);
@@ -127,7 +122,7 @@ TEST(L6StandIn, ALostAnswerEndsTheJobByName) {
 TEST(L6StandIn, AKilledRankEndsTheJobByName) {
   const std::vector<std::string> expected = Undisturbed();
   std::atomic<int> ended = 0;
-  const int count = g_seeds / 10 + 1;
+  const int count = RunSeeds().count / 10 + 1;
   ForSeeds(count, 24, [&](int seed) {
     std::mt19937_64 random(static_cast<uint64_t>(seed));
     StandInJob job = DrawJob(seed, &random);
@@ -143,13 +138,4 @@ TEST(L6StandIn, AKilledRankEndsTheJobByName) {
 }  // namespace
 }  // namespace pepnet
 
-int main(int argc, char** argv) {
-  testing::InitGoogleTest(&argc, argv);
-  pepnet::InitLogging(argv[0], "");
-  FLAGS_minloglevel = google::GLOG_ERROR;
-  for (int i = 1; i + 1 < argc; i += 2) {
-    if (std::strcmp(argv[i], "--seeds") == 0) pepnet::g_seeds = std::atoi(argv[i + 1]);
-    if (std::strcmp(argv[i], "--first_seed") == 0) pepnet::g_first_seed = std::atoi(argv[i + 1]);
-  }
-  return RUN_ALL_TESTS();
-}
+int main(int argc, char** argv) { return pepnet::RunSeededTests(argc, argv, /*count=*/2000); }

@@ -7,6 +7,7 @@
 #include "common/checkpoint/checkpoint.h"
 #include "tests/common/checkpoint/test_files.h"
 #include "tests/ps/save_now.h"
+#include "tests/support/status_matchers.h"
 
 namespace pepnet {
 namespace {
@@ -57,19 +58,19 @@ std::vector<TableShard> FilledTables(const ServerPlan& plan) {
 // A complete checkpoint of `count` servers at step 9.
 std::string WriteCheckpoint(const TemporaryDirectory& directory, int count) {
   auto writer = CheckpointWriter::Begin(directory.path(), 9);
-  EXPECT_TRUE(writer.ok()) << writer.status();
+  EXPECT_OK(writer);
   Manifest manifest;
   manifest.step = 9;
   manifest.server_count = count;
   for (int server = 0; server < count; ++server) {
     const ServerPlan plan = MakePlan(server, count);
     const auto parts = SaveNow(plan, FilledTables(plan), 9, writer->temporary_directory());
-    EXPECT_TRUE(parts.ok()) << parts.status();
+    EXPECT_OK(parts);
     EXPECT_EQ(parts->size(), 3u);
     manifest.parts.insert(manifest.parts.end(), parts->begin(), parts->end());
   }
   const auto path = writer->Commit(manifest);
-  EXPECT_TRUE(path.ok()) << path.status();
+  EXPECT_OK(path);
   return *path;
 }
 
@@ -85,19 +86,18 @@ TEST(LoadTablesTest, RowsOfAnyNumberOfServersLoadIntoAnyNumber) {
   for (int saved : {1, 3}) {
     TemporaryDirectory directory;
     const std::string path = WriteCheckpoint(directory, saved);
-    EXPECT_TRUE(VerifyCheckpoint(path, *ReadManifest(path), true, true).ok());
+    EXPECT_OK(VerifyCheckpoint(path, *ReadManifest(path), true, true));
     for (int loaded : {1, 2, 3, 5}) {
       int64_t rows = 0;
       for (int server = 0; server < loaded; ++server) {
         const ServerPlan plan = MakePlan(server, loaded);
         const std::vector<TableShard> expected = FilledTables(plan);
-        const auto tables = LoadTables(plan, path, {});
-        ASSERT_TRUE(tables.ok()) << tables.status();
+        ASSERT_OK_AND_ASSIGN(const auto tables, LoadTables(plan, path, {}));
         for (size_t t = 0; t < 3; ++t) {
-          ASSERT_EQ((*tables)[t].size(), expected[t].size());
+          ASSERT_EQ(tables[t].size(), expected[t].size());
           rows += expected[t].size();
           for (const auto& [id, slot] : expected[t].SortedRows())
-            ASSERT_EQ(RowText((*tables)[t], id), RowText(expected[t], id));
+            ASSERT_EQ(RowText(tables[t], id), RowText(expected[t], id));
         }
       }
       EXPECT_EQ(rows, 15'010);
@@ -110,15 +110,14 @@ TEST(LoadTablesTest, PartsOfSeveralServersHoldTheRowsOfOneInTheSameOrder) {
   const std::string paths[] = {WriteCheckpoint(one, 1), WriteCheckpoint(three, 3)};
   std::vector<int64_t> ids[2];
   for (int i = 0; i < 2; ++i) {
-    const auto manifest = ReadManifest(paths[i]);
-    ASSERT_TRUE(manifest.ok()) << manifest.status();
-    for (const PartEntry& part : manifest->parts) {
+    ASSERT_OK_AND_ASSIGN(const auto manifest, ReadManifest(paths[i]));
+    for (const PartEntry& part : manifest.parts) {
       if (part.table != "user/id") continue;
       const Status status = (*TablePartReader::Open(paths[i], part))->Read(0, part.rows, [&](const RowColumns& rows) {
         ids[i].insert(ids[i].end(), rows.ids.begin(), rows.ids.end());
         return absl::OkStatus();
       });
-      ASSERT_TRUE(status.ok()) << status;
+      ASSERT_OK(status);
     }
   }
   EXPECT_EQ(ids[0].size(), 15'000u);
@@ -132,11 +131,11 @@ TEST(LoadTablesTest, WithoutStateARowKeepsItsValueAndStartsAfresh) {
   ServerPlan plan = MakePlan(0, 1);
   const std::string path = WriteCheckpoint(directory, 2);
   auto tables = LoadTables(plan, path, options);
-  ASSERT_TRUE(tables.ok()) << tables.status();
+  ASSERT_OK(tables);
   EXPECT_EQ(RowText((*tables)[1], 3), "3/0.5 3.25/0.5 f0 s0");
   plan.optimizer.kind = SparseOptimizerKind::kSgd;  // another optimizer is welcome then
   tables = LoadTables(plan, path, options);
-  ASSERT_TRUE(tables.ok()) << tables.status();
+  ASSERT_OK(tables);
   EXPECT_EQ((*tables)[1].value((*tables)[1].Find(3))[1], 3.25f);
 }
 
@@ -149,14 +148,13 @@ TEST(LoadTablesTest, RenamedTablesAreReadWholeAndCutByTheirNewBuckets) {
     plan.tables = {MakeTable("member", 30'000, 3)};
     LoadOptions options;
     options.table_map = {{"member", "user/id"}};
-    const auto tables = LoadTables(plan, path, options);
-    ASSERT_TRUE(tables.ok()) << tables.status();
-    rows += tables->front().size();
-    for (const auto& [id, slot] : tables->front().SortedRows()) {
+    ASSERT_OK_AND_ASSIGN(const auto tables, LoadTables(plan, path, options));
+    rows += tables.front().size();
+    for (const auto& [id, slot] : tables.front().SortedRows()) {
       const int bucket = BucketOf(RowHash(HashName("member"), id));
       ASSERT_TRUE(bucket >= plan.first_bucket && bucket < plan.end_bucket);
-      ASSERT_EQ(tables->front().value(slot)[1], static_cast<float>(id + 0.25));
-      ASSERT_EQ(tables->front().last_step(slot), id % 7);
+      ASSERT_EQ(tables.front().value(slot)[1], static_cast<float>(id + 0.25));
+      ASSERT_EQ(tables.front().last_step(slot), id % 7);
     }
   }
   EXPECT_EQ(rows, 15'000);
@@ -187,25 +185,22 @@ TEST(LoadTablesTest, WhatDoesNotFitIsRefusedByTableAndNumbers) {
 TEST(LoadTablesTest, ARowFromTheFutureIsRefused) {
   TemporaryDirectory directory;
   auto writer = CheckpointWriter::Begin(directory.path(), 5);  // rows say that they last changed in step 6
-  ASSERT_TRUE(writer.ok()) << writer.status();
+  ASSERT_OK(writer);
   const ServerPlan plan = MakePlan(0, 1);
-  const auto parts = SaveNow(plan, FilledTables(plan), 9, writer->temporary_directory());
-  ASSERT_TRUE(parts.ok()) << parts.status();
+  ASSERT_OK_AND_ASSIGN(const auto parts, SaveNow(plan, FilledTables(plan), 9, writer->temporary_directory()));
   Manifest manifest;
   manifest.step = 5;
   manifest.server_count = 1;
-  manifest.parts = *parts;
-  const auto path = writer->Commit(manifest);
-  ASSERT_TRUE(path.ok()) << path.status();
-  EXPECT_THAT(std::string(LoadTables(plan, *path, {}).status().message()),
-              HasSubstr("says that it last changed in step 6, expected 0 to 5"));
+  manifest.parts = parts;
+  ASSERT_OK_AND_ASSIGN(const auto path, writer->Commit(manifest));
+  EXPECT_THAT(LoadTables(plan, path, {}), IsError(HasSubstr("says that it last changed in step 6, expected 0 to 5")));
 }
 
 TEST(LoadTablesTest, SavingWhereThereIsNoDirectoryIsAnErrorAndMakesNone) {
   TemporaryDirectory directory;
   const ServerPlan plan = MakePlan(0, 1);
   const auto parts = SaveNow(plan, MakeTables(plan), 0, directory / "absent");
-  EXPECT_THAT(std::string(parts.status().message()), HasSubstr("absent does not exist on this server's host"));
+  EXPECT_THAT(parts, IsError(HasSubstr("absent does not exist on this server's host")));
   EXPECT_FALSE(std::filesystem::exists(directory / "absent"));
 }
 
@@ -214,7 +209,7 @@ TEST(LoadTablesTest, AFailedWriteNamesTheTable) {
   WriteBytes(directory / "tables", "a file stands where the directory should be");
   const ServerPlan plan = MakePlan(0, 1);
   const auto parts = SaveNow(plan, MakeTables(plan), 0, directory.path());
-  EXPECT_THAT(std::string(parts.status().message()), HasSubstr("saving table user/id in "));
+  EXPECT_THAT(parts, IsError(HasSubstr("saving table user/id in ")));
 }
 
 }  // namespace

@@ -6,7 +6,6 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
-#include "common/base/mutant.h"
 #include "common/base/random.h"
 #include "common/checkpoint/checkpoint.h"
 #include "common/job_config/sparse_optimizer.h"
@@ -14,6 +13,7 @@
 #include "ps/server.h"
 #include "tests/common/checkpoint/test_files.h"
 #include "tests/ps/test_worker.h"
+#include "tests/support/with_mutant.h"
 
 namespace pepnet {
 namespace {
@@ -148,7 +148,7 @@ std::string RunJob(const JobShape& shape, bool values_only = false, const std::s
   const std::string model_dir = directory.empty() ? temporary.path() : directory;
   std::vector<int> server_ranks;
   for (int s = 0; s < shape.servers; ++s) server_ranks.push_back(shape.workers + s);
-  wire::ServerPlan plan = TwoTablePlan(static_cast<int>(shape.kind), shape.workers);
+  wire::ServerPlan plan = TwoTablePlan(shape.kind, shape.workers);
   InProcessOptions options;
   options.delay_seed = shape.delay_seed;
   options.max_delay_us = shape.delay_seed == 0 ? 0 : 2000;
@@ -189,12 +189,6 @@ std::string RunJob(const JobShape& shape, bool values_only = false, const std::s
   return TextOf(absl::StrCat(model_dir, "/", CheckpointName(shape.last_step)), values_only);
 }
 
-class WithMutant {
- public:
-  explicit WithMutant(Mutant mutant) { SetMutantForTest(mutant); }
-  ~WithMutant() { SetMutantForTest(Mutant::kNone); }
-};
-
 constexpr uint64_t kDelaySeeds[] = {1, 2, 3, 4, 5};
 
 TEST(ServerInvarianceTest, ShardInvarianceUnderAnyArrivalOrder) {
@@ -211,9 +205,10 @@ TEST(ServerInvarianceTest, ShardInvarianceUnderAnyArrivalOrder) {
 }
 
 TEST(ServerInvarianceTest, ArrivalOrderMutantIsSeenByThreeWorkers) {
+  PEPNET_NEEDS_MUTANTS();
   JobShape shape;
   const std::string expected = RunJob(shape);
-  WithMutant mutant(Mutant::kSumInArrivalOrder);
+  const WithMutant mutant(Mutant::kSumInArrivalOrder);
   int different = 0;
   for (uint64_t seed : kDelaySeeds) {
     shape.delay_seed = seed;
@@ -238,9 +233,10 @@ TEST(ServerInvarianceTest, ShardInvarianceForAnyNumberOfServers) {
 }
 
 TEST(ServerInvarianceTest, InitialValueByServerIsSeen) {
+  PEPNET_NEEDS_MUTANTS();
   JobShape shape;
   const std::string expected = RunJob(shape);
-  WithMutant mutant(Mutant::kInitByServer);
+  const WithMutant mutant(Mutant::kInitByServer);
   shape.servers = 2;
   EXPECT_NE(RunJob(shape), expected);
 }
@@ -251,7 +247,8 @@ TEST(ServerInvarianceTest, ReadingChangesNothing) {
   const std::string expected = RunJob(shape);
   shape.evaluate = true;
   EXPECT_EQ(RunJob(shape), expected);
-  WithMutant mutant(Mutant::kPullCreatesRow);
+  if (!kMutantsCompiledIn) return;
+  const WithMutant mutant(Mutant::kPullCreatesRow);
   EXPECT_NE(RunJob(shape), expected);
 }
 
@@ -264,7 +261,8 @@ TEST(ServerInvarianceTest, WorldSizeInvarianceOfTheValues) {
     shape.workers = workers;
     EXPECT_EQ(RunJob(shape, true), expected) << workers << " workers";
   }
-  WithMutant mutant(Mutant::kDivideByWorkers);
+  if (!kMutantsCompiledIn) return;
+  const WithMutant mutant(Mutant::kDivideByWorkers);
   EXPECT_NE(RunJob(shape, true), expected);
 }
 

@@ -13,6 +13,7 @@
 #include "ps/load_tables.h"
 #include "tests/common/checkpoint/test_files.h"
 #include "tests/ps/save_now.h"
+#include "tests/support/status_matchers.h"
 
 namespace pepnet {
 namespace {
@@ -95,12 +96,11 @@ class SnapshotTest : public testing::Test {
     tables_[1].last_step(tables_[1].Create(step << 30)) = step;
   }
   void ExpectTheStateOfTheStep() {
-    const auto parts = result_.get_future().get();
-    ASSERT_TRUE(parts.ok()) << parts.status();
-    ASSERT_EQ(parts->size(), parts_at_rest_.size());
-    for (size_t i = 0; i < parts->size(); ++i) {
-      EXPECT_EQ((*parts)[i].crc32c, parts_at_rest_[i].crc32c);
-      EXPECT_EQ(*ReadFile(training_ + "/" + (*parts)[i].file), *ReadFile(at_rest_ + "/" + (*parts)[i].file));
+    ASSERT_OK_AND_ASSIGN(const auto parts, result_.get_future().get());
+    ASSERT_EQ(parts.size(), parts_at_rest_.size());
+    for (size_t i = 0; i < parts.size(); ++i) {
+      EXPECT_EQ(parts[i].crc32c, parts_at_rest_[i].crc32c);
+      EXPECT_EQ(*ReadFile(training_ + "/" + parts[i].file), *ReadFile(at_rest_ + "/" + parts[i].file));
     }
   }
 
@@ -141,28 +141,22 @@ TEST_F(SnapshotTest, RecordBatchesFollowEachOtherInTheOrderOfTheRows) {
     table.value(slot)[2] = static_cast<float>(i);
     table.state(slot)[1] = static_cast<float>(-i);
   }
-  const auto parts = SaveNow(plan_, tables, kStep, training_);
-  ASSERT_TRUE(parts.ok()) << parts.status();
-  ASSERT_EQ((*parts)[0].rows, 0);
-  ASSERT_EQ((*parts)[1].rows, kMany);
-  auto reader = TablePartReader::Open(training_, (*parts)[1]);
-  ASSERT_TRUE(reader.ok()) << reader.status();
+  ASSERT_OK_AND_ASSIGN(const auto parts, SaveNow(plan_, tables, kStep, training_));
+  ASSERT_EQ(parts[0].rows, 0);
+  ASSERT_EQ(parts[1].rows, kMany);
+  ASSERT_OK_AND_ASSIGN(auto reader, TablePartReader::Open(training_, parts[1]));
   const std::vector<TableShard::Row> expected = table.SortedRows();
   size_t at = 0;
-  ASSERT_TRUE((*reader)
-                  ->Read(0, kMany,
-                         [&](const RowColumns& rows) -> Status {
-                           for (size_t i = 0; i < rows.ids.size(); ++i, ++at) {
-                             const int64_t slot = expected[at].slot;
-                             if (rows.ids[i] != expected[at].id || rows.last_step[i] != table.last_step(slot) ||
-                                 rows.values[i * 4 + 2] != table.value(slot)[2] ||
-                                 rows.states[i * 4 + 1] != table.state(slot)[1]) {
-                               return InvalidInput("row ", at, " is id ", rows.ids[i], ", expected ", expected[at].id);
-                             }
-                           }
-                           return absl::OkStatus();
-                         })
-                  .ok());
+  ASSERT_OK(reader->Read(0, kMany, [&](const RowColumns& rows) -> Status {
+    for (size_t i = 0; i < rows.ids.size(); ++i, ++at) {
+      const int64_t slot = expected[at].slot;
+      if (rows.ids[i] != expected[at].id || rows.last_step[i] != table.last_step(slot) ||
+          rows.values[i * 4 + 2] != table.value(slot)[2] || rows.states[i * 4 + 1] != table.state(slot)[1]) {
+        return InvalidInput("row ", at, " is id ", rows.ids[i], ", expected ", expected[at].id);
+      }
+    }
+    return absl::OkStatus();
+  }));
   EXPECT_EQ(at, expected.size());
 }
 
@@ -190,7 +184,7 @@ TEST_F(SnapshotTest, AFailureIsToldAndHoldsNothingUp) {
   held.Release();
   trainer.join();
   const auto parts = result_.get_future().get();
-  EXPECT_THAT(std::string(parts.status().message()), HasSubstr("saving table second in "));
+  EXPECT_THAT(parts, IsError(HasSubstr("saving table second in ")));
   Step(kStep + 2, 0, kRows);
 }
 

@@ -5,6 +5,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/support/status_matchers.h"
 
 namespace pepnet {
 namespace {
@@ -31,15 +32,15 @@ class StepUpdateTest : public testing::Test {
     FrameHeader header;
     header.type = MessageType::kPull;
     header.table_count = 2;
-    Ticket ticket;
-    ticket.frame = MakeFrame(header, PullBodyBytes(2, a_ids.size() + b_ids.size()));
+    Bytes bytes = MakeFrame(header, PullBodyBytes(2, a_ids.size() + b_ids.size()));
     const uint32_t counts[] = {static_cast<uint32_t>(a_ids.size()), static_cast<uint32_t>(b_ids.size())};
-    int64_t* out = WritePullCounts(ticket.frame, counts);
+    int64_t* out = WritePullCounts(bytes, counts);
     out = std::copy(a_ids.begin(), a_ids.end(), out);
     std::copy(b_ids.begin(), b_ids.end(), out);
-    const auto pull = ParsePull(header, ticket.frame);
-    ASSERT_TRUE(pull.ok()) << pull.status();
-    ticket.pull = *pull;
+    auto frame = ParsedFrame::Parse(std::move(bytes));
+    ASSERT_OK(frame);
+    ASSERT_OK_AND_ASSIGN(const auto pull, ParsePull(*frame));
+    Ticket ticket = {*std::move(frame), pull, {}};
     for (int64_t id : a_ids) ticket.slots.push_back(tables_[0].Find(id));
     for (int64_t id : b_ids) ticket.slots.push_back(tables_[1].Find(id));
     ASSERT_EQ(GradientFloats(tables_, ticket.pull.counts), gradients.size());
@@ -76,12 +77,12 @@ TEST_F(StepUpdateTest, GradientsOfARowAreSummedAndAppliedOnce) {
   Add(0, {7, 9}, {3}, {1, 2, 3, 4, 5});
   Add(1, {9}, {}, {10, 20});
   Add(2, {9, 7}, {3}, {100, 200, 300, 400, 500});
-  ASSERT_TRUE(Apply(1).ok());
+  ASSERT_OK(Apply(1));
   EXPECT_EQ(Text(0), "7:[-149.5 -200] f2 s1 9:[-55.5 -111] f3 s1");
   EXPECT_EQ(Text(1), "3:[-251.5] f2 s1");
   Add(0, {7}, {}, {1, 1});
   Add(1, {}, {4}, {2});
-  ASSERT_TRUE(Apply(2).ok());
+  ASSERT_OK(Apply(2));
   EXPECT_EQ(Text(0), "7:[-150 -200.5] f3 s2 9:[-55.5 -111] f3 s1");
   EXPECT_EQ(Text(1), "3:[-251.5] f2 s1 4:[0] f1 s2");
 }
@@ -91,21 +92,21 @@ TEST_F(StepUpdateTest, SumsInTheOrderOfThePushes) {
   Add(0, {}, {1, 2}, {1e8f, 1e8f});
   Add(1, {}, {2, 1}, {-1e8f, 1.0f});
   Add(2, {}, {1, 2}, {-1e8f, 1.0f});
-  ASSERT_TRUE(Apply(1).ok());
+  ASSERT_OK(Apply(1));
   EXPECT_EQ(Text(1), "1:[1] f3 s1 2:[0.5] f3 s1");
 }
 
 TEST_F(StepUpdateTest, NothingPushedChangesNothing) {
   Add(0, {}, {}, {});
   Add(1, {}, {}, {});
-  ASSERT_TRUE(Apply(1).ok());
+  ASSERT_OK(Apply(1));
   EXPECT_EQ(Text(0), "");
 }
 
 TEST_F(StepUpdateTest, AnIdTwiceInOnePullIsAnError) {
   Add(0, {5, 5}, {}, {1, 1, 1, 1});
   const Status status = Apply(1);
-  EXPECT_THAT(std::string(status.message()), testing::HasSubstr("worker 0 names id 5 of table a twice"));
+  EXPECT_THAT(status, IsError(testing::HasSubstr("worker 0 names id 5 of table a twice")));
 }
 
 TEST_F(StepUpdateTest, ManyRowsOverManySteps) {
@@ -124,7 +125,7 @@ TEST_F(StepUpdateTest, ManyRowsOverManySteps) {
       }
       Add(worker, {}, ids, std::vector<float>(ids.size(), 1.0f));
     }
-    ASSERT_TRUE(Apply(step).ok());
+    ASSERT_OK(Apply(step));
     for (int i = 0; i < 600; ++i) {
       expected[i] -= static_cast<float>(kLr * named[i]);
       frequency[i] += named[i];
@@ -153,12 +154,10 @@ TEST(StepUpdateFrozenTest, FrozenTablesGetRowsButNoUpdate) {
   tables.emplace_back(table, optimizer, 1);
   const std::vector<int64_t> ids = {4};
   const std::vector<uint32_t> counts = {1};
-  Ticket ticket;
-  ticket.pull = {counts, ids};
-  ticket.slots = {TableShard::kNoSlot};
+  const Ticket ticket = {ParsedFrame(FrameHeader(), 0), {counts, ids}, {TableShard::kNoSlot}};
   const std::vector<float> gradients = {3.0f};
   const PushedGradients push{0, &ticket, gradients};
-  ASSERT_TRUE(StepUpdate().Apply(optimizer, 0.1, 1, 1, {&push, 1}, &tables).ok());
+  ASSERT_OK(StepUpdate().Apply(optimizer, 0.1, 1, 1, {&push, 1}, &tables));
   const int64_t slot = tables[0].Find(4);
   ASSERT_NE(slot, TableShard::kNoSlot);
   EXPECT_EQ(tables[0].value(slot)[0], 1.0f);

@@ -7,20 +7,23 @@
 
 namespace pepnet {
 
-wire::ServerPlan TwoTablePlan(int kind, int workers) {
+wire::ServerPlan TwoTablePlan(SparseOptimizerKind kind, int workers) {
   wire::ServerPlan plan;
   for (int t = 0; t < 2; ++t) {
     wire::TablePlan* table = plan.add_tables();
     table->set_name(t == 0 ? "user" : "item");
     table->set_rows(t == 0 ? 1000 : 50);
     table->set_dim(t == 0 ? 3 : 2);
-    table->set_init_kind(static_cast<int>(InitKind::kDefault));
+    table->set_init_kind("default");
     table->set_trainable(true);
   }
-  plan.mutable_optimizer()->set_kind(kind);
-  plan.mutable_optimizer()->set_initial_accumulator_value(0.25);
-  plan.mutable_optimizer()->set_beta1(0.9);
-  plan.mutable_optimizer()->set_beta2(0.99);
+  SparseOptimizer optimizer;
+  optimizer.initial_accumulator_value = 0.25;
+  optimizer.beta2 = 0.99;
+  plan.mutable_optimizer()->set_kind(TypeOf(kind).name);
+  for (const auto& [name, value] : ParameterValues(TypeOf(kind).parameters, optimizer)) {
+    (*plan.mutable_optimizer()->mutable_parameters())[name] = value;
+  }
   plan.set_seed(11);
   for (int worker = 0; worker < workers; ++worker) plan.add_worker_ranks(worker);
   return plan;
@@ -44,13 +47,13 @@ Status TestWorker::Send(int server, FrameHeader header, const std::string& body)
   return transport_->Send(Channel::kRequests, server_ranks_[server], MakeFrame(header, body));
 }
 
-StatusOr<Bytes> TestWorker::Receive(int server, Channel channel) {
+StatusOr<ParsedFrame> TestWorker::Receive(int server, Channel channel) {
   PEPNET_ASSIGN_OR_RETURN(
       Message message,
       transport_->Receive(channel, server_ranks_[server], After(std::chrono::seconds(20)), "a reply of the server"));
-  PEPNET_ASSIGN_OR_RETURN(const FrameHeader header, ParseHeader(message.body));
-  if (header.type == MessageType::kError) return ParseErrorFrame(message.body);
-  return std::move(message.body);
+  PEPNET_ASSIGN_OR_RETURN(ParsedFrame frame, ParsedFrame::Parse(std::move(message.body)));
+  if (frame.header().type == MessageType::kError) return ParseErrorFrame(frame);
+  return frame;
 }
 
 Status TestWorker::Configure() {
@@ -92,9 +95,9 @@ StatusOr<TableRows> TestWorker::ReceiveRows(const TableIds& ids) {
   TableRows rows(ids.size());
   for (size_t t = 0; t < ids.size(); ++t) rows[t].resize(ids[t].size() * plan_.tables(static_cast<int>(t)).dim());
   for (size_t server = 0; server < server_ranks_.size(); ++server) {
-    PEPNET_ASSIGN_OR_RETURN(const Bytes frame, Receive(static_cast<int>(server)));
-    const float* in = reinterpret_cast<const float*>(FrameBody(frame));
-    const float* end = reinterpret_cast<const float*>(frame.end());
+    PEPNET_ASSIGN_OR_RETURN(const ParsedFrame frame, Receive(static_cast<int>(server)));
+    const float* in = reinterpret_cast<const float*>(frame.body());
+    const float* end = in + frame.body_bytes() / sizeof(float);
     for (size_t t = 0; t < ids.size(); ++t) {
       const int dim = plan_.tables(static_cast<int>(t)).dim();
       for (size_t position : Route(t, ids[t], server)) {
@@ -137,8 +140,8 @@ StatusOr<std::vector<std::string>> TestWorker::Call(MessageType type, const std:
   const Channel channel = type == MessageType::kSave ? Channel::kSave : Channel::kRows;
   std::vector<std::string> replies;
   for (size_t server = 0; server < server_ranks_.size(); ++server) {
-    PEPNET_ASSIGN_OR_RETURN(const Bytes frame, Receive(static_cast<int>(server), channel));
-    replies.push_back(FrameBodyString(frame));
+    PEPNET_ASSIGN_OR_RETURN(const ParsedFrame frame, Receive(static_cast<int>(server), channel));
+    replies.push_back(frame.BodyString());
   }
   return replies;
 }

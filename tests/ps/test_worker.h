@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "common/base/status.h"
+#include "common/job_config/sparse_optimizer.h"
 #include "common/net/message.h"
 #include "common/net/transport.h"
 #include "proto/wire.pb.h"
@@ -19,7 +20,7 @@ using GradientOf = std::function<float(size_t table, int64_t id, int e)>;
 
 // Tables "user" (1000 rows of 3) and "item" (50 rows of 2) under `kind` with a non-zero accumulator, for workers on
 // ranks 0, 1, ...
-wire::ServerPlan TwoTablePlan(int kind, int workers);
+wire::ServerPlan TwoTablePlan(SparseOptimizerKind kind, int workers);
 
 class TestWorker {
  public:
@@ -35,7 +36,7 @@ class TestWorker {
 
   // One server, any frame.
   Status Send(int server, FrameHeader header, const std::string& body);
-  StatusOr<Bytes> Receive(int server, Channel channel = Channel::kRows);  // error frames become the status
+  StatusOr<ParsedFrame> Receive(int server, Channel channel = Channel::kRows);  // error frames become the status
 
  private:
   // Positions in ids[table] of the rows of `server`.

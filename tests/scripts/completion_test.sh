@@ -43,6 +43,12 @@ offers "$build/pepnet" train --dense_engine ""
 expect "choices" "fused reference"
 offers "$build/pepnet" train --hash = f
 expect "choices behind =" farm
+for previous in /data/train.csv 'a&b/c' '.*/w x;#' '\'; do
+  COMP_WORDS=("$build/pepnet" inspect "$previous" --ver) COMP_CWORD=3
+  complaint=$(_pepnet 2>&1)
+  offered=$complaint
+  expect "nothing is written into the line behind $previous" ""
+done
 cd "$repository"
 offers "$build/pepnet" train --pipeline_config_path configs/pepnet_movi
 expect "files" configs/pepnet_movielens.config

@@ -44,7 +44,8 @@ stand_in "$scratch/bin/nproc" <<'SH'
 #!/usr/bin/env bash
 echo 2
 SH
-stand_in "$release/tests/laws_test" <<'SH'
+mkdir -p "$scratch/a clone/build/mutants/tests"
+stand_in "$scratch/a clone/build/mutants/tests/laws_test" <<'SH'
 #!/usr/bin/env bash
 for argument in "$@"; do
   case $argument in
@@ -163,13 +164,13 @@ expect "launch: missing program" 1 'build.sh --preset debug' \
   "${launch[@]}" --servers 1 --workers 1 --preset debug -- train
 expect "launch: unknown argument" 1 "unknown argument '--sevrers'" "${launch[@]}" --sevrers 1
 
-mutants=(bash "$scripts/mutants.sh")
+mutants=(bash "$scripts/mutants.sh" --no_build)
 expect "mutants: names the red test" 0 'red_one +red: LawTest.One$' "${mutants[@]}" red_one
 expect "mutants: a green run is a survivor" 1 '1 of 1 mutants survived: unseen' "${mutants[@]}" unseen
 expect "mutants: a crash proves nothing" 1 'status 134, saying' "${mutants[@]}" crash
 expect "mutants: all by default" 1 '2 of 3 mutants survived: crash unseen' "${mutants[@]}"
 expect "mutants: unknown name" 1 "no mutant 'x'; known: red_one crash unseen" "${mutants[@]}" x
-touch "$release/tests/already_red"
+touch "$scratch/a clone/build/mutants/tests/already_red"
 expect "mutants: red without a mutant" 1 'fail without a mutant' "${mutants[@]}" red_one
 
 expect "build: unknown preset" 1 "no preset 'fast'" bash "$scripts/build.sh" --preset fast

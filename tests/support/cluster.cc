@@ -1,6 +1,5 @@
 #include "tests/support/cluster.h"
 
-#include <cstdlib>
 #include <mutex>
 #include <thread>
 
@@ -116,13 +115,5 @@ std::string CheckpointDifference(const std::string& a, const std::string& b) {
   if (buckets_a.size() != buckets_b.size()) return "one checkpoint has rows in more buckets than the other";
   return "";
 }
-
-TemporaryDirectory::TemporaryDirectory() {
-  const char* base = std::getenv("TMPDIR");
-  std::string pattern = absl::StrCat(base == nullptr ? "/tmp" : base, "/pepnet-test-XXXXXX");
-  path_ = mkdtemp(pattern.data());
-}
-
-TemporaryDirectory::~TemporaryDirectory() { RemoveTree(path_).IgnoreError(); }
 
 }  // namespace pepnet

@@ -8,6 +8,7 @@
 #include "common/job_config/job_config.h"
 #include "common/net/in_process.h"
 #include "common/process/fault_plan.h"
+#include "tests/support/temporary_directory.h"
 #include "worker/context/worker_context.h"
 #include "worker/train/trainer.h"
 
@@ -33,17 +34,5 @@ Status Train(const JobConfig& config, const ClusterShape& shape, const RunOption
 
 // Empty if the two checkpoints hold the same rows, bit by bit (bucket digests), and the same dense files; else what differs.
 std::string CheckpointDifference(const std::string& a, const std::string& b);
-
-// A fresh directory under the test's temporary directory, removed with the object.
-class TemporaryDirectory {
- public:
-  TemporaryDirectory();
-  ~TemporaryDirectory();
-  const std::string& path() const { return path_; }
-  std::string operator/(const std::string& name) const { return path_ + "/" + name; }
-
- private:
-  std::string path_;
-};
 
 }  // namespace pepnet

@@ -31,14 +31,14 @@ class DeferredSums : public DeviceCollective {
   const std::vector<std::string>& begun() const { return begun_; }
 
   int device() const override { return 0; }
-  Status BeginSum(float* data, size_t elements, void* stream, const std::string& what) override {
+  Status BeginSum(float* data, size_t elements, void* /*stream*/, const std::string& what) override {
     Sum sum{data, elements, what, std::vector<float>(data, data + elements)};
     if (on_begin) PEPNET_RETURN_IF_ERROR(on_begin(sum));
     begun_.push_back(what);
     open_.push_back(std::move(sum));
     return absl::OkStatus();
   }
-  Status FinishSums(void* stream, const std::string& what) override {
+  Status FinishSums(void* /*stream*/, const std::string& /*what*/) override {
     for (const Sum& sum : open_) {
       if (!std::equal(sum.values.begin(), sum.values.end(), sum.data)) {
         return absl::InternalError(absl::StrCat(sum.what, " was written to behind BeginSum()"));

@@ -8,8 +8,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "common/file/file.h"
-#include "tests/support/cluster.h"
 #include "tests/support/paths.h"
+#include "tests/support/temporary_directory.h"
 
 namespace pepnet {
 

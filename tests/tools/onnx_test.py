@@ -33,6 +33,43 @@ def read_csv(path, config):
     return {name: [row[i] for row in rows] for i, name in enumerate(names)}
 
 
+class FeedsTest(unittest.TestCase):
+    """The inputs of the model from cells of every shape that readers of tables give."""
+
+    def feeds(self, cells, bucketizer="num_buckets", kind="int64", separator="|", weighted=False):
+        item = {"input": "x", "column": "c", "separator": separator, "bucketizer": bucketizer, "rows": 1000,
+                "type": kind, "weighted": weighted}
+        return onnx_inputs.feeds({"inputs": [item], "string_hash": "std"}, {"c": cells})
+
+    def test_arrays_are_lists(self):
+        # pandas.read_parquet() gives list columns as numpy arrays.
+        for cells in ([np.array([5, 3]), np.array([], np.int64), np.array([7])],
+                      [np.array(["5", "3"], object), np.array([], object), np.array(["7"], object)],
+                      [np.array([5.0, 3.0, np.nan]), np.array([np.nan]), np.array([7.0])],
+                      [[5, None, 3], None, (7,)], ["5|3", "", "7"], [b"5|3", b"", b"7"]):
+            fed = self.feeds(cells)
+            self.assertEqual(fed["x"].tolist(), [[5, 3], [0, 0], [7, 0]], cells)
+            self.assertEqual(fed["x.lengths"].tolist(), [2, 0, 1], cells)
+
+    def test_words_of_arrays_are_hashed_one_by_one(self):
+        lists, arrays = ["ab|c", "d"], [np.array(["ab", "c"]), np.array(["d"])]
+        self.assertEqual(self.feeds(arrays, "hash")["x"].tolist(), self.feeds(lists, "hash")["x"].tolist())
+        self.assertEqual(self.feeds([np.int64(5), np.int32(7)], "hash")["x"].tolist(),
+                         self.feeds(["5", "7"], "hash")["x"].tolist())
+
+    def test_missing_cells_are_empty(self):
+        class NAType:
+            pass
+
+        fed = self.feeds([None, float("nan"), np.float32("nan"), NAType(), ""])
+        self.assertEqual(fed["x.lengths"].tolist(), [0, 0, 0, 0, 0])
+
+    def test_other_types_are_named(self):
+        for cell in ({"a": 1}, {1, 2}, np.zeros((2, 2)), object(), True):
+            with self.assertRaisesRegex(TypeError, "a cell of type"):
+                self.feeds([cell])
+
+
 class OnnxTest(unittest.TestCase):
     def setUp(self):
         scratch = tempfile.TemporaryDirectory()
@@ -44,7 +81,8 @@ class OnnxTest(unittest.TestCase):
         common = ["--pipeline_config_path", config, "--model_dir", model_dir, *edits]
         export_dir = self.scratch / "export"
         pepnet("export", *common, "--export_dir", export_dir, "--format", "onnx", *flags)
-        pepnet("predict", *common, "--predict_input_path", data, "--predict_output_path", self.scratch / "predict")
+        pepnet("predict", *common, "--predict_input_path", data, "--predict_output_path", self.scratch / "predict",
+               "--overwrite")
         expected = pq.read_table(self.scratch / "predict").to_pydict()
         onnx.checker.check_model(str(export_dir / "model.onnx"), full_check=True)
         export = json.loads((export_dir / "export.json").read_text())

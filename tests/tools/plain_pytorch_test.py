@@ -31,7 +31,8 @@ class PlainPyTorchTest(unittest.TestCase):
             config = ["--pipeline_config_path", SOURCE / "configs/pepnet_movielens.config", *edits]
             pepnet("train", *config)
             pepnet("export", *config, "--export_dir", scratch / "export")
-            pepnet("predict", *config, "--predict_input_path", data, "--predict_output_path", scratch / "predict")
+            pepnet("predict", *config, "--predict_input_path", data, "--predict_output_path", scratch / "predict",
+                   "--overwrite")
             tables = plain_pytorch.make_tables()
             widths = [plain_pytorch.DIM * len(plain_pytorch.GROUPS[group]) for group in ("all", "domain", "uia")]
             net = plain_pytorch.PEPNet(*widths, 2, 0.1).eval()

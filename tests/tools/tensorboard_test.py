@@ -81,10 +81,13 @@ class TensorBoardTest(unittest.TestCase):
         self.assertEqual(list(job.model_dir.glob("**/*tfevents*")), [])
         samples = dict(line.rsplit(" ", 1) for line in textfile.read_text().splitlines() if not line.startswith("#"))
         last = lines(job.model_dir / "metrics.jsonl")[-1]
-        self.assertEqual(float(samples["pepnet_step"]), 20)
-        self.assertEqual(float(samples['pepnet_loss{name="total"}']), last["total_loss"])
+        run = f'run="{job.model_dir.resolve()}"'
+        self.assertEqual(float(samples[f"pepnet_step{{{run}}}"]), 20)
+        self.assertEqual(float(samples[f'pepnet_loss{{{run},name="total"}}']), last["total_loss"])
+        self.assertEqual(samples[f'pepnet_run_state{{{run},state="done"}}'], "1")
+        self.assertEqual(samples[f'pepnet_run_state{{{run},state="running"}}'], "0")
         evaluation = lines(job.model_dir / "train_eval_result.txt")[-1]
-        self.assertEqual(float(samples['pepnet_eval_metric{name="auc_ctr"}']), evaluation["auc_ctr"])
+        self.assertEqual(float(samples[f'pepnet_eval_metric{{{run},name="auc_ctr"}}']), evaluation["auc_ctr"])
         error = pepnet("train", "--pipeline_config_path", job.config, "--model_dir", job.directory / "other",
                        "--metrics_textfile", "/nowhere/run.prom", status=1).stderr
         self.assertIn("--metrics_textfile", error)

@@ -1,6 +1,7 @@
 #include "worker/checkpoint/checkpointing.h"
 
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "common/base/log_functions.h"
 #include "common/checkpoint/checkpoint.h"
 #include "common/job_config/shape_description.h"
@@ -19,7 +20,11 @@ StatusOr<std::string> Decode(const std::string& bytes) {
   if (bytes.empty()) return absl::InternalError("empty status from worker 0");
   if (bytes[0] == 'K') return bytes.substr(1);
   const size_t space = bytes.find(' ');
-  return Status(static_cast<absl::StatusCode>(std::atoi(bytes.c_str() + 1)), bytes.substr(space + 1));
+  int code = 0;
+  if (space == std::string::npos || !absl::SimpleAtoi(bytes.substr(1, space - 1), &code)) {
+    return absl::InternalError(absl::StrCat("no status from worker 0: '", bytes, "'"));
+  }
+  return Status(static_cast<absl::StatusCode>(code), bytes.substr(space + 1));
 }
 
 // The hash behind the ids of hash_bucket_size features; "" if the job has none.
@@ -67,24 +72,30 @@ StatusOr<std::string> OnFirstWorker(const WorkerContext& context, const std::str
   return result.ok() ? Decode(*result) : result;
 }
 
-Status BeginCheckpoint(const WorkerContext& context, TrainState& state, CheckpointSaver* saver) {
-  return OnFirstWorker(context, "begin of a checkpoint",
+Status RunOnFirstWorker(const WorkerContext& context, const std::string& what, const std::function<Status()>& body) {
+  return OnFirstWorker(context, what,
                        [&]() -> StatusOr<std::string> {
-                         PEPNET_RETURN_IF_ERROR(saver->Wait().status());
-                         const JobConfig& config = *context.config;
-                         Manifest manifest;
-                         manifest.step = state.counters.finished_steps;
-                         manifest.seed = state.counters.seed;
-                         manifest.server_count = context.client->server_count();
-                         manifest.worker_count = context.collective->count();
-                         manifest.batch_size = config.data.batch_size;
-                         manifest.shape = ShapeDescription(config);
-                         manifest.string_hash = StringHash(context);
-                         manifest.cpu = HardwareOf(context.options);
-                         PEPNET_RETURN_IF_ERROR(saver->Begin(std::move(manifest), state));
+                         PEPNET_RETURN_IF_ERROR(body());
                          return std::string();
                        })
       .status();
+}
+
+Status BeginCheckpoint(const WorkerContext& context, TrainState& state, CheckpointSaver* saver) {
+  return RunOnFirstWorker(context, "begin of a checkpoint", [&]() -> Status {
+    PEPNET_RETURN_IF_ERROR(saver->Wait().status());
+    const JobConfig& config = *context.config;
+    Manifest manifest;
+    manifest.step = state.counters.finished_steps;
+    manifest.seed = state.counters.seed;
+    manifest.server_count = context.client->server_count();
+    manifest.worker_count = context.collective->count();
+    manifest.batch_size = config.data.batch_size;
+    manifest.shape = ShapeDescription(config);
+    manifest.string_hash = StringHash(context);
+    manifest.cpu = HardwareOf(context.options);
+    return saver->Begin(std::move(manifest), state);
+  });
 }
 
 StatusOr<std::string> FinishCheckpoint(const WorkerContext& context, CheckpointSaver* saver) {
@@ -104,6 +115,7 @@ StatusOr<std::string> FindCheckpoint(const WorkerContext& context, const std::st
       return InvalidInput(directory, " was written by another config: ", difference,
                           "; pass the config it was trained with, or another --model_dir or --checkpoint_path");
     }
+    PEPNET_RETURN_IF_ERROR(Annotate(CheckHoldsState(manifest, *context.config), directory));
     const std::string hash = StringHash(context);
     if (!hash.empty() && !manifest.string_hash.empty() && manifest.string_hash != hash) {
       return InvalidInput(directory, " was trained with --hash=", manifest.string_hash, ", this run has --hash=", hash,
@@ -119,13 +131,14 @@ StatusOr<std::string> FindCheckpoint(const WorkerContext& context, const std::st
 
 Status RestoreForTraining(const WorkerContext& context, const std::string& directory, TrainState* state) {
   PEPNET_RETURN_IF_ERROR(Annotate(ReadDenseFiles(directory, state), absl::StrCat("restoring ", directory)));
-  return OnFirstWorker(
-             context, "restore of the tables",
-             [&]() -> StatusOr<std::string> {
-               PEPNET_RETURN_IF_ERROR(context.client->Load(directory, state->counters.finished_steps, true, {}));
-               return std::string();
-             })
-      .status();
+  return RunOnFirstWorker(context, "restore of the tables", [&]() -> Status {
+    PEPNET_ASSIGN_OR_RETURN(const Manifest manifest, ReadManifest(directory));
+    if (manifest.step != state->counters.finished_steps) {
+      return absl::DataLossError(absl::StrCat(directory, ": trainer.json is of step ", state->counters.finished_steps,
+                                              ", the manifest of step ", manifest.step));
+    }
+    return context.client->Load(directory, state->counters.finished_steps, true, {});
+  });
 }
 
 Status RestoreForFineTuning(const WorkerContext& context, const std::string& path, TrainState* state) {
@@ -158,13 +171,15 @@ Status RestoreForFineTuning(const WorkerContext& context, const std::string& pat
 StatusOr<int64_t> RestoreForInference(const WorkerContext& context, const std::string& directory,
                                       DenseParameters* parameters) {
   PEPNET_RETURN_IF_ERROR(Annotate(ReadDenseValues(directory, parameters), absl::StrCat("restoring ", directory)));
-  PEPNET_ASSIGN_OR_RETURN(std::string step,
+  PEPNET_ASSIGN_OR_RETURN(std::string text,
                           OnFirstWorker(context, "restore of the tables", [&]() -> StatusOr<std::string> {
                             PEPNET_ASSIGN_OR_RETURN(Manifest manifest, ReadManifest(directory));
                             PEPNET_RETURN_IF_ERROR(context.client->Load(directory, manifest.step, false, {}));
                             return absl::StrCat(manifest.step);
                           }));
-  return std::atoll(step.c_str());
+  int64_t step = 0;
+  if (!absl::SimpleAtoi(text, &step)) return absl::InternalError(absl::StrCat("no step from worker 0: '", text, "'"));
+  return step;
 }
 
 }  // namespace pepnet

@@ -5,6 +5,7 @@
 //          fails after BeginCheckpoint() shows in CheckpointSaver::Check() on worker 0 and in the next of these calls.
 #pragma once
 
+#include <functional>
 #include <string>
 
 #include "common/base/status.h"
@@ -38,5 +39,7 @@ StatusOr<int64_t> RestoreForInference(const WorkerContext& context, const std::s
 // Runs `body` on worker 0 and gives its result (or error) to all workers.
 StatusOr<std::string> OnFirstWorker(const WorkerContext& context, const std::string& what,
                                     const std::function<StatusOr<std::string>()>& body);
+// The same where there is no result but the error.
+Status RunOnFirstWorker(const WorkerContext& context, const std::string& what, const std::function<Status()>& body);
 
 }  // namespace pepnet

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -9,18 +10,42 @@
 #include <cstring>
 #include <utility>
 
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_split.h"
 #include "common/file/file.h"
 
 namespace pepnet {
 namespace {
 
-// What killed jobs left: their nonces, and files that an atomic write had not renamed yet.
+constexpr char kNonceText[] = "every rank of the job must see this file\n";
+
+// ".nonce-<process id>-<time>".
+bool IsNonceName(const std::string& name) {
+  const std::vector<absl::string_view> pieces = absl::StrSplit(name, '-');
+  int64_t number = 0;
+  return pieces.size() == 3 && pieces[0] == ".nonce" && absl::SimpleAtoi(pieces[1], &number) &&
+         absl::SimpleAtoi(pieces[2], &number);
+}
+
+bool IsLeftover(const std::string& name) {
+  for (const char* written : {"pipeline.config", "metrics.jsonl", "train_eval_result.txt", "job_report.json"}) {
+    if (IsTemporaryNameOf(name, written)) return true;
+  }
+  // A nonce, or one that was not renamed yet.
+  const size_t dot = name.find('.', 1);
+  const std::string nonce = name.substr(0, dot);
+  return IsNonceName(nonce) && (dot == std::string::npos || IsTemporaryNameOf(name, nonce));
+}
+
+// What killed jobs left: their nonces, and files that an atomic write had not renamed yet. Only
+// files: other things of such a name are somebody else's.
 Status RemoveLeftovers(const std::string& model_dir) {
   PEPNET_ASSIGN_OR_RETURN(const std::vector<std::string> names, ListDirectory(model_dir));
   for (const std::string& name : names) {
-    for (const char* prefix : {".nonce-", "pipeline.config.tmp.", "metrics.jsonl.tmp.", "train_eval_result.txt.tmp.",
-                               "job_report.json.tmp."}) {
-      if (name.rfind(prefix, 0) == 0) PEPNET_RETURN_IF_ERROR(RemoveTree(absl::StrCat(model_dir, "/", name)));
+    const std::string path = absl::StrCat(model_dir, "/", name);
+    struct stat info;
+    if (IsLeftover(name) && lstat(path.c_str(), &info) == 0 && S_ISREG(info.st_mode)) {
+      PEPNET_RETURN_IF_ERROR(RemoveTree(path));
     }
   }
   return absl::OkStatus();
@@ -31,32 +56,26 @@ Status RemoveLeftovers(const std::string& model_dir) {
 StatusOr<ModelDirLock> ModelDirLock::Acquire(const std::string& model_dir) {
   PEPNET_RETURN_IF_ERROR(MakeDirectories(model_dir));
   const std::string path = absl::StrCat(model_dir, "/.lock");
-  const int fd = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-  if (fd < 0) return absl::UnavailableError(absl::StrCat("cannot open ", path, ": ", std::strerror(errno)));
-  if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+  OwnedFd fd(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644));
+  if (!fd.valid()) return absl::UnavailableError(absl::StrCat("cannot open ", path, ": ", std::strerror(errno)));
+  if (flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
     const int reason = errno;
-    close(fd);
     if (reason == EWOULDBLOCK) {
       return absl::FailedPreconditionError(
           absl::StrCat("another job is training into ", model_dir, "; wait for it, or choose another --model_dir"));
     }
     return absl::UnavailableError(absl::StrCat("cannot lock ", path, ": ", std::strerror(reason)));
   }
-  ModelDirLock lock(fd, "");
+  ModelDirLock lock(std::move(fd));
   PEPNET_RETURN_IF_ERROR(RemoveLeftovers(model_dir));
   const int64_t now = std::chrono::system_clock::now().time_since_epoch().count();
   lock.nonce_ = absl::StrCat(model_dir, "/.nonce-", getpid(), "-", now);
-  PEPNET_RETURN_IF_ERROR(WriteFileAtomically(lock.nonce_, "every rank of the job must see this file\n"));
+  PEPNET_RETURN_IF_ERROR(WriteFileAtomically(lock.nonce_, kNonceText));
   return lock;
 }
 
-ModelDirLock::ModelDirLock(ModelDirLock&& other) noexcept
-    : fd_(std::exchange(other.fd_, -1)), nonce_(std::exchange(other.nonce_, std::string())) {}
-
 ModelDirLock::~ModelDirLock() {
-  if (fd_ < 0) return;
-  if (!nonce_.empty()) unlink(nonce_.c_str());
-  close(fd_);  // releases the lock
+  if (fd_.valid() && !nonce_.empty()) unlink(nonce_.c_str());
 }
 
 }  // namespace pepnet

@@ -6,8 +6,10 @@
 #pragma once
 
 #include <string>
+#include <utility>
 
 #include "common/base/status.h"
+#include "common/file/owned_fd.h"
 
 namespace pepnet {
 
@@ -15,7 +17,7 @@ class ModelDirLock {
  public:
   // Makes model_dir if needed. FailedPrecondition if another job holds it.
   static StatusOr<ModelDirLock> Acquire(const std::string& model_dir);
-  ModelDirLock(ModelDirLock&& other) noexcept;
+  ModelDirLock(ModelDirLock&&) noexcept = default;
   ModelDirLock& operator=(ModelDirLock&&) = delete;
   ~ModelDirLock();
 
@@ -23,8 +25,8 @@ class ModelDirLock {
   const std::string& nonce() const { return nonce_; }
 
  private:
-  ModelDirLock(int fd, std::string nonce) : fd_(fd), nonce_(std::move(nonce)) {}
-  int fd_;
+  explicit ModelDirLock(OwnedFd fd) : fd_(std::move(fd)) {}
+  OwnedFd fd_;  // the lock goes with it
   std::string nonce_;
 };
 

@@ -1,11 +1,15 @@
 #include "worker/checkpoint/train_state.h"
 
 #include <algorithm>
+#include <climits>
+#include <cmath>
 #include <map>
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/str_join.h"
 #include "common/base/mutant.h"
+#include "common/base/text.h"
+#include "common/checkpoint/strict_json.h"
 #include "common/file/file.h"
 
 namespace pepnet {
@@ -15,6 +19,8 @@ constexpr char kDenseFile[] = "dense.safetensors";
 constexpr char kTrainerFile[] = "trainer.json";
 constexpr char kAccumulated[] = "accumulated_gradient";
 constexpr size_t kFloatsPerWrite = size_t{1} << 18;
+constexpr int64_t kMaxTrainerBytes = int64_t{1} << 30;
+constexpr int64_t kMaxCounter = int64_t{1} << 62;  // sums of two still fit
 
 // One array of the checkpoint: a view of one parameter's floats in some arena.
 struct Item {
@@ -67,6 +73,45 @@ Status ReadInto(const SafetensorsReader& reader, const std::string& directory, c
   }
   PEPNET_ASSIGN_OR_RETURN(std::vector<float> values, reader.ReadFloats(name));
   std::copy(values.begin(), values.end(), out.begin());
+  return absl::OkStatus();
+}
+
+// Weights for use: what is not finite would make every output of the model that it reaches so, without a word.
+Status CheckFinite(const std::string& directory, const std::string& name, std::span<const float> values) {
+  const auto wrong = std::find_if(values.begin(), values.end(), [](float value) { return !std::isfinite(value); });
+  if (wrong == values.end()) return absl::OkStatus();
+  return absl::DataLossError(absl::StrCat(directory, "/", kDenseFile, ": ", name, " holds ", *wrong, " at position ",
+                                          wrong - values.begin(),
+                                          "; weights that are not finite cannot be used, choose another checkpoint"));
+}
+
+Status ReadCounters(const std::string& text, TrainState* state, bool* inside_window, int64_t* written_window) {
+  PEPNET_ASSIGN_OR_RETURN(const nlohmann::json json, ParseStrictJson(text));
+  TrainCounters& c = state->counters;
+  PEPNET_ASSIGN_OR_RETURN(c.finished_steps, JsonInteger(json, "finished_steps", 0, kMaxCounter));
+  PEPNET_ASSIGN_OR_RETURN(c.position.epoch, JsonInteger(json, "epoch", 0, kMaxCounter));
+  PEPNET_ASSIGN_OR_RETURN(c.position.rows_in_epoch, JsonInteger(json, "rows_in_epoch", 0, kMaxCounter));
+  PEPNET_ASSIGN_OR_RETURN(c.window_epochs, JsonInteger(json, "window_epochs", 0, kMaxCounter));
+  PEPNET_ASSIGN_OR_RETURN(c.seed, JsonUnsigned(json, "seed"));
+  PEPNET_ASSIGN_OR_RETURN(c.batch_size, JsonInteger(json, "batch_size", 0, kMaxCounter));
+  PEPNET_ASSIGN_OR_RETURN(const int64_t workers, JsonInteger(json, "worker_count", 0, INT_MAX));
+  PEPNET_ASSIGN_OR_RETURN(const int64_t threads, JsonInteger(json, "threads", 0, INT_MAX));
+  c.worker_count = static_cast<int>(workers);
+  c.threads = static_cast<int>(threads);
+  PEPNET_ASSIGN_OR_RETURN(*written_window, JsonInteger(json, "window", 0, kMaxCounter));
+  PEPNET_ASSIGN_OR_RETURN(const int64_t optimizer_steps, JsonInteger(json, "optimizer_steps", 0, c.finished_steps));
+  state->optimizer.set_steps(optimizer_steps);
+  const auto inside = json.find("inside_window");
+  if (inside == json.end() || !inside->is_boolean())
+    return absl::DataLossError("\"inside_window\" is not true or false");
+  *inside_window = inside->get<bool>();
+  const auto metrics = json.find("train_metrics");
+  if (metrics == json.end()) return absl::OkStatus();
+  try {
+    state->train_metrics = metrics->get<decltype(state->train_metrics)>();
+  } catch (const nlohmann::json::exception& error) {
+    return absl::DataLossError(absl::StrCat("\"train_metrics\": ", JsonErrorText(error.what())));
+  }
   return absl::OkStatus();
 }
 
@@ -124,28 +169,12 @@ Status WriteDenseFiles(const DenseImage& image, CheckpointWriter& writer, std::v
 }
 
 Status ReadDenseFiles(const std::string& directory, TrainState* state) {
-  PEPNET_ASSIGN_OR_RETURN(std::string text, ReadFile(directory + "/" + kTrainerFile));
+  PEPNET_ASSIGN_OR_RETURN(const std::string text, ReadFile(directory + "/" + kTrainerFile, kMaxTrainerBytes));
   bool inside_window = false;
   int64_t written_window = 1;
   const int64_t window = state->counters.window;
-  try {
-    const nlohmann::json json = nlohmann::json::parse(text);
-    TrainCounters& c = state->counters;
-    c.finished_steps = json.at("finished_steps");
-    c.position.epoch = json.at("epoch");
-    c.position.rows_in_epoch = json.at("rows_in_epoch");
-    c.window_epochs = json.at("window_epochs");
-    c.seed = json.at("seed");
-    c.batch_size = json.at("batch_size");
-    c.worker_count = json.at("worker_count");
-    c.threads = json.at("threads");
-    inside_window = json.at("inside_window");
-    written_window = json.at("window");
-    state->optimizer.set_steps(json.at("optimizer_steps"));
-    if (json.contains("train_metrics"))
-      state->train_metrics = json["train_metrics"].get<decltype(state->train_metrics)>();
-  } catch (const nlohmann::json::exception& error) {
-    return absl::DataLossError(absl::StrCat(directory, "/", kTrainerFile, " is damaged: ", error.what()));
+  if (const Status read = ReadCounters(text, state, &inside_window, &written_window); !read.ok()) {
+    return absl::DataLossError(absl::StrCat(directory, "/", kTrainerFile, " is damaged: ", read.message()));
   }
   if (inside_window && written_window != window) {
     return InvalidInput(directory, " was saved inside a window of gradient_accumulation_steps: ", written_window,
@@ -169,6 +198,21 @@ Status ReadDenseValues(const std::string& directory, DenseParameters* parameters
   for (int i = 0; i < static_cast<int>(parameters->specs().size()); ++i) {
     const ParameterSpec& spec = parameters->specs()[i];
     PEPNET_RETURN_IF_ERROR(ReadInto(*reader, directory, spec.name, spec.shape, parameters->value(i)));
+    PEPNET_RETURN_IF_ERROR(CheckFinite(directory, spec.name, parameters->value(i)));
+  }
+  return absl::OkStatus();
+}
+
+Status CheckHoldsState(const Manifest& manifest, const JobConfig& config) {
+  for (const char* file : {kDenseFile, kTrainerFile}) {
+    const auto named = [file](const FileEntry& entry) { return entry.file == file; };
+    if (std::any_of(manifest.files.begin(), manifest.files.end(), named)) continue;
+    return absl::DataLossError(absl::StrCat("the manifest does not name ", file));
+  }
+  for (const Table& table : config.tables) {
+    const auto of_table = [&table](const PartEntry& part) { return part.table == table.name; };
+    if (std::any_of(manifest.parts.begin(), manifest.parts.end(), of_table)) continue;
+    return absl::DataLossError(absl::StrCat("the manifest names no part of table ", table.name));
   }
   return absl::OkStatus();
 }
@@ -193,6 +237,7 @@ StatusOr<std::vector<std::string>> ReadDenseValuesByName(const std::string& dire
       continue;
     }
     PEPNET_RETURN_IF_ERROR(ReadInto(*reader, directory, theirs, spec.shape, parameters->value(i)));
+    PEPNET_RETURN_IF_ERROR(CheckFinite(directory, theirs, parameters->value(i)));
   }
   return missing;
 }

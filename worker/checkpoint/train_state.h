@@ -56,7 +56,11 @@ Status WriteDenseFiles(const DenseImage& image, CheckpointWriter& writer, std::v
 // Reads them back. Every parameter must be there with its shape.
 Status ReadDenseFiles(const std::string& directory, TrainState* state);
 
-// Values only, no counters or optimizer state: for eval, predict, export.
+// DataLoss unless `manifest` names the dense files and a part of every table: files that it does
+// not name are not verified, and rows that it does not have would be random.
+Status CheckHoldsState(const Manifest& manifest, const JobConfig& config);
+
+// Values only, no counters or optimizer state: for eval, predict, export. DataLoss for values that are not finite.
 Status ReadDenseValues(const std::string& directory, DenseParameters* parameters);
 
 // For fine_tune_checkpoint: values of the parameters found there under `map`ped or equal names with equal shapes.

@@ -4,7 +4,7 @@
 #include "worker/data/load/batch_loader.h"
 #include "worker/metrics/metrics.h"
 #include "worker/sparse/batch_feeder.h"
-#include "worker/sparse/pooling.h"
+#include "worker/sparse/forward_inputs.h"
 
 namespace pepnet {
 
@@ -25,26 +25,20 @@ StatusOr<std::map<std::string, double>> Evaluate(const WorkerContext& context, P
   const JobConfig& config = *context.config;
   const RankStatus::Phase phase(context.status(), "evaluation");
   PEPNET_ASSIGN_OR_RETURN(std::unique_ptr<BatchLoader> loader, OpenEvaluationData(context, input_path));
-  BatchFeeder feeder(&config, loader.get(), context.client, context.collective, BatchFeeder::Mode::kEval,
+  BatchFeeder feeder(&config, std::move(loader), context.client, context.collective, BatchFeeder::Mode::kEval,
                      finished_steps, config.eval.num_steps, context.options.local_weight_normalization);
   feeder.Watch(context.status(), context.options.timeout_s);
 
   MetricSet metrics(&config);
-  FloatBuffers table_rows, pooled;
+  ForwardInputs inputs(&config);
   int64_t batches = 0, rows = 0;
   for (;;) {
     PEPNET_ASSIGN_OR_RETURN(std::optional<FedBatch> fed, feeder.Next());
     if (!fed.has_value()) break;
     const Batch& batch = fed->batch;
-    PEPNET_RETURN_IF_ERROR(context.client->FinishPull(fed->ticket, &table_rows));
-    PoolFeatures(config, batch, fed->ids, table_rows, &pooled);
-    const std::vector<std::vector<float>> scales = RowScales(config, batch, fed->denominators);
-    ModelInput input;
-    input.batch = &batch;
-    input.features = FeaturePointers(config, batch, pooled);
-    input.row_scales = &scales;
+    PEPNET_ASSIGN_OR_RETURN(const ModelInput* input, inputs.Make(*fed, context.client));
     LossReport losses;
-    PEPNET_ASSIGN_OR_RETURN(std::vector<ModelOutput> outputs, model->Forward(input, &losses));
+    PEPNET_ASSIGN_OR_RETURN(std::vector<ModelOutput> outputs, model->Forward(*input, &losses));
     std::vector<std::vector<float>> scores;
     for (ModelOutput& output : SelectMetricInputs(config, batch, outputs)) scores.push_back(std::move(output.values));
     metrics.Add(batch, scores);
@@ -55,7 +49,7 @@ StatusOr<std::map<std::string, double>> Evaluate(const WorkerContext& context, P
       LogInfo(absl::StrCat("evaluating: batch ", batches, ", ", rows, " rows"));
     }
   }
-  std::vector<int64_t> clamped = {loader->clamped_ids()};
+  std::vector<int64_t> clamped = {feeder.loader().clamped_ids()};
   PEPNET_RETURN_IF_ERROR(context.collective->AllreduceSum(std::span<int64_t>(clamped), "clamped ids"));
   LogClampedIds(context, clamped[0]);
   return metrics.Finish(context.collective);

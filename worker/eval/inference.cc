@@ -12,12 +12,11 @@ StatusOr<InferenceModel> OpenForInference(const WorkerContext& context, const st
   InferenceModel result;
   PEPNET_ASSIGN_OR_RETURN(result.checkpoint, FindCheckpoint(context, path));
   // Rows that were never created read their initial value, a function of the seed of the training run.
-  PEPNET_RETURN_IF_ERROR(OnFirstWorker(context, "server plan", [&]() -> StatusOr<std::string> {
-                           PEPNET_ASSIGN_OR_RETURN(Manifest manifest, ReadManifest(result.checkpoint));
-                           const uint64_t seed = manifest.seed + (MutantActive(Mutant::kInferenceForgetsSeed) ? 1 : 0);
-                           PEPNET_RETURN_IF_ERROR(context.client->Configure(context.worker_ranks, seed, manifest.step));
-                           return std::string();
-                         }).status());
+  PEPNET_RETURN_IF_ERROR(RunOnFirstWorker(context, "server plan", [&]() -> Status {
+    PEPNET_ASSIGN_OR_RETURN(Manifest manifest, ReadManifest(result.checkpoint));
+    const uint64_t seed = manifest.seed + (MutantActive(Mutant::kInferenceForgetsSeed) ? 1 : 0);
+    return context.client->Configure(context.worker_ranks, seed, manifest.step);
+  }));
   result.parameters = std::make_unique<DenseParameters>(DenseParameterList(*context.config));
   PEPNET_ASSIGN_OR_RETURN(result.finished_steps,
                           RestoreForInference(context, result.checkpoint, result.parameters.get()));

@@ -12,17 +12,15 @@
 #include "absl/strings/str_replace.h"
 #include "common/file/file.h"
 
+// arrow::Type has many more values than the ones a column may have.
+#pragma GCC diagnostic ignored "-Wswitch-enum"
+
 namespace pepnet {
 namespace {
 
 Status FromArrow(const arrow::Status& status, const std::string& path) {
   if (status.ok()) return absl::OkStatus();
   return absl::UnavailableError(absl::StrCat("writing ", path, ": ", status.message()));
-}
-
-std::string TemporaryName(const std::string& path) {
-  const size_t slash = path.rfind('/');
-  return absl::StrCat(path.substr(0, slash + 1), ".tmp.", path.substr(slash + 1));
 }
 
 // No rows of the reserved columns; null without any.
@@ -68,8 +66,8 @@ arrow::Result<std::shared_ptr<arrow::RecordBatch>> MakeBatch(int64_t rows, const
 
 class ParquetPredictionWriter : public PredictionWriter {
  public:
-  explicit ParquetPredictionWriter(const std::string& path)
-      : path_(path + ".parquet"), temporary_(TemporaryName(path_)) {}
+  ParquetPredictionWriter(std::string temporary, std::string path)
+      : path_(std::move(path)), temporary_(std::move(temporary)) {}
   ~ParquetPredictionWriter() override {
     if (!published_) unlink(temporary_.c_str());
   }
@@ -85,12 +83,17 @@ class ParquetPredictionWriter : public PredictionWriter {
     if (fsync(file_->file_descriptor()) != 0) {
       return absl::UnavailableError(absl::StrCat("writing ", path_, ": fsync: ", std::strerror(errno)));
     }
+    const arrow::Result<int64_t> size = file_->Tell();
+    if (!size.ok()) return FromArrow(size.status(), path_);
+    bytes_ = *size;
     return FromArrow(file_->Close(), path_);
   }
+  int64_t bytes() const override { return bytes_; }
 
   Status Publish() override {
+    PEPNET_RETURN_IF_ERROR(RenameAndSync(temporary_, path_));
     published_ = true;
-    return RenameAndSync(temporary_, path_);
+    return absl::OkStatus();
   }
 
  private:
@@ -108,6 +111,7 @@ class ParquetPredictionWriter : public PredictionWriter {
   std::string path_, temporary_;
   std::shared_ptr<arrow::io::FileOutputStream> file_;  // shared with Arrow's writer
   std::unique_ptr<parquet::arrow::FileWriter> writer_;
+  int64_t bytes_ = 0;
   bool published_ = false;
 };
 
@@ -117,9 +121,73 @@ std::string CsvCell(const std::string& text) {
   return absl::StrCat("\"", absl::StrReplaceAll(text, {{"\"", "\"\""}}), "\"");
 }
 
+arrow::Result<std::string> ValueText(const arrow::Array& array, int64_t row);
+
+// "[a, b]": elements `first` to `first + count` of `values`, each with its key where there are `keys`.
+arrow::Result<std::string> ListText(const arrow::Array* keys, const arrow::Array& values, int64_t first,
+                                    int64_t count) {
+  std::string text = keys != nullptr ? "{" : "[";
+  for (int64_t i = first; i < first + count; ++i) {
+    if (i > first) text += ", ";
+    if (keys != nullptr) {
+      ARROW_ASSIGN_OR_RAISE(const std::string key, ValueText(*keys, i));
+      absl::StrAppend(&text, key, ": ");
+    }
+    ARROW_ASSIGN_OR_RAISE(const std::string value, ValueText(values, i));
+    text += value;
+  }
+  return text + (keys != nullptr ? "}" : "]");
+}
+
+// The value itself, where Arrow's ToString() would show how it is stored.
+arrow::Result<std::string> ValueText(const arrow::Array& array, int64_t row) {
+  if (array.IsNull(row)) return "null";
+  switch (array.type_id()) {
+    case arrow::Type::DICTIONARY: {
+      const auto& dictionary = static_cast<const arrow::DictionaryArray&>(array);
+      const int64_t index = dictionary.GetValueIndex(row);
+      if (index < 0 || index >= dictionary.dictionary()->length()) {
+        return arrow::Status::Invalid("index ", index, " is outside a dictionary of ",
+                                      dictionary.dictionary()->length());
+      }
+      return ValueText(*dictionary.dictionary(), index);
+    }
+    case arrow::Type::LIST: {
+      const auto& list = static_cast<const arrow::ListArray&>(array);
+      return ListText(nullptr, *list.values(), list.value_offset(row), list.value_length(row));
+    }
+    case arrow::Type::LARGE_LIST: {
+      const auto& list = static_cast<const arrow::LargeListArray&>(array);
+      return ListText(nullptr, *list.values(), list.value_offset(row), list.value_length(row));
+    }
+    case arrow::Type::FIXED_SIZE_LIST: {
+      const auto& list = static_cast<const arrow::FixedSizeListArray&>(array);
+      return ListText(nullptr, *list.values(), list.value_offset(row), list.value_length(row));
+    }
+    case arrow::Type::MAP: {
+      const auto& map = static_cast<const arrow::MapArray&>(array);
+      return ListText(map.keys().get(), *map.items(), map.value_offset(row), map.value_length(row));
+    }
+    case arrow::Type::STRUCT: {
+      const auto& fields = static_cast<const arrow::StructArray&>(array);
+      std::string text = "{";
+      for (int f = 0; f < fields.num_fields(); ++f) {
+        ARROW_ASSIGN_OR_RAISE(const std::string value, ValueText(*fields.field(f), row));
+        absl::StrAppend(&text, f > 0 ? ", " : "", fields.struct_type()->field(f)->name(), ": ", value);
+      }
+      return text + "}";
+    }
+    default: {
+      ARROW_ASSIGN_OR_RAISE(const std::shared_ptr<arrow::Scalar> scalar, array.GetScalar(row));
+      return scalar->ToString();
+    }
+  }
+}
+
 class CsvPredictionWriter : public PredictionWriter {
  public:
-  explicit CsvPredictionWriter(const std::string& path) : path_(path + ".csv"), temporary_(TemporaryName(path_)) {}
+  CsvPredictionWriter(std::string temporary, std::string path)
+      : path_(std::move(path)), temporary_(std::move(temporary)) {}
   ~CsvPredictionWriter() override {
     if (!published_) unlink(temporary_.c_str());
   }
@@ -145,9 +213,9 @@ class CsvPredictionWriter : public PredictionWriter {
       for (int c = 0; reserved != nullptr && c < reserved->num_columns(); ++c) {
         text += ",";
         if (reserved->column(c)->IsNull(row)) continue;
-        auto scalar = reserved->column(c)->GetScalar(row);
-        if (!scalar.ok()) return FromArrow(scalar.status(), path_);
-        text += CsvCell((*scalar)->ToString());
+        auto cell = ValueText(*reserved->column(c), row);
+        if (!cell.ok()) return FromArrow(cell.status(), path_);
+        text += CsvCell(*cell);
       }
       text += "\n";
     }
@@ -158,10 +226,12 @@ class CsvPredictionWriter : public PredictionWriter {
     if (file_ == nullptr) PEPNET_RETURN_IF_ERROR(Append(0, columns, EmptyBatch(reserved)));
     return file_->Finish();
   }
+  int64_t bytes() const override { return file_->bytes(); }
 
   Status Publish() override {
+    PEPNET_RETURN_IF_ERROR(RenameAndSync(temporary_, path_));
     published_ = true;
-    return RenameAndSync(temporary_, path_);
+    return absl::OkStatus();
   }
 
  private:
@@ -184,9 +254,10 @@ class CsvPredictionWriter : public PredictionWriter {
 
 }  // namespace
 
-std::unique_ptr<PredictionWriter> PredictionWriter::Make(const std::string& path, bool csv) {
-  if (csv) return std::make_unique<CsvPredictionWriter>(path);
-  return std::make_unique<ParquetPredictionWriter>(path);
+std::unique_ptr<PredictionWriter> PredictionWriter::Make(const std::string& temporary, const std::string& path,
+                                                         bool csv) {
+  if (csv) return std::make_unique<CsvPredictionWriter>(temporary, path);
+  return std::make_unique<ParquetPredictionWriter>(temporary, path);
 }
 
 }  // namespace pepnet

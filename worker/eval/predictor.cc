@@ -1,10 +1,9 @@
 #include "worker/eval/predictor.h"
 
 #include <algorithm>
-#include <cstdio>
 #include <filesystem>
+#include <optional>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "common/file/file.h"
@@ -12,9 +11,10 @@
 #include "worker/data/files/input_files.h"
 #include "worker/data/load/batch_loader.h"
 #include "worker/eval/evaluator.h"
+#include "worker/eval/prediction_directory.h"
 #include "worker/eval/prediction_writer.h"
 #include "worker/sparse/batch_feeder.h"
-#include "worker/sparse/pooling.h"
+#include "worker/sparse/forward_inputs.h"
 
 namespace pepnet {
 namespace {
@@ -37,17 +37,9 @@ StatusOr<std::vector<int>> ChooseOutputs(const std::vector<ModelOutput>& all, co
   return chosen;
 }
 
-// "part-00012.parquet" -> 12; -1 for any other name.
-int PartNumber(const std::string& name) {
-  int number = -1, end = 0;
-  if (std::sscanf(name.c_str(), "part-%5d%n", &number, &end) != 1 || end != 10) return -1;
-  const std::string extension = name.substr(end);
-  return extension == ".parquet" || extension == ".csv" ? number : -1;
-}
-
-// Makes the directory, refuses one that holds the input, and removes what a killed prediction left half written.
-Status PrepareOutput(const JobConfig& config, const PredictRequest& request) {
-  PEPNET_RETURN_IF_ERROR(MakeDirectories(request.output_path));
+// Refuses an output directory that holds the input, before it is looked at as one.
+Status CheckInputIsElsewhere(const JobConfig& config, const PredictRequest& request) {
+  if (!PathExists(request.output_path)) return absl::OkStatus();
   PEPNET_ASSIGN_OR_RETURN(InputFiles input,
                           FindInputFiles(request.input_path, config.data.dataset_type, config.data.dataset_type_name));
   const std::filesystem::path output = std::filesystem::canonical(request.output_path);
@@ -55,21 +47,6 @@ Status PrepareOutput(const JobConfig& config, const PredictRequest& request) {
     if (std::filesystem::canonical(path).parent_path() != output) continue;
     return InvalidInput("--predict_output_path ", request.output_path, " holds the input file ", path,
                         "; choose a directory of its own, so that no input is written over");
-  }
-  PEPNET_ASSIGN_OR_RETURN(std::vector<std::string> names, ListDirectory(request.output_path));
-  for (const std::string& name : names) {
-    if (absl::StartsWith(name, ".tmp.part-")) PEPNET_RETURN_IF_ERROR(RemoveTree(request.output_path + "/" + name));
-  }
-  return absl::OkStatus();
-}
-
-// The parts of an earlier prediction that the new ones do not replace: of more workers, or in the other format.
-Status RemoveOldParts(const PredictRequest& request, int parts) {
-  PEPNET_ASSIGN_OR_RETURN(std::vector<std::string> names, ListDirectory(request.output_path));
-  for (const std::string& name : names) {
-    const int number = PartNumber(name);
-    if (number < 0 || (number < parts && absl::EndsWith(name, request.csv ? ".csv" : ".parquet"))) continue;
-    PEPNET_RETURN_IF_ERROR(RemoveTree(request.output_path + "/" + name));
   }
   return absl::OkStatus();
 }
@@ -93,41 +70,54 @@ StatusOr<int64_t> Predict(const WorkerContext& context, PepnetModel* model, cons
   options.contiguous = true;
   options.reserved_columns = request.reserved_columns;
   PEPNET_ASSIGN_OR_RETURN(std::unique_ptr<BatchLoader> loader, BatchLoader::Open(config, options));
-  PEPNET_RETURN_IF_ERROR(OnFirstWorker(context, "output directory", [&]() -> StatusOr<std::string> {
-                           PEPNET_RETURN_IF_ERROR(PrepareOutput(config, request));
-                           return std::string();
-                         }).status());
+  std::optional<PredictionDirectory> directory;  // worker 0's
+  PEPNET_ASSIGN_OR_RETURN(const std::string writing,
+                          OnFirstWorker(context, "output directory", [&]() -> StatusOr<std::string> {
+                            PEPNET_RETURN_IF_ERROR(CheckInputIsElsewhere(config, request));
+                            PEPNET_ASSIGN_OR_RETURN(PredictionDirectory entered,
+                                                    PredictionDirectory::Enter(request.output_path, request.overwrite));
+                            return directory.emplace(std::move(entered)).writing();
+                          }));
+  const auto part_of = [&](int worker) {
+    return absl::StrFormat("part-%05d%s", worker, request.csv ? ".csv" : ".parquet");
+  };
+  const int index = context.collective->index();
   std::unique_ptr<PredictionWriter> writer = PredictionWriter::Make(
-      absl::StrFormat("%s/part-%05d", request.output_path, context.collective->index()), request.csv);
+      absl::StrCat(writing, "/", part_of(index)), absl::StrCat(request.output_path, "/", part_of(index)), request.csv);
 
-  BatchFeeder feeder(&config, loader.get(), context.client, nullptr, BatchFeeder::Mode::kPredict, finished_steps, 0);
+  BatchFeeder feeder(&config, std::move(loader), context.client, nullptr, BatchFeeder::Mode::kPredict, finished_steps,
+                     0);
   feeder.Watch(context.status(), context.options.timeout_s);
-  FloatBuffers table_rows, pooled;
+  ForwardInputs inputs(&config);
   int64_t rows = 0;
   for (;;) {
     PEPNET_ASSIGN_OR_RETURN(std::optional<FedBatch> fed, feeder.Next());
     if (!fed.has_value()) break;
     const Batch& batch = fed->batch;
-    PEPNET_RETURN_IF_ERROR(context.client->FinishPull(fed->ticket, &table_rows));
-    PoolFeatures(config, batch, fed->ids, table_rows, &pooled);
-    ModelInput input;
-    input.batch = &batch;
-    input.features = FeaturePointers(config, batch, pooled);
-    PEPNET_ASSIGN_OR_RETURN(std::vector<ModelOutput> outputs, model->Forward(input, nullptr));
+    PEPNET_ASSIGN_OR_RETURN(const ModelInput* input, inputs.Make(*fed, context.client));
+    PEPNET_ASSIGN_OR_RETURN(std::vector<ModelOutput> outputs, model->Forward(*input, nullptr));
     std::vector<ModelOutput> written;
     for (int i : chosen) written.push_back(outputs[i]);
     PEPNET_RETURN_IF_ERROR(writer->Append(batch.rows, written, batch.reserved));
     rows += batch.rows;
   }
-  PEPNET_RETURN_IF_ERROR(writer->Finish(columns, loader->reserved_schema()));
+  PEPNET_RETURN_IF_ERROR(writer->Finish(columns, feeder.loader().reserved_schema()));
   // All parts are whole before any gets its name.
-  std::vector<int64_t> total = {rows, loader->clamped_ids()};
+  const int workers = context.collective->count();
+  std::vector<int64_t> total(2 + workers);
+  total[0] = rows;
+  total[1] = feeder.loader().clamped_ids();
+  total[2 + index] = writer->bytes();
   PEPNET_RETURN_IF_ERROR(context.phases->AllreduceSum(std::span<int64_t>(total), "all predictions"));
-  PEPNET_RETURN_IF_ERROR(OnFirstWorker(context, "old predictions", [&]() -> StatusOr<std::string> {
-                           PEPNET_RETURN_IF_ERROR(RemoveOldParts(request, context.collective->count()));
+  PEPNET_RETURN_IF_ERROR(OnFirstWorker(context, "list of predictions", [&]() -> StatusOr<std::string> {
+                           std::vector<PredictionDirectory::Part> parts;
+                           for (int w = 0; w < workers; ++w) parts.push_back({part_of(w), total[2 + w]});
+                           PEPNET_RETURN_IF_ERROR(directory->BeginPublishing(std::move(parts)));
                            return std::string();
                          }).status());
   PEPNET_RETURN_IF_ERROR(writer->Publish());
+  PEPNET_RETURN_IF_ERROR(context.phases->Barrier("names of predictions"));
+  if (directory.has_value()) PEPNET_RETURN_IF_ERROR(directory->EndPublishing());
   LogClampedIds(context, total[1]);
   return total[0];
 }

@@ -1,7 +1,8 @@
 // Predict: the outputs of every row of a data set, one part file per worker.
 //
 // Order:    worker w takes one contiguous range of the rows, so that the parts in name order are the input order.
-// Files:    <output>/part-00000.parquet (or .csv), ...; written under a temporary name and renamed when all workers are done.
+// Files:    <output>/part-00000.parquet (or .csv), ...; written elsewhere and renamed when all workers are done. The output
+//           directory is worker/eval/prediction_directory.h's.
 // Columns:  outputs sorted by name (or as asked for), float32, [B, C] outputs as lists; then the reserved input columns.
 #pragma once
 
@@ -19,6 +20,7 @@ struct PredictRequest {
   std::vector<std::string> reserved_columns;  // {"ALL_COLUMNS"}: all
   std::vector<std::string> output_columns;    // empty: all
   bool csv = false;
+  bool overwrite = false;  // an earlier prediction in output_path
   int64_t batch_size = 0;  // 0: eval_batch_size
 };
 

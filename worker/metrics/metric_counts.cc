@@ -1,6 +1,8 @@
 #include "worker/metrics/metric_counts.h"
 
 #include <cmath>
+#include <limits>
+#include <numeric>
 
 #include "common/base/logging.h"
 
@@ -47,10 +49,9 @@ std::vector<float> AucThresholds(int n) {
   return thresholds;
 }
 
-template <typename Count>
 void CountForAuc(const std::vector<float>& thresholds, const LabelColumn& label, const TowerScores& scores,
-                 int64_t rows, Count* counts) {
-  Count* const by_class[2] = {counts + thresholds.size() + 1, counts};
+                 int64_t rows, double* counts) {
+  double* const by_class[2] = {counts + thresholds.size() + 1, counts};
   for (int64_t row = 0; row < rows; ++row) {
     by_class[Positive(label, row)][ThresholdIndex(thresholds, scores.One(row)) + 1] += 1;
   }
@@ -69,24 +70,67 @@ double BinnedAuc(const std::vector<double>& true_positives, const std::vector<do
   return area / (positives * negatives);
 }
 
-template <typename Count>
-double AucOfCounts(size_t thresholds, const Count* counts) {
-  const Count* const by_class[2] = {counts + thresholds + 1, counts};
+double AucOfCounts(size_t thresholds, const double* counts) {
+  const double* const by_class[2] = {counts + thresholds + 1, counts};
   std::vector<double> reached[2];  // rows of the class with score >= threshold k
   double total[2];
   for (int c = 0; c < 2; ++c) {
     reached[c].resize(thresholds);
     double rows = 0;
-    for (size_t k = thresholds; k-- > 0;) reached[c][k] = rows += static_cast<double>(by_class[c][k + 1]);
-    total[c] = rows + static_cast<double>(by_class[c][0]);
+    for (size_t k = thresholds; k-- > 0;) reached[c][k] = rows += by_class[c][k + 1];
+    total[c] = rows + by_class[c][0];
   }
   return BinnedAuc(reached[1], reached[0], total[1], total[0]);
 }
 
-template void CountForAuc(const std::vector<float>&, const LabelColumn&, const TowerScores&, int64_t, int64_t*);
-template void CountForAuc(const std::vector<float>&, const LabelColumn&, const TowerScores&, int64_t, double*);
-template double AucOfCounts(size_t, const int64_t*);
-template double AucOfCounts(size_t, const double*);
+MetricSums::MetricSums(const Metric* metric) : metric_(metric) {
+  CHECK(TypeOf(metric->kind).grouping_field == nullptr) << metric->name << " is no sum over rows";
+  if (metric->kind != MetricKind::kAuc) return;
+  thresholds_ = AucThresholds(metric->thresholds);
+  size_ = AucCounts(thresholds_.size());
+}
+
+void MetricSums::Add(const Tower& tower, const LabelColumn& label, const TowerScores& scores, int64_t rows,
+                     double* sums) const {
+  switch (metric_->kind) {
+    case MetricKind::kAuc:
+      return CountForAuc(thresholds_, label, scores, rows, sums);
+    case MetricKind::kAccuracy:
+      sums[0] += static_cast<double>(CountRight(label, scores, rows, metric_->threshold, tower.num_class));
+      sums[1] += static_cast<double>(rows);
+      return;
+    case MetricKind::kMeanAbsoluteError:
+    case MetricKind::kMeanSquaredError:
+      sums[0] += SumErrors(label, scores, rows, metric_->kind == MetricKind::kMeanSquaredError);
+      sums[1] += static_cast<double>(rows);
+      return;
+    case MetricKind::kGroupedAuc:
+      return;  // refused by the constructor
+  }
+}
+
+double MetricSums::Value(const double* sums) const {
+  switch (metric_->kind) {
+    case MetricKind::kAuc:
+      return AucOfCounts(thresholds_.size(), sums);
+    case MetricKind::kAccuracy:
+      return sums[1] > 0 ? sums[0] / sums[1] : 0;
+    case MetricKind::kMeanAbsoluteError:
+    case MetricKind::kMeanSquaredError:
+    case MetricKind::kGroupedAuc:
+      break;
+  }
+  return sums[1] > 0 ? sums[0] / sums[1] : std::numeric_limits<double>::quiet_NaN();
+}
+
+std::string MetricSums::WhyNoValue(const double* sums) const {
+  if (metric_->kind != MetricKind::kAuc) return "";
+  const auto width = static_cast<std::ptrdiff_t>(size_ / 2);
+  const double positives = std::accumulate(sums, sums + width, 0.0);
+  const double negatives = std::accumulate(sums + width, sums + 2 * width, 0.0);
+  if ((positives == 0) == (negatives == 0)) return "";
+  return positives > 0 ? "every label is 1" : "every label is 0";
+}
 
 int64_t CountRight(const LabelColumn& label, const TowerScores& scores, int64_t rows, double threshold, int num_class) {
   int64_t right = 0;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "common/job_config/model.h"
@@ -28,14 +29,37 @@ bool Positive(const LabelColumn& label, int64_t row);
 
 // counts[0 .. n]: positives below all thresholds, then by the last threshold <= score; counts[n + 1 .. 2 n + 1]: negatives.
 inline size_t AucCounts(size_t thresholds) { return 2 * (thresholds + 1); }
-template <typename Count>
 void CountForAuc(const std::vector<float>& thresholds, const LabelColumn& label, const TowerScores& scores,
-                 int64_t rows, Count* counts);
-template <typename Count>
-double AucOfCounts(size_t thresholds, const Count* counts);
+                 int64_t rows, double* counts);
+double AucOfCounts(size_t thresholds, const double* counts);
 // From the counts of true and false positives at each threshold (ascending) and class totals (whole numbers, or decayed).
 double BinnedAuc(const std::vector<double>& true_positives, const std::vector<double>& false_positives,
                  double positives, double negatives);
+
+// ---- metrics that are sums over rows ---------------------------------------------------------------------------------
+// What such a metric counts while rows are added: `size()` numbers, which may be summed over
+// batches and workers. Counts of rows are exact up to 2^53.
+//   auc                         as CountForAuc() lays them out
+//   accuracy                    right, all
+//   absolute and squared error  sum of errors, all
+// Not for metrics that group rows (MetricType::grouping_field).
+class MetricSums {
+ public:
+  explicit MetricSums(const Metric* metric);  // borrowed
+  size_t size() const { return size_; }
+  void Add(const Tower& tower, const LabelColumn& label, const TowerScores& scores, int64_t rows, double* sums) const;
+  // The metric of the rows that were added. Without rows: auc and accuracy 0, errors NaN.
+  double Value(const double* sums) const;
+  // Why Value() is only a stand-in, as a clause ("every label is 1"); "" if it is none. An auc needs both classes.
+  std::string WhyNoValue(const double* sums) const;
+  // Whether `sums` has rows. Not of auc, which has a value without.
+  bool HasRows(const double* sums) const { return sums[size_ - 1] > 0; }
+
+ private:
+  const Metric* metric_;
+  std::vector<float> thresholds_;  // auc
+  size_t size_ = 2;
+};
 
 // Rows whose predicted class is the label.
 int64_t CountRight(const LabelColumn& label, const TowerScores& scores, int64_t rows, double threshold, int num_class);

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <span>
 
 #include "common/base/logging.h"
@@ -12,24 +13,21 @@
 
 namespace pepnet {
 
-// All counts of all metrics lie in one vector and all sums in another, so that merging takes one allreduce each.
-//   auc             counts: positives below all thresholds, then by threshold index; negatives likewise
-//   accuracy        counts: right, all
-//   absolute error, squared error:  counts: all;  sums: errors
-//   loss            sums: loss of each global batch times its rows
+// The sums of all metrics and losses lie in one vector, so that merging takes one allreduce.
+//   metric   what MetricSums counts
+//   loss     the loss of each global batch times its rows
 struct MetricSet::State {
   struct Item {
     const Metric* metric;
     int tower;
-    size_t counts = 0, sums = 0;  // where its numbers begin
-    std::vector<float> thresholds;
-    std::unique_ptr<GroupedAuc> grouped;
+    size_t sums = 0;                      // where its numbers begin
+    std::optional<MetricSums> counted;    // else grouped
+    std::unique_ptr<GroupedAuc> grouped;  // of a metric that needs all rows in one place
   };
 
   const JobConfig* config;
   std::vector<Item> items;
   std::map<std::string, size_t> losses;  // name -> index into sums
-  std::vector<int64_t> counts;
   std::vector<double> sums;
   int64_t loss_rows = 0;  // rows of all global batches, the same on every worker
 
@@ -65,44 +63,31 @@ struct MetricSet::State {
     return value;
   }
 
-  // Sums counts and sums over the workers.
+  // Sums over the workers.
   Status Merge(Collective* collective) {
-    std::vector<int64_t> all = counts;
-    all.push_back(loss_rows);
-    PEPNET_RETURN_IF_ERROR(collective->AllreduceSum(std::span<int64_t>(all), "metric counts"));
-    if (all.back() != loss_rows * collective->count()) {
+    int64_t all = loss_rows;
+    PEPNET_RETURN_IF_ERROR(collective->AllreduceSum(std::span<int64_t>(&all, 1), "metric counts"));
+    if (all != loss_rows * collective->count()) {
       return absl::InternalError(absl::StrCat("the workers evaluated different global batches: this one saw ",
-                                              loss_rows, " rows, all ", collective->count(), " together ", all.back()));
+                                              loss_rows, " rows, all ", collective->count(), " together ", all));
     }
-    counts.assign(all.begin(), all.end() - 1);
     return collective->AllreduceSum(std::span<double>(sums), "metric sums");
   }
 };
 
 MetricSet::MetricSet(const JobConfig* config) : state_(std::make_unique<State>()) {
   state_->config = config;
-  size_t counts = 0, sums = 0;
+  size_t sums = 0;
   for (size_t t = 0; t < config->model.towers.size(); ++t) {
     const Tower& tower = config->model.towers[t];
     for (const Metric& metric : tower.metrics) {
-      State::Item item{&metric, static_cast<int>(t), counts, sums, {}, nullptr};
-      switch (metric.kind) {
-        case MetricKind::kAuc:
-          item.thresholds = AucThresholds(metric.thresholds);
-          counts += AucCounts(item.thresholds.size());
-          break;
-        case MetricKind::kGroupedAuc:
-          CHECK_GE(metric.grouping_feature, 0) << metric.name;
-          item.grouped = std::make_unique<GroupedAuc>();
-          break;
-        case MetricKind::kAccuracy:
-          counts += 2;
-          break;
-        case MetricKind::kMeanAbsoluteError:
-        case MetricKind::kMeanSquaredError:
-          counts += 1;
-          sums += 1;
-          break;
+      State::Item item{&metric, static_cast<int>(t), sums, std::nullopt, nullptr};
+      if (TypeOf(metric.kind).grouping_field != nullptr) {
+        CHECK_GE(metric.grouping_feature, 0) << metric.name;
+        item.grouped = std::make_unique<GroupedAuc>();
+      } else {
+        item.counted.emplace(&metric);
+        sums += item.counted->size();
       }
       state_->items.push_back(std::move(item));
     }
@@ -110,7 +95,6 @@ MetricSet::MetricSet(const JobConfig* config) : state_(std::make_unique<State>()
       if (state_->losses.emplace(loss.name, sums).second) ++sums;
     }
   }
-  state_->counts.assign(counts, 0);
   state_->sums.assign(sums, 0.0);
 }
 
@@ -124,24 +108,10 @@ void MetricSet::Add(const Batch& batch, const std::vector<std::vector<float>>& s
     const Tower& tower = model.towers[item.tower];
     const LabelColumn& label = batch.labels[tower.label];
     const TowerScores tower_scores = ScoresOfTower(tower, label, scores[item.tower], batch.rows);
-    int64_t* const counts = state_->counts.data() + item.counts;
-    switch (item.metric->kind) {
-      case MetricKind::kAuc:
-        CountForAuc(item.thresholds, label, tower_scores, batch.rows, counts);
-        break;
-      case MetricKind::kGroupedAuc:
-        state_->AddToGroupedAuc(item, batch, label, tower_scores);
-        break;
-      case MetricKind::kAccuracy:
-        counts[0] += CountRight(label, tower_scores, batch.rows, item.metric->threshold, tower.num_class);
-        counts[1] += batch.rows;
-        break;
-      case MetricKind::kMeanAbsoluteError:
-      case MetricKind::kMeanSquaredError:
-        state_->sums[item.sums] +=
-            SumErrors(label, tower_scores, batch.rows, item.metric->kind == MetricKind::kMeanSquaredError);
-        counts[0] += batch.rows;
-        break;
+    if (item.grouped != nullptr) {
+      state_->AddToGroupedAuc(item, batch, label, tower_scores);
+    } else {
+      item.counted->Add(tower, label, tower_scores, batch.rows, state_->sums.data() + item.sums);
     }
   }
 }
@@ -164,29 +134,21 @@ StatusOr<std::map<std::string, double>> MetricSet::Finish(Collective* collective
   const auto mean = [](double sum, int64_t rows) {
     return rows > 0 ? sum / static_cast<double>(rows) : std::numeric_limits<double>::quiet_NaN();
   };
+  const bool first = collective == nullptr || collective->index() == 0;
   std::map<std::string, double> values;
   for (const State::Item& item : state_->items) {
-    const int64_t* counts = state_->counts.data() + item.counts;
-    double value = 0;
-    switch (item.metric->kind) {
-      case MetricKind::kAuc:
-        value = AucOfCounts(item.thresholds.size(), counts);
-        break;
-      case MetricKind::kGroupedAuc: {
-        auto grouped = state_->GroupedAucValue(item, collective);
-        if (!grouped.ok()) return Annotate(grouped.status(), "merging the metrics");
-        value = *grouped;
-        break;
+    if (item.grouped == nullptr) {
+      const double* sums = state_->sums.data() + item.sums;
+      values[item.metric->name] = item.counted->Value(sums);
+      if (const std::string reason = item.counted->WhyNoValue(sums); first && !reason.empty()) {
+        LOG(WARNING) << item.metric->name << " has no value: " << reason
+                     << "; it is written as 0, as the reference does";
       }
-      case MetricKind::kAccuracy:
-        value = counts[1] > 0 ? static_cast<double>(counts[0]) / static_cast<double>(counts[1]) : 0;
-        break;
-      case MetricKind::kMeanAbsoluteError:
-      case MetricKind::kMeanSquaredError:
-        value = mean(state_->sums[item.sums], counts[0]);
-        break;
+      continue;
     }
-    values[item.metric->name] = value;
+    const auto value = state_->GroupedAucValue(item, collective);
+    if (!value.ok()) return Annotate(value.status(), "merging the metrics");
+    values[item.metric->name] = *value;
   }
   for (const auto& [name, index] : state_->losses) values[name] = mean(state_->sums[index], state_->loss_rows);
   return values;

@@ -2,23 +2,14 @@
 
 #include <span>
 
-#include "common/base/logging.h"
-#include "worker/metrics/metric_counts.h"
-
 namespace pepnet {
 
-// Window: auc as in metric_counts.h; accuracy: right, all; errors: sum, all.
 TrainMetrics::TrainMetrics(const JobConfig* config) : config_(config) {
   for (size_t t = 0; t < config->model.towers.size(); ++t) {
     for (const TrainMetric& metric : config->model.towers[t].train_metrics) {
-      Item item{&metric, static_cast<int>(t), {}, {}, {}};
-      if (metric.metric.kind == MetricKind::kAuc) {
-        item.thresholds = AucThresholds(metric.metric.thresholds);
-        item.window.resize(AucCounts(item.thresholds.size()));
-        item.counts.resize(item.window.size());
-      } else {
-        item.window.resize(2);
-      }
+      Item item{&metric, static_cast<int>(t), MetricSums(&metric.metric), {}, {}};
+      item.window.resize(item.sums.size());
+      if (TypeOf(metric.metric.kind).decays_counts) item.counts.resize(item.window.size());
       items_.push_back(std::move(item));
     }
   }
@@ -27,27 +18,10 @@ TrainMetrics::TrainMetrics(const JobConfig* config) : config_(config) {
 void TrainMetrics::Add(const Batch& batch, const std::vector<std::vector<float>>& scores) {
   if (batch.rows == 0) return;
   for (Item& item : items_) {
-    const Metric& metric = item.metric->metric;
     const Tower& tower = config_->model.towers[item.tower];
     const LabelColumn& label = batch.labels[tower.label];
     const TowerScores tower_scores = ScoresOfTower(tower, label, scores[item.tower], batch.rows);
-    switch (metric.kind) {
-      case MetricKind::kAuc:
-        CountForAuc(item.thresholds, label, tower_scores, batch.rows, item.window.data());
-        break;
-      case MetricKind::kAccuracy:
-        item.window[0] +=
-            static_cast<double>(CountRight(label, tower_scores, batch.rows, metric.threshold, tower.num_class));
-        item.window[1] += static_cast<double>(batch.rows);
-        break;
-      case MetricKind::kMeanAbsoluteError:
-      case MetricKind::kMeanSquaredError:
-        item.window[0] += SumErrors(label, tower_scores, batch.rows, metric.kind == MetricKind::kMeanSquaredError);
-        item.window[1] += static_cast<double>(batch.rows);
-        break;
-      case MetricKind::kGroupedAuc:
-        LOG(FATAL) << metric.name << " is no metric of training batches";
-    }
+    item.sums.Add(tower, label, tower_scores, batch.rows, item.window.data());
   }
 }
 
@@ -55,13 +29,13 @@ void TrainMetrics::Fold(Item* item) const {
   const double rate = item->metric->decay_rate;
   const bool first = !item->measured;
   item->measured = true;
-  if (item->metric->metric.kind == MetricKind::kAuc) {
+  if (!item->counts.empty()) {
     for (size_t i = 0; i < item->counts.size(); ++i) {
       item->counts[i] = first ? item->window[i] : rate * item->counts[i] + (1 - rate) * item->window[i];
     }
-    item->value = AucOfCounts(item->thresholds.size(), item->counts.data());
-  } else if (item->window[1] > 0) {
-    const double value = item->window[0] / item->window[1];
+    item->value = item->sums.Value(item->counts.data());
+  } else if (item->sums.HasRows(item->window.data())) {
+    const double value = item->sums.Value(item->window.data());
     item->value = first ? value : rate * item->value + (1 - rate) * value;
   }
   item->window.assign(item->window.size(), 0);

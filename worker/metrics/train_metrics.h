@@ -18,6 +18,7 @@
 #include "common/job_config/job_config.h"
 #include "common/net/collective.h"
 #include "worker/data/batch.h"
+#include "worker/metrics/metric_counts.h"
 
 namespace pepnet {
 
@@ -44,9 +45,9 @@ class TrainMetrics {
   struct Item {
     const TrainMetric* metric;
     int tower;
-    std::vector<float> thresholds;  // auc
-    std::vector<double> window;     // counts of this worker in the open window
-    std::vector<double> counts;     // auc: of the windows so far, decayed
+    MetricSums sums;
+    std::vector<double> window;  // counts of this worker in the open window
+    std::vector<double> counts;  // MetricType::decays_counts: of the windows so far, decayed
     double value = 0;
     int64_t steps = 0;      // finished steps
     bool measured = false;  // a window has ended

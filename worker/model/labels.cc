@@ -1,5 +1,7 @@
 #include "worker/model/labels.h"
 
+#include "common/base/log_functions.h"
+
 namespace pepnet {
 namespace {
 
@@ -37,11 +39,16 @@ Status CheckLabels(const JobConfig& config, const Batch& batch) {
   for (const Tower& tower : config.model.towers) {
     PEPNET_RETURN_IF_ERROR(CheckPresent(config, batch, tower.label));
     for (const Loss& loss : tower.losses) {
-      if (loss.kind != LossKind::kSoftmaxCrossEntropy) continue;
+      if (TypeOf(loss.kind).label != LabelRule::kClass) continue;
       PEPNET_RETURN_IF_ERROR(CheckIndex(config, batch, tower.label, tower.num_class, loss.name));
     }
   }
   return CheckDomains(config, batch);
+}
+
+Status CheckLossInput(const JobConfig& config, const ModelInput& input, const char* call) {
+  if (input.row_scales == nullptr) CheckOrDie(false, absl::StrCat(call, " needs row scales"));
+  return CheckLabels(config, *input.batch);
 }
 
 }  // namespace pepnet

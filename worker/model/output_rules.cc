@@ -20,21 +20,20 @@ void AddRules(const Tower& tower, const std::string& suffix, int index, std::map
     rules->insert({stem + suffix, OutputRule{stem + suffix, width, index, kind}});
   };
   for (const Loss& loss : tower.losses) {
-    const bool many = loss.kind == LossKind::kSoftmaxCrossEntropy;
-    CheckOrDie(many ? tower.num_class > 1 : tower.num_class == 1,
+    const LossType& type = TypeOf(loss.kind);
+    CheckOrDie(HasClasses(type) ? tower.num_class > 1 : tower.num_class == 1,
                "num_class of tower " + tower.name + " does not fit " + loss.name);
-    switch (loss.kind) {
-      case LossKind::kBinaryCrossEntropy:
-      case LossKind::kBinaryFocal:
+    switch (type.output) {
+      case TowerOutput::kProbability:
         add("logits", 0, Kind::kRaw);
         add("probs", 0, Kind::kSigmoid);
         break;
-      case LossKind::kSoftmaxCrossEntropy:
+      case TowerOutput::kClassProbabilities:
         add("logits", tower.num_class, Kind::kRaw);
         add("probs", tower.num_class, Kind::kSoftmax);
         if (tower.num_class == 2) add("probs1", 0, Kind::kSoftmaxColumn1);
         break;
-      case LossKind::kL2:
+      case TowerOutput::kValue:
         add("y", 0, Kind::kRaw);
         break;
     }
@@ -59,13 +58,12 @@ std::vector<OutputRule> OutputRules(const JobConfig& config) {
 }
 
 Kind MetricOutputKind(const Tower& tower) {
-  switch (tower.losses.front().kind) {
-    case LossKind::kBinaryCrossEntropy:
-    case LossKind::kBinaryFocal:
+  switch (TypeOf(tower.losses.front().kind).output) {
+    case TowerOutput::kProbability:
       return Kind::kSigmoid;
-    case LossKind::kSoftmaxCrossEntropy:
+    case TowerOutput::kClassProbabilities:
       return tower.num_class == 2 ? Kind::kSoftmaxColumn1 : Kind::kSoftmax;
-    case LossKind::kL2:
+    case TowerOutput::kValue:
       return Kind::kRaw;
   }
   return Kind::kRaw;

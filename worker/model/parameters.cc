@@ -25,9 +25,9 @@ class ListBuilder {
     specs_.push_back({module + ".weight", {width}, Init::kOne, 0, 0});
     specs_.push_back({module + ".bias", {width}, Init::kZero, 0, 0});
   }
-  // Only PReLU has a weight: one for all elements.
+  // One weight for all elements, if the activation trains one (PReLU).
   void ActivationWeight(const std::string& module, const Activation& activation) {
-    if (activation.kind != ActivationKind::kPrelu) return;
+    if (!TypeOf(activation.kind).trained) return;
     specs_.push_back({module + ".weight", {1}, Init::kConstant, 0, activation.parameter});
   }
   // Gate NU: two linear layers with bias around a ReLU, which takes the index 1 (spec 1.2).

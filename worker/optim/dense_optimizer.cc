@@ -107,25 +107,6 @@ void StepRmsprop(size_t n, float* __restrict w, const float* __restrict gradient
   }
 }
 
-// Names as in torch's state dict.
-std::vector<std::string> SlotNames(const DenseOptimizer& config) {
-  switch (config.kind) {
-    case DenseOptimizerKind::kSgd:
-      return config.momentum != 0 ? std::vector<std::string>{"momentum_buffer"} : std::vector<std::string>{};
-    case DenseOptimizerKind::kAdagrad:
-      return {"sum"};
-    case DenseOptimizerKind::kAdam:
-    case DenseOptimizerKind::kAdamW:
-      return config.amsgrad ? std::vector<std::string>{"exp_avg", "exp_avg_sq", "max_exp_avg_sq"}
-                            : std::vector<std::string>{"exp_avg", "exp_avg_sq"};
-    case DenseOptimizerKind::kAdadelta:
-      return {"square_avg", "acc_delta"};
-    case DenseOptimizerKind::kRmsprop:
-      return {"square_avg"};
-  }
-  LOG(FATAL) << "unknown dense optimizer kind " << static_cast<int>(config.kind);
-}
-
 // Sums of |g|^p in double: kLanes running sums per block, added lane by lane, then block by block, so that the bits
 // depend on the size alone while the inner loop still vectorises.
 constexpr size_t kBlock = 4096, kLanes = 8;
@@ -167,11 +148,12 @@ double Norm(std::span<const float> gradients, double type) {
 }  // namespace
 
 DenseOptimizerState::DenseOptimizerState(const DenseOptimizer& config, size_t arena_floats) : config_(config) {
-  for (std::string& name : SlotNames(config)) {
+  const DenseOptimizerType& type = TypeOf(config.kind);
+  for (std::string& name : type.slots(config)) {
     AlignedBuffer<float> arena;
     arena.ResizeZeroed(arena_floats);
-    if (config.kind == DenseOptimizerKind::kAdagrad) {
-      std::fill(arena.begin(), arena.end(), static_cast<float>(config.initial_accumulator_value));
+    if (type.initial_state != nullptr) {
+      std::fill(arena.begin(), arena.end(), static_cast<float>(type.initial_state(config)));
     }
     slots_.emplace_back(std::move(name), std::move(arena));
   }

@@ -1,6 +1,7 @@
 #include "worker/report/metrics_textfile.h"
 
 #include <cmath>
+#include <utility>
 
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_replace.h"
@@ -15,17 +16,59 @@ std::string Number(double value) {
   return absl::StrFormat("%.17g", value);
 }
 
+constexpr char kRunning[] = "running";
+
+std::string Label(const std::string& name, const std::string& value) {
+  return absl::StrCat(name, "=\"", absl::StrReplaceAll(value, {{"\\", "\\\\"}, {"\"", "\\\""}, {"\n", "\\n"}}), "\"");
+}
+
 }  // namespace
+
+MetricsTextfile::MetricsTextfile(std::string path, std::string run) : path_(std::move(path)), run_(std::move(run)) {
+  SetState(kRunning);
+}
+
+MetricsTextfile::MetricsTextfile(MetricsTextfile&& other) noexcept
+    : path_(std::exchange(other.path_, std::string())),
+      run_(std::move(other.run_)),
+      state_(std::move(other.state_)),
+      families_(std::move(other.families_)) {}
+
+MetricsTextfile& MetricsTextfile::operator=(MetricsTextfile&& other) noexcept {
+  // What this one was ends with `other`.
+  std::swap(path_, other.path_);
+  std::swap(run_, other.run_);
+  std::swap(state_, other.state_);
+  std::swap(families_, other.families_);
+  return *this;
+}
+
+MetricsTextfile::~MetricsTextfile() {
+  if (path_.empty() || state_ != kRunning) return;
+  SetState("failed");
+  Write().IgnoreError();  // the run has an error of its own to report
+}
+
+Status MetricsTextfile::CheckPath() {
+  const Status status = CheckReplaceable("--metrics_textfile", path_, {"# HELP pepnet_"});
+  if (!status.ok()) path_.clear();  // the destructor must not write there either
+  return status;
+}
+
+void MetricsTextfile::SetState(const std::string& state) {
+  state_ = state;
+  std::vector<std::pair<std::string, double>> samples;
+  for (const char* each : {kRunning, "done", "failed"}) samples.emplace_back(each, state == each ? 1 : 0);
+  Set("pepnet_run_state", "gauge", "1 for what the run is: running, done or failed.", "state", samples);
+}
 
 void MetricsTextfile::Set(const std::string& name, const std::string& type, const std::string& help,
                           const std::string& label, const std::vector<std::pair<std::string, double>>& samples) {
   std::string text = absl::StrCat("# HELP ", name, " ", help, "\n# TYPE ", name, " ", type, "\n");
   for (const auto& [value_of_label, number] : samples) {
-    absl::StrAppend(&text, name);
-    if (!label.empty()) {
-      const std::string escaped = absl::StrReplaceAll(value_of_label, {{"\\", "\\\\"}, {"\"", "\\\""}, {"\n", "\\n"}});
-      absl::StrAppend(&text, "{", label, "=\"", escaped, "\"}");
-    }
+    absl::StrAppend(&text, name, "{", Label("run", run_));
+    if (!label.empty()) absl::StrAppend(&text, ",", Label(label, value_of_label));
+    text += "}";
     absl::StrAppend(&text, " ", Number(number), "\n");
   }
   families_[name] = text;

@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <cstdio>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/match.h"
@@ -51,10 +52,10 @@ std::string Duration(double seconds) {
 
 }  // namespace
 
-std::string EvaluationJson(int64_t step, const std::map<std::string, double>& values) {
+std::string EvaluationJson(const EvaluationResult& result) {
   nlohmann::ordered_json json;
-  json["global_step"] = step;
-  for (const auto& [name, value] : values) json[name] = Number(value);
+  json["global_step"] = result.step;
+  for (const auto& [name, value] : result.values) json[name] = Number(value);
   return json.dump();
 }
 
@@ -63,7 +64,7 @@ StatusOr<RunLog> RunLog::Open(const std::string& model_dir, int64_t restored_ste
   log.options_ = options;
   log.model_dir_ = model_dir;
   log.terminal_ = isatty(STDERR_FILENO) != 0;
-  log.start_ = log.last_ = std::chrono::steady_clock::now();
+  log.start_ = log.last_ = options.now();
   PEPNET_RETURN_IF_ERROR(MakeDirectories(model_dir));
   PEPNET_RETURN_IF_ERROR(CutBack(model_dir + "/" + kMetricsFile, "step", restored_step).status());
   PEPNET_ASSIGN_OR_RETURN(log.last_evaluated_step_,
@@ -74,7 +75,11 @@ StatusOr<RunLog> RunLog::Open(const std::string& model_dir, int64_t restored_ste
                             EventFile::Open(absl::StrCat(model_dir, "/", kEvaluationEvents), restored_step));
   }
   if (!options.metrics_textfile.empty()) {
-    log.textfile_.emplace(options.metrics_textfile);
+    std::error_code error;
+    const std::filesystem::path run =
+        std::filesystem::weakly_canonical(std::filesystem::absolute(model_dir, error), error);
+    log.textfile_.emplace(options.metrics_textfile, error ? model_dir : run.string());
+    PEPNET_RETURN_IF_ERROR(log.textfile_->CheckPath());
     log.textfile_->Set("pepnet_step", "counter", "Finished training steps.", "", {{"", restored_step}});
     PEPNET_RETURN_IF_ERROR(log.textfile_->Write());  // a path that cannot be written shows before the training
   }
@@ -82,8 +87,10 @@ StatusOr<RunLog> RunLog::Open(const std::string& model_dir, int64_t restored_ste
 }
 
 Status RunLog::Step(const StepRecord& record, const StageTimes& times) {
-  const auto now = std::chrono::steady_clock::now();
-  const double seconds = std::chrono::duration<double>(now - last_).count();
+  const auto now = options_.now();
+  double seconds = std::chrono::duration<double>(now - last_).count();
+  for (const Stage stage : {Stage::kCheckpoint, Stage::kEval})
+    seconds -= times.seconds(stage) - logged_times_.seconds(stage);
   const double elapsed = std::chrono::duration<double>(now - start_).count();
   const double rate = seconds > 0 ? static_cast<double>(record.rows - last_rows_) / seconds : 0;
   last_ = now;
@@ -173,7 +180,8 @@ void RunLog::WriteTextfile(const StepRecord& record, double total_loss, double r
   if (const Status written = textfile_->Write(); !written.ok()) LogWarning(std::string(written.message()));
 }
 
-Status RunLog::Evaluation(int64_t step, const std::map<std::string, double>& values) {
+Status RunLog::Evaluation(const EvaluationResult& result) {
+  const auto& [step, values] = result;
   std::string line = absl::StrFormat("Eval Result step-%d:", step);
   for (const auto& [name, value] : values) absl::StrAppendFormat(&line, " %s:%.6f", name, value);
   if (terminal_) std::fputc('\n', stderr);
@@ -198,12 +206,12 @@ Status RunLog::Evaluation(int64_t step, const std::map<std::string, double>& val
     textfile_->Set("pepnet_eval_step", "gauge", "Step of the last evaluation.", "", {{"", step}});
     if (const Status written = textfile_->Write(); !written.ok()) LogWarning(std::string(written.message()));
   }
-  return AppendToFile(path, EvaluationJson(step, values) + "\n");
+  return AppendToFile(path, EvaluationJson(result) + "\n");
 }
 
 void RunLog::Report(int64_t steps, int64_t rows, const StageTimes& times, const std::vector<std::string>& server_stats,
                     const std::string& checkpoint) {
-  const double elapsed = std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+  const double elapsed = std::chrono::duration<double>(options_.now() - start_).count();
   std::string line = absl::StrFormat("trained %d steps, %d rows in %.1f s (%.0f samples/s); worker 0 spent", steps,
                                      rows, elapsed, elapsed > 0 ? static_cast<double>(rows) / elapsed : 0);
   for (int s = 0; s < kStageCount; ++s) absl::StrAppendFormat(&line, " %s %.2f s", kStageNames[s], times.seconds(s));
@@ -212,6 +220,9 @@ void RunLog::Report(int64_t steps, int64_t rows, const StageTimes& times, const 
     LogInfo(absl::StrCat("server ", server, ": ", server_stats[server]));
   }
   if (!checkpoint.empty()) LogInfo("checkpoint: " + checkpoint);
+  if (!textfile_.has_value()) return;
+  textfile_->SetState("done");
+  if (const Status written = textfile_->Write(); !written.ok()) LogWarning(std::string(written.message()));
 }
 
 void RunLog::ReportSaves(const SaveCosts& costs, const SaveDelays& delays) {

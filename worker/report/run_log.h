@@ -11,6 +11,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -26,6 +27,12 @@
 #include "worker/report/stage_times.h"
 
 namespace pepnet {
+
+// What an evaluation found, and the number of steps that the evaluated weights have behind them.
+struct EvaluationResult {
+  int64_t step = -1;  // -1: nothing has been evaluated
+  std::map<std::string, double> values;
+};
 
 struct StepRecord {
   int64_t step = 0;            // finished steps
@@ -44,7 +51,8 @@ struct StepRecord {
 struct RunLogOptions {
   bool tensorboard = false;
   bool summarize_loss = true, summarize_learning_rate = true;
-  std::string metrics_textfile;  // "": none
+  std::string metrics_textfile;                                                                  // "": none
+  std::function<std::chrono::steady_clock::time_point()> now = &std::chrono::steady_clock::now;  // for tests
 };
 
 class RunLog {
@@ -52,13 +60,13 @@ class RunLog {
   // Cuts the files back to `restored_step` (0 for a fresh run).
   static StatusOr<RunLog> Open(const std::string& model_dir, int64_t restored_step, const RunLogOptions& options = {});
 
+  // `times`: of the run so far. Saving and evaluating do not count into samples/s: their stages are
+  // left out.
   Status Step(const StepRecord& record, const StageTimes& times);
   // A line for `step` that is there already (a finished job evaluated again) is replaced.
-  Status Evaluation(int64_t step, const std::map<std::string, double>& values);
+  Status Evaluation(const EvaluationResult& result);
   // Step of the last line of train_eval_result.txt, -1 if there is none.
   int64_t last_evaluated_step() const { return last_evaluated_step_; }
-  // Saving and evaluating do not count into samples/s.
-  void SkipTime() { last_ = std::chrono::steady_clock::now(); }
   // The closing report.
   void Report(int64_t steps, int64_t rows, const StageTimes& times, const std::vector<std::string>& server_stats,
               const std::string& checkpoint);
@@ -82,6 +90,6 @@ class RunLog {
 };
 
 // {"global_step": 100, "auc_ctr": 0.5, ...}: NaN becomes null.
-std::string EvaluationJson(int64_t step, const std::map<std::string, double>& values);
+std::string EvaluationJson(const EvaluationResult& result);
 
 }  // namespace pepnet

@@ -1,4 +1,5 @@
-// StageTimes: where a worker's wall time goes, stage by stage. A stage is also an event of the trace.
+// StageTimes: where a worker's wall time goes, stage by stage. A stage is an event of the trace, by
+// the same name.
 #pragma once
 
 #include <array>
@@ -10,11 +11,9 @@ namespace pepnet {
 
 enum class Stage { kRead, kPull, kPool, kCompute, kPush, kAllreduce, kUpdate, kCheckpoint, kEval };
 inline constexpr int kStageCount = 9;
+// As they stand in log lines, metrics.jsonl, TensorBoard, the Prometheus file and traces.
 inline constexpr const char* kStageNames[kStageCount] = {"read",      "pull",   "pool",       "compute", "push",
                                                          "allreduce", "update", "checkpoint", "eval"};
-// In a trace.
-inline constexpr const char* kStageEvents[kStageCount] = {"read",      "pull",      "pool", "compute", "push",
-                                                          "allreduce", "optimizer", "save", "eval"};
 
 class StageTimes {
  public:
@@ -22,14 +21,11 @@ class StageTimes {
   class Scope {
    public:
     Scope(StageTimes* times, Stage stage)
-        : event_(kStageEvents[static_cast<int>(stage)]),
+        : event_(kStageNames[static_cast<int>(stage)]),
           times_(times),
           stage_(stage),
           start_(std::chrono::steady_clock::now()) {}
-    ~Scope() {
-      times_->seconds_[static_cast<int>(stage_)] +=
-          std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
-    }
+    ~Scope() { times_->Add(stage_, std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count()); }
     Scope(const Scope&) = delete;
     Scope& operator=(const Scope&) = delete;
 
@@ -40,6 +36,7 @@ class StageTimes {
     std::chrono::steady_clock::time_point start_;
   };
 
+  void Add(Stage stage, double seconds) { seconds_[static_cast<int>(stage)] += seconds; }
   double seconds(int stage) const { return seconds_[stage]; }
   double seconds(Stage stage) const { return seconds_[static_cast<int>(stage)]; }
 

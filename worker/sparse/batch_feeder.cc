@@ -6,10 +6,11 @@
 
 namespace pepnet {
 
-BatchFeeder::BatchFeeder(const JobConfig* config, BatchLoader* loader, PsClient* client, Collective* collective,
-                         Mode mode, int64_t first_step, int64_t max_batches, bool local_normalization)
+BatchFeeder::BatchFeeder(const JobConfig* config, std::unique_ptr<BatchLoader> loader, PsClient* client,
+                         Collective* collective, Mode mode, int64_t first_step, int64_t max_batches,
+                         bool local_normalization)
     : config_(config),
-      loader_(loader),
+      loader_(std::move(loader)),
       client_(client),
       collective_(collective),
       mode_(mode),
@@ -30,6 +31,15 @@ StatusOr<std::optional<FedBatch>> BatchFeeder::Next() {
 }
 
 StatusOr<std::optional<FedBatch>> BatchFeeder::Prepare() {
+  StatusOr<std::optional<FedBatch>> prepared = PrepareNext();
+  if (!prepared.ok() && !unwinding_.has_value()) {
+    unwinding_.emplace(status_, kAnyRank, Clock::now(),
+                       absl::StrCat("the reader threads to end behind an error: ", prepared.status().message()));
+  }
+  return prepared;
+}
+
+StatusOr<std::optional<FedBatch>> BatchFeeder::PrepareNext() {
   if (max_batches_ > 0 && prepared_ == max_batches_) return std::optional<FedBatch>();
   std::optional<Batch> batch;
   {

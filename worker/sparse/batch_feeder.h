@@ -5,10 +5,15 @@
 // Agreement: in training and eval the workers add up rows and weight sums of their slices (one small allreduce per batch), which
 //            gives the global denominators of the loss and proves that all workers read the same data (law L7). A request to stop
 //            travels with it, so that all workers stop behind the same step.
-// Threads:   one. Borrows everything it is given.
+// Ownership: of the loader; borrows the rest.
+// Failure:   the first error ends the batches. Behind it the loader's threads may hang in the file
+//            system; the destructor, which waits for them, is then a wait that is overdue, so that
+//            the watchdog does not let it hold the process.
+// Threads:   one.
 #pragma once
 
 #include <atomic>
+#include <memory>
 #include <optional>
 
 #include "common/base/status.h"
@@ -25,7 +30,7 @@ struct FedBatch {
   Batch batch;
   UniqueIds ids;
   PullTicket ticket;
-  LossDenominators denominators;
+  std::optional<LossDenominators> denominators;  // none in prediction, which has no labels
 };
 
 class BatchFeeder {
@@ -38,10 +43,11 @@ class BatchFeeder {
 
   // max_batches: 0 = until the loader ends. `collective` is not used by kPredict.
   // local_normalization: the reference's rule, each worker's mean over its own rows counts 1/W (spec 2.1).
-  BatchFeeder(const JobConfig* config, BatchLoader* loader, PsClient* client, Collective* collective, Mode mode,
-              int64_t first_step, int64_t max_batches, bool local_normalization = false);
+  BatchFeeder(const JobConfig* config, std::unique_ptr<BatchLoader> loader, PsClient* client, Collective* collective,
+              Mode mode, int64_t first_step, int64_t max_batches, bool local_normalization = false);
 
   StatusOr<std::optional<FedBatch>> Next();
+  const BatchLoader& loader() const { return *loader_; }
 
   // kTrain: a request to stop (not 0) on any worker is made known to all with the agreement on a batch. Set before Next().
   void StopOn(const std::atomic<int>* request) { stop_request_ = request; }
@@ -57,10 +63,12 @@ class BatchFeeder {
 
  private:
   StatusOr<std::optional<FedBatch>> Prepare();
+  StatusOr<std::optional<FedBatch>> PrepareNext();
   StatusOr<LossDenominators> Agree(const Batch& batch);
 
   const JobConfig* config_;
-  BatchLoader* loader_;
+  std::optional<RankStatus::Wait> unwinding_;  // behind an error; declared before the loader, so that it ends after it
+  std::unique_ptr<BatchLoader> loader_;
   PsClient* client_;
   Collective* collective_;
   const Mode mode_;

@@ -21,19 +21,18 @@ wire::ServerPlan MakePlan(const JobConfig& config, const std::vector<int>& worke
     out->set_name(table.name);
     out->set_rows(table.rows);
     out->set_dim(table.dim);
-    out->set_init_kind(static_cast<int>(table.initializer.kind));
+    out->set_init_kind(TypeOf(table.initializer.kind).name);
     out->set_init_a(table.initializer.a);
     out->set_init_b(table.initializer.b);
     out->set_trainable(table.trainable);
   }
   const SparseOptimizer& optimizer = config.train.sparse_optimizer;
   wire::SparseOptimizerPlan* out = plan.mutable_optimizer();
-  out->set_kind(static_cast<int>(optimizer.kind));
-  out->set_initial_accumulator_value(optimizer.initial_accumulator_value);
-  out->set_beta1(optimizer.beta1);
-  out->set_beta2(optimizer.beta2);
-  out->set_weight_decay(optimizer.weight_decay);
-  out->set_weight_decay_mode(static_cast<int>(optimizer.weight_decay_mode));
+  const SparseOptimizerType& type = TypeOf(optimizer.kind);
+  out->set_kind(type.name);
+  for (const auto& [name, value] : ParameterValues(type.parameters, optimizer)) {
+    (*out->mutable_parameters())[name] = value;
+  }
   plan.set_seed(seed);
   for (int rank : worker_ranks) plan.add_worker_ranks(rank);
   plan.set_finished_steps(finished_steps);
@@ -104,17 +103,17 @@ std::string PsClient::ServerName(int server) const {
   return absl::StrCat("server ", server, " (rank ", server_ranks_[server], ")");
 }
 
-StatusOr<Bytes> PsClient::NextFrame(int server, double timeout_s, const std::string& what) {
+StatusOr<ParsedFrame> PsClient::NextFrame(int server, double timeout_s, const std::string& what) {
   auto message =
       transport_->Receive(Channel::kRows, server_ranks_[server], After(std::chrono::duration<double>(timeout_s)), what);
   if (!message.ok()) return Annotate(message.status(), ServerName(server));
   const size_t travelled = message->body.size();
-  PEPNET_ASSIGN_OR_RETURN(message->body, Unpack(std::move(message->body)));
-  PEPNET_ASSIGN_OR_RETURN(FrameHeader header, ParseHeader(message->body));
+  PEPNET_ASSIGN_OR_RETURN(ParsedFrame frame, Unpack(std::move(message->body)));
+  const FrameHeader& header = frame.header();
   if (header.type == MessageType::kRows && (header.flags & FrameHeader::kReadOnly) == 0)
     step_traffic_.received += travelled;
-  if (header.type == MessageType::kError) return Annotate(ParseErrorFrame(message->body), ServerName(server));
-  return std::move(message->body);
+  if (header.type == MessageType::kError) return Annotate(ParseErrorFrame(frame), ServerName(server));
+  return frame;
 }
 
 Status PsClient::SendRows(int server, Bytes frame, bool read_only) {
@@ -123,8 +122,8 @@ Status PsClient::SendRows(int server, Bytes frame, bool read_only) {
   return transport_->Send(Channel::kRequests, server_ranks_[server], std::move(frame));
 }
 
-StatusOr<std::vector<Bytes>> PsClient::RequestAll(MessageType type, const std::string& body, int64_t step,
-                                                  double timeout_s, const std::string& what) {
+StatusOr<std::vector<ParsedFrame>> PsClient::RequestAll(MessageType type, const std::string& body, int64_t step,
+                                                        double timeout_s, const std::string& what) {
   FrameHeader header;
   header.type = type;
   header.sender = worker_index_;
@@ -132,12 +131,11 @@ StatusOr<std::vector<Bytes>> PsClient::RequestAll(MessageType type, const std::s
   for (int rank : server_ranks_) {
     PEPNET_RETURN_IF_ERROR(transport_->Send(Channel::kRequests, rank, MakeFrame(header, body)));
   }
-  std::vector<Bytes> replies;
+  std::vector<ParsedFrame> replies;
   for (int server = 0; server < server_count(); ++server) {
     for (;;) {
-      PEPNET_ASSIGN_OR_RETURN(Bytes frame, NextFrame(server, timeout_s, what));
-      PEPNET_ASSIGN_OR_RETURN(FrameHeader reply, ParseHeader(frame));
-      if (reply.type != MessageType::kRows) {
+      PEPNET_ASSIGN_OR_RETURN(ParsedFrame frame, NextFrame(server, timeout_s, what));
+      if (frame.header().type != MessageType::kRows) {
         replies.push_back(std::move(frame));
         break;
       }
@@ -201,10 +199,10 @@ StatusOr<SavedTables> PsClient::FinishSave(int64_t step, const std::atomic<bool>
                       absl::StrCat(ServerName(server), " had ", phase_timeout_s_, " s to write; at their end"));
     }
     if (!message.ok()) return Annotate(message.status(), ServerName(server));
-    PEPNET_ASSIGN_OR_RETURN(const FrameHeader header, ParseHeader(message->body));
-    if (header.type == MessageType::kError) return Annotate(ParseErrorFrame(message->body), ServerName(server));
+    PEPNET_ASSIGN_OR_RETURN(const ParsedFrame frame, ParsedFrame::Parse(std::move(message->body)));
+    if (frame.header().type == MessageType::kError) return Annotate(ParseErrorFrame(frame), ServerName(server));
     wire::SaveReply reply;
-    if (!reply.ParseFromString(FrameBodyString(message->body))) {
+    if (!reply.ParseFromString(frame.BodyString())) {
       return absl::DataLossError(absl::StrCat(ServerName(server), ": its SaveReply cannot be parsed"));
     }
     PEPNET_ASSIGN_OR_RETURN(std::vector<PartEntry> entries, PartEntriesFromJson(reply.parts_json()));
@@ -233,12 +231,12 @@ Status PsClient::Load(const std::string& directory, int64_t finished_steps, bool
 }
 
 StatusOr<std::vector<std::string>> PsClient::Stats() {
-  PEPNET_ASSIGN_OR_RETURN(std::vector<Bytes> replies,
+  PEPNET_ASSIGN_OR_RETURN(const std::vector<ParsedFrame> replies,
                           RequestAll(MessageType::kStats, "", 0, timeout_s_, "server statistics"));
   std::vector<std::string> result;
-  for (const Bytes& frame : replies) {
+  for (const ParsedFrame& frame : replies) {
     wire::StatsReply reply;
-    if (!reply.ParseFromString(FrameBodyString(frame)))
+    if (!reply.ParseFromString(frame.BodyString()))
       return absl::DataLossError("a server's StatsReply cannot be parsed");
     result.push_back(reply.json());
   }
@@ -287,21 +285,20 @@ StatusOr<PullTicket> PsClient::StartPull(const UniqueIds& ids, int64_t step, boo
   return ticket;
 }
 
-StatusOr<Bytes> PsClient::ReceiveRows(int server, int64_t step, bool read_only) {
+StatusOr<ParsedFrame> PsClient::ReceiveRows(int server, int64_t step, bool read_only) {
   auto matches = [&](const FrameHeader& header) {
     return header.step == step && ((header.flags & FrameHeader::kReadOnly) != 0) == read_only;
   };
-  std::deque<Bytes>& early = early_rows_[server];
+  std::deque<ParsedFrame>& early = early_rows_[server];
   for (auto it = early.begin(); it != early.end(); ++it) {
-    PEPNET_ASSIGN_OR_RETURN(FrameHeader header, ParseHeader(*it));
-    if (!matches(header)) continue;
-    Bytes frame = std::move(*it);
+    if (!matches(it->header())) continue;
+    ParsedFrame frame = std::move(*it);
     early.erase(it);
     return frame;
   }
   for (;;) {
-    PEPNET_ASSIGN_OR_RETURN(Bytes frame, NextFrame(server, timeout_s_, absl::StrCat("rows of step ", step)));
-    PEPNET_ASSIGN_OR_RETURN(FrameHeader header, ParseHeader(frame));
+    PEPNET_ASSIGN_OR_RETURN(ParsedFrame frame, NextFrame(server, timeout_s_, absl::StrCat("rows of step ", step)));
+    const FrameHeader& header = frame.header();
     if (header.type != MessageType::kRows) {
       return absl::InternalError(
           absl::StrCat(ServerName(server), " answered a pull with message type ", static_cast<int>(header.type)));
@@ -316,14 +313,13 @@ Status PsClient::FinishPull(const PullTicket& ticket, std::vector<AlignedBuffer<
   for (size_t t = 0; t < config_->tables.size(); ++t)
     (*table_rows)[t].Resize(ticket.table_sizes[t] * config_->tables[t].dim);
   for (int server = 0; server < server_count(); ++server) {
-    PEPNET_ASSIGN_OR_RETURN(Bytes frame, ReceiveRows(server, ticket.step, ticket.read_only));
+    PEPNET_ASSIGN_OR_RETURN(const ParsedFrame frame, ReceiveRows(server, ticket.step, ticket.read_only));
     const size_t expected = RouteFloats(*config_, ticket.routes[server]) * sizeof(float);
-    PEPNET_ASSIGN_OR_RETURN(FrameHeader header, ParseHeader(frame));
-    if (header.body_bytes != expected) {
-      return absl::InternalError(absl::StrCat(ServerName(server), " sent ", header.body_bytes,
+    if (frame.body_bytes() != expected) {
+      return absl::InternalError(absl::StrCat(ServerName(server), " sent ", frame.body_bytes(),
                                               " bytes of rows for step ", ticket.step, ", expected ", expected));
     }
-    const float* in = reinterpret_cast<const float*>(FrameBody(frame));
+    const float* in = reinterpret_cast<const float*>(frame.body());
     for (size_t t = 0; t < config_->tables.size(); ++t) {
       const size_t dim = config_->tables[t].dim;
       ScatterRows(ticket.routes[server][t], dim, in, (*table_rows)[t].data());

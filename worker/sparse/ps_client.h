@@ -1,5 +1,12 @@
 // PsClient: one worker's side of the conversation with the servers: one pull and one push message per server and step.
 //
+// One training step, with `ids` of the batch and `gradients` of the rows (both by table):
+//
+//   PullTicket ticket = *client.StartPull(ids, step, /*read_only=*/false);  // returns at once
+//   Status pulled = client.FinishPull(ticket, &rows);  // rows[t]: one row of dim floats per id
+//   // ... forward and backward; gradients[t] is laid out as rows[t] ...
+//   Status pushed = client.Push(ticket, gradients, learning_rate, /*update=*/step);  // no reply
+//
 // Steps:     training steps are numbered from 1. The pull of step t may be sent while step t-1 is still being computed; the
 //            server answers it once step t-1 is applied. Every training pull must be followed by the push of its step.
 // Threads:   one thread at a time; FinishSave() may run on another. Borrows transport and config.
@@ -89,13 +96,14 @@ class PsClient {
 
  private:
   // The next frame of `server` that answers (step, read_only); frames for other requests are kept for later.
-  StatusOr<Bytes> ReceiveRows(int server, int64_t step, bool read_only);
+  StatusOr<ParsedFrame> ReceiveRows(int server, int64_t step, bool read_only);
   // Sends one control request to every server and waits for each reply; rows that come in between are kept.
-  StatusOr<std::vector<Bytes>> RequestAll(MessageType type, const std::string& body, int64_t step, double timeout_s,
-                                          const std::string& what);
+  StatusOr<std::vector<ParsedFrame>> RequestAll(MessageType type, const std::string& body, int64_t step,
+                                                double timeout_s, const std::string& what);
   // Sends a frame of a training step, or of an evaluation.
   Status SendRows(int server, Bytes frame, bool read_only);
-  StatusOr<Bytes> NextFrame(int server, double timeout_s, const std::string& what);
+  // Received and unpacked; an error frame is this call's error.
+  StatusOr<ParsedFrame> NextFrame(int server, double timeout_s, const std::string& what);
   std::string ServerName(int server) const;
 
   Transport* transport_;
@@ -106,7 +114,7 @@ class PsClient {
   WireDtype wire_dtype_ = WireDtype::kFloat32;
   StepTraffic step_traffic_;
   std::vector<uint64_t> table_hashes_;
-  std::vector<std::deque<Bytes>> early_rows_;  // by server: rows that arrived before they were asked for
+  std::vector<std::deque<ParsedFrame>> early_rows_;  // by server: rows that arrived before they were asked for
 };
 
 }  // namespace pepnet

@@ -13,7 +13,8 @@ DataWatch::DataWatch(const JobConfig* config)
       first_(config->features.size()),
       changed_(config->features.size()) {
   for (const Tower& tower : config->model.towers) {
-    if (tower.num_class <= 2 && tower.losses.front().kind != LossKind::kL2) is_target_[tower.label] = true;
+    const bool values = TypeOf(tower.losses.front().kind).label == LabelRule::kNumber;
+    if (tower.num_class <= 2 && !values) is_target_[tower.label] = true;
   }
 }
 

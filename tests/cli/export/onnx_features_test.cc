@@ -7,6 +7,7 @@
 #include <limits>
 #include <random>
 
+#include "tests/support/status_matchers.h"
 #include "worker/data/encode/feature_encoder.h"
 
 namespace pepnet {
@@ -30,10 +31,9 @@ TEST(RawThresholdsTest, CountWhatTheNormalizedValueReaches) {
                                                {NormalizerKind::kMinmax, -3.3, 11.1}};
   for (const Normalizer& normalizer : normalizers) {
     const Feature feature = Bucketed({-2, -0.3, 0, 0.1, 1, 2, 3}, normalizer);
-    const auto thresholds = RawThresholds(feature);
-    ASSERT_TRUE(thresholds.ok()) << thresholds.status();
+    ASSERT_OK_AND_ASSIGN(const auto thresholds, RawThresholds(feature));
     std::vector<double> values = {0, 1, 10, 100, 1000, 1e-300, 1e300, 0.1, 0.3};
-    for (const double t : *thresholds) {
+    for (const double t : thresholds) {
       for (const double x : {t, std::nextafter(t, -INFINITY), std::nextafter(t, INFINITY)}) values.push_back(x);
     }
     for (int i = 0; i < 1000; ++i) values.push_back(std::uniform_real_distribution<double>(-5, 1200)(random));
@@ -42,16 +42,15 @@ TEST(RawThresholdsTest, CountWhatTheNormalizedValueReaches) {
       const double g = Normalize(normalizer, x);
       const auto expected =
           std::upper_bound(feature.boundaries.begin(), feature.boundaries.end(), g) - feature.boundaries.begin();
-      const auto reached = std::count_if(thresholds->begin(), thresholds->end(), [&](double t) { return x >= t; });
+      const auto reached = std::count_if(thresholds.begin(), thresholds.end(), [&](double t) { return x >= t; });
       EXPECT_EQ(reached, expected) << "x " << x << ", normalized " << g;
     }
   }
 }
 
 TEST(RawThresholdsTest, ABoundaryThatNothingReachesIsInfinity) {
-  const auto thresholds = RawThresholds(Bucketed({400}, {NormalizerKind::kLog10, 0, 0}));
-  ASSERT_TRUE(thresholds.ok());
-  EXPECT_EQ((*thresholds)[0], std::numeric_limits<double>::infinity());
+  ASSERT_OK_AND_ASSIGN(const auto thresholds, RawThresholds(Bucketed({400}, {NormalizerKind::kLog10, 0, 0})));
+  EXPECT_EQ(thresholds[0], std::numeric_limits<double>::infinity());
 }
 
 TEST(RawThresholdsTest, ADecreasingNormalizerIsRefused) {

@@ -9,6 +9,7 @@
 #include "common/checkpoint/safetensors.h"
 #include "tests/common/checkpoint/test_files.h"
 #include "tests/common/checkpoint/test_rows.h"
+#include "tests/support/status_matchers.h"
 
 namespace pepnet {
 namespace {
@@ -35,8 +36,8 @@ class InspectTest : public testing::Test {
     auto writer = SafetensorsWriter::Create(path, {{"w", "F32", {3}}, {"step", "I64", {1}}}).value();
     const float w[3] = {weight, -4, std::numeric_limits<float>::quiet_NaN()};
     const int64_t step = 7;
-    EXPECT_TRUE(writer->Append(w, sizeof(w)).ok());
-    EXPECT_TRUE(writer->Append(&step, sizeof(step)).ok());
+    EXPECT_OK(writer->Append(w, sizeof(w)));
+    EXPECT_OK(writer->Append(&step, sizeof(step)));
     return writer->Finish().value();
   }
 
@@ -47,21 +48,20 @@ TEST_F(InspectTest, SummaryHoldsRowsNormsAndDigest) {
   TestRows rows = MakeRows("t", 3, 2, 0);
   rows.values = {3, 4, 0, 0, std::numeric_limits<float>::infinity(), 1};
   const std::string path = Write("m", {{"t", rows}, {"empty", MakeRows("empty", 0, 4, 4)}}, 2);
-  const auto summary = SummarizeCheckpoint(path);
-  PEPNET_ASSERT_OK(summary.status());
-  ASSERT_EQ(summary->tables.size(), 2u);
-  EXPECT_EQ(summary->tables[0].table, "empty");
-  EXPECT_EQ(summary->tables[0].statistics.norm_max, 0);
-  const TableSummary& table = summary->tables[1];
+  ASSERT_OK_AND_ASSIGN(const auto summary, SummarizeCheckpoint(path));
+  ASSERT_EQ(summary.tables.size(), 2u);
+  EXPECT_EQ(summary.tables[0].table, "empty");
+  EXPECT_EQ(summary.tables[0].statistics.norm_max, 0);
+  const TableSummary& table = summary.tables[1];
   EXPECT_EQ(table.rows, 3);
   EXPECT_EQ(table.statistics.parts.size(), 2u);
   EXPECT_EQ(table.statistics.norm_min, 0);
   EXPECT_EQ(table.statistics.norm_max, 5);
   EXPECT_EQ(table.statistics.norm_mean(), 2.5);
   EXPECT_EQ(table.statistics.non_finite_rows, 1);
-  EXPECT_THAT(SummaryToText(*summary), HasSubstr(table.digest.ToString()));
-  EXPECT_THAT(SummaryToText(*summary), HasSubstr("1 rows with NaN or infinity"));
-  const auto json = nlohmann::json::parse(SummaryToJson(*summary));
+  EXPECT_THAT(SummaryToText(summary), HasSubstr(table.digest.ToString()));
+  EXPECT_THAT(SummaryToText(summary), HasSubstr("1 rows with NaN or infinity"));
+  const auto json = nlohmann::json::parse(SummaryToJson(summary));
   EXPECT_EQ(json["tables"][1]["digest"], table.digest.ToString());
   EXPECT_EQ(json["tables"][1]["norm_mean"], 2.5);
   EXPECT_EQ(json["step"], 3);
@@ -79,9 +79,8 @@ TEST_F(InspectTest, StatisticsNameDeadZeroAndHotRowsAndEachServersLoad) {
   std::fill(rows.values.begin(), rows.values.end(), 0.75f);  // norm 1.06
   std::fill(rows.values.begin(), rows.values.begin() + 4, 0.0f);
   const std::string path = Write("m", {{"t", rows}}, 3);
-  const auto summary = SummarizeCheckpoint(path);
-  PEPNET_ASSERT_OK(summary.status());
-  const TableStatistics& s = summary->tables[0].statistics;
+  ASSERT_OK_AND_ASSIGN(const auto summary, SummarizeCheckpoint(path));
+  const TableStatistics& s = summary.tables[0].statistics;
   EXPECT_EQ(s.dead_rows, 3);
   EXPECT_EQ(s.zero_rows, 2);
   EXPECT_EQ(s.norm_histogram, (std::map<int, int64_t>{{0, 38}}));
@@ -91,50 +90,46 @@ TEST_F(InspectTest, StatisticsNameDeadZeroAndHotRowsAndEachServersLoad) {
   ASSERT_EQ(s.parts.size(), 3u);
   EXPECT_EQ(s.parts[0].rows + s.parts[1].rows + s.parts[2].rows, 40);
   EXPECT_EQ(s.parts[0].updates + s.parts[1].updates + s.parts[2].updates, (3 + 39) * 37 / 2);
-  const std::string text = SummaryToText(*summary);
+  const std::string text = SummaryToText(summary);
   EXPECT_THAT(text, HasSubstr("t: 3 rows never updated, 2 rows all zero, 0 rows with NaN or infinity"));
   EXPECT_THAT(text, HasSubstr("norms (rows): 1 to 2: 38"));
   EXPECT_THAT(text, HasSubstr(absl::StrCat("hottest ids (updates): ", rows.ids[39], " (39), ")));
   EXPECT_THAT(text, HasSubstr(absl::StrCat("server 2: ", s.parts[2].rows, " rows")));
-  const auto json = nlohmann::json::parse(SummaryToJson(*summary));
+  const auto json = nlohmann::json::parse(SummaryToJson(summary));
   EXPECT_EQ(json["tables"][0]["servers"][1]["updates"], s.parts[1].updates);
   EXPECT_EQ(json["tables"][0]["hottest"][0]["updates"], 39);
-  const std::string html = SummaryToHtml(*summary);
+  const std::string html = SummaryToHtml(summary);
   EXPECT_THAT(html, HasSubstr("<h2>t</h2>"));
   EXPECT_THAT(html, HasSubstr("hottest ids, updates"));
   EXPECT_THAT(html, HasSubstr("</body></html>"));
 }
 
 TEST_F(InspectTest, NamesAreEscapedInTheReport) {
-  const auto summary = SummarizeCheckpoint(Write("m", {{"<b>&t", MakeRows("<b>&t", 2, 1, 0)}}, 1));
-  PEPNET_ASSERT_OK(summary.status());
-  EXPECT_THAT(SummaryToHtml(*summary), HasSubstr("<h2>&lt;b&gt;&amp;t</h2>"));
+  ASSERT_OK_AND_ASSIGN(const auto summary, SummarizeCheckpoint(Write("m", {{"<b>&t", MakeRows("<b>&t", 2, 1, 0)}}, 1)));
+  EXPECT_THAT(SummaryToHtml(summary), HasSubstr("<h2>&lt;b&gt;&amp;t</h2>"));
 }
 
 TEST_F(InspectTest, ARowIsFoundInItsPart) {
   const TestRows rows = MakeRows("t", 50, 2, 1);
   const std::string path = Write("m", {{"t", rows}}, 3);
-  const auto text = DescribeRow(path, "t", rows.ids[20], false);
-  PEPNET_ASSERT_OK(text.status());
-  EXPECT_THAT(*text, HasSubstr(absl::StrCat("table t, id ", rows.ids[20], ", in tables/t/part-")));
-  EXPECT_THAT(*text,
-              HasSubstr(absl::StrCat("updates ", rows.frequency[20], ", the last at step ", rows.last_step[20])));
+  ASSERT_OK_AND_ASSIGN(const auto text, DescribeRow(path, "t", rows.ids[20], false));
+  EXPECT_THAT(text, HasSubstr(absl::StrCat("table t, id ", rows.ids[20], ", in tables/t/part-")));
+  EXPECT_THAT(text, HasSubstr(absl::StrCat("updates ", rows.frequency[20], ", the last at step ", rows.last_step[20])));
   const auto json = nlohmann::json::parse(*DescribeRow(path, "t", rows.ids[20], true));
   EXPECT_EQ(json["value"][1].get<float>(), rows.values[41]);
   EXPECT_EQ(json["state"][0].get<float>(), rows.states[20]);
   const auto absent = DescribeRow(path, "t", int64_t{1} << 60, false);
   EXPECT_EQ(absent.status().code(), absl::StatusCode::kNotFound);
-  EXPECT_THAT(std::string(absent.status().message()), HasSubstr("reads its initial value"));
-  EXPECT_THAT(std::string(DescribeRow(path, "x", 1, false).status().message()), HasSubstr("has no table x"));
+  EXPECT_THAT(absent, IsError(HasSubstr("reads its initial value")));
+  EXPECT_THAT(DescribeRow(path, "x", 1, false), IsError(HasSubstr("has no table x")));
 }
 
 TEST_F(InspectTest, EqualRowsInOtherPartsAreEqual) {
   const TestRows rows = MakeRows("t", 5000, 2, 1);
-  const auto diff = DiffCheckpoints(Write("a", {{"t", rows}}, 1), Write("b", {{"t", rows}}, 3));
-  PEPNET_ASSERT_OK(diff.status());
-  EXPECT_TRUE(diff->equal) << diff->text;
-  EXPECT_THAT(diff->text, HasSubstr("t: equal, 5000 rows"));
-  EXPECT_THAT(diff->text, HasSubstr("dense.safetensors: 2 of 2 tensors equal"));
+  ASSERT_OK_AND_ASSIGN(const auto diff, DiffCheckpoints(Write("a", {{"t", rows}}, 1), Write("b", {{"t", rows}}, 3)));
+  EXPECT_TRUE(diff.equal) << diff.text;
+  EXPECT_THAT(diff.text, HasSubstr("t: equal, 5000 rows"));
+  EXPECT_THAT(diff.text, HasSubstr("dense.safetensors: 2 of 2 tensors equal"));
 }
 
 TEST_F(InspectTest, DifferencesAreCountedByTableAndBucket) {
@@ -149,31 +144,28 @@ TEST_F(InspectTest, DifferencesAreCountedByTableAndBucket) {
   const std::string left =
       Write("a", {{"t", rows}, {"gone", MakeRows("gone", 7, 1, 0)}, {"w", MakeRows("w", 1, 1, 0)}}, 1);
   const std::string right = Write("b", {{"t", changed}, {"w", MakeRows("w", 1, 2, 0)}}, 3, 1.5f);
-  const auto diff = DiffCheckpoints(left, right);
-  PEPNET_ASSERT_OK(diff.status());
-  EXPECT_FALSE(diff->equal);
-  EXPECT_THAT(diff->text, HasSubstr("t: 10 rows only left, 0 only right, 3 differ, "
-                                    "largest difference of values 2, of state 8"));
-  EXPECT_THAT(diff->text, HasSubstr(absl::StrCat("bucket ", BucketOfId("t", rows.ids[5]),
-                                                 ": 0 rows only left, 0 only right, 1 differ")));
-  EXPECT_THAT(diff->text, HasSubstr("gone: only left, 7 rows"));
-  EXPECT_THAT(diff->text, HasSubstr("w: dim 1 and state 0 left, dim 2 and state 0 right"));
-  EXPECT_THAT(diff->text, HasSubstr("dense.safetensors w: largest difference 0.5"));
-  EXPECT_THAT(diff->text, HasSubstr("1 of 2 tensors equal"));
-  const auto reverse = DiffCheckpoints(right, left, "t");
-  PEPNET_ASSERT_OK(reverse.status());
-  EXPECT_THAT(reverse->text, HasSubstr("0 rows only left, 10 only right"));
-  EXPECT_THAT(reverse->text, testing::Not(HasSubstr("gone")));
+  ASSERT_OK_AND_ASSIGN(const auto diff, DiffCheckpoints(left, right));
+  EXPECT_FALSE(diff.equal);
+  EXPECT_THAT(diff.text, HasSubstr("t: 10 rows only left, 0 only right, 3 differ, "
+                                   "largest difference of values 2, of state 8"));
+  EXPECT_THAT(diff.text, HasSubstr(absl::StrCat("bucket ", BucketOfId("t", rows.ids[5]),
+                                                ": 0 rows only left, 0 only right, 1 differ")));
+  EXPECT_THAT(diff.text, HasSubstr("gone: only left, 7 rows"));
+  EXPECT_THAT(diff.text, HasSubstr("w: dim 1 and state 0 left, dim 2 and state 0 right"));
+  EXPECT_THAT(diff.text, HasSubstr("dense.safetensors w: largest difference 0.5"));
+  EXPECT_THAT(diff.text, HasSubstr("1 of 2 tensors equal"));
+  ASSERT_OK_AND_ASSIGN(const auto reverse, DiffCheckpoints(right, left, "t"));
+  EXPECT_THAT(reverse.text, HasSubstr("0 rows only left, 10 only right"));
+  EXPECT_THAT(reverse.text, testing::Not(HasSubstr("gone")));
   EXPECT_EQ(DiffCheckpoints(left, right, "x").status().code(), absl::StatusCode::kNotFound);
 }
 
 TEST_F(InspectTest, SafetensorsFileIsSummarized) {
   WriteTensor(directory_ / "x.safetensors", 3);
-  const auto text = SummarizeSafetensors(directory_ / "x.safetensors");
-  PEPNET_ASSERT_OK(text.status());
-  EXPECT_THAT(*text, HasSubstr("2 tensors, 20 bytes of data"));
-  EXPECT_THAT(*text, HasSubstr("min -4  max 3  norm 5  1 elements NaN or infinite"));
-  EXPECT_THAT(*text, HasSubstr("I64  [1]"));
+  ASSERT_OK_AND_ASSIGN(const auto text, SummarizeSafetensors(directory_ / "x.safetensors"));
+  EXPECT_THAT(text, HasSubstr("2 tensors, 20 bytes of data"));
+  EXPECT_THAT(text, HasSubstr("min -4  max 3  norm 5  1 elements NaN or infinite"));
+  EXPECT_THAT(text, HasSubstr("I64  [1]"));
   const auto json = nlohmann::json::parse(*SummarizeSafetensors(directory_ / "x.safetensors", /*json=*/true));
   EXPECT_EQ(json["tensors"][1]["name"], "w");
   EXPECT_EQ(json["tensors"][1]["max"], 3);

@@ -4,6 +4,8 @@
 
 #include <CLI/CLI.hpp>
 
+#include "absl/strings/str_cat.h"
+
 namespace pepnet {
 namespace {
 
@@ -14,6 +16,10 @@ class ArgumentsTest : public ::testing::Test {
     CLI::App* train = app_.add_subcommand("train", "");
     train->add_option("--model_dir", text_, "");
     train->add_flag("--continue_train", flag_, "");
+    train->add_option("--seed", seed_, "");
+    train->add_option("--timeout_s", seconds_, "")->check(CLI::Range(0.001, 1e9, "a positive number of seconds"));
+    train->add_option("--rows", rows_, "")->delimiter(',')->check(CLI::Range(1, 100, "a whole number from 1"));
+    train->add_option("--edit_config_json", text_, "");
     app_.add_subcommand("bench", "")->add_subcommand("dense", "")->add_flag("--quick", flag_, "");
     app_.add_subcommand("inspect", "")->add_option("path", text_, "");
   }
@@ -25,7 +31,36 @@ class ArgumentsTest : public ::testing::Test {
   CLI::App app_{"", "pepnet"};
   std::string text_;
   bool flag_ = false;
+  uint64_t seed_ = 0;
+  double seconds_ = 0;
+  std::vector<int64_t> rows_;
 };
+
+TEST_F(ArgumentsTest, ValuesMustBeOfTheTypeOfTheirFlag) {
+  EXPECT_EQ(Check({"train", "--seed", "18446744073709551615", "--timeout_s=1e-3", "--rows=1,2,3", "--rows", "4"}), "");
+  EXPECT_EQ(Check({"train", "--edit_config_json", "", "--continue_train"}), "");
+  for (const char* seed : {"-1", "18446744073709551616", "1.5", "x", "1e3", " 1", "-"}) {
+    EXPECT_EQ(Check({"train", "--seed", seed}),
+              absl::StrCat("--seed is \"", seed, "\", expected a whole number from 0 to 18446744073709551615"));
+  }
+  EXPECT_EQ(Check({"train", "--rows=1,x"}),
+            "--rows is \"x\", expected a whole number from -9223372036854775808 to 9223372036854775807");
+  EXPECT_EQ(Check({"train", "--rows=1,9223372036854775808"}),
+            "--rows is \"9223372036854775808\", expected a whole number from -9223372036854775808 to "
+            "9223372036854775807");
+  for (const char* seconds : {"nan", "inf", "-inf", "x"}) {
+    EXPECT_EQ(Check({"train", "--timeout_s", seconds}),
+              absl::StrCat("--timeout_s is \"", seconds, "\", expected a finite number"));
+  }
+  for (const char* empty : {"--model_dir=", "--seed="}) {
+    EXPECT_EQ(Check({"train", empty}),
+              absl::StrCat(std::string(empty).substr(0, std::string(empty).size() - 1),
+                           " is empty; give a value or leave the flag out (an unset variable?)"));
+  }
+  EXPECT_EQ(Check({"train", "--model_dir", ""}),
+            "--model_dir is empty; give a value or leave the flag out (an unset variable?)");
+  EXPECT_EQ(Check({"train", "--model_dir", "--seed"}), "") << "CLI11 says what is missing";
+}
 
 TEST_F(ArgumentsTest, KnownWordsPass) {
   EXPECT_EQ(Check({}), "");

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "common/net/in_process.h"
+#include "tests/support/status_matchers.h"
 
 namespace pepnet {
 namespace {
@@ -122,7 +123,7 @@ TEST(ComputeTest, AllWorkersComeToTheSameChoice) {
     errors[rank] = Message(AgreeOnCompute(Wish("gpu"), mine, workers.get()));
     return absl::OkStatus();
   });
-  ASSERT_TRUE(run.ok()) << run;
+  ASSERT_OK(run);
   EXPECT_THAT(warnings[0], HasSubstr("worker 0 on host a: this libtorch has no CUDA"));
   EXPECT_THAT(errors[0], HasSubstr("--device=gpu"));
   for (int rank : {1, 2}) {

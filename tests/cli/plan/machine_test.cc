@@ -3,8 +3,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "absl/strings/str_replace.h"
 #include "common/file/file.h"
-#include "tests/support/cluster.h"
+#include "tests/support/status_matchers.h"
+#include "tests/support/temporary_directory.h"
 
 namespace pepnet {
 namespace {
@@ -25,7 +27,7 @@ constexpr char kAllreduce[] =
 class MachineTest : public ::testing::Test {
  protected:
   std::string Write(const std::string& name, const std::string& text) {
-    EXPECT_TRUE(WriteFileAtomically(directory_ / name, text).ok());
+    EXPECT_OK(WriteFileAtomically(directory_ / name, text));
     return directory_ / name;
   }
   TemporaryDirectory directory_;
@@ -35,7 +37,7 @@ TEST_F(MachineTest, TakesTheRowNearestToTheJob) {
   const std::vector<std::string> all = {Write("t", kTrain), Write("s", kService), Write("r", kReader),
                                         Write("a", kAllreduce)};
   StatusOr<Machine> machine = ReadMachine(all, 1000);
-  ASSERT_TRUE(machine.ok()) << machine.status();
+  ASSERT_OK(machine);
   EXPECT_DOUBLE_EQ(machine->worker_samples_per_second, 8000 / 2.0 / 0.8);
   EXPECT_DOUBLE_EQ(machine->pull_rows_per_second, 15e6);
   EXPECT_DOUBLE_EQ(machine->push_rows_per_second, 5e6);
@@ -47,20 +49,17 @@ TEST_F(MachineTest, TakesTheRowNearestToTheJob) {
 }
 
 TEST_F(MachineTest, SaysWhatIsMissingOrWrong) {
-  EXPECT_THAT(std::string(ReadMachine({Write("t", kTrain)}, 1).status().message()), HasSubstr("pepnet bench service"));
-  EXPECT_THAT(std::string(ReadMachine({Write("x", "{}")}, 1).status().message()),
-              HasSubstr("no report of pepnet bench"));
-  EXPECT_THAT(std::string(ReadMachine({Write("x", "{")}, 1).status().message()), HasSubstr("x"));
-  EXPECT_THAT(std::string(ReadMachine({Write("x", R"({"bench": "dense", "rows": []})")}, 1).status().message()),
-              HasSubstr("'pepnet bench dense', expected one of"));
-  EXPECT_THAT(std::string(ReadMachine({Write("x", R"({"bench": "reader", "rows": [{"batch": 1, "workers": 1}]})")}, 1)
-                              .status()
-                              .message()),
-              HasSubstr("no column 'per core'"));
-  EXPECT_THAT(std::string(ReadMachine({Write("x", R"({"bench": "reader", "rows": [{"batch": 1, "workers": 2}]})")}, 1)
-                              .status()
-                              .message()),
-              HasSubstr("no row for --workers 1"));
+  EXPECT_THAT(ReadMachine({Write("t", kTrain)}, 1), IsError(HasSubstr("pepnet bench service")));
+  EXPECT_THAT(ReadMachine({Write("x", "{}")}, 1), IsError(HasSubstr("no report of pepnet bench")));
+  EXPECT_THAT(ReadMachine({Write("x", "{")}, 1), IsError(HasSubstr("x")));
+  EXPECT_THAT(ReadMachine({Write("x", R"({"bench": "dense", "rows": []})")}, 1),
+              IsError(HasSubstr("'pepnet bench dense', expected one of")));
+  EXPECT_THAT(ReadMachine({Write("x", R"({"bench": "reader", "rows": [{"batch": 1, "workers": 1}]})")}, 1),
+              IsError(HasSubstr("no column 'per core'")));
+  EXPECT_THAT(ReadMachine({Write("x", R"({"bench": "reader", "rows": [{"batch": 1, "workers": 2}]})")}, 1),
+              IsError(HasSubstr("no row for --workers 1")));
+  EXPECT_THAT(ReadMachine({Write("x", absl::StrReplaceAll(kTrain, {{R"("2")", R"("two")"}}))}, 1),
+              IsError(HasSubstr("'workers' is 'two', expected a number from 1")));
   EXPECT_FALSE(ReadMachine({directory_ / "absent"}, 1).ok());
 }
 

@@ -59,7 +59,7 @@ TEST(Prediction, NamesWhatBinds) {
   EXPECT_EQ(Predict(SomeWorkload(), slow_server, {2, 1, 1, 1e9, 1}).bound_by, "server");
   EXPECT_EQ(Predict(SomeWorkload(), SomeMachine(), {2, 1, 1, 1e6, 1}).bound_by, "link");
   Workload csv = SomeWorkload();
-  csv.csv = true;
+  csv.row_by_row = true;
   const Prediction many = Predict(csv, SomeMachine(), {256, 1, 1, 1e10, 1});
   EXPECT_EQ(many.decoded_per_row, 1);
   EXPECT_EQ(many.passed_per_row, 255);  // every worker scans everything
@@ -94,7 +94,7 @@ TEST(Prediction, TheWorkersOfAHostShareParquetWhereItIsCheaper) {
   shuffled.shuffle = false;
   shuffled.row_group_rows = 100;  // a tenth of a slice
   EXPECT_FALSE(Predict(shuffled, SomeMachine(), {2, 4, 1, 1e9, 4}).shared_reader);
-  shuffled.shuffle = shuffled.csv = true;
+  shuffled.shuffle = shuffled.row_by_row = true;
   EXPECT_FALSE(Predict(shuffled, SomeMachine(), {2, 4, 1, 1e9, 4}).shared_reader);
 }
 

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/support/with_mutant.h"
+
 namespace pepnet {
 namespace {
 
@@ -21,7 +23,18 @@ TEST(MutantTest, NamesFindTheirMutants) {
   EXPECT_EQ(MutantByName("no_such_mutant"), Mutant::kNone);
 }
 
+// The promise to users: a build without mutants decides at compile time that there is none.
+#if !PEPNET_MUTANTS
+static_assert(!MutantActive(Mutant::kDivideByWorkers));
+
+TEST(MutantDeathTest, WithoutMutantsNoneCanBeSet) {
+  SetMutantForTest(Mutant::kNone);
+  EXPECT_DEATH(SetMutantForTest(Mutant::kDivideByWorkers), "build it with -DPEPNET_MUTANTS=ON");
+}
+#endif
+
 TEST(MutantTest, SetSwitchesExactlyOne) {
+  PEPNET_NEEDS_MUTANTS();
   SetMutantForTest(Mutant::kDivideByWorkers);
   EXPECT_TRUE(MutantActive(Mutant::kDivideByWorkers));
   EXPECT_FALSE(MutantActive(Mutant::kInitByServer));

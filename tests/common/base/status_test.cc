@@ -4,6 +4,8 @@
 
 #include <memory>
 
+#include "tests/support/status_matchers.h"
+
 namespace pepnet {
 namespace {
 
@@ -27,11 +29,11 @@ TEST(StatusTest, MacrosReturnTheFirstError) {
   EXPECT_EQ(*Quarter(12), 3);
   EXPECT_EQ(Quarter(6).status().message(), "x = 3, expected an even number");
   EXPECT_EQ(CheckQuarter(7).code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_TRUE(CheckQuarter(8).ok());
+  EXPECT_OK(CheckQuarter(8));
 }
 
 TEST(StatusTest, AnnotateKeepsCodeAndCause) {
-  EXPECT_TRUE(Annotate(absl::OkStatus(), "reading").ok());
+  EXPECT_OK(Annotate(absl::OkStatus(), "reading"));
   const Status status = Annotate(Annotate(absl::NotFoundError("no such file"), "part 3"), "reading table user");
   EXPECT_EQ(status, absl::NotFoundError("reading table user: part 3: no such file"));
 }

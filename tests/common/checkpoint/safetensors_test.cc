@@ -9,6 +9,7 @@
 #include "common/file/file.h"
 #include "tests/common/checkpoint/test_files.h"
 #include "tests/support/paths.h"
+#include "tests/support/status_matchers.h"
 
 namespace pepnet {
 namespace {
@@ -34,8 +35,8 @@ class SafetensorsTest : public testing::Test {
     const auto reader = OpenBytes(FileOf(header, data));
     ASSERT_FALSE(reader.ok()) << header;
     EXPECT_EQ(reader.status().code(), absl::StatusCode::kDataLoss) << header;
-    EXPECT_THAT(std::string(reader.status().message()), HasSubstr(reason)) << header;
-    EXPECT_THAT(std::string(reader.status().message()), HasSubstr(path_));
+    EXPECT_THAT(reader, IsError(HasSubstr(reason))) << header;
+    EXPECT_THAT(reader, IsError(HasSubstr(path_)));
   }
 
   TemporaryDirectory directory_;
@@ -46,12 +47,11 @@ TEST_F(SafetensorsTest, WhatIsWrittenIsReadBack) {
   const std::vector<float> a = {1.5f, -0.0f, std::numeric_limits<float>::denorm_min()};
   const std::vector<double> b = {0.1, 3.0};
   const std::vector<int64_t> c = {INT64_MIN, 7, INT64_MAX, 0};
-  auto writer = SafetensorsWriter::Create(path_, {{"z \"quoted\" \xc3\xa9", "F32", {3}},
-                                                  {"b", "F64", {1, 2, 1}},
-                                                  {"empty", "F32", {0, 17}},
-                                                  {"c", "I64", {2, 2}},
-                                                  {"scalar", "F32", {}}});
-  PEPNET_ASSERT_OK(writer.status());
+  ASSERT_OK_AND_ASSIGN(auto writer, SafetensorsWriter::Create(path_, {{"z \"quoted\" \xc3\xa9", "F32", {3}},
+                                                                      {"b", "F64", {1, 2, 1}},
+                                                                      {"empty", "F32", {0, 17}},
+                                                                      {"c", "I64", {2, 2}},
+                                                                      {"scalar", "F32", {}}}));
   // In pieces that do not respect tensors.
   std::string data;
   data.append(reinterpret_cast<const char*>(a.data()), 12);
@@ -59,57 +59,49 @@ TEST_F(SafetensorsTest, WhatIsWrittenIsReadBack) {
   data.append(reinterpret_cast<const char*>(c.data()), 32);
   data.append(reinterpret_cast<const char*>(a.data()), 4);
   for (size_t i = 0; i < data.size(); i += 7) {
-    PEPNET_ASSERT_OK((*writer)->Append(data.data() + i, std::min<size_t>(7, data.size() - i)));
+    ASSERT_OK(writer->Append(data.data() + i, std::min<size_t>(7, data.size() - i)));
   }
-  const auto result = (*writer)->Finish();
-  PEPNET_ASSERT_OK(result.status());
-  const auto sum = SumFile(path_);
-  PEPNET_ASSERT_OK(sum.status());
-  EXPECT_EQ(result->bytes, sum->bytes);
-  EXPECT_EQ(result->crc32c, sum->crc32c);
+  ASSERT_OK_AND_ASSIGN(const auto result, writer->Finish());
+  ASSERT_OK_AND_ASSIGN(const auto sum, SumFile(path_));
+  EXPECT_EQ(result.bytes, sum.bytes);
+  EXPECT_EQ(result.crc32c, sum.crc32c);
 
-  auto reader = SafetensorsReader::Open(path_);
-  PEPNET_ASSERT_OK(reader.status());
-  EXPECT_EQ((*reader)->tensors().size(), 5u);
-  const auto floats = (*reader)->ReadFloats("z \"quoted\" \xc3\xa9");
-  PEPNET_ASSERT_OK(floats.status());
-  EXPECT_EQ(std::memcmp(floats->data(), a.data(), 12), 0);
-  EXPECT_EQ((*reader)->ReadDoubles("b").value(), b);
-  EXPECT_THAT((*reader)->ReadFloats("b").value(), ElementsAre(0.1f, 3.0f));
-  EXPECT_EQ((*reader)->ReadIntegers("c").value(), c);
-  EXPECT_TRUE((*reader)->ReadFloats("empty").value().empty());
-  EXPECT_THAT((*reader)->ReadFloats("scalar").value(), ElementsAre(1.5f));
-  EXPECT_THAT((*reader)->tensors().at("b").shape, ElementsAre(1, 2, 1));
-  const auto view = (*reader)->ViewFloats("z \"quoted\" \xc3\xa9");
-  PEPNET_ASSERT_OK(view.status());
-  EXPECT_EQ((*view)[0], 1.5f);
+  ASSERT_OK_AND_ASSIGN(auto reader, SafetensorsReader::Open(path_));
+  EXPECT_EQ(reader->tensors().size(), 5u);
+  ASSERT_OK_AND_ASSIGN(const auto floats, reader->ReadFloats("z \"quoted\" \xc3\xa9"));
+  EXPECT_EQ(std::memcmp(floats.data(), a.data(), 12), 0);
+  EXPECT_EQ(reader->ReadDoubles("b").value(), b);
+  EXPECT_THAT(reader->ReadFloats("b").value(), ElementsAre(0.1f, 3.0f));
+  EXPECT_EQ(reader->ReadIntegers("c").value(), c);
+  EXPECT_TRUE(reader->ReadFloats("empty").value().empty());
+  EXPECT_THAT(reader->ReadFloats("scalar").value(), ElementsAre(1.5f));
+  EXPECT_THAT(reader->tensors().at("b").shape, ElementsAre(1, 2, 1));
+  ASSERT_OK_AND_ASSIGN(const auto view, reader->ViewFloats("z \"quoted\" \xc3\xa9"));
+  EXPECT_EQ(view[0], 1.5f);
   // The data start at a multiple of 8.
   EXPECT_EQ(ReadBytes(path_)[0] % 8, 0);
 }
 
 TEST_F(SafetensorsTest, NoTensorsAtAllIsAValidFile) {
-  auto writer = SafetensorsWriter::Create(path_, {});
-  PEPNET_ASSERT_OK(writer.status());
-  PEPNET_ASSERT_OK((*writer)->Finish().status());
+  ASSERT_OK_AND_ASSIGN(auto writer, SafetensorsWriter::Create(path_, {}));
+  ASSERT_OK(writer->Finish());
   EXPECT_TRUE(SafetensorsReader::Open(path_).value()->tensors().empty());
 }
 
 TEST_F(SafetensorsTest, WrongRequestsAreErrors) {
-  auto writer = SafetensorsWriter::Create(path_, {{"f", "F32", {2}}, {"d", "F64", {1}}});
-  PEPNET_ASSERT_OK(writer.status());
+  ASSERT_OK_AND_ASSIGN(auto writer, SafetensorsWriter::Create(path_, {{"f", "F32", {2}}, {"d", "F64", {1}}}));
   const float two[2] = {1e10f, 2.5f};
   const double one = 1e300;
-  PEPNET_ASSERT_OK((*writer)->Append(two, 8));
-  EXPECT_FALSE((*writer)->Finish().ok()) << "declared data are missing";
-  PEPNET_ASSERT_OK((*writer)->Append(&one, 8));
-  EXPECT_FALSE((*writer)->Append(&one, 1).ok()) << "more than declared";
-  PEPNET_ASSERT_OK((*writer)->Finish().status());
-  auto reader = SafetensorsReader::Open(path_);
-  PEPNET_ASSERT_OK(reader.status());
-  EXPECT_EQ((*reader)->ReadFloats("x").status().code(), absl::StatusCode::kNotFound);
-  EXPECT_EQ((*reader)->ViewFloats("d").status().code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_THAT(std::string((*reader)->ReadIntegers("f").status().message()), HasSubstr("element 1 is 2.5"));
-  EXPECT_FALSE((*reader)->ReadIntegers("d").ok()) << "1e300 is no int64";
+  ASSERT_OK(writer->Append(two, 8));
+  EXPECT_FALSE(writer->Finish().ok()) << "declared data are missing";
+  ASSERT_OK(writer->Append(&one, 8));
+  EXPECT_FALSE(writer->Append(&one, 1).ok()) << "more than declared";
+  ASSERT_OK(writer->Finish());
+  ASSERT_OK_AND_ASSIGN(auto reader, SafetensorsReader::Open(path_));
+  EXPECT_EQ(reader->ReadFloats("x").status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(reader->ViewFloats("d").status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(reader->ReadIntegers("f"), IsError(HasSubstr("element 1 is 2.5")));
+  EXPECT_FALSE(reader->ReadIntegers("d").ok()) << "1e300 is no int64";
   EXPECT_EQ(SafetensorsReader::Open(directory_ / "none").status().code(), absl::StatusCode::kNotFound);
   EXPECT_FALSE(SafetensorsReader::Open(directory_.path()).ok()) << "a directory";
 
@@ -155,16 +147,16 @@ TEST_F(SafetensorsTest, HeadersThatDoNotFitAreRefused) {
 
 TEST_F(SafetensorsTest, ForeignFilesAreRead) {
   // Metadata is ignored, an unknown dtype is listed, and what stands behind it at an odd address can be copied.
-  auto reader =
+  ASSERT_OK_AND_ASSIGN(
+      auto reader,
       OpenBytes(FileOf(R"({"__metadata__":{"format":"pt"},"odd":{"dtype":"F99","shape":[3],"data_offsets":[0,5]},)"
                        R"("half":{"dtype":"F16","shape":[1],"data_offsets":[5,7]},)"
                        R"("f":{"dtype":"F32","shape":[1],"data_offsets":[7,11]}}  )",
-                       std::string("abcdehh\0\0\xc0\x3f", 11)));
-  PEPNET_ASSERT_OK(reader.status());
-  EXPECT_EQ((*reader)->tensors().size(), 3u);
-  EXPECT_EQ((*reader)->ReadFloats("odd").status().code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_THAT(std::string((*reader)->ReadFloats("half").status().message()), HasSubstr("F16"));
-  EXPECT_THAT((*reader)->ReadFloats("f").value(), ElementsAre(1.5f));
+                       std::string("abcdehh\0\0\xc0\x3f", 11))));
+  EXPECT_EQ(reader->tensors().size(), 3u);
+  EXPECT_EQ(reader->ReadFloats("odd").status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(reader->ReadFloats("half"), IsError(HasSubstr("F16")));
+  EXPECT_THAT(reader->ReadFloats("f").value(), ElementsAre(1.5f));
 }
 
 TEST_F(SafetensorsTest, RecordedFilesOfTheReferenceAreRead) {
@@ -172,10 +164,9 @@ TEST_F(SafetensorsTest, RecordedFilesOfTheReferenceAreRead) {
   for (const auto& entry : std::filesystem::recursive_directory_iterator(SourceDir() + "/tests/golden")) {
     if (entry.path().extension() != ".safetensors") continue;
     ++files;
-    auto reader = SafetensorsReader::Open(entry.path().string());
-    PEPNET_ASSERT_OK(reader.status());
-    for (const auto& [name, info] : (*reader)->tensors()) {
-      EXPECT_EQ((*reader)->ReadDoubles(name).value().size(), static_cast<size_t>(info.elements())) << name;
+    ASSERT_OK_AND_ASSIGN(auto reader, SafetensorsReader::Open(entry.path().string()));
+    for (const auto& [name, info] : reader->tensors()) {
+      EXPECT_EQ(reader->ReadDoubles(name).value().size(), static_cast<size_t>(info.elements())) << name;
     }
   }
   EXPECT_GT(files, 0);
@@ -183,7 +174,7 @@ TEST_F(SafetensorsTest, RecordedFilesOfTheReferenceAreRead) {
 
 TEST_F(SafetensorsTest, EveryTruncationIsRefused) {
   const std::string whole = FileOf(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})", "12345678");
-  PEPNET_ASSERT_OK(OpenBytes(whole).status());
+  ASSERT_OK(OpenBytes(whole));
   for (size_t length = 0; length < whole.size(); ++length) {
     EXPECT_EQ(OpenBytes(whole.substr(0, length)).status().code(), absl::StatusCode::kDataLoss) << length;
   }

@@ -8,6 +8,7 @@
 #include "common/file/file.h"
 #include "tests/common/checkpoint/test_files.h"
 #include "tests/common/checkpoint/test_rows.h"
+#include "tests/support/status_matchers.h"
 
 namespace pepnet {
 namespace {
@@ -44,18 +45,15 @@ class RoundTripTest : public testing::TestWithParam<Shape> {
 TEST_P(RoundTripTest, RowsAreReadBackBitForBit) {
   const auto [count, dim, state_dim] = GetParam();
   const TestRows rows = MakeRows(kTable, count, dim, state_dim);
-  const auto entry = WritePart(directory_.path(), kTable, rows);
-  PEPNET_ASSERT_OK(entry.status());
-  EXPECT_EQ(entry->file, "tables/user_id%2Fx/part-00000-of-00001.arrow");
-  EXPECT_EQ(entry->rows, static_cast<int64_t>(count));
-  const auto sum = SumFile(directory_ / entry->file);
-  PEPNET_ASSERT_OK(sum.status());
-  EXPECT_EQ(sum->bytes, entry->bytes);
-  EXPECT_EQ(sum->crc32c, entry->crc32c);
+  ASSERT_OK_AND_ASSIGN(const auto entry, WritePart(directory_.path(), kTable, rows));
+  EXPECT_EQ(entry.file, "tables/user_id%2Fx/part-00000-of-00001.arrow");
+  EXPECT_EQ(entry.rows, static_cast<int64_t>(count));
+  ASSERT_OK_AND_ASSIGN(const auto sum, SumFile(directory_ / entry.file));
+  EXPECT_EQ(sum.bytes, entry.bytes);
+  EXPECT_EQ(sum.crc32c, entry.crc32c);
 
-  const auto all = ReadRange(directory_.path(), *entry, 0, entry->rows);
-  PEPNET_ASSERT_OK(all.status());
-  EXPECT_TRUE(SameRows(all->columns(), rows.columns()));
+  ASSERT_OK_AND_ASSIGN(const auto all, ReadRange(directory_.path(), entry, 0, entry.rows));
+  EXPECT_TRUE(SameRows(all.columns(), rows.columns()));
 
   std::map<int, BucketEntry> expected;
   for (size_t i = 0; i < rows.size(); ++i) {
@@ -64,8 +62,8 @@ TEST_P(RoundTripTest, RowsAreReadBackBitForBit) {
     bucket.rows += 1;
     bucket.digest.Add(DigestOfRow(row.ids[0], row.values, row.states, row.frequency[0], row.last_step[0]));
   }
-  ASSERT_EQ(entry->buckets.size(), expected.size());
-  for (const BucketEntry& bucket : entry->buckets) {
+  ASSERT_EQ(entry.buckets.size(), expected.size());
+  for (const BucketEntry& bucket : entry.buckets) {
     EXPECT_EQ(bucket.rows, expected[bucket.bucket].rows);
     EXPECT_EQ(bucket.digest, expected[bucket.bucket].digest);
   }
@@ -76,8 +74,8 @@ TEST_P(RoundTripTest, FilesDoNotDependOnHowRowsArrive) {
   const TestRows rows = MakeRows(kTable, count, dim, state_dim);
   const auto one = WritePart(directory_.path(), kTable, rows, 0, 2, /*run=*/count + 1);
   const auto two = WritePart(directory_.path(), kTable, rows, 1, 2, /*run=*/777);
-  PEPNET_ASSERT_OK(one.status());
-  PEPNET_ASSERT_OK(two.status());
+  ASSERT_OK(one);
+  ASSERT_OK(two);
   EXPECT_EQ(one->crc32c, two->crc32c);
   EXPECT_TRUE(ReadBytes(directory_ / one->file) == ReadBytes(directory_ / two->file));
 }
@@ -94,30 +92,26 @@ class TablePartTest : public testing::Test {
 
 TEST_F(TablePartTest, RangesAreCutOutOfRecordBatches) {
   const TestRows rows = MakeRows(kTable, 140000, 3, 1);
-  const auto entry = WritePart(directory_.path(), kTable, rows);
-  PEPNET_ASSERT_OK(entry.status());
+  ASSERT_OK_AND_ASSIGN(const auto entry, WritePart(directory_.path(), kTable, rows));
   const std::pair<int64_t, int64_t> ranges[] = {{0, 0},      {140000, 0},    {0, 1},        {139999, 1},
                                                 {65535, 1},  {65536, 1},     {65535, 2},    {65536, 65536},
                                                 {1, 139998}, {65000, 70000}, {131072, 8928}};
   for (const auto& [first, count] : ranges) {
-    const auto read = ReadRange(directory_.path(), *entry, first, count);
-    PEPNET_ASSERT_OK(read.status());
-    EXPECT_TRUE(SameRows(read->columns(), rows.Cut(static_cast<size_t>(first), static_cast<size_t>(count))))
+    ASSERT_OK_AND_ASSIGN(const auto read, ReadRange(directory_.path(), entry, first, count));
+    EXPECT_TRUE(SameRows(read.columns(), rows.Cut(static_cast<size_t>(first), static_cast<size_t>(count))))
         << first << " " << count;
   }
   for (const auto& [first, count] : std::vector<std::pair<int64_t, int64_t>>{
            {-1, 1}, {0, -1}, {0, 140001}, {140001, 0}, {1, INT64_MAX}, {INT64_MAX, INT64_MAX}}) {
-    EXPECT_FALSE(ReadRange(directory_.path(), *entry, first, count).ok()) << first << " " << count;
+    EXPECT_FALSE(ReadRange(directory_.path(), entry, first, count).ok()) << first << " " << count;
   }
 }
 
 TEST_F(TablePartTest, ErrorOfTheVisitorEndsTheRead) {
-  const auto entry = WritePart(directory_.path(), kTable, MakeRows(kTable, 70000, 1, 0));
-  PEPNET_ASSERT_OK(entry.status());
-  auto reader = TablePartReader::Open(directory_.path(), *entry);
-  PEPNET_ASSERT_OK(reader.status());
+  ASSERT_OK_AND_ASSIGN(const auto entry, WritePart(directory_.path(), kTable, MakeRows(kTable, 70000, 1, 0)));
+  ASSERT_OK_AND_ASSIGN(auto reader, TablePartReader::Open(directory_.path(), entry));
   int calls = 0;
-  const Status status = (*reader)->Read(0, 70000, [&calls](const RowColumns&) {
+  const Status status = reader->Read(0, 70000, [&calls](const RowColumns&) {
     ++calls;
     return absl::AbortedError("enough");
   });
@@ -129,11 +123,11 @@ TEST_F(TablePartTest, WrongOrderAndWrongSizesAreRefused) {
   const TestRows rows = MakeRows(kTable, 100, 2, 1);
   const auto writer = [&] { return TablePartWriter::Create(directory_.path(), kTable, 2, 1, 0, 1).value(); };
   auto backwards = writer();
-  PEPNET_ASSERT_OK(backwards->Append(rows.Cut(50, 1)));
+  ASSERT_OK(backwards->Append(rows.Cut(50, 1)));
   const Status status = backwards->Append(rows.Cut(49, 1));
-  EXPECT_THAT(std::string(status.message()), HasSubstr(std::to_string(rows.ids[49])));
+  EXPECT_THAT(status, IsError(HasSubstr(std::to_string(rows.ids[49]))));
   auto twice = writer();
-  PEPNET_ASSERT_OK(twice->Append(rows.Cut(50, 1)));
+  ASSERT_OK(twice->Append(rows.Cut(50, 1)));
   EXPECT_FALSE(twice->Append(rows.Cut(50, 1)).ok());
   RowColumns cut = rows.columns();
   cut.values = cut.values.subspan(1);
@@ -147,15 +141,14 @@ TEST_F(TablePartTest, WrongOrderAndWrongSizesAreRefused) {
 
 TEST_F(TablePartTest, EntryThatDoesNotFitTheFileIsRefused) {
   const TestRows rows = MakeRows(kTable, 10, 2, 2);
-  const auto entry = WritePart(directory_.path(), kTable, rows);
-  PEPNET_ASSERT_OK(entry.status());
+  ASSERT_OK_AND_ASSIGN(const auto entry, WritePart(directory_.path(), kTable, rows));
   const auto expect_refused = [&](auto change, const char* reason) {
-    PartEntry wrong = *entry;
+    PartEntry wrong = entry;
     change(wrong);
     const auto read = ReadRange(directory_.path(), wrong, 0, wrong.rows);
     EXPECT_EQ(read.status().code(), absl::StatusCode::kDataLoss);
-    EXPECT_THAT(std::string(read.status().message()), HasSubstr(reason));
-    EXPECT_THAT(std::string(read.status().message()), HasSubstr("part-00000-of-00001.arrow"));
+    EXPECT_THAT(read, IsError(HasSubstr(reason)));
+    EXPECT_THAT(read, IsError(HasSubstr("part-00000-of-00001.arrow")));
   };
   // A server that restores must never read rows of another width.
   expect_refused([](PartEntry& e) { e.dim = 3; }, "expected columns");
@@ -169,8 +162,8 @@ TEST_F(TablePartTest, DigestIsTheSameForOneAndThreeParts) {
   const TestRows rows = MakeRows("t", 5000, 4, 4);
   const auto one = WriteParts(directory_ / "one", "t", rows, 1);
   const auto three = WriteParts(directory_ / "three", "t", rows, 3);
-  PEPNET_ASSERT_OK(one.status());
-  PEPNET_ASSERT_OK(three.status());
+  ASSERT_OK(one);
+  ASSERT_OK(three);
   ASSERT_EQ(three->size(), 3u);
   const auto by_bucket = [](const std::vector<PartEntry>& parts) {
     std::map<int, std::pair<int64_t, std::string>> result;
@@ -211,16 +204,15 @@ TEST_F(TablePartTest, DigestsAddModulo128Bits) {
 }
 
 TEST_F(TablePartTest, EntriesSurviveJson) {
-  const auto parts = WriteParts(directory_.path(), "q\"\xc3\xa9", MakeRows("q\"\xc3\xa9", 2000, 4, 1), 3);
-  PEPNET_ASSERT_OK(parts.status());
-  const std::string json = PartEntriesToJson(*parts);
-  const auto back = PartEntriesFromJson(json);
-  PEPNET_ASSERT_OK(back.status());
-  EXPECT_EQ(PartEntriesToJson(*back), json);
-  ASSERT_EQ(back->size(), 3u);
-  EXPECT_EQ((*back)[1].table, "q\"\xc3\xa9");
-  EXPECT_EQ((*back)[1].rows, (*parts)[1].rows);
-  EXPECT_EQ((*back)[2].buckets.back().digest, (*parts)[2].buckets.back().digest);
+  ASSERT_OK_AND_ASSIGN(const auto parts,
+                       WriteParts(directory_.path(), "q\"\xc3\xa9", MakeRows("q\"\xc3\xa9", 2000, 4, 1), 3));
+  const std::string json = PartEntriesToJson(parts);
+  ASSERT_OK_AND_ASSIGN(const auto back, PartEntriesFromJson(json));
+  EXPECT_EQ(PartEntriesToJson(back), json);
+  ASSERT_EQ(back.size(), 3u);
+  EXPECT_EQ(back[1].table, "q\"\xc3\xa9");
+  EXPECT_EQ(back[1].rows, parts[1].rows);
+  EXPECT_EQ(back[2].buckets.back().digest, parts[2].buckets.back().digest);
   EXPECT_EQ(PartEntriesToJson({}), "[]");
   EXPECT_TRUE(PartEntriesFromJson("[]").value().empty());
 }
@@ -232,7 +224,7 @@ TEST_F(TablePartTest, EntriesThatContradictThemselvesAreRefused) {
   part.rows = 5;
   part.dim = 1;
   part.buckets = {{.bucket = 3, .rows = 2, .digest = {}}, {.bucket = 900, .rows = 3, .digest = {}}};
-  PEPNET_ASSERT_OK(PartEntriesFromJson(PartEntriesToJson({part})).status());
+  ASSERT_OK(PartEntriesFromJson(PartEntriesToJson({part})));
   const auto expect_refused = [&part](auto change) {
     PartEntry wrong = part;
     change(wrong);
@@ -261,23 +253,22 @@ TEST_F(TablePartTest, NamesBecomePathComponents) {
 
 TEST_F(TablePartTest, NoFlippedByteAndNoTruncationCrashesTheReader) {
   const TestRows rows = MakeRows(kTable, 5, 2, 1);
-  const auto entry = WritePart(directory_.path(), kTable, rows);
-  PEPNET_ASSERT_OK(entry.status());
-  const std::string path = directory_ / entry->file, whole = ReadBytes(path);
+  ASSERT_OK_AND_ASSIGN(const auto entry, WritePart(directory_.path(), kTable, rows));
+  const std::string path = directory_ / entry.file, whole = ReadBytes(path);
   for (size_t i = 0; i < whole.size(); ++i) {
     for (const int mask : {0x01, 0x80, 0xff}) {
       std::string damaged = whole;
       damaged[i] = static_cast<char>(damaged[i] ^ mask);
       WriteBytes(path, damaged);
-      (void)ReadRange(directory_.path(), *entry, 0, entry->rows);  // the manifest's crc32c is what notices
+      (void)ReadRange(directory_.path(), entry, 0, entry.rows);  // the manifest's crc32c is what notices
     }
   }
   for (size_t length = 0; length < whole.size(); ++length) {
     WriteBytes(path, whole.substr(0, length));
-    EXPECT_FALSE(ReadRange(directory_.path(), *entry, 0, entry->rows).ok()) << length;
-    PartEntry shorter = *entry;
+    EXPECT_FALSE(ReadRange(directory_.path(), entry, 0, entry.rows).ok()) << length;
+    PartEntry shorter = entry;
     shorter.bytes = static_cast<int64_t>(length);
-    EXPECT_FALSE(ReadRange(directory_.path(), shorter, 0, entry->rows).ok()) << length;
+    EXPECT_FALSE(ReadRange(directory_.path(), shorter, 0, entry.rows).ok()) << length;
   }
 }
 

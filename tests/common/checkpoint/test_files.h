@@ -1,7 +1,5 @@
-// A temporary directory and raw file access for the tests of this folder.
+// Raw file access for the tests of this folder.
 #pragma once
-
-#include <stdlib.h>
 
 #include <filesystem>
 #include <fstream>
@@ -9,28 +7,10 @@
 #include <string>
 
 #include "gtest/gtest.h"
+#include "tests/support/status_matchers.h"
+#include "tests/support/temporary_directory.h"
 
 namespace pepnet {
-
-// Removed with everything in it at the end of the test.
-class TemporaryDirectory {
- public:
-  TemporaryDirectory() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "pepnet_test_XXXXXX").string();
-    path_ = mkdtemp(pattern.data());
-  }
-  ~TemporaryDirectory() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  TemporaryDirectory(const TemporaryDirectory&) = delete;
-  TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
-  const std::string& path() const { return path_; }
-  std::string operator/(const std::string& name) const { return path_ + "/" + name; }
-
- private:
-  std::string path_;
-};
 
 inline std::string ReadBytes(const std::string& path) {
   std::ifstream in(path, std::ios::binary);
@@ -45,11 +25,5 @@ inline void WriteBytes(const std::string& path, const std::string& bytes) {
   out.close();
   ASSERT_TRUE(out.good()) << path;
 }
-
-#define PEPNET_ASSERT_OK(expr)                                             \
-  do {                                                                     \
-    const auto pepnet_test_status = (expr);                                \
-    ASSERT_TRUE(pepnet_test_status.ok()) << pepnet_test_status.ToString(); \
-  } while (false)
 
 }  // namespace pepnet

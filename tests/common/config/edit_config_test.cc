@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/common/config/config_text.h"
+#include "tests/support/status_matchers.h"
 
 namespace pepnet {
 namespace {
@@ -18,7 +19,7 @@ StatusOr<JobConfig> Edited(const std::string& json) {
 
 JobConfig Good(const std::string& json) {
   auto job = Edited(json);
-  EXPECT_TRUE(job.ok()) << job.status();
+  EXPECT_OK(job);
   return job.ok() ? *std::move(job) : JobConfig();
 }
 
@@ -110,6 +111,24 @@ TEST(EditConfigTest, ValuesMustFit) {
 TEST(EditConfigTest, LaterErrorsNameTheEditAndNotALine) {
   EXPECT_EQ(Bad(R"({"data_config.batch_size": 0})"),
             "--edit_config_json: data_config.batch_size: 0; expected at least 1 row");
+}
+
+TEST(EditConfigTest, HostileEditsEndInASentence) {
+  const auto error = [](const std::string& edits) {
+    ConfigOverrides overrides;
+    overrides.edit_config_json = edits;
+    return ErrorOf(kSmallConfig, overrides);
+  };
+  std::string deep;
+  for (int i = 0; i < 20000; ++i) deep += '[';
+  EXPECT_THAT(error("{\"model_dir\": " + deep), HasSubstr("deeper than"));
+  EXPECT_THAT(error(R"({"train_config.num_steps": 1, "train_config.num_steps": 2})"), HasSubstr("given twice"));
+  EXPECT_THAT(error(R"({"train_config.num_epochs": 1e400})"), HasSubstr("number overflow"));
+  EXPECT_THAT(error(R"({"feature_configs[2147483647].raw_feature.embedding_dim": 1})"), HasSubstr("is outside"));
+  EXPECT_THAT(error(R"({"feature_configs[-2147483648].raw_feature.embedding_dim": 1})"), HasSubstr("is outside"));
+  const std::string long_value = error("{\"train_config.num_steps\": \"" + std::string(100000, 'x') + "\"}");
+  EXPECT_LT(long_value.size(), 1000u);
+  EXPECT_THAT(error("{\"a\x1b\u001b[2J\": 1}"), Not(HasSubstr("\x1b")));
 }
 
 }  // namespace

@@ -8,8 +8,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "absl/strings/str_cat.h"
+#include "common/config/vocabulary.h"
 #include "tests/common/config/config_text.h"
 #include "tests/support/paths.h"
+#include "tests/support/status_matchers.h"
 
 namespace pepnet {
 namespace {
@@ -23,7 +26,7 @@ std::string ConfigsDir() { return SourceDir() + "/configs/"; }
 
 JobConfig Load(const std::string& path) {
   auto job = LoadJobConfig(path, {});
-  EXPECT_TRUE(job.ok()) << job.status();
+  EXPECT_OK(job);
   return job.ok() ? *std::move(job) : JobConfig();
 }
 
@@ -32,7 +35,7 @@ class LoadsTest : public ::testing::TestWithParam<std::string> {};
 TEST_P(LoadsTest, AndItsEffectiveTextMeansTheSame) {
   const JobConfig job = Load(GetParam());
   const auto again = ParseJobConfig(job.effective_text, "effective", {});
-  ASSERT_TRUE(again.ok()) << again.status() << "\n" << job.effective_text;
+  ASSERT_OK(again) << "\n" << job.effective_text;
   EXPECT_EQ(job.effective_text, again->effective_text);
   EXPECT_EQ("", FirstDifference(ShapeDescription(job), ShapeDescription(*again)));
 }
@@ -235,9 +238,8 @@ TEST(LoadTest, TheGpuConfigDiffersInBatchAndReaders) {
   ConfigOverrides edits;
   edits.edit_config_json =
       R"({"model_dir": "runs/pepnet_taobao_gpu", "data_config.batch_size": 16384, "data_config.num_workers": 16})";
-  const auto edited = LoadJobConfig(ConfigsDir() + "pepnet_taobao.config", edits);
-  ASSERT_TRUE(edited.ok()) << edited.status();
-  EXPECT_EQ(Load(ConfigsDir() + "pepnet_taobao_gpu.config").effective_text, edited->effective_text);
+  ASSERT_OK_AND_ASSIGN(const auto edited, LoadJobConfig(ConfigsDir() + "pepnet_taobao.config", edits));
+  EXPECT_EQ(Load(ConfigsDir() + "pepnet_taobao_gpu.config").effective_text, edited.effective_text);
 }
 
 TEST(LoadTest, ExampleConfigHasTowersPerDomain) {
@@ -251,7 +253,7 @@ TEST(LoadTest, ExampleConfigHasTowersPerDomain) {
 
 TEST(LoadTest, ReferenceExampleIsAcceptedUnchanged) {
   const JobConfig job = Load(GoldenDir() + "reference_example/pepnet_taobao.config");
-  EXPECT_EQ(job.data.dataset_type, DatasetType::kOther);
+  EXPECT_EQ(job.data.dataset_type, std::nullopt);
   EXPECT_EQ(job.data.dataset_type_name, "OdpsDataset");
   EXPECT_THAT(AllNotes(job), HasSubstr("OdpsDataset is not read"));
   EXPECT_EQ(job.model.uia->features.size(), 13u);
@@ -266,7 +268,7 @@ TEST(LoadTest, ReferenceExampleIsAcceptedUnchanged) {
 TEST(LoadTest, MissingFileIsNotFound) {
   const auto job = LoadJobConfig("no/such/file.config", {});
   EXPECT_EQ(job.status().code(), absl::StatusCode::kNotFound) << job.status();
-  EXPECT_THAT(std::string(job.status().message()), HasSubstr("no/such/file.config"));
+  EXPECT_THAT(job, IsError(HasSubstr("no/such/file.config")));
 }
 
 TEST(LoadTest, OverridesWinOverTheFile) {
@@ -275,13 +277,12 @@ TEST(LoadTest, OverridesWinOverTheFile) {
   overrides.eval_input_path = "y.csv";
   overrides.model_dir = "z";
   overrides.fine_tune_checkpoint = "c";
-  const auto job = Parse(kSmallConfig, overrides);
-  ASSERT_TRUE(job.ok()) << job.status();
-  EXPECT_EQ(job->train_input_path, "x.csv");
-  EXPECT_EQ(job->eval_input_path, "y.csv");
-  EXPECT_EQ(job->model_dir, "z");
-  EXPECT_EQ(job->train.fine_tune_checkpoint, "c");
-  EXPECT_THAT(job->effective_text, HasSubstr("model_dir: \"z\""));
+  ASSERT_OK_AND_ASSIGN(const auto job, Parse(kSmallConfig, overrides));
+  EXPECT_EQ(job.train_input_path, "x.csv");
+  EXPECT_EQ(job.eval_input_path, "y.csv");
+  EXPECT_EQ(job.model_dir, "z");
+  EXPECT_EQ(job.train.fine_tune_checkpoint, "c");
+  EXPECT_THAT(job.effective_text, HasSubstr("model_dir: \"z\""));
 }
 
 // ---- dialects -----------------------------------------------------------------------------------------------------
@@ -290,23 +291,21 @@ TEST(DialectTest, NamedGroupsMayHaveAnyName) {
   std::string text = Changed("group_name: \"all\"", "group_name: \"m\"");
   text = Changed("group_name: \"uia\"", "group_name: \"p\"", text);
   text = Changed("pepnet {", "pepnet { uia_group_name: 'p' main_group_name: 'm'", text);
-  const auto job = Parse(text);
-  ASSERT_TRUE(job.ok()) << job.status();
-  EXPECT_EQ(job->effective_text, Parse(kSmallConfig)->effective_text);
+  ASSERT_OK_AND_ASSIGN(const auto job, Parse(text));
+  EXPECT_EQ(job.effective_text, Parse(kSmallConfig)->effective_text);
 }
 
 TEST(DialectTest, WithNamesANetworkExistsOnlyIfItsGroupIsNamed) {
-  const auto job = Parse(Changed("pepnet {", "pepnet { main_group_name: 'all'"));
-  ASSERT_TRUE(job.ok()) << job.status();
-  EXPECT_FALSE(job->model.uia);
-  EXPECT_THAT(AllNotes(*job), HasSubstr("\"uia\" is named by none"));
-  EXPECT_THAT(AllNotes(*job), HasSubstr("ppnet_hidden_units: without effect"));
+  ASSERT_OK_AND_ASSIGN(const auto job, Parse(Changed("pepnet {", "pepnet { main_group_name: 'all'")));
+  EXPECT_FALSE(job.model.uia);
+  EXPECT_THAT(AllNotes(job), HasSubstr("\"uia\" is named by none"));
+  EXPECT_THAT(AllNotes(job), HasSubstr("ppnet_hidden_units: without effect"));
 }
 
 TEST(DialectTest, OneGroupMayHaveTwoRoles) {
-  const auto job = Parse(Changed("pepnet {", "pepnet { main_group_name: 'all' uia_group_name: 'all'"));
-  ASSERT_TRUE(job.ok()) << job.status();
-  EXPECT_EQ(job->model.uia->width, job->model.main.width);
+  ASSERT_OK_AND_ASSIGN(const auto job,
+                       Parse(Changed("pepnet {", "pepnet { main_group_name: 'all' uia_group_name: 'all'")));
+  EXPECT_EQ(job.model.uia->width, job.model.main.width);
 }
 
 TEST(DialectTest, MissingGroupsAndContradictionsAreErrors) {
@@ -322,11 +321,12 @@ TEST(DialectTest, MissingGroupsAndContradictionsAreErrors) {
 }
 
 TEST(DialectTest, AGroupWithoutRoleIsDroppedWithANote) {
-  const auto job = Parse(
-      Changed("pepnet {", "feature_groups { group_name: 'x' feature_names: 'nobody' group_type: WIDE } pepnet {"));
-  ASSERT_TRUE(job.ok()) << job.status();
-  EXPECT_THAT(AllNotes(*job), HasSubstr("feature group \"x\" is none of all, domain and uia and is dropped"));
-  EXPECT_THAT(job->effective_text, Not(HasSubstr("nobody")));
+  ASSERT_OK_AND_ASSIGN(
+      const auto job,
+      Parse(
+          Changed("pepnet {", "feature_groups { group_name: 'x' feature_names: 'nobody' group_type: WIDE } pepnet {")));
+  EXPECT_THAT(AllNotes(job), HasSubstr("feature group \"x\" is none of all, domain and uia and is dropped"));
+  EXPECT_THAT(job.effective_text, Not(HasSubstr("nobody")));
 }
 
 TEST(DialectTest, FgEncodedDecides) {
@@ -360,19 +360,19 @@ TEST(GrammarTest, EverySpellingOfTheTextFormatMeansTheSame) {
   };
   for (const auto& [from, to] : spellings) {
     const auto job = Parse(Changed(from, to));
-    ASSERT_TRUE(job.ok()) << to << ": " << job.status();
+    ASSERT_OK(job) << to;
     EXPECT_EQ(job->effective_text, expected) << to;
   }
   for (const char* no : {"False", "false", "f", "0"}) {
-    EXPECT_TRUE(Parse(Changed("fg_mode", std::string("shuffle: ") + no + " fg_mode")).ok()) << no;
+    EXPECT_OK(Parse(Changed("fg_mode", std::string("shuffle: ") + no + " fg_mode"))) << no;
   }
 }
 
 TEST(GrammarTest, InfinityIsANumber) {
-  const auto job =
-      Parse(Changed("num_steps: 5", "num_steps: 5 grad_clipping { clipping_type: 'norm' norm_type: inf }"));
-  ASSERT_TRUE(job.ok()) << job.status();
-  EXPECT_TRUE(std::isinf(job->train.clip_norm_type));
+  ASSERT_OK_AND_ASSIGN(
+      const auto job,
+      Parse(Changed("num_steps: 5", "num_steps: 5 grad_clipping { clipping_type: 'norm' norm_type: inf }")));
+  EXPECT_TRUE(std::isinf(job.train.clip_norm_type));
 }
 
 TEST(GrammarTest, ErrorsNameLineAndColumn) {
@@ -391,12 +391,87 @@ TEST(GrammarTest, ErrorsNameLineAndColumn) {
   EXPECT_THAT(ErrorOf(""), HasSubstr("train_input_path: is missing"));
 }
 
+TEST(GrammarTest, SeparatorsDoNotHideWhyAMessageIsRefused) {
+  const std::string expected = ErrorOf(Changed(
+      "train_config {", "feature_configs { sequence_feature { sequence_name: 'a' length: 3 } }\ntrain_config {"));
+  EXPECT_THAT(expected, HasSubstr("this kind of feature is not supported"));
+  for (const char* spelling :
+       {"sequence_name: 'a', length: 3,", "sequence_name: 'a'; length: 3;",
+        "sequence_name: 'a', x { y: [1, 2], z: '}' }, length: 3 # a, b; {", "x: [{a: 1, b: 2}, {a: 3;}]"}) {
+    EXPECT_EQ(ErrorOf(Changed("train_config {", absl::StrCat("feature_configs { sequence_feature { ", spelling,
+                                                             "\n} }\ntrain_config {"))),
+              expected)
+        << spelling;
+  }
+  EXPECT_THAT(ErrorOf(Changed("num_steps: 5", "num_steps: 5,,")),
+              HasSubstr("job.config:7: \",\" stands where a field is expected"));
+  EXPECT_THAT(ErrorOf(Changed("num_steps: 5", "num_steps: ; 5")), HasSubstr("\";\" stands where a value is expected"));
+  EXPECT_THAT(ErrorOf(Changed("train_config {", "train_config { ,")), HasSubstr("stands where a field is expected"));
+}
+
+TEST(GrammarTest, WhatTheParserCannotSayIsSaid) {
+  EXPECT_THAT(ErrorOf(std::string("\xef\xbb\xbf") + kSmallConfig), HasSubstr("byte order mark"));
+  EXPECT_EQ(ErrorOf(Changed("\"clk\"",
+                            "\xe2\x80\x9c"
+                            "clk\""))
+                .substr(0, 21),
+            "job.config:10:18: the");
+  EXPECT_THAT(ErrorOf("train_config {\n num_steps: 1\n"), HasSubstr("ends inside of what \"{\" opens in line 1"));
+  EXPECT_THAT(ErrorOf(Changed("num_steps: 5", "num_steps: 5 optimizer_config { }")),
+              HasSubstr("convert_easyrec_config_to_tzrec_config"));
+  std::string deep;
+  for (int i = 0; i < 100000; ++i) deep += "a{";
+  EXPECT_THAT(ErrorOf(deep), HasSubstr("deeper than 100 levels"));
+  EXPECT_THAT(ErrorOf(Changed("num_steps: 5", absl::StrCat("num_steps: 5 ", deep))), HasSubstr("deeper than"));
+}
+
+TEST(GrammarTest, AllFaultsAreFoundWhereAllAreWanted) {
+  std::string text = Changed("num_steps: 5", "num_stpes: 5 save_checkpoints_timestamp_interval: 3");
+  text = Changed("fg_mode: FG_DAG", "fg_mode: FG_DAG sample_mask_prob: 0.5", text);
+  text = Changed("hash_bucket_size: 20", "sequence_length: 3 hash_bucket_size: 20", text);
+  std::vector<std::string> all;
+  const auto job = ParseJobConfig(text, "job.config", {}, &all);
+  EXPECT_FALSE(job.ok());
+  ASSERT_GE(all.size(), 4u);
+  EXPECT_THAT(all[0], HasSubstr("num_stpes"));
+  EXPECT_EQ(job.status().message(), all[0]);
+  std::string together;
+  for (const std::string& fault : all) together += fault;
+  for (const char* field : {"save_checkpoints_timestamp_interval", "sample_mask_prob", "sequence_length"}) {
+    EXPECT_THAT(together, HasSubstr(field));
+  }
+  all.clear();
+  EXPECT_OK(ParseJobConfig(kSmallConfig, "job.config", {}, &all));
+  EXPECT_TRUE(all.empty());
+}
+
+TEST(GrammarTest, NamesThatBecomeFilesAreCheckedBeforeTheTraining) {
+  std::string letters;
+  for (int i = 0; i < 29; ++i) letters += "\xe4\xb8\xad";
+  EXPECT_THAT(ErrorOf(Changed("\"user\"", "\"user\" embedding_name: '" + letters + "'")),
+              HasSubstr("takes 261 bytes as the name of a directory"));
+  EXPECT_EQ(ErrorOf(Changed("\"user\"", "\"user\" embedding_name: '" + letters.substr(3) + "'")), "OK");
+  EXPECT_THAT(ErrorOf(Changed("tower_name: \"ctr\"", "tower_name: '\\377'")), HasSubstr("\"\\xff\" is not UTF-8"));
+  ConfigOverrides home;
+  home.model_dir = "~/model";
+  EXPECT_THAT(ErrorOf(kSmallConfig, home), HasSubstr("begins with ~"));
+}
+
+TEST(VocabularyFileTest, MarksOfEditorsAreNoWords) {
+  ASSERT_OK_AND_ASSIGN(const auto marked, ParseVocabularyFile("\xef\xbb\xbfred\r\nblue\r\n", "v"));
+  EXPECT_EQ(marked, *ParseVocabularyFile("red\nblue\n", "v"));
+  EXPECT_EQ(marked.at("red"), 0);
+  for (const std::string& text : {std::string("\xff\xfer\0e\0", 6), std::string("r\0e\0\n", 5)}) {
+    EXPECT_THAT(ParseVocabularyFile(text, "v"), IsError(HasSubstr("UTF-8")));
+  }
+  EXPECT_THAT(ParseVocabularyFile("a\x1b[2J\na\x1b[2J\n", "v"), IsError(HasSubstr("a\\x1b[2J")));
+}
+
 TEST(GrammarTest, UnknownFieldsCanBeIgnoredButNotSilently) {
   ConfigOverrides overrides;
   overrides.ignore_unknown_fields = true;
-  const auto job = Parse(Changed("num_steps: 5", "num_steps: 5 brand_new { x: 1 }"), overrides);
-  ASSERT_TRUE(job.ok()) << job.status();
-  EXPECT_THAT(AllNotes(*job), HasSubstr("job.config:7: unknown field \"brand_new\" of TrainConfig is ignored"));
+  ASSERT_OK_AND_ASSIGN(const auto job, Parse(Changed("num_steps: 5", "num_steps: 5 brand_new { x: 1 }"), overrides));
+  EXPECT_THAT(AllNotes(job), HasSubstr("job.config:7: unknown field \"brand_new\" of TrainConfig is ignored"));
 }
 
 }  // namespace

@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 
 #include "tests/common/config/config_text.h"
+#include "tests/support/status_matchers.h"
+#include "tests/support/temporary_directory.h"
 
 namespace pepnet {
 namespace {
@@ -255,7 +257,7 @@ TEST(ValidationTest, OtherModelsCanBeNamedWithTheirContent) {
 
 TEST(ValidationTest, MultiDomainNeedsOneClassAndDistinctOutputs) {
   const std::string domains = Changed("pepnet {", "pepnet { domain_input_name: 'dom' task_domain_num: 2");
-  EXPECT_TRUE(Parse(domains).ok());
+  EXPECT_OK(Parse(domains));
   EXPECT_THAT(ErrorOf(Changed("losses { binary_cross_entropy {} } metrics { auc {} }",
                               "losses { softmax_cross_entropy {} } num_class: 2", domains)),
               HasSubstr("num_class: 2 together with domain_input_name is not supported"));
@@ -276,17 +278,16 @@ TEST(ValidationTest, SharedTablesMustAgree) {
 }
 
 TEST(ValidationTest, FeatureInNoGroupHasNoTableButIsParsed) {
-  const auto job = Parse(Changed("\"item\", \"price\"", "\"price\""));
-  ASSERT_TRUE(job.ok()) << job.status();
-  EXPECT_EQ(job->features[1].table, -1);
-  EXPECT_FALSE(job->features[1].in_group);
-  EXPECT_EQ(job->features[1].rows, 20);
-  EXPECT_EQ(job->tables.size(), 1u);
+  ASSERT_OK_AND_ASSIGN(const auto job, Parse(Changed("\"item\", \"price\"", "\"price\"")));
+  EXPECT_EQ(job.features[1].table, -1);
+  EXPECT_FALSE(job.features[1].in_group);
+  EXPECT_EQ(job.features[1].rows, 20);
+  EXPECT_EQ(job.tables.size(), 1u);
 }
 
 TEST(ValidationTest, TrivialValuesOfRejectedFieldsAskForNothing) {
-  EXPECT_TRUE(Parse(Changed("embedding_dim: 4", "embedding_dim: 4 use_mask: false stub_type: false")).ok());
-  EXPECT_TRUE(Parse(Changed("hidden_units: 5", "hidden_units: 5 use_bn: false")).ok());
+  EXPECT_OK(Parse(Changed("embedding_dim: 4", "embedding_dim: 4 use_mask: false stub_type: false")));
+  EXPECT_OK(Parse(Changed("hidden_units: 5", "hidden_units: 5 use_bn: false")));
 }
 
 TEST(ValidationTest, FieldsWithoutEffectLeaveANote) {
@@ -316,21 +317,21 @@ TEST(ValidationTest, FieldsWithoutEffectLeaveANote) {
   EXPECT_TRUE(Parse(kSmallConfig)->notes.empty());
   for (const auto& [from, to] : cases) {
     const auto job = Parse(Changed(from, to));
-    ASSERT_TRUE(job.ok()) << to << ": " << job.status();
+    ASSERT_OK(job) << to;
     EXPECT_EQ(job->notes.size(), 1u) << to << "\n" << AllNotes(*job);
     EXPECT_THAT(AllNotes(*job), StartsWith("job.config:")) << to;
   }
 }
 
 TEST(ValidationTest, TrainMetricsAreTakenOver) {
-  const auto job =
+  ASSERT_OK_AND_ASSIGN(
+      const auto job,
       Parse(Changed(kBce,
                     "losses { binary_cross_entropy {} } train_metrics { auc { thresholds: 7 } decay_rate: 0.5 "
-                    "decay_step: 3 } train_metrics { accuracy {} }"));
-  ASSERT_TRUE(job.ok()) << job.status();
-  EXPECT_TRUE(job->notes.empty()) << AllNotes(*job);
+                    "decay_step: 3 } train_metrics { accuracy {} }")));
+  EXPECT_TRUE(job.notes.empty()) << AllNotes(job);
   const std::vector<TrainMetric>* found = nullptr;
-  for (const Tower& tower : job->model.towers) {
+  for (const Tower& tower : job.model.towers) {
     if (!tower.train_metrics.empty()) found = &tower.train_metrics;
   }
   ASSERT_TRUE(found != nullptr && found->size() == 2);
@@ -348,31 +349,33 @@ TEST(ValidationTest, TrainMetricsAreTakenOver) {
 }
 
 TEST(ValidationTest, SummariesAndExporterAreTakenOver) {
-  const auto job = Parse(Changed(kSteps, "num_steps: 5 tensorboard_summaries: ['gradient_norm', 'loss']",
-                                 Changed("data_config {",
-                                         "export_config { exporter_type: 'best' best_exporter_metric: "
-                                         "'auc_ctr' metric_larger_is_better: false } data_config {")));
-  ASSERT_TRUE(job.ok()) << job.status();
-  EXPECT_TRUE(job->train.summarize_loss && job->train.summarize_gradient_norm);
-  EXPECT_FALSE(job->train.summarize_learning_rate || job->train.summarize_global_gradient_norm);
-  EXPECT_TRUE(job->export_config.best);
-  EXPECT_EQ(job->export_config.best_exporter_metric, "auc_ctr");
-  EXPECT_FALSE(job->export_config.metric_larger_is_better);
+  ASSERT_OK_AND_ASSIGN(const auto job,
+                       Parse(Changed(kSteps, "num_steps: 5 tensorboard_summaries: ['gradient_norm', 'loss']",
+                                     Changed("data_config {",
+                                             "export_config { exporter_type: 'best' best_exporter_metric: "
+                                             "'auc_ctr' metric_larger_is_better: false } data_config {"))));
+  EXPECT_TRUE(job.train.summarize_loss && job.train.summarize_gradient_norm);
+  EXPECT_FALSE(job.train.summarize_learning_rate || job.train.summarize_global_gradient_norm);
+  EXPECT_TRUE(job.export_config.best);
+  EXPECT_EQ(job.export_config.best_exporter_metric, "auc_ctr");
+  EXPECT_FALSE(job.export_config.metric_larger_is_better);
   EXPECT_THAT(ErrorOf(Changed("data_config {", "export_config { exporter_type: 'newest' } data_config {")),
               HasSubstr("exporter_type: \"newest\"; expected latest or best"));
 }
 
 TEST(ValidationTest, OptimizersAndSchedulesAreTakenOver) {
-  const auto job = Parse(Changed(
-      "adagrad_optimizer { lr: 0.001 } constant_learning_rate {}",
-      "rowwise_adagrad_optimizer { lr: 0.1 weight_decay: 0.2 weight_decay_mode: DECOUPLE gradient_clipping: true "
-      "max_gradient: 0.3 } manual_step_learning_rate { schedule_sizes: [2, 5] learning_rates: [0.1, 0.01] warmup: true "
-      "}",
-      Changed("adam_optimizer { lr: 0.002 } constant_learning_rate {}",
-              "adagrad_optimizer { lr: 0.1 } cosine_annealing_warm_restarts_learning_rate { T_0: 4 T_mult: 2 "
-              "min_learning_rate: 0.01 warmup_learning_rate: 0.02 warmup_size: 3 by_epoch: true }")));
-  ASSERT_TRUE(job.ok()) << job.status();
-  const SparseOptimizer& sparse = job->train.sparse_optimizer;
+  ASSERT_OK_AND_ASSIGN(
+      const auto job,
+      Parse(Changed(
+          "adagrad_optimizer { lr: 0.001 } constant_learning_rate {}",
+          "rowwise_adagrad_optimizer { lr: 0.1 weight_decay: 0.2 weight_decay_mode: DECOUPLE gradient_clipping: true "
+          "max_gradient: 0.3 } manual_step_learning_rate { schedule_sizes: [2, 5] learning_rates: [0.1, 0.01] warmup: "
+          "true "
+          "}",
+          Changed("adam_optimizer { lr: 0.002 } constant_learning_rate {}",
+                  "adagrad_optimizer { lr: 0.1 } cosine_annealing_warm_restarts_learning_rate { T_0: 4 T_mult: 2 "
+                  "min_learning_rate: 0.01 warmup_learning_rate: 0.02 warmup_size: 3 by_epoch: true }"))));
+  const SparseOptimizer& sparse = job.train.sparse_optimizer;
   EXPECT_EQ(sparse.kind, SparseOptimizerKind::kRowwiseAdagrad);
   EXPECT_EQ(sparse.weight_decay, 0.2);
   EXPECT_EQ(sparse.weight_decay_mode, WeightDecayMode::kDecouple);
@@ -382,7 +385,7 @@ TEST(ValidationTest, OptimizersAndSchedulesAreTakenOver) {
   EXPECT_EQ(sparse.schedule.schedule_sizes, (std::vector<int64_t>{2, 5}));
   EXPECT_EQ(sparse.schedule.learning_rates, (std::vector<double>{0.1, 0.01}));
   EXPECT_TRUE(sparse.schedule.warmup);
-  const DenseOptimizer& dense = job->train.dense_optimizer;
+  const DenseOptimizer& dense = job.train.dense_optimizer;
   EXPECT_EQ(dense.kind, DenseOptimizerKind::kAdagrad);
   EXPECT_EQ(dense.eps, 1e-10);
   EXPECT_EQ(dense.schedule.kind, ScheduleKind::kCosineWarmRestarts);
@@ -416,43 +419,43 @@ TEST(ValidationTest, RawDefaultValue) {
 }
 
 TEST(ValidationTest, InputFieldsShortForm) {
-  const auto job =
-      Parse(Changed("with_header: true", "input_fields_str: 'a:BIGINT; b:int ;c:STRING;d:DOUBLE;e:ARRAY_STRING;'"));
-  ASSERT_TRUE(job.ok()) << job.status();
-  ASSERT_EQ(job->data.input_fields.size(), 5u);
-  EXPECT_EQ(job->data.input_fields[1].name, "b");
-  EXPECT_EQ(job->data.input_fields[1].type, ColumnType::kInteger);
-  EXPECT_EQ(job->data.input_fields[2].type, ColumnType::kString);
-  EXPECT_EQ(job->data.input_fields[3].type, ColumnType::kFloating);
-  EXPECT_EQ(job->data.input_fields[4].type, ColumnType::kUnspecified);
+  ASSERT_OK_AND_ASSIGN(
+      const auto job,
+      Parse(Changed("with_header: true", "input_fields_str: 'a:BIGINT; b:int ;c:STRING;d:DOUBLE;e:ARRAY_STRING;'")));
+  ASSERT_EQ(job.data.input_fields.size(), 5u);
+  EXPECT_EQ(job.data.input_fields[1].name, "b");
+  EXPECT_EQ(job.data.input_fields[1].type, ColumnType::kInteger);
+  EXPECT_EQ(job.data.input_fields[2].type, ColumnType::kString);
+  EXPECT_EQ(job.data.input_fields[3].type, ColumnType::kFloating);
+  EXPECT_EQ(job.data.input_fields[4].type, ColumnType::kUnspecified);
 }
 
 TEST(ValidationTest, VocabularyWithoutDefaultBucketKeepsRowsZeroAndOne) {
-  const auto job = Parse(Changed("num_buckets: 10", "vocab_list: ['a', 'b'] default_value: 'x'"));
-  ASSERT_TRUE(job.ok()) << job.status();
-  EXPECT_EQ(job->features[0].rows, 4);
-  EXPECT_EQ(job->features[0].unknown_id, 1);
-  EXPECT_EQ(job->features[0].vocabulary, (std::map<std::string, int64_t>{{"a", 2}, {"b", 3}, {"x", 0}}));
+  ASSERT_OK_AND_ASSIGN(const auto job, Parse(Changed("num_buckets: 10", "vocab_list: ['a', 'b'] default_value: 'x'")));
+  EXPECT_EQ(job.features[0].rows, 4);
+  EXPECT_EQ(job.features[0].unknown_id, 1);
+  EXPECT_EQ(job.features[0].vocabulary, (std::map<std::string, int64_t>{{"a", 2}, {"b", 3}, {"x", 0}}));
 }
 
 class VocabularyFileTest : public ::testing::Test {
  protected:
   std::string Use(const std::string& contents) {
-    const std::string path = ::testing::TempDir() + "/vocabulary.txt";
-    std::ofstream(path) << contents;
-    return Changed("num_buckets: 10", "asset_dir: '" + ::testing::TempDir() +
+    std::ofstream(directory_ / "vocabulary.txt") << contents;
+    return Changed("num_buckets: 10", "asset_dir: '" + directory_.path() +
                                           "' vocab_file: 'vocabulary.txt' "
                                           "default_bucketize_value: 0");
   }
+
+  const TemporaryDirectory directory_;
 };
 
 TEST_F(VocabularyFileTest, RowsAreLinesOrGiven) {
   auto job = Parse(Use("a\nb b\r\nc"));
-  ASSERT_TRUE(job.ok()) << job.status();
+  ASSERT_OK(job);
   EXPECT_EQ(job->features[0].vocabulary, (std::map<std::string, int64_t>{{"a", 0}, {"b b", 1}, {"c", 2}}));
   EXPECT_EQ(job->tables[0].rows, 3);
   job = Parse(Use("a 7\nb b\t2\n"));
-  ASSERT_TRUE(job.ok()) << job.status();
+  ASSERT_OK(job);
   EXPECT_EQ(job->features[0].vocabulary, (std::map<std::string, int64_t>{{"a", 7}, {"b b", 2}}));
   EXPECT_EQ(job->tables[0].rows, 8);
 }

@@ -6,6 +6,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "tests/support/status_matchers.h"
+
 namespace pepnet {
 namespace {
 
@@ -83,8 +85,7 @@ TEST(NormalizerTest, ParsesMethods) {
                            "method=log10,threshold=-1,default=0", "method=minmax,min=0,max=1,x=2"}) {
     EXPECT_EQ(ParseNormalizer(text).status().code(), absl::StatusCode::kInvalidArgument) << text;
   }
-  EXPECT_THAT(std::string(ParseNormalizer("method=expression,expr=x").status().message()),
-              HasSubstr("method is log10, zscore or minmax"));
+  EXPECT_THAT(ParseNormalizer("method=expression,expr=x"), IsError(HasSubstr("method is log10, zscore or minmax")));
 }
 
 }  // namespace

@@ -1,13 +1,14 @@
 #include "common/file/write_behind.h"
 
 #include <gtest/gtest.h>
-#include <stdlib.h>
 
 #include <algorithm>
 #include <atomic>
 #include <string>
 
 #include "common/file/file_hook.h"
+#include "tests/support/status_matchers.h"
+#include "tests/support/temporary_directory.h"
 
 namespace pepnet {
 namespace {
@@ -16,39 +17,33 @@ constexpr size_t kBlock = WriteBehind::kBlockBytes;
 
 class WriteBehindTest : public testing::Test {
  protected:
-  WriteBehindTest() {
-    char name[] = "/tmp/pepnet-write-behind-XXXXXX";
-    directory_ = mkdtemp(name);
-  }
-  ~WriteBehindTest() override { EXPECT_EQ(RemoveTree(directory_), absl::OkStatus()); }
   std::string path() const { return directory_ + "/file"; }
 
-  std::string directory_;
+  const TemporaryDirectory temporary_;
+  const std::string directory_ = temporary_.path();
 };
 
 TEST_F(WriteBehindTest, ContentsSizeAndCrcDoNotDependOnThePieces) {
   std::string contents;
   for (size_t i = 0; i < 5 * kBlock; ++i) contents.push_back(static_cast<char>(i * i >> 7));
   for (const size_t piece : {size_t{9973}, kBlock - 1, kBlock, kBlock + 1, contents.size()}) {
-    auto file = WriteBehind::Create(path());
-    ASSERT_TRUE(file.ok()) << file.status();
-    EXPECT_EQ((*file)->Append(nullptr, 0), absl::OkStatus());
+    ASSERT_OK_AND_ASSIGN(auto file, WriteBehind::Create(path()));
+    EXPECT_EQ(file->Append(nullptr, 0), absl::OkStatus());
     for (size_t at = 0; at < contents.size(); at += piece) {
-      ASSERT_EQ((*file)->Append(contents.data() + at, std::min(piece, contents.size() - at)), absl::OkStatus());
+      ASSERT_EQ(file->Append(contents.data() + at, std::min(piece, contents.size() - at)), absl::OkStatus());
     }
-    EXPECT_EQ((*file)->bytes(), static_cast<int64_t>(contents.size()));
-    ASSERT_EQ((*file)->Finish(), absl::OkStatus());
+    EXPECT_EQ(file->bytes(), static_cast<int64_t>(contents.size()));
+    ASSERT_EQ(file->Finish(), absl::OkStatus());
     EXPECT_TRUE(*ReadFile(path()) == contents) << piece;
-    EXPECT_EQ((*file)->crc32c(), SumFile(path())->crc32c) << piece;
-    EXPECT_FALSE((*file)->Finish().ok());
-    EXPECT_FALSE((*file)->Append("x", 1).ok());
+    EXPECT_EQ(file->crc32c(), SumFile(path())->crc32c) << piece;
+    EXPECT_FALSE(file->Finish().ok());
+    EXPECT_FALSE(file->Append("x", 1).ok());
   }
 }
 
 TEST_F(WriteBehindTest, AnEmptyFileIsAFile) {
-  auto file = WriteBehind::Create(path());
-  ASSERT_TRUE(file.ok()) << file.status();
-  ASSERT_EQ((*file)->Finish(), absl::OkStatus());
+  ASSERT_OK_AND_ASSIGN(auto file, WriteBehind::Create(path()));
+  ASSERT_EQ(file->Finish(), absl::OkStatus());
   EXPECT_EQ(SumFile(path())->bytes, 0);
 }
 
@@ -56,15 +51,14 @@ TEST_F(WriteBehindTest, AnErrorIsToldAndNobodyWaits) {
   EXPECT_EQ(WriteBehind::Create(directory_ + "/missing/file").status().code(), absl::StatusCode::kNotFound);
   if (!PathExists("/dev/full")) GTEST_SKIP() << "no /dev/full here";
   const std::string block(kBlock, 'x');
-  auto file = WriteBehind::Create("/dev/full");
-  ASSERT_TRUE(file.ok());
+  ASSERT_OK_AND_ASSIGN(auto file, WriteBehind::Create("/dev/full"));
   Status status;
-  for (size_t i = 0; i < 10 * WriteBehind::kBlocks && status.ok(); ++i) status = (*file)->Append(block.data(), kBlock);
+  for (size_t i = 0; i < 10 * WriteBehind::kBlocks && status.ok(); ++i) status = file->Append(block.data(), kBlock);
   EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted) << status;
-  EXPECT_EQ((*file)->Finish(), status);
+  EXPECT_EQ(file->Finish(), status);
 
   auto small = WriteBehind::Create("/dev/full");  // too small to be noticed before the end
-  ASSERT_TRUE(small.ok());
+  ASSERT_OK(small);
   EXPECT_EQ((*small)->Append("x", 1), absl::OkStatus());
   EXPECT_EQ((*small)->Finish().code(), absl::StatusCode::kResourceExhausted);
 }
@@ -92,23 +86,21 @@ class SlowDisk : public FileHook {
 TEST_F(WriteBehindTest, ASlowDiskHoldsTheAppenderUpInsteadOfFillingTheMemory) {
   SlowDisk disk;
   const std::string block(kBlock, 'x');
-  auto file = WriteBehind::Create(path());
-  ASSERT_TRUE(file.ok()) << file.status();
+  ASSERT_OK_AND_ASSIGN(auto file, WriteBehind::Create(path()));
   for (int i = 0; i < 20; ++i) {
-    ASSERT_EQ((*file)->Append(block.data(), kBlock), absl::OkStatus());
+    ASSERT_EQ(file->Append(block.data(), kBlock), absl::OkStatus());
     ++disk.appended_;
   }
-  ASSERT_EQ((*file)->Finish(), absl::OkStatus());
+  ASSERT_EQ(file->Finish(), absl::OkStatus());
   EXPECT_EQ(disk.written_, 20 * kBlock);
   EXPECT_LE(disk.farthest_, WriteBehind::kBlocks * kBlock);
 }
 
 TEST_F(WriteBehindTest, WhatIsGivenUpEndsAtOnce) {
   const std::string block(kBlock, 'x');
-  auto file = WriteBehind::Create(path());
-  ASSERT_TRUE(file.ok()) << file.status();
-  for (int i = 0; i < 5; ++i) ASSERT_EQ((*file)->Append(block.data(), kBlock), absl::OkStatus());
-  file->reset();
+  ASSERT_OK_AND_ASSIGN(auto file, WriteBehind::Create(path()));
+  for (int i = 0; i < 5; ++i) ASSERT_EQ(file->Append(block.data(), kBlock), absl::OkStatus());
+  file.reset();
   EXPECT_LE(SumFile(path())->bytes, static_cast<int64_t>(5 * kBlock));
 }
 

@@ -12,6 +12,7 @@
 #include "common/net/in_process.h"
 #include "tests/common/gpu/device_collective_conformance.h"
 #include "tests/common/gpu/fake_cuda_nccl.h"
+#include "tests/support/status_matchers.h"
 
 namespace pepnet {
 namespace {
@@ -193,9 +194,10 @@ TEST(NcclCollectiveTest, AnAsynchronousErrorEndsTheWaitAndStays) {
   });
   EXPECT_EQ(status, absl::OkStatus());
   EXPECT_EQ(ends[1].code(), absl::StatusCode::kUnavailable) << ends[1];
-  EXPECT_THAT(std::string(ends[1].message()),
-              AllOf(HasSubstr("waiting for the 2 sum(s) 'step 7' over the GPUs (the last: 'bucket 1')"),
-                    HasSubstr("remote process exited or there was a network error: the fake was told to fail")));
+  EXPECT_THAT(
+      ends[1],
+      IsError(AllOf(HasSubstr("waiting for the 2 sum(s) 'step 7' over the GPUs (the last: 'bucket 1')"),
+                    HasSubstr("remote process exited or there was a network error: the fake was told to fail"))));
   EXPECT_EQ(ends[0].code(), absl::StatusCode::kDeadlineExceeded) << ends[0];
   EXPECT_EQ(gpus.aborts(), 2) << "once each";
   EXPECT_EQ(gpus.Verdict(), "");
@@ -216,10 +218,10 @@ TEST(NcclCollectiveTest, ADeadPeerIsADeadlineThatSaysWhatWasWaitedFor) {
   EXPECT_EQ(status, absl::OkStatus());
   for (int w : {0, 1}) {
     EXPECT_EQ(ends[w].code(), absl::StatusCode::kDeadlineExceeded) << ends[w];
-    EXPECT_THAT(
-        std::string(ends[w].message()),
-        MatchesRegex("waited 0\\.[34].* s for the 1 sum\\(s\\) 'step 8' over the GPUs \\(the last: 'bucket 0'\\), "
-                     "which is not done: a GPU of the 3 workers has not joined or hangs"));
+    EXPECT_THAT(ends[w],
+                IsError(MatchesRegex(
+                    "waited 0\\.[34].* s for the 1 sum\\(s\\) 'step 8' over the GPUs \\(the last: 'bucket 0'\\), "
+                    "which is not done: a GPU of the 3 workers has not joined or hangs")));
   }
   EXPECT_EQ(gpus.aborts(), 3) << "once each";
   EXPECT_EQ(gpus.Verdict(), "");
@@ -269,9 +271,8 @@ TEST(NcclCollectiveTest, ALostRankEndsTheWaitAtOnce) {
   EXPECT_EQ(status, absl::OkStatus());
   for (int w : {0, 1}) {
     EXPECT_EQ(ends[w].code(), absl::StatusCode::kUnavailable) << ends[w];
-    EXPECT_THAT(std::string(ends[w].message()),
-                AllOf(HasSubstr("waiting for the 1 sum(s) 'step 8' over the GPUs"), HasSubstr("rank 2 (worker 2"),
-                      HasSubstr("has failed: the disk is full")));
+    EXPECT_THAT(ends[w], IsError(AllOf(HasSubstr("waiting for the 1 sum(s) 'step 8' over the GPUs"),
+                                       HasSubstr("rank 2 (worker 2"), HasSubstr("has failed: the disk is full"))));
   }
   EXPECT_LT(SecondsSince(start), 20);
   EXPECT_EQ(gpus.aborts(), 3);
@@ -291,9 +292,9 @@ TEST(NcclCollectiveTest, ADeadlineTellsWhatOtherWorkersDo) {
   EXPECT_EQ(status, absl::OkStatus());
   for (int w : {0, 2}) {
     EXPECT_EQ(ends[w].code(), absl::StatusCode::kDeadlineExceeded) << ends[w];
-    EXPECT_THAT(std::string(ends[w].message()),
-                AllOf(HasSubstr("; rank 1 (worker 1 on host "), HasSubstr(") says: in step 8, computes"),
-                      Not(HasSubstr("rank 0")), Not(HasSubstr("rank 2"))));
+    EXPECT_THAT(ends[w],
+                IsError(AllOf(HasSubstr("; rank 1 (worker 1 on host "), HasSubstr(") says: in step 8, computes"),
+                              Not(HasSubstr("rank 0")), Not(HasSubstr("rank 2")))));
   }
   EXPECT_EQ(gpus.Verdict(), "");
 }
@@ -329,9 +330,9 @@ TEST(NcclCollectiveTest, AWorkerThatCannotConnectLeavesNobodyWaitingForEver) {
   EXPECT_EQ(status, absl::OkStatus());
   if (ends[0].code() == absl::StatusCode::kInternal) std::swap(ends[0], ends[1]);
   EXPECT_EQ(ends[1].code(), absl::StatusCode::kInternal) << ends[1];
-  EXPECT_THAT(std::string(ends[1].message()), HasSubstr("(ncclCommInitRankConfig, error 2)"));
+  EXPECT_THAT(ends[1], IsError(HasSubstr("(ncclCommInitRankConfig, error 2)")));
   EXPECT_EQ(ends[0].code(), absl::StatusCode::kDeadlineExceeded) << ends[0];
-  EXPECT_THAT(std::string(ends[0].message()), HasSubstr("s for NCCL to connect the GPUs"));
+  EXPECT_THAT(ends[0], IsError(HasSubstr("s for NCCL to connect the GPUs")));
   EXPECT_EQ(gpus.Verdict(), "");
 }
 

@@ -9,18 +9,14 @@
 #include "common/file/file.h"
 #include "common/health/job_watch.h"
 #include "common/net/in_process.h"
+#include "tests/support/status_matchers.h"
+#include "tests/support/temporary_directory.h"
 
 namespace pepnet {
 namespace {
 
 class JobReportTest : public testing::Test {
  protected:
-  JobReportTest() : directory_(testing::TempDir() + "job_report_" + std::to_string(getpid())) {
-    EXPECT_TRUE(RemoveTree(directory_).ok());
-    EXPECT_TRUE(MakeDirectories(directory_).ok());
-  }
-  ~JobReportTest() override { RemoveTree(directory_).IgnoreError(); }
-
   void Write(const std::string& run, const std::string& status, JobReport::Certainty certainty,
              const std::string& message = "") {
     JobReport report;
@@ -29,11 +25,12 @@ class JobReportTest : public testing::Test {
     report.certainty = certainty;
     report.message = message;
     const Status written = WriteJobReport(directory_, report);
-    EXPECT_TRUE(written.ok()) << written;
+    EXPECT_OK(written);
   }
   nlohmann::json Read() const { return nlohmann::json::parse(*ReadFile(directory_ + "/job_report.json")); }
 
-  const std::string directory_;
+  const TemporaryDirectory temporary_;
+  const std::string directory_ = temporary_.path();
 };
 
 TEST_F(JobReportTest, TheFirstOfTheSurestStays) {
@@ -48,6 +45,18 @@ TEST_F(JobReportTest, TheFirstOfTheSurestStays) {
   EXPECT_EQ(Read()["text"].back(), "disk full");
 }
 
+TEST_F(JobReportTest, WhateverStandsThereIsReplaced) {
+  std::string deep;
+  for (int i = 0; i < 100000; ++i) deep += '[';
+  for (const std::string& text : {std::string(R"({"run": null})"), std::string(R"({"run": {"a": 1}, "status": []})"),
+                                  std::string(R"({"run": "z", "certainty": "x"})"), deep, std::string("not JSON")}) {
+    ASSERT_OK(WriteFileAtomically(directory_ + "/job_report.json", text));
+    Write("a", "running", JobReport::kNone);
+    Write("a", "done", JobReport::kNone);
+    EXPECT_EQ(Read()["status"], "done") << text.substr(0, 40);
+  }
+}
+
 TEST_F(JobReportTest, AnEarlierRunCannotSpeakForALaterOne) {
   Write("a", "running", JobReport::kNone);
   Write("b", "running", JobReport::kNone);
@@ -59,7 +68,7 @@ TEST_F(JobReportTest, AnEarlierRunCannotSpeakForALaterOne) {
 }
 
 TEST_F(JobReportTest, ADamagedReportIsReplaced) {
-  ASSERT_TRUE(WriteFileAtomically(directory_ + "/job_report.json", "{ half").ok());
+  ASSERT_OK(WriteFileAtomically(directory_ + "/job_report.json", "{ half"));
   Write("a", "failed", JobReport::kOwnError, "x");
   EXPECT_EQ(Read()["status"], "failed");
 }

@@ -13,6 +13,7 @@
 
 #include "common/health/watched_transport.h"
 #include "common/net/in_process.h"
+#include "tests/support/status_matchers.h"
 
 namespace pepnet {
 namespace {
@@ -129,9 +130,9 @@ TEST_F(PeerWatchTest, ASlowRankIsNamedWithWhatItDoes) {
   ASSERT_TRUE(Sees(1, PeerState::kAlive));
   const Status status = WaitFor(1, 0.3);
   EXPECT_TRUE(absl::IsDeadlineExceeded(status)) << status;
-  EXPECT_THAT(std::string(status.message()),
-              testing::AllOf(HasSubstr("for rows of step 18 from rank 1"), HasSubstr("rank 1 (server 0 on host "),
-                             HasSubstr("is slow: it beats"), HasSubstr("in step 17, computes")));
+  EXPECT_THAT(status, IsError(testing::AllOf(HasSubstr("for rows of step 18 from rank 1"),
+                                             HasSubstr("rank 1 (server 0 on host "), HasSubstr("is slow: it beats"),
+                                             HasSubstr("in step 17, computes"))));
 }
 
 TEST_F(PeerWatchTest, TheBlameFollowsWhoWaitsForWhom) {
@@ -144,9 +145,8 @@ TEST_F(PeerWatchTest, TheBlameFollowsWhoWaitsForWhom) {
         .status();
   });
   const Status status = WaitFor(1, 0.6);
-  EXPECT_THAT(std::string(status.message()),
-              testing::AllOf(HasSubstr("rank 1 waits for others, in the end for rank 2 (server 1"),
-                             HasSubstr("in step 9, computes")));
+  EXPECT_THAT(status, IsError(testing::AllOf(HasSubstr("rank 1 waits for others, in the end for rank 2 (server 1"),
+                                             HasSubstr("in step 9, computes"))));
   EXPECT_EQ(ranks_[0]->watch->Culprit({1}).rank, 2);
   EXPECT_TRUE(absl::IsDeadlineExceeded(middle.get()));
 }
@@ -156,8 +156,7 @@ TEST_F(PeerWatchTest, TwoRanksThatWaitForEachOtherHaveLostAMessage) {
   auto other = std::async([&] {
     return ranks_[1]->transport->Receive(Channel::kRows, 0, After(std::chrono::seconds(1)), "the push").status();
   });
-  EXPECT_THAT(std::string(WaitFor(1, 0.6).message()),
-              HasSubstr("waits for this rank: a message between the two is lost"));
+  EXPECT_THAT(WaitFor(1, 0.6), IsError(HasSubstr("waits for this rank: a message between the two is lost")));
   EXPECT_FALSE(other.get().ok());
 }
 
@@ -173,10 +172,10 @@ TEST_F(PeerWatchTest, TheBlameFollowsFromRoleToRole) {
   const RankStatus::Wait first(&servers_[0], kAnyRank, later, "the next request");
   const RankStatus::Wait second(&servers_[1], kAnyRank, later, "the next request");
   // Worker 0 waits for its own server, which waits for worker 1, which computes.
-  EXPECT_THAT(
-      std::string(WaitFor(0, 0.6).message()),
-      testing::AllOf(HasSubstr("rank 0 waits for others, in the end for rank 1 (worker 1 and server 1 on host "),
-                     HasSubstr("in step 9, computes; its server waits ")));
+  EXPECT_THAT(WaitFor(0, 0.6),
+              IsError(testing::AllOf(
+                  HasSubstr("rank 0 waits for others, in the end for rank 1 (worker 1 and server 1 on host "),
+                  HasSubstr("in step 9, computes; its server waits "))));
   EXPECT_EQ(ranks_[0]->watch->Culprit({0, /*server=*/true}).rank, 1);
   // Server 1 waits for worker 0, which waits for nobody.
   EXPECT_EQ(ranks_[0]->watch->Culprit({1, /*server=*/true}, /*by_server=*/true).rank, 0);
@@ -195,7 +194,7 @@ TEST_F(PeerWatchTest, AFailingRoleEndsTheWaitsOfTheOtherAndInTheEndTheProcess) {
   ranks_[0]->watch->LoseOwnRank(absl::InternalError("and so has its worker"));
   const Status wait = waiting.get();
   EXPECT_TRUE(absl::IsUnavailable(wait)) << wait;  // a timeout of its own would read as "nothing has come yet"
-  EXPECT_THAT(std::string(wait.message()), testing::EndsWith("for rows of step 18: server 0 has failed"));
+  EXPECT_THAT(wait, IsError(testing::EndsWith("for rows of step 18: server 0 has failed")));
   EXPECT_EQ(ended.get_future().get().message(), "server 0 has failed");
 }
 
@@ -208,7 +207,7 @@ TEST_F(PeerWatchTest, ADeadRankEndsEveryWaitLongBeforeItsDeadline) {
   const auto start = Clock::now();
   const Status status = WaitFor(2, 60);  // any wait, not only one for the dead rank
   EXPECT_TRUE(absl::IsUnavailable(status)) << status;
-  EXPECT_THAT(std::string(status.message()), HasSubstr("is dead: its process is gone"));
+  EXPECT_THAT(status, IsError(HasSubstr("is dead: its process is gone")));
   EXPECT_LT(std::chrono::duration<double>(Clock::now() - start).count(), 10);
 }
 
@@ -219,17 +218,16 @@ TEST_F(PeerWatchTest, AStoppedRankIsHungAndLostAfterTheSilence) {
   while (ranks_[0]->watch->Ranks()[1].step != 5) usleep(1000);
   ranks_[1]->gate.closed = true;
   child.Stop();
-  EXPECT_THAT(std::string(WaitFor(1, 0.3).message()), HasSubstr("is hung: its process is stopped"));
+  EXPECT_THAT(WaitFor(1, 0.3), IsError(HasSubstr("is hung: its process is stopped")));
   const Status status = WaitFor(1, 60);
-  EXPECT_THAT(std::string(status.message()),
-              testing::AllOf(HasSubstr("rank 1 (server 0"), HasSubstr("hangs: its process is stopped"),
-                             HasSubstr("in step 5")));
+  EXPECT_THAT(status, IsError(testing::AllOf(HasSubstr("rank 1 (server 0"), HasSubstr("hangs: its process is stopped"),
+                                             HasSubstr("in step 5"))));
 }
 
 TEST_F(PeerWatchTest, ARankThatNeverSpokeIsLostAfterTheSilence) {
   Start(0), Start(1);
-  EXPECT_THAT(std::string(WaitFor(2, 60).message()),
-              HasSubstr("rank 2 hangs or cannot be reached: it is silent; it has not been heard of"));
+  EXPECT_THAT(WaitFor(2, 60),
+              IsError(HasSubstr("rank 2 hangs or cannot be reached: it is silent; it has not been heard of")));
 }
 
 TEST_F(PeerWatchTest, AFailingRankIsGivenTimeToSpeakForItself) {
@@ -239,17 +237,16 @@ TEST_F(PeerWatchTest, AFailingRankIsGivenTimeToSpeakForItself) {
   ranks_[1]->watch->AnnounceFailure("the disk is full");
   ASSERT_TRUE(Sees(1, PeerState::kFailed));
   EXPECT_EQ(ranks_[0]->watch->Culprit({}).rank, 1);  // of a wait for any rank
-  EXPECT_TRUE(ranks_[0]->watch->Lost().ok());
-  EXPECT_THAT(std::string(WaitFor(2, 60).message()), HasSubstr("rank 1 (server 0 on host "));
-  EXPECT_THAT(std::string(ranks_[0]->watch->Lost().message()), HasSubstr("has failed: the disk is full"));
+  EXPECT_OK(ranks_[0]->watch->Lost());
+  EXPECT_THAT(WaitFor(2, 60), IsError(HasSubstr("rank 1 (server 0 on host ")));
+  EXPECT_THAT(ranks_[0]->watch->Lost(), IsError(HasSubstr("has failed: the disk is full")));
 }
 
 TEST_F(PeerWatchTest, ARankThatHasSaidGoodbyeIsNotMissed) {
   Start(0), Start(1), Start(2);
   ranks_[1].reset();
   ASSERT_TRUE(Sees(1, PeerState::kLeft));
-  EXPECT_THAT(std::string(WaitFor(2, 2 * kSilence).message()),
-              HasSubstr("is slow"));  // no verdict, the deadline has passed
+  EXPECT_THAT(WaitFor(2, 2 * kSilence), IsError(HasSubstr("is slow")));  // no verdict, the deadline has passed
 }
 
 TEST_F(PeerWatchTest, PhasesAreAnnounced) {
@@ -283,7 +280,7 @@ TEST(WatchedTransportTest, TimeInWhichTheProcessWasSuspendedDoesNotCount) {
     return hub.transport(1)->Send(Channel::kRows, 0, Bytes(1));
   });
   const auto message = transport.Receive(Channel::kRows, 1, After(std::chrono::seconds(1)), "rows of step 2");
-  EXPECT_TRUE(message.ok()) << message.status();
+  EXPECT_OK(message);
 }
 
 TEST(PeerWatchdogTest, AWaitThatOutlivesItsDeadlineEndsTheProcess) {
@@ -296,8 +293,7 @@ TEST(PeerWatchdogTest, AWaitThatOutlivesItsDeadlineEndsTheProcess) {
   PeerWatch watch(nullptr, &status, options);  // a job of one process
   const std::string what = "the next batch of the input files";
   RankStatus::Wait stuck(&status, kAnyRank, After(std::chrono::milliseconds(100)), what);
-  EXPECT_THAT(std::string(ended.get_future().get().message()),
-              HasSubstr("for the next batch of the input files, which is longer"));
+  EXPECT_THAT(ended.get_future().get(), IsError(HasSubstr("for the next batch of the input files, which is longer")));
 }
 
 TEST(RankStatusTest, ShowsStepPhaseAndTheLongestWaitFirst) {

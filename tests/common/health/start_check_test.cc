@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "common/net/in_process.h"
+#include "tests/support/status_matchers.h"
 
 namespace pepnet {
 namespace {
@@ -43,7 +44,7 @@ std::string MessageOf(const std::vector<RankFacts>& facts) {
 
 TEST(StartCheck, EqualRanksPassAndTheReportNamesHosts) {
   const StatusOr<StartReport> report = JudgeStart(FourRanks(), TwoAndTwo());
-  ASSERT_TRUE(report.ok()) << report.status();
+  ASSERT_OK(report);
   EXPECT_THAT(report->lines, ElementsAre("host a: 1 worker(s), 1 server(s), 8.0 GB free, 2.0 GB if every table fills",
                                          "host b: 1 worker(s), 1 server(s), 8.0 GB free, 2.0 GB if every table fills"));
   EXPECT_THAT(report->warnings, IsEmpty());
@@ -56,7 +57,7 @@ TEST(StartCheck, RanksThatWorkAndServeCountAsBoth) {
   std::vector<RankFacts> facts(3, FourRanks()[0]);  // 4 GB of tables
   facts[2].host = "b";
   const StatusOr<StartReport> report = JudgeStart(facts, layout);
-  ASSERT_TRUE(report.ok()) << report.status();
+  ASSERT_OK(report);
   EXPECT_THAT(report->lines, ElementsAre("host a: 2 worker(s), 2 server(s), 8.0 GB free, 2.7 GB if every table fills",
                                          "host b: 1 worker(s), 1 server(s), 8.0 GB free, 1.3 GB if every table fills"));
 }
@@ -96,7 +97,7 @@ TEST(StartCheck, OtherCpusAndTooLittleMemoryAreWarnings) {
   facts[3].memory_bytes = 1'000'000'000;
   facts[1].memory_bytes = 1'000'000'000;
   const StatusOr<StartReport> report = JudgeStart(facts, TwoAndTwo());
-  ASSERT_TRUE(report.ok());
+  ASSERT_OK(report);
   EXPECT_THAT(report->warnings, ElementsAre(HasSubstr("x86-64 avx2; x86-64 avx512f"),
                                             HasSubstr("host b has 1.0 GB free, its 1 server(s) will need 2.0 GB")));
 }
@@ -118,7 +119,7 @@ TEST(StartCheck, EveryRankComesToTheSameVerdict) {
     verdicts[rank] = std::string(report.status().message());
     return absl::OkStatus();
   });
-  ASSERT_TRUE(status.ok()) << status;
+  ASSERT_OK(status);
   EXPECT_THAT(verdicts[0], HasSubstr("different configs"));
   for (const std::string& verdict : verdicts) EXPECT_EQ(verdict, verdicts[0]);
 }

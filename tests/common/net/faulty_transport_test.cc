@@ -6,6 +6,7 @@
 #include "common/net/in_process.h"
 #include "common/net/message.h"
 #include "tests/common/net/transport_conformance.h"
+#include "tests/support/status_matchers.h"
 
 namespace pepnet {
 namespace {
@@ -26,7 +27,7 @@ TEST(FaultyTransportTest, ADelayedTransportIsStillATransport) {
       FaultyTransport transport(inner, Plan("delay:max_ms=1,seed=5"));
       return RunCase(rank_case, &transport);
     });
-    EXPECT_TRUE(status.ok()) << rank_case.name << ": " << status;
+    EXPECT_OK(status) << rank_case.name;
   }
 }
 
@@ -37,14 +38,14 @@ TEST(FaultyTransportTest, ALostReplyIsTheNthAnswerAndTheWaiterNamesIt) {
   const auto next = [&] {
     return worker->Receive(Channel::kRows, 1, After(std::chrono::milliseconds(50)), "rows of step 2");
   };
-  ASSERT_TRUE(server.Send(Channel::kRows, 0, Frame(MessageType::kRows, 1)).ok());
-  ASSERT_TRUE(server.Send(Channel::kRows, 0, Frame(MessageType::kError, 1)).ok());  // not an answer that can be lost
-  ASSERT_TRUE(server.Send(Channel::kRows, 0, Frame(MessageType::kRows, 2)).ok());
-  EXPECT_TRUE(next().ok());
-  EXPECT_TRUE(next().ok());
+  ASSERT_OK(server.Send(Channel::kRows, 0, Frame(MessageType::kRows, 1)));
+  ASSERT_OK(server.Send(Channel::kRows, 0, Frame(MessageType::kError, 1)));  // not an answer that can be lost
+  ASSERT_OK(server.Send(Channel::kRows, 0, Frame(MessageType::kRows, 2)));
+  EXPECT_OK(next());
+  EXPECT_OK(next());
   const auto lost = next();
   EXPECT_TRUE(absl::IsDeadlineExceeded(lost.status())) << lost.status();
-  EXPECT_THAT(std::string(lost.status().message()), testing::HasSubstr("rows of step 2 from rank 1"));
+  EXPECT_THAT(lost, IsError(testing::HasSubstr("rows of step 2 from rank 1")));
 }
 
 TEST(FaultyTransportTest, AKillComesWithThePushOfItsStepOnItsRankOnly) {
@@ -52,10 +53,10 @@ TEST(FaultyTransportTest, AKillComesWithThePushOfItsStepOnItsRankOnly) {
   FaultyTransport victim(hub.transport(1), Plan("kill:rank=1,step=3"));
   FaultyTransport other(hub.transport(0), Plan("kill:rank=1,step=3"));
   for (MessageType type : {MessageType::kPull, MessageType::kPush}) {
-    ASSERT_TRUE(victim.Send(Channel::kRequests, 0, Frame(type, 2)).ok());
+    ASSERT_OK(victim.Send(Channel::kRequests, 0, Frame(type, 2)));
   }
-  ASSERT_TRUE(victim.Send(Channel::kRequests, 0, Frame(MessageType::kPull, 3)).ok());
-  ASSERT_TRUE(other.Send(Channel::kRequests, 1, Frame(MessageType::kPush, 3)).ok());
+  ASSERT_OK(victim.Send(Channel::kRequests, 0, Frame(MessageType::kPull, 3)));
+  ASSERT_OK(other.Send(Channel::kRequests, 1, Frame(MessageType::kPush, 3)));
   testing::FLAGS_gtest_death_test_style = "fast";
   EXPECT_EXIT((void)victim.Send(Channel::kRequests, 0, Frame(MessageType::kPush, 3)), testing::KilledBySignal(SIGKILL),
               "in step 3");

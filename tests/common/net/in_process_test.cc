@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "tests/common/net/transport_conformance.h"
+#include "tests/support/status_matchers.h"
 
 namespace pepnet {
 namespace {
@@ -81,10 +82,10 @@ TEST(InProcessTest, BodiesAreHandedOverNotCopied) {
   InProcessHub hub(2);
   Bytes body = PatternBody(0, 1, 0, 100000);
   const uint8_t* address = body.data();
-  ASSERT_TRUE(hub.transport(0)->Send(Channel::kRows, 1, std::move(body)).ok());
-  const auto message = hub.transport(1)->Receive(Channel::kRows, 0, After(std::chrono::seconds(5)), "x");
-  ASSERT_TRUE(message.ok());
-  EXPECT_EQ(message->body.data(), address);
+  ASSERT_OK(hub.transport(0)->Send(Channel::kRows, 1, std::move(body)));
+  ASSERT_OK_AND_ASSIGN(const auto message,
+                       hub.transport(1)->Receive(Channel::kRows, 0, After(std::chrono::seconds(5)), "x"));
+  EXPECT_EQ(message.body.data(), address);
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "absl/strings/escaping.h"
+#include "tests/support/status_matchers.h"
 
 namespace pepnet {
 namespace {
@@ -86,18 +87,39 @@ TEST(MessageTest, GoldenBytesOfAPush) {
 TEST(MessageTest, HeaderSurvivesTheTrip) {
   const Bytes frame = MakeFrame(FrameHeader{.type = MessageType::kStats, .sender = 2, .step = -1}, std::string("body"));
   EXPECT_EQ(reinterpret_cast<uintptr_t>(FrameBody(frame)) % 64, 0u);
-  const auto header = ParseHeader(frame);
-  ASSERT_TRUE(header.ok()) << header.status();
-  EXPECT_EQ(header->type, MessageType::kStats);
-  EXPECT_EQ(header->sender, 2u);
-  EXPECT_EQ(header->step, -1);
-  EXPECT_EQ(header->body_bytes, 4u);
-  EXPECT_EQ(FrameBodyString(frame), "body");
+  ASSERT_OK_AND_ASSIGN(const auto parsed, ParsedFrame::Parse(Copy(frame, frame.size())));
+  EXPECT_EQ(parsed.header().type, MessageType::kStats);
+  EXPECT_EQ(parsed.header().sender, 2u);
+  EXPECT_EQ(parsed.header().step, -1);
+  EXPECT_EQ(parsed.body_bytes(), 4u);
+  EXPECT_EQ(parsed.BodyString(), "body");
+  EXPECT_EQ(Hex(parsed.bytes()), Hex(frame));
+}
+
+TEST(MessageTest, WhatBorrowsFromAFrameStaysGoodWhenTheFrameMoves) {
+  auto parsed = ParsedFrame::Parse(MakePull({1, 2}, {7, 8, 9}));
+  ASSERT_OK(parsed);
+  ASSERT_OK_AND_ASSIGN(const auto pull, ParsePull(*parsed));
+  const ParsedFrame moved = *std::move(parsed);
+  EXPECT_THAT(pull.ids, testing::ElementsAre(7, 8, 9));
+  EXPECT_EQ(reinterpret_cast<const uint8_t*>(pull.counts.data()), moved.body());
+}
+
+TEST(MessageTest, AFrameMadeHereIsTheOneThatArrives) {
+  ParsedFrame made(FrameHeader{.type = MessageType::kRows, .step = 4}, 8);
+  std::memcpy(made.body(), "12345678", 8);
+  ASSERT_OK_AND_ASSIGN(const auto parsed, ParsedFrame::Parse(Copy(made.bytes(), made.bytes().size())));
+  EXPECT_EQ(parsed.BodyString(), "12345678");
+  EXPECT_EQ(std::memcmp(&parsed.header(), &made.header(), sizeof(FrameHeader)), 0);
 }
 
 TEST(MessageTest, DamagedHeadersAreErrors) {
   const Bytes good = MakeFrame(FrameHeader{}, std::string("12345678"));
-  const auto error = [](const Bytes& frame) { return std::string(ParseHeader(frame).status().message()); };
+  const auto error = [](const Bytes& frame) {
+    const Status status = ParsedFrame::Parse(Copy(frame, frame.size())).status();
+    EXPECT_EQ(status, ParseHeader(frame).status());
+    return std::string(status.message());
+  };
   EXPECT_THAT(error(Bytes()), testing::HasSubstr("shorter than a header"));
   EXPECT_THAT(error(Copy(good, 63)), testing::HasSubstr("shorter than a header"));
   EXPECT_THAT(error(Copy(good, 71)), testing::HasSubstr("announces a body of 8 bytes and carries 7"));
@@ -123,50 +145,60 @@ TEST(MessageTest, PullsOfAllShapes) {
        std::vector<std::vector<uint32_t>>{{}, {0}, {3}, {0, 0}, {2, 0, 1}, {1, 2, 3, 4, 5}}) {
     std::vector<int64_t> ids(std::accumulate(counts.begin(), counts.end(), size_t{0}));
     std::iota(ids.begin(), ids.end(), -2);
-    const Bytes frame = MakePull(counts, ids);
-    const auto pull = ParsePull(*ParseHeader(frame), frame);
-    ASSERT_TRUE(pull.ok()) << pull.status();
-    EXPECT_THAT(pull->counts, testing::ElementsAreArray(counts));
-    EXPECT_THAT(pull->ids, testing::ElementsAreArray(ids));
+    ASSERT_OK_AND_ASSIGN(const auto frame, ParsedFrame::Parse(MakePull(counts, ids)));
+    ASSERT_OK_AND_ASSIGN(const auto pull, ParsePull(frame));
+    EXPECT_THAT(pull.counts, testing::ElementsAreArray(counts));
+    EXPECT_THAT(pull.ids, testing::ElementsAreArray(ids));
   }
 }
 
 TEST(MessageTest, PullsWhoseCountsDisagreeWithTheirLengthAreErrors) {
   const Bytes good = MakePull({1, 1}, {7, 8});
-  FrameHeader header = *ParseHeader(good);
-  const auto with_table_count = [&](uint32_t n) {
-    header.table_count = n;
-    return ParsePull(header, good).status().code();
+  // The code of the pull in `bytes`, whose header says `tables` and the length that is there.
+  const auto code = [](Bytes bytes, uint32_t tables) {
+    FrameHeader header;
+    std::memcpy(&header, bytes.data(), sizeof(header));
+    header.table_count = tables;
+    header.body_bytes = bytes.size() - sizeof(header);
+    std::memcpy(bytes.data(), &header, sizeof(header));
+    const auto frame = ParsedFrame::Parse(std::move(bytes));
+    EXPECT_OK(frame);
+    return ParsePull(*frame).status().code();
   };
+  const auto with_table_count = [&](uint32_t n) { return code(Copy(good, good.size()), n); };
   EXPECT_EQ(with_table_count(2), absl::StatusCode::kOk);
   for (uint32_t n : {0u, 1u, 3u, 6u, 7u, 0x80000000u, 0xffffffffu}) {
     EXPECT_EQ(with_table_count(n), absl::StatusCode::kInvalidArgument) << n;
   }
-  header.table_count = 2;
   Bytes many = Copy(good, good.size());
   std::memset(FrameBody(many), 0xff, 8);  // 2 * (2^32 - 1) ids
-  EXPECT_EQ(ParsePull(header, many).status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(code(std::move(many), 2), absl::StatusCode::kInvalidArgument);
   for (size_t size = sizeof(FrameHeader); size < good.size(); ++size) {
-    EXPECT_EQ(ParsePull(header, Copy(good, size)).status().code(), absl::StatusCode::kInvalidArgument) << size;
+    EXPECT_EQ(code(Copy(good, size), 2), absl::StatusCode::kInvalidArgument) << size;
   }
 }
 
+// The status in an error frame, or why `frame` is none.
+Status ErrorIn(Bytes frame) {
+  PEPNET_ASSIGN_OR_RETURN(const ParsedFrame parsed, ParsedFrame::Parse(std::move(frame)));
+  return ParseErrorFrame(parsed);
+}
+
 TEST(MessageTest, ErrorFramesCarryCodeAndText) {
-  const Bytes frame = MakeErrorFrame(FrameHeader{.sender = 1}, absl::NotFoundError("no table 'x'"));
+  Bytes frame = MakeErrorFrame(FrameHeader{.sender = 1}, absl::NotFoundError("no table 'x'"));
   EXPECT_EQ(ParseHeader(frame)->type, MessageType::kError);
-  EXPECT_EQ(ParseErrorFrame(frame), absl::NotFoundError("no table 'x'"));
+  EXPECT_EQ(ErrorIn(std::move(frame)), absl::NotFoundError("no table 'x'"));
 }
 
 TEST(MessageTest, DamagedErrorFrameIsStillAnError) {
   Bytes frame = MakeErrorFrame(FrameHeader{}, absl::NotFoundError("text"));
   FrameBody(frame)[0] = 0;
-  EXPECT_EQ(ParseErrorFrame(frame).code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(ErrorIn(Copy(frame, frame.size())).code(), absl::StatusCode::kInvalidArgument);
   FrameBody(frame)[0] = 99;
-  EXPECT_EQ(ParseErrorFrame(frame).code(), absl::StatusCode::kUnknown);
-  EXPECT_EQ(ParseErrorFrame(MakeFrame(FrameHeader{.type = MessageType::kError}, std::string("ab"))).code(),
+  EXPECT_EQ(ErrorIn(Copy(frame, frame.size())).code(), absl::StatusCode::kUnknown);
+  EXPECT_EQ(ErrorIn(MakeFrame(FrameHeader{.type = MessageType::kError}, std::string("ab"))).code(),
             absl::StatusCode::kInvalidArgument);
-  EXPECT_EQ(ParseErrorFrame(MakeFrame(FrameHeader{}, std::string("abcdef"))).code(),
-            absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(ErrorIn(MakeFrame(FrameHeader{}, std::string("abcdef"))).code(), absl::StatusCode::kInvalidArgument);
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 #include "common/base/logging.h"
 #include "common/net/cluster.h"
 #include "tests/common/net/collective_conformance.h"
+#include "tests/support/status_matchers.h"
 
 namespace pepnet {
 namespace {
@@ -58,9 +59,9 @@ TEST_F(MpiTransportTest, SendNeverWaitsForTheReceiver) {
   // Rank 0 makes no call on this channel any more: its own thread moves the sends on.
   if (transport()->rank() == 1) {
     for (int i = 0; i < 4; ++i) {
-      const auto message = transport()->Receive(Channel::kRows, 0, After(std::chrono::seconds(30)), "a long body");
-      ASSERT_TRUE(message.ok()) << message.status();
-      EXPECT_EQ(CheckPattern(*message, 0, 1, i, kBytes), absl::OkStatus());
+      ASSERT_OK_AND_ASSIGN(const auto message,
+                           transport()->Receive(Channel::kRows, 0, After(std::chrono::seconds(30)), "a long body"));
+      EXPECT_EQ(CheckPattern(message, 0, 1, i, kBytes), absl::OkStatus());
     }
   }
   ASSERT_EQ(BarrierOfAll("all received"), absl::OkStatus());
@@ -114,21 +115,19 @@ TEST_F(MpiTransportTest, PingPong) {
 
 TEST_F(MpiTransportTest, RolesAreTheSameOnAllRanks) {
   const int size = transport()->size(), rank = transport()->rank();
-  const auto layout = g_session->ExchangeRoles({false, 1}, g_session->transport());
-  ASSERT_TRUE(layout.ok()) << layout.status();
+  ASSERT_OK_AND_ASSIGN(const auto layout, g_session->ExchangeRoles({false, 1}, g_session->transport()));
   if (size == 1) {
-    EXPECT_EQ(layout->worker_ranks, std::vector<int>{0});
-    EXPECT_TRUE(layout->server_ranks.empty());
+    EXPECT_EQ(layout.worker_ranks, std::vector<int>{0});
+    EXPECT_TRUE(layout.server_ranks.empty());
     return;
   }
-  EXPECT_EQ(layout->server_ranks, std::vector<int>{size - 1});
-  EXPECT_EQ(layout->role, rank == size - 1 ? Role::kServer : Role::kWorker);
-  EXPECT_EQ(layout->index, rank == size - 1 ? 0 : rank);
+  EXPECT_EQ(layout.server_ranks, std::vector<int>{size - 1});
+  EXPECT_EQ(layout.role, rank == size - 1 ? Role::kServer : Role::kWorker);
+  EXPECT_EQ(layout.index, rank == size - 1 ? 0 : rank);
   // MPMD: the first rank is a pepnet_ps.
-  const auto mixed = g_session->ExchangeRoles({rank == 0, 0}, g_session->transport());
-  ASSERT_TRUE(mixed.ok()) << mixed.status();
-  EXPECT_EQ(mixed->server_ranks, std::vector<int>{0});
-  EXPECT_EQ(static_cast<int>(mixed->worker_ranks.size()), size - 1);
+  ASSERT_OK_AND_ASSIGN(const auto mixed, g_session->ExchangeRoles({rank == 0, 0}, g_session->transport()));
+  EXPECT_EQ(mixed.server_ranks, std::vector<int>{0});
+  EXPECT_EQ(static_cast<int>(mixed.worker_ranks.size()), size - 1);
   EXPECT_TRUE(absl::StrContains(g_session->ExchangeRoles({false, 0}, g_session->transport()).status().message(),
                                 "no server: add --num_servers=N"));
 }

@@ -2,9 +2,10 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <stdlib.h>
 
 #include "common/file/file.h"
+#include "tests/support/status_matchers.h"
+#include "tests/support/temporary_directory.h"
 
 namespace pepnet {
 namespace {
@@ -16,15 +17,10 @@ std::vector<Fault> Plan(const std::string& text) { return ParseFaultPlan(text).v
 
 class FileFaultsTest : public testing::Test {
  protected:
-  void SetUp() override {
-    std::string pattern = testing::TempDir() + "pepnet_faults_XXXXXX";
-    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
-    directory_ = pattern;
-  }
-  void TearDown() override { EXPECT_EQ(RemoveTree(directory_), absl::OkStatus()); }
   std::string Path(const std::string& name) const { return directory_ + "/" + name; }
 
-  std::string directory_;
+  const TemporaryDirectory temporary_;
+  const std::string directory_ = temporary_.path();
 };
 
 // An atomic write is one write, two fsyncs (file, directory) and one rename: each of them can fail, and the old contents stay
@@ -35,11 +31,12 @@ TEST_F(FileFaultsTest, AFailedStepOfAnAtomicWriteLeavesTheOldContents) {
     const FileFaults faults(Plan(fault), 0);
     const Status status = WriteFileAtomically(Path("a"), "new contents");
     EXPECT_FALSE(status.ok()) << fault;
-    EXPECT_THAT(std::string(status.message()), HasSubstr(Path("a"))) << fault;
+    EXPECT_THAT(status, IsError(HasSubstr(Path("a")))) << fault;
     EXPECT_EQ(faults.fired(), 1);
     EXPECT_EQ(ReadFile(Path("a")).value(), "old") << fault;
     EXPECT_THAT(ListDirectory(directory_).value(), ElementsAre("a")) << fault;
-    ASSERT_EQ(WriteFileAtomically(Path("a"), "later"), fault[0] == 'e' ? status : absl::OkStatus()) << fault;
+    const Status later = WriteFileAtomically(Path("a"), "later");
+    ASSERT_EQ(later.code(), fault[0] == 'e' ? status.code() : absl::StatusCode::kOk) << fault << ": " << later;
   }
 }
 
@@ -47,29 +44,29 @@ TEST_F(FileFaultsTest, TheErrorIsThatOfTheRealThing) {
   const FileFaults faults(Plan("enospc:after=5"), 0);
   const Status full = WriteFileAtomically(Path("a"), "new contents");
   EXPECT_TRUE(absl::IsResourceExhausted(full)) << full;
-  EXPECT_THAT(std::string(full.message()), HasSubstr("No space left on device"));
+  EXPECT_THAT(full, IsError(HasSubstr("No space left on device")));
 }
 
 TEST_F(FileFaultsTest, OnlyTheNthCallOnAMatchingPathOfThisRankCounts) {
   const FileFaults faults(Plan("fail-write:nth=2,path=/b,rank=3; fail-write:nth=1,rank=4"), 3);
-  EXPECT_TRUE(AppendToFile(Path("a"), "x").ok());
-  EXPECT_TRUE(AppendToFile(Path("b"), "x").ok());
+  EXPECT_OK(AppendToFile(Path("a"), "x"));
+  EXPECT_OK(AppendToFile(Path("b"), "x"));
   EXPECT_FALSE(AppendToFile(Path("b"), "x").ok());
-  EXPECT_TRUE(AppendToFile(Path("b"), "x").ok());
+  EXPECT_OK(AppendToFile(Path("b"), "x"));
 }
 
 TEST_F(FileFaultsTest, AFlippedBitIsSeenByTheChecksum) {
   const FileFaults faults(Plan("bitflip:nth=1,bit=9"), 0);
   auto writer = FileWriter::Create(Path("a")).value();
-  ASSERT_TRUE(writer->Append("ab", 2).ok());
-  ASSERT_TRUE(writer->Finish().ok());
+  ASSERT_OK(writer->Append("ab", 2));
+  ASSERT_OK(writer->Finish());
   EXPECT_EQ(ReadFile(Path("a")).value(), "a`");
   EXPECT_NE(SumFile(Path("a"))->crc32c, writer->crc32c());
 }
 
 TEST_F(FileFaultsTest, FaultsEndWithTheObject) {
   { const FileFaults faults(Plan("fail-write:nth=1"), 0); }
-  EXPECT_TRUE(AppendToFile(Path("a"), "x").ok());
+  EXPECT_OK(AppendToFile(Path("a"), "x"));
 }
 
 TEST_F(FileFaultsTest, AKillPointEndsTheProcessBetweenTheCalls) {

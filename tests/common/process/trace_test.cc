@@ -8,6 +8,8 @@
 
 #include "common/file/file.h"
 #include "nlohmann/json.hpp"
+#include "tests/support/status_matchers.h"
+#include "tests/support/temporary_directory.h"
 
 namespace pepnet {
 namespace {
@@ -23,13 +25,12 @@ nlohmann::json Events(const std::string& path, const std::string& kind) {
 
 class TraceTest : public testing::Test {
  protected:
-  ~TraceTest() override { unlink(path_.c_str()); }
-  const std::string path_ = absl::StrCat(testing::TempDir(), "pepnet_trace_", getpid(), ".json");
+  const TemporaryDirectory directory_;
+  const std::string path_ = directory_ / "trace.json";
 };
 
 TEST_F(TraceTest, NestedScopesOfTwoThreadsBecomeCompleteEvents) {
-  auto recording = TraceRecording::Start(path_, 3);
-  ASSERT_TRUE(recording.ok()) << recording.status();
+  ASSERT_OK_AND_ASSIGN(auto recording, TraceRecording::Start(path_, 3));
   {
     TraceScope outer("outer");
     TraceScope inner("inner");
@@ -39,7 +40,7 @@ TEST_F(TraceTest, NestedScopesOfTwoThreadsBecomeCompleteEvents) {
     pthread_setname_np(pthread_self(), "other");
     TraceScope scope("elsewhere");
   }).join();
-  EXPECT_EQ((*recording)->Finish().value(), 0);
+  EXPECT_EQ(recording->Finish().value(), 0);
   TraceScope late("late");
 
   const auto events = Events(path_, "X");
@@ -59,18 +60,17 @@ TEST_F(TraceTest, NestedScopesOfTwoThreadsBecomeCompleteEvents) {
 }
 
 TEST_F(TraceTest, WhatDoesNotFitIsCounted) {
-  auto recording = TraceRecording::Start(path_, 0, /*max_events=*/4);
-  ASSERT_TRUE(recording.ok());
+  ASSERT_OK_AND_ASSIGN(auto recording, TraceRecording::Start(path_, 0, /*max_events=*/4));
   for (int i = 0; i < 11; ++i) TraceScope scope("event");
-  EXPECT_EQ((*recording)->Finish().value(), 7);
+  EXPECT_EQ(recording->Finish().value(), 7);
   EXPECT_EQ(Events(path_, "X").size(), 4u);
 }
 
 TEST_F(TraceTest, APathThatCannotBeWrittenIsSaidAtOnce) {
   const auto recording = TraceRecording::Start("/nowhere/trace.json", 0);
   ASSERT_FALSE(recording.ok());
-  EXPECT_NE(recording.status().message().find("--trace_path"), std::string::npos);
-  EXPECT_NE(recording.status().message().find("/nowhere/trace.json"), std::string::npos);
+  EXPECT_THAT(recording, IsError(testing::HasSubstr("--trace_path")));
+  EXPECT_THAT(recording, IsError(testing::HasSubstr("/nowhere/trace.json")));
 }
 
 TEST_F(TraceTest, AScopeWithoutARecordingDoesNothing) {

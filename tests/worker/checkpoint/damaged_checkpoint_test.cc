@@ -10,6 +10,7 @@
 #include "common/file/file.h"
 #include "tests/support/cluster.h"
 #include "tests/support/random_job.h"
+#include "tests/support/status_matchers.h"
 #include "worker/checkpoint/checkpointing.h"
 
 namespace pepnet {
@@ -34,11 +35,11 @@ class DamagedCheckpoint : public ::testing::Test {
   JobConfig Trained(const std::string& model_name) {
     const JobConfig config = Job(model_name);
     const Status status = Train(config, {1, 2, {}, {}}, TestOptions());
-    EXPECT_TRUE(status.ok()) << status;
+    EXPECT_OK(status);
     return config;
   }
   static void Replace(const std::string& path, const std::string& contents) {
-    ASSERT_TRUE(WriteFileAtomically(path, contents).ok());
+    ASSERT_OK(WriteFileAtomically(path, contents));
   }
 
   TemporaryDirectory directory_;
@@ -86,7 +87,7 @@ TEST_F(DamagedCheckpoint, NoFlippedByteAndNoCutIsLoaded) {
         }
         return FindCheckpoint(context, checkpoint).status();  // whole again
       });
-  EXPECT_TRUE(status.ok()) << status;
+  EXPECT_OK(status);
   std::cout << files.size() << " files, " << bytes << " bytes: " << flips << " flips, " << cuts << " cuts, " << removals
             << " removals, " << missed << " not refused by name\n";
   EXPECT_GT(flips, 1000);
@@ -104,13 +105,11 @@ TEST_F(DamagedCheckpoint, TrainingSaysWhichOlderOneIsWholeAndGoesOnFromItWhenTol
   damage(5);
   Status status = Train(config, {1, 2, {}, {}}, TestOptions(/*continue_train=*/true));
   EXPECT_TRUE(absl::IsDataLoss(status)) << status;
-  EXPECT_THAT(std::string(status.message()), HasSubstr("model.ckpt-5/dense.safetensors: expected crc32c"));
-  EXPECT_THAT(std::string(status.message()),
-              HasSubstr(absl::StrCat("--checkpoint_path=", config.model_dir, "/model.ckpt-4")));
+  EXPECT_THAT(status, IsError(HasSubstr("model.ckpt-5/dense.safetensors: expected crc32c")));
+  EXPECT_THAT(status, IsError(HasSubstr(absl::StrCat("--checkpoint_path=", config.model_dir, "/model.ckpt-4"))));
   damage(4);
   status = Train(config, {1, 2, {}, {}}, TestOptions(/*continue_train=*/true));
-  EXPECT_THAT(std::string(status.message()),
-              HasSubstr(absl::StrCat("--checkpoint_path=", config.model_dir, "/model.ckpt-2")));
+  EXPECT_THAT(status, IsError(HasSubstr(absl::StrCat("--checkpoint_path=", config.model_dir, "/model.ckpt-2"))));
 
   // A damaged one is refused when told to, too, and then nothing has been moved.
   RunOptions options = TestOptions(/*continue_train=*/true);
@@ -121,7 +120,7 @@ TEST_F(DamagedCheckpoint, TrainingSaysWhichOlderOneIsWholeAndGoesOnFromItWhenTol
 
   options.checkpoint_path = config.model_dir + "/model.ckpt-2";
   status = Train(config, {1, 2, {}, {}}, options);
-  ASSERT_TRUE(status.ok()) << status;
+  ASSERT_OK(status);
   EXPECT_TRUE(IsDirectory(config.model_dir + "/model.ckpt-5.rejected"));
   EXPECT_TRUE(IsDirectory(config.model_dir + "/model.ckpt-4.rejected"));
   EXPECT_EQ(CheckpointDifference(undisturbed.model_dir + "/model.ckpt-5", config.model_dir + "/model.ckpt-5"), "");
@@ -132,21 +131,21 @@ TEST_F(DamagedCheckpoint, ALostManifestIsDamageNotAReasonToStartEarlier) {
   std::filesystem::remove(config.model_dir + "/model.ckpt-5/manifest.json");
   const Status status = Train(config, {1, 1, {}, {}}, TestOptions(/*continue_train=*/true));
   EXPECT_TRUE(absl::IsDataLoss(status)) << status;
-  EXPECT_THAT(std::string(status.message()), HasSubstr("model.ckpt-4 is the newest older checkpoint that is whole"));
+  EXPECT_THAT(status, IsError(HasSubstr("model.ckpt-4 is the newest older checkpoint that is whole")));
   for (int step : {2, 4})
     std::filesystem::remove(absl::StrCat(config.model_dir, "/model.ckpt-", step, "/manifest.json"));
-  EXPECT_THAT(std::string(Train(config, {1, 1, {}, {}}, TestOptions(/*continue_train=*/true)).message()),
-              HasSubstr("no older checkpoint"));
+  EXPECT_THAT(Train(config, {1, 1, {}, {}}, TestOptions(/*continue_train=*/true)),
+              IsError(HasSubstr("no older checkpoint")));
 }
 
 TEST_F(DamagedCheckpoint, TheCheckpointToGoOnFromMustBeThisJobs) {
   const JobConfig config = Trained("model"), other = Trained("other");
   RunOptions options = TestOptions(/*continue_train=*/true);
   options.checkpoint_path = other.model_dir + "/model.ckpt-4";
-  EXPECT_THAT(std::string(Train(config, {1, 1, {}, {}}, options).message()), HasSubstr("is not in model_dir"));
+  EXPECT_THAT(Train(config, {1, 1, {}, {}}, options), IsError(HasSubstr("is not in model_dir")));
   options.checkpoint_path = config.model_dir + "/model.ckpt-4";
   options.continue_train = false;
-  EXPECT_THAT(std::string(Train(config, {1, 1, {}, {}}, options).message()), HasSubstr("add --continue_train"));
+  EXPECT_THAT(Train(config, {1, 1, {}, {}}, options), IsError(HasSubstr("add --continue_train")));
 }
 
 }  // namespace

@@ -11,6 +11,7 @@
 #include "common/process/file_faults.h"
 #include "tests/support/cluster.h"
 #include "tests/support/random_job.h"
+#include "tests/support/status_matchers.h"
 
 namespace pepnet {
 namespace {
@@ -44,29 +45,29 @@ class SaveFaults : public ::testing::TestWithParam<std::string> {
       fired = faults.fired();
     }
     if (fired == 0) {
-      EXPECT_TRUE(status.ok()) << status;
+      EXPECT_OK(status);
       return false;
     }
     EXPECT_FALSE(status.ok()) << fault << " went unnoticed";
-    EXPECT_THAT(std::string(status.message()), HasSubstr(config.model_dir)) << fault;
+    EXPECT_THAT(status, IsError(HasSubstr(config.model_dir))) << fault;
     const std::vector<int64_t> complete = ListCheckpoints(config.model_dir).value();
     for (int64_t step : complete) {
       const std::string checkpoint = absl::StrCat(config.model_dir, "/", CheckpointName(step));
       const auto manifest = ReadManifest(checkpoint);
-      EXPECT_TRUE(manifest.ok()) << fault << ": " << manifest.status();
+      EXPECT_OK(manifest) << fault;
       if (manifest.ok()) {
         const Status whole = VerifyCheckpoint(checkpoint, *manifest, true, /*deep=*/true);
-        EXPECT_TRUE(whole.ok()) << fault << ": " << whole;
+        EXPECT_OK(whole) << fault;
       }
     }
     status = Train(config, {1, 1, {}, {}}, TestOptions(/*continue_train=*/true));
-    EXPECT_TRUE(status.ok()) << fault << ": " << status;
+    EXPECT_OK(status) << fault;
     EXPECT_EQ(CheckpointDifference(undisturbed, *ResolveCheckpoint(config.model_dir)), "") << fault;
     return true;
   }
   std::string Undisturbed() {
     const JobConfig config = Job("undisturbed");
-    EXPECT_TRUE(Train(config, {1, 1, {}, {}}, TestOptions()).ok());
+    EXPECT_OK(Train(config, {1, 1, {}, {}}, TestOptions()));
     return *ResolveCheckpoint(config.model_dir);
   }
 

@@ -7,6 +7,7 @@
 #include "common/file/file.h"
 #include "tests/support/cluster.h"
 #include "tests/support/random_job.h"
+#include "tests/support/status_matchers.h"
 
 namespace pepnet {
 namespace {
@@ -18,11 +19,11 @@ class TrainStateTest : public ::testing::Test {
   // Writes `state` as the dense files of a checkpoint under construction and returns their directory.
   std::string Write(TrainState& state) {
     auto writer = CheckpointWriter::Begin(directory_.path(), 1);
-    EXPECT_TRUE(writer.ok()) << writer.status();
+    EXPECT_OK(writer);
     std::vector<FileEntry> files;
     DenseImage image;
     CopyDenseState(state, &image);
-    EXPECT_TRUE(WriteDenseFiles(image, *writer, &files).ok());
+    EXPECT_OK(WriteDenseFiles(image, *writer, &files));
     return writer->temporary_directory();
   }
 
@@ -47,7 +48,7 @@ TEST_F(TrainStateTest, EverythingComesBackBitByBit) {
   const std::string written = Write(state);
 
   TrainState read(config_, 1);
-  ASSERT_TRUE(ReadDenseFiles(written, &read).ok());
+  ASSERT_OK(ReadDenseFiles(written, &read));
   EXPECT_EQ(Copy(read.parameters.values()), Copy(state.parameters.values()));
   for (size_t s = 0; s < state.optimizer.slots().size(); ++s) {
     EXPECT_EQ(Copy(read.optimizer.slots()[s].second.span()), Copy(state.optimizer.slots()[s].second.span()));
@@ -78,9 +79,9 @@ TEST_F(TrainStateTest, FineTuningTakesWhatFitsByNameOrMap) {
   TrainState other(config_, 1);
   const std::string a = other.parameters.specs()[0].name;
   EXPECT_FALSE(ReadDenseValuesByName(written, {{a, "absent"}}, &other.parameters).ok());
-  auto missing = ReadDenseValuesByName(written, {{a, state.parameters.specs()[1].name}}, &other.parameters);
-  ASSERT_TRUE(missing.ok()) << missing.status();
-  EXPECT_EQ(*missing, std::vector<std::string>{a});
+  ASSERT_OK_AND_ASSIGN(auto missing,
+                       ReadDenseValuesByName(written, {{a, state.parameters.specs()[1].name}}, &other.parameters));
+  EXPECT_EQ(missing, std::vector<std::string>{a});
   EXPECT_EQ(Copy(other.parameters.value(1)), Copy(state.parameters.value(1)));
   EXPECT_NE(Copy(other.parameters.value(0)), Copy(state.parameters.value(0)));
 }

@@ -6,21 +6,12 @@
 #include <arrow/table.h>
 #include <parquet/arrow/writer.h>
 
-#include <cstdlib>
-#include <filesystem>
 #include <fstream>
 
 #include "absl/strings/str_cat.h"
+#include "tests/support/status_matchers.h"
 
 namespace pepnet {
-
-TestDirectory::TestDirectory() {
-  std::string pattern = (std::filesystem::temp_directory_path() / "pepnet_data_XXXXXX").string();
-  EXPECT_NE(mkdtemp(pattern.data()), nullptr);
-  path_ = pattern;
-}
-
-TestDirectory::~TestDirectory() { std::filesystem::remove_all(path_); }
 
 std::string TestDirectory::Write(const std::string& name, const std::string& bytes) const {
   std::ofstream(Path(name), std::ios::binary) << bytes;
@@ -29,7 +20,7 @@ std::string TestDirectory::Write(const std::string& name, const std::string& byt
 
 std::shared_ptr<arrow::Array> JsonArray(const std::shared_ptr<arrow::DataType>& type, const std::string& json) {
   auto array = arrow::json::ArrayFromJSONString(type, json);
-  EXPECT_TRUE(array.ok()) << array.status().ToString();
+  EXPECT_OK(array);
   return array.ValueOrDie();
 }
 
@@ -50,7 +41,7 @@ void WriteParquet(const std::string& path, const std::vector<NamedColumn>& colum
   const auto arrow_properties = parquet::ArrowWriterProperties::Builder().store_schema()->build();
   const arrow::Status status = parquet::arrow::WriteTable(*table, arrow::default_memory_pool(), sink, row_group_rows,
                                                           parquet::default_writer_properties(), arrow_properties);
-  EXPECT_TRUE(status.ok()) << status.ToString();
+  EXPECT_OK(status);
 }
 
 RowSelection SelectAll(const std::vector<NamedColumn>& columns) {
@@ -63,7 +54,7 @@ RowSelection SelectAll(const std::vector<NamedColumn>& columns) {
 RowSelection TextCells(const std::vector<std::string>& cells) {
   arrow::StringBuilder builder;
   for (const std::string& cell : cells) {
-    EXPECT_TRUE((cell.empty() ? builder.AppendNull() : builder.Append(cell)).ok());
+    EXPECT_OK((cell.empty() ? builder.AppendNull() : builder.Append(cell)));
   }
   return SelectAll({{"c", builder.Finish().ValueOrDie()}});
 }

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "common/job_config/feature.h"
+#include "tests/support/temporary_directory.h"
 #include "worker/data/batch.h"
 #include "worker/data/files/row_reader.h"
 #include "worker/data/load/batch_loader.h"
@@ -18,17 +19,15 @@
 
 namespace pepnet {
 
-// A directory of one test; removed by its destructor.
+// A directory of one test with input files.
 class TestDirectory {
  public:
-  TestDirectory();
-  ~TestDirectory();
-  std::string Path(const std::string& name) const { return path_ + "/" + name; }
+  std::string Path(const std::string& name) const { return directory_ / name; }
   // Writes the bytes and returns the path.
   std::string Write(const std::string& name, const std::string& bytes) const;
 
  private:
-  std::string path_;
+  const TemporaryDirectory directory_;
 };
 
 // A column from JSON text: JsonArray(arrow::int32(), "[1, null]").

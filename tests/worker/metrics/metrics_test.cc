@@ -13,6 +13,7 @@
 
 #include "common/net/in_process.h"
 #include "tests/support/golden.h"
+#include "tests/support/status_matchers.h"
 
 namespace pepnet {
 namespace {
@@ -58,7 +59,7 @@ Batch MakeBatch(std::vector<float> labels, const std::vector<int64_t>& keys = {}
 
 Values FinishAlone(MetricSet* metrics) {
   auto values = metrics->Finish(nullptr);
-  EXPECT_TRUE(values.ok()) << values.status();
+  EXPECT_OK(values);
   return *values;
 }
 
@@ -245,7 +246,7 @@ TEST(MetricSetTest, ThreeWorkersReportWhatOneReports) {
     PEPNET_ASSIGN_OR_RETURN(reported[rank], metrics.Finish(collective.get()));
     return absl::OkStatus();
   });
-  ASSERT_TRUE(status.ok()) << status;
+  ASSERT_OK(status);
   EXPECT_EQ(reported[1], reported[0]);
   EXPECT_EQ(reported[2], reported[0]);
   for (const auto& [name, value] : expected) {

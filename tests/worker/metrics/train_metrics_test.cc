@@ -12,6 +12,7 @@
 #include "common/net/in_process.h"
 #include "tests/support/cluster.h"
 #include "tests/support/random_job.h"
+#include "tests/support/status_matchers.h"
 #include "worker/metrics/metric_counts.h"
 
 namespace pepnet {
@@ -48,7 +49,7 @@ void OnWorkers(int workers, const std::function<Status(Collective*)>& body) {
   const Status status = RunRanks(workers, {}, [&](int, Transport* transport) -> Status {
     return body(MakeCollective(transport, Channel::kDense, ranks, 30).get());
   });
-  EXPECT_TRUE(status.ok()) << status;
+  EXPECT_OK(status);
 }
 
 TEST(TrainMetricsTest, CountsDecayAtTheEndOfEachWindow) {
@@ -136,20 +137,20 @@ TEST(TrainMetricsTest, AJobThatStopsAndContinuesKeepsItsCounts) {
     ConfigOverrides overrides;
     overrides.model_dir = directory / name;
     auto config = ParseJobConfig(text, "job", overrides);
-    EXPECT_TRUE(config.ok()) << config.status();
+    EXPECT_OK(config);
     return *config;
   };
   const JobConfig undisturbed = make("undisturbed");
   JobConfig disturbed = make("disturbed");
   disturbed.train.save_checkpoints_steps = 5;
-  ASSERT_TRUE(Train(undisturbed, {2, 2, {}}, TestOptions()).ok());
+  ASSERT_OK(Train(undisturbed, {2, 2, {}}, TestOptions()));
   EXPECT_FALSE(RunCluster(disturbed, {2, 2, {}}, TestOptions(), [&](const WorkerContext& context) -> Status {
                  Trainer trainer(context);
                  PEPNET_RETURN_IF_ERROR(trainer.Start());
                  for (int step = 0; step < 8; ++step) PEPNET_RETURN_IF_ERROR(trainer.Step().status());
                  return absl::CancelledError("as if killed");
                }).ok());
-  ASSERT_TRUE(Train(disturbed, {2, 2, {}}, TestOptions(/*continue_train=*/true)).ok());
+  ASSERT_OK(Train(disturbed, {2, 2, {}}, TestOptions(/*continue_train=*/true)));
   const std::string a = *ResolveCheckpoint(undisturbed.model_dir), b = *ResolveCheckpoint(disturbed.model_dir);
   EXPECT_EQ(CheckpointDifference(a, b), "");
   const std::string trainer = *ReadFile(a + "/trainer.json");

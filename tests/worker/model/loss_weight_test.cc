@@ -1,9 +1,8 @@
 #include "worker/model/loss_weight.h"
+#include "tests/support/with_mutant.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-
-#include "common/base/mutant.h"
 
 namespace pepnet {
 namespace {
@@ -88,12 +87,12 @@ TEST(LossWeightTest, SlicesAddUpToTheWholeAndAnEmptySliceAddsNothing) {
 }
 
 TEST(LossWeightTest, MutantLocalRowDenominatorDividesByTheSlice) {
+  PEPNET_NEEDS_MUTANTS();
   LossDenominators global;
   global.rows = 8;
   global.weight_sums = {8, 8, 16, 4};
-  SetMutantForTest(Mutant::kLocalRowDenominator);
+  const WithMutant mutant(Mutant::kLocalRowDenominator);
   const auto scales = RowScales(Config(), MakeBatch({1, 0}, {1, 2}), global);
-  SetMutantForTest(Mutant::kNone);
   EXPECT_THAT(scales[0], ElementsAre(0.5f, 0.5f));
 }
 

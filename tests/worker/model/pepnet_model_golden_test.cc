@@ -5,13 +5,14 @@
 
 #include <gtest/gtest.h>
 
-#include "common/base/mutant.h"
 #include "tests/support/golden.h"
-#include "worker/model/torch/gpu.h"
+#include "tests/support/status_matchers.h"
+#include "tests/support/with_mutant.h"
+#include "worker/model/engine/make_model.h"
 #include "worker/model/loss_weight.h"
 #include "worker/model/parameters.h"
 #include "worker/model/pepnet_model.h"
-#include "worker/model/engine/make_model.h"
+#include "worker/model/torch/gpu.h"
 
 namespace pepnet {
 namespace {
@@ -116,15 +117,14 @@ INSTANTIATE_TEST_SUITE_P(Cases, GoldenModelTest,
 TEST_P(GoldenModelTest, OutputsAndIntermediatesMatch) {
   GoldenRun run(Case(), Options());
   run.SetRows(run.total_rows);
-  const auto outputs = run.model->Forward(run.Input(), nullptr);
-  ASSERT_TRUE(outputs.ok()) << outputs.status();
+  ASSERT_OK_AND_ASSIGN(const auto outputs, run.model->Forward(run.Input(), nullptr));
   const auto reference = OpenGolden(Case(), "forward_f64.safetensors");
   const std::vector<ModelOutput> list = OutputList(run.config);
-  ASSERT_EQ(outputs->size(), reference->tensors().size());
-  ASSERT_EQ(outputs->size(), list.size());
+  ASSERT_EQ(outputs.size(), reference->tensors().size());
+  ASSERT_EQ(outputs.size(), list.size());
   size_t i = 0;
   for (const auto& [name, info] : reference->tensors()) {  // sorted by name
-    const ModelOutput& output = (*outputs)[i];
+    const ModelOutput& output = outputs[i];
     EXPECT_EQ(output.name, name);
     EXPECT_EQ(list[i].name, name);
     EXPECT_EQ(list[i].width, output.width);
@@ -139,24 +139,23 @@ TEST_P(GoldenModelTest, OutputsAndIntermediatesMatch) {
               "");
     ++compared;
   }
-  EXPECT_EQ(compared + outputs->size(), run.forward->tensors().size());
+  EXPECT_EQ(compared + outputs.size(), run.forward->tensors().size());
 }
 
 TEST_P(GoldenModelTest, FirstBatchLossesAndDenseGradientsMatch) {
   GoldenRun run(Case(), Options());
   run.SetRows(run.config.data.batch_size);
   std::vector<AlignedBuffer<float>> feature_gradients;
-  const auto report = run.model->TrainStep(run.Input(), 1.0, &feature_gradients);
-  ASSERT_TRUE(report.ok()) << report.status();
+  ASSERT_OK_AND_ASSIGN(const auto report, run.model->TrainStep(run.Input(), 1.0, &feature_gradients));
 
   std::map<std::string, double> expected = GoldenFirstLosses(Case());
   double total = 0;
-  for (size_t i = 0; i < report->names.size(); ++i) {
-    const double reference = expected.at(report->names[i]);
-    EXPECT_NEAR(report->values[i], reference, 1e-5 + 1e-4 * std::abs(reference)) << report->names[i];
-    total += report->values[i];
+  for (size_t i = 0; i < report.names.size(); ++i) {
+    const double reference = expected.at(report.names[i]);
+    EXPECT_NEAR(report.values[i], reference, 1e-5 + 1e-4 * std::abs(reference)) << report.names[i];
+    total += report.values[i];
   }
-  EXPECT_EQ(report->names.size() + 1, expected.size());
+  EXPECT_EQ(report.names.size() + 1, expected.size());
   EXPECT_NEAR(total, expected.at("total"), 1e-5 + 1e-4 * std::abs(total));
 
   const auto reference = OpenGolden(Case(), "grads_f64.safetensors");
@@ -173,7 +172,7 @@ TEST_P(GoldenModelTest, EvaluationLossesAreTheTrainingLosses) {
   GoldenRun run(Case(), Options());
   run.SetRows(run.config.data.batch_size);
   LossReport report;
-  ASSERT_TRUE(run.model->Forward(run.Input(), &report).ok());
+  ASSERT_OK(run.model->Forward(run.Input(), &report));
   const std::map<std::string, double> expected = GoldenFirstLosses(Case());
   for (size_t i = 0; i < report.names.size(); ++i) {
     EXPECT_NEAR(report.values[i], expected.at(report.names[i]), 1e-5 + 1e-4 * std::abs(report.values[i]));
@@ -182,13 +181,13 @@ TEST_P(GoldenModelTest, EvaluationLossesAreTheTrainingLosses) {
 
 // EPNet's weights get a gradient through PPNet's gates. In the other cases it nearly hides inside the tolerance.
 TEST(GoldenModelMutantTest, GateThatSeesItsGradientIsFoundByTheGoldenGradients) {
+  PEPNET_NEEDS_MUTANTS();
   GoldenRun run("mixed");
   run.SetRows(run.config.data.batch_size);
   std::vector<AlignedBuffer<float>> feature_gradients;
-  SetMutantForTest(Mutant::kGateSeesGradient);
+  const WithMutant mutant(Mutant::kGateSeesGradient);
   const auto report = run.model->TrainStep(run.Input(), 1.0, &feature_gradients);
-  SetMutantForTest(Mutant::kNone);
-  ASSERT_TRUE(report.ok()) << report.status();
+  ASSERT_OK(report);
   const auto reference = OpenGolden("mixed", "grads_f64.safetensors");
   const std::string name = "model.epnet.gate_nu.dense_layers.2.bias";
   const std::span<const float> gradient = run.parameters.gradient(run.parameters.Find(name));
@@ -210,19 +209,17 @@ TEST_P(GoldenMixedPrecisionTest, Bf16StaysWithinTwoPercent) {
   if (GetParam() == ComputeDevice::Kind::kGpu && FindTorchGpus().count == 0) GTEST_SKIP() << FindTorchGpus().reason;
   GoldenRun run("seed_small", {.threads = 1, .device = {GetParam(), 0}, .bf16 = true});
   run.SetRows(run.total_rows);
-  const auto outputs = run.model->Forward(run.Input(), nullptr);
-  ASSERT_TRUE(outputs.ok()) << outputs.status();
+  ASSERT_OK_AND_ASSIGN(const auto outputs, run.model->Forward(run.Input(), nullptr));
   const auto reference = OpenGolden("seed_small", "forward_f64.safetensors");
-  for (const ModelOutput& output : *outputs) {
+  for (const ModelOutput& output : outputs) {
     const std::vector<double> expected = GoldenDoubles(*reference, output.name);
     EXPECT_EQ(Difference(output.name, output.values, expected, {2e-2, 2e-2}), "");
     EXPECT_NE(Difference(output.name, output.values, expected, {1e-6, 1e-6}), "") << "BF16 was not used";
   }
   std::vector<AlignedBuffer<float>> feature_gradients;
   run.SetRows(run.config.data.batch_size);
-  const auto report = run.model->TrainStep(run.Input(), 1.0, &feature_gradients);
-  ASSERT_TRUE(report.ok()) << report.status();
-  EXPECT_NEAR(report->values[0], GoldenFirstLosses("seed_small").at(report->names[0]), 2e-2);
+  ASSERT_OK_AND_ASSIGN(const auto report, run.model->TrainStep(run.Input(), 1.0, &feature_gradients));
+  EXPECT_NEAR(report.values[0], GoldenFirstLosses("seed_small").at(report.names[0]), 2e-2);
 }
 
 // The config's wish alone decides nothing: who runs the model looks at the device first (cli/job/compute.h).

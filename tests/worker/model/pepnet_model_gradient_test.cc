@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/support/golden.h"
+#include "tests/support/status_matchers.h"
 #include "tests/worker/model/reference_model.h"
 #include "tests/worker/model/tiny_model.h"
 #include "worker/model/loss_weight.h"
@@ -54,13 +55,13 @@ void CheckEngineAgainstReference(const JobConfig& config, bool dropout, uint64_t
   const auto scales = RowScales(tiny.config, data.batch, LocalDenominators(tiny.config, data.batch));
   const double gradient_scale = 0.5;
   std::vector<AlignedBuffer<float>> feature_gradients;
-  const auto report = tiny.model->TrainStep(tiny.Input(data, &scales, 3), gradient_scale, &feature_gradients);
-  ASSERT_TRUE(report.ok()) << report.status();
+  ASSERT_OK_AND_ASSIGN(const auto report,
+                       tiny.model->TrainStep(tiny.Input(data, &scales, 3), gradient_scale, &feature_gradients));
 
   ReferencePoint point = tiny.Point(data);
   const ReferenceDropout mask{dropout, seed, 3};
   const ReferenceValues base = Evaluate(tiny.config, data.batch, scales, point, mask, nullptr);
-  CheckLosses(*report, base);
+  CheckLosses(report, base);
   auto loss = [&] { return gradient_scale * Evaluate(tiny.config, data.batch, scales, point, mask, &base).total; };
   for (size_t i = 0; i < tiny.parameters.specs().size(); ++i) {
     const std::string& name = tiny.parameters.specs()[i].name;
@@ -147,7 +148,7 @@ TEST(ModelGradientTest, EachRowTrainsTheTowerOfItsOwnDomain) {
   data.batch.labels[1].integers = {0, 2, 0, 2};
   const auto scales = RowScales(tiny.config, data.batch, LocalDenominators(tiny.config, data.batch));
   std::vector<AlignedBuffer<float>> feature_gradients;
-  ASSERT_TRUE(tiny.model->TrainStep(tiny.Input(data, &scales), 1, &feature_gradients).ok());
+  ASSERT_OK(tiny.model->TrainStep(tiny.Input(data, &scales), 1, &feature_gradients));
   for (float g : tiny.parameters.gradient(tiny.parameters.Find("model._task_tower.4.linear.weight")))
     EXPECT_EQ(g, 0.0f);
   EXPECT_NE(tiny.parameters.gradient(tiny.parameters.Find("model._task_tower.5.linear.weight"))[0], 0.0f);

@@ -6,8 +6,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "common/base/mutant.h"
 #include "tests/support/golden.h"
+#include "tests/support/status_matchers.h"
+#include "tests/support/with_mutant.h"
 #include "tests/worker/model/reference_model.h"
 #include "tests/worker/model/tiny_model.h"
 #include "worker/model/loss_weight.h"
@@ -29,14 +30,13 @@ TEST(PepnetModelTest, ALaterLossOfTheSameNameReplacesTheEarlier) {
   const TinyData data = RandomData(config, 4, 30);
   const auto scales = RowScales(config, data.batch, LocalDenominators(config, data.batch));
   LossReport two, one;
-  ASSERT_TRUE(twice.model->Forward(twice.Input(data, &scales), &two).ok());
-  ASSERT_TRUE(once.model->Forward(once.Input(data, &scales), &one).ok());
+  ASSERT_OK(twice.model->Forward(twice.Input(data, &scales), &two));
+  ASSERT_OK(once.model->Forward(once.Input(data, &scales), &one));
   EXPECT_EQ(two.names, one.names);
   EXPECT_EQ(two.values, one.values);
 }
 
-// ---- slices of a global batch
-// --------------------------------------------------------------------------------------------
+// ---- slices of a global batch -------------------------------------------------------------------
 
 struct StepResult {
   std::vector<double> losses;
@@ -62,7 +62,7 @@ StepResult TrainInSlices(const JobConfig& config, const TinyData& data, const st
     const auto scales = RowScales(config, slice.batch, global);
     std::vector<AlignedBuffer<float>> feature_gradients;
     const auto report = tiny.model->TrainStep(tiny.Input(slice, &scales, 9), 1.0, &feature_gradients);
-    EXPECT_TRUE(report.ok()) << report.status();
+    EXPECT_OK(report);
     result.losses.resize(report->values.size());
     for (size_t i = 0; i < report->values.size(); ++i) result.losses[i] += report->values[i];
     result.dense.resize(tiny.parameters.gradients().size());
@@ -101,13 +101,13 @@ TEST(PepnetModelTest, SlicesOfThreeFourAndNoRowsAddUpToTheBatchOfSeven) {
 }
 
 TEST(PepnetModelTest, MutantsOfTheSliceRuleAreFound) {
+  PEPNET_NEEDS_MUTANTS();
   const JobConfig config = SliceConfig();
   const TinyData data = RandomData(config, 7, 31);
   const StepResult whole = TrainInSlices(config, data, {0, 7});
   for (Mutant mutant : {Mutant::kLocalRowDenominator, Mutant::kDropoutByLocalRow}) {
-    SetMutantForTest(mutant);
+    const WithMutant faulty(mutant);
     EXPECT_NE(CompareSteps(TrainInSlices(config, data, {0, 3, 7}), whole), "");
-    SetMutantForTest(Mutant::kNone);
   }
 }
 
@@ -117,19 +117,17 @@ TEST(PepnetModelTest, NoRowsGiveZeroLossesZeroGradientsAndEmptyOutputs) {
     const TinyData data = RandomData(config, 0, 1);
     const auto scales = RowScales(config, data.batch, LocalDenominators(config, data.batch));
     std::vector<AlignedBuffer<float>> feature_gradients;
-    const auto report = tiny.model->TrainStep(tiny.Input(data, &scales), 1, &feature_gradients);
-    ASSERT_TRUE(report.ok()) << report.status();
-    EXPECT_EQ(report->names.size(), report->values.size());
-    EXPECT_FALSE(report->names.empty());
-    for (double loss : report->values) EXPECT_EQ(loss, 0);
+    ASSERT_OK_AND_ASSIGN(const auto report, tiny.model->TrainStep(tiny.Input(data, &scales), 1, &feature_gradients));
+    EXPECT_EQ(report.names.size(), report.values.size());
+    EXPECT_FALSE(report.names.empty());
+    for (double loss : report.values) EXPECT_EQ(loss, 0);
     for (float g : tiny.parameters.gradients()) EXPECT_EQ(g, 0.0f);
     for (const auto& gradient : feature_gradients) EXPECT_TRUE(gradient.empty());
     LossReport losses;
-    const auto outputs = tiny.model->Forward(tiny.Input(data, &scales), &losses);
-    ASSERT_TRUE(outputs.ok()) << outputs.status();
-    EXPECT_EQ(outputs->size(), OutputList(config).size());
-    for (const ModelOutput& output : *outputs) EXPECT_TRUE(output.values.empty());
-    EXPECT_EQ(losses.names, report->names);
+    ASSERT_OK_AND_ASSIGN(const auto outputs, tiny.model->Forward(tiny.Input(data, &scales), &losses));
+    EXPECT_EQ(outputs.size(), OutputList(config).size());
+    for (const ModelOutput& output : outputs) EXPECT_TRUE(output.values.empty());
+    EXPECT_EQ(losses.names, report.names);
   }
 }
 
@@ -138,10 +136,10 @@ TEST(PepnetModelTest, DenseGradientsAddUpAndFeatureGradientsAreReplaced) {
   const TinyData data = RandomData(tiny.config, 6, 32);
   const auto scales = RowScales(tiny.config, data.batch, LocalDenominators(tiny.config, data.batch));
   std::vector<AlignedBuffer<float>> first, second;
-  ASSERT_TRUE(tiny.model->TrainStep(tiny.Input(data, &scales), 1, &first).ok());
+  ASSERT_OK(tiny.model->TrainStep(tiny.Input(data, &scales), 1, &first));
   const std::vector<double> once(tiny.parameters.gradients().begin(), tiny.parameters.gradients().end());
-  ASSERT_TRUE(tiny.model->TrainStep(tiny.Input(data, &scales), 1, &first).ok());
-  ASSERT_TRUE(tiny.model->TrainStep(tiny.Input(data, &scales), 1, &second).ok());
+  ASSERT_OK(tiny.model->TrainStep(tiny.Input(data, &scales), 1, &first));
+  ASSERT_OK(tiny.model->TrainStep(tiny.Input(data, &scales), 1, &second));
   // Sums run on from what is there, so they may round differently from three times the sum of one step.
   double largest = 0;
   for (double g : once) largest = std::max(largest, std::abs(g));
@@ -159,8 +157,7 @@ TEST(PepnetModelTest, WeightsAreReadInPlace) {
   for (int row = 0; row < 3; ++row) EXPECT_NEAR((*after)[0].values[row], (*before)[0].values[row] + 1, 1e-6);
 }
 
-// ---- outputs
-// ---------------------------------------------------------------------------------------------------------------
+// ---- outputs ------------------------------------------------------------------------------------
 
 std::string Describe(const std::vector<ModelOutput>& outputs) {
   std::string text;
@@ -182,8 +179,7 @@ TEST(PepnetModelTest, OutputsAreThoseOfTheLossesSortedByName) {
 TEST(PepnetModelTest, OutputValuesAreTheRawOutputAndItsSquash) {
   TinyModel tiny(AllLossesConfig(), 34);
   const TinyData data = RandomData(tiny.config, 4, 34);
-  const auto outputs = tiny.model->Forward(tiny.Input(data, nullptr), nullptr);
-  ASSERT_TRUE(outputs.ok()) << outputs.status();
+  ASSERT_OK_AND_ASSIGN(const auto outputs, tiny.model->Forward(tiny.Input(data, nullptr), nullptr));
   const ReferenceValues reference =
       Evaluate(tiny.config, data.batch, std::vector<std::vector<float>>(5, std::vector<float>(4)), tiny.Point(data), {},
                nullptr);
@@ -208,8 +204,8 @@ TEST(PepnetModelTest, OutputValuesAreTheRawOutputAndItsSquash) {
       if (t == 3) expected["probs1_two"].push_back(std::exp(z[1]) / sum);
     }
   }
-  ASSERT_EQ(outputs->size(), expected.size());
-  for (const ModelOutput& output : *outputs) {
+  ASSERT_EQ(outputs.size(), expected.size());
+  for (const ModelOutput& output : outputs) {
     EXPECT_EQ(Difference(output.name, output.values, expected.at(output.name), {1e-6, 1e-5}), "");
   }
 }
@@ -242,8 +238,7 @@ TEST(PepnetModelTest, MetricInputsAreTheRowsOwnDomain) {
   EXPECT_THAT(selected[1].values, ElementsAre(32, 25, 30, 27));
 }
 
-// ---- labels that do not fit
-// --------------------------------------------------------------------------------------------------
+// ---- labels that do not fit ---------------------------------------------------------------------
 
 Status TrainStatus(const JobConfig& config, const TinyData& data) {
   TinyModel tiny(config, 7);
@@ -252,7 +247,7 @@ Status TrainStatus(const JobConfig& config, const TinyData& data) {
   const Status status = tiny.model->TrainStep(tiny.Input(data, &scales), 1, &feature_gradients).status();
   LossReport losses;
   EXPECT_EQ(tiny.model->Forward(tiny.Input(data, &scales), &losses).status(), status);
-  EXPECT_TRUE(tiny.model->Forward(tiny.Input(data, nullptr), nullptr).ok()) << "predict needs no labels";
+  EXPECT_OK(tiny.model->Forward(tiny.Input(data, nullptr), nullptr)) << "predict needs no labels";
   return status;
 }
 
@@ -272,8 +267,8 @@ TEST(PepnetModelTest, LabelsThatDoNotFitAreInvalidArguments) {
   data.batch.labels[1].integers = {0, 1, -1};
   status = TrainStatus(DomainConfig(), data);
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_THAT(std::string(status.message()), HasSubstr("is -1 in row 2"));
-  EXPECT_THAT(std::string(status.message()), HasSubstr("domain_input_name expects 0 to 2"));
+  EXPECT_THAT(status, IsError(HasSubstr("is -1 in row 2")));
+  EXPECT_THAT(status, IsError(HasSubstr("domain_input_name expects 0 to 2")));
 
   data.batch.labels.clear();
   EXPECT_EQ(TrainStatus(DomainConfig(), data).message(), "test rows: label column 'y' has no value for every row");

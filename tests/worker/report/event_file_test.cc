@@ -7,6 +7,7 @@
 #include "common/file/file.h"
 #include "proto/event.pb.h"
 #include "tests/support/cluster.h"
+#include "tests/support/status_matchers.h"
 
 namespace pepnet {
 namespace {
@@ -43,17 +44,15 @@ std::string Read(const std::string& path) {
 
 // Two runs of a second or less would share a file name; a name of an older run is what a real one has.
 void Age(const std::string& directory, const std::string& name) {
-  ASSERT_TRUE(
-      RenameAndSync(EventFiles(directory).back(), directory + "/events.out.tfevents." + name + ".h.1.pepnet").ok());
+  ASSERT_OK(RenameAndSync(EventFiles(directory).back(), directory + "/events.out.tfevents." + name + ".h.1.pepnet"));
 }
 
 TEST(EventFileTest, AFileAppearsWithTheFirstScalars) {
   TemporaryDirectory directory;
-  auto file = EventFile::Open(directory / "a/b", 0);
-  ASSERT_TRUE(file.ok()) << file.status();
+  ASSERT_OK_AND_ASSIGN(auto file, EventFile::Open(directory / "a/b", 0));
   EXPECT_TRUE(EventFiles(directory / "a/b").empty());
-  ASSERT_TRUE(file->Append(3, {{"loss/total", 0.5}}).ok());
-  ASSERT_TRUE(file->Append(6, {{"loss/total", 0.25}}).ok());
+  ASSERT_OK(file.Append(3, {{"loss/total", 0.5}}));
+  ASSERT_OK(file.Append(6, {{"loss/total", 0.25}}));
   ASSERT_EQ(EventFiles(directory / "a/b").size(), 1u);
   EXPECT_EQ(Read(EventFiles(directory / "a/b")[0]), "v s1 3:loss/total=0.5 6:loss/total=0.25");
 }
@@ -61,36 +60,34 @@ TEST(EventFileTest, AFileAppearsWithTheFirstScalars) {
 TEST(EventFileTest, ResumingCutsEarlierFilesBackAndStartsANewOne) {
   TemporaryDirectory directory;
   for (const int64_t start : {0, 10}) {
-    auto file = EventFile::Open(directory.path(), start);
-    ASSERT_TRUE(file.ok());
-    for (int64_t step = start + 5; step <= start + 15; step += 5) ASSERT_TRUE(file->Append(step, {{"x", 1}}).ok());
+    ASSERT_OK_AND_ASSIGN(auto file, EventFile::Open(directory.path(), start));
+    for (int64_t step = start + 5; step <= start + 15; step += 5) ASSERT_OK(file.Append(step, {{"x", 1}}));
     Age(directory.path(), start == 0 ? "0000000001" : "0000000002");
   }
   // 5 10 | 15 20 25, and a crash in the middle of a record.
   const std::string second = EventFiles(directory.path())[1];
-  ASSERT_TRUE(AppendToFile(second, "12345678901234567").ok());
-  ASSERT_TRUE(WriteFileAtomically(directory / "events.out.tfevents.9999999999.other", "not ours").ok());
+  ASSERT_OK(AppendToFile(second, "12345678901234567"));
+  ASSERT_OK(WriteFileAtomically(directory / "events.out.tfevents.9999999999.other", "not ours"));
   auto file = EventFile::Open(directory.path(), 20);
-  ASSERT_TRUE(file.ok()) << file.status();
+  ASSERT_OK(file);
   EXPECT_EQ(Read(EventFiles(directory.path())[0]), "v s1 5:x=1 10:x=1");
   EXPECT_EQ(Read(second), "v s11 15:x=1 20:x=1");
-  ASSERT_TRUE(EventFile::Open(directory.path(), 12).ok());
+  ASSERT_OK(EventFile::Open(directory.path(), 12));
   EXPECT_EQ(EventFiles(directory.path()).size(), 2u) << "a file in which no step is left goes";
-  ASSERT_TRUE(EventFile::Open(directory.path(), 0).ok());
+  ASSERT_OK(EventFile::Open(directory.path(), 0));
   EXPECT_EQ(EventFiles(directory.path()), std::vector<std::string>{directory / "events.out.tfevents.9999999999.other"});
   EXPECT_EQ(*ReadFile(directory / "events.out.tfevents.9999999999.other"), "not ours");
 }
 
 TEST(EventFileTest, ADamagedRecordEndsWhatIsKept) {
   TemporaryDirectory directory;
-  auto file = EventFile::Open(directory.path(), 0);
-  ASSERT_TRUE(file.ok());
-  for (int64_t step = 1; step <= 3; ++step) ASSERT_TRUE(file->Append(step, {{"x", 1}}).ok());
+  ASSERT_OK_AND_ASSIGN(auto file, EventFile::Open(directory.path(), 0));
+  for (int64_t step = 1; step <= 3; ++step) ASSERT_OK(file.Append(step, {{"x", 1}}));
   const std::string path = EventFiles(directory.path())[0];
   std::string bytes = *ReadFile(path);
   bytes[bytes.size() - 5] ^= 1;  // in the last record's scalar
-  ASSERT_TRUE(WriteFileAtomically(path, bytes).ok());
-  ASSERT_TRUE(EventFile::Open(directory.path(), 3).ok());
+  ASSERT_OK(WriteFileAtomically(path, bytes));
+  ASSERT_OK(EventFile::Open(directory.path(), 3));
   EXPECT_EQ(Read(path), "v s1 1:x=1 2:x=1");
 }
 

@@ -6,6 +6,7 @@
 #include "common/net/in_process.h"
 #include "ps/row_initializer.h"
 #include "ps/server.h"
+#include "tests/support/status_matchers.h"
 
 namespace pepnet {
 namespace {
@@ -54,7 +55,7 @@ TEST(PsClientTest, RowsComeBackInTheOrderOfTheIdsWhateverTheServers) {
       }
       return absl::OkStatus();
     });
-    EXPECT_TRUE(status.ok()) << status;
+    EXPECT_OK(status);
   }
 }
 
@@ -78,7 +79,7 @@ TEST(PsClientTest, APullSentEarlySeesTheStepBeforeIt) {
     for (int d = 0; d < 3; ++d) EXPECT_EQ(read[0][d], after[0][9 + d]);
     return absl::OkStatus();
   });
-  EXPECT_TRUE(status.ok()) << status;
+  EXPECT_OK(status);
 }
 
 TEST(PsClientTest, AServersRefusalNamesServerTableAndId) {

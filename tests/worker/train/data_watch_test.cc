@@ -6,6 +6,7 @@
 #include "common/net/in_process.h"
 #include "tests/support/cluster.h"
 #include "tests/support/random_job.h"
+#include "tests/support/status_matchers.h"
 
 namespace pepnet {
 namespace {
@@ -73,7 +74,7 @@ std::string WarningsOf(const JobConfig& config, const std::vector<Slice>& batche
     }
     return absl::OkStatus();
   });
-  EXPECT_TRUE(status.ok()) << status;
+  EXPECT_OK(status);
   return text;
 }
 

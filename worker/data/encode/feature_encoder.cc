@@ -304,6 +304,7 @@ Status FeatureEncoder::Encode(const RowSelection& selection, std::span<const int
 Status FeatureEncoder::EncodeIds(const Rule& rule, const RowSelection& selection, const std::vector<ColumnView>& views,
                                  IdColumn* out, int64_t* clamped) const {
   const Feature& feature = rule.feature;
+  const bool limits_tokens = TypeOf(feature.kind).limits_tokens;
   IdSink sink(rule, options_, &out->ids, &out->weights);
   const auto encode_cell = [&](const ColumnView& view, const ColumnView::Range& range) -> Status {
     const size_t before = out->ids.size();
@@ -330,7 +331,7 @@ Status FeatureEncoder::EncodeIds(const Rule& rule, const RowSelection& selection
       }
     }
     const int64_t count = static_cast<int64_t>(out->ids.size() - before);
-    if (feature.kind == FeatureKind::kId && feature.value_dim > 0 && count > feature.value_dim) {
+    if (limits_tokens && feature.value_dim > 0 && count > feature.value_dim) {
       return InvalidInput("the cell holds ", count, " ids, but feature '", feature.name, "' has value_dim ",
                           feature.value_dim);
     }

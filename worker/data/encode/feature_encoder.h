@@ -2,8 +2,7 @@
 //
 // Threads:   immutable after Create(); Encode() may run in many threads at once.
 // Ownership: copies what it needs of the config.
-// Failure:   strict; an error names file, row, column, value, what is legal and what to do. The only exception is
-// opt-in:
+// Failure:   strict; an error names file, row, column, value, what is legal and what to do. The only exception is opt-in:
 //            with `clamp_out_of_range` an integer id out of range reads row 0 and is counted.
 //
 // Choices where the reference is unknown: an empty token inside a list is skipped; a default_value of several tokens is

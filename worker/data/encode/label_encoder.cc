@@ -26,7 +26,7 @@ StatusOr<float> FloatFromText(std::string_view text, std::string_view what) {
 
 StatusOr<std::unique_ptr<LabelEncoder>> LabelEncoder::Create(const JobConfig& config, DatasetType file_type) {
   std::unique_ptr<LabelEncoder> encoder(new LabelEncoder);
-  encoder->texts_are_numbers_ = file_type == DatasetType::kCsv;
+  encoder->texts_are_numbers_ = TypeOf(file_type).text_only;
   for (const std::string& column : config.data.labels) {
     Rule& rule = encoder->labels_.emplace_back();
     rule.column = column;
@@ -38,12 +38,17 @@ StatusOr<std::unique_ptr<LabelEncoder>> LabelEncoder::Create(const JobConfig& co
   for (const Tower& tower : config.model.towers) {
     Rule& rule = encoder->labels_[tower.label];
     for (const Loss& loss : tower.losses) {
-      if (loss.kind == LossKind::kBinaryCrossEntropy || loss.kind == LossKind::kBinaryFocal) {
-        rule.binary_tower = tower.name;
-      } else if (loss.kind == LossKind::kSoftmaxCrossEntropy) {
-        // Two softmax towers may read one label; the narrower one decides.
-        if (rule.integer_use.empty() || tower.num_class < rule.integer_limit) rule.integer_limit = tower.num_class;
-        rule.integer_use = absl::StrCat("the softmax label of tower '", tower.name, "'");
+      switch (TypeOf(loss.kind).label) {
+        case LabelRule::kNumber:
+          break;
+        case LabelRule::kZeroOrOne:
+          rule.binary_tower = tower.name;
+          break;
+        case LabelRule::kClass:
+          // Two such towers may read one label; the narrower one decides.
+          if (rule.integer_use.empty() || tower.num_class < rule.integer_limit) rule.integer_limit = tower.num_class;
+          rule.integer_use = absl::StrCat("the softmax label of tower '", tower.name, "'");
+          break;
       }
     }
   }

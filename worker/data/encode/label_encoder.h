@@ -1,8 +1,7 @@
 // LabelEncoder: label and sample weight columns of a slice, checked against what the losses can take (spec 2).
 //
 // Threads:  immutable after Create(); Encode() may run in many threads at once.
-// Checks:   every label and weight is a finite number. A label of a binary loss is 0 or 1; of a softmax loss an integer
-// in
+// Checks:   every label and weight is a finite number. A label of a binary loss is 0 or 1; of a softmax loss an integer in
 //           [0, num_class); the domain label an integer in [0, task_domain_num). Sample weights are floating point
 //           columns.
 // Failure:  names file, row, column and value.
@@ -23,7 +22,8 @@ namespace pepnet {
 
 class LabelEncoder {
  public:
-  // `file_type` is kCsv or kParquet: cells of a CSV file are texts, a text column of a Parquet file is an error.
+  // `file_type`: cells of a CSV file are texts that hold numbers, a text column of a Parquet file
+  // is an error.
   // Error: an input_fields type that a label or weight cannot have.
   static StatusOr<std::unique_ptr<LabelEncoder>> Create(const JobConfig& config, DatasetType file_type);
 

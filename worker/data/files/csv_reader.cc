@@ -11,6 +11,8 @@
 #include <optional>
 #include <string_view>
 
+#include "common/file/owned_fd.h"
+
 namespace pepnet {
 namespace {
 
@@ -27,13 +29,10 @@ class RecordScanner {
   // counts: may be null; only bytes are counted here.
   RecordScanner(std::string path, char delimiter, ReadCounts* counts = nullptr)
       : path_(std::move(path)), delimiter_(delimiter), counts_(counts) {}
-  ~RecordScanner() {
-    if (fd_ >= 0) close(fd_);
-  }
 
   Status Open() {
-    fd_ = open(path_.c_str(), O_RDONLY | O_CLOEXEC);
-    if (fd_ < 0) return absl::NotFoundError(absl::StrCat("cannot open '", path_, "': ", std::strerror(errno)));
+    fd_ = OwnedFd(open(path_.c_str(), O_RDONLY | O_CLOEXEC));
+    if (!fd_.valid()) return absl::NotFoundError(absl::StrCat("cannot open '", path_, "': ", std::strerror(errno)));
     PEPNET_RETURN_IF_ERROR(Refill());
     if (std::string_view(buffer_.data(), end_).substr(0, kByteOrderMark.size()) == kByteOrderMark) {
       begin_ = kByteOrderMark.size();
@@ -111,7 +110,7 @@ class RecordScanner {
     // Doubling keeps the repeated search in one long record linear.
     if (buffer_.size() < end_ + kBlockBytes) buffer_.resize(std::max(end_ + kBlockBytes, 2 * buffer_.size()));
     while (true) {
-      const ssize_t got = read(fd_, buffer_.data() + end_, buffer_.size() - end_);
+      const ssize_t got = read(fd_.get(), buffer_.data() + end_, buffer_.size() - end_);
       if (got > 0) {
         end_ += static_cast<size_t>(got);
         if (counts_ != nullptr) counts_->bytes += got;
@@ -130,7 +129,7 @@ class RecordScanner {
   const std::string path_;
   const char delimiter_;
   ReadCounts* const counts_;
-  int fd_ = -1;
+  OwnedFd fd_;
   std::vector<char> buffer_;
   size_t begin_ = 0, end_ = 0;  // unread bytes of buffer_
   bool end_of_file_ = false;
@@ -408,6 +407,12 @@ StatusOr<std::vector<std::string>> ListCsvColumns(const std::string& path, const
   RecordScanner scanner(path, format.delimiter);
   PEPNET_RETURN_IF_ERROR(scanner.Open());
   return ReadHeader(path, format.delimiter, &scanner);
+}
+
+template <>
+const FormatReader& ReaderOfFormat<DatasetType::kCsv>() {
+  static constexpr FormatReader kReader = {OpenCsvReader, ListCsvColumns, nullptr};
+  return kReader;
 }
 
 }  // namespace pepnet

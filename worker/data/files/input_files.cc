@@ -6,13 +6,17 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <map>
 #include <string_view>
+#include <utility>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_split.h"
 
 namespace pepnet {
 namespace {
+
+std::string_view BaseName(std::string_view path) { return path.substr(path.find_last_of('/') + 1); }
 
 // Appends the files that one element of the comma list stands for.
 Status Expand(const std::string& pattern, std::vector<std::string>* paths) {
@@ -29,6 +33,10 @@ Status Expand(const std::string& pattern, std::vector<std::string>* paths) {
     paths->push_back(pattern);
     return absl::OkStatus();
   }
+  if (pattern.find("://") != std::string::npos) {
+    return InvalidInput("input path '", pattern,
+                        "' is an address; only files are read: mount the storage, or copy the files to a disk");
+  }
   if (pattern.find_first_of("*?[") == std::string::npos) {
     return absl::NotFoundError(absl::StrCat("input path '", pattern, "' cannot be read: ", std::strerror(errno)));
   }
@@ -42,13 +50,22 @@ Status Expand(const std::string& pattern, std::vector<std::string>* paths) {
     status = absl::UnavailableError(
         absl::StrCat("input pattern '", pattern, "' cannot be expanded: a directory cannot be read"));
   }
+  // Names that begin with "_" say how others were written (_SUCCESS, _metadata); they are no data
+  // unless a pattern asks for them.
+  const bool asks = BaseName(pattern).substr(0, 1) == "_";
+  size_t passed_over = 0;
   for (size_t i = 0; status.ok() && i < found.gl_pathc; ++i) {
     const std::string path = found.gl_pathv[i];
+    if (!asks && BaseName(path).substr(0, 1) == "_" && ++passed_over > 0) continue;
     if (path.back() == '/') {
       status = InvalidInput("input pattern '", pattern, "' matches the directory '", path, "'; match only files");
     } else {
       paths->push_back(path);
     }
+  }
+  if (status.ok() && passed_over > 0 && passed_over == found.gl_pathc) {
+    status = absl::NotFoundError(
+        absl::StrCat("the input pattern '", pattern, "' matches only names that begin with \"_\", which are no data"));
   }
   globfree(&found);
   return status;
@@ -59,48 +76,61 @@ bool EndsWith(std::string_view text, std::string_view ending) {
 }
 
 StatusOr<DatasetType> TypeByEnding(const std::vector<std::string>& paths, const std::string& type_name) {
-  size_t csv = 0, parquet = 0;
+  const std::vector<DatasetType> types = AllKinds<DatasetType>();
+  std::vector<size_t> files(types.size(), 0);  // by type
   for (const std::string& path : paths) {
-    if (EndsWith(path, ".csv")) {
-      ++csv;
-    } else if (EndsWith(path, ".parquet")) {
-      ++parquet;
-    } else {
+    const auto found =
+        std::find_if(types.begin(), types.end(), [&](DatasetType type) { return EndsWith(path, TypeOf(type).ending); });
+    if (found == types.end()) {
       return InvalidInput("dataset_type ", type_name, " leaves the file type to the paths, and '", path,
-                          "' ends neither in .csv nor in .parquet; rename it or set dataset_type");
+                          "' ends neither in ", ListOfKinds<DatasetType>(&FileFormatType::ending, " nor in "),
+                          "; rename it or set dataset_type");
     }
+    ++files[found - types.begin()];
   }
-  if (csv > 0 && parquet > 0) {
-    return InvalidInput("dataset_type ", type_name, " leaves the file type to the paths, and they mix ", csv,
-                        " .csv and ", parquet, " .parquet files (first '", paths.front(), "', last '", paths.back(),
+  std::vector<std::string> mixed;
+  for (size_t i = 0; i < types.size(); ++i) {
+    if (files[i] > 0) mixed.push_back(absl::StrCat(files[i], " ", TypeOf(types[i]).ending));
+  }
+  if (mixed.size() > 1) {
+    return InvalidInput("dataset_type ", type_name, " leaves the file type to the paths, and they mix ",
+                        JoinNames(mixed, " and "), " files (first '", paths.front(), "', last '", paths.back(),
                         "'); give files of one type");
   }
-  return csv > 0 ? DatasetType::kCsv : DatasetType::kParquet;
+  return types[std::find_if(files.begin(), files.end(), [](size_t count) { return count > 0; }) - files.begin()];
 }
 
 }  // namespace
 
-StatusOr<InputFiles> FindInputFiles(const std::string& input_path, DatasetType type, const std::string& type_name) {
+StatusOr<InputFiles> FindInputFiles(const std::string& input_path, std::optional<DatasetType> type,
+                                    const std::string& type_name) {
   InputFiles files;
   const std::vector<std::string> patterns = absl::StrSplit(input_path, ',');
   for (const std::string& raw : patterns) {
     const std::string pattern(absl::StripAsciiWhitespace(raw));
     if (pattern.empty()) continue;  // a trailing comma
     const Status expanded = Expand(pattern, &files.paths);
-    if (!expanded.ok() && type == DatasetType::kOther) {  // most likely the name of a table in a system we do not read
-      return Annotate(expanded, absl::StrCat("dataset_type ", type_name,
-                                             " is not read; give .csv or .parquet files on the command line"));
+    if (!expanded.ok() && !type.has_value()) {  // most likely the name of a table in a system we do not read
+      return Annotate(expanded, absl::StrCat("dataset_type ", type_name, " is not read; give ",
+                                             ListOfKinds<DatasetType>(&FileFormatType::ending, " or "),
+                                             " files on the command line"));
     }
     PEPNET_RETURN_IF_ERROR(expanded);
   }
   if (files.paths.empty()) return InvalidInput("the input path '", input_path, "' names no file");
   std::sort(files.paths.begin(), files.paths.end());
-  const auto twice = std::adjacent_find(files.paths.begin(), files.paths.end());
-  if (twice != files.paths.end()) {
-    return InvalidInput("the input path '", input_path, "' names the file '", *twice, "' more than once");
+  std::map<std::pair<dev_t, ino_t>, const std::string*> seen;  // one file may have several names
+  for (const std::string& path : files.paths) {
+    struct stat info;
+    if (stat(path.c_str(), &info) != 0) continue;  // the reader says what is wrong with it
+    const auto [other, is_new] = seen.emplace(std::pair(info.st_dev, info.st_ino), &path);
+    if (is_new) continue;
+    return InvalidInput("the input path '", input_path, "' names the file '", path, "' more than once",
+                        *other->second == path ? "" : absl::StrCat(", the other time as '", *other->second, "'"));
   }
-  files.type = type;
-  if (type == DatasetType::kOther) {
+  if (type.has_value()) {
+    files.type = *type;
+  } else {
     PEPNET_ASSIGN_OR_RETURN(files.type, TypeByEnding(files.paths, type_name));
   }
   return files;

@@ -4,6 +4,7 @@
 // Failure: the message names the path or pattern at fault.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -13,12 +14,14 @@
 namespace pepnet {
 
 struct InputFiles {
-  std::vector<std::string> paths;        // sorted, existing, at least one, none twice
-  DatasetType type = DatasetType::kCsv;  // kCsv or kParquet
+  std::vector<std::string> paths;  // sorted, existing, at least one, none twice
+  DatasetType type = DatasetType::kCsv;
 };
 
-// `type` as in DataConfig::dataset_type; with kOther the endings of the paths decide and `type_name` stands in
-// messages. A path that exists is taken literally, also if it holds glob characters.
-StatusOr<InputFiles> FindInputFiles(const std::string& input_path, DatasetType type, const std::string& type_name);
+// `type` as in DataConfig::dataset_type; with nullopt the endings of the paths decide and
+// `type_name` stands in messages. A path that exists is taken literally, also if it holds glob
+// characters.
+StatusOr<InputFiles> FindInputFiles(const std::string& input_path, std::optional<DatasetType> type,
+                                    const std::string& type_name);
 
 }  // namespace pepnet

@@ -1,7 +1,7 @@
 #include "worker/data/files/parquet_reader.h"
 
+#include <arrow/api.h>
 #include <arrow/io/file.h>
-#include <arrow/type.h>
 #include <parquet/arrow/reader.h>
 #include <parquet/file_reader.h>
 #include <parquet/metadata.h>
@@ -11,6 +11,11 @@
 #include <algorithm>
 #include <exception>
 #include <string_view>
+
+#include "common/base/text.h"
+
+// arrow::Type has many more values than the ones a column may have.
+#pragma GCC diagnostic ignored "-Wswitch-enum"
 
 namespace pepnet {
 namespace {
@@ -33,6 +38,77 @@ Status Guard(const std::string& path, Function function) {
   }
 }
 
+template <typename Index>
+int64_t FirstOutside(const arrow::Array& indices, int64_t end) {
+  const auto* values = indices.data()->GetValues<Index>(1);
+  const auto inside = [end](Index value) {
+    return value >= 0 && static_cast<uint64_t>(value) < static_cast<uint64_t>(end);
+  };
+  // Most batches are right, and a loop without a branch finds that out fast.
+  bool all = true;
+  for (int64_t i = 0; i < indices.length(); ++i) all &= inside(values[i]);
+  for (int64_t i = 0; !all && i < indices.length(); ++i) {
+    if (!inside(values[i]) && !indices.IsNull(i)) return i;
+  }
+  return -1;
+}
+
+int64_t FirstOutside(const arrow::Array& indices, int64_t end) {
+  switch (indices.type_id()) {
+    case arrow::Type::INT8:
+      return FirstOutside<int8_t>(indices, end);
+    case arrow::Type::UINT8:
+      return FirstOutside<uint8_t>(indices, end);
+    case arrow::Type::INT16:
+      return FirstOutside<int16_t>(indices, end);
+    case arrow::Type::UINT16:
+      return FirstOutside<uint16_t>(indices, end);
+    case arrow::Type::INT32:
+      return FirstOutside<int32_t>(indices, end);
+    case arrow::Type::UINT32:
+      return FirstOutside<uint32_t>(indices, end);
+    case arrow::Type::INT64:
+      return FirstOutside<int64_t>(indices, end);
+    default:
+      return FirstOutside<uint64_t>(indices, end);
+  }
+}
+
+// Arrow decodes dictionary columns to indices as they stand in the file and does not look at them;
+// nobody reads behind the end of a dictionary if all of them lie within it.
+Status CheckDictionaries(const arrow::Array& array) {
+  switch (array.type_id()) {
+    case arrow::Type::DICTIONARY: {
+      const auto& column = static_cast<const arrow::DictionaryArray&>(array);
+      const int64_t words = column.dictionary()->length();
+      if (const int64_t row = FirstOutside(*column.indices(), words); row >= 0) {
+        return InvalidInput("cell ", row, " has index ", column.GetValueIndex(row), " of a dictionary of ", words,
+                            "; the file is damaged");
+      }
+      return CheckDictionaries(*column.dictionary());
+    }
+    case arrow::Type::LIST:
+      return CheckDictionaries(*static_cast<const arrow::ListArray&>(array).values());
+    case arrow::Type::LARGE_LIST:
+      return CheckDictionaries(*static_cast<const arrow::LargeListArray&>(array).values());
+    case arrow::Type::FIXED_SIZE_LIST:
+      return CheckDictionaries(*static_cast<const arrow::FixedSizeListArray&>(array).values());
+    case arrow::Type::MAP: {
+      const auto& map = static_cast<const arrow::MapArray&>(array);
+      PEPNET_RETURN_IF_ERROR(CheckDictionaries(*map.keys()));
+      return CheckDictionaries(*map.items());
+    }
+    case arrow::Type::STRUCT: {
+      for (const auto& field : static_cast<const arrow::StructArray&>(array).fields()) {
+        PEPNET_RETURN_IF_ERROR(CheckDictionaries(*field));
+      }
+      return absl::OkStatus();
+    }
+    default:
+      return absl::OkStatus();
+  }
+}
+
 class ParquetReader : public RowReader {
  public:
   explicit ParquetReader(const std::string& path, std::shared_ptr<ReadCounts> counts = nullptr)
@@ -44,7 +120,9 @@ class ParquetReader : public RowReader {
       auto file = arrow::io::ReadableFile::Open(*path_);
       if (!file.ok()) return absl::NotFoundError(absl::StrCat("cannot open '", *path_, "': ", file.status().message()));
       parquet::arrow::FileReaderBuilder builder;
-      if (arrow::Status status = builder.Open(*file); !status.ok()) return ReadError(*path_, status.message());
+      parquet::ReaderProperties checks;
+      checks.set_page_checksum_verification(true);  // where a file has checksums
+      if (arrow::Status status = builder.Open(*file, checks); !status.ok()) return ReadError(*path_, status.message());
       parquet::ArrowReaderProperties properties;
       properties.set_use_threads(false);
       properties.set_pre_buffer(false);  // would read ahead in threads of Arrow's own
@@ -165,7 +243,13 @@ class ParquetReader : public RowReader {
       if (batch->num_rows() == 0) return absl::OkStatus();
       // Arrow returns the columns in file order.
       arrow::ArrayVector arrays;
-      for (const auto& field : schema_->fields()) arrays.push_back(batch->GetColumnByName(field->name()));
+      for (const auto& field : schema_->fields()) {
+        arrays.push_back(batch->GetColumnByName(field->name()));
+        if (const Status inside = CheckDictionaries(*arrays.back()); !inside.ok()) {
+          return ReadError(*path_, absl::StrCat("row group ", group_, ", column '", Printable(field->name(), 200),
+                                                "': ", inside.message()));
+        }
+      }
       decoded_ = arrow::RecordBatch::Make(schema_, batch->num_rows(), std::move(arrays));
       counts_->decoded_rows += batch->num_rows();
       used_ = 0;
@@ -203,10 +287,18 @@ StatusOr<std::vector<std::string>> ListParquetColumns(const std::string& path) {
   return reader.file_columns();
 }
 
-StatusOr<int64_t> LargestRowGroup(const std::string& path) {
-  ParquetReader reader(path);
-  PEPNET_RETURN_IF_ERROR(reader.Open());
-  return reader.largest_row_group();
+template <>
+const FormatReader& ReaderOfFormat<DatasetType::kParquet>() {
+  static constexpr FormatReader kReader = {
+      [](const std::string& path, const FileFormat&, const std::vector<std::string>& columns,
+         std::shared_ptr<ReadCounts> counts) { return OpenParquetReader(path, columns, std::move(counts)); },
+      [](const std::string& path, const FileFormat&) { return ListParquetColumns(path); },
+      [](const std::string& path) -> StatusOr<int64_t> {
+        ParquetReader reader(path);
+        PEPNET_RETURN_IF_ERROR(reader.Open());
+        return reader.largest_row_group();
+      }};
+  return kReader;
 }
 
 }  // namespace pepnet

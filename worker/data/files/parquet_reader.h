@@ -13,7 +13,5 @@ namespace pepnet {
 StatusOr<std::unique_ptr<RowReader>> OpenParquetReader(const std::string& path, const std::vector<std::string>& columns,
                                                        std::shared_ptr<ReadCounts> counts = nullptr);
 StatusOr<std::vector<std::string>> ListParquetColumns(const std::string& path);
-// Rows of the largest row group: what is decoded to get at one row. 0 for a file without rows.
-StatusOr<int64_t> LargestRowGroup(const std::string& path);
 
 }  // namespace pepnet

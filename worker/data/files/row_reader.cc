@@ -1,11 +1,11 @@
 #include "worker/data/files/row_reader.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <utility>
 
 #include "absl/strings/str_join.h"
-#include "worker/data/files/csv_reader.h"
-#include "worker/data/files/parquet_reader.h"
+#include "common/base/log_functions.h"
 
 namespace pepnet {
 namespace {
@@ -22,6 +22,18 @@ class DecodedRows : public HeldRows {
   const RowChunk chunk_;
 };
 
+// ReaderOfFormat<type>() for a type that is known at run time only.
+template <int number = 0>
+const FormatReader& ReaderOf(DatasetType type) {
+  constexpr DatasetType kType = static_cast<DatasetType>(number);
+  if constexpr (FindType(kType) != nullptr) {
+    return type == kType ? ReaderOfFormat<kType>() : ReaderOf<number + 1>(type);
+  } else {
+    CheckOrDie(false, "unknown file format");
+    std::abort();
+  }
+}
+
 }  // namespace
 
 std::shared_ptr<const HeldRows> HoldDecoded(RowChunk chunk) { return std::make_shared<DecodedRows>(std::move(chunk)); }
@@ -30,8 +42,7 @@ StatusOr<std::unique_ptr<RowReader>> OpenRowReader(const std::string& path, cons
                                                    const std::vector<std::string>& columns,
                                                    std::shared_ptr<ReadCounts> counts) {
   if (counts == nullptr) counts = std::make_shared<ReadCounts>();
-  return format.type == DatasetType::kParquet ? OpenParquetReader(path, columns, std::move(counts))
-                                              : OpenCsvReader(path, format, columns, std::move(counts));
+  return ReaderOf(format.type).open(path, format, columns, std::move(counts));
 }
 
 FileFormat FormatOf(const DataConfig& data, DatasetType type) {
@@ -44,7 +55,12 @@ FileFormat FormatOf(const DataConfig& data, DatasetType type) {
 }
 
 StatusOr<std::vector<std::string>> ListColumns(const std::string& path, const FileFormat& format) {
-  return format.type == DatasetType::kParquet ? ListParquetColumns(path) : ListCsvColumns(path, format);
+  return ReaderOf(format.type).list_columns(path, format);
+}
+
+StatusOr<int64_t> LargestRowGroup(const std::string& path, DatasetType type) {
+  const FormatReader& reader = ReaderOf(type);
+  return reader.largest_group != nullptr ? reader.largest_group(path) : 0;
 }
 
 StatusOr<int> FindColumn(const std::string& path, const std::vector<std::string>& columns, const std::string& name) {

@@ -1,6 +1,6 @@
 // RowReader: the rows of one input file in order, only the columns that are asked for.
 //
-// Two implementations, CSV and Parquet, that run one conformance test.
+// One implementation per file format (FileFormatType), all of which run one conformance test.
 // Threads:   one reader is used by one thread; the chunks it returns are immutable and may be shared.
 // Rows:      are numbered from 0 within their file (messages say row + 1); a CSV header is not a row.
 // Failure:   one sentence that names the file and, where there is one, row and column.
@@ -51,7 +51,7 @@ std::shared_ptr<const HeldRows> HoldDecoded(RowChunk chunk);
 
 // How to understand the bytes of a file.
 struct FileFormat {
-  DatasetType type = DatasetType::kCsv;  // kCsv or kParquet
+  DatasetType type = DatasetType::kCsv;
   // CSV only:
   char delimiter = ',';
   bool with_header = false;
@@ -79,6 +79,19 @@ class RowReader {
   virtual const std::shared_ptr<arrow::Schema>& schema() const = 0;
 };
 
+// What a file format provides, in a file of its own (csv_reader.cc, parquet_reader.cc). As the
+// functions below, which every caller goes through.
+struct FormatReader {
+  StatusOr<std::unique_ptr<RowReader>> (*open)(const std::string& path, const FileFormat& format,
+                                               const std::vector<std::string>& columns,
+                                               std::shared_ptr<ReadCounts> counts);
+  StatusOr<std::vector<std::string>> (*list_columns)(const std::string& path, const FileFormat& format);
+  StatusOr<int64_t> (*largest_group)(const std::string& path);  // null: rows are not FileFormatType::decoded_in_groups
+};
+// The format's file specialises it; without, the program does not link.
+template <DatasetType type>
+const FormatReader& ReaderOfFormat();
+
 // Opens `path` for `columns` (unique names, at least one). A column that the file lacks is an error that lists what it
 // has; a CSV file without a single byte has zero rows and no header to check. What the reader and the rows it holds cost
 // is added to `counts` (may be null), which outlives the reader because held rows do.
@@ -88,6 +101,10 @@ StatusOr<std::unique_ptr<RowReader>> OpenRowReader(const std::string& path, cons
 
 // Names of all columns of a file in file order; empty for a CSV file without a single byte.
 StatusOr<std::vector<std::string>> ListColumns(const std::string& path, const FileFormat& format);
+
+// Rows of the largest group that is decoded as a whole to get at one row; 0 for a file without
+// rows, and for formats whose rows are decoded one by one.
+StatusOr<int64_t> LargestRowGroup(const std::string& path, DatasetType type);
 
 // Index of `name` in `columns`. Errors: absent (lists the columns), or there twice.
 StatusOr<int> FindColumn(const std::string& path, const std::vector<std::string>& columns, const std::string& name);

@@ -14,6 +14,7 @@
 //            Opening a set without rows is an error; a single empty file among others is not.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
@@ -61,27 +62,32 @@ struct LoaderOptions {
 class BatchLoader {
  public:
   static StatusOr<std::unique_ptr<BatchLoader>> Open(const JobConfig& config, const LoaderOptions& options);
-  virtual ~BatchLoader() = default;
+  ~BatchLoader();
 
   // The next batch, or nullopt after the last batch of the last epoch. All workers see the same number of batches (a worker
   // without rows in a global batch gets one with rows == 0), except with `contiguous`.
-  virtual StatusOr<std::optional<Batch>> Next() = 0;
+  StatusOr<std::optional<Batch>> Next();
 
   // Rows of one epoch where that is known without reading the data (Parquet), else -1.
   // With `contiguous`: the rows of this worker, always known.
-  virtual int64_t rows_per_epoch() const = 0;
+  int64_t rows_per_epoch() const;
   // Ids replaced by row 0 in the batches returned so far (0 unless clamp_out_of_range).
-  virtual int64_t clamped_ids() const = 0;
+  int64_t clamped_ids() const;
   // Who decodes what, and why: "each worker decodes its rows alone: ...", for the log.
-  virtual std::string sharing() const = 0;
+  std::string sharing() const;
   // Whether this worker shares the decoding with others.
-  virtual bool shares() const = 0;
+  bool shares() const;
   // What was read of the files for the batches returned so far, and for those that were cut ahead of them.
-  virtual ReadCounts counts() const = 0;
+  ReadCounts counts() const;
   // Names and types of Batch::reserved, known before the first batch; null without reserved columns.
-  virtual std::shared_ptr<arrow::Schema> reserved_schema() const = 0;
+  std::shared_ptr<arrow::Schema> reserved_schema() const;
   // "3 Parquet files, 20000 rows", for the plan printed at start.
-  virtual std::string description() const = 0;
+  std::string description() const;
+
+ private:
+  class Pipeline;  // the threads and what lies between them; it sees Arrow, of which this header's users know nothing
+  explicit BatchLoader(std::unique_ptr<Pipeline> pipeline);
+  const std::unique_ptr<Pipeline> pipeline_;
 };
 
 }  // namespace pepnet

@@ -1,8 +1,7 @@
 // BatchCutter: cuts the sequence of input rows into global batches and picks one worker's rows of each, without encoding
 // them.
 //
-// Order:   see BatchLoader. Without shuffle only this worker's rows are read, the others are skipped. With shuffle the
-// rows
+// Order:   see BatchLoader. Without shuffle only this worker's rows are read, the others are skipped. With shuffle the rows
 //          of one window are held: window k of an epoch is rows [k*S, (k+1)*S) of the input, S = shuffle_buffer_size *
 //          G (the last one is shorter), and its i-th row is the input's row k*S + P(i), P the keyed permutation of the
 //          window's rows under (seed, epoch, k). Of CSV files only this worker's rows are decoded.

@@ -5,19 +5,18 @@
 #include <arrow/io/memory.h>
 #include <arrow/ipc/reader.h>
 #include <arrow/ipc/writer.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <cstring>
+#include <optional>
 #include <thread>
 #include <utility>
 
@@ -29,6 +28,11 @@ namespace {
 constexpr uint32_t kMagic = 0x31434b43;  // "CKC1"
 constexpr size_t kMaxText = 16384;       // of an error in one packet
 constexpr std::chrono::milliseconds kRetry(20);
+
+// What a member's listener is called.
+std::string ListenerName(const ReaderGroup& group, int index) {
+  return absl::StrCat("pepnet-", group.name, "-", index);
+}
 
 struct Hello {
   uint32_t magic;
@@ -42,10 +46,6 @@ struct ChunkHeader {
   int32_t ends_turn;
   int32_t error_code;
 };
-
-Status SystemError(const std::string& what) {
-  return absl::UnavailableError(absl::StrCat(what, ": ", std::strerror(errno)));
-}
 
 // Chunks travel as descriptors, of which Linux lets no more be under way, for all processes of a user, than one process may have
 // open. The loaders of `count` members may have so many under way that nobody takes yet.
@@ -92,82 +92,10 @@ Status WriteRows(const arrow::RecordBatch& rows, int fd) {
 StatusOr<OwnedFd> MemoryOf(const SharedChunk& chunk, int64_t* bytes) {
   TraceScope scope("share rows");
   OwnedFd memory(memfd_create("pepnet-rows", MFD_CLOEXEC));
-  if (memory.get() < 0) return SystemError("cannot make shared memory for decoded rows");
+  if (!memory.valid()) return SystemError("cannot make shared memory for decoded rows");
   PEPNET_RETURN_IF_ERROR(WriteRows(*chunk.rows, memory.get()));
   *bytes = lseek(memory.get(), 0, SEEK_END);
   return memory;
-}
-
-sockaddr_un AddressOf(const ReaderGroup& group, int index, socklen_t* length) {
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  const std::string name = absl::StrCat("pepnet-", group.name, "-", index);
-  const size_t size = std::min(name.size(), sizeof(address.sun_path) - 1);
-  std::memcpy(address.sun_path + 1, name.data(), size);  // the leading zero byte makes the name abstract
-  *length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + size);
-  return address;
-}
-
-bool OfThisUser(int socket) {
-  ucred peer{};
-  socklen_t size = sizeof(peer);
-  return getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && peer.uid == geteuid();
-}
-
-// Waits until `fd` can be read; false once nothing came within `wait`.
-bool Readable(int fd, std::chrono::milliseconds wait) {
-  pollfd entry{fd, POLLIN, 0};
-  return poll(&entry, 1, static_cast<int>(wait.count())) > 0;
-}
-
-// Sends one packet, with a descriptor if fd >= 0. Returns 0, or errno.
-int SendPacket(int socket, const std::string& packet, int fd) {
-  iovec part{const_cast<char*>(packet.data()), packet.size()};
-  msghdr message{};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
-  if (fd >= 0) {
-    message.msg_control = control;
-    message.msg_controllen = sizeof(control);
-    cmsghdr* head = CMSG_FIRSTHDR(&message);
-    head->cmsg_level = SOL_SOCKET;
-    head->cmsg_type = SCM_RIGHTS;
-    head->cmsg_len = CMSG_LEN(sizeof(int));
-    std::memcpy(CMSG_DATA(head), &fd, sizeof(int));
-  }
-  ssize_t sent = 0;
-  do {
-    sent = sendmsg(socket, &message, MSG_NOSIGNAL);
-  } while (sent < 0 && errno == EINTR);
-  if (sent < 0) return errno;
-  return sent == static_cast<ssize_t>(packet.size()) ? 0 : EIO;  // packets are sent whole
-}
-
-// Receives one packet and the descriptor that came with it. False if the peer has gone.
-StatusOr<bool> ReceivePacket(int socket, std::string* packet, OwnedFd* fd) {
-  packet->resize(sizeof(ChunkHeader) + kMaxText);
-  iovec part{packet->data(), packet->size()};
-  msghdr message{};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
-  message.msg_control = control;
-  message.msg_controllen = sizeof(control);
-  ssize_t got = 0;
-  // Whoever closes with claims unread resets the connection, which is reported once, before the packets that still wait.
-  do {
-    got = recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
-  } while (got < 0 && (errno == EINTR || errno == ECONNRESET));
-  if (got < 0) return SystemError("cannot receive rows of another worker");
-  for (cmsghdr* head = CMSG_FIRSTHDR(&message); got > 0 && head != nullptr; head = CMSG_NXTHDR(&message, head)) {
-    if (head->cmsg_level != SOL_SOCKET || head->cmsg_type != SCM_RIGHTS) continue;
-    int received = -1;
-    std::memcpy(&received, CMSG_DATA(head), sizeof(int));
-    *fd = OwnedFd(received);
-  }
-  packet->resize(static_cast<size_t>(got));
-  return got > 0;
 }
 
 std::string PacketOf(const SharedChunk& chunk, int64_t memory_bytes) {
@@ -203,19 +131,10 @@ bool ParsePacket(const std::string& packet, SharedChunk* chunk) {
   if (chunk->kind == SharedChunk::Kind::kError) {
     chunk->error = Status(static_cast<absl::StatusCode>(header.error_code), packet.substr(sizeof(header)));
   }
-  return (chunk->kind == SharedChunk::Kind::kRows) == (chunk->memory.get() >= 0);
+  return (chunk->kind == SharedChunk::Kind::kRows) == chunk->memory.valid();
 }
 
 }  // namespace
-
-OwnedFd& OwnedFd::operator=(OwnedFd&& other) noexcept {
-  std::swap(fd_, other.fd_);
-  return *this;
-}
-
-OwnedFd::~OwnedFd() {
-  if (fd_ >= 0) close(fd_);
-}
 
 Status SharedChunk::Open() {
   if (rows != nullptr) return absl::OkStatus();
@@ -244,73 +163,76 @@ ChunkExchange::~ChunkExchange() = default;
 StatusOr<std::unique_ptr<ChunkExchange>> ChunkExchange::Join(const ReaderGroup& group) {
   std::unique_ptr<ChunkExchange> exchange(new ChunkExchange(group));
   PEPNET_RETURN_IF_ERROR(RaiseDescriptorLimit(group.count()));
-  if (exchange->stop_.get() < 0 || exchange->claim_.get() < 0) return SystemError("cannot make an eventfd");
+  if (!exchange->stop_.valid() || !exchange->claim_.valid()) return SystemError("cannot make an eventfd");
   PEPNET_RETURN_IF_ERROR(exchange->Connect());
   return exchange;
 }
 
-Status ChunkExchange::Connect() {
-  using Clock = std::chrono::steady_clock;
-  const auto start = Clock::now();
+// How long the members have been waited for.
+class ChunkExchange::Patience {
+ public:
+  explicit Patience(const ReaderGroup& group) : group_(group) {}
   // OK while a wait for `member` may go on.
-  const auto may_wait = [&](int member) -> Status {
+  Status MayWaitFor(int member) const {
     if (group_.lost != nullptr) PEPNET_RETURN_IF_ERROR(group_.lost());
-    const double waited = std::chrono::duration<double>(Clock::now() - start).count();
+    const double waited = std::chrono::duration<double>(Clock::now() - start_).count();
     if (waited < group_.timeout_s) return absl::OkStatus();
     return absl::DeadlineExceededError(
         absl::StrCat("waited ", absl::SixDigits(waited), " s for ", group_.members[member],
                      ", on this host, to share the reading of the input files; --share_reader=off lets each worker "
                      "read alone"));
-  };
-  const OwnedFd listener(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
-  if (listener.get() < 0) return SystemError("cannot make a socket");
-  socklen_t length = 0;
-  const sockaddr_un own = AddressOf(group_, group_.index, &length);
-  if (bind(listener.get(), reinterpret_cast<const sockaddr*>(&own), length) != 0 ||
-      listen(listener.get(), group_.count()) != 0) {
-    return SystemError("cannot listen for the other workers of this host");
   }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  const ReaderGroup& group_;
+  const Clock::time_point start_ = Clock::now();
+};
+
+Status ChunkExchange::Connect() {
+  const Patience patience(group_);
+  PEPNET_ASSIGN_OR_RETURN(FdListener listener, FdListener::Listen(ListenerName(group_, group_.index), group_.count()));
   givers_.resize(group_.members.size());
   takers_.resize(group_.members.size());
+  PEPNET_RETURN_IF_ERROR(FindGivers(patience));
+  return AwaitTakers(patience, &listener);
+}
+
+Status ChunkExchange::FindGivers(const Patience& patience) {
+  const Hello hello{kMagic, static_cast<uint32_t>(group_.index)};
+  const std::string packet(reinterpret_cast<const char*>(&hello), sizeof(hello));
   for (int member = 0; member < group_.count(); ++member) {
-    if (member == group_.index) continue;
-    const sockaddr_un address = AddressOf(group_, member, &length);
-    while (true) {
-      // Not blocking until it stands: a full queue of the listener must not hold the wait.
-      OwnedFd connection(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-      if (connection.get() < 0) return SystemError("cannot make a socket");
-      const Hello hello{kMagic, static_cast<uint32_t>(group_.index)};
-      if (connect(connection.get(), reinterpret_cast<const sockaddr*>(&address), length) == 0 &&
-          OfThisUser(connection.get()) &&
-          SendPacket(connection.get(), std::string(reinterpret_cast<const char*>(&hello), sizeof(hello)), -1) == 0) {
-        if (fcntl(connection.get(), F_SETFL, 0) != 0) return SystemError("cannot set up a socket");
-        givers_[member] = std::move(connection);
+    while (member != group_.index && !givers_[member].open()) {
+      PEPNET_ASSIGN_OR_RETURN(std::optional<FdChannel> channel,
+                              FdChannel::Connect(ListenerName(group_, member), packet));
+      if (channel.has_value()) {
+        givers_[member] = *std::move(channel);
         break;
       }
-      PEPNET_RETURN_IF_ERROR(may_wait(member));  // it does not listen yet
+      PEPNET_RETURN_IF_ERROR(patience.MayWaitFor(member));  // it does not listen yet
       std::this_thread::sleep_for(kRetry);
     }
   }
+  return absl::OkStatus();
+}
+
+Status ChunkExchange::AwaitTakers(const Patience& patience, FdListener* listener) {
   const auto missing = [&] {
     for (int member = 0; member < group_.count(); ++member) {
-      if (member != group_.index && takers_[member].socket.get() < 0) return member;
+      if (member != group_.index && !takers_[member].channel.open()) return member;
     }
     return -1;
   };
   for (int member = missing(); member >= 0; member = missing()) {
-    PEPNET_RETURN_IF_ERROR(may_wait(member));
-    if (!Readable(listener.get(), kRetry)) continue;
-    OwnedFd connection(accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
-    if (connection.get() < 0 && (errno == EMFILE || errno == ENFILE)) {
-      return SystemError("cannot take the connection of another worker of this host");
-    }
-    if (connection.get() < 0 || !OfThisUser(connection.get()) || !Readable(connection.get(), kRetry * 10)) continue;
+    PEPNET_RETURN_IF_ERROR(patience.MayWaitFor(member));
+    PEPNET_ASSIGN_OR_RETURN(std::optional<FdChannel> channel, listener->Accept(kRetry));
+    if (!channel.has_value() || !Readable(channel->fd(), kRetry * 10)) continue;
     Hello hello{};
-    if (recv(connection.get(), &hello, sizeof(hello), 0) != sizeof(hello) || hello.magic != kMagic ||
+    if (recv(channel->fd(), &hello, sizeof(hello), 0) != sizeof(hello) || hello.magic != kMagic ||
         hello.index >= takers_.size()) {
       continue;
     }
-    takers_[hello.index].socket = std::move(connection);
+    takers_[hello.index].channel = *std::move(channel);
   }
   return absl::OkStatus();
 }
@@ -330,15 +252,15 @@ Status ChunkExchange::Give(SharedChunk chunk) {
   PEPNET_RETURN_IF_ERROR(WaitForClaims());
   const std::string packet = PacketOf(chunk, bytes);
   for (Taker& taker : takers_) {
-    if (taker.socket.get() < 0) continue;
-    int error = SendPacket(taker.socket.get(), packet, memory.get());
+    if (!taker.channel.open()) continue;
+    int error = taker.channel.Send(packet, memory.get());
     // Linux counts the descriptors on their way of all processes of a user. They become fewer when others take theirs.
     while (error == ETOOMANYREFS || error == ENOBUFS || error == ENOMEM) {
       if (Readable(stop_.get(), kRetry)) return Cancelled();
-      error = SendPacket(taker.socket.get(), packet, memory.get());
+      error = taker.channel.Send(packet, memory.get());
     }
     if (error == EPIPE || error == ECONNRESET) {
-      taker.socket = OwnedFd();  // it has gone, and needs no rows
+      taker.channel.Close();  // it has gone, and needs no rows
     } else if (error != 0) {
       errno = error;
       return SystemError("cannot give rows to the other workers of this host");
@@ -348,25 +270,25 @@ Status ChunkExchange::Give(SharedChunk chunk) {
   const Status status = chunk.error;
   {
     // Last: what this member takes itself, all others can take (see SharedRows).
-    const std::lock_guard<std::mutex> lock(mutex_);
+    MutexLock lock(&mutex_);
     own_.push_back(std::move(chunk));
   }
-  changed_.notify_all();
+  changed_.NotifyAll();
   return status;
 }
 
 bool ChunkExchange::TooManyUnclaimed() {
   for (const Taker& taker : takers_) {
-    if (taker.socket.get() >= 0 && given_ - taker.claimed >= kUnclaimed) return true;
+    if (taker.channel.open() && given_ - taker.claimed >= kUnclaimed) return true;
   }
-  const std::lock_guard<std::mutex> lock(mutex_);
+  MutexLock lock(&mutex_);
   return given_ - own_claimed_ >= kUnclaimed;
 }
 
 Status ChunkExchange::WaitForClaims() {
   while (true) {
     std::vector<pollfd> entries = {{stop_.get(), POLLIN, 0}, {claim_.get(), POLLIN, 0}};
-    for (const Taker& taker : takers_) entries.push_back({taker.socket.get(), POLLIN, 0});
+    for (const Taker& taker : takers_) entries.push_back({taker.channel.fd(), POLLIN, 0});
     const bool wait = TooManyUnclaimed();
     if (poll(entries.data(), entries.size(), wait ? -1 : 0) < 0 && errno != EINTR) return SystemError("poll");
     if (entries[0].revents != 0) return Cancelled();
@@ -375,13 +297,13 @@ Status ChunkExchange::WaitForClaims() {
       if (read(claim_.get(), &ignored, sizeof(ignored)) < 0 && errno != EAGAIN) return SystemError("eventfd");
     }
     for (size_t t = 0; t < takers_.size(); ++t) {
-      if (entries[2 + t].revents == 0 || takers_[t].socket.get() < 0) continue;
+      if (entries[2 + t].revents == 0 || !takers_[t].channel.open()) continue;
       char claim = 0;
-      const ssize_t got = recv(takers_[t].socket.get(), &claim, 1, MSG_DONTWAIT);
+      const ssize_t got = recv(takers_[t].channel.fd(), &claim, 1, MSG_DONTWAIT);
       if (got == 1) {
         ++takers_[t].claimed;
       } else if (got == 0 || (errno != EAGAIN && errno != EINTR)) {
-        takers_[t].socket = OwnedFd();
+        takers_[t].channel.Close();
       }
     }
     if (!TooManyUnclaimed()) return absl::OkStatus();
@@ -390,26 +312,26 @@ Status ChunkExchange::WaitForClaims() {
 
 StatusOr<SharedChunk> ChunkExchange::Take(int member) {
   if (member == group_.index) {
-    std::unique_lock<std::mutex> lock(mutex_);
-    changed_.wait(lock, [&]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return stopped_ || !own_.empty(); });
+    MutexLock lock(&mutex_);
+    while (!stopped_ && own_.empty()) changed_.Wait(&mutex_);
     if (stopped_) return Cancelled();
     SharedChunk chunk = std::move(own_.front());
     own_.pop_front();
     ++own_claimed_;
-    lock.unlock();
+    lock.Unlock();
     const uint64_t one = 1;
     if (write(claim_.get(), &one, sizeof(one)) < 0 && errno != EAGAIN) return SystemError("eventfd");
     return chunk;
   }
-  const int socket = givers_[member].get();
-  pollfd entries[] = {{stop_.get(), POLLIN, 0}, {socket, POLLIN, 0}};
+  FdChannel& giver = givers_[member];
+  pollfd entries[] = {{stop_.get(), POLLIN, 0}, {giver.fd(), POLLIN, 0}};
   while (poll(entries, 2, -1) < 0) {
     if (errno != EINTR) return SystemError("poll");
   }
   if (entries[0].revents != 0) return Cancelled();
   SharedChunk chunk;
   std::string packet;
-  PEPNET_ASSIGN_OR_RETURN(const bool received, ReceivePacket(socket, &packet, &chunk.memory));
+  PEPNET_ASSIGN_OR_RETURN(const bool received, giver.Receive(sizeof(ChunkHeader) + kMaxText, &packet, &chunk.memory));
   if (!received) {
     return absl::AbortedError(absl::StrCat(group_.members[member], ", on this host, has gone"));
   }
@@ -418,16 +340,16 @@ StatusOr<SharedChunk> ChunkExchange::Take(int member) {
                                             ", on this host, is no chunk of rows"));
   }
   const char claim = 1;
-  send(socket, &claim, 1, MSG_NOSIGNAL);  // who has gone needs no claims
+  send(giver.fd(), &claim, 1, MSG_NOSIGNAL);  // who has gone needs no claims
   return chunk;
 }
 
 void ChunkExchange::Stop() {
   {
-    const std::lock_guard<std::mutex> lock(mutex_);
+    MutexLock lock(&mutex_);
     stopped_ = true;
   }
-  changed_.notify_all();
+  changed_.NotifyAll();
   const uint64_t one = 1;
   if (write(stop_.get(), &one, sizeof(one)) < 0) return;  // it is readable already
 }

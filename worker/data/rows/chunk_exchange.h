@@ -4,8 +4,7 @@
 // member over a Unix socket. Nothing has a name in any file system: the memory goes with the last mapping, however the
 // processes end, and no job leaves anything behind for the next one to remove.
 //
-//   socket   one per ordered pair of members, SOCK_SEQPACKET, abstract name "pepnet-<group>-<index of the giver>"; both ends
-//            belong to the same user, or the connection is closed
+//   channel  one per ordered pair of members (FdChannel), "pepnet-<group>-<index of the giver>"
 //   hello    taker -> giver, once:        magic u32, taker's index u32
 //   chunk    giver -> taker, one packet:  ChunkHeader (chunk_exchange.cc), text of an error; with rows the descriptor of the file
 //   claim    taker -> giver, one byte:    the chunk was received
@@ -21,32 +20,20 @@
 
 #include <arrow/record_batch.h>
 
-#include <condition_variable>
 #include <cstdint>
 #include <deque>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
+#include "common/base/mutex.h"
 #include "common/base/status.h"
+#include "common/file/owned_fd.h"
+#include "worker/data/rows/fd_channel.h"
 #include "worker/data/rows/reader_group.h"
 
 namespace pepnet {
-
-// A file descriptor that is closed with the object.
-class OwnedFd {
- public:
-  explicit OwnedFd(int fd = -1) : fd_(fd) {}
-  OwnedFd(OwnedFd&& other) noexcept : fd_(other.fd_) { other.fd_ = -1; }
-  OwnedFd& operator=(OwnedFd&& other) noexcept;
-  ~OwnedFd();
-  int get() const { return fd_; }
-
- private:
-  int fd_;
-};
 
 // Some consecutive rows, or what stands in their place. Movable.
 struct SharedChunk {
@@ -82,24 +69,29 @@ class ChunkExchange {
 
  private:
   explicit ChunkExchange(const ReaderGroup& group);
+  class Patience;
   Status Connect();
+  // Connects to every other member.
+  Status FindGivers(const Patience& patience);
+  // Takes the connection of every other member.
+  Status AwaitTakers(const Patience& patience, FdListener* listener);
   Status WaitForClaims();
   bool TooManyUnclaimed();
   Status Cancelled() const { return absl::CancelledError("reading was stopped"); }
 
   struct Taker {
-    OwnedFd socket;  // -1: this member itself, or it has gone
+    FdChannel channel;  // closed: this member itself, or it has gone
     int64_t claimed = 0;
   };
   const ReaderGroup group_;
-  const OwnedFd stop_;           // an eventfd, readable from Stop() on
-  const OwnedFd claim_;          // an eventfd, readable when this member has claimed a chunk of its own
-  std::vector<OwnedFd> givers_;  // by member, for Take(); fixed after Join()
-  std::vector<Taker> takers_;    // by member; used by Give()'s thread only
-  int64_t given_ = 0;            // by Give()'s thread only
+  const OwnedFd stop_;             // an eventfd, readable from Stop() on
+  const OwnedFd claim_;            // an eventfd, readable when this member has claimed a chunk of its own
+  std::vector<FdChannel> givers_;  // by member, for Take(); fixed after Join()
+  std::vector<Taker> takers_;      // by member; used by Give()'s thread only
+  int64_t given_ = 0;              // by Give()'s thread only
 
-  std::mutex mutex_;
-  std::condition_variable changed_;
+  Mutex mutex_;
+  CondVar changed_;
   std::deque<SharedChunk> own_ ABSL_GUARDED_BY(mutex_);
   int64_t own_claimed_ ABSL_GUARDED_BY(mutex_) = 0;
   bool stopped_ ABSL_GUARDED_BY(mutex_) = false;

@@ -22,7 +22,7 @@ constexpr int kMostSharing = 16;
 }  // namespace
 
 double DecodedPerRowAlone(const ReadShape& shape) {
-  if (shape.csv) return 1;
+  if (shape.row_by_row) return 1;
   if (shape.shuffle) return shape.workers;
   return std::min(shape.workers, 1 + shape.row_group_rows / shape.batch_size);
 }
@@ -33,7 +33,7 @@ double SharedCostPerRow(const ReadShape& shape, int sharing) {
 }
 
 bool ShareByDefault(const ReadShape& shape, int sharing) {
-  return sharing > 1 && sharing <= kMostSharing && !shape.csv &&
+  return sharing > 1 && sharing <= kMostSharing && !shape.row_by_row &&
          DecodedPerRowAlone(shape) > kWorthwhile * SharedCostPerRow(shape, sharing);
 }
 

@@ -24,7 +24,7 @@ struct ReaderGroup {
 
 // How the rows of a training lie and how they are read.
 struct ReadShape {
-  bool csv = false;  // else Parquet
+  bool row_by_row = false;  // as CSV: a row can be decoded alone; else as Parquet, in groups
   bool shuffle = false;
   double row_group_rows = 0;  // Parquet: of the largest row group, all of which is decoded to get at one row
   double batch_size = 1;      // of a worker

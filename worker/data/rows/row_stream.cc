@@ -4,7 +4,7 @@
 #include <limits>
 #include <utility>
 
-#include "worker/data/files/parquet_reader.h"
+#include "worker/data/files/row_reader.h"
 
 namespace pepnet {
 
@@ -12,14 +12,14 @@ RowStream::RowStream(InputFiles files, FileFormat format, std::vector<std::strin
     : files_(std::move(files)), format_(std::move(format)), columns_(std::move(columns)) {}
 
 Status RowStream::LearnRows() {
-  if (format_.type != DatasetType::kParquet) return absl::OkStatus();
+  if (!TypeOf(format_.type).decoded_in_groups) return absl::OkStatus();
   file_rows_.clear();
   known_rows_ = largest_row_group_ = 0;
   for (const std::string& path : files_.paths) {
     PEPNET_ASSIGN_OR_RETURN(const auto reader, OpenRowReader(path, format_, columns_));
     file_rows_.push_back(reader->known_rows());
     known_rows_ += file_rows_.back();
-    PEPNET_ASSIGN_OR_RETURN(const int64_t largest, LargestRowGroup(path));
+    PEPNET_ASSIGN_OR_RETURN(const int64_t largest, LargestRowGroup(path, format_.type));
     largest_row_group_ = std::max(largest_row_group_, largest);
   }
   return absl::OkStatus();

@@ -19,7 +19,8 @@ class RowStream : public RowSequence {
   // `columns` are those that the chunks will hold.
   RowStream(InputFiles files, FileFormat format, std::vector<std::string> columns);
 
-  // Parquet: opens every file once, checks its columns and learns its rows. CSV: does nothing.
+  // Formats that are decoded in groups (Parquet): opens every file once, checks its columns and
+  // learns its rows. Others (CSV): does nothing.
   Status LearnRows();
   // Rows of all files if known without reading them, else -1.
   int64_t known_rows() const { return known_rows_; }

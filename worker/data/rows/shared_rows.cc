@@ -29,27 +29,27 @@ SharedRows::~SharedRows() {
 
 void SharedRows::Stop() {
   {
-    const std::lock_guard<std::mutex> lock(mutex_);
+    MutexLock lock(&mutex_);
     stopped_ = true;
   }
-  changed_.notify_all();
+  changed_.NotifyAll();
   exchange_->Stop();
 }
 
 std::string SharedRows::WaitingFor() const {
-  const std::lock_guard<std::mutex> lock(mutex_);
+  MutexLock lock(&mutex_);
   return waiting_for_;
 }
 
 ReadCounts SharedRows::counts() const {
-  const std::lock_guard<std::mutex> lock(mutex_);
+  MutexLock lock(&mutex_);
   return counts_;
 }
 
 // ---- the thread "share" ---------------------------------------------------------------------------------------------
 
 void SharedRows::NoteCounts() {
-  const std::lock_guard<std::mutex> lock(mutex_);
+  MutexLock lock(&mutex_);
   counts_ = stream_->counts();
 }
 
@@ -57,8 +57,8 @@ void SharedRows::GiveLoop() {
   for (int64_t epoch = 0;; ++epoch) {
     int64_t first_row = 0;
     {
-      std::unique_lock<std::mutex> lock(mutex_);
-      changed_.wait(lock, [&]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return stopped_ || wanted_.has_value(); });
+      MutexLock lock(&mutex_);
+      while (!stopped_ && !wanted_.has_value()) changed_.Wait(&mutex_);
       if (stopped_) return;
       first_row = *wanted_;
       wanted_.reset();
@@ -66,21 +66,21 @@ void SharedRows::GiveLoop() {
     StatusOr<int64_t> begun = stream_->Begin(first_row);
     const bool found = begun.ok();
     {
-      const std::lock_guard<std::mutex> lock(mutex_);
+      MutexLock lock(&mutex_);
       begun_ = std::move(begun);
     }
-    changed_.notify_all();
+    changed_.NotifyAll();
     if (!found) return;
-    if (const Status status = GiveEpoch(epoch, first_row); !status.ok()) {  // it has been given, too
-      const std::lock_guard<std::mutex> lock(mutex_);
+    if (const Status status = GiveEpoch(epoch); !status.ok()) {  // it has been given, too
+      MutexLock lock(&mutex_);
       gave_up_ = status;  // for a Begin() that comes later
-      changed_.notify_all();
+      changed_.NotifyAll();
       return;
     }
   }
 }
 
-Status SharedRows::GiveEpoch(int64_t epoch, int64_t first_row) {
+Status SharedRows::GiveEpoch(int64_t epoch) {
   const int count = group_.count();
   int64_t turn = 0;
   Status status;
@@ -144,11 +144,10 @@ StatusOr<int64_t> SharedRows::GiveTurn(int64_t epoch, int64_t turn, size_t file,
 
 StatusOr<int64_t> SharedRows::Begin(int64_t first_row) {
   if (!ended_) return absl::InternalError("an epoch of shared rows was begun before the last one had ended");
-  std::unique_lock<std::mutex> lock(mutex_);
+  MutexLock lock(&mutex_);
   wanted_ = first_row;
-  changed_.notify_all();
-  changed_.wait(lock,
-                [&]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return stopped_ || begun_.has_value() || !gave_up_.ok(); });
+  changed_.NotifyAll();
+  while (!stopped_ && !begun_.has_value() && gave_up_.ok()) changed_.Wait(&mutex_);
   if (stopped_) return absl::CancelledError("reading was stopped");
   if (!begun_.has_value()) return gave_up_;
   ++epoch_;
@@ -166,7 +165,7 @@ Status SharedRows::Refill() {
   while (!ended_ && used_ == current_.row_count) {
     const int giver = static_cast<int>(turn_ % group_.count());
     {
-      const std::lock_guard<std::mutex> lock(mutex_);
+      MutexLock lock(&mutex_);
       waiting_for_ = absl::StrCat("the rows behind ", last_, " from ", group_.members[giver],
                                   ", which decodes them for this host (turn ", turn_, ")");
     }
@@ -176,7 +175,7 @@ Status SharedRows::Refill() {
                                                : Annotate(taken.status(), absl::StrCat("waiting for ", WaitingFor()));
     }
     {
-      const std::lock_guard<std::mutex> lock(mutex_);
+      MutexLock lock(&mutex_);
       waiting_for_.clear();
     }
     current_ = std::move(taken).value();

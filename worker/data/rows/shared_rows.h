@@ -24,15 +24,14 @@
 //            for the host, and what a member has decoded itself once more. A taker that is slow holds up the others no more than in the training itself.
 #pragma once
 
-#include <condition_variable>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
+#include "common/base/mutex.h"
 #include "worker/data/rows/chunk_exchange.h"
 #include "worker/data/rows/row_stream.h"
 
@@ -56,7 +55,7 @@ class SharedRows : public RowSequence {
   SharedRows(std::unique_ptr<RowStream> stream, const ReaderGroup& group, std::unique_ptr<ChunkExchange> exchange);
   // The body of the thread "share".
   void GiveLoop();
-  Status GiveEpoch(int64_t epoch, int64_t first_row);
+  Status GiveEpoch(int64_t epoch);
   // Gives turn number `turn`, of up to `size` rows of file number `file`. Returns its rows; 0 if the file had no more.
   StatusOr<int64_t> GiveTurn(int64_t epoch, int64_t turn, size_t file, int64_t size);
   void NoteCounts();
@@ -77,8 +76,8 @@ class SharedRows : public RowSequence {
   bool ended_ = true;  // the sequence has been walked to its end
   std::string last_;   // the row behind which the next chunk lies, for messages
 
-  mutable std::mutex mutex_;
-  std::condition_variable changed_;
+  mutable Mutex mutex_;
+  CondVar changed_;
   std::optional<int64_t> wanted_ ABSL_GUARDED_BY(mutex_);  // first row of an epoch that was begun, not yet seen
   std::optional<StatusOr<int64_t>> begun_ ABSL_GUARDED_BY(mutex_);  // what Begin() returns
   Status gave_up_ ABSL_GUARDED_BY(mutex_);                          // why the thread has ended

@@ -35,7 +35,7 @@ PEPNET_SIMD_INLINE float Sigmoid(float x) { return 1.0f / (1.0f + Exp(-x)); }
 struct IdentityFunction {
   float w;
   PEPNET_SIMD_INLINE float Value(float x) const { return x; }
-  PEPNET_SIMD_INLINE float Slope(float x) const { return 1.0f; }
+  PEPNET_SIMD_INLINE float Slope(float) const { return 1.0f; }
 };
 struct ReluFunction {
   float w;

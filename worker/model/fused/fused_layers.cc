@@ -33,8 +33,8 @@ class Placer {
     return {Linear(module + ".dense_layers.0"), Linear(module + ".dense_layers.2"), static_cast<float>(gamma)};
   }
   FusedActivation Function(const std::string& module, const Activation& activation) const {
-    const bool prelu = activation.kind == ActivationKind::kPrelu;
-    return {activation.kind, static_cast<float>(activation.parameter), prelu ? Required(module + ".weight") : -1};
+    const bool trained = TypeOf(activation.kind).trained;
+    return {activation.kind, static_cast<float>(activation.parameter), trained ? Required(module + ".weight") : -1};
   }
 
  private:

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "common/base/log_functions.h"
 #include "common/base/mutant.h"
 #include "common/base/thread_team.h"
 #include "common/process/trace.h"
@@ -48,8 +47,7 @@ class FusedModel : public PepnetModel {
 
   StatusOr<LossReport> TrainStep(const ModelInput& input, double gradient_scale,
                                  std::vector<AlignedBuffer<float>>* feature_gradients) override {
-    CheckOrDie(input.row_scales != nullptr, "TrainStep needs row scales");
-    PEPNET_RETURN_IF_ERROR(CheckLabels(*config_, *input.batch));
+    PEPNET_RETURN_IF_ERROR(CheckLossInput(*config_, input, "TrainStep"));
     return Guarded("train step", [&]() -> StatusOr<LossReport> {
       Begin(input, true);
       PrepareGradients();
@@ -81,10 +79,7 @@ class FusedModel : public PepnetModel {
   }
 
   StatusOr<std::vector<ModelOutput>> Forward(const ModelInput& input, LossReport* losses) override {
-    if (losses != nullptr) {
-      CheckOrDie(input.row_scales != nullptr, "Forward with losses needs row scales");
-      PEPNET_RETURN_IF_ERROR(CheckLabels(*config_, *input.batch));
-    }
+    if (losses != nullptr) PEPNET_RETURN_IF_ERROR(CheckLossInput(*config_, input, "Forward with losses"));
     return Guarded("forward", [&]() -> StatusOr<std::vector<ModelOutput>> {
       Begin(input, false);
       logits_.resize(layers_.towers.size());

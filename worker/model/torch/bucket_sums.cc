@@ -14,7 +14,7 @@ namespace {
 class Hook : public torch::autograd::PostAccumulateGradHook {
  public:
   explicit Hook(std::function<void()> done) : done_(std::move(done)) {}
-  void operator()(const at::Tensor& leaf) override { done_(); }
+  void operator()(const at::Tensor&) override { done_(); }
 
  private:
   const std::function<void()> done_;

@@ -10,10 +10,12 @@
 #include <ATen/ops/sigmoid.h>
 #include <ATen/ops/silu.h>
 #include <ATen/ops/tanh.h>
+#include <torch/csrc/autograd/custom_function.h>
 
 #include "common/base/log_functions.h"
 #include "common/base/mutant.h"
 #include "worker/model/dropout_mask.h"
+#include "worker/model/fused/fused_kernels.h"
 #include "worker/model/torch/dropout_tensor.h"
 #include "worker/model/torch/transfer.h"
 
@@ -67,32 +69,77 @@ at::Tensor LayerNormLayer::operator()(const at::Tensor& x) const {
 
 ActivationLayer::ActivationLayer(LeafMaker* maker, const std::string& module, const Activation& activation)
     : activation(activation) {
-  if (activation.kind == ActivationKind::kPrelu) weight = maker->Leaf(module + ".weight");
+  if (TypeOf(activation.kind).trained) weight = maker->Leaf(module + ".weight");
+}
+
+namespace {
+
+// The activations that libtorch can say itself: written independently of the fused engine's
+// kernels, which tests compare with them.
+struct Expression {
+  ActivationKind kind;
+  at::Tensor (*function)(const at::Tensor& x, double parameter, const at::Tensor& weight);
+};
+constexpr Expression kExpressions[] = {
+    {ActivationKind::kIdentity, [](const at::Tensor& x, double, const at::Tensor&) { return x; }},
+    {ActivationKind::kRelu, [](const at::Tensor& x, double, const at::Tensor&) { return at::relu(x); }},
+    {ActivationKind::kSigmoid, [](const at::Tensor& x, double, const at::Tensor&) { return at::sigmoid(x); }},
+    {ActivationKind::kTanh, [](const at::Tensor& x, double, const at::Tensor&) { return at::tanh(x); }},
+    {ActivationKind::kLeakyRelu,
+     [](const at::Tensor& x, double slope, const at::Tensor&) { return at::leaky_relu(x, slope); }},
+    {ActivationKind::kSilu, [](const at::Tensor& x, double, const at::Tensor&) { return at::silu(x); }},
+    {ActivationKind::kGelu, [](const at::Tensor& x, double, const at::Tensor&) { return at::gelu(x); }},
+    {ActivationKind::kElu, [](const at::Tensor& x, double alpha, const at::Tensor&) { return at::elu(x, alpha); }},
+    {ActivationKind::kPrelu,
+     [](const at::Tensor& x, double, const at::Tensor& weight) { return at::prelu(x, weight.to(x.scalar_type())); }},
+};
+
+// The fused engine's kernel on the host in float32, forward and backward.
+class KernelFunction : public torch::autograd::Function<KernelFunction> {
+ public:
+  static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& x, int64_t kind,
+                            double parameter) {
+    at::Tensor u = x.detach().to(at::kCPU, at::kFloat).contiguous().clone();
+    at::Tensor out = at::empty_like(u);
+    context->save_for_backward({u.clone()});
+    context->saved_data["kind"] = kind;
+    context->saved_data["parameter"] = parameter;
+    ActivatedForward(Layer(kind, parameter, &u, &out));
+    return out.to(x.device(), x.scalar_type());
+  }
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
+                                                 torch::autograd::variable_list gradients) {
+    at::Tensor u = context->get_saved_variables()[0].clone();
+    const at::Tensor d = gradients[0].to(at::kCPU, at::kFloat).contiguous();
+    ActivatedBackward(Layer(context->saved_data["kind"].toInt(), context->saved_data["parameter"].toDouble(), &u, &u),
+                      d.data_ptr<float>(), nullptr, nullptr);
+    return {u.to(gradients[0].device(), gradients[0].scalar_type()), {}, {}};
+  }
+
+ private:
+  static Activated Layer(int64_t kind, double parameter, at::Tensor* u, at::Tensor* out) {
+    Activated layer;
+    layer.rows = 1;
+    layer.width = u->numel();
+    layer.activation = {static_cast<ActivationKind>(kind), static_cast<float>(parameter)};
+    layer.u = u->data_ptr<float>();
+    layer.out = out->data_ptr<float>();
+    return layer;
+  }
+};
+
+}  // namespace
+
+at::Tensor KernelActivated(const Activation& activation, const at::Tensor& x) {
+  CheckOrDie(!TypeOf(activation.kind).trained, "a trained activation needs a libtorch expression");
+  return KernelFunction::apply(x, static_cast<int64_t>(activation.kind), activation.parameter);
 }
 
 at::Tensor ActivationLayer::operator()(const at::Tensor& x) const {
-  switch (activation.kind) {
-    case ActivationKind::kIdentity:
-      return x;
-    case ActivationKind::kRelu:
-      return at::relu(x);
-    case ActivationKind::kSigmoid:
-      return at::sigmoid(x);
-    case ActivationKind::kTanh:
-      return at::tanh(x);
-    case ActivationKind::kLeakyRelu:
-      return at::leaky_relu(x, activation.parameter);
-    case ActivationKind::kSilu:
-      return at::silu(x);
-    case ActivationKind::kGelu:
-      return at::gelu(x);
-    case ActivationKind::kElu:
-      return at::elu(x, activation.parameter);
-    case ActivationKind::kPrelu:
-      return at::prelu(x, weight.to(x.scalar_type()));
+  for (const Expression& expression : kExpressions) {
+    if (expression.kind == activation.kind) return expression.function(x, activation.parameter, weight);
   }
-  CheckOrDie(false, "unknown activation");
-  return x;
+  return KernelActivated(activation, x);
 }
 
 at::Tensor DropoutLayer::operator()(const at::Tensor& x, const DropoutState& state) const {

@@ -75,11 +75,15 @@ struct LayerNormLayer {
   at::Tensor weight, bias;
 };
 
+// The activation by the fused engine's kernel (worker/model/fused/fused_kernels.h), with its
+// gradient: of activations that have no libtorch expression. Computed on the host in float32.
+at::Tensor KernelActivated(const Activation& activation, const at::Tensor& x);
+
 struct ActivationLayer {
   ActivationLayer(LeafMaker* maker, const std::string& module, const Activation& activation);
   at::Tensor operator()(const at::Tensor& x) const;
   Activation activation;
-  at::Tensor weight;  // PReLU only
+  at::Tensor weight;  // of trained activations (PReLU)
 };
 
 // x * mask / (1 - ratio) with the mask of worker/model/dropout_mask.h, made where x is (worker/model/torch/dropout_tensor.h); costs

@@ -6,9 +6,11 @@
 #include <ATen/ops/cross_entropy_loss.h>
 #include <ATen/ops/sigmoid.h>
 
+#include <torch/csrc/autograd/custom_function.h>
+
 #include <algorithm>
 
-#include "common/base/log_functions.h"
+#include "worker/model/fused/row_loss.h"
 #include "worker/model/torch/transfer.h"
 
 namespace pepnet {
@@ -33,25 +35,69 @@ at::Tensor BinaryFocal(const Loss& loss, const at::Tensor& z, const at::Tensor& 
   return at::binary_cross_entropy_with_logits(z, y, {}, {}, at::Reduction::None).mul(modulation);
 }
 
-// `values`, `integers`: the label as numbers of the one and the other kind; a loss reads one of them.
-at::Tensor OneLoss(const Loss& loss, const at::Tensor& output, const at::Tensor& values, const at::Tensor& integers) {
-  switch (loss.kind) {
-    case LossKind::kBinaryCrossEntropy:
-      return BinaryCrossEntropy(loss, output.squeeze(1), values.to(output.scalar_type()));
-    case LossKind::kBinaryFocal:
-      return BinaryFocal(loss, output.squeeze(1), values.to(output.scalar_type()));
-    case LossKind::kSoftmaxCrossEntropy: {
-      constexpr int64_t kNothingIgnored = -100;
-      return at::cross_entropy_loss(output, integers, {}, at::Reduction::None, kNothingIgnored, loss.label_smoothing);
-    }
-    case LossKind::kL2:
-      return output.squeeze(1).sub(values.to(output.scalar_type())).pow(2);
-  }
-  CheckOrDie(false, "unknown loss");
-  return {};
+at::Tensor SoftmaxCrossEntropy(const Loss& loss, const at::Tensor& z, const at::Tensor& label) {
+  constexpr int64_t kNothingIgnored = -100;
+  return at::cross_entropy_loss(z, label, {}, at::Reduction::None, kNothingIgnored, loss.label_smoothing);
 }
 
+at::Tensor SquaredError(const Loss&, const at::Tensor& z, const at::Tensor& y) { return z.sub(y).pow(2); }
+
+// The losses that libtorch can say itself: written independently of the fused engine's formulas,
+// which tests compare with them. `z`: [rows], with classes [rows, classes].
+struct Expression {
+  LossKind kind;
+  at::Tensor (*loss)(const Loss&, const at::Tensor& z, const at::Tensor& label);
+};
+constexpr Expression kExpressions[] = {{LossKind::kBinaryCrossEntropy, BinaryCrossEntropy},
+                                       {LossKind::kBinaryFocal, BinaryFocal},
+                                       {LossKind::kSoftmaxCrossEntropy, SoftmaxCrossEntropy},
+                                       {LossKind::kL2, SquaredError}};
+
+// `values`, `integers`: the label as numbers of the one and the other kind; a loss reads one of them.
+at::Tensor OneLoss(const Loss& loss, const at::Tensor& output, const at::Tensor& values, const at::Tensor& integers) {
+  for (const Expression& expression : kExpressions) {
+    if (expression.kind != loss.kind) continue;
+    if (HasClasses(TypeOf(loss.kind))) return expression.loss(loss, output, integers);
+    return expression.loss(loss, output.squeeze(1), values.to(output.scalar_type()));
+  }
+  return RowFormulaLoss(loss, output, values, integers);
+}
+
+// RowLossAndGradient() of every row. Forward keeps dl/dz of each row, so that backward is one
+// product.
+class RowFormula : public torch::autograd::Function<RowFormula> {
+ public:
+  static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& output, const Loss* loss,
+                            const LabelColumn* label) {
+    const at::Tensor z = output.detach().to(at::kCPU, at::kFloat).contiguous();
+    const int64_t rows = z.size(0), classes = z.size(1);
+    at::Tensor values = at::empty({rows}, at::kDouble);
+    at::Tensor slopes = at::zeros({rows, classes}, at::kFloat);
+    for (int64_t row = 0; row < rows; ++row) {
+      values.data_ptr<double>()[row] =
+          RowLossAndGradient(*loss, static_cast<int>(classes), z.data_ptr<float>() + row * classes, *label, row, 1.0,
+                             slopes.data_ptr<float>() + row * classes);
+    }
+    context->save_for_backward({slopes.to(output.device(), output.scalar_type())});
+    return values.to(output.device(), output.scalar_type());
+  }
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
+                                                 torch::autograd::variable_list gradients) {
+    return {context->get_saved_variables()[0].mul(gradients[0].unsqueeze(1)), {}, {}};
+  }
+};
+
 }  // namespace
+
+at::Tensor RowFormulaLoss(const Loss& loss, const at::Tensor& output, const at::Tensor& values,
+                          const at::Tensor& integers) {
+  LabelColumn label;
+  const at::Tensor reals = values.to(at::kCPU, at::kFloat).contiguous();
+  label.values.assign(reals.data_ptr<float>(), reals.data_ptr<float>() + reals.numel());
+  const at::Tensor classes = integers.to(at::kCPU, at::kLong).contiguous();
+  label.integers.assign(classes.data_ptr<int64_t>(), classes.data_ptr<int64_t>() + classes.numel());
+  return RowFormula::apply(output, &loss, &label);
+}
 
 LabelTensors MakeLabels(const Batch& batch) {
   LabelTensors labels;

@@ -26,6 +26,12 @@ struct LabelTensors {
 // On the host.
 LabelTensors MakeLabels(const Batch& batch);
 
+// The loss by the fused engine's formula of a row (worker/model/fused/row_loss.h), with its
+// gradient: of losses that have no libtorch expression here. Computed on the host in float32.
+// `output`: [rows, classes]; the label as in LabelTensors.
+at::Tensor RowFormulaLoss(const Loss& loss, const at::Tensor& output, const at::Tensor& values,
+                          const at::Tensor& integers);
+
 // All losses in tower order. `towers` as in NetworkResult; with domain towers a row's loss is that of its own domain.
 // A tower's later loss replaces an earlier one of the same name, as in the reference.
 // Precondition: CheckLabels(config, batch) is OK, and the labels are on the towers' device.

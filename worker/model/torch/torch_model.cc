@@ -146,8 +146,7 @@ class TorchModel : public PepnetModel {
 
   StatusOr<LossReport> TrainStep(const ModelInput& input, double gradient_scale,
                                  std::vector<AlignedBuffer<float>>* feature_gradients) override {
-    CheckOrDie(input.row_scales != nullptr, "TrainStep needs row scales");
-    PEPNET_RETURN_IF_ERROR(CheckLabels(*config_, *input.batch));
+    PEPNET_RETURN_IF_ERROR(CheckLossInput(*config_, input, "TrainStep"));
     return Guarded("train step", [&]() -> StatusOr<LossReport> {
       const c10::DeviceGuard guard(device_);
       const Batch& batch = *input.batch;
@@ -178,10 +177,7 @@ class TorchModel : public PepnetModel {
   }
 
   StatusOr<std::vector<ModelOutput>> Forward(const ModelInput& input, LossReport* losses) override {
-    if (losses != nullptr) {
-      CheckOrDie(input.row_scales != nullptr, "Forward with losses needs row scales");
-      PEPNET_RETURN_IF_ERROR(CheckLabels(*config_, *input.batch));
-    }
+    if (losses != nullptr) PEPNET_RETURN_IF_ERROR(CheckLossInput(*config_, input, "Forward with losses"));
     return Guarded("forward", [&]() -> StatusOr<std::vector<ModelOutput>> {
       const c10::DeviceGuard guard(device_);
       const at::NoGradGuard no_grad;

@@ -7,7 +7,7 @@
 
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
-#include "common/base/mutant.h"
+#include "tests/support/with_mutant.h"
 #include "tests/worker/data/data_files.h"
 
 namespace pepnet {
@@ -147,10 +147,10 @@ TEST(FeatureEncoderTest, ClampIsOptInAndCounted) {
 }
 
 TEST(FeatureEncoderTest, MutantClampsSilently) {
-  SetMutantForTest(Mutant::kClampToRowZero);
+  PEPNET_NEEDS_MUTANTS();
+  const WithMutant mutant(Mutant::kClampToRowZero);
   int64_t clamped = 0;
   EXPECT_EQ(Encode(IdFeature("c", 10), TextCells({"10", "3"}), {}, &clamped), "0|3");
-  SetMutantForTest(Mutant::kNone);
   EXPECT_EQ(clamped, 0);
 }
 

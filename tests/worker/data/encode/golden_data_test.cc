@@ -7,6 +7,7 @@
 #include "common/checkpoint/safetensors.h"
 #include "common/config/load.h"
 #include "tests/support/paths.h"
+#include "tests/support/status_matchers.h"
 #include "worker/data/load/batch_loader.h"
 
 namespace pepnet {
@@ -37,46 +38,41 @@ std::vector<double> Pool(const Feature& feature, const Batch& batch, size_t f, i
 
 TEST_P(GoldenDataTest, LawL1GroupTensorsAreTheReferences) {
   const std::string dir = absl::StrCat(SourceDir(), "/tests/golden/", GetParam());
-  const auto config = LoadJobConfig(dir + "/pipeline.config", {});
-  ASSERT_TRUE(config.ok()) << config.status();
+  ASSERT_OK_AND_ASSIGN(const auto config, LoadJobConfig(dir + "/pipeline.config", {}));
   const auto init = SafetensorsReader::Open(dir + "/init.safetensors");
   const auto forward = SafetensorsReader::Open(dir + "/forward.safetensors");
-  ASSERT_TRUE(init.ok()) << init.status();
-  ASSERT_TRUE(forward.ok()) << forward.status();
+  ASSERT_OK(init);
+  ASSERT_OK(forward);
 
   std::vector<std::vector<float>> tables;
-  for (const Table& table : config->tables) {
-    const auto values = (*init)->ReadFloats(TableParameterName(table.name));
-    ASSERT_TRUE(values.ok()) << values.status();
-    ASSERT_EQ(static_cast<int64_t>(values->size()), table.rows * table.dim) << table.name;
-    tables.push_back(*values);
+  for (const Table& table : config.tables) {
+    ASSERT_OK_AND_ASSIGN(const auto values, (*init)->ReadFloats(TableParameterName(table.name)));
+    ASSERT_EQ(static_cast<int64_t>(values.size()), table.rows * table.dim) << table.name;
+    tables.push_back(values);
   }
-  std::vector<FeatureGroup> groups = {config->model.main};
-  if (config->model.domain) groups.push_back(*config->model.domain);
-  if (config->model.uia) groups.push_back(*config->model.uia);
+  std::vector<FeatureGroup> groups = {config.model.main};
+  if (config.model.domain) groups.push_back(*config.model.domain);
+  if (config.model.uia) groups.push_back(*config.model.uia);
   std::vector<std::vector<float>> expected;
   for (const FeatureGroup& group : groups) {
-    const auto values = (*forward)->ReadFloats("group_" + group.name);
-    ASSERT_TRUE(values.ok()) << values.status();
-    expected.push_back(*values);
+    ASSERT_OK_AND_ASSIGN(const auto values, (*forward)->ReadFloats("group_" + group.name));
+    expected.push_back(values);
   }
 
   LoaderOptions options;
   options.input_path = dir + "/train.csv";
-  options.batch_size = config->data.batch_size;
-  const auto loader = BatchLoader::Open(*config, options);
-  ASSERT_TRUE(loader.ok()) << loader.status();
+  options.batch_size = config.data.batch_size;
+  ASSERT_OK_AND_ASSIGN(const auto loader, BatchLoader::Open(config, options));
   int64_t rows = 0;
   while (true) {
-    const auto next = (*loader)->Next();
-    ASSERT_TRUE(next.ok()) << next.status();
-    if (!next->has_value()) break;
-    const Batch& batch = **next;
+    ASSERT_OK_AND_ASSIGN(const auto next, loader->Next());
+    if (!next.has_value()) break;
+    const Batch& batch = *next;
     for (int64_t row = 0; row < batch.rows; ++row) {
       for (size_t g = 0; g < groups.size(); ++g) {
         int64_t at = (rows + row) * groups[g].width;
         for (const int f : groups[g].features) {
-          const Feature& feature = config->features[f];
+          const Feature& feature = config.features[f];
           const std::vector<float> none;
           for (const double value : Pool(feature, batch, f, row, feature.table >= 0 ? tables[feature.table] : none)) {
             ASSERT_LT(at, static_cast<int64_t>(expected[g].size()));

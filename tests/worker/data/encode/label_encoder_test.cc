@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "tests/support/status_matchers.h"
 #include "tests/worker/data/data_files.h"
 
 namespace pepnet {
@@ -44,10 +45,9 @@ RowSelection Column(const std::shared_ptr<arrow::DataType>& type, const std::str
 
 TEST(LabelEncoderTest, BinaryLabelsAreZeroOrOne) {
   const JobConfig config = LabelConfig(LossKind::kBinaryCrossEntropy);
-  const auto labels = EncodeLabel(config, TextCells({"0", "1"}));
-  ASSERT_TRUE(labels.ok()) << labels.status();
-  EXPECT_THAT(labels->values, ElementsAre(0, 1));
-  EXPECT_THAT(labels->integers, ElementsAre(0, 1));
+  ASSERT_OK_AND_ASSIGN(const auto labels, EncodeLabel(config, TextCells({"0", "1"})));
+  EXPECT_THAT(labels.values, ElementsAre(0, 1));
+  EXPECT_THAT(labels.integers, ElementsAre(0, 1));
   EXPECT_THAT(EncodeLabel(config, TextCells({"0.0", "1"}))->values, ElementsAre(0, 1));
   EXPECT_THAT(EncodeLabel(config, Column(arrow::float32(), "[1, 0]"), DatasetType::kParquet)->values,
               ElementsAre(1, 0));
@@ -128,14 +128,14 @@ StatusOr<std::vector<float>> EncodeWeights(const RowSelection& rows, DatasetType
 TEST(LabelEncoderTest, SampleWeightsAreFloatingPoint) {
   EXPECT_THAT(*EncodeWeights(TextCells({"0.5", "2"}), DatasetType::kCsv), ElementsAre(0.5, 2));
   EXPECT_THAT(*EncodeWeights(Column(arrow::float64(), "[0.25]"), DatasetType::kParquet), ElementsAre(0.25));
-  EXPECT_THAT(std::string(EncodeWeights(Column(arrow::int64(), "[1]"), DatasetType::kParquet).status().message()),
-              HasSubstr("a sample weight needs a column of floating point numbers, but it has type int64"));
-  EXPECT_THAT(std::string(EncodeWeights(TextCells({"1"}), DatasetType::kCsv, ColumnType::kInteger).status().message()),
-              HasSubstr("declares the sample weight 'c' as an integer"));
-  EXPECT_THAT(std::string(EncodeWeights(TextCells({"1", ""}), DatasetType::kCsv).status().message()),
-              HasSubstr("row 2, column 'c': the sample weight is empty"));
-  EXPECT_THAT(std::string(EncodeWeights(TextCells({"nan"}), DatasetType::kCsv).status().message()),
-              HasSubstr("the sample weight 'nan' is not a finite number"));
+  EXPECT_THAT(EncodeWeights(Column(arrow::int64(), "[1]"), DatasetType::kParquet),
+              IsError(HasSubstr("a sample weight needs a column of floating point numbers, but it has type int64")));
+  EXPECT_THAT(EncodeWeights(TextCells({"1"}), DatasetType::kCsv, ColumnType::kInteger),
+              IsError(HasSubstr("declares the sample weight 'c' as an integer")));
+  EXPECT_THAT(EncodeWeights(TextCells({"1", ""}), DatasetType::kCsv),
+              IsError(HasSubstr("row 2, column 'c': the sample weight is empty")));
+  EXPECT_THAT(EncodeWeights(TextCells({"nan"}), DatasetType::kCsv),
+              IsError(HasSubstr("the sample weight 'nan' is not a finite number")));
 }
 
 }  // namespace

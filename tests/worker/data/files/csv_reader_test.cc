@@ -6,6 +6,7 @@
 #include <random>
 
 #include "absl/strings/str_cat.h"
+#include "tests/support/status_matchers.h"
 #include "tests/worker/data/data_files.h"
 #include "worker/data/files/column_view.h"
 
@@ -199,11 +200,11 @@ TEST(CsvReaderTest, ReadingIsCounted) {
   const auto reader = *OpenRowReader(path, format, {"x"}, counts);
   EXPECT_EQ(*reader->Skip(1), 1);
   EXPECT_EQ(show(), "0 1 10");
-  EXPECT_TRUE(reader->Read(1).ok());
+  EXPECT_OK(reader->Read(1));
   EXPECT_EQ(show(), "1 1 10");
   const auto held = *reader->Hold(2);
   EXPECT_EQ(show(), "1 3 10");
-  EXPECT_TRUE(held->Pick(std::vector<int64_t>{1}).ok());
+  EXPECT_OK(held->Pick(std::vector<int64_t>{1}));
   EXPECT_EQ(show(), "2 2 10") << "a row that is picked is no longer passed over";
 }
 

@@ -5,6 +5,7 @@
 
 #include <filesystem>
 
+#include "tests/support/status_matchers.h"
 #include "tests/worker/data/data_files.h"
 
 namespace pepnet {
@@ -13,7 +14,7 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-StatusOr<InputFiles> Find(const std::string& input, DatasetType type = DatasetType::kCsv) {
+StatusOr<InputFiles> Find(const std::string& input, std::optional<DatasetType> type = DatasetType::kCsv) {
   return FindInputFiles(input, type, "OdpsDataset");
 }
 
@@ -22,18 +23,16 @@ std::string ErrorOf(const StatusOr<InputFiles>& found) { return std::string(foun
 TEST(InputFilesTest, GlobsAndPathsBecomeOneSortedList) {
   TestDirectory dir;
   const std::string b = dir.Write("b.csv", ""), a = dir.Write("a.csv", ""), x = dir.Write("x10.txt", "");
-  const auto found = Find(dir.Path("x*") + ", " + dir.Path("?.csv") + ",");
-  ASSERT_TRUE(found.ok()) << found.status();
-  EXPECT_THAT(found->paths, ElementsAre(a, b, x));
+  ASSERT_OK_AND_ASSIGN(const auto found, Find(dir.Path("x*") + ", " + dir.Path("?.csv") + ","));
+  EXPECT_THAT(found.paths, ElementsAre(a, b, x));
 }
 
 TEST(InputFilesTest, ExistingPathWithGlobCharactersIsTakenLiterally) {
   TestDirectory dir;
   const std::string odd = dir.Write("day[1].csv", "");
   dir.Write("day1.csv", "");
-  const auto found = Find(odd);
-  ASSERT_TRUE(found.ok()) << found.status();
-  EXPECT_THAT(found->paths, ElementsAre(odd));
+  ASSERT_OK_AND_ASSIGN(const auto found, Find(odd));
+  EXPECT_THAT(found.paths, ElementsAre(odd));
 }
 
 TEST(InputFilesTest, ErrorsNameThePattern) {
@@ -47,17 +46,35 @@ TEST(InputFilesTest, ErrorsNameThePattern) {
   EXPECT_THAT(ErrorOf(Find(dir.Path("*"))), HasSubstr("matches the directory"));
   EXPECT_THAT(ErrorOf(Find(" , ")), HasSubstr("names no file"));
   EXPECT_THAT(ErrorOf(Find(a + "," + dir.Path("*.csv"))), HasSubstr("more than once"));
+  EXPECT_THAT(ErrorOf(Find("hdfs://host/a.csv")), HasSubstr("is an address"));
+}
+
+TEST(InputFilesTest, OneFileUnderTwoNamesIsFound) {
+  TestDirectory dir;
+  const std::string a = dir.Write("a.csv", "");
+  std::filesystem::create_symlink(a, dir.Path("b.csv"));
+  EXPECT_THAT(ErrorOf(Find(a + "," + dir.Path("./a.csv"))), HasSubstr("more than once, the other time as"));
+  EXPECT_THAT(ErrorOf(Find(dir.Path("*.csv"))), HasSubstr("more than once, the other time as '" + a + "'"));
+}
+
+TEST(InputFilesTest, MarksOfOtherProgramsAreNoData) {
+  TestDirectory dir;
+  const std::string part = dir.Write("part-0.csv", ""), success = dir.Write("_SUCCESS", "");
+  EXPECT_THAT(Find(dir.Path("*"))->paths, ElementsAre(part));
+  EXPECT_THAT(Find(dir.Path("_*"))->paths, ElementsAre(success));
+  std::filesystem::remove(part);
+  EXPECT_THAT(ErrorOf(Find(dir.Path("*"))), HasSubstr("which are no data"));
 }
 
 TEST(InputFilesTest, OtherDatasetTypesGoByTheEndings) {
   TestDirectory dir;
   const std::string a = dir.Write("a.csv", ""), p = dir.Write("p.parquet", ""), t = dir.Write("t.txt", "");
-  EXPECT_EQ(Find(a, DatasetType::kOther)->type, DatasetType::kCsv);
-  EXPECT_EQ(Find(p, DatasetType::kOther)->type, DatasetType::kParquet);
+  EXPECT_EQ(Find(a, std::nullopt)->type, DatasetType::kCsv);
+  EXPECT_EQ(Find(p, std::nullopt)->type, DatasetType::kParquet);
   EXPECT_EQ(Find(a, DatasetType::kParquet)->type, DatasetType::kParquet);
-  EXPECT_THAT(ErrorOf(Find(t, DatasetType::kOther)), HasSubstr("OdpsDataset"));
-  EXPECT_THAT(ErrorOf(Find(t, DatasetType::kOther)), HasSubstr("ends neither in .csv nor in .parquet"));
-  EXPECT_THAT(ErrorOf(Find(a + "," + p, DatasetType::kOther)), HasSubstr("mix 1 .csv and 1 .parquet"));
+  EXPECT_THAT(ErrorOf(Find(t, std::nullopt)), HasSubstr("OdpsDataset"));
+  EXPECT_THAT(ErrorOf(Find(t, std::nullopt)), HasSubstr("ends neither in .csv nor in .parquet"));
+  EXPECT_THAT(ErrorOf(Find(a + "," + p, std::nullopt)), HasSubstr("mix 1 .csv and 1 .parquet"));
 }
 
 }  // namespace

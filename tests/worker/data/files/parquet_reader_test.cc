@@ -8,6 +8,7 @@
 #include <sstream>
 
 #include "absl/strings/str_cat.h"
+#include "tests/support/status_matchers.h"
 #include "tests/worker/data/data_files.h"
 #include "worker/data/files/column_view.h"
 
@@ -22,11 +23,11 @@ std::string RoundTrip(const std::shared_ptr<arrow::Array>& values) {
   TestDirectory dir;
   WriteParquet(dir.Path("p"), {{"other", JsonArray(arrow::list(arrow::int8()), "[[1],[],[2,3]]")}, {"v", values}}, 2);
   const auto reader = OpenParquetReader(dir.Path("p"), {"v"});
-  EXPECT_TRUE(reader.ok()) << reader.status();
+  EXPECT_OK(reader);
   std::string text;
   while (true) {
     const auto chunk = (*reader)->Read(100);
-    EXPECT_TRUE(chunk.ok()) << chunk.status();
+    EXPECT_OK(chunk);
     if (chunk->rows->num_rows() == 0) return text;
     const auto view = ColumnView::Make(chunk->rows->column(0));
     if (!view.ok()) return std::string(view.status().message());
@@ -74,17 +75,15 @@ TEST(ParquetReaderTest, SkippedRowGroupsAreNotDecoded) {
   file.seekp(4);
   file << std::string(200, '\xff');
   file.close();
-  const auto reader = OpenParquetReader(dir.Path("p"), {"v"});
-  ASSERT_TRUE(reader.ok()) << reader.status();
-  EXPECT_EQ(*(*reader)->Skip(1500), 1500);
-  const auto chunk = (*reader)->Read(1);
-  ASSERT_TRUE(chunk.ok()) << chunk.status();
-  EXPECT_EQ(chunk->first_row, 1500);
-  EXPECT_EQ(ColumnView::Make(chunk->rows->column(0))->ToText(0), "1500");
+  ASSERT_OK_AND_ASSIGN(const auto reader, OpenParquetReader(dir.Path("p"), {"v"}));
+  EXPECT_EQ(*reader->Skip(1500), 1500);
+  ASSERT_OK_AND_ASSIGN(const auto chunk, reader->Read(1));
+  EXPECT_EQ(chunk.first_row, 1500);
+  EXPECT_EQ(ColumnView::Make(chunk.rows->column(0))->ToText(0), "1500");
   const auto from_start = OpenParquetReader(dir.Path("p"), {"v"});
   const auto damaged = (*from_start)->Read(10);
   ASSERT_FALSE(damaged.ok());
-  EXPECT_THAT(std::string(damaged.status().message()), HasSubstr("cannot read '" + dir.Path("p") + "' as Parquet: "));
+  EXPECT_THAT(damaged, IsError(HasSubstr("cannot read '" + dir.Path("p") + "' as Parquet: ")));
 }
 
 TEST(ParquetReaderTest, ForeignOrTruncatedFilesAreOneSentenceWithThePath) {
@@ -103,6 +102,37 @@ TEST(ParquetReaderTest, ForeignOrTruncatedFilesAreOneSentenceWithThePath) {
     EXPECT_THAT(message, Not(HasSubstr("\n"))) << size;
   }
   EXPECT_FALSE(OpenParquetReader(dir.Write("csv", "a,b\n1,2\n3,4\n5,6\n"), {"a"}).ok());
+}
+
+// Each byte of the column set to the largest value: whatever comes back was in the dictionary, and
+// an index outside of it is an error.
+TEST(ParquetReaderTest, NoDamagedIndexReadsBehindTheDictionary) {
+  TestDirectory dir;
+  std::string json = "[";
+  for (int row = 0; row < 300; ++row) absl::StrAppend(&json, row > 0 ? "," : "", "\"word-", row * 7 % 5, "\"");
+  const auto words = arrow::dictionary(arrow::int32(), arrow::utf8());
+  WriteParquet(dir.Path("p"), {{"v", JsonArray(words, json + "]")}});
+  std::stringstream whole;
+  whole << std::ifstream(dir.Path("p"), std::ios::binary).rdbuf();
+  const std::string bytes = whole.str();
+  int refused = 0;
+  for (size_t at = 4; at < std::min<size_t>(bytes.size(), 400); ++at) {
+    std::string damaged = bytes;
+    damaged[at] = '\xff';
+    const auto reader = OpenParquetReader(dir.Write("d", damaged), {"v"});
+    if (!reader.ok()) continue;
+    const auto chunk = (*reader)->Read(1000);
+    if (!chunk.ok()) {
+      refused += std::string(chunk.status().message()).find("of a dictionary of 5") != std::string::npos ? 1 : 0;
+      continue;
+    }
+    ASSERT_OK_AND_ASSIGN(const auto view, ColumnView::Make(chunk->rows->column(0)));
+    for (int64_t row = 0; row < chunk->rows->num_rows(); ++row) {
+      if (view.IsEmpty(row)) continue;
+      EXPECT_LE(view.ToText(row).size(), 6u) << at;
+    }
+  }
+  EXPECT_GT(refused, 0) << "no byte was an index";
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "tests/support/status_matchers.h"
 #include "tests/worker/data/data_files.h"
 #include "worker/data/files/column_view.h"
 
@@ -43,7 +44,7 @@ class RowReaderTest : public ::testing::TestWithParam<DatasetType> {
 
   std::unique_ptr<RowReader> Open(const std::string& path, const std::vector<std::string>& columns) {
     auto reader = OpenRowReader(path, format_, columns);
-    EXPECT_TRUE(reader.ok()) << reader.status();
+    EXPECT_OK(reader);
     return std::move(reader).value();
   }
 
@@ -63,7 +64,7 @@ class RowReaderTest : public ::testing::TestWithParam<DatasetType> {
     std::string text;
     while (true) {
       const auto chunk = reader->Read(step);
-      EXPECT_TRUE(chunk.ok()) << chunk.status();
+      EXPECT_OK(chunk);
       if (!chunk.ok() || chunk->rows->num_rows() == 0) return text;
       EXPECT_LE(chunk->rows->num_rows(), step);
       AppendRows(*chunk, &text);
@@ -117,10 +118,9 @@ TEST_P(RowReaderTest, ChunksOutliveTheReader) {
 
 TEST_P(RowReaderTest, FileWithoutRowsEndsAtOnce) {
   const auto reader = Open(WriteRows(0), {"b", "a"});
-  const auto chunk = reader->Read(5);
-  ASSERT_TRUE(chunk.ok()) << chunk.status();
-  EXPECT_EQ(chunk->rows->num_rows(), 0);
-  EXPECT_EQ(chunk->rows->num_columns(), 2);
+  ASSERT_OK_AND_ASSIGN(const auto chunk, reader->Read(5));
+  EXPECT_EQ(chunk.rows->num_rows(), 0);
+  EXPECT_EQ(chunk.rows->num_columns(), 2);
   EXPECT_EQ(*reader->Skip(5), 0);
 }
 
@@ -133,13 +133,12 @@ TEST_P(RowReaderTest, MissingColumnIsNamedWithTheFileAndWhatItHas) {
 
 TEST_P(RowReaderTest, MissingFileIsNamed) {
   const auto reader = OpenRowReader(dir_.Path("absent"), format_, {"a"});
-  EXPECT_THAT(std::string(reader.status().message()), HasSubstr("cannot open '" + dir_.Path("absent")));
+  EXPECT_THAT(reader, IsError(HasSubstr("cannot open '" + dir_.Path("absent"))));
 }
 
 TEST_P(RowReaderTest, ListsAllColumns) {
-  const auto columns = ListColumns(WriteRows(1), format_);
-  ASSERT_TRUE(columns.ok());
-  EXPECT_THAT(*columns, ElementsAre("a", "b", "c"));
+  ASSERT_OK_AND_ASSIGN(const auto columns, ListColumns(WriteRows(1), format_));
+  EXPECT_THAT(columns, ElementsAre("a", "b", "c"));
 }
 
 TEST_P(RowReaderTest, KnowsItsRowsOnlyWhereThatIsCheap) {

@@ -9,7 +9,8 @@
 #include <numeric>
 
 #include "absl/strings/str_cat.h"
-#include "common/base/mutant.h"
+#include "tests/support/status_matchers.h"
+#include "tests/support/with_mutant.h"
 #include "tests/worker/data/data_files.h"
 #include "worker/data/files/column_view.h"
 
@@ -53,7 +54,7 @@ std::vector<Batch> ReadAll(BatchLoader* loader, size_t limit = 10'000) {
   std::vector<Batch> batches;
   while (batches.size() < limit) {
     auto batch = loader->Next();
-    EXPECT_TRUE(batch.ok()) << batch.status();
+    EXPECT_OK(batch);
     if (!batch.ok() || !batch->has_value()) break;
     batches.push_back(std::move(**batch));
   }
@@ -62,7 +63,7 @@ std::vector<Batch> ReadAll(BatchLoader* loader, size_t limit = 10'000) {
 
 std::vector<std::string> ShowAll(const JobConfig& config, const LoaderOptions& options, size_t limit = 10'000) {
   auto loader = BatchLoader::Open(config, options);
-  EXPECT_TRUE(loader.ok()) << loader.status();
+  EXPECT_OK(loader);
   std::vector<std::string> shown;
   if (!loader.ok()) return shown;
   for (const Batch& batch : ReadAll(loader->get(), limit)) shown.push_back(ShowBatch(batch));
@@ -244,11 +245,11 @@ TEST_P(BatchLoaderTest, LawL4ResumeAtEveryBatchIsTheTailOfTheStream) {
 }
 
 TEST_P(BatchLoaderTest, MutantForgetsThePosition) {
+  PEPNET_NEEDS_MUTANTS();
   WriteFiles({12});
   options_.start = {0, 4};
-  SetMutantForTest(Mutant::kResumeForgetsPosition);
+  const WithMutant mutant(Mutant::kResumeForgetsPosition);
   const auto shown = ShowAll(config_, options_);
-  SetMutantForTest(Mutant::kNone);
   EXPECT_EQ(shown[0], "rows 0 1 2 3 of [0,4)/4 at 0:4");
 }
 
@@ -275,8 +276,8 @@ TEST_P(BatchLoaderTest, ResumeBeyondTheEndSaysThatTheInputChanged) {
       options_.max_epochs = 5;
       const auto batch = (*BatchLoader::Open(config_, options_))->Next();
       ASSERT_FALSE(batch.ok());
-      EXPECT_THAT(std::string(batch.status().message()),
-                  HasSubstr(absl::StrCat("row ", position, " of epoch 3, but the input has only 10 rows")));
+      EXPECT_THAT(batch,
+                  IsError(HasSubstr(absl::StrCat("row ", position, " of epoch 3, but the input has only 10 rows"))));
     }
   }
 }
@@ -350,7 +351,7 @@ TEST_P(BatchLoaderTest, EndlessStreamOfDroppedBatchesIsAnError) {
   options_.drop_remainder = true;
   const auto batch = (*BatchLoader::Open(config_, options_))->Next();
   ASSERT_FALSE(batch.ok());
-  EXPECT_THAT(std::string(batch.status().message()), HasSubstr("fewer than one global batch of 4 rows"));
+  EXPECT_THAT(batch, IsError(HasSubstr("fewer than one global batch of 4 rows")));
 }
 
 TEST_P(BatchLoaderTest, MissingLabelColumnIsNoErrorInPredict) {
@@ -365,13 +366,13 @@ TEST_P(BatchLoaderTest, ErrorComesAfterTheGoodBatchesAndEndsTheStream) {
   WriteFiles({20});
   config_.features[0].rows = 9;
   const auto loader = *BatchLoader::Open(config_, options_);
-  EXPECT_TRUE(loader->Next().ok());
-  EXPECT_TRUE(loader->Next().ok());
+  EXPECT_OK(loader->Next());
+  EXPECT_OK(loader->Next());
   for (int i = 0; i < 2; ++i) {
     const auto bad = loader->Next();
     ASSERT_FALSE(bad.ok());
-    EXPECT_THAT(std::string(bad.status().message()),
-                HasSubstr(absl::StrCat("'", dir_.Path("f00.in"), "' row 10, column 'x': id 9 is out of range")));
+    EXPECT_THAT(
+        bad, IsError(HasSubstr(absl::StrCat("'", dir_.Path("f00.in"), "' row 10, column 'x': id 9 is out of range"))));
   }
 }
 
@@ -383,7 +384,7 @@ TEST_P(BatchLoaderTest, ClampedIdsAreCountedAsTheirBatchesAreReturned) {
   options_.clamp_out_of_range = true;
   const auto loader = *BatchLoader::Open(config_, options_);
   for (const int64_t expected : {0, 2, 6}) {
-    EXPECT_TRUE(loader->Next().ok());
+    EXPECT_OK(loader->Next());
     EXPECT_EQ(loader->clamped_ids(), expected);
   }
 }

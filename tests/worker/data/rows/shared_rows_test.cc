@@ -16,6 +16,7 @@
 #include <thread>
 
 #include "absl/strings/str_cat.h"
+#include "tests/support/status_matchers.h"
 #include "tests/worker/data/data_files.h"
 #include "worker/data/files/column_view.h"
 #include "worker/data/load/batch_loader.h"
@@ -92,7 +93,7 @@ class SharedRowsTest : public ::testing::TestWithParam<DatasetType> {
     format.with_header = true;
     auto stream =
         std::make_unique<RowStream>(InputFiles{paths_, GetParam()}, format, std::vector<std::string>{"x", "s"});
-    EXPECT_TRUE(stream->LearnRows().ok());
+    EXPECT_OK(stream->LearnRows());
     return stream;
   }
 
@@ -138,7 +139,7 @@ std::string Walk(RowSequence* rows, uint32_t seed, const std::vector<int64_t>& f
   };
   for (const int64_t first : first_rows) {
     const auto found = rows->Begin(first);
-    EXPECT_TRUE(found.ok()) << found.status();
+    EXPECT_OK(found);
     absl::StrAppend(&text, "\nbegin ", found.value_or(-1), ":");
     for (bool more = true; more;) {
       const auto step = static_cast<int64_t>(1 + random() % 9);
@@ -146,15 +147,15 @@ std::string Walk(RowSequence* rows, uint32_t seed, const std::vector<int64_t>& f
       int64_t got = 0;
       if (kind == 0) {
         RowSelection selection;
-        EXPECT_TRUE(rows->Read(step, &selection).ok());
+        EXPECT_OK(rows->Read(step, &selection));
         got = selection.rows;
-        EXPECT_TRUE(ForEachRow(selection, *ViewColumn(selection, 0), [&](int chunk, int64_t row) {
-                      show(selection.chunks[chunk], row);
-                      return absl::OkStatus();
-                    }).ok());
+        EXPECT_OK(ForEachRow(selection, *ViewColumn(selection, 0), [&](int chunk, int64_t row) {
+          show(selection.chunks[chunk], row);
+          return absl::OkStatus();
+        }));
       } else if (kind == 1) {
         HeldRowsList held;
-        EXPECT_TRUE(rows->Hold(step, &held).ok());
+        EXPECT_OK(rows->Hold(step, &held));
         for (const auto& part : held) {
           got += part->size();
           const std::vector<int64_t> wanted = {part->size() - 1, 0};
@@ -163,7 +164,7 @@ std::string Walk(RowSequence* rows, uint32_t seed, const std::vector<int64_t>& f
         }
       } else {
         const auto skipped = rows->Skip(step);
-        EXPECT_TRUE(skipped.ok()) << skipped.status();
+        EXPECT_OK(skipped);
         got = skipped.value_or(0);
         absl::StrAppend(&text, " skip ", got);
       }
@@ -179,12 +180,11 @@ TEST_P(SharedRowsTest, EveryMemberWalksTheRowsOfTheFiles) {
     for (const int count : {1, 2, 3, 4}) {
       const std::string name = NewGroupName();
       RunMembers(count, [&](int m) {
-        auto shared = SharedRows::Join(Stream(), MemberOf(name, m, count));
-        ASSERT_TRUE(shared.ok()) << shared.status();
+        ASSERT_OK_AND_ASSIGN(auto shared, SharedRows::Join(Stream(), MemberOf(name, m, count)));
         const auto seed = static_cast<uint32_t>(10 * count + m);
         const std::vector<int64_t> first_rows = {0, 7, 1, 1000, 0};
         const auto stream = Stream();
-        EXPECT_EQ(Walk(shared->get(), seed, first_rows), Walk(stream.get(), seed, first_rows));
+        EXPECT_EQ(Walk(shared.get(), seed, first_rows), Walk(stream.get(), seed, first_rows));
       });
     }
   }
@@ -235,14 +235,12 @@ TEST_P(SharedRowsTest, LoadersThatShareGiveTheSameBatches) {
         options.drop_remainder = round % 3 == 1 && rows >= 3 * workers;
         options.max_epochs = 3;
         options.start = start;
-        const auto alone = BatchLoader::Open(Config(1), options);
-        ASSERT_TRUE(alone.ok()) << alone.status();
+        ASSERT_OK_AND_ASSIGN(const auto alone, BatchLoader::Open(Config(1), options));
         options.group = MemberOf(name, m, count);
         options.share = ShareReader::kOn;
-        const auto shared = BatchLoader::Open(Config(1 + m), options);
-        ASSERT_TRUE(shared.ok()) << shared.status();
-        EXPECT_THAT((*shared)->sharing(), HasSubstr("workers of this host share the decoding"));
-        EXPECT_EQ(ShowBatches(shared->get()), ShowBatches(alone->get()))
+        ASSERT_OK_AND_ASSIGN(const auto shared, BatchLoader::Open(Config(1 + m), options));
+        EXPECT_THAT(shared->sharing(), HasSubstr("workers of this host share the decoding"));
+        EXPECT_EQ(ShowBatches(shared.get()), ShowBatches(alone.get()))
             << "member " << m << " of " << count << ", " << workers << " workers, round " << round;
       });
     }
@@ -262,7 +260,7 @@ TEST_P(SharedRowsTest, EachRowIsDecodedOnceAHost) {
     const auto shared = *SharedRows::Join(Stream(), MemberOf(name, m, 3));
     ASSERT_EQ(*shared->Begin(0), 0);
     RowSelection all;
-    ASSERT_TRUE(shared->Read(1 << 30, &all).ok());
+    ASSERT_OK(shared->Read(1 << 30, &all));
     EXPECT_EQ(all.rows, rows);
     int64_t row = 0, next = 0;
     for (const RowChunk& chunk : all.chunks) {
@@ -288,7 +286,7 @@ TEST_P(SharedRowsTest, AMemberThatDoesNotTakeBoundsWhatTheOthersDecode) {
   std::promise<void> go_on;
   RunMembers(2, [&](int m) {
     const auto shared = *SharedRows::Join(Stream(), MemberOf(name, m, 2));
-    ASSERT_TRUE(shared->Begin(0).ok());
+    ASSERT_OK(shared->Begin(0));
     if (m == 1) {
       idle.set_value(shared.get());
       go_on.get_future().wait();
@@ -313,7 +311,7 @@ TEST_P(SharedRowsTest, AMemberThatHasHadAllItsRowsMayGo) {
   std::promise<void> gone;
   RunMembers(2, [&](int m) {
     auto shared = *SharedRows::Join(Stream(), MemberOf(name, m, 2));
-    ASSERT_TRUE(shared->Begin(0).ok());
+    ASSERT_OK(shared->Begin(0));
     if (m == 0) {
       EXPECT_EQ(*shared->Skip(1000), 20);
       shared.reset();
@@ -334,14 +332,13 @@ TEST_P(SharedRowsTest, AMemberThatHasGoneIsNamed) {
   RunMembers(2, [&](int m) {
     const auto shared = *SharedRows::Join(Stream(), MemberOf(name, m, 2));
     if (m == 1) return;  // destroyed at once, as if it were killed
-    ASSERT_TRUE(shared->Begin(0).ok());
+    ASSERT_OK(shared->Begin(0));
     EXPECT_EQ(*shared->Skip(5), 5);
     const auto lost = shared->Skip(5);
     EXPECT_TRUE(absl::IsAborted(lost.status())) << lost.status();  // BatchFeeder asks for that
-    EXPECT_THAT(
-        std::string(lost.status().message()),
-        ::testing::MatchesRegex("waiting for the rows behind '.*f00.in' row 5 from worker 1, which decodes them "
-                                "for this host \\(turn 1\\): worker 1, on this host, has gone"));
+    EXPECT_THAT(lost, IsError(::testing::MatchesRegex(
+                          "waiting for the rows behind '.*f00.in' row 5 from worker 1, which decodes them "
+                          "for this host \\(turn 1\\): worker 1, on this host, has gone")));
   });
 }
 
@@ -349,8 +346,9 @@ TEST_P(SharedRowsTest, WaitsForAMissingMemberEndAtTheDeadline) {
   WriteFiles({5});
   ReaderGroup group = MemberOf(NewGroupName(), 0, 2);
   group.timeout_s = 0.2;
-  EXPECT_THAT(std::string(SharedRows::Join(Stream(), group).status().message()),
-              HasSubstr("s for worker 1, on this host, to share the reading of the input files; --share_reader=off"));
+  EXPECT_THAT(
+      SharedRows::Join(Stream(), group),
+      IsError(HasSubstr("s for worker 1, on this host, to share the reading of the input files; --share_reader=off")));
   group.timeout_s = 60;
   group.lost = [] { return absl::UnavailableError("rank 1 is dead"); };
   EXPECT_EQ(SharedRows::Join(Stream(), group).status().message(), "rank 1 is dead");
@@ -416,9 +414,8 @@ TEST_P(SharedRowsTest, WhatOneMemberCannotReadAllOfThemReport) {
     LoaderOptions options = Options(m, 3);
     options.group = MemberOf(name, m, 3);
     options.share = ShareReader::kOn;
-    const auto loader = BatchLoader::Open(Config(1), options);
-    ASSERT_TRUE(loader.ok()) << loader.status();
-    errors[m] = ShowBatches(loader->get()).back();
+    ASSERT_OK_AND_ASSIGN(const auto loader, BatchLoader::Open(Config(1), options));
+    errors[m] = ShowBatches(loader.get()).back();
   });
   EXPECT_THAT(errors[0], HasSubstr("f01.in'"));
   EXPECT_EQ(errors[1], errors[0]);
@@ -436,12 +433,12 @@ TEST_P(SharedRowsTest, FullMemoryIsOneSentenceOnAllMembers) {
   const std::string name = NewGroupName();
   RunMembers(2, [&](int m) {
     const auto shared = *SharedRows::Join(Stream(), MemberOf(name, m, 2));
-    ASSERT_TRUE(shared->Begin(0).ok());
+    ASSERT_OK(shared->Begin(0));
     const auto full = shared->Skip(100);
     ASSERT_FALSE(full.ok());
-    EXPECT_THAT(std::string(full.status().message()),
-                ::testing::AllOf(HasSubstr("cannot put 5 rows into memory shared with the other workers of this host"),
-                                 HasSubstr("--share_reader=off")));
+    EXPECT_THAT(full, IsError(::testing::AllOf(
+                          HasSubstr("cannot put 5 rows into memory shared with the other workers of this host"),
+                          HasSubstr("--share_reader=off"))));
   });
   setrlimit(RLIMIT_FSIZE, &before);
   std::signal(SIGXFSZ, handler);
@@ -506,7 +503,7 @@ TEST(ReaderGroupTest, HoldsTheWorkersOfOneSpace) {
 }
 
 TEST(ReaderGroupTest, DecodedRowsFollowTheFormat) {
-  EXPECT_EQ(DecodedPerRowAlone({.csv = true, .shuffle = true, .workers = 32}), 1);
+  EXPECT_EQ(DecodedPerRowAlone({.row_by_row = true, .shuffle = true, .workers = 32}), 1);
   EXPECT_EQ(DecodedPerRowAlone({.shuffle = true, .row_group_rows = 10, .batch_size = 1000, .workers = 32}), 32);
   EXPECT_EQ(DecodedPerRowAlone({.row_group_rows = 3000, .batch_size = 1000, .workers = 32}), 4);
   EXPECT_EQ(DecodedPerRowAlone({.row_group_rows = 3000, .batch_size = 1000, .workers = 2}), 2);
@@ -515,7 +512,7 @@ TEST(ReaderGroupTest, DecodedRowsFollowTheFormat) {
   EXPECT_FALSE(ShareByDefault({.shuffle = true, .workers = 2}, 2)) << "1.55 instead of 2";
   EXPECT_TRUE(ShareByDefault({.shuffle = true, .workers = 3}, 3)) << "1.8 instead of 3";
   EXPECT_FALSE(ShareByDefault({.shuffle = true, .workers = 8}, 1));
-  EXPECT_FALSE(ShareByDefault({.csv = true, .shuffle = true, .workers = 8}, 8));
+  EXPECT_FALSE(ShareByDefault({.row_by_row = true, .shuffle = true, .workers = 8}, 8));
 }
 
 }  // namespace

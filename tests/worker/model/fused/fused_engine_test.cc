@@ -9,9 +9,10 @@
 
 #include <gtest/gtest.h>
 
-#include "common/base/mutant.h"
 #include "common/base/random.h"
 #include "tests/support/golden.h"
+#include "tests/support/status_matchers.h"
+#include "tests/support/with_mutant.h"
 #include "tests/worker/model/precise_model.h"
 #include "tests/worker/model/tiny_model.h"
 #include "worker/model/engine/make_model.h"
@@ -98,12 +99,12 @@ Step TakeStep(PepnetModel* model, DenseParameters* parameters, const ModelInput&
   parameters->ZeroGradients();
   std::vector<AlignedBuffer<float>> gradients;
   const auto report = model->TrainStep(input, kGradientScale, &gradients);
-  EXPECT_TRUE(report.ok()) << report.status();
+  EXPECT_OK(report);
   if (report.ok()) step.losses = *report;
   step.dense.assign(parameters->gradients().begin(), parameters->gradients().end());
   for (const auto& gradient : gradients) step.features.emplace_back(gradient.begin(), gradient.end());
   auto outputs = model->Forward(input, &step.evaluation);
-  EXPECT_TRUE(outputs.ok()) << outputs.status();
+  EXPECT_OK(outputs);
   if (outputs.ok()) step.outputs = *std::move(outputs);
   return step;
 }
@@ -276,13 +277,13 @@ TEST(FusedEngineTest, RandomNetworksGiveTheReferencesNumbers) {
 }
 
 TEST(FusedEngineTest, TheGateMutantIsTheReferencesMutant) {
+  PEPNET_NEEDS_MUTANTS();
   TinyModel tiny(AllLossesConfig(), 3);
   const TinyData data = RandomData(tiny.config, 9, 3);
   auto scales = RowScales(tiny.config, data.batch, LocalDenominators(tiny.config, data.batch));
   scales[1][4] = 0;
-  SetMutantForTest(Mutant::kGateSeesGradient);
+  const WithMutant mutant(Mutant::kGateSeesGradient);
   CompareEngines(tiny.config, &tiny.parameters, tiny.Input(data, &scales), 3);
-  SetMutantForTest(Mutant::kNone);
 }
 
 // A task that no row counts for, and an absent domain: exactly zero, whatever the buffers held before.

@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/net/in_process.h"
 #include "tests/support/deferred_sums.h"
+#include "tests/support/status_matchers.h"
 #include "tests/worker/model/tiny_model.h"
 #include "worker/model/gradient_buckets.h"
 #include "worker/model/loss_weight.h"
@@ -72,7 +73,7 @@ StatusOr<Taken> TakeStep(TinyModel* tiny, const TinyData& data, const LossDenomi
 
 Taken TakeLocalStep(TinyModel* tiny, const TinyData& data) {
   auto taken = TakeStep(tiny, data, LocalDenominators(tiny->config, data.batch));
-  EXPECT_TRUE(taken.ok()) << taken.status();
+  EXPECT_OK(taken);
   return std::move(*taken);
 }
 
@@ -121,7 +122,7 @@ TEST(DeviceModelOutputTest, OutputsNeedNoLabels) {
   TinyModel copied(DomainConfig(), On(Kind::kHostCopy, 7));
   TinyData data = RandomData(copied.config, 4, 7);
   data.batch.labels.clear();
-  EXPECT_TRUE(copied.model->Forward(copied.Input(data, nullptr), nullptr).ok());
+  EXPECT_OK(copied.model->Forward(copied.Input(data, nullptr), nullptr));
 }
 
 TEST(DeviceModelGradientTest, DenseGradientsAreAddedToWhatTheHostHas) {
@@ -130,7 +131,7 @@ TEST(DeviceModelGradientTest, DenseGradientsAreAddedToWhatTheHostHas) {
   const Taken once = TakeLocalStep(&copied, data);
   const auto scales = RowScales(copied.config, data.batch, LocalDenominators(copied.config, data.batch));
   std::vector<AlignedBuffer<float>> gradients;
-  ASSERT_TRUE(copied.model->TrainStep(copied.Input(data, &scales, 9), 0.5, &gradients).ok());
+  ASSERT_OK(copied.model->TrainStep(copied.Input(data, &scales, 9), 0.5, &gradients));
   for (size_t i = 0; i < once.dense.size(); ++i) EXPECT_EQ(copied.parameters.gradients()[i], 2 * once.dense[i]);
 }
 
@@ -180,7 +181,7 @@ TEST_P(DeviceModelTest, GradientsAreSummedOverTheWorkersInEveryBucketSize) {
       begun[rank] = sums.begun();
       return absl::OkStatus();
     });
-    ASSERT_TRUE(run.ok()) << run;
+    ASSERT_OK(run);
     const size_t buckets = CutIntoBuckets(DenseParameters(DenseParameterList(config)), bucket_bytes).size();
     std::vector<std::string> names;
     for (size_t i = 0; i < 2 * buckets; ++i) {
@@ -198,7 +199,7 @@ void WithSums(const std::function<void(DeferredSums*)>& body) {
     body(&sums);
     return absl::OkStatus();
   });
-  ASSERT_TRUE(run.ok()) << run;
+  ASSERT_OK(run);
 }
 
 // The first bucket's sum begins while EPNet, whose gradients backward writes last, has none yet.

@@ -12,6 +12,7 @@
 #include "common/file/file_hook.h"
 #include "tests/support/cluster.h"
 #include "tests/support/random_job.h"
+#include "tests/support/status_matchers.h"
 
 namespace pepnet {
 namespace {
@@ -25,8 +26,8 @@ class SlowDisk : public FileHook {
   ~SlowDisk() override { InstallFileHook(nullptr); }
   Verdict Before(FileOperation operation, const std::string& path, std::string_view data) override {
     const Deadline deadline = Clock::now() + std::chrono::seconds(30);
-    while (operation == FileOperation::kSync && absl::StrContains(path, ".tmp.model.ckpt-5/tables/") &&
-           finished_steps < kReleaseAfter && Clock::now() < deadline) {
+    while (operation == FileOperation::kSync && absl::StrContains(path, ".tmp.model.ckpt-5.tmp.") &&
+           absl::StrContains(path, "/tables/") && finished_steps < kReleaseAfter && Clock::now() < deadline) {
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
     }
     return {0, data};
@@ -47,7 +48,7 @@ TEST(L4Snapshot, ACheckpointIsTheStateOfItsStepThoughTrainingGoesOn) {
     at_rest.eval_input_path.clear();
     at_rest.train.num_epochs = 0;
     at_rest.train.num_steps = 5;
-    ASSERT_TRUE(Train(at_rest, {2, 2, {}}, TestOptions()).ok());
+    ASSERT_OK(Train(at_rest, {2, 2, {}}, TestOptions()));
 
     JobConfig busy = MakeRandomJob(directory.path(), options, "busy");
     busy.eval_input_path.clear();
@@ -65,7 +66,7 @@ TEST(L4Snapshot, ACheckpointIsTheStateOfItsStepThoughTrainingGoesOn) {
       }
       return trainer.FinishSave();
     });
-    ASSERT_TRUE(trained.ok()) << trained;
+    ASSERT_OK(trained);
     EXPECT_EQ(CheckpointDifference(*ResolveCheckpoint(at_rest.model_dir), checkpoint), "") << optimizer;
     EXPECT_EQ(*ReadFile(at_rest.model_dir + "/model.ckpt-5/trainer.json"), *ReadFile(checkpoint + "/trainer.json"));
   }
@@ -86,12 +87,12 @@ TEST(L4Servers, AnyNumberGoesOnWhereAnyNumberSaved) {
     return config;
   };
   const JobConfig undisturbed = job("undisturbed", 15);
-  ASSERT_TRUE(Train(undisturbed, {2, 1, {}}, TestOptions()).ok());
+  ASSERT_OK(Train(undisturbed, {2, 1, {}}, TestOptions()));
   const std::string expected = *ResolveCheckpoint(undisturbed.model_dir);
   std::string first_saved;
   for (int saving : {1, 2, 3, 4}) {
     const JobConfig half = job(absl::StrCat("saved-by-", saving), 5);
-    ASSERT_TRUE(Train(half, {2, saving, {}}, TestOptions()).ok());
+    ASSERT_OK(Train(half, {2, saving, {}}, TestOptions()));
     const std::string saved = *ResolveCheckpoint(half.model_dir);
     if (first_saved.empty()) first_saved = saved;
     EXPECT_EQ(CheckpointDifference(first_saved, saved), "") << saving << " servers saved";
@@ -99,7 +100,7 @@ TEST(L4Servers, AnyNumberGoesOnWhereAnyNumberSaved) {
       const JobConfig whole = job(absl::StrCat("saved-by-", saving, "-loaded-by-", loading), 15);
       std::filesystem::copy(half.model_dir, whole.model_dir, std::filesystem::copy_options::recursive);
       const Status status = Train(whole, {2, loading, {}}, TestOptions(/*continue_train=*/true));
-      ASSERT_TRUE(status.ok()) << saving << " saved, " << loading << " loaded: " << status;
+      ASSERT_OK(status) << saving << " saved, " << loading << " loaded: ";
       EXPECT_EQ(CheckpointDifference(expected, *ResolveCheckpoint(whole.model_dir)), "")
           << saving << " servers saved, " << loading << " loaded";
     }

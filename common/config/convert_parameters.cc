@@ -1,0 +1,48 @@
+#include "common/config/convert_parameters.h"
+
+#include "common/config/value_strings.h"
+
+namespace pepnet {
+
+using google::protobuf::FieldDescriptor;
+using google::protobuf::Message;
+
+const FieldDescriptor* SetMember(const Message& message, const std::string& oneof) {
+  return message.GetReflection()->GetOneofFieldDescriptor(message, message.GetDescriptor()->FindOneofByName(oneof));
+}
+
+Status ReadParameter(const Message& from, const ParameterInfo& parameter, const ConfigSource& source, double* out) {
+  const FieldDescriptor* const field = from.GetDescriptor()->FindFieldByName(parameter.name);
+  if (field == nullptr) {
+    return absl::InternalError(absl::StrCat(from.GetDescriptor()->name(), " has no field ", parameter.name));
+  }
+  const auto* const reflection = from.GetReflection();
+  if (parameter.missing != nullptr && !reflection->HasField(from, field)) {
+    return source.Error(from, parameter.name, parameter.missing);
+  }
+  std::string shown;
+  switch (parameter.form) {
+    case ParameterInfo::Form::kReal:
+      *out = ShortestDecimal(reflection->GetFloat(from, field));
+      shown = absl::StrCat(*out);
+      break;
+    case ParameterInfo::Form::kWhole:
+      *out = reflection->GetUInt32(from, field);
+      shown = absl::StrCat(reflection->GetUInt32(from, field));
+      break;
+    case ParameterInfo::Form::kSwitch:
+      *out = reflection->GetBool(from, field) ? 1 : 0;
+      break;
+    case ParameterInfo::Form::kChoice:
+      shown = reflection->GetEnum(from, field)->name();
+      *out = -1;
+      for (size_t i = 0; i < parameter.choices.size(); ++i) {
+        if (shown == parameter.choices[i]) *out = static_cast<double>(i);
+      }
+      break;
+  }
+  if (parameter.Accepts(*out)) return absl::OkStatus();
+  return source.Error(from, parameter.name, shown, "; expected ", parameter.range.expected);
+}
+
+}  // namespace pepnet

@@ -1,0 +1,149 @@
+#include "common/config/descriptions.h"
+
+#include <set>
+#include <span>
+
+#include "common/config/field_support.h"
+#include "common/job_config/job_config.h"
+#include "common/job_config/parameter.h"
+
+namespace pepnet {
+namespace {
+
+using google::protobuf::Descriptor;
+using google::protobuf::FieldDescriptor;
+
+FieldDescriptor::CppType TypeOfForm(ParameterInfo::Form form) {
+  switch (form) {
+    case ParameterInfo::Form::kReal:
+      return FieldDescriptor::CPPTYPE_FLOAT;
+    case ParameterInfo::Form::kWhole:
+      return FieldDescriptor::CPPTYPE_UINT32;
+    case ParameterInfo::Form::kSwitch:
+      return FieldDescriptor::CPPTYPE_BOOL;
+    case ParameterInfo::Form::kChoice:
+      return FieldDescriptor::CPPTYPE_ENUM;
+  }
+  return FieldDescriptor::CPPTYPE_MESSAGE;
+}
+
+template <typename... Args>
+Status Disagreement(const Args&... text) {
+  return absl::InternalError(absl::StrCat("descriptions and schema disagree: ", text...));
+}
+
+Status CheckParameter(const Descriptor& message, const ParameterInfo& parameter) {
+  const FieldDescriptor* const field = message.FindFieldByName(parameter.name);
+  if (field == nullptr) return Disagreement(message.name(), " has no field ", parameter.name);
+  if (field->is_repeated() || field->cpp_type() != TypeOfForm(parameter.form)) {
+    return Disagreement(message.name(), ".", parameter.name, " has another type than its parameter");
+  }
+  if (parameter.form != ParameterInfo::Form::kChoice) return absl::OkStatus();
+  if (field->enum_type()->value_count() != static_cast<int>(parameter.choices.size())) {
+    return Disagreement(field->enum_type()->name(), " has ", field->enum_type()->value_count(), " values, ",
+                        parameter.name, " ", parameter.choices.size(), " choices");
+  }
+  for (const char* choice : parameter.choices) {
+    if (field->enum_type()->FindValueByName(choice) == nullptr) {
+      return Disagreement(field->enum_type()->name(), " has no value ", choice);
+    }
+  }
+  return absl::OkStatus();
+}
+
+// Every parameter is a field of `message`, and every field is a parameter, one of `others`, or
+// spoken of in field_support.cc.
+template <typename Owner>
+Status CheckParameters(const Descriptor& message, std::span<const Parameter<Owner>> parameters,
+                       std::set<std::string> others = {}) {
+  for (const Parameter<Owner>& parameter : parameters) {
+    PEPNET_RETURN_IF_ERROR(CheckParameter(message, parameter));
+    others.insert(parameter.name);
+  }
+  for (int i = 0; i < message.field_count(); ++i) {
+    const FieldDescriptor& field = *message.field(i);
+    if (others.count(field.name()) == 0 && !HasSupportRule(field)) {
+      return Disagreement(message.name(), ".", field.name(), " is no parameter of its description");
+    }
+  }
+  return absl::OkStatus();
+}
+
+// The members of the oneof and the kinds are the same. check(type, message) looks at each pair.
+// `all`: every kind is a member.
+template <typename Kind, typename Type, typename Check>
+Status CheckKinds(const Descriptor& message, const std::string& oneof, const char* const Type::*field, bool all,
+                  const Check& check) {
+  std::set<std::string> described;
+  for (const Kind kind : AllKinds<Kind>()) {
+    const std::string name = TypeOf(kind).*field;
+    if (!described.insert(name).second) return Disagreement("two descriptions of ", message.name(), ".", name);
+    const FieldDescriptor* const member = message.FindFieldByName(name);
+    if (member == nullptr && !all) continue;
+    if (member == nullptr || member->containing_oneof() == nullptr || member->containing_oneof()->name() != oneof) {
+      return Disagreement(message.name(), " has no ", oneof, " ", name);
+    }
+    if (member->message_type() == config::Unsupported::descriptor()) {
+      return Disagreement(message.name(), ".", name, " is described, but Unsupported in the schema");
+    }
+    PEPNET_RETURN_IF_ERROR(check(TypeOf(kind), *member->message_type()));
+  }
+  const auto* const members = message.FindOneofByName(oneof);
+  for (int i = 0; i < members->field_count(); ++i) {
+    const FieldDescriptor& member = *members->field(i);
+    if (member.message_type() == config::Unsupported::descriptor() || HasSupportRule(member)) continue;
+    if (described.count(member.name()) == 0) {
+      return Disagreement(message.name(), ".", member.name(), " has no description in common/job_config");
+    }
+  }
+  return absl::OkStatus();
+}
+
+Status CheckAll() {
+  const auto parameters = [](const auto& type, const Descriptor& message) {
+    return CheckParameters(message, type.parameters);
+  };
+  PEPNET_RETURN_IF_ERROR(CheckKinds<SparseOptimizerKind>(*config::SparseOptimizer::descriptor(), "optimizer",
+                                                         &SparseOptimizerType::field, true, parameters));
+  PEPNET_RETURN_IF_ERROR(CheckKinds<DenseOptimizerKind>(*config::DenseOptimizer::descriptor(), "optimizer",
+                                                        &DenseOptimizerType::field, true, parameters));
+  PEPNET_RETURN_IF_ERROR(
+      CheckKinds<LossKind>(*config::LossConfig::descriptor(), "loss", &LossType::name, true, parameters));
+  const auto metric = [](const MetricType& type, const Descriptor& message) {
+    if (type.grouping_field == nullptr) return CheckParameters(message, type.parameters);
+    const FieldDescriptor* const field = message.FindFieldByName(type.grouping_field);
+    if (field == nullptr || field->cpp_type() != FieldDescriptor::CPPTYPE_STRING) {
+      return Disagreement(message.name(), " has no text ", type.grouping_field);
+    }
+    return CheckParameters(message, type.parameters, {type.grouping_field});
+  };
+  PEPNET_RETURN_IF_ERROR(
+      CheckKinds<MetricKind>(*config::MetricConfig::descriptor(), "metric", &MetricType::name, true, metric));
+  PEPNET_RETURN_IF_ERROR(
+      CheckKinds<MetricKind>(*config::TrainMetricConfig::descriptor(), "metric", &MetricType::name, false, metric));
+  // Features have converters of their own; what all of them have is what their table is made from.
+  const auto feature = [](const FeatureType&, const Descriptor& message) {
+    for (const char* name : {"feature_name", "embedding_name", "init_fn", "trainable"}) {
+      if (message.FindFieldByName(name) == nullptr) return Disagreement(message.name(), " has no field ", name);
+    }
+    return absl::OkStatus();
+  };
+  PEPNET_RETURN_IF_ERROR(
+      CheckKinds<FeatureKind>(*config::FeatureConfig::descriptor(), "feature", &FeatureType::field, true, feature));
+  for (const DatasetType type : AllKinds<DatasetType>()) {
+    config::DatasetType value;
+    if (!config::DatasetType_Parse(TypeOf(type).dataset, &value)) {
+      return Disagreement("DatasetType has no value ", TypeOf(type).dataset);
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+Status CheckDescriptions() {
+  static const Status status = CheckAll();  // they cannot change
+  return status;
+}
+
+}  // namespace pepnet

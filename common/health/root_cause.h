@@ -1,0 +1,58 @@
+// Which rank is lost, and which one is to blame for a wait: pure functions of what a rank knows. The heartbeats that it knows
+// it from are PeerWatch's.
+//
+// Words:   dead: the process is gone (seen on the same host). hung: silent, its process is there or on another host. slow: it
+//          beats, but somebody's deadline passed. failed: it said so.
+// Time:    is counted in heartbeats of this rank, so a job that was suspended as a whole does not wake up to dead peers.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+
+#include "common/health/peer_view.h"
+#include "common/process/process_identity.h"
+
+namespace pepnet {
+
+// One other rank, as this one has heard it.
+struct PeerRecord {
+  PeerView view;
+  int64_t silent_beats = 0;  // own beats since its last one
+  int gone_looks = 0;        // looks in a row that found no process
+  int64_t failed_beats = 0;  // own beats since it said that it fails
+};
+
+struct Patience {
+  double period_s = 0;         // between two own heartbeats
+  double silence_s = 0;        // after which a rank counts as hung
+  double failure_grace_s = 0;  // what a rank that says it fails has to end the job itself
+};
+
+// True if the rank is so late that its process is to be looked for.
+bool NeedsLook(const PeerRecord& peer);
+// To be called once per own heartbeat, with view.age_s up to date. Notes in `peer` how it looks now, and returns why the job
+// cannot go on with it, "is dead: its process is gone", or "". `process`: what a look has shown; of no meaning if there was no
+// need for one.
+std::string WhyLost(ProcessState process, const Patience& patience, PeerRecord* peer);
+// The sentence about a rank that is lost: its name, `how` of WhyLost(), and what was last heard of it.
+std::string LossText(const PeerView& view, absl::string_view how);
+
+// What one rank knows of the job at one moment.
+struct JobView {
+  std::vector<PeerView> ranks;  // by rank, with the own one
+  int own = 0;                  // who asks
+  double period_s = 0;          // shorter waits are no news
+};
+
+// Who is to blame for a wait for `peer`: follows who waits for whom, as long as a rank is alive and waits for another one than
+// the asker. For any rank (kAnyRank): the first that has failed, else one that is dead or stopped, else one that is silent.
+// kAnyRank if nobody. by_server: it is the server of the asking rank that waits, which works as well.
+Seat RootCause(const JobView& job, Seat peer, bool by_server);
+// One clause for the end of the message about a wait for `peer` that timed out: how `cause`, of RootCause(), looks. "" if nobody
+// is to blame, or the asker itself.
+std::string CauseText(const JobView& job, Seat peer, Seat cause, bool by_server);
+
+}  // namespace pepnet

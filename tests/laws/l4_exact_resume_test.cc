@@ -1,0 +1,87 @@
+// Law L4, exact resume: a run that stops and goes on ends in the bits of the run that did not.
+// Mutants under which a test here must fail are named in common/base/mutant.h.
+#include <gtest/gtest.h>
+
+#include <string>
+#include <tuple>
+
+#include "absl/strings/str_cat.h"
+#include "common/checkpoint/checkpoint.h"
+#include "common/file/file.h"
+#include "tests/laws/law_support.h"
+#include "tests/support/cluster.h"
+#include "tests/support/random_job.h"
+#include "tests/support/status_matchers.h"
+#include "tests/support/temporary_directory.h"
+#include "worker/train/trainer.h"
+
+namespace pepnet {
+namespace {
+
+class L4Resume : public ::testing::TestWithParam<std::tuple<int, bool, int>> {};
+
+TEST_P(L4Resume, ARunThatStopsAndContinuesEndsInTheSameBits) {
+  const auto& [stop_after, shuffle, window] = GetParam();
+  RandomJobOptions options;
+  options.batch_size = 4;
+  options.shuffle = shuffle;
+  options.sparse_optimizer = "adagrad_optimizer { lr: 0.05 }";
+  options.train_extra = absl::StrCat("gradient_accumulation_steps: ", window);
+  TemporaryDirectory directory;
+  const JobConfig undisturbed = MakeRandomJob(directory.path(), options, "undisturbed");
+  ASSERT_OK(Train(undisturbed, {2, 2, {}}, TestOptions()));
+
+  JobConfig disturbed = MakeRandomJob(directory.path(), options, "disturbed");
+  disturbed.train.save_checkpoints_steps = 5;
+  const Status stopped =
+      RunCluster(disturbed, {2, 2, {}}, TestOptions(), [&, steps = stop_after](const WorkerContext& context) -> Status {
+        Trainer trainer(context);
+        PEPNET_RETURN_IF_ERROR(trainer.Start());
+        for (int step = 0; step < steps; ++step) PEPNET_RETURN_IF_ERROR(trainer.Step().status());
+        PEPNET_RETURN_IF_ERROR(trainer.FinishSave());  // so that there is a checkpoint to go on from
+        return absl::CancelledError("as if killed");
+      });
+  ASSERT_FALSE(stopped.ok());
+  ASSERT_OK(Train(disturbed, {2, 2, {}}, Continue()));
+  EXPECT_EQ(CheckpointDifference(Newest(undisturbed), Newest(disturbed)), "");
+  // What the run tells about its end is equal, too (a stop before the first checkpoint leaves nothing to compare with).
+  auto last_line = [](const JobConfig& config) {
+    const std::string text = *ReadFile(config.model_dir + "/train_eval_result.txt");
+    return text.substr(text.rfind('\n', text.size() - 2) + 1);
+  };
+  EXPECT_EQ(last_line(undisturbed), last_line(disturbed));
+}
+
+INSTANTIATE_TEST_SUITE_P(Stops, L4Resume,
+                         ::testing::Values(std::tuple(3, true, 1), std::tuple(7, true, 1), std::tuple(13, false, 1),
+                                           std::tuple(14, true, 1), std::tuple(21, true, 1), std::tuple(7, true, 3),
+                                           std::tuple(12, false, 4)));
+
+TEST(L4Resume, WithAnotherNumberOfServers) {
+  RandomJobOptions options;
+  options.batch_size = 4;
+  TemporaryDirectory directory;
+  const JobConfig undisturbed = MakeRandomJob(directory.path(), options, "undisturbed");
+  ASSERT_OK(Train(undisturbed, {1, 1, {}}, TestOptions()));
+  const JobConfig whole = MakeRandomJob(directory.path(), options, "resharded");
+  JobConfig half = whole;
+  half.train.num_epochs = 1;
+  ASSERT_OK(Train(half, {1, 3, {}}, TestOptions()));
+  ASSERT_OK(Train(whole, {1, 2, {}}, Continue()));
+  EXPECT_EQ(CheckpointDifference(Newest(undisturbed), Newest(whole)), "");
+}
+
+TEST(L4Resume, AFinishedJobEvaluatesAgainAndChangesNothing) {
+  RandomJobOptions options;
+  TemporaryDirectory directory;
+  const JobConfig config = MakeRandomJob(directory.path(), options);
+  ASSERT_OK(Train(config, {1, 1, {}}, TestOptions()));
+  const std::string before = Newest(config);
+  const std::string dense = *ReadFile(before + "/dense.safetensors");
+  ASSERT_OK(Train(config, {1, 2, {}}, Continue()));
+  EXPECT_EQ(Newest(config), before);
+  EXPECT_EQ(*ReadFile(before + "/dense.safetensors"), dense);
+}
+
+}  // namespace
+}  // namespace pepnet

@@ -1,0 +1,76 @@
+// Law L5, one truth: training, eval and exports give the same values for the same rows.
+// Mutants under which a test here must fail are named in common/base/mutant.h.
+#include <gtest/gtest.h>
+
+#include <map>
+#include <mutex>
+#include <string>
+
+#include "cli/commands/commands.h"
+#include "common/checkpoint/checkpoint.h"
+#include "common/file/file.h"
+#include "tests/support/cluster.h"
+#include "tests/support/random_job.h"
+#include "tests/support/status_matchers.h"
+#include "tests/support/temporary_directory.h"
+#include "worker/eval/evaluator.h"
+#include "worker/eval/inference.h"
+#include "worker/train/trainer.h"
+
+namespace pepnet {
+namespace {
+
+TEST(L5OneTruth, EvaluationInTrainingEqualsEvaluationOfTheCheckpoint) {
+  RandomJobOptions options;
+  options.num_epochs = 1;
+  TemporaryDirectory directory;
+  JobConfig config = MakeRandomJob(directory.path(), options);
+  config.train.num_epochs = 0;
+  config.train.num_steps = 3;       // many ids stay unseen and must read their initial value everywhere
+  config.data.eval_batch_size = 8;  // of all workers together; does not divide by 3
+  std::map<std::string, double> in_training, afterwards;
+  const Status trained = RunCluster(config, {1, 1, {}}, TestOptions(), [&](const WorkerContext& context) -> Status {
+    Trainer trainer(context);
+    PEPNET_RETURN_IF_ERROR(trainer.Run());
+    in_training = trainer.evaluation().values;
+    return absl::OkStatus();
+  });
+  ASSERT_OK(trained);
+  for (int workers : {1, 3}) {
+    std::mutex mutex;
+    const Status evaluated =
+        RunCluster(config, {workers, 2, {}}, TestOptions(), [&](const WorkerContext& context) -> Status {
+          PEPNET_ASSIGN_OR_RETURN(InferenceModel model, OpenForInference(context, config.model_dir));
+          PEPNET_ASSIGN_OR_RETURN(auto values,
+                                  Evaluate(context, model.model.get(), config.eval_input_path, model.finished_steps));
+          std::lock_guard<std::mutex> lock(mutex);
+          afterwards = values;
+          return absl::OkStatus();
+        });
+    ASSERT_OK(evaluated);
+    ASSERT_EQ(in_training.size(), afterwards.size());
+    for (const auto& [name, value] : in_training)
+      EXPECT_NEAR(value, afterwards[name], 1e-5) << name << ", " << workers << " workers";
+  }
+}
+
+TEST(L5OneTruth, AnExportGivesEvalsProbabilitiesOrIsRefused) {
+  RandomJobOptions options;
+  TemporaryDirectory directory;
+  JobConfig config = MakeRandomJob(directory.path(), options);
+  config.train.num_epochs = 0;
+  config.train.num_steps = 3;  // most ids of the data have no row and read their initial value
+  ASSERT_OK(Train(config, {1, 1, {}}, TestOptions()));
+  ConfigFlags flags;
+  flags.pipeline_config_path = directory / "job.config";
+  ASSERT_OK(WriteFileAtomically(flags.pipeline_config_path, WriteRandomJob(directory.path(), options)));
+  ExportFlags export_flags;
+  export_flags.export_dir = directory / "export";
+  export_flags.format = "safetensors,onnx";
+  const Status exported = ExportCommand(flags, export_flags);
+  EXPECT_OK(exported);
+  EXPECT_EQ(exported.ok(), PathExists(directory / "export"));
+}
+
+}  // namespace
+}  // namespace pepnet

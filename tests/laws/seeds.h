@@ -1,0 +1,18 @@
+// What the tests over many seeded schedules share: their flags and their main program.
+//   PROGRAM [--seeds N] [--first_seed S]      a seed that fails is printed; replay it with --seeds 1 --first_seed S
+#pragma once
+
+namespace pepnet {
+
+struct Seeds {
+  int first = 1;
+  int count = 0;
+};
+
+// The seeds of this run; set by RunSeededTests() before the tests start.
+const Seeds& RunSeeds();
+
+// The whole main program: reads the flags (without --seeds: `count` seeds) and runs the tests.
+int RunSeededTests(int argc, char** argv, int count);
+
+}  // namespace pepnet

@@ -1,0 +1,55 @@
+// A sparse optimizer as a worker sends it is the one that a server reads, for every kind and
+// parameter.
+#include "ps/server_plan.h"
+
+#include "gtest/gtest.h"
+
+#include "proto/wire.pb.h"
+#include "tests/support/status_matchers.h"
+
+namespace pepnet {
+namespace {
+
+TEST(ServerPlanTest, EveryParameterOfEveryOptimizerArrives) {
+  for (const SparseOptimizerKind kind : AllKinds<SparseOptimizerKind>()) {
+    const SparseOptimizerType& type = TypeOf(kind);
+    SparseOptimizer sent;
+    sent.kind = kind;
+    sent.lr = 0.25, sent.initial_accumulator_value = 0.5, sent.beta1 = 0.75, sent.beta2 = 0.125;
+    sent.weight_decay = 0.375, sent.weight_decay_mode = WeightDecayMode::kDecouple;
+    sent.gradient_clipping = true, sent.max_gradient = 3;
+    for (const Parameter<SparseOptimizer>& parameter : type.parameters) {
+      ASSERT_NE(parameter.get(sent), parameter.get(SparseOptimizer())) << parameter.name << " has its default";
+    }
+    wire::ServerPlan plan;
+    plan.set_server_count(1);
+    plan.add_worker_ranks(0);
+    plan.mutable_optimizer()->set_kind(type.name);
+    for (const auto& [name, value] : ParameterValues(type.parameters, sent)) {
+      (*plan.mutable_optimizer()->mutable_parameters())[name] = value;
+    }
+    ASSERT_OK_AND_ASSIGN(const auto received, ParseServerPlan(plan.SerializeAsString(), 2));
+    EXPECT_EQ(received.optimizer.kind, kind);
+    EXPECT_EQ(ParameterValues(type.parameters, received.optimizer), ParameterValues(type.parameters, sent));
+  }
+}
+
+TEST(ServerPlanTest, EveryInitializerArrives) {
+  for (const InitKind kind : AllKinds<InitKind>()) {
+    wire::ServerPlan plan;
+    wire::TablePlan* const table = plan.add_tables();
+    table->set_name("t"), table->set_rows(3), table->set_dim(2);
+    table->set_init_kind(TypeOf(kind).name);
+    plan.set_server_count(1);
+    plan.add_worker_ranks(0);
+    plan.mutable_optimizer()->set_kind("sgd");
+    for (const auto& [name, value] : ParameterValues(TypeOf(SparseOptimizerKind::kSgd).parameters, SparseOptimizer())) {
+      (*plan.mutable_optimizer()->mutable_parameters())[name] = value;
+    }
+    ASSERT_OK_AND_ASSIGN(const auto received, ParseServerPlan(plan.SerializeAsString(), 2));
+    EXPECT_EQ(received.tables[0].initializer.kind, kind);
+  }
+}
+
+}  // namespace
+}  // namespace pepnet

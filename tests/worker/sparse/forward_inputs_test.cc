@@ -1,0 +1,88 @@
+#include "worker/sparse/forward_inputs.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/support/cluster.h"
+#include "tests/support/random_job.h"
+#include "tests/support/status_matchers.h"
+
+namespace pepnet {
+namespace {
+
+class ForwardInputsTest : public testing::Test {
+ protected:
+  ForwardInputsTest() : config_(MakeRandomJob(directory_.path(), {})) {}
+
+  // The first batch of the job, as if pulled for training step 5 or for reading.
+  FedBatch Fed(bool read_only) {
+    LoaderOptions options;
+    options.input_path = config_.train_input_path;
+    options.batch_size = 7;
+    auto loader = BatchLoader::Open(config_, options);
+    EXPECT_OK(loader);
+    FedBatch fed;
+    fed.batch = **(*loader)->Next();
+    fed.ids = FindUniqueIds(config_, fed.batch);
+    fed.ticket.step = 5;
+    fed.ticket.read_only = read_only;
+    return fed;
+  }
+  // Row i of table t: t + i, t + i + 0.5, ...
+  FloatBuffers Rows(const FedBatch& fed) const {
+    FloatBuffers rows(config_.tables.size());
+    for (size_t t = 0; t < rows.size(); ++t) {
+      const size_t dim = config_.tables[t].dim;
+      rows[t].Resize(fed.ids.ids[t].size() * dim);
+      for (size_t i = 0; i < rows[t].size(); ++i)
+        rows[t][i] = static_cast<float>(t + i / dim) + 0.5f * static_cast<float>(i % dim);
+    }
+    return rows;
+  }
+
+  TemporaryDirectory directory_;
+  const JobConfig config_;
+};
+
+TEST_F(ForwardInputsTest, AStepReadsPooledRowsScalesAndItsNumber) {
+  FedBatch fed = Fed(/*read_only=*/false);
+  fed.denominators = LocalDenominators(config_, fed.batch);
+  const FloatBuffers rows = Rows(fed);
+  ForwardInputs inputs(&config_);
+  const ModelInput& input = inputs.PoolRows(fed, rows);
+  EXPECT_EQ(input.batch, &fed.batch);
+  EXPECT_EQ(input.step, 4);  // finished before step 5
+  ASSERT_NE(input.row_scales, nullptr);
+  EXPECT_EQ(*input.row_scales, RowScales(config_, fed.batch, *fed.denominators));
+  FloatBuffers pooled;
+  PoolFeatures(config_, fed.batch, fed.ids, rows, &pooled);
+  ASSERT_EQ(input.features.size(), config_.features.size());
+  int with_table = 0;
+  for (size_t f = 0; f < config_.features.size(); ++f) {
+    const Feature& feature = config_.features[f];
+    if (!feature.in_group) {
+      EXPECT_EQ(input.features[f], nullptr);
+    } else if (feature.table < 0) {
+      EXPECT_EQ(input.features[f], fed.batch.values[f].data());
+    } else {
+      ASSERT_GT(pooled[f].size(), 0u);
+      EXPECT_EQ(std::memcmp(input.features[f], pooled[f].data(), pooled[f].bytes()), 0) << feature.name;
+      ++with_table;
+    }
+  }
+  EXPECT_GT(with_table, 2);
+}
+
+TEST_F(ForwardInputsTest, WithoutDenominatorsThereAreNoScalesEvenAfterABatchThatHadThem) {
+  ForwardInputs inputs(&config_);
+  FedBatch trained = Fed(/*read_only=*/false);
+  trained.denominators = LocalDenominators(config_, trained.batch);
+  ASSERT_NE(inputs.PoolRows(trained, Rows(trained)).row_scales, nullptr);
+  const FedBatch read = Fed(/*read_only=*/true);
+  const ModelInput& input = inputs.PoolRows(read, Rows(read));
+  EXPECT_EQ(input.row_scales, nullptr);
+  EXPECT_EQ(input.step, 0);  // dropout is the steps' alone
+  EXPECT_EQ(input.batch, &read.batch);
+}
+
+}  // namespace
+}  // namespace pepnet

@@ -1,0 +1,52 @@
+// BatchDecoder: turns the rows of a slice into a Batch.
+//
+// Threads: immutable, used by all decoding threads of a loader.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "common/base/status.h"
+#include "common/job_config/job_config.h"
+#include "worker/data/batch.h"
+#include "worker/data/encode/feature_encoder.h"
+#include "worker/data/encode/label_encoder.h"
+#include "worker/data/load/batch_loader.h"
+#include "worker/data/rows/batch_cutter.h"
+
+namespace pepnet {
+
+// Which column of the chunks each consumer reads.
+struct ColumnPlan {
+  std::vector<std::string> names;  // unique, in order of first use
+  std::vector<int> features, labels, sample_weights, reserved;
+
+  int Add(const std::string& name);
+};
+ColumnPlan PlanColumns(const JobConfig& config, bool read_labels, const std::vector<std::string>& reserved);
+
+class BatchDecoder {
+ public:
+  // reserved_schema: null without reserved columns.
+  static StatusOr<std::unique_ptr<BatchDecoder>> Create(const JobConfig& config, const LoaderOptions& options,
+                                                        DatasetType file_type, ColumnPlan plan,
+                                                        std::shared_ptr<arrow::Schema> reserved_schema);
+
+  // Adds to *clamped the ids that were replaced by row 0.
+  StatusOr<Batch> Decode(const CutBatch& cut, int64_t* clamped) const;
+  const std::shared_ptr<arrow::Schema>& reserved_schema() const { return reserved_schema_; }
+
+ private:
+  BatchDecoder() = default;
+  StatusOr<std::shared_ptr<arrow::RecordBatch>> Reserve(const RowSelection& rows) const;
+
+  ColumnPlan plan_;
+  bool read_labels_ = true;
+  std::shared_ptr<arrow::Schema> reserved_schema_;
+  std::unique_ptr<FeatureEncoder> features_;
+  std::unique_ptr<LabelEncoder> labels_;  // null unless read_labels_
+};
+
+}  // namespace pepnet

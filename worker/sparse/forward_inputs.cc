@@ -1,0 +1,28 @@
+#include "worker/sparse/forward_inputs.h"
+
+namespace pepnet {
+
+StatusOr<const ModelInput*> ForwardInputs::Make(const FedBatch& fed, PsClient* client) {
+  PEPNET_RETURN_IF_ERROR(Receive(fed, client));
+  return &Pool(fed);
+}
+
+Status ForwardInputs::Receive(const FedBatch& fed, PsClient* client) {
+  return client->FinishPull(fed.ticket, &table_rows_);
+}
+
+const ModelInput& ForwardInputs::PoolRows(const FedBatch& fed, const FloatBuffers& table_rows) {
+  PoolFeatures(*config_, fed.batch, fed.ids, table_rows, &pooled_);
+  input_.batch = &fed.batch;
+  input_.features = FeaturePointers(*config_, fed.batch, pooled_);
+  // Dropout is drawn by the number of steps before this one; only a step that is trained has any.
+  input_.step = fed.ticket.read_only ? 0 : fed.ticket.step - 1;
+  input_.row_scales = nullptr;
+  if (fed.denominators.has_value()) {
+    row_scales_ = RowScales(*config_, fed.batch, *fed.denominators);
+    input_.row_scales = &row_scales_;
+  }
+  return input_;
+}
+
+}  // namespace pepnet

@@ -1,0 +1,48 @@
+// ForwardInputs: from a batch whose rows have been asked for to what the model reads. The only way
+// there: training, evaluation, prediction and the comparison behind an export all take it, so that
+// the same rows give the same numbers everywhere (law L5).
+//
+//   fed batch -> Receive(): rows of the tables -> Pool(): pooled outputs, row scales -> ModelInput
+//   -> TrainStep() or Forward() of the model
+//
+// Memory:  the buffers are kept from batch to batch.
+// Threads: one. Borrows the config.
+#pragma once
+
+#include <vector>
+
+#include "common/base/status.h"
+#include "common/job_config/job_config.h"
+#include "worker/model/pepnet_model.h"
+#include "worker/sparse/batch_feeder.h"
+#include "worker/sparse/pooling.h"
+#include "worker/sparse/ps_client.h"
+
+namespace pepnet {
+
+class ForwardInputs {
+ public:
+  explicit ForwardInputs(const JobConfig* config) : config_(config) {}
+
+  // Receive() and Pool(), for who does not tell the time of the two apart.
+  StatusOr<const ModelInput*> Make(const FedBatch& fed, PsClient* client);
+
+  // Waits for the rows of `fed`.
+  Status Receive(const FedBatch& fed, PsClient* client);
+  // What the model reads of `fed`, whose rows came last. Points into `fed` and into this object,
+  // until the next call.
+  const ModelInput& Pool(const FedBatch& fed) { return PoolRows(fed, table_rows_); }
+  // The same with rows from elsewhere (an export): table_rows[t] holds the rows of fed.ids.ids[t].
+  const ModelInput& PoolRows(const FedBatch& fed, const FloatBuffers& table_rows);
+
+  // By table: the rows that Receive() brought.
+  const FloatBuffers& table_rows() const { return table_rows_; }
+
+ private:
+  const JobConfig* const config_;
+  FloatBuffers table_rows_, pooled_;
+  std::vector<std::vector<float>> row_scales_;
+  ModelInput input_;
+};
+
+}  // namespace pepnet

@@ -1,0 +1,75 @@
+// TrainReport: what a training run tells: stage times, the log and its files (worker 0), warnings
+// about the data, and the closing report. Nothing here changes the state of the run.
+//
+// Use:     Open(); then Observe() and LogStep() behind every step, Evaluated() behind an
+//          evaluation; Close().
+// Threads: one. LogStep() and Close() are collective operations.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "common/base/status.h"
+#include "worker/checkpoint/checkpoint_saver.h"
+#include "worker/checkpoint/save_delays.h"
+#include "worker/context/worker_context.h"
+#include "worker/report/run_log.h"
+#include "worker/report/stage_times.h"
+#include "worker/train/data_watch.h"
+#include "worker/train/train_session.h"
+#include "worker/train/train_step.h"
+
+namespace pepnet {
+
+class TrainReport {
+ public:
+  // Borrows the context.
+  explicit TrainReport(const WorkerContext* context);
+
+  // Worker 0: opens the log, cut back to where the run begins, and leaves the config beside it.
+  Status Open(const TrainSession& session);
+
+  StageTimes* times() { return &times_; }
+  const StageTimes& times() const { return times_; }
+
+  // A trained batch.
+  void Observe(const Batch& batch);
+  // A line for the step of `batch`, if it is due.
+  Status LogStep(const Batch& batch, const LearningRates& lr, const TrainSession& session, const TrainStep& step);
+  Status Evaluated(const EvaluationResult& result);
+  // Worker 0: the step of the last evaluation in the results, -1 if there is none.
+  int64_t last_evaluated_step() const { return log_->last_evaluated_step(); }
+  // `saver`: worker 0's, else null; `checkpoint`: the last one that is complete.
+  Status Close(const TrainSession& session, const CheckpointSaver* saver, const std::string& checkpoint);
+
+  // The wall time of a step, evaluation left out, for what checkpoints cost the training. Done()
+  // counts the step; one that fails is not counted.
+  class StepTimer {
+   public:
+    StepTimer(TrainReport* report, const CheckpointSaver* saver);
+    void Done();
+
+   private:
+    bool Saving() const { return saver_ != nullptr && saver_->running(); }
+
+    TrainReport* const report_;
+    const CheckpointSaver* const saver_;
+    const Clock::time_point start_;
+    const double evaluated_;  // seconds, before the step
+    const bool saving_;
+  };
+
+ private:
+  StepRecord RecordOf(const LearningRates& lr, const TrainSession& session, const TrainStep& step) const;
+
+  const WorkerContext& context_;
+  const JobConfig& config_;
+  std::optional<RunLog> log_;  // worker 0
+  StageTimes times_;
+  DataWatch data_watch_;
+  SaveDelays save_delays_;
+  int64_t rows_trained_ = 0;  // global, since Open()
+};
+
+}  // namespace pepnet

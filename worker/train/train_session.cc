@@ -1,0 +1,156 @@
+#include "worker/train/train_session.h"
+
+#include <utility>
+#include <vector>
+
+#include "common/base/log_functions.h"
+#include "common/checkpoint/checkpoint.h"
+#include "common/file/file.h"
+#include "worker/checkpoint/checkpointing.h"
+#include "worker/checkpoint/resume_choice.h"
+#include "worker/eval/evaluator.h"
+#include "worker/model/engine/make_model.h"
+
+namespace pepnet {
+
+TrainSession::TrainSession(const WorkerContext* context)
+    : context_(*context), config_(*context->config), metrics_(context->config) {}
+
+// ---- start or resume ----------------------------------------------------------------------------------------------
+
+Status TrainSession::Restore() {
+  state_ = std::make_unique<TrainState>(config_, context_.options.seed);
+  PEPNET_ASSIGN_OR_RETURN(const std::string checkpoint, EnterModelDir());
+  PEPNET_RETURN_IF_ERROR(checkpoint.empty() ? StartFresh() : Resume(checkpoint));
+  TrainCounters& counters = state_->counters;
+  counters.batch_size = config_.data.batch_size;
+  counters.worker_count = context_.collective->count();
+  counters.threads = context_.options.threads;
+  start_step_ = counters.finished_steps;
+  if (context_.status() != nullptr) context_.status()->SetStep(start_step_ + 1);
+  PEPNET_ASSIGN_OR_RETURN(model_, MakeModel(&config_, &state_->parameters, ModelOptionsOf(context_, counters.seed)));
+  return absl::OkStatus();
+}
+
+StatusOr<std::string> TrainSession::EnterModelDir() {
+  PEPNET_ASSIGN_OR_RETURN(std::string nonce,
+                          OnFirstWorker(context_, "lock of model_dir", [&]() -> StatusOr<std::string> {
+                            PEPNET_ASSIGN_OR_RETURN(ModelDirLock lock, ModelDirLock::Acquire(config_.model_dir));
+                            lock_.emplace(std::move(lock));
+                            return lock_->nonce();
+                          }));
+  nonce_ = std::move(nonce);
+  std::vector<int64_t> blind = {PathExists(nonce_) ? 0 : 1};
+  PEPNET_RETURN_IF_ERROR(context_.collective->AllreduceSum(std::span<int64_t>(blind), "view of model_dir"));
+  if (blind[0] > 0) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(blind[0], " of ", context_.collective->count(), " workers do not see ", nonce_,
+                     ", which worker 0 made; model_dir must be one directory shared by all hosts"));
+  }
+  if (context_.options.watch != nullptr) context_.options.watch->EnterModelDir(nonce_, context_.first());
+  return OnFirstWorker(context_, "look at model_dir",
+                       [&] { return ChooseCheckpoint(config_.model_dir, context_.options); });
+}
+
+Status TrainSession::StartFresh() {
+  if (context_.options.continue_train && context_.first()) {
+    LogInfo(absl::StrCat("--continue_train: ", config_.model_dir, " holds no complete checkpoint; starting at step 0"));
+  }
+  PEPNET_RETURN_IF_ERROR(RunOnFirstWorker(context_, "server plan", [&] {
+    return context_.client->Configure(context_.worker_ranks, state_->counters.seed, 0, nonce_);
+  }));
+  if (config_.train.fine_tune_checkpoint.empty()) return absl::OkStatus();
+  return RestoreForFineTuning(context_, config_.train.fine_tune_checkpoint, state_.get());
+}
+
+Status TrainSession::Resume(const std::string& checkpoint) {
+  PEPNET_ASSIGN_OR_RETURN(resumed_from_, FindCheckpoint(context_, checkpoint));
+  PEPNET_RETURN_IF_ERROR(RunOnFirstWorker(context_, "server plan", [&]() -> Status {
+    PEPNET_ASSIGN_OR_RETURN(const Manifest manifest, ReadManifest(resumed_from_));
+    if (context_.options.seed_given && context_.options.seed != manifest.seed) {
+      return InvalidInput("--seed=", context_.options.seed, " but ", resumed_from_, " was trained with seed ",
+                          manifest.seed, "; leave the flag out to continue with that seed");
+    }
+    return context_.client->Configure(context_.worker_ranks, manifest.seed, manifest.step, nonce_);
+  }));
+  PEPNET_RETURN_IF_ERROR(RestoreForTraining(context_, resumed_from_, state_.get()));
+  for (const std::string& name : metrics_.Restore(state_->train_metrics, context_.first())) {
+    if (context_.first())
+      LogInfo(absl::StrCat("train metric ", name, " starts afresh: ", resumed_from_, " does not hold its counts"));
+  }
+  if (context_.first()) LogResumed(resumed_from_);
+  return absl::OkStatus();
+}
+
+void TrainSession::LogResumed(const std::string& directory) const {
+  const TrainCounters& counters = state_->counters;
+  LogInfo(absl::StrCat("continuing from ", directory, " at step ", counters.finished_steps, ", epoch ",
+                       counters.position.epoch, ", row ", counters.position.rows_in_epoch));
+  const int workers = context_.collective->count();
+  if (counters.worker_count == workers && counters.batch_size == config_.data.batch_size) return;
+  LogInfo(absl::StrCat(
+      "the checkpoint was written with ", counters.worker_count, " workers of batch ", counters.batch_size,
+      ", this run has ", workers, " of batch ", config_.data.batch_size,
+      config_.data.shuffle && counters.worker_count * counters.batch_size != workers * config_.data.batch_size
+          ? "; the shuffle windows change with it, so the rest of this epoch may repeat rows and leave out others"
+          : ""));
+}
+
+// ---- data ---------------------------------------------------------------------------------------------------------
+
+StatusOr<ReaderGroup> TrainSession::FindReaderGroup() {
+  PEPNET_ASSIGN_OR_RETURN(const std::vector<std::string> spaces,
+                          context_.collective->Allgather(SocketSpace(), "hosts of the workers"));
+  ReaderGroup group = GroupOfWorker(spaces, context_.collective->index(), nonce_);
+  group.timeout_s = context_.options.timeout_s;
+  if (context_.options.watch != nullptr)
+    group.lost = [peers = context_.options.watch->peers()] { return peers->Lost(); };
+  return group;
+}
+
+Status TrainSession::OpenData() {
+  if (!config_.eval_input_path.empty()) {  // what is wrong with it shows before the training, not behind it
+    PEPNET_RETURN_IF_ERROR(OpenEvaluationData(context_, config_.eval_input_path).status());
+  }
+  const TrainConfig& train = config_.train;
+  const TrainCounters& counters = state_->counters;
+  const int64_t steps_left = train.num_steps > 0 ? train.num_steps - counters.finished_steps : 0;
+  if (train.num_steps > 0 ? steps_left <= 0 : counters.position.epoch >= train.num_epochs) {
+    if (context_.first()) LogInfo(absl::StrCat("training had already finished at step ", counters.finished_steps));
+    return absl::OkStatus();
+  }
+  LoaderOptions options = LoaderOptionsOf(context_, config_.train_input_path);
+  options.seed = counters.seed;
+  options.shuffle = config_.data.shuffle;
+  options.shuffle_buffer_size = config_.data.shuffle_buffer_size;
+  options.drop_remainder = config_.data.drop_remainder;
+  options.max_epochs = train.num_steps > 0 ? 0 : train.num_epochs;
+  options.start = counters.position;
+  PEPNET_ASSIGN_OR_RETURN(options.group, FindReaderGroup());
+  options.share = context_.options.share_reader;
+  PEPNET_ASSIGN_OR_RETURN(std::unique_ptr<BatchLoader> loader, BatchLoader::Open(config_, options));
+  if (context_.first()) {
+    LogInfo("training data: " + loader->description());
+    if (options.worker_count > 1) LogInfo("training data: " + loader->sharing());
+  }
+  for (const Tower& tower : config_.model.towers) {
+    if (!context_.first() || tower.train_metrics.empty() || !tower.weighted) continue;
+    LogInfo(absl::StrCat("tower ", tower.name,
+                         " runs for all rows, those without loss weight too: its train_metrics read them"));
+  }
+  feeder_ = std::make_unique<BatchFeeder>(&config_, std::move(loader), context_.client, context_.collective,
+                                          BatchFeeder::Mode::kTrain, counters.finished_steps + 1, steps_left,
+                                          context_.options.local_weight_normalization);
+  feeder_->StopOn(context_.options.stop_request);
+  feeder_->Watch(context_.status(), context_.options.timeout_s);
+  return absl::OkStatus();
+}
+
+void TrainSession::FinishStep(const Batch& batch) {
+  TrainCounters& counters = state_->counters;
+  ++counters.finished_steps;
+  counters.position = batch.position_after;
+  if (context_.status() != nullptr) context_.status()->SetStep(counters.finished_steps + 1);
+}
+
+}  // namespace pepnet

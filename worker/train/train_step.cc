@@ -1,0 +1,111 @@
+#include "worker/train/train_step.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "worker/optim/dense_optimizer.h"
+#include "worker/optim/learning_rate.h"
+#include "worker/train/divergence.h"
+
+namespace pepnet {
+
+TrainStep::TrainStep(const WorkerContext* context, TrainSession* session, StageTimes* times)
+    : context_(*context), config_(*context->config), session_(*session), times_(times), inputs_(context->config) {}
+
+LearningRates TrainStep::Begin() {
+  const TrainConfig& train = config_.train;
+  TrainCounters& counters = session_.state().counters;
+  const int64_t step = counters.finished_steps;  // 0-based number of this micro-batch
+  const int64_t epochs = counters.position.epoch;
+  if (step % train.gradient_accumulation_steps == 0) counters.window_epochs = epochs;
+  return {SparseLearningRate(train, step, epochs, counters.window_epochs), DenseLearningRate(train, step, epochs)};
+}
+
+Status TrainStep::Pull(const FedBatch& fed) {
+  {
+    StageTimes::Scope scope(times_, Stage::kPull);
+    PEPNET_RETURN_IF_ERROR(inputs_.Receive(fed, context_.client));
+  }
+  StageTimes::Scope scope(times_, Stage::kPool);
+  input_ = &inputs_.Pool(fed);
+  return absl::OkStatus();
+}
+
+Status TrainStep::ForwardBackward(const FedBatch& fed) {
+  {
+    StageTimes::Scope scope(times_, Stage::kCompute);
+    session_.state().parameters.ZeroGradients();
+    const double gradient_scale = 1.0 / static_cast<double>(config_.train.gradient_accumulation_steps);
+    PEPNET_ASSIGN_OR_RETURN(losses_, session_.model()->TrainStep(*input_, gradient_scale, &feature_gradients_));
+  }
+  PEPNET_RETURN_IF_ERROR(CheckFinite(fed));
+  StageTimes::Scope scope(times_, Stage::kPool);
+  ScatterGradients(config_, fed.batch, fed.ids, feature_gradients_, &row_gradients_);
+  return absl::OkStatus();
+}
+
+Status TrainStep::Push(const FedBatch& fed, double lr) {
+  StageTimes::Scope scope(times_, Stage::kPush);
+  return context_.client->Push(fed.ticket, row_gradients_, lr, /*update=*/session_.counters().finished_steps + 1);
+}
+
+// Some models have done it (PepnetModel::sums_gradients).
+Status TrainStep::SumGradients() {
+  if (session_.model()->sums_gradients()) return absl::OkStatus();
+  StageTimes::Scope scope(times_, Stage::kAllreduce);
+  return context_.collective->AllreduceSum(session_.state().parameters.gradients(), "dense gradients");
+}
+
+// Under accumulation the sums gather in `accumulated_gradients` (the same on every worker, so that
+// a checkpoint inside a window is complete), and the optimizer's step is made at the window's end
+// (spec 5.5).
+void TrainStep::UpdateDense(double lr) {
+  StageTimes::Scope scope(times_, Stage::kUpdate);
+  TrainState& state = session_.state();
+  const std::span<float> gradients = state.parameters.gradients();
+  const int64_t window = config_.train.gradient_accumulation_steps;
+  if (window > 1) {
+    const std::span<float> sums = state.accumulated_gradients.span();
+    for (size_t i = 0; i < sums.size(); ++i) sums[i] += gradients[i];
+    if ((state.counters.finished_steps + 1) % window != 0) return;
+    std::copy(sums.begin(), sums.end(), gradients.begin());
+    std::fill(sums.begin(), sums.end(), 0.0f);
+  }
+  NoteGradientNorms();
+  ClipGradients(config_.train, gradients);
+  state.optimizer.Step(state.parameters.values(), gradients, lr);
+}
+
+void TrainStep::NoteGradientNorms() {
+  const TrainConfig& train = config_.train;
+  if (!context_.first() || !(train.summarize_global_gradient_norm || train.summarize_gradient_norm)) return;
+  gradient_norms_.clear();
+  double total = 0;
+  DenseParameters& parameters = session_.state().parameters;
+  for (size_t i = 0; i < parameters.specs().size(); ++i) {
+    double sum = 0;
+    for (const float g : parameters.gradient(static_cast<int>(i)))
+      sum += static_cast<double>(g) * static_cast<double>(g);
+    total += sum;
+    if (train.summarize_gradient_norm)
+      gradient_norms_.push_back({parameters.specs()[i].name + "/gradient_norm", std::sqrt(sum)});
+  }
+  if (train.summarize_global_gradient_norm) gradient_norms_.push_back({"global_gradient_norm", std::sqrt(total)});
+}
+
+Status TrainStep::CheckFinite(const FedBatch& fed) const {
+  for (size_t i = 0; i < losses_.values.size(); ++i) {
+    if (std::isfinite(losses_.values[i])) continue;
+    const FailedStep failed = {config_, session_.state().parameters, *input_,
+                               fed.ids, inputs_.table_rows(),        feature_gradients_};
+    return absl::OutOfRangeError(
+        absl::StrCat(losses_.names[i], " became ", losses_.values[i], " at step ",
+                     session_.counters().finished_steps + 1, " on worker ", context_.collective->index(), " (",
+                     fed.batch.origin, "): ", DescribeDivergence(failed, session_.model()),
+                     "; lower the learning rates or set grad_clipping, then go on from the last "
+                     "checkpoint with --continue_train"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace pepnet
