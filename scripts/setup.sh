@@ -35,8 +35,8 @@ tools=(g++:g++ cmake:cmake ninja:ninja-build ccache:ccache)
 libraries=(
   libopenmpi-dev openmpi-bin libprotobuf-dev protobuf-compiler libgoogle-glog-dev libgtest-dev libgmock-dev
   libabsl-dev libcli11-dev libfarmhash-dev nlohmann-json3-dev libxxhash-dev zlib1g-dev)
-# With --tests: the compiler of the thread-safety build, and the checks of scripts/lint.sh.
-if [[ $with_tests == true ]]; then tools+=(clang++:clang clang-tidy:clang-tidy); fi
+# With --tests: the checks of scripts/lint.sh.
+if [[ $with_tests == true ]]; then tools+=(clang-tidy:clang-tidy); fi
 
 install_packages() {
   local as_root=()
