@@ -1,10 +1,8 @@
 #include "common/checkpoint/strict_json.h"
 
-#include <set>
-#include <vector>
-
 #include "absl/strings/str_format.h"
 
+#include "common/base/name_watch.h"
 #include "common/base/text.h"
 
 namespace pepnet {
@@ -23,22 +21,12 @@ StatusOr<const json*> Member(const json& object, const char* name) {
 
 StatusOr<json> ParseStrictJson(const std::string& text) {
   PEPNET_RETURN_IF_ERROR(CheckJsonDepth(text));
-  std::vector<std::set<std::string>> open_objects;
-  std::string duplicate;
-  const auto watch = [&](int, json::parse_event_t event, json& parsed) {
-    if (event == json::parse_event_t::object_start) {
-      open_objects.emplace_back();
-    } else if (event == json::parse_event_t::object_end) {
-      open_objects.pop_back();
-    } else if (event == json::parse_event_t::key) {
-      const auto& name = parsed.get_ref<const std::string&>();
-      if (!open_objects.back().insert(name).second) duplicate = name;
-    }
-    return true;
-  };
+  NameWatch<json> watch;
   try {
-    json value = json::parse(text, watch);
-    if (!duplicate.empty()) return absl::DataLossError(absl::StrCat("\"", Printable(duplicate), "\" is named twice"));
+    json value = json::parse(text, watch.Callback());
+    if (!watch.duplicate().empty()) {
+      return absl::DataLossError(absl::StrCat("\"", Printable(watch.duplicate()), "\" is named twice"));
+    }
     return value;
   } catch (const json::exception& error) {
     return absl::DataLossError(absl::StrCat("not valid JSON: ", JsonErrorText(error.what())));

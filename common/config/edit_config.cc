@@ -3,11 +3,11 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <set>
 
 #include "absl/strings/numbers.h"
 #include "nlohmann/json.hpp"
 
+#include "common/base/name_watch.h"
 #include "common/base/text.h"
 #include "common/config/text_parser.h"
 
@@ -264,23 +264,13 @@ Status Apply(const std::vector<Step>& steps, size_t at, const Json& value, Confi
 // A name that an object gives twice would lose one of its values.
 StatusOr<Json> ParseEdits(const std::string& text) {
   if (const Status flat = CheckJsonDepth(text); !flat.ok()) return InvalidInput(kOrigin, ": ", flat.message());
-  std::vector<std::set<std::string>> open_objects;
-  std::string duplicate;
-  const auto watch = [&](int, Json::parse_event_t event, Json& parsed) {
-    if (event == Json::parse_event_t::object_start) {
-      open_objects.emplace_back();
-    } else if (event == Json::parse_event_t::object_end) {
-      open_objects.pop_back();
-    } else if (event == Json::parse_event_t::key) {
-      const auto& name = parsed.get_ref<const std::string&>();
-      if (!open_objects.back().insert(name).second) duplicate = name;
-    }
-    return true;
-  };
+  NameWatch<Json> watch;
   std::string reason = "it is no object";
   try {
-    Json edits = Json::parse(text, watch);
-    if (!duplicate.empty()) return InvalidInput(kOrigin, ": \"", Printable(duplicate, 200), "\" is given twice");
+    Json edits = Json::parse(text, watch.Callback());
+    if (!watch.duplicate().empty()) {
+      return InvalidInput(kOrigin, ": \"", Printable(watch.duplicate(), 200), "\" is given twice");
+    }
     if (edits.is_object()) return edits;
   } catch (const Json::exception& error) {
     reason = JsonErrorText(error.what());
