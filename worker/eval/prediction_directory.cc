@@ -73,49 +73,36 @@ bool IsOwn(const std::vector<PredictionDirectory::Part>& parts, const std::strin
          IsListed(parts, name, info.st_size);
 }
 
-// A lock that goes with the process; -1 where the file system has none.
-StatusOr<int> Lock(const std::string& path) {
-  const int fd = open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (fd < 0) return -1;
-  if (flock(fd, LOCK_EX | LOCK_NB) == 0) return fd;
-  const int reason = errno;
-  close(fd);
-  if (reason != EWOULDBLOCK) return -1;
+// A lock that goes with the descriptor; none where the file system has none.
+StatusOr<OwnedFd> Lock(const std::string& path) {
+  OwnedFd fd(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!fd.valid() || flock(fd.get(), LOCK_EX | LOCK_NB) == 0) return fd;
+  if (errno != EWOULDBLOCK) return OwnedFd();
   return absl::FailedPreconditionError(
       absl::StrCat("another prediction is being written into ", path, "; wait for it, or choose another directory"));
 }
 
 }  // namespace
 
-StatusOr<PredictionDirectory> PredictionDirectory::Enter(const std::string& path, bool overwrite) {
+StatusOr<std::unique_ptr<PredictionDirectory>> PredictionDirectory::Enter(const std::string& path, bool overwrite) {
   const bool made = !PathExists(path);
   PEPNET_RETURN_IF_ERROR(MakeDirectories(path));
-  PEPNET_ASSIGN_OR_RETURN(const int lock, Lock(path));
-  PredictionDirectory directory(path, lock);
-  directory.made_directory_ = made;
-  PEPNET_RETURN_IF_ERROR(directory.Read(overwrite));
+  PEPNET_ASSIGN_OR_RETURN(OwnedFd lock, Lock(path));
+  std::unique_ptr<PredictionDirectory> directory(new PredictionDirectory(path, std::move(lock)));
+  directory->made_directory_ = made;
+  PEPNET_RETURN_IF_ERROR(directory->Read(overwrite));
   PEPNET_ASSIGN_OR_RETURN(ScratchDirectory writing, ScratchDirectory::MakeBeside(absl::StrCat(path, "/", kWriting)));
   const std::string name = writing.path().substr(path.size() + 1);
-  PEPNET_RETURN_IF_ERROR(directory.Write(directory.earlier_complete_, directory.earlier_, name));
-  directory.writing_ = writing.path();
+  PEPNET_RETURN_IF_ERROR(directory->Write(directory->earlier_complete_, directory->earlier_, name));
+  directory->writing_ = writing.path();
   writing.Release();
   return directory;
 }
 
-PredictionDirectory::PredictionDirectory(PredictionDirectory&& other) noexcept
-    : path_(std::move(other.path_)),
-      lock_(std::exchange(other.lock_, -1)),
-      writing_(std::exchange(other.writing_, std::string())),
-      earlier_(std::move(other.earlier_)),
-      parts_(std::move(other.parts_)),
-      made_directory_(std::exchange(other.made_directory_, false)),
-      earlier_complete_(other.earlier_complete_),
-      published_(other.published_) {}
-
 PredictionDirectory::~PredictionDirectory() {
   if (!published_ && !writing_.empty()) {
     RemoveTree(writing_).IgnoreError();
-    // What was renamed so far stays listed.
+    // Parts that were renamed so far stay listed.
     if (parts_.empty() && earlier_.empty()) {
       unlink(absl::StrCat(path_, "/", kManifest).c_str());
     } else {
@@ -125,7 +112,6 @@ PredictionDirectory::~PredictionDirectory() {
     }
   }
   if (!published_ && made_directory_) rmdir(path_.c_str());  // fails where anything is in it
-  if (lock_ >= 0) close(lock_);
 }
 
 Status PredictionDirectory::Read(bool overwrite) {

@@ -11,10 +11,13 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "common/base/status.h"
+#include "common/file/owned_fd.h"
 
 namespace pepnet {
 
@@ -26,14 +29,14 @@ class PredictionDirectory {
   };
 
   // Makes the directory if need be. InvalidArgument names what stands in the way; then nothing was changed.
-  static StatusOr<PredictionDirectory> Enter(const std::string& path, bool overwrite);
-  PredictionDirectory(PredictionDirectory&& other) noexcept;
-  PredictionDirectory& operator=(PredictionDirectory&&) = delete;
+  static StatusOr<std::unique_ptr<PredictionDirectory>> Enter(const std::string& path, bool overwrite);
+  PredictionDirectory(const PredictionDirectory&) = delete;
+  PredictionDirectory& operator=(const PredictionDirectory&) = delete;
   // Without EndPublishing(): takes back the manifest and directories that Enter() made, where
   // nothing else is in them.
   ~PredictionDirectory();
 
-  // Where parts are written until they are whole; in the output directory, under a name that nobody can guess.
+  // The directory of parts until they are whole; in the output directory, under a name that nobody can guess.
   const std::string& writing() const { return writing_; }
   // Before parts are renamed: lists them, and removes the earlier prediction's parts that they do not replace.
   Status BeginPublishing(std::vector<Part> parts);
@@ -41,12 +44,12 @@ class PredictionDirectory {
   Status EndPublishing();
 
  private:
-  PredictionDirectory(std::string path, int lock) : path_(std::move(path)), lock_(lock) {}
+  PredictionDirectory(std::string path, OwnedFd lock) : path_(std::move(path)), lock_(std::move(lock)) {}
   Status Read(bool overwrite);
   Status Write(bool complete, const std::vector<Part>& parts, const std::string& writing) const;
 
-  std::string path_;
-  int lock_;  // descriptor of the directory; -1 where it cannot be locked
+  const std::string path_;
+  const OwnedFd lock_;  // on the directory; none where it cannot be locked
   std::string writing_;
   std::vector<Part> earlier_, parts_;
   bool made_directory_ = false;

@@ -70,14 +70,13 @@ StatusOr<int64_t> Predict(const WorkerContext& context, PepnetModel* model, cons
   options.contiguous = true;
   options.reserved_columns = request.reserved_columns;
   PEPNET_ASSIGN_OR_RETURN(std::unique_ptr<BatchLoader> loader, BatchLoader::Open(config, options));
-  std::optional<PredictionDirectory> directory;  // worker 0's
-  PEPNET_ASSIGN_OR_RETURN(const std::string writing,
-                          OnFirstWorker(context, "output directory", [&]() -> StatusOr<std::string> {
-                            PEPNET_RETURN_IF_ERROR(CheckInputIsElsewhere(config, request));
-                            PEPNET_ASSIGN_OR_RETURN(PredictionDirectory entered,
-                                                    PredictionDirectory::Enter(request.output_path, request.overwrite));
-                            return directory.emplace(std::move(entered)).writing();
-                          }));
+  std::unique_ptr<PredictionDirectory> directory;  // worker 0's
+  PEPNET_ASSIGN_OR_RETURN(
+      const std::string writing, OnFirstWorker(context, "output directory", [&]() -> StatusOr<std::string> {
+        PEPNET_RETURN_IF_ERROR(CheckInputIsElsewhere(config, request));
+        PEPNET_ASSIGN_OR_RETURN(directory, PredictionDirectory::Enter(request.output_path, request.overwrite));
+        return directory->writing();
+      }));
   const auto part_of = [&](int worker) {
     return absl::StrFormat("part-%05d%s", worker, request.csv ? ".csv" : ".parquet");
   };
@@ -109,15 +108,14 @@ StatusOr<int64_t> Predict(const WorkerContext& context, PepnetModel* model, cons
   total[1] = feeder.loader().clamped_ids();
   total[2 + index] = writer->bytes();
   PEPNET_RETURN_IF_ERROR(context.phases->AllreduceSum(std::span<int64_t>(total), "all predictions"));
-  PEPNET_RETURN_IF_ERROR(OnFirstWorker(context, "list of predictions", [&]() -> StatusOr<std::string> {
-                           std::vector<PredictionDirectory::Part> parts;
-                           for (int w = 0; w < workers; ++w) parts.push_back({part_of(w), total[2 + w]});
-                           PEPNET_RETURN_IF_ERROR(directory->BeginPublishing(std::move(parts)));
-                           return std::string();
-                         }).status());
+  PEPNET_RETURN_IF_ERROR(RunOnFirstWorker(context, "list of predictions", [&] {
+    std::vector<PredictionDirectory::Part> parts;
+    for (int w = 0; w < workers; ++w) parts.push_back({part_of(w), total[2 + w]});
+    return directory->BeginPublishing(std::move(parts));
+  }));
   PEPNET_RETURN_IF_ERROR(writer->Publish());
   PEPNET_RETURN_IF_ERROR(context.phases->Barrier("names of predictions"));
-  if (directory.has_value()) PEPNET_RETURN_IF_ERROR(directory->EndPublishing());
+  if (directory != nullptr) PEPNET_RETURN_IF_ERROR(directory->EndPublishing());
   LogClampedIds(context, total[1]);
   return total[0];
 }

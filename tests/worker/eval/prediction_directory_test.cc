@@ -19,14 +19,14 @@ class PredictionDirectoryTest : public ::testing::Test {
 
   // As predict does; `until` 1: writes, 2: lists, 3: renames, 4: all.
   Status Predict(const std::string& text, bool overwrite, int until = 4) {
-    PEPNET_ASSIGN_OR_RETURN(PredictionDirectory directory, PredictionDirectory::Enter(Out(), overwrite));
-    Write(directory.writing() + "/part-00000.csv", text);
+    PEPNET_ASSIGN_OR_RETURN(const auto directory, PredictionDirectory::Enter(Out(), overwrite));
+    Write(directory->writing() + "/part-00000.csv", text);
     const auto size = static_cast<int64_t>(text.size());
-    if (until >= 2) PEPNET_RETURN_IF_ERROR(directory.BeginPublishing({{"part-00000.csv", size}}));
+    if (until >= 2) PEPNET_RETURN_IF_ERROR(directory->BeginPublishing({{"part-00000.csv", size}}));
     if (until >= 3) {
-      PEPNET_RETURN_IF_ERROR(RenameAndSync(directory.writing() + "/part-00000.csv", Out("part-00000.csv")));
+      PEPNET_RETURN_IF_ERROR(RenameAndSync(directory->writing() + "/part-00000.csv", Out("part-00000.csv")));
     }
-    return until >= 4 ? directory.EndPublishing() : absl::CancelledError("given up");
+    return until >= 4 ? directory->EndPublishing() : absl::CancelledError("given up");
   }
 
   TemporaryDirectory scratch_;
@@ -59,7 +59,7 @@ TEST_F(PredictionDirectoryTest, TwoPredictionsDoNotMeet) {
   ASSERT_OK_AND_ASSIGN(auto first, PredictionDirectory::Enter(Out(), false));
   const Status second = Predict("new", true);
   EXPECT_TRUE(absl::StrContains(second.message(), "another prediction")) << second;
-  EXPECT_TRUE(IsDirectory(first.writing()));
+  EXPECT_TRUE(IsDirectory(first->writing()));
 }
 
 TEST_F(PredictionDirectoryTest, AManifestOfOthersOwnsNothing) {
