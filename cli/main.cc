@@ -1,4 +1,4 @@
-// pepnet: one binary, one command per file (cli/<command>.cc). This file binds flags and ends the process.
+// pepnet: one binary, one command per file (cli/commands/<command>.cc). This file binds flags and ends the process.
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>

@@ -24,7 +24,7 @@
 namespace pepnet {
 namespace {
 
-// Who is to get a reply, and the header that it answers.
+// The rank that waits for a reply, and the header that the reply answers.
 struct Asker {
   int rank = -1;
   FrameHeader header;

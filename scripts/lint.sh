@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Usage: scripts/lint.sh [--base COMMIT] [--tidy | --tidy-all]
-# What can be said about a tree without running it: clang-format over every .cc and .h file, and the titles of the commits
+# Checks a tree without running it: clang-format over every .cc and .h file, and the titles of the commits
 # since COMMIT. Needs what scripts/setup.sh --tests installs.
 #   --base COMMIT   commits are counted from where this branch left COMMIT (default: main)
 #   --tidy          also clang-tidy (.clang-tidy) over the .cc files of the product that changed since COMMIT; these must have

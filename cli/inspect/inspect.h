@@ -14,7 +14,7 @@
 
 namespace pepnet {
 
-// How a report of SummaryToHtml() begins.
+// The beginning of every report of SummaryToHtml().
 inline constexpr char kHtmlBeginning[] = "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>";
 
 struct TableSummary {

@@ -24,7 +24,7 @@ std::vector<std::string> Flags(const CLI::App& command) {
   return flags;
 }
 
-// What may be empty: no edits, no columns.
+// An empty value means something for these flags: no edits, no columns.
 bool MayBeEmpty(const std::string& flag) { return flag == "--edit_config_json" || flag == "--reserved_columns"; }
 
 bool IsDigits(std::string_view text) {

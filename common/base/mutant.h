@@ -39,7 +39,7 @@ inline constexpr bool kMutantsCompiledIn = false;
 constexpr bool MutantActive(Mutant) { return false; }
 #endif
 
-// Where mutants are not compiled in, only kNone can be set; another one ends the process with a message.
+// A build without mutants takes only kNone; another one ends the process with a message.
 void SetMutantForTest(Mutant mutant);
 // "sum_in_arrival_order" -> the enumerator; kNone for an unknown name.
 Mutant MutantByName(std::string_view name);

@@ -117,7 +117,7 @@ StatusOr<JobConfig> ParseJobConfig(const std::string& text, const std::string& s
   ConfigSource source(source_name);
   config::EasyRecConfig config;
   Faults faults(all != nullptr);
-  // What cannot be parsed or edited cannot be looked at further.
+  // A config that cannot be parsed or edited cannot be checked further.
   const auto ended = [&](const Status& status) {
     faults.Add(status);
     if (all != nullptr) *all = faults.list();

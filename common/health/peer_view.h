@@ -19,7 +19,7 @@ struct Seat {
   bool server = false;  // of no meaning for a rank with one role
 };
 
-// What this rank knows of one rank (of itself, too).
+// PeerView is what this rank knows of one rank (of itself, too).
 struct PeerView {
   int rank = -1;
   std::string role;
@@ -35,7 +35,7 @@ struct PeerView {
   std::string Name() const;
   // "in step 17, waits 3.1 s for rows of step 18 from rank 2"; of a colocated rank both roles.
   std::string Doing() const;
-  // What one of its roles waits for.
+  // The open wait of one of its roles.
   const RankStatus::WaitView& WaitOf(bool server) const { return colocated && server ? server_wait : wait; }
 };
 

@@ -80,7 +80,7 @@ class PeerWatch {
   Patience patience() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   PeerView Own() const;
   PeerView OwnLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // What is known of all ranks, itself included. `look`: as in Ranks().
+  // The state of all ranks, itself included. `look`: as in Ranks().
   JobView View(bool look) const;
 
   Transport* const transport_;

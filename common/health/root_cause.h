@@ -1,5 +1,5 @@
-// Which rank is lost, and which one is to blame for a wait: pure functions of what a rank knows. The heartbeats that it knows
-// it from are PeerWatch's.
+// The lost rank, and the rank that is to blame for a wait, as pure functions of what a rank knows. PeerWatch brings the
+// heartbeats that it knows it from.
 //
 // Words:   dead: the process is gone (seen on the same host). hung: silent, its process is there or on another host. slow: it
 //          beats, but somebody's deadline passed. failed: it said so.
@@ -40,14 +40,14 @@ std::string WhyLost(ProcessState process, const Patience& patience, PeerRecord* 
 // The sentence about a rank that is lost: its name, `how` of WhyLost(), and what was last heard of it.
 std::string LossText(const PeerView& view, absl::string_view how);
 
-// What one rank knows of the job at one moment.
+// JobView is what one rank knows of the job at one moment.
 struct JobView {
   std::vector<PeerView> ranks;  // by rank, with the own one
   int own = 0;                  // who asks
   double period_s = 0;          // shorter waits are no news
 };
 
-// Who is to blame for a wait for `peer`: follows who waits for whom, as long as a rank is alive and waits for another one than
+// The rank that is to blame for a wait for `peer`. Follows the open waits, as long as a rank is alive and waits for another one than
 // the asker. For any rank (kAnyRank): the first that has failed, else one that is dead or stopped, else one that is silent.
 // kAnyRank if nobody. by_server: it is the server of the asking rank that waits, which works as well.
 Seat RootCause(const JobView& job, Seat peer, bool by_server);

@@ -43,7 +43,7 @@ constexpr const FeatureType* FindType(FeatureKind kind) {
   return nullptr;
 }
 
-// How a token becomes a row number (spec 3.2, 3.4).
+// The way from a token to a row number (spec 3.2, 3.4).
 enum class Bucketizer {
   kIdentity,    // the integer itself: num_buckets, and every id in FG_NONE
   kHash,        // string hash modulo rows
@@ -52,7 +52,7 @@ enum class Bucketizer {
   kNone,        // raw feature without boundaries: values go straight into the group tensor
 };
 
-// What a token is in an ONNX model, which encodes ids itself as far as a graph can.
+// The form of a token in an ONNX model, which encodes ids itself as far as a graph can.
 enum class OnnxTokens {
   kIds,     // int64: finished ids
   kWords,   // string: looked up in Feature::vocabulary

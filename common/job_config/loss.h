@@ -18,14 +18,14 @@ struct Loss {
   double focal_gamma = 2, focal_alpha = 0.5;
 };
 
-// What a loss asks of its label.
+// The values that a loss accepts as labels.
 enum class LabelRule {
   kNumber,     // any finite number
   kZeroOrOne,  // 0 or 1
   kClass,      // an integer, 0 <= label < num_class
 };
 
-// What a tower with the loss puts out: how its raw output z is read.
+// The outputs of a tower with the loss, made from its raw output z.
 enum class TowerOutput {
   kValue,               // "y" = z
   kProbability,         // "logits" = z, "probs" = sigmoid(z)

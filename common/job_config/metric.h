@@ -29,7 +29,7 @@ struct TrainMetric {
   int64_t decay_step = 100;
 };
 
-// What a metric reads of a tower.
+// The output of a tower that a metric reads.
 enum class MetricInput {
   kScore,          // the probability of class 1: num_class 1 or 2
   kProbabilities,  // of any number of classes

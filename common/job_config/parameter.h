@@ -38,7 +38,7 @@ inline constexpr ValueRange kPositive = {0, false, kNoLimit, false, "a number > 
 inline constexpr ValueRange kBelowOne = {0, true, 1, false, "0 <= value < 1"};
 inline constexpr ValueRange kUpToOne = {0, true, 1, true, "0 <= value <= 1"};
 
-// What a parameter is to its config and to the wire.
+// ParameterInfo describes a parameter to its config and to the wire.
 struct ParameterInfo {
   enum class Form { kReal, kWhole, kSwitch, kChoice };  // proto fields of type float, uint32, bool, enum
   const char* name = "";                                // of the field in the type's proto message
@@ -85,7 +85,7 @@ constexpr auto Choice(const char* name, std::span<const char* const> choices) {
   return MemberAccess<kMember>::Make({name, ParameterInfo::Form::kChoice, range, choices, nullptr});
 }
 
-// What is odd about parameters that are each in their range.
+// A Finding tells an oddity of parameters that are each in their range.
 struct Finding {
   bool is_error = false;  // else a note: the config is accepted
   const char* field = "";

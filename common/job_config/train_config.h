@@ -1,4 +1,4 @@
-// How a job trains, evaluates and exports.
+// The settings of training, evaluation and export.
 #pragma once
 
 #include <cstdint>
@@ -24,7 +24,7 @@ struct TrainConfig {
   std::map<std::string, std::string> fine_tune_param_map;  // name in this model -> name in the checkpoint
   int64_t log_step_count_steps = 100;
   bool use_tensorboard = true;
-  // What of the logged steps goes to TensorBoard; metrics and speed always do.
+  // The parts of a logged step that go to TensorBoard; metrics and speed always do.
   bool summarize_loss = true, summarize_learning_rate = true;
   bool summarize_global_gradient_norm = false, summarize_gradient_norm = false;
   int64_t gradient_accumulation_steps = 1;  // 1: none
@@ -39,7 +39,7 @@ struct EvalConfig {
   int64_t log_step_count_steps = 10;
 };
 
-// Which checkpoint `export` takes when none is named.
+// The checkpoint that `export` takes when none is named.
 struct ExportConfig {
   bool best = false;                         // false: the newest
   std::string best_exporter_metric = "auc";  // a name of train_eval_result.txt

@@ -1,4 +1,4 @@
-// How the description of a kind is found. Each header of this folder that has an enum of kinds
+// The lookup of descriptions. Each header of this folder that has an enum of kinds
 // (SparseOptimizerKind, LossKind, ...) also has one description per enumerator and an overload of
 //
 //     constexpr const LossType* FindType(LossKind kind);  // a switch without default

@@ -56,7 +56,7 @@ TEST_P(StopResume, TheRunIsSavedAndEndsInTheBitsOfTheUndisturbedOne) {
   const ProcessResult stopped = Interrupt(stop, "stopped", stop.signal);
   ASSERT_EQ(stopped.exit_status, 75) << stopped.err;
   EXPECT_THAT(stopped.err, HasSubstr("is saved, go on with --continue_train"));
-  // What it prints is the last evaluation, under its own step.
+  // It prints the last evaluation, under the step of that evaluation.
   EXPECT_FALSE(stopped.out.empty());
   EXPECT_TRUE(absl::EndsWith(*ReadFile(directory_ / "stopped/train_eval_result.txt"), stopped.out)) << stopped.out;
   const ProcessResult resumed = RunShell(Command(stop, "stopped") + " --continue_train");

@@ -29,7 +29,7 @@ class UntrustedCli : public ::testing::Test {
   void Write(const std::string& name, const std::string& text) {
     ASSERT_OK(WriteFileAtomically(directory_ / name, text));
   }
-  // In 2 GB of memory and 20 s.
+  // In 6 GB of address space and 20 s.
   ProcessResult Run(const std::string& line) {
     return RunShell(absl::StrCat("cd ", directory_.path(), "; ulimit -c 0; ulimit -v 6000000\n", line), 20);
   }

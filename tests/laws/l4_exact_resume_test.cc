@@ -44,7 +44,7 @@ TEST_P(L4Resume, ARunThatStopsAndContinuesEndsInTheSameBits) {
   ASSERT_FALSE(stopped.ok());
   ASSERT_OK(Train(disturbed, {2, 2, {}}, Continue()));
   EXPECT_EQ(CheckpointDifference(Newest(undisturbed), Newest(disturbed)), "");
-  // What the run tells about its end is equal, too (a stop before the first checkpoint leaves nothing to compare with).
+  // The end of the run is reported alike, too (a stop before the first checkpoint leaves nothing to compare with).
   auto last_line = [](const JobConfig& config) {
     const std::string text = *ReadFile(config.model_dir + "/train_eval_result.txt");
     return text.substr(text.rfind('\n', text.size() - 2) + 1);

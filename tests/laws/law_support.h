@@ -1,4 +1,4 @@
-// What the tests of the laws share.
+// The tests of the laws share this.
 #pragma once
 
 #include <string>

@@ -1,4 +1,4 @@
-// What the tests over many seeded schedules share: their flags and their main program.
+// The flags and the main program of tests over many seeded schedules.
 //   PROGRAM [--seeds N] [--first_seed S]      a seed that fails is printed; replay it with --seeds 1 --first_seed S
 #pragma once
 

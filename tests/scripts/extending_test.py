@@ -26,7 +26,7 @@ SCRATCH = BUILD / "extending"  # always the same place, so that ccache knows the
 MOST_FILES = {"sparse_optimizer": 3, "loss": 3, "metric": 3, "activation": 3, "feature_kind": 4, "file_format": 4}
 PROTOS = ("data", "feature", "model", "optimizer", "pipeline", "train")
 
-# What a recipe must not leave out, and the file that does not compile then.
+# A file that a recipe must not leave out, and the file that does not compile without it.
 DOES_NOT_COMPILE = [
     ("sparse_optimizer", "common/job_config/sparse_optimizer.h", "ps/sparse_optimizer.cc"),
     ("sparse_optimizer", "ps/sparse_optimizer.cc", "ps/sparse_optimizer.cc"),

@@ -1,4 +1,4 @@
-// Where the checkout and its build are. Compiled once, so that the compiler cache knows every other file of the tests from
+// Paths of the checkout and its build. Compiled once, so that the compiler cache knows every other file of the tests from
 // a checkout in another place.
 #pragma once
 

@@ -1,4 +1,4 @@
-// What tests say about absl::Status and absl::StatusOr (and other types with ok() and status(), such as arrow::Result), so
+// Matchers of absl::Status and absl::StatusOr (and other types with ok() and status(), such as arrow::Result), so
 // that a red test prints the error's code and message.
 //
 //   EXPECT_OK(table.Check());                                  // ASSERT_OK ends the test

@@ -37,7 +37,7 @@ bool IsLeftover(const std::string& name) {
   return IsNonceName(nonce) && (dot == std::string::npos || IsTemporaryNameOf(name, nonce));
 }
 
-// What killed jobs left: their nonces, and files that an atomic write had not renamed yet. Only
+// Removes what killed jobs left: their nonces, and files that an atomic write had not renamed yet. Only
 // files: other things of such a name are somebody else's.
 Status RemoveLeftovers(const std::string& model_dir) {
   PEPNET_ASSIGN_OR_RETURN(const std::vector<std::string> names, ListDirectory(model_dir));

@@ -67,7 +67,7 @@ inline LoaderOptions LoaderOptionsOf(const WorkerContext& context, const std::st
   return options;
 }
 
-// What MakeModel() is asked for on this worker.
+// The options of MakeModel() on this worker.
 inline ModelOptions ModelOptionsOf(const WorkerContext& context, uint64_t seed) {
   ModelOptions options;
   options.engine = context.options.dense_engine;

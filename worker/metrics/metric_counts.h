@@ -37,7 +37,7 @@ double BinnedAuc(const std::vector<double>& true_positives, const std::vector<do
                  double positives, double negatives);
 
 // ---- metrics that are sums over rows ---------------------------------------------------------------------------------
-// What such a metric counts while rows are added: `size()` numbers, which may be summed over
+// The counts of such a metric while rows are added: `size()` numbers, which may be summed over
 // batches and workers. Counts of rows are exact up to 2^53.
 //   auc                         as CountForAuc() lays them out
 //   accuracy                    right, all

@@ -12,7 +12,7 @@ namespace pepnet {
 // or out of range. The message names the column, the batch's origin and the row within the batch.
 Status CheckLabels(const JobConfig& config, const Batch& batch);
 
-// What every engine asks of its input before it computes losses: CheckLabels(). It is a fault of
+// Checks the input of an engine before it computes losses: CheckLabels(). It is a fault of
 // the program if there are no row scales; `call` names the caller's method.
 Status CheckLossInput(const JobConfig& config, const ModelInput& input, const char* call);
 

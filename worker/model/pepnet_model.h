@@ -54,7 +54,7 @@ struct ModelInput {
   const std::vector<std::vector<float>>* row_scales = nullptr;  // worker/model/loss_weight.h; null: no losses
 };
 
-// Which implementation computes. Apart from rounding they agree.
+// The implementations of the model. Apart from rounding they agree.
 enum class DenseEngine {
   kFused,      // hand-written forward and backward that skip what adds nothing (worker/model/fused/fused_model.h)
   kReference,  // libtorch with autograd: the yardstick of the fused one; also runs what the fused one does not

@@ -35,7 +35,7 @@ MetricsTextfile::MetricsTextfile(MetricsTextfile&& other) noexcept
       families_(std::move(other.families_)) {}
 
 MetricsTextfile& MetricsTextfile::operator=(MetricsTextfile&& other) noexcept {
-  // What this one was ends with `other`.
+  // The former contents of this one end with `other`.
   std::swap(path_, other.path_);
   std::swap(run_, other.run_);
   std::swap(state_, other.state_);

@@ -28,7 +28,7 @@
 
 namespace pepnet {
 
-// What an evaluation found, and the number of steps that the evaluated weights have behind them.
+// The values that an evaluation found, and the number of steps that the evaluated weights have behind them.
 struct EvaluationResult {
   int64_t step = -1;  // -1: nothing has been evaluated
   std::map<std::string, double> values;

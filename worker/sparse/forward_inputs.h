@@ -29,7 +29,7 @@ class ForwardInputs {
 
   // Waits for the rows of `fed`.
   Status Receive(const FedBatch& fed, PsClient* client);
-  // What the model reads of `fed`, whose rows came last. Points into `fed` and into this object,
+  // Pools `fed`, whose rows came last, to what the model reads. Points into `fed` and into this object,
   // until the next call.
   const ModelInput& Pool(const FedBatch& fed) { return PoolRows(fed, table_rows_); }
   // The same with rows from elsewhere (an export): table_rows[t] holds the rows of fed.ids.ids[t].

@@ -1,4 +1,4 @@
-// Which rank is to blame, from what a rank knows: no thread, no clock, no transport.
+// The rank to blame, found from what a rank knows: no thread, no clock, no transport.
 #include "common/health/root_cause.h"
 
 #include <gmock/gmock.h>

@@ -79,8 +79,8 @@ class RowReader {
   virtual const std::shared_ptr<arrow::Schema>& schema() const = 0;
 };
 
-// What a file format provides, in a file of its own (csv_reader.cc, parquet_reader.cc). As the
-// functions below, which every caller goes through.
+// A file format provides these, in a file of its own (csv_reader.cc, parquet_reader.cc). Callers go
+// through the functions below, which mean the same.
 struct FormatReader {
   StatusOr<std::unique_ptr<RowReader>> (*open)(const std::string& path, const FileFormat& format,
                                                const std::vector<std::string>& columns,

@@ -18,7 +18,7 @@
 
 namespace pepnet {
 
-// Which column of the chunks each consumer reads.
+// The column of the chunks that each consumer reads.
 struct ColumnPlan {
   std::vector<std::string> names;  // unique, in order of first use
   std::vector<int> features, labels, sample_weights, reserved;

@@ -29,7 +29,7 @@ constexpr uint32_t kMagic = 0x31434b43;  // "CKC1"
 constexpr size_t kMaxText = 16384;       // of an error in one packet
 constexpr std::chrono::milliseconds kRetry(20);
 
-// What a member's listener is called.
+// The name of a member's listener.
 std::string ListenerName(const ReaderGroup& group, int index) {
   return absl::StrCat("pepnet-", group.name, "-", index);
 }
@@ -168,7 +168,7 @@ StatusOr<std::unique_ptr<ChunkExchange>> ChunkExchange::Join(const ReaderGroup& 
   return exchange;
 }
 
-// How long the members have been waited for.
+// The time that the members have been waited for.
 class ChunkExchange::Patience {
  public:
   explicit Patience(const ReaderGroup& group) : group_(group) {}

@@ -1,5 +1,5 @@
-// What the torch engine computes for losses and activations without a libtorch expression, measured
-// on those that have one: the fused engine's formulas against libtorch's, values and gradients.
+// The torch engine computes losses and activations without a libtorch expression from formulas, which are
+// measured here on those that have one: the fused engine's formulas against libtorch's, values and gradients.
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/arange.h>
 #include <gtest/gtest.h>
