@@ -5,7 +5,6 @@
 
 #include "absl/strings/str_format.h"
 #include "cli/bench/limits.h"
-#include "cli/job/device_flags.h"
 #include "cli/job/job.h"
 #include "common/base/logging.h"
 #include "common/file/file.h"
@@ -120,7 +119,8 @@ void AddBenchFlags(CLI::App* bench, BenchFlags* flags) {
       ->check(CLI::IsMember({"fused", "reference"}));
 }
 
-Status BenchCommand(BenchFlags flags, MpiSession* session) {
+Status BenchCommand(const BenchFlags& given, MpiSession* session) {
+  BenchFlags flags = given;
   if (!flags.json.empty() && (session == nullptr || session->transport()->rank() == 0)) {
     PEPNET_RETURN_IF_ERROR(CheckReplaceable("--json", flags.json, {"{\n \"bench\":"}));
   }

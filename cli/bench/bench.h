@@ -7,7 +7,6 @@
 //   train       whole training steps of a config (one process, or mpirun with --num_servers)
 #pragma once
 
-#include <CLI/App.hpp>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -45,7 +44,7 @@ struct BenchFlags {
 void AddBenchFlags(CLI::App* bench, BenchFlags* flags);
 
 // Runs flags.what, prints its report on stdout and writes flags.json. `session` is null without mpirun.
-Status BenchCommand(BenchFlags flags, MpiSession* session);
+Status BenchCommand(const BenchFlags& flags, MpiSession* session);
 
 // ---- the benchmarks; a report without columns is a rank that has nothing to say ------------------------------------
 

@@ -6,18 +6,18 @@
 
 namespace pepnet {
 
-Status CheckConfigCommand(const ConfigFlags& config_flags) {
+Status CheckConfigCommand(const ConfigFlags& flags) {
   std::vector<std::string> faults;
-  const StatusOr<JobConfig> config = LoadConfig(config_flags, /*ignore_unknown_fields=*/false, &faults);
+  const StatusOr<JobConfig> config = LoadConfig(flags, /*ignore_unknown_fields=*/false, &faults);
   if (!config.ok()) {
     if (faults.size() < 2) return config.status();
     for (const std::string& fault : faults) std::cerr << fault << "\n";
-    return InvalidInput(config_flags.pipeline_config_path, " is refused for ", faults.size(),
+    return InvalidInput(flags.pipeline_config_path, " is refused for ", faults.size(),
                         " reasons, all of them above; the first: ", faults.front());
   }
   LogNotes(*config);
   std::cout << config->effective_text;
-  LOG(INFO) << config_flags.pipeline_config_path << " is accepted";
+  LOG(INFO) << flags.pipeline_config_path << " is accepted";
   return absl::OkStatus();
 }
 

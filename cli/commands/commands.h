@@ -1,5 +1,10 @@
-// One function per command of the command line (docs/design.md section 9). Each returns the first error; main() prints it.
+// The commands of the command line (docs/design.md section 9), but for those with a folder of their own (bench, inspect,
+// plan). For each: its flags, how they are declared, and the function that runs it. Each returns the first error.
 #pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
 
 #include "cli/job/flags.h"
 #include "common/base/status.h"
@@ -8,14 +13,56 @@ namespace pepnet {
 
 class MpiSession;
 
-// `session` is null without mpirun.
-Status TrainCommand(const ConfigFlags& config_flags, const JobFlags& job_flags, MpiSession* session);
-Status EvalCommand(const ConfigFlags& config_flags, const JobFlags& job_flags, const EvalFlags& flags,
-                   MpiSession* session);
-Status PredictCommand(const ConfigFlags& config_flags, const JobFlags& job_flags, const PredictFlags& flags,
-                      MpiSession* session);
-Status ExportCommand(const ConfigFlags& config_flags, const ExportFlags& flags);
-Status ImportCommand(const ConfigFlags& config_flags, const ImportFlags& flags);
-Status CheckConfigCommand(const ConfigFlags& config_flags);
+// In all: `session` is null without mpirun.
+
+struct TrainFlags {
+  ConfigFlags config;
+  JobFlags job;
+};
+void AddTrainFlags(CLI::App* command, TrainFlags* flags);
+Status TrainCommand(const TrainFlags& flags, MpiSession* session);
+
+struct EvalFlags {
+  ConfigFlags config;
+  JobFlags job;
+  std::string checkpoint_path;
+  std::string eval_result_filename = "eval_result.txt";
+};
+void AddEvalFlags(CLI::App* command, EvalFlags* flags);
+Status EvalCommand(const EvalFlags& flags, MpiSession* session);
+
+struct PredictFlags {
+  ConfigFlags config;
+  JobFlags job;
+  std::string checkpoint_path;
+  std::string predict_input_path, predict_output_path;
+  std::vector<std::string> reserved_columns, output_columns;
+  std::string writer_type = "ParquetWriter";  // or CsvWriter
+  int64_t batch_size = 0;                     // 0: eval_batch_size
+  bool overwrite = false;                     // an earlier prediction in predict_output_path
+};
+void AddPredictFlags(CLI::App* command, PredictFlags* flags);
+Status PredictCommand(const PredictFlags& flags, MpiSession* session);
+
+struct ExportFlags {
+  ConfigFlags config;
+  std::string checkpoint_path, export_dir;
+  std::string format = "safetensors";  // comma list of safetensors, parquet, onnx
+  int64_t onnx_external_mb = 64;       // tensors above go to model.onnx.data
+  bool no_verify = false;
+};
+void AddExportFlags(CLI::App* command, ExportFlags* flags);
+Status ExportCommand(const ExportFlags& flags);
+
+struct ImportFlags {
+  ConfigFlags config;
+  std::string weights;
+  uint64_t seed = 0;
+};
+void AddImportFlags(CLI::App* command, ImportFlags* flags);
+Status ImportCommand(const ImportFlags& flags);
+
+// Prints the effective config, or all that is refused.
+Status CheckConfigCommand(const ConfigFlags& flags);
 
 }  // namespace pepnet

@@ -1,3 +1,4 @@
+#include <CLI/CLI.hpp>
 #include <iostream>
 
 #include "cli/commands/commands.h"
@@ -11,14 +12,23 @@
 
 namespace pepnet {
 
-Status EvalCommand(const ConfigFlags& config_flags, const JobFlags& job_flags, const EvalFlags& flags,
-                   MpiSession* session) {
-  PEPNET_ASSIGN_OR_RETURN(JobConfig config, LoadConfig(config_flags));
+void AddEvalFlags(CLI::App* command, EvalFlags* flags) {
+  AddConfigFlags(command, &flags->config);
+  AddJobFlags(command, &flags->job);
+  command->add_option("--model_dir", flags->config.model_dir, "overrides the config's");
+  command->add_option("--checkpoint_path", flags->checkpoint_path, "model.ckpt-N or its parent (default: model_dir)");
+  command->add_option("--eval_input_path", flags->config.eval_input_path, "comma list of paths and globs");
+  command->add_option("--eval_result_filename", flags->eval_result_filename,
+                      "file in model_dir to append the result to");
+}
+
+Status EvalCommand(const EvalFlags& flags, MpiSession* session) {
+  PEPNET_ASSIGN_OR_RETURN(JobConfig config, LoadConfig(flags.config));
   if (config.eval_input_path.empty()) {
-    return InvalidInput("there is nothing to evaluate: eval_input_path is empty in ", config_flags.pipeline_config_path,
+    return InvalidInput("there is nothing to evaluate: eval_input_path is empty in ", flags.config.pipeline_config_path,
                         "; set it there or pass --eval_input_path");
   }
-  return RunJob(config, job_flags, session, [&](const WorkerContext& context) -> Status {
+  return RunJob(config, flags.job, session, [&](const WorkerContext& context) -> Status {
     const std::string path = flags.checkpoint_path.empty() ? config.model_dir : flags.checkpoint_path;
     PEPNET_ASSIGN_OR_RETURN(InferenceModel inference, OpenForInference(context, path));
     PEPNET_ASSIGN_OR_RETURN(auto values,

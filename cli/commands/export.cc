@@ -1,4 +1,5 @@
 // export: a checkpoint in the formats that other programs open. Complete, read back and compared with eval, or absent.
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <filesystem>
 #include <optional>
@@ -110,10 +111,23 @@ StatusOr<std::string> ExportTarget(const std::string& export_dir) {
 
 }  // namespace
 
-Status ExportCommand(const ConfigFlags& config_flags, const ExportFlags& flags) {
+void AddExportFlags(CLI::App* command, ExportFlags* flags) {
+  AddConfigFlags(command, &flags->config);
+  command->add_option("--model_dir", flags->config.model_dir, "overrides the config's");
+  command->add_option("--checkpoint_path", flags->checkpoint_path, "model.ckpt-N or its parent (default: model_dir)");
+  command->add_option("--export_dir", flags->export_dir, "directory to make; must not exist")->required();
+  command->add_option("--format", flags->format, "comma list of safetensors, parquet, onnx (default safetensors)");
+  command
+      ->add_option("--onnx_external_mb", flags->onnx_external_mb,
+                   "tensors of more MiB go to model.onnx.data (default 64)")
+      ->check(CLI::Range(0, 2000, "a number of MiB up to 2000"));
+  command->add_flag("--no_verify", flags->no_verify, "do not read the contents of checkpoint files before using them");
+}
+
+Status ExportCommand(const ExportFlags& flags) {
   CardFacts facts;
   PEPNET_ASSIGN_OR_RETURN(facts.formats, ParseFormats(flags.format));
-  PEPNET_ASSIGN_OR_RETURN(JobConfig config, LoadConfig(config_flags));
+  PEPNET_ASSIGN_OR_RETURN(JobConfig config, LoadConfig(flags.config));
   PEPNET_ASSIGN_OR_RETURN(const std::string target, ExportTarget(flags.export_dir));
   PEPNET_ASSIGN_OR_RETURN(std::string checkpoint, ChooseCheckpoint(config, flags));
   PEPNET_ASSIGN_OR_RETURN(Manifest manifest, ReadManifest(checkpoint));

@@ -1,4 +1,5 @@
 // import: model.ckpt-0 from a safetensors file under the reference's names; training starts from it with --continue_train.
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cmath>
 #include <numeric>
@@ -81,8 +82,15 @@ StatusOr<PartEntry> WriteFullTable(const JobConfig& config, const Table& table, 
 
 }  // namespace
 
-Status ImportCommand(const ConfigFlags& config_flags, const ImportFlags& flags) {
-  PEPNET_ASSIGN_OR_RETURN(JobConfig config, LoadConfig(config_flags));
+void AddImportFlags(CLI::App* command, ImportFlags* flags) {
+  AddConfigFlags(command, &flags->config);
+  command->add_option("--weights", flags->weights, "safetensors file with full [rows, dim] tables")->required();
+  command->add_option("--model_dir", flags->config.model_dir, "where model.ckpt-0 goes (default: the config's)");
+  command->add_option("--seed", flags->seed, "seed of dropout and shuffle of the run that starts from it");
+}
+
+Status ImportCommand(const ImportFlags& flags) {
+  PEPNET_ASSIGN_OR_RETURN(JobConfig config, LoadConfig(flags.config));
   LogNotes(config);
   PEPNET_ASSIGN_OR_RETURN(std::unique_ptr<SafetensorsReader> reader, SafetensorsReader::Open(flags.weights));
   PEPNET_ASSIGN_OR_RETURN(const ModelDirLock lock, ModelDirLock::Acquire(config.model_dir));

@@ -1,3 +1,4 @@
+#include <CLI/CLI.hpp>
 #include <algorithm>
 
 #include "absl/strings/ascii.h"
@@ -27,10 +28,29 @@ StatusOr<std::vector<std::string>> Names(const char* flag, const std::vector<std
 
 }  // namespace
 
-Status PredictCommand(const ConfigFlags& config_flags, const JobFlags& job_flags, const PredictFlags& flags,
-                      MpiSession* session) {
-  PEPNET_ASSIGN_OR_RETURN(JobConfig config, LoadConfig(config_flags, /*ignore_unknown_fields=*/true));
-  return RunJob(config, job_flags, session, [&](const WorkerContext& context) -> Status {
+void AddPredictFlags(CLI::App* command, PredictFlags* flags) {
+  AddConfigFlags(command, &flags->config);
+  AddJobFlags(command, &flags->job);
+  command->add_option("--model_dir", flags->config.model_dir, "overrides the config's");
+  command->add_option("--checkpoint_path", flags->checkpoint_path, "model.ckpt-N or its parent (default: model_dir)");
+  command->add_option("--predict_input_path", flags->predict_input_path, "comma list of paths and globs")->required();
+  command->add_option("--predict_output_path", flags->predict_output_path, "directory for part-NNNNN files")
+      ->required();
+  command->add_flag("--overwrite", flags->overwrite,
+                    "replace the parts that an earlier prediction wrote there; nothing else is ever replaced");
+  command->add_option("--reserved_columns", flags->reserved_columns, "input columns to copy, or ALL_COLUMNS")
+      ->delimiter(',');
+  command->add_option("--output_columns", flags->output_columns, "outputs to write (default: all, sorted)")
+      ->delimiter(',');
+  command->add_option("--writer_type", flags->writer_type, "ParquetWriter or CsvWriter")
+      ->check(CLI::IsMember({"ParquetWriter", "CsvWriter"}));
+  command->add_option("--batch_size", flags->batch_size, "rows per batch (default eval_batch_size)")
+      ->check(CLI::Range(1, 1 << 30, "a whole number from 1"));
+}
+
+Status PredictCommand(const PredictFlags& flags, MpiSession* session) {
+  PEPNET_ASSIGN_OR_RETURN(JobConfig config, LoadConfig(flags.config, /*ignore_unknown_fields=*/true));
+  return RunJob(config, flags.job, session, [&](const WorkerContext& context) -> Status {
     const std::string path = flags.checkpoint_path.empty() ? config.model_dir : flags.checkpoint_path;
     PEPNET_ASSIGN_OR_RETURN(InferenceModel inference, OpenForInference(context, path));
     PredictRequest request;

@@ -1,3 +1,4 @@
+#include <CLI/CLI.hpp>
 #include <iostream>
 
 #include "cli/commands/commands.h"
@@ -41,14 +42,39 @@ Status FinishTrace(TraceRecording* trace) {
 
 }  // namespace
 
-Status TrainCommand(const ConfigFlags& config_flags, const JobFlags& given_flags, MpiSession* session) {
-  JobFlags job_flags = given_flags;
-  job_flags.trains = true;
-  PEPNET_ASSIGN_OR_RETURN(JobConfig config, LoadConfig(config_flags));
-  PEPNET_ASSIGN_OR_RETURN(const std::unique_ptr<TraceRecording> trace, StartTrace(job_flags.trace_path, session));
+void AddTrainFlags(CLI::App* command, TrainFlags* flags) {
+  AddConfigFlags(command, &flags->config);
+  AddJobFlags(command, &flags->job);
+  command->add_option("--model_dir", flags->config.model_dir, "where checkpoints and logs go");
+  command->add_option("--train_input_path", flags->config.train_input_path, "comma list of paths and globs");
+  command->add_option("--eval_input_path", flags->config.eval_input_path, "comma list of paths and globs");
+  command->add_option("--fine_tune_checkpoint", flags->config.fine_tune_checkpoint, "start from these weights");
+  command->add_flag("--continue_train", flags->job.run.continue_train, "go on from the newest checkpoint in model_dir");
+  command->add_option(
+      "--checkpoint_path", flags->job.run.checkpoint_path,
+      "with --continue_train: go on from this model.ckpt-N of model_dir; newer ones are renamed to *.rejected");
+  command
+      ->add_option("--share_reader", flags->job.share_reader,
+                   "the workers of a host decode the training data together: on, off, or where it is cheaper (auto)")
+      ->check(CLI::IsMember({"auto", "on", "off"}));
+  command->add_option("--metrics_textfile", flags->job.run.metrics_textfile,
+                      "keep step, losses, metrics and speed in this file, in Prometheus' text format");
+  command->add_option(
+      "--trace_path", flags->job.trace_path,
+      "write what each thread did when, for ui.perfetto.dev; under mpirun trace.json becomes trace-<rank>.json");
+  CLI::Option* seed =
+      command->add_option("--seed", flags->job.run.seed, "seed of initial values, dropout and shuffle (default 0)");
+  command->callback([flags, seed] { flags->job.run.seed_given = seed->count() > 0; });
+}
+
+Status TrainCommand(const TrainFlags& flags, MpiSession* session) {
+  JobFlags job = flags.job;
+  job.trains = true;
+  PEPNET_ASSIGN_OR_RETURN(JobConfig config, LoadConfig(flags.config));
+  PEPNET_ASSIGN_OR_RETURN(const std::unique_ptr<TraceRecording> trace, StartTrace(job.trace_path, session));
   Status stopped;  // set if the run ended early, with its state saved
-  const bool colocated = job_flags.placement == "colocated" && session != nullptr && session->transport()->size() > 1;
-  const Status trained = RunJob(config, job_flags, session, [&](const WorkerContext& context) -> Status {
+  const bool colocated = job.placement == "colocated" && session != nullptr && session->transport()->size() > 1;
+  const Status trained = RunJob(config, job, session, [&](const WorkerContext& context) -> Status {
     if (context.first()) LogPlan(context, colocated);
     Trainer trainer(context);
     PEPNET_RETURN_IF_ERROR(trainer.Run());

@@ -1,3 +1,4 @@
+#include <CLI/CLI.hpp>
 #include <iostream>
 
 #include "absl/strings/match.h"
@@ -40,6 +41,16 @@ Status InspectDifference(const InspectFlags& flags) {
 }
 
 }  // namespace
+
+void AddInspectFlags(CLI::App* command, InspectFlags* flags) {
+  command->add_option("path", flags->path, "model.ckpt-N, its parent, or a safetensors file")->required();
+  command->add_flag("--verify", flags->verify, "read every byte and recompute every digest");
+  command->add_flag("--json", flags->json, "machine-readable");
+  CLI::Option* table = command->add_option("--table", flags->table, "only this table");
+  command->add_option("--id", flags->id, "one row of --table: value, optimizer state, updates")->needs(table);
+  command->add_option("--report", flags->report, "also write the summary to this file, as an HTML page");
+  command->add_option("--diff", flags->diff, "compare with another checkpoint");
+}
 
 Status InspectCommand(const InspectFlags& flags) {
   if (!flags.diff.empty()) return InspectDifference(flags);

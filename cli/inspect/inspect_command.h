@@ -1,10 +1,25 @@
 // `pepnet inspect`: what a checkpoint or an export holds.
 #pragma once
 
-#include "cli/job/flags.h"
+#include <cstdint>
+#include <optional>
+#include <string>
+
 #include "common/base/status.h"
 
+namespace CLI {
+class App;
+}
+
 namespace pepnet {
+
+struct InspectFlags {
+  std::string path, table, diff, report;
+  std::optional<int64_t> id;
+  bool verify = false;
+  bool json = false;
+};
+void AddInspectFlags(CLI::App* command, InspectFlags* flags);
 
 // Prints on stdout and writes flags.report. Errors: what is not there, or not what its manifest says.
 Status InspectCommand(const InspectFlags& flags);

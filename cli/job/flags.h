@@ -1,12 +1,14 @@
-// Command-line flags as plain structs; main.cc binds them, one struct per concern.
+// Flags that several commands have, as plain structs, and how they are declared on a command. What only one command has stands
+// beside that command.
 #pragma once
 
-#include <cstdint>
-#include <optional>
 #include <string>
-#include <vector>
 
 #include "worker/context/worker_context.h"
+
+namespace CLI {
+class App;
+}
 
 namespace pepnet {
 
@@ -16,6 +18,9 @@ struct ConfigFlags {
   std::string edit_config_json;
   std::string model_dir, train_input_path, eval_input_path, fine_tune_checkpoint;  // "" = as in the config
 };
+
+// --pipeline_config_path and --edit_config_json. The other paths are flags of single commands.
+void AddConfigFlags(CLI::App* command, ConfigFlags* flags);
 
 // Flags of every command that runs servers and workers.
 struct JobFlags {
@@ -36,37 +41,9 @@ struct JobFlags {
   RunOptions run;          // the rest
 };
 
-struct EvalFlags {
-  std::string checkpoint_path;
-  std::string eval_result_filename = "eval_result.txt";
-};
-
-struct PredictFlags {
-  std::string checkpoint_path;
-  std::string predict_input_path, predict_output_path;
-  std::vector<std::string> reserved_columns, output_columns;
-  std::string writer_type = "ParquetWriter";  // or CsvWriter
-  int64_t batch_size = 0;                     // 0: eval_batch_size
-  bool overwrite = false;                     // an earlier prediction in predict_output_path
-};
-
-struct ExportFlags {
-  std::string checkpoint_path, export_dir;
-  std::string format = "safetensors";  // comma list of safetensors, parquet, onnx
-  int64_t onnx_external_mb = 64;       // tensors above go to model.onnx.data
-  bool no_verify = false;
-};
-
-struct ImportFlags {
-  std::string weights;
-  uint64_t seed = 0;
-};
-
-struct InspectFlags {
-  std::string path, table, diff, report;
-  std::optional<int64_t> id;
-  bool verify = false;
-  bool json = false;
-};
+// The flags of all jobs: train, eval, predict.
+void AddJobFlags(CLI::App* command, JobFlags* flags);
+// --device and --deterministic; the device is auto from now on.
+void AddDeviceFlags(CLI::App* command, JobFlags* flags);
 
 }  // namespace pepnet

@@ -1,7 +1,6 @@
 // `pepnet plan`: what a job will need and reach on a cluster that is not there yet.
 #pragma once
 
-#include <CLI/App.hpp>
 #include <cstdint>
 #include <string>
 #include <vector>

@@ -122,10 +122,17 @@ TEST_F(UntrustedCli, FlagsOutOfTheirRangeAreNamed) {
   };
   for (const auto& [flag, message] : wrong) ExpectRefused(Run(train + flag), {message}, 2);
   ExpectRefused(Run("$PEPNET inspect model --table t --id=99999999999999999999"), {"--id is"}, 2);
-  ExpectRefused(Run("$PEPNET"), {"subcommand"}, 2);
+  ExpectRefused(Run("$PEPNET"), {"no command is given; expected one of train, eval"}, 2);
   ExpectRefused(Run("$PEPNET train"), {"--pipeline_config_path"}, 2);
   EXPECT_FALSE(PathExists(directory_ / "model"));
   ExpectRefused(Run(train + "--num_servers=100000"), {"--num_servers is 100000, expected at most 1024"});
+}
+
+TEST_F(UntrustedCli, AServerAloneEndsLikeACommand) {
+  ExpectRefused(Run("$PEPNET_PS --injct kill:rank=0,step=1"), {"pepnet_ps: unknown flag --injct"}, 2);
+  ExpectRefused(Run("$PEPNET_PS --inject 'die\033[2J'"), {"pepnet_ps: --inject"});
+  ExpectRefused(Run("$PEPNET_PS"), {"pepnet_ps: ", "mpirun -n 2 pepnet_ps"});
+  ExpectRefused(Run("$PEPNET_PS --version >/dev/full"), {"pepnet_ps: ", "standard output"});
 }
 
 TEST_F(UntrustedCli, TheNewestCheckpointWithoutManifestIsNotPassedOver) {

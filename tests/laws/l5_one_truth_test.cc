@@ -61,13 +61,12 @@ TEST(L5OneTruth, AnExportGivesEvalsProbabilitiesOrIsRefused) {
   config.train.num_epochs = 0;
   config.train.num_steps = 3;  // most ids of the data have no row and read their initial value
   ASSERT_OK(Train(config, {1, 1, {}}, TestOptions()));
-  ConfigFlags flags;
-  flags.pipeline_config_path = directory / "job.config";
-  ASSERT_OK(WriteFileAtomically(flags.pipeline_config_path, WriteRandomJob(directory.path(), options)));
-  ExportFlags export_flags;
-  export_flags.export_dir = directory / "export";
-  export_flags.format = "safetensors,onnx";
-  const Status exported = ExportCommand(flags, export_flags);
+  ExportFlags flags;
+  flags.config.pipeline_config_path = directory / "job.config";
+  ASSERT_OK(WriteFileAtomically(flags.config.pipeline_config_path, WriteRandomJob(directory.path(), options)));
+  flags.export_dir = directory / "export";
+  flags.format = "safetensors,onnx";
+  const Status exported = ExportCommand(flags);
   EXPECT_OK(exported);
   EXPECT_EQ(exported.ok(), PathExists(directory / "export"));
 }

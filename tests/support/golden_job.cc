@@ -37,14 +37,15 @@ JobConfig LoadGoldenJob(const std::string& golden_case, const std::string& model
 }
 
 void ImportGolden(const std::string& golden_case, const std::string& model_dir, const std::string& edits) {
-  Require(ImportCommand(Flags(golden_case, model_dir, edits), {GoldenPath(golden_case, "init.safetensors"), 0}));
+  Require(ImportCommand({Flags(golden_case, model_dir, edits), GoldenPath(golden_case, "init.safetensors"), 0}));
 }
 
 std::string ExportCheckpoint(const std::string& golden_case, const std::string& model_dir, const std::string& edits,
                              const std::string& export_dir) {
   ExportFlags flags;
+  flags.config = Flags(golden_case, model_dir, edits);
   flags.export_dir = export_dir;
-  Require(ExportCommand(Flags(golden_case, model_dir, edits), flags));
+  Require(ExportCommand(flags));
   return export_dir + "/model.safetensors";
 }
 

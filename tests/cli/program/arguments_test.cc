@@ -1,10 +1,12 @@
-#include "cli/job/arguments.h"
+#include "cli/program/arguments.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <CLI/CLI.hpp>
 
 #include "absl/strings/str_cat.h"
+#include "tests/support/status_matchers.h"
 
 namespace pepnet {
 namespace {
@@ -62,14 +64,30 @@ TEST_F(ArgumentsTest, ValuesMustBeOfTheTypeOfTheirFlag) {
   EXPECT_EQ(Check({"train", "--model_dir", "--seed"}), "") << "CLI11 says what is missing";
 }
 
+TEST(ProgramWithoutCommands, FlagsAreChecked) {
+  CLI::App app("", "pepnet_ps");
+  std::string inject;
+  app.add_option("--inject", inject, "");
+  const char* const nothing[] = {"pepnet_ps"};
+  EXPECT_OK(CheckArguments(app, 1, nothing));
+  const char* const wrong[] = {"pepnet_ps", "--injct", "kill"};
+  EXPECT_THAT(CheckArguments(app, 3, wrong),
+              IsError(testing::HasSubstr(
+                  "unknown flag --injct (did you mean \"--inject\"?); pepnet_ps --help lists the flags")));
+}
+
 TEST_F(ArgumentsTest, KnownWordsPass) {
-  EXPECT_EQ(Check({}), "");
   EXPECT_EQ(Check({"--version"}), "");
   EXPECT_EQ(Check({"--help"}), "");
   EXPECT_EQ(Check({"train", "--help"}), "");
   EXPECT_EQ(Check({"train", "--model_dir=x", "--continue_train", "--model_dir", "y"}), "");
   EXPECT_EQ(Check({"bench", "dense", "--quick"}), "");
   EXPECT_EQ(Check({"inspect", "some/path", "--", "--anything"}), "");
+}
+
+TEST_F(ArgumentsTest, ALineWithoutACommandNamesAll) {
+  EXPECT_EQ(Check({}), "no command is given; expected one of train, bench, inspect");
+  EXPECT_EQ(Check({"bench"}), "no bench command is given; expected one of dense");
 }
 
 TEST_F(ArgumentsTest, ATypingErrorNamesWhatWasMeant) {

@@ -7,9 +7,6 @@
 
 namespace pepnet {
 
-// Exit status of a command line that cannot be understood.
-constexpr int kUsageExitStatus = 2;
-
 // InvalidArgument for the first word that is no command of `app`, the first --flag that its command
 // does not have, the first value that is empty where only something makes sense, and the first that
 // is no number, or too large for one, where a number belongs. Ranges within the type are the flags'

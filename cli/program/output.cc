@@ -1,4 +1,4 @@
-#include "cli/job/output.h"
+#include "cli/program/output.h"
 
 #include <fcntl.h>
 #include <unistd.h>

@@ -1,4 +1,4 @@
-#include "cli/job/arguments.h"
+#include "cli/program/arguments.h"
 
 #include <algorithm>
 #include <cmath>
@@ -71,16 +71,18 @@ Status CheckArguments(const CLI::App& app, int argc, const char* const* argv) {
   const CLI::App* command = &app;
   std::string name;  // "", "train ", "bench dense "
   int next = 1;
-  for (; next < argc && argv[next][0] != '-'; ++next) {
-    const auto all = [](const CLI::App*) { return true; };
-    const std::vector<const CLI::App*> subs = command->get_subcommands(all);
-    if (subs.empty()) break;  // a positional argument
+  for (;; ++next) {
     std::vector<std::string> commands;
     const CLI::App* chosen = nullptr;
-    for (const CLI::App* sub : subs) {
+    for (const CLI::App* sub : command->get_subcommands([](const CLI::App*) { return true; })) {
       commands.push_back(sub->get_name());
-      if (sub->get_name() == argv[next]) chosen = sub;
+      if (next < argc && sub->get_name() == argv[next]) chosen = sub;
     }
+    if (commands.empty()) break;  // what follows are arguments
+    if (next == argc) {
+      return InvalidInput("no ", name, "command is given; expected one of ", absl::StrJoin(commands, ", "));
+    }
+    if (argv[next][0] == '-') break;
     if (chosen == nullptr) {
       return InvalidInput("unknown command '", name, Printable(argv[next], 200), "'", Suggestion(argv[next], commands),
                           "; expected one of ", absl::StrJoin(commands, ", "));
@@ -95,8 +97,8 @@ Status CheckArguments(const CLI::App& app, int argc, const char* const* argv) {
     if (!absl::StartsWith(argument, "--")) continue;
     const std::string flag = argument.substr(0, argument.find('='));
     if (std::find(known.begin(), known.end(), flag) == known.end()) {
-      return InvalidInput("unknown flag ", Printable(flag, 200), Suggestion(flag, known), "; pepnet ", name,
-                          "--help lists the flags");
+      return InvalidInput("unknown flag ", Printable(flag, 200), Suggestion(flag, known), "; ", app.get_name(), " ",
+                          name, "--help lists the flags");
     }
     const CLI::Option* option = command->get_option_no_throw(flag);
     if (option == nullptr || option->get_items_expected_max() == 0) continue;  // has no value
