@@ -10,7 +10,7 @@
 
 #include "common/base/status.h"
 #include "ps/server_plan.h"
-#include "ps/table_shard.h"
+#include "ps/table/table_shard.h"
 
 namespace pepnet {
 

@@ -10,7 +10,7 @@
 #include "common/base/logging.h"
 #include "common/file/file.h"
 #include "common/process/trace.h"
-#include "ps/bucket_order.h"
+#include "ps/table/bucket_order.h"
 
 namespace pepnet {
 namespace {

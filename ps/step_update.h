@@ -12,8 +12,8 @@
 
 #include "common/net/message.h"
 #include "ps/snapshot.h"
-#include "ps/sparse_optimizer.h"
-#include "ps/table_shard.h"
+#include "ps/table/sparse_optimizer.h"
+#include "ps/table/table_shard.h"
 
 namespace pepnet {
 

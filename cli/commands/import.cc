@@ -13,7 +13,7 @@
 #include "common/checkpoint/safetensors.h"
 #include "common/file/file.h"
 #include "common/job_config/shape_description.h"
-#include "ps/sparse_optimizer.h"
+#include "ps/table/sparse_optimizer.h"
 #include "worker/checkpoint/model_dir.h"
 #include "worker/checkpoint/train_state.h"
 

@@ -4,7 +4,7 @@
 #include <cstring>
 
 #include "common/base/mutant.h"
-#include "ps/row_initializer.h"
+#include "ps/table/row_initializer.h"
 
 namespace pepnet {
 

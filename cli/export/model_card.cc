@@ -111,7 +111,7 @@ std::string ModelCard(const ExportSource& source, const CardFacts& facts) {
     absl::StrAppend(
         &card,
         "\n`model.safetensors` has every weight under the reference's names, tables as full `[rows, dim]` tensors; "
-        "`scripts/plain_pytorch.py` has a plain PyTorch PEPNet that loads it.\n");
+        "`scripts/bench/plain_pytorch.py` has a plain PyTorch PEPNet that loads it.\n");
   }
   if (Has(facts, "parquet")) {
     absl::StrAppend(&card,

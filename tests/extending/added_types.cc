@@ -6,7 +6,7 @@
 #include <fstream>
 
 #include "common/config/load.h"
-#include "ps/sparse_optimizer.h"
+#include "ps/table/sparse_optimizer.h"
 #include "worker/data/encode/feature_encoder.h"
 #include "worker/data/files/input_files.h"
 #include "worker/data/files/row_reader.h"

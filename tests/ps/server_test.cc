@@ -12,7 +12,7 @@
 #include "common/job_config/sparse_optimizer.h"
 #include "common/job_config/table.h"
 #include "common/net/in_process.h"
-#include "ps/row_initializer.h"
+#include "ps/table/row_initializer.h"
 #include "tests/ps/test_worker.h"
 #include "tests/support/status_matchers.h"
 

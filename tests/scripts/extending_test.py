@@ -28,8 +28,8 @@ PROTOS = ("data", "feature", "model", "optimizer", "pipeline", "train")
 
 # A file that a recipe must not leave out, and the file that does not compile without it.
 DOES_NOT_COMPILE = [
-    ("sparse_optimizer", "common/job_config/sparse_optimizer.h", "ps/sparse_optimizer.cc"),
-    ("sparse_optimizer", "ps/sparse_optimizer.cc", "ps/sparse_optimizer.cc"),
+    ("sparse_optimizer", "common/job_config/sparse_optimizer.h", "ps/table/sparse_optimizer.cc"),
+    ("sparse_optimizer", "ps/table/sparse_optimizer.cc", "ps/table/sparse_optimizer.cc"),
     ("loss", "common/job_config/loss.h", "worker/model/fused/row_loss.cc"),
     ("loss", "worker/model/fused/row_loss.cc", "worker/model/fused/row_loss.cc"),
     ("metric", "common/job_config/metric.h", "worker/metrics/metric_counts.cc"),
@@ -61,7 +61,7 @@ common/config/convert_model.cc common/config/convert_optimizer.cc common/config/
 common/config/convert_towers.cc common/config/convert_train.cc common/config/descriptions.cc
 common/config/edit_config.cc common/config/field_support.cc common/config/legacy_dialect.cc common/config/load.cc
 common/config/text_parser.cc common/config/value_strings.cc common/config/vocabulary.cc
-common/job_config/table.cc ps/sparse_optimizer.cc
+common/job_config/table.cc ps/table/sparse_optimizer.cc
 worker/data/encode/feature_encoder.cc worker/data/files/column_view.cc worker/data/files/csv_reader.cc
 worker/data/files/input_files.cc worker/data/files/number_text.cc worker/data/files/parquet_reader.cc
 worker/data/files/row_reader.cc worker/data/files/tsv_reader.cc worker/data/rows/row_selection.cc

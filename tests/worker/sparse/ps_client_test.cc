@@ -4,7 +4,7 @@
 
 #include "absl/strings/match.h"
 #include "common/net/in_process.h"
-#include "ps/row_initializer.h"
+#include "ps/table/row_initializer.h"
 #include "ps/server.h"
 #include "tests/support/status_matchers.h"
 

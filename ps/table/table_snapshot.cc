@@ -1,4 +1,4 @@
-#include "ps/table_snapshot.h"
+#include "ps/table/table_snapshot.h"
 
 #include <algorithm>
 

@@ -1,4 +1,4 @@
-#include "ps/row_copies.h"
+#include "ps/table/row_copies.h"
 
 #include <algorithm>
 #include <cstring>

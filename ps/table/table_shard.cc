@@ -1,10 +1,10 @@
-#include "ps/table_shard.h"
+#include "ps/table/table_shard.h"
 
 #include "common/base/copy_row.h"
 #include "common/base/logging.h"
 #include "common/base/partition.h"
-#include "ps/bucket_order.h"
-#include "ps/sparse_optimizer.h"
+#include "ps/table/bucket_order.h"
+#include "ps/table/sparse_optimizer.h"
 
 namespace pepnet {
 namespace {

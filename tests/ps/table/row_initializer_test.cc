@@ -1,4 +1,4 @@
-#include "ps/row_initializer.h"
+#include "ps/table/row_initializer.h"
 
 #include <cmath>
 #include <vector>

@@ -1,4 +1,4 @@
-#include "ps/row_index.h"
+#include "ps/table/row_index.h"
 
 #include <vector>
 

@@ -11,7 +11,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "ps/huge_memory.h"
+#include "ps/table/huge_memory.h"
 
 namespace pepnet {
 

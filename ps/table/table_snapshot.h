@@ -13,8 +13,8 @@
 
 #include "common/base/aligned_buffer.h"
 #include "common/checkpoint/table_part.h"
-#include "ps/row_copies.h"
-#include "ps/table_shard.h"
+#include "ps/table/row_copies.h"
+#include "ps/table/table_shard.h"
 
 namespace pepnet {
 

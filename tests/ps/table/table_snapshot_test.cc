@@ -1,5 +1,5 @@
 // A table changes at random while its snapshot is taken at random, on one thread: what is taken is what was there.
-#include "ps/table_snapshot.h"
+#include "ps/table/table_snapshot.h"
 
 #include <map>
 #include <random>
@@ -9,7 +9,7 @@
 #include "gtest/gtest.h"
 
 #include "common/base/partition.h"
-#include "ps/bucket_order.h"
+#include "ps/table/bucket_order.h"
 
 namespace pepnet {
 namespace {

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "common/base/aligned_buffer.h"
-#include "ps/row_store.h"
+#include "ps/table/row_store.h"
 
 namespace pepnet {
 

@@ -1,4 +1,4 @@
-#include "ps/table_shard.h"
+#include "ps/table/table_shard.h"
 
 #include <chrono>
 #include <iostream>

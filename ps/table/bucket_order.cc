@@ -1,4 +1,4 @@
-#include "ps/bucket_order.h"
+#include "ps/table/bucket_order.h"
 
 #include <algorithm>
 #include <array>

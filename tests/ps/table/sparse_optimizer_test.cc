@@ -1,5 +1,5 @@
 // Each optimizer against its closed form, written out in double for two steps of one row.
-#include "ps/sparse_optimizer.h"
+#include "ps/table/sparse_optimizer.h"
 
 #include <cmath>
 #include <vector>

@@ -2,6 +2,12 @@
 // the id. In a table of up to 2^32 ids that is the whole id, and nothing else is read; in a larger one the row store, which has
 // all of it, is asked when the halves agree.
 //
+//   hash     | bucket (10 bits, alike on a server) | place = the 54 bits below * capacity / 2^54 |
+//
+//   entries  |  ...  | half 32 | slot 32 | half 32 | kEmpty |  ...     a probe starts at the place and ends at an empty entry
+//                          |        |
+//                     id mod 2^32   +--> row store: slot -> id, row, state, last step, updates
+//
 // Size:    at most 70 % full, at least 47 % once it has grown: 11 to 17 bytes per row. It grows by half, not to double.
 // Hash:    RowHash of the id. Its top bits (the bucket) are alike on one server; the place comes from the bits below them.
 // Threads: one thread changes; no other may read meanwhile.
@@ -13,8 +19,8 @@
 #include <span>
 
 #include "common/base/partition.h"
-#include "ps/huge_memory.h"
-#include "ps/row_store.h"
+#include "ps/table/huge_memory.h"
+#include "ps/table/row_store.h"
 
 namespace pepnet {
 

@@ -12,9 +12,9 @@
 
 #include "common/job_config/sparse_optimizer.h"
 #include "common/job_config/table.h"
-#include "ps/row_index.h"
-#include "ps/row_initializer.h"
-#include "ps/row_store.h"
+#include "ps/table/row_index.h"
+#include "ps/table/row_initializer.h"
+#include "ps/table/row_store.h"
 
 namespace pepnet {
 

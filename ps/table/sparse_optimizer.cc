@@ -1,4 +1,4 @@
-#include "ps/sparse_optimizer.h"
+#include "ps/table/sparse_optimizer.h"
 
 #include <algorithm>
 #include <cmath>
