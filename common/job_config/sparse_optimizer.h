@@ -1,5 +1,5 @@
 // SparseOptimizer: how a server updates a row, and the description of each kind. The formulas are
-// in ps/sparse_optimizer.cc; docs/extending.md shows how a kind is added.
+// in ps/table/sparse_optimizer.cc; docs/extending.md shows how a kind is added.
 #pragma once
 
 #include <optional>

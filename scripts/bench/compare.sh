@@ -36,9 +36,9 @@ fi
 data=runs/bench/taobao_like
 for argument in "$@"; do [[ $argument != --data_dir* ]] || data=; done
 if [[ -n $data && ! -e $data/test-00000.parquet ]]; then
-  run "$venv/bin/python3" scripts/make_taobao_like.py --out_dir "$data" --rows 1000000 --test_rows 10000
+  run "$venv/bin/python3" scripts/data/make_taobao_like.py --out_dir "$data" --rows 1000000 --test_rows 10000
 fi
 run "$peers/bin/python3" scripts/bench/compare.py ${data:+--data_dir "$data"} "$@"
 if [[ -e runs/bench/compare.json ]] && "$peers/bin/python3" -c 'import matplotlib' 2>/dev/null; then
-  run "$peers/bin/python3" scripts/plot_bench.py runs/bench/compare.json
+  run "$peers/bin/python3" scripts/bench/plot_bench.py runs/bench/compare.json
 fi

@@ -4,7 +4,7 @@
 Usage: growth.py --data_dir DIR [--rows 1000000,20000000] [--rounds 4] [--steps 15] [--batch_sizes 1024,4096,8192]
                  [--work_dir runs/growth] [--pepnet build/release/pepnet]
 
-DIR holds train-*.parquet of scripts/make_taobao_like.py. For each size the user ids of these rows are drawn anew from all ids of the
+DIR holds train-*.parquet of scripts/data/make_taobao_like.py. For each size the user ids of these rows are drawn anew from all ids of the
 table, and every row of the table exists before the training begins (one step, exported as a full table, imported), so that a pull
 misses the caches as it would after months of training. `pepnet bench train` then runs with one table and the other in turn, by
 batch size, the large one first in every other round; ratios are taken within a round. Prints a table and leaves work_dir/growth.json.
@@ -79,7 +79,7 @@ def main():
     if len(args.rows) != 2:
         sys.exit(f"growth.py: --rows has {len(args.rows)} sizes, expected two, the small and the large table")
     if not list(args.data_dir.glob("train-*.parquet")):
-        sys.exit(f"growth.py: there is no train-*.parquet in {args.data_dir}; scripts/make_taobao_like.py makes them")
+        sys.exit(f"growth.py: there is no train-*.parquet in {args.data_dir}; scripts/data/make_taobao_like.py makes them")
     jobs = [Job(args, users) for users in args.rows]
     for job in jobs:
         job.prepare()

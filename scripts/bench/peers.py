@@ -68,7 +68,7 @@ def load_batches(data_dir, batch_size, count):
             break
     if rows < batch_size * count:
         raise SystemExit(f"{data_dir} holds {rows} training rows, {batch_size * count} are needed: fewer steps, or more "
-                         "rows from scripts/make_taobao_like.py")
+                         "rows from scripts/data/make_taobao_like.py")
     import pyarrow
     table = pyarrow.concat_tables(tables)
     ids = []

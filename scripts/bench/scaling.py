@@ -14,7 +14,7 @@ Efficiency = throughput / (workers x the throughput of one worker with as many t
 Where the ranks run:
   (default)         on this machine
   --netns RATE      one worker (and its servers) per network namespace, each link limited to RATE, for example 1gbit
-                    (scripts/netns_cluster.sh; needs root)
+                    (scripts/dev/netns_cluster.sh; needs root)
   --hostfile HOSTS  on the hosts of an mpirun host file
 
 Writes out_dir/scaling.json and scaling.png (where matplotlib is installed), and prints a table.
@@ -32,7 +32,7 @@ import tempfile
 from support import ROOT, whole_numbers
 
 STAGES = ["read", "pull", "pool", "compute", "push", "allreduce", "update"]
-NETNS = [str(ROOT / "scripts/netns_cluster.sh")]
+NETNS = [str(ROOT / "scripts/dev/netns_cluster.sh")]
 
 
 def batch_size_of(args):

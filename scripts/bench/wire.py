@@ -5,7 +5,7 @@ Usage: python3 scripts/bench/wire.py [--pepnet build/release/pepnet] [--data_dir
                                      [--seeds 3] [--batch_sizes 1024,8192] [--tables bytes,auc]
                                      [--work_dir runs/wire]
 
-Bytes: configs/pepnet_taobao_example.config on rows of scripts/make_taobao_like.py (--rows 400000 made them; any number will do),
+Bytes: configs/pepnet_taobao_example.config on rows of scripts/data/make_taobao_like.py (--rows 400000 made them; any number will do),
 one worker and one server. What travels today is counted by the program (its last log line); what travelled before a measure
 follows from the number of distinct rows, which the counted bytes give.
 
@@ -111,7 +111,7 @@ def main():
     args = parser.parse_args()
     for directory in [args.data_dir] + [args.movielens_dir] * ("auc" in args.tables):
         if not list(directory.glob("*.parquet")):
-            sys.exit(f"wire.py: there is no *.parquet in {directory}; scripts/make_taobao_like.py and scripts/quickstart.sh make them")
+            sys.exit(f"wire.py: there is no *.parquet in {directory}; scripts/data/make_taobao_like.py and scripts/quickstart.sh make them")
     if "bytes" in args.tables:
         print("\n".join(bytes_table(args)) + "\n", flush=True)
     if "auc" in args.tables:

@@ -1,4 +1,4 @@
-// A cluster of three hosts (network namespaces: scripts/netns_cluster.sh) with real links: the run over the hosts is the run on
+// A cluster of three hosts (network namespaces: scripts/dev/netns_cluster.sh) with real links: the run over the hosts is the run on
 // one machine, a host that drops out ends the job with a sentence, the restarted job ends in the same bits, and what passes the
 // links is what the wire formats say.
 // Skipped, with the reason, where the hosts cannot be made.
@@ -42,7 +42,7 @@ class Hosts : public ::testing::Test {
   }
   static ProcessResult Script(const std::string& arguments) {
     return RunShell(absl::StrCat("PEPNET_CLUSTER=peptst PEPNET_SUBNET=10.78.0 ", SourceDir(),
-                                 "/scripts/netns_cluster.sh ", arguments));
+                                 "/scripts/dev/netns_cluster.sh ", arguments));
   }
   std::string Job(const std::string& model_dir, const std::string& flags) const {
     return absl::StrCat("train --pipeline_config_path ", directory_ / "job.config",
@@ -80,7 +80,7 @@ TEST_F(Hosts, AHostThatDropsOutEndsTheJobAndTheRestartLosesNothing) {
   // The plug of h3 (two servers) is pulled behind the first checkpoint. mpirun itself waits for the lost host for ever, so it
   // is ended once its ranks have spoken.
   const std::string cluster =
-      absl::StrCat("PEPNET_CLUSTER=peptst PEPNET_SUBNET=10.78.0 ", SourceDir(), "/scripts/netns_cluster.sh ");
+      absl::StrCat("PEPNET_CLUSTER=peptst PEPNET_SUBNET=10.78.0 ", SourceDir(), "/scripts/dev/netns_cluster.sh ");
   const ProcessResult cut = RunShell(absl::StrCat(
       cluster, OverHosts(Job("cut", "--timeout_s=3 --inject delay:max_ms=5,seed=1")), " 2> ", directory_ / "cut.err",
       " & job=$!\nfor i in $(seq 600); do [ -e ", directory_ / "cut",

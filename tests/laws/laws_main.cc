@@ -25,7 +25,7 @@ int main(int argc, char** argv) {
         return 2;
       }
       if (!pepnet::kMutantsCompiledIn) {
-        std::fputs("this program has no mutants; scripts/mutants.sh builds one that has\n", stderr);
+        std::fputs("this program has no mutants; scripts/dev/mutants.sh builds one that has\n", stderr);
         return 2;
       }
       pepnet::SetMutantForTest(mutant);

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Usage: tests/scripts/check_test.sh REPOSITORY VENV
-# scripts/check.sh in a scratch repository whose tests are a stand-in: it looks at changed lines only, at new files, and at the
-# titles of commits. scripts/lint.sh, which looks at whole files.
+# scripts/dev/check.sh in a scratch repository whose tests are a stand-in: it looks at changed lines only, at new files, and at the
+# titles of commits. scripts/dev/lint.sh, which looks at whole files.
 set -euo pipefail
 repository=$1 venv=$2
 if [[ ! -x $venv-tools/bin/clang-format && -z $(command -v clang-format-14) ]]; then
@@ -11,8 +11,9 @@ fi
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 cd "$scratch"
-mkdir scripts
-cp "$repository"/scripts/{common,check,lint}.sh scripts/
+mkdir -p scripts/dev
+cp "$repository"/scripts/common.sh scripts/
+cp "$repository"/scripts/dev/{check,lint}.sh scripts/dev/
 cp "$repository/.clang-format" .
 printf '%s\n' 'echo "tests with $*"; [[ ! -e red ]]' >scripts/test.sh
 export PEPNET_VENV=$venv
@@ -27,7 +28,7 @@ script=check
 # expect NAME STATUS PATTERN: how the script ends.
 expect() {
   local status=0 output
-  output=$(bash "scripts/$script.sh" "${@:4}" 2>&1) || status=$?
+  output=$(bash "scripts/dev/$script.sh" "${@:4}" 2>&1) || status=$?
   if [[ $status != "$2" ]] || ! grep -qE -- "$3" <<<"$output"; then
     printf 'FAILED %s: status %s\n%s\n' "$1" "$status" "$output"
     exit 1

@@ -32,7 +32,7 @@ def main():
     with tempfile.TemporaryDirectory() as scratch:
         scratch = pathlib.Path(scratch)
         data, work = scratch / "data", scratch / "work"
-        run(ROOT / "scripts/make_taobao_like.py", "--out_dir", data, "--rows", 2000, "--test_rows", 200, "--files", 2)
+        run(ROOT / "scripts/data/make_taobao_like.py", "--out_dir", data, "--rows", 2000, "--test_rows", 200, "--files", 2)
         compare = [ROOT / "scripts/bench/compare.py", "--pepnet", PEPNET, "--data_dir", data, "--work_dir", work,
                    "--rounds", 1, "--steps", 2, "--warmup_steps", 1, "--batch_size", 64, "--max_foreign_percent", 100]
         page = scratch / "page.md"
@@ -94,9 +94,9 @@ def main():
         totals = [float(line.split(" = ")[1].split(" ")[0]) for line in wire.splitlines() if " = " in line]
         expect(len(totals) == 5 and totals == sorted(totals, reverse=True), "every measure takes bytes off the wire")
         few = [ROOT / "scripts/bench/peers.py", "--peer", "eager", "--data_dir", data, "--batch_size", 64, "--steps", 100]
-        expect("rows from scripts/make_taobao_like.py" in run(*few, status=1), "too few rows are said")
+        expect("rows from scripts/data/make_taobao_like.py" in run(*few, status=1), "too few rows are said")
         if importlib.util.find_spec("matplotlib"):
-            output = run(ROOT / "scripts/plot_bench.py", "--out_dir", scratch / "plots", work / "compare.json")
+            output = run(ROOT / "scripts/bench/plot_bench.py", "--out_dir", scratch / "plots", work / "compare.json")
             expect((scratch / "plots/compare.png").stat().st_size > 1000, "the comparison is drawn")
 
 

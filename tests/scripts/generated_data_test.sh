@@ -7,7 +7,7 @@ repository=$1 build=$2 python=$3
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 cd "$scratch"
-generate() { "$python" "$repository/scripts/make_taobao_like.py" --rows 700 --test_rows 300 --files 2 --seed 5 "$@"; }
+generate() { "$python" "$repository/scripts/data/make_taobao_like.py" --rows 700 --test_rows 300 --files 2 --seed 5 "$@"; }
 
 generate --out_dir parquet >report
 generate --out_dir again >report_again

@@ -33,7 +33,7 @@ class ShellTest(unittest.TestCase):
         shellcheck = beside if beside.exists() else shutil.which("shellcheck")
         if not shellcheck:
             self.skipTest("there is no shellcheck: scripts/setup.sh --tests")
-        patterns = ("scripts/*.sh", "scripts/*/*.sbatch", "scripts/*.bash", "tests/scripts/*.sh", ".ci/run")
+        patterns = ("scripts/*.sh", "scripts/*/*.sh", "scripts/*/*.sbatch", "scripts/*.bash", "tests/scripts/*.sh", ".ci/run")
         scripts = [path for pattern in patterns for path in REPOSITORY.glob(pattern)]
         self.assertGreater(len(scripts), 10)
         done = subprocess.run([shellcheck, "-x", "-P", "SCRIPTDIR", "-S", "warning", "-f", "gcc", *scripts],
@@ -190,7 +190,7 @@ class SlurmTest(unittest.TestCase):
             shutil.copytree(REPOSITORY / "scripts", scratch / "scripts")
             shutil.copytree(REPOSITORY / "configs", scratch / "configs")
             tiny_data.write_movielens(scratch / "data/ml-100k")
-            subprocess.run([sys.executable, "scripts/prepare_movielens.py", "--input_dir", "data/ml-100k", "--output_dir",
+            subprocess.run([sys.executable, "scripts/data/prepare_movielens.py", "--input_dir", "data/ml-100k", "--output_dir",
                             "data/movielens"], cwd=scratch, check=True, stdout=subprocess.DEVNULL)
             (scratch / "bin").mkdir()
             (scratch / "bin/scontrol").write_text('#!/usr/bin/env bash\necho "$@" >>requeued\n')

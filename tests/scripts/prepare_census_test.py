@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Usage: tests/scripts/prepare_census_test.py REPOSITORY BUILD
 
-scripts/prepare_census.py on a small sample in the published format; then configs/pepnet_census.config trains on it.
+scripts/data/prepare_census.py on a small sample in the published format; then configs/pepnet_census.config trains on it.
 """
 import pathlib
 import re
@@ -25,7 +25,7 @@ class PrepareCensusTest(unittest.TestCase):
         self.files = tiny_data.write_census(self.scratch / "input")
 
     def prepare(self):
-        return subprocess.run([sys.executable, REPOSITORY / "scripts/prepare_census.py", "--input_dir",
+        return subprocess.run([sys.executable, REPOSITORY / "scripts/data/prepare_census.py", "--input_dir",
                                self.scratch / "input", "--output_dir", self.scratch / "out"],
                               capture_output=True, text=True)
 

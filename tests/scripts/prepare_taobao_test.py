@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Usage: tests/scripts/prepare_taobao_test.py REPOSITORY BUILD
 
-scripts/prepare_taobao.py on a small sample in the published format, against its rules written in plain Python; then both
+scripts/data/prepare_taobao.py on a small sample in the published format, against its rules written in plain Python; then both
 Taobao configs train on what it wrote.
 """
 import importlib.util
@@ -24,7 +24,7 @@ MISSING = [97, 13, 0, 7, 4, 4, 2, 5]
 
 
 def script():
-    spec = importlib.util.spec_from_file_location("prepare_taobao", REPOSITORY / "scripts/prepare_taobao.py")
+    spec = importlib.util.spec_from_file_location("prepare_taobao", REPOSITORY / "scripts/data/prepare_taobao.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

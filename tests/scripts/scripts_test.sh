@@ -58,12 +58,12 @@ done
 SH
 export PATH="$scratch/bin:$PATH"
 
-for script in "$scripts"/*.sh; do
+for script in "$scripts"/*.sh "$scripts"/*/*.sh; do
   [[ $(basename "$script") == common.sh ]] && continue
-  expect "$(basename "$script") --help" 0 "^Usage: scripts/$(basename "$script")" bash "$script" --help
+  name=${script#"$scripts"/}
+  expect "$name --help" 0 "^Usage: scripts/$name" bash "$script" --help
 done
 
-expect "compare.sh --help" 0 "^Usage: scripts/bench/compare.sh" bash "$scripts/bench/compare.sh" --help
 expect "compare: no virtual environment" 1 'run scripts/setup.sh first' \
   env PEPNET_VENV="$scratch/nowhere" bash "$scripts/bench/compare.sh" --rounds 1
 
@@ -164,7 +164,7 @@ expect "launch: missing program" 1 'build.sh --preset debug' \
   "${launch[@]}" --servers 1 --workers 1 --preset debug -- train
 expect "launch: unknown argument" 1 "unknown argument '--sevrers'" "${launch[@]}" --sevrers 1
 
-mutants=(bash "$scripts/mutants.sh" --no_build)
+mutants=(bash "$scripts/dev/mutants.sh" --no_build)
 expect "mutants: names the red test" 0 'red_one +red: LawTest.One$' "${mutants[@]}" red_one
 expect "mutants: a green run is a survivor" 1 '1 of 1 mutants survived: unseen' "${mutants[@]}" unseen
 expect "mutants: a crash proves nothing" 1 'status 134, saying' "${mutants[@]}" crash
@@ -178,7 +178,7 @@ expect "test: preset without a name" 1 'needs a name' bash "$scripts/test.sh" --
 expect "setup: unknown argument" 1 "unknown argument 'now'" bash "$scripts/setup.sh" now
 
 # gpu_check.sh where there is no GPU, where libtorch has no CUDA, and with stand-ins for all that it starts.
-gpu_check=(env PATH="$scratch/gpu_bin:$PATH" PEPNET_TORCH_DIR="$scratch/libtorch" PEPNET_VENV="$scratch/venv" bash "$scripts/gpu_check.sh")
+gpu_check=(env PATH="$scratch/gpu_bin:$PATH" PEPNET_TORCH_DIR="$scratch/libtorch" PEPNET_VENV="$scratch/venv" bash "$scripts/dev/gpu_check.sh")
 mkdir -p "$scratch/gpu_bin" "$scratch/libtorch/lib" "$scratch/venv/bin" "$scratch/a clone/build/gpu"
 ln -sf "$(command -v python3)" "$scratch/venv/bin/python3"
 stand_in "$scratch/gpu_bin/nvidia-smi" <<'SH'

@@ -1,4 +1,4 @@
-"""Small files in the formats that scripts/prepare_*.py read. The same seed gives the same files."""
+"""Small files in the formats that scripts/data/prepare_*.py read. The same seed gives the same files."""
 import csv
 import random
 
@@ -49,7 +49,7 @@ def write_taobao(directory, files):
 
 
 def write_movielens(directory, seed=5, ratings=1200):
-    """ml-100k.inter, .user and .item as scripts/prepare_movielens.py reads them: 40 users, 60 films."""
+    """ml-100k.inter, .user and .item as scripts/data/prepare_movielens.py reads them: 40 users, 60 films."""
     draw = random.Random(seed)
     directory.mkdir(parents=True, exist_ok=True)
 

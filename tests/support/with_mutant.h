@@ -1,4 +1,4 @@
-// Tests that a mutant (common/base/mutant.h) is noticed. They need a build with mutants, which scripts/mutants.sh makes.
+// Tests that a mutant (common/base/mutant.h) is noticed. They need a build with mutants, which scripts/dev/mutants.sh makes.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -20,4 +20,4 @@ class WithMutant {
 
 // Skips the rest of a test in a build without mutants.
 #define PEPNET_NEEDS_MUTANTS() \
-  if (!::pepnet::kMutantsCompiledIn) GTEST_SKIP() << "built without mutants; scripts/mutants.sh runs this test"
+  if (!::pepnet::kMutantsCompiledIn) GTEST_SKIP() << "built without mutants; scripts/dev/mutants.sh runs this test"

@@ -150,7 +150,7 @@ class OnnxTest(unittest.TestCase):
         self.compare(config, data, columns, self.scratch / "model", edits=edits)
 
     def test_taobao_like_rows(self):
-        subprocess.run([sys.executable, SOURCE / "scripts/make_taobao_like.py", "--out_dir", self.scratch / "data", "--rows", "2000",
+        subprocess.run([sys.executable, SOURCE / "scripts/data/make_taobao_like.py", "--out_dir", self.scratch / "data", "--rows", "2000",
                         "--test_rows", "500", "--files", "1"], check=True, capture_output=True, timeout=120)
         data = self.scratch / "data/test-00000.parquet"
         config = SOURCE / "configs/pepnet_taobao.config"

@@ -14,7 +14,7 @@ import torch
 from small_job import pepnet
 
 SOURCE = pathlib.Path(os.environ["PEPNET_SOURCE_DIR"])
-sys.path.insert(0, str(SOURCE / "scripts"))
+sys.path.insert(0, str(SOURCE / "scripts/bench"))
 import plain_pytorch  # noqa: E402
 
 

@@ -1,4 +1,4 @@
-"""scripts/plot_bench.py on real reports, traces and plans, and on what is none."""
+"""scripts/bench/plot_bench.py on real reports, traces and plans, and on what is none."""
 
 import json
 import os
@@ -10,7 +10,7 @@ import unittest
 
 from small_job import SmallJob, pepnet
 
-SCRIPT = pathlib.Path(os.environ["PEPNET_SOURCE_DIR"]) / "scripts/plot_bench.py"
+SCRIPT = pathlib.Path(os.environ["PEPNET_SOURCE_DIR"]) / "scripts/bench/plot_bench.py"
 
 
 def plot(*arguments):

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes docs/config.md, the reference of all config fields, from the comments in proto/*.proto.
 
-Usage: python3 scripts/generate_config_reference.py [--check]
+Usage: python3 scripts/dev/generate_config_reference.py [--check]
 
 --check writes nothing; it ends with status 1 if docs/config.md is not what the comments say. Every field must have one.
 
@@ -14,12 +14,12 @@ import pathlib
 import re
 import sys
 
-REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
+REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 FILES = ["pipeline", "train", "optimizer", "data", "feature", "model"]
 ROOT = "EasyRecConfig"
 HEAD = """# Config reference
 
-Generated from the comments in `proto/*.proto` by `scripts/generate_config_reference.py`; do not edit. A job's config is one `EasyRecConfig` in text format:
+Generated from the comments in `proto/*.proto` by `scripts/dev/generate_config_reference.py`; do not edit. A job's config is one `EasyRecConfig` in text format:
 `field: value` and `field { ... }`, lists as `[a, b]` or repeated fields, comments behind `#`. `pepnet check-config --pipeline_config_path F` checks one and prints it with all
 defaults. A field that is not listed here is an error with its line number.
 
@@ -194,7 +194,7 @@ def main():
     if not args.check:
         path.write_text(text)
     elif not path.exists() or path.read_text() != text:
-        sys.exit("docs/config.md is not what proto/*.proto says; run python3 scripts/generate_config_reference.py")
+        sys.exit("docs/config.md is not what proto/*.proto says; run python3 scripts/dev/generate_config_reference.py")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The engine of scripts/flip_bytes.sh (which see). Needs nothing beyond Python's standard library."""
+"""The engine of scripts/dev/flip_bytes.sh (which see). Needs nothing beyond Python's standard library."""
 
 import argparse
 import collections

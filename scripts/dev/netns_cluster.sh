@@ -1,21 +1,21 @@
 #!/usr/bin/env bash
-# Usage: scripts/netns_cluster.sh up N [RATE]        N hosts h1 .. hN on one bridge; RATE limits each host's link, e.g. 1gbit
-#        scripts/netns_cluster.sh run [mpirun options] -- COMMAND...     mpirun across the hosts, started on h1
-#        scripts/netns_cluster.sh link H up|down     pulls the plug of host H, or puts it back
-#        scripts/netns_cluster.sh traffic            what each host has sent and received so far, as lines "h1 BYTES_SENT
+# Usage: scripts/dev/netns_cluster.sh up N [RATE]        N hosts h1 .. hN on one bridge; RATE limits each host's link, e.g. 1gbit
+#        scripts/dev/netns_cluster.sh run [mpirun options] -- COMMAND...     mpirun across the hosts, started on h1
+#        scripts/dev/netns_cluster.sh link H up|down     pulls the plug of host H, or puts it back
+#        scripts/dev/netns_cluster.sh traffic            what each host has sent and received so far, as lines "h1 BYTES_SENT
 #                                                    BYTES_RECEIVED PACKETS_SENT PACKETS_RECEIVED"; bytes with all headers
-#        scripts/netns_cluster.sh down               removes everything
+#        scripts/dev/netns_cluster.sh down               removes everything
 # A real cluster on one Linux machine: each host is a network namespace with its own address and name, and nothing passes
 # between two hosts but TCP over a bridge. Needs root and iproute2. Every host sees the same files, like a shared
 # file system. Example:
-#   scripts/netns_cluster.sh up 3 1gbit
-#   scripts/netns_cluster.sh run -n 6 --host h1:2,h2:2,h3:2 -- build/release/pepnet train --num_servers=3 --pipeline_config_path ...
-#   scripts/netns_cluster.sh down
+#   scripts/dev/netns_cluster.sh up 3 1gbit
+#   scripts/dev/netns_cluster.sh run -n 6 --host h1:2,h2:2,h3:2 -- build/release/pepnet train --num_servers=3 --pipeline_config_path ...
+#   scripts/dev/netns_cluster.sh down
 #   PEPNET_CLUSTER   name of the cluster, at most 6 letters: two clusters of different names live side by side (default: pep)
 #   PEPNET_SUBNET    the first three numbers of its addresses (default: 10.77.0)
 here=$PWD
-source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
-script=$PWD/scripts/netns_cluster.sh
+source "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
+script=$PWD/scripts/dev/netns_cluster.sh
 cd "$here"
 
 cluster=${PEPNET_CLUSTER:-pep}

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """pepnet against the same network in plain PyTorch, on MovieLens.
 
-Usage: python3 scripts/compare_movielens.py [--pepnet build/release/pepnet] [--seeds 5] [--work_dir runs/compare_movielens]
+Usage: python3 scripts/bench/compare_movielens.py [--pepnet build/release/pepnet] [--seeds 5] [--work_dir runs/compare_movielens]
 
 Two comparisons, printed as a table and left in <work_dir>/result.json:
 1. One imported start, rows in file order, no dropout: both must reach the same AUC (difference at most 0.002).

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Turns RecBole's ml-100k example data into train.parquet and test.parquet for configs/pepnet_movielens.config.
 
-Usage: python3 scripts/prepare_movielens.py --input_dir data/ml-100k --output_dir data/movielens
+Usage: python3 scripts/data/prepare_movielens.py --input_dir data/ml-100k --output_dir data/movielens
 
 Input: ml-100k.inter, ml-100k.user and ml-100k.item, tab separated, with headers such as "user_id:token".
 Output, one row per rating, oldest first; the newest --test_fraction of all ratings is the test set:

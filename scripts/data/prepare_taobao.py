@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Turns the public Ali_Display_Ad_Click files into Parquet for the Taobao configs.
 
-Usage: python3 scripts/prepare_taobao.py --input_dir data/ali_display_ad_click --output_dir data/taobao
+Usage: python3 scripts/data/prepare_taobao.py --input_dir data/ali_display_ad_click --output_dir data/taobao
 
 Input, CSV with header, as published:
   raw_sample.csv     user,time_stamp,adgroup_id,pid,nonclk,clk                       26 million impressions of 8 days

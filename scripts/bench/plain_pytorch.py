@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """The model of configs/pepnet_movielens.config in plain PyTorch on one CPU: what pepnet is compared with.
 
-Usage: python3 scripts/plain_pytorch.py --data_dir data/movielens [--weights init.safetensors] [--epochs N]
+Usage: python3 scripts/bench/plain_pytorch.py --data_dir data/movielens [--weights init.safetensors] [--epochs N]
                                         [--batch_size N] [--dropout P] [--shuffle] [--seed N] [--threads N]
 
 Reads the same Parquet files, can start from the same weights (a file of `pepnet export --format safetensors`),
 visits the rows in the same order unless --shuffle is given, and prints one JSON line. Needs torch, numpy and pyarrow;
-the network is that of scripts/torch_pepnet.py.
+the network is that of scripts/bench/torch_pepnet.py.
 
 The constants below repeat the config; change both together. Loss, gates, optimizers and metrics follow the
 definitions of the reference: domain group first in EPNet's gate input, uia group first in PPNet's, gate inputs

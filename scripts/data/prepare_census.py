@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Turns the census-income files of the UCI KDD archive into Parquet for configs/pepnet_census.config.
 
-Usage: python3 scripts/prepare_census.py --input_dir data/census-income --output_dir data/census
+Usage: python3 scripts/data/prepare_census.py --input_dir data/census-income --output_dir data/census
 
 Input, as published: census-income.data (199,523 people) and census-income.test (99,762); 42 columns without header,
 separated by comma and blank. The files are yours to get.

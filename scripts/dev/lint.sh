@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Usage: scripts/lint.sh [--base COMMIT] [--tidy | --tidy-all]
+# Usage: scripts/dev/lint.sh [--base COMMIT] [--tidy | --tidy-all]
 # Checks a tree without running it: clang-format over every .cc and .h file, and the titles of the commits
 # since COMMIT. Needs what scripts/setup.sh --tests installs.
 #   --base COMMIT   commits are counted from where this branch left COMMIT (default: main)
 #   --tidy          also clang-tidy (.clang-tidy) over the .cc files of the product that changed since COMMIT; these must have
 #                   been configured (scripts/build.sh)
 #   --tidy-all      clang-tidy over all of them: half an hour on two cores
-source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
 base=main tidy=""
 while (($#)); do
   case $1 in

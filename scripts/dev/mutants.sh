@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Usage: scripts/mutants.sh [--no_build] [mutant names; default: all]
+# Usage: scripts/dev/mutants.sh [--no_build] [mutant names; default: all]
 # A mutant is a deliberate fault behind a test-only switch (common/base/mutant.h). Builds with mutants into build/mutants and
 # runs the tests that notice one in a single file, then the law tests: once without a mutant, where they must pass, and once
 # with each, where at least one must fail; prints which law test turned red. Exit status 1 if a mutant survives.
 #   --no_build   takes build/mutants as it is, and runs the law tests only
-source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
 build=yes
 mutants=()
 for argument in "$@"; do
@@ -22,7 +22,7 @@ if [[ -n $build ]]; then
   run bash scripts/build.sh --preset mutants laws_test mutant_tests
   run ctest --test-dir build/mutants --output-on-failure --no-tests=error -L mutants
 fi
-[[ -x $program ]] || die "there is no $program; run scripts/mutants.sh without --no_build"
+[[ -x $program ]] || die "there is no $program; run scripts/dev/mutants.sh without --no_build"
 mapfile -t known < <("$program" --list_mutants | grep -xE '[a-z0-9_]+')
 ((${#known[@]} > 0)) || die "$program --list_mutants names no mutant"
 ((${#mutants[@]} > 0)) || mutants=("${known[@]}")

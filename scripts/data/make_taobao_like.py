@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Makes click and purchase logs in the shape of the Taobao display advertising data, with a known truth.
 
-Usage: python3 scripts/make_taobao_like.py --out_dir data/taobao_like [--rows 2000000] [--test_rows 200000] [--seed 1]
+Usage: python3 scripts/data/make_taobao_like.py --out_dir data/taobao_like [--rows 2000000] [--test_rows 200000] [--seed 1]
                                            [--files 4] [--format parquet|csv] [--user_exponent 0.7] [--ad_exponent 1.0]
 
 Writes out_dir/train-00000.parquet, ..., out_dir/test-00000.parquet and out_dir/clicked-00000.parquet, the test rows

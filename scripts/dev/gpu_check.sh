@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Usage: scripts/gpu_check.sh [--pipeline_config_path F --train_input_path G]
+# Usage: scripts/dev/gpu_check.sh [--pipeline_config_path F --train_input_path G]
 # On a machine with one or more GPUs: builds with a CUDA libtorch into build/gpu, runs the tests that need a GPU (label gpu), measures
 # training on the CPU and on the GPU, and prints one table. The benchmark trains on 400 thousand generated rows of the Taobao job,
 # which it makes once in data/gpu_check, or on what the flags name.
 #   PEPNET_TORCH_DIR  a CUDA libtorch (default: the torch of the virtual environment, if it has CUDA)
 #   PEPNET_VENV       the virtual environment (default: .venv)
 # Exit status: 0 all tests passed and every figure was taken; 77 this machine lacks what the one sentence says; else a failure.
-source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
 config=configs/pepnet_taobao_gpu.config
 data=""
 while (($#)); do
@@ -22,7 +22,7 @@ while (($#)); do
 done
 
 lacking() {
-  echo "scripts/gpu_check.sh: $*"
+  echo "scripts/dev/gpu_check.sh: $*"
   exit 77
 }
 command -v nvidia-smi >/dev/null || lacking "there is no nvidia-smi here, so no NVIDIA driver and no GPU"
@@ -54,7 +54,7 @@ mkdir -p "$scratch"
 if [[ -z $data ]]; then
   rows=data/gpu_check
   [[ -d $rows ]] ||
-    run "$venv/bin/python3" scripts/make_taobao_like.py --out_dir "$rows" --rows 400000 --test_rows 1000
+    run "$venv/bin/python3" scripts/data/make_taobao_like.py --out_dir "$rows" --rows 400000 --test_rows 1000
   data="$rows/train-*.parquet"
 fi
 bf16='{"train_config.mixed_precision": "BF16"}'

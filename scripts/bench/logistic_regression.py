@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Logistic regression on the same ids: the baseline a network has to beat.
 
-Usage: python3 scripts/logistic_regression.py --data_dir data/taobao_like [--solver sgd|liblinear] [--bits 22]
-       python3 scripts/logistic_regression.py --data_dir data/movielens --tasks like:like love:love:like
+Usage: python3 scripts/bench/logistic_regression.py --data_dir data/taobao_like [--solver sgd|liblinear] [--bits 22]
+       python3 scripts/bench/logistic_regression.py --data_dir data/movielens --tasks like:like love:love:like
                                               --ignore rating timestamp occupation_id
 
 Needs scikit-learn beside numpy and pyarrow: pip install scikit-learn.

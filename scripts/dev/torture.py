@@ -1,4 +1,4 @@
-"""The engine of scripts/torture.sh (which see). Needs nothing beyond Python's standard library."""
+"""The engine of scripts/dev/torture.sh (which see). Needs nothing beyond Python's standard library."""
 
 import argparse
 import collections

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Draws the reports of `pepnet bench --json` and of scripts/bench/compare.sh as PNG files.
 
-Usage: scripts/plot_bench.py [--out_dir runs/bench] REPORT.json ...
+Usage: scripts/bench/plot_bench.py [--out_dir runs/bench] REPORT.json ...
 
 A comparison becomes compare.png (speeds) and compare_ratios.png; a report of `pepnet bench WHAT` becomes bench_WHAT.png with
 one panel for each column that has a unit, over the sizes of its first column. A trace (--trace_path of pepnet train)
