@@ -27,8 +27,8 @@
 #include "common/base/mutex.h"
 #include "common/base/status.h"
 #include "common/checkpoint/table_part.h"
-#include "ps/table/bucket_order.h"
 #include "ps/server_plan.h"
+#include "ps/table/bucket_order.h"
 #include "ps/table/table_snapshot.h"
 
 namespace pepnet {

@@ -4,8 +4,8 @@
 
 #include "absl/strings/match.h"
 #include "common/net/in_process.h"
-#include "ps/table/row_initializer.h"
 #include "ps/server.h"
+#include "ps/table/row_initializer.h"
 #include "tests/support/status_matchers.h"
 
 namespace pepnet {
