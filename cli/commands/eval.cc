@@ -1,6 +1,7 @@
 #include <CLI/CLI.hpp>
 #include <iostream>
 
+#include "absl/strings/strip.h"
 #include "cli/commands/commands.h"
 #include "cli/job/job.h"
 #include "cli/job/load_config.h"
@@ -9,8 +10,17 @@
 #include "worker/eval/evaluator.h"
 #include "worker/eval/inference.h"
 #include "worker/report/run_log.h"
+#include "worker/report/slice_report.h"
 
 namespace pepnet {
+namespace {
+
+// The file of the slices beside a file of results: eval_result.txt has eval_result_slices.jsonl.
+std::string SlicesFile(const std::string& result_file) {
+  return absl::StrCat(absl::StripSuffix(result_file, ".txt"), "_slices.jsonl");
+}
+
+}  // namespace
 
 void AddEvalFlags(CLI::App* command, EvalFlags* flags) {
   AddConfigFlags(command, &flags->config);
@@ -31,16 +41,20 @@ Status EvalCommand(const EvalFlags& flags, MpiSession* session) {
   return RunJob(config, flags.job, session, [&](const WorkerContext& context) -> Status {
     const std::string path = flags.checkpoint_path.empty() ? config.model_dir : flags.checkpoint_path;
     PEPNET_ASSIGN_OR_RETURN(InferenceModel inference, OpenForInference(context, path));
-    PEPNET_ASSIGN_OR_RETURN(auto values,
+    PEPNET_ASSIGN_OR_RETURN(const EvaluationResult result,
                             Evaluate(context, inference.model.get(), config.eval_input_path, inference.finished_steps));
     if (!context.first()) return absl::OkStatus();
     LOG(INFO) << "evaluated " << inference.checkpoint << " on " << config.eval_input_path;
-    const std::string line = EvaluationJson({inference.finished_steps, values});
+    LogSlices(result);
+    const std::string line = EvaluationJson(result);
     std::cout << line << std::endl;
     const bool is_path = flags.eval_result_filename.find('/') != std::string::npos;
     if (!is_path) PEPNET_RETURN_IF_ERROR(MakeDirectories(config.model_dir));
-    return AppendToFile(is_path ? flags.eval_result_filename : config.model_dir + "/" + flags.eval_result_filename,
-                        line + "\n");
+    const std::string file = is_path ? flags.eval_result_filename : config.model_dir + "/" + flags.eval_result_filename;
+    if (!result.slices.empty()) {
+      PEPNET_RETURN_IF_ERROR(AppendToFile(SlicesFile(file), SliceJson(result.step, result.slices)));
+    }
+    return AppendToFile(file, line + "\n");
   });
 }
 

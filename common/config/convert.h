@@ -26,6 +26,8 @@ Status ConvertTrain(const config::TrainConfig& train, ConfigSource* source, Trai
 Status ConvertSparseOptimizer(const config::SparseOptimizer& optimizer, ConfigSource* source, SparseOptimizer* out);
 Status ConvertDenseOptimizer(const config::DenseOptimizer& optimizer, ConfigSource* source, DenseOptimizer* out);
 Status ConvertEval(const config::EvalConfig& eval, const ConfigSource& source, EvalConfig* out);
+// eval_config.slice_by. `job` has its data, features and model.
+Status ConvertSlices(const config::EvalConfig& eval, const ConfigSource& source, JobConfig* job);
 Status ConvertExport(const config::ExportConfig& from, const ConfigSource& source, ExportConfig* out);
 
 // Position of `name` in `names`, -1 if absent.

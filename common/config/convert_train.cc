@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 
 #include "absl/strings/str_join.h"
@@ -120,6 +121,51 @@ Status ConvertTrain(const config::TrainConfig& train, ConfigSource* source, Trai
                          "\" is not supported; expected BF16, or remove it");
   }
   out->mixed_precision = train.mixed_precision();
+  return absl::OkStatus();
+}
+
+namespace {
+
+// The feature or label field that `name` names.
+StatusOr<SliceColumn> FindSliceColumn(const config::EvalConfig& eval, const std::string& name,
+                                      const ConfigSource& source, const JobConfig& job) {
+  SliceColumn column{name, -1, -1};
+  std::vector<std::string> names = job.data.labels;
+  column.label = IndexOf(name, names);
+  if (column.label >= 0) return column;
+  for (size_t f = 0; f < job.features.size(); ++f) {
+    names.push_back(job.features[f].name);
+    if (job.features[f].name != name) continue;
+    if (job.features[f].bucketizer == Bucketizer::kNone) {
+      return source.Error(eval, "slice_by", "\"", name, "\" has no ids; expected an id feature or a label field");
+    }
+    column.feature = static_cast<int>(f);
+    return column;
+  }
+  return source.Error(eval, "slice_by", "neither a feature nor a label field is named \"", name, "\"",
+                      Suggestion(name, names));
+}
+
+}  // namespace
+
+Status ConvertSlices(const config::EvalConfig& eval, const ConfigSource& source, JobConfig* job) {
+  if (eval.slice_top() == 0 || eval.slice_top() > 100'000) {
+    return source.Error(eval, "slice_top", eval.slice_top(), "; expected from 1 to 100000 values");
+  }
+  job->eval.slice_top = static_cast<int>(eval.slice_top());
+  for (const std::string& name : eval.slice_by()) {
+    for (const SliceColumn& known : job->eval.slice_by) {
+      if (known.name == name) return source.Error(eval, "slice_by", "\"", name, "\" stands twice");
+    }
+    PEPNET_ASSIGN_OR_RETURN(SliceColumn column, FindSliceColumn(eval, name, source, *job));
+    job->eval.slice_by.push_back(std::move(column));
+  }
+  const std::vector<Tower>& towers = job->model.towers;
+  if (!job->eval.slice_by.empty() && std::none_of(towers.begin(), towers.end(), HasScore)) {
+    return source.Error(eval, "slice_by",
+                        "needs a task with the probability of a click or the like (num_class 1 or 2 and "
+                        "a classifying loss), but no tower has one");
+  }
   return absl::OkStatus();
 }
 

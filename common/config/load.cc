@@ -159,7 +159,11 @@ StatusOr<JobConfig> ParseJobConfig(const std::string& text, const std::string& s
     const Status features = ConvertFeatures(config, &source, &job);
     if (faults.Add(features)) return faults.First();
     // The model is looked at only with all its features.
-    if (features.ok() && whole_model && faults.Add(ConvertModel(config, &source, &job))) return faults.First();
+    if (features.ok() && whole_model) {
+      const Status model = ConvertModel(config, &source, &job);
+      if (faults.Add(model)) return faults.First();
+      if (model.ok() && faults.Add(ConvertSlices(config.eval_config(), source, &job))) return faults.First();
+    }
   }
   if (whole_train && faults.Add(ConvertTrain(config.train_config(), &source, &job.train))) return faults.First();
   if (faults.Add(ConvertEval(config.eval_config(), source, &job.eval))) return faults.First();

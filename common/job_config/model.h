@@ -36,6 +36,11 @@ struct Tower {
   double in_task_space_weight = 1, out_task_space_weight = 1;
 };
 
+// Whether the tower puts out the probability of class 1.
+inline bool HasScore(const Tower& tower) {
+  return tower.num_class <= 2 && HasProbabilities(TypeOf(tower.losses.front().kind));
+}
+
 struct Model {
   FeatureGroup main;                   // "all"
   std::optional<FeatureGroup> domain;  // absent: no EPNet

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <vector>
 
 #include "common/job_config/dense_optimizer.h"
 #include "common/job_config/sparse_optimizer.h"
@@ -34,9 +35,18 @@ struct TrainConfig {
   std::string mixed_precision;  // "" or "BF16"
 };
 
+// A column whose values cut an evaluation into slices. Exactly one of the two is >= 0.
+struct SliceColumn {
+  std::string name;
+  int feature = -1;  // index of a feature with ids: the first id of a row
+  int label = -1;    // index into DataConfig::labels, of a column of whole numbers
+};
+
 struct EvalConfig {
   int64_t num_steps = 0;  // 0: all
   int64_t log_step_count_steps = 10;
+  std::vector<SliceColumn> slice_by;
+  int slice_top = 20;  // values of a column with slices of their own
 };
 
 // The checkpoint that `export` takes when none is named.

@@ -20,6 +20,20 @@
 namespace pepnet {
 namespace {
 
+// The metrics, and those of the slices under names of their own.
+std::map<std::string, double> WithSlices(const EvaluationResult& result) {
+  std::map<std::string, double> values = result.values;
+  for (size_t s = 0; s < result.slices.size(); ++s) {
+    const Slice& slice = result.slices[s];
+    const std::string name = absl::StrCat(s, ": ", slice.column, "=", slice.value, " of ", slice.task, ": ");
+    values[name + "rows"] = static_cast<double>(slice.quality.rows);
+    values[name + "positives"] = static_cast<double>(slice.quality.positives);
+    values[name + "logloss"] = slice.quality.logloss.value_or(-1);
+    values[name + "pcoc"] = slice.quality.pcoc.value_or(-1);
+  }
+  return values;
+}
+
 TEST(L5OneTruth, EvaluationInTrainingEqualsEvaluationOfTheCheckpoint) {
   RandomJobOptions options;
   options.num_epochs = 1;
@@ -28,11 +42,14 @@ TEST(L5OneTruth, EvaluationInTrainingEqualsEvaluationOfTheCheckpoint) {
   config.train.num_epochs = 0;
   config.train.num_steps = 3;       // many ids stay unseen and must read their initial value everywhere
   config.data.eval_batch_size = 8;  // of all workers together; does not divide by 3
+  config.eval.slice_by = {{config.features[0].name, /*feature=*/0, /*label=*/-1}};
+  config.eval.slice_top = 3;
   std::map<std::string, double> in_training, afterwards;
   const Status trained = RunCluster(config, {1, 1, {}}, TestOptions(), [&](const WorkerContext& context) -> Status {
     Trainer trainer(context);
     PEPNET_RETURN_IF_ERROR(trainer.Run());
-    in_training = trainer.evaluation().values;
+    EXPECT_FALSE(trainer.evaluation().slices.empty());
+    in_training = WithSlices(trainer.evaluation());
     return absl::OkStatus();
   });
   ASSERT_OK(trained);
@@ -41,10 +58,10 @@ TEST(L5OneTruth, EvaluationInTrainingEqualsEvaluationOfTheCheckpoint) {
     const Status evaluated =
         RunCluster(config, {workers, 2, {}}, TestOptions(), [&](const WorkerContext& context) -> Status {
           PEPNET_ASSIGN_OR_RETURN(InferenceModel model, OpenForInference(context, config.model_dir));
-          PEPNET_ASSIGN_OR_RETURN(auto values,
+          PEPNET_ASSIGN_OR_RETURN(const EvaluationResult result,
                                   Evaluate(context, model.model.get(), config.eval_input_path, model.finished_steps));
           std::lock_guard<std::mutex> lock(mutex);
-          afterwards = values;
+          if (context.first()) afterwards = WithSlices(result);
           return absl::OkStatus();
         });
     ASSERT_OK(evaluated);

@@ -3,6 +3,7 @@
 #include "common/base/log_functions.h"
 #include "worker/data/load/batch_loader.h"
 #include "worker/metrics/metrics.h"
+#include "worker/metrics/slices.h"
 #include "worker/sparse/batch_feeder.h"
 #include "worker/sparse/forward_inputs.h"
 
@@ -20,8 +21,8 @@ StatusOr<std::unique_ptr<BatchLoader>> OpenEvaluationData(const WorkerContext& c
   return BatchLoader::Open(config, options);
 }
 
-StatusOr<std::map<std::string, double>> Evaluate(const WorkerContext& context, PepnetModel* model,
-                                                 const std::string& input_path, int64_t finished_steps) {
+StatusOr<EvaluationResult> Evaluate(const WorkerContext& context, PepnetModel* model, const std::string& input_path,
+                                    int64_t finished_steps) {
   const JobConfig& config = *context.config;
   const RankStatus::Phase phase(context.status(), "evaluation");
   PEPNET_ASSIGN_OR_RETURN(std::unique_ptr<BatchLoader> loader, OpenEvaluationData(context, input_path));
@@ -30,6 +31,7 @@ StatusOr<std::map<std::string, double>> Evaluate(const WorkerContext& context, P
   feeder.Watch(context.status(), context.options.timeout_s);
 
   MetricSet metrics(&config);
+  SliceSet slices(&config);
   ForwardInputs inputs(&config);
   int64_t batches = 0, rows = 0;
   for (;;) {
@@ -42,6 +44,7 @@ StatusOr<std::map<std::string, double>> Evaluate(const WorkerContext& context, P
     std::vector<std::vector<float>> scores;
     for (ModelOutput& output : SelectMetricInputs(config, batch, outputs)) scores.push_back(std::move(output.values));
     metrics.Add(batch, scores);
+    PEPNET_RETURN_IF_ERROR(slices.Add(batch, scores));
     metrics.AddLosses(losses.names, losses.values, batch.global_rows);
     rows += batch.global_rows;
     ++batches;
@@ -52,7 +55,10 @@ StatusOr<std::map<std::string, double>> Evaluate(const WorkerContext& context, P
   std::vector<int64_t> clamped = {feeder.loader().clamped_ids()};
   PEPNET_RETURN_IF_ERROR(context.collective->AllreduceSum(std::span<int64_t>(clamped), "clamped ids"));
   LogClampedIds(context, clamped[0]);
-  return metrics.Finish(context.collective);
+  EvaluationResult result{finished_steps, {}, {}};
+  PEPNET_ASSIGN_OR_RETURN(result.values, metrics.Finish(context.collective));
+  PEPNET_ASSIGN_OR_RETURN(result.slices, slices.Finish(context.collective));
+  return result;
 }
 
 }  // namespace pepnet

@@ -1,8 +1,8 @@
-// Evaluate: one pass over a data set with the current weights; metrics and losses, equal on every worker (law L5).
+// Evaluate: one pass over a data set with the current weights; metrics and losses, equal on every worker (law L5), and on
+// worker 0 the slices of eval_config.slice_by.
 // A collective operation. The tables are read as of `finished_steps` applied steps and are not changed.
 #pragma once
 
-#include <map>
 #include <memory>
 #include <string>
 
@@ -10,6 +10,7 @@
 #include "worker/context/worker_context.h"
 #include "worker/data/load/batch_loader.h"
 #include "worker/model/pepnet_model.h"
+#include "worker/report/run_log.h"
 
 namespace pepnet {
 
@@ -17,8 +18,8 @@ namespace pepnet {
 // the losses of weighted tasks do not depend on the number of workers when eval_batch_size is set.
 StatusOr<std::unique_ptr<BatchLoader>> OpenEvaluationData(const WorkerContext& context, const std::string& input_path);
 
-StatusOr<std::map<std::string, double>> Evaluate(const WorkerContext& context, PepnetModel* model,
-                                                 const std::string& input_path, int64_t finished_steps);
+StatusOr<EvaluationResult> Evaluate(const WorkerContext& context, PepnetModel* model, const std::string& input_path,
+                                    int64_t finished_steps);
 
 // Says on worker 0 how many ids were replaced by row 0 (law L7); `clamped` is the sum over the workers.
 void LogClampedIds(const WorkerContext& context, int64_t clamped);

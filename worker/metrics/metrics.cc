@@ -22,7 +22,7 @@ struct MetricSet::State {
     int tower;
     size_t sums = 0;                      // where its numbers begin
     std::optional<MetricSums> counted;    // else grouped
-    std::unique_ptr<GroupedAuc> grouped;  // of a metric that needs all rows in one place
+    std::unique_ptr<ScoredRows> grouped;  // of a metric that needs all rows in one place
   };
 
   const JobConfig* config;
@@ -42,18 +42,11 @@ struct MetricSet::State {
 
   // Grouped AUC needs all rows in one place: worker 0 gathers, computes, and tells the others.
   StatusOr<double> GroupedAucValue(const Item& item, Collective* collective) const {
-    if (collective == nullptr) return item.grouped->Compute();
-    const std::string what = "rows of " + item.metric->name;
-    const bool first = collective->index() == 0;
-    PEPNET_ASSIGN_OR_RETURN(std::vector<std::string> parts,
-                            collective->GatherToFirst(first ? std::string() : item.grouped->Serialize(), what));
+    if (collective == nullptr) return GroupedAuc(item.grouped.get());
+    PEPNET_RETURN_IF_ERROR(item.grouped->GatherToFirst(collective, "rows of " + item.metric->name));
     std::string bytes(sizeof(double), '\0');
-    if (first) {
-      for (std::string& part : parts) {
-        CHECK(item.grouped->Merge(part)) << what << ": " << part.size() << " bytes";
-        part = std::string();
-      }
-      const double value = item.grouped->Compute();
+    if (collective->index() == 0) {
+      const double value = GroupedAuc(item.grouped.get());
       std::memcpy(bytes.data(), &value, sizeof(value));
     }
     PEPNET_ASSIGN_OR_RETURN(const std::string received, collective->BroadcastFromFirst(bytes, item.metric->name));
@@ -84,7 +77,7 @@ MetricSet::MetricSet(const JobConfig* config) : state_(std::make_unique<State>()
       State::Item item{&metric, static_cast<int>(t), sums, std::nullopt, nullptr};
       if (TypeOf(metric.kind).grouping_field != nullptr) {
         CHECK_GE(metric.grouping_feature, 0) << metric.name;
-        item.grouped = std::make_unique<GroupedAuc>();
+        item.grouped = std::make_unique<ScoredRows>();
       } else {
         item.counted.emplace(&metric);
         sums += item.counted->size();

@@ -12,12 +12,14 @@
 #include "absl/strings/str_split.h"
 #include "common/base/log_functions.h"
 #include "common/file/file.h"
+#include "worker/report/slice_report.h"
 
 namespace pepnet {
 namespace {
 
 constexpr char kMetricsFile[] = "metrics.jsonl";
 constexpr char kEvaluationFile[] = "train_eval_result.txt";
+constexpr char kSlicesFile[] = "train_eval_slices.jsonl";
 constexpr char kEvaluationEvents[] = "eval_val";  // the reference's name
 
 nlohmann::ordered_json Number(double value) {
@@ -59,6 +61,14 @@ std::string EvaluationJson(const EvaluationResult& result) {
   return json.dump();
 }
 
+void LogSlices(const EvaluationResult& result) {
+  if (result.slices.empty()) return;
+  for (const absl::string_view line : absl::StrSplit(SliceTable(result.step, result.slices), '\n')) {
+    LogInfo(std::string(line));
+  }
+  for (const std::string& warning : SliceWarnings(result.slices)) LogWarning(warning);
+}
+
 StatusOr<RunLog> RunLog::Open(const std::string& model_dir, int64_t restored_step, const RunLogOptions& options) {
   RunLog log;
   log.options_ = options;
@@ -69,6 +79,7 @@ StatusOr<RunLog> RunLog::Open(const std::string& model_dir, int64_t restored_ste
   PEPNET_RETURN_IF_ERROR(CutBack(model_dir + "/" + kMetricsFile, "step", restored_step).status());
   PEPNET_ASSIGN_OR_RETURN(log.last_evaluated_step_,
                           CutBack(model_dir + "/" + kEvaluationFile, "global_step", restored_step));
+  PEPNET_ASSIGN_OR_RETURN(log.last_sliced_step_, CutBack(model_dir + "/" + kSlicesFile, "global_step", restored_step));
   if (options.tensorboard) {
     PEPNET_ASSIGN_OR_RETURN(log.step_events_, EventFile::Open(model_dir, restored_step));
     PEPNET_ASSIGN_OR_RETURN(log.evaluation_events_,
@@ -181,11 +192,13 @@ void RunLog::WriteTextfile(const StepRecord& record, double total_loss, double r
 }
 
 Status RunLog::Evaluation(const EvaluationResult& result) {
-  const auto& [step, values] = result;
+  const int64_t step = result.step;
+  const std::map<std::string, double>& values = result.values;
   std::string line = absl::StrFormat("Eval Result step-%d:", step);
   for (const auto& [name, value] : values) absl::StrAppendFormat(&line, " %s:%.6f", name, value);
   if (terminal_) std::fputc('\n', stderr);
   LogInfo(line);
+  LogSlices(result);
   const std::string path = model_dir_ + "/" + kEvaluationFile;
   if (last_evaluated_step_ >= step) {
     PEPNET_RETURN_IF_ERROR(CutBack(path, "global_step", step - 1).status());
@@ -198,6 +211,7 @@ Status RunLog::Evaluation(const EvaluationResult& result) {
   if (evaluation_events_.has_value()) {
     std::vector<std::pair<std::string, double>> scalars;
     for (const auto& [name, value] : values) scalars.push_back({"metric/" + name, value});
+    for (auto& scalar : SliceScalars(result.slices)) scalars.push_back(std::move(scalar));
     PEPNET_RETURN_IF_ERROR(evaluation_events_->Append(step, scalars));
   }
   if (textfile_.has_value()) {
@@ -206,7 +220,19 @@ Status RunLog::Evaluation(const EvaluationResult& result) {
     textfile_->Set("pepnet_eval_step", "gauge", "Step of the last evaluation.", "", {{"", step}});
     if (const Status written = textfile_->Write(); !written.ok()) LogWarning(std::string(written.message()));
   }
+  PEPNET_RETURN_IF_ERROR(WriteSlices(result));
   return AppendToFile(path, EvaluationJson(result) + "\n");
+}
+
+// Before the line of results, which says that an evaluation is whole: a run that ended in between evaluates again.
+Status RunLog::WriteSlices(const EvaluationResult& result) {
+  const std::string path = model_dir_ + "/" + kSlicesFile;
+  if (last_sliced_step_ >= result.step) {
+    PEPNET_RETURN_IF_ERROR(CutBack(path, "global_step", result.step - 1).status());
+  }
+  if (result.slices.empty()) return absl::OkStatus();
+  last_sliced_step_ = result.step;
+  return AppendToFile(path, SliceJson(result.step, result.slices));
 }
 
 void RunLog::Report(int64_t steps, int64_t rows, const StageTimes& times, const std::vector<std::string>& server_stats,

@@ -2,10 +2,11 @@
 // train_eval_result.txt, TensorBoard events and, on request, a Prometheus text file. Only worker 0 has one.
 //
 // Files: model_dir/metrics.jsonl, one JSON object per logged step; model_dir/train_eval_result.txt, one per evaluation, first key
-//        global_step, then names sorted; TensorBoard events of the steps in model_dir, of the evaluations in model_dir/eval_val.
+//        global_step, then names sorted; train_eval_slices.jsonl, one object per slice of an evaluation (slice_report.h);
+//        TensorBoard events of the steps in model_dir, of the evaluations in model_dir/eval_val.
 //        All are cut back to the restored step on resume, so that a resumed run's files equal the undisturbed run's.
 // Tags:  loss/<name>, loss/total, lr/g0 (tables), lr/g1 (network), metric/<name>, global_gradient_norm,
-//        <parameter>/gradient_norm, speed/samples_per_second, seconds/<stage> (since the last logged step).
+//        <parameter>/gradient_norm, slice/<column>=<value>/<metric>, speed/samples_per_second, seconds/<stage> (since the last logged step).
 // Threads: one.
 #pragma once
 
@@ -22,6 +23,7 @@
 #include "common/base/status.h"
 #include "worker/checkpoint/checkpoint_saver.h"
 #include "worker/checkpoint/save_delays.h"
+#include "worker/metrics/slices.h"
 #include "worker/report/event_file.h"
 #include "worker/report/metrics_textfile.h"
 #include "worker/report/stage_times.h"
@@ -32,6 +34,7 @@ namespace pepnet {
 struct EvaluationResult {
   int64_t step = -1;  // -1: nothing has been evaluated
   std::map<std::string, double> values;
+  std::vector<Slice> slices = {};  // of eval_config.slice_by; worker 0 alone has them
 };
 
 struct StepRecord {
@@ -76,6 +79,7 @@ class RunLog {
  private:
   RunLog() = default;
   Status WriteEvents(const StepRecord& record, double total_loss, double rate, const StageTimes& times);
+  Status WriteSlices(const EvaluationResult& result);
   void WriteTextfile(const StepRecord& record, double total_loss, double rate, const StageTimes& times);
 
   RunLogOptions options_;
@@ -86,10 +90,12 @@ class RunLog {
   bool terminal_ = false;
   std::chrono::steady_clock::time_point start_, last_;
   int64_t last_rows_ = 0;
-  int64_t last_evaluated_step_ = -1;
+  int64_t last_evaluated_step_ = -1, last_sliced_step_ = -1;
 };
 
 // {"global_step": 100, "auc_ctr": 0.5, ...}: NaN becomes null.
 std::string EvaluationJson(const EvaluationResult& result);
+// The table of the slices and what deserves a warning, if there are slices.
+void LogSlices(const EvaluationResult& result);
 
 }  // namespace pepnet

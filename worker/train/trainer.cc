@@ -120,8 +120,7 @@ Status Trainer::SaveAndEvaluate() {
   if (config_.eval_input_path.empty()) return absl::OkStatus();
   StageTimes::Scope scope(report_.times(), Stage::kEval);
   const int64_t step = session_.counters().finished_steps;
-  PEPNET_ASSIGN_OR_RETURN(auto values, Evaluate(context_, session_.model(), config_.eval_input_path, step));
-  evaluation_ = {step, std::move(values)};
+  PEPNET_ASSIGN_OR_RETURN(evaluation_, Evaluate(context_, session_.model(), config_.eval_input_path, step));
   return report_.Evaluated(evaluation_);
 }
 

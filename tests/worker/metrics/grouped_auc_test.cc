@@ -14,9 +14,9 @@ namespace {
 using Row = std::tuple<int64_t, float, bool>;
 
 double Compute(const std::vector<Row>& rows) {
-  GroupedAuc auc;
-  for (const auto& [key, score, positive] : rows) auc.Add(key, score, positive);
-  return auc.Compute();
+  ScoredRows scored;
+  for (const auto& [key, score, positive] : rows) scored.Add(key, score, positive);
+  return GroupedAuc(&scored);
 }
 
 TEST(GroupedAucTest, NoRowsOrOnlyOneClassPerKeyIsNan) {
@@ -74,20 +74,20 @@ TEST(GroupedAucTest, EqualsTheFractionOfPairsWonAndMergesBitwiseInAnyOrder) {
   const double value = Compute(rows);
   EXPECT_NEAR(value, sum / keys, 1e-14);
 
-  GroupedAuc parts[3];
+  ScoredRows parts[3];
   for (size_t i = 0; i < rows.size(); ++i) {
     const auto& [key, score, positive] = rows[i];
     parts[i % 3].Add(key, score, positive);
   }
   ASSERT_TRUE(parts[1].Merge(parts[2].Serialize()));
   ASSERT_TRUE(parts[1].Merge(parts[0].Serialize()));
-  EXPECT_EQ(parts[1].Compute(), value);
+  EXPECT_EQ(GroupedAuc(&parts[1]), value);
 }
 
-TEST(GroupedAucTest, MergeRefusesHalfARow) {
-  GroupedAuc auc;
-  EXPECT_TRUE(auc.Merge(""));
-  EXPECT_FALSE(auc.Merge("half"));
+TEST(ScoredRowsTest, MergeRefusesHalfARow) {
+  ScoredRows rows;
+  EXPECT_TRUE(rows.Merge(""));
+  EXPECT_FALSE(rows.Merge("half"));
 }
 
 }  // namespace

@@ -1,0 +1,232 @@
+#include "worker/metrics/slices.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstdio>
+#include <limits>
+#include <mutex>
+#include <random>
+
+#include "absl/strings/str_cat.h"
+#include "common/net/in_process.h"
+#include "tests/support/status_matchers.h"
+
+namespace pepnet {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+std::vector<ScoredRow> Rows(std::vector<std::pair<float, bool>> rows) {
+  std::vector<ScoredRow> scored;
+  for (const auto& [score, positive] : rows) scored.push_back({0, score, positive});
+  SortByScore(&scored);
+  return scored;
+}
+
+TEST(MeasureSliceTest, FourRowsByHand) {
+  const SliceQuality quality = MeasureSlice(Rows({{0.75f, true}, {0.5f, false}, {0.25f, true}, {0.25f, false}}));
+  EXPECT_EQ(quality.rows, 4);
+  EXPECT_EQ(quality.positives, 2);
+  EXPECT_DOUBLE_EQ(*quality.auc, (2 + 0.5) / 4);  // .75 beats both; .25 ties one and loses one
+  const double loss = -(std::log(0.75) + std::log(0.5) + std::log(0.25) + std::log(0.75)) / 4;
+  EXPECT_DOUBLE_EQ(*quality.logloss, loss);
+  EXPECT_DOUBLE_EQ(*quality.normalized_entropy, loss / std::log(2.0));
+  EXPECT_DOUBLE_EQ(*quality.pcoc, 1.75 / 2);
+  EXPECT_DOUBLE_EQ(*quality.ece, (0.25 + 0.5 + 0.5) / 4);  // intervals of .75, .5 and of both .25
+  ASSERT_EQ(quality.calibration.size(), 3u);
+  EXPECT_EQ(quality.calibration[0].bin, 5);
+  EXPECT_EQ(quality.calibration[0].rows, 2);
+  EXPECT_DOUBLE_EQ(quality.calibration[0].mean_prediction, 0.25);
+  EXPECT_DOUBLE_EQ(quality.calibration[0].mean_label, 0.5);
+}
+
+TEST(MeasureSliceTest, WhatHasNoValueIsLeftOut) {
+  const SliceQuality empty = MeasureSlice({});
+  EXPECT_EQ(empty.rows, 0);
+  EXPECT_FALSE(empty.auc || empty.logloss || empty.normalized_entropy || empty.pcoc || empty.ece);
+
+  const SliceQuality negatives = MeasureSlice(Rows({{0.5f, false}, {0.25f, false}}));
+  EXPECT_FALSE(negatives.auc || negatives.normalized_entropy || negatives.pcoc);
+  EXPECT_DOUBLE_EQ(*negatives.logloss, -(std::log(0.5) + std::log(0.75)) / 2);
+
+  const SliceQuality positives = MeasureSlice(Rows({{0.5f, true}}));
+  EXPECT_FALSE(positives.auc || positives.normalized_entropy);
+  EXPECT_DOUBLE_EQ(*positives.pcoc, 0.5);
+
+  const SliceQuality nan = MeasureSlice(Rows({{std::numeric_limits<float>::quiet_NaN(), true}, {0.5f, false}}));
+  EXPECT_EQ(nan.rows, 2);
+  EXPECT_EQ(nan.positives, 1);
+  EXPECT_FALSE(nan.auc || nan.logloss || nan.normalized_entropy || nan.pcoc || nan.ece);
+}
+
+TEST(MeasureSliceTest, CertainPredictionsHaveAFiniteLossAndAnInterval) {
+  const SliceQuality quality = MeasureSlice(Rows({{0, true}, {1, false}}));
+  EXPECT_DOUBLE_EQ(*quality.logloss, -std::log(0x1p-23));
+  ASSERT_EQ(quality.calibration.size(), 2u);
+  EXPECT_EQ(quality.calibration[1].bin, kCalibrationBins - 1);
+}
+
+// ---- sets -------------------------------------------------------------------------------------------------------------
+
+// Feature 0 "tab" with ids, label column 0 "y", label column 1 "hour"; one task of probabilities and one of values.
+JobConfig TwoTasks(std::vector<SliceColumn> slice_by, int top = 20) {
+  JobConfig config;
+  config.data.labels = {"y", "hour"};
+  config.features.resize(1);
+  config.features[0].name = "tab";
+  config.model.towers.resize(2);
+  config.model.towers[0].name = "click";
+  config.model.towers[0].label = 0;
+  config.model.towers[0].losses = {Loss{.kind = LossKind::kBinaryCrossEntropy, .name = "b"}};
+  config.model.towers[1].name = "seconds";
+  config.model.towers[1].label = 0;
+  config.model.towers[1].losses = {Loss{.kind = LossKind::kL2, .name = "l"}};
+  config.eval.slice_by = std::move(slice_by);
+  config.eval.slice_top = top;
+  return config;
+}
+
+struct Row {
+  int64_t tab;  // below 0: an empty cell
+  float hour;
+  float score;
+  bool positive;
+};
+
+Batch MakeBatch(const std::vector<Row>& rows) {
+  Batch batch;
+  batch.rows = static_cast<int64_t>(rows.size());
+  batch.origin = "'f.csv' rows 1-9";
+  batch.ids.resize(1);
+  batch.ids[0].offsets = {0};
+  batch.labels.resize(2);
+  bool whole = true;
+  for (const Row& row : rows) {
+    if (row.tab >= 0) batch.ids[0].ids.insert(batch.ids[0].ids.end(), {row.tab, 99});  // the second must not matter
+    batch.ids[0].offsets.push_back(static_cast<int32_t>(batch.ids[0].ids.size()));
+    batch.labels[0].values.push_back(row.positive ? 1 : 0);
+    batch.labels[1].values.push_back(row.hour);
+    whole = whole && row.hour == std::floor(row.hour);
+  }
+  if (whole) batch.labels[1].integers.assign(batch.labels[1].values.begin(), batch.labels[1].values.end());
+  return batch;
+}
+
+std::vector<std::vector<float>> Scores(const std::vector<Row>& rows) {
+  std::vector<std::vector<float>> scores(2);
+  for (const Row& row : rows) {
+    scores[0].push_back(row.score);
+    scores[1].push_back(-7);
+  }
+  return scores;
+}
+
+std::vector<Slice> MeasureAlone(const JobConfig& config, const std::vector<Row>& rows) {
+  SliceSet set(&config);
+  EXPECT_OK(set.Add(MakeBatch(rows), Scores(rows)));
+  auto slices = set.Finish(nullptr);
+  EXPECT_OK(slices);
+  return *slices;
+}
+
+// "tab=3 click 2/1", the rest "tab~ click ...", all "tab* click ...".
+std::vector<std::string> Names(const std::vector<Slice>& slices) {
+  std::vector<std::string> names;
+  for (const Slice& slice : slices) {
+    const std::string kind = slice.kind == Slice::Kind::kValue  ? "=" + slice.value
+                             : slice.kind == Slice::Kind::kRest ? "~"
+                                                                : "*";
+    names.push_back(
+        absl::StrCat(slice.column, kind, " ", slice.task, " ", slice.quality.rows, "/", slice.quality.positives));
+  }
+  return names;
+}
+
+const std::vector<Row> kRows = {{3, 1, 0.5f, true},  {3, 2, 0.25f, false}, {5, 1, 0.5f, false}, {-1, 1, 0.75f, true},
+                                {4, 2, 0.5f, false}, {3, 1, 0.5f, false},  {4, 1, 0.1f, false}};
+
+TEST(SliceSetTest, ValuesWithMostRowsComeFirstAndTheRestIsOne) {
+  EXPECT_THAT(Names(MeasureAlone(TwoTasks({{"tab", 0, -1}}), kRows)),
+              ElementsAre("tab=3 click 3/1", "tab=4 click 2/0", "tab= click 1/1", "tab=5 click 1/0", "tab* click 7/2"));
+  EXPECT_THAT(Names(MeasureAlone(TwoTasks({{"tab", 0, -1}}, /*top=*/2), kRows)),
+              ElementsAre("tab=3 click 3/1", "tab=4 click 2/0", "tab~ click 2/1", "tab* click 7/2"));
+  EXPECT_THAT(Names(MeasureAlone(TwoTasks({{"hour", -1, 1}, {"tab", 0, -1}}, /*top=*/1), kRows)),
+              ElementsAre("hour=1 click 5/2", "hour~ click 2/0", "hour* click 7/2", "tab=3 click 3/1", "tab~ click 4/1",
+                          "tab* click 7/2"));
+  EXPECT_THAT(MeasureAlone(TwoTasks({}), kRows), testing::IsEmpty());
+}
+
+TEST(SliceSetTest, ASliceIsMeasuredOnItsRowsAlone) {
+  const std::vector<Slice> slices = MeasureAlone(TwoTasks({{"tab", 0, -1}}), kRows);
+  EXPECT_DOUBLE_EQ(*slices[0].quality.auc, 0.75);
+  EXPECT_DOUBLE_EQ(*slices[0].quality.pcoc, 1.25);
+  EXPECT_FALSE(slices[1].quality.auc.has_value());
+  EXPECT_DOUBLE_EQ(*slices[4].quality.auc, (5 + 2 + 1.5) / 10);  // .75 beats 5; .5 beats 2 and ties 3
+}
+
+TEST(SliceSetTest, AWordStandsForItsId) {
+  JobConfig config = TwoTasks({{"tab", 0, -1}}, /*top=*/2);
+  config.features[0].vocabulary = {{"home", 3}, {"search", 5}};
+  config.features[0].unknown_id = 4;
+  EXPECT_THAT(Names(MeasureAlone(config, kRows)),
+              ElementsAre("tab=home click 3/1", "tab=(unknown) click 2/0", "tab~ click 2/1", "tab* click 7/2"));
+}
+
+TEST(SliceSetTest, AColumnOfFractionsIsAnErrorThatNamesIt) {
+  const JobConfig config = TwoTasks({{"hour", -1, 1}});
+  SliceSet set(&config);
+  const std::vector<Row> rows = {{1, 0.5f, 0.5f, true}};
+  EXPECT_THAT(set.Add(MakeBatch(rows), Scores(rows)),
+              IsError(HasSubstr("'f.csv' rows 1-9: column 'hour' holds numbers that are not whole")));
+}
+
+// Bits, for any number of workers and any order of the rows.
+TEST(SliceSetTest, TheRowsAloneDecideNotWhoHasThem) {
+  constexpr int kSeed = 20261128;
+  std::printf("seed %d\n", kSeed);
+  std::mt19937 random(kSeed);
+  std::vector<Row> rows;
+  for (int i = 0; i < 3000; ++i) {
+    rows.push_back({static_cast<int64_t>(random() % 12) - 1, static_cast<float>(random() % 3),
+                    static_cast<float>(random() % 1000) / 1000, random() % 4 == 0});
+  }
+  const JobConfig config = TwoTasks({{"tab", 0, -1}, {"hour", -1, 1}}, /*top=*/5);
+  const std::vector<Slice> alone = MeasureAlone(config, rows);
+  ASSERT_EQ(alone.size(), 5u + 2 + 3 + 1);
+  for (const int workers : {2, 3}) {
+    std::shuffle(rows.begin(), rows.end(), random);
+    std::vector<Slice> together;
+    std::mutex mutex;
+    const Status status = RunRanks(workers, {}, [&](int rank, Transport* transport) -> Status {
+      std::vector<int> ranks(workers);
+      for (int r = 0; r < workers; ++r) ranks[r] = r;
+      const auto collective = MakeCollective(transport, Channel::kDense, ranks, /*timeout_s=*/30);
+      SliceSet set(&config);
+      for (size_t begin = rank * 100; begin < rows.size(); begin += 100 * workers) {
+        const std::vector<Row> part(rows.begin() + begin, rows.begin() + std::min(rows.size(), begin + 100));
+        PEPNET_RETURN_IF_ERROR(set.Add(MakeBatch(part), Scores(part)));
+      }
+      PEPNET_ASSIGN_OR_RETURN(std::vector<Slice> slices, set.Finish(collective.get()));
+      EXPECT_EQ(slices.empty(), rank != 0);
+      std::lock_guard<std::mutex> lock(mutex);
+      if (rank == 0) together = std::move(slices);
+      return absl::OkStatus();
+    });
+    ASSERT_OK(status);
+    ASSERT_EQ(Names(together), Names(alone));
+    for (size_t i = 0; i < alone.size(); ++i) {
+      const SliceQuality &a = alone[i].quality, &b = together[i].quality;
+      EXPECT_EQ(a.auc, b.auc);
+      EXPECT_EQ(a.logloss, b.logloss);
+      EXPECT_EQ(a.normalized_entropy, b.normalized_entropy);
+      EXPECT_EQ(a.pcoc, b.pcoc);
+      EXPECT_EQ(a.ece, b.ece);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace pepnet

@@ -1,0 +1,112 @@
+#include "worker/report/slice_report.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "absl/strings/str_split.h"
+#include "common/file/file.h"
+#include "tests/support/status_matchers.h"
+#include "tests/support/temporary_directory.h"
+#include "worker/report/run_log.h"
+
+namespace pepnet {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+// `rows` rows with `positives` positives, of which `predicted` are predicted.
+Slice MakeSlice(Slice::Kind kind, const std::string& value, int64_t rows, int64_t positives, double predicted,
+                std::optional<double> auc) {
+  Slice slice{"tab", kind, value, "click", {}};
+  slice.quality.rows = rows;
+  slice.quality.positives = positives;
+  slice.quality.predicted = predicted;
+  slice.quality.auc = auc;
+  slice.quality.logloss = 0.5;
+  if (auc.has_value()) slice.quality.normalized_entropy = 0.875;
+  if (positives > 0) slice.quality.pcoc = predicted / static_cast<double>(positives);
+  slice.quality.ece = 0.125;
+  slice.quality.calibration = {{5, rows, 0.25, 0.5}};
+  return slice;
+}
+
+const std::vector<Slice> kSlices = {
+    MakeSlice(Slice::Kind::kValue, "home", 12000, 3000, 3150, 0.75),
+    MakeSlice(Slice::Kind::kValue, "", 40, 0, 1, std::nullopt),
+    MakeSlice(Slice::Kind::kRest, "", 60, 6, 6, 0.5),
+    MakeSlice(Slice::Kind::kAll, "", 12100, 3006, 3157, 0.7),
+};
+
+TEST(SliceReportTest, TheTableHasALineForEachSlice) {
+  EXPECT_EQ(SliceTable(785, kSlices),
+            "evaluation of step 785 by tab\n"
+            "task   tab           rows positives      auc  logloss  entropy     pcoc      ece\n"
+            "click  home         12000      3000   0.7500   0.5000   0.8750   1.0500   0.1250\n"
+            "click  (none)          40         0        -   0.5000        -        -   0.1250\n"
+            "click  (rest)          60         6   0.5000   0.5000   0.8750   1.0000   0.1250\n"
+            "click  (all)        12100      3006   0.7000   0.5000   0.8750   1.0502   0.1250");
+  EXPECT_EQ(SliceTable(785, {}), "");
+}
+
+TEST(SliceReportTest, AHostileWordStaysInItsCell) {
+  const std::string table = SliceTable(1, {MakeSlice(Slice::Kind::kValue, "a\n\033[2Jb", 1, 1, 1, std::nullopt)});
+  EXPECT_THAT(table, testing::Not(HasSubstr("\033")));
+  EXPECT_EQ(std::vector<std::string>(absl::StrSplit(table, '\n')).size(), 3u);
+}
+
+TEST(SliceReportTest, ALineOfJsonHasAllDigitsAndNullWithoutAValue) {
+  const std::vector<std::string> lines = absl::StrSplit(SliceJson(785, kSlices), '\n', absl::SkipEmpty());
+  ASSERT_EQ(lines.size(), 4u);
+  EXPECT_EQ(
+      lines[1],
+      R"({"global_step":785,"slice_by":"tab","slice":"value","value":null,"task":"click","rows":40,"positives":0,)"
+      R"("auc":null,"logloss":0.5,"normalized_entropy":null,"pcoc":null,"ece":0.125,)"
+      R"("calibration":[{"from":0.25,"rows":40,"mean_prediction":0.25,"mean_label":0.5}]})");
+  EXPECT_EQ(nlohmann::json::parse(lines[0])["value"], "home");
+  EXPECT_EQ(nlohmann::json::parse(lines[3])["slice"], "all");
+  EXPECT_FALSE(nlohmann::json::parse(lines[3]).contains("value"));
+}
+
+TEST(SliceReportTest, WarningsNameWhatChanceDoesNotExplain) {
+  const auto warn = [](int64_t rows, int64_t positives, double predicted, std::optional<double> auc) {
+    return SliceWarnings({MakeSlice(Slice::Kind::kValue, "4", rows, positives, predicted, auc)});
+  };
+  EXPECT_THAT(warn(7000, 100, 280, 0.6),
+              ElementsAre("click where tab is 4 (7000 rows): 280 positives are predicted and 100 observed, 2.80 times "
+                          "as many"));
+  EXPECT_THAT(warn(7000, 280, 100, 0.6), ElementsAre(HasSubstr("0.36 times as many")));
+  EXPECT_THAT(warn(7000, 700, 700, 0.45),
+              ElementsAre("click where tab is 4 (7000 rows): the auc is 0.4500, worse than by chance"));
+  EXPECT_THAT(warn(7000, 0, 20, std::nullopt), ElementsAre("click where tab is 4 (7000 rows): every label is 0"));
+  EXPECT_THAT(warn(7000, 7000, 20, std::nullopt), ElementsAre("click where tab is 4 (7000 rows): every label is 1"));
+  EXPECT_THAT(warn(7000, 100, 120, 0.6), testing::IsEmpty());
+  EXPECT_THAT(warn(7000, 2, 6, 0.6), testing::IsEmpty());     // three times as many, and chance
+  EXPECT_THAT(warn(7000, 20, 20, 0.45), testing::IsEmpty());  // 20 positives say little of an auc
+  EXPECT_THAT(warn(999, 100, 280, 0.6), testing::IsEmpty());
+  EXPECT_THAT(SliceWarnings({MakeSlice(Slice::Kind::kAll, "", 7000, 100, 280, 0.6)}), testing::IsEmpty());
+}
+
+TEST(SliceReportTest, TheRunsFileIsCutBackAndReplacedAsTheResultsAre) {
+  TemporaryDirectory directory;
+  const std::string path = directory / "train_eval_slices.jsonl";
+  ASSERT_OK(WriteFileAtomically(path, SliceJson(10, kSlices) + SliceJson(20, kSlices)));
+  {  // killed between the slices of step 20 and its line of results
+    ASSERT_OK_AND_ASSIGN(auto log, RunLog::Open(directory.path(), 20));
+    ASSERT_OK(log.Evaluation({20, {{"auc_click", 0.7}}, kSlices}));
+    EXPECT_EQ(*ReadFile(path), SliceJson(10, kSlices) + SliceJson(20, kSlices));
+  }
+  ASSERT_OK_AND_ASSIGN(auto log, RunLog::Open(directory.path(), 10));
+  EXPECT_EQ(*ReadFile(path), SliceJson(10, kSlices));
+  EvaluationResult result{20, {{"auc_click", 0.7}}, kSlices};
+  ASSERT_OK(log.Evaluation(result));
+  EXPECT_EQ(*ReadFile(path), SliceJson(10, kSlices) + SliceJson(20, kSlices));
+  result.slices.pop_back();
+  ASSERT_OK(log.Evaluation(result));  // again: the last word on step 20
+  EXPECT_EQ(*ReadFile(path), SliceJson(10, kSlices) + SliceJson(20, result.slices));
+}
+
+}  // namespace
+}  // namespace pepnet

@@ -1,0 +1,88 @@
+// Slices: how good the probabilities of each task are on the rows of each value of a column (eval_config.slice_by), and on
+// all rows. A number over everything hides a domain that is badly ranked, or whose predictions are several times too high.
+//
+//   auc                  exact, a tie counting half
+//   logloss              mean of -ln p of the true class, p kept in [2^-23, 1 - 2^-23]
+//   normalized entropy   logloss / that of the constant prediction mean label: below 1 is better than knowing nothing
+//   pcoc                 predicted over observed: sum of predictions / number of positives; 1 is calibrated
+//   ece                  expected calibration error: over kCalibrationBins intervals of prediction of equal width, the mean of
+//                        |mean prediction - mean label|, weighted by rows
+//
+// Use:      one SliceSet per evaluation and worker; Add() per batch; Finish() (a collective operation).
+// Memory:   16 bytes a row, column and task on each worker; worker 0 gathers them.
+// Order:    the values depend on the set of rows alone, so any number of workers reports the same.
+// Threads:  one at a time. torch-free.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "common/base/status.h"
+#include "common/job_config/job_config.h"
+#include "common/net/collective.h"
+#include "worker/data/batch.h"
+#include "worker/metrics/scored_rows.h"
+
+namespace pepnet {
+
+inline constexpr int kCalibrationBins = 20;
+
+// Rows whose prediction lies in [bin, bin + 1) / kCalibrationBins; the last interval has its upper end.
+struct CalibrationBin {
+  int bin = 0;
+  int64_t rows = 0;
+  double mean_prediction = 0, mean_label = 0;
+};
+
+struct SliceQuality {
+  int64_t rows = 0, positives = 0;
+  double predicted = 0;  // sum of the predictions
+  // nullopt where there is no value: auc and normalized entropy need both classes, pcoc a positive, the others a row; nothing
+  // has a value if a prediction is NaN.
+  std::optional<double> auc, logloss, normalized_entropy, pcoc, ece;
+  std::vector<CalibrationBin> calibration;  // those with rows, ascending
+};
+
+// Of rows in ascending score.
+SliceQuality MeasureSlice(std::span<const ScoredRow> rows);
+
+struct Slice {
+  enum class Kind {
+    kValue,  // the rows with one value of the column
+    kRest,   // those with the values that have no slice of their own
+    kAll     // all rows
+  };
+  std::string column;
+  Kind kind = Kind::kValue;
+  std::string value;  // of kValue: the number; of a vocabulary the word, or "(unknown)"; "" for rows without one
+  std::string task;   // name of the tower
+  SliceQuality quality;
+};
+
+class SliceSet {
+ public:
+  // `config` is borrowed. Without slice_by there is nothing to do, and no slice.
+  explicit SliceSet(const JobConfig* config);
+
+  // scores[tower] as for MetricSet. InvalidArgument if a column of labels holds a number that is not whole.
+  Status Add(const Batch& batch, const std::vector<std::vector<float>>& scores);
+  // On worker 0, by column and task: the values with most rows, most first (a tie: the lower id first), the rest if there is one,
+  // and all. Empty on the others. `collective` null: one worker.
+  StatusOr<std::vector<Slice>> Finish(Collective* collective);
+
+ private:
+  struct Item {
+    const SliceColumn* column;
+    int tower;
+    ScoredRows rows;
+  };
+  void Measure(Item* item, std::vector<Slice>* slices) const;
+
+  const JobConfig* config_;
+  std::vector<Item> items_;
+};
+
+}  // namespace pepnet

@@ -1,0 +1,156 @@
+#include "worker/report/slice_report.h"
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "absl/strings/str_format.h"
+#include "common/base/text.h"
+
+namespace pepnet {
+namespace {
+
+constexpr int64_t kLeastRows = 1000;  // for a warning
+constexpr double kFarOff = 1.5;       // factor between predicted and observed
+constexpr double kDeviations = 4;     // standard deviations that chance does not explain
+
+std::string ValueName(const Slice& slice) {
+  switch (slice.kind) {
+    case Slice::Kind::kValue:
+      return slice.value.empty() ? "(none)" : Printable(slice.value, 40);
+    case Slice::Kind::kRest:
+      return "(rest)";
+    case Slice::Kind::kAll:
+      return "(all)";
+  }
+  return "";
+}
+
+const char* KindName(Slice::Kind kind) {
+  switch (kind) {
+    case Slice::Kind::kValue:
+      return "value";
+    case Slice::Kind::kRest:
+      return "rest";
+    case Slice::Kind::kAll:
+      return "all";
+  }
+  return "";
+}
+
+std::string Cell(const std::optional<double>& value) {
+  return value.has_value() ? absl::StrFormat("%.4f", *value) : "-";
+}
+
+nlohmann::ordered_json Number(const std::optional<double>& value) {
+  if (value.has_value() && std::isfinite(*value)) return *value;
+  return nullptr;
+}
+
+// Standard deviation of an AUC of labels that have nothing to do with the scores (Mann and Whitney, 1947).
+double DeviationOfChance(const SliceQuality& quality) {
+  const auto positives = static_cast<double>(quality.positives);
+  const double negatives = static_cast<double>(quality.rows) - positives;
+  return std::sqrt((positives + negatives + 1) / (12 * positives * negatives));
+}
+
+std::string WarningOf(const Slice& slice) {
+  const SliceQuality& quality = slice.quality;
+  if (slice.kind != Slice::Kind::kValue || quality.rows < kLeastRows) return "";
+  const std::string where = absl::StrCat(slice.task, " where ", Printable(slice.column, 40), " is ", ValueName(slice),
+                                         " (", quality.rows, " rows): ");
+  if (quality.positives == 0) return absl::StrCat(where, "every label is 0");
+  if (quality.positives == quality.rows) return absl::StrCat(where, "every label is 1");
+  if (!quality.pcoc.has_value() || !quality.auc.has_value()) return "";
+  const auto positives = static_cast<double>(quality.positives);
+  const bool off = *quality.pcoc >= kFarOff || *quality.pcoc <= 1 / kFarOff;
+  if (off &&
+      std::fabs(quality.predicted - positives) > kDeviations * std::sqrt(std::max(quality.predicted, positives))) {
+    return absl::StrFormat("%s%.0f positives are predicted and %d observed, %.2f times as many", where,
+                           quality.predicted, quality.positives, *quality.pcoc);
+  }
+  if (*quality.auc < 0.5 - kDeviations * DeviationOfChance(quality)) {
+    return absl::StrFormat("%sthe auc is %.4f, worse than by chance", where, *quality.auc);
+  }
+  return "";
+}
+
+}  // namespace
+
+std::string SliceTable(int64_t step, const std::vector<Slice>& slices) {
+  size_t task_width = 4, value_width = 7;
+  for (const Slice& slice : slices) {
+    task_width = std::max(task_width, slice.task.size());
+    value_width = std::max({value_width, ValueName(slice).size(), std::min<size_t>(slice.column.size(), 40)});
+  }
+  std::string text;
+  const std::string* column = nullptr;
+  for (const Slice& slice : slices) {
+    if (column == nullptr || *column != slice.column) {
+      column = &slice.column;
+      absl::StrAppendFormat(&text, "%sevaluation of step %d by %s\n%-*s  %-*s %10s %9s %8s %8s %8s %8s %8s",
+                            text.empty() ? "" : "\n", step, Printable(*column, 40), task_width, "task", value_width,
+                            Printable(*column, 40), "rows", "positives", "auc", "logloss", "entropy", "pcoc", "ece");
+    }
+    const SliceQuality& q = slice.quality;
+    absl::StrAppendFormat(&text, "\n%-*s  %-*s %10d %9d %8s %8s %8s %8s %8s", task_width, slice.task, value_width,
+                          ValueName(slice), q.rows, q.positives, Cell(q.auc), Cell(q.logloss),
+                          Cell(q.normalized_entropy), Cell(q.pcoc), Cell(q.ece));
+  }
+  return text;
+}
+
+std::string SliceJson(int64_t step, const std::vector<Slice>& slices) {
+  std::string lines;
+  for (const Slice& slice : slices) {
+    const SliceQuality& quality = slice.quality;
+    nlohmann::ordered_json json = {{"global_step", step}, {"slice_by", slice.column}, {"slice", KindName(slice.kind)}};
+    if (slice.kind == Slice::Kind::kValue) {
+      json["value"] = slice.value.empty() ? nlohmann::ordered_json() : nlohmann::ordered_json(slice.value);
+    }
+    json["task"] = slice.task;
+    json["rows"] = quality.rows;
+    json["positives"] = quality.positives;
+    json["auc"] = Number(quality.auc);
+    json["logloss"] = Number(quality.logloss);
+    json["normalized_entropy"] = Number(quality.normalized_entropy);
+    json["pcoc"] = Number(quality.pcoc);
+    json["ece"] = Number(quality.ece);
+    nlohmann::ordered_json bins = nlohmann::ordered_json::array();
+    for (const CalibrationBin& bin : quality.calibration) {
+      bins.push_back({{"from", static_cast<double>(bin.bin) / kCalibrationBins},
+                      {"rows", bin.rows},
+                      {"mean_prediction", bin.mean_prediction},
+                      {"mean_label", bin.mean_label}});
+    }
+    json["calibration"] = bins;
+    absl::StrAppend(&lines, json.dump(), "\n");
+  }
+  return lines;
+}
+
+std::vector<std::string> SliceWarnings(const std::vector<Slice>& slices) {
+  std::vector<std::string> warnings;
+  for (const Slice& slice : slices) {
+    if (std::string warning = WarningOf(slice); !warning.empty()) warnings.push_back(std::move(warning));
+  }
+  return warnings;
+}
+
+std::vector<std::pair<std::string, double>> SliceScalars(const std::vector<Slice>& slices) {
+  std::vector<std::pair<std::string, double>> scalars;
+  for (const Slice& slice : slices) {
+    if (slice.kind == Slice::Kind::kAll) continue;  // the metrics of the towers
+    const std::string value = slice.kind == Slice::Kind::kRest ? "(rest)" : ValueName(slice);
+    const std::string tag = absl::StrCat("slice/", slice.column, "=", value, "/");
+    const std::pair<const char*, std::optional<double>> numbers[] = {
+        {"auc_", slice.quality.auc}, {"logloss_", slice.quality.logloss}, {"pcoc_", slice.quality.pcoc}};
+    for (const auto& [name, number] : numbers) {
+      if (number.has_value()) scalars.push_back({absl::StrCat(tag, name, slice.task), *number});
+    }
+  }
+  return scalars;
+}
+
+}  // namespace pepnet
