@@ -3,7 +3,7 @@
 #pragma once
 
 #include "common/base/status.h"
-#include "common/config/config_source.h"
+#include "common/config/parse/config_source.h"
 #include "common/job_config/job_config.h"
 #include "proto/pipeline.pb.h"
 

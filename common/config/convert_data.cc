@@ -4,7 +4,7 @@
 #include "absl/strings/str_split.h"
 
 #include "common/config/convert.h"
-#include "common/config/text_parser.h"
+#include "common/config/parse/text_parser.h"
 
 namespace pepnet {
 namespace {

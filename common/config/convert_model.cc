@@ -2,7 +2,7 @@
 #include <set>
 
 #include "common/config/convert.h"
-#include "common/config/text_parser.h"
+#include "common/config/parse/text_parser.h"
 #include "common/config/value_strings.h"
 
 namespace pepnet {

@@ -9,7 +9,7 @@
 #include <google/protobuf/message.h>
 
 #include "common/base/status.h"
-#include "common/config/config_source.h"
+#include "common/config/parse/config_source.h"
 #include "common/job_config/parameter.h"
 #include "common/job_config/type_table.h"
 

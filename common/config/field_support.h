@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "common/base/status.h"
-#include "common/config/config_source.h"
+#include "common/config/parse/config_source.h"
 #include "proto/pipeline.pb.h"
 
 namespace pepnet {

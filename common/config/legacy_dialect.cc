@@ -2,7 +2,7 @@
 
 #include <set>
 
-#include "common/config/text_parser.h"
+#include "common/config/parse/text_parser.h"
 
 namespace pepnet {
 namespace {

@@ -7,13 +7,13 @@
 #include "absl/strings/ascii.h"
 
 #include "common/base/text.h"
-#include "common/config/config_source.h"
 #include "common/config/convert.h"
 #include "common/config/descriptions.h"
-#include "common/config/edit_config.h"
 #include "common/config/field_support.h"
 #include "common/config/legacy_dialect.h"
-#include "common/config/text_parser.h"
+#include "common/config/parse/config_source.h"
+#include "common/config/parse/edit_config.h"
+#include "common/config/parse/text_parser.h"
 #include "common/file/file.h"
 
 namespace pepnet {

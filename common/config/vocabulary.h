@@ -7,7 +7,7 @@
 #pragma once
 
 #include "common/base/status.h"
-#include "common/config/config_source.h"
+#include "common/config/parse/config_source.h"
 #include "common/job_config/feature.h"
 #include "proto/feature.pb.h"
 

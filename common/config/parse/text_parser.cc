@@ -1,4 +1,4 @@
-#include "common/config/text_parser.h"
+#include "common/config/parse/text_parser.h"
 
 #include <google/protobuf/io/tokenizer.h>
 

@@ -1,4 +1,4 @@
-#include "common/config/config_source.h"
+#include "common/config/parse/config_source.h"
 
 #include <algorithm>
 #include <functional>

@@ -1,4 +1,4 @@
-#include "common/config/edit_config.h"
+#include "common/config/parse/edit_config.h"
 
 #include <algorithm>
 #include <cmath>
@@ -9,7 +9,7 @@
 
 #include "common/base/name_watch.h"
 #include "common/base/text.h"
-#include "common/config/text_parser.h"
+#include "common/config/parse/text_parser.h"
 
 // protobuf's CppType has values that the schema does not use.
 #pragma GCC diagnostic ignored "-Wswitch-enum"

@@ -6,7 +6,7 @@
 
 #include "common/base/spelling.h"
 #include "common/base/status.h"
-#include "common/config/config_source.h"
+#include "common/config/parse/config_source.h"
 #include "proto/pipeline.pb.h"
 
 namespace pepnet {

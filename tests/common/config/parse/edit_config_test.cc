@@ -1,4 +1,4 @@
-// --edit_config_json (common/config/edit_config.h), through ParseJobConfig.
+// --edit_config_json (common/config/parse/edit_config.h), through ParseJobConfig.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
