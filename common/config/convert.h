@@ -14,6 +14,9 @@ Status ConvertData(const config::DataConfig& data, ConfigSource* source, DataCon
 // Fills out->features; needs out->data. Tables and group membership follow in ConvertModel.
 Status ConvertFeatures(const config::EasyRecConfig& config, ConfigSource* source, JobConfig* out);
 
+// What ConvertFeatures() and ConvertTables() would say of one feature alone.
+Status CheckFeature(const config::FeatureConfig& feature, const DataConfig& data, ConfigSource* source);
+
 // Fills out->tables from the features that are in a group, and their Feature::table; needs the groups' features marked.
 Status ConvertTables(const config::EasyRecConfig& config, const ConfigSource& source, JobConfig* out);
 
@@ -26,7 +29,7 @@ Status ConvertTrain(const config::TrainConfig& train, ConfigSource* source, Trai
 Status ConvertSparseOptimizer(const config::SparseOptimizer& optimizer, ConfigSource* source, SparseOptimizer* out);
 Status ConvertDenseOptimizer(const config::DenseOptimizer& optimizer, ConfigSource* source, DenseOptimizer* out);
 Status ConvertEval(const config::EvalConfig& eval, const ConfigSource& source, EvalConfig* out);
-Status ConvertExport(const config::ExportConfig& from, const ConfigSource& source, ExportConfig* out);
+Status ConvertExport(const config::ExportConfig& from, ConfigSource* source, ExportConfig* out);
 
 // Position of `name` in `names`, -1 if absent.
 int IndexOf(const std::string& name, const std::vector<std::string>& names);
