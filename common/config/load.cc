@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 
 #include "common/base/text.h"
 #include "common/config/convert.h"
@@ -13,6 +14,7 @@
 #include "common/config/legacy_dialect.h"
 #include "common/config/parse/config_source.h"
 #include "common/config/parse/edit_config.h"
+#include "common/config/parse/json_parser.h"
 #include "common/config/parse/text_parser.h"
 #include "common/config/unused_features.h"
 #include "common/file/file.h"
@@ -143,8 +145,9 @@ StatusOr<JobConfig> ParseJobConfig(const std::string& text, const std::string& s
     if (all != nullptr) *all = faults.list();
     return faults.First();
   };
+  const auto parse = absl::EndsWith(source_name, ".json") ? ParseJson : ParseText;
   if (const Status parsed =
-          ParseText(text, overrides.ignore_unknown_fields, &source, &config, all != nullptr ? &faults.list() : nullptr);
+          parse(text, overrides.ignore_unknown_fields, &source, &config, all != nullptr ? &faults.list() : nullptr);
       !parsed.ok()) {
     if (all != nullptr && !faults.empty()) {
       *all = faults.list();

@@ -138,6 +138,11 @@ Status ParseText(const std::string& text, bool ignore_unknown_fields, ConfigSour
   if (text.rfind("\xef\xbb\xbf", 0) == 0) {
     return InvalidInput(source->name(), ":1: the file begins with a byte order mark; save it as UTF-8 without one");
   }
+  if (!absl::StripAsciiWhitespace(text).empty() && absl::StripAsciiWhitespace(text)[0] == '{') {
+    return InvalidInput(source->name(),
+                        ":1: the file begins with \"{\", as JSON does; the name of a pipeline config in ",
+                        "JSON ends in .json");
+  }
   PEPNET_ASSIGN_OR_RETURN(const std::string separated, WithoutSeparators(text, source->name()));
   Collector collector(ignore_unknown_fields, source);
   TextFormat::ParseInfoTree tree;
