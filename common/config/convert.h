@@ -14,6 +14,9 @@ Status ConvertData(const config::DataConfig& data, ConfigSource* source, DataCon
 // Fills out->features; needs out->data. Tables and group membership follow in ConvertModel.
 Status ConvertFeatures(const config::EasyRecConfig& config, ConfigSource* source, JobConfig* out);
 
+// What ConvertFeatures() and ConvertTables() would say of one feature alone.
+Status CheckFeature(const config::FeatureConfig& feature, const DataConfig& data, ConfigSource* source);
+
 // Fills out->tables from the features that are in a group, and their Feature::table; needs the groups' features marked.
 Status ConvertTables(const config::EasyRecConfig& config, const ConfigSource& source, JobConfig* out);
 
@@ -28,7 +31,7 @@ Status ConvertDenseOptimizer(const config::DenseOptimizer& optimizer, ConfigSour
 Status ConvertEval(const config::EvalConfig& eval, const ConfigSource& source, EvalConfig* out);
 // eval_config.slice_by. `job` has its data, features and model.
 Status ConvertSlices(const config::EvalConfig& eval, const ConfigSource& source, JobConfig* job);
-Status ConvertExport(const config::ExportConfig& from, const ConfigSource& source, ExportConfig* out);
+Status ConvertExport(const config::ExportConfig& from, ConfigSource* source, ExportConfig* out);
 
 // Position of `name` in `names`, -1 if absent.
 int IndexOf(const std::string& name, const std::vector<std::string>& names);

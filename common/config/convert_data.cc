@@ -78,15 +78,12 @@ Status ConvertInputFields(const config::DataConfig& data, const ConfigSource& so
 }  // namespace
 
 Status ConvertData(const config::DataConfig& data, ConfigSource* source, DataConfig* out) {
-  if (!data.has_dataset_type()) {
-    return source->Error(data, "dataset_type", "is missing; expected ",
-                         ListOfKinds<DatasetType>(&FileFormatType::dataset, " or "));
-  }
   out->dataset_type_name = config::DatasetType_Name(data.dataset_type());
   out->dataset_type = FindKind<DatasetType>(&FileFormatType::dataset, out->dataset_type_name);
   if (!out->dataset_type.has_value()) {
     source->Note(data, "dataset_type",
-                 absl::StrCat(out->dataset_type_name, " is not read; the ending of the input paths (",
+                 absl::StrCat(out->dataset_type_name, data.has_dataset_type() ? "" : ", the schema's default,",
+                              " is not read; the ending of the input paths (",
                               ListOfKinds<DatasetType>(&FileFormatType::ending, " or "), ") decides how to read them"));
   }
   if (data.fg_mode() == config::FG_BUCKETIZE) {

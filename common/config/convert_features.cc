@@ -21,9 +21,6 @@ template <typename ProtoFeature>
 Status ConvertCommon(const ProtoFeature& from, const DataConfig& data, const ConfigSource& source, Feature* feature) {
   if (from.feature_name().empty()) return source.Error(from, "feature_name", "is missing; expected a name");
   feature->name = from.feature_name();
-  if (!from.has_expression()) {
-    return source.Error(from, "expression", "is missing; expected user:, item: or context: and the input column");
-  }
   if (data.fg_mode == FgMode::kNone) {
     feature->column = feature->name;
     feature->separator = data.fg_encoded_multival_sep;
@@ -31,6 +28,9 @@ Status ConvertCommon(const ProtoFeature& from, const DataConfig& data, const Con
       feature->default_value = from.fg_encoded_default_value();
     }
   } else {
+    if (!from.has_expression()) {
+      return source.Error(from, "expression", "is missing; expected user:, item: or context: and the input column");
+    }
     const std::string& expression = from.expression();
     const size_t colon = expression.find(':');
     const std::string side = expression.substr(0, colon);
@@ -205,6 +205,13 @@ Status ConvertFeature(const config::FeatureConfig& from, const DataConfig& data,
   return absl::OkStatus();
 }
 
+StatusOr<Initializer> InitializerOf(const TableRequest& request, const ConfigSource& source) {
+  if (request.init_fn.empty()) return Initializer();
+  auto parsed = ParseInitializer(request.init_fn);
+  if (!parsed.ok()) return Annotate(parsed.status(), source.Where(*request.message, "init_fn"));
+  return parsed;
+}
+
 bool SameInitializer(const Initializer& x, const Initializer& y) {
   return x.kind == y.kind && (x.kind == InitKind::kDefault || (x.a == y.a && x.b == y.b));
 }
@@ -224,17 +231,18 @@ Status ConvertFeatures(const config::EasyRecConfig& config, ConfigSource* source
   return absl::OkStatus();
 }
 
+Status CheckFeature(const config::FeatureConfig& feature, const DataConfig& data, ConfigSource* source) {
+  Feature converted;
+  PEPNET_RETURN_IF_ERROR(ConvertFeature(feature, data, source, &converted));
+  return InitializerOf(RequestOf(feature), *source).status();
+}
+
 Status ConvertTables(const config::EasyRecConfig& config, const ConfigSource& source, JobConfig* out) {
   std::vector<size_t> first_user;  // by table, the feature that created it
   for (size_t i = 0; i < out->features.size(); ++i) {
     Feature& feature = out->features[i];
     const TableRequest request = RequestOf(config.feature_configs(static_cast<int>(i)));
-    Initializer initializer;
-    if (!request.init_fn.empty()) {
-      const auto parsed = ParseInitializer(request.init_fn);
-      if (!parsed.ok()) return Annotate(parsed.status(), source.Where(*request.message, "init_fn"));
-      initializer = *parsed;
-    }
+    PEPNET_ASSIGN_OR_RETURN(const Initializer initializer, InitializerOf(request, source));
     if (!feature.in_group || feature.bucketizer == Bucketizer::kNone) continue;
     const std::string name =
         request.embedding_name.empty() ? absl::StrCat(feature.name, "_emb") : request.embedding_name;

@@ -13,7 +13,6 @@ constexpr uint32_t kMaxWidth = 1 << 24;
 Status ConvertGroup(const config::FeatureGroupConfig& from, const ConfigSource& source, JobConfig* job,
                     FeatureGroup* out) {
   out->name = from.group_name();
-  if (!from.has_group_type()) return source.Error(from, "group_type", "is missing; expected DEEP");
   if (from.group_type() != config::DEEP) {
     return source.Error(from, "group_type", config::FeatureGroupType_Name(from.group_type()),
                         " is not supported; expected DEEP");

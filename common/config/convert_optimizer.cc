@@ -91,6 +91,8 @@ Status ConvertSchedule(const ProtoOptimizer& optimizer, ConfigSource* source, Sc
     }
     case ProtoOptimizer::kManualStepLearningRate:
       return ConvertManualStep(optimizer.manual_step_learning_rate(), *source, out);
+    case ProtoOptimizer::kLinearDecayLearningRate:
+      return source->Error(optimizer, "linear_decay_learning_rate", "is not supported");
     case ProtoOptimizer::kCosineAnnealingLearningRate: {
       const config::CosineAnnealingLR& from = optimizer.cosine_annealing_learning_rate();
       out->kind = ScheduleKind::kCosineAnnealing;
@@ -116,6 +118,18 @@ Status ConvertSchedule(const ProtoOptimizer& optimizer, ConfigSource* source, Sc
   return absl::OkStatus();
 }
 
+// Says which defaults stand in for fields that a config normally sets (law L7).
+template <typename Owner>
+void NoteDefaults(const Message& from, std::span<const Parameter<Owner>> parameters, ConfigSource* source) {
+  for (const Parameter<Owner>& parameter : parameters) {
+    const auto* field = from.GetDescriptor()->FindFieldByName(parameter.name);
+    if (parameter.missing == nullptr || from.GetReflection()->HasField(from, field)) continue;
+    std::string value;
+    google::protobuf::TextFormat::PrintFieldValueToString(from, field, -1, &value);
+    source->Note(from, parameter.name, absl::StrCat("is not set; the schema's default ", value, " is used"));
+  }
+}
+
 // One of the optimizers that Type describes: `optimizer` is config::SparseOptimizer or
 // config::DenseOptimizer, whose oneof "optimizer" names the kind.
 template <typename Type, typename ProtoOptimizer, typename Optimizer>
@@ -129,6 +143,7 @@ Status ConvertOptimizer(const ProtoOptimizer& optimizer, const std::string& exam
   const Type& type = TypeOf(*kind);
   const Message& from = optimizer.GetReflection()->GetMessage(optimizer, member);
   PEPNET_RETURN_IF_ERROR(ConvertParameters(from, type.parameters, *source, out));
+  NoteDefaults(from, type.parameters, source);
   if (type.check != nullptr) {
     if (const std::optional<Finding> finding = type.check(*out); finding.has_value()) {
       if (finding->is_error) return source->Error(from, finding->field, finding->text);

@@ -17,9 +17,6 @@ Status ReadParameter(const Message& from, const ParameterInfo& parameter, const 
     return absl::InternalError(absl::StrCat(from.GetDescriptor()->name(), " has no field ", parameter.name));
   }
   const auto* const reflection = from.GetReflection();
-  if (parameter.missing != nullptr && !reflection->HasField(from, field)) {
-    return source.Error(from, parameter.name, parameter.missing);
-  }
   std::string shown;
   switch (parameter.form) {
     case ParameterInfo::Form::kReal:

@@ -178,9 +178,16 @@ Status ConvertEval(const config::EvalConfig& eval, const ConfigSource& source, E
   return absl::OkStatus();
 }
 
-Status ConvertExport(const config::ExportConfig& from, const ConfigSource& source, ExportConfig* out) {
+Status ConvertExport(const config::ExportConfig& from, ConfigSource* source, ExportConfig* out) {
   if (from.exporter_type() != "latest" && from.exporter_type() != "best") {
-    return source.Error(from, "exporter_type", "\"", from.exporter_type(), "\"; expected latest or best");
+    return source->Error(from, "exporter_type", "\"", from.exporter_type(), "\"; expected latest or best");
+  }
+  if (from.export_format() != config::TORCHSCRIPT) {
+    return source->Error(from, "export_format", config::ExportFormat_Name(from.export_format()),
+                         " is not supported; remove it and choose with pepnet export --format");
+  }
+  if (from.has_export_format()) {
+    source->Note(from, "export_format", "accepted without effect: pepnet export writes open formats, see its --format");
   }
   out->best = from.exporter_type() == "best";
   out->best_exporter_metric = from.best_exporter_metric();

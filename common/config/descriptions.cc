@@ -4,6 +4,7 @@
 #include <span>
 
 #include "common/config/field_support.h"
+#include "common/config/parse/text_parser.h"
 #include "common/job_config/job_config.h"
 #include "common/job_config/parameter.h"
 
@@ -83,7 +84,7 @@ Status CheckKinds(const Descriptor& message, const std::string& oneof, const cha
     if (member == nullptr || member->containing_oneof() == nullptr || member->containing_oneof()->name() != oneof) {
       return Disagreement(message.name(), " has no ", oneof, " ", name);
     }
-    if (member->message_type() == config::Unsupported::descriptor()) {
+    if (IsUnsupported(*member->message_type())) {
       return Disagreement(message.name(), ".", name, " is described, but Unsupported in the schema");
     }
     PEPNET_RETURN_IF_ERROR(check(TypeOf(kind), *member->message_type()));
@@ -91,7 +92,7 @@ Status CheckKinds(const Descriptor& message, const std::string& oneof, const cha
   const auto* const members = message.FindOneofByName(oneof);
   for (int i = 0; i < members->field_count(); ++i) {
     const FieldDescriptor& member = *members->field(i);
-    if (member.message_type() == config::Unsupported::descriptor() || HasSupportRule(member)) continue;
+    if (IsUnsupported(*member.message_type()) || HasSupportRule(member)) continue;
     if (described.count(member.name()) == 0) {
       return Disagreement(message.name(), ".", member.name(), " has no description in common/job_config");
     }

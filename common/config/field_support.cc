@@ -1,5 +1,6 @@
 #include "common/config/field_support.h"
 
+#include "common/config/parse/text_parser.h"
 #include "common/job_config/job_config.h"
 
 // protobuf's CppType has values that the schema does not use.
@@ -25,6 +26,7 @@ constexpr char kMasks[] = "is not supported; remove it";
 constexpr char kCosts[] = "batches by cost are not supported; remove it and set batch_size";
 constexpr char kTimestamps[] = "checkpoints by time are not supported; use save_checkpoints_steps or _epochs";
 constexpr char kTowersOwn[] = "accepted without effect: the towers' own are used";
+constexpr char kPlacedByHash[] = "accepted without effect: rows are spread over the servers by hash";
 constexpr char kNoEffect[] = "accepted without effect";
 constexpr char kOneKernel[] = "accepted without effect: there is one implementation";
 
@@ -32,8 +34,7 @@ constexpr Rule kRules[] = {
     {"TrainConfig", "is_profiling", Support::kWithoutEffect, "accepted without effect: stage times are always logged"},
     {"TrainConfig", "cudnn_allow_tf32", Support::kWithoutEffect, kNoEffect},
     {"TrainConfig", "cuda_matmul_allow_tf32", Support::kWithoutEffect, kNoEffect},
-    {"TrainConfig", "global_embedding_constraints", Support::kWithoutEffect,
-     "accepted without effect: rows are spread over the servers by hash"},
+    {"TrainConfig", "global_embedding_constraints", Support::kWithoutEffect, kPlacedByHash},
     {"TrainConfig", "save_checkpoints_timestamp_interval", Support::kRejected, kTimestamps},
     {"TrainConfig", "save_checkpoints_timestamps", Support::kRejected, kTimestamps},
     {"TrainConfig", "save_checkpoints_timestamp_quorum", Support::kRejected, kTimestamps},
@@ -57,11 +58,13 @@ constexpr Rule kRules[] = {
     {"DataConfig", "sample_cost_field", Support::kRejected, kCosts},
     {"DataConfig", "batch_cost_size", Support::kRejected, kCosts},
     {"IdFeature", "fg_value_type", Support::kWithoutEffect, "accepted without effect: tokens are read as text"},
+    {"IdFeature", "embedding_constraints", Support::kWithoutEffect, kPlacedByHash},
     {"IdFeature", "use_mask", Support::kRejected, kMasks},
     {"IdFeature", "stub_type", Support::kRejected, kMasks},
     {"IdFeature", "sequence_length", Support::kRejected, kSequence},
     {"IdFeature", "sequence_delim", Support::kRejected, kSequence},
     {"IdFeature", "sequence_fields", Support::kRejected, kSequence},
+    {"RawFeature", "embedding_constraints", Support::kWithoutEffect, kPlacedByHash},
     {"RawFeature", "use_mask", Support::kRejected, kMasks},
     {"RawFeature", "stub_type", Support::kRejected, kMasks},
     {"RawFeature", "sequence_length", Support::kRejected, kSequence},
@@ -74,6 +77,8 @@ constexpr Rule kRules[] = {
     {"ModelConfig", "metrics", Support::kWithoutEffect, kTowersOwn},
     {"ModelConfig", "train_metrics", Support::kWithoutEffect, kTowersOwn},
     {"ModelConfig", "kernel", Support::kWithoutEffect, kOneKernel},
+    {"ModelConfig", "summaries_set", Support::kWithoutEffect,
+     "accepted without effect: TensorBoard gets what train_config.tensorboard_summaries names"},
     {"ModelConfig", "use_pareto_loss_weight", Support::kRejected, "is not supported; set each tower's weight instead"},
     {"TrainMetricConfig", "recall_at_k", Support::kWithoutEffect, "accepted, not computed"},
     {"TrainMetricConfig", "xauc", Support::kWithoutEffect, "accepted, not computed"},
@@ -137,8 +142,6 @@ std::string UnsupportedAdvice(const FieldDescriptor& field) {
     return absl::StrCat("this metric is not supported; ", ListOfKinds<MetricKind>(&MetricType::name, " and "), " are");
   }
   if (owner == "DataConfig") return "samplers are not supported; remove it";
-  if (field.name() == "embedding_constraints")
-    return "is not supported; remove it, rows are spread over servers by hash";
   return "is not supported; remove it";
 }
 
@@ -148,11 +151,12 @@ void Check(const Message& message, ConfigSource* source, std::vector<Status>* fa
   reflection->ListFields(message, &fields);
   for (const FieldDescriptor* field : fields) {
     const bool is_message = field->cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE;
-    if (is_message && field->message_type() == config::Unsupported::descriptor()) {
+    const Rule* const rule = FindRule(*field);
+    if (is_message && IsUnsupported(*field->message_type()) && rule == nullptr) {
       faults->push_back(source->Error(message, field->name(), UnsupportedAdvice(*field)));
       continue;
     }
-    if (const Rule* rule = FindRule(*field); rule != nullptr) {
+    if (rule != nullptr) {
       if (rule->support == Support::kWithoutEffect) {
         source->Note(message, field->name(), rule->text);
         continue;  // what stands inside has no effect either
@@ -177,9 +181,9 @@ void Check(const Message& message, ConfigSource* source, std::vector<Status>* fa
 
 bool HasSupportRule(const FieldDescriptor& field) { return FindRule(field) != nullptr; }
 
-std::vector<Status> FindUnsupportedFields(const config::EasyRecConfig& config, ConfigSource* source) {
+std::vector<Status> FindUnsupportedFields(const Message& message, ConfigSource* source) {
   std::vector<Status> faults;
-  Check(config, source, &faults);
+  Check(message, source, &faults);
   return faults;
 }
 

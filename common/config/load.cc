@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 
 #include "common/base/text.h"
 #include "common/config/convert.h"
@@ -13,7 +14,9 @@
 #include "common/config/legacy_dialect.h"
 #include "common/config/parse/config_source.h"
 #include "common/config/parse/edit_config.h"
+#include "common/config/parse/json_parser.h"
 #include "common/config/parse/text_parser.h"
+#include "common/config/unused_features.h"
 #include "common/file/file.h"
 
 namespace pepnet {
@@ -30,11 +33,30 @@ void ApplyOverride(const std::string& flag, const std::string& value, google::pr
   source->MarkFieldEdited(*message, *descriptor, flag);
 }
 
+// As above for the enum data_config.dataset_type.
+Status ApplyDatasetType(const std::string& name, config::EasyRecConfig* config, ConfigSource* source) {
+  constexpr char kFlag[] = "--dataset_type";
+  if (name.empty()) return absl::OkStatus();
+  config::DatasetType type;
+  if (!config::DatasetType_Parse(name, &type)) {
+    std::vector<std::string> names;
+    for (int i = 0; i < config::DatasetType_descriptor()->value_count(); ++i) {
+      names.push_back(config::DatasetType_descriptor()->value(i)->name());
+    }
+    return InvalidInput(kFlag, ": \"", Printable(name, 200), "\"; expected ", JoinNames(names, " or "),
+                        Suggestion(name, names));
+  }
+  config::DataConfig* data = config->mutable_data_config();
+  data->set_dataset_type(type);
+  source->MarkFieldEdited(*data, *data->GetDescriptor()->FindFieldByName("dataset_type"), kFlag);
+  return absl::OkStatus();
+}
+
 // Presence of what every job needs.
 std::vector<Status> FindMissingSections(const config::EasyRecConfig& config, const ConfigSource& source) {
   std::vector<Status> faults;
-  for (const char* field : {"train_input_path", "eval_input_path", "model_dir", "train_config", "data_config",
-                            "feature_configs", "model_config"}) {
+  for (const char* field :
+       {"train_input_path", "model_dir", "train_config", "data_config", "feature_configs", "model_config"}) {
     const auto* descriptor = config.GetDescriptor()->FindFieldByName(field);
     const bool present = descriptor->is_repeated() ? config.GetReflection()->FieldSize(config, descriptor) > 0
                                                    : config.GetReflection()->HasField(config, descriptor);
@@ -123,8 +145,9 @@ StatusOr<JobConfig> ParseJobConfig(const std::string& text, const std::string& s
     if (all != nullptr) *all = faults.list();
     return faults.First();
   };
+  const auto parse = absl::EndsWith(source_name, ".json") ? ParseJson : ParseText;
   if (const Status parsed =
-          ParseText(text, overrides.ignore_unknown_fields, &source, &config, all != nullptr ? &faults.list() : nullptr);
+          parse(text, overrides.ignore_unknown_fields, &source, &config, all != nullptr ? &faults.list() : nullptr);
       !parsed.ok()) {
     if (all != nullptr && !faults.empty()) {
       *all = faults.list();
@@ -141,13 +164,18 @@ StatusOr<JobConfig> ParseJobConfig(const std::string& text, const std::string& s
     ApplyOverride("--fine_tune_checkpoint", overrides.fine_tune_checkpoint, config.mutable_train_config(),
                   "fine_tune_checkpoint", &source);
   }
+  if (const Status typed = ApplyDatasetType(overrides.dataset_type, &config, &source); !typed.ok()) return ended(typed);
   if (const Status legacy = RewriteLegacyDialect(&source, &config); !legacy.ok()) return ended(legacy);
+  DropUnusedFeatures(&source, &config);
   if (faults.Add(FindUnsupportedFields(config, &source))) return faults.First();
   if (faults.Add(FindMissingSections(config, source))) return faults.First();
 
   JobConfig job;
   job.train_input_path = config.train_input_path();
   job.eval_input_path = config.eval_input_path();
+  if (job.eval_input_path.empty()) {
+    source.Note(config, "eval_input_path", "is not set, so nothing is evaluated during the training");
+  }
   job.model_dir = config.model_dir();
   // Sections that have no fault yet: in the others, what is missing now may only follow from it.
   const bool whole_data = !faults.Names("data_config", "DataConfig");
@@ -167,7 +195,7 @@ StatusOr<JobConfig> ParseJobConfig(const std::string& text, const std::string& s
   }
   if (whole_train && faults.Add(ConvertTrain(config.train_config(), &source, &job.train))) return faults.First();
   if (faults.Add(ConvertEval(config.eval_config(), source, &job.eval))) return faults.First();
-  if (faults.Add(ConvertExport(config.export_config(), source, &job.export_config))) return faults.First();
+  if (faults.Add(ConvertExport(config.export_config(), &source, &job.export_config))) return faults.First();
   if (faults.empty()) faults.Add(CheckNames(job, source_name));
   if (!faults.empty()) {
     if (all != nullptr) *all = faults.list();

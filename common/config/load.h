@@ -1,7 +1,9 @@
-// From a pipeline config file (TorchEasyRec's text protobuf, both dialects) to a validated JobConfig.
+// From a pipeline config file (TorchEasyRec's text protobuf, both dialects, or the same message in JSON where the name ends
+// in .json) to a validated JobConfig.
 //
-// Order of work: parse text -> apply --edit_config_json -> apply flag overrides -> rewrite the old dialect -> reject
-// unsupported fields (message names field and line) -> default and validate -> plain structs.
+// Order of work: parse -> apply --edit_config_json -> apply flag overrides -> rewrite the old dialect -> leave out unused
+// features that are not supported -> reject unsupported fields (message names field and line) -> default and validate ->
+// plain structs.
 // Threads: no state. Failure: InvalidArgument with file, line, field, value seen and what to do; NotFound for the file.
 #pragma once
 
@@ -17,6 +19,7 @@ struct ConfigOverrides {
   std::string edit_config_json;  // "" or a JSON object of dotted paths (spec 6.5)
   // "" = leave as in the file.
   std::string train_input_path, eval_input_path, model_dir, fine_tune_checkpoint;
+  std::string dataset_type;            // a value of DatasetType
   bool ignore_unknown_fields = false;  // predict accepts an exported config of a newer version
 };
 

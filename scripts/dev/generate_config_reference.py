@@ -17,6 +17,7 @@ import sys
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 FILES = ["pipeline", "train", "optimizer", "data", "feature", "model"]
 ROOT = "EasyRecConfig"
+UNSUPPORTED = {"Unsupported", "OtherFeature"}  # types of what can be named but not used
 HEAD = """# Config reference
 
 Generated from the comments in `proto/*.proto` by `scripts/dev/generate_config_reference.py`; do not edit. A job's config is one `EasyRecConfig` in text format:
@@ -102,9 +103,9 @@ def support_rules(text):
 
 
 def meaning(message, field, rules):
-    if field.kind == "Unsupported":
-        return "Rejected." if re.match(r"Rejected", field.comment) or not field.comment else f"Rejected: {field.comment}"
     rule = rules.get((message.name, field.name))
+    if field.kind in UNSUPPORTED and not rule:
+        return "Rejected." if re.match(r"Rejected", field.comment) or not field.comment else f"Rejected: {field.comment}"
     if rule:
         own = "" if re.search(r"rejected|accepted|only \d", field.comment, re.I) else field.comment
         said = re.sub(r"^(accepted without effect|accepted)[:,]? ?", "", rule[1]).removeprefix("is ")
@@ -127,7 +128,7 @@ def render(messages, enums, rules):
     order, waiting = [], [ROOT]
     while waiting:  # depth first, in the order of the fields
         name = waiting.pop(0)
-        if name in order or name == "Unsupported":
+        if name in order or name in UNSUPPORTED:
             continue
         order.append(name)
         if name in messages:
@@ -149,14 +150,14 @@ def render(messages, enums, rules):
                 parts.append(f"\nValues: {', '.join(f'`{value}`' for value, _ in kind.values)}.\n")
             continue
         for choice, comment in kind.choices.items():
-            members = [field.name for field in kind.fields if field.choice == choice and field.kind != "Unsupported"]
+            members = [field.name for field in kind.fields if field.choice == choice and field.kind not in UNSUPPORTED]
             said = f" ({cell(comment)})" if comment else ""
             if members:
                 parts.append(f"\nOne{said} of: {', '.join(f'`{one}`' for one in members)}.\n")
-        refused = [field.name for field in kind.fields if field.choice and field.kind == "Unsupported"]
+        refused = [field.name for field in kind.fields if field.choice and field.kind in UNSUPPORTED]
         if refused:
             parts.append(f"\nRejected by name: {', '.join(f'`{one}`' for one in refused)}.\n")
-        shown = [field for field in kind.fields if not (field.choice and field.kind == "Unsupported")]
+        shown = [field for field in kind.fields if not (field.choice and field.kind in UNSUPPORTED)]
         if shown:
             parts.append("\n| field | type | default | meaning |\n| --- | --- | --- | --- |\n")
         for field in shown:
@@ -172,7 +173,7 @@ def render(messages, enums, rules):
 def silent_fields(messages, rules):
     """Fields that nothing is said about. A member of a choice may leave it to its message."""
     return [f"{message.name}.{field.name}" for message in messages.values() for field in message.fields
-            if not field.comment and (message.name, field.name) not in rules and field.kind != "Unsupported" and
+            if not field.comment and (message.name, field.name) not in rules and field.kind not in UNSUPPORTED and
             not (field.kind in messages and (field.choice or messages[field.kind].comment))]
 
 

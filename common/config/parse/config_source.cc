@@ -27,15 +27,20 @@ void ForEachChild(const Message& message,
   }
 }
 
-// Path of `target` below `from`, as messages from the outside in; false if it is not there.
-bool FindPath(const Message& from, const Message* target, std::vector<const Message*>* messages, std::string* path) {
+}  // namespace
+
+bool ConfigSource::FindPath(const Message& from, const Message* target, std::vector<const Message*>* messages,
+                            std::string* path) const {
   messages->push_back(&from);
   if (&from == target) return true;
   bool found = false;
   ForEachChild(from, [&](const FieldDescriptor& field, int index, const Message& child) {
     if (found) return;
     std::string longer = absl::StrCat(*path, path->empty() ? "" : ".", field.name());
-    if (index >= 0) absl::StrAppend(&longer, "[", index, "]");
+    if (index >= 0) {
+      const auto recorded = positions_.find(&child);
+      absl::StrAppend(&longer, "[", recorded == positions_.end() ? index : recorded->second, "]");
+    }
     if (FindPath(child, target, messages, &longer)) {
       *path = longer;
       found = true;
@@ -45,11 +50,21 @@ bool FindPath(const Message& from, const Message* target, std::vector<const Mess
   return found;
 }
 
-}  // namespace
-
 void ConfigSource::Record(const Message& root, const google::protobuf::TextFormat::ParseInfoTree& tree) {
-  root_ = &root;
+  Record(root);
   RecordMessage(root, tree, 0);
+}
+
+void ConfigSource::Record(const Message& root) {
+  root_ = &root;
+  RecordPositions(root);
+}
+
+void ConfigSource::RecordPositions(const Message& message) {
+  ForEachChild(message, [&](const FieldDescriptor&, int index, const Message& child) {
+    if (index >= 0) positions_[&child] = index;
+    RecordPositions(child);
+  });
 }
 
 void ConfigSource::RecordMessage(const Message& message, const google::protobuf::TextFormat::ParseInfoTree& tree,
@@ -77,6 +92,7 @@ void ConfigSource::MarkEdited(const Message& message, const std::string& origin)
     it = field_lines_.erase(it);
   }
   message_lines_.erase(&message);
+  positions_.erase(&message);
   origins_[{&message, ""}] = origin;
   ForEachChild(message, [&](const FieldDescriptor&, int, const Message& child) { MarkEdited(child, origin); });
 }

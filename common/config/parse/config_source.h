@@ -23,8 +23,10 @@ class ConfigSource {
   const std::string& name() const { return name_; }
 
   // Takes the lines of all fields of `root` as the text parser saw them. Later messages are named by their path in
-  // `root`.
+  // `root`; an element keeps the position that it has now, also where elements before it are removed.
   void Record(const google::protobuf::Message& root, const google::protobuf::TextFormat::ParseInfoTree& tree);
+  // The same for a `root` that was not read from text: no field has a line.
+  void Record(const google::protobuf::Message& root);
 
   // `message` and everything below is about to change: its lines are forgotten, and it counts as written by `origin`.
   void MarkEdited(const google::protobuf::Message& message, const std::string& origin);
@@ -58,11 +60,16 @@ class ConfigSource {
 
   void RecordMessage(const google::protobuf::Message& message, const google::protobuf::TextFormat::ParseInfoTree& tree,
                      int line);
+  void RecordPositions(const google::protobuf::Message& message);
+  // Path of `target` below `from`, as messages from the outside in; false if it is not there.
+  bool FindPath(const google::protobuf::Message& from, const google::protobuf::Message* target,
+                std::vector<const google::protobuf::Message*>* messages, std::string* path) const;
 
   const std::string name_;
   const google::protobuf::Message* root_ = nullptr;
   std::map<FieldKey, std::vector<int>> field_lines_;               // by element
   std::map<const google::protobuf::Message*, int> message_lines_;  // line of the message's own field
+  std::map<const google::protobuf::Message*, int> positions_;      // of elements of repeated fields
   std::map<FieldKey, std::string> origins_;                        // field "": the whole message
   std::vector<std::string> notes_;
 };

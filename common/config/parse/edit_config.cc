@@ -1,18 +1,14 @@
 #include "common/config/parse/edit_config.h"
 
-#include <algorithm>
-#include <cmath>
-#include <limits>
+#include <utility>
+#include <vector>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "nlohmann/json.hpp"
 
-#include "common/base/name_watch.h"
 #include "common/base/text.h"
-#include "common/config/parse/text_parser.h"
-
-// protobuf's CppType has values that the schema does not use.
-#pragma GCC diagnostic ignored "-Wswitch-enum"
+#include "common/config/parse/json_fields.h"
 
 namespace pepnet {
 namespace {
@@ -59,13 +55,6 @@ StatusOr<std::vector<Step>> ParsePath(const std::string& path) {
   return steps;
 }
 
-StatusOr<const FieldDescriptor*> FindField(const Message& message, const std::string& name) {
-  const FieldDescriptor* field = message.GetDescriptor()->FindFieldByName(name);
-  if (field != nullptr) return field;
-  return InvalidInput(message.GetDescriptor()->name(), " has no field \"", name, "\"",
-                      Suggestion(name, FieldNames(*message.GetDescriptor())));
-}
-
 // Text of the field that `path` reaches from `message`; "" where a message on the way is unset.
 StatusOr<std::string> ReadAsText(const Message& message, const std::string& path) {
   const size_t dot = path.find('.');
@@ -93,25 +82,48 @@ StatusOr<int> ParseIndex(const std::string& text, int size, int if_empty) {
   return index < 0 ? index + size : index;
 }
 
+// Whether "text <comparison> value" holds: equality of texts, order of numbers. What is not set is in no order.
+StatusOr<bool> Holds(const std::string& text, const std::string& comparison, const std::string& value) {
+  if (comparison == "=") return text == value;
+  double left = 0, right = 0;
+  if (text.empty()) return false;
+  if (!absl::SimpleAtod(value, &right)) return InvalidInput("\"", value, "\" behind ", comparison, " is no number");
+  if (!absl::SimpleAtod(text, &left)) return InvalidInput("\"", text, "\" is no number, which ", comparison, " needs");
+  return comparison == "<"    ? left < right
+         : comparison == ">"  ? left > right
+         : comparison == "<=" ? left <= right
+                              : left >= right;
+}
+
+// Elements whose field, reached by a dotted path, compares with a value: "path=value", also with <, >, <= and >=.
+StatusOr<std::vector<int>> SelectByValue(const Message& message, const FieldDescriptor& field,
+                                         const std::string& selector) {
+  if (field.cpp_type() != FieldDescriptor::CPPTYPE_MESSAGE) return InvalidInput("[", selector, "] needs messages");
+  const size_t at = selector.find_first_of("<=>");
+  const size_t length = selector[at] != '=' && selector[at + 1] == '=' ? 2 : 1;
+  const std::string path(absl::StripAsciiWhitespace(selector.substr(0, at)));
+  std::string value(absl::StripAsciiWhitespace(selector.substr(at + length)));
+  if (value.size() >= 2 && (value.front() == '"' || value.front() == '\'') && value.back() == value.front()) {
+    value = value.substr(1, value.size() - 2);
+  }
+  const Reflection* reflection = message.GetReflection();
+  std::vector<int> selected;
+  for (int i = 0; i < reflection->FieldSize(message, &field); ++i) {
+    PEPNET_ASSIGN_OR_RETURN(const std::string text,
+                            ReadAsText(reflection->GetRepeatedMessage(message, &field, i), path));
+    PEPNET_ASSIGN_OR_RETURN(const bool holds, Holds(text, selector.substr(at, length), value));
+    if (holds) selected.push_back(i);
+  }
+  if (selected.empty()) return InvalidInput("no element of ", field.name(), " has ", selector);
+  return selected;
+}
+
 // Elements of repeated `field` that the selector names.
 StatusOr<std::vector<int>> Select(const Message& message, const FieldDescriptor& field, const std::string& selector) {
   const Reflection* reflection = message.GetReflection();
   const int size = reflection->FieldSize(message, &field);
   std::vector<int> selected;
-  if (const size_t equal = selector.find('='); equal != std::string::npos) {
-    if (field.cpp_type() != FieldDescriptor::CPPTYPE_MESSAGE) return InvalidInput("[", selector, "] needs messages");
-    std::string value = selector.substr(equal + 1);
-    if (value.size() >= 2 && (value.front() == '"' || value.front() == '\'') && value.back() == value.front()) {
-      value = value.substr(1, value.size() - 2);
-    }
-    for (int i = 0; i < size; ++i) {
-      PEPNET_ASSIGN_OR_RETURN(const std::string text, ReadAsText(reflection->GetRepeatedMessage(message, &field, i),
-                                                                 selector.substr(0, equal)));
-      if (text == value) selected.push_back(i);
-    }
-    if (selected.empty()) return InvalidInput("no element of ", field.name(), " has ", selector);
-    return selected;
-  }
+  if (selector.find_first_of("<=>") != std::string::npos) return SelectByValue(message, field, selector);
   int begin = 0, end = 0;
   if (const size_t colon = selector.find(':'); colon != std::string::npos) {
     PEPNET_ASSIGN_OR_RETURN(begin, ParseIndex(selector.substr(0, colon), size, 0));
@@ -128,122 +140,17 @@ StatusOr<std::vector<int>> Select(const Message& message, const FieldDescriptor&
   return selected;
 }
 
-Status Mismatch(const FieldDescriptor& field, const Json& value) {
-  const std::string expected = field.cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE ? "object" : field.cpp_type_name();
-  return InvalidInput("value ", Printable(value.dump(), 200), " does not fit ", field.name(), " of type ", expected);
-}
-
-// index -1: the singular field; index == size: a new element; else that element.
-template <typename T, typename SetSingular, typename SetElement, typename Add>
-void Assign(Message* message, const FieldDescriptor& field, int index, T value, SetSingular set, SetElement set_element,
-            Add add) {
-  const Reflection* reflection = message->GetReflection();
-  if (index < 0) {
-    (reflection->*set)(message, &field, std::move(value));
-  } else if (index < reflection->FieldSize(*message, &field)) {
-    (reflection->*set_element)(message, &field, index, std::move(value));
-  } else {
-    (reflection->*add)(message, &field, std::move(value));
-  }
-}
-
-Status SetFields(const Json& object, ConfigSource* source, Message* message);
-
-Status SetOne(const Json& value, const FieldDescriptor& field, int index, ConfigSource* source, Message* message) {
-  const Reflection* reflection = message->GetReflection();
-  switch (field.cpp_type()) {
-    case FieldDescriptor::CPPTYPE_BOOL:
-      if (!value.is_boolean()) return Mismatch(field, value);
-      Assign(message, field, index, value.get<bool>(), &Reflection::SetBool, &Reflection::SetRepeatedBool,
-             &Reflection::AddBool);
-      return absl::OkStatus();
-    case FieldDescriptor::CPPTYPE_UINT32:
-      if (!value.is_number_unsigned() || value.get<uint64_t>() > std::numeric_limits<uint32_t>::max()) {
-        return Mismatch(field, value);
-      }
-      Assign(message, field, index, value.get<uint32_t>(), &Reflection::SetUInt32, &Reflection::SetRepeatedUInt32,
-             &Reflection::AddUInt32);
-      return absl::OkStatus();
-    case FieldDescriptor::CPPTYPE_UINT64:
-      if (!value.is_number_unsigned()) return Mismatch(field, value);
-      Assign(message, field, index, value.get<uint64_t>(), &Reflection::SetUInt64, &Reflection::SetRepeatedUInt64,
-             &Reflection::AddUInt64);
-      return absl::OkStatus();
-    case FieldDescriptor::CPPTYPE_FLOAT:
-      if (!value.is_number()) return Mismatch(field, value);
-      Assign(message, field, index, static_cast<float>(value.get<double>()), &Reflection::SetFloat,
-             &Reflection::SetRepeatedFloat, &Reflection::AddFloat);
-      return absl::OkStatus();
-    case FieldDescriptor::CPPTYPE_STRING:
-      if (!value.is_string()) return Mismatch(field, value);
-      Assign(message, field, index, value.get<std::string>(), &Reflection::SetString, &Reflection::SetRepeatedString,
-             &Reflection::AddString);
-      return absl::OkStatus();
-    case FieldDescriptor::CPPTYPE_ENUM: {
-      const google::protobuf::EnumValueDescriptor* number = nullptr;
-      if (value.is_string()) number = field.enum_type()->FindValueByName(value.get<std::string>());
-      if (value.is_number_unsigned() && value.get<uint64_t>() < 1000) {
-        number = field.enum_type()->FindValueByNumber(value.get<int>());
-      }
-      if (number == nullptr)
-        return InvalidInput("value ", Printable(value.dump(), 200), " is not one of ", field.enum_type()->name());
-      Assign(message, field, index, number, &Reflection::SetEnum, &Reflection::SetRepeatedEnum, &Reflection::AddEnum);
-      return absl::OkStatus();
-    }
-    case FieldDescriptor::CPPTYPE_MESSAGE: {
-      if (!value.is_object()) return Mismatch(field, value);
-      Message* child = index < 0 ? reflection->MutableMessage(message, &field)
-                       : index < reflection->FieldSize(*message, &field)
-                           ? reflection->MutableRepeatedMessage(message, &field, index)
-                           : reflection->AddMessage(message, &field);
-      source->MarkEdited(*child, kOrigin);
-      child->Clear();
-      return SetFields(value, source, child);
-    }
-    default:
-      return Mismatch(field, value);  // the schema has no other types
-  }
-}
-
-// Sets a whole field; a single value for a repeated field is a list of one.
-Status SetField(const Json& value, const FieldDescriptor& field, ConfigSource* source, Message* message) {
-  source->MarkFieldEdited(*message, field, kOrigin);
-  if (field.cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE && field.is_repeated()) {
-    for (int i = 0; i < message->GetReflection()->FieldSize(*message, &field); ++i) {
-      source->MarkEdited(message->GetReflection()->GetRepeatedMessage(*message, &field, i), kOrigin);
-    }
-  }
-  if (value.is_null()) {
-    message->GetReflection()->ClearField(message, &field);
-    return absl::OkStatus();
-  }
-  if (!field.is_repeated()) return SetOne(value, field, -1, source, message);
-  message->GetReflection()->ClearField(message, &field);
-  const Json list = value.is_array() ? value : Json::array({value});
-  for (size_t i = 0; i < list.size(); ++i) {
-    PEPNET_RETURN_IF_ERROR(SetOne(list[i], field, static_cast<int>(i), source, message));
-  }
-  return absl::OkStatus();
-}
-
-Status SetFields(const Json& object, ConfigSource* source, Message* message) {
-  for (const auto& [name, value] : object.items()) {
-    PEPNET_ASSIGN_OR_RETURN(const FieldDescriptor* field, FindField(*message, name));
-    PEPNET_RETURN_IF_ERROR(SetField(value, *field, source, message));
-  }
-  return absl::OkStatus();
-}
-
 Status Apply(const std::vector<Step>& steps, size_t at, const Json& value, ConfigSource* source, Message* message) {
   const Step& step = steps[at];
   PEPNET_ASSIGN_OR_RETURN(const FieldDescriptor* field, FindField(*message, step.field));
   const Reflection* reflection = message->GetReflection();
+  const JsonFields fields(kOrigin, source);
   const bool last = at + 1 == steps.size();
   if (!last && field->cpp_type() != FieldDescriptor::CPPTYPE_MESSAGE) {
     return InvalidInput("\"", step.field, "\" is a value, not a message");
   }
   if (!step.has_selector) {
-    if (last) return SetField(value, *field, source, message);
+    if (last) return fields.Set(value, *field, message);
     if (field->is_repeated()) return InvalidInput("\"", step.field, "\" is repeated; write ", step.field, "[0] or [:]");
     return Apply(steps, at + 1, value, source, reflection->MutableMessage(message, field));
   }
@@ -254,42 +161,62 @@ Status Apply(const std::vector<Step>& steps, size_t at, const Json& value, Confi
       PEPNET_RETURN_IF_ERROR(
           Apply(steps, at + 1, value, source, reflection->MutableRepeatedMessage(message, field, i)));
     } else {
-      source->MarkFieldEdited(*message, *field, kOrigin);
-      PEPNET_RETURN_IF_ERROR(SetOne(value, *field, i, source, message));
+      PEPNET_RETURN_IF_ERROR(fields.SetElement(value, *field, i, message));
     }
   }
   return absl::OkStatus();
 }
 
-// A name that an object gives twice would lose one of its values.
-StatusOr<Json> ParseEdits(const std::string& text) {
-  if (const Status flat = CheckJsonDepth(text); !flat.ok()) return InvalidInput(kOrigin, ": ", flat.message());
-  NameWatch<Json> watch;
-  std::string reason = "it is no object";
-  try {
-    Json edits = Json::parse(text, watch.Callback());
-    if (!watch.duplicate().empty()) {
-      return InvalidInput(kOrigin, ": \"", Printable(watch.duplicate(), 200), "\" is given twice");
+// Splits `text` at semicolons outside brackets; no blanks around the parts.
+std::vector<std::string> SplitAtSemicolons(const std::string& text) {
+  std::vector<std::string> parts(1);
+  bool inside = false;
+  for (const char c : text) {
+    if (c == '[') inside = true;
+    if (c == ']') inside = false;
+    if (c == ';' && !inside) {
+      parts.emplace_back();
+    } else {
+      parts.back() += c;
     }
-    if (edits.is_object()) return edits;
-  } catch (const Json::exception& error) {
-    reason = JsonErrorText(error.what());
   }
-  return InvalidInput(kOrigin, ": expected a JSON object such as {\"train_config.num_steps\": 10}, got ",
-                      Printable(text, 200), " (", reason, ")");
+  for (std::string& part : parts) part = std::string(absl::StripAsciiWhitespace(part));
+  return parts;
+}
+
+// One entry of the JSON object. A name "a;b" sets two fields, to the two parts of a text "1;2".
+Status ApplyEntry(const std::string& name, const Json& value, ConfigSource* source, config::EasyRecConfig* config) {
+  const std::vector<std::string> paths = SplitAtSemicolons(name);
+  std::vector<Json> values = {value};
+  if (paths.size() > 1) {
+    values.clear();
+    if (value.is_string()) {
+      for (const std::string& part : SplitAtSemicolons(value.get<std::string>())) values.emplace_back(part);
+    }
+    if (values.size() != paths.size()) {
+      return InvalidInput(kOrigin, ": ", Printable(name, 200), ": names ", paths.size(), " fields, but its value ",
+                          Printable(value.dump(), 200), " does not; expected a text of ", paths.size(),
+                          " values with \";\" between them");
+    }
+  }
+  for (size_t i = 0; i < paths.size(); ++i) {
+    const std::string where = absl::StrCat(kOrigin, ": ", Printable(paths[i], 200));
+    const auto steps = ParsePath(paths[i]);
+    if (!steps.ok()) return Annotate(steps.status(), where);
+    PEPNET_RETURN_IF_ERROR(Annotate(Apply(*steps, 0, values[i], source, config), where));
+    source->AddNote(absl::StrCat(where, ": set to ", Printable(values[i].dump())));
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace
 
 Status EditConfig(const std::string& edit_config_json, ConfigSource* source, config::EasyRecConfig* config) {
   if (edit_config_json.empty()) return absl::OkStatus();
-  PEPNET_ASSIGN_OR_RETURN(const Json edits, ParseEdits(edit_config_json));
-  for (const auto& [path, value] : edits.items()) {
-    const std::string where = absl::StrCat(kOrigin, ": ", Printable(path, 200));
-    const auto steps = ParsePath(path);
-    if (!steps.ok()) return Annotate(steps.status(), where);
-    PEPNET_RETURN_IF_ERROR(Annotate(Apply(*steps, 0, value, source, config), where));
-    source->AddNote(absl::StrCat(where, ": set to ", Printable(value.dump())));
+  PEPNET_ASSIGN_OR_RETURN(const Json edits,
+                          ParseJsonObject(edit_config_json, kOrigin, "{\"train_config.num_steps\": 10}"));
+  for (const auto& [name, value] : edits.items()) {
+    PEPNET_RETURN_IF_ERROR(ApplyEntry(name, value, source, config));
   }
   return absl::OkStatus();
 }

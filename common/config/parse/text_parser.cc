@@ -48,7 +48,7 @@ class Collector : public google::protobuf::io::ErrorCollector {
       source_->AddNote(absl::StrCat(source_->name(), ":", line + 1, ": ", message));
       return;
     }
-    if (type == config::Unsupported::descriptor()) return;
+    if (IsUnsupported(*type)) return;
     const std::string field = Quoted(message, 1);
     if (ignore_) {
       source_->AddNote(absl::StrCat(source_->name(), ":", line + 1, ": unknown field \"", field, "\" of ", type->name(),
@@ -138,6 +138,11 @@ Status ParseText(const std::string& text, bool ignore_unknown_fields, ConfigSour
   if (text.rfind("\xef\xbb\xbf", 0) == 0) {
     return InvalidInput(source->name(), ":1: the file begins with a byte order mark; save it as UTF-8 without one");
   }
+  if (!absl::StripAsciiWhitespace(text).empty() && absl::StripAsciiWhitespace(text)[0] == '{') {
+    return InvalidInput(source->name(),
+                        ":1: the file begins with \"{\", as JSON does; the name of a pipeline config in ",
+                        "JSON ends in .json");
+  }
   PEPNET_ASSIGN_OR_RETURN(const std::string separated, WithoutSeparators(text, source->name()));
   Collector collector(ignore_unknown_fields, source);
   TextFormat::ParseInfoTree tree;
@@ -162,6 +167,10 @@ Status ParseText(const std::string& text, bool ignore_unknown_fields, ConfigSour
   if (!parsed) return InvalidInput(source->name(), ": not a pipeline config in protobuf text format");
   source->Record(*config, tree);
   return absl::OkStatus();
+}
+
+bool IsUnsupported(const google::protobuf::Descriptor& type) {
+  return &type == config::Unsupported::descriptor() || &type == config::OtherFeature::descriptor();
 }
 
 std::vector<std::string> FieldNames(const Descriptor& type) {

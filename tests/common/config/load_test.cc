@@ -285,6 +285,20 @@ TEST(LoadTest, OverridesWinOverTheFile) {
   EXPECT_THAT(job.effective_text, HasSubstr("model_dir: \"z\""));
 }
 
+TEST(LoadTest, TheDatasetTypeCanBeOverridden) {
+  ConfigOverrides overrides;
+  overrides.dataset_type = "ParquetDataset";
+  EXPECT_EQ(Parse(kSmallConfig, overrides)->data.dataset_type, DatasetType::kParquet);
+  overrides.dataset_type = "OdpsDataset";
+  ASSERT_OK_AND_ASSIGN(const auto job, Parse(kSmallConfig, overrides));
+  EXPECT_EQ(job.data.dataset_type, std::nullopt);
+  EXPECT_THAT(AllNotes(job), HasSubstr("--dataset_type: data_config.dataset_type: OdpsDataset is not read"));
+  overrides.dataset_type = "ParqetDataset";
+  EXPECT_EQ(ErrorOf(kSmallConfig, overrides),
+            "--dataset_type: \"ParqetDataset\"; expected OdpsDataset, ParquetDataset, CsvDataset, OdpsDatasetV1 or "
+            "KafkaDataset (did you mean \"ParquetDataset\"?)");
+}
+
 // ---- dialects -----------------------------------------------------------------------------------------------------
 
 TEST(DialectTest, NamedGroupsMayHaveAnyName) {
@@ -392,14 +406,16 @@ TEST(GrammarTest, ErrorsNameLineAndColumn) {
 }
 
 TEST(GrammarTest, SeparatorsDoNotHideWhyAMessageIsRefused) {
+  const std::string used = Changed("\"price\"]", "\"price\", \"a\"]");
   const std::string expected = ErrorOf(Changed(
-      "train_config {", "feature_configs { sequence_feature { sequence_name: 'a' length: 3 } }\ntrain_config {"));
+      "train_config {", "feature_configs { sequence_feature { sequence_name: 'a' length: 3 } }\ntrain_config {", used));
   EXPECT_THAT(expected, HasSubstr("this kind of feature is not supported"));
   for (const char* spelling :
        {"sequence_name: 'a', length: 3,", "sequence_name: 'a'; length: 3;",
         "sequence_name: 'a', x { y: [1, 2], z: '}' }, length: 3 # a, b; {", "x: [{a: 1, b: 2}, {a: 3;}]"}) {
-    EXPECT_EQ(ErrorOf(Changed("train_config {", absl::StrCat("feature_configs { sequence_feature { ", spelling,
-                                                             "\n} }\ntrain_config {"))),
+    EXPECT_EQ(ErrorOf(Changed("train_config {",
+                              absl::StrCat("feature_configs { sequence_feature { ", spelling, "\n} }\ntrain_config {"),
+                              used)),
               expected)
         << spelling;
   }

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "common/job_config/shape_description.h"
 #include "tests/common/config/config_text.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temporary_directory.h"
@@ -56,8 +57,6 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"adagrad_optimizer { lr: 0.001 }", "partial_rowwise_lamb_optimizer {}", "job.config:5: "},
         Case{"adagrad_optimizer { lr: 0.001 }", "adadelta_optimizer {}", "job.config:5: "},
         Case{"adagrad_optimizer { lr: 0.001 }", "rmsprop_optimizer {}", "job.config:5: "},
-        Case{"adagrad_optimizer { lr: 0.001 }", "adagrad_optimizer {}",
-             "job.config:5: train_config.sparse_optimizer.adagrad_optimizer.lr: is missing"},
         Case{"adagrad_optimizer { lr: 0.001 }", "", "job.config:5: train_config.sparse_optimizer: no optimizer is set"},
         Case{"lr: 0.001", "lr: -1", "job.config:5: train_config.sparse_optimizer.adagrad_optimizer.lr: -1"},
         Case{"lr: 0.001", "lr: nan", "job.config:5: "},
@@ -83,7 +82,11 @@ INSTANTIATE_TEST_SUITE_P(
              "job.config:5: "},
         Case{"data_config {", "eval_config { use_dense_ema: true } data_config {",
              "job.config:9: eval_config.use_dense_ema: true averaged weights"},
-        Case{"data_config {", "export_config { use_dense_ema: true } data_config {", "job.config:9: export_config."}));
+        Case{"data_config {", "export_config { use_dense_ema: true } data_config {", "job.config:9: export_config."},
+        Case{"data_config {", "export_config { export_format: HF } data_config {",
+             "job.config:9: export_config.export_format: HF is not supported; remove it"},
+        Case{"data_config {", "prompt_config { x: 1 } data_config {",
+             "job.config:9: prompt_config: is not supported; remove it"}));
 
 const std::string kData = "job.config:9: data_config.";
 
@@ -92,7 +95,6 @@ INSTANTIATE_TEST_SUITE_P(
     ::testing::Values(
         Case{"batch_size: 8", "batch_size: 0", kData + "batch_size: 0; expected at least 1 row"},
         Case{"batch_size: 8", "eval_batch_size: 0", kData + "eval_batch_size: 0"},
-        Case{"dataset_type: CsvDataset", "", kData + "dataset_type: is missing"},
         Case{"with_header: true", "", kData + "with_header: false (the default)"},
         Case{"with_header: true", "input_fields { input_type: INT64 }",
              kData + "input_fields[0].input_name: is missing"},
@@ -133,7 +135,6 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"num_buckets: 10", "vocab_file: 'no/file' default_bucketize_value: 0", kUser + "vocab_file: "},
         Case{"num_buckets: 10", "zch { zch_size: 3 }", kUser + "zch: is not supported"},
         Case{"num_buckets: 10", "dynamicemb {}", kUser + "dynamicemb: is not supported"},
-        Case{"embedding_dim: 4", "embedding_constraints {}", kUser + "embedding_constraints: is not supported"},
         Case{"embedding_dim: 4", "", kUser + "embedding_dim: is missing"},
         Case{"embedding_dim: 4", "embedding_dim: 0", kUser + "embedding_dim: 0"},
         Case{"embedding_dim: 4", "embedding_dim: 4 pooling: 'max'", kUser + "pooling: \"max\"; expected sum or mean"},
@@ -175,7 +176,6 @@ INSTANTIATE_TEST_SUITE_P(
              "job.config:17: model_config.feature_groups[1].group_name: \"all\""},
         Case{"group_name: \"all\"", "group_name: \"main\"",
              "job.config:16: model_config.feature_groups: no group is named"},
-        Case{"group_type: DEEP", "", "job.config:16: model_config.feature_groups[0].group_type: is missing"},
         Case{"group_type: DEEP", "group_type: WIDE", "job.config:16: model_config.feature_groups[0].group_type: WIDE"},
         Case{"group_type: DEEP", "sequence_groups {}",
              "job.config:16: model_config.feature_groups[0].sequence_groups: is"},
@@ -303,6 +303,10 @@ TEST(ValidationTest, FieldsWithoutEffectLeaveANote) {
       {kSteps, "num_steps: 5 save_checkpoints_steps: 3 save_checkpoints_epochs: 1"},
       {"lr: 0.002", "lr: 0.002 fused: true"},
       {"embedding_dim: 4", "embedding_dim: 4 fg_value_type: 'STRING'"},
+      {"embedding_dim: 4", "embedding_dim: 4 embedding_constraints { sharding_types: 'row_wise' }"},
+      {"item:price\"", "item:price\" embedding_constraints { compute_kernels: 'fused' }"},
+      {"pepnet {", "summaries_set { pcoc { label_name: 'clk' } } pepnet {"},
+      {"data_config {", "export_config { export_format: TORCHSCRIPT } data_config {"},
       {"item:price\"", "item:price\" embedding_dim: 4"},
       {"pepnet {", "num_class: 2 pepnet {"},
       {"pepnet {", "losses { jrc_loss {} } pepnet {"},
@@ -321,6 +325,39 @@ TEST(ValidationTest, FieldsWithoutEffectLeaveANote) {
     EXPECT_EQ(job->notes.size(), 1u) << to << "\n" << AllNotes(*job);
     EXPECT_THAT(AllNotes(*job), StartsWith("job.config:")) << to;
   }
+}
+
+// What the schema has a default for is taken as the reference takes it, and told where the config would normally say it.
+TEST(ValidationTest, UnsetFieldsTakeTheDefaultsOfTheSchema) {
+  ASSERT_OK_AND_ASSIGN(const auto group,
+                       Parse(Changed("feature_names: \"user\" group_type: DEEP", "feature_names: \"user\"")));
+  EXPECT_TRUE(group.notes.empty()) << AllNotes(group);
+  EXPECT_TRUE(group.model.uia.has_value());
+  ASSERT_OK_AND_ASSIGN(const auto rates, Parse(Changed("{ lr: 0.001 }", "{}", Changed("{ lr: 0.002 }", "{}"))));
+  EXPECT_EQ(rates.train.sparse_optimizer.lr, 0.002);
+  EXPECT_EQ(rates.train.dense_optimizer.lr, 0.002);
+  EXPECT_EQ(
+      AllNotes(rates),
+      "job.config:5: train_config.sparse_optimizer.adagrad_optimizer.lr: is not set; the schema's default 0.002 is "
+      "used\njob.config:6: train_config.dense_optimizer.adam_optimizer.lr: is not set; the schema's default 0.002 "
+      "is used\n");
+  ASSERT_OK_AND_ASSIGN(const auto dataset, Parse(Changed("dataset_type: CsvDataset", "")));
+  EXPECT_FALSE(dataset.data.dataset_type.has_value());
+  EXPECT_THAT(AllNotes(dataset),
+              StartsWith("job.config:9: data_config.dataset_type: OdpsDataset, the schema's default, is "
+                         "not read; the ending of the input paths"));
+  for (const char* path : {"", "eval_input_path: \"\""}) {
+    ASSERT_OK_AND_ASSIGN(const auto job, Parse(Changed("eval_input_path: \"b.csv\"", path)));
+    EXPECT_TRUE(job.eval_input_path.empty());
+    EXPECT_THAT(AllNotes(job), HasSubstr("eval_input_path: is not set, so nothing is evaluated during the training\n"));
+  }
+}
+
+TEST(ValidationTest, FgNoneNeedsNoExpression) {
+  const std::string none = Changed("fg_mode: FG_DAG", "fg_mode: FG_NONE");
+  ASSERT_OK_AND_ASSIGN(const auto job, Parse(Changed("expression: \"user:user\"", "", none)));
+  EXPECT_EQ(job.features[0].column, "user");
+  EXPECT_EQ(FirstDifference(ShapeDescription(job), ShapeDescription(*Parse(none))), "");
 }
 
 TEST(ValidationTest, TrainMetricsAreTakenOver) {

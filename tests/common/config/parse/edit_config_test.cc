@@ -78,6 +78,54 @@ TEST(EditConfigTest, AlsoEditsTheOlderDialect) {
   EXPECT_TRUE(job.model.uia.has_value());
 }
 
+TEST(EditConfigTest, NumbersSwitchesAndMessagesMayBeTexts) {
+  const JobConfig job = Good(R"({"train_config.num_steps": "7", "data_config.shuffle": "True",
+      "train_config.use_tensorboard": "false", "train_config.dense_optimizer.adam_optimizer.lr": " 5e-1 ",
+      "data_config.dataset_type": "2", "model_config.pepnet.ppnet_hidden_units": "[7, 5]",
+      "train_config.sparse_optimizer": "{sgd_optimizer {lr: 0.25}}"})");
+  EXPECT_EQ(job.train.num_steps, 7);
+  EXPECT_TRUE(job.data.shuffle);
+  EXPECT_FALSE(job.train.use_tensorboard);
+  EXPECT_EQ(job.train.dense_optimizer.lr, 0.5);
+  EXPECT_EQ(job.data.dataset_type, DatasetType::kParquet);
+  EXPECT_THAT(job.model.ppnet_hidden_units, ElementsAre(7, 5));
+  EXPECT_EQ(job.train.sparse_optimizer.kind, SparseOptimizerKind::kSgd);
+  EXPECT_EQ(job.train.sparse_optimizer.lr, 0.25);
+}
+
+TEST(EditConfigTest, OneEntrySetsSeveralFields) {
+  const JobConfig job = Good(R"({"train_config.num_steps; data_config.batch_size ;model_dir": "7; 32;elsewhere"})");
+  EXPECT_EQ(job.train.num_steps, 7);
+  EXPECT_EQ(job.data.batch_size, 32);
+  EXPECT_EQ(job.model_dir, "elsewhere");
+  EXPECT_THAT(AllNotes(job), HasSubstr("--edit_config_json: data_config.batch_size: set to \"32\"\n"));
+  // A single path takes its text whole.
+  EXPECT_EQ(Good(R"({"data_config.fg_encoded_multival_sep": ";"})").data.fg_encoded_multival_sep, ";");
+  EXPECT_EQ(
+      Bad(R"({"train_config.num_steps;data_config.batch_size": "7"})"),
+      "--edit_config_json: train_config.num_steps;data_config.batch_size: names 2 fields, but its value \"7\" does "
+      "not; expected a text of 2 values with \";\" between them");
+  EXPECT_THAT(Bad(R"({"train_config.num_steps;data_config.batch_size": 7})"), HasSubstr("names 2 fields"));
+  EXPECT_THAT(Bad(R"({"train_config.num_steps;data_config.batch_siz": "7;8"})"),
+              HasSubstr("data_config.batch_siz: DataConfig has no field \"batch_siz\""));
+}
+
+TEST(EditConfigTest, SelectorsCompareNumbers) {
+  const auto widths = [](const std::string& selector) {
+    return Good("{\"feature_configs[" + selector + "].id_feature.embedding_dim\": 6}").model.main.width;
+  };
+  EXPECT_EQ(widths("id_feature.hash_bucket_size>=20"), 11);
+  EXPECT_EQ(widths("id_feature.hash_bucket_size > 19"), 11);
+  EXPECT_EQ(widths("id_feature.embedding_dim<=4"), 13);
+  EXPECT_THAT(Bad(R"({"feature_configs[:].id_feature.embedding_dim": "many"})"), HasSubstr("does not fit"));
+  EXPECT_THAT(Bad(R"({"feature_configs[id_feature.embedding_dim<4].id_feature.embedding_dim": 6})"),
+              HasSubstr("no element of feature_configs has id_feature.embedding_dim<4"));
+  EXPECT_THAT(Bad(R"({"feature_configs[id_feature.embedding_dim<x].id_feature.embedding_dim": 6})"),
+              HasSubstr("\"x\" behind < is no number"));
+  EXPECT_THAT(Bad(R"({"feature_configs[id_feature.feature_name>4].id_feature.embedding_dim": 6})"),
+              HasSubstr("\"user\" is no number, which > needs"));
+}
+
 TEST(EditConfigTest, UnknownPathsAreNamed) {
   EXPECT_EQ(Bad(R"({"train_config.num_step": 1})"),
             "--edit_config_json: train_config.num_step: TrainConfig has no field \"num_step\" (did you mean "
@@ -104,6 +152,12 @@ TEST(EditConfigTest, ValuesMustFit) {
   EXPECT_THAT(Bad(R"({"data_config.dataset_type": "Nope"})"), HasSubstr("is not one of DatasetType"));
   EXPECT_THAT(Bad(R"({"model_dir": 1})"), HasSubstr("does not fit"));
   EXPECT_THAT(Bad(R"({"data_config.shuffle": 1})"), HasSubstr("does not fit"));
+  EXPECT_THAT(Bad(R"({"data_config.shuffle": "yes"})"), HasSubstr("value \"yes\" does not fit shuffle of type bool"));
+  EXPECT_THAT(Bad(R"({"train_config.num_steps": "-1"})"), HasSubstr("does not fit"));
+  EXPECT_THAT(Bad(R"({"train_config.num_steps": "1.5"})"), HasSubstr("does not fit"));
+  EXPECT_THAT(Bad(R"({"train_config.num_steps": "4294967296"})"), HasSubstr("does not fit"));
+  EXPECT_THAT(Bad(R"({"data_config.dataset_type": "77"})"), HasSubstr("is not one of DatasetType"));
+  EXPECT_THAT(Bad(R"({"train_config": "num_step: 5"})"), HasSubstr("has no field named \"num_step\""));
   EXPECT_THAT(Bad("[1]"), HasSubstr("expected a JSON object"));
   EXPECT_THAT(Bad("{"), HasSubstr("expected a JSON object"));
 }

@@ -1,0 +1,102 @@
+#include "common/config/unused_features.h"
+
+#include <set>
+#include <string>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+
+#include "common/config/convert.h"
+#include "common/config/convert_parameters.h"
+#include "common/config/field_support.h"
+#include "common/config/parse/text_parser.h"
+
+namespace pepnet {
+namespace {
+
+using google::protobuf::FieldDescriptor;
+using google::protobuf::Message;
+
+// Adds every text of `message`, features' names among them. False if a message in it cannot be read. What fields without
+// effect and rejected scalars hold is not looked at.
+bool CollectTexts(const Message& message, std::set<std::string>* texts) {
+  const auto* reflection = message.GetReflection();
+  std::vector<const FieldDescriptor*> fields;
+  reflection->ListFields(message, &fields);
+  bool readable = true;
+  for (const FieldDescriptor* field : fields) {
+    if (HasSupportRule(*field)) continue;
+    const bool is_message = field->cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE;
+    if (is_message && IsUnsupported(*field->message_type())) readable = false;
+    const int size = field->is_repeated() ? reflection->FieldSize(message, field) : 1;
+    for (int i = 0; i < size; ++i) {
+      if (is_message) {
+        readable &= CollectTexts(field->is_repeated() ? reflection->GetRepeatedMessage(message, field, i)
+                                                      : reflection->GetMessage(message, field),
+                                 texts);
+      } else if (field->cpp_type() == FieldDescriptor::CPPTYPE_STRING) {
+        texts->insert(field->is_repeated() ? reflection->GetRepeatedString(message, field, i)
+                                           : reflection->GetString(message, field));
+      }
+    }
+  }
+  return readable;
+}
+
+std::string TextField(const Message& message, const std::string& name) {
+  const FieldDescriptor* const field = message.GetDescriptor()->FindFieldByName(name);
+  return field == nullptr ? "" : message.GetReflection()->GetString(message, field);
+}
+
+// Adds the features that other features read: "feature:<name>".
+void CollectInputs(const config::EasyRecConfig& config, std::set<std::string>* texts) {
+  constexpr char kSide[] = "feature:";
+  std::set<std::string> inputs;
+  for (const config::FeatureConfig& feature : config.feature_configs()) CollectTexts(feature, &inputs);
+  for (const std::string& input : inputs) {
+    if (absl::StartsWith(input, kSide)) texts->insert(input.substr(sizeof(kSide) - 1));
+  }
+}
+
+// A feature without a name is used: it is to be refused.
+bool IsUsed(const Message& feature, const std::set<std::string>& texts) {
+  const std::string name = TextField(feature, "feature_name"), sequence = TextField(feature, "sequence_name");
+  if (!name.empty()) return texts.count(name) > 0;
+  if (sequence.empty() || texts.count(sequence) > 0) return true;
+  // The features of a sequence are named <sequence>__<feature>.
+  const std::string prefix = sequence + "__";
+  const auto next = texts.lower_bound(prefix);
+  return next != texts.end() && absl::StartsWith(*next, prefix);
+}
+
+}  // namespace
+
+void DropUnusedFeatures(ConfigSource* source, config::EasyRecConfig* config) {
+  std::set<std::string> texts;
+  if (!config->model_config().has_pepnet() || !CollectTexts(config->model_config(), &texts)) return;
+  CollectInputs(*config, &texts);
+  texts.insert(config->eval_config().slice_by().begin(), config->eval_config().slice_by().end());
+  ConfigSource trial = *source;  // takes the notes on what is left out
+  DataConfig data;
+  const bool has_data = ConvertData(config->data_config(), &trial, &data).ok();
+  std::vector<int> dropped;
+  for (int i = 0; i < config->feature_configs_size(); ++i) {
+    const config::FeatureConfig& feature = config->feature_configs(i);
+    const FieldDescriptor* const kind = SetMember(feature, "feature");
+    if (kind == nullptr) continue;
+    const Message& message = feature.GetReflection()->GetMessage(feature, kind);
+    if (IsUsed(message, texts)) continue;
+    const std::vector<Status> faults = FindUnsupportedFields(feature, &trial);
+    const Status fault = !faults.empty() ? faults.front()
+                         : has_data      ? CheckFeature(feature, data, &trial)
+                                         : absl::OkStatus();
+    if (fault.ok()) continue;
+    const std::string name = TextField(message, "feature_name");
+    source->AddNote(absl::StrCat(std::string(fault.message()), "; the model does not use ",
+                                 name.empty() ? TextField(message, "sequence_name") : name, ", so it is left out"));
+    dropped.push_back(i);
+  }
+  for (auto i = dropped.rbegin(); i != dropped.rend(); ++i) config->mutable_feature_configs()->DeleteSubrange(*i, 1);
+}
+
+}  // namespace pepnet
