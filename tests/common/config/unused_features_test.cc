@@ -64,6 +64,7 @@ TEST(UnusedFeaturesTest, AFeatureThatTheModelNamesIsRefused) {
   const std::string text = With("lookup_feature { feature_name: 'x' }");
   EXPECT_THAT(ErrorOf(Changed("\"item\", \"price\"", "\"item\", \"price\", \"x\"", text)), StartsWith(refusal));
   EXPECT_THAT(ErrorOf(Changed("auc {}", "grouped_auc { grouping_key: 'x' }", text)), StartsWith(refusal));
+  EXPECT_THAT(ErrorOf(text + "eval_config { slice_by: 'x' }"), StartsWith(refusal));
 }
 
 TEST(UnusedFeaturesTest, ASequenceIsUsedByTheNamesOfItsFeatures) {
