@@ -10,6 +10,7 @@
 #include "common/base/text.h"
 #include "common/config/convert.h"
 #include "common/config/descriptions.h"
+#include "common/config/effective_text.h"
 #include "common/config/field_support.h"
 #include "common/config/legacy_dialect.h"
 #include "common/config/parse/config_source.h"
@@ -201,9 +202,7 @@ StatusOr<JobConfig> ParseJobConfig(const std::string& text, const std::string& s
     if (all != nullptr) *all = faults.list();
     return faults.First();
   }
-  google::protobuf::TextFormat::Printer printer;
-  printer.SetUseUtf8StringEscaping(true);
-  printer.PrintToString(config, &job.effective_text);
+  job.effective_text = EffectiveText(config);
   job.notes = source.notes();
   return job;
 }

@@ -12,11 +12,14 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_split.h"
+#include "common/base/log_functions.h"
 #include "common/file/file.h"
 
 namespace pepnet {
 namespace {
 
+constexpr char kConfigName[] = "pipeline.config";
+constexpr char kConfigBeginning[] = "# The effective config of this run, written by pepnet train.\n";
 constexpr char kNonceText[] = "every rank of the job must see this file\n";
 
 // ".nonce-<process id>-<time>".
@@ -28,7 +31,7 @@ bool IsNonceName(const std::string& name) {
 }
 
 bool IsLeftover(const std::string& name) {
-  for (const char* written : {"pipeline.config", "metrics.jsonl", "train_eval_result.txt", "job_report.json"}) {
+  for (const char* written : {kConfigName, "metrics.jsonl", "train_eval_result.txt", "job_report.json"}) {
     if (IsTemporaryNameOf(name, written)) return true;
   }
   // A nonce, or one that was not renamed yet.
@@ -72,6 +75,21 @@ StatusOr<ModelDirLock> ModelDirLock::Acquire(const std::string& model_dir) {
   lock.nonce_ = absl::StrCat(model_dir, "/.nonce-", getpid(), "-", now);
   PEPNET_RETURN_IF_ERROR(WriteFileAtomically(lock.nonce_, kNonceText));
   return lock;
+}
+
+Status WriteEffectiveConfig(const std::string& model_dir, const std::string& effective_text) {
+  const std::string path = absl::StrCat(model_dir, "/", kConfigName);
+  if (!CheckReplaceable(kConfigName, path, {kConfigBeginning}).ok()) {
+    std::string kept;
+    Status renamed = absl::AlreadyExistsError("");
+    for (int number = 1; absl::IsAlreadyExists(renamed); ++number) {
+      kept = absl::StrCat(path, ".", number);
+      renamed = RenameToNewName(path, kept);
+    }
+    PEPNET_RETURN_IF_ERROR(renamed);
+    LogWarning(absl::StrCat(path, " was not written by pepnet train; it is kept as ", kept));
+  }
+  return WriteFileAtomically(path, kConfigBeginning + effective_text);
 }
 
 ModelDirLock::~ModelDirLock() {

@@ -5,7 +5,7 @@
 
 #include "absl/strings/str_format.h"
 #include "common/base/log_functions.h"
-#include "common/file/file.h"
+#include "worker/checkpoint/model_dir.h"
 #include "worker/eval/evaluator.h"
 
 namespace pepnet {
@@ -21,7 +21,7 @@ Status TrainReport::Open(const TrainSession& session) {
   options.summarize_learning_rate = config_.train.summarize_learning_rate;
   options.metrics_textfile = context_.options.metrics_textfile;
   PEPNET_ASSIGN_OR_RETURN(log_, RunLog::Open(config_.model_dir, session.start_step(), options));
-  return WriteFileAtomically(config_.model_dir + "/pipeline.config", config_.effective_text);
+  return WriteEffectiveConfig(config_.model_dir, config_.effective_text);
 }
 
 void TrainReport::Observe(const Batch& batch) {

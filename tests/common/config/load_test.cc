@@ -40,6 +40,18 @@ TEST_P(LoadsTest, AndItsEffectiveTextMeansTheSame) {
   EXPECT_EQ("", FirstDifference(ShapeDescription(job), ShapeDescription(*again)));
 }
 
+TEST(EffectiveTextTest, HoldsTheDefaultsOfWhatIsNotSet) {
+  const std::string text = Parse(kSmallConfig)->effective_text;
+  for (const char* field : {"log_step_count_steps: 100", "shuffle: false", "slice_top: 20", "exporter_type: \"latest\"",
+                            "pooling: \"sum\"", "thresholds: 200"}) {
+    EXPECT_THAT(text, HasSubstr(field));
+  }
+  for (const char* field : {"use_dense_ema", "pin_memory", "num_epochs", "slice_by", "weight"}) {
+    EXPECT_THAT(text, Not(HasSubstr(field)))
+        << "has no effect, may not be set, has no default, or says something by being set";
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(
     Configs, LoadsTest,
     ::testing::Values(GoldenDir() + "seed_small/pipeline.config", GoldenDir() + "no_domain/pipeline.config",

@@ -50,6 +50,23 @@ TEST(ModelDirLockTest, OnlyLeftoversOfJobsAreRemoved) {
   EXPECT_TRUE(PathExists(directory / "job_report.json.tmp.0123456789abcdef/theirs"));
 }
 
+TEST(WriteEffectiveConfigTest, ReplacesItsOwnAndKeepsWhatIsNot) {
+  TemporaryDirectory directory;
+  const std::string path = directory / "pipeline.config";
+  ASSERT_OK(WriteEffectiveConfig(directory.path(), "model_dir: \"a\"\n"));
+  ASSERT_OK(WriteEffectiveConfig(directory.path(), "model_dir: \"b\"\n"));
+  EXPECT_TRUE(absl::StrContains(*ReadFile(path), "\"b\"")) << *ReadFile(path);
+  EXPECT_EQ((*ReadFile(path))[0], '#') << "it can be read as a config";
+  EXPECT_FALSE(PathExists(path + ".1"));
+  for (const char* own : {"# mine\n", "# mine, too\n"}) {
+    ASSERT_OK(WriteFileAtomically(path, own));
+    ASSERT_OK(WriteEffectiveConfig(directory.path(), "model_dir: \"c\"\n"));
+    EXPECT_TRUE(absl::StrContains(*ReadFile(path), "\"c\""));
+  }
+  EXPECT_EQ(*ReadFile(path + ".1"), "# mine\n");
+  EXPECT_EQ(*ReadFile(path + ".2"), "# mine, too\n");
+}
+
 TEST(ModelDirLockTest, ADirectoryThatCannotBeMadeIsNamed) {
   auto lock = ModelDirLock::Acquire("/dev/null/model");
   EXPECT_FALSE(lock.ok());
