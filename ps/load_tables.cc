@@ -11,7 +11,8 @@
 namespace pepnet {
 namespace {
 
-constexpr size_t kPrefetchRows = 16;  // whose places in the index are asked for ahead of their use
+constexpr int64_t kMaxFrequency = int64_t{1} << 62;  // training adds to it
+constexpr size_t kPrefetchRows = 16;                 // whose places in the index are asked for ahead of their use
 
 // Where in a part the rows of the buckets [first, end) stand: one range, since parts are in bucket order.
 struct RowRange {
@@ -75,6 +76,10 @@ Status LoadRows(const PartLoad& load, const RowColumns& rows) {
     if (rows.last_step[i] < 0 || rows.last_step[i] > load.step) {
       return absl::DataLossError(absl::StrCat("row ", id, " says that it last changed in step ", rows.last_step[i],
                                               ", expected 0 to ", load.step));
+    }
+    if (rows.frequency[i] < 0 || rows.frequency[i] > kMaxFrequency) {
+      return absl::DataLossError(absl::StrCat("row ", id, " says that it changed ", rows.frequency[i],
+                                              " times, expected 0 to ", kMaxFrequency));
     }
     const int64_t slot = table->Create(id, value, rows.states.data() + i * state_dim);
     table->frequency(slot) = rows.frequency[i];

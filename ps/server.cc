@@ -269,6 +269,7 @@ Status Server::State::HandlePull(Request request) {
   if (!pull.ok()) return Refuse(request, pull.status());
   request.pull = *pull;
   const int64_t step = request.header().step;
+  if (step < 0) return Refuse(request, InvalidInput("pull of step ", step, ", expected a step from 0"));
   return ServeAfter(ReadOnly(request.header()) ? step : step - 1, std::move(request));
 }
 
@@ -345,7 +346,10 @@ Status Server::State::StartSave(const Request& request) {
 Status Server::State::HandleLoad(const Request& request) {
   wire::LoadRequest load;
   if (!load.ParseFromString(request.frame.BodyString())) return InvalidInput("not a wire::LoadRequest");
-  if (load.finished_steps() < 0) return InvalidInput("load with finished_steps ", load.finished_steps());
+  constexpr int64_t kMaxSteps = int64_t{1} << 62;  // sums of two still fit
+  if (load.finished_steps() < 0 || load.finished_steps() > kMaxSteps) {
+    return InvalidInput("load with finished_steps ", load.finished_steps(), ", expected 0 to ", kMaxSteps);
+  }
   if (const int worker = step->WorkerWithTicket(); worker >= 0) {
     return absl::FailedPreconditionError(
         absl::StrCat("load while worker ", worker, " holds the ticket of step ", applied() + 1));

@@ -1,5 +1,6 @@
 #include "ps/server_plan.h"
 
+#include <cmath>
 #include <optional>
 #include <set>
 
@@ -8,6 +9,15 @@
 
 namespace pepnet {
 namespace {
+
+constexpr int kMaxDim = 1 << 24;                 // as in a config
+constexpr int64_t kMaxSteps = int64_t{1} << 62;  // sums of two still fit
+constexpr double kMaxSeconds = 1e9;              // a clock can count so far
+
+Status CheckSeconds(const char* field, double seconds) {
+  if (std::isfinite(seconds) && seconds >= 0 && seconds <= kMaxSeconds) return absl::OkStatus();
+  return InvalidInput("server plan: ", field, " is ", seconds, ", expected 0 to ", kMaxSeconds, " seconds");
+}
 
 // The kind whose description has this name.
 template <typename Type, typename Kind>
@@ -28,8 +38,9 @@ StatusOr<Table> ReadTable(const wire::TablePlan& in) {
   if (table.name.empty()) return InvalidInput("server plan: a table has no name");
   if (table.rows <= 0)
     return InvalidInput("server plan: table ", table.name, " has ", table.rows, " rows, expected at least 1");
-  if (table.dim <= 0)
-    return InvalidInput("server plan: table ", table.name, " has width ", table.dim, ", expected at least 1");
+  if (table.dim < 1 || table.dim > kMaxDim) {
+    return InvalidInput("server plan: table ", table.name, " has width ", table.dim, ", expected 1 to ", kMaxDim);
+  }
   PEPNET_RETURN_IF_ERROR(ReadKind<InitializerType>(in.init_kind(), "init_kind", &table.initializer.kind));
   table.initializer.a = in.init_a();
   table.initializer.b = in.init_b();
@@ -77,7 +88,11 @@ StatusOr<ServerPlan> ParseServerPlan(const std::string& body, int rank_count) {
   plan.shared_file = in.shared_file();
   plan.timeout_s = in.timeout_s();
   plan.phase_timeout_s = in.phase_timeout_s();
-  if (plan.finished_steps < 0) return InvalidInput("server plan: finished_steps is ", plan.finished_steps);
+  if (plan.finished_steps < 0 || plan.finished_steps > kMaxSteps) {
+    return InvalidInput("server plan: finished_steps is ", plan.finished_steps, ", expected 0 to ", kMaxSteps);
+  }
+  PEPNET_RETURN_IF_ERROR(CheckSeconds("timeout_s", plan.timeout_s));
+  PEPNET_RETURN_IF_ERROR(CheckSeconds("phase_timeout_s", plan.phase_timeout_s));
   return plan;
 }
 

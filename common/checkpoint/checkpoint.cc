@@ -235,13 +235,16 @@ StatusOr<std::string> ResolveCheckpoint(const std::string& path) {
   // In this order: what a training renames in between is complete.
   PEPNET_ASSIGN_OR_RETURN(const auto directories, ListCheckpointDirectories(directory));
   PEPNET_ASSIGN_OR_RETURN(const auto steps, ListCheckpoints(directory));
-  if (steps.empty()) return absl::NotFoundError(absl::StrCat("no complete checkpoint (", kPrefix, "N) in ", directory));
-  const std::string newest = absl::StrCat(directory, "/", CheckpointName(steps.back()));
-  if (directories.empty() || directories.back() <= steps.back()) return newest;
+  if (steps.empty() && directories.empty()) {
+    return absl::NotFoundError(absl::StrCat("no complete checkpoint (", kPrefix, "N) in ", directory));
+  }
+  const std::string newest = steps.empty() ? "" : absl::StrCat(directory, "/", CheckpointName(steps.back()));
+  if (!steps.empty() && (directories.empty() || directories.back() <= steps.back())) return newest;
   // A directory gets its name after its manifest is written: an older one is not taken in its place without a word.
-  return absl::DataLossError(absl::StrCat(directory, "/", CheckpointName(directories.back()),
-                                          " is damaged or incomplete: ", kManifestName,
-                                          " is missing; to use the newest one that is complete, name it: ", newest));
+  return absl::DataLossError(absl::StrCat(
+      directory, "/", CheckpointName(directories.back()), " is damaged or incomplete: ", kManifestName, " is missing; ",
+      steps.empty() ? absl::StrCat("no other checkpoint in ", directory, " is complete")
+                    : absl::StrCat("to use the newest one that is complete, name it: ", newest)));
 }
 
 Status VerifyCheckpoint(const std::string& directory, const Manifest& manifest, bool contents, bool deep) {

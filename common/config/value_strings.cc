@@ -66,7 +66,13 @@ StatusOr<Activation> ParseActivation(const std::string& text) {
     if (trimmed.back() != ')') return InvalidInput("\"", text, "\" lacks the closing parenthesis");
     PEPNET_ASSIGN_OR_RETURN(arguments, ParseArguments(trimmed.substr(open + 1, trimmed.size() - open - 2)));
   }
-  arguments.erase("inplace");  // does not change the result
+  // Does not change the result.
+  if (const auto inplace = arguments.find("inplace"); inplace != arguments.end()) {
+    if (inplace->second != "True" && inplace->second != "False") {
+      return InvalidInput("inplace=", inplace->second, " is neither True nor False");
+    }
+    arguments.erase(inplace);
+  }
   if (name == "Dice") {
     return InvalidInput("activation Dice is not supported; use nn.PReLU or another of torch.nn");
   }

@@ -25,6 +25,7 @@ namespace {
 constexpr int kWholeTag = 0;
 constexpr int kLengthTag = 1;
 constexpr int kPieceTag = 2;
+constexpr uint64_t kMaxBodyBytes = uint64_t{1} << 38;  // more is no message of ours, and no host has the memory for it
 
 // How often "mpi-send" looks whether the threads that receive move the sends on.
 constexpr std::chrono::microseconds kLookAgain{200};
@@ -221,6 +222,9 @@ Status MpiTransport::StartReceive(ChannelState& state, MPI_Message* message, con
     // Eight bytes that are here already: this does not wait.
     PEPNET_RETURN_IF_ERROR(
         MpiStatus(MPI_Mrecv(&total, count, MPI_BYTE, message, MPI_STATUS_IGNORE), "receive a length"));
+    if (total > kMaxBodyBytes) {
+      return broken(absl::StrCat("the length ", total, " of a message, expected at most ", kMaxBodyBytes));
+    }
     queue.emplace_back();
     queue.back().body = Bytes(total);
     queue.back().arrival = state.arrivals++;

@@ -2,6 +2,11 @@
 // parameter.
 #include "ps/server_plan.h"
 
+#include <climits>
+#include <cmath>
+#include <functional>
+
+#include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
 #include "proto/wire.pb.h"
@@ -49,6 +54,30 @@ TEST(ServerPlanTest, EveryInitializerArrives) {
     ASSERT_OK_AND_ASSIGN(const auto received, ParseServerPlan(plan.SerializeAsString(), 2));
     EXPECT_EQ(received.tables[0].initializer.kind, kind);
   }
+}
+
+TEST(ServerPlanTest, NumbersThatCannotBeAreRefusedByName) {
+  wire::ServerPlan right;
+  wire::TablePlan* const table = right.add_tables();
+  table->set_name("t"), table->set_rows(3), table->set_dim(2);
+  table->set_init_kind(TypeOf(InitKind::kDefault).name);
+  right.set_server_count(1);
+  right.add_worker_ranks(0);
+  right.mutable_optimizer()->set_kind("sgd");
+  for (const auto& [name, value] : ParameterValues(TypeOf(SparseOptimizerKind::kSgd).parameters, SparseOptimizer())) {
+    (*right.mutable_optimizer()->mutable_parameters())[name] = value;
+  }
+  ASSERT_OK(ParseServerPlan(right.SerializeAsString(), 2));
+  const auto refused = [&right](const char* field, const std::function<void(wire::ServerPlan&)>& change) {
+    wire::ServerPlan wrong = right;
+    change(wrong);
+    EXPECT_THAT(ParseServerPlan(wrong.SerializeAsString(), 2), IsError(::testing::HasSubstr(field)));
+  };
+  refused("width", [](wire::ServerPlan& plan) { plan.mutable_tables(0)->set_dim(INT_MAX); });
+  refused("rows", [](wire::ServerPlan& plan) { plan.mutable_tables(0)->set_rows(-1); });
+  refused("finished_steps", [](wire::ServerPlan& plan) { plan.set_finished_steps(INT64_MAX); });
+  refused("timeout_s", [](wire::ServerPlan& plan) { plan.set_timeout_s(std::nan("")); });
+  refused("phase_timeout_s", [](wire::ServerPlan& plan) { plan.set_phase_timeout_s(1e300); });
 }
 
 }  // namespace

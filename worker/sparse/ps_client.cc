@@ -13,6 +13,8 @@
 namespace pepnet {
 namespace {
 
+constexpr int64_t kMaxCount = int64_t{1} << 48;  // of rows in a reply: sums over all servers still fit
+
 wire::ServerPlan MakePlan(const JobConfig& config, const std::vector<int>& worker_ranks, uint64_t seed,
                           int64_t finished_steps) {
   wire::ServerPlan plan;
@@ -204,6 +206,10 @@ StatusOr<SavedTables> PsClient::FinishSave(int64_t step, const std::atomic<bool>
     wire::SaveReply reply;
     if (!reply.ParseFromString(frame.BodyString())) {
       return absl::DataLossError(absl::StrCat(ServerName(server), ": its SaveReply cannot be parsed"));
+    }
+    for (const int64_t count : {reply.rows(), reply.copied_rows(), reply.waits()}) {
+      if (count >= 0 && count <= kMaxCount) continue;
+      return absl::DataLossError(absl::StrCat(ServerName(server), ": its SaveReply counts ", count));
     }
     PEPNET_ASSIGN_OR_RETURN(std::vector<PartEntry> entries, PartEntriesFromJson(reply.parts_json()));
     for (PartEntry& entry : entries) saved.parts.push_back(std::move(entry));

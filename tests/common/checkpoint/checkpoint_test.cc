@@ -159,6 +159,9 @@ TEST_F(CheckpointTest, LargestCompleteStepIsResolved) {
   const auto damaged = ResolveCheckpoint(directory_ / "model.ckpt-201");
   EXPECT_EQ(damaged.status().code(), absl::StatusCode::kDataLoss);
   EXPECT_THAT(damaged, IsError(HasSubstr("manifest.json is missing")));
+  const auto only = ResolveCheckpoint(directory_.path());
+  EXPECT_EQ(only.status().code(), absl::StatusCode::kDataLoss) << "a damaged one is not the same as none";
+  EXPECT_THAT(only, IsError(HasSubstr("model.ckpt-201 is damaged")));
   EXPECT_EQ(ResolveCheckpoint(model_dir_ + "/model.ckpt-7").status().code(), absl::StatusCode::kNotFound);
   EXPECT_EQ(ResolveCheckpoint(model_dir_ + "/model.ckpt-9/trainer.json").status().code(),
             absl::StatusCode::kInvalidArgument);

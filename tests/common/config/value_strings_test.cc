@@ -44,7 +44,7 @@ TEST(ActivationTest, ParsesTorchNames) {
 TEST(ActivationTest, RejectsWhatItCannotCompute) {
   for (const char* text : {"", "relu", "nn.Relu", "Dice", "nn.ReLU(", "nn.GELU(approximate='tanh')", "nn.Tanh(x=1)",
                            "nn.LeakyReLU(0.2)", "nn.LeakyReLU(negative_slope=a)", "nn.PReLU(num_parameters=4)",
-                           "nn.ELU(alpha=1,alpha=2)", "nn.ELU(alpha=inf)"}) {
+                           "nn.ELU(alpha=1,alpha=2)", "nn.ELU(alpha=inf)", "nn.ReLU(inplace=banana)"}) {
     EXPECT_EQ(ParseActivation(text).status().code(), absl::StatusCode::kInvalidArgument) << text;
   }
 }

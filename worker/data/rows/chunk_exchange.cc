@@ -1,15 +1,18 @@
 #include "worker/data/rows/chunk_exchange.h"
 
+#include <arrow/array.h>
 #include <arrow/buffer.h>
 #include <arrow/io/file.h>
 #include <arrow/io/memory.h>
 #include <arrow/ipc/reader.h>
 #include <arrow/ipc/writer.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -28,6 +31,8 @@ namespace {
 constexpr uint32_t kMagic = 0x31434b43;  // "CKC1"
 constexpr size_t kMaxText = 16384;       // of an error in one packet
 constexpr std::chrono::milliseconds kRetry(20);
+constexpr int kSeals =
+    F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;  // of rows on their way: nobody changes them any more
 
 // The name of a member's listener.
 std::string ListenerName(const ReaderGroup& group, int index) {
@@ -91,9 +96,10 @@ Status WriteRows(const arrow::RecordBatch& rows, int fd) {
 // Puts the rows of `chunk` into a memory file.
 StatusOr<OwnedFd> MemoryOf(const SharedChunk& chunk, int64_t* bytes) {
   TraceScope scope("share rows");
-  OwnedFd memory(memfd_create("pepnet-rows", MFD_CLOEXEC));
+  OwnedFd memory(memfd_create("pepnet-rows", MFD_CLOEXEC | MFD_ALLOW_SEALING));
   if (!memory.valid()) return SystemError("cannot make shared memory for decoded rows");
   PEPNET_RETURN_IF_ERROR(WriteRows(*chunk.rows, memory.get()));
+  if (fcntl(memory.get(), F_ADD_SEALS, kSeals) != 0) return SystemError("cannot seal the memory of decoded rows");
   *bytes = lseek(memory.get(), 0, SEEK_END);
   return memory;
 }
@@ -119,7 +125,9 @@ bool ParsePacket(const std::string& packet, SharedChunk* chunk) {
   ChunkHeader header{};
   if (packet.size() < sizeof(header)) return false;
   std::memcpy(&header, packet.data(), sizeof(header));
-  if (header.magic != kMagic) return false;
+  if (header.magic != kMagic || header.kind > static_cast<uint32_t>(SharedChunk::Kind::kError)) return false;
+  if (header.file < 0 || header.first_row < 0 || header.row_count < 0 || header.memory_bytes < 0) return false;
+  if (header.row_count > INT64_MAX - header.first_row) return false;
   chunk->kind = static_cast<SharedChunk::Kind>(header.kind);
   chunk->ends_turn = header.ends_turn != 0;
   chunk->epoch = header.epoch;
@@ -130,14 +138,65 @@ bool ParsePacket(const std::string& packet, SharedChunk* chunk) {
   chunk->memory_bytes = header.memory_bytes;
   if (chunk->kind == SharedChunk::Kind::kError) {
     chunk->error = Status(static_cast<absl::StatusCode>(header.error_code), packet.substr(sizeof(header)));
+    if (chunk->error.ok()) return false;
   }
   return (chunk->kind == SharedChunk::Kind::kRows) == chunk->memory.valid();
+}
+
+// Memory that may be mapped: it is as long as the packet says, and neither becomes shorter while it is read, which would end
+// the process, nor changes after it was checked.
+Status CheckMemory(int memory, int64_t bytes) {
+  struct stat about {};
+  if (fstat(memory, &about) != 0)
+    return SystemError("cannot look at rows that another worker of this host has decoded");
+  const int seals = S_ISREG(about.st_mode) ? fcntl(memory, F_GET_SEALS) : -1;
+  if (bytes > 0 && about.st_size == bytes && seals >= 0 && (seals & kSeals) == kSeals) return absl::OkStatus();
+  return absl::DataLossError(
+      absl::StrCat("rows that another worker of this host has decoded are not sealed memory of ", bytes, " bytes"));
+}
+
+// `type` with texts as bytes, also within lists, maps and dictionaries.
+std::shared_ptr<arrow::DataType> WithoutTexts(const std::shared_ptr<arrow::DataType>& type) {
+  if (type->id() == arrow::Type::STRING) return arrow::binary();
+  if (type->id() == arrow::Type::LARGE_STRING) return arrow::large_binary();
+  if (type->id() == arrow::Type::STRING_VIEW) return arrow::binary_view();
+  const auto below = [&](int i) { return type->field(i)->WithType(WithoutTexts(type->field(i)->type())); };
+  if (type->id() == arrow::Type::LIST) return arrow::list(below(0));
+  if (type->id() == arrow::Type::LARGE_LIST) return arrow::large_list(below(0));
+  if (type->id() == arrow::Type::MAP) return std::make_shared<arrow::MapType>(below(0));
+  if (type->id() == arrow::Type::STRUCT) {
+    arrow::FieldVector fields;
+    for (int i = 0; i < type->num_fields(); ++i) fields.push_back(below(i));
+    return arrow::struct_(std::move(fields));
+  }
+  if (type->id() != arrow::Type::DICTIONARY) return type;
+  const auto& dictionary = static_cast<const arrow::DictionaryType&>(*type);
+  return arrow::dictionary(dictionary.index_type(), WithoutTexts(dictionary.value_type()), dictionary.ordered());
+}
+
+std::shared_ptr<arrow::ArrayData> WithoutTexts(const arrow::ArrayData& data) {
+  std::shared_ptr<arrow::ArrayData> copy = data.Copy();
+  copy->type = WithoutTexts(data.type);
+  for (auto& child : copy->child_data) child = WithoutTexts(*child);
+  if (copy->dictionary != nullptr) copy->dictionary = WithoutTexts(*copy->dictionary);
+  return copy;
+}
+
+// Every offset and index of the columns lies within what it points into. Arrow's reader does not look. Texts count as bytes,
+// because those of CSV files, and of Parquet files that others wrote, need not be UTF-8.
+arrow::Status CheckRows(const arrow::RecordBatch& rows) {
+  ARROW_RETURN_NOT_OK(rows.Validate());
+  for (const auto& column : rows.columns()) {
+    ARROW_RETURN_NOT_OK(arrow::MakeArray(WithoutTexts(*column->data()))->ValidateFull());
+  }
+  return arrow::Status::OK();
 }
 
 }  // namespace
 
 Status SharedChunk::Open() {
   if (rows != nullptr) return absl::OkStatus();
+  PEPNET_RETURN_IF_ERROR(CheckMemory(memory.get(), memory_bytes));
   void* data = mmap(nullptr, static_cast<size_t>(memory_bytes), PROT_READ, MAP_SHARED | MAP_POPULATE, memory.get(), 0);
   if (data == MAP_FAILED) return SystemError("cannot map rows that another worker of this host has decoded");
   memory = OwnedFd();
@@ -145,12 +204,16 @@ Status SharedChunk::Open() {
   const auto read = [&]() -> arrow::Status {
     ARROW_ASSIGN_OR_RAISE(auto reader,
                           arrow::ipc::RecordBatchStreamReader::Open(std::make_shared<arrow::io::BufferReader>(buffer)));
-    return reader->ReadNext(&rows);
+    ARROW_RETURN_NOT_OK(reader->ReadNext(&rows));
+    return rows == nullptr ? arrow::Status::OK() : CheckRows(*rows);
   };
   const arrow::Status status = read();
   if (!status.ok() || rows == nullptr || rows->num_rows() != row_count) {
+    const int64_t found = status.ok() && rows != nullptr ? rows->num_rows() : 0;
+    rows = nullptr;
     return absl::DataLossError(
-        absl::StrCat("rows that another worker of this host has decoded cannot be read: ", status.message()));
+        absl::StrCat("rows that another worker of this host has decoded cannot be read: ",
+                     status.ok() ? absl::StrCat("expected ", row_count, ", found ", found) : status.message()));
   }
   return absl::OkStatus();
 }

@@ -98,9 +98,14 @@ StatusOr<bool> FdChannel::Receive(size_t max_bytes, std::string* packet, OwnedFd
   if (got < 0) return SystemError("cannot receive rows of another worker");
   for (cmsghdr* head = CMSG_FIRSTHDR(&message); got > 0 && head != nullptr; head = CMSG_NXTHDR(&message, head)) {
     if (head->cmsg_level != SOL_SOCKET || head->cmsg_type != SCM_RIGHTS) continue;
-    int received = -1;
-    std::memcpy(&received, CMSG_DATA(head), sizeof(int));
-    *fd = OwnedFd(received);
+    // There is room for a second one, for alignment: what a peer puts there is closed, or it would stay open for ever.
+    const size_t count = (head->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+    for (size_t i = 0; i < count; ++i) {
+      int received = -1;
+      std::memcpy(&received, CMSG_DATA(head) + i * sizeof(int), sizeof(int));
+      OwnedFd owned(received);
+      if (i == 0) *fd = std::move(owned);
+    }
   }
   packet->resize(static_cast<size_t>(got));
   return got > 0;

@@ -29,6 +29,7 @@ class RowStream : public RowSequence {
   // Reads or skims through all files and counts; leaves the stream at its first row.
   StatusOr<int64_t> CountRows();
   const std::vector<std::string>& paths() const { return files_.paths; }
+  const std::vector<std::string>& columns() const { return columns_; }
 
   StatusOr<int64_t> Begin(int64_t first_row) override;  // at any time
   Status Read(int64_t max_rows, RowSelection* selection) override;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/str_join.h"
 #include "common/process/trace.h"
 
 namespace pepnet {
@@ -16,7 +17,11 @@ StatusOr<std::unique_ptr<SharedRows>> SharedRows::Join(std::unique_ptr<RowStream
 
 SharedRows::SharedRows(std::unique_ptr<RowStream> stream, const ReaderGroup& group,
                        std::unique_ptr<ChunkExchange> exchange)
-    : group_(group), paths_(stream->paths()), stream_(std::move(stream)), exchange_(std::move(exchange)) {
+    : group_(group),
+      paths_(stream->paths()),
+      columns_(stream->columns()),
+      stream_(std::move(stream)),
+      exchange_(std::move(exchange)) {
   NoteCounts();
   thread_ = std::thread([this] { GiveLoop(); });
   pthread_setname_np(thread_.native_handle(), "share");
@@ -208,6 +213,11 @@ Status SharedRows::Refill() {
 
 StatusOr<RowChunk> SharedRows::Use(int64_t max_rows) {
   PEPNET_RETURN_IF_ERROR(current_.Open());
+  if (current_.rows->schema()->field_names() != columns_) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "rows of '", paths_[current_.file], "' that another worker of this host has decoded have the columns ",
+        absl::StrJoin(current_.rows->schema()->field_names(), ", "), "; expected ", absl::StrJoin(columns_, ", ")));
+  }
   const int64_t count = std::min(max_rows, current_.row_count - used_);
   RowChunk chunk{current_.rows->Slice(used_, count), std::make_shared<const std::string>(paths_[current_.file]),
                  current_.first_row + used_, nullptr};

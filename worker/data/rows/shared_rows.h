@@ -65,7 +65,7 @@ class SharedRows : public RowSequence {
   StatusOr<RowChunk> Use(int64_t max_rows);
 
   const ReaderGroup group_;
-  const std::vector<std::string> paths_;
+  const std::vector<std::string> paths_, columns_;
   const std::unique_ptr<RowStream> stream_;  // of the thread "share"
   const std::unique_ptr<ChunkExchange> exchange_;
 

@@ -3,10 +3,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <chrono>
+#include <cstring>
 #include <optional>
 #include <string>
 #include <utility>
@@ -65,6 +67,36 @@ TEST(FdChannelTest, ANameHasOneListener) {
   ASSERT_OK(first);
   const Status second = FdListener::Listen(name, 2).status();
   EXPECT_EQ(second.message(), "cannot listen for the other workers of this host: Address already in use");
+}
+
+// Number of the next descriptor of this process: higher if one has been left open.
+int NextDescriptor() { return OwnedFd(memfd_create("next", MFD_CLOEXEC)).get(); }
+
+TEST(FdChannelTest, ASecondDescriptorOfAPacketIsNotLeftOpen) {
+  Pair pair = Connected();
+  const OwnedFd first(memfd_create("first", MFD_CLOEXEC)), second(memfd_create("second", MFD_CLOEXEC));
+  const int fds[] = {first.get(), second.get()};
+  iovec part{const_cast<char*>("packet"), 6};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(fds))] = {};
+  message.msg_control = control;
+  message.msg_controllen = sizeof(control);
+  cmsghdr* const head = CMSG_FIRSTHDR(&message);
+  head->cmsg_level = SOL_SOCKET;
+  head->cmsg_type = SCM_RIGHTS;
+  head->cmsg_len = CMSG_LEN(sizeof(fds));
+  std::memcpy(CMSG_DATA(head), fds, sizeof(fds));
+  const int before = NextDescriptor();
+  ASSERT_EQ(sendmsg(pair.near.fd(), &message, 0), 6);
+  {
+    std::string packet;
+    OwnedFd received;
+    ASSERT_TRUE(pair.far.Receive(100, &packet, &received).value());
+    EXPECT_TRUE(received.valid());
+  }
+  EXPECT_EQ(NextDescriptor(), before);
 }
 
 TEST(FdChannelTest, PacketsArriveWholeAndInOrder) {
