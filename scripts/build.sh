@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Usage: scripts/build.sh [--preset release|debug|asan|tsan|mutants|clang] [ninja targets or options]
+# Usage: scripts/build.sh [--preset release|debug|asan|tsan|mutants|clang|fuzz] [ninja targets or options]
 # Sets up, configures and builds into build/<preset>; leaves build/<preset>/pepnet and build/<preset>/pepnet_ps.
 # The preset clang proves the locks and compiles what needs no torch: it leaves no pepnet. It needs scripts/setup.sh --tests.
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"

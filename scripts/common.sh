@@ -38,15 +38,15 @@ parse_preset() {
   while (($#)); do
     case $1 in
       -h | --help) print_usage; exit 0 ;;
-      --preset) (($# > 1)) || die "--preset needs a name: release, debug, asan, tsan, mutants or clang"; preset=$2; shift ;;
+      --preset) (($# > 1)) || die "--preset needs a name: release, debug, asan, tsan, mutants, clang or fuzz"; preset=$2; shift ;;
       --preset=*) preset=${1#*=} ;;
       *) rest+=("$1") ;;
     esac
     shift
   done
   case $preset in
-    release | debug | asan | tsan | mutants | clang) ;;
-    *) die "there is no preset '$preset'; choose release, debug, asan, tsan, mutants or clang" ;;
+    release | debug | asan | tsan | mutants | clang | fuzz) ;;
+    *) die "there is no preset '$preset'; choose release, debug, asan, tsan, mutants, clang or fuzz" ;;
   esac
 }
 

@@ -1,0 +1,73 @@
+// Small languages inside strings: expressions of the config, plans of --inject, numbers, cells, vocabulary files,
+// JSON. The first byte chooses one, the rest is the text.
+#include "common/base/text.h"
+#include "common/checkpoint/strict_json.h"
+#include "common/config/value_strings.h"
+#include "common/config/vocabulary.h"
+#include "common/net/packing.h"
+#include "common/process/fault_plan.h"
+#include "tests/fuzz/fuzz_support.h"
+#include "worker/data/files/number_text.h"
+
+namespace pepnet {
+namespace {
+
+void CheckPrintable(const std::string& text) {
+  const std::string shown = Printable(text, 100);
+  Expect(IsUtf8(shown), "printable text is UTF-8");
+  Expect(shown.size() <= 4 * 100 + 3, "printable text is cut");
+  for (const char c : shown) Expect(static_cast<unsigned char>(c) >= 0x20 && c != 0x7f, "no control characters");
+  const std::string message = PrintableMessage(text, false);
+  Expect(IsUtf8(message) && message.find('\n') == std::string::npos, "a message is one line of UTF-8");
+  Expect(MarkdownText(text).find('<') == std::string::npos, "no tag in Markdown");
+  Expect(!QuoteCell(text).empty(), "a cell has quotes");
+}
+
+void CheckNumbers(const std::string& text) {
+  int64_t integer = 0;
+  double real = 0;
+  const bool is_integer = ParseInteger(text, &integer) == NumberText::kOk;
+  const bool is_real = ParseReal(text, &real) == NumberText::kOk;
+  Expect(!is_integer || is_real, "an integer is a number, too");
+  Expect(!is_real || real - real == 0, "a number is finite");
+}
+
+}  // namespace
+}  // namespace pepnet
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  using namespace pepnet;
+  FuzzInput input(data, size);
+  const auto choice = input.Take<uint8_t>();
+  const std::string text = input.TakeRest();
+  switch (choice % 9) {
+    case 0:
+      ExpectClear(ParseActivation(text).status());
+      break;
+    case 1:
+      ExpectClear(ParseInitializer(text).status());
+      break;
+    case 2:
+      ExpectClear(ParseNormalizer(text).status());
+      break;
+    case 3:
+      ExpectClear(ParseFaultPlan(text).status());
+      break;
+    case 4:
+      ExpectClear(ParseWireDtype(text).status());
+      break;
+    case 5:
+      ExpectClear(ParseVocabularyFile(text, "words.txt").status());
+      break;
+    case 6:
+      CheckNumbers(text);
+      break;
+    case 7:
+      ExpectClear(ParseStrictJson(text).status());
+      break;
+    default:
+      CheckPrintable(text);
+      break;
+  }
+  return 0;
+}
