@@ -74,6 +74,17 @@ Status CheckSize(const Message& message, const std::string& field, uint32_t valu
   return source.Error(message, field, "is missing or 0; expected a number of steps or epochs > 0");
 }
 
+Status ConvertLinearDecay(const config::LinearDecayLR& from, const ConfigSource& source, Schedule* out) {
+  out->kind = ScheduleKind::kLinearDecay;
+  PEPNET_RETURN_IF_ERROR(CheckSize(from, "num_training_steps", from.num_training_steps(), source));
+  out->num_training_steps = from.num_training_steps();
+  if (from.warmup_size() >= from.num_training_steps()) {
+    return source.Error(from, "warmup_size", from.warmup_size(), "; expected less than num_training_steps, which is ",
+                        from.num_training_steps(), " and counts the warm-up");
+  }
+  return ConvertWarmup(from, source, out);
+}
+
 // SparseOptimizer and DenseOptimizer carry the same oneof.
 template <typename ProtoOptimizer>
 Status ConvertSchedule(const ProtoOptimizer& optimizer, ConfigSource* source, Schedule* out) {
@@ -92,7 +103,7 @@ Status ConvertSchedule(const ProtoOptimizer& optimizer, ConfigSource* source, Sc
     case ProtoOptimizer::kManualStepLearningRate:
       return ConvertManualStep(optimizer.manual_step_learning_rate(), *source, out);
     case ProtoOptimizer::kLinearDecayLearningRate:
-      return source->Error(optimizer, "linear_decay_learning_rate", "is not supported");
+      return ConvertLinearDecay(optimizer.linear_decay_learning_rate(), *source, out);
     case ProtoOptimizer::kCosineAnnealingLearningRate: {
       const config::CosineAnnealingLR& from = optimizer.cosine_annealing_learning_rate();
       out->kind = ScheduleKind::kCosineAnnealing;
@@ -123,7 +134,7 @@ template <typename Owner>
 void NoteDefaults(const Message& from, std::span<const Parameter<Owner>> parameters, ConfigSource* source) {
   for (const Parameter<Owner>& parameter : parameters) {
     const auto* field = from.GetDescriptor()->FindFieldByName(parameter.name);
-    if (parameter.missing == nullptr || from.GetReflection()->HasField(from, field)) continue;
+    if (!parameter.told || from.GetReflection()->HasField(from, field)) continue;
     std::string value;
     google::protobuf::TextFormat::PrintFieldValueToString(from, field, -1, &value);
     source->Note(from, parameter.name, absl::StrCat("is not set; the schema's default ", value, " is used"));

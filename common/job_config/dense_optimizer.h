@@ -44,8 +44,7 @@ namespace dense_optimizer_types {
 
 using Slots = std::vector<std::string>;
 
-inline constexpr auto kLr =
-    Number<&DenseOptimizer::lr>("lr", kNotNegative, "is missing; expected the learning rate, for example 0.001");
+inline constexpr auto kLr = Number<&DenseOptimizer::lr>("lr", kNotNegative, true);
 inline constexpr auto kWeightDecay = Number<&DenseOptimizer::weight_decay>("weight_decay", kNotNegative);
 inline constexpr auto kEps = Number<&DenseOptimizer::eps>("eps", kPositive);
 

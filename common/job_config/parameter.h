@@ -45,7 +45,7 @@ struct ParameterInfo {
   Form form = Form::kReal;
   ValueRange range;
   std::span<const char* const> choices;  // kChoice: the proto enum's names, in the order of the enumerators
-  const char* missing = nullptr;         // required: the message if the field is absent; null: the proto's default
+  bool told = false;                     // a field that is absent leaves a note of the default that is used
 
   bool Accepts(double value) const {
     return range.Contains(value) && (form == Form::kReal || value == std::floor(value));
@@ -68,21 +68,21 @@ struct MemberAccess<kMember> {
 };
 
 template <auto kMember>
-constexpr auto Number(const char* name, const ValueRange& range, const char* missing = nullptr) {
-  return MemberAccess<kMember>::Make({name, ParameterInfo::Form::kReal, range, {}, missing});
+constexpr auto Number(const char* name, const ValueRange& range, bool told = false) {
+  return MemberAccess<kMember>::Make({name, ParameterInfo::Form::kReal, range, {}, told});
 }
 template <auto kMember>
 constexpr auto WholeNumber(const char* name, const ValueRange& range) {
-  return MemberAccess<kMember>::Make({name, ParameterInfo::Form::kWhole, range, {}, nullptr});
+  return MemberAccess<kMember>::Make({name, ParameterInfo::Form::kWhole, range, {}});
 }
 template <auto kMember>
 constexpr auto Switch(const char* name) {
-  return MemberAccess<kMember>::Make({name, ParameterInfo::Form::kSwitch, {0, true, 1, true, "0 or 1"}, {}, nullptr});
+  return MemberAccess<kMember>::Make({name, ParameterInfo::Form::kSwitch, {0, true, 1, true, "0 or 1"}, {}});
 }
 template <auto kMember>
 constexpr auto Choice(const char* name, std::span<const char* const> choices) {
   const ValueRange range = {0, true, static_cast<double>(choices.size()) - 1, true, "the number of one of its values"};
-  return MemberAccess<kMember>::Make({name, ParameterInfo::Form::kChoice, range, choices, nullptr});
+  return MemberAccess<kMember>::Make({name, ParameterInfo::Form::kChoice, range, choices});
 }
 
 // A Finding tells an oddity of parameters that are each in their range.

@@ -6,7 +6,14 @@
 
 namespace pepnet {
 
-enum class ScheduleKind { kConstant, kExponentialDecay, kManualStep, kCosineAnnealing, kCosineWarmRestarts };
+enum class ScheduleKind {
+  kConstant,
+  kExponentialDecay,
+  kManualStep,
+  kLinearDecay,
+  kCosineAnnealing,
+  kCosineWarmRestarts,
+};
 struct Schedule {
   ScheduleKind kind = ScheduleKind::kConstant;
   int64_t decay_size = 0;
@@ -18,7 +25,8 @@ struct Schedule {
   bool by_epoch = false;
   std::vector<int64_t> schedule_sizes;
   std::vector<double> learning_rates;
-  bool warmup = false;  // manual step
+  bool warmup = false;             // manual step
+  int64_t num_training_steps = 0;  // linear decay
   int64_t t_max = 0, t_0 = 0, t_mult = 1;
 };
 

@@ -36,8 +36,7 @@ struct SparseOptimizerType {
 
 namespace sparse_optimizer_types {
 
-inline constexpr auto kLr =
-    Number<&SparseOptimizer::lr>("lr", kNotNegative, "is missing; expected the learning rate, for example 0.001");
+inline constexpr auto kLr = Number<&SparseOptimizer::lr>("lr", kNotNegative, true);
 inline constexpr auto kClipping = Switch<&SparseOptimizer::gradient_clipping>("gradient_clipping");
 inline constexpr auto kMaxGradient = Number<&SparseOptimizer::max_gradient>("max_gradient", kPositive);
 inline constexpr auto kWeightDecay = Number<&SparseOptimizer::weight_decay>("weight_decay", kNotNegative);

@@ -30,6 +30,15 @@ double ManualStep(const Schedule& schedule, double base, int64_t s) {
   return (rates[0] - base) * static_cast<double>(s) / static_cast<double>(sizes[0]) + base;
 }
 
+// The line from base at warmup_size to min_learning_rate at num_training_steps:
+// min + (base - min) * (1 - (min(s, num_training_steps) - warmup_size) / (num_training_steps - warmup_size))
+double LinearDecay(const Schedule& schedule, double base, int64_t s) {
+  const int64_t length = schedule.num_training_steps - schedule.warmup_size;
+  CHECK_GT(length, 0);
+  const double passed = static_cast<double>(std::min(s - schedule.warmup_size, length)) / static_cast<double>(length);
+  return schedule.min_learning_rate + (base - schedule.min_learning_rate) * (1 - passed);
+}
+
 // min + (base - min) / 2 * (1 + cos(pi * position / length))
 double Cosine(double base, double min_rate, int64_t position, int64_t length) {
   CHECK_GT(length, 0);
@@ -58,9 +67,9 @@ double CosineWarmRestarts(const Schedule& schedule, double base, int64_t s) {
 double LearningRate(const Schedule& schedule, double base, int64_t s) {
   CHECK_GE(s, 0);
   if (base == 0) return 0;
-  const bool has_warmup = schedule.kind == ScheduleKind::kExponentialDecay ||
-                          schedule.kind == ScheduleKind::kCosineAnnealing ||
-                          schedule.kind == ScheduleKind::kCosineWarmRestarts;
+  const bool has_warmup =
+      schedule.kind == ScheduleKind::kExponentialDecay || schedule.kind == ScheduleKind::kLinearDecay ||
+      schedule.kind == ScheduleKind::kCosineAnnealing || schedule.kind == ScheduleKind::kCosineWarmRestarts;
   if (has_warmup && s < schedule.warmup_size) {
     const double start = schedule.warmup_learning_rate;
     return start + (base - start) * static_cast<double>(s) / static_cast<double>(schedule.warmup_size);
@@ -72,6 +81,8 @@ double LearningRate(const Schedule& schedule, double base, int64_t s) {
       return ExponentialDecay(schedule, base, s);
     case ScheduleKind::kManualStep:
       return ManualStep(schedule, base, s);
+    case ScheduleKind::kLinearDecay:
+      return LinearDecay(schedule, base, s);
     case ScheduleKind::kCosineAnnealing:
       return Cosine(base, schedule.min_learning_rate, std::min(s - schedule.warmup_size, schedule.t_max),
                     schedule.t_max);

@@ -78,6 +78,10 @@ INSTANTIATE_TEST_SUITE_P(
              "job.config:5: "},
         Case{"constant_learning_rate {}", "manual_step_learning_rate {}", "job.config:5: "},
         Case{"constant_learning_rate {}", "cosine_annealing_learning_rate {}", "job.config:5: "},
+        Case{"constant_learning_rate {}", "linear_decay_learning_rate {}",
+             "job.config:5: train_config.sparse_optimizer.linear_decay_learning_rate.num_training_steps: is missing"},
+        Case{"constant_learning_rate {}", "linear_decay_learning_rate { num_training_steps: 9 warmup_size: 9 }",
+             "job.config:5: train_config.sparse_optimizer.linear_decay_learning_rate.warmup_size: 9; expected less"},
         Case{"constant_learning_rate {}", "cosine_annealing_warm_restarts_learning_rate { T_0: 1 T_mult: 0 }",
              "job.config:5: "},
         Case{"data_config {", "eval_config { use_dense_ema: true } data_config {",
@@ -358,6 +362,20 @@ TEST(ValidationTest, FgNoneNeedsNoExpression) {
   ASSERT_OK_AND_ASSIGN(const auto job, Parse(Changed("expression: \"user:user\"", "", none)));
   EXPECT_EQ(job.features[0].column, "user");
   EXPECT_EQ(FirstDifference(ShapeDescription(job), ShapeDescription(*Parse(none))), "");
+}
+
+TEST(ValidationTest, LinearDecayIsTakenOver) {
+  ASSERT_OK_AND_ASSIGN(const auto job,
+                       Parse(Changed("constant_learning_rate {}",
+                                     "linear_decay_learning_rate { num_training_steps: 9 warmup_size: 2 "
+                                     "warmup_learning_rate: 0.5 min_learning_rate: 0.25 by_epoch: true }")));
+  const Schedule& schedule = job.train.sparse_optimizer.schedule;
+  EXPECT_EQ(schedule.kind, ScheduleKind::kLinearDecay);
+  EXPECT_EQ(schedule.num_training_steps, 9);
+  EXPECT_EQ(schedule.warmup_size, 2);
+  EXPECT_EQ(schedule.warmup_learning_rate, 0.5);
+  EXPECT_EQ(schedule.min_learning_rate, 0.25);
+  EXPECT_TRUE(schedule.by_epoch);
 }
 
 TEST(ValidationTest, TrainMetricsAreTakenOver) {

@@ -26,8 +26,9 @@ void ExpectRates(const std::vector<double>& actual, const std::vector<double>& e
 TEST(LearningRateTest, ConstantStaysAtTheBaseRate) { ExpectRates(Rates({}, 0.25, 3), {0.25, 0.25, 0.25}); }
 
 TEST(LearningRateTest, ABaseRateOfZeroStaysZeroUnderEverySchedule) {
-  for (ScheduleKind kind : {ScheduleKind::kConstant, ScheduleKind::kExponentialDecay, ScheduleKind::kManualStep,
-                            ScheduleKind::kCosineAnnealing, ScheduleKind::kCosineWarmRestarts}) {
+  for (ScheduleKind kind :
+       {ScheduleKind::kConstant, ScheduleKind::kExponentialDecay, ScheduleKind::kManualStep, ScheduleKind::kLinearDecay,
+        ScheduleKind::kCosineAnnealing, ScheduleKind::kCosineWarmRestarts}) {
     const Schedule schedule{.kind = kind,
                             .decay_size = 2,
                             .warmup_learning_rate = 0.5,
@@ -36,6 +37,7 @@ TEST(LearningRateTest, ABaseRateOfZeroStaysZeroUnderEverySchedule) {
                             .schedule_sizes = {1},
                             .learning_rates = {0.7},
                             .warmup = true,
+                            .num_training_steps = 9,
                             .t_max = 4,
                             .t_0 = 4};
     ExpectRates(Rates(schedule, 0, 8), std::vector<double>(8, 0.0));
@@ -70,6 +72,17 @@ TEST(LearningRateTest, ManualStepWarmupIsALineFromTheBaseToTheFirstRate) {
   const Schedule schedule{
       .kind = ScheduleKind::kManualStep, .schedule_sizes = {2, 4}, .learning_rates = {0.3, 0.1}, .warmup = true};
   ExpectRates(Rates(schedule, 0.5, 6), {0.5, 0.4, 0.3, 0.3, 0.3, 0.1});
+}
+
+TEST(LearningRateTest, LinearDecayCountsTheWarmupAndStaysAtTheMinimum) {
+  const Schedule schedule{.kind = ScheduleKind::kLinearDecay,
+                          .warmup_learning_rate = 0.1,
+                          .warmup_size = 2,
+                          .min_learning_rate = 0.1,
+                          .num_training_steps = 6};
+  ExpectRates(Rates(schedule, 0.5, 9), {0.1, 0.3, 0.5, 0.4, 0.3, 0.2, 0.1, 0.1, 0.1});
+  const Schedule whole{.kind = ScheduleKind::kLinearDecay, .num_training_steps = 4};
+  ExpectRates(Rates(whole, 0.8, 6), {0.8, 0.6, 0.4, 0.2, 0.0, 0.0});
 }
 
 TEST(LearningRateTest, CosineAnnealingStaysAtTheMinimumAfterItsLength) {

@@ -1,8 +1,12 @@
 #include "worker/data/files/column_view.h"
 
 #include <arrow/type.h>
+#include <arrow/util/decimal.h>
+#include <arrow/util/float16.h>
 
 #include <cstdio>
+
+#include "absl/strings/numbers.h"
 
 // arrow::Type has many more values than the ones a column may have.
 #pragma GCC diagnostic ignored "-Wswitch-enum"
@@ -13,6 +17,23 @@ namespace {
 template <typename Array>
 auto ValueOf(const arrow::Array* array, int64_t element) {
   return static_cast<const Array*>(array)->Value(element);
+}
+
+// Calls use(number, scale) with a decimal of any width, and returns what it returns.
+template <typename Use>
+auto WithDecimal(const arrow::Array& array, int64_t element, const Use& use) {
+  const int32_t scale = static_cast<const arrow::DecimalType&>(*array.type()).scale();
+  const uint8_t* bytes = static_cast<const arrow::FixedSizeBinaryArray&>(array).GetValue(element);
+  switch (array.type_id()) {
+    case arrow::Type::DECIMAL32:
+      return use(arrow::Decimal32(bytes), scale);
+    case arrow::Type::DECIMAL64:
+      return use(arrow::Decimal64(bytes), scale);
+    case arrow::Type::DECIMAL128:
+      return use(arrow::Decimal128(bytes), scale);
+    default:
+      return use(arrow::Decimal256(bytes), scale);
+  }
 }
 
 // Bytes that a row of the type has in the second of an array's buffers; 0: none, or not whole bytes.
@@ -33,6 +54,12 @@ int64_t CellBytes(const arrow::DataType& type) {
     default:
       return arrow::is_fixed_width(type.id()) ? type.bit_width() / 8 : 0;
   }
+}
+
+Status Unsupported(const arrow::Array& array) {
+  return InvalidInput("the type ", array.type()->ToString(),
+                      " is not supported; write the column as numbers, texts, lists of them, or a map from text or "
+                      "integer to number");
 }
 
 }  // namespace
@@ -63,18 +90,26 @@ Status ColumnView::Inspect(const arrow::Array& array, Values* values) {
     case arrow::Type::UINT16:
     case arrow::Type::UINT32:
     case arrow::Type::UINT64:
+    case arrow::Type::BOOL:
+    case arrow::Type::TIMESTAMP:
+    case arrow::Type::DATE32:
       values->kind = Kind::kInteger;
       break;
+    case arrow::Type::DECIMAL32:
+    case arrow::Type::DECIMAL64:
+    case arrow::Type::DECIMAL128:
+    case arrow::Type::DECIMAL256:
+      values->kind = static_cast<const arrow::DecimalType&>(*array.type()).scale() == 0 ? Kind::kInteger : Kind::kReal;
+      break;
+    case arrow::Type::HALF_FLOAT:
     case arrow::Type::FLOAT:
     case arrow::Type::DOUBLE:
       values->kind = Kind::kReal;
       break;
     default:
-      return InvalidInput("the type ", array.type()->ToString(), " is not supported");
+      return Unsupported(array);
   }
-  if (values->dictionary != nullptr) {
-    return InvalidInput("the type ", array.type()->ToString(), " is not supported");
-  }
+  if (values->dictionary != nullptr) return Unsupported(array);
   return absl::OkStatus();
 }
 
@@ -95,6 +130,10 @@ StatusOr<ColumnView> ColumnView::Make(std::shared_ptr<arrow::Array> array) {
     case arrow::Type::LARGE_LIST:
       view.lists_ = Lists::kLargeList;
       values = static_cast<const arrow::LargeListArray*>(values)->values().get();
+      break;
+    case arrow::Type::FIXED_SIZE_LIST:
+      view.lists_ = Lists::kFixedSizeList;
+      values = static_cast<const arrow::FixedSizeListArray*>(values)->values().get();
       break;
     case arrow::Type::MAP: {
       view.lists_ = Lists::kMap;
@@ -119,6 +158,10 @@ ColumnView::Range ColumnView::Elements(int64_t row) const {
   if (lists_ == Lists::kLargeList) {
     const auto* lists = static_cast<const arrow::LargeListArray*>(array_.get());
     return {lists->value_offset(row), lists->value_offset(row + 1)};
+  }
+  if (lists_ == Lists::kFixedSizeList) {
+    const auto* lists = static_cast<const arrow::FixedSizeListArray*>(array_.get());
+    return {lists->value_offset(row), lists->value_offset(row) + lists->value_length()};
   }
   const auto* lists = static_cast<const arrow::ListArray*>(array_.get());  // a map is a list of pairs
   return {lists->value_offset(row), lists->value_offset(row + 1)};
@@ -181,6 +224,22 @@ bool ColumnView::IntegerOf(const Values& values, int64_t element, int64_t* value
     case arrow::Type::UINT64:
       *value = static_cast<int64_t>(ValueOf<arrow::UInt64Array>(values.array, element));
       return *value >= 0;
+    case arrow::Type::BOOL:
+      *value = ValueOf<arrow::BooleanArray>(values.array, element) ? 1 : 0;
+      return true;
+    case arrow::Type::TIMESTAMP:
+      *value = ValueOf<arrow::TimestampArray>(values.array, element);
+      return true;
+    case arrow::Type::DATE32:
+      *value = ValueOf<arrow::Date32Array>(values.array, element);
+      return true;
+    case arrow::Type::DECIMAL32:
+    case arrow::Type::DECIMAL64:
+    case arrow::Type::DECIMAL128:
+    case arrow::Type::DECIMAL256:
+      return WithDecimal(*values.array, element, [value](const auto& number, int32_t) {
+        return absl::SimpleAtoi(number.ToIntegerString(), value);
+      });
     default:
       *value = ValueOf<arrow::Int64Array>(values.array, element);
       return true;
@@ -190,6 +249,13 @@ bool ColumnView::IntegerOf(const Values& values, int64_t element, int64_t* value
 double ColumnView::RealOf(const Values& values, int64_t element) {
   if (values.type == arrow::Type::DOUBLE) return ValueOf<arrow::DoubleArray>(values.array, element);
   if (values.type == arrow::Type::FLOAT) return ValueOf<arrow::FloatArray>(values.array, element);
+  if (values.type == arrow::Type::HALF_FLOAT) {
+    return arrow::util::Float16::FromBits(ValueOf<arrow::HalfFloatArray>(values.array, element)).ToDouble();
+  }
+  if (arrow::is_decimal(values.type)) {
+    return WithDecimal(*values.array, element,
+                       [](const auto& number, int32_t scale) { return number.ToDouble(scale); });
+  }
   int64_t integer = 0;
   if (IntegerOf(values, element, &integer)) return static_cast<double>(integer);
   return static_cast<double>(static_cast<uint64_t>(integer));
@@ -208,9 +274,16 @@ bool ColumnView::MapValue(int64_t element, double* value) const {
 std::string ColumnView::ToText(int64_t element) const {
   if (elements_.array->IsNull(element)) return "";
   if (elements_.kind == Kind::kText) return std::string(Text(element));
+  if (arrow::is_decimal(elements_.type)) {
+    return WithDecimal(*elements_.array, element,
+                       [](const auto& number, int32_t scale) { return number.ToString(scale); });
+  }
   if (elements_.kind == Kind::kReal) {
     char text[32];
-    std::snprintf(text, sizeof(text), elements_.type == arrow::Type::FLOAT ? "%.9g" : "%.17g", Real(element));
+    const char* format = elements_.type == arrow::Type::HALF_FLOAT ? "%.5g"
+                         : elements_.type == arrow::Type::FLOAT    ? "%.9g"
+                                                                   : "%.17g";
+    std::snprintf(text, sizeof(text), format, Real(element));
     return text;
   }
   int64_t integer = 0;

@@ -2,8 +2,10 @@
 // width.
 //
 // Ownership: borrows nothing; keeps its array alive. Texts die with the view.
-// Types:     (u)int8..64, float, double, utf8/binary in all forms, dictionaries of these texts, list/large_list of all
-//            of them, and map from text or integer to number (the weights of weighted ids).
+// Types:     (u)int8..64, half, float, double, bool (the integers 0 and 1), decimals (integers where their scale is 0, else
+//            reals), timestamps (the integer count of their unit since 1970) and date32 (days since 1970), utf8/binary in all
+//            forms, dictionaries of these texts, list/large_list/fixed_size_list of all of them, and map from text or
+//            integer to number (the weights of weighted ids).
 // A cell with an empty text, a null or a list without elements is empty.
 #pragma once
 
@@ -47,13 +49,14 @@ class ColumnView {
   bool IsEmpty(int64_t element) const;
   // Precondition: kind() is kText and the element is not null.
   std::string_view Text(int64_t element) const;
-  // Precondition: kind() is kInteger, not null. False if an unsigned value exceeds int64.
+  // Precondition: kind() is kInteger, not null. False if an unsigned value or a decimal exceeds int64.
   bool Integer(int64_t element, int64_t* value) const;
   // Precondition: kind() is kReal or kInteger, not null.
   double Real(int64_t element) const;
   // Precondition: is_map(), the key is not empty. False if the value is null.
   bool MapValue(int64_t element, double* value) const;
-  // The element as text, for hashes, vocabularies and messages: integers in decimal, reals as %.9g or %.17g.
+  // The element as text, for hashes, vocabularies and messages: integers in decimal, decimals with all their
+  // digits, other reals as %.5g, %.9g or %.17g, which their type can be read back from.
   std::string ToText(int64_t element) const;
 
  private:
@@ -64,7 +67,7 @@ class ColumnView {
     const arrow::Array* texts = nullptr;  // the dictionary, or the array itself
     Kind kind = Kind::kText;
   };
-  enum class Lists { kNone, kList, kLargeList, kMap };
+  enum class Lists { kNone, kList, kLargeList, kFixedSizeList, kMap };
 
   static Status Inspect(const arrow::Array& array, Values* values);
   static bool IntegerOf(const Values& values, int64_t element, int64_t* value);

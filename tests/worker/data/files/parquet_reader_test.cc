@@ -61,8 +61,66 @@ TEST(ParquetReaderTest, ReadsEveryTypeAColumnMayHave) {
       RoundTrip(JsonArray(arrow::map(arrow::utf8(), arrow::float32()), R"([[["a", 0.5]], [], [["b", 2], ["c", 1]]])")),
       "a:0.5||b:2,c:1");
   EXPECT_EQ(RoundTrip(JsonArray(arrow::null(), "[null, null, null]")), "-|-|-");
-  EXPECT_THAT(RoundTrip(JsonArray(arrow::boolean(), "[true, null, false]")),
-              HasSubstr("the type bool is not supported"));
+}
+
+TEST(ParquetReaderTest, ReadsTypesThatMeanNumbers) {
+  EXPECT_EQ(RoundTrip(JsonArray(arrow::boolean(), "[true, null, false]")), "1|-|0");
+  EXPECT_EQ(RoundTrip(JsonArray(arrow::float16(), "[0.5, null, 65504]")), "0.5|-|65504");
+  EXPECT_EQ(RoundTrip(JsonArray(arrow::date32(), "[19000, null, -1]")), "19000|-|-1");
+  for (const auto unit : {arrow::TimeUnit::MILLI, arrow::TimeUnit::MICRO, arrow::TimeUnit::NANO}) {
+    EXPECT_EQ(RoundTrip(JsonArray(arrow::timestamp(unit, "UTC"), "[1700000000000, null, -1]")), "1700000000000|-|-1");
+  }
+  EXPECT_EQ(RoundTrip(JsonArray(arrow::decimal128(20, 2), R"(["1.50", null, "-0.25"])")), "1.50|-|-0.25");
+  EXPECT_EQ(RoundTrip(JsonArray(arrow::decimal128(38, 0), R"(["7", null, "99999999999999999999"])")),
+            "7|-|99999999999999999999");
+  EXPECT_EQ(RoundTrip(JsonArray(arrow::decimal256(40, 1), R"(["1.5", null, "2.0"])")), "1.5|-|2.0");
+  EXPECT_EQ(RoundTrip(JsonArray(arrow::list(arrow::boolean()), "[[true], [], [false, true]]")), "1||0,1");
+}
+
+TEST(ParquetReaderTest, ReadsListsOfFixedSize) {
+  EXPECT_EQ(RoundTrip(JsonArray(arrow::fixed_size_list(arrow::float32(), 2), "[[0.5, 1], null, [2, null]]")),
+            "0.5,1||2,-");
+  EXPECT_EQ(RoundTrip(JsonArray(arrow::fixed_size_list(arrow::utf8(), 1), R"([["a"], ["b"], ["c"]])")), "a|b|c");
+}
+
+// The values behind the texts, and a view of a part of an array.
+TEST(ParquetReaderTest, ViewsTellTheKindAndTheValueOfNumbers) {
+  const auto view = [](const std::shared_ptr<arrow::DataType>& type, const std::string& json) {
+    auto made = ColumnView::Make(JsonArray(type, json)->Slice(1));
+    EXPECT_OK(made);
+    return *std::move(made);
+  };
+  const ColumnView flag = view(arrow::boolean(), "[false, true]");
+  int64_t integer = 0;
+  EXPECT_EQ(flag.kind(), ColumnView::Kind::kInteger);
+  EXPECT_TRUE(flag.Integer(0, &integer));
+  EXPECT_EQ(integer, 1);
+  EXPECT_EQ(flag.Real(0), 1);
+  const ColumnView price = view(arrow::decimal128(10, 2), R"(["0.00", "1.25"])");
+  EXPECT_EQ(price.kind(), ColumnView::Kind::kReal);
+  EXPECT_EQ(price.Real(0), 1.25);
+  const ColumnView number = view(arrow::decimal128(30, 0), R"(["0", "12", "99999999999999999999"])");
+  EXPECT_EQ(number.kind(), ColumnView::Kind::kInteger);
+  EXPECT_TRUE(number.Integer(0, &integer));
+  EXPECT_EQ(integer, 12);
+  EXPECT_FALSE(number.Integer(1, &integer));
+  EXPECT_EQ(number.Real(1), 1e20);
+  EXPECT_EQ(view(arrow::float16(), "[0, 0.25]").Real(0), 0.25);
+  const ColumnView pairs = view(arrow::fixed_size_list(arrow::int32(), 2), "[[1, 2], [3, 4]]");
+  EXPECT_TRUE(pairs.is_list());
+  EXPECT_EQ(pairs.ToText(pairs.Elements(0).begin), "3");
+  EXPECT_EQ(pairs.Elements(0).end - pairs.Elements(0).begin, 2);
+}
+
+TEST(ParquetReaderTest, TypesThatMeanNoValueAreRefusedByName) {
+  EXPECT_EQ(
+      RoundTrip(JsonArray(arrow::list(arrow::list(arrow::int8())), "[[[1]], [], null]")),
+      "the type list<element: int8> is not supported; write the column as numbers, texts, lists of them, or a map "
+      "from text or integer to number");
+  for (const auto& type : {arrow::time64(arrow::TimeUnit::MICRO), arrow::duration(arrow::TimeUnit::SECOND)}) {
+    EXPECT_THAT(RoundTrip(JsonArray(type, "[1, null, 3]")),
+                HasSubstr("the type " + type->ToString() + " is not supported; write the column as numbers"));
+  }
 }
 
 TEST(ParquetReaderTest, SkippedRowGroupsAreNotDecoded) {
