@@ -54,6 +54,11 @@ void AddTrainFlags(CLI::App* command, TrainFlags* flags) {
       "--checkpoint_path", flags->job.run.checkpoint_path,
       "with --continue_train: go on from this model.ckpt-N of model_dir; newer ones are renamed to *.rejected");
   command
+      ->add_option("--restart_data_at_step", flags->job.run.restart_data_at_step,
+                   "with --continue_train from this step: read the given files from their first row, whatever was read "
+                   "before; once, so a job that is started again with it goes on")
+      ->check(CLI::NonNegativeNumber);
+  command
       ->add_option("--share_reader", flags->job.share_reader,
                    "the workers of a host decode the training data together: on, off, or where it is cheaper (auto)")
       ->check(CLI::IsMember({"auto", "on", "off"}));

@@ -11,6 +11,7 @@
 #include "common/base/text.h"
 #include "common/checkpoint/strict_json.h"
 #include "common/file/file.h"
+#include "worker/data/history/history_json.h"
 
 namespace pepnet {
 namespace {
@@ -105,6 +106,12 @@ Status ReadCounters(const std::string& text, TrainState* state, bool* inside_win
   if (inside == json.end() || !inside->is_boolean())
     return absl::DataLossError("\"inside_window\" is not true or false");
   *inside_window = inside->get<bool>();
+  c.data = DataHistory();
+  if (const auto data = json.find("data"); data != json.end()) {
+    const StatusOr<DataHistory> history = HistoryFromJson(*data);
+    if (!history.ok()) return Annotate(history.status(), "\"data\"");
+    c.data = *history;
+  }
   const auto metrics = json.find("train_metrics");
   if (metrics == json.end()) return absl::OkStatus();
   try {
@@ -149,6 +156,7 @@ void CopyDenseState(TrainState& state, DenseImage* image) {
                                  {"batch_size", c.batch_size},
                                  {"worker_count", c.worker_count},
                                  {"threads", c.threads}};
+  if (c.data.known) json["data"] = HistoryToJson(c.data);
   if (!state.train_metrics.empty()) json["train_metrics"] = state.train_metrics;
   image->counters = json.dump(2) + "\n";
 }

@@ -15,6 +15,7 @@
 #include "common/checkpoint/checkpoint.h"
 #include "common/checkpoint/safetensors.h"
 #include "worker/data/batch.h"
+#include "worker/data/history/data_history.h"
 #include "worker/model/parameters.h"
 #include "worker/optim/dense_optimizer.h"
 
@@ -29,6 +30,7 @@ struct TrainCounters {
   int worker_count = 0;
   int threads = 0;
   int64_t window = 1;  // gradient_accumulation_steps
+  DataHistory data;    // the files whose rows `position` counts
 };
 
 struct TrainState {

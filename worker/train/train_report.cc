@@ -34,7 +34,7 @@ Status TrainReport::LogStep(const Batch& batch, const LearningRates& lr, const T
   const TrainConfig& train = config_.train;
   const TrainCounters& counters = session.counters();
   const bool last = train.num_steps > 0 ? counters.finished_steps >= train.num_steps
-                                        : batch.last_in_epoch && counters.position.epoch >= train.num_epochs;
+                                        : batch.last_in_epoch && counters.position.epoch >= session.last_epoch();
   if (!last && counters.finished_steps % train.log_step_count_steps != 0) return absl::OkStatus();
   std::vector<double> losses = step.losses().values;
   PEPNET_RETURN_IF_ERROR(context_.collective->AllreduceSum(std::span<double>(losses), "losses"));
@@ -56,7 +56,7 @@ StepRecord TrainReport::RecordOf(const LearningRates& lr, const TrainSession& se
     record.total_fraction = static_cast<double>(counters.finished_steps - session.start_step()) /
                             static_cast<double>(train.num_steps - session.start_step());
   } else if (rows_per_epoch > 0) {
-    const double rows_to_train = static_cast<double>(train.num_epochs - counters.position.epoch) * rows_per_epoch -
+    const double rows_to_train = static_cast<double>(session.last_epoch() - counters.position.epoch) * rows_per_epoch -
                                  static_cast<double>(counters.position.rows_in_epoch);
     const double rows_done = static_cast<double>(rows_trained_);
     record.total_fraction = rows_done / (rows_done + rows_to_train);
@@ -76,10 +76,8 @@ Status TrainReport::Evaluated(const EvaluationResult& result) {
 
 Status TrainReport::Close(const TrainSession& session, const CheckpointSaver* saver, const std::string& checkpoint) {
   const RankStatus::Phase phase(context_.status(), "end");
-  const BatchLoader* loader = session.finished_before() ? nullptr : &session.feeder()->loader();
-  const ReadCounts read = loader == nullptr ? ReadCounts() : loader->counts();
-  std::vector<int64_t> sums = {loader == nullptr ? 0 : loader->clamped_ids(), read.decoded_rows, read.passed_rows,
-                               read.bytes};
+  const ReadCounts read = session.read_counts();
+  std::vector<int64_t> sums = {session.clamped_ids(), read.decoded_rows, read.passed_rows, read.bytes};
   PEPNET_RETURN_IF_ERROR(context_.collective->AllreduceSum(std::span<int64_t>(sums), "clamped ids and rows read"));
   LogClampedIds(context_, sums[0]);
   if (context_.first() && rows_trained_ > 0) {

@@ -10,6 +10,7 @@
 #include "worker/checkpoint/resume_choice.h"
 #include "worker/eval/evaluator.h"
 #include "worker/model/engine/make_model.h"
+#include "worker/train/training_files.h"
 
 namespace pepnet {
 
@@ -88,10 +89,12 @@ void TrainSession::LogResumed(const std::string& directory) const {
                        counters.position.epoch, ", row ", counters.position.rows_in_epoch));
   const int workers = context_.collective->count();
   if (counters.worker_count == workers && counters.batch_size == config_.data.batch_size) return;
+  const bool unchecked = !counters.data.known;  // else the choice of the files looks at the windows
   LogInfo(absl::StrCat(
       "the checkpoint was written with ", counters.worker_count, " workers of batch ", counters.batch_size,
       ", this run has ", workers, " of batch ", config_.data.batch_size,
-      config_.data.shuffle && counters.worker_count * counters.batch_size != workers * config_.data.batch_size
+      unchecked && config_.data.shuffle &&
+              counters.worker_count * counters.batch_size != workers * config_.data.batch_size
           ? "; the shuffle windows change with it, so the rest of this epoch may repeat rows and leave out others"
           : ""));
 }
@@ -101,7 +104,7 @@ void TrainSession::LogResumed(const std::string& directory) const {
 StatusOr<ReaderGroup> TrainSession::FindReaderGroup() {
   PEPNET_ASSIGN_OR_RETURN(const std::vector<std::string> spaces,
                           context_.collective->Allgather(SocketSpace(), "hosts of the workers"));
-  ReaderGroup group = GroupOfWorker(spaces, context_.collective->index(), nonce_);
+  ReaderGroup group = GroupOfWorker(spaces, context_.collective->index(), absl::StrCat(nonce_, "-", opened_));
   group.timeout_s = context_.options.timeout_s;
   if (context_.options.watch != nullptr)
     group.lost = [peers = context_.options.watch->peers()] { return peers->Lost(); };
@@ -112,38 +115,83 @@ Status TrainSession::OpenData() {
   if (!config_.eval_input_path.empty()) {  // what is wrong with it shows before the training, not behind it
     PEPNET_RETURN_IF_ERROR(OpenEvaluationData(context_, config_.eval_input_path).status());
   }
-  const TrainConfig& train = config_.train;
-  const TrainCounters& counters = state_->counters;
-  const int64_t steps_left = train.num_steps > 0 ? train.num_steps - counters.finished_steps : 0;
-  if (train.num_steps > 0 ? steps_left <= 0 : counters.position.epoch >= train.num_epochs) {
-    if (context_.first()) LogInfo(absl::StrCat("training had already finished at step ", counters.finished_steps));
+  TrainCounters& counters = state_->counters;
+  const int64_t num_steps = config_.train.num_steps;
+  if (num_steps > 0 && counters.finished_steps >= num_steps) {
+    if (context_.first()) {
+      LogWarning(absl::StrCat("nothing is left to train: num_steps is ", num_steps, ", and the checkpoint is of step ",
+                              counters.finished_steps, "; raise num_steps, which counts from the first start"));
+    }
     return absl::OkStatus();
   }
+  PEPNET_ASSIGN_OR_RETURN(data_, ChooseTrainingFiles(context_, counters));
+  return data_.nothing_left ? absl::OkStatus() : OpenFiles();
+}
+
+bool TrainSession::has_next_files() const {
+  const int64_t num_steps = config_.train.num_steps;
+  return !data_.next.empty() && (num_steps == 0 || counters().finished_steps < num_steps);
+}
+
+Status TrainSession::OpenNextFiles() {
+  earlier_counts_ = read_counts();
+  earlier_clamped_ids_ = clamped_ids();
+  feeder_ = nullptr;  // its threads end before others begin
+  data_ = NextFiles(data_, counters().position, config_.train.num_steps > 0 ? 0 : config_.train.num_epochs);
+  return OpenFiles();
+}
+
+// Reads data_.history.files from data_.position on.
+Status TrainSession::OpenFiles() {
+  ++opened_;
+  TrainCounters& counters = state_->counters;
+  counters.data = data_.history;
+  counters.position = data_.position;
+  PEPNET_RETURN_IF_ERROR(CheckFilesSeen(context_, data_.history.files));
   LoaderOptions options = LoaderOptionsOf(context_, config_.train_input_path);
+  for (const FileIdentity& file : data_.history.files) options.paths.push_back(file.path);
   options.seed = counters.seed;
   options.shuffle = config_.data.shuffle;
   options.shuffle_buffer_size = config_.data.shuffle_buffer_size;
   options.drop_remainder = config_.data.drop_remainder;
-  options.max_epochs = train.num_steps > 0 ? 0 : train.num_epochs;
+  options.max_epochs = data_.last_epoch;
   options.start = counters.position;
   PEPNET_ASSIGN_OR_RETURN(options.group, FindReaderGroup());
   options.share = context_.options.share_reader;
   PEPNET_ASSIGN_OR_RETURN(std::unique_ptr<BatchLoader> loader, BatchLoader::Open(config_, options));
+  const std::vector<int64_t> rows = loader->rows_by_file();
+  for (size_t i = 0; i < rows.size(); ++i) counters.data.files[i].rows = rows[i];
   if (context_.first()) {
     LogInfo("training data: " + loader->description());
     if (options.worker_count > 1) LogInfo("training data: " + loader->sharing());
   }
   for (const Tower& tower : config_.model.towers) {
-    if (!context_.first() || tower.train_metrics.empty() || !tower.weighted) continue;
+    if (opened_ > 1 || !context_.first() || tower.train_metrics.empty() || !tower.weighted) continue;
     LogInfo(absl::StrCat("tower ", tower.name,
                          " runs for all rows, those without loss weight too: its train_metrics read them"));
   }
+  const int64_t num_steps = config_.train.num_steps;
+  const int64_t steps_left = num_steps > 0 ? num_steps - counters.finished_steps : 0;
   feeder_ = std::make_unique<BatchFeeder>(&config_, std::move(loader), context_.client, context_.collective,
                                           BatchFeeder::Mode::kTrain, counters.finished_steps + 1, steps_left,
                                           context_.options.local_weight_normalization);
   feeder_->StopOn(context_.options.stop_request);
   feeder_->Watch(context_.status(), context_.options.timeout_s);
   return absl::OkStatus();
+}
+
+ReadCounts TrainSession::read_counts() const {
+  ReadCounts sum = earlier_counts_;
+  if (feeder_ == nullptr) return sum;
+  const ReadCounts now = feeder_->loader().counts();
+  sum.decoded_rows += now.decoded_rows;
+  sum.passed_rows += now.passed_rows;
+  sum.bytes += now.bytes;
+  return sum;
+}
+
+int64_t TrainSession::clamped_ids() const {
+  return earlier_clamped_ids_ + (feeder_ == nullptr ? 0 : feeder_->loader().clamped_ids());
 }
 
 void TrainSession::FinishStep(const Batch& batch) {

@@ -15,6 +15,7 @@
 #include "worker/checkpoint/model_dir.h"
 #include "worker/checkpoint/train_state.h"
 #include "worker/context/worker_context.h"
+#include "worker/data/history/data_choice.h"
 #include "worker/metrics/train_metrics.h"
 #include "worker/model/pepnet_model.h"
 #include "worker/sparse/batch_feeder.h"
@@ -45,8 +46,17 @@ class TrainSession {
   int64_t start_step() const { return start_step_; }
   // After OpenData(): true if nothing was left to train on; there is no feeder then.
   bool finished_before() const { return feeder_ == nullptr; }
+  // The number of finished passes over the data with which the passes over the present files end; 0: steps end them.
+  int64_t last_epoch() const { return data_.last_epoch; }
+  // Once the feeder has ended: whether there are files to be read behind those that it read, and the opening of these. A
+  // collective operation.
+  bool has_next_files() const;
+  Status OpenNextFiles();
   BatchFeeder* feeder() { return feeder_.get(); }
   const BatchFeeder* feeder() const { return feeder_.get(); }
+  // Of this worker, for all files that it read.
+  ReadCounts read_counts() const;
+  int64_t clamped_ids() const;
 
   // The step of `batch` is done: counts it, and moves on in the data.
   void FinishStep(const Batch& batch);
@@ -58,6 +68,7 @@ class TrainSession {
   Status StartFresh();
   Status Resume(const std::string& checkpoint);
   void LogResumed(const std::string& directory) const;
+  Status OpenFiles();
   // The workers of this host.
   StatusOr<ReaderGroup> FindReaderGroup();
 
@@ -68,7 +79,11 @@ class TrainSession {
   std::unique_ptr<TrainState> state_;
   TrainMetrics metrics_;
   std::unique_ptr<PepnetModel> model_;
+  DataChoice data_;  // of the files that are open, and of those behind them
   std::unique_ptr<BatchFeeder> feeder_;
+  int opened_ = 0;             // OpenFiles()
+  ReadCounts earlier_counts_;  // of feeders that are gone
+  int64_t earlier_clamped_ids_ = 0;
   std::string resumed_from_;
   int64_t start_step_ = 0;
 };

@@ -73,7 +73,12 @@ StatusOr<bool> Trainer::Step() {
 
 StatusOr<std::optional<FedBatch>> Trainer::NextBatch() {
   StageTimes::Scope scope(report_.times(), Stage::kRead);
-  return session_.feeder()->Next();
+  PEPNET_ASSIGN_OR_RETURN(std::optional<FedBatch> fed, session_.feeder()->Next());
+  while (!fed.has_value() && session_.has_next_files()) {
+    PEPNET_RETURN_IF_ERROR(session_.OpenNextFiles());
+    PEPNET_ASSIGN_OR_RETURN(fed, session_.feeder()->Next());
+  }
+  return fed;
 }
 
 // False, with the state saved, if the workers have agreed to stop behind this step; else true.

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "absl/strings/match.h"
+#include "absl/strings/str_replace.h"
 #include "common/checkpoint/safetensors.h"
 #include "common/file/file.h"
 #include "tests/support/cluster.h"
@@ -44,7 +45,7 @@ TEST_F(TrainStateTest, EverythingComesBackBitByBit) {
   }
   state.optimizer.set_steps(12);
   state.accumulated_gradients[state.parameters.offset(1)] = 3;  // inside an accumulation window
-  state.counters = {13, {2, 40}, 1, 9, 6, 3, 2, 1};
+  state.counters = {13, {2, 40}, 1, 9, 6, 3, 2, 1, BeginFiles({}, {{"dir/a.csv", 70, std::string(32, 'e'), 50}}, 1)};
   const std::string written = Write(state);
 
   TrainState read(config_, 1);
@@ -58,8 +59,36 @@ TEST_F(TrainStateTest, EverythingComesBackBitByBit) {
   EXPECT_EQ(read.counters.finished_steps, 13);
   EXPECT_EQ(read.counters.position.epoch, 2);
   EXPECT_EQ(read.counters.position.rows_in_epoch, 40);
+  ASSERT_TRUE(read.counters.data.known);
+  ASSERT_EQ(read.counters.data.files.size(), 1u);
+  EXPECT_EQ(read.counters.data.files[0].path, "dir/a.csv");
+  EXPECT_EQ(read.counters.data.files[0].rows, 50);
+  EXPECT_EQ(read.counters.data.first_epoch, 1);
   EXPECT_EQ(read.counters.window_epochs, 1);
   EXPECT_EQ(read.counters.seed, 9u);
+}
+
+TEST_F(TrainStateTest, FilesThatAreNoneAreDamage) {
+  TrainState state(config_, 9);
+  state.counters.data = BeginFiles({}, {{"a%.csv", 70, std::string(32, 'e'), -1}}, 0);
+  const std::string path = Write(state) + "/trainer.json";
+  const std::string text = *ReadFile(path);
+  const struct {
+    const char *from, *to, *cause;
+  } cases[] = {{"\"version\": 1", "\"version\": 2", "\"version\" is 2; this program reads version 1"},
+               {"eeee\"", "eee\"", "\"digest\" is not 32 hexadecimal digits"},
+               {"\"bytes\": 70", "\"bytes\": -70", "\"bytes\" is -70"},
+               {"\"rows\": null", "\"rows\": 1.5", "\"rows\" is not an integer"},
+               {"a%25.csv", "a%2.csv", "\"path\" has a %"},
+               {"\"trained\": []", "\"trained\": {}", "\"trained\" is not a list of files"}};
+  for (const auto& damage : cases) {
+    ASSERT_TRUE(absl::StrContains(text, damage.from)) << text;
+    ASSERT_OK(WriteFileAtomically(path, absl::StrReplaceAll(text, {{damage.from, damage.to}})));
+    TrainState read(config_, 1);
+    const Status status = ReadDenseFiles(path.substr(0, path.rfind('/')), &read);
+    EXPECT_TRUE(absl::IsDataLoss(status)) << status;
+    EXPECT_TRUE(absl::StrContains(status.message(), damage.cause)) << status;
+  }
 }
 
 TEST_F(TrainStateTest, AMissingTensorIsNamed) {

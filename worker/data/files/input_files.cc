@@ -128,6 +128,13 @@ StatusOr<InputFiles> FindInputFiles(const std::string& input_path, std::optional
     return InvalidInput("the input path '", input_path, "' names the file '", path, "' more than once",
                         *other->second == path ? "" : absl::StrCat(", the other time as '", *other->second, "'"));
   }
+  return InputFilesOf(std::move(files.paths), type, type_name);
+}
+
+StatusOr<InputFiles> InputFilesOf(std::vector<std::string> paths, std::optional<DatasetType> type,
+                                  const std::string& type_name) {
+  InputFiles files;
+  files.paths = std::move(paths);
   if (type.has_value()) {
     files.type = *type;
   } else {

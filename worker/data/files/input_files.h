@@ -14,7 +14,8 @@
 namespace pepnet {
 
 struct InputFiles {
-  std::vector<std::string> paths;  // sorted, existing, at least one, none twice
+  std::vector<std::string>
+      paths;  // in the order of reading: FindInputFiles() sorts; existing, at least one, none twice
   DatasetType type = DatasetType::kCsv;
 };
 
@@ -23,5 +24,8 @@ struct InputFiles {
 // characters.
 StatusOr<InputFiles> FindInputFiles(const std::string& input_path, std::optional<DatasetType> type,
                                     const std::string& type_name);
+// The same for files that are known, at least one, in the order given.
+StatusOr<InputFiles> InputFilesOf(std::vector<std::string> paths, std::optional<DatasetType> type,
+                                  const std::string& type_name);
 
 }  // namespace pepnet

@@ -122,12 +122,13 @@ StatusOr<std::vector<FileIdentity>> IdentifyFiles(const std::vector<std::string>
   return files;
 }
 
-StatusOr<int64_t> CountRowsOf(const std::string& path, const FileFormat& format) {
+StatusOr<int64_t> CountRowsOf(const std::string& path, const DataConfig& data, DatasetType type) {
+  const FileFormat format = FormatOf(data, type);
   PEPNET_ASSIGN_OR_RETURN(const std::vector<std::string> columns, ListColumns(path, format));
   if (columns.empty()) return 0;  // a CSV file without a single byte
   InputFiles files;
   files.paths = {path};
-  files.type = format.type;
+  files.type = type;
   RowStream stream(std::move(files), format, {columns.front()});
   PEPNET_RETURN_IF_ERROR(stream.LearnRows());
   return stream.CountRows();

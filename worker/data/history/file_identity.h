@@ -10,12 +10,12 @@
 // Failure: the message names the path.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
 #include "common/base/status.h"
-#include "worker/data/files/input_files.h"
-#include "worker/data/files/row_reader.h"
+#include "common/job_config/data_config.h"
 #include "worker/data/history/data_history.h"
 
 namespace pepnet {
@@ -25,6 +25,6 @@ StatusOr<FileIdentity> IdentifyFile(const std::string& path);
 StatusOr<std::vector<FileIdentity>> IdentifyFiles(const std::vector<std::string>& paths);
 
 // Rows of a file, by reading what the format needs for that.
-StatusOr<int64_t> CountRowsOf(const std::string& path, const FileFormat& format);
+StatusOr<int64_t> CountRowsOf(const std::string& path, const DataConfig& data, DatasetType type);
 
 }  // namespace pepnet

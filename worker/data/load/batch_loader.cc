@@ -92,10 +92,12 @@ bool ChooseSharing(const LoaderOptions& options, DatasetType type, const ReadSha
 class BatchLoader::Pipeline {
  public:
   Pipeline(BatchCutter cutter, std::unique_ptr<BatchDecoder> decoder, int decoding_threads, int64_t rows_per_epoch,
-           std::string description, std::string sharing, std::optional<ReaderGroup> shared_with)
+           std::string description, std::string sharing, std::optional<ReaderGroup> shared_with,
+           std::vector<int64_t> rows_by_file)
       : cutter_(std::move(cutter)),
         decoder_(std::move(decoder)),
         rows_per_epoch_(rows_per_epoch),
+        rows_by_file_(std::move(rows_by_file)),
         description_(std::move(description)),
         sharing_(std::move(sharing)),
         shared_with_(std::move(shared_with)),
@@ -137,6 +139,7 @@ class BatchLoader::Pipeline {
   }
 
   int64_t rows_per_epoch() const { return rows_per_epoch_; }
+  std::vector<int64_t> rows_by_file() const { return rows_by_file_; }
   int64_t clamped_ids() const { return clamped_ids_; }
   ReadCounts counts() const { return counts_; }
   std::shared_ptr<arrow::Schema> reserved_schema() const { return decoder_->reserved_schema(); }
@@ -245,6 +248,7 @@ class BatchLoader::Pipeline {
   // Fixed after construction.
   const std::unique_ptr<BatchDecoder> decoder_;
   const int64_t rows_per_epoch_;
+  const std::vector<int64_t> rows_by_file_;
   const std::string description_, sharing_;
   const std::optional<ReaderGroup> shared_with_;  // nullopt: this worker reads alone
   const size_t capacity_;
@@ -266,6 +270,7 @@ BatchLoader::BatchLoader(std::unique_ptr<Pipeline> pipeline) : pipeline_(std::mo
 BatchLoader::~BatchLoader() = default;
 StatusOr<std::optional<Batch>> BatchLoader::Next() { return pipeline_->Next(); }
 int64_t BatchLoader::rows_per_epoch() const { return pipeline_->rows_per_epoch(); }
+std::vector<int64_t> BatchLoader::rows_by_file() const { return pipeline_->rows_by_file(); }
 int64_t BatchLoader::clamped_ids() const { return pipeline_->clamped_ids(); }
 std::string BatchLoader::sharing() const { return pipeline_->sharing(); }
 bool BatchLoader::shares() const { return pipeline_->shares(); }
@@ -275,8 +280,11 @@ std::string BatchLoader::description() const { return pipeline_->description(); 
 
 StatusOr<std::unique_ptr<BatchLoader>> BatchLoader::Open(const JobConfig& config, const LoaderOptions& options) {
   PEPNET_RETURN_IF_ERROR(CheckOptions(options));
-  PEPNET_ASSIGN_OR_RETURN(const InputFiles files,
-                          FindInputFiles(options.input_path, config.data.dataset_type, config.data.dataset_type_name));
+  PEPNET_ASSIGN_OR_RETURN(
+      const InputFiles files,
+      options.paths.empty()
+          ? FindInputFiles(options.input_path, config.data.dataset_type, config.data.dataset_type_name)
+          : InputFilesOf(options.paths, config.data.dataset_type, config.data.dataset_type_name));
   const FileFormat format = FormatOf(config.data, files.type);
   PEPNET_ASSIGN_OR_RETURN(const std::vector<std::string> reserved,
                           ExpandReserved(options.reserved_columns, files, format));
@@ -297,6 +305,7 @@ StatusOr<std::unique_ptr<BatchLoader>> BatchLoader::Open(const JobConfig& config
   }
   if (some_rows == 0) return InvalidInput("the input '", options.input_path, "' has no rows");
   int64_t rows = stream->known_rows();
+  std::vector<int64_t> rows_by_file = stream->rows_by_file();
   std::string description =
       absl::StrCat(files.paths.size(), " ", TypeOf(files.type).name, files.paths.size() == 1 ? " file" : " files");
 
@@ -343,9 +352,9 @@ StatusOr<std::unique_ptr<BatchLoader>> BatchLoader::Open(const JobConfig& config
   } else {
     sequence = std::move(stream);
   }
-  return std::unique_ptr<BatchLoader>(new BatchLoader(
-      std::make_unique<Pipeline>(BatchCutter(std::move(sequence), cut), std::move(decoder), decoding_threads, rows,
-                                 std::move(description), std::move(sharing), std::move(shared_with))));
+  return std::unique_ptr<BatchLoader>(new BatchLoader(std::make_unique<Pipeline>(
+      BatchCutter(std::move(sequence), cut), std::move(decoder), decoding_threads, rows, std::move(description),
+      std::move(sharing), std::move(shared_with), std::move(rows_by_file))));
 }
 
 }  // namespace pepnet

@@ -1,8 +1,9 @@
 // BatchLoader: turns input files into the ordered stream of this worker's batches.
 //
-// Order:     files in sorted path order form one sequence of rows per epoch; with `shuffle` the sequence is permuted within
-//            windows of shuffle_buffer_size global batches from (seed, epoch, window). Global batch t of an epoch is rows
-//            [t*G, (t+1)*G), G = worker_count * batch_size; worker w takes rows [w*batch_size, (w+1)*batch_size) of it (law L2).
+// Order:     files in sorted path order, or in that of LoaderOptions::paths, form one sequence of rows per epoch; with
+//            `shuffle` the sequence is permuted within windows of shuffle_buffer_size global batches from (seed, epoch,
+//            window). Global batch t of an epoch is rows [t*G, (t+1)*G), G = worker_count * batch_size; worker w takes rows
+//            [w*batch_size, (w+1)*batch_size) of it (law L2).
 //            The same position and seed give the same stream, for any num_workers of reader threads.
 // Threads:   Next() from one thread. Owns one reader thread and up to num_workers decoding threads, named "read-N"; the
 //            destructor joins them, also in the middle of the stream.
@@ -32,7 +33,9 @@ class Schema;
 namespace pepnet {
 
 struct LoaderOptions {
-  std::string input_path;     // comma list of paths and globs
+  std::string input_path;  // comma list of paths and globs
+  // The files that input_path stands for, in the order in which they are read; empty: found by it, in sorted path order.
+  std::vector<std::string> paths;
   int64_t batch_size = 1024;  // per worker
   // Rows of a global batch where that is not worker_count * batch_size (evaluation): it is cut into worker_count slices of
   // equal size, the last ones shorter. 0: worker_count * batch_size.
@@ -71,6 +74,8 @@ class BatchLoader {
   // Rows of one epoch where that is known without reading the data (Parquet), else -1.
   // With `contiguous`: the rows of this worker, always known.
   int64_t rows_per_epoch() const;
+  // By file, in the order of reading, where that is known without reading the data (Parquet), else empty.
+  std::vector<int64_t> rows_by_file() const;
   // Ids replaced by row 0 in the batches returned so far (0 unless clamp_out_of_range).
   int64_t clamped_ids() const;
   // Who decodes what, and why: "each worker decodes its rows alone: ...", for the log.

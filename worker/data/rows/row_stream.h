@@ -24,6 +24,8 @@ class RowStream : public RowSequence {
   Status LearnRows();
   // Rows of all files if known without reading them, else -1.
   int64_t known_rows() const { return known_rows_; }
+  // By file, if known without reading them, else empty.
+  const std::vector<int64_t>& rows_by_file() const { return file_rows_; }
   // Parquet, after LearnRows(): rows of the largest row group; else 0.
   int64_t largest_row_group() const { return largest_row_group_; }
   // Reads or skims through all files and counts; leaves the stream at its first row.

@@ -77,14 +77,12 @@ TEST(FileIdentityTest, TheWholeFooterOfAParquetFileCounts) {
 
 TEST(FileIdentityTest, RowsAreCountedInEveryFormat) {
   const TestDirectory directory;
-  FileFormat csv;
-  csv.with_header = true;
-  EXPECT_EQ(*CountRowsOf(directory.Write("a.csv", "x,y\n1,2\n3,4\n"), csv), 2);
-  EXPECT_EQ(*CountRowsOf(directory.Write("empty.csv", ""), csv), 0);
-  FileFormat parquet;
-  parquet.type = DatasetType::kParquet;
+  DataConfig data;
+  data.with_header = true;
+  EXPECT_EQ(*CountRowsOf(directory.Write("a.csv", "x,y\n1,2\n3,4\n"), data, DatasetType::kCsv), 2);
+  EXPECT_EQ(*CountRowsOf(directory.Write("empty.csv", ""), data, DatasetType::kCsv), 0);
   WriteParquet(directory.Path("a.parquet"), {{"x", JsonArray(arrow::int64(), "[1, 2, 3]")}});
-  EXPECT_EQ(*CountRowsOf(directory.Path("a.parquet"), parquet), 3);
+  EXPECT_EQ(*CountRowsOf(directory.Path("a.parquet"), data, DatasetType::kParquet), 3);
 }
 
 }  // namespace
