@@ -21,7 +21,8 @@ UNSUPPORTED = {"Unsupported", "OtherFeature"}  # types of what can be named but 
 HEAD = """# Config reference
 
 Generated from the comments in `proto/*.proto` by `scripts/dev/generate_config_reference.py`; do not edit. A job's config is one `EasyRecConfig` in text format:
-`field: value` and `field { ... }`, lists as `[a, b]` or repeated fields, comments behind `#`. `pepnet check-config --pipeline_config_path F` checks one and prints it with all
+`field: value` and `field { ... }`, lists as `[a, b]` or repeated fields, comments behind `#`; or in JSON, as protobuf writes it, where its name ends in
+`.json`. `pepnet check-config --pipeline_config_path F` checks one and prints it with all
 defaults. A field that is not listed here is an error with its line number.
 
 A default of - means that the field is unset unless written. "Rejected" fields are errors where they differ from their default; "no effect" fields are

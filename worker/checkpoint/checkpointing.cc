@@ -2,6 +2,8 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "common/base/log_functions.h"
 #include "common/checkpoint/checkpoint.h"
 #include "common/job_config/shape_description.h"
@@ -62,6 +64,27 @@ StatusOr<std::string> TableOfParameter(const std::string& name) {
   return name.substr(prefix.size(), name.size() - prefix.size() - suffix.size());
 }
 
+// A shape without its optimizers.
+std::string WithoutOptimizers(const std::string& shape) {
+  std::vector<std::string> kept;
+  for (const auto& line : absl::StrSplit(shape, '\n')) {
+    if (!absl::StartsWith(line, "sparse optimizer: ") && !absl::StartsWith(line, "dense optimizer: ")) {
+      kept.emplace_back(line);
+    }
+  }
+  return absl::StrJoin(kept, "\n");
+}
+
+// Why the tables' optimizer cannot begin afresh at a step other than 0.
+Status CheckCanBeginAfresh(const SparseOptimizer& optimizer) {
+  const SparseOptimizerKind kind = optimizer.kind;
+  if (kind != SparseOptimizerKind::kAdam && kind != SparseOptimizerKind::kPartialRowwiseAdam) return absl::OkStatus();
+  return InvalidInput(
+      "--ignore_restore_optimizer: ", TypeOf(kind).field,
+      " of the tables corrects its moments by the steps of the whole job, so that fresh ones would make "
+      "steps that are too long; start a new model_dir with --fine_tune_checkpoint instead");
+}
+
 }  // namespace
 
 StatusOr<std::string> OnFirstWorker(const WorkerContext& context, const std::string& what,
@@ -110,7 +133,10 @@ StatusOr<std::string> FindCheckpoint(const WorkerContext& context, const std::st
         read.ok() ? VerifyCheckpoint(directory, *read, context.options.verify_checkpoint) : read.status();
     if (!whole.ok()) return AdviseOnDamage(whole, directory);
     const Manifest& manifest = *read;
-    const std::string difference = FirstDifference(ShapeDescription(*context.config), manifest.shape);
+    const std::string shape = ShapeDescription(*context.config);
+    const std::string difference = context.options.ignore_restore_optimizer
+                                       ? FirstDifference(WithoutOptimizers(shape), WithoutOptimizers(manifest.shape))
+                                       : FirstDifference(shape, manifest.shape);
     if (!difference.empty()) {
       return InvalidInput(directory, " was written by another config: ", difference,
                           "; pass the config it was trained with, or another --model_dir or --checkpoint_path");
@@ -130,14 +156,21 @@ StatusOr<std::string> FindCheckpoint(const WorkerContext& context, const std::st
 }
 
 Status RestoreForTraining(const WorkerContext& context, const std::string& directory, TrainState* state) {
-  PEPNET_RETURN_IF_ERROR(Annotate(ReadDenseFiles(directory, state), absl::StrCat("restoring ", directory)));
+  const bool with_optimizer_state = !context.options.ignore_restore_optimizer;
+  if (!with_optimizer_state) PEPNET_RETURN_IF_ERROR(CheckCanBeginAfresh(context.config->train.sparse_optimizer));
+  PEPNET_RETURN_IF_ERROR(
+      Annotate(ReadDenseFiles(directory, state, with_optimizer_state), absl::StrCat("restoring ", directory)));
+  if (!with_optimizer_state && context.first()) {
+    LogInfo(absl::StrCat("--ignore_restore_optimizer: the weights are those of ", directory,
+                         ", the state of the optimizers begins afresh"));
+  }
   return RunOnFirstWorker(context, "restore of the tables", [&]() -> Status {
     PEPNET_ASSIGN_OR_RETURN(const Manifest manifest, ReadManifest(directory));
     if (manifest.step != state->counters.finished_steps) {
       return absl::DataLossError(absl::StrCat(directory, ": trainer.json is of step ", state->counters.finished_steps,
                                               ", the manifest of step ", manifest.step));
     }
-    return context.client->Load(directory, state->counters.finished_steps, true, {});
+    return context.client->Load(directory, state->counters.finished_steps, with_optimizer_state, {});
   });
 }
 

@@ -26,7 +26,8 @@ StatusOr<std::string> FinishCheckpoint(const WorkerContext& context, CheckpointS
 // NotFound if there is none.
 StatusOr<std::string> FindCheckpoint(const WorkerContext& context, const std::string& path);
 
-// Full restore for --continue_train.
+// Full restore for --continue_train. With ignore_restore_optimizer the optimizers and the rows' counts of updates begin
+// afresh, and the optimizers may be others than those that the checkpoint was written with; adam of tables cannot.
 Status RestoreForTraining(const WorkerContext& context, const std::string& directory, TrainState* state);
 
 // Weights only, by name (fine_tune_checkpoint): step, schedules and optimizer state start fresh.

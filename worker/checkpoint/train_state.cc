@@ -41,14 +41,14 @@ bool InsideWindow(const TrainState& state) {
   return false;
 }
 
-std::vector<Item> ListItems(TrainState& state, bool with_accumulated) {
+std::vector<Item> ListItems(TrainState& state, bool with_accumulated, bool with_optimizer_state = true) {
   std::vector<Item> items;
   const std::vector<ParameterSpec>& specs = state.parameters.specs();
   for (int i = 0; i < static_cast<int>(specs.size()); ++i) {
     items.push_back({specs[i].name, specs[i].shape, state.parameters.value(i)});
   }
   for (auto& [slot, arena] : state.optimizer.slots()) {
-    for (int i = 0; i < static_cast<int>(specs.size()); ++i) {
+    for (int i = 0; with_optimizer_state && i < static_cast<int>(specs.size()); ++i) {
       items.push_back({absl::StrCat(specs[i].name, "/", slot), specs[i].shape, Slice(arena, state.parameters, i)});
     }
   }
@@ -176,11 +176,12 @@ Status WriteDenseFiles(const DenseImage& image, CheckpointWriter& writer, std::v
   return absl::OkStatus();
 }
 
-Status ReadDenseFiles(const std::string& directory, TrainState* state) {
+Status ReadDenseFiles(const std::string& directory, TrainState* state, bool with_optimizer_state) {
   PEPNET_ASSIGN_OR_RETURN(const std::string text, ReadFile(directory + "/" + kTrainerFile, kMaxTrainerBytes));
   bool inside_window = false;
   int64_t written_window = 1;
   const int64_t window = state->counters.window;
+  const int64_t optimizer_steps = state->optimizer.steps();
   if (const Status read = ReadCounters(text, state, &inside_window, &written_window); !read.ok()) {
     return absl::DataLossError(absl::StrCat(directory, "/", kTrainerFile, " is damaged: ", read.message()));
   }
@@ -190,7 +191,8 @@ Status ReadDenseFiles(const std::string& directory, TrainState* state) {
   }
   PEPNET_ASSIGN_OR_RETURN(std::unique_ptr<SafetensorsReader> reader,
                           SafetensorsReader::Open(directory + "/" + kDenseFile));
-  for (Item& item : ListItems(*state, inside_window)) {
+  if (!with_optimizer_state) state->optimizer.set_steps(optimizer_steps);
+  for (Item& item : ListItems(*state, inside_window, with_optimizer_state)) {
     PEPNET_RETURN_IF_ERROR(ReadInto(*reader, directory, item.name, item.shape, item.values));
   }
   if (MutantActive(Mutant::kResumeForgetsDenseState)) {

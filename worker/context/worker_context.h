@@ -24,6 +24,7 @@ struct RunOptions {
   double timeout_s = 300;         // deadline of every wait within a step
   double phase_timeout_s = 7200;  // deadline of the waits for saving, restoring, verifying: they grow with the tables
   bool continue_train = false;
+  bool ignore_restore_optimizer = false;  // with continue_train: weights and position, but fresh optimizer state
   std::string checkpoint_path;        // with continue_train: go on from this one instead of the newest ("" = newest)
   int64_t restart_data_at_step = -1;  // the given files are read from their first row there; -1: not asked for
   // Not 0: somebody asks for a checkpoint and an early end (common/process/stop_signal.h). nullptr: nobody can.

@@ -85,7 +85,7 @@ StatusOr<int64_t> Predict(const WorkerContext& context, PepnetModel* model, cons
       absl::StrCat(writing, "/", part_of(index)), absl::StrCat(request.output_path, "/", part_of(index)), request.csv);
 
   BatchFeeder feeder(&config, std::move(loader), context.client, nullptr, BatchFeeder::Mode::kPredict, finished_steps,
-                     0);
+                     request.steps);
   feeder.Watch(context.status(), context.options.timeout_s);
   ForwardInputs inputs(&config);
   int64_t rows = 0;

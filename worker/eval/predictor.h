@@ -22,6 +22,7 @@ struct PredictRequest {
   bool csv = false;
   bool overwrite = false;  // an earlier prediction in output_path
   int64_t batch_size = 0;  // 0: eval_batch_size
+  int64_t steps = 0;       // batches of each worker, the first ones of its range; 0: all
 };
 
 // Returns the number of rows written by all workers. A collective operation.

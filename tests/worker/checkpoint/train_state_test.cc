@@ -91,6 +91,30 @@ TEST_F(TrainStateTest, FilesThatAreNoneAreDamage) {
   }
 }
 
+TEST_F(TrainStateTest, TheOptimizerCanBeginAfreshAndBeAnother) {
+  TrainState state(config_, 9);
+  for (auto& slot : state.optimizer.slots()) std::fill(slot.second.begin(), slot.second.end(), 0.5f);
+  state.optimizer.set_steps(12);
+  state.counters = {13, {2, 40}, 1, 9, 6, 3, 2, 1};
+  const std::string written = Write(state);
+  JobConfig other = config_;
+  other.train.dense_optimizer.kind = DenseOptimizerKind::kAdagrad;
+  ASSERT_NE(config_.train.dense_optimizer.kind, other.train.dense_optimizer.kind);
+  other.train.dense_optimizer.initial_accumulator_value = 0.25;
+  TrainState read(other, 1);
+  const Status refused = ReadDenseFiles(written, &read);
+  EXPECT_EQ(refused.code(), absl::StatusCode::kNotFound) << refused;
+  TrainState fresh(other, 1);
+  ASSERT_OK(ReadDenseFiles(written, &fresh, /*with_optimizer_state=*/false));
+  EXPECT_EQ(Copy(fresh.parameters.values()), Copy(state.parameters.values()));
+  EXPECT_EQ(fresh.optimizer.steps(), 0);
+  EXPECT_EQ(fresh.counters.finished_steps, 13);
+  for (size_t s = 0; s < fresh.optimizer.slots().size(); ++s) {
+    EXPECT_EQ(Copy(fresh.optimizer.slots()[s].second.span()),
+              Copy(TrainState(other, 1).optimizer.slots()[s].second.span()));
+  }
+}
+
 TEST_F(TrainStateTest, AMissingTensorIsNamed) {
   TrainState state(config_, 9);
   const std::string written = Write(state);
