@@ -39,6 +39,7 @@ struct PredictFlags {
   std::vector<std::string> reserved_columns, output_columns;
   std::string writer_type = "ParquetWriter";  // or CsvWriter
   int64_t batch_size = 0;                     // 0: eval_batch_size
+  int64_t predict_steps = 0;                  // batches of each worker; 0: all
   bool overwrite = false;                     // an earlier prediction in predict_output_path
 };
 void AddPredictFlags(CLI::App* command, PredictFlags* flags);
@@ -47,8 +48,9 @@ Status PredictCommand(const PredictFlags& flags, MpiSession* session);
 struct ExportFlags {
   ConfigFlags config;
   std::string checkpoint_path, export_dir;
-  std::string format = "safetensors";  // comma list of safetensors, parquet, onnx
-  int64_t onnx_external_mb = 64;       // tensors above go to model.onnx.data
+  std::vector<std::string> asset_files;  // copied into export_dir
+  std::string format = "safetensors";    // comma list of safetensors, parquet, onnx
+  int64_t onnx_external_mb = 64;         // tensors above go to model.onnx.data
   bool no_verify = false;
 };
 void AddExportFlags(CLI::App* command, ExportFlags* flags);

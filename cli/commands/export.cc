@@ -1,8 +1,14 @@
 // export: a checkpoint in the formats that other programs open. Complete, read back and compared with eval, or absent.
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
 #include <filesystem>
 #include <optional>
+#include <set>
 
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
@@ -15,6 +21,7 @@
 #include "cli/job/load_config.h"
 #include "common/base/logging.h"
 #include "common/file/file.h"
+#include "common/file/owned_fd.h"
 #include "common/job_config/shape_description.h"
 #include "worker/checkpoint/train_state.h"
 #include "worker/data/files/input_files.h"
@@ -78,12 +85,48 @@ StatusOr<int64_t> Compare(const JobConfig& config, const ExportSource& source, c
   return rows;
 }
 
+// What --asset_files asks for must be files of different names that the export has no use for.
+Status CheckAssets(const std::vector<std::string>& assets) {
+  std::set<std::string> names = {"pipeline.config", "README.md",       "export.json", "model.safetensors",
+                                 "model.onnx",      "model.onnx.data", "tables"};
+  for (const std::string& asset : assets) {
+    std::error_code error;
+    if (!std::filesystem::is_regular_file(asset, error)) {
+      return InvalidInput("--asset_files: ", asset, " is not a file; expected a comma list of files");
+    }
+    const std::string name = std::filesystem::path(asset).filename();
+    if (!names.insert(name).second) {
+      return InvalidInput("--asset_files: ", asset, ": the export has another file named ", name, "; rename one");
+    }
+  }
+  return absl::OkStatus();
+}
+
+// Returns the names in `directory`.
+StatusOr<std::vector<std::string>> CopyAssets(const std::vector<std::string>& assets, const std::string& directory) {
+  std::vector<std::string> names;
+  for (const std::string& asset : assets) {
+    names.push_back(std::filesystem::path(asset).filename());
+    const std::string copy = absl::StrCat(directory, "/", names.back());
+    std::error_code error;
+    std::filesystem::copy_file(asset, copy, error);
+    if (error) return absl::UnavailableError(absl::StrCat("cannot copy ", asset, " to ", copy, ": ", error.message()));
+    const OwnedFd fd(open(copy.c_str(), O_RDONLY | O_CLOEXEC));
+    if (!fd.valid() || fsync(fd.get()) != 0) {
+      return absl::UnavailableError(absl::StrCat("cannot sync ", copy, ": ", std::strerror(errno)));
+    }
+  }
+  return names;
+}
+
 Status WriteExport(const JobConfig& config, const ExportSource& source, const std::string& directory,
                    const ExportFlags& flags, CardFacts facts) {
   for (const std::string& format : facts.formats) {
     PEPNET_ASSIGN_OR_RETURN(const std::vector<std::string> files, WriteFormat(format, source, directory, flags));
     facts.files.insert(facts.files.end(), files.begin(), files.end());
   }
+  PEPNET_ASSIGN_OR_RETURN(const std::vector<std::string> assets, CopyAssets(flags.asset_files, directory));
+  facts.files.insert(facts.files.end(), assets.begin(), assets.end());
   PEPNET_ASSIGN_OR_RETURN(facts.compared_rows, Compare(config, source, directory, facts));
   PEPNET_RETURN_IF_ERROR(WriteFileAtomically(directory + "/pipeline.config", config.effective_text));
   PEPNET_RETURN_IF_ERROR(WriteFileAtomically(directory + "/README.md", ModelCard(source, facts)));
@@ -116,6 +159,7 @@ void AddExportFlags(CLI::App* command, ExportFlags* flags) {
   command->add_option("--model_dir", flags->config.model_dir, "overrides the config's");
   command->add_option("--checkpoint_path", flags->checkpoint_path, "model.ckpt-N or its parent (default: model_dir)");
   command->add_option("--export_dir", flags->export_dir, "directory to make; must not exist")->required();
+  command->add_option("--asset_files", flags->asset_files, "files to copy into the export, comma list")->delimiter(',');
   command->add_option("--format", flags->format, "comma list of safetensors, parquet, onnx (default safetensors)");
   command
       ->add_option("--onnx_external_mb", flags->onnx_external_mb,
@@ -127,6 +171,7 @@ void AddExportFlags(CLI::App* command, ExportFlags* flags) {
 Status ExportCommand(const ExportFlags& flags) {
   CardFacts facts;
   PEPNET_ASSIGN_OR_RETURN(facts.formats, ParseFormats(flags.format));
+  PEPNET_RETURN_IF_ERROR(CheckAssets(flags.asset_files));
   PEPNET_ASSIGN_OR_RETURN(JobConfig config, LoadConfig(flags.config));
   PEPNET_ASSIGN_OR_RETURN(const std::string target, ExportTarget(flags.export_dir));
   PEPNET_ASSIGN_OR_RETURN(std::string checkpoint, ChooseCheckpoint(config, flags));

@@ -44,6 +44,12 @@ void AddPredictFlags(CLI::App* command, PredictFlags* flags) {
       ->delimiter(',');
   command->add_option("--writer_type", flags->writer_type, "ParquetWriter or CsvWriter")
       ->check(CLI::IsMember({"ParquetWriter", "CsvWriter"}));
+  command
+      ->add_option("--predict_steps", flags->predict_steps,
+                   "batches that each worker predicts, the first ones of its rows (default: all)")
+      ->check(CLI::Range(1, 1 << 30, "a whole number from 1"));
+  command->add_option("--dataset_type", flags->config.dataset_type,
+                      "kind of the input files, in place of the config's: ParquetDataset or CsvDataset");
   command->add_option("--batch_size", flags->batch_size, "rows per batch (default eval_batch_size)")
       ->check(CLI::Range(1, 1 << 30, "a whole number from 1"));
 }
@@ -60,6 +66,7 @@ Status PredictCommand(const PredictFlags& flags, MpiSession* session) {
     PEPNET_ASSIGN_OR_RETURN(request.output_columns, Names("--output_columns", flags.output_columns));
     request.csv = flags.writer_type == "CsvWriter";
     request.batch_size = flags.batch_size;
+    request.steps = flags.predict_steps;
     request.overwrite = flags.overwrite;
     PEPNET_ASSIGN_OR_RETURN(int64_t rows, Predict(context, inference.model.get(), request, inference.finished_steps));
     if (context.first()) {

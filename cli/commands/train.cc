@@ -53,6 +53,8 @@ void AddTrainFlags(CLI::App* command, TrainFlags* flags) {
   command->add_option(
       "--checkpoint_path", flags->job.run.checkpoint_path,
       "with --continue_train: go on from this model.ckpt-N of model_dir; newer ones are renamed to *.rejected");
+  command->add_flag("--ignore_restore_optimizer", flags->job.run.ignore_restore_optimizer,
+                    "with --continue_train: take the weights and the position, and begin the optimizers afresh");
   command
       ->add_option("--restart_data_at_step", flags->job.run.restart_data_at_step,
                    "with --continue_train from this step: read the given files from their first row, whatever was read "

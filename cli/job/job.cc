@@ -74,7 +74,7 @@ RankFacts WorkerFacts(const std::string& role, const JobConfig& config, const Jo
       absl::StrCat(config.effective_text, "\n", flags.hash, " ", flags.weight_normalization, " ", flags.dense_engine,
                    " ", flags.device, " ", flags.deterministic, " ", flags.wire_dtype, " ", flags.share_reader, " ",
                    flags.run.seed, " ", flags.run.continue_train, " ", flags.run.restart_data_at_step, " ",
-                   flags.run.clamp_out_of_range),
+                   flags.run.ignore_restore_optimizer, " ", flags.run.clamp_out_of_range),
       CpuDescription());
   for (const Table& table : config.tables) {
     const int state = SparseStateDim(config.train.sparse_optimizer.kind, table.dim);

@@ -12,6 +12,7 @@ StatusOr<JobConfig> LoadConfig(const ConfigFlags& flags, bool ignore_unknown_fie
   overrides.train_input_path = flags.train_input_path;
   overrides.eval_input_path = flags.eval_input_path;
   overrides.fine_tune_checkpoint = flags.fine_tune_checkpoint;
+  overrides.dataset_type = flags.dataset_type;
   overrides.ignore_unknown_fields = ignore_unknown_fields;
   return LoadJobConfig(flags.pipeline_config_path, overrides, all);
 }

@@ -83,6 +83,21 @@ TEST_F(ExportCli, EveryFileIsInTheListWithItsSum) {
   EXPECT_TRUE(absl::StrContains(again.Cause(), "exists already")) << again.Cause();
 }
 
+TEST_F(ExportCli, AssetFilesAreCopiedAndListed) {
+  ASSERT_OK(WriteFileAtomically(directory_ / "words.txt", "red\n"));
+  const std::string words = directory_ / "words.txt";
+  ExpectRefused(Export("--asset_files " + (directory_ / "absent.txt")), {"--asset_files", "absent.txt is not a file"});
+  ExpectRefused(Export(absl::StrCat("--asset_files ", words, ",", words)), {"has another file named words.txt"});
+  ASSERT_OK(WriteFileAtomically(directory_ / "export.json", "{}"));
+  ExpectRefused(Export("--asset_files " + (directory_ / "export.json")), {"has another file named export.json"});
+  const ProcessResult result = Export("--asset_files " + words);
+  ASSERT_EQ(result.exit_status, 0) << result.err;
+  EXPECT_EQ(*ReadFile(directory_ / "out/words.txt"), "red\n");
+  const auto json = nlohmann::json::parse(*ReadFile(directory_ / "out/export.json"));
+  EXPECT_EQ(json["files"].back()["file"], "words.txt");
+  EXPECT_EQ(json["files"].back()["bytes"], 4);
+}
+
 TEST_F(ExportCli, UnknownFormatsAreRefused) {
   ExpectRefused(Export("--format torchscript"), {"torchscript", "expected safetensors, parquet, onnx"});
   ExpectRefused(Export("--format onnx,onnx"), {"names onnx twice"});

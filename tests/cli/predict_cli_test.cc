@@ -63,6 +63,20 @@ TEST_F(PredictCli, PartsInNameOrderAreTheInputOrderAndReplaceOlderOnes) {
   EXPECT_FALSE(PathExists(directory_ / "out/part-00001.parquet")) << "a part of more workers must not stay behind";
 }
 
+TEST_F(PredictCli, StepsAndTheKindOfFilesAreFlags) {
+  const ProcessResult some = Predict(Paths() + "--batch_size 4 --predict_steps 2");
+  ASSERT_EQ(some.exit_status, 0) << some.err;
+  EXPECT_EQ(ReadPart(directory_ / "out/part-00000.parquet")->num_rows(), 8);
+  const ProcessResult wrong = Predict(Paths() + "--overwrite --dataset_type ParquetDataset");
+  EXPECT_EQ(wrong.exit_status, 1) << wrong.err;
+  const ProcessResult unknown = Predict(Paths() + "--overwrite --dataset_type Csv");
+  EXPECT_EQ(unknown.exit_status, 1);
+  EXPECT_NE(unknown.Cause().find("--dataset_type: \"Csv\"; expected"), std::string::npos) << unknown.Cause();
+  const ProcessResult right = Predict(Paths() + "--overwrite --dataset_type CsvDataset");
+  ASSERT_EQ(right.exit_status, 0) << right.err;
+  EXPECT_EQ(ReadPart(directory_ / "out/part-00000.parquet")->num_rows(), 23);
+}
+
 TEST_F(PredictCli, AWorkerWithoutRowsWritesAnEmptyPartWithTheSameColumns) {
   const std::string text = *ReadFile(directory_ / "train-0.csv");
   const size_t header = text.find('\n'), row = text.find('\n', header + 1);

@@ -95,7 +95,7 @@ TEST_F(TrainStateTest, TheOptimizerCanBeginAfreshAndBeAnother) {
   TrainState state(config_, 9);
   for (auto& slot : state.optimizer.slots()) std::fill(slot.second.begin(), slot.second.end(), 0.5f);
   state.optimizer.set_steps(12);
-  state.counters = {13, {2, 40}, 1, 9, 6, 3, 2, 1};
+  state.counters = {13, {2, 40}, 1, 9, 6, 3, 2, 1, {}};
   const std::string written = Write(state);
   JobConfig other = config_;
   other.train.dense_optimizer.kind = DenseOptimizerKind::kAdagrad;
