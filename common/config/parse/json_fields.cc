@@ -98,6 +98,7 @@ Status MergeText(const std::string& text, const FieldDescriptor& field, Message*
   FirstError error;
   google::protobuf::TextFormat::Parser parser;
   parser.RecordErrorsTo(&error);
+  parser.SetRecursionLimit(kMaxJsonDepth);
   if (parser.MergeFromString(text, message)) return absl::OkStatus();
   return InvalidInput("value \"", Printable(text, 200), "\" does not fit ", field.name(), ": ",
                       Printable(error.text(), 200));

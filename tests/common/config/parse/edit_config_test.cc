@@ -182,6 +182,9 @@ TEST(EditConfigTest, HostileEditsEndInASentence) {
   EXPECT_THAT(error(R"({"feature_configs[-2147483648].raw_feature.embedding_dim": 1})"), HasSubstr("is outside"));
   const std::string long_value = error("{\"train_config.num_steps\": \"" + std::string(100000, 'x') + "\"}");
   EXPECT_LT(long_value.size(), 1000u);
+  std::string nested;
+  for (int i = 0; i < 20000; ++i) nested += "sparse_optimizer { ";
+  EXPECT_THAT(error("{\"train_config\": \"" + nested + "\"}"), HasSubstr("does not fit train_config"));
   EXPECT_THAT(error("{\"a\x1b\u001b[2J\": 1}"), Not(HasSubstr("\x1b")));
 }
 
