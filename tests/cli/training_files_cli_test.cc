@@ -174,7 +174,7 @@ TEST_F(TrainingFilesCli, AVanishedFileIsRefusedOnceItsRowsWereReadAndReportedBef
   EXPECT_THAT(vanished.Cause(), HasSubstr("a.csv' is not among the files given"));
   const ProcessResult unread = Train("model", "a.csv,c.csv");
   ASSERT_EQ(unread.exit_status, 0) << unread.err;
-  EXPECT_THAT(unread.err, HasSubstr("of which no row had been read in it"));
+  EXPECT_THAT(unread.err, HasSubstr("no row of it had been read in this pass"));
   EXPECT_EQ(Trained("model"), "0-17:1 200-202:1");
   // It was never read, so it is new when it is back.
   const ProcessResult back = Train("model", "*.csv");

@@ -315,11 +315,13 @@ StatusOr<DataChoice> InsidePass(DataQuestion question, const CountRows& count) {
   if (!comparison.missing.empty()) {
     PEPNET_ASSIGN_OR_RETURN(remainder, WithoutMissing(question, comparison, count));
   }
+  const bool one = comparison.missing.size() == 1;
   const std::string gone =
       comparison.missing.empty()
           ? ""
-          : absl::StrCat(Named(comparison.missing), " of the running pass, of which no row had been ",
-                         "read in it, changed or not given any more, will be left out of it");
+          : absl::StrCat(Named(comparison.missing), " of the running pass ", one ? "has" : "have", " changed or ",
+                         one ? "is" : "are", " not given any more; no row of ", one ? "it" : "them",
+                         " had been read in this pass, which goes on without");
   // A file that the first pass had not come to was never read: should it come back, it is new.
   if (epoch == question.history.first_epoch) question.history.files = Present(comparison);
   if (remainder.pass_is_over) {

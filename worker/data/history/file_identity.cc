@@ -11,6 +11,7 @@
 
 #include "absl/strings/str_format.h"
 #include "common/file/owned_fd.h"
+#include "worker/data/files/row_reader.h"
 #include "worker/data/rows/row_stream.h"
 #include "xxhash.h"
 

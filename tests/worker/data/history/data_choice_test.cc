@@ -144,7 +144,8 @@ TEST(DataChoiceTest, AFileWhoseTurnHadNotComeMayGoWithAWarning) {
   StatusOr<DataChoice> choice = ChooseData(After({"a", "b", "c"}, {0, 10}, {"a", "c"}), NeverAsked);
   ASSERT_OK(choice);
   EXPECT_EQ(Show(*choice), "a c from epoch 0 row 10 to 1");  // b is not "trained": should it come back, it is new
-  EXPECT_THAT(choice->warnings, ElementsAre(HasSubstr("1 file ('b') of the running pass")));
+  EXPECT_THAT(choice->warnings,
+              ElementsAre(HasSubstr("1 file ('b') of the running pass has changed or is not given any more")));
   // Nothing is left of the pass.
   choice = ChooseData(After({"a", "b"}, {0, 10}, {"a"}, 2), NeverAsked);
   ASSERT_OK(choice);
