@@ -33,7 +33,8 @@ std::string DataLine(const JobConfig& config, const std::string& input_path) {
                          static_cast<double>(bytes) / kMebibyte);
 }
 
-std::string LengthLine(const TrainConfig& train) {
+std::string LengthLine(const JobConfig& config) {
+  const TrainConfig& train = config.train;
   std::string text =
       train.num_steps > 0 ? absl::StrCat(train.num_steps, " steps") : absl::StrCat(train.num_epochs, " epochs");
   if (train.save_checkpoints_epochs > 0) {
@@ -43,7 +44,9 @@ std::string LengthLine(const TrainConfig& train) {
   }
   absl::StrAppend(&text, train.save_checkpoints_epochs + train.save_checkpoints_steps > 0 ? " and" : "; a checkpoint",
                   " at the end, ",
-                  train.keep_checkpoint_max > 0 ? absl::StrCat("the newest ", train.keep_checkpoint_max) : "all",
+                  train.keep_checkpoint_max > 0 ? absl::StrCat("the newest ", train.keep_checkpoint_max,
+                                                               config.export_config.best ? " and the best" : "")
+                                                : "all",
                   " are kept");
   return text;
 }
@@ -62,13 +65,12 @@ std::set<std::string> Canonical(const InputFiles& files) {
 
 std::string TrainPlan(const JobConfig& config, const TrainRanks& ranks) {
   const int64_t workers = static_cast<int64_t>(ranks.workers.size());
-  std::string text =
-      absl::StrCat("the plan\n  ranks: ", workers, " worker(s) (", absl::StrJoin(ranks.workers, ", "), ") with ",
-                   ranks.threads, " thread(s) each, ", ranks.servers, " server(s)",
-                   ranks.colocated ? " in the same ranks" : "", "\n  global batch: ", workers * config.data.batch_size,
-                   " rows\n  train data: ", DataLine(config, config.train_input_path),
-                   "\n  eval data: ", DataLine(config, config.eval_input_path),
-                   "\n  length: ", LengthLine(config.train), "\n  tables:\n");
+  std::string text = absl::StrCat(
+      "the plan\n  ranks: ", workers, " worker(s) (", absl::StrJoin(ranks.workers, ", "), ") with ", ranks.threads,
+      " thread(s) each, ", ranks.servers, " server(s)", ranks.colocated ? " in the same ranks" : "",
+      "\n  global batch: ", workers * config.data.batch_size,
+      " rows\n  train data: ", DataLine(config, config.train_input_path),
+      "\n  eval data: ", DataLine(config, config.eval_input_path), "\n  length: ", LengthLine(config), "\n  tables:\n");
   double total = 0;
   for (const Table& table : config.tables) {
     const int state = SparseStateDim(config.train.sparse_optimizer.kind, table.dim);

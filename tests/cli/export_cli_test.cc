@@ -129,6 +129,37 @@ TEST_F(ExportCli, BestTakesTheCheckpointWithTheBestEvaluation) {
   ExpectRefused(Export(), {"exporter_type is best", "--checkpoint_path"});
 }
 
+TEST_F(ExportCli, TheBestCheckpointOutlivesTheNewestOnes) {
+  WriteConfig(absl::StrReplaceAll(
+      text_,
+      {{"data_config {", "export_config { exporter_type: 'best' best_exporter_metric: 'auc_ctr' } data_config {"}}));
+  const std::string kept = directory_ / "kept";
+  const std::string start =
+      absl::StrCat("$PEPNET train --pipeline_config_path ", directory_ / "job.config", " --model_dir ", kept,
+                   " --edit_config_json '{\"train_config.keep_checkpoint_max\": 1, ");
+  const ProcessResult first = RunShell(start + "\"train_config.num_epochs\": 0, \"train_config.num_steps\": 2}'");
+  ASSERT_EQ(first.exit_status, 0) << first.err;
+  EXPECT_TRUE(absl::StrContains(first.err, "the newest 1 and the best are kept")) << first.err;
+  // Step 2 was the best by far.
+  ASSERT_OK(WriteFileAtomically(kept + "/train_eval_result.txt", "{\"global_step\":2,\"auc_ctr\":2.5}\n"));
+  const ProcessResult second = RunShell(start + "\"train_config.save_checkpoints_steps\": 4}' --continue_train");
+  ASSERT_EQ(second.exit_status, 0) << second.err;
+  EXPECT_EQ(*ListCheckpoints(kept), (std::vector<int64_t>{2, 14})) << second.err;
+
+  const std::string from_kept = absl::StrCat("--edit_config_json '{\"model_dir\": \"", kept, "\"}'");
+  const ProcessResult there = Export(from_kept);
+  ASSERT_EQ(there.exit_status, 0) << there.err;
+  EXPECT_TRUE(absl::StrContains(there.err, "step 2 was the best by auc_ctr (2.5), and model.ckpt-2 is there"))
+      << there.err;
+  EXPECT_EQ(nlohmann::json::parse(*ReadFile(directory_ / "out/export.json"))["step"], 2);
+  ASSERT_OK(RemoveTree(directory_ / "out"));
+  ASSERT_OK(RemoveTree(kept + "/model.ckpt-2"));
+  const ProcessResult gone = Export(from_kept);
+  ASSERT_EQ(gone.exit_status, 0) << gone.err;
+  EXPECT_TRUE(absl::StrContains(gone.err, "but model.ckpt-2 is not in")) << gone.err;
+  EXPECT_EQ(nlohmann::json::parse(*ReadFile(directory_ / "out/export.json"))["step"], 14);
+}
+
 TEST_F(ExportCli, WithoutEvalDataItSaysThatNothingWasCompared) {
   const ProcessResult result = Export("--edit_config_json '{\"eval_input_path\": \"gone.csv\"}'");
   ASSERT_EQ(result.exit_status, 0) << result.err;

@@ -9,6 +9,7 @@
 #include "absl/strings/str_format.h"
 #include "common/base/log_functions.h"
 #include "common/process/trace.h"
+#include "worker/checkpoint/best_step.h"
 
 namespace pepnet {
 namespace {
@@ -17,8 +18,8 @@ double SecondsSince(Clock::time_point start) { return std::chrono::duration<doub
 
 }  // namespace
 
-CheckpointSaver::CheckpointSaver(PsClient* client, std::string model_dir, int64_t keep)
-    : client_(client), model_dir_(std::move(model_dir)), keep_(keep) {}
+CheckpointSaver::CheckpointSaver(PsClient* client, std::string model_dir, int64_t keep, ExportConfig export_config)
+    : client_(client), model_dir_(std::move(model_dir)), keep_(keep), export_config_(std::move(export_config)) {}
 
 CheckpointSaver::~CheckpointSaver() {
   cancelled_ = true;
@@ -48,7 +49,7 @@ Status CheckpointSaver::Write(CheckpointWriter writer, Manifest manifest) {
   PEPNET_ASSIGN_OR_RETURN(SavedTables saved, client_->FinishSave(manifest.step, cancelled_));
   manifest.parts = std::move(saved.parts);
   PEPNET_ASSIGN_OR_RETURN(last_path_, writer.Commit(manifest));
-  PEPNET_RETURN_IF_ERROR(PruneCheckpoints(model_dir_, keep_, manifest.step));
+  PEPNET_RETURN_IF_ERROR(PruneCheckpoints(model_dir_, keep_, StepToKeep(manifest.step)));
   ++costs_.checkpoints;
   costs_.copied_rows += saved.copied_rows;
   costs_.waits += saved.waits;
@@ -59,6 +60,22 @@ Status CheckpointSaver::Write(CheckpointWriter writer, Manifest manifest) {
       "saved %s in %.2f s while training went on; %d rows, %d of them (%.1f MB) copied before they changed", last_path_,
       SecondsSince(start), saved.rows, saved.copied_rows, static_cast<double>(saved.copied_bytes) / 1e6));
   return absl::OkStatus();
+}
+
+int64_t CheckpointSaver::StepToKeep(int64_t step) {
+  if (!export_config_.best || keep_ == 0) return step;
+  // Training may evaluate `step` just now: what is kept must not depend on which of the two is faster. `step` itself is
+  // the newest.
+  const StatusOr<BestStep> best =
+      FindBestStep(model_dir_, export_config_, [&](int64_t evaluated) { return evaluated < step; });
+  if (best.ok()) return best->step;
+  if (!absl::IsNotFound(best.status()) && !told_of_metric_) {
+    told_of_metric_ = true;
+    LogWarning(
+        absl::StrCat("exporter_type is best, but keep_checkpoint_max removes old checkpoints without regard to it: ",
+                     best.status().message()));
+  }
+  return step;
 }
 
 Status CheckpointSaver::Check() {

@@ -16,6 +16,7 @@
 
 #include "common/base/status.h"
 #include "common/checkpoint/checkpoint.h"
+#include "common/job_config/train_config.h"
 #include "worker/checkpoint/train_state.h"
 #include "worker/sparse/ps_client.h"
 
@@ -32,8 +33,9 @@ struct SaveCosts {
 
 class CheckpointSaver {
  public:
-  // Keeps the newest `keep` checkpoints, 0: all. Borrows the client.
-  CheckpointSaver(PsClient* client, std::string model_dir, int64_t keep);
+  // Keeps the newest `keep` checkpoints, 0: all; with export_config.best also the one whose evaluation was the best so far.
+  // Borrows the client.
+  CheckpointSaver(PsClient* client, std::string model_dir, int64_t keep, ExportConfig export_config = {});
   ~CheckpointSaver();
 
   // Saves `state` as of manifest.step; `manifest` lacks only files and parts. Precondition: no save is running.
@@ -49,15 +51,19 @@ class CheckpointSaver {
 
  private:
   Status Write(CheckpointWriter writer, Manifest manifest);
+  // The step whose checkpoint stays beside the newest ones when that of `step` has been written.
+  int64_t StepToKeep(int64_t step);
 
   PsClient* const client_;
   const std::string model_dir_;
   const int64_t keep_;
+  const ExportConfig export_config_;
   // Belong to the thread "checkpoint" from its start until `ended_`, to the caller otherwise.
   DenseImage image_;
   std::string last_path_;
   SaveCosts costs_;
   Status status_;
+  bool told_of_metric_ = false;  // that export_config's metric is in no evaluation
 
   std::atomic<bool> cancelled_ = false;
   std::atomic<bool> ended_ = false;  // stored when all of the above is final; loaded before it is read

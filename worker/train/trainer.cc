@@ -37,7 +37,9 @@ Status Trainer::Start() {
     saved_step_ = session_.start_step();
   }
   PEPNET_RETURN_IF_ERROR(report_.Open(session_));
-  if (context_.first()) saver_.emplace(context_.client, config_.model_dir, config_.train.keep_checkpoint_max);
+  if (context_.first()) {
+    saver_.emplace(context_.client, config_.model_dir, config_.train.keep_checkpoint_max, config_.export_config);
+  }
   PEPNET_RETURN_IF_ERROR(session_.OpenData());
   return EvaluateRestored();
 }
