@@ -46,7 +46,7 @@ TEST(EffectiveTextTest, HoldsTheDefaultsOfWhatIsNotSet) {
                             "pooling: \"sum\"", "thresholds: 200"}) {
     EXPECT_THAT(text, HasSubstr(field));
   }
-  for (const char* field : {"use_dense_ema", "pin_memory", "num_epochs", "slice_by", "weight"}) {
+  for (const char* field : {"use_dense_ema", "pin_memory", "num_epochs", "slice_by", " weight: "}) {
     EXPECT_THAT(text, Not(HasSubstr(field)))
         << "has no effect, may not be set, has no default, or says something by being set";
   }

@@ -105,7 +105,9 @@ TEST(FeatureEncoderTest, ColumnTypesOfIds) {
       Encode(feature, Column(arrow::float64(), "[1.0]")),
       "'f' column 'c': feature 'c' needs ids as integers or texts, but the column has type double; write the column "
       "as integers");
-  EXPECT_THAT(Encode(feature, Column(arrow::boolean(), "[true]")), HasSubstr("'f' column 'c': the type bool"));
+  EXPECT_EQ(Encode(feature, Column(arrow::boolean(), "[true, null, false]")), "1||0");
+  EXPECT_THAT(Encode(feature, Column(arrow::time32(arrow::TimeUnit::SECOND), "[5]")),
+              HasSubstr("'f' column 'c': the type time32[s]"));
 }
 
 TEST(FeatureEncoderTest, TextInAnIntegerColumnIsAnErrorWithFileRowColumnAndValue) {
