@@ -29,6 +29,7 @@ enum class Mutant {
   kManifestFirst,             // L6: the manifest is written before the data files
   kSilenceIsHealth,           // L6: a rank without heartbeats is never lost
   kClampToRowZero,            // L7: an id out of range silently reads row 0
+  kResumeTrustsFiles,         // L7: a resumed run takes the files it is given for those that were read
 };
 
 #if PEPNET_MUTANTS

@@ -27,5 +27,23 @@ TEST(L7NothingSilent, AnIdOutOfRangeIsAnErrorThatNamesItsPlace) {
     EXPECT_NE(message.find(part), std::string::npos) << message;
 }
 
+// A row number alone would be looked for in whatever stands there now.
+TEST(L7NothingSilent, AFileThatChangedSinceItsRowsWereTrainedIsAnError) {
+  RandomJobOptions options;
+  options.files = 1;
+  TemporaryDirectory directory;
+  JobConfig config = MakeRandomJob(directory.path(), options);
+  config.train.num_epochs = 0;
+  config.train.num_steps = 3;
+  ASSERT_OK(Train(config, {1, 1, {}}, TestOptions()));
+  std::string rows = *ReadFile(directory / "train-0.csv");
+  rows[rows.find("\n") + 1] ^= 1;  // the first row's click: 0 is 1, or 1 is 0
+  ASSERT_OK(WriteFileAtomically(directory / "train-0.csv", rows));
+  config.train.num_steps = 6;
+  const Status status = Train(config, {1, 1, {}}, TestOptions(/*continue_train=*/true));
+  ASSERT_FALSE(status.ok()) << "rows would be lost or trained twice";
+  EXPECT_NE(status.message().find("train-0.csv' has changed"), std::string::npos) << status.message();
+}
+
 }  // namespace
 }  // namespace pepnet
