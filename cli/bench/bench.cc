@@ -24,9 +24,7 @@ CLI::App* Add(CLI::App* bench, BenchFlags* flags, const std::string& name, const
 }
 
 void AddConfig(CLI::App* what, BenchFlags* flags, bool data) {
-  what->add_option("--pipeline_config_path", flags->config.pipeline_config_path, "pipeline config (text protobuf)")
-      ->required();
-  what->add_option("--edit_config_json", flags->config.edit_config_json, "changes to it, as JSON");
+  AddConfigFlags(what, &flags->config);
   what->add_option("--batch_sizes", flags->batch_sizes, "rows a batch, comma list (default: the config's)")
       ->delimiter(',')
       ->check(kCount);

@@ -1,12 +1,8 @@
 // export: a checkpoint in the formats that other programs open. Complete, read back and compared with eval, or absent.
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
 #include <filesystem>
+#include <fstream>
 #include <optional>
 #include <set>
 
@@ -21,7 +17,6 @@
 #include "cli/job/load_config.h"
 #include "common/base/logging.h"
 #include "common/file/file.h"
-#include "common/file/owned_fd.h"
 #include "common/job_config/shape_description.h"
 #include "worker/checkpoint/train_state.h"
 #include "worker/data/files/input_files.h"
@@ -85,7 +80,7 @@ StatusOr<int64_t> Compare(const JobConfig& config, const ExportSource& source, c
   return rows;
 }
 
-// What --asset_files asks for must be files of different names that the export has no use for.
+// The files of --asset_files must have different names, of which the export itself uses none.
 Status CheckAssets(const std::vector<std::string>& assets) {
   std::set<std::string> names = {"pipeline.config", "README.md",       "export.json", "model.safetensors",
                                  "model.onnx",      "model.onnx.data", "tables"};
@@ -107,14 +102,15 @@ StatusOr<std::vector<std::string>> CopyAssets(const std::vector<std::string>& as
   std::vector<std::string> names;
   for (const std::string& asset : assets) {
     names.push_back(std::filesystem::path(asset).filename());
-    const std::string copy = absl::StrCat(directory, "/", names.back());
-    std::error_code error;
-    std::filesystem::copy_file(asset, copy, error);
-    if (error) return absl::UnavailableError(absl::StrCat("cannot copy ", asset, " to ", copy, ": ", error.message()));
-    const OwnedFd fd(open(copy.c_str(), O_RDONLY | O_CLOEXEC));
-    if (!fd.valid() || fsync(fd.get()) != 0) {
-      return absl::UnavailableError(absl::StrCat("cannot sync ", copy, ": ", std::strerror(errno)));
+    PEPNET_ASSIGN_OR_RETURN(const std::unique_ptr<FileWriter> copy,
+                            FileWriter::Create(absl::StrCat(directory, "/", names.back())));
+    std::ifstream file(asset, std::ios::binary);
+    std::string piece(1 << 20, '\0');
+    while (file.read(piece.data(), static_cast<std::streamsize>(piece.size())) || file.gcount() > 0) {
+      PEPNET_RETURN_IF_ERROR(copy->Append(piece.data(), static_cast<size_t>(file.gcount())));
     }
+    if (!file.eof()) return absl::UnavailableError(absl::StrCat("--asset_files: ", asset, " cannot be read"));
+    PEPNET_RETURN_IF_ERROR(copy->Finish());
   }
   return names;
 }

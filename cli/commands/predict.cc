@@ -12,6 +12,8 @@
 namespace pepnet {
 namespace {
 
+const CLI::Range kCount(1, 1 << 30, "a whole number from 1");
+
 // Blanks around a name are of the list, as in lists of paths. A name given twice would make two columns of one name.
 StatusOr<std::vector<std::string>> Names(const char* flag, const std::vector<std::string>& list) {
   std::vector<std::string> names;
@@ -47,11 +49,10 @@ void AddPredictFlags(CLI::App* command, PredictFlags* flags) {
   command
       ->add_option("--predict_steps", flags->predict_steps,
                    "batches that each worker predicts, the first ones of its rows (default: all)")
-      ->check(CLI::Range(1, 1 << 30, "a whole number from 1"));
+      ->check(kCount);
   command->add_option("--dataset_type", flags->config.dataset_type,
                       "kind of the input files, in place of the config's: ParquetDataset or CsvDataset");
-  command->add_option("--batch_size", flags->batch_size, "rows per batch (default eval_batch_size)")
-      ->check(CLI::Range(1, 1 << 30, "a whole number from 1"));
+  command->add_option("--batch_size", flags->batch_size, "rows per batch (default eval_batch_size)")->check(kCount);
 }
 
 Status PredictCommand(const PredictFlags& flags, MpiSession* session) {

@@ -4,10 +4,10 @@
 
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
-#include "absl/strings/str_split.h"
 #include "common/base/text.h"
 #include "common/checkpoint/strict_json.h"
 #include "common/file/file.h"
+#include "worker/checkpoint/best_step.h"
 #include "worker/model/output_rules.h"
 
 namespace pepnet {
@@ -44,18 +44,17 @@ An input of kind `hash` takes buckets: a graph cannot hash text. `scripts/onnx_i
 | --- | --- | --- | --- | --- |
 )";
 
-}  // namespace
-
+// The line of train_eval_result.txt beside the checkpoint for its step; "" if there is none.
 std::string EvaluationOf(const std::string& checkpoint, int64_t step) {
-  const std::string directory = checkpoint.substr(0, checkpoint.find_last_of('/') + 1);
-  const auto text = ReadFile(directory + "train_eval_result.txt");
-  if (!text.ok()) return "";
-  for (absl::string_view line : absl::StrSplit(*text, '\n', absl::SkipEmpty())) {
-    const auto json = nlohmann::json::parse(line.begin(), line.end(), nullptr, /*allow_exceptions=*/false);
-    if (json.is_object() && json.contains("global_step") && json["global_step"] == step) return std::string(line);
+  const size_t slash = checkpoint.find_last_of('/');
+  for (const auto& [evaluated, line] :
+       ReadEvaluations(slash == std::string::npos ? "." : checkpoint.substr(0, slash))) {
+    if (evaluated == step) return line;
   }
   return "";
 }
+
+}  // namespace
 
 StatusOr<std::string> ExportJson(const ExportSource& source, const std::string& directory, const CardFacts& facts) {
   const JobConfig& config = *source.config;

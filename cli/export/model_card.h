@@ -21,7 +21,4 @@ struct CardFacts {
 StatusOr<std::string> ExportJson(const ExportSource& source, const std::string& directory, const CardFacts& facts);
 std::string ModelCard(const ExportSource& source, const CardFacts& facts);
 
-// The line of train_eval_result.txt beside the checkpoint for its step; "" if there is none.
-std::string EvaluationOf(const std::string& checkpoint, int64_t step);
-
 }  // namespace pepnet

@@ -101,9 +101,7 @@ std::vector<ClusterPlan> Growth(const ClusterPlan& cluster, int most_workers) {
 
 void AddPlanFlags(CLI::App* plan, PlanFlags* flags) {
   const CLI::Range count(1, 1 << 20, "a whole number from 1");
-  plan->add_option("--pipeline_config_path", flags->config.pipeline_config_path, "pipeline config (text protobuf)")
-      ->required();
-  plan->add_option("--edit_config_json", flags->config.edit_config_json, "changes to it, as JSON");
+  AddConfigFlags(plan, &flags->config);
   plan->add_option("--train_input_path", flags->config.train_input_path, "comma list of paths and globs");
   plan->add_option("--hosts", flags->hosts, "hosts of the cluster")->check(count);
   plan->add_option("--workers_per_host", flags->workers_per_host, "worker ranks on each")->check(count);

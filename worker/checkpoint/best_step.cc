@@ -11,18 +11,27 @@
 
 namespace pepnet {
 
-StatusOr<BestStep> FindBestStep(const std::string& model_dir, const ExportConfig& config,
-                                const std::function<bool(int64_t step)>& counts) {
-  const std::string& metric = config.best_exporter_metric;
+std::vector<EvaluationLine> ReadEvaluations(const std::string& model_dir) {
   const std::string text = ReadFile(absl::StrCat(model_dir, "/train_eval_result.txt")).value_or("");
-  std::optional<BestStep> best;
-  std::set<std::string> names;
-  std::set<int64_t> seen;  // a step that was evaluated twice counts by its first result
+  std::vector<EvaluationLine> lines;
+  std::set<int64_t> seen;
   for (const absl::string_view line : absl::StrSplit(text, '\n', absl::SkipEmpty())) {
     const auto json = nlohmann::json::parse(line.begin(), line.end(), nullptr, /*allow_exceptions=*/false);
     if (!json.is_object() || !json.contains("global_step") || !json["global_step"].is_number_integer()) continue;
     const int64_t step = json["global_step"];
-    if (!counts(step) || !seen.insert(step).second) continue;
+    if (seen.insert(step).second) lines.push_back({step, std::string(line)});
+  }
+  return lines;
+}
+
+StatusOr<BestStep> FindBestStep(const std::string& model_dir, const ExportConfig& config,
+                                const std::function<bool(int64_t step)>& counts) {
+  const std::string& metric = config.best_exporter_metric;
+  std::optional<BestStep> best;
+  std::set<std::string> names;
+  for (const auto& [step, line] : ReadEvaluations(model_dir)) {
+    if (!counts(step)) continue;
+    const nlohmann::json json = nlohmann::json::parse(line);
     for (const auto& [name, value] : json.items()) {
       if (name != "global_step" && (value.is_number() || value.is_null())) names.insert(Printable(name, 200));
     }

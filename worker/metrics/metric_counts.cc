@@ -23,6 +23,15 @@ int ThresholdIndex(const std::vector<float>& thresholds, float score) {
 
 }  // namespace
 
+std::vector<int64_t> FirstIds(const IdColumn& column, int64_t rows, int64_t none) {
+  CHECK_EQ(static_cast<int64_t>(column.offsets.size()), rows + 1);
+  std::vector<int64_t> ids(static_cast<size_t>(rows), none);
+  for (int64_t row = 0; row < rows; ++row) {
+    if (column.offsets[row] < column.offsets[row + 1]) ids[row] = column.ids[column.offsets[row]];
+  }
+  return ids;
+}
+
 bool Positive(const LabelColumn& label, int64_t row) { return label.values[row] == 1.0f; }
 
 int TowerScores::Class(int64_t row, double threshold, int num_class) const {

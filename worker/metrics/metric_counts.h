@@ -25,6 +25,9 @@ struct TowerScores {
   int Class(int64_t row, double threshold, int num_class) const;
 };
 
+// The first id of each row, `none` for a row without: the key of metrics that group rows.
+std::vector<int64_t> FirstIds(const IdColumn& column, int64_t rows, int64_t none);
+
 bool Positive(const LabelColumn& label, int64_t row);
 
 // counts[0 .. n]: positives below all thresholds, then by the last threshold <= score; counts[n + 1 .. 2 n + 1]: negatives.

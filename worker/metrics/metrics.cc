@@ -32,11 +32,9 @@ struct MetricSet::State {
   int64_t loss_rows = 0;  // rows of all global batches, the same on every worker
 
   void AddToGroupedAuc(const Item& item, const Batch& batch, const LabelColumn& label, const TowerScores& scores) {
-    const IdColumn& column = batch.ids[item.metric->grouping_feature];
-    CHECK_EQ(static_cast<int64_t>(column.offsets.size()), batch.rows + 1) << item.metric->name;
+    const std::vector<int64_t> keys = FirstIds(batch.ids[item.metric->grouping_feature], batch.rows, /*none=*/0);
     for (int64_t row = 0; row < batch.rows; ++row) {
-      const bool has_id = column.offsets[row] < column.offsets[row + 1];
-      item.grouped->Add(has_id ? column.ids[column.offsets[row]] : 0, scores.One(row), Positive(label, row));
+      item.grouped->Add(keys[row], scores.One(row), Positive(label, row));
     }
   }
 

@@ -5,7 +5,6 @@
 #include <limits>
 #include <utility>
 
-#include "common/base/logging.h"
 #include "worker/metrics/metric_counts.h"
 
 namespace pepnet {
@@ -21,13 +20,7 @@ StatusOr<std::vector<int64_t>> Keys(const SliceColumn& column, const Batch& batc
     return InvalidInput(batch.origin, ": column '", column.name,
                         "' holds numbers that are not whole; eval_config.slice_by needs whole ones");
   }
-  const IdColumn& ids = batch.ids[column.feature];
-  CHECK_EQ(static_cast<int64_t>(ids.offsets.size()), batch.rows + 1) << column.name;
-  std::vector<int64_t> keys(batch.rows, kNoValue);
-  for (int64_t row = 0; row < batch.rows; ++row) {
-    if (ids.offsets[row] < ids.offsets[row + 1]) keys[row] = ids.ids[ids.offsets[row]];
-  }
-  return keys;
+  return FirstIds(batch.ids[column.feature], batch.rows, kNoValue);
 }
 
 std::string ValueText(const JobConfig& config, const SliceColumn& column, int64_t key) {

@@ -2,7 +2,6 @@
 
 #include <sys/stat.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <span>
@@ -13,15 +12,10 @@
 #include "worker/checkpoint/checkpointing.h"
 #include "worker/data/files/input_files.h"
 #include "worker/data/history/file_identity.h"
+#include "worker/data/rows/shuffle_window.h"
 
 namespace pepnet {
 namespace {
-
-// Rows that are shuffled among themselves: the order of a pass depends on nothing else but its files and the seed.
-int64_t WindowRows(const JobConfig& config, int workers) {
-  if (!config.data.shuffle) return 0;
-  return std::max<int64_t>(1, config.data.shuffle_buffer_size) * config.data.batch_size * workers;
-}
 
 StatusOr<DataChoice> Choose(const WorkerContext& context, const TrainCounters& counters) {
   const JobConfig& config = *context.config;
@@ -32,7 +26,11 @@ StatusOr<DataChoice> Choose(const WorkerContext& context, const TrainCounters& c
   question.position = counters.position;
   question.finished_steps = counters.finished_steps;
   PEPNET_ASSIGN_OR_RETURN(question.given, IdentifyFiles(files.paths));
-  question.window_rows = WindowRows(config, context.collective->count());
+  // The order of a pass depends on nothing else but its files and the seed.
+  if (config.data.shuffle) {
+    question.window_rows =
+        ShuffleWindowRows(config.data.batch_size * context.collective->count(), config.data.shuffle_buffer_size);
+  }
   question.num_epochs = config.train.num_steps > 0 ? 0 : config.train.num_epochs;
   question.restart_at_step = context.options.restart_data_at_step;
   return ChooseData(question,

@@ -6,6 +6,7 @@
 
 #include "common/base/mutant.h"
 #include "common/base/random.h"
+#include "worker/data/rows/shuffle_window.h"
 
 namespace pepnet {
 
@@ -14,7 +15,7 @@ BatchCutter::BatchCutter(std::unique_ptr<RowSequence> rows, const CutOptions& op
       options_(options),
       global_batch_size_(options.global_batch_size > 0 ? options.global_batch_size
                                                        : options.batch_size * options.worker_count),
-      window_rows_(global_batch_size_ * std::max<int64_t>(1, options.shuffle_buffer_size)),
+      window_rows_(ShuffleWindowRows(global_batch_size_, options.shuffle_buffer_size)),
       epoch_(options.start.epoch),
       epoch_start_(options.start.rows_in_epoch) {
   if (MutantActive(Mutant::kResumeForgetsPosition)) epoch_ = epoch_start_ = 0;
