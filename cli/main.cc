@@ -35,7 +35,7 @@ class CommandList {
     });
   }
 
-  // What writes one thing is one process.
+  // A command that writes one thing is one process.
   template <typename Flags>
   void AddSingle(const char* name, const char* help, void (*add_flags)(CLI::App*, Flags*),
                  Status (*command)(const Flags&)) {
@@ -45,7 +45,7 @@ class CommandList {
     });
   }
 
-  // What writes nothing may run on every rank.
+  // A command that writes nothing may run on every rank.
   template <typename Flags>
   void AddReader(const char* name, const char* help, void (*add_flags)(CLI::App*, Flags*),
                  Status (*command)(const Flags&)) {

@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# Shared by the scripts of this folder and those below it: source it. Changes to the repository root, so the scripts work from anywhere.
+# Shared by the scripts of this folder and those below it: source it. Changes to the repository root, so the scripts
+# work from anywhere.
 
 set -euo pipefail
 script_path=$(realpath "$0")

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Usage: scripts/fuzz.sh MINUTES [TARGET...]
-# Builds the fuzz targets of tests/fuzz with clang, libFuzzer and the address and undefined-behaviour sanitizers, and runs each
-# for the same share of MINUTES (at least 1, a whole number), one after the other. Without targets: all of them. Prints a
-# table, and ends with status 1 if there was a finding. Needs scripts/setup.sh --tests.
+# Builds the fuzz targets of tests/fuzz with clang, libFuzzer and the address and undefined-behaviour sanitizers, and
+# runs each for the same share of MINUTES (at least 1, a whole number), one after the other. Without targets: all of
+# them. Prints a table, and ends with status 1 if there was a finding. Needs scripts/setup.sh --tests.
 #   build/fuzz/corpus/TARGET     what was found interesting; the next run begins with it
-#   build/fuzz/findings/TARGET-* the inputs that crashed, hung (10 s), leaked or took more than 2 GB, and TARGET.log, which says how
+#   build/fuzz/findings/TARGET-* the inputs that crashed, hung (10 s), leaked or took more than 2 GB, and TARGET.log,
+#   which says how
 # A finding that is mended becomes a small file of tests/fuzz/corpus/TARGET.
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 

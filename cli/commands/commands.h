@@ -1,5 +1,6 @@
-// The commands of the command line (docs/design.md section 9), but for those with a folder of their own (bench, inspect,
-// plan). For each: its flags, how they are declared, and the function that runs it. Each returns the first error.
+// The commands of the command line (docs/design.md section 9), but for those with a folder of their own (bench,
+// inspect, plan). For each: its flags, how they are declared, and the function that runs it. Each returns the first
+// error.
 #pragma once
 
 #include <cstdint>

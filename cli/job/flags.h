@@ -1,5 +1,5 @@
-// Flags that several commands have, as plain structs, and how they are declared on a command. What only one command has stands
-// beside that command.
+// Flags that several commands have, as plain structs, and how they are declared on a command. What only one command has
+// stands beside that command.
 #pragma once
 
 #include <string>

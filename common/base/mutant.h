@@ -1,6 +1,6 @@
 // Mutants: deliberate faults behind a test-only switch. Each law has a test, and each such test must turn red under its
-// mutant; scripts/dev/mutants.sh builds with them (-DPEPNET_MUTANTS=ON), lists and runs them. Other builds, those that users
-// run among them, hold no mutant: MutantActive() is false at compile time.
+// mutant; scripts/dev/mutants.sh builds with them (-DPEPNET_MUTANTS=ON), lists and runs them. Other builds, those that
+// users run among them, hold no mutant: MutantActive() is false at compile time.
 //
 // Threads: SetMutantForTest() before any thread that might ask is started.
 #pragma once

@@ -14,7 +14,7 @@ Status ConvertData(const config::DataConfig& data, ConfigSource* source, DataCon
 // Fills out->features; needs out->data. Tables and group membership follow in ConvertModel.
 Status ConvertFeatures(const config::EasyRecConfig& config, ConfigSource* source, JobConfig* out);
 
-// What ConvertFeatures() and ConvertTables() would say of one feature alone.
+// The verdict of ConvertFeatures() and ConvertTables() on one feature alone.
 Status CheckFeature(const config::FeatureConfig& feature, const DataConfig& data, ConfigSource* source);
 
 // Fills out->tables from the features that are in a group, and their Feature::table; needs the groups' features marked.

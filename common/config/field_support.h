@@ -10,8 +10,8 @@
 
 namespace pepnet {
 
-// The rejected fields of `message`, a config or a part of one, in file order of the schema, as errors with field and line.
-// A rejected scalar that is set to its default is fine: it asks for nothing. Accepted fields without
+// The rejected fields of `message`, a config or a part of one, in file order of the schema, as errors with field and
+// line. A rejected scalar that is set to its default is fine: it asks for nothing. Accepted fields without
 // effect leave a note in `source`.
 std::vector<Status> FindUnsupportedFields(const google::protobuf::Message& message, ConfigSource* source);
 

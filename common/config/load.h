@@ -1,9 +1,9 @@
-// From a pipeline config file (TorchEasyRec's text protobuf, both dialects, or the same message in JSON where the name ends
-// in .json) to a validated JobConfig.
+// From a pipeline config file (TorchEasyRec's text protobuf, both dialects, or the same message in JSON where the name
+// ends in .json) to a validated JobConfig.
 //
-// Order of work: parse -> apply --edit_config_json -> apply flag overrides -> rewrite the old dialect -> leave out unused
-// features that are not supported -> reject unsupported fields (message names field and line) -> default and validate ->
-// plain structs.
+// Order of work: parse -> apply --edit_config_json -> apply flag overrides -> rewrite the old dialect -> leave out
+// unused features that are not supported -> reject unsupported fields (message names field and line) -> default and
+// validate -> plain structs.
 // Threads: no state. Failure: InvalidArgument with file, line, field, value seen and what to do; NotFound for the file.
 #pragma once
 

@@ -47,9 +47,10 @@ struct JobView {
   double period_s = 0;          // shorter waits are no news
 };
 
-// The rank that is to blame for a wait for `peer`. Follows the open waits, as long as a rank is alive and waits for another one than
-// the asker. For any rank (kAnyRank): the first that has failed, else one that is dead or stopped, else one that is silent.
-// kAnyRank if nobody. by_server: it is the server of the asking rank that waits, which works as well.
+// The rank that is to blame for a wait for `peer`. Follows the open waits, as long as a rank is alive and waits for
+// another one than the asker. For any rank (kAnyRank): the first that has failed, else one that is dead or stopped,
+// else one that is silent. kAnyRank if nobody. by_server: it is the server of the asking rank that waits, which works
+// as well.
 Seat RootCause(const JobView& job, Seat peer, bool by_server);
 // One clause for the end of the message about a wait for `peer` that timed out: how `cause`, of RootCause(), looks. "" if nobody
 // is to blame, or the asker itself.

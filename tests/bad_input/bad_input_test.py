@@ -320,7 +320,7 @@ class Case:
         return f"{build}/pepnet " + " ".join(words)
 
     def faults(self, done, before, after):
-        """What is wrong with the program's answer, as a list of sentences."""
+        """Returns the faults of the program's answer, as a list of sentences."""
         wrong = []
         if done.returncode not in (1, 2):
             wrong.append(f"status {done.returncode}, expected 1 or 2")
@@ -337,7 +337,7 @@ class Case:
         return wrong
 
     def may_stay(self, name):
-        """What a training leaves in a model_dir of its own."""
+        """Names the files that a training leaves in a model_dir of its own."""
         half = ("model.ckpt", ".tmp", ".nonce", "core")
         if self.command.startswith("train "):
             return name.startswith(("new", "model/job_report.json")) and not any(part in name for part in half)

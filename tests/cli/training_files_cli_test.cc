@@ -1,4 +1,4 @@
-// What a training that goes on does with its files, through the command line: each row of each file is trained num_epochs
+// A training that goes on and its files, through the command line: each row of each file is trained num_epochs
 // times, or the program says why not.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -31,8 +31,8 @@ RandomJobOptions Options() {
   return options;
 }
 
-// A job whose training files are written by the test, each row with a user of its own: how often a user's row was updated is
-// how often that row was trained.
+// A job whose training files are written by the test, each row with a user of its own: how often a user's row was
+// updated is how often that row was trained.
 class TrainingFilesCli : public ::testing::Test {
  protected:
   // Writes rows of the users [first, last) to `name`.
@@ -64,7 +64,7 @@ class TrainingFilesCli : public ::testing::Test {
                               fields.empty() ? "" : ", ", fields));
   }
 
-  // How often each row was trained, by user: "0-9:1 100-119:2".
+  // The number of times that each row was trained, by user: "0-9:1 100-119:2".
   std::string Trained(const std::string& model) const {
     const StatusOr<std::string> checkpoint = ResolveCheckpoint(job_ / model);
     if (!checkpoint.ok()) return checkpoint.status().ToString();
@@ -251,7 +251,8 @@ TEST_F(TrainingFilesCli, DailyTrainingBackFillAndRollBack) {
   ASSERT_EQ(Train("model", "day=0/*.csv").exit_status, 0);
   EXPECT_EQ(Trained("model"), "0-17:1 100-120:1 200-208:1 300-309:1");
 
-  // Back to yesterday, because day 3 was wrong: its repaired file is new to that checkpoint, as it would have been then.
+  // Back to yesterday, because day 3 was wrong: its repaired file is new to that checkpoint, as it would have been
+  // then.
   Write("day=3/part-0.csv", 400, 409);
   const ProcessResult back = Train("model", "day=3/*.csv", "--checkpoint_path " + yesterday);
   ASSERT_EQ(back.exit_status, 0) << back.err;

@@ -1,6 +1,6 @@
-// A cluster of three hosts (network namespaces: scripts/dev/netns_cluster.sh) with real links: the run over the hosts is the run on
-// one machine, a host that drops out ends the job with a sentence, the restarted job ends in the same bits, and what passes the
-// links is what the wire formats say.
+// A cluster of three hosts (network namespaces: scripts/dev/netns_cluster.sh) with real links: the run over the hosts
+// is the run on one machine, a host that drops out ends the job with a sentence, the restarted job ends in the same
+// bits, and what passes the links is what the wire formats say.
 // Skipped, with the reason, where the hosts cannot be made.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

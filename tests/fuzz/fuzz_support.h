@@ -1,4 +1,5 @@
-// What the fuzz targets share: an input taken apart, a file without a place, and what every refusal must look like.
+// The common part of the fuzz targets: an input taken apart, a file without a place, and what every refusal must look
+// like.
 //
 // A target is a file NAME_fuzz.cc with LLVMFuzzerTestOneInput(). It is deterministic, knows nothing of the inputs
 // before, and leaves no files behind. Its corpus is tests/fuzz/corpus/NAME. Two programs are made of it: libFuzzer's

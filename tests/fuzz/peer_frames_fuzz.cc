@@ -1,5 +1,5 @@
-// What the other ranks of a job may send to a worker: answers of servers, parts of collectives, descriptions of ranks.
-// The first byte chooses who listens; then each message is a byte for its form and what that form takes.
+// Messages that the other ranks of a job may send to a worker: answers of servers, parts of collectives, descriptions
+// of ranks. The first byte chooses who listens; then each message is a byte for its form and what that form takes.
 #include <atomic>
 
 #include "common/base/logging.h"

@@ -182,7 +182,7 @@ void SaveRows(const std::string& directory) {
   Expect(ran.ok(), ran.ToString().c_str());
 }
 
-// Where saves go and loads come from.
+// The directory that saves go to and loads come from.
 class Scratch {
  public:
   Scratch() { SaveRows(path() + "/loaded"); }

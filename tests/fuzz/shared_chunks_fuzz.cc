@@ -1,4 +1,4 @@
-// What another worker of the host may give in place of decoded rows: packets of any bytes, with or without a
+// Things that another worker of the host may give in place of decoded rows: packets of any bytes, with or without a
 // descriptor, which may be rows in shared memory, no rows, no memory, or shorter than the packet says.
 //
 // An input: a byte for what comes with the packet, the packet's length and bytes, and then the file's contents. The
@@ -60,7 +60,7 @@ class HostilePeer {
     exchange_ = *std::move(exchange);
   }
 
-  // What the member makes of a packet.
+  // The member's reading of a packet.
   StatusOr<SharedChunk> Give(const std::string& packet, int fd) {
     Expect(from_member_.Send(packet, fd) == 0, "the packet can be sent");
     StatusOr<SharedChunk> taken = exchange_->Take(1);

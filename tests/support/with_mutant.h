@@ -1,4 +1,5 @@
-// Tests that a mutant (common/base/mutant.h) is noticed. They need a build with mutants, which scripts/dev/mutants.sh makes.
+// Tests that a mutant (common/base/mutant.h) is noticed. They need a build with mutants, which scripts/dev/mutants.sh
+// makes.
 #pragma once
 
 #include <gtest/gtest.h>

@@ -33,8 +33,8 @@ struct SaveCosts {
 
 class CheckpointSaver {
  public:
-  // Keeps the newest `keep` checkpoints, 0: all; with export_config.best also the one whose evaluation was the best so far.
-  // Borrows the client.
+  // Keeps the newest `keep` checkpoints, 0: all; with export_config.best also the one whose evaluation was the best so
+  // far. Borrows the client.
   CheckpointSaver(PsClient* client, std::string model_dir, int64_t keep, ExportConfig export_config = {});
   ~CheckpointSaver();
 

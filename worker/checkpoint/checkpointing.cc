@@ -75,7 +75,7 @@ std::string WithoutOptimizers(const std::string& shape) {
   return absl::StrJoin(kept, "\n");
 }
 
-// Why the tables' optimizer cannot begin afresh at a step other than 0.
+// InvalidArgument if the tables' optimizer cannot begin afresh at a step other than 0.
 Status CheckCanBeginAfresh(const SparseOptimizer& optimizer) {
   const SparseOptimizerKind kind = optimizer.kind;
   if (kind != SparseOptimizerKind::kAdam && kind != SparseOptimizerKind::kPartialRowwiseAdam) return absl::OkStatus();

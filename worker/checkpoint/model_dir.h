@@ -30,8 +30,9 @@ class ModelDirLock {
   std::string nonce_;
 };
 
-// Writes model_dir/pipeline.config: `effective_text` behind a line that says whose file it is. What has the name without such a
-// line is not pepnet's (a user's own config, say): it is kept as pipeline.config.1 (or .2, ...), with a warning.
+// Writes model_dir/pipeline.config: `effective_text` behind a line that says whose file it is. What has the name
+// without such a line is not pepnet's (a user's own config, say): it is kept as pipeline.config.1 (or .2, ...), with a
+// warning.
 Status WriteEffectiveConfig(const std::string& model_dir, const std::string& effective_text);
 
 }  // namespace pepnet

@@ -55,8 +55,8 @@ void CopyDenseState(TrainState& state, DenseImage* image);
 // Writes dense.safetensors and trainer.json into the checkpoint under construction.
 Status WriteDenseFiles(const DenseImage& image, CheckpointWriter& writer, std::vector<FileEntry>* files);
 
-// Reads them back. Every parameter must be there with its shape. Without `with_optimizer_state` the state of the optimizer
-// stays as it is in `state`, whatever optimizer wrote the files.
+// Reads them back. Every parameter must be there with its shape. Without `with_optimizer_state` the state of the
+// optimizer stays as it is in `state`, whatever optimizer wrote the files.
 Status ReadDenseFiles(const std::string& directory, TrainState* state, bool with_optimizer_state = true);
 
 // DataLoss unless `manifest` names the dense files and a part of every table: files that it does

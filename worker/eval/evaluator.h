@@ -1,5 +1,5 @@
-// Evaluate: one pass over a data set with the current weights; metrics and losses, equal on every worker (law L5), and on
-// worker 0 the slices of eval_config.slice_by.
+// Evaluate: one pass over a data set with the current weights; metrics and losses, equal on every worker (law L5), and
+// on worker 0 the slices of eval_config.slice_by.
 // A collective operation. The tables are read as of `finished_steps` applied steps and are not changed.
 #pragma once
 

@@ -1,7 +1,8 @@
 // ScoredRows: evaluated rows kept one by one, for metrics that are no sums over rows: grouped AUC and slices.
 //
 // Memory:   16 bytes a row; 13 on the wire.
-// Order:    what is computed from Sorted() depends on the set of rows alone, not on their order or on which worker holds them.
+// Order:    what is computed from Sorted() depends on the set of rows alone, not on their order or on which worker
+//           holds them.
 // Threads:  one at a time.
 #pragma once
 
@@ -31,7 +32,8 @@ class ScoredRows {
   std::string Serialize() const;
   // Adds the rows of another worker; false if `bytes` is not a whole number of rows.
   bool Merge(std::string_view bytes);
-  // Moves the rows of all workers to worker 0; the others' stay where they are. A collective operation. `what`: for errors.
+  // Moves the rows of all workers to worker 0; the others' stay where they are. A collective operation. `what`: for
+  // errors.
   Status GatherToFirst(Collective* collective, const std::string& what);
 
   bool HasNanScore() const;

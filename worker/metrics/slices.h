@@ -1,12 +1,13 @@
-// Slices: how good the probabilities of each task are on the rows of each value of a column (eval_config.slice_by), and on
-// all rows. A number over everything hides a domain that is badly ranked, or whose predictions are several times too high.
+// Slices: how good the probabilities of each task are on the rows of each value of a column (eval_config.slice_by), and
+// on all rows. A number over everything hides a domain that is badly ranked, or whose predictions are several times too
+// high.
 //
 //   auc                  exact, a tie counting half
 //   logloss              mean of -ln p of the true class, p kept in [2^-23, 1 - 2^-23]
 //   normalized entropy   logloss / that of the constant prediction mean label: below 1 is better than knowing nothing
 //   pcoc                 predicted over observed: sum of predictions / number of positives; 1 is calibrated
-//   ece                  expected calibration error: over kCalibrationBins intervals of prediction of equal width, the mean of
-//                        |mean prediction - mean label|, weighted by rows
+//   ece                  expected calibration error: over kCalibrationBins intervals of prediction of equal width, the
+//                        mean of |mean prediction - mean label|, weighted by rows
 //
 // Use:      one SliceSet per evaluation and worker; Add() per batch; Finish() (a collective operation).
 // Memory:   16 bytes a row, column and task on each worker; worker 0 gathers them.
@@ -40,8 +41,8 @@ struct CalibrationBin {
 struct SliceQuality {
   int64_t rows = 0, positives = 0;
   double predicted = 0;  // sum of the predictions
-  // nullopt where there is no value: auc and normalized entropy need both classes, pcoc a positive, the others a row; nothing
-  // has a value if a prediction is NaN.
+  // nullopt where there is no value: auc and normalized entropy need both classes, pcoc a positive, the others a row;
+  // nothing has a value if a prediction is NaN.
   std::optional<double> auc, logloss, normalized_entropy, pcoc, ece;
   std::vector<CalibrationBin> calibration;  // those with rows, ascending
 };
@@ -69,8 +70,8 @@ class SliceSet {
 
   // scores[tower] as for MetricSet. InvalidArgument if a column of labels holds a number that is not whole.
   Status Add(const Batch& batch, const std::vector<std::vector<float>>& scores);
-  // On worker 0, by column and task: the values with most rows, most first (a tie: the lower id first), the rest if there is one,
-  // and all. Empty on the others. `collective` null: one worker.
+  // On worker 0, by column and task: the values with most rows, most first (a tie: the lower id first), the rest if
+  // there is one, and all. Empty on the others. `collective` null: one worker.
   StatusOr<std::vector<Slice>> Finish(Collective* collective);
 
  private:

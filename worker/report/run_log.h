@@ -2,11 +2,12 @@
 // train_eval_result.txt, TensorBoard events and, on request, a Prometheus text file. Only worker 0 has one.
 //
 // Files: model_dir/metrics.jsonl, one JSON object per logged step; model_dir/train_eval_result.txt, one per evaluation, first key
-//        global_step, then names sorted; train_eval_slices.jsonl, one object per slice of an evaluation (slice_report.h);
-//        TensorBoard events of the steps in model_dir, of the evaluations in model_dir/eval_val.
+//        global_step, then names sorted; train_eval_slices.jsonl, one object per slice of an evaluation
+//        (slice_report.h); TensorBoard events of the steps in model_dir, of the evaluations in model_dir/eval_val.
 //        All are cut back to the restored step on resume, so that a resumed run's files equal the undisturbed run's.
 // Tags:  loss/<name>, loss/total, lr/g0 (tables), lr/g1 (network), metric/<name>, global_gradient_norm,
-//        <parameter>/gradient_norm, slice/<column>=<value>/<metric>, speed/samples_per_second, seconds/<stage> (since the last logged step).
+//        <parameter>/gradient_norm, slice/<column>=<value>/<metric>, speed/samples_per_second, seconds/<stage> (since
+//        the last logged step).
 // Threads: one.
 #pragma once
 

@@ -1,4 +1,4 @@
-// What an evaluation by slices tells: a table for people, a line for programs, and what deserves a warning.
+// The report of an evaluation by slices: a table for people, a line for programs, and what deserves a warning.
 #pragma once
 
 #include <cstdint>
@@ -13,12 +13,14 @@ namespace pepnet {
 // One table per column, for a log; "-" where there is no value. Not empty if `slices` is not.
 std::string SliceTable(int64_t step, const std::vector<Slice>& slices);
 
-// {"global_step": 785, "slice_by": "tab", "slice": "value", "value": "1", "task": "click", "rows": ..., ...}: one object a line.
-// "slice" is value, rest or all; "value" only of value, null for rows without one. null where there is no value.
+// {"global_step": 785, "slice_by": "tab", "slice": "value", "value": "1", "task": "click", "rows": ..., ...}: one
+// object a line. "slice" is value, rest or all; "value" only of value, null for rows without one. null where there is
+// no value.
 std::string SliceJson(int64_t step, const std::vector<Slice>& slices);
 
-// Slices of single values whose predictions are off by a factor of 1.5 or more, that are ranked worse than by chance, or whose
-// labels are all alike; where that cannot be chance alone: of at least 1,000 rows, by four standard deviations.
+// Slices of single values whose predictions are off by a factor of 1.5 or more, that are ranked worse than by chance,
+// or whose labels are all alike; where that cannot be chance alone: of at least 1,000 rows, by four standard
+// deviations.
 std::vector<std::string> SliceWarnings(const std::vector<Slice>& slices);
 
 // TensorBoard's scalars: "slice/tab=1/auc_click" and so on.

@@ -48,8 +48,8 @@ class TrainSession {
   bool finished_before() const { return feeder_ == nullptr; }
   // The number of finished passes over the data with which the passes over the present files end; 0: steps end them.
   int64_t last_epoch() const { return data_.last_epoch; }
-  // Once the feeder has ended: whether there are files to be read behind those that it read, and the opening of these. A
-  // collective operation.
+  // Once the feeder has ended: whether there are files to be read behind those that it read, and the opening of these.
+  // A collective operation.
   bool has_next_files() const;
   Status OpenNextFiles();
   BatchFeeder* feeder() { return feeder_.get(); }

@@ -1,6 +1,7 @@
 // --edit_config_json: changes single fields of a parsed config from the command line.
 //
-//     {"train_config.num_steps": 10, "feature_configs[0].id_feature.num_buckets": "5", "model_dir;data_config.batch_size": "m;8"}
+//     {"train_config.num_steps": 10, "feature_configs[0].id_feature.num_buckets": "5",
+//     "model_dir;data_config.batch_size": "m;8"}
 //
 //     name     = path { ";" path }                        more than one: the value is a text, with as many parts
 //     path     = step { "." step }
@@ -9,8 +10,8 @@
 //              | path ( "=" | "<" | ">" | "<=" | ">=" ) value
 //
 // A selector with "=" takes the elements whose field, reached by a dotted path, has that value as text
-// ([id_feature.feature_name=user_id], [tower_name=ctr]), the others compare numbers; it must match at least one. Values are
-// those of JsonFields (common/config/parse/json_fields.h). Edits are applied in the order written.
+// ([id_feature.feature_name=user_id], [tower_name=ctr]), the others compare numbers; it must match at least one. Values
+// are those of JsonFields (common/config/parse/json_fields.h). Edits are applied in the order written.
 #pragma once
 
 #include <string>

@@ -45,7 +45,7 @@ void Assign(Message* message, const FieldDescriptor& field, int index, T value, 
   }
 }
 
-// What a text means for a field that is no text.
+// The text of a value for a field that is no text.
 std::string Stripped(const Json& value) {
   return std::string(absl::StripAsciiWhitespace(value.get_ref<const std::string&>()));
 }

@@ -1,8 +1,11 @@
-// JsonFields: sets fields of a config message from JSON values, for --edit_config_json and for pipeline configs in JSON.
+// JsonFields: sets fields of a config message from JSON values, for --edit_config_json and for pipeline configs in
+// JSON.
 //
-// Values: numbers and booleans may also be texts ("7", "True"), as may enum values (their names or numbers). A list or a
-//         single value for a repeated field; an object, or a text in protobuf's text format, for a message, which it replaces;
-//         {"word": row} for vocab_dict; null unsets. What stands inside messages that IsUnsupported() is skipped.
+// Values: numbers and booleans may also be texts ("7", "True"), as may enum values (their names or numbers). A list or
+// a
+//         single value for a repeated field; an object, or a text in protobuf's text format, for a message, which it
+//         replaces; {"word": row} for vocab_dict; null unsets. What stands inside messages that IsUnsupported() is
+//         skipped.
 // Names:  the schema's, or lowerCamelCase inside of objects.
 // Failure: InvalidArgument that names field and value.
 #pragma once
@@ -20,8 +23,8 @@ namespace pepnet {
 
 class JsonFields {
  public:
-  // What is set counts as written by `origin`; "": the file that `source` names. With `ignore_unknown_fields`, a name that the
-  // schema does not know leaves a note instead of being an error.
+  // A field that is set counts as written by `origin`; "": the file that `source` names. With `ignore_unknown_fields`,
+  // a name that the schema does not know leaves a note instead of being an error.
   JsonFields(std::string origin, ConfigSource* source, bool ignore_unknown_fields = false)
       : origin_(std::move(origin)), source_(source), ignore_unknown_fields_(ignore_unknown_fields) {}
 

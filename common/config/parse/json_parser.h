@@ -1,5 +1,5 @@
-// JSON -> EasyRecConfig: the same message as in text format, as protobuf writes it in JSON. Names are the schema's or in
-// lowerCamelCase.
+// JSON -> EasyRecConfig: the same message as in text format, as protobuf writes it in JSON. Names are the schema's or
+// in lowerCamelCase.
 #pragma once
 
 #include <string>

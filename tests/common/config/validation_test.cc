@@ -331,7 +331,7 @@ TEST(ValidationTest, FieldsWithoutEffectLeaveANote) {
   }
 }
 
-// What the schema has a default for is taken as the reference takes it, and told where the config would normally say it.
+// A default of the schema is taken as the reference takes it, and told where the config would normally say it.
 TEST(ValidationTest, UnsetFieldsTakeTheDefaultsOfTheSchema) {
   ASSERT_OK_AND_ASSIGN(const auto group,
                        Parse(Changed("feature_names: \"user\" group_type: DEEP", "feature_names: \"user\"")));

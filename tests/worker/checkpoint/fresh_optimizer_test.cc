@@ -59,7 +59,8 @@ TEST_F(FreshOptimizer, BeginsAfreshWhateverOptimizerWroteTheWeights) {
   ASSERT_OK(GoOn(Job(adagrad, dense, 3, "fresh"), fresh, true));
   EXPECT_NE(CheckpointDifference(Last(full), Last(fresh)), "");
 
-  // A learning rate of 0 keeps the weights of the start, and so does SGD with one: only the optimizer of the second part counts.
+  // A learning rate of 0 keeps the weights of the start, and so does SGD with one: only the optimizer of the second
+  // part counts.
   const std::string still = "adagrad_optimizer { lr: 0 }", still_dense = "adam_optimizer { lr: 0 }";
   const JobConfig one = Job(adagrad, dense, 6, "one"), other = Job(adagrad, dense, 6, "other");
   ASSERT_OK(GoOn(Job(still, still_dense, 3, "one"), one, true));

@@ -2,10 +2,10 @@
 // width.
 //
 // Ownership: borrows nothing; keeps its array alive. Texts die with the view.
-// Types:     (u)int8..64, half, float, double, bool (the integers 0 and 1), decimals (integers where their scale is 0, else
-//            reals), timestamps (the integer count of their unit since 1970) and date32 (days since 1970), utf8/binary in all
-//            forms, dictionaries of these texts, list/large_list/fixed_size_list of all of them, and map from text or
-//            integer to number (the weights of weighted ids).
+// Types:     (u)int8..64, half, float, double, bool (the integers 0 and 1), decimals (integers where their scale is 0,
+//            else reals), timestamps (the integer count of their unit since 1970) and date32 (days since 1970),
+//            utf8/binary in all forms, dictionaries of these texts, list/large_list/fixed_size_list of all of them, and
+//            map from text or integer to number (the weights of weighted ids).
 // A cell with an empty text, a null or a list without elements is empty.
 #pragma once
 

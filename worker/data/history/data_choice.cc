@@ -270,7 +270,7 @@ Status MissingFile(const DataQuestion& question, const FileIdentity& file) {
                    "(another directory will do), go back with --checkpoint_path, or ", RestartAdvice(question)));
 }
 
-// What the files of a running pass become where some are missing.
+// The files of a running pass that are left where some are missing.
 struct Remainder {
   std::vector<FileIdentity> files;
   bool pass_is_over = false;  // no row is left of it

@@ -1,8 +1,8 @@
-// DataHistory: which files a training has read, which it is reading, and in which order of rows: what makes the numbers of a
-// DataPosition mean rows of files. Part of a checkpoint (trainer.json, "data").
+// DataHistory: which files a training has read, which it is reading, and in which order of rows: what makes the numbers
+// of a DataPosition mean rows of files. Part of a checkpoint (trainer.json, "data").
 //
-// Words:   a pass reads all rows of some files once. Files that begin together are passed over together, num_epochs times,
-//          and are then trained. Files that are given later have passes of their own behind these.
+// Words:   a pass reads all rows of some files once. Files that begin together are passed over together, num_epochs
+//          times, and are then trained. Files that are given later have passes of their own behind these.
 // Threads: plain structs and pure functions.
 #pragma once
 
@@ -20,7 +20,8 @@ struct FileIdentity {
   int64_t rows = -1;   // -1: not known without reading the file (CSV)
 };
 
-// Name (the last component of the path), size and digest. Two files with one key hold the same rows, in whatever directory.
+// Name (the last component of the path), size and digest. Two files with one key hold the same rows, in whatever
+// directory.
 using DataKey = std::tuple<std::string, int64_t, std::string>;
 DataKey KeyOf(const FileIdentity& file);
 

@@ -2,8 +2,8 @@
 //
 // Order:     files in sorted path order, or in that of LoaderOptions::paths, form one sequence of rows per epoch; with
 //            `shuffle` the sequence is permuted within windows of shuffle_buffer_size global batches from (seed, epoch,
-//            window). Global batch t of an epoch is rows [t*G, (t+1)*G), G = worker_count * batch_size; worker w takes rows
-//            [w*batch_size, (w+1)*batch_size) of it (law L2).
+//            window). Global batch t of an epoch is rows [t*G, (t+1)*G), G = worker_count * batch_size; worker w takes
+//            rows [w*batch_size, (w+1)*batch_size) of it (law L2).
 //            The same position and seed give the same stream, for any num_workers of reader threads.
 // Threads:   Next() from one thread. Owns one reader thread and up to num_workers decoding threads, named "read-N"; the
 //            destructor joins them, also in the middle of the stream.
@@ -34,7 +34,8 @@ namespace pepnet {
 
 struct LoaderOptions {
   std::string input_path;  // comma list of paths and globs
-  // The files that input_path stands for, in the order in which they are read; empty: found by it, in sorted path order.
+  // The files that input_path stands for, in the order in which they are read; empty: found by it, in sorted path
+  // order.
   std::vector<std::string> paths;
   int64_t batch_size = 1024;  // per worker
   // Rows of a global batch where that is not worker_count * batch_size (evaluation): it is cut into worker_count slices of

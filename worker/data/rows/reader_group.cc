@@ -16,7 +16,8 @@ constexpr double kTaking = 0.25;  // mapping it there
 constexpr double kWorthwhile =
     1.5;  // what is saved must show: from three workers a host on where all is decoded by all
 
-// Descriptors that are handed over count against a user's descriptors, as sharing^2 (worker/data/rows/chunk_exchange.cc); 1,024 are usual.
+// Descriptors that are handed over count against a user's descriptors, as sharing^2
+// (worker/data/rows/chunk_exchange.cc); 1,024 are usual.
 constexpr int kMostSharing = 16;
 
 }  // namespace

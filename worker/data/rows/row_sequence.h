@@ -1,4 +1,5 @@
-// RowSequence: the rows of all input files in their order (LoaderOptions), as one sequence that is walked once per epoch.
+// RowSequence: the rows of all input files in their order (LoaderOptions), as one sequence that is walked once per
+// epoch.
 //
 // Two implementations, RowStream (reads the files itself) and SharedRows (the workers of one host read them together), that
 // give the same rows and run one conformance test.

@@ -34,8 +34,8 @@ std::string Paths(const std::vector<FileIdentity>& files) {
   return absl::StrJoin(files, " ", [](std::string* out, const FileIdentity& file) { out->append(file.path); });
 }
 
-// "a b from epoch 0 row 5 to 2, then c, trained d": what is read now, from where to which epoch; the files behind it; and
-// those of earlier passes.
+// "a b from epoch 0 row 5 to 2, then c, trained d": what is read now, from where to which epoch; the files behind it;
+// and those of earlier passes.
 std::string Show(const DataChoice& choice) {
   return absl::StrCat(choice.nothing_left ? "nothing of " : "", Paths(choice.history.files), " from epoch ",
                       choice.position.epoch, " row ", choice.position.rows_in_epoch, " to ", choice.last_epoch,

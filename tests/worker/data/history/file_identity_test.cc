@@ -55,7 +55,7 @@ TEST(FileIdentityTest, OfALargeFileTheSizeTheEndsAndSamplesCount) {
     other[at] = 'y';
     EXPECT_NE(DigestOf(directory, other), digest) << at;
   }
-  // What the header says it does not see: a byte between the samples.
+  // The header says that it does not see this: a byte between the samples.
   std::string unseen = bytes;
   unseen[(64 << 10) + 3 * distance + (17 << 10)] = 'y';
   EXPECT_EQ(DigestOf(directory, unseen), digest);
