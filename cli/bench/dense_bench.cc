@@ -26,6 +26,8 @@ float Uniform(uint64_t stream, uint64_t i) {
   return UnitFloat(Philox4x32(RandomKey(1, RandomPurpose::kTest, stream), 0, i)[0]);
 }
 
+constexpr int64_t kSequenceLength = 50;
+
 Batch RandomBatch(const JobConfig& config, int64_t rows, double click_rate) {
   Batch batch;
   batch.rows = batch.global_rows = rows;
@@ -37,6 +39,12 @@ Batch RandomBatch(const JobConfig& config, int64_t rows, double click_rate) {
       const float u = Uniform(label, row);
       column.integers.push_back(domain ? static_cast<int64_t>(u * config.model.domain_count) : u < click_rate);
       column.values.push_back(static_cast<float>(column.integers.back()));
+    }
+  }
+  for (const Feature& feature : config.features) {
+    std::vector<int32_t>& elements = batch.elements.emplace_back();
+    for (int64_t row = 0; feature.sequence.has_value() && row <= rows; ++row) {
+      elements.push_back(static_cast<int32_t>(row * kSequenceLength));
     }
   }
   for (size_t w = 0; w < config.data.sample_weights.size(); ++w) batch.sample_weights.emplace_back(rows, 1.0f);
@@ -76,14 +84,14 @@ Status MeasureBatch(const JobConfig& config, const BenchFlags& flags, const Comp
   const int threads = flags.job.threads;
   const Batch batch = RandomBatch(config, rows, flags.click_rate);
   const auto scales = RowScales(config, batch, LocalDenominators(config, batch));
-  std::vector<AlignedBuffer<float>> features(config.features.size());
+  std::vector<AlignedBuffer<float>> leaves(config.leaves.size());
   ModelInput input;
   input.batch = &batch;
   input.row_scales = &scales;
-  for (size_t f = 0; f < features.size(); ++f) {
-    features[f].Resize(static_cast<size_t>(rows * config.features[f].dim));
-    for (size_t i = 0; i < features[f].size(); ++i) features[f][i] = 0.2f * Uniform(100 + f, i) - 0.1f;
-    input.features.push_back(features[f].data());
+  for (size_t l = 0; l < leaves.size(); ++l) {
+    leaves[l].Resize(static_cast<size_t>(VectorsOf(config.leaves[l], batch) * config.leaves[l].dim));
+    for (size_t i = 0; i < leaves[l].size(); ++i) leaves[l][i] = 0.2f * Uniform(100 + l, i) - 0.1f;
+    input.leaves.push_back(leaves[l].data());
   }
 
   const std::vector<double> all_rows(scales.size(), static_cast<double>(rows));

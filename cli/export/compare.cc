@@ -110,7 +110,7 @@ StatusOr<ExportSource> OpenExportedWeights(const ExportSource& source, const std
   exported.parameters = parameters;
   // Shared: the function is copied with the source, and the mapped file lives as long as any copy.
   exported.tables = [reader](const Table& table) -> StatusOr<AlignedBuffer<float>> {
-    PEPNET_ASSIGN_OR_RETURN(const std::span<const float> view, reader->ViewFloats(TableParameterName(table.name)));
+    PEPNET_ASSIGN_OR_RETURN(const std::span<const float> view, reader->ViewFloats(TableParameterName(table)));
     AlignedBuffer<float> values(view.size());
     std::memcpy(values.data(), view.data(), view.size_bytes());
     return values;

@@ -8,6 +8,7 @@
 #include "common/checkpoint/strict_json.h"
 #include "common/file/file.h"
 #include "worker/checkpoint/best_step.h"
+#include "worker/data/encode/sequence_cells.h"
 #include "worker/model/output_rules.h"
 
 namespace pepnet {
@@ -37,7 +38,9 @@ constexpr char kOnnxText[] = R"(
 
 Opset 17 and ai.onnx.ml 2; the batch dimension is free. A column `c` has the inputs `c` (tokens of each cell, `[batch, n]`, padded at the end
 with anything), `c.lengths` (`[batch]`, tokens of the cell; 0 is an empty cell, which reads the default value) and, for weighted features,
-`c.weights`. Ids must be in range; predict refuses others, here the runtime's Gather does. An empty raw cell without default gives NaN.
+`c.weights`. A sequence has `c` (`[batch, n, m]`: tokens of
+each element), `c.lengths` (elements of the cell) and `c.counts` (`[batch, n]`, tokens of each element; 0 reads the default value).
+Ids must be in range; predict refuses others, here the runtime's Gather does. An empty raw cell without default gives NaN.
 An input of kind `hash` takes buckets: a graph cannot hash text. `scripts/onnx_inputs.py` makes all inputs from raw cells, hashing included.
 
 | input | type | kind | rows | feature |
@@ -80,6 +83,11 @@ StatusOr<std::string> ExportJson(const ExportSource& source, const std::string& 
                               {"bucketizer", TypeOf(feature.bucketizer).card_name},
                               {"rows", feature.rows}});
     if (TypeOf(feature.bucketizer).onnx == OnnxTokens::kValues) json["inputs"].back()["values"] = feature.dim;
+    if (feature.sequence.has_value()) {
+      json["inputs"].back()["sequence"] = {{"delimiter", feature.sequence->delimiter},
+                                           {"max_elements", feature.sequence->max_elements},
+                                           {"one_id", ReadsOneId(feature)}};
+    }
   }
   json["outputs"] = nlohmann::ordered_json::array();
   for (const OutputRule& rule : OutputRules(config))

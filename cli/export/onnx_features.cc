@@ -39,7 +39,7 @@ std::string InputKind(const Feature& feature) {
   return absl::StrCat(static_cast<int>(InputType(feature)), feature.weighted ? " weighted" : "",
                       made ? absl::StrCat(" ", TypeOf(feature.bucketizer).name, " ", feature.rows) : "",
                       TokensOf(feature) == OnnxTokens::kValues ? absl::StrCat(" values ", feature.dim) : "", " ",
-                      feature.separator);
+                      feature.separator, feature.sequence ? absl::StrCat(" ", feature.sequence->delimiter) : "");
 }
 
 // Doubles in order as integers in order.
@@ -55,6 +55,9 @@ struct Cells {
   Value weights;       // [batch, n] float; "" if the feature is not weighted
   Value count;         // [batch, 1] float: tokens
   Value is_empty;      // [batch, 1] bool
+  // Of a sequence, values and mask are [batch, n, m], and instead of the last two:
+  Value lengths;  // [batch] int64: elements
+  Value counts;   // [batch, n] int64: tokens of each element
 };
 
 class FeatureGraph {
@@ -68,17 +71,24 @@ class FeatureGraph {
       inputs_[input.feature] = input.name;
       if (cells_.count(input.name) > 0) continue;
       Cells& cells = cells_[input.name];
-      const OnnxGraph::Dimension batch{"batch", 0};
+      const bool is_sequence = feature.sequence.has_value();
+      const OnnxGraph::Dimension batch{"batch", 0}, elements{input.name + "_n", 0};
       const OnnxGraph::Dimension width = TokensOf(feature) == OnnxTokens::kValues
                                              ? OnnxGraph::Dimension{"", feature.dim}
-                                             : OnnxGraph::Dimension{input.name + "_n", 0};
-      cells.values =
-          graph_.Input(input.name, input.type, {batch, width}, TypeOf(feature.bucketizer).onnx_comment(feature.rows));
-      const Value lengths = graph_.Input(input.name + ".lengths", Type::kInt64, {batch}, "tokens of the cell");
-      const Value columns = graph_.Apply("Gather", {graph_.Apply("Shape", {cells.values}), Scalar(1)});
-      const Value position = graph_.Apply("Range", {Scalar(0), columns, Scalar(1)});
-      const Value limit = graph_.Apply("Unsqueeze", {lengths, Axes({1})});
-      cells.mask = graph_.Apply("Less", {graph_.Apply("Unsqueeze", {position, Axes({0})}), limit});
+                                             : OnnxGraph::Dimension{input.name + (is_sequence ? "_m" : "_n"), 0};
+      OnnxGraph::Shape shape = {batch, width};
+      if (is_sequence) shape.insert(shape.begin() + 1, elements);
+      cells.values = graph_.Input(input.name, input.type, shape, TypeOf(feature.bucketizer).onnx_comment(feature.rows));
+      const Value lengths = graph_.Input(input.name + ".lengths", Type::kInt64, {batch},
+                                         is_sequence ? "elements of the cell" : "tokens of the cell");
+      cells.lengths = lengths;
+      if (is_sequence) {
+        cells.counts =
+            graph_.Input(input.name + ".counts", Type::kInt64, {batch, elements}, "tokens of each element");
+      }
+      const int64_t last = is_sequence ? 2 : 1;
+      const Value limit = graph_.Apply("Unsqueeze", {is_sequence ? cells.counts : lengths, Axes({last})});
+      cells.mask = graph_.Apply("Less", {Positions(cells.values, last), limit});
       if (input.type == Type::kString) {  // an empty token is passed over
         const Value named = graph_.Apply("LabelEncoder", {cells.values},
                                          {{"keys_strings", std::vector<std::string>{""}},
@@ -90,30 +100,35 @@ class FeatureGraph {
       if (feature.weighted) {
         cells.weights = graph_.Input(input.name + ".weights", Type::kFloat, {batch, width}, "weights of the tokens");
       }
+      if (is_sequence) continue;
       cells.count = graph_.Apply("ReduceSum", {graph_.Cast(cells.mask, Type::kFloat), Axes({1})});
       cells.is_empty = graph_.Apply("Less", {cells.count, Number(0.5f)});
     }
   }
 
-  // [batch, dim] of a raw feature without table.
-  StatusOr<Value> Raw(int f) {
+  // A leaf of plain values.
+  StatusOr<OnnxLeaf> Raw(const Leaf& leaf) {
+    const int f = leaf.feature;
     const Feature& feature = config_.features[f];
     const Cells& cells = cells_.at(inputs_.at(f));
     const Value normal = graph_.Cast(Normalized(feature.normalizer, cells.values), Type::kFloat);
-    const FeatureEncoder::EmptyCell& empty = encoder_.empty_cell(f);
+    const EmptyCell& empty = encoder_.empty_cell(f);
     std::vector<float> values = empty.values;
     if (!empty.has_default) values.assign(feature.dim, std::numeric_limits<float>::quiet_NaN());
+    if (feature.sequence) return Elements(feature, cells, normal, values, 1, empty.has_default);
     PEPNET_ASSIGN_OR_RETURN(const Value fallback, graph_.Floats("", {1, feature.dim}, values));
-    return graph_.Apply("Where", {cells.is_empty, fallback, normal});
+    return OnnxLeaf{graph_.Apply("Where", {cells.is_empty, fallback, normal}), ""};
   }
 
-  // [batch, dim]: the pooled rows of a feature. `table` is [rows, dim], with the values `rows`.
-  StatusOr<Value> Lookup(int f, const Value& table, const AlignedBuffer<float>& rows) {
+  // The pooled rows of a leaf. `table` is [rows, dim], with the values `rows`.
+  StatusOr<OnnxLeaf> Lookup(const Leaf& leaf, const Value& table, const AlignedBuffer<float>& rows) {
+    const int f = leaf.feature;
     const Feature& feature = config_.features[f];
     const Cells& cells = cells_.at(inputs_.at(f));
     PEPNET_ASSIGN_OR_RETURN(Value ids, Ids(feature, cells));
     ids = graph_.Apply("Where", {cells.mask, ids, Scalar(0)});
-    const Value found = graph_.Apply("Gather", {table, ids});  // [batch, n, dim]
+    const Value found = graph_.Apply("Gather", {table, ids});  // [batch, n, dim]; of a sequence [batch, n, m, dim]
+    if (feature.sequence) return LookupSequence(leaf, cells, found, rows);
     Value factor = graph_.Cast(cells.mask, Type::kFloat);
     if (feature.weighted) factor = graph_.Apply("Where", {cells.mask, cells.weights, Number(0)});
     if (feature.pooling == Pooling::kMean) {
@@ -121,19 +136,91 @@ class FeatureGraph {
     }
     const Value scaled = graph_.Apply("Mul", {found, graph_.Apply("Unsqueeze", {factor, Axes({2})})});
     const Value pooled = graph_.Apply("ReduceSum", {scaled, Axes({1})}, {{"keepdims", int64_t{0}}});
-    const FeatureEncoder::EmptyCell& empty = encoder_.empty_cell(f);
-    if (empty.ids.empty()) return pooled;
-    std::vector<float> fallback(feature.dim, 0);
-    for (size_t i = 0; i < empty.ids.size(); ++i) {
-      float weight = feature.weighted ? empty.weights[i] : 1.0f;
-      if (feature.pooling == Pooling::kMean) weight /= static_cast<float>(empty.ids.size());
-      for (int d = 0; d < feature.dim; ++d) fallback[d] += weight * rows[empty.ids[i] * feature.dim + d];
-    }
+    const EmptyCell& empty = encoder_.empty_cell(f);
+    if (empty.ids.empty()) return OnnxLeaf{pooled, ""};
+    const std::vector<float> fallback = DefaultVector(feature, empty, rows);
     PEPNET_ASSIGN_OR_RETURN(const Value constant, graph_.Floats("", {1, feature.dim}, fallback));
-    return graph_.Apply("Where", {cells.is_empty, constant, pooled});
+    return OnnxLeaf{graph_.Apply("Where", {cells.is_empty, constant, pooled}), ""};
   }
 
  private:
+  // The pooled rows of the default_value's ids.
+  static std::vector<float> DefaultVector(const Feature& feature, const EmptyCell& empty,
+                                          const AlignedBuffer<float>& rows) {
+    std::vector<float> vector(feature.dim, 0);
+    for (size_t i = 0; i < empty.ids.size(); ++i) {
+      float weight = feature.weighted ? empty.weights[i] : 1.0f;
+      if (feature.pooling == Pooling::kMean) weight /= static_cast<float>(empty.ids.size());
+      for (int d = 0; d < feature.dim; ++d) vector[d] += weight * rows[empty.ids[i] * feature.dim + d];
+    }
+    return vector;
+  }
+
+  // [n]: 0, 1, ... along one axis of x, ready to be compared with what has an axis of size 1 there.
+  Value Positions(const Value& x, int64_t axis) {
+    const Value size = graph_.Apply("Gather", {graph_.Apply("Shape", {x}), Scalar(axis)});
+    return graph_.Apply("Unsqueeze", {graph_.Apply("Range", {Scalar(0), size, Scalar(1)}), Axes({0})});
+  }
+
+  // The elements of a sequence as a leaf. `vectors`: [batch, n, dim]; `fallback`: the vector of an element without
+  // tokens, which counts as `fallback_count` tokens. `counts_out`: [batch, n, 1] float, tokens of the leaf's elements.
+  StatusOr<OnnxLeaf> Elements(const Feature& feature, const Cells& cells, const Value& vectors,
+                              const std::vector<float>& fallback, int64_t fallback_count, bool has_default,
+                              Value* counts_out = nullptr) {
+    // One element more, so that a cell without elements has room for the default.
+    const Value batch = graph_.Apply("Shape", {cells.lengths});
+    const Value one_vector = graph_.Apply("Concat", {batch, Size(1), Size(feature.dim)}, {{"axis", int64_t{0}}});
+    const Value one_count = graph_.Apply("Concat", {batch, Size(1)}, {{"axis", int64_t{0}}});
+    Value values = graph_.Apply("Concat", {vectors, graph_.Apply("ConstantOfShape", {one_vector})},
+                                {{"axis", int64_t{1}}});
+    const Value none = graph_.Cast(graph_.Apply("ConstantOfShape", {one_count}), Type::kInt64);
+    Value counts = graph_.Apply("Concat", {cells.counts, none}, {{"axis", int64_t{1}}});
+    const Value lengths = has_default ? graph_.Apply("Max", {cells.lengths, Scalar(1)}) : cells.lengths;
+    if (has_default) {
+      const Value is_empty = graph_.Apply("Less", {counts, Scalar(1)});
+      PEPNET_ASSIGN_OR_RETURN(const Value constant, graph_.Floats("", {1, 1, feature.dim}, fallback));
+      values = graph_.Apply("Where", {graph_.Apply("Unsqueeze", {is_empty, Axes({2})}), constant, values});
+      counts = graph_.Apply("Where", {is_empty, Scalar(fallback_count), counts});
+    }
+    Value exists = graph_.Apply("Less", {Positions(counts, 1), graph_.Apply("Unsqueeze", {lengths, Axes({1})})});
+    exists = graph_.Apply("Unsqueeze", {exists, Axes({2})});
+    if (counts_out != nullptr) {
+      const Value floats = graph_.Cast(graph_.Apply("Unsqueeze", {counts, Axes({2})}), Type::kFloat);
+      *counts_out = graph_.Apply("Where", {exists, floats, Number(0)});
+    }
+    return OnnxLeaf{graph_.Apply("Where", {exists, values, Number(0)}), lengths};
+  }
+
+  // `found`: [batch, n, m, dim]
+  StatusOr<OnnxLeaf> LookupSequence(const Leaf& leaf, const Cells& cells, const Value& found,
+                                    const AlignedBuffer<float>& rows) {
+    const Feature& feature = config_.features[leaf.feature];
+    const EmptyCell& empty = encoder_.empty_cell(leaf.feature);
+    Feature summed = feature;  // sums, from which the mean follows over elements or over the whole cell
+    summed.pooling = Pooling::kSum;
+    const Value factor = graph_.Apply("Unsqueeze", {graph_.Cast(cells.mask, Type::kFloat), Axes({3})});
+    const Value sums =
+        graph_.Apply("ReduceSum", {graph_.Apply("Mul", {found, factor}), Axes({2})}, {{"keepdims", int64_t{0}}});
+    Value counts;
+    PEPNET_ASSIGN_OR_RETURN(OnnxLeaf made,
+                            Elements(feature, cells, sums, DefaultVector(summed, empty, rows),
+                                     static_cast<int64_t>(empty.ids.size()), empty.has_default, &counts));
+    if (!leaf.sequence) {
+      const auto over_elements = [&](const Value& x) {
+        return graph_.Apply("ReduceSum", {x, Axes({1})}, {{"keepdims", int64_t{0}}});
+      };
+      made.values = over_elements(made.values);
+      counts = over_elements(counts);
+      made.lengths.clear();
+    }
+    if (feature.pooling == Pooling::kMean) {
+      made.values = graph_.Apply("Div", {made.values, graph_.Apply("Max", {counts, Number(1)})});
+    }
+    return made;
+  }
+
+  // [1] int64
+  Value Size(int64_t n) { return graph_.Integers({1}, {&n, 1}); }
   Value Scalar(int64_t n) { return Shared(&scalars_, n, {}); }
   Value Axes(const std::vector<int64_t>& axes) { return Shared(&axes_, axes[0], {1}); }
   Value Shared(std::map<int64_t, Value>* made, int64_t n, const std::vector<int64_t>& dims) {
@@ -194,9 +281,10 @@ class FeatureGraph {
   StatusOr<Value> Bucket(const Feature& feature, const Value& x) {
     PEPNET_ASSIGN_OR_RETURN(const std::vector<double> thresholds, RawThresholds(feature));
     const Value limits = graph_.Doubles({static_cast<int64_t>(thresholds.size())}, thresholds);
-    const Value reached = graph_.Apply("GreaterOrEqual", {graph_.Apply("Unsqueeze", {x, Axes({2})}), limits});
+    const int64_t last = feature.sequence ? 3 : 2;
+    const Value reached = graph_.Apply("GreaterOrEqual", {graph_.Apply("Unsqueeze", {x, Axes({last})}), limits});
     const Value bucket =
-        graph_.Apply("ReduceSum", {graph_.Cast(reached, Type::kInt64), Axes({2})}, {{"keepdims", int64_t{0}}});
+        graph_.Apply("ReduceSum", {graph_.Cast(reached, Type::kInt64), Axes({last})}, {{"keepdims", int64_t{0}}});
     if (feature.normalizer.kind != NormalizerKind::kLog10) return bucket;
     const std::vector<double>& b = feature.boundaries;
     const int64_t below = std::upper_bound(b.begin(), b.end(), feature.normalizer.b) - b.begin();
@@ -217,14 +305,14 @@ class FeatureGraph {
 std::vector<OnnxInput> OnnxInputs(const JobConfig& config) {
   std::map<std::string, std::string> kinds;  // by column; "" if features disagree
   for (const Feature& feature : config.features) {
-    if (!feature.in_group) continue;
+    if (!feature.is_read) continue;
     const auto [found, is_new] = kinds.emplace(feature.column, InputKind(feature));
     if (!is_new && found->second != InputKind(feature)) found->second.clear();
   }
   std::vector<OnnxInput> inputs;
   for (size_t f = 0; f < config.features.size(); ++f) {
     const Feature& feature = config.features[f];
-    if (!feature.in_group) continue;
+    if (!feature.is_read) continue;
     const bool shared = !kinds.at(feature.column).empty();
     inputs.push_back({static_cast<int>(f), shared ? feature.column : feature.name, InputType(feature)});
   }
@@ -259,27 +347,26 @@ StatusOr<std::vector<double>> RawThresholds(const Feature& feature) {
   return thresholds;
 }
 
-StatusOr<std::vector<Value>> AddFeatures(const JobConfig& config, const FeatureEncoder& encoder,
-                                         const TableSource& tables, OnnxGraph* graph) {
+StatusOr<std::vector<OnnxLeaf>> AddFeatures(const JobConfig& config, const FeatureEncoder& encoder,
+                                            const TableSource& tables, OnnxGraph* graph) {
   FeatureGraph features(config, encoder, graph);
   features.DeclareInputs();
-  std::vector<Value> values(config.features.size());
-  for (size_t f = 0; f < config.features.size(); ++f) {
-    const Feature& feature = config.features[f];
-    if (!feature.in_group || feature.table >= 0) continue;
-    PEPNET_ASSIGN_OR_RETURN(values[f], features.Raw(static_cast<int>(f)));
+  std::vector<OnnxLeaf> leaves(config.leaves.size());
+  for (size_t l = 0; l < leaves.size(); ++l) {
+    if (config.leaves[l].table >= 0) continue;
+    PEPNET_ASSIGN_OR_RETURN(leaves[l], features.Raw(config.leaves[l]));
   }
   for (size_t t = 0; t < config.tables.size(); ++t) {
     const Table& table = config.tables[t];
     PEPNET_ASSIGN_OR_RETURN(const AlignedBuffer<float> rows, tables(table));
-    PEPNET_ASSIGN_OR_RETURN(const Value constant, graph->Floats(TableParameterName(table.name), {table.rows, table.dim},
-                                                                {rows.data(), rows.size()}));
-    for (size_t f = 0; f < config.features.size(); ++f) {
-      if (!config.features[f].in_group || config.features[f].table != static_cast<int>(t)) continue;
-      PEPNET_ASSIGN_OR_RETURN(values[f], features.Lookup(static_cast<int>(f), constant, rows));
+    PEPNET_ASSIGN_OR_RETURN(const Value constant,
+                            graph->Floats(TableParameterName(table), {table.rows, table.dim}, {rows.data(), rows.size()}));
+    for (size_t l = 0; l < leaves.size(); ++l) {
+      if (config.leaves[l].table != static_cast<int>(t)) continue;
+      PEPNET_ASSIGN_OR_RETURN(leaves[l], features.Lookup(config.leaves[l], constant, rows));
     }
   }
-  return values;
+  return leaves;
 }
 
 }  // namespace pepnet

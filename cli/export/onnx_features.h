@@ -7,6 +7,10 @@
 //                      string: vocabularies;   double: raw features, with and without boundaries
 //   <input>.lengths  [batch] int64       tokens of the cell; 0: the cell is empty and reads the feature's default_value
 //   <input>.weights  [batch, <input>_n] float, of weighted features
+// Inputs of a sequence feature have one axis more:
+//   <input>          [batch, <input>_n, <input>_m]  the tokens of each element; of plain values the last axis is value_dim
+//   <input>.lengths  [batch] int64                  elements of the cell
+//   <input>.counts   [batch, <input>_n] int64       tokens of each element; 0: the element reads the default_value
 // <input> is the column's name; where features of different kinds read one column, it is the feature's name.
 //
 // What predict refuses (an id out of range, a missing raw value without default) is an error of Gather here, or a NaN.
@@ -37,9 +41,14 @@ std::vector<OnnxInput> OnnxInputs(const JobConfig& config);
 // A table as [rows, dim].
 using TableSource = std::function<StatusOr<AlignedBuffer<float>>(const Table&)>;
 
-// Declares the inputs and adds what computes each feature's [batch, dim] tensor. By feature index; "" for features in no
-// group. Tables are asked for once each, one after the other.
-StatusOr<std::vector<OnnxGraph::Value>> AddFeatures(const JobConfig& config, const FeatureEncoder& encoder,
+// A leaf inside the graph.
+struct OnnxLeaf {
+  OnnxGraph::Value values;   // [batch, dim]; of a sequence [batch, n, dim], zeros where there is no element
+  OnnxGraph::Value lengths;  // of a sequence: [batch] int64, its elements
+};
+
+// Declares the inputs and adds what computes each leaf. Tables are asked for once each, one after the other.
+StatusOr<std::vector<OnnxLeaf>> AddFeatures(const JobConfig& config, const FeatureEncoder& encoder,
                                                     const TableSource& tables, OnnxGraph* graph);
 
 // For a feature with boundaries b_1 < ... < b_n and an increasing normalizer g: the smallest doubles t_i with

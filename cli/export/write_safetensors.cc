@@ -12,7 +12,7 @@ StatusOr<std::vector<std::string>> WriteSafetensors(const ExportSource& source, 
   std::vector<SafetensorsWriter::Declaration> declarations;
   for (const ParameterSpec& spec : parameters.specs()) declarations.push_back({spec.name, "F32", spec.shape});
   for (const Table& table : source.config->tables) {
-    declarations.push_back({TableParameterName(table.name), "F32", {table.rows, table.dim}});
+    declarations.push_back({TableParameterName(table), "F32", {table.rows, table.dim}});
   }
   PEPNET_ASSIGN_OR_RETURN(std::unique_ptr<SafetensorsWriter> writer, SafetensorsWriter::Create(path, declarations));
   for (size_t i = 0; i < parameters.specs().size(); ++i) {

@@ -11,12 +11,12 @@
 namespace pepnet {
 namespace {
 
-// Each feature's lookups as if all of them were different, a multi-value one counted once: a lower bound of an upper bound,
+// Each leaf's lookups as if all of them were different, a multi-value one counted once: a lower bound of an upper bound,
 // used only where there are no data to look at.
 void AssumeDistinct(const JobConfig& config, Workload* load) {
-  for (const Feature& feature : config.features) {
-    if (feature.table < 0) continue;
-    TableLoad& table = load->tables[feature.table];
+  for (const Leaf& leaf : config.leaves) {
+    if (leaf.table < 0) continue;
+    TableLoad& table = load->tables[leaf.table];
     table.unique_per_step = std::min(table.rows, table.unique_per_step + static_cast<double>(load->batch_size));
   }
 }

@@ -11,14 +11,19 @@ namespace pepnet {
 
 Status ConvertData(const config::DataConfig& data, ConfigSource* source, DataConfig* out);
 
-// Fills out->features; needs out->data. Tables and group membership follow in ConvertModel.
+// Sets what sequences of ids have other defaults for than plain ids: one token an element, and "0" for an empty one.
+void FillSequenceDefaults(const DataConfig& data, config::EasyRecConfig* config);
+
+// Fills out->features; needs out->data. Leaves and tables follow in ConvertModel.
 Status ConvertFeatures(const config::EasyRecConfig& config, ConfigSource* source, JobConfig* out);
 
-// The verdict of ConvertFeatures() and ConvertTables() on one feature alone.
+// The verdict of ConvertFeatures() on one entry alone, and that its tables can be made.
 Status CheckFeature(const config::FeatureConfig& feature, const DataConfig& data, ConfigSource* source);
+// The same of one feature of a sequence_feature.
+Status CheckFeature(const config::SequenceFeature& group, int feature, const DataConfig& data, ConfigSource* source);
 
-// Fills out->tables from the features that are in a group, and their Feature::table; needs the groups' features marked.
-Status ConvertTables(const config::EasyRecConfig& config, const ConfigSource& source, JobConfig* out);
+// Fills the groups, sequence groups and encoders of out->model, the leaves and the tables; needs out->features.
+Status ConvertGroups(const config::EasyRecConfig& config, ConfigSource* source, JobConfig* out);
 
 // Groups, tables and network; needs out->data and out->features.
 Status ConvertModel(const config::EasyRecConfig& config, ConfigSource* source, JobConfig* out);
@@ -40,6 +45,8 @@ int IndexOf(const std::string& name, const std::vector<std::string>& names);
 Status ConvertDropout(const google::protobuf::Message& message, const std::string& field,
                       const google::protobuf::RepeatedField<float>& ratios, size_t layers, const ConfigSource& source,
                       std::vector<double>* out);
+
+Status ConvertMlp(const config::MLP& from, const ConfigSource& source, Mlp* out);
 
 // Layer widths: at least one, each in [1, 2^24].
 Status ConvertWidths(const google::protobuf::Message& message, const std::string& field,

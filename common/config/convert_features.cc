@@ -4,8 +4,10 @@
 #include <set>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 
 #include "common/config/convert.h"
+#include "common/config/convert_leaves.h"
 #include "common/config/convert_parameters.h"
 #include "common/config/value_strings.h"
 #include "common/config/vocabulary.h"
@@ -165,111 +167,179 @@ Status ConvertRaw(const config::RawFeature& raw, const DataConfig& data, ConfigS
   return absl::OkStatus();
 }
 
-// What a table needs from one of its features.
-struct TableRequest {
-  std::string embedding_name, init_fn;
-  bool trainable;
-  const google::protobuf::Message* message;
-};
-
-// The message of one feature: what the oneof "feature" holds. Every kind has these fields.
-TableRequest RequestOf(const config::FeatureConfig& feature) {
-  const google::protobuf::Message& message =
-      feature.GetReflection()->GetMessage(feature, SetMember(feature, "feature"));
-  const auto* const reflection = message.GetReflection();
-  const auto* const descriptor = message.GetDescriptor();
-  return {reflection->GetString(message, descriptor->FindFieldByName("embedding_name")),
-          reflection->GetString(message, descriptor->FindFieldByName("init_fn")),
-          reflection->GetBool(message, descriptor->FindFieldByName("trainable")), &message};
+// What makes a sequence of a feature that has been converted as a plain one.
+template <typename ProtoFeature>
+Status MakeSequence(const FeatureMessage& from, const ProtoFeature& feature, const DataConfig& data,
+                    const ConfigSource& source, Feature* out) {
+  if (out->weighted) return source.Error(feature, "weighted", "true; a sequence cannot be weighted, remove it");
+  for (const std::string& field : feature.sequence_fields()) {
+    if (from.group == nullptr) {
+      return source.Error(feature, "sequence_fields", "only applies to the features of a sequence_feature; remove it");
+    }
+    if (absl::EndsWith(feature.expression(), ":" + field)) continue;
+    return source.Error(feature, "sequence_fields", "\"", field,
+                        "\"; expected the column of the expression, the only input of the feature");
+  }
+  Sequence& sequence = out->sequence.emplace();
+  uint32_t length = 0;
+  if (from.group != nullptr) {
+    const config::SequenceFeature& group = *from.group;
+    for (const char* field : {"sequence_length", "sequence_delim"}) {
+      if (feature.GetReflection()->HasField(feature, feature.GetDescriptor()->FindFieldByName(field))) {
+        return source.Error(feature, field, "belongs to the sequence_feature; remove it here");
+      }
+    }
+    if (group.sequence_length() == 0) {
+      return source.Error(group, "sequence_length", group.has_sequence_length() ? "0" : "is missing",
+                          "; expected the largest number of elements, 1 or more");
+    }
+    length = group.sequence_length();
+    sequence.delimiter = group.sequence_delim();
+    out->name = absl::StrCat(group.sequence_name(), "__", out->name);
+    out->column = absl::StrCat(group.sequence_name(), "__", out->column);
+  } else {
+    length = feature.sequence_length();
+    sequence.delimiter = feature.sequence_delim();
+  }
+  if (sequence.delimiter.empty()) {
+    return source.Error(from.group != nullptr ? static_cast<const google::protobuf::Message&>(*from.group) : feature,
+                        "sequence_delim", "is empty; expected the text between two elements");
+  }
+  if (sequence.delimiter == out->separator) {
+    return source.Error(feature, "separator", "\"", out->separator,
+                        "\" is the sequence_delim as well; the values of an element need another one");
+  }
+  if (length > std::numeric_limits<int32_t>::max()) {
+    return source.Error(feature, "sequence_length", length, "; expected at most ", std::numeric_limits<int32_t>::max());
+  }
+  if (data.fg_mode == FgMode::kNone) return absl::OkStatus();  // cells are read whole
+  sequence.max_elements = static_cast<int>(length);
+  sequence.fills_empty = true;
+  return absl::OkStatus();
 }
 
-Status ConvertFeature(const config::FeatureConfig& from, const DataConfig& data, ConfigSource* source, Feature* out) {
-  const google::protobuf::FieldDescriptor* const member = SetMember(from, "feature");
-  const std::optional<FeatureKind> kind =
-      member == nullptr ? std::nullopt : FindKind<FeatureKind>(&FeatureType::field, member->name());
-  if (!kind.has_value()) {
+template <typename ProtoFeature>
+Status CheckNoSequence(const ProtoFeature& feature, const ConfigSource& source) {
+  for (const char* field : {"sequence_length", "sequence_delim", "sequence_fields"}) {
+    const auto* const descriptor = feature.GetDescriptor()->FindFieldByName(field);
+    const auto* const reflection = feature.GetReflection();
+    if (descriptor->is_repeated() ? reflection->FieldSize(feature, descriptor) > 0
+                                  : reflection->HasField(feature, descriptor)) {
+      return source.Error(feature, field, "only applies to sequences; remove it, or make the feature a sequence_",
+                          feature.GetDescriptor() == config::IdFeature::descriptor() ? "id" : "raw", "_feature");
+    }
+  }
+  return absl::OkStatus();
+}
+
+Status ConvertFeature(const FeatureMessage& from, const DataConfig& data, ConfigSource* source, Feature* out) {
+  if (!from.kind.has_value()) {
     std::vector<std::string> fields;
     for (const FeatureKind known : AllKinds<FeatureKind>()) {
       const std::string field = TypeOf(known).field;
       fields.push_back(absl::StrCat(std::string("aeiou").find(field[0]) != std::string::npos ? "an " : "a ", field));
     }
-    return source->Error(from, "", "is empty; expected ", JoinNames(fields, " or "));
+    return source->Error(*from.message, "", "is empty; expected ", JoinNames(fields, " or "));
   }
-  out->kind = *kind;
-  switch (*kind) {
-    case FeatureKind::kId:
-      return ConvertId(from.id_feature(), data, *source, out);
-    case FeatureKind::kRaw:
-      return ConvertRaw(from.raw_feature(), data, source, out);
+  if (from.group != nullptr && from.group->sequence_name().empty()) {
+    return source->Error(*from.group, "sequence_name", "is missing; expected a name");
+  }
+  out->kind = *from.kind;
+  switch (*from.kind) {
+    case FeatureKind::kId: {
+      const auto& id = static_cast<const config::IdFeature&>(*from.message);
+      PEPNET_RETURN_IF_ERROR(ConvertId(id, data, *source, out));
+      return from.is_sequence ? MakeSequence(from, id, data, *source, out) : CheckNoSequence(id, *source);
+    }
+    case FeatureKind::kRaw: {
+      const auto& raw = static_cast<const config::RawFeature&>(*from.message);
+      PEPNET_RETURN_IF_ERROR(ConvertRaw(raw, data, source, out));
+      return from.is_sequence ? MakeSequence(from, raw, data, *source, out) : CheckNoSequence(raw, *source);
+    }
   }
   return absl::OkStatus();
 }
 
-StatusOr<Initializer> InitializerOf(const TableRequest& request, const ConfigSource& source) {
-  if (request.init_fn.empty()) return Initializer();
-  auto parsed = ParseInitializer(request.init_fn);
-  if (!parsed.ok()) return Annotate(parsed.status(), source.Where(*request.message, "init_fn"));
-  return parsed;
+// The feature of one kind that the oneof of `holder` sets, `prefix` before the name of the kind's field.
+FeatureMessage MessageIn(const google::protobuf::Message& holder, const std::string& prefix) {
+  FeatureMessage found{&holder, std::nullopt, nullptr, !prefix.empty()};
+  const google::protobuf::FieldDescriptor* const member = SetMember(holder, "feature");
+  if (member == nullptr || !absl::StartsWith(member->name(), prefix)) return found;
+  found.kind = FindKind<FeatureKind>(&FeatureType::field, member->name().substr(prefix.size()));
+  if (found.kind.has_value()) found.message = &holder.GetReflection()->GetMessage(holder, member);
+  return found;
 }
 
-bool SameInitializer(const Initializer& x, const Initializer& y) {
-  return x.kind == y.kind && (x.kind == InitKind::kDefault || (x.a == y.a && x.b == y.b));
+FeatureMessage MessageOf(const config::SequenceFeature& group, int feature) {
+  FeatureMessage message = MessageIn(group.features(feature), "");
+  message.group = &group;
+  message.is_sequence = true;
+  return message;
+}
+
+Status CheckMessage(const FeatureMessage& message, const DataConfig& data, ConfigSource* source) {
+  Feature converted;
+  PEPNET_RETURN_IF_ERROR(ConvertFeature(message, data, source, &converted));
+  return ReadTableFields(*message.message, *source).status();
 }
 
 }  // namespace
 
+std::vector<FeatureMessage> FeatureMessages(const config::FeatureConfig& config) {
+  std::vector<FeatureMessage> messages;
+  if (config.has_sequence_feature()) {
+    for (int i = 0; i < config.sequence_feature().features_size(); ++i) {
+      messages.push_back(MessageOf(config.sequence_feature(), i));
+    }
+    return messages;
+  }
+  FeatureMessage plain = MessageIn(config, "");
+  messages.push_back(plain.kind.has_value() ? plain : MessageIn(config, "sequence_"));
+  return messages;
+}
+
+void FillSequenceDefaults(const DataConfig& data, config::EasyRecConfig* config) {
+  const auto fill = [&data](config::IdFeature* id) {
+    if (!id->has_value_dim()) id->set_value_dim(1);
+    if (data.fg_mode != FgMode::kNone && id->default_value().empty()) id->set_default_value("0");
+  };
+  for (config::FeatureConfig& feature : *config->mutable_feature_configs()) {
+    if (feature.has_sequence_id_feature()) fill(feature.mutable_sequence_id_feature());
+    if (!feature.has_sequence_feature()) continue;
+    for (config::SeqFeatureConfig& one : *feature.mutable_sequence_feature()->mutable_features()) {
+      if (one.has_id_feature()) fill(one.mutable_id_feature());
+    }
+  }
+}
+
 Status ConvertFeatures(const config::EasyRecConfig& config, ConfigSource* source, JobConfig* out) {
   std::set<std::string> names;
   for (const config::FeatureConfig& from : config.feature_configs()) {
-    Feature feature;
-    PEPNET_RETURN_IF_ERROR(ConvertFeature(from, out->data, source, &feature));
-    if (!names.insert(feature.name).second) {
-      return source->Error(*RequestOf(from).message, "feature_name", "\"", feature.name, "\" names two features");
+    const std::vector<FeatureMessage> messages = FeatureMessages(from);
+    if (messages.empty()) {
+      return source->Error(from.sequence_feature(), "features", "is missing; expected at least one feature");
     }
-    out->features.push_back(std::move(feature));
+    for (const FeatureMessage& message : messages) {
+      Feature feature;
+      PEPNET_RETURN_IF_ERROR(ConvertFeature(message, out->data, source, &feature));
+      if (!names.insert(feature.name).second) {
+        return source->Error(*message.message, "feature_name", "\"", feature.name, "\" names two features");
+      }
+      out->features.push_back(std::move(feature));
+    }
   }
   return absl::OkStatus();
 }
 
 Status CheckFeature(const config::FeatureConfig& feature, const DataConfig& data, ConfigSource* source) {
-  Feature converted;
-  PEPNET_RETURN_IF_ERROR(ConvertFeature(feature, data, source, &converted));
-  return InitializerOf(RequestOf(feature), *source).status();
-}
-
-Status ConvertTables(const config::EasyRecConfig& config, const ConfigSource& source, JobConfig* out) {
-  std::vector<size_t> first_user;  // by table, the feature that created it
-  for (size_t i = 0; i < out->features.size(); ++i) {
-    Feature& feature = out->features[i];
-    const TableRequest request = RequestOf(config.feature_configs(static_cast<int>(i)));
-    PEPNET_ASSIGN_OR_RETURN(const Initializer initializer, InitializerOf(request, source));
-    if (!feature.in_group || feature.bucketizer == Bucketizer::kNone) continue;
-    const std::string name =
-        request.embedding_name.empty() ? absl::StrCat(feature.name, "_emb") : request.embedding_name;
-    int found = -1;
-    for (size_t t = 0; t < out->tables.size(); ++t) found = out->tables[t].name == name ? static_cast<int>(t) : found;
-    feature.table = found >= 0 ? found : static_cast<int>(out->tables.size());
-    if (found < 0) {
-      out->tables.push_back({name, feature.rows, feature.dim, initializer, request.trainable});
-      first_user.push_back(i);
-      continue;
-    }
-    const Table& table = out->tables[found];
-    const Feature& first = out->features[first_user[found]];
-    const char* differs = table.rows != feature.rows                         ? "rows"
-                          : table.dim != feature.dim                         ? "embedding_dim"
-                          : first.pooling != feature.pooling                 ? "pooling"
-                          : table.trainable != request.trainable             ? "trainable"
-                          : !SameInitializer(table.initializer, initializer) ? "init_fn"
-                                                                             : nullptr;
-    if (differs != nullptr) {
-      return source.Error(*request.message, request.embedding_name.empty() ? "feature_name" : "embedding_name",
-                          "table \"", name, "\" is shared with feature ", first.name, ", but the two differ in ",
-                          differs, " (rows ", table.rows, " and ", feature.rows, ", width ", table.dim, " and ",
-                          feature.dim, "); make them equal or give them different embedding_names");
-    }
+  for (const FeatureMessage& message : FeatureMessages(feature)) {
+    PEPNET_RETURN_IF_ERROR(CheckMessage(message, data, source));
   }
   return absl::OkStatus();
+}
+
+Status CheckFeature(const config::SequenceFeature& group, int feature, const DataConfig& data, ConfigSource* source) {
+  return CheckMessage(MessageOf(group, feature), data, source);
 }
 
 }  // namespace pepnet

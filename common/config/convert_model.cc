@@ -1,5 +1,4 @@
 #include <cmath>
-#include <set>
 
 #include "common/config/convert.h"
 #include "common/config/parse/text_parser.h"
@@ -9,32 +8,6 @@ namespace pepnet {
 namespace {
 
 constexpr uint32_t kMaxWidth = 1 << 24;
-
-Status ConvertGroup(const config::FeatureGroupConfig& from, const ConfigSource& source, JobConfig* job,
-                    FeatureGroup* out) {
-  out->name = from.group_name();
-  if (from.group_type() != config::DEEP) {
-    return source.Error(from, "group_type", config::FeatureGroupType_Name(from.group_type()),
-                        " is not supported; expected DEEP");
-  }
-  if (from.feature_names_size() == 0)
-    return source.Error(from, "feature_names", "is missing; expected at least one feature");
-  std::vector<std::string> names;
-  for (const Feature& feature : job->features) names.push_back(feature.name);
-  std::set<int> seen;
-  for (int i = 0; i < from.feature_names_size(); ++i) {
-    const std::string& name = from.feature_names(i);
-    const int index = IndexOf(name, names);
-    const std::string where = source.Where(from, "feature_names", i);
-    if (index < 0) return InvalidInput(where, ": no feature is named \"", name, "\"", Suggestion(name, names));
-    if (!seen.insert(index).second) return InvalidInput(where, ": \"", name, "\" is listed twice in this group");
-    Feature& feature = job->features[index];
-    feature.in_group = true;
-    out->features.push_back(index);
-    out->width += feature.dim;
-  }
-  return absl::OkStatus();
-}
 
 Status ConvertGamma(const config::PEPNet& pepnet, const std::string& field, float value, const ConfigSource& source,
                     double* out) {
@@ -141,22 +114,7 @@ Status ConvertModel(const config::EasyRecConfig& config, ConfigSource* source, J
   if (!from.has_pepnet()) return source->Error(from, "pepnet", "is missing; it is the only model supported");
   const config::PEPNet& pepnet = from.pepnet();
   Model* model = &out->model;
-  bool has_main = false;
-  for (const config::FeatureGroupConfig& group : from.feature_groups()) {
-    FeatureGroup converted;
-    PEPNET_RETURN_IF_ERROR(ConvertGroup(group, *source, out, &converted));
-    if (converted.name == "all") {
-      model->main = std::move(converted);
-      has_main = true;
-    } else if (converted.name == "domain") {
-      model->domain = std::move(converted);
-    } else {
-      model->uia = std::move(converted);
-    }
-  }
-  if (!has_main)
-    return source->Error(from, "feature_groups", "no group is named \"all\"; it is the main input and required");
-  PEPNET_RETURN_IF_ERROR(ConvertTables(config, *source, out));
+  PEPNET_RETURN_IF_ERROR(ConvertGroups(config, source, out));
   PEPNET_RETURN_IF_ERROR(ConvertEpnet(pepnet, source, model));
   PEPNET_RETURN_IF_ERROR(ConvertPpnet(pepnet, source, model));
   PEPNET_RETURN_IF_ERROR(ConvertDomain(pepnet, out->data, source, model));

@@ -8,7 +8,6 @@
 #include "common/config/value_strings.h"
 
 namespace pepnet {
-namespace {
 
 Status ConvertMlp(const config::MLP& from, const ConfigSource& source, Mlp* out) {
   PEPNET_RETURN_IF_ERROR(ConvertWidths(from, "hidden_units", from.hidden_units(), source, &out->hidden_units));
@@ -25,6 +24,8 @@ Status ConvertMlp(const config::MLP& from, const ConfigSource& source, Mlp* out)
   out->use_ln = from.use_ln();
   return absl::OkStatus();
 }
+
+namespace {
 
 // The losses whose towers put out values, for messages.
 std::string ValueLosses() {

@@ -71,10 +71,10 @@ Status CheckParameters(const Descriptor& message, std::span<const Parameter<Owne
 }
 
 // The members of the oneof and the kinds are the same. check(type, message) looks at each pair.
-// `all`: every kind is a member.
+// `all`: every kind is a member. `others`: members that are no kinds.
 template <typename Kind, typename Type, typename Check>
 Status CheckKinds(const Descriptor& message, const std::string& oneof, const char* const Type::*field, bool all,
-                  const Check& check) {
+                  const Check& check, const std::set<std::string>& others = {}) {
   std::set<std::string> described;
   for (const Kind kind : AllKinds<Kind>()) {
     const std::string name = TypeOf(kind).*field;
@@ -93,7 +93,7 @@ Status CheckKinds(const Descriptor& message, const std::string& oneof, const cha
   for (int i = 0; i < members->field_count(); ++i) {
     const FieldDescriptor& member = *members->field(i);
     if (IsUnsupported(*member.message_type()) || HasSupportRule(member)) continue;
-    if (described.count(member.name()) == 0) {
+    if (described.count(member.name()) == 0 && others.count(member.name()) == 0) {
       return Disagreement(message.name(), ".", member.name(), " has no description in common/job_config");
     }
   }
@@ -129,8 +129,18 @@ Status CheckAll() {
     }
     return absl::OkStatus();
   };
-  PEPNET_RETURN_IF_ERROR(
-      CheckKinds<FeatureKind>(*config::FeatureConfig::descriptor(), "feature", &FeatureType::field, true, feature));
+  std::set<std::string> sequences = {"sequence_feature"};
+  for (const FeatureKind kind : AllKinds<FeatureKind>()) sequences.insert(absl::StrCat("sequence_", TypeOf(kind).field));
+  PEPNET_RETURN_IF_ERROR(CheckKinds<FeatureKind>(*config::FeatureConfig::descriptor(), "feature", &FeatureType::field,
+                                                 true, feature, sequences));
+  PEPNET_RETURN_IF_ERROR(CheckKinds<FeatureKind>(*config::SeqFeatureConfig::descriptor(), "feature",
+                                                 &FeatureType::field, false, feature));
+  PEPNET_RETURN_IF_ERROR(CheckKinds<EncoderKind>(*config::SeqEncoderConfig::descriptor(), "seq_module",
+                                                 &EncoderType::field, true,
+                                                 [](const EncoderType&, const Descriptor& message) {
+                                                   if (message.FindFieldByName("input") != nullptr) return absl::OkStatus();
+                                                   return Disagreement(message.name(), " has no field input");
+                                                 }));
   for (const DatasetType type : AllKinds<DatasetType>()) {
     config::DatasetType value;
     if (!config::DatasetType_Parse(TypeOf(type).dataset, &value)) {

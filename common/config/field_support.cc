@@ -21,7 +21,6 @@ struct Rule {
   const char* text;
 };
 
-constexpr char kSequence[] = "sequence features are not supported; remove it";
 constexpr char kMasks[] = "is not supported; remove it";
 constexpr char kCosts[] = "batches by cost are not supported; remove it and set batch_size";
 constexpr char kTimestamps[] = "checkpoints by time are not supported; use save_checkpoints_steps or _epochs";
@@ -61,17 +60,15 @@ constexpr Rule kRules[] = {
     {"IdFeature", "embedding_constraints", Support::kWithoutEffect, kPlacedByHash},
     {"IdFeature", "use_mask", Support::kRejected, kMasks},
     {"IdFeature", "stub_type", Support::kRejected, kMasks},
-    {"IdFeature", "sequence_length", Support::kRejected, kSequence},
-    {"IdFeature", "sequence_delim", Support::kRejected, kSequence},
-    {"IdFeature", "sequence_fields", Support::kRejected, kSequence},
     {"RawFeature", "embedding_constraints", Support::kWithoutEffect, kPlacedByHash},
     {"RawFeature", "use_mask", Support::kRejected, kMasks},
     {"RawFeature", "stub_type", Support::kRejected, kMasks},
-    {"RawFeature", "sequence_length", Support::kRejected, kSequence},
-    {"RawFeature", "sequence_delim", Support::kRejected, kSequence},
-    {"RawFeature", "sequence_fields", Support::kRejected, kSequence},
-    {"FeatureGroupConfig", "embedding_name_suffix", Support::kRejected,
-     "own tables per group are not supported; give the group's features an embedding_name of their own"},
+    {"SequenceFeature", "sequence_pk", Support::kWithoutEffect, kNoEffect},
+    {"DINEncoder", "name", Support::kWithoutEffect, kNoEffect},
+    {"SimpleAttention", "name", Support::kWithoutEffect, kNoEffect},
+    {"PoolingEncoder", "name", Support::kWithoutEffect, kNoEffect},
+    {"MultiWindowDINEncoder", "name", Support::kWithoutEffect, kNoEffect},
+    {"SelfAttentionEncoder", "name", Support::kWithoutEffect, kNoEffect},
     {"ModelConfig", "num_class", Support::kWithoutEffect, kTowersOwn},
     {"ModelConfig", "losses", Support::kWithoutEffect, kTowersOwn},
     {"ModelConfig", "metrics", Support::kWithoutEffect, kTowersOwn},
@@ -126,7 +123,7 @@ std::string ShownValue(const Message& message, const FieldDescriptor& field) {
 // What to do instead of a message that can only be named.
 std::string UnsupportedAdvice(const FieldDescriptor& field) {
   const std::string& owner = field.containing_type()->name();
-  if (owner == "FeatureConfig") {
+  if (owner == "FeatureConfig" || owner == "SeqFeatureConfig") {
     return absl::StrCat("this kind of feature is not supported; ",
                         ListOfKinds<FeatureKind>(&FeatureType::field, " and "), " are");
   }

@@ -185,6 +185,7 @@ StatusOr<JobConfig> ParseJobConfig(const std::string& text, const std::string& s
   const bool whole_train = !faults.Names("train_config", "TrainConfig");
   if (whole_data && faults.Add(ConvertData(config.data_config(), &source, &job.data))) return faults.First();
   if (whole_data && whole_features) {
+    FillSequenceDefaults(job.data, &config);
     const Status features = ConvertFeatures(config, &source, &job);
     if (faults.Add(features)) return faults.First();
     // The model is looked at only with all its features.

@@ -79,21 +79,41 @@ void DropUnusedFeatures(ConfigSource* source, config::EasyRecConfig* config) {
   ConfigSource trial = *source;  // takes the notes on what is left out
   DataConfig data;
   const bool has_data = ConvertData(config->data_config(), &trial, &data).ok();
+  const auto fault_of = [&](const Message& feature, const auto& check) {
+    const std::vector<Status> faults = FindUnsupportedFields(feature, &trial);
+    return !faults.empty() ? faults.front() : has_data ? check() : absl::OkStatus();
+  };
+  const auto note = [&](const Status& fault, const std::string& name) {
+    source->AddNote(
+        absl::StrCat(std::string(fault.message()), "; the model does not use ", name, ", so it is left out"));
+  };
   std::vector<int> dropped;
   for (int i = 0; i < config->feature_configs_size(); ++i) {
     const config::FeatureConfig& feature = config->feature_configs(i);
+    if (feature.has_sequence_feature()) {  // the features of a sequence that is used are used one by one
+      config::SequenceFeature* const group = config->mutable_feature_configs(i)->mutable_sequence_feature();
+      for (int f = IsUsed(*group, texts) ? group->features_size() - 1 : -1; f >= 0; --f) {
+        const FieldDescriptor* const kind = SetMember(group->features(f), "feature");
+        if (kind == nullptr) continue;
+        const std::string name =
+            TextField(group->features(f).GetReflection()->GetMessage(group->features(f), kind), "feature_name");
+        const std::string full = absl::StrCat(group->sequence_name(), "__", name);
+        if (name.empty() || texts.count(full) > 0) continue;
+        const Status fault =
+            fault_of(group->features(f), [&] { return CheckFeature(*group, f, data, &trial); });
+        if (fault.ok()) continue;
+        note(fault, full);
+        group->mutable_features()->DeleteSubrange(f, 1);
+      }
+    }
     const FieldDescriptor* const kind = SetMember(feature, "feature");
     if (kind == nullptr) continue;
     const Message& message = feature.GetReflection()->GetMessage(feature, kind);
     if (IsUsed(message, texts)) continue;
-    const std::vector<Status> faults = FindUnsupportedFields(feature, &trial);
-    const Status fault = !faults.empty() ? faults.front()
-                         : has_data      ? CheckFeature(feature, data, &trial)
-                                         : absl::OkStatus();
+    const Status fault = fault_of(feature, [&] { return CheckFeature(feature, data, &trial); });
     if (fault.ok()) continue;
     const std::string name = TextField(message, "feature_name");
-    source->AddNote(absl::StrCat(std::string(fault.message()), "; the model does not use ",
-                                 name.empty() ? TextField(message, "sequence_name") : name, ", so it is left out"));
+    note(fault, name.empty() ? TextField(message, "sequence_name") : name);
     dropped.push_back(i);
   }
   for (auto i = dropped.rbegin(); i != dropped.rend(); ++i) config->mutable_feature_configs()->DeleteSubrange(*i, 1);

@@ -144,16 +144,24 @@ constexpr const NormalizerType* FindType(NormalizerKind kind) {
   return nullptr;
 }
 
+// A cell of a sequence feature is a list of elements, each of which is what a cell of another feature is.
+struct Sequence {
+  std::string delimiter;  // splits a text cell into elements
+  int max_elements = 0;   // only the first ones of a cell are read; 0: all
+  // An empty cell is one element that reads as Feature::default_value, and so is an empty element. Else an empty cell
+  // has no elements where there is no default_value, and an empty element is an error.
+  bool fills_empty = false;
+};
+
 struct Feature {
   std::string name;
   // input column it reads: the feature name in FG_NONE, else the name after the colon of `expression`
   std::string column;
   FeatureKind kind = FeatureKind::kId;
   Bucketizer bucketizer = Bucketizer::kIdentity;
-  int table = -1;    // index into JobConfig::tables; -1: no table (raw values, or a feature in no group)
-  int dim = 0;       // width in a group tensor: embedding_dim, or value_dim of a raw feature without table
-  int64_t rows = 0;  // as Table::rows, also where table == -1 but ids are parsed; 0 for raw values
-  bool in_group = false;
+  int dim = 0;         // width in a tensor: embedding_dim, or value_dim of a raw feature without table
+  int64_t rows = 0;    // of its tables; 0 for raw values
+  bool is_read = false;  // by a group or a sequence group: it has leaves
   Pooling pooling = Pooling::kSum;
   bool weighted = false;  // tokens are "id:weight"
   int value_dim = 0;      // id features: 0 list allowed, 1 single value. Raw features: values per cell
@@ -165,12 +173,7 @@ struct Feature {
   // Raw features:
   std::vector<double> boundaries;
   Normalizer normalizer;
-};
-
-struct FeatureGroup {
-  std::string name;           // "all", "domain", "uia" after dialect rewriting
-  std::vector<int> features;  // order of the columns of the group tensor
-  int width = 0;              // sum of the features' dims
+  std::optional<Sequence> sequence;
 };
 
 }  // namespace pepnet

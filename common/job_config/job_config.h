@@ -20,7 +20,8 @@ struct JobConfig {
   std::string train_input_path, eval_input_path, model_dir;
   DataConfig data;
   std::vector<Feature> features;  // order of feature_configs
-  std::vector<Table> tables;      // order of first use by a feature that is in a group
+  std::vector<Table> tables;      // order of first use by a leaf
+  std::vector<Leaf> leaves;       // by feature; of one feature the pooled ones first
   Model model;
   TrainConfig train;
   EvalConfig eval;

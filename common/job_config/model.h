@@ -6,19 +6,14 @@
 #include <vector>
 
 #include "common/job_config/activation.h"
+#include "common/job_config/encoder.h"
 #include "common/job_config/feature.h"
+#include "common/job_config/leaf.h"
 #include "common/job_config/loss.h"
 #include "common/job_config/metric.h"
+#include "common/job_config/mlp.h"
 
 namespace pepnet {
-
-struct Mlp {
-  std::vector<int> hidden_units;
-  std::vector<double> dropout_ratio;  // one per layer after validation
-  Activation activation;
-  bool bias = true;
-  bool use_ln = false;
-};
 
 struct Tower {
   std::string name;
@@ -41,7 +36,16 @@ inline bool HasScore(const Tower& tower) {
   return tower.num_class <= 2 && HasProbabilities(TypeOf(tower.losses.front().kind));
 }
 
+struct FeatureGroup {
+  std::string name;           // "all", "domain", "uia" after dialect rewriting
+  std::vector<int> leaves;    // in the order of the columns of the group tensor
+  std::vector<int> encoders;  // whose outputs follow them; indices into Model::encoders
+  int width = 0;              // sum of their widths
+};
+
 struct Model {
+  std::vector<SequenceGroup> sequence_groups;
+  std::vector<Encoder> encoders;       // in the order of the groups that read them: all, domain, uia
   FeatureGroup main;                   // "all"
   std::optional<FeatureGroup> domain;  // absent: no EPNet
   std::optional<FeatureGroup> uia;     // absent: no PPNet

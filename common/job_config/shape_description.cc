@@ -6,6 +6,7 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 
 #include "common/base/hash.h"
@@ -36,12 +37,22 @@ std::string TextOf(const std::vector<int>& values) {
 
 void AppendFeature(const Feature& feature, const JobConfig& config, std::string* out) {
   const std::string name = absl::StrCat("feature ", Quote(feature.name));
+  std::vector<std::string> tables;
+  for (const Leaf& leaf : config.leaves) {
+    const bool is_ours = config.features[leaf.feature].name == feature.name;
+    if (is_ours && leaf.table >= 0) tables.push_back(Quote(config.tables[leaf.table].name));
+  }
   absl::StrAppend(out, name, ": ", TypeOf(feature.kind).name, ", ", TypeOf(feature.bucketizer).name, ", table ",
-                  feature.table < 0 ? "none" : Quote(config.tables[feature.table].name), ", width ", feature.dim,
+                  tables.empty() ? "none" : absl::StrJoin(tables, " and "), ", width ", feature.dim,
                   ", rows ", feature.rows, ", ", feature.pooling == Pooling::kSum ? "sum" : "mean",
                   feature.weighted ? ", weighted" : "", ", value_dim ", feature.value_dim, ", separator ",
                   Quote(feature.separator), ", empty cell ",
                   feature.default_value ? Quote(*feature.default_value) : "none", "\n");
+  if (feature.sequence) {
+    absl::StrAppend(out, name, " sequence: delimiter ", Quote(feature.sequence->delimiter), ", at most ",
+                    feature.sequence->max_elements, " elements",
+                    feature.sequence->fills_empty ? ", empty ones filled" : "", "\n");
+  }
   if (feature.bucketizer == Bucketizer::kVocabulary) {
     uint64_t digest = 0;
     for (const auto& [word, row] : feature.vocabulary) digest = HashCombine(HashCombine(digest, HashName(word)), row);
@@ -59,12 +70,49 @@ void AppendFeature(const Feature& feature, const JobConfig& config, std::string*
   }
 }
 
+std::string NameOf(int leaf, const JobConfig& config) {
+  return Quote(config.features[config.leaves[leaf].feature].name);
+}
+
 void AppendGroup(const std::optional<FeatureGroup>& group, const std::string& name, const JobConfig& config,
                  std::string* out) {
   absl::StrAppend(out, "group ", name, ":");
   if (!group) absl::StrAppend(out, " none");
   if (group) {
-    for (const int index : group->features) absl::StrAppend(out, " ", Quote(config.features[index].name));
+    for (const int leaf : group->leaves) absl::StrAppend(out, " ", NameOf(leaf, config));
+    for (const int encoder : group->encoders) absl::StrAppend(out, " encoder ", encoder);
+  }
+  absl::StrAppend(out, "\n");
+}
+
+void AppendSequenceGroup(const SequenceGroup& group, const JobConfig& config, std::string* out) {
+  absl::StrAppend(out, "sequence group ", Quote(group.name), ": query");
+  for (const int leaf : group.query) absl::StrAppend(out, " ", NameOf(leaf, config));
+  absl::StrAppend(out, ", sequence");
+  for (const int leaf : group.sequence) absl::StrAppend(out, " ", NameOf(leaf, config));
+  absl::StrAppend(out, "\n");
+}
+
+void AppendEncoder(size_t number, const Encoder& encoder, const JobConfig& config, std::string* out) {
+  absl::StrAppend(out, "encoder ", number, ": ", TypeOf(encoder.kind).name, " of ",
+                  Quote(config.model.sequence_groups[encoder.sequence_group].name), ", at most ", encoder.max_length,
+                  " positions");
+  switch (encoder.kind) {
+    case EncoderKind::kPooling:
+      absl::StrAppend(out, encoder.mean ? ", mean" : ", sum");
+      break;
+    case EncoderKind::kSimpleAttention:
+      break;
+    case EncoderKind::kMultiWindowDin:
+      absl::StrAppend(out, ", windows ", TextOf(encoder.windows));
+      [[fallthrough]];
+    case EncoderKind::kDin:
+      absl::StrAppend(out, ", mlp ", TextOf(encoder.attn_mlp.hidden_units), " ", TextOf(encoder.attn_mlp.activation),
+                      encoder.attn_mlp.bias ? "" : ", no bias", encoder.attn_mlp.use_ln ? ", layer norm" : "");
+      break;
+    case EncoderKind::kSelfAttention:
+      absl::StrAppend(out, ", width ", encoder.attention_width, ", heads ", encoder.heads);
+      break;
   }
   absl::StrAppend(out, "\n");
 }
@@ -106,9 +154,11 @@ std::string ShapeDescription(const JobConfig& config) {
     absl::StrAppend(&out, table.trainable ? "" : ", not trainable", "\n");
   }
   for (const Feature& feature : config.features) {
-    if (feature.in_group) AppendFeature(feature, config, &out);
+    if (feature.is_read) AppendFeature(feature, config, &out);
   }
   const Model& model = config.model;
+  for (const SequenceGroup& group : model.sequence_groups) AppendSequenceGroup(group, config, &out);
+  for (size_t e = 0; e < model.encoders.size(); ++e) AppendEncoder(e, model.encoders[e], config, &out);
   AppendGroup(model.main, "all", config, &out);
   AppendGroup(model.domain, "domain", config, &out);
   AppendGroup(model.uia, "uia", config, &out);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -59,14 +60,21 @@ constexpr const InitializerType* FindType(InitKind kind) {
 }
 
 struct Table {
-  std::string name;  // embedding_name or <feature_name>_emb
+  // embedding_name or <feature_name>_emb, with the group's embedding_name_suffix behind it. Tables of sequence groups are
+  // others than those of the same name that groups pool from: "sequence.<dim>." stands before their names.
+  std::string name;
   int64_t rows = 0;  // ids are 0 <= id < rows
   int dim = 0;
   Initializer initializer;
   bool trainable = true;
+  bool sequence = false;  // of sequence groups
 };
 
+// Name of a sequence group's table, from what its configs call it.
+std::string SequenceTableName(const std::string& name, int dim);
 // Name of the table's weights in checkpoints and exports (spec 7).
-std::string TableParameterName(const std::string& table);
+std::string TableParameterName(const Table& table);
+// The name of the table whose weights are called so; nullopt: it is no such name.
+std::optional<std::string> TableOfParameter(const std::string& parameter);
 
 }  // namespace pepnet

@@ -42,8 +42,17 @@ std::vector<std::string> Split(const std::string& line, char delimiter) {
 }  // namespace
 
 const std::vector<std::string>& GoldenCases() {
-  static const std::vector<std::string> cases = {"features",  "mixed",  "multi_domain",
-                                                 "no_domain", "no_uia", "seed_small"};
+  static const std::vector<std::string> cases = [] {
+    std::vector<std::string> all = PooledGoldenCases();
+    all.insert(all.end(), {"seq_attention", "seq_din", "seq_pooling", "seq_standalone"});
+    return all;
+  }();
+  return cases;
+}
+
+const std::vector<std::string>& PooledGoldenCases() {
+  static const std::vector<std::string> cases = {"features", "mixed",      "multi_domain", "no_domain",
+                                                 "no_uia",   "seed_small", "suffix"};
   return cases;
 }
 

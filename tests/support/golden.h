@@ -17,6 +17,8 @@ namespace pepnet {
 
 // "features", "mixed", ...
 const std::vector<std::string>& GoldenCases();
+// Those without sequence encoders: their group tensors hold nothing but leaves.
+const std::vector<std::string>& PooledGoldenCases();
 
 // Path of one file of a case.
 std::string GoldenPath(const std::string& name, const std::string& file);

@@ -22,6 +22,16 @@ std::string RandomList(std::mt19937_64& random, int most, int buckets, bool weig
   return text;
 }
 
+// Clicked items and their times: up to six, of which four are read, and at times none.
+std::string RandomClicks(std::mt19937_64& random) {
+  std::string items, times;
+  for (int n = static_cast<int>(random() % 7), i = 0; i < n; ++i) {
+    absl::StrAppend(&items, i > 0 ? ";" : "", random() % 40);
+    absl::StrAppendFormat(&times, "%s%.2f", i > 0 ? ";" : "", static_cast<double>(random() % 100) / 50);
+  }
+  return absl::StrCat(",", items, ",", times, "\n");
+}
+
 std::string RandomRow(std::mt19937_64& random, const RandomJobOptions& options) {
   auto uniform = [&] { return static_cast<double>(random() >> 11) * 0x1.0p-53; };
   const int clk = uniform() < options.click_rate ? 1 : 0;
@@ -29,7 +39,7 @@ std::string RandomRow(std::mt19937_64& random, const RandomJobOptions& options) 
   // Low ids are frequent, so that workers share rows within a step.
   const int uid = static_cast<int>(uniform() * uniform() * 50), iid = static_cast<int>(uniform() * uniform() * 40);
   const std::string empty_or_iid = random() % 9 == 0 ? "" : absl::StrCat(iid);
-  return absl::StrFormat("%d,%d,%d,%s,%s,%s,w%d,%d,%.3f,%s\n", clk, buy, uid, empty_or_iid,
+  return absl::StrFormat("%d,%d,%d,%s,%s,%s,w%d,%d,%.3f,%s", clk, buy, uid, empty_or_iid,
                          RandomList(random, 4, 40, false), RandomList(random, 3, 20, true), random() % 30, random() % 3,
                          uniform() * 60, random() % 7 == 0 ? "" : absl::StrFormat("%.4f", uniform() * 2 - 1));
 }
@@ -67,8 +77,14 @@ feature_configs { id_feature { feature_name: "word" expression: "item:word" hash
 feature_configs { id_feature { feature_name: "dom" expression: "context:dom" num_buckets: 3 embedding_dim: 4 } }
 feature_configs { raw_feature { feature_name: "price" expression: "item:price" boundaries: [5, 10, 20, 40] embedding_dim: 4 } }
 feature_configs { raw_feature { feature_name: "score" expression: "item:score" } }
+feature_configs { sequence_feature { sequence_name: "click" sequence_length: 4
+  features { id_feature { feature_name: "iid" expression: "item:iid" num_buckets: 40 embedding_dim: 4 embedding_name: "item_emb" pooling: "mean" } }
+  features { raw_feature { feature_name: "age" expression: "user:age" } } } }
 model_config {
-  feature_groups { group_name: "all" feature_names: ["uid", "iid", "hist", "score", "tags", "word", "price"] group_type: DEEP }
+  feature_groups { group_name: "all" feature_names: ["uid", "iid", "hist", "score", "tags", "word", "price"] group_type: DEEP
+    sequence_groups { group_name: "click" feature_names: ["iid", "click__iid", "click__age"] }
+    sequence_encoders { din_encoder { input: "click" attn_mlp { hidden_units: [6, 3] } } }
+    sequence_encoders { self_attention_encoder { input: "click" multihead_attn_dim: 4 num_heads: 2 dropout: $9 } } }
   feature_groups { group_name: "domain" feature_names: ["dom"] group_type: DEEP }
   feature_groups { group_name: "uia" feature_names: ["uid", "iid"] group_type: DEEP }
   pepnet {
@@ -88,14 +104,14 @@ constexpr char kTowers[] = R"(
 }  // namespace
 
 std::string WriteRandomJob(const std::string& directory, const RandomJobOptions& options) {
-  std::mt19937_64 random(options.data_seed);
+  std::mt19937_64 random(options.data_seed), clicks(options.data_seed + 1000);
   int written = 0;
   for (int file = 0; file < options.files; ++file) {
     std::ofstream out(absl::StrCat(directory, "/train-", file, ".csv"));
-    out << "clk,buy,uid,iid,hist,tags,word,dom,price,score\n";
+    out << "clk,buy,uid,iid,hist,tags,word,dom,price,score,click__iid,click__age\n";
     if (options.files > 2 && file == 1) continue;
     const int last = file + 1 == options.files ? options.rows : std::min(options.rows, written + options.rows / 3 + 1);
-    for (; written < last; ++written) out << RandomRow(random, options);
+    for (; written < last; ++written) out << RandomRow(random, options) << RandomClicks(clicks);
   }
   return absl::Substitute(kConfig, directory, options.sparse_optimizer, options.dense_optimizer, options.num_epochs,
                           options.train_extra, options.batch_size, options.num_workers,

@@ -47,21 +47,10 @@ std::string HardwareOf(const RunOptions& options) {
 Status CheckParameterMap(const WorkerContext& context, const DenseParameters& parameters) {
   for (const auto& [ours, theirs] : context.config->train.fine_tune_param_map) {
     bool known = parameters.Find(ours) >= 0;
-    for (const Table& table : context.config->tables) known = known || ours == TableParameterName(table.name);
+    for (const Table& table : context.config->tables) known = known || ours == TableParameterName(table);
     if (!known) return InvalidInput("fine_tune_ckpt_param_map names '", ours, "', which is no parameter of this model");
   }
   return absl::OkStatus();
-}
-
-// "....embedding_bags.user_id_emb.weight" -> "user_id_emb".
-StatusOr<std::string> TableOfParameter(const std::string& name) {
-  const std::string whole = TableParameterName("/");
-  const std::string prefix = whole.substr(0, whole.find('/')), suffix = whole.substr(whole.find('/') + 1);
-  if (!absl::StartsWith(name, prefix) || !absl::EndsWith(name, suffix)) {
-    return InvalidInput("fine_tune_ckpt_param_map maps a table to '", name,
-                        "', which is not the name of one: expected ", prefix, "<table>", suffix);
-  }
-  return name.substr(prefix.size(), name.size() - prefix.size() - suffix.size());
 }
 
 // A shape without its optimizers.
@@ -183,9 +172,16 @@ Status RestoreForFineTuning(const WorkerContext& context, const std::string& pat
     PEPNET_RETURN_IF_ERROR(VerifyCheckpoint(directory, manifest, context.options.verify_checkpoint));
     std::map<std::string, std::string> table_map;
     for (const Table& table : context.config->tables) {
-      auto it = train.fine_tune_param_map.find(TableParameterName(table.name));
+      auto it = train.fine_tune_param_map.find(TableParameterName(table));
       if (it == train.fine_tune_param_map.end()) continue;
-      PEPNET_ASSIGN_OR_RETURN(table_map[table.name], TableOfParameter(it->second));
+      const std::optional<std::string> theirs = TableOfParameter(it->second);
+      if (!theirs.has_value()) {
+        Table named;
+        named.name = "<table>";
+        return InvalidInput("fine_tune_ckpt_param_map maps a table to '", it->second,
+                            "', which is not the name of one: expected ", TableParameterName(named));
+      }
+      table_map[table.name] = *theirs;
     }
     PEPNET_RETURN_IF_ERROR(context.client->Load(directory, 0, false, table_map));
     return directory;

@@ -23,11 +23,11 @@ int ThresholdIndex(const std::vector<float>& thresholds, float score) {
 
 }  // namespace
 
-std::vector<int64_t> FirstIds(const IdColumn& column, int64_t rows, int64_t none) {
-  CHECK_EQ(static_cast<int64_t>(column.offsets.size()), rows + 1);
-  std::vector<int64_t> ids(static_cast<size_t>(rows), none);
-  for (int64_t row = 0; row < rows; ++row) {
-    if (column.offsets[row] < column.offsets[row + 1]) ids[row] = column.ids[column.offsets[row]];
+std::vector<int64_t> FirstIds(const Batch& batch, int feature, int64_t none) {
+  std::vector<int64_t> ids(static_cast<size_t>(batch.rows), none);
+  for (int64_t row = 0; row < batch.rows; ++row) {
+    const std::span<const int64_t> all = batch.RowIds(feature, row);
+    if (!all.empty()) ids[row] = all.front();
   }
   return ids;
 }

@@ -25,8 +25,8 @@ struct TowerScores {
   int Class(int64_t row, double threshold, int num_class) const;
 };
 
-// The first id of each row, `none` for a row without: the key of metrics that group rows.
-std::vector<int64_t> FirstIds(const IdColumn& column, int64_t rows, int64_t none);
+// The first id of the feature in each row, `none` for a row without: the key of metrics that group rows.
+std::vector<int64_t> FirstIds(const Batch& batch, int feature, int64_t none);
 
 bool Positive(const LabelColumn& label, int64_t row);
 

@@ -32,7 +32,7 @@ struct MetricSet::State {
   int64_t loss_rows = 0;  // rows of all global batches, the same on every worker
 
   void AddToGroupedAuc(const Item& item, const Batch& batch, const LabelColumn& label, const TowerScores& scores) {
-    const std::vector<int64_t> keys = FirstIds(batch.ids[item.metric->grouping_feature], batch.rows, /*none=*/0);
+    const std::vector<int64_t> keys = FirstIds(batch, item.metric->grouping_feature, /*none=*/0);
     for (int64_t row = 0; row < batch.rows; ++row) {
       item.grouped->Add(keys[row], scores.One(row), Positive(label, row));
     }

@@ -20,7 +20,7 @@ StatusOr<std::vector<int64_t>> Keys(const SliceColumn& column, const Batch& batc
     return InvalidInput(batch.origin, ": column '", column.name,
                         "' holds numbers that are not whole; eval_config.slice_by needs whole ones");
   }
-  return FirstIds(batch.ids[column.feature], batch.rows, kNoValue);
+  return FirstIds(batch, column.feature, kNoValue);
 }
 
 std::string ValueText(const JobConfig& config, const SliceColumn& column, int64_t key) {

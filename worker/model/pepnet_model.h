@@ -1,10 +1,10 @@
 // PepnetModel: EPNet, PPNet, task towers and losses (spec 1 and 2), behind a header without torch.
 //
-// Input:     the pooled output of every feature, [rows, dim] row-major, 64-byte aligned (a raw feature's values too).
-//            Each feature is one leaf: groups are concatenations of leaves, so a feature used in several groups gets
-//            the sum of its gradients (spec 9).
+// Input:     the vectors of every leaf (common/job_config/leaf.h), row-major, 64-byte aligned: [rows, dim], or
+//            [elements, dim] of a sequence. A leaf that several groups or encoders read gets the sum of its gradients
+//            (spec 9).
 // Gradients: dense gradients are *added* into DenseParameters::gradient() (a parameter that a step does not use adds
-//            zero); feature gradients are overwritten.
+//            zero); leaf gradients are overwritten.
 // Devices:   inputs, outputs and DenseParameters are the host's on every device; on a GPU the model copies them there and back,
 //            and every call ends when the device is done with it.
 // Threads:   one thread at a time; libtorch uses its own intra-op threads.
@@ -49,7 +49,7 @@ struct LossReport {
 
 struct ModelInput {
   const Batch* batch = nullptr;        // labels (for losses and domain selection) and row numbers
-  std::vector<const float*> features;  // by feature index; null for features in no group
+  std::vector<const float*> leaves;    // by leaf; the elements of sequences stand in batch->elements
   int64_t step = 0;                    // for dropout
   const std::vector<std::vector<float>>* row_scales = nullptr;  // worker/model/loss_weight.h; null: no losses
 };
@@ -83,9 +83,9 @@ class PepnetModel {
   virtual bool sums_gradients() const { return false; }
 
   // Forward with dropout, losses, backward of sum(losses) * gradient_scale (1/N under accumulation).
-  // `feature_gradients[f]` ([rows, dim], resized) is filled for every feature that has a table and is in a group.
+  // `leaf_gradients[l]` (resized) is filled for every leaf that has a table.
   virtual StatusOr<LossReport> TrainStep(const ModelInput& input, double gradient_scale,
-                                         std::vector<AlignedBuffer<float>>* feature_gradients) = 0;
+                                         std::vector<AlignedBuffer<float>>* leaf_gradients) = 0;
 
   // Forward without dropout. Outputs sorted by name: all domains' outputs (predict). With `losses`, also this worker's
   // part of each loss (input.row_scales must be set).
@@ -94,6 +94,11 @@ class PepnetModel {
   // For tests: group_all, epnet_output, ppnet_output_<tower>, ... of the last Forward.
   virtual std::vector<ModelOutput> intermediates() const = 0;
 };
+
+// Vectors that a leaf has in a batch: one a row, or one an element of a sequence.
+inline int64_t VectorsOf(const Leaf& leaf, const Batch& batch) {
+  return leaf.sequence ? batch.elements[leaf.feature].back() : batch.rows;
+}
 
 // Names of all outputs (probs_ctr, logits_ctr, ...), sorted, with their widths; values empty.
 std::vector<ModelOutput> OutputList(const JobConfig& config);

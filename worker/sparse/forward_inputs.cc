@@ -12,9 +12,9 @@ Status ForwardInputs::Receive(const FedBatch& fed, PsClient* client) {
 }
 
 const ModelInput& ForwardInputs::PoolRows(const FedBatch& fed, const FloatBuffers& table_rows) {
-  PoolFeatures(*config_, fed.batch, fed.ids, table_rows, &pooled_);
+  PoolLeaves(*config_, fed.batch, fed.ids, table_rows, &pooled_);
   input_.batch = &fed.batch;
-  input_.features = FeaturePointers(*config_, fed.batch, pooled_);
+  input_.leaves = LeafPointers(*config_, fed.batch, pooled_);
   // Dropout is drawn by the number of steps before this one; only a step that is trained has any.
   input_.step = fed.ticket.read_only ? 0 : fed.ticket.step - 1;
   input_.row_scales = nullptr;

@@ -1,8 +1,10 @@
-// From table rows to pooled feature outputs, and back from their gradients to row gradients (spec 3.2, 5.1, 5.2).
+// From table rows to the vectors of leaves, and back from their gradients to row gradients (spec 3.2, 5.1, 5.2).
 //
-//   out[b]  = sum over the lookups l of row b: w_l * row[position_l]   (w_l = 1 unless weighted), / count for mean pooling
-//   grad[p] = sum over the lookups with position p, in lookup order, feature by feature: (w_l / count) * dL/d out[b]
-// With gradient_clipping each dL/d out is clamped to [-max_gradient, max_gradient] first, per pooled output.
+// A leaf has a vector for each row of the batch, or for each element of a sequence: a bag of ids each. With the lookups l
+// of bag b:
+//   out[b]  = sum over l: w_l * row[position_l]   (w_l = 1 unless weighted), / count for mean pooling
+//   grad[p] = sum over the lookups with position p, in lookup order, leaf by leaf: (w_l / count) * dL/d out[b]
+// With gradient_clipping each dL/d out is clamped to [-max_gradient, max_gradient] first, per vector.
 #pragma once
 
 #include <vector>
@@ -16,15 +18,15 @@ namespace pepnet {
 
 using FloatBuffers = std::vector<AlignedBuffer<float>>;
 
-// table_rows[t]: ids.ids[t].size() * dim floats. pooled[f]: rows * dim floats (resized) for every feature with a table in a group.
-void PoolFeatures(const JobConfig& config, const Batch& batch, const UniqueIds& ids, const FloatBuffers& table_rows,
-                  FloatBuffers* pooled);
+// table_rows[t]: ids.ids[t].size() * dim floats. pooled[l]: vectors * dim floats (resized) for every leaf with a table.
+void PoolLeaves(const JobConfig& config, const Batch& batch, const UniqueIds& ids, const FloatBuffers& table_rows,
+                FloatBuffers* pooled);
 
-// row_gradients[t]: ids.ids[t].size() * dim floats (resized).
+// leaf_gradients[l] as pooled[l]; row_gradients[t]: ids.ids[t].size() * dim floats (resized).
 void ScatterGradients(const JobConfig& config, const Batch& batch, const UniqueIds& ids,
-                      const FloatBuffers& feature_gradients, FloatBuffers* row_gradients);
+                      const FloatBuffers& leaf_gradients, FloatBuffers* row_gradients);
 
-// What the model reads: pooled outputs for features with a table, the batch's own values for raw features, null otherwise.
-std::vector<const float*> FeaturePointers(const JobConfig& config, const Batch& batch, const FloatBuffers& pooled);
+// What the model reads, by leaf: pooled vectors where there is a table, else the batch's own values.
+std::vector<const float*> LeafPointers(const JobConfig& config, const Batch& batch, const FloatBuffers& pooled);
 
 }  // namespace pepnet

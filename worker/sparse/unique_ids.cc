@@ -43,20 +43,20 @@ class PositionMap {
 UniqueIds FindUniqueIds(const JobConfig& config, const Batch& batch) {
   UniqueIds result;
   result.ids.resize(config.tables.size());
-  result.positions.resize(config.features.size());
+  result.positions.resize(config.leaves.size());
 
   std::vector<size_t> lookups(config.tables.size(), 0);
-  auto is_lookup = [&](size_t f) { return config.features[f].in_group && config.features[f].table >= 0; };
-  for (size_t f = 0; f < config.features.size(); ++f) {
-    if (is_lookup(f)) lookups[config.features[f].table] += batch.ids[f].ids.size();
+  for (const Leaf& leaf : config.leaves) {
+    if (leaf.table >= 0) lookups[leaf.table] += batch.ids[leaf.feature].ids.size();
   }
   for (size_t table = 0; table < config.tables.size(); ++table) {
     PositionMap map(lookups[table]);
-    for (size_t f = 0; f < config.features.size(); ++f) {
-      if (!is_lookup(f) || config.features[f].table != static_cast<int>(table)) continue;
-      std::vector<int32_t>& positions = result.positions[f];
-      positions.reserve(batch.ids[f].ids.size());
-      for (int64_t id : batch.ids[f].ids) positions.push_back(map.FindOrAppend(id, &result.ids[table]));
+    for (size_t l = 0; l < config.leaves.size(); ++l) {
+      if (config.leaves[l].table != static_cast<int>(table)) continue;
+      const std::vector<int64_t>& ids = batch.ids[config.leaves[l].feature].ids;
+      std::vector<int32_t>& positions = result.positions[l];
+      positions.reserve(ids.size());
+      for (const int64_t id : ids) positions.push_back(map.FindOrAppend(id, &result.ids[table]));
     }
   }
   return result;

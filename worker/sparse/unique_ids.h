@@ -1,6 +1,6 @@
 // UniqueIds: the distinct ids of a batch, table by table, and where each lookup finds its row among them.
 //
-// Order:   unique ids stand in the order of their first lookup (feature by feature, row by row), a function of the batch alone,
+// Order:   unique ids stand in the order of their first lookup (leaf by leaf, row by row), a function of the batch alone,
 //          so that sums over lookups do not depend on how many servers hold the rows (law L3).
 // Cost:    one open-addressing probe per lookup.
 #pragma once
@@ -15,10 +15,10 @@ namespace pepnet {
 
 struct UniqueIds {
   std::vector<std::vector<int64_t>> ids;        // by table
-  std::vector<std::vector<int32_t>> positions;  // by feature: for each lookup, index into ids[table]
+  std::vector<std::vector<int32_t>> positions;  // by leaf: for each id of the feature, index into ids[table]
 };
 
-// Features in no group, or without a table, get empty `positions`.
+// Leaves without a table get empty `positions`.
 UniqueIds FindUniqueIds(const JobConfig& config, const Batch& batch);
 
 }  // namespace pepnet

@@ -21,16 +21,21 @@ DataWatch::DataWatch(const JobConfig* config)
 DataWatch::Cell DataWatch::CellOf(const Batch& batch, size_t feature, int64_t row) const {
   Cell cell;
   const int64_t dim = config_->features[feature].dim;
+  const bool is_sequence = config_->features[feature].sequence.has_value();
   if (!batch.values[feature].empty()) {
-    const float* const begin = batch.values[feature].data() + row * dim;
-    cell.numbers.assign(begin, begin + dim);
+    const int64_t first = is_sequence ? batch.elements[feature][row] : row;
+    const int64_t last = is_sequence ? batch.elements[feature][row + 1] : row + 1;
+    cell.numbers.assign(batch.values[feature].data() + first * dim, batch.values[feature].data() + last * dim);
     return cell;
   }
   const IdColumn& column = batch.ids[feature];
   if (column.offsets.empty()) return cell;
-  const int32_t begin = column.offsets[row], end = column.offsets[row + 1];
-  cell.ids.assign(column.ids.begin() + begin, column.ids.begin() + end);
-  if (!column.weights.empty()) cell.numbers.assign(column.weights.begin() + begin, column.weights.begin() + end);
+  const std::span<const int64_t> ids = batch.RowIds(feature, row);
+  cell.ids.assign(ids.begin(), ids.end());
+  if (!column.weights.empty()) {
+    const auto first = column.weights.begin() + (ids.data() - column.ids.data());
+    cell.numbers.assign(first, first + ids.size());
+  }
   return cell;
 }
 
@@ -41,7 +46,7 @@ void DataWatch::Observe(const Batch& batch) {
       positives_[l] += batch.labels[l].values[row] == 1.0f ? 1 : 0;
   }
   for (size_t f = 0; f < first_.size(); ++f) {
-    if (changed_[f] || !config_->features[f].in_group) continue;
+    if (changed_[f] || !config_->features[f].is_read) continue;
     int64_t row = 0;
     if (rows_ == 0) first_[f] = CellOf(batch, f, row++);
     for (; row < batch.rows && !changed_[f]; ++row) changed_[f] = !(CellOf(batch, f, row) == first_[f]);
@@ -75,7 +80,7 @@ StatusOr<std::vector<std::string>> DataWatch::Warnings(Collective* collective) c
                                     " 1 in ", rows, " rows: nothing can be learnt from it; is it the right column?"));
   }
   for (size_t f = 0; f < first_.size(); ++f) {
-    if (!config_->features[f].in_group || seen.empty()) continue;
+    if (!config_->features[f].is_read || seen.empty()) continue;
     bool constant = true;
     for (const auto& one : seen)
       constant = constant && !one["features"][f].is_null() && one["features"][f] == seen[0]["features"][f];

@@ -46,7 +46,7 @@ std::string LargestGradients(const FailedStep& step) {
     std::string row;
   };
   FloatBuffers gradients;
-  ScatterGradients(step.config, *step.input.batch, step.ids, step.feature_gradients, &gradients);
+  ScatterGradients(step.config, *step.input.batch, step.ids, step.leaf_gradients, &gradients);
   std::vector<Pull> pulls;
   int64_t rows = 0, not_finite = 0;
   for (size_t t = 0; t < step.config.tables.size(); ++t) {

@@ -19,7 +19,7 @@ struct FailedStep {
   const ModelInput& input;
   const UniqueIds& ids;
   const FloatBuffers& table_rows;  // of ids
-  const FloatBuffers& feature_gradients;
+  const FloatBuffers& leaf_gradients;
 };
 
 // "row 7 of table uid_emb", "parameter model.epnet...", "epnet_output", "logits_ctr", ...: the first of them, in the order of

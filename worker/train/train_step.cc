@@ -36,11 +36,11 @@ Status TrainStep::ForwardBackward(const FedBatch& fed) {
     StageTimes::Scope scope(times_, Stage::kCompute);
     session_.state().parameters.ZeroGradients();
     const double gradient_scale = 1.0 / static_cast<double>(config_.train.gradient_accumulation_steps);
-    PEPNET_ASSIGN_OR_RETURN(losses_, session_.model()->TrainStep(*input_, gradient_scale, &feature_gradients_));
+    PEPNET_ASSIGN_OR_RETURN(losses_, session_.model()->TrainStep(*input_, gradient_scale, &leaf_gradients_));
   }
   PEPNET_RETURN_IF_ERROR(CheckFinite(fed));
   StageTimes::Scope scope(times_, Stage::kPool);
-  ScatterGradients(config_, fed.batch, fed.ids, feature_gradients_, &row_gradients_);
+  ScatterGradients(config_, fed.batch, fed.ids, leaf_gradients_, &row_gradients_);
   return absl::OkStatus();
 }
 
@@ -97,7 +97,7 @@ Status TrainStep::CheckFinite(const FedBatch& fed) const {
   for (size_t i = 0; i < losses_.values.size(); ++i) {
     if (std::isfinite(losses_.values[i])) continue;
     const FailedStep failed = {config_, session_.state().parameters, *input_,
-                               fed.ids, inputs_.table_rows(),        feature_gradients_};
+                               fed.ids, inputs_.table_rows(),        leaf_gradients_};
     return absl::OutOfRangeError(
         absl::StrCat(losses_.names[i], " became ", losses_.values[i], " at step ",
                      session_.counters().finished_steps + 1, " on worker ", context_.collective->index(), " (",

@@ -60,7 +60,7 @@ class TrainStep {
   StageTimes* const times_;
   ForwardInputs inputs_;
   const ModelInput* input_ = nullptr;  // of the batch that was pulled last
-  FloatBuffers feature_gradients_, row_gradients_;
+  FloatBuffers leaf_gradients_, row_gradients_;
   LossReport losses_;
   std::vector<std::pair<std::string, double>> gradient_norms_;
 };

@@ -67,7 +67,7 @@ TEST(OnnxInputsTest, FeaturesOfOneKindShareAColumnAndOthersGoByTheirName) {
     feature.column = column;
     feature.bucketizer = bucketizer;
     feature.rows = rows;
-    feature.in_group = name != "unused";
+    feature.is_read = name != "unused";
   };
   add("a", "shared", Bucketizer::kIdentity, 10);
   add("b", "shared", Bucketizer::kIdentity, 20);

@@ -101,8 +101,8 @@ TEST(LoadTest, SeedSmallFacts) {
   EXPECT_EQ(price.default_value, "0");
   EXPECT_EQ(job.model.main.width, 68);
   ASSERT_TRUE(job.model.domain && job.model.uia);
-  EXPECT_THAT(job.model.domain->features, ElementsAre(6));
-  EXPECT_THAT(job.model.uia->features, ElementsAre(0, 8));
+  EXPECT_THAT(job.model.domain->leaves, ElementsAre(6));
+  EXPECT_THAT(job.model.uia->leaves, ElementsAre(0, 8));
   EXPECT_EQ(job.model.epnet_hidden_unit, 10);
   EXPECT_EQ(job.model.epnet_gamma, 2);
   EXPECT_THAT(job.model.ppnet_hidden_units, ElementsAre(12, 6));
@@ -166,7 +166,6 @@ TEST(LoadTest, MixedFacts) {
   EXPECT_EQ(lang.vocabulary.count("zz"), 0u);
   const Feature price = feature("price");
   EXPECT_EQ(price.bucketizer, Bucketizer::kNone);
-  EXPECT_EQ(price.table, -1);
   EXPECT_EQ(price.normalizer.kind, NormalizerKind::kLog10);
   EXPECT_EQ(price.normalizer.a, 0.01);
   EXPECT_EQ(price.normalizer.b, -2);
@@ -228,8 +227,8 @@ TEST(LoadTest, FgNoneReadsFinishedIdsFromTheFeatureName) {
 
 TEST(LoadTest, SharedTableIsCreatedOnce) {
   const JobConfig job = Load(GoldenDir() + "features/pipeline.config");
-  EXPECT_EQ(job.features[0].table, 0);
-  EXPECT_EQ(job.features[1].table, 0);
+  EXPECT_EQ(job.leaves[0].table, 0);
+  EXPECT_EQ(job.leaves[1].table, 0);
   EXPECT_EQ(job.tables[0].name, "item_emb");
   EXPECT_EQ(job.tables.size(), 6u);
   EXPECT_EQ(job.train.sparse_optimizer.initial_accumulator_value, 0.00002);
@@ -259,7 +258,7 @@ TEST(LoadTest, ExampleConfigHasTowersPerDomain) {
   EXPECT_EQ(job.model.domain_label, 2);
   EXPECT_EQ(job.model.domain_count, 3);
   EXPECT_EQ(job.features.size(), 16u);
-  EXPECT_EQ(job.model.uia->features.size(), 13u);
+  EXPECT_EQ(job.model.uia->leaves.size(), 13u);
   EXPECT_EQ(job.model.epnet_hidden_unit, 256);
 }
 
@@ -268,7 +267,7 @@ TEST(LoadTest, ReferenceExampleIsAcceptedUnchanged) {
   EXPECT_EQ(job.data.dataset_type, std::nullopt);
   EXPECT_EQ(job.data.dataset_type_name, "OdpsDataset");
   EXPECT_THAT(AllNotes(job), HasSubstr("OdpsDataset is not read"));
-  EXPECT_EQ(job.model.uia->features.size(), 13u);
+  EXPECT_EQ(job.model.uia->leaves.size(), 13u);
   const JobConfig ours = Load(ConfigsDir() + "pepnet_taobao_example.config");
   EXPECT_EQ(job.model.domain_count, ours.model.domain_count);
   EXPECT_EQ(job.model.epnet_hidden_unit, ours.model.epnet_hidden_unit);
@@ -420,13 +419,13 @@ TEST(GrammarTest, ErrorsNameLineAndColumn) {
 TEST(GrammarTest, SeparatorsDoNotHideWhyAMessageIsRefused) {
   const std::string used = Changed("\"price\"]", "\"price\", \"a\"]");
   const std::string expected = ErrorOf(Changed(
-      "train_config {", "feature_configs { sequence_feature { sequence_name: 'a' length: 3 } }\ntrain_config {", used));
+      "train_config {", "feature_configs { combo_feature { feature_name: 'a' length: 3 } }\ntrain_config {", used));
   EXPECT_THAT(expected, HasSubstr("this kind of feature is not supported"));
   for (const char* spelling :
-       {"sequence_name: 'a', length: 3,", "sequence_name: 'a'; length: 3;",
-        "sequence_name: 'a', x { y: [1, 2], z: '}' }, length: 3 # a, b; {", "x: [{a: 1, b: 2}, {a: 3;}]"}) {
+       {"feature_name: 'a', length: 3,", "feature_name: 'a'; length: 3;",
+        "feature_name: 'a', x { y: [1, 2], z: '}' }, length: 3 # a, b; {", "x: [{a: 1, b: 2}, {a: 3;}]"}) {
     EXPECT_EQ(ErrorOf(Changed("train_config {",
-                              absl::StrCat("feature_configs { sequence_feature { ", spelling, "\n} }\ntrain_config {"),
+                              absl::StrCat("feature_configs { combo_feature { ", spelling, "\n} }\ntrain_config {"),
                               used)),
               expected)
         << spelling;

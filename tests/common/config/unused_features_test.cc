@@ -21,7 +21,7 @@ std::string With(const std::string& feature) {
 
 TEST(UnusedFeaturesTest, MayBeOfAnyKind) {
   for (const std::string kind :
-       {"lookup_feature", "combo_feature", "sequence_id_feature", "sequence_bool_mask_feature"}) {
+       {"lookup_feature", "combo_feature", "sequence_combo_feature", "sequence_bool_mask_feature"}) {
     ASSERT_OK_AND_ASSIGN(const auto job,
                          Parse(With(kind + " { feature_name: 'x', map: 'user:kv', other { deep: [1] } }")));
     EXPECT_EQ(AllNotes(job),
@@ -69,29 +69,40 @@ TEST(UnusedFeaturesTest, AFeatureThatTheModelNamesIsRefused) {
 
 TEST(UnusedFeaturesTest, ASequenceIsUsedByTheNamesOfItsFeatures) {
   const std::string text =
-      With("sequence_feature { sequence_name: 'seq', features { id_feature { feature_name: 'a' } } }");
+      With("sequence_feature { sequence_name: 'seq', features { combo_feature { feature_name: 'a' } } }");
   ASSERT_OK_AND_ASSIGN(const auto job, Parse(text));
   EXPECT_THAT(AllNotes(job), HasSubstr("the model does not use seq, so it is left out"));
   for (const char* name : {"\"seq\"", "\"seq__a\""}) {
     EXPECT_THAT(ErrorOf(Changed("\"price\"]", std::string("\"price\", ") + name + "]", text)),
-                StartsWith("job.config:14: feature_configs[2].sequence_feature: this kind of feature is not supported"))
+                StartsWith("job.config:14: feature_configs[2].sequence_feature.features[0].combo_feature: this kind of "
+                           "feature is not supported"))
         << name;
   }
   EXPECT_THAT(ErrorOf(Changed("\"price\"]", "\"price\", \"sequel\"]", text)),
               HasSubstr("no feature is named \"sequel\""));
 }
 
+// Of a sequence that is used, what the model does not name goes alone.
+TEST(UnusedFeaturesTest, OfASequenceEachFeatureIsUsedOrNot) {
+  std::string text =
+      With("sequence_feature { sequence_name: 'seq' sequence_length: 9 features { id_feature { feature_name: 'a' "
+           "expression: 'user:a' num_buckets: 4 embedding_dim: 4 } } features { combo_feature { feature_name: 'b' } } }");
+  text = Changed("\"price\"]", "\"price\", \"seq__a\"]", text);
+  ASSERT_OK_AND_ASSIGN(const auto job, Parse(text));
+  EXPECT_THAT(AllNotes(job), HasSubstr("the model does not use seq__b, so it is left out"));
+  EXPECT_EQ(job.features.size(), 4u);
+}
+
 // Nobody knows what it uses.
 TEST(UnusedFeaturesTest, NothingIsLeftOutWhereTheModelCannotBeRead) {
   std::vector<std::string> all;
   const auto job = ParseJobConfig(Changed("feature_names: \"user\" group_type: DEEP",
-                                          "feature_names: \"user\" sequence_groups { feature_names: 'x' }",
+                                          "feature_names: \"user\" sequence_groups { zzz: 'x' }",
                                           With("sequence_id_feature { feature_name: 'x' }")),
                                   "job.config", {}, &all);
   EXPECT_FALSE(job.ok());
-  ASSERT_EQ(all.size(), 2u);
-  EXPECT_THAT(all[0], HasSubstr("sequence_id_feature: this kind"));
-  EXPECT_THAT(all[1], HasSubstr("sequence_groups: is not supported"));
+  ASSERT_FALSE(all.empty());
+  EXPECT_THAT(all[0], HasSubstr("unknown field \"zzz\" in SeqGroupConfig"));
 }
 
 TEST(UnusedFeaturesTest, AFeatureWithoutANameIsRefused) {

@@ -147,8 +147,8 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"embedding_dim: 4", "embedding_dim: 4 data_type: 'FP16'", kUser + "data_type: \"FP16\""},
         Case{"embedding_dim: 4", "embedding_dim: 4 use_mask: true", kUser + "use_mask: true is not supported"},
         Case{"embedding_dim: 4", "embedding_dim: 4 stub_type: true", kUser + "stub_type: true is not supported"},
-        Case{"embedding_dim: 4", "embedding_dim: 4 sequence_length: 9", kUser + "sequence_length: 9 sequence features"},
-        Case{"embedding_dim: 4", "embedding_dim: 4 sequence_fields: 'a'", kUser + "sequence_fields: sequence features"},
+        Case{"embedding_dim: 4", "embedding_dim: 4 sequence_length: 9", kUser + "sequence_length: only applies to sequences"},
+        Case{"embedding_dim: 4", "embedding_dim: 4 sequence_fields: 'a'", kUser + "sequence_fields: only applies to sequences"},
         Case{"embedding_dim: 4", "embedding_dim: 4 init_fn: 'xavier'", kUser + "init_fn: unknown initialiser"},
         Case{"user:user", "user", kUser + "expression: \"user\"; expected user:, item: or context:"},
         Case{"user:user", "feature:user", kUser + "expression: \"feature:user\""},
@@ -157,8 +157,8 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"feature_name: \"user\"", "", kUser + "feature_name: is missing"},
         Case{"feature_name: \"item\"", "feature_name: \"user\"",
              "job.config:13: feature_configs[1].id_feature.feature_name: \"user\" names two features"},
-        Case{"id_feature { feature_name: \"user\"", "sequence_id_feature { feature_name: \"user\"",
-             "job.config:12: feature_configs[0].sequence_id_feature: this kind of feature is not supported"},
+        Case{"id_feature { feature_name: \"user\"", "sequence_combo_feature { feature_name: \"user\"",
+             "job.config:12: feature_configs[0].sequence_combo_feature: this kind of feature is not supported"},
         Case{"raw_feature {", "lookup_feature {", "job.config:14: feature_configs[2].lookup_feature: this kind"},
         Case{"feature_configs { raw", "feature_configs {} feature_configs { raw",
              "job.config:14: feature_configs[2]: is empty"},
@@ -182,9 +182,7 @@ INSTANTIATE_TEST_SUITE_P(
              "job.config:16: model_config.feature_groups: no group is named"},
         Case{"group_type: DEEP", "group_type: WIDE", "job.config:16: model_config.feature_groups[0].group_type: WIDE"},
         Case{"group_type: DEEP", "sequence_groups {}",
-             "job.config:16: model_config.feature_groups[0].sequence_groups: is"},
-        Case{"group_type: DEEP", "embedding_name_suffix: 'x'",
-             "job.config:16: model_config.feature_groups[0].embedding_name_suffix: \"x\" own tables"},
+             "job.config:16: model_config.feature_groups[0].sequence_groups: stand without sequence_encoders"},
         Case{"\"item\", \"price\"", "\"itme\"",
              "job.config:16: model_config.feature_groups[0].feature_names: no feature is named \"itme\" (did you mean "
              "\"item\"?)"},
@@ -283,8 +281,7 @@ TEST(ValidationTest, SharedTablesMustAgree) {
 
 TEST(ValidationTest, FeatureInNoGroupHasNoTableButIsParsed) {
   ASSERT_OK_AND_ASSIGN(const auto job, Parse(Changed("\"item\", \"price\"", "\"price\"")));
-  EXPECT_EQ(job.features[1].table, -1);
-  EXPECT_FALSE(job.features[1].in_group);
+  EXPECT_FALSE(job.features[1].is_read);
   EXPECT_EQ(job.features[1].rows, 20);
   EXPECT_EQ(job.tables.size(), 1u);
 }

@@ -21,8 +21,18 @@ TEST(JobConfigTest, StateFloatsPerRow) {
 }
 
 TEST(JobConfigTest, TableNamesInCheckpoints) {
-  EXPECT_EQ(TableParameterName("user_id_emb"),
-            "model.embedding_group.emb_impls.__BASE__.ebc.embedding_bags.user_id_emb.weight");
+  const std::string pooled = "model.embedding_group.emb_impls.__BASE__.ebc.embedding_bags.user_id_emb.weight";
+  Table table;
+  table.name = "user_id_emb";
+  EXPECT_EQ(TableParameterName(table), pooled);
+  EXPECT_EQ(TableOfParameter(pooled), "user_id_emb");
+  const std::string sequence = "model.embedding_group.seq_emb_impls.__BASE__.ec_dict.16.embeddings.item_emb.weight";
+  table.name = SequenceTableName("item_emb", 16);
+  table.dim = 16;
+  table.sequence = true;
+  EXPECT_EQ(TableParameterName(table), sequence);
+  EXPECT_EQ(TableOfParameter(sequence), table.name);
+  EXPECT_EQ(TableOfParameter("model.epnet.gate_nu.weight"), std::nullopt);
 }
 
 std::string DifferenceAfter(const std::string& from, const std::string& to) {

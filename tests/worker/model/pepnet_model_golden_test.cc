@@ -48,7 +48,7 @@ struct GoldenRun {
       if (static_cast<int64_t>(column.integers.size()) != rows) column.integers.clear();
     }
     features.clear();
-    features.resize(config.features.size());
+    features.resize(config.leaves.size());
     CutFeatures(config.model.main, "group_all");
     if (config.model.domain) CutFeatures(*config.model.domain, "group_domain");
     if (config.model.uia) CutFeatures(*config.model.uia, "group_uia");
@@ -59,8 +59,8 @@ struct GoldenRun {
     const std::vector<float> values = GoldenFloats(*forward, tensor);
     ASSERT_EQ(static_cast<int64_t>(values.size()), total_rows * group.width);
     int64_t column = 0;
-    for (int f : group.features) {
-      const int64_t dim = config.features[f].dim;
+    for (int f : group.leaves) {
+      const int64_t dim = config.leaves[f].dim;
       features[f].Resize(batch.rows * dim);
       for (int64_t i = 0; i < batch.rows * dim; ++i) features[f][i] = values[i / dim * group.width + column + i % dim];
       column += dim;
@@ -70,7 +70,7 @@ struct GoldenRun {
   ModelInput Input() const {
     ModelInput input;
     input.batch = &batch;
-    for (const AlignedBuffer<float>& feature : features) input.features.push_back(feature.data());
+    for (const AlignedBuffer<float>& feature : features) input.leaves.push_back(feature.data());
     input.row_scales = &scales;
     return input;
   }
@@ -111,7 +111,7 @@ class GoldenModelTest : public testing::TestWithParam<std::tuple<std::string, Va
   }
 };
 INSTANTIATE_TEST_SUITE_P(Cases, GoldenModelTest,
-                         testing::Combine(testing::ValuesIn(GoldenCases()), testing::ValuesIn(kVariants)),
+                         testing::Combine(testing::ValuesIn(PooledGoldenCases()), testing::ValuesIn(kVariants)),
                          [](const auto& info) { return std::get<0>(info.param) + "_" + std::get<1>(info.param).name; });
 
 TEST_P(GoldenModelTest, OutputsAndIntermediatesMatch) {
@@ -145,8 +145,8 @@ TEST_P(GoldenModelTest, OutputsAndIntermediatesMatch) {
 TEST_P(GoldenModelTest, FirstBatchLossesAndDenseGradientsMatch) {
   GoldenRun run(Case(), Options());
   run.SetRows(run.config.data.batch_size);
-  std::vector<AlignedBuffer<float>> feature_gradients;
-  ASSERT_OK_AND_ASSIGN(const auto report, run.model->TrainStep(run.Input(), 1.0, &feature_gradients));
+  std::vector<AlignedBuffer<float>> leaf_gradients;
+  ASSERT_OK_AND_ASSIGN(const auto report, run.model->TrainStep(run.Input(), 1.0, &leaf_gradients));
 
   std::map<std::string, double> expected = GoldenFirstLosses(Case());
   double total = 0;
@@ -184,9 +184,9 @@ TEST(GoldenModelMutantTest, GateThatSeesItsGradientIsFoundByTheGoldenGradients) 
   PEPNET_NEEDS_MUTANTS();
   GoldenRun run("mixed");
   run.SetRows(run.config.data.batch_size);
-  std::vector<AlignedBuffer<float>> feature_gradients;
+  std::vector<AlignedBuffer<float>> leaf_gradients;
   const WithMutant mutant(Mutant::kGateSeesGradient);
-  const auto report = run.model->TrainStep(run.Input(), 1.0, &feature_gradients);
+  const auto report = run.model->TrainStep(run.Input(), 1.0, &leaf_gradients);
   ASSERT_OK(report);
   const auto reference = OpenGolden("mixed", "grads_f64.safetensors");
   const std::string name = "model.epnet.gate_nu.dense_layers.2.bias";
@@ -216,9 +216,9 @@ TEST_P(GoldenMixedPrecisionTest, Bf16StaysWithinTwoPercent) {
     EXPECT_EQ(Difference(output.name, output.values, expected, {2e-2, 2e-2}), "");
     EXPECT_NE(Difference(output.name, output.values, expected, {1e-6, 1e-6}), "") << "BF16 was not used";
   }
-  std::vector<AlignedBuffer<float>> feature_gradients;
+  std::vector<AlignedBuffer<float>> leaf_gradients;
   run.SetRows(run.config.data.batch_size);
-  ASSERT_OK_AND_ASSIGN(const auto report, run.model->TrainStep(run.Input(), 1.0, &feature_gradients));
+  ASSERT_OK_AND_ASSIGN(const auto report, run.model->TrainStep(run.Input(), 1.0, &leaf_gradients));
   EXPECT_NEAR(report.values[0], GoldenFirstLosses("seed_small").at(report.names[0]), 2e-2);
 }
 

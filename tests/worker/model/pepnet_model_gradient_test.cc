@@ -54,9 +54,9 @@ void CheckEngineAgainstReference(const JobConfig& config, bool dropout, uint64_t
   const TinyData data = RandomData(tiny.config, 5, seed);
   const auto scales = RowScales(tiny.config, data.batch, LocalDenominators(tiny.config, data.batch));
   const double gradient_scale = 0.5;
-  std::vector<AlignedBuffer<float>> feature_gradients;
+  std::vector<AlignedBuffer<float>> leaf_gradients;
   ASSERT_OK_AND_ASSIGN(const auto report,
-                       tiny.model->TrainStep(tiny.Input(data, &scales, 3), gradient_scale, &feature_gradients));
+                       tiny.model->TrainStep(tiny.Input(data, &scales, 3), gradient_scale, &leaf_gradients));
 
   ReferencePoint point = tiny.Point(data);
   const ReferenceDropout mask{dropout, seed, 3};
@@ -68,15 +68,15 @@ void CheckEngineAgainstReference(const JobConfig& config, bool dropout, uint64_t
     const std::vector<double> expected = DifferenceQuotients(&point.parameters[name], loss);
     EXPECT_EQ(Difference(name, tiny.parameters.gradient(i), expected, kTinyTolerance), "");
   }
-  ASSERT_EQ(feature_gradients.size(), tiny.config.features.size());
-  for (size_t f = 0; f < feature_gradients.size(); ++f) {
-    const Feature& feature = tiny.config.features[f];
-    if (feature.table < 0) {
-      EXPECT_TRUE(feature_gradients[f].empty());
+  ASSERT_EQ(leaf_gradients.size(), tiny.config.leaves.size());
+  for (size_t f = 0; f < leaf_gradients.size(); ++f) {
+    const Leaf& leaf = tiny.config.leaves[f];
+    if (leaf.table < 0) {
+      EXPECT_TRUE(leaf_gradients[f].empty());
       continue;
     }
-    const std::vector<double> expected = DifferenceQuotients(&point.features[f], loss);
-    EXPECT_EQ(Difference(feature.name, feature_gradients[f].span(), expected, kTinyTolerance), "");
+    const std::vector<double> expected = DifferenceQuotients(&point.leaves[f], loss);
+    EXPECT_EQ(Difference(tiny.config.features[leaf.feature].name, leaf_gradients[f].span(), expected, kTinyTolerance), "");
   }
 }
 
@@ -147,8 +147,8 @@ TEST(ModelGradientTest, EachRowTrainsTheTowerOfItsOwnDomain) {
   TinyData data = RandomData(tiny.config, 4, 29);
   data.batch.labels[1].integers = {0, 2, 0, 2};
   const auto scales = RowScales(tiny.config, data.batch, LocalDenominators(tiny.config, data.batch));
-  std::vector<AlignedBuffer<float>> feature_gradients;
-  ASSERT_OK(tiny.model->TrainStep(tiny.Input(data, &scales), 1, &feature_gradients));
+  std::vector<AlignedBuffer<float>> leaf_gradients;
+  ASSERT_OK(tiny.model->TrainStep(tiny.Input(data, &scales), 1, &leaf_gradients));
   for (float g : tiny.parameters.gradient(tiny.parameters.Find("model._task_tower.4.linear.weight")))
     EXPECT_EQ(g, 0.0f);
   EXPECT_NE(tiny.parameters.gradient(tiny.parameters.Find("model._task_tower.5.linear.weight"))[0], 0.0f);

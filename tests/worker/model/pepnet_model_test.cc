@@ -41,7 +41,7 @@ TEST(PepnetModelTest, ALaterLossOfTheSameNameReplacesTheEarlier) {
 struct StepResult {
   std::vector<double> losses;
   std::vector<double> dense;                  // the gradient arena
-  std::vector<std::vector<double>> features;  // rows of all slices in order
+  std::vector<std::vector<double>> leaves;  // rows of all slices in order
 };
 
 // One step of the global batch cut at `cuts`, gradients added over the slices as the workers do.
@@ -56,19 +56,19 @@ StepResult TrainInSlices(const JobConfig& config, const TinyData& data, const st
     for (size_t t = 0; t < local.weight_sums.size(); ++t) global.weight_sums[t] += local.weight_sums[t];
   }
   StepResult result;
-  result.features.resize(config.features.size());
+  result.leaves.resize(config.leaves.size());
   for (const TinyData& slice : slices) {
     TinyModel tiny(config, 7);
     const auto scales = RowScales(config, slice.batch, global);
-    std::vector<AlignedBuffer<float>> feature_gradients;
-    const auto report = tiny.model->TrainStep(tiny.Input(slice, &scales, 9), 1.0, &feature_gradients);
+    std::vector<AlignedBuffer<float>> leaf_gradients;
+    const auto report = tiny.model->TrainStep(tiny.Input(slice, &scales, 9), 1.0, &leaf_gradients);
     EXPECT_OK(report);
     result.losses.resize(report->values.size());
     for (size_t i = 0; i < report->values.size(); ++i) result.losses[i] += report->values[i];
     result.dense.resize(tiny.parameters.gradients().size());
     for (size_t i = 0; i < result.dense.size(); ++i) result.dense[i] += tiny.parameters.gradients()[i];
-    for (size_t f = 0; f < feature_gradients.size(); ++f) {
-      result.features[f].insert(result.features[f].end(), feature_gradients[f].begin(), feature_gradients[f].end());
+    for (size_t f = 0; f < leaf_gradients.size(); ++f) {
+      result.leaves[f].insert(result.leaves[f].end(), leaf_gradients[f].begin(), leaf_gradients[f].end());
     }
   }
   return result;
@@ -78,9 +78,9 @@ std::string CompareSteps(const StepResult& a, const StepResult& b) {
   auto floats = [](const std::vector<double>& v) { return std::vector<float>(v.begin(), v.end()); };
   std::string difference = Difference("losses", floats(a.losses), b.losses, {1e-6, 1e-5});
   difference += Difference("dense gradients", floats(a.dense), b.dense, {1e-7, 1e-5});
-  for (size_t f = 0; f < a.features.size(); ++f) {
+  for (size_t f = 0; f < a.leaves.size(); ++f) {
     difference +=
-        Difference("gradients of feature " + std::to_string(f), floats(a.features[f]), b.features[f], {1e-7, 1e-5});
+        Difference("gradients of feature " + std::to_string(f), floats(a.leaves[f]), b.leaves[f], {1e-7, 1e-5});
   }
   return difference;
 }
@@ -116,13 +116,13 @@ TEST(PepnetModelTest, NoRowsGiveZeroLossesZeroGradientsAndEmptyOutputs) {
     TinyModel tiny(config, 7);
     const TinyData data = RandomData(config, 0, 1);
     const auto scales = RowScales(config, data.batch, LocalDenominators(config, data.batch));
-    std::vector<AlignedBuffer<float>> feature_gradients;
-    ASSERT_OK_AND_ASSIGN(const auto report, tiny.model->TrainStep(tiny.Input(data, &scales), 1, &feature_gradients));
+    std::vector<AlignedBuffer<float>> leaf_gradients;
+    ASSERT_OK_AND_ASSIGN(const auto report, tiny.model->TrainStep(tiny.Input(data, &scales), 1, &leaf_gradients));
     EXPECT_EQ(report.names.size(), report.values.size());
     EXPECT_FALSE(report.names.empty());
     for (double loss : report.values) EXPECT_EQ(loss, 0);
     for (float g : tiny.parameters.gradients()) EXPECT_EQ(g, 0.0f);
-    for (const auto& gradient : feature_gradients) EXPECT_TRUE(gradient.empty());
+    for (const auto& gradient : leaf_gradients) EXPECT_TRUE(gradient.empty());
     LossReport losses;
     ASSERT_OK_AND_ASSIGN(const auto outputs, tiny.model->Forward(tiny.Input(data, &scales), &losses));
     EXPECT_EQ(outputs.size(), OutputList(config).size());
@@ -243,8 +243,8 @@ TEST(PepnetModelTest, MetricInputsAreTheRowsOwnDomain) {
 Status TrainStatus(const JobConfig& config, const TinyData& data) {
   TinyModel tiny(config, 7);
   const std::vector<std::vector<float>> scales(config.model.towers.size(), std::vector<float>(data.batch.rows));
-  std::vector<AlignedBuffer<float>> feature_gradients;
-  const Status status = tiny.model->TrainStep(tiny.Input(data, &scales), 1, &feature_gradients).status();
+  std::vector<AlignedBuffer<float>> leaf_gradients;
+  const Status status = tiny.model->TrainStep(tiny.Input(data, &scales), 1, &leaf_gradients).status();
   LossReport losses;
   EXPECT_EQ(tiny.model->Forward(tiny.Input(data, &scales), &losses).status(), status);
   EXPECT_OK(tiny.model->Forward(tiny.Input(data, nullptr), nullptr)) << "predict needs no labels";

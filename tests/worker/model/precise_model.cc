@@ -53,18 +53,18 @@ PreciseStep TakePreciseStep(const JobConfig& config, DenseParameters* parameters
   const Network network(&config, &maker);
   uint64_t stream = 0;
   for (const auto& [name, leaf] : maker.leaves()) Disturb(leaf, noise, noise_seed, stream++);
-  std::vector<at::Tensor> features(config.features.size());
-  for (size_t f = 0; f < features.size(); ++f) {
-    if (!config.features[f].in_group) continue;
-    features[f] =
-        at::from_blob(const_cast<float*>(input.features[f]), {batch.rows, config.features[f].dim}).to(at::kDouble);
-    Disturb(features[f], noise, noise_seed, stream++);
-    features[f].set_requires_grad(true);
+  const std::vector<SequenceIndex> sequences = IndexSequences(config, batch, at::kCPU);
+  std::vector<at::Tensor> leaves(config.leaves.size());
+  for (size_t f = 0; f < leaves.size(); ++f) {
+    const Leaf& leaf = config.leaves[f];
+    leaves[f] = at::from_blob(const_cast<float*>(input.leaves[f]), {VectorsOf(leaf, batch), leaf.dim}).to(at::kDouble);
+    Disturb(leaves[f], noise, noise_seed, stream++);
+    leaves[f].set_requires_grad(true);
   }
 
   PreciseStep step;
   const std::vector<RowLoss> losses =
-      RowLosses(config, MakeLabels(batch), network.Forward(features, {true, seed, input.step, batch.first_row}).towers);
+      RowLosses(config, MakeLabels(batch), network.Forward(leaves, sequences, {true, seed, input.step, batch.first_row}).towers);
   std::vector<at::Tensor> roots, seeds;
   for (const RowLoss& loss : losses) {
     const std::vector<float>& scale = (*input.row_scales)[loss.task];
@@ -77,14 +77,13 @@ PreciseStep TakePreciseStep(const JobConfig& config, DenseParameters* parameters
   for (const ParameterSpec& spec : parameters->specs()) {
     step.dense.push_back(Values(maker.leaves().at(spec.name).grad(), spec.elements()));
   }
-  for (size_t f = 0; f < features.size(); ++f) {
-    const Feature& feature = config.features[f];
-    const bool has_gradient = feature.in_group && feature.table >= 0;
-    step.features.push_back(has_gradient ? Values(features[f].grad(), batch.rows * feature.dim)
-                                         : std::vector<double>());
+  for (size_t f = 0; f < leaves.size(); ++f) {
+    const Leaf& leaf = config.leaves[f];
+    step.leaves.push_back(leaf.table >= 0 ? Values(leaves[f].grad(), VectorsOf(leaf, batch) * leaf.dim)
+                                          : std::vector<double>());
   }
   const at::NoGradGuard no_grad;
-  const NetworkResult evaluation = network.Forward(features, {});
+  const NetworkResult evaluation = network.Forward(leaves, sequences, {});
   for (const OutputRule& rule : OutputRules(config)) {
     step.outputs.push_back(Values(Apply(rule, evaluation.towers[rule.tower]), 0));
   }

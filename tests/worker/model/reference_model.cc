@@ -21,9 +21,9 @@ class RowNetwork {
 
   Row Group(const FeatureGroup& group) const {
     Row x;
-    for (int f : group.features) {
-      const int dim = config_.features[f].dim;
-      for (int c = 0; c < dim; ++c) x.push_back(point_.features[f][row_ * dim + c]);
+    for (int f : group.leaves) {
+      const int dim = config_.leaves[f].dim;
+      for (int c = 0; c < dim; ++c) x.push_back(point_.leaves[f][row_ * dim + c]);
     }
     return x;
   }

@@ -16,7 +16,7 @@ namespace pepnet {
 // Where the function is evaluated.
 struct ReferencePoint {
   std::map<std::string, std::vector<double>> parameters;
-  std::vector<std::vector<double>> features;  // [feature][row * dim + column]
+  std::vector<std::vector<double>> leaves;  // [feature][row * dim + column]
 };
 
 struct ReferenceValues {

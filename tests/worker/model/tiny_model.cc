@@ -20,12 +20,11 @@ int64_t RandomInteger(uint64_t seed, uint64_t a, uint64_t b, int64_t limit) {
   return static_cast<int64_t>(Philox4x32(RandomKey(seed, RandomPurpose::kTest, a), 1, b)[0] % limit);
 }
 
-Feature MakeFeature(const std::string& name, int dim, int table) {
+Feature MakeFeature(const std::string& name, int dim) {
   Feature feature;
   feature.name = name;
   feature.dim = dim;
-  feature.table = table;
-  feature.in_group = true;
+  feature.is_read = true;
   return feature;
 }
 
@@ -52,11 +51,12 @@ JobConfig TinyConfig() {
   JobConfig config;
   config.data.labels = {"y", "c", "v"};
   config.data.sample_weights = {"w"};
-  config.features = {MakeFeature("f0", 3, 0), MakeFeature("f1", 2, 1), MakeFeature("r", 1, -1)};
+  config.features = {MakeFeature("f0", 3), MakeFeature("f1", 2), MakeFeature("r", 1)};
+  config.leaves = {{0, 0, 3}, {1, 1, 2}, {2, -1, 1}};
   Model& model = config.model;
-  model.main = {"all", {0, 2, 1}, 6};
-  model.domain = FeatureGroup{"domain", {1}, 2};
-  model.uia = FeatureGroup{"uia", {0}, 3};
+  model.main = {"all", {0, 2, 1}, {}, 6};
+  model.domain = FeatureGroup{"domain", {1}, {}, 2};
+  model.uia = FeatureGroup{"uia", {0}, {}, 3};
   model.epnet_hidden_unit = 4;
   model.epnet_gamma = 1.5;
   model.ppnet_hidden_units = {5, 4};
@@ -96,6 +96,45 @@ JobConfig DomainConfig() {
   return config;
 }
 
+JobConfig SequenceConfig() {
+  JobConfig config = TinyConfig();
+  config.features.push_back(MakeFeature("items", 3));
+  config.features.push_back(MakeFeature("times", 1));
+  config.features[3].sequence = config.features[4].sequence = Sequence{};
+  config.leaves.push_back({0, 2, 3});         // 3: the query
+  config.leaves.push_back({3, 2, 3, true});   // 4
+  config.leaves.push_back({4, -1, 1, true});  // 5
+  Model& model = config.model;
+  model.sequence_groups = {{"clicks", {3}, {4, 5}, 3, 4}, {"items", {3}, {4}, 3, 3}};
+  const auto add = [&](EncoderKind kind, int sequence_group, const std::string& group, FeatureGroup* to) {
+    Encoder encoder;
+    encoder.kind = kind;
+    encoder.module = "model.encoders." + group + "." + std::to_string(to->encoders.size());
+    encoder.sequence_group = sequence_group;
+    encoder.channels = model.sequence_groups[sequence_group].width;
+    encoder.attn_mlp.hidden_units = {5, 3};
+    encoder.attn_mlp.dropout_ratio = {0.25, 0};
+    encoder.attn_mlp.activation = {ActivationKind::kTanh, 0};
+    encoder.attn_mlp.use_ln = kind == EncoderKind::kMultiWindowDin;
+    encoder.windows = {1, 2};
+    encoder.attention_width = 6;
+    encoder.heads = 2;
+    encoder.dropout = 1.0 / 3;
+    encoder.max_length = kind == EncoderKind::kPooling || kind == EncoderKind::kSelfAttention ? 3 : 0;
+    encoder.dropout_layer = 1000 + 10 * static_cast<int64_t>(model.encoders.size());
+    encoder.width = EncoderOutputWidth(encoder, encoder.channels);
+    to->encoders.push_back(static_cast<int>(model.encoders.size()));
+    to->width += encoder.width;
+    model.encoders.push_back(encoder);
+  };
+  add(EncoderKind::kDin, 0, "all", &model.main);
+  add(EncoderKind::kMultiWindowDin, 0, "all", &model.main);
+  add(EncoderKind::kPooling, 0, "all", &model.main);
+  add(EncoderKind::kSelfAttention, 0, "domain", &*model.domain);
+  add(EncoderKind::kSimpleAttention, 1, "uia", &*model.uia);
+  return config;
+}
+
 TinyData RandomData(const JobConfig& config, int64_t rows, uint64_t seed) {
   TinyData data;
   Batch& batch = data.batch;
@@ -112,10 +151,21 @@ TinyData RandomData(const JobConfig& config, int64_t rows, uint64_t seed) {
     batch.labels[2].values.push_back(RandomValue(seed, 102, row));
     batch.sample_weights[0].push_back(1.5f + RandomValue(seed, 103, row));
   }
-  data.features.resize(config.features.size());
+  // Up to five elements a row; the second sequence is at times shorter or longer than the first.
+  batch.elements.resize(config.features.size());
   for (size_t f = 0; f < config.features.size(); ++f) {
-    data.features[f].Resize(rows * config.features[f].dim);
-    for (size_t i = 0; i < data.features[f].size(); ++i) data.features[f][i] = RandomValue(seed, f, i);
+    if (!config.features[f].sequence) continue;
+    batch.elements[f].push_back(0);
+    for (int64_t row = 0; row < rows; ++row) {
+      const int64_t of_both = RandomInteger(seed, 104, row, 6), other = RandomInteger(seed, 105 + f, row, 6);
+      batch.elements[f].push_back(batch.elements[f].back() +
+                                  static_cast<int32_t>(row % 4 == 0 ? other : of_both));
+    }
+  }
+  data.leaves.resize(config.leaves.size());
+  for (size_t f = 0; f < config.leaves.size(); ++f) {
+    data.leaves[f].Resize(VectorsOf(config.leaves[f], batch) * config.leaves[f].dim);
+    for (size_t i = 0; i < data.leaves[f].size(); ++i) data.leaves[f][i] = RandomValue(seed, f, i);
   }
   return data;
 }
@@ -134,11 +184,20 @@ TinyData Slice(const JobConfig& config, const TinyData& data, int64_t begin, int
     slice.batch.labels.push_back({cut(label.values), cut(label.integers)});
   for (const std::vector<float>& weights : data.batch.sample_weights)
     slice.batch.sample_weights.push_back(cut(weights));
-  slice.features.resize(data.features.size());
-  for (size_t f = 0; f < data.features.size(); ++f) {
-    const int64_t dim = config.features[f].dim;
-    slice.features[f].Resize((end - begin) * dim);
-    std::copy_n(data.features[f].begin() + begin * dim, (end - begin) * dim, slice.features[f].begin());
+  slice.batch.elements.resize(data.batch.elements.size());
+  for (size_t f = 0; f < data.batch.elements.size(); ++f) {
+    const std::vector<int32_t>& elements = data.batch.elements[f];
+    for (int64_t row = begin; !elements.empty() && row <= end; ++row) {
+      slice.batch.elements[f].push_back(elements[row] - elements[begin]);
+    }
+  }
+  slice.leaves.resize(data.leaves.size());
+  for (size_t f = 0; f < data.leaves.size(); ++f) {
+    const Leaf& leaf = config.leaves[f];
+    const int64_t first = leaf.sequence ? data.batch.elements[leaf.feature][begin] : begin;
+    const int64_t count = VectorsOf(leaf, slice.batch);
+    slice.leaves[f].Resize(count * leaf.dim);
+    std::copy_n(data.leaves[f].begin() + first * leaf.dim, count * leaf.dim, slice.leaves[f].begin());
   }
   return slice;
 }
@@ -157,7 +216,7 @@ TinyModel::TinyModel(JobConfig tiny_config, const ModelOptions& options)
 ModelInput TinyModel::Input(const TinyData& data, const std::vector<std::vector<float>>* scales, int64_t step) const {
   ModelInput input;
   input.batch = &data.batch;
-  for (const AlignedBuffer<float>& feature : data.features) input.features.push_back(feature.data());
+  for (const AlignedBuffer<float>& feature : data.leaves) input.leaves.push_back(feature.data());
   input.step = step;
   input.row_scales = scales;
   return input;
@@ -169,7 +228,7 @@ ReferencePoint TinyModel::Point(const TinyData& data) const {
     const std::span<const float> value = parameters.value(static_cast<int>(i));
     point.parameters[parameters.specs()[i].name].assign(value.begin(), value.end());
   }
-  for (const AlignedBuffer<float>& feature : data.features) point.features.emplace_back(feature.begin(), feature.end());
+  for (const AlignedBuffer<float>& feature : data.leaves) point.leaves.emplace_back(feature.begin(), feature.end());
   return point;
 }
 

@@ -24,11 +24,14 @@ JobConfig TinyConfig();
 JobConfig AllLossesConfig();
 // TinyConfig with towers ctr and val_ue for each of three domains, chosen by label "c".
 JobConfig DomainConfig();
+// TinyConfig with two sequence features, of ids and of values, and an encoder of every kind: din, multi-window din and
+// pooling in all, self attention (dropping a third) in domain, simple attention in uia.
+JobConfig SequenceConfig();
 Tower TinyTower(const std::string& name, int label, LossKind kind, const Activation& activation, int num_class = 1);
 
 struct TinyData {
   Batch batch;
-  std::vector<AlignedBuffer<float>> features;
+  std::vector<AlignedBuffer<float>> leaves;
 };
 TinyData RandomData(const JobConfig& config, int64_t rows, uint64_t seed);
 // Rows [begin, end) as a worker's slice of the same global batch.

@@ -54,18 +54,17 @@ TEST_F(ForwardInputsTest, AStepReadsPooledRowsScalesAndItsNumber) {
   ASSERT_NE(input.row_scales, nullptr);
   EXPECT_EQ(*input.row_scales, RowScales(config_, fed.batch, *fed.denominators));
   FloatBuffers pooled;
-  PoolFeatures(config_, fed.batch, fed.ids, rows, &pooled);
-  ASSERT_EQ(input.features.size(), config_.features.size());
+  PoolLeaves(config_, fed.batch, fed.ids, rows, &pooled);
+  ASSERT_EQ(input.leaves.size(), config_.leaves.size());
   int with_table = 0;
-  for (size_t f = 0; f < config_.features.size(); ++f) {
-    const Feature& feature = config_.features[f];
-    if (!feature.in_group) {
-      EXPECT_EQ(input.features[f], nullptr);
-    } else if (feature.table < 0) {
-      EXPECT_EQ(input.features[f], fed.batch.values[f].data());
+  for (size_t f = 0; f < config_.leaves.size(); ++f) {
+    const Leaf& leaf = config_.leaves[f];
+    const Feature& feature = config_.features[leaf.feature];
+    if (leaf.table < 0) {
+      EXPECT_EQ(input.leaves[f], fed.batch.values[leaf.feature].data());
     } else {
       ASSERT_GT(pooled[f].size(), 0u);
-      EXPECT_EQ(std::memcmp(input.features[f], pooled[f].data(), pooled[f].bytes()), 0) << feature.name;
+      EXPECT_EQ(std::memcmp(input.leaves[f], pooled[f].data(), pooled[f].bytes()), 0) << feature.name;
       ++with_table;
     }
   }

@@ -16,12 +16,12 @@ struct Fixture {
     config.tables.resize(1);
     config.tables[0].dim = 2;
     Feature feature;
-    feature.table = 0;
     feature.dim = 2;
-    feature.in_group = true;
+    feature.is_read = true;
     feature.pooling = pooling;
     feature.weighted = weighted;
     config.features.push_back(feature);
+    config.leaves = {{0, 0, 2}};
     batch.rows = 3;  // {4, 5}, {}, {6, 6}
     batch.ids.push_back({{4, 5, 6, 6}, {0, 2, 2, 4}, {}});
     if (weighted) batch.ids[0].weights = {0.5f, 2.0f, 1.0f, 3.0f};
@@ -33,7 +33,7 @@ struct Fixture {
 
   std::vector<float> Pool() {
     FloatBuffers pooled;
-    PoolFeatures(config, batch, ids, rows, &pooled);
+    PoolLeaves(config, batch, ids, rows, &pooled);
     return {pooled[0].begin(), pooled[0].end()};
   }
 
@@ -73,6 +73,7 @@ TEST(PoolingTest, ClippingActsOnThePooledGradientBeforeCountWeightAndSum) {
 TEST(PoolingTest, FeaturesOnOneTableAddTheirGradients) {
   Fixture fixture(Pooling::kSum, false);
   fixture.config.features.push_back(fixture.config.features[0]);
+  fixture.config.leaves.push_back({1, 0, 2});
   fixture.batch.ids.push_back({{5}, {0, 0, 1, 1}, {}});
   fixture.ids = FindUniqueIds(fixture.config, fixture.batch);
   FloatBuffers gradients, row_gradients;
@@ -84,6 +85,30 @@ TEST(PoolingTest, FeaturesOnOneTableAddTheirGradients) {
   // Row of id 5: cell 0 of the first feature (1, 2) and cell 1 of the second (6, 8).
   EXPECT_EQ(row_gradients[0][2], 1 + 6);
   EXPECT_EQ(row_gradients[0][3], 2 + 8);
+}
+
+// One sequence feature: rows {4 | 5}, {}, {6, 6} of elements {4}, {5} and {6, 6}.
+struct SequenceFixture : Fixture {
+  explicit SequenceFixture(bool by_element, Pooling pooling) : Fixture(pooling, false) {
+    config.features[0].sequence = Sequence{};
+    config.leaves = {{0, 0, 2, by_element}};
+    batch.ids[0].offsets = {0, 1, 2, 4};
+    batch.elements = {{0, 2, 2, 3}};
+  }
+};
+
+TEST(PoolingTest, ALeafOfASequenceHasAVectorForEachElement) {
+  EXPECT_EQ(SequenceFixture(true, Pooling::kSum).Pool(), (std::vector<float>{1, 10, 2, 20, 6, 60}));
+  EXPECT_EQ(SequenceFixture(true, Pooling::kMean).Pool(), (std::vector<float>{1, 10, 2, 20, 3, 30}));
+  EXPECT_EQ(SequenceFixture(true, Pooling::kMean).Scatter({1, -1, 5, 7, 4, -8}),
+            (std::vector<float>{1, -1, 5, 7, 4, -8}));
+}
+
+TEST(PoolingTest, ASequenceThatAGroupListsIsPooledWhole) {
+  EXPECT_EQ(SequenceFixture(false, Pooling::kSum).Pool(), (std::vector<float>{3, 30, 0, 0, 6, 60}));
+  EXPECT_EQ(SequenceFixture(false, Pooling::kMean).Pool(), (std::vector<float>{1.5f, 15, 0, 0, 3, 30}));
+  EXPECT_EQ(SequenceFixture(false, Pooling::kSum).Scatter({1, -1, 100, 100, 4, -8}),
+            (std::vector<float>{1, -1, 1, -1, 8, -16}));
 }
 
 }  // namespace

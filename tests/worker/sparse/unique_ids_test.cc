@@ -7,18 +7,12 @@
 namespace pepnet {
 namespace {
 
-// Features a and b share table 0, c has table 1, d is in no group.
+// Features a and b share table 0, c has table 1, nothing reads d.
 JobConfig FourFeatures() {
   JobConfig config;
   config.tables.resize(2);
-  for (int table : {0, 0, 1, 1}) {
-    Feature feature;
-    feature.table = table;
-    feature.in_group = true;
-    config.features.push_back(feature);
-  }
-  config.features[3].in_group = false;
-  config.features[3].table = -1;
+  config.features.resize(4);
+  config.leaves = {{0, 0, 1}, {1, 0, 1}, {2, 1, 1}};
   return config;
 }
 
@@ -34,7 +28,7 @@ TEST(UniqueIdsTest, SharedTablesShareIdsInOrderOfFirstLookup) {
   EXPECT_EQ(unique.positions[0], (std::vector<int32_t>{0, 1, 0}));
   EXPECT_EQ(unique.positions[1], (std::vector<int32_t>{1, 2}));
   EXPECT_EQ(unique.ids[1], (std::vector<int64_t>{3}));
-  EXPECT_TRUE(unique.positions[3].empty());
+  EXPECT_EQ(unique.positions.size(), 3u);
 }
 
 TEST(UniqueIdsTest, EmptyBatch) {

@@ -17,7 +17,7 @@ JobConfig Config() {
   for (const char* name : {"constant", "varies", "raw"}) {
     Feature& feature = config.features.emplace_back();
     feature.name = feature.column = std::string(name);
-    feature.in_group = true;
+    feature.is_read = true;
     feature.dim = 1;
   }
   for (const int label : {0, 2}) {

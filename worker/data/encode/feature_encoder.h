@@ -14,35 +14,18 @@
 #include <memory>
 #include <span>
 #include <string>
-#include <string_view>
-#include <unordered_map>
 #include <vector>
 
 #include "common/base/status.h"
 #include "common/job_config/feature.h"
 #include "worker/data/batch.h"
+#include "worker/data/encode/token_sinks.h"
 #include "worker/data/rows/row_selection.h"
 
 namespace pepnet {
 
-struct EncoderOptions {
-  bool farm_hash = false;
-  bool clamp_out_of_range = false;
-};
-
-// log10: x > a ? log10(x) : b.   zscore: (x - a) / b.   minmax: (x - a) / (b - a).
-double Normalize(const Normalizer& normalizer, double x);
-
 class FeatureEncoder {
  public:
-  // What an empty cell of a feature reads as.
-  struct EmptyCell {
-    bool has_default = false;  // false: no id; an error for a raw feature without table
-    std::vector<int64_t> ids;
-    std::vector<float> weights;  // of weighted features
-    std::vector<float> values;   // raw features without table: feature.dim of them
-  };
-
   // Error: a default_value that is no legal cell of its feature.
   static StatusOr<std::unique_ptr<FeatureEncoder>> Create(const std::vector<Feature>& features,
                                                           const EncoderOptions& options);
@@ -54,27 +37,15 @@ class FeatureEncoder {
   Status Encode(const RowSelection& selection, std::span<const int> columns, Batch* batch, int64_t* clamped) const;
 
  private:
-  struct StringHash {
-    using is_transparent = void;
-    size_t operator()(std::string_view text) const { return std::hash<std::string_view>()(text); }
-  };
-  struct Rule {
-    Feature feature;
-    std::unordered_map<std::string, int64_t, StringHash, std::equal_to<>> vocabulary;
-    EmptyCell empty;
-  };
-  class IdSink;
-  class ValueSink;
-
   FeatureEncoder() = default;
-  Status EncodeDefault(Rule* rule) const;
-  Status EncodeIds(const Rule& rule, const RowSelection& selection, const std::vector<ColumnView>& views, IdColumn* out,
+  Status EncodeDefault(FeatureRule* rule) const;
+  Status EncodeIds(const FeatureRule& rule, const RowSelection& selection, const std::vector<ColumnView>& views, IdColumn* out,
                    int64_t* clamped) const;
-  Status EncodeValues(const Rule& rule, const RowSelection& selection, const std::vector<ColumnView>& views,
+  Status EncodeValues(const FeatureRule& rule, const RowSelection& selection, const std::vector<ColumnView>& views,
                       AlignedBuffer<float>* out) const;
 
   EncoderOptions options_;
-  std::vector<Rule> rules_;  // by feature index
+  std::vector<FeatureRule> rules_;  // by feature index
 };
 
 }  // namespace pepnet

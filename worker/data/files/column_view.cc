@@ -1,5 +1,6 @@
 #include "worker/data/files/column_view.h"
 
+#include <arrow/array/util.h>
 #include <arrow/type.h>
 #include <arrow/util/decimal.h>
 #include <arrow/util/float16.h>
@@ -54,6 +55,11 @@ int64_t CellBytes(const arrow::DataType& type) {
     default:
       return arrow::is_fixed_width(type.id()) ? type.bit_width() / 8 : 0;
   }
+}
+
+bool IsList(const arrow::DataType& type) {
+  return type.id() == arrow::Type::LIST || type.id() == arrow::Type::LARGE_LIST ||
+         type.id() == arrow::Type::FIXED_SIZE_LIST;
 }
 
 Status Unsupported(const arrow::Array& array) {
@@ -113,7 +119,7 @@ Status ColumnView::Inspect(const arrow::Array& array, Values* values) {
   return absl::OkStatus();
 }
 
-StatusOr<ColumnView> ColumnView::Make(std::shared_ptr<arrow::Array> array) {
+StatusOr<ColumnView> ColumnView::Make(std::shared_ptr<arrow::Array> array, bool nested) {
   ColumnView view;
   view.array_ = std::move(array);
   view.cell_bytes_ = CellBytes(*view.array_->type());
@@ -147,6 +153,11 @@ StatusOr<ColumnView> ColumnView::Make(std::shared_ptr<arrow::Array> array) {
     }
     default:
       break;
+  }
+  if (nested && view.is_list() && !view.is_map() && IsList(*values->type())) {
+    PEPNET_ASSIGN_OR_RETURN(ColumnView inner, Make(arrow::MakeArray(values->data()), false));
+    view.inner_ = std::make_shared<const ColumnView>(std::move(inner));
+    return view;
   }
   PEPNET_RETURN_IF_ERROR(Inspect(*values, &view.elements_));
   return view;

@@ -5,7 +5,7 @@
 // Types:     (u)int8..64, half, float, double, bool (the integers 0 and 1), decimals (integers where their scale is 0,
 //            else reals), timestamps (the integer count of their unit since 1970) and date32 (days since 1970),
 //            utf8/binary in all forms, dictionaries of these texts, list/large_list/fixed_size_list of all of them, and
-//            map from text or integer to number (the weights of weighted ids).
+//            map from text or integer to number (the weights of weighted ids). Where it is asked for, lists of lists.
 // A cell with an empty text, a null or a list without elements is empty.
 #pragma once
 
@@ -24,12 +24,15 @@ class ColumnView {
  public:
   enum class Kind { kText, kInteger, kReal };
 
-  // Error: the type is none of the above; the message names only the type.
-  static StatusOr<ColumnView> Make(std::shared_ptr<arrow::Array> array);
+  // Error: the type is none of the above; the message names only the type. `nested`: lists of lists are legal.
+  static StatusOr<ColumnView> Make(std::shared_ptr<arrow::Array> array, bool nested = false);
 
   Kind kind() const { return elements_.kind; }
   bool is_list() const { return lists_ != Lists::kNone; }
   bool is_map() const { return lists_ == Lists::kMap; }
+  // A column of lists of lists: Elements() are row numbers of inner(), and what takes element numbers is asked there.
+  bool is_nested() const { return inner_ != nullptr; }
+  const ColumnView& inner() const { return *inner_; }
   std::string type_name() const { return array_->type()->ToString(); }
 
   // Elements of the cell in `row`: [begin, end), one for a column without lists; none for a null list.
@@ -79,6 +82,7 @@ class ColumnView {
   Lists lists_ = Lists::kNone;
   Values elements_;
   Values map_values_;
+  std::shared_ptr<const ColumnView> inner_;  // shared by copies
 };
 
 }  // namespace pepnet

@@ -2,11 +2,11 @@
 
 namespace pepnet {
 
-StatusOr<std::vector<ColumnView>> ViewColumn(const RowSelection& selection, int column) {
+StatusOr<std::vector<ColumnView>> ViewColumn(const RowSelection& selection, int column, bool nested) {
   std::vector<ColumnView> views;
   views.reserve(selection.chunks.size());
   for (const RowChunk& chunk : selection.chunks) {
-    StatusOr<ColumnView> view = ColumnView::Make(chunk.rows->column(column));
+    StatusOr<ColumnView> view = ColumnView::Make(chunk.rows->column(column), nested);
     if (!view.ok()) {
       return Annotate(view.status(),
                       absl::StrCat("'", *chunk.path, "' column '", chunk.rows->column_name(column), "'"));

@@ -54,8 +54,9 @@ inline Status AtCell(const RowChunk& chunk, int64_t row, const std::string& colu
   return Annotate(cause, absl::StrCat("'", *chunk.path, "' row ", chunk.Number(row) + 1, ", column '", column, "'"));
 }
 
-// Views of column number `column`, one per chunk. An unsupported type is an error that names file and column.
-StatusOr<std::vector<ColumnView>> ViewColumn(const RowSelection& selection, int column);
+// Views of column number `column`, one per chunk. An unsupported type is an error that names file and column; `nested`
+// as in ColumnView::Make().
+StatusOr<std::vector<ColumnView>> ViewColumn(const RowSelection& selection, int column, bool nested = false);
 
 // "'train.csv' rows 17-24", for messages.
 std::string DescribeOrigin(const RowSelection& selection);

@@ -22,7 +22,8 @@ FusedBatch::FusedBatch(const JobConfig* config, const FusedLayers* layers)
       main_width_(config->model.main.width),
       domain_width_(config->model.domain ? config->model.domain->width : 0),
       uia_width_(config->model.uia ? config->model.uia->width : 0),
-      occurrences_(config->features.size()) {
+      leaves_(config->leaves.size()),
+      occurrences_(leaves_ + config->model.encoders.size()) {
   Locate(config->model.main, Occurrence::Group::kMain);
   if (config->model.domain) Locate(*config->model.domain, Occurrence::Group::kDomain);
   if (config->model.uia) Locate(*config->model.uia, Occurrence::Group::kUia);
@@ -30,19 +31,31 @@ FusedBatch::FusedBatch(const JobConfig* config, const FusedLayers* layers)
 
 void FusedBatch::Locate(const FeatureGroup& group, Occurrence::Group kind) {
   int64_t column = 0;
-  for (int f : group.features) {
-    occurrences_[f].push_back({kind, column});
-    column += config_->features[f].dim;
+  for (const size_t source : SourcesOf(group)) {
+    occurrences_[source].push_back({kind, column});
+    column += WidthOf(source);
   }
 }
 
-void FusedBatch::Begin(const ModelInput& input, bool by_domain) {
+std::vector<size_t> FusedBatch::SourcesOf(const FeatureGroup& group) const {
+  std::vector<size_t> sources(group.leaves.begin(), group.leaves.end());
+  for (const int encoder : group.encoders) sources.push_back(leaves_ + encoder);
+  return sources;
+}
+
+int64_t FusedBatch::WidthOf(size_t source) const {
+  return source < leaves_ ? config_->leaves[source].dim : config_->model.encoders[source - leaves_].width;
+}
+
+void FusedBatch::Begin(const ModelInput& input, const std::vector<const float*>& encoded, bool by_domain) {
   in_ = &input;
   rows_ = input.batch->rows;
-  CheckOrDie(input.features.size() == config_->features.size(), "one pointer per feature");
-  for (size_t f = 0; f < occurrences_.size(); ++f) {
-    CheckOrDie(rows_ == 0 || occurrences_[f].empty() || input.features[f] != nullptr,
-               "no values for feature " + config_->features[f].name);
+  CheckOrDie(input.leaves.size() == leaves_, "one pointer per leaf");
+  sources_ = input.leaves;
+  sources_.insert(sources_.end(), encoded.begin(), encoded.end());
+  for (size_t source = 0; source < occurrences_.size(); ++source) {
+    CheckOrDie(rows_ == 0 || occurrences_[source].empty() || sources_[source] != nullptr,
+               "no values for a column of the groups");
   }
   order_.resize(static_cast<size_t>(rows_));
   std::iota(order_.begin(), order_.end(), 0);
@@ -61,14 +74,6 @@ void FusedBatch::SizeGradients() {
   if (config_->model.domain) Sized(&domain_gradient_, rows_ * domain_width_);
 }
 
-void FusedBatch::SizeFeatureGradients(std::vector<AlignedBuffer<float>>* gradients) const {
-  gradients->resize(config_->features.size());
-  for (size_t f = 0; f < config_->features.size(); ++f) {
-    const Feature& feature = config_->features[f];
-    (*gradients)[f].Resize(feature.in_group && feature.table >= 0 ? static_cast<size_t>(rows_ * feature.dim) : 0);
-  }
-}
-
 void FusedBatch::Gather(int64_t begin, int64_t end) {
   const Model& model = config_->model;
   if (model.uia) GatherGroup(*model.uia, begin, end, Input(begin));
@@ -79,9 +84,9 @@ void FusedBatch::Gather(int64_t begin, int64_t end) {
 
 void FusedBatch::GatherGroup(const FeatureGroup& group, int64_t begin, int64_t end, Matrix to) const {
   int64_t column = 0;
-  for (int f : group.features) {
-    const int64_t dim = config_->features[f].dim;
-    const float* const from = in_->features[f];
+  for (const size_t source : SourcesOf(group)) {
+    const int64_t dim = WidthOf(source);
+    const float* const from = sources_[source];
     for (int64_t i = begin; i < end; ++i) {
       std::memcpy(to.data + (i - begin) * to.stride + column, from + order_[i] * dim, dim * sizeof(float));
     }
@@ -89,18 +94,20 @@ void FusedBatch::GatherGroup(const FeatureGroup& group, int64_t begin, int64_t e
   }
 }
 
-void FusedBatch::Scatter(int64_t begin, int64_t end, std::vector<AlignedBuffer<float>>* gradients) const {
-  for (size_t f = 0; f < occurrences_.size(); ++f) {
-    if (!(*gradients)[f].empty()) ScatterFeature(static_cast<int>(f), begin, end, (*gradients)[f].data());
+void FusedBatch::Scatter(int64_t begin, int64_t end, const std::vector<float*>& leaves,
+                         const std::vector<float*>& encoded) const {
+  for (size_t source = 0; source < occurrences_.size(); ++source) {
+    float* const gradient = source < leaves_ ? leaves[source] : encoded[source - leaves_];
+    if (gradient != nullptr && !occurrences_[source].empty()) ScatterSource(source, begin, end, gradient);
   }
 }
 
-void FusedBatch::ScatterFeature(int f, int64_t begin, int64_t end, float* gradient) const {
-  const int64_t dim = config_->features[f].dim;
+void FusedBatch::ScatterSource(size_t source, int64_t begin, int64_t end, float* gradient) const {
+  const int64_t dim = WidthOf(source);
   for (int64_t i = begin; i < end; ++i) {
     float* const to = gradient + order_[i] * dim;
     std::fill_n(to, dim, 0.0f);
-    for (const Occurrence& place : occurrences_[f]) {
+    for (const Occurrence& place : occurrences_[source]) {
       const float* from = nullptr;
       switch (place.group) {
         case Occurrence::Group::kMain:

@@ -3,6 +3,8 @@
 //
 // Position:  a row's place in the order in which the layers see the rows. All arrays are by position; with domain routing
 //            the rows are sorted by domain (stable), so that each tower reads consecutive positions.
+// Sources:   what the groups are made of: the leaves that they list, and behind these the outputs of encoders, which
+//            FusedEncoders computes.
 // Input:     [uia ; shared], uia_width() columns and then main_width(): PPNet's gate input, and from column uia_width() on
 //            what the tasks read. Without a domain group `shared` is the main group itself.
 // GateInput: [domain ; main], EPNet's gate input; only with a domain group.
@@ -29,12 +31,11 @@ class FusedBatch {
   // Borrows both.
   FusedBatch(const JobConfig* config, const FusedLayers* layers);
 
-  // Starts a batch, which it borrows. `by_domain`: sort the rows.
-  void Begin(const ModelInput& input, bool by_domain);
+  // Starts a batch, which it borrows, and so are the encoders' outputs: by encoder, [rows, width]. `by_domain`: sort
+  // the rows.
+  void Begin(const ModelInput& input, const std::vector<const float*>& encoded, bool by_domain);
   // Makes room for the gradients below; contents undefined.
   void SizeGradients();
-  // One array per feature with a table in a group, [rows, dim]; others empty. Contents undefined.
-  void SizeFeatureGradients(std::vector<AlignedBuffer<float>>* gradients) const;
 
   int64_t rows() const { return rows_; }
   int64_t row(int64_t position) const { return order_[position]; }
@@ -58,26 +59,34 @@ class FusedBatch {
   float* EpnetGate(int64_t begin) { return epnet_gate_.data() + begin * main_width_; }
   float* DomainGradient(int64_t begin) { return domain_gradient_.data() + begin * domain_width_; }
 
-  // Copies the features' values of positions [begin, end) into Input and GateInput, all but what EPNet computes.
+  // Copies the sources' values of positions [begin, end) into Input and GateInput, all but what EPNet computes.
   void Gather(int64_t begin, int64_t end);
-  // Each feature's gradient as the sum over the groups that it is in, from InputGradient and DomainGradient.
-  void Scatter(int64_t begin, int64_t end, std::vector<AlignedBuffer<float>>* gradients) const;
+  // Each source's gradient as the sum over the groups that list it, from InputGradient and DomainGradient: by leaf for
+  // those with a table, [rows, dim], and by encoder.
+  void Scatter(int64_t begin, int64_t end, const std::vector<float*>& leaves,
+               const std::vector<float*>& encoded) const;
+  // Whether a group lists the leaf.
+  bool Lists(size_t leaf) const { return !occurrences_[leaf].empty(); }
 
  private:
-  // Where a feature's values lie in the group tensors.
+  // Where a source's values lie in the group tensors.
   struct Occurrence {
     enum class Group { kMain, kDomain, kUia };
     Group group;
     int64_t column;
   };
   void Locate(const FeatureGroup& group, Occurrence::Group kind);
+  std::vector<size_t> SourcesOf(const FeatureGroup& group) const;
   void GatherGroup(const FeatureGroup& group, int64_t begin, int64_t end, Matrix to) const;
-  void ScatterFeature(int f, int64_t begin, int64_t end, float* gradient) const;
+  void ScatterSource(size_t source, int64_t begin, int64_t end, float* gradient) const;
+  int64_t WidthOf(size_t source) const;
 
   const JobConfig* const config_;
   const FusedLayers* const layers_;
   const int64_t main_width_, domain_width_, uia_width_;
-  std::vector<std::vector<Occurrence>> occurrences_;  // by feature
+  const size_t leaves_;                               // sources that are leaves
+  std::vector<std::vector<Occurrence>> occurrences_;  // by source
+  std::vector<const float*> sources_;
   const ModelInput* in_ = nullptr;
   int64_t rows_ = 0;
   std::vector<int64_t> order_;  // position -> row of the batch

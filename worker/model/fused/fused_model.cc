@@ -7,6 +7,7 @@
 #include "common/base/thread_team.h"
 #include "common/process/trace.h"
 #include "worker/model/fused/fused_batch.h"
+#include "worker/model/fused/fused_encoders.h"
 #include "worker/model/fused/fused_lane.h"
 #include "worker/model/fused/row_loss.h"
 #include "worker/model/guarded.h"
@@ -41,16 +42,18 @@ class FusedModel : public PepnetModel {
         slots_(LossSlots(*config)),
         rules_(OutputRules(*config)),
         team_(std::max(lanes, 1), "compute"),
+        encoders_(config, *parameters, team_.size()),
         all_(config, &layers_) {
     for (int i = 0; i < team_.size(); ++i) lanes_.emplace_back(&layers_, parameters->values().data());
   }
 
   StatusOr<LossReport> TrainStep(const ModelInput& input, double gradient_scale,
-                                 std::vector<AlignedBuffer<float>>* feature_gradients) override {
+                                 std::vector<AlignedBuffer<float>>* leaf_gradients) override {
     PEPNET_RETURN_IF_ERROR(CheckLossInput(*config_, input, "TrainStep"));
     return Guarded("train step", [&]() -> StatusOr<LossReport> {
       Begin(input, true);
       PrepareGradients();
+      EncodersForward();
       OnEachLane([&](LaneState* state, int lane) { SharedForward(state, lane); });
       for (int task = 0; task < static_cast<int>(model_.towers.size()); ++task) {
         const bool all_rows = SelectRows(task);
@@ -63,8 +66,11 @@ class FusedModel : public PepnetModel {
           });
         });
       }
-      all_.SizeFeatureGradients(feature_gradients);
-      OnEachLane([&](LaneState* state, int lane) { SharedBackward(state, lane, feature_gradients); });
+      const std::vector<float*> gradients = SizeLeafGradients(leaf_gradients);
+      if (!encoders_.empty()) encoders_.BeginBackward(gradients);
+      const std::vector<float*> encoded = encoders_.OutputGradients();
+      OnEachLane([&](LaneState* state, int lane) { SharedBackward(state, lane, gradients, encoded); });
+      EncodersBackward();
       AddLaneGradients();
       LossReport report;
       report.scores = TrainScores();
@@ -82,6 +88,7 @@ class FusedModel : public PepnetModel {
     if (losses != nullptr) PEPNET_RETURN_IF_ERROR(CheckLossInput(*config_, input, "Forward with losses"));
     return Guarded("forward", [&]() -> StatusOr<std::vector<ModelOutput>> {
       Begin(input, false);
+      EncodersForward();
       logits_.resize(layers_.towers.size());
       for (size_t i = 0; i < logits_.size(); ++i) Sized(&logits_[i], all_.rows() * layers_.towers[i].linear.out);
       task_outputs_.resize(layers_.ppnet.size());
@@ -127,7 +134,9 @@ class FusedModel : public PepnetModel {
   // ---- one step's frame -------------------------------------------------------------------------------------------
 
   void Begin(const ModelInput& input, bool train) {
-    all_.Begin(input, train && options_.routing);
+    const int64_t shift = MutantActive(Mutant::kDropoutByLocalRow) ? 0 : input.batch->first_row;
+    if (!encoders_.empty()) encoders_.Begin(input, {train, seed_, input.step, nullptr}, shift);
+    all_.Begin(input, encoders_.Outputs(), train && options_.routing);
     gate_sees_gradient_ = MutantActive(Mutant::kGateSeesGradient);
     for (LaneState& state : lanes_) state.losses.assign(slots_.size(), 0);
   }
@@ -147,6 +156,42 @@ class FusedModel : public PepnetModel {
     const int64_t first = count * lane / lanes, share = count * (lane + 1) / lanes - first;
     const int64_t blocks = (share + options_.block_rows - 1) / options_.block_rows;
     for (int64_t b = 0; b < blocks; ++b) body(first + share * b / blocks, first + share * (b + 1) / blocks);
+  }
+
+  void EncodersForward() {
+    if (encoders_.empty()) return;
+    OnEachLane([&](LaneState*, int lane) {
+      const TraceScope scope("encoders forward");
+      encoders_.Forward(lane, parameters_->values().data());
+    });
+  }
+
+  void EncodersBackward() {
+    if (encoders_.empty()) return;
+    OnEachLane([&](LaneState* state, int lane) {
+      const TraceScope scope("encoders backward");
+      float* const gradients = lane == 0 ? parameters_->gradients().data() : state->gradients.data();
+      encoders_.Backward(lane, parameters_->values().data(), gradients);
+    });
+  }
+
+  // One array for each leaf with a table, else empty and null. Of those that a group lists, contents are undefined;
+  // others, which only encoders read, are zero.
+  std::vector<float*> SizeLeafGradients(std::vector<AlignedBuffer<float>>* gradients) const {
+    gradients->resize(config_->leaves.size());
+    std::vector<float*> pointers(config_->leaves.size(), nullptr);
+    for (size_t l = 0; l < config_->leaves.size(); ++l) {
+      const Leaf& leaf = config_->leaves[l];
+      AlignedBuffer<float>& gradient = (*gradients)[l];
+      const size_t floats = leaf.table >= 0 ? static_cast<size_t>(VectorsOf(leaf, *all_.in().batch) * leaf.dim) : 0;
+      if (all_.Lists(l)) {
+        gradient.Resize(floats);
+      } else {
+        gradient.ResizeZeroed(floats);
+      }
+      if (leaf.table >= 0) pointers[l] = gradient.data();
+    }
+    return pointers;
   }
 
   // ---- forward ----------------------------------------------------------------------------------------------------
@@ -352,8 +397,9 @@ class FusedModel : public PepnetModel {
     }
   }
 
-  // EPNet, and each feature's gradient as the sum over the groups that it is in.
-  void SharedBackward(LaneState* state, int lane, std::vector<AlignedBuffer<float>>* gradients) {
+  // EPNet, and the gradient of each leaf and of each encoder's output as the sum over the groups that list it.
+  void SharedBackward(LaneState* state, int lane, const std::vector<float*>& leaves,
+                      const std::vector<float*>& encoded) {
     ForEachBlock(all_.rows(), lane, [&](int64_t begin, int64_t end) {
       const TraceScope scope("backward");
       if (model_.domain) {
@@ -361,7 +407,7 @@ class FusedModel : public PepnetModel {
                                   all_.EpnetGate(begin), all_.InputGradient(begin).Column(all_.uia_width()),
                                   all_.DomainGradient(begin), gate_sees_gradient_);
       }
-      all_.Scatter(begin, end, gradients);
+      all_.Scatter(begin, end, leaves, encoded);
     });
   }
 
@@ -391,6 +437,7 @@ class FusedModel : public PepnetModel {
   std::vector<LaneState> lanes_;  // by member of the team
 
   // The batch under way.
+  FusedEncoders encoders_;
   FusedBatch all_;
   bool gate_sees_gradient_ = false;
   std::vector<int64_t> selected_;                            // the current task's positions

@@ -9,14 +9,12 @@
 namespace pepnet {
 namespace {
 
-bool HasGradient(const Feature& feature) { return feature.in_group && feature.table >= 0; }
-
-void CheckFeatures(const JobConfig& config, const ModelInput& input) {
-  CheckOrDie(input.features.size() == config.features.size(), "one pointer per feature");
-  for (size_t f = 0; f < config.features.size(); ++f) {
-    const Feature& feature = config.features[f];
-    CheckOrDie(!feature.in_group || input.batch->rows == 0 || input.features[f] != nullptr,
-               "no values for feature " + feature.name);
+void CheckLeaves(const JobConfig& config, const ModelInput& input) {
+  CheckOrDie(input.leaves.size() == config.leaves.size(), "one pointer per leaf");
+  for (size_t l = 0; l < config.leaves.size(); ++l) {
+    const Leaf& leaf = config.leaves[l];
+    CheckOrDie(VectorsOf(leaf, *input.batch) == 0 || input.leaves[l] != nullptr,
+               "no values for feature " + config.features[leaf.feature].name);
   }
 }
 
@@ -39,23 +37,22 @@ std::vector<std::vector<float>> Seeds(const std::vector<std::vector<float>>& row
 
 BatchTensors BatchInPlace(const JobConfig& config, const ModelInput& input, BatchUse use, double gradient_scale,
                           std::vector<AlignedBuffer<float>>* gradients) {
-  CheckFeatures(config, input);
-  const int64_t rows = input.batch->rows;
+  CheckLeaves(config, input);
   BatchTensors tensors;
-  tensors.features.resize(config.features.size());
-  if (use == BatchUse::kTraining) gradients->resize(config.features.size());
-  for (size_t f = 0; f < config.features.size(); ++f) {
-    const Feature& feature = config.features[f];
-    if (use == BatchUse::kTraining) (*gradients)[f].Resize(0);
-    if (!feature.in_group) continue;
-    const std::vector<int64_t> shape = {rows, feature.dim};
-    // libtorch has no type for constant memory; nothing writes to a feature's values.
-    tensors.features[f] = TensorOver(const_cast<float*>(input.features[f]), shape, at::kFloat, at::kCPU);
-    if (use != BatchUse::kTraining || !HasGradient(feature)) continue;
-    AlignedBuffer<float>& gradient = (*gradients)[f];
-    gradient.ResizeZeroed(static_cast<size_t>(rows * feature.dim));
-    MakeLeaf(tensors.features[f], TensorOver(gradient.data(), shape, at::kFloat, at::kCPU));
+  tensors.leaves.resize(config.leaves.size());
+  if (use == BatchUse::kTraining) gradients->resize(config.leaves.size());
+  for (size_t l = 0; l < config.leaves.size(); ++l) {
+    const Leaf& leaf = config.leaves[l];
+    if (use == BatchUse::kTraining) (*gradients)[l].Resize(0);
+    const std::vector<int64_t> shape = {VectorsOf(leaf, *input.batch), leaf.dim};
+    // libtorch has no type for constant memory; nothing writes to a leaf's values.
+    tensors.leaves[l] = TensorOver(const_cast<float*>(input.leaves[l]), shape, at::kFloat, at::kCPU);
+    if (use != BatchUse::kTraining || leaf.table < 0) continue;
+    AlignedBuffer<float>& gradient = (*gradients)[l];
+    gradient.ResizeZeroed(static_cast<size_t>(shape[0] * shape[1]));
+    MakeLeaf(tensors.leaves[l], TensorOver(gradient.data(), shape, at::kFloat, at::kCPU));
   }
+  tensors.sequences = IndexSequences(config, *input.batch, at::kCPU);
   if (use != BatchUse::kOutputs) tensors.labels = MakeLabels(*input.batch);
   if (use != BatchUse::kTraining) return tensors;
   for (const std::vector<float>& seeds : Seeds(*input.row_scales, gradient_scale)) {
@@ -64,12 +61,16 @@ BatchTensors BatchInPlace(const JobConfig& config, const ModelInput& input, Batc
   return tensors;
 }
 
+size_t DeviceBatch::Floats(const Leaf& leaf) const {
+  return static_cast<size_t>(VectorsOf(leaf, *batch_) * leaf.dim);
+}
+
 BatchTensors DeviceBatch::Upload(const ModelInput& input, BatchUse use, double gradient_scale) {
-  CheckFeatures(*config_, input);
-  rows_ = input.batch->rows;
-  const size_t count = config_->features.size();
+  CheckLeaves(*config_, input);
+  batch_ = input.batch;
+  const size_t count = config_->leaves.size();
   BatchTensors tensors;
-  tensors.features.resize(count);
+  tensors.leaves.resize(count);
   struct Outgoing {
     std::span<const std::byte> data;
     std::vector<int64_t> shape;
@@ -83,11 +84,10 @@ BatchTensors DeviceBatch::Upload(const ModelInput& input, BatchUse use, double g
     const std::span<const std::byte> bytes = std::as_bytes(values);
     list.push_back({bytes, std::move(shape), type, tensor, values_.Add(bytes.size())});
   };
-  for (size_t f = 0; f < count; ++f) {
-    const Feature& feature = config_->features[f];
-    if (!feature.in_group) continue;
-    add(std::span(input.features[f], static_cast<size_t>(rows_ * feature.dim)), {rows_, feature.dim}, at::kFloat,
-        &tensors.features[f]);
+  for (size_t l = 0; l < count; ++l) {
+    const Leaf& leaf = config_->leaves[l];
+    add(std::span(input.leaves[l], Floats(leaf)), {VectorsOf(leaf, *batch_), leaf.dim}, at::kFloat,
+        &tensors.leaves[l]);
   }
   if (use != BatchUse::kOutputs) {
     const std::vector<LabelColumn>& labels = input.batch->labels;
@@ -113,31 +113,33 @@ BatchTensors DeviceBatch::Upload(const ModelInput& input, BatchUse use, double g
     *array.tensor = values_.on_device(array.place, array.shape, array.type);
   }
   values_.Upload();
+  tensors.sequences = IndexSequences(*config_, *batch_, values_.device());
   if (use != BatchUse::kTraining) return tensors;
 
   gradients_.Clear();
   gradient_places_.assign(count, 0);
-  for (size_t f = 0; f < count; ++f) {
-    const Feature& feature = config_->features[f];
-    if (HasGradient(feature)) gradient_places_[f] = gradients_.Add(rows_ * feature.dim * sizeof(float));
+  for (size_t l = 0; l < count; ++l) {
+    const Leaf& leaf = config_->leaves[l];
+    if (leaf.table >= 0) gradient_places_[l] = gradients_.Add(Floats(leaf) * sizeof(float));
   }
   gradients_.Allocate();
   gradients_.ZeroDevice();
-  for (size_t f = 0; f < count; ++f) {
-    const Feature& feature = config_->features[f];
-    if (!HasGradient(feature)) continue;
-    MakeLeaf(tensors.features[f], gradients_.on_device(gradient_places_[f], {rows_, feature.dim}, at::kFloat));
+  for (size_t l = 0; l < count; ++l) {
+    const Leaf& leaf = config_->leaves[l];
+    if (leaf.table < 0) continue;
+    MakeLeaf(tensors.leaves[l],
+             gradients_.on_device(gradient_places_[l], {VectorsOf(leaf, *batch_), leaf.dim}, at::kFloat));
   }
   return tensors;
 }
 
 void DeviceBatch::TakeGradients(std::vector<AlignedBuffer<float>>* gradients) {
-  gradients->resize(config_->features.size());
-  for (size_t f = 0; f < gradients->size(); ++f) {
-    const Feature& feature = config_->features[f];
-    AlignedBuffer<float>& gradient = (*gradients)[f];
-    gradient.Resize(HasGradient(feature) ? static_cast<size_t>(rows_ * feature.dim) : 0);
-    if (!gradient.empty()) std::memcpy(gradient.data(), gradients_.host(gradient_places_[f]), gradient.bytes());
+  gradients->resize(config_->leaves.size());
+  for (size_t l = 0; l < gradients->size(); ++l) {
+    const Leaf& leaf = config_->leaves[l];
+    AlignedBuffer<float>& gradient = (*gradients)[l];
+    gradient.Resize(leaf.table >= 0 ? Floats(leaf) : 0);
+    if (!gradient.empty()) std::memcpy(gradient.data(), gradients_.host(gradient_places_[l]), gradient.bytes());
   }
 }
 

@@ -2,15 +2,19 @@
 
 #include <ATen/ops/cat.h>
 
+#include "absl/strings/str_cat.h"
+
 #include "common/base/mutant.h"
 
 namespace pepnet {
 namespace {
 
-at::Tensor GroupTensor(const FeatureGroup& group, const std::vector<at::Tensor>& features) {
+at::Tensor GroupTensor(const FeatureGroup& group, const std::vector<at::Tensor>& leaves,
+                       const std::vector<at::Tensor>& encoded) {
   std::vector<at::Tensor> columns;
-  columns.reserve(group.features.size());
-  for (int f : group.features) columns.push_back(features[f]);
+  columns.reserve(group.leaves.size() + group.encoders.size());
+  for (const int leaf : group.leaves) columns.push_back(leaves[leaf]);
+  for (const int encoder : group.encoders) columns.push_back(encoded[encoder]);
   return at::cat(columns, 1);
 }
 
@@ -31,6 +35,7 @@ Network::MlpLayer Network::MakeMlpLayer(LeafMaker* maker, const std::string& per
 
 Network::Network(const JobConfig* config, LeafMaker* maker) : config_(config) {
   const Model& model = config->model;
+  for (const Encoder& encoder : model.encoders) encoders_.push_back(MakeEncoderLayer(encoder, maker));
   if (model.domain.has_value()) epnet_.emplace(maker, "model.epnet.gate_nu", model.epnet_gamma);
   int64_t number = 0;  // of dropout layers
   if (model.uia.has_value()) {
@@ -61,25 +66,35 @@ Network::Network(const JobConfig* config, LeafMaker* maker) : config_(config) {
 // E   = gate_ep([S ; sg(M)]) * M                              or M without a domain group
 // x_t = E, then per layer: dropout(act(A x + a) * gate([U ; sg(E)]))     or E without a uia group
 // z   = W mlp(x_t) + b
-NetworkResult Network::Forward(const std::vector<at::Tensor>& features, const DropoutState& dropout) const {
+NetworkResult Network::Forward(const std::vector<at::Tensor>& leaves, const std::vector<SequenceIndex>& sequences,
+                               const DropoutState& dropout) const {
   const Model& model = config_->model;
   NetworkResult result;
   auto keep = [&result](const std::string& name, const at::Tensor& tensor) {
     result.intermediates.push_back({name, tensor});
   };
 
-  const at::Tensor main = GroupTensor(model.main, features);
+  std::vector<PaddedSequence> padded;
+  for (size_t g = 0; g < model.sequence_groups.size(); ++g) {
+    padded.push_back(PadSequence(model.sequence_groups[g], leaves, sequences[g]));
+  }
+  std::vector<at::Tensor> encoded;
+  for (size_t e = 0; e < encoders_.size(); ++e) {
+    encoded.push_back((*encoders_[e])(padded[model.encoders[e].sequence_group], dropout));
+    keep(absl::StrCat("encoder_", e), encoded.back());
+  }
+  const at::Tensor main = GroupTensor(model.main, leaves, encoded);
   keep("group_all", main);
   at::Tensor shared = main;
   if (epnet_.has_value()) {
-    const at::Tensor domain = GroupTensor(*model.domain, features);
+    const at::Tensor domain = GroupTensor(*model.domain, leaves, encoded);
     keep("group_domain", domain);
     shared = (*epnet_)(GateInput(domain, main)).mul(main);
     keep("epnet_output", shared);
   }
   std::vector<at::Tensor> tasks(model.towers.size(), shared);
   if (model.uia.has_value()) {
-    const at::Tensor uia = GroupTensor(*model.uia, features);
+    const at::Tensor uia = GroupTensor(*model.uia, leaves, encoded);
     keep("group_uia", uia);
     const at::Tensor gate_input = GateInput(uia, shared);
     for (size_t task = 0; task < tasks.size(); ++task) {

@@ -1,4 +1,4 @@
-// Network: EPNet, PPNet and task towers (spec 1.2 to 1.5) over the features' tensors. Internal to this folder: includes
+// Network: encoders, EPNet, PPNet and task towers (spec 1.2 to 1.5) over the leaves' tensors. Internal to this folder: includes
 // torch.
 //
 // Ownership: borrows the config and the parameters behind the leaves, whose arrays must outlive it.
@@ -7,6 +7,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -14,6 +15,7 @@
 
 #include "common/job_config/job_config.h"
 #include "worker/model/parameters.h"
+#include "worker/model/torch/encoders.h"
 #include "worker/model/torch/layers.h"
 
 namespace pepnet {
@@ -28,8 +30,9 @@ class Network {
   // `maker` is used during construction only.
   Network(const JobConfig* config, LeafMaker* maker);
 
-  // features[f]: [rows, dim] for every feature in a group.
-  NetworkResult Forward(const std::vector<at::Tensor>& features, const DropoutState& dropout) const;
+  // leaves[l]: [rows, dim], or [elements, dim] of a sequence; sequences[g]: where the positions of sequence group g lie.
+  NetworkResult Forward(const std::vector<at::Tensor>& leaves, const std::vector<SequenceIndex>& sequences,
+                        const DropoutState& dropout) const;
 
  private:
   struct PpnetLayer {
@@ -51,6 +54,7 @@ class Network {
   MlpLayer MakeMlpLayer(LeafMaker* maker, const std::string& perceptron, const Mlp& mlp, size_t layer, int64_t number);
 
   const JobConfig* const config_;
+  std::vector<std::unique_ptr<EncoderLayer>> encoders_;  // by Model::encoders
   std::optional<GateLayer> epnet_;
   std::vector<std::vector<PpnetLayer>> ppnet_;  // [task][layer]; empty without a uia group
   std::vector<TowerNet> towers_;

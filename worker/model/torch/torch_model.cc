@@ -145,12 +145,12 @@ class TorchModel : public PepnetModel {
   bool sums_gradients() const override { return sums_.has_value(); }
 
   StatusOr<LossReport> TrainStep(const ModelInput& input, double gradient_scale,
-                                 std::vector<AlignedBuffer<float>>* feature_gradients) override {
+                                 std::vector<AlignedBuffer<float>>* leaf_gradients) override {
     PEPNET_RETURN_IF_ERROR(CheckLossInput(*config_, input, "TrainStep"));
     return Guarded("train step", [&]() -> StatusOr<LossReport> {
       const c10::DeviceGuard guard(device_);
       const Batch& batch = *input.batch;
-      const BatchTensors tensors = TakeBatch(input, BatchUse::kTraining, gradient_scale, feature_gradients);
+      const BatchTensors tensors = TakeBatch(input, BatchUse::kTraining, gradient_scale, leaf_gradients);
       const at::AutoGradMode with_gradients(true);
       NetworkResult result;
       std::vector<RowLoss> losses;
@@ -164,7 +164,7 @@ class TorchModel : public PepnetModel {
         if (sums_) sums_->Begin(CurrentStreamHandle(device_));
         if (batch.rows > 0) Backward(losses, tensors.seeds);
       }
-      if (device_side_) PEPNET_RETURN_IF_ERROR(GiveGradients(feature_gradients));
+      if (device_side_) PEPNET_RETURN_IF_ERROR(GiveGradients(leaf_gradients));
       LossReport report = Report(losses, *input.row_scales);
       if (AnyTrainMetrics(*config_)) {
         for (ModelOutput& output : SelectMetricInputs(*config_, batch, Outputs(result.towers))) {
@@ -212,13 +212,13 @@ class TorchModel : public PepnetModel {
 
   NetworkResult RunNetwork(const BatchTensors& tensors, const DropoutState& dropout) const {
     const MixedPrecisionScope precision(bf16_, device_.type());
-    return network_->Forward(tensors.features, dropout);
+    return network_->Forward(tensors.leaves, tensors.sequences, dropout);
   }
 
   // The batch where the network computes, and there the parameters as they are now.
   BatchTensors TakeBatch(const ModelInput& input, BatchUse use, double gradient_scale,
-                         std::vector<AlignedBuffer<float>>* feature_gradients) {
-    if (!device_side_) return BatchInPlace(*config_, input, use, gradient_scale, feature_gradients);
+                         std::vector<AlignedBuffer<float>>* leaf_gradients) {
+    if (!device_side_) return BatchInPlace(*config_, input, use, gradient_scale, leaf_gradients);
     const TraceScope scope("upload");
     device_side_->parameters.UploadValues();
     if (use == BatchUse::kTraining) device_side_->parameters.ZeroGradients();
@@ -226,7 +226,7 @@ class TorchModel : public PepnetModel {
   }
 
   // Behind backward: the gradients to the host, the dense ones summed over the workers if asked for.
-  Status GiveGradients(std::vector<AlignedBuffer<float>>* feature_gradients) {
+  Status GiveGradients(std::vector<AlignedBuffer<float>>* leaf_gradients) {
     device_side_->batch.BeginDownload();
     if (sums_) {
       const TraceScope scope("gradient sums");
@@ -238,7 +238,7 @@ class TorchModel : public PepnetModel {
       const RankStatus::Wait wait(device_.is_cpu() ? nullptr : status_, kAnyRank, GpuDeadline(), kGpuWait);
       SynchronizeDevice(device_);
     }
-    device_side_->batch.TakeGradients(feature_gradients);
+    device_side_->batch.TakeGradients(leaf_gradients);
     device_side_->parameters.AddGradientsToHost();
     return absl::OkStatus();
   }

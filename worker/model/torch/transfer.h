@@ -45,6 +45,7 @@ class Transfer {
   std::byte* host(size_t place) { return block_.data() + place; }
   at::Tensor on_device(size_t place, at::IntArrayRef shape, at::ScalarType type);
 
+  at::Device device() const { return device_; }
   void Upload();
   void Download();
   void ZeroDevice();

@@ -46,7 +46,7 @@ TEST_P(GoldenDataTest, LawL1GroupTensorsAreTheReferences) {
 
   std::vector<std::vector<float>> tables;
   for (const Table& table : config.tables) {
-    ASSERT_OK_AND_ASSIGN(const auto values, (*init)->ReadFloats(TableParameterName(table.name)));
+    ASSERT_OK_AND_ASSIGN(const auto values, (*init)->ReadFloats(TableParameterName(table)));
     ASSERT_EQ(static_cast<int64_t>(values.size()), table.rows * table.dim) << table.name;
     tables.push_back(values);
   }
@@ -71,10 +71,11 @@ TEST_P(GoldenDataTest, LawL1GroupTensorsAreTheReferences) {
     for (int64_t row = 0; row < batch.rows; ++row) {
       for (size_t g = 0; g < groups.size(); ++g) {
         int64_t at = (rows + row) * groups[g].width;
-        for (const int f : groups[g].features) {
-          const Feature& feature = config.features[f];
+        for (const int l : groups[g].leaves) {
+          const Leaf& leaf = config.leaves[l];
+          const Feature& feature = config.features[leaf.feature];
           const std::vector<float> none;
-          for (const double value : Pool(feature, batch, f, row, feature.table >= 0 ? tables[feature.table] : none)) {
+          for (const double value : Pool(feature, batch, leaf.feature, row, leaf.table >= 0 ? tables[leaf.table] : none)) {
             ASSERT_LT(at, static_cast<int64_t>(expected[g].size()));
             const double reference = expected[g][at++];
             ASSERT_NEAR(value, reference, 1e-5 + 1e-4 * std::abs(reference))

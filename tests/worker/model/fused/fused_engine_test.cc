@@ -25,7 +25,7 @@ namespace {
 struct Step {
   LossReport losses;
   std::vector<float> dense;                  // the gradient arena
-  std::vector<std::vector<float>> features;  // gradients
+  std::vector<std::vector<float>> leaves;  // gradients
   std::vector<ModelOutput> outputs;
   LossReport evaluation;
 };
@@ -86,9 +86,9 @@ void ExpectSameStep(const Step& step, const Step& reference, const JobConfig& co
       EXPECT_LE(distance * own, kRelative * own + 1e-7 * norm) << parameters.specs()[i].name;
     }
   }
-  ASSERT_EQ(step.features.size(), reference.features.size());
-  for (size_t f = 0; f < step.features.size(); ++f) {
-    EXPECT_LE(RelativeDistance(step.features[f], reference.features[f]), kRelative) << config.features[f].name;
+  ASSERT_EQ(step.leaves.size(), reference.leaves.size());
+  for (size_t f = 0; f < step.leaves.size(); ++f) {
+    EXPECT_LE(RelativeDistance(step.leaves[f], reference.leaves[f]), kRelative) << config.features[config.leaves[f].feature].name;
   }
 }
 
@@ -102,7 +102,7 @@ Step TakeStep(PepnetModel* model, DenseParameters* parameters, const ModelInput&
   EXPECT_OK(report);
   if (report.ok()) step.losses = *report;
   step.dense.assign(parameters->gradients().begin(), parameters->gradients().end());
-  for (const auto& gradient : gradients) step.features.emplace_back(gradient.begin(), gradient.end());
+  for (const auto& gradient : gradients) step.leaves.emplace_back(gradient.begin(), gradient.end());
   auto outputs = model->Forward(input, &step.evaluation);
   EXPECT_OK(outputs);
   if (outputs.ok()) step.outputs = *std::move(outputs);
@@ -137,7 +137,7 @@ class PreciseBounds {
     for (int i = 0; i < static_cast<int>(parameters.specs().size()); ++i) {
       expect(Cut(step.dense, parameters, i), parameters.specs()[i].name);
     }
-    for (size_t f = 0; f < step.features.size(); ++f) expect(step.features[f], config.features[f].name);
+    for (size_t f = 0; f < step.leaves.size(); ++f) expect(step.leaves[f], config.features[config.leaves[f].feature].name);
     for (const ModelOutput& output : step.outputs) expect(output.values, output.name);
     EXPECT_EQ(t, exact_.size());
   }
@@ -148,7 +148,7 @@ class PreciseBounds {
 
   static std::vector<std::vector<double>> Tensors(PreciseStep step) {
     std::vector<std::vector<double>> tensors = {std::move(step.losses)};
-    for (auto* list : {&step.dense, &step.features, &step.outputs})
+    for (auto* list : {&step.dense, &step.leaves, &step.outputs})
       tensors.insert(tensors.end(), list->begin(), list->end());
     return tensors;
   }
@@ -190,7 +190,7 @@ void CompareEngines(const JobConfig& config, DenseParameters* parameters, const 
     // Used buffers must not show in the next step.
     const Step once = TakeStep(fused.get(), parameters, input), again = TakeStep(fused.get(), parameters, input);
     EXPECT_EQ(once.dense, again.dense) << "a repeated step has other bits";
-    EXPECT_EQ(once.features, again.features) << "a repeated step has other bits";
+    EXPECT_EQ(once.leaves, again.leaves) << "a repeated step has other bits";
   }
 }
 
@@ -276,6 +276,22 @@ TEST(FusedEngineTest, RandomNetworksGiveTheReferencesNumbers) {
   }
 }
 
+TEST(FusedEngineTest, EncodersGiveTheReferencesNumbers) {
+  for (uint64_t seed = 1; seed <= 12; ++seed) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    TinyModel tiny(SequenceConfig(), seed);
+    for (size_t i = 0; i < tiny.parameters.specs().size(); ++i) {
+      if (tiny.parameters.specs()[i].init == ParameterSpec::Init::kFanIn) continue;
+      for (float& v : tiny.parameters.value(static_cast<int>(i))) v += 0.1f;
+    }
+    constexpr int64_t kRows[] = {0, 1, 7, 33};
+    const TinyData data = RandomData(tiny.config, kRows[seed % 4], seed);
+    const auto scales = RowScales(tiny.config, data.batch, LocalDenominators(tiny.config, data.batch));
+    CompareEngines(tiny.config, &tiny.parameters, tiny.Input(data, &scales, 5), seed);
+    if (testing::Test::HasFailure()) return;
+  }
+}
+
 TEST(FusedEngineTest, TheGateMutantIsTheReferencesMutant) {
   PEPNET_NEEDS_MUTANTS();
   TinyModel tiny(AllLossesConfig(), 3);
@@ -322,7 +338,7 @@ TEST(FusedEngineTest, MixedPrecisionIsLeftToTheReference) {
 }
 
 class FusedGoldenTest : public testing::TestWithParam<std::string> {};
-INSTANTIATE_TEST_SUITE_P(Cases, FusedGoldenTest, testing::ValuesIn(GoldenCases()),
+INSTANTIATE_TEST_SUITE_P(Cases, FusedGoldenTest, testing::ValuesIn(PooledGoldenCases()),
                          [](const auto& info) { return info.param; });
 
 // The case's network and labels on random features; pepnet_model_golden_test.cc holds both engines against its numbers.
@@ -347,17 +363,17 @@ TEST_P(FusedGoldenTest, ItsNetworkGivesTheReferencesNumbers) {
   }
   for (size_t w = 0; w < config.data.sample_weights.size(); ++w) batch.sample_weights.emplace_back(batch.rows, 1.5f);
   const auto scales = RowScales(config, batch, LocalDenominators(config, batch));
-  std::vector<AlignedBuffer<float>> features(config.features.size());
+  std::vector<AlignedBuffer<float>> features(config.leaves.size());
   ModelInput input;
   input.batch = &batch;
   input.step = 3;
   input.row_scales = &scales;
   for (size_t f = 0; f < features.size(); ++f) {
-    features[f].Resize(static_cast<size_t>(batch.rows * config.features[f].dim));
+    features[f].Resize(static_cast<size_t>(batch.rows * config.leaves[f].dim));
     for (size_t i = 0; i < features[f].size(); ++i) {
       features[f][i] = 2 * UnitFloat(Philox4x32(RandomKey(8, RandomPurpose::kTest, f), 0, i)[0]) - 1;
     }
-    input.features.push_back(features[f].data());
+    input.leaves.push_back(features[f].data());
   }
   CompareEngines(config, &parameters, input, 6);
 }

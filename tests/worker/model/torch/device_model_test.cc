@@ -48,7 +48,7 @@ JobConfig NormConfig() {
 struct Taken {
   LossReport losses;
   std::vector<float> dense;
-  std::vector<std::vector<float>> features;
+  std::vector<std::vector<float>> leaves;
 };
 
 void ExpectSame(const Taken& a, const Taken& b) {
@@ -56,7 +56,7 @@ void ExpectSame(const Taken& a, const Taken& b) {
   EXPECT_EQ(a.losses.values, b.losses.values);
   EXPECT_EQ(a.losses.scores, b.losses.scores);
   EXPECT_EQ(a.dense, b.dense);
-  EXPECT_EQ(a.features, b.features);
+  EXPECT_EQ(a.leaves, b.leaves);
 }
 
 StatusOr<Taken> TakeStep(TinyModel* tiny, const TinyData& data, const LossDenominators& global, int64_t step = 9) {
@@ -67,7 +67,7 @@ StatusOr<Taken> TakeStep(TinyModel* tiny, const TinyData& data, const LossDenomi
   Taken taken;
   PEPNET_ASSIGN_OR_RETURN(taken.losses, tiny->model->TrainStep(tiny->Input(data, &scales, step), 0.5, &gradients));
   taken.dense.assign(tiny->parameters.gradients().begin(), tiny->parameters.gradients().end());
-  for (const auto& gradient : gradients) taken.features.emplace_back(gradient.begin(), gradient.end());
+  for (const auto& gradient : gradients) taken.leaves.emplace_back(gradient.begin(), gradient.end());
   return taken;
 }
 
@@ -265,9 +265,9 @@ TEST_P(GpuModelTest, StepsOnAGpuAreThoseOfTheCpu) {
     auto near = [](double x, double y) { EXPECT_NEAR(x, y, 1e-6 + 1e-4 * std::abs(y)); };
     for (size_t i = 0; i < a.losses.values.size(); ++i) near(b.losses.values[i], a.losses.values[i]);
     for (size_t i = 0; i < a.dense.size(); ++i) near(b.dense[i], a.dense[i]);
-    for (size_t f = 0; f < a.features.size(); ++f) {
-      ASSERT_EQ(a.features[f].size(), b.features[f].size());
-      for (size_t i = 0; i < a.features[f].size(); ++i) near(b.features[f][i], a.features[f][i]);
+    for (size_t f = 0; f < a.leaves.size(); ++f) {
+      ASSERT_EQ(a.leaves[f].size(), b.leaves[f].size());
+      for (size_t i = 0; i < a.leaves[f].size(); ++i) near(b.leaves[f][i], a.leaves[f][i]);
     }
   }
 }

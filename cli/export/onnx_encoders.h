@@ -1,0 +1,17 @@
+// Sequence encoders inside an ONNX graph, over sequences that are padded with zeros.
+#pragma once
+
+#include <vector>
+
+#include "cli/export/onnx_features.h"
+#include "cli/export/onnx_graph.h"
+#include "cli/export/onnx_layers.h"
+#include "common/job_config/job_config.h"
+
+namespace pepnet {
+
+// By encoder: [batch, width]. `leaves`: as AddFeatures() makes them.
+StatusOr<std::vector<OnnxGraph::Value>> AddEncoders(const JobConfig& config, const std::vector<OnnxLeaf>& leaves,
+                                                    OnnxLayers* layers);
+
+}  // namespace pepnet

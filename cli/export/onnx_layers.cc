@@ -1,0 +1,106 @@
+#include "cli/export/onnx_layers.h"
+
+#include "absl/strings/str_cat.h"
+
+namespace pepnet {
+
+using Value = OnnxGraph::Value;
+
+StatusOr<Value> OnnxLayers::Parameter(const std::string& name) {
+  const int i = parameters_.Find(name);
+  if (i < 0) return absl::InternalError(absl::StrCat("there is no parameter ", name));
+  Value& value = made_[name];
+  if (value.empty()) {
+    PEPNET_ASSIGN_OR_RETURN(value, graph_.Floats(name, parameters_.specs()[i].shape, parameters_.value(i)));
+  }
+  return value;
+}
+
+Value OnnxLayers::Number(float x) {
+  Value& value = numbers_[x];
+  if (value.empty()) value = *graph_.Floats("", {}, {&x, 1});  // too small to go to another file, so it cannot fail
+  return value;
+}
+
+Value OnnxLayers::Integers(const std::vector<int64_t>& values) {
+  Value& value = integers_[values];
+  if (value.empty()) value = graph_.Integers({static_cast<int64_t>(values.size())}, values);
+  return value;
+}
+
+Value OnnxLayers::Scalar(int64_t n) {
+  Value& value = scalars_[n];
+  if (value.empty()) value = graph_.Integers({}, {&n, 1});
+  return value;
+}
+
+StatusOr<Value> OnnxLayers::Linear(const std::string& module, const Value& x, int rank) {
+  std::vector<Value> inputs = {x};
+  PEPNET_ASSIGN_OR_RETURN(inputs.emplace_back(), Parameter(module + ".weight"));
+  if (parameters_.Find(module + ".bias") >= 0) {
+    PEPNET_ASSIGN_OR_RETURN(inputs.emplace_back(), Parameter(module + ".bias"));
+  }
+  if (rank == 2) return graph_.Apply("Gemm", inputs, {{"transB", int64_t{1}}});
+  const Value product = graph_.Apply("MatMul", {x, graph_.Apply("Transpose", {inputs[1]})});
+  return inputs.size() == 2 ? product : graph_.Apply("Add", {product, inputs[2]});
+}
+
+StatusOr<Value> OnnxLayers::Activate(const std::string& module, const Activation& activation, const Value& x) {
+  const ActivationType& type = TypeOf(activation.kind);
+  std::vector<Value> constants, made;
+  for (const float constant : type.onnx_constants) constants.push_back(Number(constant));
+  for (const OnnxNode& node : type.onnx) {
+    std::vector<Value> inputs;
+    for (const char* input = node.inputs; *input != '\0'; ++input) {
+      if (*input == 'x') {
+        inputs.push_back(x);
+      } else if (*input == 'w') {
+        PEPNET_ASSIGN_OR_RETURN(inputs.emplace_back(), Parameter(module + ".weight"));
+      } else {
+        inputs.push_back(*input >= 'A' ? constants.at(*input - 'A') : made.at(*input - '0'));
+      }
+    }
+    if (node.attribute == nullptr) {
+      made.push_back(graph_.Apply(node.op, inputs));
+    } else {
+      made.push_back(graph_.Apply(node.op, inputs, {{node.attribute, static_cast<float>(activation.parameter)}}));
+    }
+  }
+  return made.empty() ? x : made.back();
+}
+
+StatusOr<Value> OnnxLayers::HiddenLayers(const std::string& module, const Mlp& mlp, Value x, int rank) {
+  for (size_t layer = 0; layer < mlp.hidden_units.size(); ++layer) {
+    const std::string perceptron = absl::StrCat(module, ".", layer, ".perceptron.");
+    PEPNET_ASSIGN_OR_RETURN(x, Linear(perceptron + "0", x, rank));
+    if (mlp.use_ln) {
+      PEPNET_ASSIGN_OR_RETURN(const Value scale, Parameter(perceptron + "1.weight"));
+      PEPNET_ASSIGN_OR_RETURN(const Value bias, Parameter(perceptron + "1.bias"));
+      x = graph_.Apply("LayerNormalization", {x, scale, bias}, {{"epsilon", 1e-5f}});
+    }
+    PEPNET_ASSIGN_OR_RETURN(x, Activate(perceptron + (mlp.use_ln ? "2" : "1"), mlp.activation, x));
+  }
+  return x;
+}
+
+Value OnnxLayers::Concat(const std::vector<Value>& values, int64_t axis) {
+  return values.size() == 1 ? values[0] : graph_.Apply("Concat", values, {{"axis", axis}});
+}
+
+Value OnnxLayers::Sum(const Value& x, int64_t axis, bool keep) {
+  return graph_.Apply("ReduceSum", {x, Integers({axis})}, {{"keepdims", int64_t{keep ? 1 : 0}}});
+}
+
+Value OnnxLayers::Unsqueeze(const Value& x, int64_t axis) { return graph_.Apply("Unsqueeze", {x, Integers({axis})}); }
+
+Value OnnxLayers::Slice(const Value& x, const Value& begin, const Value& end, int64_t axis) {
+  return graph_.Apply("Slice", {x, begin, end, Integers({axis})});
+}
+
+Value OnnxLayers::Zeros(const Value& like, const std::vector<Value>& dims) {
+  std::vector<Value> shape = {Slice(graph_.Apply("Shape", {like}), Integers({0}), Integers({1}), 0)};
+  shape.insert(shape.end(), dims.begin(), dims.end());
+  return graph_.Apply("ConstantOfShape", {Concat(shape, 0)});  // of type float
+}
+
+}  // namespace pepnet

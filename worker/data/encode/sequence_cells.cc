@@ -1,0 +1,233 @@
+#include "worker/data/encode/sequence_cells.h"
+
+#include <algorithm>
+#include <limits>
+
+namespace pepnet {
+namespace {
+
+// What the elements of a cell are written to: ids or values. Add...() takes one element each.
+class IdElements {
+ public:
+  IdElements(const FeatureRule& rule, const EncoderOptions& options, IdColumn* out)
+      : rule_(rule), one_id_(ReadsOneId(rule.feature)), out_(*out), sink_(rule, options, &out->ids, &out->weights) {
+    out_.offsets.push_back(0);
+  }
+
+  // Numbers of a list that make one element.
+  int64_t list_step() const { return 1; }
+
+  Status AddText(std::string_view text) {
+    const size_t before = out_.ids.size();
+    PEPNET_RETURN_IF_ERROR(ForEachToken(text, rule_.feature.separator, [&](std::string_view token) {
+      if (Passes(before)) return absl::OkStatus();
+      return sink_.AddToken(token, false);
+    }));
+    return End(before);
+  }
+
+  Status AddValues(const ColumnView& view, const ColumnView::Range& range) {
+    const size_t before = out_.ids.size();
+    for (int64_t value = range.begin; value < range.end; ++value) {
+      if (view.IsEmpty(value) || Passes(before)) continue;
+      PEPNET_RETURN_IF_ERROR(AddValue(view, value));
+    }
+    return End(before);
+  }
+
+  Status AddDefault() {
+    out_.ids.insert(out_.ids.end(), rule_.empty.ids.begin(), rule_.empty.ids.end());
+    Close();
+    return absl::OkStatus();
+  }
+
+  int32_t count() const { return static_cast<int32_t>(out_.offsets.size()) - 1; }
+  int64_t clamped() const { return sink_.clamped(); }
+
+ private:
+  Status AddValue(const ColumnView& view, int64_t value) {
+    if (view.kind() == ColumnView::Kind::kReal) return sink_.AddReal(view.Real(value));
+    if (view.kind() == ColumnView::Kind::kText) return sink_.AddToken(view.Text(value), false);
+    int64_t integer = 0;
+    return view.Integer(value, &integer) ? sink_.AddInteger(integer) : sink_.AddIdText(view.ToText(value));
+  }
+
+  // Whether the element has its one id; what follows is then not read. (FG_NONE reads it, to refuse it.)
+  bool Passes(size_t before) const {
+    return one_id_ && rule_.feature.sequence->fills_empty && out_.ids.size() > before;
+  }
+
+  Status End(size_t before) {
+    const size_t count = out_.ids.size() - before;
+    if (count == 0 && rule_.feature.sequence->fills_empty) return AddDefault();
+    if (count == 0) return InvalidInput("an element is empty");
+    if (one_id_ && count > 1) {
+      return InvalidInput("an element holds ", count, " ids, but feature '", rule_.feature.name,
+                          "' has value_dim 1; set value_dim: 0 to pool them");
+    }
+    Close();
+    return absl::OkStatus();
+  }
+
+  void Close() { out_.offsets.push_back(static_cast<int32_t>(out_.ids.size())); }
+
+  const FeatureRule& rule_;
+  const bool one_id_;
+  IdColumn& out_;
+  IdSink sink_;
+};
+
+class ValueElements {
+ public:
+  explicit ValueElements(const FeatureRule& rule) : rule_(rule), sink_(rule.feature, true) {}
+
+  int64_t list_step() const { return rule_.feature.sequence->fills_empty ? 1 : rule_.feature.dim; }
+
+  Status AddText(std::string_view text) {
+    if (text.empty()) return AddEmpty();
+    Start();
+    PEPNET_RETURN_IF_ERROR(ForEachToken(text, rule_.feature.separator,
+                                        [&](std::string_view token) { return sink_.AddText(token); }));
+    return End();
+  }
+
+  Status AddValues(const ColumnView& view, const ColumnView::Range& range) {
+    if (range.begin == range.end || (range.end - range.begin == 1 && view.IsEmpty(range.begin))) return AddEmpty();
+    Start();
+    for (int64_t value = range.begin; value < range.end; ++value) {
+      if (view.IsEmpty(value)) continue;  // then the number of values is wrong
+      PEPNET_RETURN_IF_ERROR(view.kind() == ColumnView::Kind::kText ? sink_.AddText(view.Text(value))
+                                                                    : sink_.Add(view.Real(value)));
+    }
+    return End();
+  }
+
+  Status AddDefault() {
+    values_.insert(values_.end(), rule_.empty.values.begin(), rule_.empty.values.end());
+    ++count_;
+    return absl::OkStatus();
+  }
+
+  int32_t count() const { return count_; }
+  const std::vector<float>& values() const { return values_; }
+
+ private:
+  Status AddEmpty() {
+    return rule_.feature.sequence->fills_empty ? AddDefault() : InvalidInput("an element is empty");
+  }
+
+  void Start() {
+    values_.resize(values_.size() + rule_.feature.dim);
+    sink_.Start(values_.data() + values_.size() - rule_.feature.dim);
+  }
+
+  Status End() {
+    PEPNET_RETURN_IF_ERROR(sink_.Finish());
+    ++count_;
+    return absl::OkStatus();
+  }
+
+  const FeatureRule& rule_;
+  ValueSink sink_;
+  std::vector<float> values_;
+  int32_t count_ = 0;  // elements that are whole
+};
+
+// Calls add(text), which returns Status, for each element of a text that is not empty.
+template <typename Add>
+Status ForEachElement(std::string_view text, const std::string& delimiter, Add add) {
+  for (;;) {
+    const size_t stop = std::min(text.find(delimiter), text.size());
+    PEPNET_RETURN_IF_ERROR(add(text.substr(0, stop)));
+    if (stop == text.size()) return absl::OkStatus();
+    text.remove_prefix(stop + delimiter.size());
+  }
+}
+
+// The elements of one cell that is not empty.
+template <typename Elements>
+Status EncodeCell(const FeatureRule& rule, const ColumnView& view, const ColumnView::Range& range, Elements* elements) {
+  const Sequence& sequence = *rule.feature.sequence;
+  const int64_t limit = sequence.max_elements > 0 ? elements->count() + int64_t{sequence.max_elements}
+                                                  : std::numeric_limits<int64_t>::max();
+  const auto is_full = [&] { return elements->count() >= limit; };
+  if (view.is_nested()) {
+    for (int64_t list = range.begin; list < range.end && !is_full(); ++list) {
+      PEPNET_RETURN_IF_ERROR(elements->AddValues(view.inner(), view.inner().Elements(list)));
+    }
+    return absl::OkStatus();
+  }
+  if (view.kind() != ColumnView::Kind::kText) {
+    const int64_t step = view.is_list() ? elements->list_step() : 1;
+    if ((range.end - range.begin) % step != 0) {
+      return InvalidInput("the list holds ", range.end - range.begin, " values, which is no multiple of the value_dim ",
+                          step, " of feature '", rule.feature.name, "'");
+    }
+    for (int64_t value = range.begin; value < range.end && !is_full(); value += step) {
+      PEPNET_RETURN_IF_ERROR(elements->AddValues(view, {value, value + step}));
+    }
+    return absl::OkStatus();
+  }
+  if (view.is_list()) {
+    for (int64_t text = range.begin; text < range.end && !is_full(); ++text) {
+      PEPNET_RETURN_IF_ERROR(elements->AddText(view.IsEmpty(text) ? std::string_view() : view.Text(text)));
+    }
+    return absl::OkStatus();
+  }
+  return ForEachElement(view.Text(range.begin), sequence.delimiter, [&](std::string_view text) {
+    return is_full() ? absl::OkStatus() : elements->AddText(text);
+  });
+}
+
+template <typename Elements>
+Status EncodeRows(const FeatureRule& rule, const RowSelection& selection, const std::vector<ColumnView>& views,
+                  Elements* out, std::vector<int32_t>* offsets) {
+  offsets->reserve(selection.rows + 1);
+  offsets->push_back(0);
+  return ForEachRow(selection, views, [&](int chunk, int64_t row) -> Status {
+    const ColumnView& view = views[chunk];
+    const ColumnView::Range range = view.Elements(row);
+    Status cell;
+    if (!IsEmptyCell(view, range)) {
+      const int32_t before = out->count();
+      cell = EncodeCell(rule, view, range, out);
+      if (!cell.ok()) cell = Annotate(cell, absl::StrCat("element ", out->count() - before + 1));
+    } else if (rule.empty.has_default) {
+      cell = out->AddDefault();
+    }
+    if (!cell.ok()) return AtCell(selection.chunks[chunk], row, rule.feature.column, cell);
+    offsets->push_back(out->count());
+    return absl::OkStatus();
+  });
+}
+
+}  // namespace
+
+bool IsEmptyCell(const ColumnView& view, const ColumnView::Range& range) {
+  return range.begin == range.end || (!view.is_list() && view.IsEmpty(range.begin));
+}
+
+bool ReadsOneId(const Feature& feature) {
+  return feature.sequence.has_value() && TypeOf(feature.kind).limits_tokens && feature.value_dim == 1;
+}
+
+Status EncodeSequenceIds(const FeatureRule& rule, const EncoderOptions& options, const RowSelection& selection,
+                         const std::vector<ColumnView>& views, IdColumn* out, std::vector<int32_t>* elements,
+                         int64_t* clamped) {
+  IdElements ids(rule, options, out);
+  const Status status = EncodeRows(rule, selection, views, &ids, elements);
+  *clamped += ids.clamped();
+  return status;
+}
+
+Status EncodeSequenceValues(const FeatureRule& rule, const RowSelection& selection,
+                            const std::vector<ColumnView>& views, AlignedBuffer<float>* out,
+                            std::vector<int32_t>* elements) {
+  ValueElements values(rule);
+  PEPNET_RETURN_IF_ERROR(EncodeRows(rule, selection, views, &values, elements));
+  out->Resize(values.values().size());
+  std::copy(values.values().begin(), values.values().end(), out->data());
+  return absl::OkStatus();
+}
+
+}  // namespace pepnet

@@ -1,0 +1,38 @@
+// Cells of sequence features (Feature::sequence): from texts, lists, or lists of lists to the ids or values of elements.
+//
+//   text               elements split by Sequence::delimiter, the values of an element by Feature::separator
+//   number             one element of one value
+//   list               of texts: an element each, whose values Feature::separator splits; of numbers: an element each,
+//                      but in FG_NONE a raw feature takes value_dim of them for each element
+//   list of lists      an element each
+//
+// An id feature of value_dim 1 has one id an element: the first of its values, or in FG_NONE its only one; of value_dim 0
+// all of them.
+// Failure: as FeatureEncoder. `elements` gets rows + 1 offsets of elements; ids get offsets by element.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "common/base/aligned_buffer.h"
+#include "worker/data/batch.h"
+#include "worker/data/encode/token_sinks.h"
+#include "worker/data/rows/row_selection.h"
+
+namespace pepnet {
+
+// An empty text, a null, a list without elements, or a null list.
+bool IsEmptyCell(const ColumnView& view, const ColumnView::Range& range);
+
+// Whether every element is to have one id.
+bool ReadsOneId(const Feature& feature);
+
+Status EncodeSequenceIds(const FeatureRule& rule, const EncoderOptions& options, const RowSelection& selection,
+                         const std::vector<ColumnView>& views, IdColumn* out, std::vector<int32_t>* elements,
+                         int64_t* clamped);
+
+Status EncodeSequenceValues(const FeatureRule& rule, const RowSelection& selection,
+                            const std::vector<ColumnView>& views, AlignedBuffer<float>* out,
+                            std::vector<int32_t>* elements);
+
+}  // namespace pepnet

@@ -1,0 +1,155 @@
+#include "worker/data/encode/token_sinks.h"
+
+#include "common/base/hash.h"
+#include "common/base/mutant.h"
+#include "worker/data/files/number_text.h"
+
+namespace pepnet {
+namespace {
+
+// Id of x among boundaries b_1 < ... < b_n: the number of b with b <= x (a choice, spec 3.4).
+int64_t BoundaryId(const std::vector<double>& boundaries, double x) {
+  return std::upper_bound(boundaries.begin(), boundaries.end(), x) - boundaries.begin();
+}
+
+StatusOr<double> RealFromText(std::string_view text) {
+  double value = 0;
+  switch (ParseReal(text, &value)) {
+    case NumberText::kOk:
+      return value;
+    case NumberText::kTooLarge:
+      return InvalidInput(QuoteCell(text), " is too large for a number");
+    case NumberText::kNotANumber:
+      break;
+  }
+  return InvalidInput(QuoteCell(text), " is not a finite decimal number");
+}
+
+StatusOr<float> FiniteFloat(double value, std::string_view what) {
+  const float rounded = static_cast<float>(value);
+  if (!std::isfinite(rounded)) {
+    return InvalidInput(std::string(what), " ", value, " is not a finite float32; correct the data");
+  }
+  return rounded;
+}
+
+}  // namespace
+
+double Normalize(const Normalizer& normalizer, double x) {
+  switch (normalizer.kind) {
+    case NormalizerKind::kNone:
+      return x;
+    case NormalizerKind::kLog10:
+      return x > normalizer.a ? std::log10(x) : normalizer.b;
+    case NormalizerKind::kZscore:
+      return (x - normalizer.a) / normalizer.b;
+    case NormalizerKind::kMinmax:
+      return (x - normalizer.a) / (normalizer.b - normalizer.a);
+  }
+  return x;
+}
+
+Status IdSink::AddToken(std::string_view token, bool is_default) {
+  if (!feature_.weighted) return AddIdText(token);
+  const size_t colon = token.rfind(':');
+  double weight = 1;
+  if (colon == std::string_view::npos) {
+    if (!is_default) {
+      return InvalidInput("the token ", QuoteCell(token), " of weighted feature '", feature_.name,
+                          "' is not of the form 'id:weight'");
+    }
+  } else {
+    PEPNET_ASSIGN_OR_RETURN(weight, RealFromText(token.substr(colon + 1)));
+    token = token.substr(0, colon);
+  }
+  PEPNET_RETURN_IF_ERROR(AddIdText(token));
+  return AddWeight(weight);
+}
+
+Status IdSink::AddIdText(std::string_view token) {
+  switch (feature_.bucketizer) {
+    case Bucketizer::kIdentity: {
+      int64_t id = 0;
+      const NumberText parsed = ParseInteger(token, &id);
+      if (parsed == NumberText::kNotANumber) {
+        return InvalidInput(QuoteCell(token), " is not an integer, and feature '", feature_.name,
+                            "' takes ids as they are, 0 to ", feature_.rows - 1,
+                            "; correct the data, or give the feature a hash_bucket_size or a vocabulary");
+      }
+      if (parsed == NumberText::kTooLarge) return AddOutOfRange(token);
+      return AddInRange(id);
+    }
+    case Bucketizer::kHash: {
+      const uint64_t hash = options_.farm_hash ? FarmFingerprint64(token) : LibstdcxxStringHash(token);
+      ids_.push_back(static_cast<int64_t>(hash % static_cast<uint64_t>(feature_.rows)));
+      return absl::OkStatus();
+    }
+    case Bucketizer::kVocabulary: {
+      const auto word = rule_.vocabulary.find(token);
+      ids_.push_back(word != rule_.vocabulary.end() ? word->second : feature_.unknown_id);
+      return absl::OkStatus();
+    }
+    case Bucketizer::kBoundaries: {
+      PEPNET_ASSIGN_OR_RETURN(const double x, RealFromText(token));
+      return AddReal(x);
+    }
+    case Bucketizer::kNone:
+      break;
+  }
+  return absl::InternalError("a feature without table has no ids");
+}
+
+// Of a feature that does not take ids as they are.
+Status IdSink::AddOtherInteger(int64_t value) {
+  if (feature_.bucketizer == Bucketizer::kBoundaries) return AddReal(static_cast<double>(value));
+  char text[24];
+  const auto [end, error] = std::to_chars(text, text + sizeof(text), value);
+  return AddIdText(std::string_view(text, end - text));
+}
+
+Status IdSink::AddReal(double x) {
+  if (!std::isfinite(x)) return InvalidInput("the value ", x, " is not a finite number; correct the data");
+  ids_.push_back(BoundaryId(feature_.boundaries, normalize_ ? Normalize(feature_.normalizer, x) : x));
+  return absl::OkStatus();
+}
+
+Status IdSink::AddWeight(double weight) {
+  PEPNET_ASSIGN_OR_RETURN(const float rounded, FiniteFloat(weight, "the weight"));
+  weights_.push_back(rounded);
+  return absl::OkStatus();
+}
+
+Status IdSink::AddOutOfRange(std::string_view id) {
+  const bool silent = MutantActive(Mutant::kClampToRowZero);
+  if (!options_.clamp_out_of_range && !silent) {
+    return InvalidInput("id ", std::string(id), " is out of range: feature '", feature_.name, "' has ", feature_.rows,
+                        " rows, legal ids are 0 to ", feature_.rows - 1,
+                        "; give the feature more rows, correct the data, or let such ids read row 0 with "
+                        "--clamp_out_of_range");
+  }
+  if (!silent) ++clamped_;
+  ids_.push_back(0);
+  return absl::OkStatus();
+}
+
+Status ValueSink::AddText(std::string_view token) {
+  PEPNET_ASSIGN_OR_RETURN(const double x, RealFromText(token));
+  return Add(x);
+}
+
+Status ValueSink::Add(double x) {
+  if (!std::isfinite(x)) return InvalidInput("the value ", x, " is not a finite number; correct the data");
+  PEPNET_ASSIGN_OR_RETURN(const float value, FiniteFloat(normalize_ ? Normalize(feature_.normalizer, x) : x,
+                                                         normalize_ ? "the normalized value" : "the value"));
+  if (count_ < feature_.dim) out_[count_] = value;
+  ++count_;
+  return absl::OkStatus();
+}
+
+Status ValueSink::Finish() const {
+  if (count_ == feature_.dim) return absl::OkStatus();
+  return InvalidInput(feature_.sequence ? "an element holds " : "the cell holds ", count_, " values, but feature '", feature_.name, "' has value_dim ",
+                      feature_.dim);
+}
+
+}  // namespace pepnet

@@ -1,0 +1,117 @@
+// What the tokens of cells become: ids of a table (IdSink) or plain values (ValueSink). Internal to this folder.
+//
+// Threads: one each. Failure: the Status tells value and feature; the caller adds file, row and column.
+#pragma once
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "common/base/status.h"
+#include "common/job_config/feature.h"
+
+namespace pepnet {
+
+struct EncoderOptions {
+  bool farm_hash = false;
+  bool clamp_out_of_range = false;
+};
+
+// What an empty cell of a feature, or an empty element of a sequence, reads as.
+struct EmptyCell {
+  bool has_default = false;  // false: no id; an error for a raw feature without table
+  std::vector<int64_t> ids;
+  std::vector<float> weights;  // of weighted features
+  std::vector<float> values;   // raw features without table: feature.dim of them
+};
+
+// One feature, ready to encode its cells.
+struct FeatureRule {
+  struct StringHash {
+    using is_transparent = void;
+    size_t operator()(std::string_view text) const { return std::hash<std::string_view>()(text); }
+  };
+  Feature feature;
+  std::unordered_map<std::string, int64_t, StringHash, std::equal_to<>> vocabulary;
+  EmptyCell empty;
+};
+
+// log10: x > a ? log10(x) : b.   zscore: (x - a) / b.   minmax: (x - a) / (b - a).
+double Normalize(const Normalizer& normalizer, double x);
+
+// Calls add(token) for every token of `text`; empty tokens are passed over.
+template <typename Add>
+Status ForEachToken(std::string_view text, const std::string& separator, Add add) {
+  while (!text.empty()) {
+    const size_t stop = separator.empty() ? text.size() : std::min(text.find(separator), text.size());
+    if (stop > 0) PEPNET_RETURN_IF_ERROR(add(text.substr(0, stop)));
+    text.remove_prefix(std::min(text.size(), stop + separator.size()));
+  }
+  return absl::OkStatus();
+}
+
+// Collects the ids of one feature.
+class IdSink {
+ public:
+  IdSink(const FeatureRule& rule, const EncoderOptions& options, std::vector<int64_t>* ids, std::vector<float>* weights)
+      : rule_(rule), feature_(rule.feature), options_(options), ids_(*ids), weights_(*weights) {}
+
+  // A token of a text: "id", or "id:weight" of a weighted feature.
+  Status AddToken(std::string_view token, bool is_default);
+  Status AddIdText(std::string_view token);
+  Status AddInteger(int64_t value) {
+    return feature_.bucketizer == Bucketizer::kIdentity ? AddInRange(value) : AddOtherInteger(value);
+  }
+  // Precondition: the feature has boundaries.
+  Status AddReal(double x);
+  Status AddWeight(double weight);
+
+  void set_normalize(bool normalize) { normalize_ = normalize; }
+  int64_t clamped() const { return clamped_; }
+
+ private:
+  Status AddInRange(int64_t id) {
+    if (id < 0 || id >= feature_.rows) return AddOutOfRange(absl::StrCat(id));
+    ids_.push_back(id);
+    return absl::OkStatus();
+  }
+  Status AddOtherInteger(int64_t value);
+  Status AddOutOfRange(std::string_view id);
+
+  const FeatureRule& rule_;
+  const Feature& feature_;
+  const EncoderOptions& options_;
+  std::vector<int64_t>& ids_;
+  std::vector<float>& weights_;
+  bool normalize_ = true;
+  int64_t clamped_ = 0;
+};
+
+// Collects the feature.dim values of one cell, or of one element, of a raw feature without table.
+class ValueSink {
+ public:
+  ValueSink(const Feature& feature, bool normalize) : feature_(feature), normalize_(normalize) {}
+
+  void Start(float* out) {
+    out_ = out;
+    count_ = 0;
+  }
+  Status AddText(std::string_view token);
+  Status Add(double x);
+  Status Finish() const;
+  int count() const { return count_; }
+
+ private:
+  const Feature& feature_;
+  const bool normalize_;
+  float* out_ = nullptr;
+  int count_ = 0;
+};
+
+}  // namespace pepnet
