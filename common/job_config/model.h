@@ -6,19 +6,13 @@
 #include <vector>
 
 #include "common/job_config/activation.h"
+#include "common/job_config/encoder.h"
 #include "common/job_config/feature.h"
 #include "common/job_config/loss.h"
 #include "common/job_config/metric.h"
+#include "common/job_config/mlp.h"
 
 namespace pepnet {
-
-struct Mlp {
-  std::vector<int> hidden_units;
-  std::vector<double> dropout_ratio;  // one per layer after validation
-  Activation activation;
-  bool bias = true;
-  bool use_ln = false;
-};
 
 struct Tower {
   std::string name;
@@ -45,6 +39,7 @@ struct Model {
   FeatureGroup main;                   // "all"
   std::optional<FeatureGroup> domain;  // absent: no EPNet
   std::optional<FeatureGroup> uia;     // absent: no PPNet
+  std::vector<Encoder> encoders;       // of all groups: in the groups' order, and in a group in the config's
   int epnet_hidden_unit = 0;           // after defaulting (unset = width of main)
   double epnet_gamma = 2;
   std::vector<int> ppnet_hidden_units;

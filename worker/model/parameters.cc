@@ -17,6 +17,11 @@ using Init = ParameterSpec::Init;
 // Collects the parameters of a network in the order of the reference's modules.
 class ListBuilder {
  public:
+  explicit ListBuilder(std::vector<ParameterSpec>* specs) : specs_(*specs) {}
+
+  void Add(const std::string& name, std::vector<int64_t> shape, Init init, double constant = 0) {
+    specs_.push_back({name, std::move(shape), init, 0, constant});
+  }
   void Linear(const std::string& module, int64_t in, int64_t out, bool bias) {
     specs_.push_back({module + ".weight", {out, in}, Init::kFanIn, in, 0});
     if (bias) specs_.push_back({module + ".bias", {out}, Init::kFanIn, in, 0});
@@ -35,10 +40,22 @@ class ListBuilder {
     Linear(module + ".dense_layers.0", in, hidden, true);
     Linear(module + ".dense_layers.2", hidden, out, true);
   }
-  std::vector<ParameterSpec> Take() { return std::move(specs_); }
+  // Layers of `module`.mlp, input `in`. Returns the width of the last one. perceptron: Linear at index 0, then LayerNorm
+  // if asked for, then the activation.
+  int64_t HiddenLayers(const std::string& module, const Mlp& mlp, int64_t in) {
+    for (size_t layer = 0; layer < mlp.hidden_units.size(); ++layer) {
+      const std::string perceptron = module + ".mlp." + std::to_string(layer) + ".perceptron.";
+      const int64_t width = mlp.hidden_units[layer];
+      Linear(perceptron + "0", in, width, mlp.bias);
+      if (mlp.use_ln) LayerNorm(perceptron + "1", width);
+      ActivationWeight(perceptron + (mlp.use_ln ? "2" : "1"), mlp.activation);
+      in = width;
+    }
+    return in;
+  }
 
  private:
-  std::vector<ParameterSpec> specs_;
+  std::vector<ParameterSpec>& specs_;
 };
 
 void AddPpnet(const Model& model, ListBuilder* list) {
@@ -58,19 +75,37 @@ void AddPpnet(const Model& model, ListBuilder* list) {
 }
 
 void AddTower(const std::string& module, const Tower& tower, int64_t in, ListBuilder* list) {
-  if (tower.mlp.has_value()) {
-    const Mlp& mlp = *tower.mlp;
-    for (size_t layer = 0; layer < mlp.hidden_units.size(); ++layer) {
-      // perceptron: Linear at index 0, then LayerNorm if asked for, then the activation.
-      const std::string perceptron = module + ".tower_mlp.mlp." + std::to_string(layer) + ".perceptron.";
-      const int64_t width = mlp.hidden_units[layer];
-      list->Linear(perceptron + "0", in, width, mlp.bias);
-      if (mlp.use_ln) list->LayerNorm(perceptron + "1", width);
-      list->ActivationWeight(perceptron + (mlp.use_ln ? "2" : "1"), mlp.activation);
-      in = width;
-    }
-  }
+  if (tower.mlp.has_value()) in = list->HiddenLayers(module + ".tower_mlp", *tower.mlp, in);
   list->Linear(module + ".linear", in, tower.num_class, true);
+}
+
+// The score of a position: hidden layers over `in` floats, then one linear layer.
+void AddAttentionMlp(const Encoder& encoder, int64_t in, ListBuilder* list) {
+  list->Linear(encoder.module + ".linear", list->HiddenLayers(encoder.module + ".mlp", encoder.attn_mlp, in), 1, true);
+}
+
+// PyTorch's multi-head attention behind three linear layers of its own.
+void AddSelfAttention(const Encoder& encoder, ListBuilder* list) {
+  const int64_t width = encoder.attention_width;
+  for (const char* part : {"._query", "._key", "._value"}) {
+    list->Linear(encoder.module + part, encoder.channels, width, true);
+  }
+  const std::string attention = encoder.module + "._multihead_attn";
+  // Xavier-uniform over the whole shape: sqrt(6 / (rows + columns)).
+  list->Add(attention + ".in_proj_weight", {3 * width, width}, Init::kUniform, std::sqrt(6.0 / (4.0 * width)));
+  list->Add(attention + ".in_proj_bias", {3 * width}, Init::kZero);
+  list->Linear(attention + ".out_proj", width, width, false);
+  list->Add(attention + ".out_proj.bias", {width}, Init::kZero);
+}
+
+// Element e: (2 u - 1) * bound, u = word e % 4 of Philox block e / 4 of the parameter's own key.
+void FillUniform(uint64_t seed, const std::string& name, double bound, std::span<float> values) {
+  const uint64_t key = RandomKey(seed, RandomPurpose::kDenseInit, HashName(name));
+  std::array<uint32_t, 4> words{};
+  for (size_t e = 0; e < values.size(); ++e) {
+    if (e % 4 == 0) words = Philox4x32(key, 0, e / 4);
+    values[e] = static_cast<float>((2.0 * static_cast<double>(UnitFloat(words[e % 4])) - 1.0) * bound);
+  }
 }
 
 }  // namespace
@@ -81,9 +116,27 @@ int64_t ParameterSpec::elements() const {
   return count;
 }
 
+void AppendEncoderParameters(const Encoder& encoder, std::vector<ParameterSpec>* specs) {
+  ListBuilder list(specs);
+  switch (encoder.kind) {
+    case EncoderKind::kPooling:
+    case EncoderKind::kSimpleAttention:
+      return;
+    case EncoderKind::kDin:  // of [query ; position ; query - position ; query * position]
+      return AddAttentionMlp(encoder, 4 * encoder.channels, &list);
+    case EncoderKind::kMultiWindowDin:  // of [position ; query * position ; query]; PReLU behind it
+      AddAttentionMlp(encoder, 3 * encoder.channels, &list);
+      return list.Add(encoder.module + ".active.weight", {1}, Init::kConstant, 0.25);
+    case EncoderKind::kSelfAttention:
+      return AddSelfAttention(encoder, &list);
+  }
+}
+
 std::vector<ParameterSpec> DenseParameterList(const JobConfig& config) {
   const Model& model = config.model;
-  ListBuilder list;
+  std::vector<ParameterSpec> specs;
+  for (const Encoder& encoder : model.encoders) AppendEncoderParameters(encoder, &specs);
+  ListBuilder list(&specs);
   if (model.domain.has_value()) {
     list.Gate("model.epnet.gate_nu", model.domain->width + model.main.width, model.epnet_hidden_unit, model.main.width);
   }
@@ -98,7 +151,7 @@ std::vector<ParameterSpec> DenseParameterList(const JobConfig& config) {
       AddTower("model._task_tower." + index, model.towers[task], tower_in, &list);
     }
   }
-  return list.Take();
+  return specs;
 }
 
 DenseParameters::DenseParameters(std::vector<ParameterSpec> specs) : specs_(std::move(specs)) {
@@ -123,7 +176,6 @@ int DenseParameters::Find(const std::string& name) const {
 
 void DenseParameters::ZeroGradients() { gradients_.ResizeZeroed(gradients_.size()); }
 
-// Element e of a fan-in parameter: (2 u - 1) / sqrt(fan_in), u = word e % 4 of Philox block e / 4.
 void DenseParameters::Initialize(uint64_t seed) {
   for (size_t i = 0; i < specs_.size(); ++i) {
     const ParameterSpec& spec = specs_[i];
@@ -138,17 +190,13 @@ void DenseParameters::Initialize(uint64_t seed) {
       case Init::kConstant:
         std::fill(values.begin(), values.end(), static_cast<float>(spec.constant));
         break;
-      case Init::kFanIn: {
+      case Init::kFanIn:
         CheckOrDie(spec.fan_in > 0, "parameter " + spec.name + " has fan_in 0");
-        const double bound = 1.0 / std::sqrt(static_cast<double>(spec.fan_in));
-        const uint64_t key = RandomKey(seed, RandomPurpose::kDenseInit, HashName(spec.name));
-        std::array<uint32_t, 4> words{};
-        for (size_t e = 0; e < values.size(); ++e) {
-          if (e % 4 == 0) words = Philox4x32(key, 0, e / 4);
-          values[e] = static_cast<float>((2.0 * static_cast<double>(UnitFloat(words[e % 4])) - 1.0) * bound);
-        }
+        FillUniform(seed, spec.name, 1.0 / std::sqrt(static_cast<double>(spec.fan_in)), values);
         break;
-      }
+      case Init::kUniform:
+        FillUniform(seed, spec.name, spec.constant, values);
+        break;
     }
   }
 }

@@ -1,8 +1,8 @@
 // The dense parameters of a PEPNet by the reference's checkpoint names (spec 7), without torch: one flat, aligned arena
 // for the values and one for the gradients, so that allreduce, optimizer and checkpoint work on plain arrays.
 //
-// Order:     as listed by DenseParameterList(): epnet, ppnet (task-major, layer by layer), towers. Fixed: it is the order
-//            of the allreduce buckets and of the checkpoint.
+// Order:     as listed by DenseParameterList(): sequence encoders, epnet, ppnet (task-major, layer by layer), towers. Fixed: it
+//            is the order of the allreduce buckets and of the checkpoint.
 // Layout:    each parameter starts on a 64-byte boundary of the arena; padding floats are zero and stay zero.
 // Threads:   as a plain array.
 #pragma once
@@ -19,16 +19,19 @@
 namespace pepnet {
 
 struct ParameterSpec {
-  enum class Init { kFanIn, kOne, kZero, kConstant };
+  enum class Init { kFanIn, kOne, kZero, kConstant, kUniform };
   std::string name;            // "model.epnet.gate_nu.dense_layers.0.weight"
   std::vector<int64_t> shape;  // Linear weights are [out, in]
   Init init = Init::kFanIn;    // kFanIn: U(-1/sqrt(fan_in), 1/sqrt(fan_in))
   int64_t fan_in = 0;          // a bias has its layer's fan_in
-  double constant = 0;
+  double constant = 0;         // kConstant: the value; kUniform: b of U(-b, b)
   int64_t elements() const;
 };
 
 std::vector<ParameterSpec> DenseParameterList(const JobConfig& config);
+
+// Appends the parameters of one encoder, named as in spec 2.8. Reads `module` and `channels`.
+void AppendEncoderParameters(const Encoder& encoder, std::vector<ParameterSpec>* specs);
 
 class DenseParameters {
  public:
