@@ -20,7 +20,7 @@
 #include "common/base/aligned_buffer.h"
 #include "common/base/hash.h"
 #include "common/file/owned_fd.h"
-#include "worker/model/fused/fused_gemm.h"
+#include "worker/model/fused/kernels/fused_gemm.h"
 
 namespace pepnet {
 namespace {

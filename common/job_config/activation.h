@@ -1,5 +1,5 @@
 // Activation: the function behind a layer, and the description of each kind. Value and derivative
-// are in worker/model/fused/fused_kernels.cc; docs/extending.md shows how a kind is added.
+// are in worker/model/fused/kernels/fused_kernels.cc; docs/extending.md shows how a kind is added.
 #pragma once
 
 #include <span>

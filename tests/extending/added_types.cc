@@ -11,7 +11,7 @@
 #include "worker/data/files/input_files.h"
 #include "worker/data/files/row_reader.h"
 #include "worker/metrics/metric_counts.h"
-#include "worker/model/fused/fused_kernels.h"
+#include "worker/model/fused/kernels/fused_kernels.h"
 #include "worker/model/fused/row_loss.h"
 
 namespace pepnet {

@@ -34,8 +34,8 @@ DOES_NOT_COMPILE = [
     ("loss", "worker/model/fused/row_loss.cc", "worker/model/fused/row_loss.cc"),
     ("metric", "common/job_config/metric.h", "worker/metrics/metric_counts.cc"),
     ("metric", "worker/metrics/metric_counts.cc", "worker/metrics/metric_counts.cc"),
-    ("activation", "common/job_config/activation.h", "worker/model/fused/fused_kernels.cc"),
-    ("activation", "worker/model/fused/fused_kernels.cc", "worker/model/fused/fused_kernels.cc"),
+    ("activation", "common/job_config/activation.h", "worker/model/fused/kernels/fused_kernels.cc"),
+    ("activation", "worker/model/fused/kernels/fused_kernels.cc", "worker/model/fused/kernels/fused_kernels.cc"),
     ("feature_kind", "common/job_config/feature.h", "worker/data/encode/feature_encoder.cc"),
     ("feature_kind", "worker/data/encode/feature_encoder.cc", "worker/data/encode/feature_encoder.cc"),
     ("feature_kind", "common/config/convert_features.cc", "common/config/convert_features.cc"),
@@ -66,7 +66,7 @@ common/config/vocabulary.cc common/job_config/table.cc ps/table/sparse_optimizer
 worker/data/encode/feature_encoder.cc worker/data/files/column_view.cc worker/data/files/csv_reader.cc
 worker/data/files/input_files.cc worker/data/files/number_text.cc worker/data/files/parquet_reader.cc
 worker/data/files/row_reader.cc worker/data/files/tsv_reader.cc worker/data/rows/row_selection.cc
-worker/metrics/metric_counts.cc worker/model/dropout_mask.cc worker/model/fused/fused_kernels.cc
+worker/metrics/metric_counts.cc worker/model/dropout_mask.cc worker/model/fused/kernels/fused_kernels.cc
 worker/model/fused/row_loss.cc
 """.split()
 

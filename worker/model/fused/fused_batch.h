@@ -17,8 +17,8 @@
 
 #include "common/base/aligned_buffer.h"
 #include "common/job_config/job_config.h"
-#include "worker/model/fused/fused_gemm.h"
 #include "worker/model/fused/fused_layers.h"
+#include "worker/model/fused/kernels/fused_gemm.h"
 #include "worker/model/pepnet_model.h"
 
 namespace pepnet {

@@ -11,9 +11,9 @@
 #include <vector>
 
 #include "common/base/aligned_buffer.h"
-#include "worker/model/fused/fused_gemm.h"
-#include "worker/model/fused/fused_kernels.h"
 #include "worker/model/fused/fused_layers.h"
+#include "worker/model/fused/kernels/fused_gemm.h"
+#include "worker/model/fused/kernels/fused_kernels.h"
 
 namespace pepnet {
 

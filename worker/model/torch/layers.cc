@@ -15,7 +15,7 @@
 #include "common/base/log_functions.h"
 #include "common/base/mutant.h"
 #include "worker/model/dropout_mask.h"
-#include "worker/model/fused/fused_kernels.h"
+#include "worker/model/fused/kernels/fused_kernels.h"
 #include "worker/model/torch/dropout_tensor.h"
 #include "worker/model/torch/transfer.h"
 

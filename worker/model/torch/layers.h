@@ -75,7 +75,7 @@ struct LayerNormLayer {
   at::Tensor weight, bias;
 };
 
-// The activation by the fused engine's kernel (worker/model/fused/fused_kernels.h), with its
+// The activation by the fused engine's kernel (worker/model/fused/kernels/fused_kernels.h), with its
 // gradient: of activations that have no libtorch expression. Computed on the host in float32.
 at::Tensor KernelActivated(const Activation& activation, const at::Tensor& x);
 

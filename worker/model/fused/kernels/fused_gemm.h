@@ -1,5 +1,5 @@
-// Matrix products on row-major arrays with row strides, on libtorch's BLAS and without its tensors. Internal to this
-// folder.
+// Matrix products on row-major arrays with row strides, on libtorch's BLAS and without its tensors. Internal to
+// worker/model/fused.
 //
 // Threads: a product runs on the calling thread alone while an OwnThreadScope of that thread lives, else on libtorch's.
 #pragma once

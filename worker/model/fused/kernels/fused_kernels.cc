@@ -1,4 +1,4 @@
-#include "worker/model/fused/fused_kernels.h"
+#include "worker/model/fused/kernels/fused_kernels.h"
 
 #include <bit>
 #include <cmath>

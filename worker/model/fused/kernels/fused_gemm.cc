@@ -1,4 +1,4 @@
-#include "worker/model/fused/fused_gemm.h"
+#include "worker/model/fused/kernels/fused_gemm.h"
 
 #ifdef PEPNET_TORCH_HAS_MKL
 #include <limits>

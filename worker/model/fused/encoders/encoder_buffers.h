@@ -1,0 +1,33 @@
+// EncoderBuffers: numbered arrays of floats that grow to the largest size asked for and are kept, so that no step
+// allocates. What lies in which is the business of the encoder that uses them.
+//
+// Threads:   one at a time.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+
+#include "common/base/aligned_buffer.h"
+
+namespace pepnet {
+
+class EncoderBuffers {
+ public:
+  // Array `number` with room for `size` floats. Contents are undefined unless an earlier call asked for as much. Valid
+  // until a later call asks for more of the same array.
+  float* Get(size_t number, int64_t size) {
+    if (arrays_.size() <= number) arrays_.resize(number + 1);
+    AlignedBuffer<float>& array = arrays_[number];
+    if (static_cast<int64_t>(array.size()) < size) {
+      array.Resize(0);  // nothing to keep
+      array.Resize(static_cast<size_t>(size));
+    }
+    return array.data();
+  }
+
+ private:
+  std::deque<AlignedBuffer<float>> arrays_;
+};
+
+}  // namespace pepnet
