@@ -49,7 +49,6 @@ struct Model {
   FeatureGroup main;                   // "all"
   std::optional<FeatureGroup> domain;  // absent: no EPNet
   std::optional<FeatureGroup> uia;     // absent: no PPNet
-  std::vector<Encoder> encoders;       // of all groups: in the groups' order, and in a group in the config's
   int epnet_hidden_unit = 0;           // after defaulting (unset = width of main)
   double epnet_gamma = 2;
   std::vector<int> ppnet_hidden_units;

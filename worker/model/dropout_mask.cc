@@ -84,15 +84,23 @@ PEPNET_SIMD_CLONES void KeepWords(const uint32_t* __restrict words, int32_t thre
 }  // namespace
 
 void FillDropoutMask(uint64_t key, double ratio, int64_t first_row, int64_t rows, int64_t width, float* mask) {
+  for (int64_t row = 0; row < rows; ++row) {
+    FillDropoutMaskFrom(key, ratio, first_row + row, 0, width, mask + row * width);
+  }
+}
+
+void FillDropoutMaskFrom(uint64_t key, double ratio, int64_t row, int64_t first_element, int64_t count, float* mask) {
   const float kept = KeptScale(ratio);
   const int32_t threshold = DropoutThreshold(ratio);
   uint32_t words[4 * kBlocks];
-  for (int64_t row = 0; row < rows; ++row) {
-    const uint64_t global_row = static_cast<uint64_t>(first_row + row);
-    for (int64_t begin = 0; begin < width; begin += 4 * kBlocks) {
-      PhiloxBlocks(key, global_row, static_cast<uint64_t>(begin / 4), words);
-      KeepWords(words, threshold, kept, std::min<int64_t>(4 * kBlocks, width - begin), mask + row * width + begin);
-    }
+  int64_t skipped = first_element % 4;  // words of the first block that belong to elements before
+  for (int64_t block = first_element / 4; count > 0; block += kBlocks) {
+    PhiloxBlocks(key, static_cast<uint64_t>(row), static_cast<uint64_t>(block), words);
+    const int64_t here = std::min(4 * kBlocks - skipped, count);
+    KeepWords(words + skipped, threshold, kept, here, mask);
+    mask += here;
+    count -= here;
+    skipped = 0;
   }
 }
 

@@ -6,15 +6,10 @@
 #include <vector>
 
 #include "common/job_config/job_config.h"
+#include "worker/model/fused/kernels/layer_places.h"
 #include "worker/model/parameters.h"
 
 namespace pepnet {
-
-// Places are offsets into the arenas, in floats; -1: the layer has no such parameter.
-struct FusedLinear {
-  int64_t weight = -1, bias = -1;
-  int64_t in = 0, out = 0;
-};
 
 // gamma * sigmoid(second(relu(first(x))))
 struct FusedGate {
@@ -22,28 +17,10 @@ struct FusedGate {
   float gamma = 1;
 };
 
-struct FusedActivation {
-  ActivationKind kind = ActivationKind::kIdentity;
-  float parameter = 0;
-  int64_t weight = -1;  // PReLU's
-};
-
-struct FusedDropout {
-  double ratio = 0;
-  int64_t number = 0;  // of the layer, as in worker/model/dropout_mask.h
-};
-
 struct FusedPpnetLayer {
   FusedLinear linear;
   FusedActivation activation;
   FusedGate gate;
-  FusedDropout dropout;
-};
-
-struct FusedMlpLayer {
-  FusedLinear linear;
-  int64_t norm_weight = -1, norm_bias = -1;  // LayerNorm's
-  FusedActivation activation;
   FusedDropout dropout;
 };
 

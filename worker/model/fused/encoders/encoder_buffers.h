@@ -6,7 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <deque>
+#include <vector>
 
 #include "common/base/aligned_buffer.h"
 
@@ -14,8 +14,8 @@ namespace pepnet {
 
 class EncoderBuffers {
  public:
-  // Array `number` with room for `size` floats. Contents are undefined unless an earlier call asked for as much. Valid
-  // until a later call asks for more of the same array.
+  // Array `number` with room for `size` floats. What it holds is kept by calls that ask for no more than an earlier one.
+  // Valid until a call asks for more of the same array.
   float* Get(size_t number, int64_t size) {
     if (arrays_.size() <= number) arrays_.resize(number + 1);
     AlignedBuffer<float>& array = arrays_[number];
@@ -25,9 +25,15 @@ class EncoderBuffers {
     }
     return array.data();
   }
+  // As Get(), all zeros.
+  float* GetZeroed(size_t number, int64_t size) {
+    float* const array = Get(number, size);
+    for (int64_t i = 0; i < size; ++i) array[i] = 0;
+    return array;
+  }
 
  private:
-  std::deque<AlignedBuffer<float>> arrays_;
+  std::vector<AlignedBuffer<float>> arrays_;
 };
 
 }  // namespace pepnet
