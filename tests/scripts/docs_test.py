@@ -119,7 +119,7 @@ def lay_out(scratch):
     (scratch / "build").mkdir()
     (scratch / "build/release").symlink_to(BUILD)
     (scratch / ".venv").symlink_to(VENV)
-    for name in ("common", "tests", "Dockerfile"):
+    for name in ("common", "python", "tests", "Dockerfile"):
         (scratch / name).symlink_to(REPOSITORY / name)
     for name in ("configs", "docs", "proto", "scripts"):  # a command may write here
         shutil.copytree(REPOSITORY / name, scratch / name)
