@@ -29,7 +29,7 @@ def _parser() -> argparse.ArgumentParser:
     init.add_argument(
         "--uia", type=_names, help='columns of user and item (PPNet\'s gates): user_id,item_id; "" for none'
     )
-    init.add_argument("--ids", type=_names, default=[], help="columns of whole numbers that are names")
+    init.add_argument("--ids", type=_names, default=[], help="columns of whole numbers that are names: brand,feat_*")
     init.add_argument("--numbers", type=_names, default=[], help="columns that are amounts")
     init.add_argument("--ignore", type=_names, default=[], help="columns to leave out")
     init.add_argument("--eval", dest="eval_path", help="files to evaluate with")

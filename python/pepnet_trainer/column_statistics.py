@@ -31,7 +31,7 @@ ITEM_NAME = re.compile(
     r"|goods_?id|doc_?id|song_?id|track_?id|song|photo_?id|news_?id)$"
 )
 TIME_TEXT = re.compile(r"\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}.*)?$")
-TIME_NAME = re.compile(r"(^|_)(time|timestamp|ts|date|datetime|at)$")
+TIME_NAME = re.compile(r"(^|_)(time|timestamp|ts|date|datetime|at)(_(s|ms|us|ns))?$")
 _WEIGHTED = re.compile(r"[^:]+:\d+\.\d+$")
 
 

@@ -53,8 +53,8 @@ class Config:
 
         `labels` are columns of 0 and 1; `domain` is the scene, which opens EPNet's gates; `uia` are the user's and the
         item's columns, which open PPNet's (unset: chosen by their names; empty: no PPNet). `ids` and `numbers` say what
-        a column holds where its name and values do not; `ignore` leaves columns out. What cannot be decided is a
-        ValueError that says what to add.
+        a column holds where its name and values do not; `ignore` leaves columns out; all take patterns ("feat_*"). What
+        cannot be decided is a ValueError that says what to add.
         """
         from . import suggest
 

@@ -6,6 +6,7 @@ says what to add. All numbers come from the rows given (of files, at most MAX_RO
 
 from __future__ import annotations
 
+import fnmatch
 import math
 from typing import Any, Iterable, Sequence
 
@@ -36,8 +37,18 @@ MAX_ROWS = 2_000_000
 VOCABULARY_WORDS = 100  # up to so many words a column has a vocabulary, beyond it is hashed
 WORD_ROWS = 5  # a word that fewer rows have on average is not worth a place in a vocabulary
 FEW_VALUES = 20  # numbers with so few values are read as names
+_AS_FLOATS = (
+    "as floating-point numbers, as pandas has them beside missing cells, and the program reads ids from whole numbers "
+    "or texts: write the column as Int64"
+)
 LEAK_AUC, SUSPICIOUS_AUC = 0.995, 0.95
 _TIMES = "times do not come again: make columns such as the hour or the weekday of it, and split by it"
+
+
+def _in_time_range(values: np.ndarray) -> bool:
+    """Are these seconds (milliseconds, ...) since 1970 of our years, or days such as 20260131?"""
+    low, high = values.min(), values.max()
+    return any(1e8 * unit <= low and high <= 5e9 * unit for unit in (1, 1e3, 1e6, 1e9)) or 19e6 < low <= high < 21e6
 
 
 def _plural(count: int, what: str) -> str:
@@ -103,11 +114,16 @@ class _Suggestion:
     ) -> None:
         self.table, self.types, self.labels, self.domain = table, types, labels, domain
         self.uia = None if uia is None else list(uia)
-        self.ids, self.numbers, self.ignore = ids, numbers, ignore
+        self.ids, self.numbers, self.ignore = (self._matching(names) for names in (ids, numbers, ignore))
         self.builder, self.complete = builder, complete
         self.rows = len(table)
         self.label_values: dict[str, np.ndarray] = {}
         self.left_out: list[str] = []
+
+    def _matching(self, names: set[str]) -> set[str]:
+        """The columns that patterns such as "feat_*" name; what matches none stays, to be told."""
+        found = {name: fnmatch.filter(self.table.column_names, name) or [name] for name in names}
+        return {column for columns in found.values() for column in columns}
 
     def config(self) -> Config:
         self._check_names()
@@ -121,7 +137,8 @@ class _Suggestion:
                     for name in self.table.column_names
                     if pattern.match(name.lower()) and name not in self.labels and name not in self.ignore
                 ][:1]
-        features, questions = [], []
+        features: list[str] = []
+        questions: dict[str, str] = {}
         for name in self.table.column_names:
             if name in self.labels:
                 continue
@@ -132,9 +149,13 @@ class _Suggestion:
                 if self._feature(name):
                     features.append(name)
             except _Question as question:
-                questions.append(str(question))
+                questions[name] = str(question)
         if questions:
-            raise ValueError("\n".join(questions))
+            raise ValueError(
+                "names and values do not tell whether these columns hold names (ids) or amounts:\n"
+                + "".join(f"  {name}: {question}\n" for name, question in questions.items())
+                + f"say it with ids=[...] or numbers=[...], as --ids {','.join(questions)}, or ignore them"
+            )
         missing = [name for name in [*([self.domain] if self.domain else []), *self.uia] if name not in features]
         if missing:
             reasons = [reason for reason in self.left_out if reason.split(":")[0] in missing]
@@ -350,51 +371,11 @@ class _Suggestion:
         name, lower = column.name, column.name.lower()
         values = encoded.dictionary.to_numpy(zero_copy_only=False).astype(np.float64)
         distinct = len(values)
-        whole = bool(np.all(values == np.floor(values))) and bool(np.all(np.abs(values) < 2**53))
         codes = np.full(self.rows, distinct)
         codes[column.present] = encoded.indices.to_numpy()
-        if (
-            not asked
-            and whole
-            and TIME_NAME.search(lower)
-            and any(1e8 * unit <= values.min() and values.max() <= 5e9 * unit for unit in (1, 1e3, 1e6, 1e9))
-        ):
+        if not asked and TIME_NAME.search(lower) and _in_time_range(values):
             return self._leave_out(name, _TIMES)
-        group = name == self.domain or name in (self.uia or [])
-        as_id = name in self.ids or (group and name not in self.numbers)
-        if name in self.ids and not whole:
-            raise ValueError(
-                f"column {name!r} is named as ids, but holds {values[values != np.floor(values)][0]}: make it "
-                "whole numbers or texts"
-            )
-        if group and not whole and name not in self.numbers:
-            raise ValueError(
-                f"column {name!r} of a group holds numbers such as {values[values != np.floor(values)][0]}: "
-                "name it in numbers if that is meant"
-            )
-        if not as_id and name not in self.numbers and whole:
-            named_id, named_number = bool(ID_NAME.search(lower)), bool(NUMBER_NAME.search(lower))
-            if distinct <= FEW_VALUES and not (named_number and not named_id and distinct > 2):
-                as_id = True  # few values: a name each
-            elif pa.types.is_boolean(column.original):
-                as_id = True
-            elif named_id != named_number:
-                as_id = named_id
-            elif values.min() < 0 or pa.types.is_decimal(column.original):
-                as_id = False
-            else:
-                raise _Question(
-                    f"column {name!r} holds {distinct:,} whole numbers, {values.min():.0f} to {values.max():.0f}, "
-                    f"and its name does not tell whether they are names or amounts: say ids=[{name!r}] or "
-                    f"numbers=[{name!r}] "
-                    f"(--ids {name} or --numbers {name}), or ignore it"
-                )
-        if as_id:
-            if pa.types.is_floating(column.values.type) and self.builder.train_path is not None:
-                raise ValueError(
-                    f"column {name!r} holds ids as floating-point numbers, as pandas does beside missing cells, "
-                    "and the program reads ids from whole numbers or texts: write the column as Int64"
-                )
+        if self._holds_names(column, values):
             if not asked and self.rows >= 200 and distinct > 0.9 * (self.rows - column.missing):
                 return self._leave_out(
                     name,
@@ -415,7 +396,7 @@ class _Suggestion:
         if self._leaks(name, codes if distinct <= 1000 else leak_codes, asked):
             return False
         if not boundaries:
-            return self._leave_out(name, "nearly all its values are the same")
+            return self._leave_out(name, "its values are the same, or too close together for single precision")
         numbers = column.values.drop_null().to_numpy().astype(np.float64)
         comment = (
             f"Numbers from {numbers.min():.6g} to {numbers.max():.6g}, half of them below {np.median(numbers):.6g}; "
@@ -432,6 +413,40 @@ class _Suggestion:
             default_value="",
         )
         return True
+
+    def _holds_names(self, column: Column, values: np.ndarray) -> bool:
+        """Are the distinct `values` of a column of numbers names (ids), rather than amounts?"""
+        name, lower = column.name, column.name.lower()
+        group = name == self.domain or name in (self.uia or [])
+        asked = name in self.ids or group
+        if name in self.numbers:
+            return False
+        broken = values[(values != np.floor(values)) | (np.abs(values) >= 2**53)]
+        if len(broken):
+            if asked:
+                raise ValueError(
+                    f"column {name!r} is to hold ids, but holds {broken[0]}: make it whole numbers or texts"
+                )
+            return False
+        # The program reads ids from whole numbers. Rows in memory become such on their way; files stay as they are.
+        stays_floating = pa.types.is_floating(column.values.type) and self.builder.train_path is not None
+        few = len(values) <= FEW_VALUES
+        if few and stays_floating and not group:
+            return False  # a bucket for each value is as good as a row for each name
+        if asked and stays_floating:
+            raise ValueError(f"column {name!r} holds ids {_AS_FLOATS}")
+        if asked:
+            return True
+        named_id, named_number = bool(ID_NAME.search(lower)), bool(NUMBER_NAME.search(lower))
+        if (few and (named_id or not named_number or len(values) <= 2)) or pa.types.is_boolean(column.original):
+            return True
+        if named_id != named_number:
+            if named_id and stays_floating:
+                raise ValueError(f"column {name!r} seems to hold ids, {_AS_FLOATS}, or ignore it")
+            return named_id
+        if values.min() < 0 or pa.types.is_decimal(column.original):
+            return False
+        raise _Question(f"{len(values):,} whole numbers, {values.min():.0f} to {values.max():.0f}")
 
     # ---- leaks ----
 

@@ -269,7 +269,10 @@ class InitTest(unittest.TestCase):
         self.frame.assign(foo=np.arange(len(self.frame)) % 700).to_parquet(self.scratch / "train.parquet")
         said = self.init("train.parquet", "--labels", "click", status=1)
         self.assertEqual(said.stdout, "")
-        self.assertRegex(said.stderr, r"^pepnet init: column 'foo' holds 700 whole numbers.*--ids foo or --numbers foo")
+        self.assertRegex(
+            said.stderr,
+            r"^pepnet init: names and values do not tell(.|\n)*  foo: 700 whole(.|\n)*--ids foo, or ignore them$",
+        )
         self.assertRegex(self.init("nothing.parquet", "--labels", "click", status=1).stderr, "names no file")
         self.init("train.parquet", status=2)
 

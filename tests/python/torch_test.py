@@ -60,7 +60,7 @@ class LoadTorchTest(unittest.TestCase):
                     "--export_dir",
                     scratch / "export",
                     "--edit_config_json",
-                    json.dumps({"eval_input_path": str(data)})
+                    json.dumps({"eval_input_path": str(data)}),
                 )
                 pt.run_program(
                     "predict", *job, "--predict_input_path", data, "--predict_output_path", scratch / "predict"

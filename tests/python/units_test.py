@@ -161,10 +161,13 @@ class SuggestTest(unittest.TestCase):
 
     def test_what_cannot_be_decided_is_asked(self):
         frame = self.frame.assign(foo=np.arange(len(self.frame)) % 700, bar=np.arange(len(self.frame)) % 900)
-        with self.assertRaisesRegex(
-            ValueError, r"'foo' holds 700 whole numbers, 0 to 699.*ids=\['foo'\](.|\n)*'bar' holds"
-        ):
+        sentence = (
+            r"  foo: 700 whole numbers, 0 to 699\n  bar: 900 .*\nsay it with ids=.*--ids foo,bar, or ignore them$"
+        )
+        with self.assertRaisesRegex(ValueError, sentence):
             pt.Config.from_dataframe(frame, ["click"])
+        config = pt.Config.from_dataframe(frame, ["click"], ids=["fo*"], ignore=["[!fcu]*"])
+        self.assertEqual(list(self.features(config)), ["user_id", "foo"])
         config = pt.Config.from_dataframe(frame, ["click"], ids=["foo"], numbers=["bar"])
         self.assertEqual(self.features(config)["foo"][0], "id_feature")
         self.assertEqual(self.features(config)["bar"][0], "raw_feature")

@@ -125,6 +125,7 @@ def lay_out(scratch):
         shutil.copytree(REPOSITORY / name, scratch / name)
     tiny_data.write_movielens(scratch / "data/ml-100k")
     tiny_data.write_taobao(scratch / "data/ali_display_ad_click", tiny_data.taobao())
+    tiny_data.write_shop(scratch / "data/shop.csv")
     tiny_data.write_census(scratch / "data/census-income")
     stand_ins = scratch / ".stand_ins"
     stand_ins.mkdir()
@@ -137,7 +138,8 @@ def run_page(path, scratch):
     """Runs the marked blocks of a page; returns (blocks run, reasons of those that are not, failures)."""
     lay_out(scratch)
     environment = {**os.environ, "PATH": f"{VENV}/bin:{os.environ['PATH']}", "PEPNET_VENV": str(VENV),
-                   "OMPI_ALLOW_RUN_AS_ROOT": "1",
+                   "PYTHONPATH": str(REPOSITORY / "python"), "PEPNET_BINARY": str(BUILD / "pepnet"),
+                   "PYTHONDONTWRITEBYTECODE": "1", "OMPI_ALLOW_RUN_AS_ROOT": "1",
                    "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "OMPI_MCA_rmaps_base_oversubscribe": "1",
                    "OMPI_MCA_hwloc_base_binding_policy": "none", "REAL_MPIRUN": shutil.which("mpirun") or "mpirun"}
     clustered = {**environment, "PATH": f"{scratch}/.stand_ins:{environment['PATH']}"}
