@@ -118,29 +118,31 @@ def find_separator(words: list[str], counts: np.ndarray) -> tuple[str | None, di
     return best
 
 
-def quantile_boundaries(column: Column) -> list[float]:
-    """Boundaries between quantiles: half-way between neighbouring values, rounded so that people can read them."""
+def quantile_boundaries(column: Column, buckets: int = BUCKETS) -> list[float]:
+    """Boundaries between quantiles: half-way between neighbouring values, rounded so that people can read them.
+
+    A value that fills a bucket alone, as the zero of a column of amounts, has a boundary on both sides.
+    """
     numbers = np.sort(column.values.drop_null().to_numpy().astype(np.float64))
-    unique = np.unique(numbers)
-    if len(unique) <= BUCKETS:
-        cuts = [(low + high) / 2 for low, high in zip(unique[:-1], unique[1:])]
+    unique, counts = np.unique(numbers, return_counts=True)
+    # Places in `unique`; a boundary lies before each.
+    if len(unique) <= buckets:
+        places = set(range(1, len(unique)))
     else:
-        cuts = []
-        for at in range(1, BUCKETS):
-            value = numbers[min(len(numbers) - 1, at * len(numbers) // BUCKETS)]
-            place = int(np.searchsorted(unique, value))
-            if place > 0:
-                cuts.append((unique[place - 1] + value) / 2)
+        quantiles = numbers[np.arange(1, buckets) * len(numbers) // buckets]
+        places = set(np.searchsorted(unique, quantiles).tolist())
+        for place in np.flatnonzero(counts > len(numbers) / buckets).tolist():
+            places |= {place, place + 1}
     result: list[float] = []
-    for cut in cuts:
-        low = unique[unique < cut][-1] if (unique < cut).any() else -np.inf
-        high = unique[unique >= cut][0] if (unique >= cut).any() else np.inf
-        readable = next(
-            (rounded for digits in range(2, 9) if low < (rounded := float(f"{cut:.{digits}g}")) <= high), None
-        )
-        rounded = float(np.float32(readable)) if readable is not None else math.nan
-        if readable is not None and low < rounded <= high and (not result or rounded > np.float32(result[-1])):
-            result.append(readable)
+    for place in sorted(places - {0, len(unique)}):
+        low, high = unique[place - 1], unique[place]
+        middle = (low + high) / 2
+        for digits in range(2, 9):
+            # As the program reads it, a float32, it must still part the two.
+            readable = float(f"{middle:.{digits}g}")
+            if low < np.float32(readable) <= high and low < readable <= high:
+                result.append(readable)
+                break
     return result
 
 

@@ -115,6 +115,8 @@ def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
     kind = column.type
     if pa.types.is_dictionary(kind):
         return _plain(column.cast(kind.value_type))
+    if pa.types.is_string_view(kind):
+        return column.cast(pa.large_string())
     if pa.types.is_boolean(kind):
         return column.cast(pa.int8())
     if pa.types.is_date32(kind) or pa.types.is_time32(kind):

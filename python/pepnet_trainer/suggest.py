@@ -390,10 +390,11 @@ class _Suggestion:
             )
             return True
         boundaries = quantile_boundaries(column)
-        positions = np.searchsorted(boundaries, values, side="right")
-        leak_codes = np.full(self.rows, len(boundaries) + 1)
-        leak_codes[column.present] = positions[encoded.indices.to_numpy()]
-        if self._leaks(name, codes if distinct <= 1000 else leak_codes, asked):
+        if distinct > self.rows // 20:
+            positions = np.searchsorted(boundaries, values, side="right")
+            codes = np.full(self.rows, len(boundaries) + 1)
+            codes[column.present] = positions[encoded.indices.to_numpy()]
+        if self._leaks(name, codes, asked):
             return False
         if not boundaries:
             return self._leave_out(name, "its values are the same, or too close together for single precision")

@@ -69,6 +69,8 @@ class FramesTest(unittest.TestCase):
         self.assertEqual(table["code"].to_pylist(), [1, None])
         table = frames.to_arrow(pa.table({"x": [float("nan"), 1.0], "d": [datetime.date(2026, 1, 1)] * 2}))
         self.assertEqual(table["x"].to_pylist(), [None, 1.0])
+        views = pa.table({"a": pa.array(["x", None], pa.string_view())})
+        self.assertEqual(frames.to_arrow(views)["a"].type, pa.large_string())
         self.assertEqual(frames.to_arrow({"a": [1, 2]})["a"].to_pylist(), [1, 2])
 
     def test_whole_numbers_beside_missing_cells_are_ids(self):
@@ -210,6 +212,19 @@ class SuggestTest(unittest.TestCase):
         self.assertEqual(features["vector"][1].first("value_dim"), 2)
         self.assertTrue(features["weighted"][1].first("weighted"))
         self.assertEqual(features["weighted"][1].all("vocab_list"), ["b", "a"])
+
+    def test_boundaries_part_neighbours_and_peaks(self):
+        def boundaries(values):
+            return column_statistics.quantile_boundaries(
+                column_statistics.Column("x", pa.chunked_array([values]), pa.float64(), len(values))
+            )
+
+        self.assertEqual(boundaries([1.0, 2.0, 4.0]), [1.5, 3.0])
+        self.assertEqual(boundaries([0.0] * 990 + [float(i) for i in range(100, 130)]), [50.0])
+        found = boundaries([float(i) for i in range(1000)])
+        self.assertEqual((len(found), found[0]), (19, 50.0))
+        self.assertEqual(boundaries([7.0] * 5), [])
+        self.assertEqual(boundaries([1e12, 1e12 + 1]), [])  # too close for float32
 
     def test_the_auc_of_values_needs_other_rows(self):
         draw = np.random.default_rng(5)

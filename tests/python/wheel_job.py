@@ -24,4 +24,13 @@ np.testing.assert_allclose(pt.load_torch(export).predict(later), scores, rtol=1e
 assert len(pt.read_table(run, "user_id")) == 60
 workers = pt.train(config, frame, later, {"data_config.batch_size": 32}, scratch / "workers", workers=2, progress=False)
 print("two workers:", workers.newest.values["auc_click"], "one:", run.newest.values["auc_click"])
+
+
+def stop(record):
+    raise pt.StopTraining
+
+
+stopped = pt.train(config, frame, edits={"train_config.num_epochs": 2000, "train_config.log_step_count_steps": 10},
+                   model_dir=scratch / "stopped", workers=2, progress=stop)  # fmt: skip
+assert 0 < stopped.newest.step < 10000, stopped
 config.save(scratch / "shop.config")
