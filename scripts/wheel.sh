@@ -32,7 +32,8 @@ if ! tools_work; then
   run "$venv/bin/python3" -m venv "$tools"
   run "$tools/bin/python3" -m pip install --disable-pip-version-check "${pip_args[@]}" "${tools_packages[@]}"
 fi
-export PATH=$tools/bin:$PATH CMAKE_BUILD_PARALLEL_LEVEL=${PEPNET_BUILD_JOBS:-$(nproc)}
+# The compiler by the name that scripts/build.sh uses, so that ccache knows what it has compiled.
+export CXX=${CXX:-c++} PATH=$tools/bin:$PATH CMAKE_BUILD_PARALLEL_LEVEL=${PEPNET_BUILD_JOBS:-$(nproc)}
 
 mkdir -p dist
 scratch=$(mktemp -d)

@@ -184,6 +184,7 @@ class ConfigBuilder:
         self.ppnet_hidden_units: Sequence[int] = (64, 32)
         self.dropout = 0.1
         self.preface: list[str] = []
+        self.epochs_comment = ""
         self.data_comments: list[str] = []
         self.notes: list[str] = []
         self._features: list[str] = []
@@ -282,7 +283,7 @@ class ConfigBuilder:
             "train_config {",
             f"  sparse_optimizer {{ adagrad_optimizer {{ lr: {sparse_lr} }} constant_learning_rate {{}} }}",
             f"  dense_optimizer {{ adam_optimizer {{ lr: {dense_lr} }} constant_learning_rate {{}} }}",
-            f"  num_epochs: {self.num_epochs}",
+            f"  num_epochs: {self.num_epochs}" + (f"  # {self.epochs_comment}" if self.epochs_comment else ""),
             "  save_checkpoints_epochs: 1",
             "  keep_checkpoint_max: 3",
             "}",

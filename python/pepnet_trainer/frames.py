@@ -64,7 +64,7 @@ def read_files(paths: Any, max_rows: int | None = None) -> tuple[pa.Table, bool]
                 tables.append(pa.Table.from_batches([batch]))
                 rows += batch.num_rows
         elif path.suffix == ".csv":
-            table = pyarrow.csv.read_csv(path)
+            table = read_csv(path)
             complete = complete and (max_rows is None or rows + len(table) <= max_rows)
             tables.append(table if max_rows is None else table.slice(0, max(max_rows - rows, 0)))
             rows += len(tables[-1])
@@ -74,6 +74,22 @@ def read_files(paths: Any, max_rows: int | None = None) -> tuple[pa.Table, bool]
         return pa.concat_tables(tables, promote_options="default"), complete
     except pa.ArrowInvalid as error:
         raise ValueError(f"the files of {paths_text(paths)!r} do not have the same columns: {error}") from None
+
+
+def read_csv(path: pathlib.Path) -> pa.Table:
+    """A CSV file with a header line, as the program reads it: only the empty cell is missing, truth values are words,
+    and so are numbers that are not written as such (a zip code such as 01234)."""
+    options = {"null_values": [""], "strings_can_be_null": True, "true_values": [], "false_values": []}
+    table = pyarrow.csv.read_csv(path, convert_options=pyarrow.csv.ConvertOptions(**options))
+    whole = [name for name in table.column_names if pa.types.is_integer(table[name].type)]
+    if not whole:
+        return table
+    options |= {"include_columns": whole, "column_types": {name: pa.string() for name in whole}}
+    texts = pyarrow.csv.read_csv(path, convert_options=pyarrow.csv.ConvertOptions(**options))
+    for name in whole:
+        if not texts[name].equals(table[name].cast(pa.string())):
+            table = table.set_column(table.column_names.index(name), name, texts[name])
+    return table
 
 
 def to_arrow(data: Rows | Any) -> pa.Table:

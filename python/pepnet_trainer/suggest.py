@@ -119,6 +119,7 @@ class _Suggestion:
         self.rows = len(table)
         self.label_values: dict[str, np.ndarray] = {}
         self.left_out: list[str] = []
+        self.rows_per_word: dict[str, float] = {}  # of hashed features
 
     def _matching(self, names: set[str]) -> set[str]:
         """The columns that patterns such as "feat_*" name; what matches none stays, to be told."""
@@ -343,6 +344,7 @@ class _Suggestion:
             fields["vocab_list"] = sorted(tokens, key=lambda token: (-tokens[token], token))
             comment += "; any other word reads one row for all unknown ones."
         else:
+            self.rows_per_word[name] = sum(tokens.values()) / len(tokens)
             fields["hash_bucket_size"] = nice(max(10 * len(tokens), 1000) if len(tokens) < 200_000 else 4 * len(tokens))
             comment += f"; hashed, so that new ones need nothing ({self._collisions(len(tokens), fields)})."
         if several and separator != "list":
@@ -369,7 +371,8 @@ class _Suggestion:
 
     def _number(self, column: Column, encoded: pa.DictionaryArray, asked: bool) -> bool:
         name, lower = column.name, column.name.lower()
-        values = encoded.dictionary.to_numpy(zero_copy_only=False).astype(np.float64)
+        cells = encoded.dictionary.to_pylist()  # whole numbers beyond 2^53 are no floats
+        values = np.array(cells, np.float64)
         distinct = len(values)
         codes = np.full(self.rows, distinct)
         codes[column.present] = encoded.indices.to_numpy()
@@ -386,7 +389,7 @@ class _Suggestion:
                 return False
             counts = np.bincount(encoded.indices.to_numpy(), minlength=distinct)
             self._ids(
-                name, {str(int(value)): int(count) for value, count in zip(values, counts)}, None, False, column.missing
+                name, {str(int(cell)): int(count) for cell, count in zip(cells, counts)}, None, False, column.missing
             )
             return True
         boundaries = quantile_boundaries(column)
@@ -422,7 +425,8 @@ class _Suggestion:
         asked = name in self.ids or group
         if name in self.numbers:
             return False
-        broken = values[(values != np.floor(values)) | (np.abs(values) >= 2**53)]
+        floating = pa.types.is_floating(column.values.type)
+        broken = values[(values != np.floor(values)) | (np.abs(values) >= 2**53)] if floating else values[:0]
         if len(broken):
             if asked:
                 raise ValueError(
@@ -430,7 +434,7 @@ class _Suggestion:
                 )
             return False
         # The program reads ids from whole numbers. Rows in memory become such on their way; files stay as they are.
-        stays_floating = pa.types.is_floating(column.values.type) and self.builder.train_path is not None
+        stays_floating = floating and self.builder.train_path is not None
         few = len(values) <= FEW_VALUES
         if few and stays_floating and not group:
             return False  # a bucket for each value is as good as a row for each name
@@ -445,6 +449,8 @@ class _Suggestion:
             if named_id and stays_floating:
                 raise ValueError(f"column {name!r} seems to hold ids, {_AS_FLOATS}, or ignore it")
             return named_id
+        if not floating and np.abs(values).max() >= 2**53:
+            return True  # no amount is so large: a hash, or a number made to be unique
         if values.min() < 0 or pa.types.is_decimal(column.original):
             return False
         raise _Question(f"{len(values):,} whole numbers, {values.min():.0f} to {values.max():.0f}")
@@ -546,7 +552,15 @@ class _Suggestion:
     def _sizes(self) -> None:
         rows = self.rows
         self.builder.batch_size = int(min(4096, max(64, 2 ** round(math.log2(max(rows, 1) / 200)))))
-        self.builder.num_epochs = 3 if rows < 500_000 else 2 if rows < 5_000_000 else 1
+        rarest = min(self.rows_per_word, key=lambda name: self.rows_per_word[name], default=None)
+        if rarest is not None and self.rows_per_word[rarest] < 10:
+            self.builder.num_epochs = 1
+            self.builder.epochs_comment = (
+                f"a word of {rarest} comes {self.rows_per_word[rarest]:.1f} times on average: more passes would learn "
+                "rows by heart"
+            )
+        else:
+            self.builder.num_epochs = 3 if rows < 500_000 else 2 if rows < 5_000_000 else 1
         self.builder.epnet_hidden_unit = 128 if rows >= 1_000_000 else 64
         self.builder.ppnet_hidden_units = (256, 128) if rows >= 1_000_000 else (64, 32)
         self.builder.data_comments.append("per worker: with W workers use a W-th of it for the same steps")

@@ -89,6 +89,17 @@ class FramesTest(unittest.TestCase):
         with self.assertRaisesRegex(FileNotFoundError, "'nowhere/.*' names no file"):
             frames.expand("nowhere/*.parquet")
 
+    def test_csv_cells_are_those_of_the_program(self):
+        with tempfile.TemporaryDirectory() as name:
+            path = pathlib.Path(name) / "rows.csv"
+            path.write_text("id,zip,flag,note,price\n7,01234,true,NA,1.5\n,2345,false,,\n")
+            table = frames.read_csv(path)
+        self.assertEqual(table["id"].to_pylist(), [7, None])
+        self.assertEqual(table["zip"].to_pylist(), ["01234", "2345"])
+        self.assertEqual(table["flag"].to_pylist(), ["true", "false"])
+        self.assertEqual(table["note"].to_pylist(), ["NA", None])
+        self.assertEqual(table["price"].to_pylist(), [1.5, None])
+
     def test_the_same_rows_are_the_same_file(self):
         with tempfile.TemporaryDirectory() as name:
             first = frames.write_rows(pa.table({"a": [1, 2]}), pathlib.Path(name), "train")
@@ -161,6 +172,12 @@ class SuggestTest(unittest.TestCase):
         self.assertEqual(weights["rare"], 5)
         self.assertRegex(" ".join(config.notes), "no domain is named")
 
+    def test_ids_that_hardly_come_again_are_seen_once(self):
+        self.assertIn("num_epochs: 3\n", pt.Config.from_dataframe(self.frame, ["click"]).text)
+        visitors = [f"v{i % 3000}" for i in range(len(self.frame))]
+        text = pt.Config.from_dataframe(self.frame.assign(visitor_id=visitors), ["click"], uia=["visitor_id"]).text
+        self.assertIn("num_epochs: 1  # a word of visitor_id comes 2.0 times on average", text)
+
     def test_what_cannot_be_decided_is_asked(self):
         frame = self.frame.assign(foo=np.arange(len(self.frame)) % 700, bar=np.arange(len(self.frame)) % 900)
         sentence = (
@@ -193,6 +210,12 @@ class SuggestTest(unittest.TestCase):
                 pt.Config.from_dataframe(frame.assign(**extra), labels)
         with self.assertRaisesRegex(ValueError, "group.*time.*times do not come again"):
             pt.Config.from_dataframe(frame, ["click"], "time")
+
+    def test_numbers_beyond_those_of_floats_are_names(self):
+        hashes = (np.arange(len(self.frame)) % 50) + 2**62
+        features = self.features(pt.Config.from_dataframe(self.frame.assign(odd=hashes, brand=hashes), ["click"]))
+        for name in ("odd", "brand"):
+            self.assertEqual(sorted(features[name][1].all("vocab_list")), [str(2**62 + i) for i in range(50)])
 
     def test_columns_that_are_no_features_are_left_out_with_a_reason(self):
         rows = len(self.frame)

@@ -99,8 +99,8 @@ class WheelTest(unittest.TestCase):
         environment["OMP_NUM_THREADS"] = "1"
         said(sys.executable, "-m", "venv", fresh)
         arguments = os.environ.get("PEPNET_PIP_ARGS", "").split()
-        said(fresh / "bin/pip", "install", "--disable-pip-version-check", *arguments, self.wheel, "pandas", "onnxruntime",
-             env=environment)  # fmt: skip
+        packages = [self.wheel, "pandas", "onnxruntime"]
+        said(fresh / "bin/pip", "install", "--disable-pip-version-check", *arguments, *packages, env=environment)
         print(said(fresh / "bin/pip", "list", "--format", "freeze", env=environment))
         work = self.scratch / "work"
         work.mkdir()
