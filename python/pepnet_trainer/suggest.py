@@ -521,10 +521,8 @@ class _Suggestion:
             rates[name] = totals[name] / (self.rows if around_it is None else totals[around_it])
         entropy = {name: entropy_of(rate) for name, rate in rates.items()}
         largest = max(entropy.values())
-        large = self.rows >= 1_000_000
-        hidden = (128, 64) if large else (32, 16)
         for name in self.labels:
-            weight = float(f"{min(5.0, largest / max(entropy[name], 1e-9)):.2g}")
+            weight = float(f"{min(5.0, math.sqrt(largest / max(entropy[name], 1e-9))):.2g}")
             comment = f"{name} is 1 in {rates[name]:.2%} of the rows."
             if within[name]:
                 comment = (
@@ -539,7 +537,7 @@ class _Suggestion:
             grouped = self.uia[0] if self.uia and self._is_id(self.uia[0]) else None
             self.builder.task(
                 name,
-                hidden_units=hidden,
+                hidden_units=self._widths()[2],
                 weight=weight if weight > 1 else None,
                 within=within[name],
                 grouped_auc=grouped,
@@ -561,8 +559,7 @@ class _Suggestion:
             )
         else:
             self.builder.num_epochs = 3 if rows < 500_000 else 2 if rows < 5_000_000 else 1
-        self.builder.epnet_hidden_unit = 128 if rows >= 1_000_000 else 64
-        self.builder.ppnet_hidden_units = (256, 128) if rows >= 1_000_000 else (64, 32)
+        self.builder.epnet_hidden_unit, self.builder.ppnet_hidden_units, _ = self._widths()
         self.builder.data_comments.append("per worker: with W workers use a W-th of it for the same steps")
         if not self.complete:
             self.builder.notes.append(f"the first {rows:,} rows were looked at; there are more")
@@ -570,6 +567,14 @@ class _Suggestion:
             self.builder.notes.append(
                 "eval_input_path is not set: rows that training does not see tell how good the model is"
             )
+
+    def _widths(self) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
+        """Hidden units of EPNet, PPNet and the towers, by the number of rows."""
+        if self.rows < 100_000:
+            return 64, (64, 32), (32, 16)
+        if self.rows < 3_000_000:
+            return 128, (256, 128), (128, 64)
+        return 128, (512, 256), (256, 128, 64)
 
     def _preface(self) -> None:
         lines = [

@@ -169,7 +169,7 @@ class SuggestTest(unittest.TestCase):
             for tower in config.parsed().message("model_config").message("pepnet").all("task_towers")
         }
         self.assertEqual(weights["click"], None)
-        self.assertEqual(weights["rare"], 5)
+        self.assertEqual(weights["rare"], 3.5)  # the root of how many times its loss is smaller
         self.assertRegex(" ".join(config.notes), "no domain is named")
 
     def test_ids_that_hardly_come_again_are_seen_once(self):

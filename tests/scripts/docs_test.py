@@ -207,7 +207,7 @@ def broken_names(path):
     for target in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", text):
         if not (path.parent / target).exists():
             broken.append(f"{path.name}: a link to {target}")
-    for name in re.findall(r"`((?:scripts|configs|docs|proto|tests|common|worker|ps|cli)/[\w./-]*\w\.\w+)`", text):
+    for name in re.findall(r"`((?:scripts|configs|docs|proto|python|tests|common|worker|ps|cli)/[\w./-]*\w\.\w+)`", text):
         if not (REPOSITORY / name).exists():
             broken.append(f"{path.name}: there is no {name}")
     return broken
