@@ -25,6 +25,9 @@ find_library(PEPNET_FARMHASH NAMES libfarmhash.a farmhash REQUIRED)
 # libtorch and Arrow C++ come inside Python wheels. The interpreter of the virtual environment says where; nothing is
 # imported, so this takes no time and needs no GPU.
 set(PEPNET_PYTHON ${PEPNET_VENV}/bin/python3)
+if(SKBUILD AND NOT EXISTS ${PEPNET_PYTHON})
+  set(PEPNET_PYTHON ${Python3_EXECUTABLE})  # pip has put torch, pyarrow and onnx beside it (pyproject.toml)
+endif()
 if(NOT EXISTS ${PEPNET_PYTHON})
   message(FATAL_ERROR "There is no ${PEPNET_PYTHON}. Run scripts/setup.sh first, or set PEPNET_VENV to a virtual "
                       "environment with torch and pyarrow.")

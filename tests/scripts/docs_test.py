@@ -119,12 +119,13 @@ def lay_out(scratch):
     (scratch / "build").mkdir()
     (scratch / "build/release").symlink_to(BUILD)
     (scratch / ".venv").symlink_to(VENV)
-    for name in ("common", "tests", "Dockerfile"):
+    for name in ("common", "python", "tests", "Dockerfile"):
         (scratch / name).symlink_to(REPOSITORY / name)
     for name in ("configs", "docs", "proto", "scripts"):  # a command may write here
         shutil.copytree(REPOSITORY / name, scratch / name)
     tiny_data.write_movielens(scratch / "data/ml-100k")
     tiny_data.write_taobao(scratch / "data/ali_display_ad_click", tiny_data.taobao())
+    tiny_data.write_shop(scratch / "data/shop.csv")
     tiny_data.write_census(scratch / "data/census-income")
     stand_ins = scratch / ".stand_ins"
     stand_ins.mkdir()
@@ -137,7 +138,8 @@ def run_page(path, scratch):
     """Runs the marked blocks of a page; returns (blocks run, reasons of those that are not, failures)."""
     lay_out(scratch)
     environment = {**os.environ, "PATH": f"{VENV}/bin:{os.environ['PATH']}", "PEPNET_VENV": str(VENV),
-                   "OMPI_ALLOW_RUN_AS_ROOT": "1",
+                   "PYTHONPATH": str(REPOSITORY / "python"), "PEPNET_BINARY": str(BUILD / "pepnet"),
+                   "PYTHONDONTWRITEBYTECODE": "1", "OMPI_ALLOW_RUN_AS_ROOT": "1",
                    "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "OMPI_MCA_rmaps_base_oversubscribe": "1",
                    "OMPI_MCA_hwloc_base_binding_policy": "none", "REAL_MPIRUN": shutil.which("mpirun") or "mpirun"}
     clustered = {**environment, "PATH": f"{scratch}/.stand_ins:{environment['PATH']}"}
@@ -205,7 +207,7 @@ def broken_names(path):
     for target in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", text):
         if not (path.parent / target).exists():
             broken.append(f"{path.name}: a link to {target}")
-    for name in re.findall(r"`((?:scripts|configs|docs|proto|tests|common|worker|ps|cli)/[\w./-]*\w\.\w+)`", text):
+    for name in re.findall(r"`((?:scripts|configs|docs|proto|python|tests|common|worker|ps|cli)/[\w./-]*\w\.\w+)`", text):
         if not (REPOSITORY / name).exists():
             broken.append(f"{path.name}: there is no {name}")
     return broken

@@ -48,6 +48,20 @@ def write_taobao(directory, files):
             csv.writer(file, lineterminator="\n").writerows(rows)
 
 
+def write_shop(path, seed=3, rows=900):
+    """Rows of a shop for docs/python.md: users and items that come again, a scene, lists, a price, a label."""
+    draw = random.Random(seed)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["time", "user_id", "item_id", "scene", "tags", "price", "click"])
+        for at in range(rows):
+            item = draw.randrange(60)
+            writer.writerow([f"2026-01-01 {at // 60:02}:{at % 60:02}:00", f"user-{draw.randrange(40)}", item,
+                             draw.choice(["home", "search"]), "|".join(sorted(draw.sample(["food", "home", "toys"], 2))),
+                             round(3 + item * 1.7, 2), int(draw.random() < 0.3 + item / 200)])
+
+
 def write_movielens(directory, seed=5, ratings=1200):
     """ml-100k.inter, .user and .item as scripts/data/prepare_movielens.py reads them: 40 users, 60 films."""
     draw = random.Random(seed)

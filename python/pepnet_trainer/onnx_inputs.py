@@ -1,0 +1,112 @@
+"""The inputs of an exported model.onnx from raw cells: what `scripts/onnx_inputs.py` and Scorer have in common.
+
+Needs numpy alone (onnxruntime for `main()`). An input is described by its entry in the export's export.json.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import pathlib
+import sys
+from typing import Any, Iterable, Mapping
+
+import numpy as np
+
+MASK = (1 << 64) - 1
+
+
+def std_hash(text: str) -> int:
+    """libstdc++'s std::hash<std::string>: what hash_bucket_size means by default (string_hash "std" in export.json)."""
+    data, multiplier = text.encode(), 0xC6A4A7935BD1E995
+
+    def mix(v: int) -> int:
+        return v ^ (v >> 47)
+
+    h = 0xC70F6907 ^ (len(data) * multiplier & MASK)
+    whole = len(data) // 8 * 8
+    for at in range(0, whole, 8):
+        k = int.from_bytes(data[at : at + 8], "little")
+        h = (h ^ mix(k * multiplier & MASK) * multiplier & MASK) * multiplier & MASK
+    if whole < len(data):
+        h = (h ^ int.from_bytes(data[whole:], "little")) * multiplier & MASK
+    return mix(mix(h) * multiplier & MASK)
+
+
+def tokens_of(cell: Any, separator: str | None) -> list[Any]:
+    """A cell of a file: None, a number, a text that the separator splits, or a list of numbers or texts.
+
+    Lists may be numpy arrays, as pandas reads list columns; any other type is an error, so that no cell becomes a token
+    by its looks.
+    """
+    if isinstance(cell, np.ndarray) and cell.ndim == 1:
+        cell = cell.tolist()
+    if isinstance(cell, (list, tuple)):
+        return [token for element in cell for token in tokens_of(element, None)]
+    if isinstance(cell, (bytes, np.bytes_)):
+        cell = bytes(cell).decode()
+    if isinstance(cell, str):
+        return [token for token in (cell.split(separator) if separator else [cell]) if token]
+    if cell is None or type(cell).__name__ in ("NAType", "NaTType"):  # pandas' words for missing
+        return []
+    if isinstance(cell, (float, np.floating)):
+        return [] if math.isnan(cell) else [cell]
+    if isinstance(cell, (int, np.integer)) and not isinstance(cell, bool):
+        return [cell]
+    raise TypeError(f"a cell of type {type(cell).__name__} ({cell!r}) is neither a number, a text nor a list of them")
+
+
+def feeds(export: Mapping[str, Any], columns: Mapping[str, Iterable[Any]]) -> dict[str, np.ndarray]:
+    """The inputs of model.onnx from raw cells. `export` is the parsed export.json; `columns` has one cell per row by
+    column name."""
+    result: dict[str, np.ndarray] = {}
+    for item in export["inputs"]:
+        name = item["input"]
+        if name in result:
+            continue
+        if item["bucketizer"] == "hash" and export["string_hash"] == "farm":
+            raise ValueError(f"{name}: this code hashes as --hash=std does, the model was trained with --hash=farm")
+        cells = [tokens_of(cell, item["separator"]) for cell in columns[item["column"]]]
+        lengths = np.array([len(tokens) for tokens in cells], np.int64)
+        width = item.get("values", max(lengths, default=0))
+        kind: Any = {"int64": np.int64, "double": np.float64, "string": object}[item["type"]]
+        values = np.full((len(cells), width), "" if kind is object else 0, kind)
+        weights = np.zeros((len(cells), width), np.float32)
+        buckets: dict[str, int] = {}
+        for row, tokens in enumerate(cells):
+            for at, token in enumerate(tokens):
+                if item["weighted"]:
+                    token, weights[row, at] = token.rsplit(":", 1)
+                if item["bucketizer"] == "hash":
+                    text = str(token)
+                    if text not in buckets:
+                        buckets[text] = std_hash(text) % item["rows"]
+                    token = buckets[text]
+                values[row, at] = str(token) if kind is object else kind(token)
+        result[name] = values
+        result[name + ".lengths"] = lengths
+        if item["weighted"]:
+            result[name + ".weights"] = weights
+    return result
+
+
+def main(usage: str) -> None:
+    """Scores the CSV file that the command line names; `usage` is what a wrong command line prints."""
+    if len(sys.argv) != 4:
+        sys.exit(usage)
+    import onnxruntime
+
+    directory = pathlib.Path(sys.argv[1])
+    export = json.loads((directory / "export.json").read_text())
+    with open(sys.argv[2], newline="") as file:
+        rows = list(csv.DictReader(file))
+    columns = {name: [row[name] for row in rows] for name in (rows[0] if rows else {})}
+    session = onnxruntime.InferenceSession(directory / "model.onnx")
+    names = [output.name for output in session.get_outputs()]
+    values = session.run(names, feeds(export, columns))
+    with open(sys.argv[3], "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(names)
+        for row in zip(*values):
+            writer.writerow([value.tolist() for value in row])

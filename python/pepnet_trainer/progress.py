@@ -1,0 +1,82 @@
+"""What a training tells while it runs: a line that is written over in terminals and notebooks, lines elsewhere."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import sys
+from typing import Any, Callable, Iterator, TextIO
+
+# Called with a record of metrics.jsonl, or of train_eval_result.txt, in which "global_step" stands for "step".
+Callback = Callable[[dict[str, Any]], None]
+
+
+class StopTraining(Exception):
+    """Raised in a callback it ends the training after the next step, with a checkpoint."""
+
+
+class Tail:
+    """The lines that are added to a file of JSON records from now on."""
+
+    def __init__(self, path: pathlib.Path) -> None:
+        self._path = path
+        self._at = path.stat().st_size if path.exists() else 0
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        try:
+            size = self._path.stat().st_size
+        except FileNotFoundError:
+            return
+        self._at = min(self._at, size)  # a run that goes on cuts back what a killed one wrote after its checkpoint
+        with open(self._path, "rb") as file:
+            file.seek(self._at)
+            content = file.read(size - self._at)
+        whole = content[: content.rfind(b"\n") + 1]
+        self._at += len(whole)
+        for line in whole.splitlines():
+            yield json.loads(line)
+
+
+def in_notebook() -> bool:
+    """Does this run in a Jupyter kernel?"""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return shell is not None and type(shell).__name__ == "ZMQInteractiveShell"
+
+
+class Printer:
+    """Prints the records: steps on one line that is written over, if the place can do that; evaluations on lines of
+    their own."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream or sys.stdout
+        self._overwrites = in_notebook() or self._stream.isatty()
+        self._width = 0
+
+    def __call__(self, record: dict[str, Any]) -> None:
+        if "global_step" in record:
+            values = "  ".join(
+                f"{name} {value:.4f}"
+                for name, value in record.items()
+                if isinstance(value, float) and not name.startswith("binary_cross_entropy")
+            )
+            self._line(f"evaluated at step {record['global_step']}: {values}", keep=True)
+            return
+        text = f"step {record['step']}  epoch {record['epoch']}  loss {record['total_loss']:.4f}"
+        if record.get("samples_per_second"):
+            text += f"  {record['samples_per_second']:,.0f} rows/s"
+        self._line(text, keep=not self._overwrites)
+
+    def _line(self, text: str, keep: bool) -> None:
+        if self._overwrites:
+            self._stream.write("\r" + text.ljust(self._width) + ("\n" if keep else ""))
+            self._width = 0 if keep else len(text)
+        else:
+            self._stream.write(text + "\n")
+        self._stream.flush()
+
+    def close(self) -> None:
+        """Ends the line that is written over."""
+        if self._width:
+            self._stream.write("\n")
+            self._width = 0

@@ -1,0 +1,335 @@
+"""PEPNet as a plain torch.nn.Module, filled from an export (docs/spec.md section 1 is what it computes).
+
+Parameters have the reference's names: state_dict() holds the tensors of model.safetensors without "model." in front.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import re
+from typing import Mapping, Sequence
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import nn
+
+from . import checkpoint, frames
+from .config import Config
+from .frames import Frame, Rows
+from .text_format import Message
+from .torch_features import Encoded, Feature, Ids, shortest
+
+TABLE = "embedding_group.emb_impls.__BASE__.ebc.embedding_bags."
+
+
+def _activation(text: str) -> nn.Module | None:
+    """A module from its name in the config, as nn.LeakyReLU(negative_slope=0.2)."""
+    if not text:
+        return None
+    match = re.fullmatch(r"(?:torch\.)?nn\.(\w+)(?:\((.*)\))?", text.strip())
+    known = ("ReLU", "Sigmoid", "Tanh", "LeakyReLU", "SiLU", "GELU", "Identity", "ELU", "PReLU")
+    if not match or match[1] not in known:
+        raise ValueError(f"the activation {text!r} is unknown here")
+    arguments = dict(part.split("=") for part in (match[2] or "").replace(" ", "").split(",") if part)
+    return getattr(nn, match[1])(**{name: float(value) for name, value in arguments.items()})
+
+
+def _ratios(values: Sequence[float], layers: int) -> list[float]:
+    """Dropout of each layer: none, one for all, or one each."""
+    return [float(value) for value in values] if len(values) == layers else [float((list(values) or [0.0])[0])] * layers
+
+
+class Gate(nn.Module):
+    """gamma * sigmoid(W2 relu(W1 x + b1) + b2)"""
+
+    def __init__(self, inputs: int, hidden: int, outputs: int, gamma: float) -> None:
+        super().__init__()
+        self.dense_layers = nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
+        self.gamma = gamma
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.gamma * torch.sigmoid(self.dense_layers(x))
+
+
+class EPNet(nn.Module):
+    """gate([domain; detached main]) * main"""
+
+    def __init__(self, main: int, domain: int, hidden: int, gamma: float) -> None:
+        super().__init__()
+        self.gate_nu = Gate(domain + main, hidden, main, gamma)
+
+    def forward(self, main: torch.Tensor, domain: torch.Tensor) -> torch.Tensor:
+        return self.gate_nu(torch.cat([domain, main.detach()], dim=1)) * main
+
+
+class PPNet(nn.Module):
+    """Per task and layer: x = dropout(act(A x + a) * gate([uia; detached main])). Returns one tensor per task."""
+
+    def __init__(
+        self,
+        main: int,
+        uia: int,
+        hidden: Sequence[int],
+        tasks: int,
+        activation: str,
+        dropouts: Sequence[float],
+        gamma: float,
+    ) -> None:
+        super().__init__()
+        layers = [(before, after) for _ in range(tasks) for before, after in zip([main, *hidden], hidden)]
+        self.linears = nn.ModuleList(nn.Linear(before, after) for before, after in layers)
+        self.gate_nus = nn.ModuleList(Gate(uia + main, after, after, gamma) for _, after in layers)
+        self.activations = nn.ModuleList(_activation(activation) or nn.Identity() for _ in layers)
+        self.dropouts = nn.ModuleList(nn.Dropout(ratio) for _ in range(tasks) for ratio in dropouts)
+        self.tasks = tasks
+
+    def forward(self, main: torch.Tensor, uia: torch.Tensor) -> list[torch.Tensor]:
+        gate_input = torch.cat([uia, main.detach()], dim=1)
+        depth = len(self.linears) // self.tasks
+        outputs = []
+        for task in range(self.tasks):
+            x = main
+            for k in range(task * depth, (task + 1) * depth):
+                x = self.dropouts[k](self.activations[k](self.linears[k](x)) * self.gate_nus[k](gate_input))
+            outputs.append(x)
+        return outputs
+
+
+class Perceptron(nn.Module):
+    """Linear, layer norm if asked for, activation, dropout."""
+
+    def __init__(self, inputs: int, outputs: int, mlp: Message, dropout: float) -> None:
+        super().__init__()
+        layers: list[nn.Module] = [nn.Linear(inputs, outputs, bias=bool(mlp.first("bias", True)))]
+        if mlp.first("use_ln", False):
+            layers.append(nn.LayerNorm(outputs))
+        activation = _activation(mlp.first("activation", "nn.ReLU"))
+        layers += [activation] if activation is not None else []
+        layers += [nn.Dropout(dropout)] if dropout > 0 else []
+        self.perceptron = nn.Sequential(*layers)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.perceptron(x)
+
+
+class Tower(nn.Module):
+    """An MLP, if there is one, and a linear layer: [rows, num_class]."""
+
+    def __init__(self, inputs: int, mlp: Message, num_class: int) -> None:
+        super().__init__()
+        hidden = [int(units) for units in mlp.all("hidden_units")]
+        if hidden:
+            ratios = _ratios(mlp.all("dropout_ratio"), len(hidden))
+            layers = [
+                Perceptron(before, after, mlp, ratio) for before, after, ratio in zip([inputs, *hidden], hidden, ratios)
+            ]
+            self.tower_mlp = nn.ModuleDict({"mlp": nn.Sequential(*layers)})
+        self.linear = nn.Linear(([inputs] + hidden)[-1], num_class)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.linear(self.tower_mlp["mlp"](x) if hasattr(self, "tower_mlp") else x)
+
+
+class PEPNet(nn.Module):
+    """The network of a config with its tables.
+
+    encode() turns raw rows into tensors, forward() these into outputs by name ("logits_click", "probs_click"), and
+    predict() does both. It is an ordinary module: it can be trained on, moved to a GPU, or taken apart.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        tables: Mapping[str, tuple[int, int]],
+        *,
+        string_hash: str = "std",
+        directory: str | os.PathLike[str] = ".",
+    ) -> None:
+        """`config` is an effective config, `tables` has (rows, width) by name."""
+        super().__init__()
+        message = config.parsed()
+        model, data = message.message("model_config"), message.message("data_config")
+        pepnet = model.message("pepnet")
+        used = {name for group in model.all("feature_groups") for name in group.all("feature_names")}
+        self.features = {
+            feature.first("feature_name"): Feature(
+                kind,
+                feature,
+                config.encoded(),
+                data.first("fg_encoded_multival_sep", "\x03"),
+                string_hash,
+                pathlib.Path(directory),
+            )
+            for kind, feature in config.features()
+            if feature.first("feature_name") in used
+        }
+        self.groups = {
+            group.first("group_name"): list(group.all("feature_names")) for group in model.all("feature_groups")
+        }
+        width = {
+            name: sum(self.features[feature].width for feature in features) for name, features in self.groups.items()
+        }
+        if "all" not in self.groups:
+            raise ValueError("the config has no feature group 'all'; load the effective config (pepnet check-config)")
+
+        self.embedding_group = nn.Module()
+        self.embedding_group.emb_impls = nn.ModuleDict({"__BASE__": nn.Module()})
+        self.embedding_group.emb_impls["__BASE__"].ebc = nn.Module()
+        bags = self.embedding_group.emb_impls["__BASE__"].ebc.embedding_bags = nn.Module()
+        for feature in self.features.values():
+            if not feature.dense and feature.table not in bags._modules:
+                # Set as an entry: a table may have any name, also one that modules use for themselves.
+                bags._modules[feature.table] = nn.EmbeddingBag(*tables[feature.table], mode="sum")
+        self._bags = bags._modules
+
+        main = width["all"]
+        if "domain" in self.groups:
+            self.epnet = EPNet(
+                main,
+                width["domain"],
+                int(pepnet.first("epnet_hidden_unit", main)),
+                shortest(pepnet.first("epnet_gamma", 2.0)),
+            )
+        self.towers = pepnet.all("task_towers")
+        task_input = main
+        if "uia" in self.groups:
+            hidden = [int(units) for units in pepnet.all("ppnet_hidden_units")]
+            self.ppnet = PPNet(
+                main,
+                width["uia"],
+                hidden,
+                len(self.towers),
+                pepnet.first("ppnet_activation", "nn.ReLU"),
+                _ratios(pepnet.all("ppnet_dropout_ratio"), len(hidden)),
+                shortest(pepnet.first("ppnet_gamma", 2.0)),
+            )
+            task_input = hidden[-1]
+        self.domains = int(pepnet.first("task_domain_num", 1)) if pepnet.first("domain_input_name") else 0
+        self._task_tower = nn.ModuleList(
+            Tower(task_input, tower.message("mlp"), int(tower.first("num_class", 1)))
+            for tower in self.towers
+            for _ in range(self.domains or 1)
+        )
+
+    def encode(self, rows: Rows) -> dict[str, Ids | torch.Tensor]:
+        """Raw rows, as the training data have them, as tensors by feature."""
+        table = frames.to_arrow(rows)
+        columns = {feature.column for feature in self.features.values()}
+        missing = sorted(columns - set(table.column_names))
+        if missing:
+            raise ValueError(f"the rows lack the column(s) {', '.join(missing)}")
+        table = frames.fit(table, {feature.column for feature in self.features.values() if feature.ids})
+        return {name: feature.encode(table[feature.column].to_pylist()) for name, feature in self.features.items()}
+
+    def _pooled(self, name: str, encoded: Ids | torch.Tensor) -> torch.Tensor:
+        if isinstance(encoded, torch.Tensor):
+            return encoded
+        bag = self._bags[self.features[name].table]
+        pooled = nn.functional.embedding_bag(
+            encoded.ids,
+            bag.weight,
+            encoded.offsets,
+            mode="sum",
+            per_sample_weights=encoded.weights,
+            include_last_offset=True,
+        )
+        if self.features[name].mean:
+            counts = encoded.offsets[1:] - encoded.offsets[:-1]
+            pooled = pooled / counts.clamp(min=1).unsqueeze(1)
+        return pooled
+
+    def forward(self, encoded: Encoded) -> dict[str, torch.Tensor]:
+        """Outputs by name, one entry per row, of what encode() gives."""
+        pooled = {name: self._pooled(name, value) for name, value in encoded.items()}
+        groups = {
+            name: torch.cat([pooled[feature] for feature in features], dim=1)
+            for name, features in self.groups.items()
+            if name in ("all", "domain", "uia")
+        }
+        main = groups["all"]
+        if "domain" in groups:
+            main = self.epnet(main, groups["domain"])
+        inputs = self.ppnet(main, groups["uia"]) if "uia" in groups else [main] * len(self.towers)
+        outputs: dict[str, torch.Tensor] = {}
+        per_task = self.domains or 1
+        for at, module in enumerate(self._task_tower):
+            tower = self.towers[at // per_task]
+            suffix = tower.first("tower_name") + (f"_{at % per_task}" if self.domains else "")
+            z = module(inputs[at // per_task])
+            for loss in tower.all("losses"):
+                if "l2_loss" in loss:
+                    outputs[f"y_{suffix}"] = z.squeeze(1)
+                elif z.shape[1] == 1:
+                    outputs[f"logits_{suffix}"] = z.squeeze(1)
+                    outputs[f"probs_{suffix}"] = torch.sigmoid(z.squeeze(1))
+                else:
+                    outputs[f"logits_{suffix}"] = z
+                    outputs[f"probs_{suffix}"] = torch.softmax(z, dim=1)
+                    if z.shape[1] == 2:
+                        outputs[f"probs1_{suffix}"] = outputs[f"probs_{suffix}"][:, 1]
+        return outputs
+
+    def predict(self, rows: Rows, *, batch_size: int = 4096) -> Frame:
+        """Outputs of raw rows, as `pepnet predict` gives them, with the index of a DataFrame."""
+        device = next(self.parameters()).device
+        table = frames.to_arrow(rows)
+        parts: list[dict[str, np.ndarray]] = []
+        was_training = self.training
+        self.eval()
+        with torch.no_grad():
+            for start in range(0, max(len(table), 1), batch_size):
+                encoded = {
+                    name: _moved(value, device) for name, value in self.encode(table.slice(start, batch_size)).items()
+                }
+                parts.append({name: value.cpu().numpy() for name, value in self(encoded).items()})
+        self.train(was_training)
+        whole = {name: np.concatenate([part[name] for part in parts]) for name in sorted(parts[0])}
+        result = pa.table(
+            {
+                name: (
+                    pa.array(values)
+                    if values.ndim == 1
+                    else pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values.shape[1])
+                )
+                for name, values in whole.items()
+            }
+        )
+        return frames.to_frame(result, rows)
+
+
+def _moved(value: Ids | torch.Tensor, device: torch.device) -> Ids | torch.Tensor:
+    if isinstance(value, torch.Tensor):
+        return value.to(device)
+    return Ids(
+        value.ids.to(device), value.offsets.to(device), None if value.weights is None else value.weights.to(device)
+    )
+
+
+def load_torch(export_dir: str | os.PathLike[str]) -> PEPNet:
+    """The PEPNet of an export with safetensors, in evaluation mode, with the same probabilities as `pepnet predict`."""
+    directory = pathlib.Path(export_dir)
+    path = directory / "model.safetensors"
+    if not path.exists():
+        raise FileNotFoundError(f"{str(directory)!r} holds no model.safetensors; export with formats=['safetensors']")
+    tensors = {name.removeprefix("model."): values for name, values in checkpoint.read_safetensors(path).items()}
+    tables = {
+        name[len(TABLE) : -len(".weight")]: (values.shape[0], values.shape[1])
+        for name, values in tensors.items()
+        if name.startswith(TABLE)
+    }
+    described = directory / "export.json"
+    string_hash = json.loads(described.read_text()).get("string_hash", "") if described.exists() else "std"
+    model = PEPNet(
+        Config.from_file(directory / "pipeline.config"), tables, string_hash=string_hash, directory=directory
+    )
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name not in tensors:
+                raise ValueError(f"{str(path)!r} lacks {name}")
+            parameter.copy_(torch.from_numpy(np.array(tensors.pop(name))))
+    if tensors:
+        raise ValueError(f"{str(path)!r} holds tensors that this model does not have: {', '.join(sorted(tensors)[:5])}")
+    return model.eval()

@@ -1,0 +1,116 @@
+"""load_torch() against `pepnet predict`: golden cases, and MovieLens-like rows with every kind of cell."""
+
+import csv
+import importlib.util
+import json
+import os
+import pathlib
+import re
+import sys
+import tempfile
+import unittest
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+import pepnet_trainer as pt
+
+SOURCE = pathlib.Path(os.environ["PEPNET_SOURCE_DIR"])
+sys.path.insert(0, str(SOURCE / "tests/tools"))
+import movielens_like  # noqa: E402
+
+GOLDEN_CASES = ["features", "mixed", "multi_domain", "no_domain", "no_uia", "seed_small"]
+
+
+class LoadTorchTest(unittest.TestCase):
+    def setUp(self):
+        scratch = tempfile.TemporaryDirectory()
+        self.addCleanup(scratch.cleanup)
+        self.scratch = pathlib.Path(scratch.name)
+
+    def compare(self, export, expected, rows):
+        model = pt.load_torch(export)
+        found = model.predict(rows, batch_size=64)
+        self.assertEqual(found.column_names, expected.column_names)
+        self.assertGreater(len(found), 0)
+        for name in found.column_names:
+            np.testing.assert_allclose(
+                np.array(found[name].to_pylist(), np.float32),
+                np.array(expected[name].to_pylist(), np.float32),
+                rtol=1e-5,
+                atol=1e-5,
+                err_msg=name,
+            )
+        names = {name.removeprefix("model.") for name in pt.read_safetensors(export / "model.safetensors")}
+        self.assertEqual(set(model.state_dict()), names)
+        return model
+
+    def test_golden_cases(self):
+        for case in GOLDEN_CASES:
+            with self.subTest(case):
+                directory, scratch = SOURCE / "tests/golden" / case, self.scratch / case
+                config, data = directory / "pipeline.config", directory / "train.csv"
+                job = ["--pipeline_config_path", config, "--model_dir", scratch / "model"]
+                pt.run_program("import", *job, "--weights", directory / "init.safetensors")
+                pt.run_program(
+                    "export",
+                    *job,
+                    "--export_dir",
+                    scratch / "export",
+                    "--edit_config_json",
+                    json.dumps({"eval_input_path": str(data)}),
+                )
+                pt.run_program(
+                    "predict", *job, "--predict_input_path", data, "--predict_output_path", scratch / "predict"
+                )
+                names = re.findall(r'\binput_name: "(\w+)"', config.read_text())
+                with open(data, newline="") as file:
+                    rows = list(csv.reader(file))
+                names = names or rows.pop(0)
+                cells = {name: [row[at] for row in rows] for at, name in enumerate(names)}
+                self.compare(scratch / "export", pq.read_table(scratch / "predict"), pa.table(cells))
+
+    def test_movielens_like_rows(self):
+        cells = movielens_like.columns(300)
+        cells["gender"][7] = None
+        rows = pa.table(
+            {
+                name: pa.array(values, pa.string() if name in movielens_like.TEXTS else pa.int64())
+                for name, values in cells.items()
+            }
+        )
+        run = pt.train(
+            SOURCE / "configs/pepnet_movielens.config",
+            rows,
+            rows,
+            {"train_config.num_epochs": 2},
+            self.scratch / "run",
+            progress=False,
+        )
+        if importlib.util.find_spec("pandas") is None:
+            self.assertIsInstance(run.evaluations, pa.Table)
+        model = self.compare(run.export(formats=["safetensors"]), run.predict(rows), rows)
+
+        # It is an ordinary module: it learns.
+        model.train()
+        optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+        encoded = model.encode(rows)
+        labels = torch.tensor(cells["like"], dtype=torch.float32)
+        losses = []
+        for _ in range(30):
+            loss = torch.nn.functional.binary_cross_entropy_with_logits(model(encoded)["logits_like"], labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(float(loss.detach()))
+        self.assertLess(losses[-1], losses[0] - 0.05)
+
+    def test_errors_say_what_is_missing(self):
+        with self.assertRaisesRegex(FileNotFoundError, "no model.safetensors; export with formats"):
+            pt.load_torch(self.scratch)
+
+
+if __name__ == "__main__":
+    unittest.main()

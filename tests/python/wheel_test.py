@@ -1,0 +1,144 @@
+#!/usr/bin/env python3
+"""Usage: tests/python/wheel_test.py REPOSITORY
+
+The wheel in dist/: what it holds, which foreign libraries it carries or expects, and that it works in a fresh virtual
+environment, with the mpirun of pip and of the system. Skipped (status 77) where scripts/wheel.sh has not built it.
+PEPNET_PIP_ARGS: more arguments for `pip install`, for example an index with smaller torch builds.
+"""
+
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+import zipfile
+
+SOURCE = pathlib.Path(sys.argv.pop(1)).resolve()
+WHEELS = sorted((SOURCE / "dist").glob("pepnet_trainer-*.whl"))
+
+# What the wheel carries of the system it was built on, the only ones; a new one is a decision.
+CARRIED = re.compile(r"lib(absl_\w+|gflags|glog|lzma|unwind|xxhash)\.so\.[\d.]+")
+# What the wheels that it depends on have.
+OF_WHEELS = re.compile(r"lib(torch_cpu|c10|arrow|parquet|mpi)\.so(\.\d+)?")
+# What every Linux system with the glibc of the wheel's tag has.
+OF_SYSTEM = {
+    "ld-linux-x86-64.so.2", "libc.so.6", "libdl.so.2", "libgcc_s.so.1", "libm.so.6", "libpthread.so.0", "librt.so.1",
+    "libstdc++.so.6", "libz.so.1"}  # fmt: skip
+FRESH = {"LD_LIBRARY_PATH", "PEPNET_BINARY", "PEPNET_VENV", "PYTHONPATH", "PYTHONHOME"}  # must not be needed
+
+
+def said(*command, **options):
+    result = subprocess.run(list(map(str, command)), capture_output=True, text=True, **options)
+    if result.returncode != 0:
+        raise AssertionError(f"{command} ended with {result.returncode}:\n{result.stdout}\n{result.stderr}")
+    return result.stdout
+
+
+class WheelTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.wheel = WHEELS[-1]
+        cls.scratch = pathlib.Path(cls.enterClassContext(tempfile.TemporaryDirectory()))
+        with zipfile.ZipFile(cls.wheel) as archive:
+            archive.extractall(cls.scratch / "unpacked")
+            cls.names = archive.namelist()
+        cls.package = cls.scratch / "unpacked/pepnet_trainer"
+
+    def dynamic(self, path, tag):
+        return re.findall(rf"\({tag}\).*\[(.*)\]", said("readelf", "-d", path))
+
+    def test_one_place_has_the_version(self):
+        version = re.search(r"project\(pepnet VERSION ([\d.]+)", (SOURCE / "CMakeLists.txt").read_text())[1]
+        self.assertEqual(len(WHEELS), 1)
+        self.assertRegex(self.wheel.name, rf"^pepnet_trainer-{version}-py3-none-manylinux_\d+_\d+_\w+\.whl$")
+
+    def test_it_holds_the_package_and_the_programs(self):
+        package = {
+            f"pepnet_trainer/{path.name}" for path in (SOURCE / "python/pepnet_trainer").iterdir() if path.is_file()
+        }
+        found = {
+            name for name in self.names if ".dist-info/" not in name and not name.startswith("pepnet_trainer/lib/")
+        }
+        self.assertEqual(found, package | {"pepnet_trainer/bin/pepnet", "pepnet_trainer/bin/pepnet_ps"})
+        self.assertLess(self.wheel.stat().st_size, 12 << 20)  # stripped
+
+    def test_foreign_libraries_are_the_known_ones(self):
+        libraries = {path.name for path in (self.package / "lib").iterdir()}
+        self.assertEqual([name for name in libraries if not CARRIED.fullmatch(name)], [])
+        files = [*(self.package / "bin").iterdir(), *(self.package / "lib").iterdir()]
+        expected = set()
+        for path in files:
+            for name in self.dynamic(path, "NEEDED"):
+                if name not in libraries and name not in OF_SYSTEM:
+                    self.assertRegex(name, OF_WHEELS, path)
+                    expected.add(name)
+        print("carries", *sorted(libraries))
+        print("expects of other wheels", *sorted(expected))
+
+    def test_paths_are_relative(self):
+        for path in [*(self.package / "bin").iterdir(), *(self.package / "lib").iterdir()]:
+            for paths in self.dynamic(path, "RPATH"):
+                for one in paths.split(":"):
+                    self.assertRegex(one, r"^\$ORIGIN(/\.\.|/lib|/torch|/pyarrow)*$", path)
+            self.assertEqual(self.dynamic(path, "RUNPATH"), [], path)
+
+    def test_glibc_is_that_of_the_tag(self):
+        tag = tuple(map(int, re.search(r"manylinux_(\d+)_(\d+)", self.wheel.name).groups()))
+        for path in [*(self.package / "bin").iterdir(), *(self.package / "lib").iterdir()]:
+            versions = re.findall(r"GLIBC_(\d+)\.(\d+)", said("readelf", "-V", path))
+            self.assertLessEqual(max((tuple(map(int, one)) for one in versions), default=(0, 0)), tag, path)
+
+    def test_an_own_frame_in_a_fresh_environment(self):
+        fresh = self.scratch / "fresh"
+        environment = {name: value for name, value in os.environ.items() if name not in FRESH}
+        environment |= {f"{who}_ALLOW_RUN_AS_ROOT{what}": "1" for who in ("OMPI", "PRTE") for what in ("", "_CONFIRM")}
+        environment["PATH"] = f"{fresh}/bin:{environment['PATH']}"
+        environment["OMP_NUM_THREADS"] = "1"
+        said(sys.executable, "-m", "venv", fresh)
+        arguments = os.environ.get("PEPNET_PIP_ARGS", "").split()
+        packages = [self.wheel, "pandas", "onnxruntime"]
+        said(fresh / "bin/pip", "install", "--disable-pip-version-check", *arguments, *packages, env=environment)
+        print(said(fresh / "bin/pip", "list", "--format", "freeze", env=environment))
+        work = self.scratch / "work"
+        work.mkdir()
+        options = {"cwd": work, "env": environment}
+        print(said(fresh / "bin/python3", SOURCE / "tests/python/wheel_job.py", work, **options))
+        said(fresh / "bin/pepnet_ps", "--help", **options)
+
+        # The commands on PATH, under both Open MPIs.
+        data = ["--train_input_path", max((work / "shop/data").glob("train-*")), "--eval_input_path",
+                max((work / "shop/data").glob("eval-*"))]  # fmt: skip
+        results = {}
+        for name, mpirun in (
+            ("of pip", fresh / "bin/mpirun"),
+            ("of the system", shutil.which("mpirun", path="/usr/bin")),
+        ):
+            if mpirun is None:
+                print("there is no mpirun of the system")
+                continue
+            print(name, said(mpirun, "--version", **options).splitlines()[0])
+            start = [mpirun, "--oversubscribe", "--bind-to", "none", "-n"]
+            job = ["pepnet", "train", "--pipeline_config_path", "shop.config", *data]
+            for kind, ranks in {
+                "colocated": ["4", *job, "--placement=colocated"],
+                "apart": ["1", "pepnet_ps", ":", "-n", "2", *job],
+            }.items():
+                output = said(*start, *ranks, "--model_dir", f"{kind} {name}", **options)
+                results[f"{kind} {name}"] = re.search(r'"auc_click":[\d.]+', output)[0]
+        print(results)
+        self.assertEqual(
+            results["colocated of pip"], results.get("colocated of the system", results["colocated of pip"])
+        )
+        refused = subprocess.run([fresh / "bin/pepnet", "train"], capture_output=True, text=True, **options)
+        self.assertEqual(refused.returncode, 2)
+        self.assertRegex(refused.stderr.splitlines()[-1], "^pepnet: ")
+
+
+if __name__ == "__main__":
+    if not WHEELS:
+        print("skipped: there is no dist/pepnet_trainer-*.whl; scripts/wheel.sh builds it")
+        sys.exit(77)
+    unittest.main()
