@@ -167,6 +167,12 @@ Status ConvertRaw(const config::RawFeature& raw, const DataConfig& data, ConfigS
   return absl::OkStatus();
 }
 
+// The effective config spells out the default, which says nothing.
+template <typename ProtoFeature>
+bool HasOwnDelimiter(const ProtoFeature& feature) {
+  return feature.sequence_delim() != ProtoFeature::default_instance().sequence_delim();
+}
+
 // What makes a sequence of a feature that has been converted as a plain one.
 template <typename ProtoFeature>
 Status MakeSequence(const FeatureMessage& from, const ProtoFeature& feature, const DataConfig& data,
@@ -184,10 +190,9 @@ Status MakeSequence(const FeatureMessage& from, const ProtoFeature& feature, con
   uint32_t length = 0;
   if (from.group != nullptr) {
     const config::SequenceFeature& group = *from.group;
-    for (const char* field : {"sequence_length", "sequence_delim"}) {
-      if (feature.GetReflection()->HasField(feature, feature.GetDescriptor()->FindFieldByName(field))) {
-        return source.Error(feature, field, "belongs to the sequence_feature; remove it here");
-      }
+    if (feature.has_sequence_length() || HasOwnDelimiter(feature)) {
+      return source.Error(feature, feature.has_sequence_length() ? "sequence_length" : "sequence_delim",
+                          "belongs to the sequence_feature; remove it here");
     }
     if (group.sequence_length() == 0) {
       return source.Error(group, "sequence_length", group.has_sequence_length() ? "0" : "is missing",
@@ -220,16 +225,13 @@ Status MakeSequence(const FeatureMessage& from, const ProtoFeature& feature, con
 
 template <typename ProtoFeature>
 Status CheckNoSequence(const ProtoFeature& feature, const ConfigSource& source) {
-  for (const char* field : {"sequence_length", "sequence_delim", "sequence_fields"}) {
-    const auto* const descriptor = feature.GetDescriptor()->FindFieldByName(field);
-    const auto* const reflection = feature.GetReflection();
-    if (descriptor->is_repeated() ? reflection->FieldSize(feature, descriptor) > 0
-                                  : reflection->HasField(feature, descriptor)) {
-      return source.Error(feature, field, "only applies to sequences; remove it, or make the feature a sequence_",
-                          feature.GetDescriptor() == config::IdFeature::descriptor() ? "id" : "raw", "_feature");
-    }
-  }
-  return absl::OkStatus();
+  const char* const field = feature.has_sequence_length()         ? "sequence_length"
+                            : HasOwnDelimiter(feature)            ? "sequence_delim"
+                            : feature.sequence_fields_size() > 0 ? "sequence_fields"
+                                                                  : nullptr;
+  if (field == nullptr) return absl::OkStatus();
+  return source.Error(feature, field, "only applies to sequences; remove it, or make the feature a sequence_",
+                      feature.GetDescriptor() == config::IdFeature::descriptor() ? "id" : "raw", "_feature");
 }
 
 Status ConvertFeature(const FeatureMessage& from, const DataConfig& data, ConfigSource* source, Feature* out) {

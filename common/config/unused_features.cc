@@ -58,15 +58,19 @@ void CollectInputs(const config::EasyRecConfig& config, std::set<std::string>* t
   }
 }
 
+// Whether one of the sequence's features stands there by its whole name.
+bool NamesOneOf(const std::string& sequence, const std::set<std::string>& texts) {
+  const std::string prefix = sequence + "__";
+  const auto next = texts.lower_bound(prefix);
+  return !sequence.empty() && next != texts.end() && absl::StartsWith(*next, prefix);
+}
+
 // A feature without a name is used: it is to be refused.
 bool IsUsed(const Message& feature, const std::set<std::string>& texts) {
   const std::string name = TextField(feature, "feature_name"), sequence = TextField(feature, "sequence_name");
   if (!name.empty()) return texts.count(name) > 0;
-  if (sequence.empty() || texts.count(sequence) > 0) return true;
   // The features of a sequence are named <sequence>__<feature>.
-  const std::string prefix = sequence + "__";
-  const auto next = texts.lower_bound(prefix);
-  return next != texts.end() && absl::StartsWith(*next, prefix);
+  return sequence.empty() || texts.count(sequence) > 0 || NamesOneOf(sequence, texts);
 }
 
 }  // namespace
@@ -92,7 +96,7 @@ void DropUnusedFeatures(ConfigSource* source, config::EasyRecConfig* config) {
     const config::FeatureConfig& feature = config->feature_configs(i);
     if (feature.has_sequence_feature()) {  // the features of a sequence that is used are used one by one
       config::SequenceFeature* const group = config->mutable_feature_configs(i)->mutable_sequence_feature();
-      for (int f = IsUsed(*group, texts) ? group->features_size() - 1 : -1; f >= 0; --f) {
+      for (int f = NamesOneOf(group->sequence_name(), texts) ? group->features_size() - 1 : -1; f >= 0; --f) {
         const FieldDescriptor* const kind = SetMember(group->features(f), "feature");
         if (kind == nullptr) continue;
         const std::string name =

@@ -57,6 +57,26 @@ def tokens_of(cell: Any, separator: str | None) -> list[Any]:
     raise TypeError(f"a cell of type {type(cell).__name__} ({cell!r}) is neither a number, a text nor a list of them")
 
 
+def elements_of(cell: Any, item: Mapping[str, Any]) -> list[list[Any]]:
+    """The elements of a sequence's cell, each a list of tokens; one without tokens reads the default value."""
+    sequence, separator = item["sequence"], item["separator"]
+    if isinstance(cell, np.ndarray):
+        cell = cell.tolist()
+    if isinstance(cell, (bytes, np.bytes_)):
+        cell = bytes(cell).decode()
+    if isinstance(cell, str):
+        cell = cell.split(sequence["delimiter"]) if cell else []
+    if not isinstance(cell, (list, tuple)):  # one number, or a missing cell
+        cell = [cell] if tokens_of(cell, None) else []
+    width = item.get("values", 1)
+    if width > 1 and sequence["max_elements"] == 0 and cell and not isinstance(cell[0], (str, list, tuple, np.ndarray)):
+        cell = [list(cell[at : at + width]) for at in range(0, len(cell), width)]  # a flat list of finished values
+    elements = [tokens_of(element, separator) for element in cell]
+    if sequence["max_elements"] > 0:
+        elements = elements[: sequence["max_elements"]]
+    return [tokens[:1] for tokens in elements] if sequence["one_id"] else elements
+
+
 def feeds(export: Mapping[str, Any], columns: Mapping[str, Iterable[Any]]) -> dict[str, np.ndarray]:
     """The inputs of model.onnx from raw cells. `export` is the parsed export.json; `columns` has one cell per row by
     column name."""
@@ -67,7 +87,14 @@ def feeds(export: Mapping[str, Any], columns: Mapping[str, Iterable[Any]]) -> di
             continue
         if item["bucketizer"] == "hash" and export["string_hash"] == "farm":
             raise ValueError(f"{name}: this code hashes as --hash=std does, the model was trained with --hash=farm")
-        cells = [tokens_of(cell, item["separator"]) for cell in columns[item["column"]]]
+        cells: list[list[Any]] = []
+        if "sequence" in item:
+            rows = [elements_of(cell, item) for cell in columns[item["column"]]]
+            longest = max((len(elements) for elements in rows), default=0)
+            for elements in rows:
+                cells += elements + [[]] * (longest - len(elements))
+        else:
+            cells = [tokens_of(cell, item["separator"]) for cell in columns[item["column"]]]
         lengths = np.array([len(tokens) for tokens in cells], np.int64)
         width = item.get("values", max(lengths, default=0))
         kind: Any = {"int64": np.int64, "double": np.float64, "string": object}[item["type"]]
@@ -84,7 +111,12 @@ def feeds(export: Mapping[str, Any], columns: Mapping[str, Iterable[Any]]) -> di
                         buckets[text] = std_hash(text) % item["rows"]
                     token = buckets[text]
                 values[row, at] = str(token) if kind is object else kind(token)
-        result[name] = values
+        if "sequence" in item:
+            result[name] = values.reshape(len(rows), longest, width)
+            result[name + ".counts"] = lengths.reshape(len(rows), longest)
+            lengths = np.array([len(elements) for elements in rows], np.int64)
+        else:
+            result[name] = values
         result[name + ".lengths"] = lengths
         if item["weighted"]:
             result[name + ".weights"] = weights

@@ -36,8 +36,8 @@ DOES_NOT_COMPILE = [
     ("metric", "worker/metrics/metric_counts.cc", "worker/metrics/metric_counts.cc"),
     ("activation", "common/job_config/activation.h", "worker/model/fused/kernels/fused_kernels.cc"),
     ("activation", "worker/model/fused/kernels/fused_kernels.cc", "worker/model/fused/kernels/fused_kernels.cc"),
-    ("feature_kind", "common/job_config/feature.h", "worker/data/encode/feature_encoder.cc"),
-    ("feature_kind", "worker/data/encode/feature_encoder.cc", "worker/data/encode/feature_encoder.cc"),
+    ("feature_kind", "common/job_config/feature.h", "worker/data/encode/token_sinks.cc"),
+    ("feature_kind", "worker/data/encode/token_sinks.cc", "worker/data/encode/token_sinks.cc"),
     ("feature_kind", "common/config/convert_features.cc", "common/config/convert_features.cc"),
     ("feature_kind", "proto/feature.proto", "common/config/convert_features.cc"),
     ("file_format", "common/job_config/data_config.h", "worker/data/files/tsv_reader.cc"),
@@ -56,14 +56,16 @@ NOT_DESCRIBED = {
     "loss": "LossConfig.huber_loss has no description",
 }
 USED = """
-common/config/convert_data.cc common/config/convert_features.cc common/config/convert_model.cc
+common/config/convert_data.cc common/config/convert_features.cc common/config/convert_groups.cc
+common/config/convert_model.cc
 common/config/convert_optimizer.cc common/config/convert_parameters.cc common/config/convert_towers.cc
 common/config/convert_train.cc common/config/descriptions.cc common/config/effective_text.cc common/config/field_support.cc
 common/config/legacy_dialect.cc common/config/load.cc common/config/parse/config_source.cc
 common/config/parse/edit_config.cc common/config/parse/json_fields.cc common/config/parse/json_parser.cc
 common/config/parse/text_parser.cc common/config/unused_features.cc common/config/value_strings.cc
 common/config/vocabulary.cc common/job_config/table.cc ps/table/sparse_optimizer.cc tests/extending/added_types.cc
-worker/data/encode/feature_encoder.cc worker/data/files/column_view.cc worker/data/files/csv_reader.cc
+worker/data/encode/feature_encoder.cc worker/data/encode/sequence_cells.cc worker/data/encode/token_sinks.cc
+worker/data/files/column_view.cc worker/data/files/csv_reader.cc
 worker/data/files/input_files.cc worker/data/files/number_text.cc worker/data/files/parquet_reader.cc
 worker/data/files/row_reader.cc worker/data/files/tsv_reader.cc worker/data/rows/row_selection.cc
 worker/metrics/metric_counts.cc worker/model/dropout_mask.cc worker/model/fused/kernels/fused_kernels.cc

@@ -22,7 +22,7 @@ TEST(TrainPlanTest, SaysWhoDoesWhatWithWhat) {
   EXPECT_THAT(plan, HasSubstr("3 file(s), 0.0 MiB"));
   EXPECT_THAT(plan, HasSubstr("length: 2 epochs; "));
   EXPECT_THAT(plan, HasSubstr("uid_emb: at most 50 rows x 4, 0.0 MiB with optimizer state"));
-  EXPECT_THAT(plan, HasSubstr("6 tables"));
+  EXPECT_THAT(plan, HasSubstr("7 tables"));
   config.train.save_checkpoints_steps = 7;
   config.train.keep_checkpoint_max = 3;
   EXPECT_THAT(TrainPlan(config, {{0}, 1, 1}),

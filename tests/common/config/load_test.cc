@@ -455,7 +455,7 @@ TEST(GrammarTest, WhatTheParserCannotSayIsSaid) {
 TEST(GrammarTest, AllFaultsAreFoundWhereAllAreWanted) {
   std::string text = Changed("num_steps: 5", "num_stpes: 5 save_checkpoints_timestamp_interval: 3");
   text = Changed("fg_mode: FG_DAG", "fg_mode: FG_DAG sample_mask_prob: 0.5", text);
-  text = Changed("hash_bucket_size: 20", "sequence_length: 3 hash_bucket_size: 20", text);
+  text = Changed("hash_bucket_size: 20", "use_mask: true hash_bucket_size: 20", text);
   std::vector<std::string> all;
   const auto job = ParseJobConfig(text, "job.config", {}, &all);
   EXPECT_FALSE(job.ok());
@@ -464,7 +464,7 @@ TEST(GrammarTest, AllFaultsAreFoundWhereAllAreWanted) {
   EXPECT_EQ(job.status().message(), all[0]);
   std::string together;
   for (const std::string& fault : all) together += fault;
-  for (const char* field : {"save_checkpoints_timestamp_interval", "sample_mask_prob", "sequence_length"}) {
+  for (const char* field : {"save_checkpoints_timestamp_interval", "sample_mask_prob", "use_mask"}) {
     EXPECT_THAT(together, HasSubstr(field));
   }
   all.clear();
