@@ -364,4 +364,4 @@ def _watch(job: program.Program, directory: pathlib.Path, progress: bool | Callb
         raise failure
     job.check(*((program.STOPPED_ON_REQUEST,) if stopped or status == program.STOPPED_ON_REQUEST else ()))
     if status == program.STOPPED_ON_REQUEST and printer is not None:
-        print(program.last_sentence(job.log, status))
+        print(f"stopped with a checkpoint; go on with model_dir={str(directory)!r} and continue_train=True")

@@ -41,7 +41,9 @@ class WheelTest(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.wheel = WHEELS[-1]
-        cls.scratch = pathlib.Path(cls.enterClassContext(tempfile.TemporaryDirectory()))
+        scratch = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(scratch.cleanup)
+        cls.scratch = pathlib.Path(scratch.name)
         with zipfile.ZipFile(cls.wheel) as archive:
             archive.extractall(cls.scratch / "unpacked")
             cls.names = archive.namelist()
