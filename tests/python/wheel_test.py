@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import unittest
 import zipfile
@@ -79,6 +80,16 @@ class WheelTest(unittest.TestCase):
                     expected.add(name)
         print("carries", *sorted(libraries))
         print("expects of other wheels", *sorted(expected))
+
+    def test_an_sdist_holds_what_a_build_needs(self):
+        archives = sorted((SOURCE / "dist").glob("pepnet_trainer-*.tar.gz"))
+        if not archives:
+            self.skipTest("there is no sdist; scripts/wheel.sh --sdist builds it")
+        with tarfile.open(archives[-1]) as archive:
+            found = {name.partition("/")[2] for name in archive.getnames()}
+        folders = ["cli", "cmake", "common", "proto", "ps", "python", "worker"]
+        listed = said("git", "-C", SOURCE, "ls-files", *folders).split()
+        self.assertEqual({"CMakeLists.txt", "LICENSE", "pyproject.toml", *listed} - found, set())
 
     def test_paths_are_relative(self):
         for path in [*(self.package / "bin").iterdir(), *(self.package / "lib").iterdir()]:
