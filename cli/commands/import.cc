@@ -109,9 +109,8 @@ Status ImportCommand(const ImportFlags& flags) {
   const absl::Cleanup remove = [&] { RemoveTree(writer.temporary_directory()).IgnoreError(); };  // a failed one
   Manifest manifest;
   for (const Table& table : config.tables) {
-    PEPNET_ASSIGN_OR_RETURN(
-        std::vector<float> values,
-        ReadTensor(*reader, flags.weights, TableParameterName(table), {table.rows, table.dim}));
+    PEPNET_ASSIGN_OR_RETURN(std::vector<float> values,
+                            ReadTensor(*reader, flags.weights, TableParameterName(table), {table.rows, table.dim}));
     PEPNET_ASSIGN_OR_RETURN(PartEntry part, WriteFullTable(config, table, values, writer.temporary_directory()));
     manifest.parts.push_back(std::move(part));
   }

@@ -60,8 +60,7 @@ class EncoderGraph {
       case EncoderKind::kDin: {
         const Value& s = group.sequence;
         const Value q = Expanded(group);
-        const Value input =
-            layers_.Concat({q, s, graph_.Apply("Sub", {q, s}), graph_.Apply("Mul", {q, s})}, 2);
+        const Value input = layers_.Concat({q, s, graph_.Apply("Sub", {q, s}), graph_.Apply("Mul", {q, s})}, 2);
         PEPNET_ASSIGN_OR_RETURN(const Value scores, Scores(encoder, input));
         return Attention(Flat(scores), encoder, group);
       }
@@ -163,25 +162,22 @@ class EncoderGraph {
       const Value product =
           graph_.Apply("MatMul", {x, graph_.Apply("Transpose", {layers_.Slice(weight, begin, end, 0)})});
       const Value projected = graph_.Apply("Add", {product, layers_.Slice(bias, begin, end, 0)});
-      const Value split =
-          graph_.Apply("Reshape", {projected, layers_.Integers({0, 0, heads, width / heads})});
+      const Value split = graph_.Apply("Reshape", {projected, layers_.Integers({0, 0, heads, width / heads})});
       parts.push_back(graph_.Apply("Transpose", {split}, {{"perm", std::vector<int64_t>{0, 2, 1, 3}}}));
     }
     const float scale = static_cast<float>(1 / std::sqrt(static_cast<double>(width / heads)));
     const Value keys = graph_.Apply("Transpose", {parts[1]}, {{"perm", std::vector<int64_t>{0, 1, 3, 2}}});
-    const Value scores =
-        graph_.Apply("MatMul", {graph_.Apply("Mul", {parts[0], layers_.Number(scale)}), keys});
+    const Value scores = graph_.Apply("MatMul", {graph_.Apply("Mul", {parts[0], layers_.Number(scale)}), keys});
     const Value valid = Valid(group, encoder.max_length);
     const Value of_keys = layers_.Unsqueeze(layers_.Unsqueeze(valid, 1), 2);  // [batch, 1, 1, T]
-    const Value masked =
-        graph_.Apply("Where", {of_keys, scores, layers_.Number(std::numeric_limits<float>::lowest())});
-    const Value weights = graph_.Apply("Mul", {graph_.Apply("Softmax", {masked}, {{"axis", int64_t{3}}}),
-                                               AsFactor(of_keys)});
+    const Value masked = graph_.Apply("Where", {of_keys, scores, layers_.Number(std::numeric_limits<float>::lowest())});
+    const Value weights =
+        graph_.Apply("Mul", {graph_.Apply("Softmax", {masked}, {{"axis", int64_t{3}}}), AsFactor(of_keys)});
     const Value mixed = graph_.Apply("Transpose", {graph_.Apply("MatMul", {weights, parts[2]})},
                                      {{"perm", std::vector<int64_t>{0, 2, 1, 3}}});
     PEPNET_ASSIGN_OR_RETURN(
-        const Value out, layers_.Linear(attention + "out_proj",
-                                        graph_.Apply("Reshape", {mixed, layers_.Integers({0, 0, width})}), 3));
+        const Value out,
+        layers_.Linear(attention + "out_proj", graph_.Apply("Reshape", {mixed, layers_.Integers({0, 0, width})}), 3));
     return graph_.Apply("Div", {WeightedSum(AsFactor(valid), out), Divisor(group.lengths)});
   }
 

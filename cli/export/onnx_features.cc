@@ -83,8 +83,7 @@ class FeatureGraph {
                                          is_sequence ? "elements of the cell" : "tokens of the cell");
       cells.lengths = lengths;
       if (is_sequence) {
-        cells.counts =
-            graph_.Input(input.name + ".counts", Type::kInt64, {batch, elements}, "tokens of each element");
+        cells.counts = graph_.Input(input.name + ".counts", Type::kInt64, {batch, elements}, "tokens of each element");
       }
       const int64_t last = is_sequence ? 2 : 1;
       const Value limit = graph_.Apply("Unsqueeze", {is_sequence ? cells.counts : lengths, Axes({last})});
@@ -171,8 +170,8 @@ class FeatureGraph {
     const Value batch = graph_.Apply("Shape", {cells.lengths});
     const Value one_vector = graph_.Apply("Concat", {batch, Size(1), Size(feature.dim)}, {{"axis", int64_t{0}}});
     const Value one_count = graph_.Apply("Concat", {batch, Size(1)}, {{"axis", int64_t{0}}});
-    Value values = graph_.Apply("Concat", {vectors, graph_.Apply("ConstantOfShape", {one_vector})},
-                                {{"axis", int64_t{1}}});
+    Value values =
+        graph_.Apply("Concat", {vectors, graph_.Apply("ConstantOfShape", {one_vector})}, {{"axis", int64_t{1}}});
     const Value none = graph_.Cast(graph_.Apply("ConstantOfShape", {one_count}), Type::kInt64);
     Value counts = graph_.Apply("Concat", {cells.counts, none}, {{"axis", int64_t{1}}});
     const Value lengths = has_default ? graph_.Apply("Max", {cells.lengths, Scalar(1)}) : cells.lengths;
@@ -359,8 +358,8 @@ StatusOr<std::vector<OnnxLeaf>> AddFeatures(const JobConfig& config, const Featu
   for (size_t t = 0; t < config.tables.size(); ++t) {
     const Table& table = config.tables[t];
     PEPNET_ASSIGN_OR_RETURN(const AlignedBuffer<float> rows, tables(table));
-    PEPNET_ASSIGN_OR_RETURN(const Value constant,
-                            graph->Floats(TableParameterName(table), {table.rows, table.dim}, {rows.data(), rows.size()}));
+    PEPNET_ASSIGN_OR_RETURN(const Value constant, graph->Floats(TableParameterName(table), {table.rows, table.dim},
+                                                                {rows.data(), rows.size()}));
     for (size_t l = 0; l < leaves.size(); ++l) {
       if (config.leaves[l].table != static_cast<int>(t)) continue;
       PEPNET_ASSIGN_OR_RETURN(leaves[l], features.Lookup(config.leaves[l], constant, rows));

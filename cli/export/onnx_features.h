@@ -49,7 +49,7 @@ struct OnnxLeaf {
 
 // Declares the inputs and adds what computes each leaf. Tables are asked for once each, one after the other.
 StatusOr<std::vector<OnnxLeaf>> AddFeatures(const JobConfig& config, const FeatureEncoder& encoder,
-                                                    const TableSource& tables, OnnxGraph* graph);
+                                            const TableSource& tables, OnnxGraph* graph);
 
 // For a feature with boundaries b_1 < ... < b_n and an increasing normalizer g: the smallest doubles t_i with
 // g(t_i) >= b_i (infinity if there is none), so that x >= t_i if and only if g(x) >= b_i, without rounding of its own.

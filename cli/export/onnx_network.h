@@ -12,7 +12,7 @@ namespace pepnet {
 
 // `leaves` as AddFeatures() returns them. Adds the dense parameters under the reference's names and declares
 // the outputs (OutputRules).
-Status AddNetwork(const JobConfig& config, const DenseParameters& parameters,
-                  const std::vector<OnnxLeaf>& leaves, OnnxGraph* graph);
+Status AddNetwork(const JobConfig& config, const DenseParameters& parameters, const std::vector<OnnxLeaf>& leaves,
+                  OnnxGraph* graph);
 
 }  // namespace pepnet

@@ -225,10 +225,10 @@ Status MakeSequence(const FeatureMessage& from, const ProtoFeature& feature, con
 
 template <typename ProtoFeature>
 Status CheckNoSequence(const ProtoFeature& feature, const ConfigSource& source) {
-  const char* const field = feature.has_sequence_length()         ? "sequence_length"
-                            : HasOwnDelimiter(feature)            ? "sequence_delim"
+  const char* const field = feature.has_sequence_length()        ? "sequence_length"
+                            : HasOwnDelimiter(feature)           ? "sequence_delim"
                             : feature.sequence_fields_size() > 0 ? "sequence_fields"
-                                                                  : nullptr;
+                                                                 : nullptr;
   if (field == nullptr) return absl::OkStatus();
   return source.Error(feature, field, "only applies to sequences; remove it, or make the feature a sequence_",
                       feature.GetDescriptor() == config::IdFeature::descriptor() ? "id" : "raw", "_feature");

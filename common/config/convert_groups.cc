@@ -62,7 +62,8 @@ Status LeafPlan::Build(const config::EasyRecConfig& config, const ConfigSource& 
     Feature& feature = out->features[key.feature];
     feature.is_read = true;
     place = static_cast<int>(out->leaves.size());
-    const bool by_element = feature.sequence.has_value() && (key.of_sequence_group || feature.bucketizer == Bucketizer::kNone);
+    const bool by_element =
+        feature.sequence.has_value() && (key.of_sequence_group || feature.bucketizer == Bucketizer::kNone);
     Leaf& leaf = out->leaves.emplace_back(Leaf{key.feature, -1, feature.dim, by_element});
     if (feature.bucketizer == Bucketizer::kNone) continue;
     const TableFields& wanted = fields[key.feature];
@@ -82,14 +83,14 @@ Status LeafPlan::Build(const config::EasyRecConfig& config, const ConfigSource& 
     }
     const Table& table = out->tables[leaf.table];
     const Feature& first = out->features[first_uses[leaf.table].feature];
-    const char* differs = table.sequence != key.of_sequence_group                         ? "kind"
-                          : first_uses[leaf.table].suffix != key.suffix                   ? "embedding_name_suffix"
-                          : table.rows != feature.rows                                    ? "rows"
-                          : table.dim != feature.dim                                      ? "embedding_dim"
-                          : !key.of_sequence_group && first.pooling != feature.pooling    ? "pooling"
-                          : table.trainable != wanted.trainable                           ? "trainable"
-                          : !SameInitializer(table.initializer, wanted.initializer)       ? "init_fn"
-                                                                                          : nullptr;
+    const char* differs = table.sequence != key.of_sequence_group                      ? "kind"
+                          : first_uses[leaf.table].suffix != key.suffix                ? "embedding_name_suffix"
+                          : table.rows != feature.rows                                 ? "rows"
+                          : table.dim != feature.dim                                   ? "embedding_dim"
+                          : !key.of_sequence_group && first.pooling != feature.pooling ? "pooling"
+                          : table.trainable != wanted.trainable                        ? "trainable"
+                          : !SameInitializer(table.initializer, wanted.initializer)    ? "init_fn"
+                                                                                       : nullptr;
     if (differs == nullptr) continue;
     return source.Error(*messages[key.feature], wanted.embedding_name.empty() ? "feature_name" : "embedding_name",
                         "table \"", called, "\" is shared with feature ", first.name, ", but the two differ in ",
@@ -261,8 +262,8 @@ class GroupConverter {
     }
     *input = name.empty() ? 0 : IndexOf(name, names);
     if (*input < 0) {
-      return source_->Error(from, "input", "no sequence group of group \"", group->from->group_name(),
-                            "\" is named \"", name, "\"", Suggestion(name, names));
+      return source_->Error(from, "input", "no sequence group of group \"", group->from->group_name(), "\" is named \"",
+                            name, "\"", Suggestion(name, names));
     }
     group->sequence_groups[*input].is_read = true;
     return absl::OkStatus();

@@ -130,15 +130,17 @@ Status CheckAll() {
     return absl::OkStatus();
   };
   std::set<std::string> sequences = {"sequence_feature"};
-  for (const FeatureKind kind : AllKinds<FeatureKind>()) sequences.insert(absl::StrCat("sequence_", TypeOf(kind).field));
+  for (const FeatureKind kind : AllKinds<FeatureKind>())
+    sequences.insert(absl::StrCat("sequence_", TypeOf(kind).field));
   PEPNET_RETURN_IF_ERROR(CheckKinds<FeatureKind>(*config::FeatureConfig::descriptor(), "feature", &FeatureType::field,
                                                  true, feature, sequences));
-  PEPNET_RETURN_IF_ERROR(CheckKinds<FeatureKind>(*config::SeqFeatureConfig::descriptor(), "feature",
-                                                 &FeatureType::field, false, feature));
+  PEPNET_RETURN_IF_ERROR(
+      CheckKinds<FeatureKind>(*config::SeqFeatureConfig::descriptor(), "feature", &FeatureType::field, false, feature));
   PEPNET_RETURN_IF_ERROR(CheckKinds<EncoderKind>(*config::SeqEncoderConfig::descriptor(), "seq_module",
                                                  &EncoderType::field, true,
                                                  [](const EncoderType&, const Descriptor& message) {
-                                                   if (message.FindFieldByName("input") != nullptr) return absl::OkStatus();
+                                                   if (message.FindFieldByName("input") != nullptr)
+                                                     return absl::OkStatus();
                                                    return Disagreement(message.name(), " has no field input");
                                                  }));
   for (const DatasetType type : AllKinds<DatasetType>()) {

@@ -103,8 +103,7 @@ void DropUnusedFeatures(ConfigSource* source, config::EasyRecConfig* config) {
             TextField(group->features(f).GetReflection()->GetMessage(group->features(f), kind), "feature_name");
         const std::string full = absl::StrCat(group->sequence_name(), "__", name);
         if (name.empty() || texts.count(full) > 0) continue;
-        const Status fault =
-            fault_of(group->features(f), [&] { return CheckFeature(*group, f, data, &trial); });
+        const Status fault = fault_of(group->features(f), [&] { return CheckFeature(*group, f, data, &trial); });
         if (fault.ok()) continue;
         note(fault, full);
         group->mutable_features()->DeleteSubrange(f, 1);

@@ -159,8 +159,8 @@ struct Feature {
   std::string column;
   FeatureKind kind = FeatureKind::kId;
   Bucketizer bucketizer = Bucketizer::kIdentity;
-  int dim = 0;         // width in a tensor: embedding_dim, or value_dim of a raw feature without table
-  int64_t rows = 0;    // of its tables; 0 for raw values
+  int dim = 0;           // width in a tensor: embedding_dim, or value_dim of a raw feature without table
+  int64_t rows = 0;      // of its tables; 0 for raw values
   bool is_read = false;  // by a group or a sequence group: it has leaves
   Pooling pooling = Pooling::kSum;
   bool weighted = false;  // tokens are "id:weight"

@@ -11,10 +11,11 @@
 namespace pepnet {
 
 struct Leaf {
-  int feature = -1;       // index into JobConfig::features
-  int table = -1;         // index into JobConfig::tables; -1: the feature's values themselves
-  int dim = 0;            // width: the table's, or value_dim of values
-  bool sequence = false;  // a vector for each element of a sequence feature ([elements, dim]), not one a row ([rows, dim])
+  int feature = -1;  // index into JobConfig::features
+  int table = -1;    // index into JobConfig::tables; -1: the feature's values themselves
+  int dim = 0;       // width: the table's, or value_dim of values
+  bool sequence =
+      false;  // a vector for each element of a sequence feature ([elements, dim]), not one a row ([rows, dim])
 };
 
 // What an encoder reads: for each row a query, the same for all positions, and a sequence of positions.

@@ -43,8 +43,8 @@ void AppendFeature(const Feature& feature, const JobConfig& config, std::string*
     if (is_ours && leaf.table >= 0) tables.push_back(Quote(config.tables[leaf.table].name));
   }
   absl::StrAppend(out, name, ": ", TypeOf(feature.kind).name, ", ", TypeOf(feature.bucketizer).name, ", table ",
-                  tables.empty() ? "none" : absl::StrJoin(tables, " and "), ", width ", feature.dim,
-                  ", rows ", feature.rows, ", ", feature.pooling == Pooling::kSum ? "sum" : "mean",
+                  tables.empty() ? "none" : absl::StrJoin(tables, " and "), ", width ", feature.dim, ", rows ",
+                  feature.rows, ", ", feature.pooling == Pooling::kSum ? "sum" : "mean",
                   feature.weighted ? ", weighted" : "", ", value_dim ", feature.value_dim, ", separator ",
                   Quote(feature.separator), ", empty cell ",
                   feature.default_value ? Quote(*feature.default_value) : "none", "\n");

@@ -69,22 +69,22 @@ TEST_F(BadInput, MissingColumn) {
 }
 
 TEST_F(BadInput, TextInAnIntegerIdColumn) {
-  AppendRow("0,0,seven,1,1,1:1,w1,0,3.5,0.5");
+  AppendRow("0,0,seven,1,1,1:1,w1,0,3.5,0.5,3;4,0.5;1");
   ExpectRefused(Train(), {"train-0.csv", "row 21", "uid", "seven"});
 }
 
 TEST_F(BadInput, IdOutOfRange) {
-  AppendRow("0,0,50,1,1,1:1,w1,0,3.5,0.5");
+  AppendRow("0,0,50,1,1,1:1,w1,0,3.5,0.5,3;4,0.5;1");
   ExpectRefused(Train(), {"train-0.csv", "row 21", "uid", "50"});
 }
 
 TEST_F(BadInput, LabelThatIsNotZeroOrOne) {
-  AppendRow("2,0,5,1,1,1:1,w1,0,3.5,0.5");
+  AppendRow("2,0,5,1,1,1:1,w1,0,3.5,0.5,3;4,0.5;1");
   ExpectRefused(Train(), {"train-0.csv", "row 21", "clk", "2"});
 }
 
 TEST_F(BadInput, NanInARawFeature) {
-  AppendRow("1,0,5,1,1,1:1,w1,0,3.5,nan");
+  AppendRow("1,0,5,1,1,1:1,w1,0,3.5,nan,3;4,0.5;1");
   ExpectRefused(Train(), {"train-0.csv", "row 21", "score", "nan"});
 }
 
@@ -157,7 +157,7 @@ TEST_F(BadInput, WorkersOfDifferentFlags) {
 }
 
 TEST_F(BadInput, AnErrorOnOneWorkerEndsTheWholeJob) {
-  AppendRow("0,0,50,1,1,1:1,w1,0,3.5,0.5");  // in the last batch: one worker meets it
+  AppendRow("0,0,50,1,1,1:1,w1,0,3.5,0.5,3;4,0.5;1");  // in the last batch: one worker meets it
   ExpectRefused(Train("--num_servers=1", "$MPIRUN -n 4"), {"row 21", "uid", "50"});
 }
 

@@ -69,7 +69,7 @@ TEST_F(ExportCli, EveryFileIsInTheListWithItsSum) {
   }
   EXPECT_EQ(names.front(), "model.safetensors");
   EXPECT_EQ(names.back(), "model.onnx.data");
-  EXPECT_EQ(names.size(), 3 + 6 + 1u) << "three files of whole models, six tables, dense.parquet";
+  EXPECT_EQ(names.size(), 3 + 7 + 1u) << "three files of whole models, seven tables, dense.parquet";
   EXPECT_EQ(json["step"], 14);
   const std::string card = *ReadFile(directory_ / "out/README.md");
   for (const char* part :

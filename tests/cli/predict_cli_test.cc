@@ -117,7 +117,7 @@ TEST_F(PredictCli, TheInputIsNeverWrittenOver) {
 TEST_F(PredictCli, AFailedPredictionLeavesTheEarlierOne) {
   ASSERT_EQ(Predict(Paths()).exit_status, 0);
   const std::string before = *ReadFile(directory_ / "out/part-00000.parquet");
-  ASSERT_OK(AppendToFile(directory_ / "train-0.csv", "0,0,50,1,1,1:1,w1,0,3.5,0.5\n"));
+  ASSERT_OK(AppendToFile(directory_ / "train-0.csv", "0,0,50,1,1,1:1,w1,0,3.5,0.5,3;4,0.5;1\n"));
   EXPECT_EQ(Predict(Paths() + "--overwrite").exit_status, 1);
   EXPECT_EQ(*ReadFile(directory_ / "out/part-00000.parquet"), before);
   EXPECT_EQ(ListDirectory(directory_ / "out")->size(), 2u) << "the part and the manifest";

@@ -81,7 +81,8 @@ TEST_P(L1TableState, MatchesTheReference) {
   const Manifest manifest = *ReadManifest(checkpoint);
   int64_t compared = 0;
   for (const PartEntry& part : manifest.parts) {
-    const std::string name = absl::StrReplaceAll(TableParameterName(TableOf(config, part.table)), {{".weight", ".momentum1"}});
+    const std::string name =
+        absl::StrReplaceAll(TableParameterName(TableOf(config, part.table)), {{".weight", ".momentum1"}});
     ASSERT_TRUE(reference->Contains(name)) << name;
     const std::vector<double> expected = *reference->ReadDoubles(name);
     ASSERT_OK_AND_ASSIGN(auto reader, TablePartReader::Open(checkpoint, part));

@@ -19,7 +19,7 @@ TEST(L7NothingSilent, AnIdOutOfRangeIsAnErrorThatNamesItsPlace) {
   options.rows = 5;
   TemporaryDirectory directory;
   const JobConfig config = MakeRandomJob(directory.path(), options);
-  ASSERT_OK(AppendToFile(directory / "train-0.csv", "1,0,50,1,1,1:1,w1,0,3.5,0.5\n"));
+  ASSERT_OK(AppendToFile(directory / "train-0.csv", "1,0,50,1,1,1:1,w1,0,3.5,0.5,3;4,0.5;1\n"));
   const Status status = Train(config, {1, 1, {}}, TestOptions());
   ASSERT_FALSE(status.ok());
   const std::string message(status.message());

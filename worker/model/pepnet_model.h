@@ -48,9 +48,9 @@ struct LossReport {
 };
 
 struct ModelInput {
-  const Batch* batch = nullptr;        // labels (for losses and domain selection) and row numbers
-  std::vector<const float*> leaves;    // by leaf; the elements of sequences stand in batch->elements
-  int64_t step = 0;                    // for dropout
+  const Batch* batch = nullptr;      // labels (for losses and domain selection) and row numbers
+  std::vector<const float*> leaves;  // by leaf; the elements of sequences stand in batch->elements
+  int64_t step = 0;                  // for dropout
   const std::vector<std::vector<float>>* row_scales = nullptr;  // worker/model/loss_weight.h; null: no losses
 };
 

@@ -424,10 +424,10 @@ TEST(GrammarTest, SeparatorsDoNotHideWhyAMessageIsRefused) {
   for (const char* spelling :
        {"feature_name: 'a', length: 3,", "feature_name: 'a'; length: 3;",
         "feature_name: 'a', x { y: [1, 2], z: '}' }, length: 3 # a, b; {", "x: [{a: 1, b: 2}, {a: 3;}]"}) {
-    EXPECT_EQ(ErrorOf(Changed("train_config {",
-                              absl::StrCat("feature_configs { combo_feature { ", spelling, "\n} }\ntrain_config {"),
-                              used)),
-              expected)
+    EXPECT_EQ(
+        ErrorOf(Changed("train_config {",
+                        absl::StrCat("feature_configs { combo_feature { ", spelling, "\n} }\ntrain_config {"), used)),
+        expected)
         << spelling;
   }
   EXPECT_THAT(ErrorOf(Changed("num_steps: 5", "num_steps: 5,,")),

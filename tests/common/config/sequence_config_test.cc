@@ -121,13 +121,13 @@ TEST(SequenceConfigTest, TheShapeNamesWhatACheckpointMustAgreeOn) {
 }
 
 TEST(SequenceConfigTest, SuffixedGroupsHaveTablesOfTheirOwn) {
-  ASSERT_OK_AND_ASSIGN(const JobConfig job,
-                       ParseJobConfig(Changed("group_name: \"all\"", "group_name: \"all\" embedding_name_suffix: \"x\""),
-                                      "c", {}));
+  ASSERT_OK_AND_ASSIGN(
+      const JobConfig job,
+      ParseJobConfig(Changed("group_name: \"all\"", "group_name: \"all\" embedding_name_suffix: \"x\""), "c", {}));
   std::vector<std::string> names;
   for (const Table& table : job.tables) names.push_back(table.name);
-  EXPECT_THAT(names, ElementsAre("uid_emb_x", "item_emb_x", "sequence.4.item_emb_x", "tags_emb_x",
-                                 "sequence.3.tags_emb_x"));
+  EXPECT_THAT(names,
+              ElementsAre("uid_emb_x", "item_emb_x", "sequence.4.item_emb_x", "tags_emb_x", "sequence.3.tags_emb_x"));
 }
 
 TEST(SequenceConfigTest, WhatIsRefusedSaysWhatToDo) {
@@ -165,7 +165,8 @@ TEST(SequenceConfigTest, WhatIsRefusedSaysWhatToDo) {
 }
 
 TEST(SequenceConfigTest, EncodersNeedGroupsAndGroupsEncoders) {
-  const std::string groups = R"(    sequence_groups { group_name: "clicks" feature_names: ["click__iid", "iid", "click__ts"] }
+  const std::string groups =
+      R"(    sequence_groups { group_name: "clicks" feature_names: ["click__iid", "iid", "click__ts"] }
     sequence_groups { group_name: "tags" feature_names: ["tags"] }
 )";
   EXPECT_THAT(ErrorOf(Changed(groups, "")), HasSubstr("stand without sequence_groups"));

@@ -84,9 +84,9 @@ TEST(UnusedFeaturesTest, ASequenceIsUsedByTheNamesOfItsFeatures) {
 
 // Of a sequence that is used, what the model does not name goes alone.
 TEST(UnusedFeaturesTest, OfASequenceEachFeatureIsUsedOrNot) {
-  std::string text =
-      With("sequence_feature { sequence_name: 'seq' sequence_length: 9 features { id_feature { feature_name: 'a' "
-           "expression: 'user:a' num_buckets: 4 embedding_dim: 4 } } features { combo_feature { feature_name: 'b' } } }");
+  std::string text = With(
+      "sequence_feature { sequence_name: 'seq' sequence_length: 9 features { id_feature { feature_name: 'a' "
+      "expression: 'user:a' num_buckets: 4 embedding_dim: 4 } } features { combo_feature { feature_name: 'b' } } }");
   text = Changed("\"price\"]", "\"price\", \"seq__a\"]", text);
   ASSERT_OK_AND_ASSIGN(const auto job, Parse(text));
   EXPECT_THAT(AllNotes(job), HasSubstr("the model does not use seq__b, so it is left out"));
@@ -96,10 +96,10 @@ TEST(UnusedFeaturesTest, OfASequenceEachFeatureIsUsedOrNot) {
 // Nobody knows what it uses.
 TEST(UnusedFeaturesTest, NothingIsLeftOutWhereTheModelCannotBeRead) {
   std::vector<std::string> all;
-  const auto job = ParseJobConfig(Changed("feature_names: \"user\" group_type: DEEP",
-                                          "feature_names: \"user\" sequence_groups { zzz: 'x' }",
-                                          With("sequence_id_feature { feature_name: 'x' }")),
-                                  "job.config", {}, &all);
+  const auto job = ParseJobConfig(
+      Changed("feature_names: \"user\" group_type: DEEP", "feature_names: \"user\" sequence_groups { zzz: 'x' }",
+              With("sequence_id_feature { feature_name: 'x' }")),
+      "job.config", {}, &all);
   EXPECT_FALSE(job.ok());
   ASSERT_FALSE(all.empty());
   EXPECT_THAT(all[0], HasSubstr("unknown field \"zzz\" in SeqGroupConfig"));

@@ -76,7 +76,8 @@ void CheckEngineAgainstReference(const JobConfig& config, bool dropout, uint64_t
       continue;
     }
     const std::vector<double> expected = DifferenceQuotients(&point.leaves[f], loss);
-    EXPECT_EQ(Difference(tiny.config.features[leaf.feature].name, leaf_gradients[f].span(), expected, kTinyTolerance), "");
+    EXPECT_EQ(Difference(tiny.config.features[leaf.feature].name, leaf_gradients[f].span(), expected, kTinyTolerance),
+              "");
   }
 }
 

@@ -40,7 +40,7 @@ TEST(PepnetModelTest, ALaterLossOfTheSameNameReplacesTheEarlier) {
 
 struct StepResult {
   std::vector<double> losses;
-  std::vector<double> dense;                  // the gradient arena
+  std::vector<double> dense;                // the gradient arena
   std::vector<std::vector<double>> leaves;  // rows of all slices in order
 };
 

@@ -63,8 +63,8 @@ PreciseStep TakePreciseStep(const JobConfig& config, DenseParameters* parameters
   }
 
   PreciseStep step;
-  const std::vector<RowLoss> losses =
-      RowLosses(config, MakeLabels(batch), network.Forward(leaves, sequences, {true, seed, input.step, batch.first_row}).towers);
+  const std::vector<RowLoss> losses = RowLosses(
+      config, MakeLabels(batch), network.Forward(leaves, sequences, {true, seed, input.step, batch.first_row}).towers);
   std::vector<at::Tensor> roots, seeds;
   for (const RowLoss& loss : losses) {
     const std::vector<float>& scale = (*input.row_scales)[loss.task];

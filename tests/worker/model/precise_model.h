@@ -12,10 +12,10 @@
 namespace pepnet {
 
 struct PreciseStep {
-  std::vector<double> losses;                 // as LossReport::values
-  std::vector<std::vector<double>> dense;     // gradients by parameter, in the order of DenseParameters::specs()
-  std::vector<std::vector<double>> leaves;    // gradients by leaf; empty as the engines' are
-  std::vector<std::vector<double>> outputs;   // evaluation, without dropout, in the order of PepnetModel::Forward()
+  std::vector<double> losses;                // as LossReport::values
+  std::vector<std::vector<double>> dense;    // gradients by parameter, in the order of DenseParameters::specs()
+  std::vector<std::vector<double>> leaves;   // gradients by leaf; empty as the engines' are
+  std::vector<std::vector<double>> outputs;  // evaluation, without dropout, in the order of PepnetModel::Forward()
 };
 
 // Every weight and every leaf's value is first multiplied by 1 + noise * u, u from [-1, 1): how far the results move

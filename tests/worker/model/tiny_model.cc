@@ -158,8 +158,7 @@ TinyData RandomData(const JobConfig& config, int64_t rows, uint64_t seed) {
     batch.elements[f].push_back(0);
     for (int64_t row = 0; row < rows; ++row) {
       const int64_t of_both = RandomInteger(seed, 104, row, 6), other = RandomInteger(seed, 105 + f, row, 6);
-      batch.elements[f].push_back(batch.elements[f].back() +
-                                  static_cast<int32_t>(row % 4 == 0 ? other : of_both));
+      batch.elements[f].push_back(batch.elements[f].back() + static_cast<int32_t>(row % 4 == 0 ? other : of_both));
     }
   }
   data.leaves.resize(config.leaves.size());

@@ -96,8 +96,7 @@ Status FeatureEncoder::Encode(const RowSelection& selection, std::span<const int
     PEPNET_ASSIGN_OR_RETURN(const std::vector<ColumnView> views, ViewColumn(selection, columns[f], is_sequence));
     PEPNET_RETURN_IF_ERROR(CheckTypes(rule.feature, selection, views));
     if (is_sequence && rule.feature.bucketizer == Bucketizer::kNone) {
-      PEPNET_RETURN_IF_ERROR(
-          EncodeSequenceValues(rule, selection, views, &batch->values[f], &batch->elements[f]));
+      PEPNET_RETURN_IF_ERROR(EncodeSequenceValues(rule, selection, views, &batch->values[f], &batch->elements[f]));
     } else if (is_sequence) {
       PEPNET_RETURN_IF_ERROR(
           EncodeSequenceIds(rule, options_, selection, views, &batch->ids[f], &batch->elements[f], clamped));
@@ -110,8 +109,8 @@ Status FeatureEncoder::Encode(const RowSelection& selection, std::span<const int
   return absl::OkStatus();
 }
 
-Status FeatureEncoder::EncodeIds(const FeatureRule& rule, const RowSelection& selection, const std::vector<ColumnView>& views,
-                                 IdColumn* out, int64_t* clamped) const {
+Status FeatureEncoder::EncodeIds(const FeatureRule& rule, const RowSelection& selection,
+                                 const std::vector<ColumnView>& views, IdColumn* out, int64_t* clamped) const {
   const Feature& feature = rule.feature;
   const bool limits_tokens = TypeOf(feature.kind).limits_tokens;
   IdSink sink(rule, options_, &out->ids, &out->weights);

@@ -39,8 +39,8 @@ class FeatureEncoder {
  private:
   FeatureEncoder() = default;
   Status EncodeDefault(FeatureRule* rule) const;
-  Status EncodeIds(const FeatureRule& rule, const RowSelection& selection, const std::vector<ColumnView>& views, IdColumn* out,
-                   int64_t* clamped) const;
+  Status EncodeIds(const FeatureRule& rule, const RowSelection& selection, const std::vector<ColumnView>& views,
+                   IdColumn* out, int64_t* clamped) const;
   Status EncodeValues(const FeatureRule& rule, const RowSelection& selection, const std::vector<ColumnView>& views,
                       AlignedBuffer<float>* out) const;
 

@@ -86,8 +86,8 @@ class ValueElements {
   Status AddText(std::string_view text) {
     if (text.empty()) return AddEmpty();
     Start();
-    PEPNET_RETURN_IF_ERROR(ForEachToken(text, rule_.feature.separator,
-                                        [&](std::string_view token) { return sink_.AddText(token); }));
+    PEPNET_RETURN_IF_ERROR(
+        ForEachToken(text, rule_.feature.separator, [&](std::string_view token) { return sink_.AddText(token); }));
     return End();
   }
 
@@ -112,9 +112,7 @@ class ValueElements {
   const std::vector<float>& values() const { return values_; }
 
  private:
-  Status AddEmpty() {
-    return rule_.feature.sequence->fills_empty ? AddDefault() : InvalidInput("an element is empty");
-  }
+  Status AddEmpty() { return rule_.feature.sequence->fills_empty ? AddDefault() : InvalidInput("an element is empty"); }
 
   void Start() {
     values_.resize(values_.size() + rule_.feature.dim);
@@ -174,9 +172,8 @@ Status EncodeCell(const FeatureRule& rule, const ColumnView& view, const ColumnV
     }
     return absl::OkStatus();
   }
-  return ForEachElement(view.Text(range.begin), sequence.delimiter, [&](std::string_view text) {
-    return is_full() ? absl::OkStatus() : elements->AddText(text);
-  });
+  return ForEachElement(view.Text(range.begin), sequence.delimiter,
+                        [&](std::string_view text) { return is_full() ? absl::OkStatus() : elements->AddText(text); });
 }
 
 template <typename Elements>

@@ -148,8 +148,8 @@ Status ValueSink::Add(double x) {
 
 Status ValueSink::Finish() const {
   if (count_ == feature_.dim) return absl::OkStatus();
-  return InvalidInput(feature_.sequence ? "an element holds " : "the cell holds ", count_, " values, but feature '", feature_.name, "' has value_dim ",
-                      feature_.dim);
+  return InvalidInput(feature_.sequence ? "an element holds " : "the cell holds ", count_, " values, but feature '",
+                      feature_.name, "' has value_dim ", feature_.dim);
 }
 
 }  // namespace pepnet

@@ -63,8 +63,7 @@ class FusedBatch {
   void Gather(int64_t begin, int64_t end);
   // Each source's gradient as the sum over the groups that list it, from InputGradient and DomainGradient: by leaf for
   // those with a table, [rows, dim], and by encoder.
-  void Scatter(int64_t begin, int64_t end, const std::vector<float*>& leaves,
-               const std::vector<float*>& encoded) const;
+  void Scatter(int64_t begin, int64_t end, const std::vector<float*>& leaves, const std::vector<float*>& encoded) const;
   // Whether a group lists the leaf.
   bool Lists(size_t leaf) const { return !occurrences_[leaf].empty(); }
 

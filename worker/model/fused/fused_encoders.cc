@@ -105,7 +105,8 @@ void FusedEncoders::Pack(size_t number, int64_t begin, int64_t end) {
       const float* from = in_->leaves[l] + here.first_element * leaf.dim;
       float* to = arrays.sequence.data() + offsets[row] * width + column;
       for (int64_t i = 0; i < here.count; ++i, from += leaf.dim, to += width) std::copy_n(from, leaf.dim, to);
-      for (int64_t i = here.count; i < offsets[row + 1] - offsets[row]; ++i, to += width) std::fill_n(to, leaf.dim, 0.0f);
+      for (int64_t i = here.count; i < offsets[row + 1] - offsets[row]; ++i, to += width)
+        std::fill_n(to, leaf.dim, 0.0f);
     }
     column += leaf.dim;
   }
@@ -194,8 +195,7 @@ void FusedEncoders::Backward(int lane, const float* values, float* gradients) {
     const Encoder& encoder = model_.encoders[e];
     const SequenceBlock block = BlockOf(e, begin, end);
     Group& group = groups_[encoder.sequence_group];
-    float* const query =
-        block.query == nullptr ? nullptr : group.query_gradient.data() + begin * block.width;
+    float* const query = block.query == nullptr ? nullptr : group.query_gradient.data() + begin * block.width;
     encoders_[e]->Backward(values, block, pass, output_gradients_[e].data() + begin * encoder.width, encoder.width,
                            keeps_ ? &saved_[lane][e] : nullptr, group.sequence_gradient.data(), query, gradients);
   }

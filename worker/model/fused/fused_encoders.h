@@ -44,7 +44,7 @@ class FusedEncoders {
  private:
   // The arrays of one sequence group.
   struct Group {
-    const std::vector<int32_t>* offsets = nullptr;  // of the leaf listed first
+    const std::vector<int32_t>* offsets = nullptr;     // of the leaf listed first
     AlignedBuffer<float> sequence, sequence_gradient;  // [positions, width]
     AlignedBuffer<float> query, query_gradient;        // [rows, width], padded with zeros
   };
@@ -61,9 +61,9 @@ class FusedEncoders {
   const Model& model_;
   std::vector<std::unique_ptr<SequenceEncoder>> encoders_;
   std::vector<Group> groups_;
-  std::vector<AlignedBuffer<float>> outputs_, output_gradients_;                    // by encoder
-  std::vector<std::deque<SequenceEncoder::Saved>> saved_;                          // by lane, encoder
-  std::vector<EncoderBuffers> scratch_;                                             // by lane
+  std::vector<AlignedBuffer<float>> outputs_, output_gradients_;  // by encoder
+  std::vector<std::deque<SequenceEncoder::Saved>> saved_;         // by lane, encoder
+  std::vector<EncoderBuffers> scratch_;                           // by lane
 
   // The batch under way.
   const ModelInput* in_ = nullptr;

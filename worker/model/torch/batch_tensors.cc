@@ -61,9 +61,7 @@ BatchTensors BatchInPlace(const JobConfig& config, const ModelInput& input, Batc
   return tensors;
 }
 
-size_t DeviceBatch::Floats(const Leaf& leaf) const {
-  return static_cast<size_t>(VectorsOf(leaf, *batch_) * leaf.dim);
-}
+size_t DeviceBatch::Floats(const Leaf& leaf) const { return static_cast<size_t>(VectorsOf(leaf, *batch_) * leaf.dim); }
 
 BatchTensors DeviceBatch::Upload(const ModelInput& input, BatchUse use, double gradient_scale) {
   CheckLeaves(*config_, input);
@@ -86,8 +84,7 @@ BatchTensors DeviceBatch::Upload(const ModelInput& input, BatchUse use, double g
   };
   for (size_t l = 0; l < count; ++l) {
     const Leaf& leaf = config_->leaves[l];
-    add(std::span(input.leaves[l], Floats(leaf)), {VectorsOf(leaf, *batch_), leaf.dim}, at::kFloat,
-        &tensors.leaves[l]);
+    add(std::span(input.leaves[l], Floats(leaf)), {VectorsOf(leaf, *batch_), leaf.dim}, at::kFloat, &tensors.leaves[l]);
   }
   if (use != BatchUse::kOutputs) {
     const std::vector<LabelColumn>& labels = input.batch->labels;

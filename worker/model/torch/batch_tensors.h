@@ -19,8 +19,8 @@ struct BatchTensors {
   // backward accumulates into.
   std::vector<at::Tensor> leaves;
   std::vector<SequenceIndex> sequences;  // by sequence group
-  LabelTensors labels;            // training, and evaluation with losses
-  std::vector<at::Tensor> seeds;  // training: by task, row_scale * gradient_scale
+  LabelTensors labels;                   // training, and evaluation with losses
+  std::vector<at::Tensor> seeds;         // training: by task, row_scale * gradient_scale
 };
 
 enum class BatchUse { kTraining, kLosses, kOutputs };

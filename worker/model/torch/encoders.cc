@@ -49,8 +49,7 @@ at::Tensor WeightedSum(const at::Tensor& weights, const at::Tensor& sequence) {
 
 // The MLP of an attention and the linear layer behind it: [B, T, in] -> [B, T].
 struct AttentionMlp {
-  AttentionMlp(const Encoder& encoder, LeafMaker* maker)
-      : encoder(encoder), last(maker, encoder.module + ".linear") {
+  AttentionMlp(const Encoder& encoder, LeafMaker* maker) : encoder(encoder), last(maker, encoder.module + ".linear") {
     const Mlp& mlp = encoder.attn_mlp;
     for (size_t layer = 0; layer < mlp.hidden_units.size(); ++layer) {
       const std::string perceptron = encoder.module + ".mlp.mlp." + std::to_string(layer) + ".perceptron.";
@@ -253,8 +252,8 @@ PaddedSequence PadSequence(const SequenceGroup& group, const std::vector<at::Ten
     const at::Tensor& leaf = leaves[group.sequence[i]];
     const at::Tensor with_zero = at::cat({leaf, at::zeros({1, leaf.size(1)}, leaf.options())}, 0);
     const at::Tensor& positions = index.positions[i];
-    channels.push_back(with_zero.index_select(0, positions.reshape({-1}))
-                           .view({positions.size(0), positions.size(1), leaf.size(1)}));
+    channels.push_back(
+        with_zero.index_select(0, positions.reshape({-1})).view({positions.size(0), positions.size(1), leaf.size(1)}));
   }
   padded.sequence = at::cat(channels, 2);
   return padded;

@@ -75,7 +75,8 @@ TEST_P(GoldenDataTest, LawL1GroupTensorsAreTheReferences) {
           const Leaf& leaf = config.leaves[l];
           const Feature& feature = config.features[leaf.feature];
           const std::vector<float> none;
-          for (const double value : Pool(feature, batch, leaf.feature, row, leaf.table >= 0 ? tables[leaf.table] : none)) {
+          for (const double value :
+               Pool(feature, batch, leaf.feature, row, leaf.table >= 0 ? tables[leaf.table] : none)) {
             ASSERT_LT(at, static_cast<int64_t>(expected[g].size()));
             const double reference = expected[g][at++];
             ASSERT_NEAR(value, reference, 1e-5 + 1e-4 * std::abs(reference))

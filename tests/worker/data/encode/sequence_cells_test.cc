@@ -26,8 +26,8 @@ std::string Show(const Batch& batch, const Feature& feature) {
         shown.push_back(absl::StrJoin(values, values + feature.dim, ","));
       } else {
         const IdColumn& column = batch.ids[0];
-        shown.push_back(absl::StrJoin(column.ids.begin() + column.offsets[e], column.ids.begin() + column.offsets[e + 1],
-                                      ","));
+        shown.push_back(
+            absl::StrJoin(column.ids.begin() + column.offsets[e], column.ids.begin() + column.offsets[e + 1], ","));
       }
     }
     rows.push_back(absl::StrJoin(shown, ";"));
@@ -83,7 +83,11 @@ Feature Filled(Feature feature) {
 
 TEST(SequenceCellsTest, ATextIsSplitIntoElements) {
   EXPECT_EQ(EncodeTexts(FinishedIds(1), {"3;1;4", "", "9"}), "3;1;4||9");
-  EXPECT_EQ(EncodeTexts(FinishedValues(2), {"1\x03" "2;3\x03" "4", ""}), "1,2;3,4|");
+  EXPECT_EQ(EncodeTexts(FinishedValues(2), {"1\x03"
+                                            "2;3\x03"
+                                            "4",
+                                            ""}),
+            "1,2;3,4|");
 }
 
 TEST(SequenceCellsTest, FinishedCellsAreReadWholeAndAnEmptyOneReadsItsDefault) {
@@ -93,11 +97,17 @@ TEST(SequenceCellsTest, FinishedCellsAreReadWholeAndAnEmptyOneReadsItsDefault) {
 }
 
 TEST(SequenceCellsTest, ElementsOfSeveralIds) {
-  EXPECT_EQ(EncodeTexts(FinishedIds(0), {"1\x03" "2;3"}), "1,2;3");
-  EXPECT_THAT(EncodeTexts(FinishedIds(1), {"5", "4;1\x03" "2"}),
+  EXPECT_EQ(EncodeTexts(FinishedIds(0), {"1\x03"
+                                         "2;3"}),
+            "1,2;3");
+  EXPECT_THAT(EncodeTexts(FinishedIds(1), {"5",
+                                           "4;1\x03"
+                                           "2"}),
               HasSubstr("row 2, column 'c': element 2: an element holds 2 ids, but feature 'c' has value_dim 1"));
   // The other modes take the first one.
-  EXPECT_EQ(EncodeTexts(Filled(FinishedIds(1)), {"1\x1d" "2;3"}), "1;3");
+  EXPECT_EQ(EncodeTexts(Filled(FinishedIds(1)), {"1\x1d"
+                                                 "2;3"}),
+            "1;3");
 }
 
 TEST(SequenceCellsTest, AnEmptyElementIsAnErrorOrTheDefault) {
@@ -138,7 +148,8 @@ TEST(SequenceCellsTest, ListsOfLists) {
 }
 
 TEST(SequenceCellsTest, ValuesOfAnElementAreCounted) {
-  EXPECT_THAT(EncodeTexts(FinishedValues(2), {"1\x03" "2;3"}),
+  EXPECT_THAT(EncodeTexts(FinishedValues(2), {"1\x03"
+                                              "2;3"}),
               HasSubstr("element 2: an element holds 1 values, but feature 'c' has value_dim 2"));
 }
 
@@ -155,7 +166,10 @@ TEST(SequenceCellsTest, BoundariesMakeAnIdOfEachValue) {
   feature.bucketizer = Bucketizer::kBoundaries;
   feature.boundaries = {1, 2};
   feature.rows = 3;
-  EXPECT_EQ(EncodeTexts(Filled(feature), {"0.5;1\x1d" "2.5;", ""}), "0;1,2;0|0");
+  EXPECT_EQ(EncodeTexts(Filled(feature), {"0.5;1\x1d"
+                                          "2.5;",
+                                          ""}),
+            "0;1,2;0|0");
 }
 
 }  // namespace

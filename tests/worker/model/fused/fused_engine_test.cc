@@ -26,7 +26,7 @@ namespace {
 // Everything that a step gives.
 struct Step {
   LossReport losses;
-  std::vector<float> dense;                  // the gradient arena
+  std::vector<float> dense;                // the gradient arena
   std::vector<std::vector<float>> leaves;  // gradients
   std::vector<ModelOutput> outputs;
   LossReport evaluation;
@@ -90,7 +90,8 @@ void ExpectSameStep(const Step& step, const Step& reference, const JobConfig& co
   }
   ASSERT_EQ(step.leaves.size(), reference.leaves.size());
   for (size_t f = 0; f < step.leaves.size(); ++f) {
-    EXPECT_LE(RelativeDistance(step.leaves[f], reference.leaves[f]), kRelative) << config.features[config.leaves[f].feature].name;
+    EXPECT_LE(RelativeDistance(step.leaves[f], reference.leaves[f]), kRelative)
+        << config.features[config.leaves[f].feature].name;
   }
 }
 
@@ -146,7 +147,8 @@ class PreciseBounds {
       const bool shifts = absl::StrContains(name, "encoders") && absl::EndsWith(name, "bias");
       expect(Cut(step.dense, parameters, i), name, shifts ? kPrecise * dense : 0);
     }
-    for (size_t f = 0; f < step.leaves.size(); ++f) expect(step.leaves[f], config.features[config.leaves[f].feature].name);
+    for (size_t f = 0; f < step.leaves.size(); ++f)
+      expect(step.leaves[f], config.features[config.leaves[f].feature].name);
     for (const ModelOutput& output : step.outputs) expect(output.values, output.name);
     EXPECT_EQ(t, exact_.size());
   }

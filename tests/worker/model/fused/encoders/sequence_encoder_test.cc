@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 
 #include "tests/worker/model/fused/encoders/naive_encoder.h"
+#include "worker/model/fused/kernels/fused_gemm.h"
 
 namespace pepnet {
 namespace {
@@ -243,6 +244,7 @@ class SequenceEncoderTest : public testing::TestWithParam<EncoderCase> {
       : block_(GetParam().encoder, kLengths),
         encoder_(MakeSequenceEncoder(block_.encoder, kChannels, block_.parameters)) {}
 
+  const OwnThreadScope one_thread_;
   Block block_;
   std::unique_ptr<SequenceEncoder> encoder_;
 };
@@ -289,14 +291,14 @@ TEST_P(SequenceEncoderTest, BackwardAddsTheDerivativeOfEverything) {
     for (size_t b = 0; b < out.size(); ++b) sum += weighted(b, out[b]);
     return sum;
   };
-  auto derivative = [&](double* x, int64_t only) {
+  // move(step) changes what the derivative is by.
+  auto derivative = [&](const std::function<void(double)>& move, int64_t only) {
     constexpr double kStep = 1e-6;
-    const double before = *x;
-    *x = before + kStep;
+    move(kStep);
     const double above = total(only);
-    *x = before - kStep;
+    move(-2 * kStep);
     const double below = total(only);
-    *x = before;
+    move(kStep);
     return (above - below) / (2 * kStep);
   };
   const double tolerance = 5e-5;
@@ -304,21 +306,36 @@ TEST_P(SequenceEncoderTest, BackwardAddsTheDerivativeOfEverything) {
     for (int t = 0; t < kLengths[b]; ++t) {
       for (int c = 0; c < kChannels; ++c) {
         ExpectNear(gradients.sequence[(block_.offsets[b] + t) * kChannels + c] - 0.5,
-                   derivative(&in.sequence[b][t][c], b), tolerance,
+                   derivative([&](double step) { in.sequence[b][t][c] += step; }, b), tolerance,
                    absl::StrCat("row ", b, " position ", t, " channel ", c));
       }
     }
     for (int c = 0; c < kChannels; ++c) {
-      const double expected = block_.has_query() ? derivative(&in.query[b][c], b) : 0;
+      const double expected = block_.has_query() ? derivative([&](double step) { in.query[b][c] += step; }, b) : 0;
       ExpectNear(gradients.query[b * kChannels + c] - 0.5, expected, tolerance, absl::StrCat("query of row ", b));
     }
   }
+  // Some elements of each parameter, and all of them along a direction.
+  std::mt19937_64 random(kSeed);
+  std::normal_distribution<double> normal;
   for (size_t i = 0; i < block_.parameters.specs().size(); ++i) {
     const ParameterSpec& spec = block_.parameters.specs()[i];
-    for (int64_t e = 0; e < spec.elements(); ++e) {
-      const double gradient = gradients.parameters[block_.parameters.offset(static_cast<int>(i)) + e] - 0.5;
-      ExpectNear(gradient, derivative(&values[spec.name][e], -1), tolerance, absl::StrCat(spec.name, " element ", e));
+    const float* const gradient = gradients.parameters.data() + block_.parameters.offset(static_cast<int>(i));
+    Vector& value = values[spec.name];
+    for (size_t e = 0; e < value.size(); e += value.size() / 4 + 1) {
+      ExpectNear(gradient[e] - 0.5, derivative([&](double step) { value[e] += step; }, -1), tolerance,
+                 absl::StrCat(spec.name, " element ", e));
     }
+    Vector direction(value.size());
+    double along = 0;
+    for (size_t e = 0; e < value.size(); ++e) {
+      direction[e] = normal(random) / std::sqrt(static_cast<double>(value.size()));
+      along += direction[e] * (gradient[e] - 0.5);
+    }
+    auto move = [&](double step) {
+      for (size_t e = 0; e < value.size(); ++e) value[e] += step * direction[e];
+    };
+    ExpectNear(along, derivative(move, -1), tolerance, spec.name);
   }
   // The positions before the block are nobody's.
   for (int i = 0; i < block_.offsets[0] * kChannels; ++i) EXPECT_EQ(gradients.sequence[i], 0.5f);
