@@ -6,6 +6,10 @@
 namespace pepnet {
 namespace {
 
+Status EmptyElement() {
+  return InvalidInput("an element is empty; write a value there, or remove the delimiter beside it");
+}
+
 // What the elements of a cell are written to: ids or values. Add...() takes one element each.
 class IdElements {
  public:
@@ -60,7 +64,7 @@ class IdElements {
   Status End(size_t before) {
     const size_t count = out_.ids.size() - before;
     if (count == 0 && rule_.feature.sequence->fills_empty) return AddDefault();
-    if (count == 0) return InvalidInput("an element is empty");
+    if (count == 0) return EmptyElement();
     if (one_id_ && count > 1) {
       return InvalidInput("an element holds ", count, " ids, but feature '", rule_.feature.name,
                           "' has value_dim 1; set value_dim: 0 to pool them");
@@ -112,7 +116,7 @@ class ValueElements {
   const std::vector<float>& values() const { return values_; }
 
  private:
-  Status AddEmpty() { return rule_.feature.sequence->fills_empty ? AddDefault() : InvalidInput("an element is empty"); }
+  Status AddEmpty() { return rule_.feature.sequence->fills_empty ? AddDefault() : EmptyElement(); }
 
   void Start() {
     values_.resize(values_.size() + rule_.feature.dim);
