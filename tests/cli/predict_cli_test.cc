@@ -92,8 +92,9 @@ TEST_F(PredictCli, AWorkerWithoutRowsWritesAnEmptyPartWithTheSameColumns) {
 TEST_F(PredictCli, CsvHasAHeaderAndTheRowsOfParquet) {
   ASSERT_EQ(Predict(Paths() + "--writer_type CsvWriter --reserved_columns ALL_COLUMNS").exit_status, 0);
   const std::string text = *ReadFile(directory_ / "out/part-00000.csv");
-  EXPECT_TRUE(absl::StartsWith(
-      text, "logits_ctr,logits_cvr,probs_ctr,probs_cvr,clk,buy,uid,iid,hist,tags,word,dom,price,score\n"));
+  EXPECT_TRUE(absl::StartsWith(text,
+                               "logits_ctr,logits_cvr,probs_ctr,probs_cvr,clk,buy,uid,iid,hist,tags,word,dom,price,"
+                               "score,click__iid,click__age\n"));
   EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 24);
 }
 

@@ -40,9 +40,9 @@ class TrainingFilesCli : public ::testing::Test {
     const std::string path = job_ / name;
     std::filesystem::create_directories(std::filesystem::path(path).parent_path());
     std::ofstream file(path);
-    file << "clk,buy,uid,iid,hist,tags,word,dom,price,score\n";
+    file << "clk,buy,uid,iid,hist,tags,word,dom,price,score,click__iid,click__age\n";
     for (int user = first; user < last; ++user) {
-      file << user % 2 << ",0," << user << ",1,1|2,3:0.5,w1,0,3.5,0.5\n";
+      file << user % 2 << ",0," << user << ",1,1|2,3:0.5,w1,0,3.5,0.5,3;4,0.5;1\n";
     }
   }
 
