@@ -345,12 +345,16 @@ def _watch(job: program.Program, directory: pathlib.Path, progress: bool | Callb
             if callback is not None and failure is None:
                 for record in sorted((record for tail in tails for record in tail), key=_step):
                     callback(record)
-        except (KeyboardInterrupt, StopTraining):
+        except KeyboardInterrupt:
             if stopped:  # asked a second time
                 job.kill()
                 raise
             stopped = True
             job.stop()
+        except StopTraining:  # a callback may say so of every record that comes before the end
+            if not stopped:
+                job.stop()
+            stopped = True
         except Exception as error:  # of the callback
             failure = error
             job.stop()
