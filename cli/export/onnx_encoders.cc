@@ -27,7 +27,7 @@ class EncoderGraph {
     const OnnxLeaf& first = leaves[group.sequence[0]];
     values.lengths = first.lengths;
     const Value count = PositionCount(first.values);
-    const Value exists = layers_.Unsqueeze(Below(count, values.lengths), 2);
+    const Value exists = layers_.Unsqueeze(Below(first.values, values.lengths), 2);
     std::vector<Value> channels;
     for (const int leaf : group.sequence) {
       // As many positions as the first one has, whether by cutting or by padding.
@@ -78,11 +78,9 @@ class EncoderGraph {
     return layers_.Slice(graph_.Apply("Shape", {x}), layers_.Integers({1}), layers_.Integers({2}), 0);
   }
 
-  // [batch, T] bool: the position's number is below the row's length.
-  Value Below(const Value& count, const Value& lengths) {
-    const Value end = graph_.Apply("Squeeze", {count});
-    const Value position = graph_.Apply("Range", {layers_.Scalar(0), end, layers_.Scalar(1)});
-    return graph_.Apply("Less", {layers_.Unsqueeze(position, 0), layers_.Unsqueeze(lengths, 1)});
+  // [batch, T] bool, for x [batch, T, ...]: the position's number is below the row's length.
+  Value Below(const Value& x, const Value& lengths) {
+    return graph_.Apply("Less", {layers_.Positions(x, 1), layers_.Unsqueeze(lengths, 1)});
   }
 
   Value Lengths(const GroupValues& group, int max_length) {
@@ -90,9 +88,7 @@ class EncoderGraph {
     return graph_.Apply("Min", {group.lengths, layers_.Scalar(max_length)});
   }
 
-  Value Valid(const GroupValues& group, int max_length) {
-    return Below(PositionCount(group.sequence), Lengths(group, max_length));
-  }
+  Value Valid(const GroupValues& group, int max_length) { return Below(group.sequence, Lengths(group, max_length)); }
 
   Value AsFactor(const Value& valid) { return graph_.Cast(valid, Type::kFloat); }
 
@@ -136,11 +132,11 @@ class EncoderGraph {
     const Value a = Flat(graph_.Apply("PRelu", {scores, slope}));
     std::vector<Value> parts;
     int64_t end = 0;
-    Value before = AsFactor(Below(PositionCount(s), graph_.Apply("Mul", {group.lengths, layers_.Scalar(0)})));
+    Value before;  // positions of earlier windows
     for (const int window : encoder.windows) {
       end += window;
       const Value until = AsFactor(Valid(group, static_cast<int>(end)));
-      const Value in_window = graph_.Apply("Sub", {until, before});
+      const Value in_window = before.empty() ? until : graph_.Apply("Sub", {until, before});
       const Value count = graph_.Apply("Max", {layers_.Sum(in_window, 1, true), layers_.Number(1)});
       parts.push_back(graph_.Apply("Div", {WeightedSum(graph_.Apply("Mul", {a, in_window}), s), count}));
       before = until;

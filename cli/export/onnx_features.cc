@@ -7,6 +7,7 @@
 #include <map>
 
 #include "absl/strings/str_cat.h"
+#include "cli/export/onnx_ops.h"
 #include "worker/data/encode/feature_encoder.h"
 
 namespace pepnet {
@@ -63,7 +64,7 @@ struct Cells {
 class FeatureGraph {
  public:
   FeatureGraph(const JobConfig& config, const FeatureEncoder& encoder, OnnxGraph* graph)
-      : config_(config), encoder_(encoder), graph_(*graph) {}
+      : config_(config), encoder_(encoder), graph_(*graph), ops_(graph) {}
 
   void DeclareInputs() {
     for (const OnnxInput& input : OnnxInputs(config_)) {
@@ -86,8 +87,8 @@ class FeatureGraph {
         cells.counts = graph_.Input(input.name + ".counts", Type::kInt64, {batch, elements}, "tokens of each element");
       }
       const int64_t last = is_sequence ? 2 : 1;
-      const Value limit = graph_.Apply("Unsqueeze", {is_sequence ? cells.counts : lengths, Axes({last})});
-      cells.mask = graph_.Apply("Less", {Positions(cells.values, last), limit});
+      const Value limit = ops_.Unsqueeze(is_sequence ? cells.counts : lengths, last);
+      cells.mask = graph_.Apply("Less", {ops_.Positions(cells.values, last), limit});
       if (input.type == Type::kString) {  // an empty token is passed over
         const Value named = graph_.Apply("LabelEncoder", {cells.values},
                                          {{"keys_strings", std::vector<std::string>{""}},
@@ -100,8 +101,8 @@ class FeatureGraph {
         cells.weights = graph_.Input(input.name + ".weights", Type::kFloat, {batch, width}, "weights of the tokens");
       }
       if (is_sequence) continue;
-      cells.count = graph_.Apply("ReduceSum", {graph_.Cast(cells.mask, Type::kFloat), Axes({1})});
-      cells.is_empty = graph_.Apply("Less", {cells.count, Number(0.5f)});
+      cells.count = graph_.Apply("ReduceSum", {graph_.Cast(cells.mask, Type::kFloat), ops_.Integers({1})});
+      cells.is_empty = graph_.Apply("Less", {cells.count, ops_.Number(0.5f)});
     }
   }
 
@@ -125,16 +126,16 @@ class FeatureGraph {
     const Feature& feature = config_.features[f];
     const Cells& cells = cells_.at(inputs_.at(f));
     PEPNET_ASSIGN_OR_RETURN(Value ids, Ids(feature, cells));
-    ids = graph_.Apply("Where", {cells.mask, ids, Scalar(0)});
+    ids = graph_.Apply("Where", {cells.mask, ids, ops_.Scalar(0)});
     const Value found = graph_.Apply("Gather", {table, ids});  // [batch, n, dim]; of a sequence [batch, n, m, dim]
     if (feature.sequence) return LookupSequence(leaf, cells, found, rows);
     Value factor = graph_.Cast(cells.mask, Type::kFloat);
-    if (feature.weighted) factor = graph_.Apply("Where", {cells.mask, cells.weights, Number(0)});
+    if (feature.weighted) factor = graph_.Apply("Where", {cells.mask, cells.weights, ops_.Number(0)});
     if (feature.pooling == Pooling::kMean) {
-      factor = graph_.Apply("Div", {factor, graph_.Apply("Max", {cells.count, Number(1)})});
+      factor = graph_.Apply("Div", {factor, graph_.Apply("Max", {cells.count, ops_.Number(1)})});
     }
-    const Value scaled = graph_.Apply("Mul", {found, graph_.Apply("Unsqueeze", {factor, Axes({2})})});
-    const Value pooled = graph_.Apply("ReduceSum", {scaled, Axes({1})}, {{"keepdims", int64_t{0}}});
+    const Value scaled = graph_.Apply("Mul", {found, ops_.Unsqueeze(factor, 2)});
+    const Value pooled = ops_.Sum(scaled, 1);
     const EmptyCell& empty = encoder_.empty_cell(f);
     if (empty.ids.empty()) return OnnxLeaf{pooled, ""};
     const std::vector<float> fallback = DefaultVector(feature, empty, rows);
@@ -155,39 +156,30 @@ class FeatureGraph {
     return vector;
   }
 
-  // [n]: 0, 1, ... along one axis of x, ready to be compared with what has an axis of size 1 there.
-  Value Positions(const Value& x, int64_t axis) {
-    const Value size = graph_.Apply("Gather", {graph_.Apply("Shape", {x}), Scalar(axis)});
-    return graph_.Apply("Unsqueeze", {graph_.Apply("Range", {Scalar(0), size, Scalar(1)}), Axes({0})});
-  }
-
   // The elements of a sequence as a leaf. `vectors`: [batch, n, dim]; `fallback`: the vector of an element without
   // tokens, which counts as `fallback_count` tokens. `counts_out`: [batch, n, 1] float, tokens of the leaf's elements.
   StatusOr<OnnxLeaf> Elements(const Feature& feature, const Cells& cells, const Value& vectors,
                               const std::vector<float>& fallback, int64_t fallback_count, bool has_default,
                               Value* counts_out = nullptr) {
     // One element more, so that a cell without elements has room for the default.
-    const Value batch = graph_.Apply("Shape", {cells.lengths});
-    const Value one_vector = graph_.Apply("Concat", {batch, Size(1), Size(feature.dim)}, {{"axis", int64_t{0}}});
-    const Value one_count = graph_.Apply("Concat", {batch, Size(1)}, {{"axis", int64_t{0}}});
-    Value values =
-        graph_.Apply("Concat", {vectors, graph_.Apply("ConstantOfShape", {one_vector})}, {{"axis", int64_t{1}}});
-    const Value none = graph_.Cast(graph_.Apply("ConstantOfShape", {one_count}), Type::kInt64);
-    Value counts = graph_.Apply("Concat", {cells.counts, none}, {{"axis", int64_t{1}}});
-    const Value lengths = has_default ? graph_.Apply("Max", {cells.lengths, Scalar(1)}) : cells.lengths;
+    const Value one = ops_.Integers({1});
+    Value values = ops_.Concat({vectors, ops_.Zeros(cells.lengths, {one, ops_.Integers({feature.dim})})}, 1);
+    const Value none = graph_.Cast(ops_.Zeros(cells.lengths, {one}), Type::kInt64);
+    Value counts = ops_.Concat({cells.counts, none}, 1);
+    const Value lengths = has_default ? graph_.Apply("Max", {cells.lengths, ops_.Scalar(1)}) : cells.lengths;
     if (has_default) {
-      const Value is_empty = graph_.Apply("Less", {counts, Scalar(1)});
+      const Value is_empty = graph_.Apply("Less", {counts, ops_.Scalar(1)});
       PEPNET_ASSIGN_OR_RETURN(const Value constant, graph_.Floats("", {1, 1, feature.dim}, fallback));
-      values = graph_.Apply("Where", {graph_.Apply("Unsqueeze", {is_empty, Axes({2})}), constant, values});
-      counts = graph_.Apply("Where", {is_empty, Scalar(fallback_count), counts});
+      values = graph_.Apply("Where", {ops_.Unsqueeze(is_empty, 2), constant, values});
+      counts = graph_.Apply("Where", {is_empty, ops_.Scalar(fallback_count), counts});
     }
-    Value exists = graph_.Apply("Less", {Positions(counts, 1), graph_.Apply("Unsqueeze", {lengths, Axes({1})})});
-    exists = graph_.Apply("Unsqueeze", {exists, Axes({2})});
+    Value exists = graph_.Apply("Less", {ops_.Positions(counts, 1), ops_.Unsqueeze(lengths, 1)});
+    exists = ops_.Unsqueeze(exists, 2);
     if (counts_out != nullptr) {
-      const Value floats = graph_.Cast(graph_.Apply("Unsqueeze", {counts, Axes({2})}), Type::kFloat);
-      *counts_out = graph_.Apply("Where", {exists, floats, Number(0)});
+      const Value floats = graph_.Cast(ops_.Unsqueeze(counts, 2), Type::kFloat);
+      *counts_out = graph_.Apply("Where", {exists, floats, ops_.Number(0)});
     }
-    return OnnxLeaf{graph_.Apply("Where", {exists, values, Number(0)}), lengths};
+    return OnnxLeaf{graph_.Apply("Where", {exists, values, ops_.Number(0)}), lengths};
   }
 
   // `found`: [batch, n, m, dim]
@@ -197,41 +189,23 @@ class FeatureGraph {
     const EmptyCell& empty = encoder_.empty_cell(leaf.feature);
     Feature summed = feature;  // sums, from which the mean follows over elements or over the whole cell
     summed.pooling = Pooling::kSum;
-    const Value factor = graph_.Apply("Unsqueeze", {graph_.Cast(cells.mask, Type::kFloat), Axes({3})});
-    const Value sums =
-        graph_.Apply("ReduceSum", {graph_.Apply("Mul", {found, factor}), Axes({2})}, {{"keepdims", int64_t{0}}});
+    const Value factor = ops_.Unsqueeze(graph_.Cast(cells.mask, Type::kFloat), 3);
+    const Value sums = ops_.Sum(graph_.Apply("Mul", {found, factor}), 2);
     Value counts;
     PEPNET_ASSIGN_OR_RETURN(OnnxLeaf made,
                             Elements(feature, cells, sums, DefaultVector(summed, empty, rows),
                                      static_cast<int64_t>(empty.ids.size()), empty.has_default, &counts));
     if (!leaf.sequence) {
-      const auto over_elements = [&](const Value& x) {
-        return graph_.Apply("ReduceSum", {x, Axes({1})}, {{"keepdims", int64_t{0}}});
-      };
-      made.values = over_elements(made.values);
-      counts = over_elements(counts);
+      made.values = ops_.Sum(made.values, 1);
+      counts = ops_.Sum(counts, 1);
       made.lengths.clear();
     }
     if (feature.pooling == Pooling::kMean) {
-      made.values = graph_.Apply("Div", {made.values, graph_.Apply("Max", {counts, Number(1)})});
+      made.values = graph_.Apply("Div", {made.values, graph_.Apply("Max", {counts, ops_.Number(1)})});
     }
     return made;
   }
 
-  // [1] int64
-  Value Size(int64_t n) { return graph_.Integers({1}, {&n, 1}); }
-  Value Scalar(int64_t n) { return Shared(&scalars_, n, {}); }
-  Value Axes(const std::vector<int64_t>& axes) { return Shared(&axes_, axes[0], {1}); }
-  Value Shared(std::map<int64_t, Value>* made, int64_t n, const std::vector<int64_t>& dims) {
-    Value& value = (*made)[n];
-    if (value.empty()) value = graph_.Integers(dims, {&n, 1});
-    return value;
-  }
-  Value Number(float x) {
-    Value& value = numbers_[x];
-    if (value.empty()) value = *graph_.Floats("", {}, {&x, 1});  // too small to go to another file, so it cannot fail
-    return value;
-  }
   Value Real(double x) { return graph_.Doubles({}, {&x, 1}); }
 
   Value Normalized(const Normalizer& normalizer, const Value& x) {
@@ -255,8 +229,8 @@ class FeatureGraph {
     switch (TokensOf(feature)) {
       case OnnxTokens::kIds:
         // Gather counts negative numbers from the end; here they must be as wrong as numbers that are too large.
-        return graph_.Apply("Where",
-                            {graph_.Apply("Less", {cells.values, Scalar(0)}), Scalar(feature.rows), cells.values});
+        return graph_.Apply(
+            "Where", {graph_.Apply("Less", {cells.values, ops_.Scalar(0)}), ops_.Scalar(feature.rows), cells.values});
       case OnnxTokens::kWords: {
         std::vector<std::string> words;
         std::vector<int64_t> ids;
@@ -281,13 +255,13 @@ class FeatureGraph {
     PEPNET_ASSIGN_OR_RETURN(const std::vector<double> thresholds, RawThresholds(feature));
     const Value limits = graph_.Doubles({static_cast<int64_t>(thresholds.size())}, thresholds);
     const int64_t last = feature.sequence ? 3 : 2;
-    const Value reached = graph_.Apply("GreaterOrEqual", {graph_.Apply("Unsqueeze", {x, Axes({last})}), limits});
-    const Value bucket =
-        graph_.Apply("ReduceSum", {graph_.Cast(reached, Type::kInt64), Axes({last})}, {{"keepdims", int64_t{0}}});
+    const Value reached = graph_.Apply("GreaterOrEqual", {ops_.Unsqueeze(x, last), limits});
+    const Value bucket = ops_.Sum(graph_.Cast(reached, Type::kInt64), last);
     if (feature.normalizer.kind != NormalizerKind::kLog10) return bucket;
     const std::vector<double>& b = feature.boundaries;
     const int64_t below = std::upper_bound(b.begin(), b.end(), feature.normalizer.b) - b.begin();
-    return graph_.Apply("Where", {graph_.Apply("Greater", {x, Real(feature.normalizer.a)}), bucket, Scalar(below)});
+    return graph_.Apply("Where",
+                        {graph_.Apply("Greater", {x, Real(feature.normalizer.a)}), bucket, ops_.Scalar(below)});
   }
 
   const JobConfig& config_;
@@ -295,8 +269,7 @@ class FeatureGraph {
   OnnxGraph& graph_;
   std::map<int, std::string> inputs_;   // feature -> input
   std::map<std::string, Cells> cells_;  // by input
-  std::map<int64_t, Value> scalars_, axes_;
-  std::map<float, Value> numbers_;
+  OnnxOps ops_;
 };
 
 }  // namespace

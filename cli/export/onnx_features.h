@@ -8,7 +8,7 @@
 //   <input>.lengths  [batch] int64       tokens of the cell; 0: the cell is empty and reads the feature's default_value
 //   <input>.weights  [batch, <input>_n] float, of weighted features
 // Inputs of a sequence feature have one axis more:
-//   <input>          [batch, <input>_n, <input>_m]  the tokens of each element; of plain values the last axis is value_dim
+//   <input>          [batch, <input>_n, <input>_m]  the tokens of each element; of plain values m is value_dim
 //   <input>.lengths  [batch] int64                  elements of the cell
 //   <input>.counts   [batch, <input>_n] int64       tokens of each element; 0: the element reads the default_value
 // <input> is the column's name; where features of different kinds read one column, it is the feature's name.

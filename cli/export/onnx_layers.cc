@@ -11,26 +11,8 @@ StatusOr<Value> OnnxLayers::Parameter(const std::string& name) {
   if (i < 0) return absl::InternalError(absl::StrCat("there is no parameter ", name));
   Value& value = made_[name];
   if (value.empty()) {
-    PEPNET_ASSIGN_OR_RETURN(value, graph_.Floats(name, parameters_.specs()[i].shape, parameters_.value(i)));
+    PEPNET_ASSIGN_OR_RETURN(value, graph().Floats(name, parameters_.specs()[i].shape, parameters_.value(i)));
   }
-  return value;
-}
-
-Value OnnxLayers::Number(float x) {
-  Value& value = numbers_[x];
-  if (value.empty()) value = *graph_.Floats("", {}, {&x, 1});  // too small to go to another file, so it cannot fail
-  return value;
-}
-
-Value OnnxLayers::Integers(const std::vector<int64_t>& values) {
-  Value& value = integers_[values];
-  if (value.empty()) value = graph_.Integers({static_cast<int64_t>(values.size())}, values);
-  return value;
-}
-
-Value OnnxLayers::Scalar(int64_t n) {
-  Value& value = scalars_[n];
-  if (value.empty()) value = graph_.Integers({}, {&n, 1});
   return value;
 }
 
@@ -40,9 +22,9 @@ StatusOr<Value> OnnxLayers::Linear(const std::string& module, const Value& x, in
   if (parameters_.Find(module + ".bias") >= 0) {
     PEPNET_ASSIGN_OR_RETURN(inputs.emplace_back(), Parameter(module + ".bias"));
   }
-  if (rank == 2) return graph_.Apply("Gemm", inputs, {{"transB", int64_t{1}}});
-  const Value product = graph_.Apply("MatMul", {x, graph_.Apply("Transpose", {inputs[1]})});
-  return inputs.size() == 2 ? product : graph_.Apply("Add", {product, inputs[2]});
+  if (rank == 2) return graph().Apply("Gemm", inputs, {{"transB", int64_t{1}}});
+  const Value product = graph().Apply("MatMul", {x, graph().Apply("Transpose", {inputs[1]})});
+  return inputs.size() == 2 ? product : graph().Apply("Add", {product, inputs[2]});
 }
 
 StatusOr<Value> OnnxLayers::Activate(const std::string& module, const Activation& activation, const Value& x) {
@@ -61,9 +43,9 @@ StatusOr<Value> OnnxLayers::Activate(const std::string& module, const Activation
       }
     }
     if (node.attribute == nullptr) {
-      made.push_back(graph_.Apply(node.op, inputs));
+      made.push_back(graph().Apply(node.op, inputs));
     } else {
-      made.push_back(graph_.Apply(node.op, inputs, {{node.attribute, static_cast<float>(activation.parameter)}}));
+      made.push_back(graph().Apply(node.op, inputs, {{node.attribute, static_cast<float>(activation.parameter)}}));
     }
   }
   return made.empty() ? x : made.back();
@@ -76,31 +58,11 @@ StatusOr<Value> OnnxLayers::HiddenLayers(const std::string& module, const Mlp& m
     if (mlp.use_ln) {
       PEPNET_ASSIGN_OR_RETURN(const Value scale, Parameter(perceptron + "1.weight"));
       PEPNET_ASSIGN_OR_RETURN(const Value bias, Parameter(perceptron + "1.bias"));
-      x = graph_.Apply("LayerNormalization", {x, scale, bias}, {{"epsilon", 1e-5f}});
+      x = graph().Apply("LayerNormalization", {x, scale, bias}, {{"epsilon", 1e-5f}});
     }
     PEPNET_ASSIGN_OR_RETURN(x, Activate(perceptron + (mlp.use_ln ? "2" : "1"), mlp.activation, x));
   }
   return x;
-}
-
-Value OnnxLayers::Concat(const std::vector<Value>& values, int64_t axis) {
-  return values.size() == 1 ? values[0] : graph_.Apply("Concat", values, {{"axis", axis}});
-}
-
-Value OnnxLayers::Sum(const Value& x, int64_t axis, bool keep) {
-  return graph_.Apply("ReduceSum", {x, Integers({axis})}, {{"keepdims", int64_t{keep ? 1 : 0}}});
-}
-
-Value OnnxLayers::Unsqueeze(const Value& x, int64_t axis) { return graph_.Apply("Unsqueeze", {x, Integers({axis})}); }
-
-Value OnnxLayers::Slice(const Value& x, const Value& begin, const Value& end, int64_t axis) {
-  return graph_.Apply("Slice", {x, begin, end, Integers({axis})});
-}
-
-Value OnnxLayers::Zeros(const Value& like, const std::vector<Value>& dims) {
-  std::vector<Value> shape = {Slice(graph_.Apply("Shape", {like}), Integers({0}), Integers({1}), 0)};
-  shape.insert(shape.end(), dims.begin(), dims.end());
-  return graph_.Apply("ConstantOfShape", {Concat(shape, 0)});  // of type float
 }
 
 }  // namespace pepnet

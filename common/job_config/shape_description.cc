@@ -39,7 +39,7 @@ void AppendFeature(const Feature& feature, const JobConfig& config, std::string*
   const std::string name = absl::StrCat("feature ", Quote(feature.name));
   std::vector<std::string> tables;
   for (const Leaf& leaf : config.leaves) {
-    const bool is_ours = config.features[leaf.feature].name == feature.name;
+    const bool is_ours = &config.features[leaf.feature] == &feature;
     if (is_ours && leaf.table >= 0) tables.push_back(Quote(config.tables[leaf.table].name));
   }
   absl::StrAppend(out, name, ": ", TypeOf(feature.kind).name, ", ", TypeOf(feature.bucketizer).name, ", table ",

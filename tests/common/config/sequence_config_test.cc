@@ -3,9 +3,8 @@
 #include <gtest/gtest.h>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_replace.h"
-#include "common/config/load.h"
 #include "common/job_config/shape_description.h"
+#include "tests/common/config/config_text.h"
 #include "tests/support/status_matchers.h"
 
 namespace pepnet {
@@ -50,18 +49,8 @@ model_config {
 }
 )";
 
-std::string Changed(const std::string& from, const std::string& to) {
-  EXPECT_THAT(kConfig, HasSubstr(from));
-  return absl::StrReplaceAll(kConfig, {{from, to}});
-}
-
-std::string ErrorOf(const std::string& text) {
-  const auto config = ParseJobConfig(text, "c", {});
-  return config.ok() ? "accepted" : std::string(config.status().message());
-}
-
 TEST(SequenceConfigTest, FeaturesLeavesGroupsAndEncoders) {
-  ASSERT_OK_AND_ASSIGN(const JobConfig job, ParseJobConfig(kConfig, "c", {}));
+  ASSERT_OK_AND_ASSIGN(const JobConfig job, Parse(kConfig));
   ASSERT_EQ(job.features.size(), 5u);
   const Feature& clicked = job.features[2];
   EXPECT_EQ(clicked.name, "click__iid");
@@ -102,7 +91,7 @@ TEST(SequenceConfigTest, FeaturesLeavesGroupsAndEncoders) {
 }
 
 TEST(SequenceConfigTest, FinishedCellsAreReadWhole) {
-  ASSERT_OK_AND_ASSIGN(const JobConfig job, ParseJobConfig(Changed("FG_DAG", "FG_NONE"), "c", {}));
+  ASSERT_OK_AND_ASSIGN(const JobConfig job, Parse(Changed("FG_DAG", "FG_NONE", kConfig)));
   EXPECT_EQ(job.features[3].column, "click__ts");
   EXPECT_EQ(job.features[2].default_value, std::nullopt);
   EXPECT_EQ(job.features[2].sequence->max_elements, 0);
@@ -110,20 +99,19 @@ TEST(SequenceConfigTest, FinishedCellsAreReadWhole) {
 }
 
 TEST(SequenceConfigTest, TheShapeNamesWhatACheckpointMustAgreeOn) {
-  ASSERT_OK_AND_ASSIGN(const JobConfig job, ParseJobConfig(kConfig, "c", {}));
+  ASSERT_OK_AND_ASSIGN(const JobConfig job, Parse(kConfig));
   const std::string shape = ShapeDescription(job);
   EXPECT_THAT(shape, HasSubstr("encoder 0: din of \"clicks\", at most 3 positions, mlp [8, 4] relu"));
   EXPECT_THAT(shape, HasSubstr("sequence group \"clicks\": query \"iid\", sequence \"click__iid\" \"click__ts\""));
   EXPECT_THAT(shape, HasSubstr("table \"item_emb\" and \"sequence.4.item_emb\""));
-  ASSERT_OK_AND_ASSIGN(const JobConfig other,
-                       ParseJobConfig(Changed("max_seq_length: 3", "max_seq_length: 4"), "c", {}));
+  ASSERT_OK_AND_ASSIGN(const JobConfig other, Parse(Changed("max_seq_length: 3", "max_seq_length: 4", kConfig)));
   EXPECT_THAT(FirstDifference(shape, ShapeDescription(other)), HasSubstr("encoder 0"));
 }
 
 TEST(SequenceConfigTest, SuffixedGroupsHaveTablesOfTheirOwn) {
   ASSERT_OK_AND_ASSIGN(
       const JobConfig job,
-      ParseJobConfig(Changed("group_name: \"all\"", "group_name: \"all\" embedding_name_suffix: \"x\""), "c", {}));
+      Parse(Changed("group_name: \"all\"", "group_name: \"all\" embedding_name_suffix: \"x\"", kConfig)));
   std::vector<std::string> names;
   for (const Table& table : job.tables) names.push_back(table.name);
   EXPECT_THAT(names,
@@ -161,7 +149,8 @@ TEST(SequenceConfigTest, WhatIsRefusedSaysWhatToDo) {
       {"pooling_encoder { input: \"tags\" pooling_type: \"sum\" }", "", "sequence_encoders[1]: is empty"},
       {"value_dim: 0", "value_dim: 0 weighted: true", "weighted: true; a sequence cannot be weighted"},
   };
-  for (const auto& one : cases) EXPECT_THAT(ErrorOf(Changed(one.from, one.to)), HasSubstr(one.error)) << one.to;
+  for (const auto& one : cases)
+    EXPECT_THAT(ErrorOf(Changed(one.from, one.to, kConfig)), HasSubstr(one.error)) << one.to;
 }
 
 TEST(SequenceConfigTest, EncodersNeedGroupsAndGroupsEncoders) {
@@ -169,12 +158,12 @@ TEST(SequenceConfigTest, EncodersNeedGroupsAndGroupsEncoders) {
       R"(    sequence_groups { group_name: "clicks" feature_names: ["click__iid", "iid", "click__ts"] }
     sequence_groups { group_name: "tags" feature_names: ["tags"] }
 )";
-  EXPECT_THAT(ErrorOf(Changed(groups, "")), HasSubstr("stand without sequence_groups"));
+  EXPECT_THAT(ErrorOf(Changed(groups, "", kConfig)), HasSubstr("stand without sequence_groups"));
   const std::string encoders =
       R"(    sequence_encoders { din_encoder { input: "clicks" attn_mlp { hidden_units: [8, 4] } max_seq_length: 3 } }
     sequence_encoders { pooling_encoder { input: "tags" pooling_type: "sum" } }
 )";
-  EXPECT_THAT(ErrorOf(Changed(encoders, "")), HasSubstr("stand without sequence_encoders"));
+  EXPECT_THAT(ErrorOf(Changed(encoders, "", kConfig)), HasSubstr("stand without sequence_encoders"));
 }
 
 }  // namespace

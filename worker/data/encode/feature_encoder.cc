@@ -118,11 +118,8 @@ Status FeatureEncoder::EncodeIds(const FeatureRule& rule, const RowSelection& se
     const size_t before = out->ids.size();
     for (int64_t element = range.begin; element < range.end; ++element) {
       if (view.IsEmpty(element)) continue;
-      if (view.kind() == ColumnView::Kind::kReal) {
-        PEPNET_RETURN_IF_ERROR(sink.AddReal(view.Real(element)));
-      } else if (int64_t value = 0; view.kind() == ColumnView::Kind::kInteger) {
-        PEPNET_RETURN_IF_ERROR(view.Integer(element, &value) ? sink.AddInteger(value)
-                                                             : sink.AddIdText(view.ToText(element)));
+      if (view.kind() != ColumnView::Kind::kText) {
+        PEPNET_RETURN_IF_ERROR(sink.AddNumber(view, element));
       } else if (view.is_map()) {
         PEPNET_RETURN_IF_ERROR(sink.AddIdText(view.Text(element)));
       } else if (view.is_list()) {

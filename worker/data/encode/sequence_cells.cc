@@ -10,7 +10,7 @@ Status EmptyElement() {
   return InvalidInput("an element is empty; write a value there, or remove the delimiter beside it");
 }
 
-// What the elements of a cell are written to: ids or values. Add...() takes one element each.
+// The elements of a cell are written to ids or to values. Add...() takes one element each.
 class IdElements {
  public:
   IdElements(const FeatureRule& rule, const EncoderOptions& options, IdColumn* out)
@@ -50,10 +50,8 @@ class IdElements {
 
  private:
   Status AddValue(const ColumnView& view, int64_t value) {
-    if (view.kind() == ColumnView::Kind::kReal) return sink_.AddReal(view.Real(value));
-    if (view.kind() == ColumnView::Kind::kText) return sink_.AddToken(view.Text(value), false);
-    int64_t integer = 0;
-    return view.Integer(value, &integer) ? sink_.AddInteger(integer) : sink_.AddIdText(view.ToText(value));
+    const bool is_text = view.kind() == ColumnView::Kind::kText;
+    return is_text ? sink_.AddToken(view.Text(value), false) : sink_.AddNumber(view, value);
   }
 
   // Whether the element has its one id; what follows is then not read. (FG_NONE reads it, to refuse it.)

@@ -1,4 +1,5 @@
-// Cells of sequence features (Feature::sequence): from texts, lists, or lists of lists to the ids or values of elements.
+// Cells of sequence features (Feature::sequence): from texts, lists, or lists of lists to the ids or values of
+// elements.
 //
 //   text               elements split by Sequence::delimiter, the values of an element by Feature::separator
 //   number             one element of one value
@@ -6,8 +7,8 @@
 //                      but in FG_NONE a raw feature takes value_dim of them for each element
 //   list of lists      an element each
 //
-// An id feature of value_dim 1 has one id an element: the first of its values, or in FG_NONE its only one; of value_dim 0
-// all of them.
+// An id feature of value_dim 1 has one id an element: the first of its values, or in FG_NONE its only one; one of
+// value_dim 0 has all of them.
 // Failure: as FeatureEncoder. `elements` gets rows + 1 offsets of elements; ids get offsets by element.
 #pragma once
 

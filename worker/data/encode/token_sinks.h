@@ -1,4 +1,4 @@
-// What the tokens of cells become: ids of a table (IdSink) or plain values (ValueSink). Internal to this folder.
+// The tokens of cells become ids of a table (IdSink) or plain values (ValueSink). Internal to this folder.
 //
 // Threads: one each. Failure: the Status tells value and feature; the caller adds file, row and column.
 #pragma once
@@ -15,6 +15,7 @@
 
 #include "common/base/status.h"
 #include "common/job_config/feature.h"
+#include "worker/data/files/column_view.h"
 
 namespace pepnet {
 
@@ -23,7 +24,7 @@ struct EncoderOptions {
   bool clamp_out_of_range = false;
 };
 
-// What an empty cell of a feature, or an empty element of a sequence, reads as.
+// An empty cell of a feature, or an empty element of a sequence, reads as this.
 struct EmptyCell {
   bool has_default = false;  // false: no id; an error for a raw feature without table
   std::vector<int64_t> ids;
@@ -70,6 +71,12 @@ class IdSink {
   }
   // Precondition: the feature has boundaries.
   Status AddReal(double x);
+  // An element of a column of numbers that is not empty.
+  Status AddNumber(const ColumnView& view, int64_t element) {
+    if (view.kind() == ColumnView::Kind::kReal) return AddReal(view.Real(element));
+    int64_t value = 0;
+    return view.Integer(element, &value) ? AddInteger(value) : AddIdText(view.ToText(element));
+  }
   Status AddWeight(double weight);
 
   void set_normalize(bool normalize) { normalize_ = normalize; }

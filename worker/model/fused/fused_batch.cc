@@ -8,14 +8,6 @@
 
 namespace pepnet {
 
-float* Sized(AlignedBuffer<float>* buffer, int64_t size) {
-  if (static_cast<int64_t>(buffer->size()) < size) {
-    buffer->Resize(0);  // nothing to keep
-    buffer->Resize(static_cast<size_t>(size));
-  }
-  return buffer->data();
-}
-
 FusedBatch::FusedBatch(const JobConfig* config, const FusedLayers* layers)
     : config_(config),
       layers_(layers),
@@ -30,17 +22,14 @@ FusedBatch::FusedBatch(const JobConfig* config, const FusedLayers* layers)
 }
 
 void FusedBatch::Locate(const FeatureGroup& group, Occurrence::Group kind) {
+  std::vector<size_t>& listed = listed_[static_cast<size_t>(kind)];
+  listed.assign(group.leaves.begin(), group.leaves.end());
+  for (const int encoder : group.encoders) listed.push_back(leaves_ + encoder);
   int64_t column = 0;
-  for (const size_t source : SourcesOf(group)) {
+  for (const size_t source : listed) {
     occurrences_[source].push_back({kind, column});
     column += WidthOf(source);
   }
-}
-
-std::vector<size_t> FusedBatch::SourcesOf(const FeatureGroup& group) const {
-  std::vector<size_t> sources(group.leaves.begin(), group.leaves.end());
-  for (const int encoder : group.encoders) sources.push_back(leaves_ + encoder);
-  return sources;
 }
 
 int64_t FusedBatch::WidthOf(size_t source) const {
@@ -76,15 +65,15 @@ void FusedBatch::SizeGradients() {
 
 void FusedBatch::Gather(int64_t begin, int64_t end) {
   const Model& model = config_->model;
-  if (model.uia) GatherGroup(*model.uia, begin, end, Input(begin));
-  if (!model.domain) return GatherGroup(model.main, begin, end, Input(begin).Column(uia_width_));
-  GatherGroup(*model.domain, begin, end, GateInput(begin));
-  GatherGroup(model.main, begin, end, GateInput(begin).Column(domain_width_));
+  if (model.uia) GatherGroup(Occurrence::Group::kUia, begin, end, Input(begin));
+  if (!model.domain) return GatherGroup(Occurrence::Group::kMain, begin, end, Input(begin).Column(uia_width_));
+  GatherGroup(Occurrence::Group::kDomain, begin, end, GateInput(begin));
+  GatherGroup(Occurrence::Group::kMain, begin, end, GateInput(begin).Column(domain_width_));
 }
 
-void FusedBatch::GatherGroup(const FeatureGroup& group, int64_t begin, int64_t end, Matrix to) const {
+void FusedBatch::GatherGroup(Occurrence::Group group, int64_t begin, int64_t end, Matrix to) const {
   int64_t column = 0;
-  for (const size_t source : SourcesOf(group)) {
+  for (const size_t source : listed_[static_cast<size_t>(group)]) {
     const int64_t dim = WidthOf(source);
     const float* const from = sources_[source];
     for (int64_t i = begin; i < end; ++i) {

@@ -12,6 +12,7 @@
 // Threads:   positions of disjoint ranges may be used by different threads; Begin() and Select() by one.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <vector>
 
@@ -19,12 +20,10 @@
 #include "common/job_config/job_config.h"
 #include "worker/model/fused/fused_layers.h"
 #include "worker/model/fused/kernels/fused_gemm.h"
+#include "worker/model/fused/kernels/sized_buffer.h"
 #include "worker/model/pepnet_model.h"
 
 namespace pepnet {
-
-// The buffer with room for `size` floats, contents undefined.
-float* Sized(AlignedBuffer<float>* buffer, int64_t size);
 
 class FusedBatch {
  public:
@@ -68,15 +67,14 @@ class FusedBatch {
   bool Lists(size_t leaf) const { return !occurrences_[leaf].empty(); }
 
  private:
-  // Where a source's values lie in the group tensors.
+  // The place of a source's values in the group tensors.
   struct Occurrence {
     enum class Group { kMain, kDomain, kUia };
     Group group;
     int64_t column;
   };
   void Locate(const FeatureGroup& group, Occurrence::Group kind);
-  std::vector<size_t> SourcesOf(const FeatureGroup& group) const;
-  void GatherGroup(const FeatureGroup& group, int64_t begin, int64_t end, Matrix to) const;
+  void GatherGroup(Occurrence::Group group, int64_t begin, int64_t end, Matrix to) const;
   void ScatterSource(size_t source, int64_t begin, int64_t end, float* gradient) const;
   int64_t WidthOf(size_t source) const;
 
@@ -85,6 +83,7 @@ class FusedBatch {
   const int64_t main_width_, domain_width_, uia_width_;
   const size_t leaves_;                               // sources that are leaves
   std::vector<std::vector<Occurrence>> occurrences_;  // by source
+  std::array<std::vector<size_t>, 3> listed_;         // by group: its sources in order
   std::vector<const float*> sources_;
   const ModelInput* in_ = nullptr;
   int64_t rows_ = 0;

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "worker/model/fused/fused_batch.h"
+#include "worker/model/fused/kernels/sized_buffer.h"
 
 namespace pepnet {
 namespace {

@@ -1,9 +1,9 @@
 // AttentionMlp: the score of each position s of a row with query q: a linear layer behind hidden layers over
 // [q ; s ; q - s ; q * s] or [s ; q * s ; q]. Internal to this folder.
 //
-// First layer: W [q ; s ; q - s ; q * s] = (Wq + Wd) q + (Ws - Wd) s + Wp (q * s). The term of q is computed once a row.
-//            A long row joins the other two, (Ws - Wd + Wp diag(q)) s, so that a position costs one product with s alone;
-//            short rows are packed to [s ; q * s]. The three weights are composed, transposed, once a block.
+// First layer: W [q ; s ; q - s ; q * s] = (Wq + Wd) q + (Ws - Wd) s + Wp (q * s). The term of q is computed once a
+//            row. A long row joins the other two, (Ws - Wd + Wp diag(q)) s, so that a position costs one product with
+//            s alone; short rows are packed to [s ; q * s]. The three weights are composed, transposed, once a block.
 // Kept:      arrays per position, at the tile's place in them; the same arrays for Forward and Backward of a tile.
 // Threads:   const, as SequenceEncoder; a Call belongs to one thread.
 #pragma once
@@ -60,8 +60,8 @@ class AttentionMlp {
   void Begin(Call* call) const;
   // scores [tile.positions], packed.
   void Forward(const Call& call, const RowTile& tile, float* scores) const;
-  // After Forward of the same tile, once; overwrites what it kept. d_scores: gradient of the scores. d_query null: none.
-  // The gradient of the bias behind the scores is the caller's, see AddBiasGradient().
+  // After Forward of the same tile, once; overwrites what it kept. d_scores: gradient of the scores. d_query null:
+  // none. The gradient of the bias behind the scores is the caller's, see AddBiasGradient().
   void Backward(const Call& call, const RowTile& tile, const float* d_scores, float* d_sequence, float* d_query) const;
   void AddBiasGradient(const Call& call, float gradient) const;
   void Finish(const Call& call) const;
@@ -75,7 +75,7 @@ class AttentionMlp {
   LayerArrays ArraysOf(const Call& call, size_t layer, int64_t first_position) const;
   static LayerArrays From(const LayerArrays& at, int64_t position, int64_t width);
   Activated ActivatedOf(const Call& call, const FusedMlpLayer& layer, int64_t positions, const LayerArrays& at) const;
-  // What follows the product of a layer for `positions` positions: bias, norm, activation.
+  // Adds bias, norm and activation to the product of a layer for `positions` positions.
   void Activate(const Call& call, const FusedMlpLayer& layer, int64_t positions, const float* bias,
                 const LayerArrays& at) const;
   // out's gradient, in at.out, becomes that of the product, in at.linear.

@@ -1,5 +1,5 @@
-// DIN and multi-window DIN: each position that exists gets a score z_i from AttentionMlp, and the scores make weights of
-// the positions.
+// DIN and multi-window DIN: each position that exists gets a score z_i from AttentionMlp, and the scores make weights
+// of the positions.
 //   DIN:          w = softmax(z);  out = sum over i of w_i s_i
 //   multi-window: a = PReLU(z);  r_w = sum over the n_w positions of window w of a_i s_i / max(n_w, 1);
 //                 out = [r_0 ; ... ; r_{L-1} ; q]
@@ -15,7 +15,7 @@
 namespace pepnet {
 namespace {
 
-// What both kinds share: tiles of rows through the MLP.
+// Both kinds run tiles of rows through the MLP.
 class ScoredEncoder : public SequenceEncoder {
  public:
   ScoredEncoder(const Encoder& encoder, AttentionMlp::Input input, int64_t limit, int64_t channels,
@@ -96,7 +96,7 @@ class ScoredEncoder : public SequenceEncoder {
     return call;
   }
 
-  // Where the tile's scores lie. Nothing kept: each tile begins where the one before did.
+  // The place of the tile's scores. Where nothing is kept, each tile begins where the one before did.
   float* TileScores(const AttentionMlp::Call& call, const Saved* saved, RowTile* tile) const {
     if (saved == nullptr) tile->first_position = 0;
     return call.kept->Get(kScores, call.kept_positions) + tile->first_position;

@@ -9,21 +9,17 @@
 #include <vector>
 
 #include "common/base/aligned_buffer.h"
+#include "worker/model/fused/kernels/sized_buffer.h"
 
 namespace pepnet {
 
 class EncoderBuffers {
  public:
-  // Array `number` with room for `size` floats. What it holds is kept by calls that ask for no more than an earlier one.
-  // Valid until a call asks for more of the same array.
+  // Array `number` with room for `size` floats. What it holds is kept by calls that ask for no more than an earlier
+  // one. Valid until a call asks for more of the same array.
   float* Get(size_t number, int64_t size) {
     if (arrays_.size() <= number) arrays_.resize(number + 1);
-    AlignedBuffer<float>& array = arrays_[number];
-    if (static_cast<int64_t>(array.size()) < size) {
-      array.Resize(0);  // nothing to keep
-      array.Resize(static_cast<size_t>(size));
-    }
-    return array.data();
+    return Sized(&arrays_[number], size);
   }
   // As Get(), all zeros.
   float* GetZeroed(size_t number, int64_t size) {

@@ -1,4 +1,4 @@
-// Where the parameters of single layers lie in the arenas of DenseParameters.
+// The places of single layers' parameters in the arenas of DenseParameters.
 #pragma once
 
 #include <cstdint>
@@ -34,7 +34,8 @@ struct FusedMlpLayer {
   FusedDropout dropout;
 };
 
-// Finds layers by the reference's names. A name that is required and missing is a bug of the caller and ends the process.
+// Finds layers by the reference's names. A name that is required and missing is a bug of the caller and ends the
+// process.
 class LayerPlacer {
  public:
   // Borrows both. widest: grows to the outputs of the layers found; null: nobody asks.

@@ -8,8 +8,8 @@
 
 namespace pepnet {
 
-// e^x by x = n ln 2 + r, |r| <= ln 2 / 2, and a polynomial of degree 7 in r (coefficients of the Cephes library), within
-// 2 units in the last place; without branches, so that loops over it become vector instructions.
+// e^x by x = n ln 2 + r, |r| <= ln 2 / 2, and a polynomial of degree 7 in r (coefficients of the Cephes library),
+// within 2 units in the last place; without branches, so that loops over it become vector instructions.
 PEPNET_SIMD_INLINE float Exp(float x) {
   x = x < -87.0f ? -87.0f : x;
   x = x > 88.0f ? 88.0f : x;
