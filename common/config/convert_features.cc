@@ -173,7 +173,7 @@ bool HasOwnDelimiter(const ProtoFeature& feature) {
   return feature.sequence_delim() != ProtoFeature::default_instance().sequence_delim();
 }
 
-// What makes a sequence of a feature that has been converted as a plain one.
+// Makes a sequence of a feature that has been converted as a plain one.
 template <typename ProtoFeature>
 Status MakeSequence(const FeatureMessage& from, const ProtoFeature& feature, const DataConfig& data,
                     const ConfigSource& source, Feature* out) {

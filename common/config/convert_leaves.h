@@ -22,10 +22,10 @@ struct FeatureMessage {
   bool is_sequence = false;
 };
 
-// What an entry of feature_configs holds: several features of a sequence_feature, else one.
+// The features that an entry of feature_configs holds: several of a sequence_feature, else one.
 std::vector<FeatureMessage> FeatureMessages(const config::FeatureConfig& config);
 
-// What a table is made from, which every kind of feature has.
+// The fields that a table is made from, which every kind of feature has.
 struct TableFields {
   std::string embedding_name;
   Initializer initializer;
@@ -33,7 +33,7 @@ struct TableFields {
 };
 StatusOr<TableFields> ReadTableFields(const google::protobuf::Message& feature, const ConfigSource& source);
 
-// What tells the leaves of a job apart. In order, they are the order of the leaves.
+// A key tells the leaves of a job apart. The order of keys is the order of the leaves.
 struct LeafKey {
   int feature = -1;
   bool of_sequence_group = false;  // looked up in a table of the sequence groups

@@ -1,8 +1,8 @@
 // Encoder: what makes one vector per row of a sequence of vectors, and the description of each kind. The formulas and
 // their derivatives are in worker/model/fused/encoders.
 //
-// Sequence:  T positions of `channels` floats (C) in a row, T from row to row another; T may be 0, and the output is zero
-//            then. A query is one vector of the row, at most C wide, padded on the right with zeros to C.
+// Sequence:  T positions of `channels` floats (C) in a row, T from row to row another; T may be 0, and the output is
+//            zero then. A query is one vector of the row, at most C wide, padded on the right with zeros to C.
 #pragma once
 
 #include <cstdint>

@@ -18,7 +18,7 @@ struct Leaf {
       false;  // a vector for each element of a sequence feature ([elements, dim]), not one a row ([rows, dim])
 };
 
-// What an encoder reads: for each row a query, the same for all positions, and a sequence of positions.
+// An encoder reads for each row a query, the same for all positions, and a sequence of positions.
 struct SequenceGroup {
   std::string name;
   std::vector<int> query;     // leaves without Leaf::sequence, in the order listed

@@ -12,7 +12,7 @@ constexpr char kEmbeddings[] = ".embeddings.";
 constexpr char kWeight[] = ".weight";
 constexpr char kSequencePrefix[] = "sequence.";
 
-// What stands before `end` in text; `text` is cut behind it. False if there is none.
+// Sets `head` to the text before `end` and cuts `text` behind it. False if there is no `end`.
 bool CutBefore(const std::string& end, std::string* text, std::string* head) {
   const size_t at = text->find(end);
   if (at == std::string::npos) return false;

@@ -60,8 +60,8 @@ constexpr const InitializerType* FindType(InitKind kind) {
 }
 
 struct Table {
-  // embedding_name or <feature_name>_emb, with the group's embedding_name_suffix behind it. Tables of sequence groups are
-  // others than those of the same name that groups pool from: "sequence.<dim>." stands before their names.
+  // embedding_name or <feature_name>_emb, with the group's embedding_name_suffix behind it. Tables of sequence groups
+  // are others than those of the same name that groups pool from: "sequence.<dim>." stands before their names.
   std::string name;
   int64_t rows = 0;  // ids are 0 <= id < rows
   int dim = 0;

@@ -1,4 +1,4 @@
-"""What the values and the name of a column say of it: statistics without decisions (those are suggest.py's)."""
+"""Statistics of a column from its values and its name, without decisions (those are suggest.py's)."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Column:
 
     @property
     def present(self) -> np.ndarray:
-        """Which cells are not empty."""
+        """The cells that are not empty, as a mask."""
         return self.values.is_valid().to_numpy()
 
 
@@ -78,7 +78,7 @@ def auc(positive: np.ndarray, scores: np.ndarray) -> float:
 
 
 def value_auc(codes: np.ndarray, label: np.ndarray) -> float:
-    """How well the values of a column alone tell the label: the AUC, on one half of the rows, of each value's mean
+    """Measures how well a column alone tells the label: the AUC, on one half of the rows, of each value's mean
     label on the other half."""
     odd = np.arange(len(codes)) % 2 == 1
     size = int(codes.max(initial=0)) + 1

@@ -16,10 +16,10 @@ import pyarrow.parquet as pq
 if TYPE_CHECKING:
     import pandas as pd
 
-# What the functions of this package take as rows: a pandas DataFrame, an Arrow table, anything with
+# The functions of this package take as rows a pandas DataFrame, an Arrow table, anything with
 # __arrow_c_stream__ (polars, DuckDB), or a mapping from column name to cells.
 Rows = Union["pd.DataFrame", pa.Table, Mapping[str, Any]]
-# What they return: a pandas DataFrame where pandas is installed, else an Arrow table.
+# They return a pandas DataFrame where pandas is installed, else an Arrow table.
 Frame = Union["pd.DataFrame", pa.Table]
 
 

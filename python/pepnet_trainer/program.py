@@ -25,7 +25,7 @@ class PepnetError(RuntimeError):
 
 
 def find_program(name: str = "pepnet") -> pathlib.Path:
-    """Where `pepnet` (or `pepnet_ps`) is: $PEPNET_BINARY or beside it, else inside the wheel, else on PATH."""
+    """The path of `pepnet` (or `pepnet_ps`): $PEPNET_BINARY or beside it, else inside the wheel, else on PATH."""
     chosen = os.environ.get("PEPNET_BINARY")
     if chosen:
         path = pathlib.Path(chosen)
@@ -62,7 +62,7 @@ def find_mpirun() -> str:
 
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """What the program sees as its environment; Open MPI 4 and 5 accept root and more ranks than cores."""
+    """The environment of the program; Open MPI 4 and 5 accept root and more ranks than cores."""
     result = dict(os.environ)
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         result.setdefault("OMPI_ALLOW_RUN_AS_ROOT", "1")
@@ -141,7 +141,7 @@ class Program:
 
     @property
     def log(self) -> str:
-        """What the program has said so far on standard error."""
+        """Everything that the program has said so far on standard error."""
         return "".join(self.lines)
 
     def running(self, wait_s: float = 0) -> bool:

@@ -1,4 +1,4 @@
-"""What a training tells while it runs: a line that is written over in terminals and notebooks, lines elsewhere."""
+"""Shows how far a training is: a line that is written over in terminals and notebooks, lines elsewhere."""
 
 from __future__ import annotations
 

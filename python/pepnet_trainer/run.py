@@ -63,12 +63,12 @@ class Run:
 
     @property
     def status(self) -> str:
-        """How the job stands or ended, in one word of job_report.json."""
+        """The state of the job, in one word of job_report.json."""
         return str(self.report.get("status", "unknown"))
 
     @property
     def log(self) -> str:
-        """What the program said in the trainings that train() started in this model_dir."""
+        """Everything that the program said in the trainings that train() started in this model_dir."""
         path = self.model_dir / "train.log"
         return path.read_text(errors="replace") if path.exists() else ""
 

@@ -20,11 +20,11 @@ import zipfile
 SOURCE = pathlib.Path(sys.argv.pop(1)).resolve()
 WHEELS = sorted((SOURCE / "dist").glob("pepnet_trainer-*.whl"))
 
-# What the wheel carries of the system it was built on, the only ones; a new one is a decision.
+# The wheel carries these of the system it was built on, and no others; a new one is a decision.
 CARRIED = re.compile(r"lib(absl_\w+|gflags|glog|lzma|unwind|xxhash)\.so\.[\d.]+")
-# What the wheels that it depends on have.
+# The wheels that it depends on have these.
 OF_WHEELS = re.compile(r"lib(torch_cpu|c10|arrow|parquet|mpi)\.so(\.\d+)?")
-# What every Linux system with the glibc of the wheel's tag has.
+# Every Linux system with the glibc of the wheel's tag has these.
 OF_SYSTEM = {
     "ld-linux-x86-64.so.2", "libc.so.6", "libdl.so.2", "libgcc_s.so.1", "libm.so.6", "libpthread.so.0", "librt.so.1",
     "libstdc++.so.6", "libz.so.1"}  # fmt: skip

@@ -6,7 +6,7 @@
 namespace pepnet {
 namespace {
 
-// Where the bags of a leaf begin among the feature's ids, and where the last one ends. `joined` holds what has to be
+// The bags of a leaf begin here among the feature's ids, and the last one ends here. `joined` holds what has to be
 // made: a row's bag of a sequence that is pooled whole.
 std::span<const int32_t> BagOffsets(const Batch& batch, const Leaf& leaf, std::vector<int32_t>* joined) {
   const std::vector<int32_t>& offsets = batch.ids[leaf.feature].offsets;

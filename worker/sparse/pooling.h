@@ -1,7 +1,7 @@
 // From table rows to the vectors of leaves, and back from their gradients to row gradients (spec 3.2, 5.1, 5.2).
 //
-// A leaf has a vector for each row of the batch, or for each element of a sequence: a bag of ids each. With the lookups l
-// of bag b:
+// A leaf has a vector for each row of the batch, or for each element of a sequence: a bag of ids each. With the lookups
+// l of bag b:
 //   out[b]  = sum over l: w_l * row[position_l]   (w_l = 1 unless weighted), / count for mean pooling
 //   grad[p] = sum over the lookups with position p, in lookup order, leaf by leaf: (w_l / count) * dL/d out[b]
 // With gradient_clipping each dL/d out is clamped to [-max_gradient, max_gradient] first, per vector.
@@ -26,7 +26,7 @@ void PoolLeaves(const JobConfig& config, const Batch& batch, const UniqueIds& id
 void ScatterGradients(const JobConfig& config, const Batch& batch, const UniqueIds& ids,
                       const FloatBuffers& leaf_gradients, FloatBuffers* row_gradients);
 
-// What the model reads, by leaf: pooled vectors where there is a table, else the batch's own values.
+// The model reads these, by leaf: pooled vectors where there is a table, else the batch's own values.
 std::vector<const float*> LeafPointers(const JobConfig& config, const Batch& batch, const FloatBuffers& pooled);
 
 }  // namespace pepnet

@@ -1,7 +1,7 @@
 // UniqueIds: the distinct ids of a batch, table by table, and where each lookup finds its row among them.
 //
-// Order:   unique ids stand in the order of their first lookup (leaf by leaf, row by row), a function of the batch alone,
-//          so that sums over lookups do not depend on how many servers hold the rows (law L3).
+// Order:   unique ids stand in the order of their first lookup (leaf by leaf, row by row), a function of the batch
+//          alone, so that sums over lookups do not depend on how many servers hold the rows (law L3).
 // Cost:    one open-addressing probe per lookup.
 #pragma once
 

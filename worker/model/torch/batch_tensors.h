@@ -25,8 +25,8 @@ struct BatchTensors {
 
 enum class BatchUse { kTraining, kLosses, kOutputs };
 
-// On the host, leaves over the caller's memory. Training: `gradients` as of PepnetModel::TrainStep(), and the leaves' .grad
-// is over it; else null.
+// On the host, leaves over the caller's memory. Training: `gradients` as of PepnetModel::TrainStep(), and the leaves'
+// .grad is over it; else null.
 BatchTensors BatchInPlace(const JobConfig& config, const ModelInput& input, BatchUse use, double gradient_scale,
                           std::vector<AlignedBuffer<float>>* gradients);
 

@@ -15,7 +15,7 @@
 
 namespace pepnet {
 
-// Where the positions of one sequence group lie among the elements of its sequence leaves.
+// The places of a sequence group's positions among the elements of its sequence leaves.
 struct SequenceIndex {
   at::Tensor lengths;                 // [B] of type int64: elements of the sequence leaf listed first
   std::vector<at::Tensor> positions;  // by sequence leaf: [B, T], number of the element, or the leaf's elements if none

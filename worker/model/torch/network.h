@@ -1,4 +1,5 @@
-// Network: encoders, EPNet, PPNet and task towers (spec 1.2 to 1.5) over the leaves' tensors. Internal to this folder: includes
+// Network: encoders, EPNet, PPNet and task towers (spec 1.2 to 1.5) over the leaves' tensors. Internal to this folder:
+//          includes
 // torch.
 //
 // Ownership: borrows the config and the parameters behind the leaves, whose arrays must outlive it.
@@ -30,7 +31,8 @@ class Network {
   // `maker` is used during construction only.
   Network(const JobConfig* config, LeafMaker* maker);
 
-  // leaves[l]: [rows, dim], or [elements, dim] of a sequence; sequences[g]: where the positions of sequence group g lie.
+  // leaves[l]: [rows, dim], or [elements, dim] of a sequence; sequences[g]: where the positions of sequence group g
+  // lie.
   NetworkResult Forward(const std::vector<at::Tensor>& leaves, const std::vector<SequenceIndex>& sequences,
                         const DropoutState& dropout) const;
 
