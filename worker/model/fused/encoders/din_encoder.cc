@@ -1,5 +1,5 @@
-// DIN and multi-window DIN: each position that exists gets a score z_i from AttentionMlp, and the scores make weights of
-// the positions.
+// DIN and multi-window DIN: each position that exists gets a score z_i from AttentionMlp, and the scores make weights
+// of the positions.
 //   DIN:          w = softmax(z);  out = sum over i of w_i s_i
 //   multi-window: a = PReLU(z);  r_w = sum over the n_w positions of window w of a_i s_i / max(n_w, 1);
 //                 out = [r_0 ; ... ; r_{L-1} ; q]

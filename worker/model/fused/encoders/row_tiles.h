@@ -10,8 +10,8 @@
 
 namespace pepnet {
 
-// Rows of at least so many positions multiply their own joined weight (row_kernels.h); below, building it costs more than
-// the half of the product that it saves.
+// Rows of at least so many positions multiply their own joined weight (row_kernels.h). Below, building it costs more
+// than the half of the product that it saves.
 inline constexpr int64_t kLongRow = 12;
 
 // Encoder::max_length as RowLength() wants it.

@@ -1,5 +1,6 @@
 // Simple attention: w = softmax over the positions that exist of s_i . q;  out = sum over i of w_i s_i
-// With dw_i = d_out . s_i and dz the gradient of softmax's input:  ds_i = w_i d_out + dz_i q;  dq = sum over i of dz_i s_i
+// With dw_i = d_out . s_i and dz the gradient of softmax's input:
+//   ds_i = w_i d_out + dz_i q;  dq = sum over i of dz_i s_i
 #include <algorithm>
 
 #include "common/base/log_functions.h"
