@@ -32,6 +32,18 @@ TEST(DropoutMaskTest, ARowKeepsItsMaskInAnySlice) {
   EXPECT_EQ(std::vector<float>(whole.begin() + 20, whole.begin() + 35), part);
 }
 
+TEST(DropoutMaskTest, APartOfARowIsThatPartOfItsMask) {
+  const std::vector<float> whole = Mask(0.5, 12, 1, 150);
+  for (const int64_t first : {0, 1, 3, 4, 31, 32, 70}) {
+    for (const int64_t count : {0, 1, 5, 29, 64, 80}) {
+      std::vector<float> part(count);
+      FillDropoutMaskFrom(DropoutKey(11, 2, 7), 0.5, 12, first, count, part.data());
+      EXPECT_EQ(std::vector<float>(whole.begin() + first, whole.begin() + first + count), part)
+          << first << " " << count;
+    }
+  }
+}
+
 TEST(DropoutMaskTest, LayersAndStepsDiffer) {
   EXPECT_NE(Mask(0.5, 0, 9, 5), Mask(0.5, 0, 9, 5, 3, 7));
   EXPECT_NE(Mask(0.5, 0, 9, 5), Mask(0.5, 0, 9, 5, 2, 8));

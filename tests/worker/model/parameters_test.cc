@@ -1,5 +1,6 @@
 #include "worker/model/parameters.h"
 
+#include <algorithm>
 #include <cmath>
 #include <set>
 
@@ -75,6 +76,76 @@ TEST(ParametersTest, WithoutDomainUiaAndMlpOnlyTheLastLinearRemains) {
   config.model.towers[0].mlp.reset();
   EXPECT_EQ(Describe(DenseParameterList(config)),
             "model._task_tower.0.linear.weight [1,6]\nmodel._task_tower.0.linear.bias [1]\n");
+}
+
+Encoder EncoderOf(EncoderKind kind, const std::string& module) {
+  Encoder encoder;
+  encoder.kind = kind;
+  encoder.module = module;
+  encoder.channels = 3;
+  encoder.attn_mlp.hidden_units = {5, 2};
+  encoder.attention_width = 4;
+  return encoder;
+}
+
+TEST(ParametersTest, EncodersStandInFrontUnderTheirOwnNames) {
+  JobConfig config = TinyConfig();
+  config.model.domain.reset();
+  config.model.uia.reset();
+  config.model.towers[0].mlp.reset();
+  config.model.encoders = {EncoderOf(EncoderKind::kPooling, "p"), EncoderOf(EncoderKind::kSimpleAttention, "a"),
+                           EncoderOf(EncoderKind::kDin, "d"), EncoderOf(EncoderKind::kMultiWindowDin, "w"),
+                           EncoderOf(EncoderKind::kSelfAttention, "s")};
+  EXPECT_EQ(Describe(DenseParameterList(config)),
+            "d.mlp.mlp.0.perceptron.0.weight [5,12]\n"
+            "d.mlp.mlp.0.perceptron.0.bias [5]\n"
+            "d.mlp.mlp.1.perceptron.0.weight [2,5]\n"
+            "d.mlp.mlp.1.perceptron.0.bias [2]\n"
+            "d.linear.weight [1,2]\n"
+            "d.linear.bias [1]\n"
+            "w.mlp.mlp.0.perceptron.0.weight [5,9]\n"
+            "w.mlp.mlp.0.perceptron.0.bias [5]\n"
+            "w.mlp.mlp.1.perceptron.0.weight [2,5]\n"
+            "w.mlp.mlp.1.perceptron.0.bias [2]\n"
+            "w.linear.weight [1,2]\n"
+            "w.linear.bias [1]\n"
+            "w.active.weight [1]\n"
+            "s._query.weight [4,3]\n"
+            "s._query.bias [4]\n"
+            "s._key.weight [4,3]\n"
+            "s._key.bias [4]\n"
+            "s._value.weight [4,3]\n"
+            "s._value.bias [4]\n"
+            "s._multihead_attn.in_proj_weight [12,4]\n"
+            "s._multihead_attn.in_proj_bias [12]\n"
+            "s._multihead_attn.out_proj.weight [4,4]\n"
+            "s._multihead_attn.out_proj.bias [4]\n"
+            "model._task_tower.0.linear.weight [1,6]\n"
+            "model._task_tower.0.linear.bias [1]\n");
+}
+
+TEST(ParametersTest, EncodersBeginWithTheReferencesInitialValues) {
+  std::vector<ParameterSpec> specs;
+  Encoder encoder = EncoderOf(EncoderKind::kSelfAttention, "s");
+  encoder.attention_width = 64;
+  AppendEncoderParameters(encoder, &specs);
+  AppendEncoderParameters(EncoderOf(EncoderKind::kMultiWindowDin, "w"), &specs);
+  DenseParameters parameters(specs);
+  parameters.Initialize(3);
+  auto most = [&](const std::string& name) {
+    float largest = 0;
+    for (const float value : parameters.value(parameters.Find(name))) largest = std::max(largest, std::abs(value));
+    return largest;
+  };
+  const double xavier = std::sqrt(6.0 / (192 + 64)), linear = 1 / std::sqrt(64.0);
+  EXPECT_LE(most("s._multihead_attn.in_proj_weight"), xavier);
+  EXPECT_GT(most("s._multihead_attn.in_proj_weight"), 0.999 * xavier);
+  EXPECT_LE(most("s._multihead_attn.out_proj.weight"), linear);
+  EXPECT_GT(most("s._multihead_attn.out_proj.weight"), 0.99 * linear);
+  EXPECT_EQ(most("s._multihead_attn.in_proj_bias"), 0.0f);
+  EXPECT_EQ(most("s._multihead_attn.out_proj.bias"), 0.0f);
+  EXPECT_GT(most("s._query.bias"), 0.0f);
+  EXPECT_EQ(most("w.active.weight"), 0.25f);
 }
 
 TEST(ParametersTest, EachParameterIsAlignedAndPaddingIsZero) {

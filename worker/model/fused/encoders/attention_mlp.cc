@@ -10,7 +10,7 @@
 namespace pepnet {
 namespace {
 
-// Floats that a tile keeps, at most: half of a second-level cache of 512 KiB.
+// Floats of a tile's layers, at most: half of a second-level cache of 512 KiB.
 constexpr int64_t kTileFloats = 64 * 1024;
 
 // The kept arrays of a layer, from kLayerArray + layer * kArraysOfLayer on.
@@ -38,33 +38,44 @@ AttentionMlp::AttentionMlp(const Encoder& encoder, Input input, int64_t channels
   CheckOrDie(layers_[0].linear.in == (input == Input::kWithDifference ? 4 : 3) * channels,
              encoder.module + " has an MLP of another width");
   for (const FusedMlpLayer& layer : layers_) {
-    kept_floats_ += layer.norm_weight >= 0 ? 3 * layer.linear.out + 1 : 2 * layer.linear.out;
+    const int64_t norm_floats = layer.norm_weight >= 0 ? layer.linear.out + 1 : 0;
+    kept_floats_ += (InPlace(layer) ? 1 : 2) * layer.linear.out + norm_floats;
+    tile_floats_ += 2 * layer.linear.out + norm_floats;
   }
 }
 
-int64_t AttentionMlp::tile_positions() const { return std::clamp<int64_t>(kTileFloats / kept_floats_, 64, 1024); }
+int64_t AttentionMlp::tile_positions() const { return std::clamp<int64_t>(kTileFloats / tile_floats_, 64, 1024); }
 
 // ---- one layer -----------------------------------------------------------------------------------------------------
 
-AttentionMlp::LayerArrays AttentionMlp::ArraysOf(const Call& call, size_t layer, int64_t first_position) const {
-  const int64_t width = layers_[layer].linear.out, size = call.kept_positions * width;
-  const size_t first = kLayerArray + layer * kArraysOfLayer;
+AttentionMlp::LayerArrays AttentionMlp::ArraysOf(const Call& call, size_t index, const RowTile& tile) const {
+  const FusedMlpLayer& layer = layers_[index];
+  const int64_t width = layer.linear.out, size = call.kept_positions * width, first = tile.first_position * width;
+  const size_t number = kLayerArray + index * kArraysOfLayer;
   LayerArrays at;
-  at.linear = call.kept->Get(first + kLinear, size) + first_position * width;
-  at.out = call.kept->Get(first + kOut, size) + first_position * width;
-  if (layers_[layer].norm_weight < 0) return at;
-  at.deviation = call.kept->Get(first + kDeviation, call.kept_positions) + first_position;
-  at.normalised = call.kept->Get(first + kNormalised, size) + first_position * width;
+  at.linear = call.kept->Get(number + kLinear, size) + first;
+  if (InPlace(layer)) {
+    at.out = at.linear;
+    if (call.gradients == nullptr) return at;
+    at.gradient = call.scratch->Get(index % 2 == 0 ? kEvenGradient : kOddGradient, tile.positions * width);
+    at.out_gradient = at.gradient;
+    return at;
+  }
+  at.out = call.kept->Get(number + kOut, size) + first;
+  at.out_gradient = at.out;
+  at.gradient = at.linear;
+  if (layer.norm_weight < 0) return at;
+  at.deviation = call.kept->Get(number + kDeviation, call.kept_positions) + tile.first_position;
+  at.normalised = call.kept->Get(number + kNormalised, size) + first;
   return at;
 }
 
 AttentionMlp::LayerArrays AttentionMlp::From(const LayerArrays& at, int64_t position, int64_t width) {
   LayerArrays from = at;
-  from.linear += position * width;
-  from.out += position * width;
-  if (at.normalised == nullptr) return from;
-  from.deviation += position;
-  from.normalised += position * width;
+  for (float** array : {&from.linear, &from.normalised, &from.out, &from.out_gradient, &from.gradient}) {
+    if (*array != nullptr) *array += position * width;
+  }
+  if (from.deviation != nullptr) from.deviation += position;
   return from;
 }
 
@@ -80,22 +91,21 @@ Activated AttentionMlp::ActivatedOf(const Call& call, const FusedMlpLayer& layer
   return activated;
 }
 
-void AttentionMlp::Activate(const Call& call, const FusedMlpLayer& layer, int64_t positions, const float* bias,
+void AttentionMlp::Activate(const Call& call, const FusedMlpLayer& layer, int64_t positions,
                             const LayerArrays& at) const {
-  Activated activated = ActivatedOf(call, layer, positions, at);
+  if (InPlace(layer)) return Relu(positions * layer.linear.out, at.linear);
   if (at.normalised != nullptr) {
-    LayerNormForward(positions, layer.linear.out, bias, ValueAt(call, layer.norm_weight),
+    LayerNormForward(positions, layer.linear.out, nullptr, ValueAt(call, layer.norm_weight),
                      ValueAt(call, layer.norm_bias), at.linear, at.deviation, at.normalised);
-  } else {
-    activated.bias = bias;
   }
-  ActivatedForward(activated);
+  ActivatedForward(ActivatedOf(call, layer, positions, at));
 }
 
 void AttentionMlp::ActivateBackward(const Call& call, const FusedMlpLayer& layer, int64_t positions,
                                     float* bias_gradient, const LayerArrays& at) const {
+  if (InPlace(layer)) return ReluBackward(positions, layer.linear.out, at.linear, at.gradient, bias_gradient);
   const bool norm = at.normalised != nullptr;
-  ActivatedBackward(ActivatedOf(call, layer, positions, at), at.out, norm ? nullptr : bias_gradient,
+  ActivatedBackward(ActivatedOf(call, layer, positions, at), at.out_gradient, norm ? nullptr : bias_gradient,
                     GradientAt(call, layer.activation.weight));
   if (!norm) return;
   LayerNormBackward(positions, layer.linear.out, ValueAt(call, layer.norm_weight), at.deviation, at.normalised,
@@ -163,26 +173,24 @@ void AttentionMlp::FirstLayer(const Call& call, const RowTile& tile, const Layer
 
   float* const joined = call.scratch->Get(kJoined, channels_ * width);
   float* const packed = call.scratch->Get(kPacked, (tile.positions - tile.long_positions) * 2 * channels_);
-  auto activate = [&](const TileRow& row) {
-    Activate(call, layer, row.length, term + (row.row - tile.first_row) * width, From(at, row.start, width));
-  };
   ForEachRow(tile, [&](const TileRow& row) {
-    const float* const q = query + (row.row - tile.first_row) * channels_;
+    const int64_t b = row.row - tile.first_row;
+    const float* const q = query + b * channels_;
+    const LayerArrays here = From(at, row.start, width);
+    // The products add to the row's term.
+    FillRows(row.length, width, term + b * width, here.linear);
     if (row.length < kLongRow) {
       return PackWithProduct(row.length, channels_, row.sequence, q,
                              packed + (row.start - tile.long_positions) * 2 * channels_);
     }
     JoinedWeight(channels_, width, call.own, call.product, q, joined);
-    Product(row.length, width, channels_, {row.sequence, channels_}, {joined, width}, 0,
-            {at.linear + row.start * width, width});
-    activate(row);
+    Product(row.length, width, channels_, {row.sequence, channels_}, {joined, width}, 1, {here.linear, width});
+    Activate(call, layer, row.length, here);
   });
-  if (tile.long_positions == tile.positions) return;
-  Product(tile.positions - tile.long_positions, width, 2 * channels_, {packed, 2 * channels_}, {call.own, width}, 0,
-          {at.linear + tile.long_positions * width, width});
-  ForEachRow(tile, [&](const TileRow& row) {
-    if (row.length < kLongRow) activate(row);
-  });
+  const LayerArrays rest = From(at, tile.long_positions, width);
+  const int64_t short_positions = tile.positions - tile.long_positions;
+  Product(short_positions, width, 2 * channels_, {packed, 2 * channels_}, {call.own, width}, 1, {rest.linear, width});
+  if (short_positions > 0) Activate(call, layer, short_positions, rest);
 }
 
 void AttentionMlp::FirstLayerBackward(const Call& call, const RowTile& tile, const LayerArrays& at, float* d_sequence,
@@ -206,7 +214,7 @@ void AttentionMlp::FirstLayerBackward(const Call& call, const RowTile& tile, con
       return PackWithProduct(row.length, channels_, row.sequence, q,
                              packed + (row.start - tile.long_positions) * 2 * channels_);
     }
-    const ConstMatrix d(at.linear + row.start * width, width);
+    const ConstMatrix d(at.gradient + row.start * width, width);
     JoinedWeight(channels_, width, call.own, call.product, q, joined);
     ProductByTransposed(row.length, channels_, width, d, {joined, width}, 1, {d_sequence + row.source, channels_});
     TransposedProduct(channels_, width, row.length, {row.sequence, channels_}, d, 0, {joined_gradient, width});
@@ -214,7 +222,7 @@ void AttentionMlp::FirstLayerBackward(const Call& call, const RowTile& tile, con
                          gradient_of(row));
   });
   if (short_positions > 0) {
-    const ConstMatrix d(at.linear + tile.long_positions * width, width);
+    const ConstMatrix d(at.gradient + tile.long_positions * width, width);
     const Matrix in = {packed, 2 * channels_};
     TransposedProduct(2 * channels_, width, short_positions, in, d, 1, {call.own_gradient, width});
     ProductByTransposed(short_positions, 2 * channels_, width, d, {call.own, width}, 0, in);
@@ -234,17 +242,18 @@ void AttentionMlp::FirstLayerBackward(const Call& call, const RowTile& tile, con
 // ---- all layers ----------------------------------------------------------------------------------------------------
 
 void AttentionMlp::Forward(const Call& call, const RowTile& tile, float* scores) const {
-  LayerArrays at = ArraysOf(call, 0, tile.first_position);
+  LayerArrays at = ArraysOf(call, 0, tile);
   FirstLayer(call, tile, at);
   Drop(call, layers_[0], tile, at.out);
   for (size_t i = 1; i < layers_.size(); ++i) {
     const FusedMlpLayer& layer = layers_[i];
     const FusedLinear& linear = layer.linear;
     const ConstMatrix in(at.out, linear.in);
-    at = ArraysOf(call, i, tile.first_position);
-    ProductByTransposed(tile.positions, linear.out, linear.in, in, {call.values + linear.weight, linear.in}, 0,
-                        {at.linear, linear.out});
-    Activate(call, layer, tile.positions, ValueAt(call, linear.bias), at);
+    at = ArraysOf(call, i, tile);
+    if (linear.bias >= 0) FillRows(tile.positions, linear.out, call.values + linear.bias, at.linear);
+    ProductByTransposed(tile.positions, linear.out, linear.in, in, {call.values + linear.weight, linear.in},
+                        linear.bias >= 0 ? 1 : 0, {at.linear, linear.out});
+    Activate(call, layer, tile.positions, at);
     Drop(call, layer, tile, at.out);
   }
   Dots(tile.positions, linear_.in, at.out, call.values + linear_.weight, scores);
@@ -255,22 +264,22 @@ void AttentionMlp::Forward(const Call& call, const RowTile& tile, float* scores)
 void AttentionMlp::Backward(const Call& call, const RowTile& tile, const float* d_scores, float* d_sequence,
                             float* d_query) const {
   if (tile.positions == 0) return;
-  // The gradient of a layer's output takes the place of the output once nothing needs that any more.
-  LayerArrays at = ArraysOf(call, layers_.size() - 1, tile.first_position);
+  LayerArrays at = ArraysOf(call, layers_.size() - 1, tile);
   AddWeightedSum(tile.positions, linear_.in, d_scores, at.out, call.gradients + linear_.weight);
-  Outer(tile.positions, linear_.in, d_scores, call.values + linear_.weight, at.out);
+  Outer(tile.positions, linear_.in, d_scores, call.values + linear_.weight, at.out_gradient);
   for (size_t i = layers_.size(); i-- > 1;) {
     const FusedMlpLayer& layer = layers_[i];
     const FusedLinear& linear = layer.linear;
-    Drop(call, layer, tile, at.out);
+    Drop(call, layer, tile, at.out_gradient);
     ActivateBackward(call, layer, tile.positions, GradientAt(call, linear.bias), at);
-    const ConstMatrix d(at.linear, linear.out);
-    at = ArraysOf(call, i - 1, tile.first_position);
-    const Matrix in = {at.out, linear.in};
-    TransposedProduct(linear.out, linear.in, tile.positions, d, in, 1, {call.gradients + linear.weight, linear.in});
-    Product(tile.positions, linear.in, linear.out, d, {call.values + linear.weight, linear.in}, 0, in);
+    const ConstMatrix d(at.gradient, linear.out);
+    at = ArraysOf(call, i - 1, tile);
+    TransposedProduct(linear.out, linear.in, tile.positions, d, {at.out, linear.in}, 1,
+                      {call.gradients + linear.weight, linear.in});
+    Product(tile.positions, linear.in, linear.out, d, {call.values + linear.weight, linear.in}, 0,
+            {at.out_gradient, linear.in});
   }
-  Drop(call, layers_[0], tile, at.out);
+  Drop(call, layers_[0], tile, at.out_gradient);
   FirstLayerBackward(call, tile, at, d_sequence, d_query);
 }
 

@@ -2,8 +2,8 @@
 // [q ; s ; q - s ; q * s] or [s ; q * s ; q]. Internal to this folder.
 //
 // First layer: W [q ; s ; q - s ; q * s] = (Wq + Wd) q + (Ws - Wd) s + Wp (q * s). The term of q is computed once a
-//            row. A long row joins the other two, (Ws - Wd + Wp diag(q)) s, so that a position costs one product with
-//            s alone; short rows are packed to [s ; q * s]. The three weights are composed, transposed, once a block.
+//            row. A long row joins the other two, (Ws - Wd + Wp diag(q)) s, so that a position costs one product with s
+//            alone; short rows are packed to [s ; q * s]. The three weights are composed, transposed, once a block.
 // Kept:      arrays per position, at the tile's place in them; the same arrays for Forward and Backward of a tile.
 // Threads:   const, as SequenceEncoder; a Call belongs to one thread.
 #pragma once
@@ -29,6 +29,8 @@ enum AttentionArray : size_t {
   kJoined,
   kPacked,
   kMask,
+  kEvenGradient,
+  kOddGradient,
   kLayerArray
 };
 
@@ -67,18 +69,23 @@ class AttentionMlp {
   void Finish(const Call& call) const;
 
  private:
-  // The kept arrays of a layer, from one position on; without layer norm the two in the middle are null.
+  // The arrays of a layer, from one position on. ReLU works in place: linear and out are one array, and the gradients
+  // are one of scratch. Else the gradient of a value takes its place: out_gradient is out, and gradient, that of the
+  // product, is linear. Without layer norm, deviation and normalised are null.
   struct LayerArrays {
     float *linear = nullptr, *deviation = nullptr, *normalised = nullptr, *out = nullptr;
+    float *out_gradient = nullptr, *gradient = nullptr;
   };
 
-  LayerArrays ArraysOf(const Call& call, size_t layer, int64_t first_position) const;
+  static bool InPlace(const FusedMlpLayer& layer) {
+    return layer.norm_weight < 0 && layer.activation.kind == ActivationKind::kRelu;
+  }
+  LayerArrays ArraysOf(const Call& call, size_t layer, const RowTile& tile) const;
   static LayerArrays From(const LayerArrays& at, int64_t position, int64_t width);
   Activated ActivatedOf(const Call& call, const FusedMlpLayer& layer, int64_t positions, const LayerArrays& at) const;
-  // Adds bias, norm and activation to the product of a layer for `positions` positions.
-  void Activate(const Call& call, const FusedMlpLayer& layer, int64_t positions, const float* bias,
-                const LayerArrays& at) const;
-  // out's gradient, in at.out, becomes that of the product, in at.linear.
+  // Applies norm and activation to the product of a layer, which holds the bias, for `positions` positions.
+  void Activate(const Call& call, const FusedMlpLayer& layer, int64_t positions, const LayerArrays& at) const;
+  // at.out_gradient becomes at.gradient.
   void ActivateBackward(const Call& call, const FusedMlpLayer& layer, int64_t positions, float* bias_gradient,
                         const LayerArrays& at) const;
   // x *= the dropout mask of the layer, the tile's rows in x.
@@ -92,7 +99,7 @@ class AttentionMlp {
   const int64_t query_column_, own_column_, difference_column_, product_column_;
   std::vector<FusedMlpLayer> layers_;
   FusedLinear linear_;
-  int64_t kept_floats_ = 0;
+  int64_t kept_floats_ = 0, tile_floats_ = 0;
 };
 
 }  // namespace pepnet

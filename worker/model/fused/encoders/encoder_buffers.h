@@ -15,8 +15,8 @@ namespace pepnet {
 
 class EncoderBuffers {
  public:
-  // Array `number` with room for `size` floats. What it holds is kept by calls that ask for no more than an earlier
-  // one. Valid until a call asks for more of the same array.
+  // Array `number` with room for `size` floats. A call that asks for no more than an earlier one leaves its contents as
+  // they are; one that asks for more leaves them undefined, and ends the pointers to them.
   float* Get(size_t number, int64_t size) {
     if (arrays_.size() <= number) arrays_.resize(number + 1);
     return Sized(&arrays_[number], size);

@@ -10,7 +10,7 @@
 
 namespace pepnet {
 
-// Rows of at least so many positions multiply their own joined weight (row_kernels.h); below, building it costs more
+// Rows of at least so many positions multiply their own joined weight (row_kernels.h). Below, building it costs more
 // than the half of the product that it saves.
 inline constexpr int64_t kLongRow = 12;
 

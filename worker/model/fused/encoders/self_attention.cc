@@ -5,9 +5,9 @@
 //
 // The same is computed with fewer products:
 //   - Two linear layers behind one another are one: q_i = Vq s_i + vq with Vq = Pq Wq [E, C], vq = Pq bq + pq.
-//   - The scores are left_hi . right_hj. vk adds the same to all j, which softmax forgets. With C <= d, right_hj = s_j
-//     and left_hi = A_h s_i + a_h, A_h = Vk_h^T Vq_h / sqrt(d) [C, C]; else right_hj = Vk_h s_j and
-//     left_hi = (Vq_h s_i + vq_h) / sqrt(d). Both are called: r the width of a head, A [H r, C], a [H r].
+//   - The scores are left_hi . right_hj, with left_hi = A_h s_i + a_h, each of width r. vk adds the same to all j, and
+//     softmax forgets it. With C <= d, right_hj = s_j, r = C, A_h = Vk_h^T Vq_h / sqrt(d), a_h = Vk_h^T vq_h / sqrt(d);
+//     else right_hj = Vk_h s_j, r = d, A_h = Vq_h / sqrt(d), a_h = vq_h / sqrt(d).
 //   - Only the sum over i is asked for: with w_hj = sum over i of a_hij / L, mixed_h = sum over j of w_hj s_j [C] and
 //     weight_h = sum over j of w_hj, the context is [Vv_h mixed_h + weight_h vv_h]_h, once a row, and out = O context +
 //     (n / L) o.
@@ -272,7 +272,7 @@ void SelfAttention::Mix(const Call& call, const TileRow& row, const Factors& fac
   Product(heads_, channels_, n, {columns, n}, {row.sequence, channels_}, 0, {mixed, channels_});
 }
 
-// With dw_hj = (d_mixed_h . s_j + d_sums_h) / L, mask m:
+// With dw_hj = (d_mixed_h . s_j + d_sums_h) / L and the dropout mask m:
 //   dz_hij = a_hij (m_hij dw_hj - sum over k of a_hik m_hik dw_hk)
 void SelfAttention::MixBackward(const Call& call, const TileRow& row, const float* d_mixed, const float* d_sums,
                                 float* mixed, float* sums, float* d_sequence) const {

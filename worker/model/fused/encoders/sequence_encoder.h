@@ -1,8 +1,11 @@
 // SequenceEncoder: one vector per row of a block of sequences, forward and backward, hand-written. Padding does not
 // exist here: the positions of the rows lie one behind another, and only positions that exist are computed.
 //
-// Values:    equal the formulas of the reference up to rounding, in any padding of it. A row's output depends on the
-//            rows around it by rounding alone. Sums run in an order that depends on the shape alone.
+// Values:    the formulas of the reference up to rounding, in any padding of it. A row's output depends on the rows
+//            around it by rounding alone. Sums run in an order that depends on the shape alone.
+// Dropout:   a row's masks are those of its global row. Element e of position i of a hidden layer `width` wide is
+//            element i * width + e; the attention weight of positions i and j in head h is element (h n + i) n + j, n
+//            being the positions of the row that exist.
 // Empty row: its output is zero (but for the query in that of kMultiWindowDin), and so are its gradients.
 // NaN:       goes through, so that a run that diverges shows it in its loss.
 // Threads:   an encoder holds no state but its places in the arenas, so any number of threads may use it; blocks of
@@ -51,7 +54,7 @@ class SequenceEncoder {
   virtual size_t SavedBytes(int64_t positions) const = 0;
 
   // out[b], rows out_stride floats apart, is overwritten. values: the arena of DenseParameters. saved null: keeps
-  // nothing.
+  // nothing, which costs Backward as much as another Forward.
   virtual void Forward(const float* values, const SequenceBlock& block, const EncoderPass& pass, float* out,
                        int64_t out_stride, Saved* saved) const = 0;
   // d_out: the gradient of out. Adds to d_sequence (indexed as `sequence`), d_query ([rows, C]; null: not wanted, and

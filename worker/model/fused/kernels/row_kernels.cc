@@ -126,6 +126,14 @@ PEPNET_SIMD_CLONES void ScaledSum(int64_t positions, int64_t width, float scale,
   ScaleBy(width, scale, y);
 }
 
+PEPNET_SIMD_CLONES void FillRows(int64_t positions, int64_t width, const float* x, float* y) {
+  for (int64_t i = 0; i < positions; ++i) {
+    const float* __restrict from = x;
+    float* __restrict to = y + i * width;
+    for (int64_t c = 0; c < width; ++c) to[c] = from[c];
+  }
+}
+
 PEPNET_SIMD_CLONES void AddOuter(int64_t positions, int64_t width, const float* weights, const float* x, float* y) {
   for (int64_t i = 0; i < positions; ++i) AddTimes(width, weights[i], x, y + i * width);
 }
@@ -141,6 +149,22 @@ PEPNET_SIMD_CLONES void Outer(int64_t positions, int64_t width, const float* wei
 
 PEPNET_SIMD_CLONES void AddScaledToEach(int64_t positions, int64_t width, float scale, const float* x, float* y) {
   for (int64_t i = 0; i < positions; ++i) AddTimes(width, scale, x, y + i * width);
+}
+
+PEPNET_SIMD_CLONES void Relu(int64_t count, float* x) {
+  float* __restrict y = x;
+  for (int64_t i = 0; i < count; ++i) y[i] = y[i] < 0 ? 0.0f : y[i];
+}
+
+PEPNET_SIMD_CLONES void ReluBackward(int64_t positions, int64_t width, const float* x, float* d, float* sums) {
+  for (int64_t i = 0; i < positions; ++i) {
+    const float* __restrict y = x + i * width;
+    float* __restrict gradient = d + i * width;
+    for (int64_t c = 0; c < width; ++c) gradient[c] = y[c] > 0 ? gradient[c] : 0.0f;
+    if (sums == nullptr) continue;
+    float* __restrict sum = sums;
+    for (int64_t c = 0; c < width; ++c) sum[c] += gradient[c];
+  }
 }
 
 PEPNET_SIMD_CLONES void Softmax(int64_t positions, float* z) { SoftmaxOf(positions, z); }

@@ -16,12 +16,18 @@ void WeightedSum(int64_t positions, int64_t width, const float* weights, const f
 void AddWeightedSum(int64_t positions, int64_t width, const float* weights, const float* x, float* y);
 // y = scale * sum over i of x_i
 void ScaledSum(int64_t positions, int64_t width, float scale, const float* x, float* y);
+// y_i = x
+void FillRows(int64_t positions, int64_t width, const float* x, float* y);
 // y_i += weights[i] x
 void AddOuter(int64_t positions, int64_t width, const float* weights, const float* x, float* y);
 // y_i = weights[i] x
 void Outer(int64_t positions, int64_t width, const float* weights, const float* x, float* y);
 // y_i += scale * x
 void AddScaledToEach(int64_t positions, int64_t width, float scale, const float* x, float* y);
+
+// x = relu(x), and with x the result:  d = x > 0 ? d : 0;  sums[c] += sum over i of d_i[c] (sums null: none)
+void Relu(int64_t count, float* x);
+void ReluBackward(int64_t positions, int64_t width, const float* x, float* d, float* sums);
 
 // z = exp(z - max z) / sum of it
 void Softmax(int64_t positions, float* z);
