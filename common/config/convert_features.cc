@@ -9,8 +9,8 @@
 #include "common/config/convert.h"
 #include "common/config/convert_leaves.h"
 #include "common/config/convert_parameters.h"
-#include "common/config/value_strings.h"
-#include "common/config/vocabulary.h"
+#include "common/config/values/value_strings.h"
+#include "common/config/values/vocabulary.h"
 
 namespace pepnet {
 namespace {

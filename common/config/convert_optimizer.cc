@@ -2,7 +2,7 @@
 
 #include "common/config/convert.h"
 #include "common/config/convert_parameters.h"
-#include "common/config/value_strings.h"
+#include "common/config/values/value_strings.h"
 
 namespace pepnet {
 namespace {

@@ -6,7 +6,7 @@
 
 #include "common/config/convert.h"
 #include "common/config/parse/text_parser.h"
-#include "common/config/value_strings.h"
+#include "common/config/values/value_strings.h"
 #include "common/file/file.h"
 
 namespace pepnet {

@@ -2,8 +2,8 @@
 // JSON. The first byte chooses one, the rest is the text.
 #include "common/base/text.h"
 #include "common/checkpoint/strict_json.h"
-#include "common/config/value_strings.h"
-#include "common/config/vocabulary.h"
+#include "common/config/values/value_strings.h"
+#include "common/config/values/vocabulary.h"
 #include "common/net/packing.h"
 #include "common/process/fault_plan.h"
 #include "tests/fuzz/fuzz_support.h"

@@ -62,8 +62,8 @@ common/config/convert_optimizer.cc common/config/convert_parameters.cc common/co
 common/config/convert_train.cc common/config/descriptions.cc common/config/effective_text.cc common/config/field_support.cc
 common/config/legacy_dialect.cc common/config/load.cc common/config/parse/config_source.cc
 common/config/parse/edit_config.cc common/config/parse/json_fields.cc common/config/parse/json_parser.cc
-common/config/parse/text_parser.cc common/config/unused_features.cc common/config/value_strings.cc
-common/config/vocabulary.cc common/job_config/table.cc ps/table/sparse_optimizer.cc tests/extending/added_types.cc
+common/config/parse/text_parser.cc common/config/unused_features.cc common/config/values/value_strings.cc
+common/config/values/vocabulary.cc common/job_config/table.cc ps/table/sparse_optimizer.cc tests/extending/added_types.cc
 worker/data/encode/feature_encoder.cc worker/data/encode/sequence_cells.cc worker/data/encode/token_sinks.cc
 worker/data/files/column_view.cc worker/data/files/csv_reader.cc
 worker/data/files/input_files.cc worker/data/files/number_text.cc worker/data/files/parquet_reader.cc

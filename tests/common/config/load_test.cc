@@ -9,7 +9,7 @@
 #include <gtest/gtest.h>
 
 #include "absl/strings/str_cat.h"
-#include "common/config/vocabulary.h"
+#include "common/config/values/vocabulary.h"
 #include "tests/common/config/config_text.h"
 #include "tests/support/paths.h"
 #include "tests/support/status_matchers.h"

@@ -1,4 +1,4 @@
-#include "common/config/value_strings.h"
+#include "common/config/values/value_strings.h"
 
 #include <charconv>
 #include <cmath>

@@ -1,4 +1,4 @@
-#include "common/config/vocabulary.h"
+#include "common/config/values/vocabulary.h"
 
 #include <algorithm>
 #include <cstring>
