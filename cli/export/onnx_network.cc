@@ -22,6 +22,23 @@ class NetworkGraph {
     return layers_.Concat(columns, 1);
   }
 
+  // common/job_config/dense_embedding.h; x [batch, values].
+  StatusOr<Value> Embedding(const DenseEmbedding& embedding, const Value& x) {
+    PEPNET_ASSIGN_OR_RETURN(const Value projection, layers_.Parameter(embedding.projection));
+    if (embedding.kind == DenseEmbeddingKind::kMlp) {
+      return graph_.Apply(embedding.values == 1 ? "Mul" : "MatMul", {x, projection});
+    }
+    PEPNET_ASSIGN_OR_RETURN(const Value mixing, layers_.Parameter(embedding.mixing));
+    PEPNET_ASSIGN_OR_RETURN(const Value meta, layers_.Parameter(embedding.meta));
+    const Value h = graph_.Apply("LeakyRelu", {graph_.Apply("Mul", {x, projection})},
+                                 {{"alpha", static_cast<float>(DenseEmbedding::kSlope)}});
+    const Value mixed = graph_.Apply("MatMul", {h, graph_.Apply("Transpose", {mixing})});
+    const Value kept = graph_.Apply("Mul", {h, layers_.Number(static_cast<float>(embedding.keep_prob))});
+    const Value z = graph_.Apply(
+        "Div", {graph_.Apply("Add", {mixed, kept}), layers_.Number(static_cast<float>(embedding.temperature))});
+    return graph_.Apply("MatMul", {graph_.Apply("Softmax", {z}, {{"axis", int64_t{1}}}), meta});
+  }
+
   // gamma * sigma(W2 relu(W1 x + b1) + b2)
   StatusOr<Value> Gate(const std::string& module, const Value& x, double gamma) {
     PEPNET_ASSIGN_OR_RETURN(const Value first, layers_.Linear(module + ".dense_layers.0", x));
@@ -90,15 +107,19 @@ Status AddNetwork(const JobConfig& config, const DenseParameters& parameters, co
   OnnxLayers layers(parameters, graph);
   PEPNET_ASSIGN_OR_RETURN(const std::vector<Value> encoded, AddEncoders(config, leaves, &layers));
   NetworkGraph network(config, &layers);
-  Value shared = network.Group(model.main, leaves, encoded);
+  std::vector<OnnxLeaf> listed = leaves;  // as groups read them
+  for (const DenseEmbedding& embedding : model.embeddings) {
+    PEPNET_ASSIGN_OR_RETURN(listed[embedding.leaf].values, network.Embedding(embedding, leaves[embedding.leaf].values));
+  }
+  Value shared = network.Group(model.main, listed, encoded);
   if (model.domain.has_value()) {
-    const Value input = layers.Concat({network.Group(*model.domain, leaves, encoded), shared}, 1);
+    const Value input = layers.Concat({network.Group(*model.domain, listed, encoded), shared}, 1);
     PEPNET_ASSIGN_OR_RETURN(const Value gate, network.Gate("model.epnet.gate_nu", input, model.epnet_gamma));
     shared = graph->Apply("Mul", {gate, shared});
   }
   std::vector<Value> tasks(model.towers.size(), shared);
   if (model.uia.has_value()) {
-    const Value gate_input = layers.Concat({network.Group(*model.uia, leaves, encoded), shared}, 1);
+    const Value gate_input = layers.Concat({network.Group(*model.uia, listed, encoded), shared}, 1);
     for (size_t task = 0; task < tasks.size(); ++task) {
       PEPNET_ASSIGN_OR_RETURN(tasks[task], network.Ppnet(task, shared, gate_input));
     }

@@ -1,6 +1,16 @@
 #include "common/base/random.h"
 
+#include <cmath>
+#include <numbers>
+
 namespace pepnet {
+
+float NormalFloat(const std::array<uint32_t, 4>& words, size_t i, double mean, double deviation) {
+  const double u1 = 1.0 - UnitFloat(words[i & ~size_t{1}]);  // in (0, 1]: the logarithm is finite
+  const double angle = 2 * std::numbers::pi * UnitFloat(words[i | 1]);
+  const double radius = std::sqrt(-2 * std::log(u1));
+  return static_cast<float>(mean + deviation * radius * (i % 2 == 0 ? std::cos(angle) : std::sin(angle)));
+}
 
 KeyedPermutation::KeyedPermutation(uint64_t key, uint64_t n) : key_(key), n_(n), half_bits_(1) {
   while (half_bits_ < 31 && (uint64_t{1} << (2 * half_bits_)) < n) ++half_bits_;

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 
 #include "common/base/hash.h"
@@ -48,6 +49,9 @@ inline std::array<uint32_t, 4> Philox4x32(uint64_t key, uint64_t hi, uint64_t lo
 
 // Uniform in [0, 1) with 24 bits: exact in float32.
 constexpr float UnitFloat(uint32_t word) { return static_cast<float>(word >> 8) * 0x1.0p-24f; }
+
+// Normally distributed number i of the four that four words give, by the Box-Muller transform of words 0, 1 and 2, 3.
+float NormalFloat(const std::array<uint32_t, 4>& words, size_t i, double mean, double deviation);
 
 // A keyed permutation of [0, n), seekable in O(1): Feistel network on the enclosing power of four with cycle walking.
 class KeyedPermutation {

@@ -15,7 +15,8 @@ struct Leaf {
   int table = -1;    // index into JobConfig::tables; -1: the feature's values themselves
   int dim = 0;       // width: the table's, or value_dim of values
   bool sequence =
-      false;  // a vector for each element of a sequence feature ([elements, dim]), not one a row ([rows, dim])
+      false;           // a vector for each element of a sequence feature ([elements, dim]), not one a row ([rows, dim])
+  int embedding = -1;  // index into Model::embeddings: groups read the values through it; -1: as they are
 };
 
 // An encoder reads for each row a query, the same for all positions, and a sequence of positions.

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "common/job_config/activation.h"
+#include "common/job_config/dense_embedding.h"
 #include "common/job_config/encoder.h"
 #include "common/job_config/feature.h"
 #include "common/job_config/leaf.h"
@@ -44,6 +45,7 @@ struct FeatureGroup {
 };
 
 struct Model {
+  std::vector<DenseEmbedding> embeddings;  // of leaves that a group reads, in the order in which groups list them first
   std::vector<SequenceGroup> sequence_groups;
   std::vector<Encoder> encoders;       // in the order of the groups that read them: all, domain, uia
   FeatureGroup main;                   // "all"

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numbers>
 
 #include "common/base/random.h"
 
@@ -47,12 +46,7 @@ void RowInitializer::FillNormal(int64_t id, std::span<float> out) const {
   for (size_t begin = 0; begin < out.size(); begin += 4) {
     const auto words = Philox4x32(key_, static_cast<uint64_t>(id), begin / 4);
     const size_t count = std::min<size_t>(4, out.size() - begin);
-    for (size_t i = 0; i < count; ++i) {
-      const double u1 = 1.0 - UnitFloat(words[i & ~size_t{1}]);  // in (0, 1]: the logarithm is finite
-      const double angle = 2 * std::numbers::pi * UnitFloat(words[i | 1]);
-      const double radius = std::sqrt(-2 * std::log(u1));
-      out[begin + i] = static_cast<float>(mean_ + stddev_ * radius * (i % 2 == 0 ? std::cos(angle) : std::sin(angle)));
-    }
+    for (size_t i = 0; i < count; ++i) out[begin + i] = NormalFloat(words, i, mean_, stddev_);
   }
 }
 

@@ -108,6 +108,31 @@ void FillUniform(uint64_t seed, const std::string& name, double bound, std::span
   }
 }
 
+// Element e from the same words as FillUniform().
+void FillNormal(uint64_t seed, const std::string& name, double deviation, std::span<float> values) {
+  const uint64_t key = RandomKey(seed, RandomPurpose::kDenseInit, HashName(name));
+  std::array<uint32_t, 4> words{};
+  for (size_t e = 0; e < values.size(); ++e) {
+    if (e % 4 == 0) words = Philox4x32(key, 0, e / 4);
+    values[e] = NormalFloat(words, e % 4, 0, deviation);
+  }
+}
+
+void AddEmbedding(const DenseEmbedding& embedding, ListBuilder* list) {
+  const int64_t width = embedding.width, n = embedding.channels;
+  switch (embedding.kind) {
+    case DenseEmbeddingKind::kMlp: {
+      const double deviation = std::sqrt(2.0 / (embedding.values + width));
+      if (embedding.values == 1) return list->Add(embedding.projection, {width}, Init::kNormal, deviation);
+      return list->Add(embedding.projection, {embedding.values, width}, Init::kNormal, deviation);
+    }
+    case DenseEmbeddingKind::kAutoDis:
+      list->Add(embedding.meta, {n, width}, Init::kNormal, 1);
+      list->Add(embedding.projection, {n}, Init::kNormal, std::sqrt(2.0 / (1 + n)));
+      return list->Add(embedding.mixing, {n, n}, Init::kNormal, std::sqrt(1.0 / n));
+  }
+}
+
 }  // namespace
 
 int64_t ParameterSpec::elements() const {
@@ -135,8 +160,9 @@ void AppendEncoderParameters(const Encoder& encoder, std::vector<ParameterSpec>*
 std::vector<ParameterSpec> DenseParameterList(const JobConfig& config) {
   const Model& model = config.model;
   std::vector<ParameterSpec> specs;
-  for (const Encoder& encoder : model.encoders) AppendEncoderParameters(encoder, &specs);
   ListBuilder list(&specs);
+  for (const DenseEmbedding& embedding : model.embeddings) AddEmbedding(embedding, &list);
+  for (const Encoder& encoder : model.encoders) AppendEncoderParameters(encoder, &specs);
   if (model.domain.has_value()) {
     list.Gate("model.epnet.gate_nu", model.domain->width + model.main.width, model.epnet_hidden_unit, model.main.width);
   }
@@ -196,6 +222,9 @@ void DenseParameters::Initialize(uint64_t seed) {
         break;
       case Init::kUniform:
         FillUniform(seed, spec.name, spec.constant, values);
+        break;
+      case Init::kNormal:
+        FillNormal(seed, spec.name, spec.constant, values);
         break;
     }
   }

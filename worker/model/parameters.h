@@ -1,7 +1,7 @@
 // The dense parameters of a PEPNet by the reference's checkpoint names (spec 7), without torch: one flat, aligned arena
 // for the values and one for the gradients, so that allreduce, optimizer and checkpoint work on plain arrays.
 //
-// Order:     as listed by DenseParameterList(): sequence encoders, epnet, ppnet (task-major, layer by layer), towers.
+// Order:     as listed by DenseParameterList(): dense embeddings, sequence encoders, epnet, ppnet (task-major, layer by layer), towers.
 //            Fixed: it is the order of the allreduce buckets and of the checkpoint.
 // Layout:    each parameter starts on a 64-byte boundary of the arena; padding floats are zero and stay zero.
 // Threads:   as a plain array.
@@ -19,12 +19,12 @@
 namespace pepnet {
 
 struct ParameterSpec {
-  enum class Init { kFanIn, kOne, kZero, kConstant, kUniform };
+  enum class Init { kFanIn, kOne, kZero, kConstant, kUniform, kNormal };
   std::string name;            // "model.epnet.gate_nu.dense_layers.0.weight"
   std::vector<int64_t> shape;  // Linear weights are [out, in]
   Init init = Init::kFanIn;    // kFanIn: U(-1/sqrt(fan_in), 1/sqrt(fan_in))
   int64_t fan_in = 0;          // a bias has its layer's fan_in
-  double constant = 0;         // kConstant: the value; kUniform: b of U(-b, b)
+  double constant = 0;         // kConstant: the value; kUniform: b of U(-b, b); kNormal: standard deviation, mean 0
   int64_t elements() const;
 };
 

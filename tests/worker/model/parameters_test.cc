@@ -28,7 +28,7 @@ TEST(ParametersTest, NamesAndShapesAreThoseOfEveryGoldenCase) {
     const auto init = OpenGolden(name, "init.safetensors");
     std::set<std::string> expected;
     for (const auto& [tensor, info] : init->tensors()) {
-      if (tensor.find("emb_impls") == std::string::npos) expected.insert(tensor);  // of no table
+      if (!TableOfParameter(tensor).has_value()) expected.insert(tensor);
     }
     for (const ParameterSpec& spec : DenseParameterList(LoadGoldenConfig(name))) {
       ASSERT_EQ(expected.erase(spec.name), 1u) << spec.name << " is not in the reference, or listed twice";
@@ -67,6 +67,31 @@ TEST(ParametersTest, LayerNormAndPreluTakeTheNextPerceptronIndices) {
   const std::vector<ParameterSpec> specs = DenseParameterList(config);
   EXPECT_EQ(specs[9].name, "model._task_tower.0.tower_mlp.mlp.0.perceptron.1.weight");
   EXPECT_EQ(specs[9].shape, std::vector<int64_t>{1});
+}
+
+TEST(ParametersTest, DenseEmbeddingsBeginNormallyDistributed) {
+  JobConfig config = EmbeddingConfig();
+  DenseEmbedding& autodis = config.model.embeddings[2];
+  autodis.channels = 40;
+  autodis.width = 200;
+  config.model.embeddings[1].width = 3000;
+  DenseParameters parameters(DenseParameterList(config));
+  parameters.Initialize(7);
+  const auto expect = [&](const std::string& name, double deviation) {
+    const std::span<const float> values = parameters.value(parameters.Find(name));
+    double sum = 0, squares = 0;
+    for (const float v : values) {
+      sum += v;
+      squares += static_cast<double>(v) * v;
+    }
+    const double n = static_cast<double>(values.size());
+    EXPECT_NEAR(sum / n, 0, 4 * deviation / std::sqrt(n)) << name;
+    EXPECT_NEAR(std::sqrt(squares / n), deviation, 4 * deviation / std::sqrt(2 * n)) << name;
+  };
+  expect("model.embedding.3.w", std::sqrt(2.0 / 3003));
+  expect("model.embedding.4.e", 1);
+  expect("model.embedding.4.w", std::sqrt(2.0 / 41));
+  expect("model.embedding.4.m", std::sqrt(1.0 / 40));
 }
 
 TEST(ParametersTest, WithoutDomainUiaAndMlpOnlyTheLastLinearRemains) {

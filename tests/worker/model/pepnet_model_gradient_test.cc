@@ -131,6 +131,10 @@ TEST(ModelGradientTest, NetworkWithoutDomainOrUiaOrMlp) {
   CheckAgainstReference(config, false, 26);
 }
 
+TEST(ModelGradientTest, DenseEmbeddingsFollowTheClosedForm) {
+  for (uint64_t seed = 31; seed <= 33; ++seed) CheckAgainstReference(EmbeddingConfig(), false, seed);
+}
+
 TEST(ModelGradientTest, EveryLossFollowsItsClosedForm) { CheckAgainstReference(AllLossesConfig(), false, 27); }
 
 TEST(ModelGradientTest, DropoutIsTheMaskOfTheGlobalRow) {

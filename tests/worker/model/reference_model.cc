@@ -23,9 +23,38 @@ class RowNetwork {
     Row x;
     for (int f : group.leaves) {
       const int dim = config_.leaves[f].dim;
-      for (int c = 0; c < dim; ++c) x.push_back(point_.leaves[f][row_ * dim + c]);
+      const Row values(&point_.leaves[f][row_ * dim], &point_.leaves[f][row_ * dim] + dim);
+      const int embedding = config_.leaves[f].embedding;
+      const Row read = embedding < 0 ? values : Embed(config_.model.embeddings[embedding], values);
+      x.insert(x.end(), read.begin(), read.end());
     }
     return x;
+  }
+
+  // spec 3.12
+  Row Embed(const DenseEmbedding& embedding, const Row& x) const {
+    Row y(embedding.width);
+    const Row& w = point_.parameters.at(embedding.projection);
+    if (embedding.kind == DenseEmbeddingKind::kMlp) {
+      for (size_t v = 0; v < x.size(); ++v) {
+        for (size_t d = 0; d < y.size(); ++d) y[d] += x[v] * w[v * y.size() + d];
+      }
+      return y;
+    }
+    const Row &m = point_.parameters.at(embedding.mixing), &e = point_.parameters.at(embedding.meta);
+    Row h, p;
+    for (const double channel : w) h.push_back(x[0] * channel >= 0 ? x[0] * channel : 0.01 * x[0] * channel);
+    double sum = 0;
+    for (size_t i = 0; i < h.size(); ++i) {
+      double z = embedding.keep_prob * h[i];
+      for (size_t j = 0; j < h.size(); ++j) z += m[i * h.size() + j] * h[j];
+      p.push_back(std::exp(z / embedding.temperature));
+      sum += p.back();
+    }
+    for (size_t i = 0; i < h.size(); ++i) {
+      for (size_t d = 0; d < y.size(); ++d) y[d] += p[i] / sum * e[i * y.size() + d];
+    }
+    return y;
   }
 
   Row Linear(const std::string& module, const Row& x) const {

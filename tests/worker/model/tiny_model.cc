@@ -96,6 +96,38 @@ JobConfig DomainConfig() {
   return config;
 }
 
+JobConfig EmbeddingConfig() {
+  JobConfig config = TinyConfig();
+  config.features.push_back(MakeFeature("m", 3));
+  config.features.push_back(MakeFeature("a", 1));
+  config.leaves.push_back({3, -1, 3});
+  config.leaves.push_back({4, -1, 1});
+  const auto add = [&config](DenseEmbeddingKind kind, int leaf, int width) {
+    DenseEmbedding embedding;
+    embedding.kind = kind;
+    embedding.leaf = leaf;
+    embedding.values = config.leaves[leaf].dim;
+    embedding.width = width;
+    embedding.channels = 5;
+    embedding.temperature = 0.5;
+    embedding.keep_prob = 0.7;
+    const std::string module = "model.embedding." + std::to_string(leaf);
+    embedding.projection = module + ".w";
+    embedding.mixing = module + ".m";
+    embedding.meta = module + ".e";
+    config.leaves[leaf].embedding = static_cast<int>(config.model.embeddings.size());
+    config.model.embeddings.push_back(embedding);
+  };
+  add(DenseEmbeddingKind::kMlp, 2, 2);
+  add(DenseEmbeddingKind::kMlp, 3, 4);
+  add(DenseEmbeddingKind::kAutoDis, 4, 3);
+  config.model.main.leaves = {0, 2, 1, 3, 4};
+  config.model.main.width = 3 + 2 + 2 + 4 + 3;
+  config.model.uia->leaves = {0, 3};
+  config.model.uia->width = 3 + 4;
+  return config;
+}
+
 JobConfig SequenceConfig() {
   JobConfig config = TinyConfig();
   config.features.push_back(MakeFeature("items", 3));

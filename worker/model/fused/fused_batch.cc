@@ -15,7 +15,7 @@ FusedBatch::FusedBatch(const JobConfig* config, const FusedLayers* layers)
       domain_width_(config->model.domain ? config->model.domain->width : 0),
       uia_width_(config->model.uia ? config->model.uia->width : 0),
       leaves_(config->leaves.size()),
-      occurrences_(leaves_ + config->model.encoders.size()) {
+      occurrences_(leaves_ + config->model.encoders.size() + config->model.embeddings.size()) {
   Locate(config->model.main, Occurrence::Group::kMain);
   if (config->model.domain) Locate(*config->model.domain, Occurrence::Group::kDomain);
   if (config->model.uia) Locate(*config->model.uia, Occurrence::Group::kUia);
@@ -23,7 +23,11 @@ FusedBatch::FusedBatch(const JobConfig* config, const FusedLayers* layers)
 
 void FusedBatch::Locate(const FeatureGroup& group, Occurrence::Group kind) {
   std::vector<size_t>& listed = listed_[static_cast<size_t>(kind)];
-  listed.assign(group.leaves.begin(), group.leaves.end());
+  const size_t encoders = config_->model.encoders.size();
+  for (const int leaf : group.leaves) {
+    const int embedding = config_->leaves[leaf].embedding;
+    listed.push_back(embedding < 0 ? static_cast<size_t>(leaf) : leaves_ + encoders + embedding);
+  }
   for (const int encoder : group.encoders) listed.push_back(leaves_ + encoder);
   int64_t column = 0;
   for (const size_t source : listed) {
@@ -33,15 +37,18 @@ void FusedBatch::Locate(const FeatureGroup& group, Occurrence::Group kind) {
 }
 
 int64_t FusedBatch::WidthOf(size_t source) const {
-  return source < leaves_ ? config_->leaves[source].dim : config_->model.encoders[source - leaves_].width;
+  if (source < leaves_) return config_->leaves[source].dim;
+  const size_t computed = source - leaves_, encoders = config_->model.encoders.size();
+  return computed < encoders ? config_->model.encoders[computed].width
+                             : config_->model.embeddings[computed - encoders].width;
 }
 
-void FusedBatch::Begin(const ModelInput& input, const std::vector<const float*>& encoded, bool by_domain) {
+void FusedBatch::Begin(const ModelInput& input, const std::vector<const float*>& computed, bool by_domain) {
   in_ = &input;
   rows_ = input.batch->rows;
   CheckOrDie(input.leaves.size() == leaves_, "one pointer per leaf");
   sources_ = input.leaves;
-  sources_.insert(sources_.end(), encoded.begin(), encoded.end());
+  sources_.insert(sources_.end(), computed.begin(), computed.end());
   for (size_t source = 0; source < occurrences_.size(); ++source) {
     CheckOrDie(rows_ == 0 || occurrences_[source].empty() || sources_[source] != nullptr,
                "no values for a column of the groups");
@@ -84,9 +91,9 @@ void FusedBatch::GatherGroup(Occurrence::Group group, int64_t begin, int64_t end
 }
 
 void FusedBatch::Scatter(int64_t begin, int64_t end, const std::vector<float*>& leaves,
-                         const std::vector<float*>& encoded) const {
+                         const std::vector<float*>& computed) const {
   for (size_t source = 0; source < occurrences_.size(); ++source) {
-    float* const gradient = source < leaves_ ? leaves[source] : encoded[source - leaves_];
+    float* const gradient = source < leaves_ ? leaves[source] : computed[source - leaves_];
     if (gradient != nullptr && !occurrences_[source].empty()) ScatterSource(source, begin, end, gradient);
   }
 }

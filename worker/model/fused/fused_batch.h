@@ -3,8 +3,8 @@
 //
 // Position:  a row's place in the order in which the layers see the rows. All arrays are by position; with domain routing
 //            the rows are sorted by domain (stable), so that each tower reads consecutive positions.
-// Sources:   what the groups are made of: the leaves that they list, and behind these the outputs of encoders, which
-//            FusedEncoders computes.
+// Sources:   what the groups are made of: the leaves that they list, and behind these what is computed: the outputs of
+//            encoders (FusedEncoders), then those of dense embeddings (FusedEmbeddings), which stand for their leaves.
 // Input:     [uia ; shared], uia_width() columns and then main_width(): PPNet's gate input, and from column uia_width() on
 //            what the tasks read. Without a domain group `shared` is the main group itself.
 // GateInput: [domain ; main], EPNet's gate input; only with a domain group.
@@ -30,9 +30,9 @@ class FusedBatch {
   // Borrows both.
   FusedBatch(const JobConfig* config, const FusedLayers* layers);
 
-  // Starts a batch, which it borrows, and so are the encoders' outputs: by encoder, [rows, width]. `by_domain`: sort
-  // the rows.
-  void Begin(const ModelInput& input, const std::vector<const float*>& encoded, bool by_domain);
+  // Starts a batch, which it borrows, and so are the computed sources: by encoder, then by embedding, [rows, width].
+  // `by_domain`: sort the rows.
+  void Begin(const ModelInput& input, const std::vector<const float*>& computed, bool by_domain);
   // Makes room for the gradients below; contents undefined.
   void SizeGradients();
 
@@ -61,8 +61,9 @@ class FusedBatch {
   // Copies the sources' values of positions [begin, end) into Input and GateInput, all but what EPNet computes.
   void Gather(int64_t begin, int64_t end);
   // Each source's gradient as the sum over the groups that list it, from InputGradient and DomainGradient: by leaf for
-  // those with a table, [rows, dim], and by encoder.
-  void Scatter(int64_t begin, int64_t end, const std::vector<float*>& leaves, const std::vector<float*>& encoded) const;
+  // those with a table, [rows, dim], and by computed source.
+  void Scatter(int64_t begin, int64_t end, const std::vector<float*>& leaves,
+               const std::vector<float*>& computed) const;
   // Whether a group lists the leaf.
   bool Lists(size_t leaf) const { return !occurrences_[leaf].empty(); }
 

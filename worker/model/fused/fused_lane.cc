@@ -3,16 +3,9 @@
 #include <algorithm>
 
 #include "worker/model/dropout_mask.h"
+#include "worker/model/fused/kernels/sized_buffer.h"
 
 namespace pepnet {
-
-float* FusedLane::Grow(AlignedBuffer<float>* buffer, int64_t size) {
-  if (static_cast<int64_t>(buffer->size()) < size) {
-    buffer->Resize(0);  // nothing to keep
-    buffer->Resize(static_cast<size_t>(size));
-  }
-  return buffer->data();
-}
 
 KernelActivation FusedLane::Function(const FusedActivation& activation) const {
   return {activation.kind, activation.weight >= 0 ? values_[activation.weight] : activation.parameter};
@@ -21,7 +14,7 @@ KernelActivation FusedLane::Function(const FusedActivation& activation) const {
 KernelDropout FusedLane::Dropout(const FusedDropout& dropout, const FusedRows& rows) {
   if (!rows.dropout || dropout.ratio <= 0) return {};
   return {dropout.ratio, DropoutKey(rows.seed, dropout.number, rows.step), rows.global,
-          Grow(&mask_row_, layers_->widest)};
+          Sized(&mask_row_, layers_->widest)};
 }
 
 // ---- matrix products ----------------------------------------------------------------------------------------------
@@ -49,7 +42,7 @@ void FusedLane::GateForward(const FusedGate& gate, int64_t rows, ConstMatrix x, 
 
 void FusedLane::GateBackward(const FusedGate& gate, int64_t rows, ConstMatrix x, const float* hidden, const float* d) {
   const int64_t width = gate.first.out;
-  float* const hidden_gradient = Grow(&hidden_gradient_, rows * width);
+  float* const hidden_gradient = Sized(&hidden_gradient_, rows * width);
   WeightGradient(gate.second, rows, {hidden, width}, d);
   InputGradient(gate.second, rows, d, 0, width, 0, {hidden_gradient, width});
   BiasReluBackward(rows, width, hidden, hidden_gradient, GradientAt(gate.first.bias));
@@ -104,10 +97,10 @@ Matrix FusedLane::PpnetForward(int task, const FusedRows& rows, Matrix gate_inpu
     const FusedPpnetLayer& layer = net[i];
     PpnetBuffers& buffers = ppnet_[i];
     const int64_t width = layer.linear.out;
-    LinearForward(layer.linear, rows.count, x, Grow(&buffers.linear, rows.count * width));
-    GateForward(layer.gate, rows.count, gate_input, Grow(&buffers.hidden, rows.count * layer.gate.first.out),
-                Grow(&buffers.gate, rows.count * width));
-    Grow(&buffers.out, rows.count * width);
+    LinearForward(layer.linear, rows.count, x, Sized(&buffers.linear, rows.count * width));
+    GateForward(layer.gate, rows.count, gate_input, Sized(&buffers.hidden, rows.count * layer.gate.first.out),
+                Sized(&buffers.gate, rows.count * width));
+    Sized(&buffers.out, rows.count * width);
     GateProductForward(ProductOf(layer, rows, &buffers));
     x = {buffers.out.data(), width};
   }
@@ -161,19 +154,19 @@ float* FusedLane::TowerForward(int tower, const FusedRows& rows, Matrix x) {
     const FusedMlpLayer& layer = net.mlp[i];
     MlpBuffers& buffers = mlp_[i];
     const int64_t width = layer.linear.out, size = rows.count * width;
-    LinearForward(layer.linear, rows.count, x, Grow(&buffers.linear, size));
+    LinearForward(layer.linear, rows.count, x, Sized(&buffers.linear, size));
     if (layer.norm_weight >= 0) {
       LayerNormForward(rows.count, width, ValueAt(layer.linear.bias), ValueAt(layer.norm_weight),
-                       ValueAt(layer.norm_bias), buffers.linear.data(), Grow(&buffers.inverse_deviation, rows.count),
-                       Grow(&buffers.normalised, size));
+                       ValueAt(layer.norm_bias), buffers.linear.data(), Sized(&buffers.inverse_deviation, rows.count),
+                       Sized(&buffers.normalised, size));
     }
     if (rows.dropout && layer.dropout.ratio > 0)
       buffers.kept.Resize(std::max(buffers.kept.size(), static_cast<size_t>(size)));
-    Grow(&buffers.out, size);
+    Sized(&buffers.out, size);
     ActivatedForward(ActivatedOf(layer, rows, &buffers));
     x = {buffers.out.data(), width};
   }
-  float* const logits = Grow(&logits_, rows.count * net.linear.out);
+  float* const logits = Sized(&logits_, rows.count * net.linear.out);
   LinearForward(net.linear, rows.count, x, logits);
   AddBias(rows.count, net.linear.out, ValueAt(net.linear.bias), logits);
   return logits;

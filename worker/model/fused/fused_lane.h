@@ -59,7 +59,6 @@ class FusedLane {
     AlignedBuffer<uint8_t> kept;
   };
 
-  float* Grow(AlignedBuffer<float>* buffer, int64_t size);
   KernelActivation Function(const FusedActivation& activation) const;
   KernelDropout Dropout(const FusedDropout& dropout, const FusedRows& rows);
   GateProduct ProductOf(const FusedPpnetLayer& layer, const FusedRows& rows, PpnetBuffers* buffers);

@@ -7,6 +7,7 @@
 #include "common/base/thread_team.h"
 #include "common/process/trace.h"
 #include "worker/model/fused/fused_batch.h"
+#include "worker/model/fused/fused_embeddings.h"
 #include "worker/model/fused/fused_encoders.h"
 #include "worker/model/fused/fused_lane.h"
 #include "worker/model/fused/row_loss.h"
@@ -26,6 +27,7 @@ struct LaneState {
   AlignedBuffer<float> input, input_gradient;  // of a task's rows, gathered
   AlignedBuffer<float> task_gradient;          // of the towers' input
   AlignedBuffer<float> logit_gradient;
+  FusedEmbeddings::Scratch embedding;
   std::vector<double> losses;  // by loss slot
 };
 
@@ -43,6 +45,7 @@ class FusedModel : public PepnetModel {
         rules_(OutputRules(*config)),
         team_(std::max(lanes, 1), "compute"),
         encoders_(config, *parameters, team_.size()),
+        embeddings_(config, *parameters),
         all_(config, &layers_) {
     for (int i = 0; i < team_.size(); ++i) lanes_.emplace_back(&layers_, parameters->values().data());
   }
@@ -54,6 +57,7 @@ class FusedModel : public PepnetModel {
       Begin(input, true);
       PrepareGradients();
       EncodersForward();
+      EmbeddingsForward();
       OnEachLane([&](LaneState* state, int lane) { SharedForward(state, lane); });
       for (int task = 0; task < static_cast<int>(model_.towers.size()); ++task) {
         const bool all_rows = SelectRows(task);
@@ -68,9 +72,12 @@ class FusedModel : public PepnetModel {
       }
       const std::vector<float*> gradients = SizeLeafGradients(leaf_gradients);
       if (!encoders_.empty()) encoders_.BeginBackward(gradients);
-      const std::vector<float*> encoded = encoders_.OutputGradients();
-      OnEachLane([&](LaneState* state, int lane) { SharedBackward(state, lane, gradients, encoded); });
+      std::vector<float*> computed = encoders_.OutputGradients();
+      const std::vector<float*> embedded = embeddings_.OutputGradients();
+      computed.insert(computed.end(), embedded.begin(), embedded.end());
+      OnEachLane([&](LaneState* state, int lane) { SharedBackward(state, lane, gradients, computed); });
       EncodersBackward();
+      EmbeddingsBackward();
       AddLaneGradients();
       LossReport report;
       report.scores = TrainScores();
@@ -89,6 +96,7 @@ class FusedModel : public PepnetModel {
     return Guarded("forward", [&]() -> StatusOr<std::vector<ModelOutput>> {
       Begin(input, false);
       EncodersForward();
+      EmbeddingsForward();
       logits_.resize(layers_.towers.size());
       for (size_t i = 0; i < logits_.size(); ++i) Sized(&logits_[i], all_.rows() * layers_.towers[i].linear.out);
       task_outputs_.resize(layers_.ppnet.size());
@@ -136,7 +144,11 @@ class FusedModel : public PepnetModel {
   void Begin(const ModelInput& input, bool train) {
     const int64_t shift = MutantActive(Mutant::kDropoutByLocalRow) ? 0 : input.batch->first_row;
     if (!encoders_.empty()) encoders_.Begin(input, {train, seed_, input.step, nullptr}, shift);
-    all_.Begin(input, encoders_.Outputs(), train && options_.routing);
+    if (!embeddings_.empty()) embeddings_.Begin(input);
+    std::vector<const float*> computed = encoders_.Outputs();
+    const std::vector<const float*> embedded = embeddings_.Outputs();
+    computed.insert(computed.end(), embedded.begin(), embedded.end());
+    all_.Begin(input, computed, train && options_.routing);
     gate_sees_gradient_ = MutantActive(Mutant::kGateSeesGradient);
     for (LaneState& state : lanes_) state.losses.assign(slots_.size(), 0);
   }
@@ -170,9 +182,32 @@ class FusedModel : public PepnetModel {
     if (encoders_.empty()) return;
     OnEachLane([&](LaneState* state, int lane) {
       const TraceScope scope("encoders backward");
-      float* const gradients = lane == 0 ? parameters_->gradients().data() : state->gradients.data();
-      encoders_.Backward(lane, parameters_->values().data(), gradients);
+      encoders_.Backward(lane, parameters_->values().data(), GradientsOf(state, lane));
     });
+  }
+
+  void EmbeddingsForward() {
+    if (embeddings_.empty()) return;
+    OnEachLane([&](LaneState* state, int lane) {
+      ForEachBlock(all_.rows(), lane, [&](int64_t begin, int64_t end) {
+        embeddings_.Forward(begin, end, parameters_->values().data(), &state->embedding);
+      });
+    });
+  }
+
+  void EmbeddingsBackward() {
+    if (embeddings_.empty()) return;
+    OnEachLane([&](LaneState* state, int lane) {
+      float* const gradients = GradientsOf(state, lane);
+      ForEachBlock(all_.rows(), lane, [&](int64_t begin, int64_t end) {
+        embeddings_.Backward(begin, end, parameters_->values().data(), gradients, &state->embedding);
+      });
+    });
+  }
+
+  // The arena that a lane adds its parameters' gradients to.
+  float* GradientsOf(LaneState* state, int lane) const {
+    return lane == 0 ? parameters_->gradients().data() : state->gradients.data();
   }
 
   // One array for each leaf with a table, else empty and null. Of those that a group lists, contents are undefined;
@@ -397,9 +432,9 @@ class FusedModel : public PepnetModel {
     }
   }
 
-  // EPNet, and the gradient of each leaf and of each encoder's output as the sum over the groups that list it.
+  // EPNet, and the gradient of each leaf and of each computed source as the sum over the groups that list it.
   void SharedBackward(LaneState* state, int lane, const std::vector<float*>& leaves,
-                      const std::vector<float*>& encoded) {
+                      const std::vector<float*>& computed) {
     ForEachBlock(all_.rows(), lane, [&](int64_t begin, int64_t end) {
       const TraceScope scope("backward");
       if (model_.domain) {
@@ -407,7 +442,7 @@ class FusedModel : public PepnetModel {
                                   all_.EpnetGate(begin), all_.InputGradient(begin).Column(all_.uia_width()),
                                   all_.DomainGradient(begin), gate_sees_gradient_);
       }
-      all_.Scatter(begin, end, leaves, encoded);
+      all_.Scatter(begin, end, leaves, computed);
     });
   }
 
@@ -438,6 +473,7 @@ class FusedModel : public PepnetModel {
 
   // The batch under way.
   FusedEncoders encoders_;
+  FusedEmbeddings embeddings_;
   FusedBatch all_;
   bool gate_sees_gradient_ = false;
   std::vector<int64_t> selected_;                            // the current task's positions

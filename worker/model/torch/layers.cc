@@ -76,11 +76,11 @@ namespace {
 
 // The activations that libtorch can say itself: written independently of the fused engine's
 // kernels, which tests compare with them.
-struct Expression {
+struct TensorExpression {
   ActivationKind kind;
   at::Tensor (*function)(const at::Tensor& x, double parameter, const at::Tensor& weight);
 };
-constexpr Expression kExpressions[] = {
+constexpr TensorExpression kExpressions[] = {
     {ActivationKind::kIdentity, [](const at::Tensor& x, double, const at::Tensor&) { return x; }},
     {ActivationKind::kRelu, [](const at::Tensor& x, double, const at::Tensor&) { return at::relu(x); }},
     {ActivationKind::kSigmoid, [](const at::Tensor& x, double, const at::Tensor&) { return at::sigmoid(x); }},
@@ -136,7 +136,7 @@ at::Tensor KernelActivated(const Activation& activation, const at::Tensor& x) {
 }
 
 at::Tensor ActivationLayer::operator()(const at::Tensor& x) const {
-  for (const Expression& expression : kExpressions) {
+  for (const TensorExpression& expression : kExpressions) {
     if (expression.kind == activation.kind) return expression.function(x, activation.parameter, weight);
   }
   return KernelActivated(activation, x);

@@ -44,18 +44,18 @@ at::Tensor SquaredError(const Loss&, const at::Tensor& z, const at::Tensor& y) {
 
 // The losses that libtorch can say itself: written independently of the fused engine's formulas,
 // which tests compare with them. `z`: [rows], with classes [rows, classes].
-struct Expression {
+struct TensorExpression {
   LossKind kind;
   at::Tensor (*loss)(const Loss&, const at::Tensor& z, const at::Tensor& label);
 };
-constexpr Expression kExpressions[] = {{LossKind::kBinaryCrossEntropy, BinaryCrossEntropy},
-                                       {LossKind::kBinaryFocal, BinaryFocal},
-                                       {LossKind::kSoftmaxCrossEntropy, SoftmaxCrossEntropy},
-                                       {LossKind::kL2, SquaredError}};
+constexpr TensorExpression kExpressions[] = {{LossKind::kBinaryCrossEntropy, BinaryCrossEntropy},
+                                             {LossKind::kBinaryFocal, BinaryFocal},
+                                             {LossKind::kSoftmaxCrossEntropy, SoftmaxCrossEntropy},
+                                             {LossKind::kL2, SquaredError}};
 
 // `values`, `integers`: the label as numbers of the one and the other kind; a loss reads one of them.
 at::Tensor OneLoss(const Loss& loss, const at::Tensor& output, const at::Tensor& values, const at::Tensor& integers) {
-  for (const Expression& expression : kExpressions) {
+  for (const TensorExpression& expression : kExpressions) {
     if (expression.kind != loss.kind) continue;
     if (HasClasses(TypeOf(loss.kind))) return expression.loss(loss, output, integers);
     return expression.loss(loss, output.squeeze(1), values.to(output.scalar_type()));

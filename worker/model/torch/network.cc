@@ -9,6 +9,7 @@
 namespace pepnet {
 namespace {
 
+// leaves: as groups read them.
 at::Tensor GroupTensor(const FeatureGroup& group, const std::vector<at::Tensor>& leaves,
                        const std::vector<at::Tensor>& encoded) {
   std::vector<at::Tensor> columns;
@@ -35,6 +36,7 @@ Network::MlpLayer Network::MakeMlpLayer(LeafMaker* maker, const std::string& per
 
 Network::Network(const JobConfig* config, LeafMaker* maker) : config_(config) {
   const Model& model = config->model;
+  for (const DenseEmbedding& embedding : model.embeddings) embeddings_.emplace_back(embedding, maker);
   for (const Encoder& encoder : model.encoders) encoders_.push_back(MakeEncoderLayer(encoder, maker));
   if (model.domain.has_value()) epnet_.emplace(maker, "model.epnet.gate_nu", model.epnet_gamma);
   int64_t number = 0;  // of dropout layers
@@ -83,18 +85,22 @@ NetworkResult Network::Forward(const std::vector<at::Tensor>& leaves, const std:
     encoded.push_back((*encoders_[e])(padded[model.encoders[e].sequence_group], dropout));
     keep(absl::StrCat("encoder_", e), encoded.back());
   }
-  const at::Tensor main = GroupTensor(model.main, leaves, encoded);
+  std::vector<at::Tensor> listed = leaves;
+  for (const DenseEmbeddingLayer& embedding : embeddings_) {
+    listed[embedding.embedding.leaf] = embedding(leaves[embedding.embedding.leaf]);
+  }
+  const at::Tensor main = GroupTensor(model.main, listed, encoded);
   keep("group_all", main);
   at::Tensor shared = main;
   if (epnet_.has_value()) {
-    const at::Tensor domain = GroupTensor(*model.domain, leaves, encoded);
+    const at::Tensor domain = GroupTensor(*model.domain, listed, encoded);
     keep("group_domain", domain);
     shared = (*epnet_)(GateInput(domain, main)).mul(main);
     keep("epnet_output", shared);
   }
   std::vector<at::Tensor> tasks(model.towers.size(), shared);
   if (model.uia.has_value()) {
-    const at::Tensor uia = GroupTensor(*model.uia, leaves, encoded);
+    const at::Tensor uia = GroupTensor(*model.uia, listed, encoded);
     keep("group_uia", uia);
     const at::Tensor gate_input = GateInput(uia, shared);
     for (size_t task = 0; task < tasks.size(); ++task) {

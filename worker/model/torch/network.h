@@ -16,6 +16,7 @@
 
 #include "common/job_config/job_config.h"
 #include "worker/model/parameters.h"
+#include "worker/model/torch/dense_embedding.h"
 #include "worker/model/torch/encoders.h"
 #include "worker/model/torch/layers.h"
 
@@ -56,6 +57,7 @@ class Network {
   MlpLayer MakeMlpLayer(LeafMaker* maker, const std::string& perceptron, const Mlp& mlp, size_t layer, int64_t number);
 
   const JobConfig* const config_;
+  std::vector<DenseEmbeddingLayer> embeddings_;          // by Model::embeddings
   std::vector<std::unique_ptr<EncoderLayer>> encoders_;  // by Model::encoders
   std::optional<GateLayer> epnet_;
   std::vector<std::vector<PpnetLayer>> ppnet_;  // [task][layer]; empty without a uia group

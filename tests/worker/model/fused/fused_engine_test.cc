@@ -303,6 +303,22 @@ TEST(FusedEngineTest, EncodersGiveTheReferencesNumbers) {
   }
 }
 
+TEST(FusedEngineTest, DenseEmbeddingsGiveTheReferencesNumbers) {
+  for (uint64_t seed = 1; seed <= 12; ++seed) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    JobConfig config = EmbeddingConfig();
+    DenseEmbedding& autodis = config.model.embeddings[2];
+    autodis.channels = seed % 3 == 0 ? 1 : seed % 3 == 1 ? 17 : 4;
+    autodis.temperature = seed % 2 == 0 ? 0.01 : 1.5;  // the first is nearly a choice of one channel
+    TinyModel tiny(config, seed);
+    constexpr int64_t kRows[] = {0, 1, 7, 33};
+    const TinyData data = RandomData(tiny.config, kRows[seed % 4], seed);
+    const auto scales = RowScales(tiny.config, data.batch, LocalDenominators(tiny.config, data.batch));
+    CompareEngines(tiny.config, &tiny.parameters, tiny.Input(data, &scales, 5), seed);
+    if (testing::Test::HasFailure()) return;
+  }
+}
+
 TEST(FusedEngineTest, TheGateMutantIsTheReferencesMutant) {
   PEPNET_NEEDS_MUTANTS();
   TinyModel tiny(AllLossesConfig(), 3);
