@@ -109,6 +109,9 @@ Status ImportCommand(const ImportFlags& flags) {
   const absl::Cleanup remove = [&] { RemoveTree(writer.temporary_directory()).IgnoreError(); };  // a failed one
   Manifest manifest;
   for (const Table& table : config.tables) {
+    if (table.grows()) {
+      return InvalidInput("table ", table.name, " grows with the ids that occur; a file of full tables cannot hold it");
+    }
     PEPNET_ASSIGN_OR_RETURN(std::vector<float> values,
                             ReadTensor(*reader, flags.weights, TableParameterName(table), {table.rows, table.dim}));
     PEPNET_ASSIGN_OR_RETURN(PartEntry part, WriteFullTable(config, table, values, writer.temporary_directory()));

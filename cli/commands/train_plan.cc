@@ -74,10 +74,11 @@ std::string TrainPlan(const JobConfig& config, const TrainRanks& ranks) {
   double total = 0;
   for (const Table& table : config.tables) {
     const int state = SparseStateDim(config.train.sparse_optimizer.kind, table.dim);
-    const double bytes = static_cast<double>(table.rows) * (table.dim + state) * sizeof(float);
+    const double bytes = static_cast<double>(table.RowsToPlanFor()) * (table.dim + state) * sizeof(float);
     total += bytes;
-    absl::StrAppendFormat(&text, "    %s: at most %d rows x %d, %.1f MiB with optimizer state%s\n", table.name,
-                          table.rows, table.dim, bytes / kMebibyte, table.trainable ? "" : ", not trained");
+    absl::StrAppendFormat(&text, "    %s: %s %d rows x %d, %.1f MiB with optimizer state%s\n", table.name,
+                          table.grows() ? "grows, expected" : "at most", table.RowsToPlanFor(), table.dim,
+                          bytes / kMebibyte, table.trainable ? "" : ", not trained");
   }
   int64_t dense = 0;
   for (const ParameterSpec& spec : DenseParameterList(config)) dense += spec.elements();

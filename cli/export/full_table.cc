@@ -10,6 +10,11 @@ namespace pepnet {
 
 StatusOr<AlignedBuffer<float>> ReadFullTable(const std::string& checkpoint, const Manifest& manifest,
                                              const Table& table) {
+  if (table.grows()) {
+    return InvalidInput("table ", table.name,
+                        " grows with the ids that occur, so it has no end that a dense tensor could "
+                        "have; export it with --format parquet");
+  }
   if (table.rows > (int64_t{1} << 40) / table.dim) {
     return InvalidInput("table ", table.name, " of ", table.rows, " x ", table.dim,
                         " is too large for a dense tensor; export it with --format parquet");

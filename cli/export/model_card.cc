@@ -82,6 +82,7 @@ StatusOr<std::string> ExportJson(const ExportSource& source, const std::string& 
                               {"weighted", feature.weighted},
                               {"bucketizer", TypeOf(feature.bucketizer).card_name},
                               {"rows", feature.rows}});
+    if (feature.op.has_value()) json["inputs"].back()["computed_from"] = ColumnsOf(feature);
     if (TypeOf(feature.bucketizer).onnx == OnnxTokens::kValues) json["inputs"].back()["values"] = feature.dim;
     if (feature.sequence.has_value()) {
       json["inputs"].back()["sequence"] = {{"delimiter", feature.sequence->delimiter},
@@ -131,8 +132,9 @@ std::string ModelCard(const ExportSource& source, const CardFacts& facts) {
     for (const OnnxInput& input : OnnxInputs(config)) {
       const Feature& feature = config.features[input.feature];
       absl::StrAppend(&card, "| ", MarkdownText(input.name), " | ", TypeName(input.type), " | ",
-                      TypeOf(feature.bucketizer).card_name, feature.weighted ? ", weighted" : "", " | ", feature.rows,
-                      " | ", MarkdownText(feature.name), " |\n");
+                      TypeOf(feature.bucketizer).card_name, feature.weighted ? ", weighted" : "",
+                      feature.op.has_value() ? absl::StrCat(", computed by ", TypeOf(feature.op->kind).name) : "",
+                      " | ", feature.rows, " | ", MarkdownText(feature.name), " |\n");
     }
   }
   absl::StrAppend(&card, "\n## Outputs\n\n",

@@ -7,6 +7,7 @@
 #include <map>
 
 #include "absl/strings/str_cat.h"
+#include "cli/export/onnx_expression.h"
 #include "cli/export/onnx_ops.h"
 #include "worker/data/encode/feature_encoder.h"
 
@@ -111,7 +112,8 @@ class FeatureGraph {
     const int f = leaf.feature;
     const Feature& feature = config_.features[f];
     const Cells& cells = cells_.at(inputs_.at(f));
-    const Value normal = graph_.Cast(Normalized(feature.normalizer, cells.values), Type::kFloat);
+    PEPNET_ASSIGN_OR_RETURN(const Value normalized, Normalized(feature, cells.values));
+    const Value normal = graph_.Cast(normalized, Type::kFloat);
     const EmptyCell& empty = encoder_.empty_cell(f);
     std::vector<float> values = empty.values;
     if (!empty.has_default) values.assign(feature.dim, std::numeric_limits<float>::quiet_NaN());
@@ -208,7 +210,8 @@ class FeatureGraph {
 
   Value Real(double x) { return graph_.Doubles({}, {&x, 1}); }
 
-  Value Normalized(const Normalizer& normalizer, const Value& x) {
+  StatusOr<Value> Normalized(const Feature& feature, const Value& x) {
+    const Normalizer& normalizer = feature.normalizer;
     switch (normalizer.kind) {
       case NormalizerKind::kNone:
         return x;
@@ -220,6 +223,13 @@ class FeatureGraph {
         return graph_.Apply("Div", {graph_.Apply("Sub", {x, Real(normalizer.a)}), Real(normalizer.b)});
       case NormalizerKind::kMinmax:
         return graph_.Apply("Div", {graph_.Apply("Sub", {x, Real(normalizer.a)}), Real(normalizer.b - normalizer.a)});
+      case NormalizerKind::kExpression: {
+        const Value variables[] = {x};
+        auto value = AddExpression(normalizer.expression, variables, &graph_);
+        if (!value.ok())
+          return Annotate(value.status(), absl::StrCat("the normalizer of feature '", feature.name, "'"));
+        return value;
+      }
     }
     return x;
   }
@@ -252,10 +262,18 @@ class FeatureGraph {
 
   // Number of boundaries <= normalized x.
   StatusOr<Value> Bucket(const Feature& feature, const Value& x) {
-    PEPNET_ASSIGN_OR_RETURN(const std::vector<double> thresholds, RawThresholds(feature));
+    // A formula need not grow with x: its value is compared, which may differ from training in a last bit.
+    const bool is_formula = feature.normalizer.kind == NormalizerKind::kExpression;
+    std::vector<double> thresholds = feature.boundaries;
+    Value compared = x;
+    if (is_formula) {
+      PEPNET_ASSIGN_OR_RETURN(compared, Normalized(feature, x));
+    } else {
+      PEPNET_ASSIGN_OR_RETURN(thresholds, RawThresholds(feature));
+    }
     const Value limits = graph_.Doubles({static_cast<int64_t>(thresholds.size())}, thresholds);
     const int64_t last = feature.sequence ? 3 : 2;
-    const Value reached = graph_.Apply("GreaterOrEqual", {ops_.Unsqueeze(x, last), limits});
+    const Value reached = graph_.Apply("GreaterOrEqual", {ops_.Unsqueeze(compared, last), limits});
     const Value bucket = ops_.Sum(graph_.Cast(reached, Type::kInt64), last);
     if (feature.normalizer.kind != NormalizerKind::kLog10) return bucket;
     const std::vector<double>& b = feature.boundaries;

@@ -57,7 +57,7 @@ StatusOr<Workload> MeasureWorkload(const JobConfig& config, int64_t batches) {
   load.shuffle = config.data.shuffle;
   for (const Table& table : config.tables) {
     const int state = SparseStateDim(config.train.sparse_optimizer.kind, table.dim);
-    load.tables.push_back({table.name, static_cast<double>(table.rows), table.dim + state, 0});
+    load.tables.push_back({table.name, static_cast<double>(table.RowsToPlanFor()), table.dim + state, 0});
   }
   if (batches > 0) {
     PEPNET_ASSIGN_OR_RETURN(const InputFiles files, FindInputFiles(config.train_input_path, config.data.dataset_type,

@@ -5,61 +5,104 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_replace.h"
 
 #include "common/config/convert.h"
 #include "common/config/convert_leaves.h"
 #include "common/config/convert_parameters.h"
+#include "common/config/derived_features.h"
+#include "common/config/parse/text_parser.h"
 #include "common/config/values/value_strings.h"
 #include "common/config/values/vocabulary.h"
 
 namespace pepnet {
 namespace {
 
+using google::protobuf::Descriptor;
+using google::protobuf::FieldDescriptor;
+using google::protobuf::Message;
+
 constexpr uint64_t kMaxRows = uint64_t{1} << 62;
 constexpr uint32_t kMaxDim = 1 << 16;
+constexpr uint32_t kMaxChannels = 1 << 12;  // of autodis, whose M has as many squared
+
+// The one column that a feature without operator reads.
+template <typename ProtoFeature>
+Status ReadColumn(const ProtoFeature& from, const DataConfig& data, const ConfigSource& source, Feature* feature) {
+  feature->column = from.feature_name();
+  if (data.fg_mode == FgMode::kNone) return absl::OkStatus();
+  if (!from.has_expression()) {
+    return source.Error(from, "expression", "is missing; expected user:, item: or context: and the input column");
+  }
+  const std::string& expression = from.expression();
+  const size_t colon = expression.find(':');
+  const std::string side = expression.substr(0, colon);
+  if (colon == std::string::npos || colon + 1 == expression.size() ||
+      (side != "user" && side != "item" && side != "context")) {
+    return source.Error(from, "expression", "\"", expression,
+                        "\"; expected user:, item: or context: and the input column");
+  }
+  feature->column = expression.substr(colon + 1);
+  return absl::OkStatus();
+}
 
 // What IdFeature and RawFeature share.
 template <typename ProtoFeature>
-Status ConvertCommon(const ProtoFeature& from, const DataConfig& data, const ConfigSource& source, Feature* feature) {
+Status ConvertCommon(const ProtoFeature& from, const DataConfig& data, ConfigSource* writable, Feature* feature) {
+  const ConfigSource& source = *writable;
   if (from.feature_name().empty()) return source.Error(from, "feature_name", "is missing; expected a name");
   feature->name = from.feature_name();
   if (data.fg_mode == FgMode::kNone) {
-    feature->column = feature->name;
     feature->separator = data.fg_encoded_multival_sep;
     if (from.has_fg_encoded_default_value() && !from.fg_encoded_default_value().empty()) {
       feature->default_value = from.fg_encoded_default_value();
     }
   } else {
-    if (!from.has_expression()) {
-      return source.Error(from, "expression", "is missing; expected user:, item: or context: and the input column");
-    }
-    const std::string& expression = from.expression();
-    const size_t colon = expression.find(':');
-    const std::string side = expression.substr(0, colon);
-    if (colon == std::string::npos || colon + 1 == expression.size() ||
-        (side != "user" && side != "item" && side != "context")) {
-      return source.Error(from, "expression", "\"", expression,
-                          "\"; expected user:, item: or context: and the input column");
-    }
-    feature->column = expression.substr(colon + 1);
     feature->separator = from.separator();
     if (!from.default_value().empty()) feature->default_value = from.default_value();
   }
   if (feature->separator.empty())
     return source.Error(from, "separator", "is empty; expected the text between two values");
+  if (feature->op.has_value()) {
+    feature->column = feature->name;
+  } else {
+    PEPNET_RETURN_IF_ERROR(ReadColumn(from, data, source, feature));
+  }
   const std::string pooling = absl::AsciiStrToLower(from.pooling());
   if (pooling != "sum" && pooling != "mean") {
     return source.Error(from, "pooling", "\"", from.pooling(), "\"; expected sum or mean");
   }
   feature->pooling = pooling == "sum" ? Pooling::kSum : Pooling::kMean;
-  if (from.data_type() != "FP32") {
-    return source.Error(from, "data_type", "\"", from.data_type(), "\" is not supported; expected FP32");
+  if (from.data_type() == "FP16" || from.data_type() == "BF16") {
+    writable->Note(from, "data_type", absl::StrCat(from.data_type(), " is read as FP32: rows are kept in float32"));
+  } else if (from.data_type() != "FP32") {
+    return source.Error(from, "data_type", "\"", from.data_type(), "\" is not supported; expected FP32, FP16 or BF16");
   }
   return absl::OkStatus();
 }
 
-Status ConvertId(const config::IdFeature& id, const DataConfig& data, const ConfigSource& source, Feature* feature) {
-  PEPNET_RETURN_IF_ERROR(ConvertCommon(id, data, source, feature));
+// A table that evicts becomes one that grows.
+Status ConvertGrowing(const config::IdFeature& id, ConfigSource* source, Feature* feature) {
+  const bool is_zch = id.has_zch();
+  const Message& table = is_zch ? static_cast<const Message&>(id.zch()) : id.dynamicemb();
+  const uint64_t expected = is_zch ? id.zch().zch_size() : id.dynamicemb().max_capacity();
+  const char* const field = is_zch ? "zch_size" : "max_capacity";
+  if (expected == 0 || expected > kMaxRows) {
+    return source->Error(table, field, expected, "; expected 1 to ", kMaxRows, " rows");
+  }
+  feature->bucketizer = Bucketizer::kHash;
+  feature->rows = static_cast<int64_t>(kMaxRows);
+  feature->expected_rows = static_cast<int64_t>(expected);
+  source->Note(id, is_zch ? "zch" : "dynamicemb",
+               absl::StrCat("read as a table that grows with the ids that occur, ", expected,
+                            " rows expected; no row is evicted"));
+  return absl::OkStatus();
+}
+
+Status ConvertId(const config::IdFeature& id, const DataConfig& data, ConfigSource* writable, Feature* feature) {
+  const ConfigSource& source = *writable;
+  PEPNET_RETURN_IF_ERROR(ConvertCommon(id, data, writable, feature));
   if (id.embedding_dim() == 0 || id.embedding_dim() > kMaxDim) {
     return source.Error(id, "embedding_dim", id.has_embedding_dim() ? absl::StrCat(id.embedding_dim()) : "is missing",
                         "; expected the width of a row, 1 to ", kMaxDim);
@@ -76,7 +119,9 @@ Status ConvertId(const config::IdFeature& id, const DataConfig& data, const Conf
                                                       {"num_buckets", id.has_num_buckets()},
                                                       {"vocab_list", id.vocab_list_size() > 0},
                                                       {"vocab_dict", id.vocab_dict_size() > 0},
-                                                      {"vocab_file", id.has_vocab_file()}};
+                                                      {"vocab_file", id.has_vocab_file()},
+                                                      {"zch", id.has_zch()},
+                                                      {"dynamicemb", id.has_dynamicemb()}};
   std::string chosen;
   for (const auto& [name, set] : bucketizers) {
     if (!set) continue;
@@ -86,7 +131,7 @@ Status ConvertId(const config::IdFeature& id, const DataConfig& data, const Conf
   if (chosen.empty()) {
     return source.Error(id, "", "feature ", id.feature_name(),
                         " does not say how tokens become rows; set one of num_buckets, hash_bucket_size, vocab_list, "
-                        "vocab_dict and vocab_file");
+                        "vocab_dict, vocab_file, zch and dynamicemb");
   }
   const bool by_vocabulary = chosen.rfind("vocab", 0) == 0;
   if (id.has_default_bucketize_value() && !by_vocabulary) {
@@ -96,7 +141,9 @@ Status ConvertId(const config::IdFeature& id, const DataConfig& data, const Conf
   if (id.has_asset_dir() && chosen != "vocab_file") {
     return source.Error(id, "asset_dir", "only applies to vocab_file, but ", chosen, " is set; remove it");
   }
-  if (by_vocabulary) {
+  if (id.has_zch() || id.has_dynamicemb()) {
+    PEPNET_RETURN_IF_ERROR(ConvertGrowing(id, writable, feature));
+  } else if (by_vocabulary) {
     feature->bucketizer = Bucketizer::kVocabulary;
     PEPNET_RETURN_IF_ERROR(BuildVocabulary(id, source, feature));
   } else {
@@ -134,18 +181,75 @@ Status ConvertBoundaries(const config::RawFeature& raw, const ConfigSource& sour
   return absl::OkStatus();
 }
 
+// A float as the reference writes it into names: six decimals, "_" for the point.
+std::string NamePart(double value) { return absl::StrReplaceAll(absl::StrFormat("%.6f", value), {{".", "_"}}); }
+
+// Also names the parameters, as the reference does.
+Status ConvertEmbedding(const config::RawFeature& raw, const ConfigSource& source, Feature* feature) {
+  if (raw.has_autodis() && raw.has_mlp()) {
+    return source.Error(raw, "mlp", "autodis is set as well; expected one of them");
+  }
+  if (raw.embedding_dim() == 0 || raw.embedding_dim() > kMaxDim) {
+    return source.Error(raw, "embedding_dim",
+                        raw.has_embedding_dim() ? absl::StrCat(raw.embedding_dim()) : "is missing", "; with ",
+                        raw.has_mlp() ? "mlp" : "autodis", ", expected the width of the vector, 1 to ", kMaxDim);
+  }
+  DenseEmbedding& embedding = feature->embedding.emplace();
+  embedding.values = feature->value_dim;
+  embedding.width = static_cast<int>(raw.embedding_dim());
+  const std::string prefix = "model.embedding_group.emb_impls.__BASE__.dense_ec.dense_embs.";
+  if (raw.has_mlp()) {
+    embedding.kind = DenseEmbeddingKind::kMlp;
+    const std::string wide =
+        embedding.values == 1 ? ""
+                              : absl::StrCat("#vdim#", embedding.values, "#feature_name#            ", feature->name);
+    embedding.projection = absl::StrCat(prefix, "mlp#", embedding.width, wide, ".proj_w_", feature->name, ".weight");
+    return absl::OkStatus();
+  }
+  const config::AutoDisEmbedding& autodis = raw.autodis();
+  embedding.kind = DenseEmbeddingKind::kAutoDis;
+  if (autodis.num_channels() == 0 || autodis.num_channels() > kMaxChannels) {
+    return source.Error(autodis, "num_channels", autodis.num_channels(), "; expected 1 to ", kMaxChannels);
+  }
+  embedding.channels = static_cast<int>(autodis.num_channels());
+  embedding.temperature = ShortestDecimal(autodis.temperature());
+  embedding.keep_prob = ShortestDecimal(autodis.keep_prob());
+  if (!std::isfinite(embedding.temperature) || embedding.temperature <= 0) {
+    return source.Error(autodis, "temperature", embedding.temperature, "; expected a number > 0");
+  }
+  if (!std::isfinite(embedding.keep_prob)) {
+    return source.Error(autodis, "keep_prob", embedding.keep_prob, "; expected a number");
+  }
+  if (embedding.values != 1) {
+    return source.Error(raw, "autodis", "reads one value, but value_dim is ", embedding.values, "; set mlp instead");
+  }
+  const std::string module = absl::StrCat(prefix, "autodis#", embedding.width, "#", embedding.channels, "#",
+                                          NamePart(embedding.keep_prob), "#", NamePart(embedding.temperature), ".");
+  embedding.projection = absl::StrCat(module, "proj_w_", feature->name, ".weight");
+  embedding.mixing = absl::StrCat(module, "proj_m_", feature->name, ".weight");
+  embedding.meta = absl::StrCat(module, "meta_emb_", feature->name, ".weight");
+  return absl::OkStatus();
+}
+
 Status ConvertRaw(const config::RawFeature& raw, const DataConfig& data, ConfigSource* source, Feature* feature) {
-  PEPNET_RETURN_IF_ERROR(ConvertCommon(raw, data, *source, feature));
+  PEPNET_RETURN_IF_ERROR(ConvertCommon(raw, data, source, feature));
   if (raw.value_dim() == 0 || raw.value_dim() > kMaxDim) {
     return source->Error(raw, "value_dim", raw.value_dim(), "; expected the number of values per cell, 1 to ", kMaxDim);
   }
   feature->value_dim = static_cast<int>(raw.value_dim());
+  const bool is_embedded = raw.has_autodis() || raw.has_mlp();
   if (raw.boundaries_size() > 0) {
+    if (is_embedded) {
+      return source->Error(raw, raw.has_mlp() ? "mlp" : "autodis",
+                           "reads values, but the feature has boundaries; remove one of the two");
+    }
     PEPNET_RETURN_IF_ERROR(ConvertBoundaries(raw, *source, feature));
   } else {
     feature->bucketizer = Bucketizer::kNone;
     feature->dim = feature->value_dim;
+    if (is_embedded) PEPNET_RETURN_IF_ERROR(ConvertEmbedding(raw, *source, feature));
     for (const char* field : {"embedding_dim", "embedding_name", "init_fn"}) {
+      if (is_embedded && std::string_view(field) == "embedding_dim") continue;
       if (raw.GetReflection()->HasField(raw, raw.GetDescriptor()->FindFieldByName(field))) {
         source->Note(raw, field, "without effect: a raw feature without boundaries has no table");
       }
@@ -182,7 +286,8 @@ Status MakeSequence(const FeatureMessage& from, const ProtoFeature& feature, con
     if (from.group == nullptr) {
       return source.Error(feature, "sequence_fields", "only applies to the features of a sequence_feature; remove it");
     }
-    if (absl::EndsWith(feature.expression(), ":" + field)) continue;
+    // Operators have looked at theirs.
+    if (out->op.has_value() || absl::EndsWith(feature.expression(), ":" + field)) continue;
     return source.Error(feature, "sequence_fields", "\"", field,
                         "\"; expected the column of the expression, the only input of the feature");
   }
@@ -201,14 +306,14 @@ Status MakeSequence(const FeatureMessage& from, const ProtoFeature& feature, con
     length = group.sequence_length();
     sequence.delimiter = group.sequence_delim();
     out->name = absl::StrCat(group.sequence_name(), "__", out->name);
-    out->column = absl::StrCat(group.sequence_name(), "__", out->column);
+    out->column = absl::StrCat(group.sequence_name(), "__", out->column);  // of an operator: the name
   } else {
     length = feature.sequence_length();
     sequence.delimiter = feature.sequence_delim();
   }
   if (sequence.delimiter.empty()) {
-    return source.Error(from.group != nullptr ? static_cast<const google::protobuf::Message&>(*from.group) : feature,
-                        "sequence_delim", "is empty; expected the text between two elements");
+    return source.Error(from.group != nullptr ? static_cast<const Message&>(*from.group) : feature, "sequence_delim",
+                        "is empty; expected the text between two elements");
   }
   if (sequence.delimiter == out->separator) {
     return source.Error(feature, "separator", "\"", out->separator,
@@ -224,51 +329,88 @@ Status MakeSequence(const FeatureMessage& from, const ProtoFeature& feature, con
 }
 
 template <typename ProtoFeature>
-Status CheckNoSequence(const ProtoFeature& feature, const ConfigSource& source) {
+Status CheckNoSequence(const FeatureMessage& from, const ProtoFeature& feature, const ConfigSource& source) {
   const char* const field = feature.has_sequence_length()        ? "sequence_length"
                             : HasOwnDelimiter(feature)           ? "sequence_delim"
                             : feature.sequence_fields_size() > 0 ? "sequence_fields"
                                                                  : nullptr;
   if (field == nullptr) return absl::OkStatus();
   return source.Error(feature, field, "only applies to sequences; remove it, or make the feature a sequence_",
-                      feature.GetDescriptor() == config::IdFeature::descriptor() ? "id" : "raw", "_feature");
+                      from.op.has_value() ? TypeOf(*from.op).field : TypeOf(*from.kind).field);
+}
+
+template <typename ProtoFeature>
+Status ConvertSequence(const FeatureMessage& from, const ProtoFeature& feature, const DataConfig& data,
+                       const ConfigSource& source, Feature* out) {
+  return from.is_sequence ? MakeSequence(from, feature, data, source, out) : CheckNoSequence(from, feature, source);
+}
+
+Status ConvertWhole(const FeatureMessage& from, const config::IdFeature& id, const DataConfig& data,
+                    ConfigSource* source, Feature* out) {
+  out->kind = FeatureKind::kId;
+  PEPNET_RETURN_IF_ERROR(ConvertId(id, data, source, out));
+  return ConvertSequence(from, id, data, *source, out);
+}
+
+Status ConvertWhole(const FeatureMessage& from, const config::RawFeature& raw, const DataConfig& data,
+                    ConfigSource* source, Feature* out) {
+  out->kind = FeatureKind::kRaw;
+  PEPNET_RETURN_IF_ERROR(ConvertRaw(raw, data, source, out));
+  if (from.is_sequence && out->embedding.has_value()) {
+    source->Note(raw, raw.has_mlp() ? "mlp" : "autodis", "without effect: a sequence of numbers is read as it is");
+    out->embedding.reset();
+  }
+  return ConvertSequence(from, raw, data, *source, out);
+}
+
+// A computed feature is an operator, and an id or raw feature that reads what it computes.
+Status ConvertDerived(const FeatureMessage& from, const DataConfig& data, ConfigSource* source, Feature* out) {
+  if (data.fg_mode != FgMode::kNone) {
+    PEPNET_ASSIGN_OR_RETURN(out->op, ReadOperator(from, *source));
+  }
+  const ReadingFeature reading = ReadingFeatureOf(from, data);
+  return std::visit(
+      [&](const auto& feature) {
+        const ConfigSource::StandIn stand_in(source, feature, *from.message);
+        return ConvertWhole(from, feature, data, source, out);
+      },
+      reading);
 }
 
 Status ConvertFeature(const FeatureMessage& from, const DataConfig& data, ConfigSource* source, Feature* out) {
+  if (from.group != nullptr && from.group->sequence_name().empty() && (from.kind.has_value() || from.op.has_value())) {
+    return source->Error(*from.group, "sequence_name", "is missing; expected a name");
+  }
+  if (from.op.has_value()) return ConvertDerived(from, data, source, out);
   if (!from.kind.has_value()) {
     std::vector<std::string> fields;
     for (const FeatureKind known : AllKinds<FeatureKind>()) {
       const std::string field = TypeOf(known).field;
       fields.push_back(absl::StrCat(std::string("aeiou").find(field[0]) != std::string::npos ? "an " : "a ", field));
     }
-    return source->Error(*from.message, "", "is empty; expected ", JoinNames(fields, " or "));
+    return source->Error(*from.message, "", "is empty; expected a feature, such as ", JoinNames(fields, " or "));
   }
-  if (from.group != nullptr && from.group->sequence_name().empty()) {
-    return source->Error(*from.group, "sequence_name", "is missing; expected a name");
-  }
-  out->kind = *from.kind;
   switch (*from.kind) {
-    case FeatureKind::kId: {
-      const auto& id = static_cast<const config::IdFeature&>(*from.message);
-      PEPNET_RETURN_IF_ERROR(ConvertId(id, data, *source, out));
-      return from.is_sequence ? MakeSequence(from, id, data, *source, out) : CheckNoSequence(id, *source);
-    }
-    case FeatureKind::kRaw: {
-      const auto& raw = static_cast<const config::RawFeature&>(*from.message);
-      PEPNET_RETURN_IF_ERROR(ConvertRaw(raw, data, source, out));
-      return from.is_sequence ? MakeSequence(from, raw, data, *source, out) : CheckNoSequence(raw, *source);
-    }
+    case FeatureKind::kId:
+      return ConvertWhole(from, static_cast<const config::IdFeature&>(*from.message), data, source, out);
+    case FeatureKind::kRaw:
+      return ConvertWhole(from, static_cast<const config::RawFeature&>(*from.message), data, source, out);
   }
   return absl::OkStatus();
 }
 
-// The feature of one kind that the oneof of `holder` sets, `prefix` before the name of the kind's field.
-FeatureMessage MessageIn(const google::protobuf::Message& holder, const std::string& prefix) {
-  FeatureMessage found{&holder, std::nullopt, nullptr, !prefix.empty()};
-  const google::protobuf::FieldDescriptor* const member = SetMember(holder, "feature");
+// The feature of a kind or an operator that the oneof of `holder` sets, `prefix` before the name of its field.
+FeatureMessage MessageIn(const Message& holder, const std::string& prefix) {
+  FeatureMessage found;
+  found.message = &holder;
+  found.is_sequence = !prefix.empty();
+  const FieldDescriptor* const member = SetMember(holder, "feature");
   if (member == nullptr || !absl::StartsWith(member->name(), prefix)) return found;
-  found.kind = FindKind<FeatureKind>(&FeatureType::field, member->name().substr(prefix.size()));
-  if (found.kind.has_value()) found.message = &holder.GetReflection()->GetMessage(holder, member);
+  const std::string field = member->name().substr(prefix.size());
+  found.kind = FindKind<FeatureKind>(&FeatureType::field, field);
+  found.op = FindKind<OperatorKind>(&OperatorType::field, field);
+  if (found.kind.has_value() || found.op.has_value())
+    found.message = &holder.GetReflection()->GetMessage(holder, member);
   return found;
 }
 
@@ -295,27 +437,38 @@ std::vector<FeatureMessage> FeatureMessages(const config::FeatureConfig& config)
     }
     return messages;
   }
-  FeatureMessage plain = MessageIn(config, "");
-  messages.push_back(plain.kind.has_value() ? plain : MessageIn(config, "sequence_"));
+  const FeatureMessage plain = MessageIn(config, "");
+  messages.push_back(plain.kind.has_value() || plain.op.has_value() ? plain : MessageIn(config, "sequence_"));
   return messages;
 }
 
 void FillSequenceDefaults(const DataConfig& data, config::EasyRecConfig* config) {
-  const auto fill = [&data](config::IdFeature* id) {
-    if (!id->has_value_dim()) id->set_value_dim(1);
-    if (data.fg_mode != FgMode::kNone && id->default_value().empty()) id->set_default_value("0");
+  const auto fill = [&data](Message* holder) {
+    const FieldDescriptor* const member = SetMember(*holder, "feature");
+    if (member == nullptr || IsUnsupported(*member->message_type())) return;
+    Message* const feature = holder->GetReflection()->MutableMessage(holder, member);
+    const auto* const reflection = feature->GetReflection();
+    const Descriptor* const type = feature->GetDescriptor();
+    const bool gives_one_id = type == config::IdFeature::descriptor() || type == config::ComboFeature::descriptor() ||
+                              type == config::BoolMaskFeature::descriptor();
+    const FieldDescriptor* const value_dim = type->FindFieldByName("value_dim");
+    if (gives_one_id && !reflection->HasField(*feature, value_dim)) reflection->SetUInt32(feature, value_dim, 1);
+    const FieldDescriptor* const default_value = type->FindFieldByName("default_value");
+    if (default_value == nullptr || data.fg_mode == FgMode::kNone) return;
+    if (reflection->GetString(*feature, default_value).empty()) reflection->SetString(feature, default_value, "0");
   };
   for (config::FeatureConfig& feature : *config->mutable_feature_configs()) {
-    if (feature.has_sequence_id_feature()) fill(feature.mutable_sequence_id_feature());
-    if (!feature.has_sequence_feature()) continue;
-    for (config::SeqFeatureConfig& one : *feature.mutable_sequence_feature()->mutable_features()) {
-      if (one.has_id_feature()) fill(one.mutable_id_feature());
+    if (feature.has_sequence_feature()) {
+      for (config::SeqFeatureConfig& one : *feature.mutable_sequence_feature()->mutable_features()) fill(&one);
+    } else if (MessageIn(feature, "sequence_").message != &feature) {
+      fill(&feature);
     }
   }
 }
 
 Status ConvertFeatures(const config::EasyRecConfig& config, ConfigSource* source, JobConfig* out) {
   std::set<std::string> names;
+  std::vector<FeatureMessage> all;
   for (const config::FeatureConfig& from : config.feature_configs()) {
     const std::vector<FeatureMessage> messages = FeatureMessages(from);
     if (messages.empty()) {
@@ -328,9 +481,10 @@ Status ConvertFeatures(const config::EasyRecConfig& config, ConfigSource* source
         return source->Error(*message.message, "feature_name", "\"", feature.name, "\" names two features");
       }
       out->features.push_back(std::move(feature));
+      all.push_back(message);
     }
   }
-  return absl::OkStatus();
+  return ResolveInputs(all, *source, out);
 }
 
 Status CheckFeature(const config::FeatureConfig& feature, const DataConfig& data, ConfigSource* source) {

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cmath>
 #include <set>
 #include <utility>
 
@@ -17,6 +18,43 @@ bool SameInitializer(const Initializer& x, const Initializer& y) {
   return x.kind == y.kind && (x.kind == InitKind::kDefault || (x.a == y.a && x.b == y.b));
 }
 
+// The initializer of a table that grows: its `rows` are no number to derive a bound from.
+StatusOr<TableFields> ReadGrowing(const google::protobuf::Message& feature, const ConfigSource& source,
+                                  TableFields fields) {
+  const auto* const reflection = feature.GetReflection();
+  const auto sub_message = [&](const char* name) -> const google::protobuf::Message* {
+    const auto* const field = feature.GetDescriptor()->FindFieldByName(name);
+    return field != nullptr && reflection->HasField(feature, field) ? &reflection->GetMessage(feature, field) : nullptr;
+  };
+  const auto uniform = [&fields](double low, double high) { fields.initializer = {InitKind::kUniform, low, high}; };
+  if (const auto* const zch = static_cast<const config::ZeroCollisionHash*>(sub_message("zch"))) {
+    const double bound = std::sqrt(1.0 / static_cast<double>(zch->zch_size()));
+    uniform(-bound, bound);
+    return fields;
+  }
+  const auto* const dynamic = static_cast<const config::DynamicEmbedding*>(sub_message("dynamicemb"));
+  if (dynamic == nullptr) return fields;
+  const config::DynamicEmbInitializerArgs& args = dynamic->initializer_args();
+  const double bound = std::sqrt(1.0 / static_cast<double>(dynamic->max_capacity()));
+  if (args.mode().empty() || args.mode() == "UNIFORM") {
+    uniform(args.has_lower() ? ShortestDecimal(args.lower()) : -bound,
+            args.has_upper() ? ShortestDecimal(args.upper()) : bound);
+  } else if (args.mode() == "NORMAL") {
+    const auto* const dim = feature.GetDescriptor()->FindFieldByName("embedding_dim");
+    const double width = reflection->GetUInt32(feature, dim);
+    fields.initializer = {InitKind::kNormal, ShortestDecimal(args.mean()),
+                          args.has_std_dev() ? ShortestDecimal(args.std_dev()) : std::sqrt(1.0 / width)};
+  } else if (args.mode() == "CONSTANT") {
+    fields.initializer = {InitKind::kConstant, ShortestDecimal(args.value()), 0};
+  } else {
+    return source.Error(args, "mode", "\"", args.mode(), "\"; expected UNIFORM, NORMAL or CONSTANT");
+  }
+  const auto& check = TypeOf(fields.initializer.kind).check;
+  const std::string fault = check != nullptr ? check(fields.initializer) : "";
+  if (!fault.empty()) return source.Error(args, "", fault);
+  return fields;
+}
+
 // The leaf that a table was made for.
 struct FirstUse {
   int feature;
@@ -32,7 +70,7 @@ StatusOr<TableFields> ReadTableFields(const google::protobuf::Message& feature, 
   fields.embedding_name = reflection->GetString(feature, descriptor->FindFieldByName("embedding_name"));
   fields.trainable = reflection->GetBool(feature, descriptor->FindFieldByName("trainable"));
   const std::string init_fn = reflection->GetString(feature, descriptor->FindFieldByName("init_fn"));
-  if (init_fn.empty()) return fields;
+  if (init_fn.empty()) return ReadGrowing(feature, source, std::move(fields));
   const auto parsed = ParseInitializer(init_fn);
   if (!parsed.ok()) return Annotate(parsed.status(), source.Where(feature, "init_fn"));
   fields.initializer = *parsed;
@@ -76,8 +114,8 @@ Status LeafPlan::Build(const config::EasyRecConfig& config, const ConfigSource& 
     }
     if (leaf.table < 0) {
       leaf.table = static_cast<int>(out->tables.size());
-      out->tables.push_back(
-          {name, feature.rows, feature.dim, wanted.initializer, wanted.trainable, key.of_sequence_group});
+      out->tables.push_back({name, feature.rows, feature.dim, wanted.initializer, wanted.trainable,
+                             key.of_sequence_group, feature.expected_rows});
       first_uses.push_back({key.feature, key.suffix});
       continue;
     }
@@ -86,6 +124,7 @@ Status LeafPlan::Build(const config::EasyRecConfig& config, const ConfigSource& 
     const char* differs = table.sequence != key.of_sequence_group                      ? "kind"
                           : first_uses[leaf.table].suffix != key.suffix                ? "embedding_name_suffix"
                           : table.rows != feature.rows                                 ? "rows"
+                          : table.expected_rows != feature.expected_rows               ? "expected rows"
                           : table.dim != feature.dim                                   ? "embedding_dim"
                           : !key.of_sequence_group && first.pooling != feature.pooling ? "pooling"
                           : table.trainable != wanted.trainable                        ? "trainable"
@@ -165,7 +204,7 @@ class GroupConverter {
     const config::FeatureGroupConfig& from = *group.from;
     out->name = from.group_name();
     out->leaves = Places(group.leaves);
-    out->width = Width(out->leaves);
+    for (const int leaf : out->leaves) out->width += WidthInGroup(leaf);
     const int first_group = static_cast<int>(job_->model.sequence_groups.size());
     for (const PlannedSequenceGroup& planned : group.sequence_groups) {
       SequenceGroup& made = job_->model.sequence_groups.emplace_back();
@@ -244,6 +283,18 @@ class GroupConverter {
     return places;
   }
 
+  // A group reads a leaf through its feature's dense embedding, which is made where the first group asks for it.
+  int WidthInGroup(int leaf) {
+    const std::optional<DenseEmbedding>& embedding = job_->features[job_->leaves[leaf].feature].embedding;
+    if (!embedding.has_value()) return job_->leaves[leaf].dim;
+    if (job_->leaves[leaf].embedding < 0) {
+      job_->leaves[leaf].embedding = static_cast<int>(job_->model.embeddings.size());
+      job_->model.embeddings.push_back(*embedding);
+      job_->model.embeddings.back().leaf = leaf;
+    }
+    return embedding->width;
+  }
+
   int Width(const std::vector<int>& leaves) const {
     int width = 0;
     for (const int leaf : leaves) width += job_->leaves[leaf].dim;
@@ -274,6 +325,13 @@ class GroupConverter {
     if (group.query.empty()) {
       return source_->Error(from, "input", "the sequence group \"", group.name,
                             "\" has no query; list a feature in it that is no sequence");
+    }
+    for (const int leaf : group.query) {
+      const Feature& feature = job_->features[job_->leaves[leaf].feature];
+      if (!feature.embedding.has_value()) continue;
+      return source_->Error(from, "input", "the query of the sequence group \"", group.name, "\" holds ", feature.name,
+                            ", which has ", TypeOf(feature.embedding->kind).name,
+                            "; expected ids, or numbers without it");
     }
     const bool same = encoder.kind == EncoderKind::kSimpleAttention;
     if (same ? group.query_width == group.width : group.query_width <= group.width) return absl::OkStatus();

@@ -16,8 +16,9 @@ namespace pepnet {
 
 // The message of one feature.
 struct FeatureMessage {
-  const google::protobuf::Message* message = nullptr;  // of a kind; without one, what should hold it
+  const google::protobuf::Message* message = nullptr;  // of a kind or an operator; without one, what should hold it
   std::optional<FeatureKind> kind;
+  std::optional<OperatorKind> op;                  // computes the cells; kind is not set
   const config::SequenceFeature* group = nullptr;  // that it belongs to
   bool is_sequence = false;
 };

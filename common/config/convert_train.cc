@@ -111,16 +111,18 @@ Status ConvertTrain(const config::TrainConfig& train, ConfigSource* source, Trai
   PEPNET_RETURN_IF_ERROR(ConvertSummaries(train, source, out));
   out->gradient_accumulation_steps = train.gradient_accumulation_steps() == 0 ? 1 : train.gradient_accumulation_steps();
   if (train.has_grad_clipping()) PEPNET_RETURN_IF_ERROR(ConvertGradClipping(train.grad_clipping(), *source, out));
-  if (train.mixed_precision() == "BF16") {
+  const std::string& precision = train.mixed_precision();
+  if (!precision.empty() && precision != "BF16" && precision != "FP16") {
+    return source->Error(train, "mixed_precision", "\"", precision, "\"; expected BF16 or FP16, or remove it");
+  }
+  if (!precision.empty()) {
+    out->mixed_precision = "BF16";
     source->Note(
         train, "mixed_precision",
-        "BF16: matrix products run in bfloat16 (autocast) where the device has it; parameters, tables and losses "
-        "stay float32");
-  } else if (!train.mixed_precision().empty()) {
-    return source->Error(train, "mixed_precision", "\"", train.mixed_precision(),
-                         "\" is not supported; expected BF16, or remove it");
+        absl::StrCat(precision, precision == "FP16" ? ", read as BF16, which is as fast and does not overflow" : "",
+                     ": matrix products run in bfloat16 (autocast) where the device has it; parameters, tables "
+                     "and losses stay float32"));
   }
-  out->mixed_precision = train.mixed_precision();
   return absl::OkStatus();
 }
 

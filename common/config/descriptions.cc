@@ -123,19 +123,27 @@ Status CheckAll() {
   PEPNET_RETURN_IF_ERROR(
       CheckKinds<MetricKind>(*config::TrainMetricConfig::descriptor(), "metric", &MetricType::name, false, metric));
   // Features have converters of their own; what all of them have is what their table is made from.
-  const auto feature = [](const FeatureType&, const Descriptor& message) {
+  const auto feature = [](const auto&, const Descriptor& message) {
     for (const char* name : {"feature_name", "embedding_name", "init_fn", "trainable"}) {
       if (message.FindFieldByName(name) == nullptr) return Disagreement(message.name(), " has no field ", name);
     }
     return absl::OkStatus();
   };
-  std::set<std::string> sequences = {"sequence_feature"};
-  for (const FeatureKind kind : AllKinds<FeatureKind>())
-    sequences.insert(absl::StrCat("sequence_", TypeOf(kind).field));
-  PEPNET_RETURN_IF_ERROR(CheckKinds<FeatureKind>(*config::FeatureConfig::descriptor(), "feature", &FeatureType::field,
-                                                 true, feature, sequences));
-  PEPNET_RETURN_IF_ERROR(
-      CheckKinds<FeatureKind>(*config::SeqFeatureConfig::descriptor(), "feature", &FeatureType::field, false, feature));
+  std::set<std::string> kinds = {"sequence_feature"}, operators = kinds;
+  for (const FeatureKind kind : AllKinds<FeatureKind>()) {
+    operators.insert({TypeOf(kind).field, absl::StrCat("sequence_", TypeOf(kind).field)});
+    kinds.insert(absl::StrCat("sequence_", TypeOf(kind).field));
+  }
+  for (const OperatorKind kind : AllKinds<OperatorKind>()) {
+    kinds.insert({TypeOf(kind).field, absl::StrCat("sequence_", TypeOf(kind).field)});
+    operators.insert(absl::StrCat("sequence_", TypeOf(kind).field));
+  }
+  for (const Descriptor* message : {config::FeatureConfig::descriptor(), config::SeqFeatureConfig::descriptor()}) {
+    const bool all = message == config::FeatureConfig::descriptor();
+    PEPNET_RETURN_IF_ERROR(CheckKinds<FeatureKind>(*message, "feature", &FeatureType::field, all, feature, kinds));
+    PEPNET_RETURN_IF_ERROR(
+        CheckKinds<OperatorKind>(*message, "feature", &OperatorType::field, all, feature, operators));
+  }
   PEPNET_RETURN_IF_ERROR(CheckKinds<EncoderKind>(*config::SeqEncoderConfig::descriptor(), "seq_module",
                                                  &EncoderType::field, true,
                                                  [](const EncoderType&, const Descriptor& message) {

@@ -21,18 +21,22 @@ struct Rule {
   const char* text;
 };
 
+constexpr char kEvery[] = "";  // message of fields that every kind of feature has
 constexpr char kMasks[] = "is not supported; remove it";
 constexpr char kCosts[] = "batches by cost are not supported; remove it and set batch_size";
 constexpr char kTimestamps[] = "checkpoints by time are not supported; use save_checkpoints_steps or _epochs";
 constexpr char kTowersOwn[] = "accepted without effect: the towers' own are used";
 constexpr char kPlacedByHash[] = "accepted without effect: rows are spread over the servers by hash";
 constexpr char kNoEffect[] = "accepted without effect";
+constexpr char kEveryId[] = "accepted without effect: every id that is trained has a row";
 constexpr char kOneKernel[] = "accepted without effect: there is one implementation";
 
 constexpr Rule kRules[] = {
     {"TrainConfig", "is_profiling", Support::kWithoutEffect, "accepted without effect: stage times are always logged"},
     {"TrainConfig", "cudnn_allow_tf32", Support::kWithoutEffect, kNoEffect},
     {"TrainConfig", "cuda_matmul_allow_tf32", Support::kWithoutEffect, kNoEffect},
+    {"TrainConfig", "grad_scaler", Support::kWithoutEffect,
+     "accepted without effect: the gradients of bfloat16 and float32 need no scaling"},
     {"TrainConfig", "global_embedding_constraints", Support::kWithoutEffect, kPlacedByHash},
     {"TrainConfig", "save_checkpoints_timestamp_interval", Support::kRejected, kTimestamps},
     {"TrainConfig", "save_checkpoints_timestamps", Support::kRejected, kTimestamps},
@@ -56,13 +60,17 @@ constexpr Rule kRules[] = {
     {"DataConfig", "force_base_data_group", Support::kRejected, kMasks},
     {"DataConfig", "sample_cost_field", Support::kRejected, kCosts},
     {"DataConfig", "batch_cost_size", Support::kRejected, kCosts},
-    {"IdFeature", "fg_value_type", Support::kWithoutEffect, "accepted without effect: tokens are read as text"},
-    {"IdFeature", "embedding_constraints", Support::kWithoutEffect, kPlacedByHash},
-    {"IdFeature", "use_mask", Support::kRejected, kMasks},
-    {"IdFeature", "stub_type", Support::kRejected, kMasks},
-    {"RawFeature", "embedding_constraints", Support::kWithoutEffect, kPlacedByHash},
-    {"RawFeature", "use_mask", Support::kRejected, kMasks},
-    {"RawFeature", "stub_type", Support::kRejected, kMasks},
+    {kEvery, "fg_value_type", Support::kWithoutEffect, "accepted without effect: tokens are read as text"},
+    {"ZeroCollisionHash", "threshold_filtering_func", Support::kWithoutEffect, kEveryId},
+    {"DynamicEmbedding", "frequency_admission_strategy", Support::kWithoutEffect, kEveryId},
+    {"DynamicEmbedding", "init_table", Support::kRejected,
+     "is not supported; use fine_tune_checkpoint or pepnet import"},
+    {"CustomFeature", "operator_lib_file", Support::kWithoutEffect,
+     "accepted without effect: no library is loaded, operator_name says what is computed"},
+    {"CustomFeature", "is_op_thread_safe", Support::kWithoutEffect, kNoEffect},
+    {kEvery, "embedding_constraints", Support::kWithoutEffect, kPlacedByHash},
+    {kEvery, "use_mask", Support::kRejected, kMasks},
+    {kEvery, "stub_type", Support::kRejected, kMasks},
     {"SequenceFeature", "sequence_pk", Support::kWithoutEffect, kNoEffect},
     {"DINEncoder", "name", Support::kWithoutEffect, kNoEffect},
     {"SimpleAttention", "name", Support::kWithoutEffect, kNoEffect},
@@ -89,7 +97,8 @@ constexpr Rule kRules[] = {
 
 const Rule* FindRule(const FieldDescriptor& field) {
   for (const Rule& rule : kRules) {
-    if (field.name() == rule.field && field.containing_type()->name() == rule.message) return &rule;
+    if (field.name() != rule.field) continue;
+    if (rule.message == kEvery || field.containing_type()->name() == rule.message) return &rule;
   }
   return nullptr;
 }
@@ -124,8 +133,9 @@ std::string ShownValue(const Message& message, const FieldDescriptor& field) {
 std::string UnsupportedAdvice(const FieldDescriptor& field) {
   const std::string& owner = field.containing_type()->name();
   if (owner == "FeatureConfig" || owner == "SeqFeatureConfig") {
-    return absl::StrCat("this kind of feature is not supported; ",
-                        ListOfKinds<FeatureKind>(&FeatureType::field, " and "), " are");
+    return "this kind of feature is not supported; compute it beforehand into a column, and read that as an id_feature "
+           "or "
+           "a raw_feature";
   }
   if (owner == "ModelConfig" && field.containing_oneof() != nullptr) return "this model is not supported; pepnet is";
   if (owner == "SparseOptimizer") {

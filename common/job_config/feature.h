@@ -1,6 +1,6 @@
-// Feature: one column of the input and how a cell of it becomes ids or values; and the descriptions
-// of the kinds of features, bucketizers and normalizers. How cells are encoded is in
-// worker/data/encode/feature_encoder.cc; docs/extending.md shows how a kind is added.
+// Feature: a column of the input, or an operator over several, and how a cell of it becomes ids or
+// values; and the descriptions of the kinds of features, bucketizers and normalizers. How cells are
+// encoded is in worker/data/encode/feature_encoder.cc; docs/extending.md shows how a kind is added.
 //
 // Tables are referred to by their position in JobConfig::tables, features by theirs in JobConfig::features.
 #pragma once
@@ -12,6 +12,9 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "common/expression/expression.h"
+#include "common/job_config/dense_embedding.h"
+#include "common/job_config/operator.h"
 #include "common/job_config/type_table.h"
 
 namespace pepnet {
@@ -99,11 +102,12 @@ constexpr const BucketizerType* FindType(Bucketizer bucketizer) {
   return nullptr;
 }
 
-enum class NormalizerKind { kNone, kLog10, kZscore, kMinmax };
+enum class NormalizerKind { kNone, kLog10, kZscore, kMinmax, kExpression };
 struct Normalizer {
   NormalizerKind kind = NormalizerKind::kNone;
   // log10: x > a ? log10(x) : b.   zscore: (x - a) / b.   minmax: (x - a) / (b - a).
   double a = 0, b = 0;
+  Expression expression = {};  // of kExpression, over the variable x
 };
 
 struct NormalizerType {
@@ -127,6 +131,7 @@ inline constexpr NormalizerType kMinmax = {
     "minmax", {"min", "max"}, [](const Normalizer& normalizer) {
       return std::string(normalizer.a == normalizer.b ? "needs min and max to differ" : "");
     }};
+inline constexpr NormalizerType kExpression = {"expression"};
 
 }  // namespace normalizer_types
 
@@ -140,6 +145,8 @@ constexpr const NormalizerType* FindType(NormalizerKind kind) {
       return &normalizer_types::kZscore;
     case NormalizerKind::kMinmax:
       return &normalizer_types::kMinmax;
+    case NormalizerKind::kExpression:
+      return &normalizer_types::kExpression;
   }
   return nullptr;
 }
@@ -155,13 +162,16 @@ struct Sequence {
 
 struct Feature {
   std::string name;
-  // input column it reads: the feature name in FG_NONE, else the name after the colon of `expression`
+  // The input column it reads: the feature name in FG_NONE, else the name after the colon of `expression`. With an
+  // operator no column is read: it is the feature's name, for messages.
   std::string column;
+  std::optional<FeatureOperator> op;  // computes the cells
   FeatureKind kind = FeatureKind::kId;
   Bucketizer bucketizer = Bucketizer::kIdentity;
-  int dim = 0;           // width in a tensor: embedding_dim, or value_dim of a raw feature without table
-  int64_t rows = 0;      // of its tables; 0 for raw values
-  bool is_read = false;  // by a group or a sequence group: it has leaves
+  int dim = 0;                // width in a tensor: embedding_dim, or value_dim of a raw feature without table
+  int64_t rows = 0;           // of its tables; 0 for raw values
+  int64_t expected_rows = 0;  // Table::expected_rows
+  bool is_read = false;       // by a group or a sequence group: it has leaves
   Pooling pooling = Pooling::kSum;
   bool weighted = false;  // tokens are "id:weight"
   int value_dim = 0;      // id features: 0 list allowed, 1 single value. Raw features: values per cell
@@ -173,7 +183,19 @@ struct Feature {
   // Raw features:
   std::vector<double> boundaries;
   Normalizer normalizer;
+  // Of values without table, no sequence: what groups read them through. Its leaf is set where one does, in Model.
+  std::optional<DenseEmbedding> embedding;
   std::optional<Sequence> sequence;
 };
+
+// The columns that a feature reads, one after another: its own, or those of its operator's inputs that are columns.
+inline std::vector<std::string> ColumnsOf(const Feature& feature) {
+  if (!feature.op.has_value()) return {feature.column};
+  std::vector<std::string> columns;
+  for (const OperatorInput& input : feature.op->inputs) {
+    if (input.feature < 0) columns.push_back(input.column);
+  }
+  return columns;
+}
 
 }  // namespace pepnet

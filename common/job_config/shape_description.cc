@@ -35,6 +35,31 @@ std::string TextOf(const std::vector<int>& values) {
   return text + "]";
 }
 
+// Columns may be renamed, so inputs are only counted.
+void AppendOperator(const FeatureOperator& op, const std::string& name, std::string* out) {
+  absl::StrAppend(out, name, " computed by: ", TypeOf(op.kind).name, " of ", op.inputs.size(), " inputs");
+  for (size_t i = 0; i < op.inputs.size(); ++i) {
+    if (op.inputs[i].by_element) absl::StrAppend(out, ", input ", i, " by element");
+  }
+  absl::StrAppend(out, op.gives_tokens ? ", tokens" : ", numbers");
+  if (!op.prefix.empty()) absl::StrAppend(out, ", prefix ", Quote(op.prefix));
+  for (size_t i = 0; i < op.shows_key.size(); ++i) {
+    if (op.shows_key[i]) absl::StrAppend(out, ", with key ", i);
+  }
+  for (size_t i = 0; i < op.takes_all.size(); ++i) {
+    if (op.takes_all[i]) absl::StrAppend(out, ", every key ", i);
+  }
+  if (op.value_dim > 1) absl::StrAppend(out, ", ", op.value_dim, " values by ", Quote(op.value_separator));
+  if (op.combiner.has_value()) absl::StrAppend(out, ", ", TypeOf(*op.combiner).name);
+  if (op.by_bytes) absl::StrAppend(out, ", by bytes");
+  if (op.kind == OperatorKind::kOverlap) absl::StrAppend(out, ", ", TypeOf(op.method).name);
+  for (const auto& [word, value] : op.value_map) absl::StrAppend(out, ", ", Quote(word), " ", Number(value));
+  if (!op.expression.empty()) absl::StrAppend(out, ", ", Quote(op.expression));
+  for (const std::string& variable : op.variables) absl::StrAppend(out, ", variable ", Quote(variable));
+  if (op.fill_missing.has_value()) absl::StrAppend(out, ", fill ", Number(*op.fill_missing));
+  absl::StrAppend(out, "\n");
+}
+
 void AppendFeature(const Feature& feature, const JobConfig& config, std::string* out) {
   const std::string name = absl::StrCat("feature ", Quote(feature.name));
   std::vector<std::string> tables;
@@ -53,6 +78,16 @@ void AppendFeature(const Feature& feature, const JobConfig& config, std::string*
                     feature.sequence->max_elements, " elements",
                     feature.sequence->fills_empty ? ", empty ones filled" : "", "\n");
   }
+  if (feature.op) AppendOperator(*feature.op, name, out);
+  if (feature.embedding) {
+    const DenseEmbedding& embedding = *feature.embedding;
+    absl::StrAppend(out, name, " embedding: ", TypeOf(embedding.kind).name, ", width ", embedding.width);
+    if (embedding.kind == DenseEmbeddingKind::kAutoDis) {
+      absl::StrAppend(out, ", channels ", embedding.channels, ", temperature ", Number(embedding.temperature),
+                      ", keep_prob ", Number(embedding.keep_prob));
+    }
+    absl::StrAppend(out, "\n");
+  }
   if (feature.bucketizer == Bucketizer::kVocabulary) {
     uint64_t digest = 0;
     for (const auto& [word, row] : feature.vocabulary) digest = HashCombine(HashCombine(digest, HashName(word)), row);
@@ -66,7 +101,9 @@ void AppendFeature(const Feature& feature, const JobConfig& config, std::string*
   }
   if (feature.normalizer.kind != NormalizerKind::kNone) {
     absl::StrAppend(out, name, " normalizer: ", TypeOf(feature.normalizer.kind).name, " ", Number(feature.normalizer.a),
-                    " ", Number(feature.normalizer.b), "\n");
+                    " ", Number(feature.normalizer.b),
+                    feature.normalizer.expression.empty() ? "" : " " + Quote(feature.normalizer.expression.text()),
+                    "\n");
   }
 }
 

@@ -68,6 +68,11 @@ struct Table {
   Initializer initializer;
   bool trainable = true;
   bool sequence = false;  // of sequence groups
+  // Of a table that grows with the ids that occur, whose `rows` are only the range of its ids: rows to plan for.
+  int64_t expected_rows = 0;
+
+  bool grows() const { return expected_rows > 0; }
+  int64_t RowsToPlanFor() const { return grows() ? expected_rows : rows; }
 };
 
 // Name of a sequence group's table, from what its configs call it.

@@ -104,8 +104,12 @@ class Config:
         return [(kind, values[0]) for entry in self.parsed().all("feature_configs") for kind, values in entry.items()]
 
     def columns(self) -> dict[str, str]:
-        """The column that each feature reads."""
-        return {feature.first("feature_name"): column_of(feature, self.encoded()) for _, feature in self.features()}
+        """The column of each id and raw feature that is no sequence."""
+        return {
+            feature.first("feature_name"): column_of(feature, self.encoded())
+            for kind, feature in self.features()
+            if kind in ("id_feature", "raw_feature")
+        }
 
     def id_columns(self) -> set[str]:
         """The columns that are read as ids."""

@@ -87,6 +87,11 @@ def feeds(export: Mapping[str, Any], columns: Mapping[str, Iterable[Any]]) -> di
             continue
         if item["bucketizer"] == "hash" and export["string_hash"] == "farm":
             raise ValueError(f"{name}: this code hashes as --hash=std does, the model was trained with --hash=farm")
+        if "computed_from" in item and item["column"] not in columns:
+            raise ValueError(
+                f"feature {item['feature']!r} is computed from {', '.join(item['computed_from'])}, which is not done "
+                f"here; give what it computes as the column {item['column']!r}, or score with pepnet predict"
+            )
         cells: list[list[Any]] = []
         if "sequence" in item:
             rows = [elements_of(cell, item) for cell in columns[item["column"]]]

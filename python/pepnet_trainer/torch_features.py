@@ -35,6 +35,8 @@ def shortest(value: float) -> float:
 def _normalizer(text: str) -> Callable[[float], float]:
     if not text:
         return lambda x: x
+    if text.replace(" ", "").startswith("method=expression"):
+        raise ValueError(f"the normalizer {text!r} is a formula, which a torch module does not compute; use Scorer")
     fields = dict(part.strip().split("=", 1) for part in text.split(","))
     method = fields.get("method")
     if method == "log10":
@@ -56,6 +58,11 @@ class Feature:
         self, kind: str, message: Message, encoded: bool, separator: str, string_hash: str, directory: pathlib.Path
     ) -> None:
         self.name: str = message.first("feature_name")
+        if kind not in ("id_feature", "raw_feature") or any(name in message for name in ("zch", "dynamicemb", "autodis", "mlp")):
+            raise ValueError(
+                f"feature {self.name!r} ({kind}) is of a kind that a torch module does not have; score with Scorer or "
+                "pepnet predict"
+            )
         self.column = column_of(message, encoded)
         self.separator = separator if encoded else message.first("separator", "\x1d")
         self.weighted = bool(message.first("weighted", False))

@@ -4,6 +4,7 @@
 #include "common/checkpoint/strict_json.h"
 #include "common/config/values/value_strings.h"
 #include "common/config/values/vocabulary.h"
+#include "common/expression/expression.h"
 #include "common/net/packing.h"
 #include "common/process/fault_plan.h"
 #include "tests/fuzz/fuzz_support.h"
@@ -32,6 +33,19 @@ void CheckNumbers(const std::string& text) {
   Expect(!is_real || real - real == 0, "a number is finite");
 }
 
+// A formula that parses is computed for a value and for cells, whatever they hold.
+void CheckFormula(const std::string& text) {
+  const auto formula = Expression::Parse(text, {"x", "y"});
+  ExpectClear(formula.status());
+  if (!formula.ok()) return;
+  const double x[] = {0.5, -3, 1e300}, y[] = {7};
+  if (!formula->reads_cells()) formula->Compute({x, 2});
+  const std::span<const double> cells[] = {x, y};
+  std::vector<double> out;
+  formula->ComputeCells(cells, 2, &out);
+  Expect(out.size() <= 3, "a formula has a value per place");
+}
+
 }  // namespace
 }  // namespace pepnet
 
@@ -49,6 +63,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       break;
     case 2:
       ExpectClear(ParseNormalizer(text).status());
+      CheckFormula(text);
       break;
     case 3:
       ExpectClear(ParseFaultPlan(text).status());

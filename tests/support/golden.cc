@@ -44,7 +44,7 @@ std::vector<std::string> Split(const std::string& line, char delimiter) {
 const std::vector<std::string>& GoldenCases() {
   static const std::vector<std::string> cases = [] {
     std::vector<std::string> all = PooledGoldenCases();
-    all.insert(all.end(), {"seq_attention", "seq_din", "seq_pooling", "seq_standalone"});
+    all.insert(all.end(), {"raw_embed", "seq_attention", "seq_din", "seq_pooling", "seq_standalone"});
     return all;
   }();
   return cases;

@@ -76,7 +76,7 @@ feature_configs { id_feature { feature_name: "tags" expression: "item:tags" num_
 feature_configs { id_feature { feature_name: "word" expression: "item:word" hash_bucket_size: 15 embedding_dim: 4 } }
 feature_configs { id_feature { feature_name: "dom" expression: "context:dom" num_buckets: 3 embedding_dim: 4 } }
 feature_configs { raw_feature { feature_name: "price" expression: "item:price" boundaries: [5, 10, 20, 40] embedding_dim: 4 } }
-feature_configs { raw_feature { feature_name: "score" expression: "item:score" } }
+feature_configs { raw_feature { feature_name: "score" expression: "item:score" embedding_dim: 3 autodis { num_channels: 4 } } }
 feature_configs { sequence_feature { sequence_name: "click" sequence_length: 4
   features { id_feature { feature_name: "iid" expression: "item:iid" num_buckets: 40 embedding_dim: 4 embedding_name: "item_emb" pooling: "mean" } }
   features { raw_feature { feature_name: "age" expression: "user:age" } } } }

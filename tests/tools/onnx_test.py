@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -15,13 +16,14 @@ import numpy as np
 import onnx
 import onnxruntime
 import pyarrow.parquet as pq
-from small_job import pepnet
+from small_job import SmallJob, pepnet
 
 SOURCE = pathlib.Path(os.environ["PEPNET_SOURCE_DIR"])
 sys.path.insert(0, str(SOURCE / "scripts"))
 import onnx_inputs  # noqa: E402
 
-GOLDEN_CASES = ["features", "mixed", "multi_domain", "no_domain", "no_uia", "reference_example", "seed_small"]
+GOLDEN_CASES = ["features", "mixed", "multi_domain", "no_domain", "no_uia", "raw_embed", "reference_example", "seed_small",
+                "seq_attention", "seq_din", "seq_pooling", "seq_standalone", "suffix"]
 
 
 def read_csv(path, config):
@@ -137,6 +139,50 @@ class OnnxTest(unittest.TestCase):
             ids[0, 0] = wrong
             with self.assertRaises(Exception):
                 session.run(None, {**feeds, "uid": ids})
+
+    def test_formulas_and_computed_features(self):
+        job = SmallJob(self.scratch / "job")
+        formulas = ["log(x+3)", "x > 2 && x != 3 ? min(x, 4) : -x^2", "sigmoid(x) * tanh(x) + sin(x) - cos(x) / tan(x + 0.1)",
+                    "round(x*2)/2 + trunc(x) + rint(x) + floor(x) - ceil(x) + mod(x, 2) + sign(x)", "7",
+                    "avg(x, 1, sqrt(x)) + sum(x, exp(-x)) + log2(x+1) + log10(x+1) + max(abs(x), isnan(x)) + (x <= 1 || x > 3)"]
+        features = "".join(
+            f'feature_configs {{ raw_feature {{ feature_name: "f{number}" expression: "item:price" '
+            f'normalizer: "method=expression,expr={formula}" }} }}\n' for number, formula in enumerate(formulas))
+        features += """
+            feature_configs { raw_feature { feature_name: "steps" expression: "item:price" embedding_dim: 4
+              boundaries: [0.5, 1.1, 1.9] normalizer: "method=expression,expr=abs(2 - x)" } }
+            feature_configs { lookup_feature { feature_name: "found" map: "user:map" key: "item:iid" } }
+            feature_configs { combo_feature { feature_name: "both" expression: ["user:uid", "item:iid"] hash_bucket_size: 30
+              embedding_dim: 4 } }
+        """
+        names = [f"f{number}" for number in range(len(formulas))] + ["steps", "found", "both"]
+        text = job.config.read_text().replace("model_config {", features + "model_config {", 1)
+        job.config.write_text(text.replace('["uid", "iid"]', json.dumps(["uid", "iid", *names])))
+        for name in ("train.csv", "eval.csv"):
+            lines = (job.directory / name).read_text().splitlines()
+            rows = [line + f",{number % 9 * 0.55},{number % 40}:{number}\x1d{number % 7}:0.5" for number, line in enumerate(lines[1:])]
+            (job.directory / name).write_text("\n".join([lines[0] + ",price,map", *rows]) + "\n")
+        pepnet("train", "--pipeline_config_path", job.config)
+        columns = read_csv(job.directory / "eval.csv", text)
+        with self.assertRaisesRegex(ValueError, "'found' is computed from map, iid, which is not done here; give"):
+            self.compare(job.config, job.directory / "eval.csv", columns, job.model_dir)
+        pairs = [dict(pair.split(":") for pair in cell.split("\x1d")) for cell in columns["map"]]
+        columns["found"] = [pair.get(key, "0") for pair, key in zip(pairs, columns["iid"])]
+        columns["both"] = [f"{user}_{item}" for user, item in zip(columns["uid"], columns["iid"])]
+        shutil.rmtree(self.scratch / "export")
+        self.compare(job.config, job.directory / "eval.csv", columns, job.model_dir)
+
+    def test_a_formula_that_the_graph_cannot_compute_is_named(self):
+        job = SmallJob(self.scratch / "job")
+        text = job.config.read_text().replace("model_config {", 'feature_configs { raw_feature { feature_name: "p" '
+                                              'expression: "item:uid" normalizer: "method=expression,expr=atan(x)" } }\n'
+                                              "model_config {", 1)
+        job.config.write_text(text.replace('["uid", "iid"]', '["uid", "iid", "p"]'))
+        pepnet("train", "--pipeline_config_path", job.config)
+        refused = pepnet("export", "--pipeline_config_path", job.config, "--export_dir", self.scratch / "export", "--format",
+                         "onnx", status=1)
+        self.assertIn("the normalizer of feature 'p': uses atan, which model.onnx cannot compute", refused.stderr)
+        self.assertFalse((self.scratch / "export").exists())
 
     def test_movielens_like_rows(self):
         columns = movielens_like.columns(300)

@@ -40,6 +40,7 @@ class SmallJob:
     def __init__(self, directory, train="", seed=1):
         self.directory = pathlib.Path(directory)
         self.model_dir = self.directory / "model"
+        self.directory.mkdir(parents=True, exist_ok=True)
         self.config = self.directory / "job.config"
         self.config.write_text(CONFIG.format(directory=directory, train=train))
         draw = random.Random(seed)

@@ -96,7 +96,7 @@ std::vector<std::string> TableWarnings(const JobConfig& config, const std::map<s
   std::vector<std::string> warnings;
   for (const Table& table : config.tables) {
     const auto found = rows_seen.find(table.name);
-    if (found == rows_seen.end() || table.rows < kLarge || found->second * 100 >= table.rows) continue;
+    if (found == rows_seen.end() || table.grows() || table.rows < kLarge || found->second * 100 >= table.rows) continue;
     warnings.push_back(
         absl::StrCat("table ", table.name, " may have ", table.rows, " rows, training met ", found->second,
                      " ids: exports hold all rows, so a smaller num_buckets or hash_bucket_size would do"));

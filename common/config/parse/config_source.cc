@@ -127,7 +127,36 @@ void ConfigSource::RenameField(const Message& message, const std::string& from, 
   }
 }
 
-int ConfigSource::Line(const Message& message, const std::string& field, int index) const {
+ConfigSource::StandIn::StandIn(ConfigSource* source, const Message& copy, const Message& original) : source_(*source) {
+  Add(copy, original);
+}
+
+ConfigSource::StandIn::~StandIn() {
+  for (const Message* copy : copies_) source_.originals_.erase(copy);
+}
+
+void ConfigSource::StandIn::Add(const Message& copy, const Message& original) {
+  source_.originals_[&copy] = &original;
+  copies_.push_back(&copy);
+  ForEachChild(copy, [&](const FieldDescriptor& field, int index, const Message& child) {
+    const FieldDescriptor* const same = original.GetDescriptor()->FindFieldByName(field.name());
+    if (same == nullptr || same->message_type() != field.message_type()) return;
+    const auto* reflection = original.GetReflection();
+    if (index < 0) {
+      Add(child, reflection->GetMessage(original, same));
+    } else if (index < reflection->FieldSize(original, same)) {
+      Add(child, reflection->GetRepeatedMessage(original, same, index));
+    }
+  });
+}
+
+const Message& ConfigSource::Original(const Message& message) const {
+  const auto found = originals_.find(&message);
+  return found == originals_.end() ? message : *found->second;
+}
+
+int ConfigSource::Line(const Message& of, const std::string& field, int index) const {
+  const Message& message = Original(of);
   if (origins_.count({&message, field}) != 0) return 0;
   if (auto it = field_lines_.find({&message, field});
       !field.empty() && it != field_lines_.end() && !it->second.empty()) {
@@ -137,7 +166,8 @@ int ConfigSource::Line(const Message& message, const std::string& field, int ind
   return 0;
 }
 
-std::string ConfigSource::Where(const Message& message, const std::string& field, int index) const {
+std::string ConfigSource::Where(const Message& of, const std::string& field, int index) const {
+  const Message& message = Original(of);
   std::vector<const Message*> messages;
   std::string path;
   if (root_ != nullptr) FindPath(*root_, &message, &messages, &path);

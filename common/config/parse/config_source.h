@@ -38,6 +38,22 @@ class ConfigSource {
   // Field `to` of `message` inherits the line of its field `from`.
   void RenameField(const google::protobuf::Message& message, const std::string& from, const std::string& to);
 
+  // While it lives, messages about `copy` are messages about `original`, whose fields of the same names it was made from;
+  // and so on for the messages in those fields.
+  class StandIn {
+   public:
+    StandIn(ConfigSource* source, const google::protobuf::Message& copy, const google::protobuf::Message& original);
+    ~StandIn();
+    StandIn(const StandIn&) = delete;
+    StandIn& operator=(const StandIn&) = delete;
+
+   private:
+    void Add(const google::protobuf::Message& copy, const google::protobuf::Message& original);
+
+    ConfigSource& source_;
+    std::vector<const google::protobuf::Message*> copies_;
+  };
+
   // 1-based line of a field (its first element if repeated), else of the message around it, else 0.
   int Line(const google::protobuf::Message& message, const std::string& field = "", int index = 0) const;
 
@@ -61,6 +77,8 @@ class ConfigSource {
   void RecordMessage(const google::protobuf::Message& message, const google::protobuf::TextFormat::ParseInfoTree& tree,
                      int line);
   void RecordPositions(const google::protobuf::Message& message);
+  // The message that `message` stands in for, else itself.
+  const google::protobuf::Message& Original(const google::protobuf::Message& message) const;
   // Path of `target` below `from`, as messages from the outside in; false if it is not there.
   bool FindPath(const google::protobuf::Message& from, const google::protobuf::Message* target,
                 std::vector<const google::protobuf::Message*>* messages, std::string* path) const;
@@ -70,7 +88,8 @@ class ConfigSource {
   std::map<FieldKey, std::vector<int>> field_lines_;               // by element
   std::map<const google::protobuf::Message*, int> message_lines_;  // line of the message's own field
   std::map<const google::protobuf::Message*, int> positions_;      // of elements of repeated fields
-  std::map<FieldKey, std::string> origins_;                        // field "": the whole message
+  std::map<const google::protobuf::Message*, const google::protobuf::Message*> originals_;  // by StandIn's copy
+  std::map<FieldKey, std::string> origins_;  // field "": the whole message
   std::vector<std::string> notes_;
 };
 

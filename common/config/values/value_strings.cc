@@ -10,6 +10,8 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_split.h"
 
+#include "common/base/text.h"
+
 namespace pepnet {
 namespace {
 
@@ -131,7 +133,34 @@ StatusOr<Initializer> ParseInitializer(const std::string& text) {
                       "nn.init.zeros_ and nn.init.ones_");
 }
 
+namespace {
+
+// What stands behind "method=expression,expr=", in any spacing; nullopt: it is another method.
+std::optional<std::string> FormulaIn(const std::string& text) {
+  std::string_view rest = text;
+  const auto take = [&rest](std::string_view word) {
+    while (!rest.empty() && absl::ascii_isspace(rest[0])) rest.remove_prefix(1);
+    if (rest.substr(0, word.size()) != word) return false;
+    rest.remove_prefix(word.size());
+    return true;
+  };
+  for (const char* word : {"method", "=", "expression", ",", "expr", "="}) {
+    if (!take(word)) return std::nullopt;
+  }
+  return std::string(rest);
+}
+
+}  // namespace
+
 StatusOr<Normalizer> ParseNormalizer(const std::string& text) {
+  if (const std::optional<std::string> formula = FormulaIn(text); formula.has_value()) {
+    Normalizer normalizer;
+    normalizer.kind = NormalizerKind::kExpression;
+    PEPNET_ASSIGN_OR_RETURN(normalizer.expression, Expression::Parse(*formula, {"x"}));
+    if (!normalizer.expression.reads_cells()) return normalizer;
+    return InvalidInput("the formula \"", Printable(*formula, 200),
+                        "\" holds a function of whole cells; a normalizer computes one value at a time");
+  }
   PEPNET_ASSIGN_OR_RETURN(Arguments arguments, ParseArguments(text));
   const std::string method = arguments["method"];
   arguments.erase("method");
@@ -143,8 +172,12 @@ StatusOr<Normalizer> ParseNormalizer(const std::string& text) {
     }
     return InvalidInput("normalizer \"", text, "\" is not supported; method is ", JoinNames(names, " or "));
   }
+  if (*kind == NormalizerKind::kExpression) {
+    return InvalidInput("\"", text, "\" has no formula; expected method=expression,expr=<formula of x>");
+  }
   const NormalizerType& type = TypeOf(*kind);
-  Normalizer normalizer = {*kind, 0, 0};
+  Normalizer normalizer;
+  normalizer.kind = *kind;
   double* const values[] = {&normalizer.a, &normalizer.b};
   for (int i = 0; i < 2; ++i) {
     if (arguments.count(type.arguments[i]) == 0) {

@@ -20,7 +20,8 @@ StatusOr<Activation> ParseActivation(const std::string& text);
 // "nn.init.ones_".
 StatusOr<Initializer> ParseInitializer(const std::string& text);
 
-// "method=log10,threshold=1e-10,default=-10", "method=zscore,mean=0,standard_deviation=1", "method=minmax,min=0,max=1".
+// "method=log10,threshold=1e-10,default=-10", "method=zscore,mean=0,standard_deviation=1", "method=minmax,min=0,max=1",
+// "method=expression,expr=log(x+3)": what stands behind expr= is one formula, commas and all.
 StatusOr<Normalizer> ParseNormalizer(const std::string& text);
 
 }  // namespace pepnet

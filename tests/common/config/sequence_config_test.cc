@@ -49,6 +49,30 @@ model_config {
 }
 )";
 
+TEST(SequenceConfigTest, GroupsReadDenseEmbeddingsAndSequenceGroupsDoNot) {
+  const std::string price =
+      "feature_configs { raw_feature { feature_name: 'price' expression: 'item:price' embedding_dim: 3 "
+      "mlp {} } }\nmodel_config {";
+  std::string text = Changed("model_config {", price, kConfig);
+  text = Changed("\"tags\"]\n    sequence_groups", "\"tags\", \"price\"]\n    sequence_groups", text);
+  ASSERT_OK_AND_ASSIGN(const JobConfig job, Parse(text));
+  ASSERT_EQ(job.model.embeddings.size(), 1u);
+  const DenseEmbedding& embedding = job.model.embeddings[0];
+  EXPECT_EQ(job.leaves[embedding.leaf].embedding, 0);
+  EXPECT_EQ(embedding.projection,
+            "model.embedding_group.emb_impls.__BASE__.dense_ec.dense_embs.mlp#3.proj_w_price.weight");
+  ASSERT_OK_AND_ASSIGN(const JobConfig plain, Parse(kConfig));
+  EXPECT_EQ(job.model.main.width, plain.model.main.width + 3);
+  // DIN reads its query; what it would be of such a feature is not defined.
+  EXPECT_THAT(
+      ErrorOf(Changed("\"click__iid\", \"iid\", \"click__ts\"", "\"click__iid\", \"price\", \"click__ts\"", text)),
+      HasSubstr("the query of the sequence group \"clicks\" holds price, which has mlp"));
+  const std::string ts = "value_dim: 2 embedding_dim: 4 mlp {}";
+  ASSERT_OK_AND_ASSIGN(const JobConfig sequence, Parse(Changed("value_dim: 2", ts, kConfig)));
+  EXPECT_TRUE(sequence.model.embeddings.empty());
+  EXPECT_THAT(AllNotes(sequence), HasSubstr("raw_feature.mlp: without effect: a sequence of numbers is read as it is"));
+}
+
 TEST(SequenceConfigTest, FeaturesLeavesGroupsAndEncoders) {
   ASSERT_OK_AND_ASSIGN(const JobConfig job, Parse(kConfig));
   ASSERT_EQ(job.features.size(), 5u);

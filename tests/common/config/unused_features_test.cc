@@ -20,14 +20,13 @@ std::string With(const std::string& feature) {
 }
 
 TEST(UnusedFeaturesTest, MayBeOfAnyKind) {
-  for (const std::string kind :
-       {"lookup_feature", "combo_feature", "sequence_combo_feature", "sequence_bool_mask_feature"}) {
+  for (const std::string kind : {"tokenize_feature", "sequence_tokenize_feature"}) {
     ASSERT_OK_AND_ASSIGN(const auto job,
                          Parse(With(kind + " { feature_name: 'x', map: 'user:kv', other { deep: [1] } }")));
     EXPECT_EQ(AllNotes(job),
               "job.config:14: feature_configs[2]." + kind +
-                  ": this kind of feature is not supported; id_feature and raw_feature are; the model does "
-                  "not use x, so it is left out\n");
+                  ": this kind of feature is not supported; compute it beforehand into a column, and read that as an "
+                  "id_feature or a raw_feature; the model does not use x, so it is left out\n");
     EXPECT_EQ(FirstDifference(ShapeDescription(job), ShapeDescription(*Parse(kSmallConfig))), "");
     EXPECT_THAT(job.effective_text, Not(HasSubstr(kind)));
   }
@@ -37,7 +36,7 @@ TEST(UnusedFeaturesTest, MayLackOrHoldWhatAUsedOneMayNot) {
   const std::pair<const char*, const char*> cases[] = {
       {"num_buckets: 5", "embedding_dim: is missing"},
       {"num_buckets: 5 embedding_dim: 4 use_mask: true", "use_mask: true is not supported"},
-      {"num_buckets: 5 embedding_dim: 4 zch { zch_size: 3 }", "zch: is not supported"},
+      {"num_buckets: 5 embedding_dim: 4 zch { zch_size: 3 }", "zch: num_buckets is set as well"},
       {"num_buckets: 5 embedding_dim: 4 init_fn: 'xavier'", "init_fn: unknown initialiser"},
       {"vocab_file: 'no/file' embedding_dim: 4 default_bucketize_value: 0", "no/file"},
   };
@@ -60,8 +59,9 @@ TEST(UnusedFeaturesTest, KeepTheirPlaceInWhatIsSaidOfOthers) {
 }
 
 TEST(UnusedFeaturesTest, AFeatureThatTheModelNamesIsRefused) {
-  const std::string refusal = "job.config:14: feature_configs[2].lookup_feature: this kind of feature is not supported";
-  const std::string text = With("lookup_feature { feature_name: 'x' }");
+  const std::string refusal =
+      "job.config:14: feature_configs[2].tokenize_feature: this kind of feature is not supported";
+  const std::string text = With("tokenize_feature { feature_name: 'x' }");
   EXPECT_THAT(ErrorOf(Changed("\"item\", \"price\"", "\"item\", \"price\", \"x\"", text)), StartsWith(refusal));
   EXPECT_THAT(ErrorOf(Changed("auc {}", "grouped_auc { grouping_key: 'x' }", text)), StartsWith(refusal));
   EXPECT_THAT(ErrorOf(text + "eval_config { slice_by: 'x' }"), StartsWith(refusal));
@@ -69,13 +69,14 @@ TEST(UnusedFeaturesTest, AFeatureThatTheModelNamesIsRefused) {
 
 TEST(UnusedFeaturesTest, ASequenceIsUsedByTheNamesOfItsFeatures) {
   const std::string text =
-      With("sequence_feature { sequence_name: 'seq', features { combo_feature { feature_name: 'a' } } }");
+      With("sequence_feature { sequence_name: 'seq', features { tokenize_feature { feature_name: 'a' } } }");
   ASSERT_OK_AND_ASSIGN(const auto job, Parse(text));
   EXPECT_THAT(AllNotes(job), HasSubstr("the model does not use seq, so it is left out"));
   for (const char* name : {"\"seq\"", "\"seq__a\""}) {
-    EXPECT_THAT(ErrorOf(Changed("\"price\"]", std::string("\"price\", ") + name + "]", text)),
-                StartsWith("job.config:14: feature_configs[2].sequence_feature.features[0].combo_feature: this kind of "
-                           "feature is not supported"))
+    EXPECT_THAT(
+        ErrorOf(Changed("\"price\"]", std::string("\"price\", ") + name + "]", text)),
+        StartsWith("job.config:14: feature_configs[2].sequence_feature.features[0].tokenize_feature: this kind of "
+                   "feature is not supported"))
         << name;
   }
   EXPECT_THAT(ErrorOf(Changed("\"price\"]", "\"price\", \"sequel\"]", text)),
@@ -86,7 +87,7 @@ TEST(UnusedFeaturesTest, ASequenceIsUsedByTheNamesOfItsFeatures) {
 TEST(UnusedFeaturesTest, OfASequenceEachFeatureIsUsedOrNot) {
   std::string text = With(
       "sequence_feature { sequence_name: 'seq' sequence_length: 9 features { id_feature { feature_name: 'a' "
-      "expression: 'user:a' num_buckets: 4 embedding_dim: 4 } } features { combo_feature { feature_name: 'b' } } }");
+      "expression: 'user:a' num_buckets: 4 embedding_dim: 4 } } features { tokenize_feature { feature_name: 'b' } } }");
   text = Changed("\"price\"]", "\"price\", \"seq__a\"]", text);
   ASSERT_OK_AND_ASSIGN(const auto job, Parse(text));
   EXPECT_THAT(AllNotes(job), HasSubstr("the model does not use seq__b, so it is left out"));
@@ -106,7 +107,7 @@ TEST(UnusedFeaturesTest, NothingIsLeftOutWhereTheModelCannotBeRead) {
 }
 
 TEST(UnusedFeaturesTest, AFeatureWithoutANameIsRefused) {
-  EXPECT_THAT(ErrorOf(With("lookup_feature { map: 'a' }")), HasSubstr("lookup_feature: this kind of feature"));
+  EXPECT_THAT(ErrorOf(With("tokenize_feature { map: 'a' }")), HasSubstr("tokenize_feature: this kind of feature"));
   EXPECT_THAT(ErrorOf(With("id_feature { num_buckets: 4 embedding_dim: 4 }")), HasSubstr("feature_name: is missing"));
 }
 

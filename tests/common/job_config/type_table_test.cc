@@ -38,7 +38,13 @@ TEST(TypeTableTest, NamesInCheckpointsStayAsTheyAre) {
   EXPECT_THAT((Texts<FeatureKind>(&FeatureType::name)), ElementsAre("id", "raw"));
   EXPECT_THAT((Texts<Bucketizer>(&BucketizerType::name)),
               ElementsAre("identity", "hash", "vocabulary", "boundaries", "none"));
-  EXPECT_THAT((Texts<NormalizerKind>(&NormalizerType::name)), ElementsAre("none", "log10", "zscore", "minmax"));
+  EXPECT_THAT((Texts<NormalizerKind>(&NormalizerType::name)),
+              ElementsAre("none", "log10", "zscore", "minmax", "expression"));
+  EXPECT_THAT((Texts<OperatorKind>(&OperatorType::name)),
+              ElementsAre("combo", "lookup", "match", "expr", "overlap", "kv_dot_product", "bool_mask", "combine"));
+  EXPECT_THAT((Texts<Combiner>(&CombinerType::name)), ElementsAre("sum", "mean", "min", "max", "count"));
+  EXPECT_THAT((Texts<OverlapMethod>(&OverlapMethodType::name)),
+              ElementsAre("query_common_ratio", "title_common_ratio", "is_contain", "is_equal", "index_of"));
   EXPECT_THAT((Texts<InitKind>(&InitializerType::name)), ElementsAre("default", "uniform", "normal", "constant"));
   EXPECT_THAT((Texts<DatasetType>(&FileFormatType::name)), ElementsAre("CSV", "Parquet"));
 }
@@ -55,6 +61,7 @@ TEST(TypeTableTest, NoTwoKindsShareWhatTheyAreFoundBy) {
   ExpectUnique<DenseOptimizerKind>(&DenseOptimizerType::field);
   ExpectUnique<ActivationKind>(&ActivationType::function);
   ExpectUnique<FeatureKind>(&FeatureType::field);
+  ExpectUnique<OperatorKind>(&OperatorType::field);
   ExpectUnique<Bucketizer>(&BucketizerType::card_name);
   ExpectUnique<DatasetType>(&FileFormatType::dataset);
   ExpectUnique<DatasetType>(&FileFormatType::ending);

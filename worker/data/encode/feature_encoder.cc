@@ -1,8 +1,10 @@
 #include "worker/data/encode/feature_encoder.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "worker/data/encode/sequence_cells.h"
+#include "worker/data/files/cell_text.h"
 
 namespace pepnet {
 namespace {
@@ -23,6 +25,10 @@ Status CheckType(const Feature& feature, const ColumnView& view) {
     return InvalidInput("feature '", feature.name, "' needs ids as integers or texts, but the column has type ",
                         view.type_name(), "; write the column as integers");
   }
+  if (feature.weighted && view.is_map() && view.map_kind() == ColumnView::Kind::kText) {
+    return InvalidInput("weighted feature '", feature.name, "' needs numbers as weights, but the column has type ",
+                        view.type_name());
+  }
   if (feature.weighted && !view.is_map() && view.kind() != ColumnView::Kind::kText) {
     return InvalidInput("weighted feature '", feature.name,
                         "' needs texts like 'id:weight' or a map, but the column has ", "type ", view.type_name());
@@ -34,10 +40,11 @@ Status CheckType(const Feature& feature, const ColumnView& view) {
   return absl::OkStatus();
 }
 
-Status CheckTypes(const Feature& feature, const RowSelection& selection, const std::vector<ColumnView>& views) {
-  for (size_t i = 0; i < views.size(); ++i) {
-    const ColumnView& values = views[i].is_nested() ? views[i].inner() : views[i];
-    PEPNET_RETURN_IF_ERROR(Annotate(CheckType(feature, values),
+Status CheckTypes(const Feature& feature, const RowSelection& selection, const CellColumn& cells) {
+  if (feature.op.has_value()) return absl::OkStatus();  // it computes what the feature reads
+  for (size_t i = 0; i < cells.views().size(); ++i) {
+    const ColumnView& view = cells.views()[i];
+    PEPNET_RETURN_IF_ERROR(Annotate(CheckType(feature, view.is_nested() ? view.inner() : view),
                                     absl::StrCat("'", *selection.chunks[i].path, "' column '", feature.column, "'")));
   }
   return absl::OkStatus();
@@ -50,12 +57,20 @@ StatusOr<std::unique_ptr<FeatureEncoder>> FeatureEncoder::Create(const std::vect
   std::unique_ptr<FeatureEncoder> encoder(new FeatureEncoder);
   encoder->options_ = options;
   encoder->rules_.resize(features.size());
+  int column = 0;
   for (size_t f = 0; f < features.size(); ++f) {
     FeatureRule& rule = encoder->rules_[f];
     rule.feature = features[f];
     rule.vocabulary.insert(features[f].vocabulary.begin(), features[f].vocabulary.end());
     PEPNET_RETURN_IF_ERROR(
         Annotate(encoder->EncodeDefault(&rule), absl::StrCat("feature '", features[f].name, "', default_value")));
+    encoder->first_columns_.push_back(column);
+    column += static_cast<int>(ColumnsOf(features[f]).size());
+    std::unique_ptr<CellDeriver>& deriver = encoder->derivers_.emplace_back();
+    if (!features[f].op.has_value()) continue;
+    auto made = CellDeriver::Create(features[f]);
+    if (!made.ok()) return Annotate(made.status(), absl::StrCat("feature '", features[f].name, "'"));
+    deriver = *std::move(made);
   }
   return encoder;
 }
@@ -85,32 +100,60 @@ Status FeatureEncoder::EncodeDefault(FeatureRule* rule) const {
   return sink.Finish();
 }
 
+Status FeatureEncoder::ReadCells(int f, Columns* columns) const {
+  if (columns->cells[f].has_value()) return absl::OkStatus();
+  const Feature& feature = rules_[f].feature;
+  int column = first_columns_[f];
+  const auto view = [&](bool nested) -> StatusOr<CellColumn> {
+    PEPNET_ASSIGN_OR_RETURN(std::vector<ColumnView> views,
+                            ViewColumn(columns->selection, columns->numbers[column++], nested));
+    return CellColumn(columns->selection, std::move(views));
+  };
+  if (!feature.op.has_value()) {
+    PEPNET_ASSIGN_OR_RETURN(columns->cells[f], view(feature.sequence.has_value()));
+    return CheckTypes(feature, columns->selection, *columns->cells[f]);
+  }
+  std::vector<InputSource> inputs;
+  for (const OperatorInput& input : feature.op->inputs) {
+    if (input.feature < 0) {
+      PEPNET_ASSIGN_OR_RETURN(CellColumn cells, view(input.by_element));
+      inputs.push_back({std::move(cells), input.column, "", ""});
+      continue;
+    }
+    PEPNET_RETURN_IF_ERROR(ReadCells(input.feature, columns));  // no deeper than ResolveInputs() allows
+    const Feature& read = rules_[input.feature].feature;
+    inputs.push_back({*columns->cells[input.feature], read.column, read.separator, read.default_value.value_or("")});
+  }
+  PEPNET_ASSIGN_OR_RETURN(columns->cells[f], derivers_[f]->Compute(columns->selection, inputs));
+  return absl::OkStatus();
+}
+
 Status FeatureEncoder::Encode(const RowSelection& selection, std::span<const int> columns, Batch* batch,
                               int64_t* clamped) const {
   batch->ids.resize(rules_.size());
   batch->values.resize(rules_.size());
   batch->elements.resize(rules_.size());
+  Columns read{selection, columns, std::vector<std::optional<CellColumn>>(rules_.size())};
   for (size_t f = 0; f < rules_.size(); ++f) {
     const FeatureRule& rule = rules_[f];
+    PEPNET_RETURN_IF_ERROR(ReadCells(static_cast<int>(f), &read));
+    const CellColumn& cells = *read.cells[f];
     const bool is_sequence = rule.feature.sequence.has_value();
-    PEPNET_ASSIGN_OR_RETURN(const std::vector<ColumnView> views, ViewColumn(selection, columns[f], is_sequence));
-    PEPNET_RETURN_IF_ERROR(CheckTypes(rule.feature, selection, views));
     if (is_sequence && rule.feature.bucketizer == Bucketizer::kNone) {
-      PEPNET_RETURN_IF_ERROR(EncodeSequenceValues(rule, selection, views, &batch->values[f], &batch->elements[f]));
+      PEPNET_RETURN_IF_ERROR(EncodeSequenceValues(rule, cells, &batch->values[f], &batch->elements[f]));
     } else if (is_sequence) {
-      PEPNET_RETURN_IF_ERROR(
-          EncodeSequenceIds(rule, options_, selection, views, &batch->ids[f], &batch->elements[f], clamped));
+      PEPNET_RETURN_IF_ERROR(EncodeSequenceIds(rule, options_, cells, &batch->ids[f], &batch->elements[f], clamped));
     } else if (rule.feature.bucketizer == Bucketizer::kNone) {
-      PEPNET_RETURN_IF_ERROR(EncodeValues(rule, selection, views, &batch->values[f]));
+      PEPNET_RETURN_IF_ERROR(EncodeValues(rule, cells, &batch->values[f]));
     } else {
-      PEPNET_RETURN_IF_ERROR(EncodeIds(rule, selection, views, &batch->ids[f], clamped));
+      PEPNET_RETURN_IF_ERROR(EncodeIds(rule, cells, &batch->ids[f], clamped));
     }
   }
   return absl::OkStatus();
 }
 
-Status FeatureEncoder::EncodeIds(const FeatureRule& rule, const RowSelection& selection,
-                                 const std::vector<ColumnView>& views, IdColumn* out, int64_t* clamped) const {
+Status FeatureEncoder::EncodeIds(const FeatureRule& rule, const CellColumn& cells, IdColumn* out,
+                                 int64_t* clamped) const {
   const Feature& feature = rule.feature;
   const bool limits_tokens = TypeOf(feature.kind).limits_tokens;
   IdSink sink(rule, options_, &out->ids, &out->weights);
@@ -143,17 +186,16 @@ Status FeatureEncoder::EncodeIds(const FeatureRule& rule, const RowSelection& se
     return absl::OkStatus();
   };
 
-  out->ids.reserve(selection.rows);
-  out->offsets.reserve(selection.rows + 1);
+  out->ids.reserve(cells.rows());
+  out->offsets.reserve(cells.rows() + 1);
   out->offsets.push_back(0);
-  const Status status = ForEachRow(selection, views, [&](int chunk, int64_t row) -> Status {
-    const ColumnView& view = views[chunk];
+  const Status status = cells.ForEach(feature.column, [&](const ColumnView& view, int64_t row) -> Status {
     const ColumnView::Range range = view.Elements(row);
-    if (IsEmptyCell(view, range)) {
+    if (view.IsEmptyCell(range)) {
       out->ids.insert(out->ids.end(), rule.empty.ids.begin(), rule.empty.ids.end());
       out->weights.insert(out->weights.end(), rule.empty.weights.begin(), rule.empty.weights.end());
-    } else if (Status cell = encode_cell(view, range); !cell.ok()) {
-      return AtCell(selection.chunks[chunk], row, feature.column, cell);
+    } else {
+      PEPNET_RETURN_IF_ERROR(encode_cell(view, range));
     }
     out->offsets.push_back(static_cast<int32_t>(out->ids.size()));
     return absl::OkStatus();
@@ -162,10 +204,9 @@ Status FeatureEncoder::EncodeIds(const FeatureRule& rule, const RowSelection& se
   return status;
 }
 
-Status FeatureEncoder::EncodeValues(const FeatureRule& rule, const RowSelection& selection,
-                                    const std::vector<ColumnView>& views, AlignedBuffer<float>* out) const {
+Status FeatureEncoder::EncodeValues(const FeatureRule& rule, const CellColumn& cells, AlignedBuffer<float>* out) const {
   const Feature& feature = rule.feature;
-  out->Resize(static_cast<size_t>(selection.rows) * feature.dim);
+  out->Resize(static_cast<size_t>(cells.rows()) * feature.dim);
   float* at = out->data();
   ValueSink sink(feature, true);
   const auto encode_cell = [&](const ColumnView& view, const ColumnView::Range& range) -> Status {
@@ -183,18 +224,15 @@ Status FeatureEncoder::EncodeValues(const FeatureRule& rule, const RowSelection&
     }
     return sink.Finish();
   };
-  return ForEachRow(selection, views, [&](int chunk, int64_t row) -> Status {
-    const ColumnView& view = views[chunk];
+  return cells.ForEach(feature.column, [&](const ColumnView& view, int64_t row) -> Status {
     const ColumnView::Range range = view.Elements(row);
-    Status cell;
-    if (!IsEmptyCell(view, range)) {
-      cell = encode_cell(view, range);
+    if (!view.IsEmptyCell(range)) {
+      PEPNET_RETURN_IF_ERROR(encode_cell(view, range));
     } else if (rule.empty.has_default) {
       std::copy(rule.empty.values.begin(), rule.empty.values.end(), at);
     } else {
-      cell = InvalidInput("the cell is empty, and feature '", feature.name, "' has no default_value");
+      return InvalidInput("the cell is empty, and feature '", feature.name, "' has no default_value");
     }
-    if (!cell.ok()) return AtCell(selection.chunks[chunk], row, feature.column, cell);
     at += feature.dim;
     return absl::OkStatus();
   });

@@ -2,6 +2,7 @@
 //
 // Threads:   immutable after Create(); Encode() may run in many threads at once.
 // Ownership: copies what it needs of the config.
+// Operators: the cells of a feature with one are computed from those of its inputs, and then encoded like any others.
 // Failure:   strict; an error names file, row, column, value, what is legal and what to do. The only exception is opt-in:
 //            with `clamp_out_of_range` an integer id out of range reads row 0 and is counted.
 //
@@ -12,6 +13,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -19,8 +21,9 @@
 #include "common/base/status.h"
 #include "common/job_config/feature.h"
 #include "worker/data/batch.h"
+#include "worker/data/derive/cell_deriver.h"
 #include "worker/data/encode/token_sinks.h"
-#include "worker/data/rows/row_selection.h"
+#include "worker/data/rows/cell_column.h"
 
 namespace pepnet {
 
@@ -32,20 +35,30 @@ class FeatureEncoder {
 
   const EmptyCell& empty_cell(int feature) const { return rules_[feature].empty; }
 
-  // Fills batch->ids and batch->values. `columns[f]` is the number of feature f's column in the chunks. `clamped` grows
-  // by the ids replaced by row 0.
+  // Fills batch->ids, batch->values and batch->elements. `columns`: for each feature in turn, the numbers in the chunks
+  // of its ColumnsOf(). `clamped` grows by the ids replaced by row 0.
   Status Encode(const RowSelection& selection, std::span<const int> columns, Batch* batch, int64_t* clamped) const;
 
  private:
   FeatureEncoder() = default;
+  // The cells of one encoding, by feature.
+  struct Columns {
+    const RowSelection& selection;
+    std::span<const int> numbers;
+    std::vector<std::optional<CellColumn>> cells;
+  };
+
   Status EncodeDefault(FeatureRule* rule) const;
-  Status EncodeIds(const FeatureRule& rule, const RowSelection& selection, const std::vector<ColumnView>& views,
-                   IdColumn* out, int64_t* clamped) const;
-  Status EncodeValues(const FeatureRule& rule, const RowSelection& selection, const std::vector<ColumnView>& views,
-                      AlignedBuffer<float>* out) const;
+  // The cells of a feature, and before them those of the features that it is computed from.
+  Status ReadCells(int feature, Columns* columns) const;
+  StatusOr<CellColumn> ViewCells(const std::string& column, int number, const Columns& columns, bool nested) const;
+  Status EncodeIds(const FeatureRule& rule, const CellColumn& cells, IdColumn* out, int64_t* clamped) const;
+  Status EncodeValues(const FeatureRule& rule, const CellColumn& cells, AlignedBuffer<float>* out) const;
 
   EncoderOptions options_;
-  std::vector<FeatureRule> rules_;  // by feature index
+  std::vector<FeatureRule> rules_;                      // by feature index
+  std::vector<std::unique_ptr<CellDeriver>> derivers_;  // by feature index; null without operator
+  std::vector<int> first_columns_;                      // by feature index, into what Encode() gets as columns
 };
 
 }  // namespace pepnet

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <limits>
 
+#include "worker/data/files/cell_text.h"
+
 namespace pepnet {
 namespace {
 
@@ -133,17 +135,6 @@ class ValueElements {
   int32_t count_ = 0;  // elements that are whole
 };
 
-// Calls add(text), which returns Status, for each element of a text that is not empty.
-template <typename Add>
-Status ForEachElement(std::string_view text, const std::string& delimiter, Add add) {
-  for (;;) {
-    const size_t stop = std::min(text.find(delimiter), text.size());
-    PEPNET_RETURN_IF_ERROR(add(text.substr(0, stop)));
-    if (stop == text.size()) return absl::OkStatus();
-    text.remove_prefix(stop + delimiter.size());
-  }
-}
-
 // The elements of one cell that is not empty.
 template <typename Elements>
 Status EncodeCell(const FeatureRule& rule, const ColumnView& view, const ColumnView::Range& range, Elements* elements) {
@@ -179,51 +170,42 @@ Status EncodeCell(const FeatureRule& rule, const ColumnView& view, const ColumnV
 }
 
 template <typename Elements>
-Status EncodeRows(const FeatureRule& rule, const RowSelection& selection, const std::vector<ColumnView>& views,
-                  Elements* out, std::vector<int32_t>* offsets) {
-  offsets->reserve(selection.rows + 1);
+Status EncodeRows(const FeatureRule& rule, const CellColumn& cells, Elements* out, std::vector<int32_t>* offsets) {
+  offsets->reserve(cells.rows() + 1);
   offsets->push_back(0);
-  return ForEachRow(selection, views, [&](int chunk, int64_t row) -> Status {
-    const ColumnView& view = views[chunk];
+  return cells.ForEach(rule.feature.column, [&](const ColumnView& view, int64_t row) -> Status {
     const ColumnView::Range range = view.Elements(row);
     Status cell;
-    if (!IsEmptyCell(view, range)) {
+    if (!view.IsEmptyCell(range)) {
       const int32_t before = out->count();
       cell = EncodeCell(rule, view, range, out);
       if (!cell.ok()) cell = Annotate(cell, absl::StrCat("element ", out->count() - before + 1));
     } else if (rule.empty.has_default) {
       cell = out->AddDefault();
     }
-    if (!cell.ok()) return AtCell(selection.chunks[chunk], row, rule.feature.column, cell);
-    offsets->push_back(out->count());
-    return absl::OkStatus();
+    if (cell.ok()) offsets->push_back(out->count());
+    return cell;
   });
 }
 
 }  // namespace
 
-bool IsEmptyCell(const ColumnView& view, const ColumnView::Range& range) {
-  return range.begin == range.end || (!view.is_list() && view.IsEmpty(range.begin));
-}
-
 bool ReadsOneId(const Feature& feature) {
   return feature.sequence.has_value() && TypeOf(feature.kind).limits_tokens && feature.value_dim == 1;
 }
 
-Status EncodeSequenceIds(const FeatureRule& rule, const EncoderOptions& options, const RowSelection& selection,
-                         const std::vector<ColumnView>& views, IdColumn* out, std::vector<int32_t>* elements,
-                         int64_t* clamped) {
+Status EncodeSequenceIds(const FeatureRule& rule, const EncoderOptions& options, const CellColumn& cells, IdColumn* out,
+                         std::vector<int32_t>* elements, int64_t* clamped) {
   IdElements ids(rule, options, out);
-  const Status status = EncodeRows(rule, selection, views, &ids, elements);
+  const Status status = EncodeRows(rule, cells, &ids, elements);
   *clamped += ids.clamped();
   return status;
 }
 
-Status EncodeSequenceValues(const FeatureRule& rule, const RowSelection& selection,
-                            const std::vector<ColumnView>& views, AlignedBuffer<float>* out,
+Status EncodeSequenceValues(const FeatureRule& rule, const CellColumn& cells, AlignedBuffer<float>* out,
                             std::vector<int32_t>* elements) {
   ValueElements values(rule);
-  PEPNET_RETURN_IF_ERROR(EncodeRows(rule, selection, views, &values, elements));
+  PEPNET_RETURN_IF_ERROR(EncodeRows(rule, cells, &values, elements));
   out->Resize(values.values().size());
   std::copy(values.values().begin(), values.values().end(), out->data());
   return absl::OkStatus();

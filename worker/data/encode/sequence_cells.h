@@ -18,22 +18,17 @@
 #include "common/base/aligned_buffer.h"
 #include "worker/data/batch.h"
 #include "worker/data/encode/token_sinks.h"
-#include "worker/data/rows/row_selection.h"
+#include "worker/data/rows/cell_column.h"
 
 namespace pepnet {
-
-// An empty text, a null, a list without elements, or a null list.
-bool IsEmptyCell(const ColumnView& view, const ColumnView::Range& range);
 
 // Whether every element is to have one id.
 bool ReadsOneId(const Feature& feature);
 
-Status EncodeSequenceIds(const FeatureRule& rule, const EncoderOptions& options, const RowSelection& selection,
-                         const std::vector<ColumnView>& views, IdColumn* out, std::vector<int32_t>* elements,
-                         int64_t* clamped);
+Status EncodeSequenceIds(const FeatureRule& rule, const EncoderOptions& options, const CellColumn& cells, IdColumn* out,
+                         std::vector<int32_t>* elements, int64_t* clamped);
 
-Status EncodeSequenceValues(const FeatureRule& rule, const RowSelection& selection,
-                            const std::vector<ColumnView>& views, AlignedBuffer<float>* out,
+Status EncodeSequenceValues(const FeatureRule& rule, const CellColumn& cells, AlignedBuffer<float>* out,
                             std::vector<int32_t>* elements);
 
 }  // namespace pepnet

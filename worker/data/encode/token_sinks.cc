@@ -12,19 +12,6 @@ int64_t BoundaryId(const std::vector<double>& boundaries, double x) {
   return std::upper_bound(boundaries.begin(), boundaries.end(), x) - boundaries.begin();
 }
 
-StatusOr<double> RealFromText(std::string_view text) {
-  double value = 0;
-  switch (ParseReal(text, &value)) {
-    case NumberText::kOk:
-      return value;
-    case NumberText::kTooLarge:
-      return InvalidInput(QuoteCell(text), " is too large for a number");
-    case NumberText::kNotANumber:
-      break;
-  }
-  return InvalidInput(QuoteCell(text), " is not a finite decimal number");
-}
-
 StatusOr<float> FiniteFloat(double value, std::string_view what) {
   const float rounded = static_cast<float>(value);
   if (!std::isfinite(rounded)) {
@@ -45,6 +32,8 @@ double Normalize(const Normalizer& normalizer, double x) {
       return (x - normalizer.a) / normalizer.b;
     case NormalizerKind::kMinmax:
       return (x - normalizer.a) / (normalizer.b - normalizer.a);
+    case NormalizerKind::kExpression:
+      return normalizer.expression.Compute({&x, 1});
   }
   return x;
 }
@@ -59,7 +48,7 @@ Status IdSink::AddToken(std::string_view token, bool is_default) {
                           "' is not of the form 'id:weight'");
     }
   } else {
-    PEPNET_ASSIGN_OR_RETURN(weight, RealFromText(token.substr(colon + 1)));
+    PEPNET_ASSIGN_OR_RETURN(weight, ReadReal(token.substr(colon + 1)));
     token = token.substr(0, colon);
   }
   PEPNET_RETURN_IF_ERROR(AddIdText(token));
@@ -90,7 +79,7 @@ Status IdSink::AddIdText(std::string_view token) {
       return absl::OkStatus();
     }
     case Bucketizer::kBoundaries: {
-      PEPNET_ASSIGN_OR_RETURN(const double x, RealFromText(token));
+      PEPNET_ASSIGN_OR_RETURN(const double x, ReadReal(token));
       return AddReal(x);
     }
     case Bucketizer::kNone:
@@ -133,7 +122,7 @@ Status IdSink::AddOutOfRange(std::string_view id) {
 }
 
 Status ValueSink::AddText(std::string_view token) {
-  PEPNET_ASSIGN_OR_RETURN(const double x, RealFromText(token));
+  PEPNET_ASSIGN_OR_RETURN(const double x, ReadReal(token));
   return Add(x);
 }
 

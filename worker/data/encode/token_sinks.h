@@ -3,7 +3,6 @@
 // Threads: one each. Failure: the Status tells value and feature; the caller adds file, row and column.
 #pragma once
 
-#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <cstdint>
@@ -15,6 +14,7 @@
 
 #include "common/base/status.h"
 #include "common/job_config/feature.h"
+#include "worker/data/files/cell_text.h"
 #include "worker/data/files/column_view.h"
 
 namespace pepnet {
@@ -43,19 +43,8 @@ struct FeatureRule {
   EmptyCell empty;
 };
 
-// log10: x > a ? log10(x) : b.   zscore: (x - a) / b.   minmax: (x - a) / (b - a).
+// log10: x > a ? log10(x) : b.   zscore: (x - a) / b.   minmax: (x - a) / (b - a).   expression: its value.
 double Normalize(const Normalizer& normalizer, double x);
-
-// Calls add(token) for every token of `text`; empty tokens are passed over.
-template <typename Add>
-Status ForEachToken(std::string_view text, const std::string& separator, Add add) {
-  while (!text.empty()) {
-    const size_t stop = separator.empty() ? text.size() : std::min(text.find(separator), text.size());
-    if (stop > 0) PEPNET_RETURN_IF_ERROR(add(text.substr(0, stop)));
-    text.remove_prefix(std::min(text.size(), stop + separator.size()));
-  }
-  return absl::OkStatus();
-}
 
 // Collects the ids of one feature.
 class IdSink {

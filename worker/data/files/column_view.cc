@@ -145,9 +145,6 @@ StatusOr<ColumnView> ColumnView::Make(std::shared_ptr<arrow::Array> array, bool 
       view.lists_ = Lists::kMap;
       const auto* map = static_cast<const arrow::MapArray*>(values);
       PEPNET_RETURN_IF_ERROR(Inspect(*map->items(), &view.map_values_));
-      if (view.map_values_.kind == Kind::kText) {
-        return InvalidInput("the type ", map->type()->ToString(), " is not supported: map values must be numbers");
-      }
       values = map->keys().get();
       break;
     }
@@ -198,18 +195,24 @@ bool ColumnView::IsEmpty(int64_t element) const {
   return elements_.kind == Kind::kText && Text(element).empty();
 }
 
-std::string_view ColumnView::Text(int64_t element) const {
-  const int64_t at = elements_.dictionary != nullptr ? elements_.dictionary->GetValueIndex(element) : element;
-  switch (elements_.type) {
+std::string_view ColumnView::TextOf(const Values& values, int64_t element) {
+  const int64_t at = values.dictionary != nullptr ? values.dictionary->GetValueIndex(element) : element;
+  switch (values.type) {
     case arrow::Type::STRING:
     case arrow::Type::BINARY:
-      return static_cast<const arrow::BinaryArray*>(elements_.texts)->GetView(at);
+      return static_cast<const arrow::BinaryArray*>(values.texts)->GetView(at);
     case arrow::Type::LARGE_STRING:
     case arrow::Type::LARGE_BINARY:
-      return static_cast<const arrow::LargeBinaryArray*>(elements_.texts)->GetView(at);
+      return static_cast<const arrow::LargeBinaryArray*>(values.texts)->GetView(at);
     default:
-      return static_cast<const arrow::BinaryViewArray*>(elements_.texts)->GetView(at);
+      return static_cast<const arrow::BinaryViewArray*>(values.texts)->GetView(at);
   }
+}
+
+std::string_view ColumnView::Text(int64_t element) const { return TextOf(elements_, element); }
+
+std::string_view ColumnView::MapText(int64_t element) const {
+  return map_values_.array->IsNull(element) ? std::string_view() : TextOf(map_values_, element);
 }
 
 bool ColumnView::IntegerOf(const Values& values, int64_t element, int64_t* value) {

@@ -5,7 +5,8 @@
 // Types:     (u)int8..64, half, float, double, bool (the integers 0 and 1), decimals (integers where their scale is 0,
 //            else reals), timestamps (the integer count of their unit since 1970) and date32 (days since 1970),
 //            utf8/binary in all forms, dictionaries of these texts, list/large_list/fixed_size_list of all of them, and
-//            map from text or integer to number (the weights of weighted ids). Where it is asked for, lists of lists.
+//            map from text or integer to number (the weights of weighted ids) or text. Where it is asked for, lists of
+//            lists.
 // A cell with an empty text, a null or a list without elements is empty.
 #pragma once
 
@@ -40,6 +41,10 @@ class ColumnView {
     int64_t begin = 0, end = 0;
   };
   Range Elements(int64_t row) const;
+  // Whether the cell with these elements is empty: an empty text, a null, a list without elements, or a null list.
+  bool IsEmptyCell(const Range& range) const {
+    return range.begin == range.end || (!is_list() && IsEmpty(range.begin));
+  }
   // Bring the cell of a row that will be read soon into the cache: first its number, place or offset, and, some rows later, the
   // text behind that. Not asked for: the elements of lists, and texts of dictionaries and views.
   void Prefetch(int64_t row) const {
@@ -56,8 +61,12 @@ class ColumnView {
   bool Integer(int64_t element, int64_t* value) const;
   // Precondition: kind() is kReal or kInteger, not null.
   double Real(int64_t element) const;
-  // Precondition: is_map(), the key is not empty. False if the value is null.
+  // Of a map: what its values are. The elements are its keys.
+  Kind map_kind() const { return map_values_.kind; }
+  // Precondition: is_map() with numbers, the key is not empty. False if the value is null.
   bool MapValue(int64_t element, double* value) const;
+  // Precondition: is_map() with texts, the key is not empty. A null is an empty text.
+  std::string_view MapText(int64_t element) const;
   // The element as text, for hashes, vocabularies and messages: integers in decimal, decimals with all their
   // digits, other reals as %.5g, %.9g or %.17g, which their type can be read back from.
   std::string ToText(int64_t element) const;
@@ -73,6 +82,7 @@ class ColumnView {
   enum class Lists { kNone, kList, kLargeList, kFixedSizeList, kMap };
 
   static Status Inspect(const arrow::Array& array, Values* values);
+  static std::string_view TextOf(const Values& values, int64_t element);
   static bool IntegerOf(const Values& values, int64_t element, int64_t* value);
   static double RealOf(const Values& values, int64_t element);
 

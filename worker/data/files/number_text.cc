@@ -30,6 +30,19 @@ NumberText ParseReal(std::string_view text, double* value) {
   return std::isfinite(*value) ? NumberText::kOk : NumberText::kNotANumber;
 }
 
+StatusOr<double> ReadReal(std::string_view text) {
+  double value = 0;
+  switch (ParseReal(text, &value)) {
+    case NumberText::kOk:
+      return value;
+    case NumberText::kTooLarge:
+      return InvalidInput(QuoteCell(text), " is too large for a number");
+    case NumberText::kNotANumber:
+      break;
+  }
+  return InvalidInput(QuoteCell(text), " is not a finite decimal number");
+}
+
 std::string QuoteCell(std::string_view text) {
   constexpr size_t kShown = 60;
   const std::string shown = absl::Utf8SafeCEscape(absl::string_view(text.data(), std::min(text.size(), kShown)));

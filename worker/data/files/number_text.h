@@ -5,6 +5,8 @@
 #include <string>
 #include <string_view>
 
+#include "common/base/status.h"
+
 namespace pepnet {
 
 enum class NumberText { kOk, kNotANumber, kTooLarge };
@@ -15,6 +17,9 @@ NumberText ParseInteger(std::string_view text, int64_t* value);
 // A decimal number ("0.5", "-1e3"). "nan" and "inf" are kNotANumber; a magnitude beyond double is kTooLarge, one below
 // it is 0.
 NumberText ParseReal(std::string_view text, double* value);
+
+// ParseReal(), or an error that quotes the text.
+StatusOr<double> ReadReal(std::string_view text);
 
 // `text` in single quotes for a message: control characters escaped, long text cut.
 std::string QuoteCell(std::string_view text);

@@ -20,7 +20,9 @@ int ColumnPlan::Add(const std::string& name) {
 
 ColumnPlan PlanColumns(const JobConfig& config, bool read_labels, const std::vector<std::string>& reserved) {
   ColumnPlan plan;
-  for (const Feature& feature : config.features) plan.features.push_back(plan.Add(feature.column));
+  for (const Feature& feature : config.features) {
+    for (const std::string& column : ColumnsOf(feature)) plan.features.push_back(plan.Add(column));
+  }
   if (read_labels) {
     for (const std::string& label : config.data.labels) plan.labels.push_back(plan.Add(label));
     for (const std::string& weight : config.data.sample_weights) plan.sample_weights.push_back(plan.Add(weight));

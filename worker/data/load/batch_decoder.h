@@ -18,7 +18,7 @@
 
 namespace pepnet {
 
-// The column of the chunks that each consumer reads.
+// The columns of the chunks that each consumer reads; those of features as FeatureEncoder::Encode() takes them.
 struct ColumnPlan {
   std::vector<std::string> names;  // unique, in order of first use
   std::vector<int> features, labels, sample_weights, reserved;

@@ -49,6 +49,17 @@ Status ForEachRow(const RowSelection& selection, const std::vector<ColumnView>& 
   return absl::OkStatus();
 }
 
+// The same without a column.
+template <typename Visit>
+Status ForEachRow(const RowSelection& selection, Visit visit) {
+  for (const RowRun& run : selection.runs) {
+    for (int64_t row = run.begin; row < run.begin + run.count; ++row) {
+      PEPNET_RETURN_IF_ERROR(visit(run.chunk, row));
+    }
+  }
+  return absl::OkStatus();
+}
+
 // "'train.csv' row 17, column 'x': <cause>"; rows count from 1 in messages.
 inline Status AtCell(const RowChunk& chunk, int64_t row, const std::string& column, const Status& cause) {
   return Annotate(cause, absl::StrCat("'", *chunk.path, "' row ", chunk.Number(row) + 1, ", column '", column, "'"));

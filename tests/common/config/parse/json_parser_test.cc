@@ -74,8 +74,8 @@ TEST(JsonParserTest, FaultsNameTheFileAndTheField) {
   EXPECT_THAT(JsonError("\"FG_DAG\"", "\"FG_DUG\""), HasSubstr("value \"FG_DUG\" is not one of FgMode"));
   EXPECT_EQ(JsonError("\"batchSize\": 8", "\"batchSize\": 0"),
             "job.json: data_config.batch_size: 0; expected at least 1 row");
-  EXPECT_EQ(JsonError("\"embeddingDim\": 4", "\"embeddingDim\": 4, \"zch\": {\"zch_size\": 3, \"lru\": {}}"),
-            "job.json: feature_configs[0].id_feature.zch: is not supported; remove it");
+  EXPECT_EQ(JsonError("\"numSteps\": 5", "\"numSteps\": 5, \"delta_embedding_dump_config\": {\"size\": 3, \"by\": {}}"),
+            "job.json: train_config.delta_embedding_dump_config: is not supported; remove it");
   EXPECT_THAT(JsonError("{\n", "[\n"), StartsWith("job.json: expected a JSON object such as "));
   EXPECT_THAT(JsonError("}\n  }\n}", ""), StartsWith("job.json: expected a JSON object such as "));
 }
@@ -84,9 +84,9 @@ TEST(JsonParserTest, UnusedFeaturesOfOtherKindsAreLeftOut) {
   ASSERT_OK_AND_ASSIGN(
       const auto job,
       ParseJsonText(Changed("{\"rawFeature\"",
-                            "{\"lookupFeature\": {\"featureName\": \"x\", \"map\": \"user:kv\"}}, {\"rawFeature\"",
+                            "{\"tokenizeFeature\": {\"featureName\": \"x\", \"map\": \"user:kv\"}}, {\"rawFeature\"",
                             kJson)));
-  EXPECT_THAT(AllNotes(job), StartsWith("job.json: feature_configs[2].lookup_feature: this kind of feature"));
+  EXPECT_THAT(AllNotes(job), StartsWith("job.json: feature_configs[2].tokenize_feature: this kind of feature"));
   EXPECT_EQ(job.features.size(), 3u);
 }
 

@@ -80,12 +80,21 @@ TEST(NormalizerTest, ParsesMethods) {
   EXPECT_EQ(zscore->a, 1.5);
   EXPECT_EQ(zscore->b, 2);
   EXPECT_EQ(ParseNormalizer(" max=3, min=-1, method=minmax")->b, 3);
-  for (const char* text : {"", "log10", "method=expression,expr=x+1", "method=log10,threshold=1",
+  const auto formula = ParseNormalizer("method=expression,expr=max(log(x+3), 1)");
+  ASSERT_OK(formula.status());
+  EXPECT_EQ(formula->kind, NormalizerKind::kExpression);
+  const double x = 97;
+  EXPECT_EQ(formula->expression.Compute({&x, 1}), std::log(100.0));
+  EXPECT_EQ(ParseNormalizer(" method = expression , expr = x")->expression.text(), " x");
+  for (const char* text : {"", "log10", "method=expression", "method=expression,expr=", "expr=x,method=expression",
+                           "method=expression,expr=y", "method=expression,expr=len(x)", "method=log10,threshold=1",
                            "method=minmax,min=1,max=1", "method=zscore,mean=0,standard_deviation=0",
                            "method=log10,threshold=-1,default=0", "method=minmax,min=0,max=1,x=2"}) {
     EXPECT_EQ(ParseNormalizer(text).status().code(), absl::StatusCode::kInvalidArgument) << text;
   }
-  EXPECT_THAT(ParseNormalizer("method=expression,expr=x"), IsError(HasSubstr("method is log10, zscore or minmax")));
+  EXPECT_THAT(ParseNormalizer("method=log,expr=x"),
+              IsError(HasSubstr("method is log10 or zscore or minmax or expression")));
+  EXPECT_THAT(ParseNormalizer("method=expression,expr=log(y)"), IsError(HasSubstr("\"y\" is no variable")));
 }
 
 }  // namespace

@@ -67,6 +67,19 @@ Feature Boundaries(std::vector<double> boundaries) {
   return feature;
 }
 
+TEST(FeatureEncoderTest, AFormulaNormalizesValues) {
+  Feature feature = RawFeature("c", 1);
+  feature.normalizer.kind = NormalizerKind::kExpression;
+  feature.normalizer.expression = *Expression::Parse("x > 10 ? 1 : log(x + 3)", {"x"});
+  feature.default_value = "5";
+  EXPECT_EQ(EncodeTexts(feature, {"-2", "11", ""}), "0|1|5");  // the default value as it is
+  EXPECT_THAT(EncodeTexts(feature, {"-3"}),
+              HasSubstr("row 1, column 'c': the normalized value -inf is not a finite float32"));
+  Feature buckets = Boundaries({0.5, 2});
+  buckets.normalizer = feature.normalizer;
+  EXPECT_EQ(EncodeTexts(buckets, {"-2", "11", "6"}), "0|1|2");
+}
+
 // ---- ids as they are ----
 
 TEST(FeatureEncoderTest, IntegerTokensAreTheirOwnIds) {

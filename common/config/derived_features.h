@@ -1,0 +1,27 @@
+// From the message of a computed feature to its operator and to the id or raw feature that reads what it computes.
+// Where FeatureMessage (convert_leaves.h) has an operator kind; docs/spec.md 3.11.
+#pragma once
+
+#include <variant>
+
+#include "common/base/status.h"
+#include "common/config/convert_leaves.h"
+#include "common/config/parse/config_source.h"
+#include "common/job_config/job_config.h"
+#include "proto/feature.pb.h"
+
+namespace pepnet {
+
+// The feature that reads the computed cells, with the fields of `from` that have the same names there.
+using ReadingFeature = std::variant<config::IdFeature, config::RawFeature>;
+ReadingFeature ReadingFeatureOf(const FeatureMessage& from, const DataConfig& data);
+
+// The operator of `from`, for modes that compute (any but FG_NONE). An input of side feature holds the other feature's
+// name as its column, and its number must be filled in: see ResolveInputs().
+StatusOr<FeatureOperator> ReadOperator(const FeatureMessage& from, const ConfigSource& source);
+
+// Replaces the names of features that are inputs by their numbers. messages: by feature.
+// Error: a name that is no feature, a feature whose values are no longer what its cells hold, a circle.
+Status ResolveInputs(const std::vector<FeatureMessage>& messages, const ConfigSource& source, JobConfig* out);
+
+}  // namespace pepnet

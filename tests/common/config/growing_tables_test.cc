@@ -1,0 +1,100 @@
+// zch and dynamicemb: tables of other systems that evict rows, read as tables that grow.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "tests/common/config/config_text.h"
+#include "tests/support/status_matchers.h"
+
+namespace pepnet {
+namespace {
+
+using ::testing::HasSubstr;
+
+// kSmallConfig whose feature `user` has `fields` in the place of its num_buckets.
+std::string With(const std::string& fields) { return Changed("num_buckets: 10", fields); }
+
+TEST(GrowingTablesTest, ATableOfZchTakesAnyTokenAndExpectsItsSize) {
+  ASSERT_OK_AND_ASSIGN(const JobConfig job, Parse(With("zch { zch_size: 400 eviction_interval: 2 lfu {} }")));
+  EXPECT_EQ(job.features[0].bucketizer, Bucketizer::kHash);
+  const Table& table = job.tables[0];
+  EXPECT_EQ(table.rows, int64_t{1} << 62);
+  EXPECT_TRUE(table.grows());
+  EXPECT_EQ(table.RowsToPlanFor(), 400);
+  EXPECT_EQ(table.initializer.kind, InitKind::kUniform);
+  EXPECT_EQ(table.initializer.a, -0.05);
+  EXPECT_EQ(table.initializer.b, 0.05);
+  EXPECT_FALSE(job.tables[1].grows());
+  EXPECT_THAT(AllNotes(job),
+              HasSubstr("job.config:12: feature_configs[0].id_feature.zch: read as a table that grows with "
+                        "the ids that occur, 400 rows expected; no row is evicted"));
+}
+
+TEST(GrowingTablesTest, InFgNoneTheColumnHoldsTheIds) {
+  ASSERT_OK_AND_ASSIGN(const JobConfig job,
+                       Parse(Changed("FG_DAG", "FG_NONE", With("dynamicemb { max_capacity: 100 }"))));
+  EXPECT_EQ(job.features[0].bucketizer, Bucketizer::kIdentity);
+  EXPECT_EQ(job.tables[0].rows, int64_t{1} << 62);
+}
+
+TEST(GrowingTablesTest, InitialValuesAreThoseOfDynamicemb) {
+  const auto initializer = [](const std::string& args) {
+    const auto job = Parse(With("dynamicemb { max_capacity: 100 " + args + " }"));
+    EXPECT_TRUE(job.ok()) << job.status().message();
+    return job.ok() ? job->tables[0].initializer : Initializer();
+  };
+  EXPECT_EQ(initializer("").a, -0.1);
+  EXPECT_EQ(initializer("").b, 0.1);
+  EXPECT_EQ(initializer("initializer_args { lower: -0.3 }").a, -0.3);
+  EXPECT_EQ(initializer("initializer_args { lower: -0.3 }").b, 0.1);
+  EXPECT_EQ(initializer("initializer_args { mode: 'NORMAL' mean: 2 }").kind, InitKind::kNormal);
+  EXPECT_EQ(initializer("initializer_args { mode: 'NORMAL' mean: 2 }").b, 0.5);  // 4 wide
+  EXPECT_EQ(initializer("initializer_args { mode: 'CONSTANT' value: 3 }").a, 3);
+  ASSERT_OK_AND_ASSIGN(const JobConfig job,
+                       Parse(With("dynamicemb { max_capacity: 100 } init_fn: 'nn.init.constant_,val=2'")));
+  EXPECT_EQ(job.tables[0].initializer.kind, InitKind::kConstant);  // init_fn goes before
+}
+
+TEST(GrowingTablesTest, WrongOnesAreRefusedByTheirPlace) {
+  const struct {
+    std::string fields, error;
+  } cases[] = {
+      {"zch {}", "job.config:12: feature_configs[0].id_feature.zch.zch_size: 0; expected 1 to"},
+      {"dynamicemb {}", "dynamicemb.max_capacity: 0; expected 1 to"},
+      {"zch { zch_size: 4 } num_buckets: 3", "zch: num_buckets is set as well; expected exactly one of them"},
+      {"dynamicemb { max_capacity: 4 initializer_args { mode: 'XAVIER' } }",
+       "dynamicemb.initializer_args.mode: \"XAVIER\"; expected UNIFORM, NORMAL or CONSTANT"},
+      {"dynamicemb { max_capacity: 4 initializer_args { lower: 2 upper: 1 } }", "initializer_args: needs a <= b"},
+      {"dynamicemb { max_capacity: 4 init_table: 'x' }", "dynamicemb.init_table: \"x\" is not supported"},
+  };
+  for (const auto& one : cases) EXPECT_THAT(ErrorOf(With(one.fields)), HasSubstr(one.error));
+}
+
+TEST(GrowingTablesTest, FeaturesOfOneTableExpectTheSameRows) {
+  std::string text = With("zch { zch_size: 400 } embedding_name: 'shared'");
+  text = Changed("hash_bucket_size: 20", "zch { zch_size: 401 } embedding_name: 'shared'", text);
+  EXPECT_THAT(ErrorOf(text),
+              HasSubstr("table \"shared\" is shared with feature user, but the two differ in expected rows"));
+}
+
+TEST(LowPrecisionTest, HalfWidthsAreReadAsFloat32WithANote) {
+  ASSERT_OK_AND_ASSIGN(const JobConfig job, Parse(With("num_buckets: 10 data_type: 'FP16'")));
+  EXPECT_THAT(AllNotes(job), HasSubstr("id_feature.data_type: FP16 is read as FP32: rows are kept in float32"));
+  EXPECT_THAT(ErrorOf(With("num_buckets: 10 data_type: 'INT8'")),
+              HasSubstr("data_type: \"INT8\" is not supported; expected FP32, FP16 or BF16"));
+}
+
+TEST(LowPrecisionTest, Fp16IsComputedAsBf16) {
+  ASSERT_OK_AND_ASSIGN(
+      const JobConfig job,
+      Parse(Changed("num_steps: 5", "num_steps: 5 mixed_precision: 'FP16' grad_scaler { init_scale: 8 }")));
+  EXPECT_EQ(job.train.mixed_precision, "BF16");
+  EXPECT_THAT(AllNotes(job), HasSubstr("mixed_precision: FP16, read as BF16"));
+  EXPECT_THAT(AllNotes(job), HasSubstr("grad_scaler: accepted without effect"));
+  EXPECT_THAT(ErrorOf(Changed("num_steps: 5", "num_steps: 5 mixed_precision: 'FP8'")),
+              HasSubstr("mixed_precision: \"FP8\"; expected BF16 or FP16, or remove it"));
+}
+
+}  // namespace
+}  // namespace pepnet

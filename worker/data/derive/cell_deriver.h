@@ -1,0 +1,43 @@
+// CellDeriver: computes the cells of one feature with its operator.
+//
+// Threads:   immutable after Create(); Compute() may run in many threads at once.
+// Failure:   an error names file, row and column of the input cell, or of the feature where the operator refuses.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "common/base/status.h"
+#include "common/job_config/feature.h"
+#include "worker/data/derive/column_operator.h"
+#include "worker/data/rows/cell_column.h"
+
+namespace pepnet {
+
+// Where an input's cells come from.
+struct InputSource {
+  CellColumn cells;
+  std::string column;         // for messages
+  std::string separator;      // between tokens of a text; of another feature, that feature's; "": the form's own
+  std::string default_value;  // read for an empty cell of another feature
+};
+
+class CellDeriver {
+ public:
+  // Precondition: feature.op.
+  static StatusOr<std::unique_ptr<CellDeriver>> Create(const Feature& feature);
+
+  // One source per input of the operator. Cells of texts or of numbers, in lists; of a sequence, in lists of lists.
+  StatusOr<CellColumn> Compute(const RowSelection& selection, const std::vector<InputSource>& inputs) const;
+
+ private:
+  explicit CellDeriver(const Feature& feature) : feature_(feature) {}
+
+  Status CheckTypes(const RowSelection& selection, const std::vector<InputSource>& inputs) const;
+
+  const Feature feature_;
+  std::unique_ptr<ColumnOperator> operator_;
+};
+
+}  // namespace pepnet
