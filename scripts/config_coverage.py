@@ -250,12 +250,44 @@ class Rows:
         if self.final:
             self.add(prefix + message.text("feature_name"), lambda: self.tokens(kind, message), sequence)
             return
-        inputs = message.all("expression") if kind != "expr_feature" else message.all("variables")
-        inputs = inputs + [message.get(name) for name in ("map", "key", "nested_map", "pkey", "skey", "title", "query", "text")]
-        for expression in inputs:
+        inputs = self.inputs(kind, message)
+        sequences = set(map(unquoted, message.all("sequence_fields")))
+        for expression, draw in inputs:
             side, _, column = unquoted(expression or '""').partition(":")
-            if column and side != "feature":
-                self.add(prefix + column, lambda: self.tokens(kind, message), sequence)
+            if not column or side == "feature":
+                continue
+            by_element = sequence and (column in sequences if sequences else len(inputs) == 1 or side == "item")
+            self.add(prefix * bool(by_element) + column, draw, sequence if by_element else None)
+
+    def inputs(self, kind, message):
+        """(input, what draws a cell of it) for each input of a feature."""
+        number = lambda: round(float(self.random.random()) + 0.01, 4)
+        word = lambda: f"w{self.random.integers(0, 5)}"
+        tokens = any(message.get(name) for name in ("hash_bucket_size", "num_buckets", "vocab_list", "vocab_dict", "vocab_file"))
+        value = (lambda: self.token(message)) if tokens else number
+        if kind == "lookup_feature":
+            parts = lambda: message.text("value_separator", ",").join(
+                str(value()) for _ in range(1 if tokens else max(1, int(message.number("value_dim", 1)))))
+            pairs = lambda: "\x1d".join(f"w{key}:{parts()}" for key in range(4))
+            return [(message.get("map"), pairs), (message.get("key"), word)]
+        if kind == "match_feature":
+            nested = lambda: "|".join(f"w{key}^" + ",".join(f"w{inner}:{value()}" for inner in range(3)) for key in range(3))
+            return [(message.get("nested_map"), nested), (message.get("pkey"), word), (message.get("skey"), word)]
+        if kind == "custom_feature":
+            return [(one, word if message.text("operator_name") == "EditDistance" else number)
+                    for one in message.all("expression")]
+        if kind == "expr_feature":
+            return [(one, number) for one in message.all("variables")]
+        if kind in ("overlap_feature", "kv_dot_product"):
+            terms = lambda: message.text("separator", "\x1d").join(word() for _ in range(3))
+            return [(message.get("query"), terms), (message.get("title") or message.get("document"), terms)]
+        if kind == "combine_feature":
+            words = [entry.text("key") for entry in message.all("value_map")]
+            return [(message.get("expression"), (lambda: str(self.random.choice(words))) if words else number)]
+        if kind == "bool_mask_feature":
+            values, mask = message.all("expression")[:2]
+            return [(values, lambda: self.token(message)), (mask, lambda: "true")]
+        return [(one, lambda: self.tokens(kind, message)) for one in message.all("expression")]
 
     def add(self, column, draw, sequence):
         if column in self.columns:
@@ -350,7 +382,8 @@ def try_config(path, pepnet, steps, directory):
     swapped.write_text(config.write() + "\n")
     flags = ["--pipeline_config_path", swapped, "--train_input_path", directory / "train.parquet",
              "--model_dir", directory / "model"]
-    checked = run([pepnet, "check-config", "--pipeline_config_path", swapped])
+    elsewhere = json.dumps({"model_dir": str(directory / "model")})  # which a command line may name, too
+    checked = run([pepnet, "check-config", "--pipeline_config_path", swapped, "--edit_config_json", elsewhere])
     if checked:
         return model, False, False, first_reason(checked, swapped)
     Rows(config, BATCH * steps).write(directory / "train.parquet")

@@ -31,7 +31,7 @@ feature_configs { id_feature { feature_name: "user" expression: "user:user" num_
 feature_configs { id_feature { feature_name: "tags" expression: "item:tags" vocab_list: ["a", "b"] embedding_dim: 4 } }
 feature_configs { raw_feature { feature_name: "price" expression: "item:price", value_dim: 2, separator: "|" } }
 """
-LOOKUP = 'feature_configs { lookup_feature { feature_name: "kv" map: "user:kv" key: "item:tags" needs { more: [1] } } }\n'
+LOOKUP = 'feature_configs { tokenize_feature { feature_name: "kv" map: "user:kv" key: "item:tags" needs { more: [1] } } }\n'
 MMOE = """
 model_config {
   feature_groups { group_name: "all" feature_names: ["user", "tags", "price"%s] group_type: DEEP }
@@ -77,7 +77,7 @@ class ConfigCoverageTest(unittest.TestCase):
         self.assertEqual(done.returncode, 0, done.stderr)
         lines = done.stdout.strip().split("\n")
         self.assertEqual(lines[2], "| `a.config` | mmoe | ok | ok |  |")
-        self.assertRegex(lines[3], r"^\| `b.config` \| mmoe \| refused \| - \| feature_configs\[3\].lookup_feature: this kind of")
+        self.assertRegex(lines[3], r"^\| `b.config` \| mmoe \| refused \| - \| feature_configs\[3\].tokenize_feature: this kind of")
         self.assertEqual(lines[4], "| `d.config` | ? | refused | - | not read: the file ends where '}' is expected |")
         self.assertEqual(lines[5], "| `deeper/c.config` | deepfm | ok | ok |  |")
         self.assertRegex(lines[6], r"^\| `e.config` \| \? \| refused \| - \| not read: ")
