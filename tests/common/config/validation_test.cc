@@ -181,7 +181,7 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"item:price\"", "item:price\" boundaries: 1", kPrice + "embedding_dim: is missing; with boundaries"},
         Case{"item:price\"", "item:price\" boundaries: [1, 1] embedding_dim: 2", kPrice + "boundaries: 1 follows 1"},
         Case{"item:price\"", "item:price\" value_dim: 0", kPrice + "value_dim: 0"},
-        Case{"item:price\"", "item:price\" normalizer: 'method=expression,expr=x'", kPrice + "normalizer: "}));
+        Case{"item:price\"", "item:price\" normalizer: 'method=expression,expr=y'", kPrice + "normalizer: "}));
 
 const std::string kCtr = "job.config:20: model_config.pepnet.task_towers[0]";
 const std::string kCvr = "job.config:21: model_config.pepnet.task_towers[1]";

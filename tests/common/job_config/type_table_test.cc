@@ -41,7 +41,8 @@ TEST(TypeTableTest, NamesInCheckpointsStayAsTheyAre) {
   EXPECT_THAT((Texts<NormalizerKind>(&NormalizerType::name)),
               ElementsAre("none", "log10", "zscore", "minmax", "expression"));
   EXPECT_THAT((Texts<OperatorKind>(&OperatorType::name)),
-              ElementsAre("combo", "lookup", "match", "expr", "overlap", "kv_dot_product", "bool_mask", "combine"));
+              ElementsAre("combo", "lookup", "match", "expr", "overlap", "kv_dot_product", "bool_mask", "combine",
+                          "edit_distance"));
   EXPECT_THAT((Texts<Combiner>(&CombinerType::name)), ElementsAre("sum", "mean", "min", "max", "count"));
   EXPECT_THAT((Texts<OverlapMethod>(&OverlapMethodType::name)),
               ElementsAre("query_common_ratio", "title_common_ratio", "is_contain", "is_equal", "index_of"));

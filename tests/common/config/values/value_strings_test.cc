@@ -93,7 +93,7 @@ TEST(NormalizerTest, ParsesMethods) {
     EXPECT_EQ(ParseNormalizer(text).status().code(), absl::StatusCode::kInvalidArgument) << text;
   }
   EXPECT_THAT(ParseNormalizer("method=log,expr=x"),
-              IsError(HasSubstr("method is log10 or zscore or minmax or expression")));
+              IsError(HasSubstr("method is log10, zscore, minmax or expression")));
   EXPECT_THAT(ParseNormalizer("method=expression,expr=log(y)"), IsError(HasSubstr("\"y\" is no variable")));
 }
 

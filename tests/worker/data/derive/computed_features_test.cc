@@ -503,8 +503,8 @@ TEST(CustomTest, SeqExprIsAFormulaOverElementsAsTheReference) {
                Texts("s__lat", R"(["23.002|39.9042", "31.2304", null])"),
                Texts("ulng", R"(["113.1057", "116.4074", null])"), Texts("ulat", R"(["22.5614", "39.9042", null])")}),
       "1;3|2|1");
-  EXPECT_THAT(Compute(SeqExpr("now-then", inputs), columns),
-              HasSubstr("custom_feature.operator_params: column 5 of \"now-then\": \"then\" is no variable"));
+  EXPECT_THAT(Job(SeqExpr("now-then", inputs), ", 's__x'"),
+              IsError(HasSubstr("custom_feature.operator_params: column 5 of \"now-then\": \"then\" is no variable")));
 }
 
 // ---- inputs ----
