@@ -166,7 +166,8 @@ class OnnxTest(unittest.TestCase):
         columns = read_csv(job.directory / "eval.csv", text)
         with self.assertRaisesRegex(ValueError, "'found' is computed from map, iid, which is not done here; give"):
             self.compare(job.config, job.directory / "eval.csv", columns, job.model_dir)
-        pairs = [dict(pair.split(":") for pair in cell.split("\x1d")) for cell in columns["map"]]
+        # The first value of a key counts.
+        pairs = [dict(pair.split(":") for pair in reversed(cell.split("\x1d"))) for cell in columns["map"]]
         columns["found"] = [pair.get(key, "0") for pair, key in zip(pairs, columns["iid"])]
         columns["both"] = [f"{user}_{item}" for user, item in zip(columns["uid"], columns["iid"])]
         shutil.rmtree(self.scratch / "export")
