@@ -27,7 +27,7 @@ class FuzzInput {
   T Take() {
     T value{};
     const size_t bytes = sizeof(T) < size_ ? sizeof(T) : size_;
-    std::memcpy(&value, data_, bytes);
+    if (bytes > 0) std::memcpy(&value, data_, bytes);  // data_ may be null where there is nothing
     Advance(bytes);
     return value;
   }
