@@ -58,7 +58,7 @@ class Feature:
         self, kind: str, message: Message, encoded: bool, separator: str, string_hash: str, directory: pathlib.Path
     ) -> None:
         self.name: str = message.first("feature_name")
-        if kind not in ("id_feature", "raw_feature") or any(name in message for name in ("zch", "dynamicemb", "autodis", "mlp")):
+        if kind not in ("id_feature", "raw_feature") or any(name in message for name in ("zch", "dynamicemb")):
             raise ValueError(
                 f"feature {self.name!r} ({kind}) is of a kind that a torch module does not have; score with Scorer or "
                 "pepnet predict"
@@ -72,7 +72,9 @@ class Feature:
         self.ids = kind == "id_feature"
         self.dense = not self.ids and not boundaries
         self.values = int(message.first("value_dim", 1)) if self.dense else 0
-        self.width = self.values if self.dense else int(message.first("embedding_dim"))
+        self.autodis: Message | None = message.message("autodis") if "autodis" in message else None
+        self.embedded = self.dense and (self.autodis is not None or "mlp" in message)
+        self.width = self.values if self.dense and not self.embedded else int(message.first("embedding_dim"))
         self._normalize = _normalizer("" if encoded else message.first("normalizer", ""))
         self._id_of: Callable[[Any], int] = int
         if not encoded and boundaries:

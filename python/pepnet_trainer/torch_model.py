@@ -133,6 +133,48 @@ class Tower(nn.Module):
         return self.linear(self.tower_mlp["mlp"](x) if hasattr(self, "tower_mlp") else x)
 
 
+class _Weight(nn.Module):
+    """A parameter called `weight`, with the reference's initial values where it is not filled."""
+
+    def __init__(self, *shape: int, variance: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(*shape) * variance**0.5)
+
+
+class DenseEmbedding(nn.Module):
+    """The values of a raw feature as a vector. mlp: x W. autodis: softmax((M h + keep_prob h) / temperature) E with
+    h = leaky_relu(x w)."""
+
+    def __init__(self, feature: Feature) -> None:
+        super().__init__()
+        name, width, inputs, autodis = feature.name, feature.width, feature.values, feature.autodis
+        self.name, self.autodis = name, autodis is not None
+        if autodis is None:
+            self.key = f"mlp#{width}" + (f"#vdim#{inputs}#feature_name#{' ' * 12}{name}" if inputs > 1 else "")
+            shape = (inputs, width) if inputs > 1 else (width,)
+            self._modules[f"proj_w_{name}"] = _Weight(*shape, variance=2 / (inputs + width))
+            return
+        channels = int(autodis.first("num_channels"))
+        self.keep_prob = shortest(autodis.first("keep_prob", 0.8))
+        self.temperature = shortest(autodis.first("temperature", 0.1))
+        numbers = f"{self.keep_prob:.6f}#{self.temperature:.6f}".replace(".", "_")
+        self.key = f"autodis#{width}#{channels}#{numbers}"
+        self._modules[f"meta_emb_{name}"] = _Weight(channels, width, variance=1)
+        self._modules[f"proj_w_{name}"] = _Weight(channels, variance=2 / (1 + channels))
+        self._modules[f"proj_m_{name}"] = _Weight(channels, channels, variance=1 / channels)
+
+    def _weight(self, part: str) -> torch.Tensor:
+        return self._modules[f"{part}_{self.name}"].weight
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        weight = self._weight("proj_w")
+        if not self.autodis:
+            return x @ weight if weight.dim() == 2 else x * weight
+        h = nn.functional.leaky_relu(x * weight, 0.01)
+        z = h @ self._weight("proj_m").T + self.keep_prob * h
+        return torch.softmax(z / self.temperature, dim=1) @ self._weight("meta_emb")
+
+
 class PEPNet(nn.Module):
     """The network of a config with its tables.
 
@@ -184,6 +226,17 @@ class PEPNet(nn.Module):
                 # Set as an entry: a table may have any name, also one that modules use for themselves.
                 bags._modules[feature.table] = nn.EmbeddingBag(*tables[feature.table], mode="sum")
         self._bags = bags._modules
+        embeddings = {name: DenseEmbedding(one) for name, one in self.features.items() if one.embedded}
+        if embeddings:
+            dense = nn.Module()
+            # Features of one configuration lie under one key.
+            for one in embeddings.values():
+                if one.key not in dense._modules:
+                    dense._modules[one.key] = nn.Module()
+                dense._modules[one.key]._modules.update(one._modules)
+            collection = self.embedding_group.emb_impls["__BASE__"].dense_ec = nn.Module()
+            collection.dense_embs = dense
+        self._embeddings = [embeddings]  # in a list, so that their parameters have one name
 
         main = width["all"]
         if "domain" in self.groups:
@@ -226,7 +279,8 @@ class PEPNet(nn.Module):
 
     def _pooled(self, name: str, encoded: Ids | torch.Tensor) -> torch.Tensor:
         if isinstance(encoded, torch.Tensor):
-            return encoded
+            embedding = self._embeddings[0].get(name)
+            return encoded if embedding is None else embedding(encoded)
         bag = self._bags[self.features[name].table]
         pooled = nn.functional.embedding_bag(
             encoded.ids,
