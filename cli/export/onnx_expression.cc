@@ -37,8 +37,10 @@ class FormulaGraph {
     if (name == "mod") return graph_.Apply("Mod", in, {{"fmod", int64_t{1}}});
     if (name == "tan") return graph_.Apply("Div", {graph_.Apply("Sin", in), graph_.Apply("Cos", in)});
     if (name == "trunc") return Signed(in[0], graph_.Apply("Floor", {graph_.Apply("Abs", in)}));
-    if (name == "round") {
-      return Signed(in[0], graph_.Apply("Floor", {graph_.Apply("Add", {graph_.Apply("Abs", in), Number(0.5)})}));
+    if (name == "round") {  // |x| + 0.5 would round itself
+      const Value size = graph_.Apply("Abs", in), below = graph_.Apply("Floor", {size});
+      const Value rises = graph_.Apply("GreaterOrEqual", {graph_.Apply("Sub", {size, below}), Number(0.5)});
+      return Signed(in[0], graph_.Apply("Add", {below, Truth(rises)}));
     }
     return InvalidInput("uses ", name == "-x" ? "-" : std::string(name),
                         ", which model.onnx cannot compute in double; leave onnx out of --format, or compute the value "

@@ -231,17 +231,24 @@ Status ConvertEmbedding(const config::RawFeature& raw, const ConfigSource& sourc
   return absl::OkStatus();
 }
 
-Status ConvertRaw(const config::RawFeature& raw, const DataConfig& data, ConfigSource* source, Feature* feature) {
+Status ConvertRaw(const config::RawFeature& raw, bool is_sequence, const DataConfig& data, ConfigSource* source,
+                  Feature* feature) {
   PEPNET_RETURN_IF_ERROR(ConvertCommon(raw, data, source, feature));
   if (raw.value_dim() == 0 || raw.value_dim() > kMaxDim) {
     return source->Error(raw, "value_dim", raw.value_dim(), "; expected the number of values per cell, 1 to ", kMaxDim);
   }
   feature->value_dim = static_cast<int>(raw.value_dim());
-  const bool is_embedded = raw.has_autodis() || raw.has_mlp();
+  const char* const embedding = raw.has_mlp() ? "mlp" : "autodis";
+  const bool is_embedded = (raw.has_autodis() || raw.has_mlp()) && !is_sequence;
+  if ((raw.has_autodis() || raw.has_mlp()) && is_sequence) {
+    source->Note(raw, embedding, "without effect: a sequence of numbers is read as it is");
+  }
+  if (is_embedded && !raw.trainable()) {
+    source->Note(raw, "trainable", absl::StrCat("without effect: it is of tables, and ", embedding, " has none"));
+  }
   if (raw.boundaries_size() > 0) {
     if (is_embedded) {
-      return source->Error(raw, raw.has_mlp() ? "mlp" : "autodis",
-                           "reads values, but the feature has boundaries; remove one of the two");
+      return source->Error(raw, embedding, "reads values, but the feature has boundaries; remove one of the two");
     }
     PEPNET_RETURN_IF_ERROR(ConvertBoundaries(raw, *source, feature));
   } else {
@@ -355,11 +362,7 @@ Status ConvertWhole(const FeatureMessage& from, const config::IdFeature& id, con
 Status ConvertWhole(const FeatureMessage& from, const config::RawFeature& raw, const DataConfig& data,
                     ConfigSource* source, Feature* out) {
   out->kind = FeatureKind::kRaw;
-  PEPNET_RETURN_IF_ERROR(ConvertRaw(raw, data, source, out));
-  if (from.is_sequence && out->embedding.has_value()) {
-    source->Note(raw, raw.has_mlp() ? "mlp" : "autodis", "without effect: a sequence of numbers is read as it is");
-    out->embedding.reset();
-  }
+  PEPNET_RETURN_IF_ERROR(ConvertRaw(raw, from.is_sequence, data, source, out));
   return ConvertSequence(from, raw, data, *source, out);
 }
 

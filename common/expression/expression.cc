@@ -274,6 +274,18 @@ void Expression::ComputeCells(std::span<const std::span<const double>> cells, do
   };
   std::vector<Result> results(nodes.size());
   std::vector<double> arguments;
+  // A variable belongs to the function of cells that is closest around it, or to the whole. As long as the longest
+  // variable of its owner, so long is every one.
+  const size_t whole = nodes.size();
+  std::vector<size_t> owners(nodes.size(), whole), longest_of(nodes.size() + 1, 0);
+  for (size_t i = nodes.size(); i-- > 0;) {
+    const Node& node = nodes[i];
+    if (node.kind == Node::Kind::kVariable) {
+      longest_of[owners[i]] = std::max(longest_of[owners[i]], cells[node.variable].size());
+    } else if (node.kind == Node::Kind::kCall) {
+      for (const int argument : node.arguments) owners[argument] = node.function->of_cells != nullptr ? i : owners[i];
+    }
+  }
   for (size_t i = 0; i < nodes.size(); ++i) {
     const Node& node = nodes[i];
     Result& result = results[i];
@@ -283,6 +295,11 @@ void Expression::ComputeCells(std::span<const std::span<const double>> cells, do
     }
     if (node.kind == Node::Kind::kVariable) {
       result.values = cells[node.variable];
+      const size_t longest = longest_of[owners[i]], size = result.values.size();
+      if (size == 1 || size == longest) continue;
+      result.owned.assign(result.values.begin(), result.values.end());
+      result.owned.resize(longest, fill);
+      result.values = result.owned;
       continue;
     }
     size_t longest = 0;
@@ -290,7 +307,7 @@ void Expression::ComputeCells(std::span<const std::span<const double>> cells, do
     // The value of an argument at a place.
     const auto value = [&](int argument, size_t place) {
       const std::span<const double> values = results[argument].values;
-      return values.size() == 1 ? values[0] : place < values.size() ? values[place] : fill;
+      return values.size() == 1 ? values[0] : values[place];
     };
     if (node.function->of_cells != nullptr) {
       std::vector<std::vector<double>> filled;

@@ -52,13 +52,6 @@ double Haversine(const double* args, size_t) {
   return 2 * kEarthRadiusKm * std::asin(std::sqrt(std::min(1.0, h)));
 }
 
-double SphereDistance(const double* args, size_t) {
-  const double lat1 = Radians(args[1]), lat2 = Radians(args[3]);
-  const double cosine =
-      std::sin(lat1) * std::sin(lat2) + std::cos(lat1) * std::cos(lat2) * std::cos(Radians(args[2] - args[0]));
-  return kEarthRadiusKm * std::acos(std::clamp(cosine, -1.0, 1.0));
-}
-
 double Sum(Values x) {
   double sum = 0;
   for (const double value : x) sum += value;
@@ -180,9 +173,9 @@ constexpr ExpressionFunction kFunctions[] = {
     {"mod", 2, OfTwo<[](double x, double y) { return std::fmod(x, y); }>, nullptr,
      "remainder of x / y, with the sign of x"},
     {"sigmoid", 1, OfOne<Sigmoid>, nullptr, "1 / (1 + exp(-x))", "Sigmoid"},
-    {"sphere_dist", 4, SphereDistance, nullptr,
-     "distance on a sphere of radius 6371 km of two places, each its longitude and latitude in degrees"},
-    {"haversine", 4, Haversine, nullptr, "the same by the haversine formula, exact for places close by"},
+    {"sphere_dist", 4, Haversine, nullptr, "the same as haversine"},
+    {"haversine", 4, Haversine, nullptr,
+     "distance in km on a sphere of radius 6371 km of two places, each its longitude and latitude in degrees"},
     {"min", kAny, OfAll<Least>, nullptr, "least of the arguments", "Min"},
     {"max", kAny, OfAll<Greatest>, nullptr, "greatest of the arguments", "Max"},
     {"sum", kAny, OfAll<Sum>, nullptr, "sum of the arguments", "Sum"},

@@ -85,6 +85,12 @@ TEST(LowPrecisionTest, HalfWidthsAreReadAsFloat32WithANote) {
               HasSubstr("data_type: \"INT8\" is not supported; expected FP32, FP16 or BF16"));
 }
 
+TEST(DenseEmbeddingTest, TrainableIsOfTables) {
+  ASSERT_OK_AND_ASSIGN(const JobConfig job,
+                       Parse(Changed("item:price\"", "item:price\" embedding_dim: 3 mlp {} trainable: false")));
+  EXPECT_THAT(AllNotes(job), HasSubstr("raw_feature.trainable: without effect: it is of tables, and mlp has none"));
+}
+
 TEST(LowPrecisionTest, Fp16IsComputedAsBf16) {
   ASSERT_OK_AND_ASSIGN(
       const JobConfig job,

@@ -67,7 +67,7 @@ TEST(SequenceConfigTest, GroupsReadDenseEmbeddingsAndSequenceGroupsDoNot) {
   EXPECT_THAT(
       ErrorOf(Changed("\"click__iid\", \"iid\", \"click__ts\"", "\"click__iid\", \"price\", \"click__ts\"", text)),
       HasSubstr("the query of the sequence group \"clicks\" holds price, which has mlp"));
-  const std::string ts = "value_dim: 2 embedding_dim: 4 mlp {}";
+  const std::string ts = "value_dim: 2 mlp {}";  // no embedding_dim, which is not read
   ASSERT_OK_AND_ASSIGN(const JobConfig sequence, Parse(Changed("value_dim: 2", ts, kConfig)));
   EXPECT_TRUE(sequence.model.embeddings.empty());
   EXPECT_THAT(AllNotes(sequence), HasSubstr("raw_feature.mlp: without effect: a sequence of numbers is read as it is"));

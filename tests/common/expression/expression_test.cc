@@ -173,6 +173,9 @@ TEST(ExpressionTest, CellsAreComputedPlaceByPlace) {
   EXPECT_THAT(Cells("x + y", {1, 2, 3}, {10}), ElementsAre(11, 12, 13));  // one value counts for all
   EXPECT_THAT(Cells("x + y", {1, 2, 3}, {10, 20}, 0.5), ElementsAre(11, 22, 3.5));
   EXPECT_TRUE(std::isnan(Cells("x + y", {1, 2, 3}, {10, 20})[2]));
+  // Both x are as long as y before anything is added.
+  EXPECT_THAT(Cells("x + x + y", {1, 2}, {10, 20, 30}, 7), ElementsAre(12, 24, 44));
+  EXPECT_THAT(Cells("x + len(y)", {1, 2}, {10, 20, 30}, 7), ElementsAre(4, 5));
   EXPECT_THAT(Cells("x > 1 ? max(x, y) : 0", {1, 2, 3}, {5}), ElementsAre(0, 5, 5));
   EXPECT_THAT(Cells("7", {1, 2, 3}), ElementsAre(7));
 }

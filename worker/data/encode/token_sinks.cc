@@ -98,7 +98,12 @@ Status IdSink::AddOtherInteger(int64_t value) {
 
 Status IdSink::AddReal(double x) {
   if (!std::isfinite(x)) return InvalidInput("the value ", x, " is not a finite number; correct the data");
-  ids_.push_back(BoundaryId(feature_.boundaries, normalize_ ? Normalize(feature_.normalizer, x) : x));
+  const double normalized = normalize_ ? Normalize(feature_.normalizer, x) : x;
+  if (!std::isfinite(normalized)) {
+    return InvalidInput("the normalized value ", normalized, " of ", x,
+                        " is not a finite number; correct the data or the ", "normalizer");
+  }
+  ids_.push_back(BoundaryId(feature_.boundaries, normalized));
   return absl::OkStatus();
 }
 

@@ -137,7 +137,7 @@ void FusedEmbeddings::Backward(int64_t begin, int64_t end, const float* values, 
       }
       float* const dw = gradients + layer.projection;
       for (int64_t c = 0; c < n; ++c) {
-        const float slope = scratch->hidden[c] >= 0 ? 1 : kSlope;
+        const float slope = scratch->hidden[c] > 0 ? 1 : kSlope;
         dw[c] += scratch->hidden_gradient[c] * slope * x[row];
       }
     }

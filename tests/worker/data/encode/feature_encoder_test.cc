@@ -78,6 +78,8 @@ TEST(FeatureEncoderTest, AFormulaNormalizesValues) {
   Feature buckets = Boundaries({0.5, 2});
   buckets.normalizer = feature.normalizer;
   EXPECT_EQ(EncodeTexts(buckets, {"-2", "11", "6"}), "0|1|2");
+  EXPECT_THAT(EncodeTexts(buckets, {"-4"}),
+              HasSubstr("of -4 is not a finite number; correct the data or the normalizer"));
 }
 
 // ---- ids as they are ----
