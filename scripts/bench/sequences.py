@@ -126,7 +126,7 @@ class Peer:
         self.batches = [self.batch_of(table.slice(at, batch_size)) for at in range(0, table.num_rows, batch_size)]
 
     def batch_of(self, table):
-        batch = {name: torch.from_numpy(table[name].to_numpy()) for name in ROWS}
+        batch = {name: torch.from_numpy(table[name].to_numpy().copy()) for name in ROWS}
         batch["labels"] = torch.from_numpy(np.stack([table[name].to_numpy() for name in ("ctr", "cvr")])).float()
         for sequence in SEQUENCES:
             lists = [table[f"{sequence}__{part}"].combine_chunks() for part in PARTS]
