@@ -112,7 +112,7 @@ progress() {
   local newest step
   newest=$(ls "$model_dir" 2>/dev/null | sed -nE 's/^model\.ckpt-([0-9]+)$/\1/p' | sort -n | tail -n 1)
   if report_is_new; then
-    step="failed in step $(sed -nE 's/^  "step": ([0-9]+),?$/\1/p' "$report_file" | head -n 1)"
+    step="failed in step $(sed -nE 's/^  "step": ([0-9]+),?$/\1/p' "$report_file" | sed -n 1p)"
   else
     step=$(tail -n 1 "$model_dir/metrics.jsonl" 2>/dev/null | sed -nE 's/.*"step":([0-9]+).*/\1/p')
     step="logged step ${step:-none}"
@@ -173,7 +173,7 @@ cause() {
   first=$(grep -a -m 1 -E '^pepnet(_ps)?: ' "$log" || true)
   if [[ -z $first ]]; then
     local died='.*process rank ([0-9]+) .* on node ([^ ]+) exited on signal ([0-9]+).*'
-    first=$(sed -nE "s/$died/pepnet: rank \\1 on host \\2 was killed by signal \\3/p" "$log" | head -n 1)
+    first=$(sed -nE "s/$died/pepnet: rank \\1 on host \\2 was killed by signal \\3/p" "$log" | sed -n 1p)
   fi
   echo "${first:-pepnet ended with status $status}"
 }
