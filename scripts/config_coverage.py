@@ -263,7 +263,8 @@ class Rows:
         """(input, what draws a cell of it) for each input of a feature."""
         number = lambda: round(float(self.random.random()) + 0.01, 4)
         word = lambda: f"w{self.random.integers(0, 5)}"
-        tokens = any(message.get(name) for name in ("hash_bucket_size", "num_buckets", "vocab_list", "vocab_dict", "vocab_file"))
+        tokens = any(message.get(name)
+                     for name in ("hash_bucket_size", "num_buckets", "vocab_list", "vocab_dict", "vocab_file"))
         value = (lambda: self.token(message)) if tokens else number
         if kind == "lookup_feature":
             parts = lambda: message.text("value_separator", ",").join(
@@ -271,7 +272,8 @@ class Rows:
             pairs = lambda: "\x1d".join(f"w{key}:{parts()}" for key in range(4))
             return [(message.get("map"), pairs), (message.get("key"), word)]
         if kind == "match_feature":
-            nested = lambda: "|".join(f"w{key}^" + ",".join(f"w{inner}:{value()}" for inner in range(3)) for key in range(3))
+            inner = lambda: ",".join(f"w{skey}:{value()}" for skey in range(3))
+            nested = lambda: "|".join(f"w{pkey}^{inner()}" for pkey in range(3))
             return [(message.get("nested_map"), nested), (message.get("pkey"), word), (message.get("skey"), word)]
         if kind == "custom_feature":
             return [(one, word if message.text("operator_name") == "EditDistance" else number)

@@ -5,10 +5,9 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
-#include "absl/strings/str_format.h"
-#include "absl/strings/str_replace.h"
 
 #include "common/config/convert.h"
+#include "common/config/convert_embedding.h"
 #include "common/config/convert_leaves.h"
 #include "common/config/convert_parameters.h"
 #include "common/config/derived_features.h"
@@ -24,8 +23,6 @@ using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
 
 constexpr uint64_t kMaxRows = uint64_t{1} << 62;
-constexpr uint32_t kMaxDim = 1 << 16;
-constexpr uint32_t kMaxChannels = 1 << 12;  // of autodis, whose M has as many squared
 
 // The one column that a feature without operator reads.
 template <typename ProtoFeature>
@@ -35,19 +32,16 @@ Status ReadColumn(const ProtoFeature& from, const DataConfig& data, const Config
   if (!from.has_expression()) {
     return source.Error(from, "expression", "is missing; expected user:, item: or context: and the input column");
   }
-  const std::string& expression = from.expression();
-  const size_t colon = expression.find(':');
-  const std::string side = expression.substr(0, colon);
-  if (colon == std::string::npos || colon + 1 == expression.size() ||
-      (side != "user" && side != "item" && side != "context")) {
-    return source.Error(from, "expression", "\"", expression,
+  const std::optional<NamedInput> input = SplitInput(from.expression());
+  if (!input.has_value() || input->side == "feature") {
+    return source.Error(from, "expression", "\"", from.expression(),
                         "\"; expected user:, item: or context: and the input column");
   }
-  feature->column = expression.substr(colon + 1);
+  feature->column = input->column;
   return absl::OkStatus();
 }
 
-// What IdFeature and RawFeature share.
+// The fields that IdFeature and RawFeature share.
 template <typename ProtoFeature>
 Status ConvertCommon(const ProtoFeature& from, const DataConfig& data, ConfigSource* writable, Feature* feature) {
   const ConfigSource& source = *writable;
@@ -103,11 +97,7 @@ Status ConvertGrowing(const config::IdFeature& id, ConfigSource* source, Feature
 Status ConvertId(const config::IdFeature& id, const DataConfig& data, ConfigSource* writable, Feature* feature) {
   const ConfigSource& source = *writable;
   PEPNET_RETURN_IF_ERROR(ConvertCommon(id, data, writable, feature));
-  if (id.embedding_dim() == 0 || id.embedding_dim() > kMaxDim) {
-    return source.Error(id, "embedding_dim", id.has_embedding_dim() ? absl::StrCat(id.embedding_dim()) : "is missing",
-                        "; expected the width of a row, 1 to ", kMaxDim);
-  }
-  feature->dim = static_cast<int>(id.embedding_dim());
+  PEPNET_ASSIGN_OR_RETURN(feature->dim, ReadEmbeddingDim(id, "expected the width of a row", source));
   if (id.value_dim() > 1) {
     return source.Error(id, "value_dim", id.value_dim(),
                         "; expected 0 (a cell may hold several ids) or 1 (exactly one)");
@@ -115,16 +105,9 @@ Status ConvertId(const config::IdFeature& id, const DataConfig& data, ConfigSour
   feature->value_dim = static_cast<int>(id.value_dim());
   feature->weighted = id.weighted();
 
-  const std::pair<const char*, bool> bucketizers[] = {{"hash_bucket_size", id.has_hash_bucket_size()},
-                                                      {"num_buckets", id.has_num_buckets()},
-                                                      {"vocab_list", id.vocab_list_size() > 0},
-                                                      {"vocab_dict", id.vocab_dict_size() > 0},
-                                                      {"vocab_file", id.has_vocab_file()},
-                                                      {"zch", id.has_zch()},
-                                                      {"dynamicemb", id.has_dynamicemb()}};
   std::string chosen;
-  for (const auto& [name, set] : bucketizers) {
-    if (!set) continue;
+  for (const char* name : kIdBucketizers) {
+    if (!HasField(id, name)) continue;
     if (!chosen.empty()) return source.Error(id, name, chosen, " is set as well; expected exactly one of them");
     chosen = name;
   }
@@ -170,64 +153,9 @@ Status ConvertBoundaries(const config::RawFeature& raw, const ConfigSource& sour
     }
     feature->boundaries.push_back(value);
   }
-  if (raw.embedding_dim() == 0 || raw.embedding_dim() > kMaxDim) {
-    return source.Error(raw, "embedding_dim",
-                        raw.has_embedding_dim() ? absl::StrCat(raw.embedding_dim()) : "is missing",
-                        "; with boundaries, expected the width of a row, 1 to ", kMaxDim);
-  }
-  feature->dim = static_cast<int>(raw.embedding_dim());
+  PEPNET_ASSIGN_OR_RETURN(feature->dim, ReadEmbeddingDim(raw, "with boundaries, expected the width of a row", source));
   feature->rows = raw.boundaries_size() + 1;
   feature->bucketizer = Bucketizer::kBoundaries;
-  return absl::OkStatus();
-}
-
-// A float as the reference writes it into names: six decimals, "_" for the point.
-std::string NamePart(double value) { return absl::StrReplaceAll(absl::StrFormat("%.6f", value), {{".", "_"}}); }
-
-// Also names the parameters, as the reference does.
-Status ConvertEmbedding(const config::RawFeature& raw, const ConfigSource& source, Feature* feature) {
-  if (raw.has_autodis() && raw.has_mlp()) {
-    return source.Error(raw, "mlp", "autodis is set as well; expected one of them");
-  }
-  if (raw.embedding_dim() == 0 || raw.embedding_dim() > kMaxDim) {
-    return source.Error(raw, "embedding_dim",
-                        raw.has_embedding_dim() ? absl::StrCat(raw.embedding_dim()) : "is missing", "; with ",
-                        raw.has_mlp() ? "mlp" : "autodis", ", expected the width of the vector, 1 to ", kMaxDim);
-  }
-  DenseEmbedding& embedding = feature->embedding.emplace();
-  embedding.values = feature->value_dim;
-  embedding.width = static_cast<int>(raw.embedding_dim());
-  const std::string prefix = "model.embedding_group.emb_impls.__BASE__.dense_ec.dense_embs.";
-  if (raw.has_mlp()) {
-    embedding.kind = DenseEmbeddingKind::kMlp;
-    const std::string wide =
-        embedding.values == 1 ? ""
-                              : absl::StrCat("#vdim#", embedding.values, "#feature_name#            ", feature->name);
-    embedding.projection = absl::StrCat(prefix, "mlp#", embedding.width, wide, ".proj_w_", feature->name, ".weight");
-    return absl::OkStatus();
-  }
-  const config::AutoDisEmbedding& autodis = raw.autodis();
-  embedding.kind = DenseEmbeddingKind::kAutoDis;
-  if (autodis.num_channels() == 0 || autodis.num_channels() > kMaxChannels) {
-    return source.Error(autodis, "num_channels", autodis.num_channels(), "; expected 1 to ", kMaxChannels);
-  }
-  embedding.channels = static_cast<int>(autodis.num_channels());
-  embedding.temperature = ShortestDecimal(autodis.temperature());
-  embedding.keep_prob = ShortestDecimal(autodis.keep_prob());
-  if (!std::isfinite(embedding.temperature) || embedding.temperature <= 0) {
-    return source.Error(autodis, "temperature", embedding.temperature, "; expected a number > 0");
-  }
-  if (!std::isfinite(embedding.keep_prob)) {
-    return source.Error(autodis, "keep_prob", embedding.keep_prob, "; expected a number");
-  }
-  if (embedding.values != 1) {
-    return source.Error(raw, "autodis", "reads one value, but value_dim is ", embedding.values, "; set mlp instead");
-  }
-  const std::string module = absl::StrCat(prefix, "autodis#", embedding.width, "#", embedding.channels, "#",
-                                          NamePart(embedding.keep_prob), "#", NamePart(embedding.temperature), ".");
-  embedding.projection = absl::StrCat(module, "proj_w_", feature->name, ".weight");
-  embedding.mixing = absl::StrCat(module, "proj_m_", feature->name, ".weight");
-  embedding.meta = absl::StrCat(module, "meta_emb_", feature->name, ".weight");
   return absl::OkStatus();
 }
 
@@ -257,9 +185,8 @@ Status ConvertRaw(const config::RawFeature& raw, bool is_sequence, const DataCon
     if (is_embedded) PEPNET_RETURN_IF_ERROR(ConvertEmbedding(raw, *source, feature));
     for (const char* field : {"embedding_dim", "embedding_name", "init_fn"}) {
       if (is_embedded && std::string_view(field) == "embedding_dim") continue;
-      if (raw.GetReflection()->HasField(raw, raw.GetDescriptor()->FindFieldByName(field))) {
-        source->Note(raw, field, "without effect: a raw feature without boundaries has no table");
-      }
+      if (!HasField(raw, field)) continue;
+      source->Note(raw, field, "without effect: a raw feature without boundaries has no table");
     }
   }
   if (raw.has_normalizer() && !raw.normalizer().empty()) {

@@ -23,8 +23,8 @@ StatusOr<TableFields> ReadGrowing(const google::protobuf::Message& feature, cons
                                   TableFields fields) {
   const auto* const reflection = feature.GetReflection();
   const auto sub_message = [&](const char* name) -> const google::protobuf::Message* {
-    const auto* const field = feature.GetDescriptor()->FindFieldByName(name);
-    return field != nullptr && reflection->HasField(feature, field) ? &reflection->GetMessage(feature, field) : nullptr;
+    if (!HasField(feature, name)) return nullptr;
+    return &reflection->GetMessage(feature, feature.GetDescriptor()->FindFieldByName(name));
   };
   const auto uniform = [&fields](double low, double high) { fields.initializer = {InitKind::kUniform, low, high}; };
   if (const auto* const zch = static_cast<const config::ZeroCollisionHash*>(sub_message("zch"))) {

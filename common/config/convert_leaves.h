@@ -26,6 +26,10 @@ struct FeatureMessage {
 // The features that an entry of feature_configs holds: several of a sequence_feature, else one.
 std::vector<FeatureMessage> FeatureMessages(const config::FeatureConfig& config);
 
+// The fields of which one says how the tokens of a feature become rows.
+inline constexpr const char* kIdBucketizers[] = {"hash_bucket_size", "num_buckets", "vocab_list", "vocab_dict",
+                                                 "vocab_file",       "zch",         "dynamicemb"};
+
 // The fields that a table is made from, which every kind of feature has.
 struct TableFields {
   std::string embedding_name;

@@ -1,6 +1,7 @@
 #include <cmath>
 
 #include "common/config/convert.h"
+#include "common/config/convert_parameters.h"
 #include "common/config/parse/text_parser.h"
 #include "common/config/values/value_strings.h"
 
@@ -121,8 +122,7 @@ Status ConvertModel(const config::EasyRecConfig& config, ConfigSource* source, J
   PEPNET_RETURN_IF_ERROR(ConvertTowers(pepnet, *source, out));
   for (const config::TaskTower& tower : pepnet.task_towers()) {
     for (const char* field : {"in_task_space_weight", "out_task_space_weight"}) {
-      if (!tower.has_task_space_indicator_label() &&
-          tower.GetReflection()->HasField(tower, tower.GetDescriptor()->FindFieldByName(field))) {
+      if (!tower.has_task_space_indicator_label() && HasField(tower, field)) {
         source->Note(tower, field, "without effect: task_space_indicator_label is not set");
       }
     }

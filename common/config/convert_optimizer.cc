@@ -133,8 +133,8 @@ Status ConvertSchedule(const ProtoOptimizer& optimizer, ConfigSource* source, Sc
 template <typename Owner>
 void NoteDefaults(const Message& from, std::span<const Parameter<Owner>> parameters, ConfigSource* source) {
   for (const Parameter<Owner>& parameter : parameters) {
-    const auto* field = from.GetDescriptor()->FindFieldByName(parameter.name);
-    if (!parameter.told || from.GetReflection()->HasField(from, field)) continue;
+    if (!parameter.told || HasField(from, parameter.name)) continue;
+    const auto* const field = from.GetDescriptor()->FindFieldByName(parameter.name);
     std::string value;
     google::protobuf::TextFormat::PrintFieldValueToString(from, field, -1, &value);
     source->Note(from, parameter.name, absl::StrCat("is not set; the schema's default ", value, " is used"));

@@ -18,6 +18,9 @@ namespace pepnet {
 // The field of the oneof `oneof` that `message` sets; null if none.
 const google::protobuf::FieldDescriptor* SetMember(const google::protobuf::Message& message, const std::string& oneof);
 
+// Whether `message` sets a field, or gives elements of a repeated one. False where it has no field of that name.
+bool HasField(const google::protobuf::Message& message, const std::string& name);
+
 // Value of one field as a double, checked. A message that lacks the field is a bug:
 // CheckDescriptions() finds it.
 Status ReadParameter(const google::protobuf::Message& from, const ParameterInfo& parameter, const ConfigSource& source,

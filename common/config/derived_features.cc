@@ -21,19 +21,9 @@ constexpr char kAll[] = "ALL";
 constexpr int kMaxDepth = 100;   // of features that are computed from features
 constexpr int kUnresolved = -2;  // OperatorInput::feature before ResolveInputs()
 
-bool Has(const Message& message, const char* name) {
-  const FieldDescriptor* const field = message.GetDescriptor()->FindFieldByName(name);
-  if (field == nullptr) return false;
-  return field->is_repeated() ? message.GetReflection()->FieldSize(message, field) > 0
-                              : message.GetReflection()->HasField(message, field);
-}
-
 bool HasIdBucketizer(const Message& message) {
-  for (const char* field :
-       {"hash_bucket_size", "num_buckets", "vocab_list", "vocab_dict", "vocab_file", "zch", "dynamicemb"}) {
-    if (Has(message, field)) return true;
-  }
-  return false;
+  return std::any_of(std::begin(kIdBucketizers), std::end(kIdBucketizers),
+                     [&](const char* field) { return HasField(message, field); });
 }
 
 bool GivesTokens(const FeatureMessage& from) {
@@ -82,18 +72,14 @@ class Inputs {
  public:
   Inputs(const FeatureMessage& from, const ConfigSource& source) : from_(from), source_(source) {}
 
-  // `text` of `field`: "side:column".
   Status Add(const std::string& field, const std::string& text, int index = 0) {
-    const size_t colon = text.find(':');
-    const std::string side = text.substr(0, colon);
-    const bool of_feature = side == "feature";
-    if (colon == std::string::npos || colon + 1 == text.size() ||
-        (side != "user" && side != "item" && side != "context" && !of_feature)) {
+    const std::optional<NamedInput> input = SplitInput(text);
+    if (!input.has_value()) {
       return InvalidInput(source_.Where(*from_.message, field, index), ": \"", text,
                           "\"; expected user:, item: or context: and an input column, or feature: and a feature");
     }
-    inputs_.push_back({text.substr(colon + 1), of_feature ? kUnresolved : -1});
-    sides_.push_back(side);
+    inputs_.push_back({input->column, input->side == "feature" ? kUnresolved : -1});
+    sides_.push_back(input->side);
     return absl::OkStatus();
   }
 
@@ -107,6 +93,13 @@ class Inputs {
   Status AddRequired(const std::string& field, const std::string& text) {
     if (text.empty()) return source_.Error(*from_.message, field, "is missing; expected a side and an input column");
     return Add(field, text);
+  }
+
+  // Their names, by which a formula calls them.
+  std::vector<std::string> Columns() const {
+    std::vector<std::string> columns;
+    for (const OperatorInput& input : inputs_) columns.push_back(input.column);
+    return columns;
   }
 
   // Decides which inputs of a sequence are sequences, and what their columns are called.
@@ -172,9 +165,9 @@ Status CheckDiscrete(const Message& from, const char* field, bool is_set, bool g
   return source.Error(from, field, "true; tokens need rows: set hash_bucket_size, num_buckets or a vocabulary");
 }
 
-// Fields of numbers that a feature of tokens also sets, or the other way round.
+// Boundaries are of numbers.
 Status CheckOneBucketizer(const Message& from, bool gives_tokens, const ConfigSource& source) {
-  if (!gives_tokens || !Has(from, "boundaries")) return absl::OkStatus();
+  if (!gives_tokens || !HasField(from, "boundaries")) return absl::OkStatus();
   return source.Error(from, "boundaries", "a way from tokens to rows is set as well; expected one of them");
 }
 
@@ -215,11 +208,9 @@ Status ReadExpr(const config::ExprFeature& from, const ConfigSource& source, Inp
   if (from.expression().empty()) return source.Error(from, "expression", "is missing; expected a formula");
   if (from.variables().empty()) return source.Error(from, "variables", "is missing; expected at least one column");
   PEPNET_RETURN_IF_ERROR(inputs->AddAll("variables", from.variables()));
-  out->expression = from.expression();
-  for (const std::string& variable : from.variables())
-    out->variables.push_back(variable.substr(variable.find(':') + 1));
-  const auto formula = Expression::Parse(out->expression, out->variables);
+  const StatusOr<Expression> formula = Expression::Parse(from.expression(), inputs->Columns());
   if (!formula.ok()) return Annotate(formula.status(), source.Where(from, "expression"));
+  out->formula = *formula;
   if (from.has_fill_missing()) out->fill_missing = ShortestDecimal(from.fill_missing());
   return absl::OkStatus();
 }
@@ -275,33 +266,29 @@ Status ReadSeqExpr(const config::CustomFeature& from, const std::string& sequenc
   out->kind = OperatorKind::kExpr;
   if (out->gives_tokens) {
     return source.Error(from, "operator_name",
-                        "SeqExpr gives numbers; set boundaries in the place of a way from tokens "
-                        "to rows");
+                        "SeqExpr gives numbers; set boundaries in the place of a way from tokens to rows");
   }
-  for (const std::string& input : from.expression()) {
-    std::string column = input.substr(input.find(':') + 1);
-    out->variables.push_back(std::move(column));
-  }
-  const std::string formula = ParamOf(from, "formula");
-  if (formula.empty()) return source.Error(from, "operator_params", "has no formula; expected one as a string_value");
-  out->expression = formula;
-  if (formula == "spherical_distance") {
-    if (from.expression_size() != 4) {
-      return source.Error(from, "expression", "has ", from.expression_size(),
-                          " inputs; spherical_distance expects longitude, latitude, longitude, latitude");
-    }
-    out->variables = {"lng1", "lat1", "lng2", "lat2"};
-    out->expression = "haversine(lng1, lat1, lng2, lat2)";
+  std::string text = ParamOf(from, "formula");
+  if (text.empty()) return source.Error(from, "operator_params", "has no formula; expected one as a string_value");
+  const bool is_distance = text == "spherical_distance";
+  if (is_distance && from.expression_size() != 4) {
+    return source.Error(from, "expression", "has ", from.expression_size(),
+                        " inputs; spherical_distance expects longitude, latitude, longitude, latitude");
   }
   PEPNET_RETURN_IF_ERROR(inputs->AddAll("expression", from.expression()));
-  const Status parsed = Expression::Parse(out->expression, out->variables).status();
-  if (parsed.ok()) return parsed;
-  std::vector<std::string> whole_names;
-  for (const std::string& variable : out->variables) whole_names.push_back(absl::StrCat(sequence, "__", variable));
-  if (!Expression::Parse(out->expression, whole_names).ok()) {
-    return Annotate(parsed, source.Where(from, "operator_params"));
+  std::vector<std::string> names = inputs->Columns();
+  if (is_distance) {
+    names = {"lng1", "lat1", "lng2", "lat2"};
+    text = "haversine(lng1, lat1, lng2, lat2)";
   }
-  out->variables = std::move(whole_names);
+  StatusOr<Expression> formula = Expression::Parse(text, names);
+  if (!formula.ok()) {
+    for (std::string& name : names) name = absl::StrCat(sequence, "__", name);
+    StatusOr<Expression> of_whole_names = Expression::Parse(text, names);
+    if (!of_whole_names.ok()) return Annotate(formula.status(), source.Where(from, "operator_params"));
+    formula = std::move(of_whole_names);
+  }
+  out->formula = *std::move(formula);
   return absl::OkStatus();
 }
 
@@ -329,7 +316,7 @@ Status ReadCustom(const config::CustomFeature& from, const std::string& sequence
   return inputs->AddAll("expression", from.expression());
 }
 
-// Two or more texts of `expression`.
+// `least` to `most` inputs of `expression`; most 0: any number of them.
 template <typename ProtoFeature>
 Status ReadSeveral(const ProtoFeature& from, int least, int most, const ConfigSource& source, Inputs* inputs) {
   if (from.expression_size() < least || (most > 0 && from.expression_size() > most)) {
@@ -340,6 +327,14 @@ Status ReadSeveral(const ProtoFeature& from, int least, int most, const ConfigSo
 }
 
 }  // namespace
+
+std::optional<NamedInput> SplitInput(const std::string& text) {
+  const size_t colon = text.find(':');
+  if (colon == std::string::npos || colon + 1 == text.size()) return std::nullopt;
+  const std::string side = text.substr(0, colon);
+  if (side != "user" && side != "item" && side != "context" && side != "feature") return std::nullopt;
+  return NamedInput{side, text.substr(colon + 1)};
+}
 
 ReadingFeature ReadingFeatureOf(const FeatureMessage& from, const DataConfig& data) {
   const bool computes = data.fg_mode != FgMode::kNone;

@@ -1,7 +1,9 @@
-// From the message of a computed feature to its operator and to the id or raw feature that reads what it computes.
-// Where FeatureMessage (convert_leaves.h) has an operator kind; docs/spec.md 3.11.
+// From the message of a computed feature to its operator and to the id or raw feature that reads what it computes
+// (docs/spec.md 3.11). The FeatureMessage of one (convert_leaves.h) has an operator kind.
 #pragma once
 
+#include <optional>
+#include <string>
 #include <variant>
 
 #include "common/base/status.h"
@@ -11,6 +13,14 @@
 #include "proto/feature.pb.h"
 
 namespace pepnet {
+
+// An input as configs write it, "side:column"; the side is user, item, context, or, before the name of another feature,
+// feature. Nothing: the text is no such input.
+struct NamedInput {
+  std::string side;
+  std::string column;
+};
+std::optional<NamedInput> SplitInput(const std::string& text);
 
 // The feature that reads the computed cells, with the fields of `from` that have the same names there.
 using ReadingFeature = std::variant<config::IdFeature, config::RawFeature>;

@@ -9,6 +9,7 @@
 
 #include "common/base/text.h"
 #include "common/config/convert.h"
+#include "common/config/convert_parameters.h"
 #include "common/config/descriptions.h"
 #include "common/config/effective_text.h"
 #include "common/config/field_support.h"
@@ -58,10 +59,7 @@ std::vector<Status> FindMissingSections(const config::EasyRecConfig& config, con
   std::vector<Status> faults;
   for (const char* field :
        {"train_input_path", "model_dir", "train_config", "data_config", "feature_configs", "model_config"}) {
-    const auto* descriptor = config.GetDescriptor()->FindFieldByName(field);
-    const bool present = descriptor->is_repeated() ? config.GetReflection()->FieldSize(config, descriptor) > 0
-                                                   : config.GetReflection()->HasField(config, descriptor);
-    if (!present) faults.push_back(source.Error(config, field, "is missing; it is required"));
+    if (!HasField(config, field)) faults.push_back(source.Error(config, field, "is missing; it is required"));
   }
   return faults;
 }

@@ -17,21 +17,19 @@ namespace pepnet {
 namespace {
 
 struct BinaryOperator {
-  const char* sign;
-  int precedence;  // higher binds tighter
   ExpressionOperator op;
+  int precedence;  // higher binds tighter
+
+  std::string_view sign() const { return OperatorFunction(op).name; }
 };
 
 // Longer signs before those that they begin with.
 constexpr BinaryOperator kBinary[] = {
-    {"||", 1, ExpressionOperator::kOr},        {"&&", 2, ExpressionOperator::kAnd},
-    {"|", 3, ExpressionOperator::kBitOr},      {"&", 4, ExpressionOperator::kBitAnd},
-    {"<=", 5, ExpressionOperator::kLessEqual}, {">=", 5, ExpressionOperator::kGreaterEqual},
-    {"!=", 5, ExpressionOperator::kNotEqual},  {"==", 5, ExpressionOperator::kEqual},
-    {">", 5, ExpressionOperator::kGreater},    {"<", 5, ExpressionOperator::kLess},
-    {"+", 6, ExpressionOperator::kAdd},        {"-", 6, ExpressionOperator::kSubtract},
-    {"*", 7, ExpressionOperator::kMultiply},   {"/", 7, ExpressionOperator::kDivide},
-    {"^", 8, ExpressionOperator::kPower},
+    {ExpressionOperator::kOr, 1},       {ExpressionOperator::kAnd, 2},       {ExpressionOperator::kBitOr, 3},
+    {ExpressionOperator::kBitAnd, 4},   {ExpressionOperator::kLessEqual, 5}, {ExpressionOperator::kGreaterEqual, 5},
+    {ExpressionOperator::kNotEqual, 5}, {ExpressionOperator::kEqual, 5},     {ExpressionOperator::kGreater, 5},
+    {ExpressionOperator::kLess, 5},     {ExpressionOperator::kAdd, 6},       {ExpressionOperator::kSubtract, 6},
+    {ExpressionOperator::kMultiply, 7}, {ExpressionOperator::kDivide, 7},    {ExpressionOperator::kPower, 8},
 };
 // A pair of brackets is four calls of the parser.
 constexpr int kMaxCalls = 4 * Expression::kMaxDepth;
@@ -48,10 +46,9 @@ class Expression::Parser {
   Parser(std::string_view text, Program* program) : text_(text), program_(*program) {}
 
   Status Parse() {
-    PEPNET_ASSIGN_OR_RETURN(const int root, ParseChoice(0));
+    PEPNET_RETURN_IF_ERROR(ParseChoice(0).status());
     SkipBlanks();
     if (at_ < text_.size()) return Error("an operator or the end");
-    (void)root;
     return absl::OkStatus();
   }
 
@@ -74,7 +71,7 @@ class Expression::Parser {
     for (;;) {
       const BinaryOperator* const found = PeekBinary();
       if (found == nullptr || found->precedence < precedence) return left;
-      at_ += std::string_view(found->sign).size();
+      at_ += found->sign().size();
       const int least = found->precedence == kPowerPrecedence ? kPowerPrecedence : found->precedence + 1;
       PEPNET_ASSIGN_OR_RETURN(const int right, ParseBinary(least, depth + 1));
       PEPNET_ASSIGN_OR_RETURN(left, AddCall(OperatorFunction(found->op), {left, right}));
@@ -181,7 +178,7 @@ class Expression::Parser {
   const BinaryOperator* PeekBinary() {
     SkipBlanks();
     for (const BinaryOperator& binary : kBinary) {
-      if (text_.substr(at_).rfind(binary.sign, 0) == 0) return &binary;
+      if (text_.substr(at_).rfind(binary.sign(), 0) == 0) return &binary;
     }
     return nullptr;
   }

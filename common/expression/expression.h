@@ -23,8 +23,8 @@ class Expression {
   static constexpr size_t kMaxLength = 4096, kMaxNodes = 1024;
   static constexpr int kMaxDepth = 100;
 
-  // A part of a formula. The arguments of a part stand before it, so that one pass over the parts computes it; the last
-  // part is the whole.
+  // A part of a formula. The arguments of a part stand before it, so that one pass over the parts computes it; the
+  // last part is the whole.
   struct Node {
     enum class Kind { kNumber, kVariable, kCall };
     Kind kind = Kind::kNumber;
@@ -41,8 +41,8 @@ class Expression {
 
   // One value per variable. Precondition: parsed, and !reads_cells().
   double Compute(std::span<const double> values) const;
-  // A whole cell per variable, each with one value or more. A cell of one value counts for every place of the others; where
-  // two longer ones differ in length, `fill` stands for what the shorter lacks. *out gets one value per place.
+  // A whole cell per variable, each with one value or more. A cell of one value counts for every place of the others;
+  // where two longer ones differ in length, `fill` stands for what the shorter lacks. *out gets one value per place.
   void ComputeCells(std::span<const std::span<const double>> cells, double fill, std::vector<double>* out) const;
   // Whether it holds a function of whole cells.
   bool reads_cells() const;

@@ -18,7 +18,7 @@ struct ExpressionFunction {
   double (*of_values)(const double* args, size_t count);
   // Of whole cells: one number for all their values. Not null instead of of_values; lists have one length.
   double (*of_cells)(std::span<const std::span<const double>> cells);
-  const char* formula;         // for docs/expressions.md
+  const char* meaning;         // in docs/expressions.md; "" of an operator that needs no words
   const char* onnx = nullptr;  // the ONNX operator that computes the same in double; null: none, or several
 
   static constexpr int kAny = -1;

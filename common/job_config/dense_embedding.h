@@ -1,5 +1,5 @@
-// DenseEmbedding: turns the values of a raw feature into a vector with trained weights (docs/spec.md 3.12). A group that
-// lists the feature reads the vector; a sequence group reads the values themselves.
+// DenseEmbedding: turns the values of a raw feature into a vector with trained weights (docs/spec.md 3.12). A group
+// that lists the feature reads the vector; a sequence group reads the values themselves.
 //
 // kMlp:     y = x W, W [values, width]
 // kAutoDis: h = leaky_relu(x w), slope 0.01; z = M h + keep_prob h; p = softmax(z / temperature); y = p^T E,

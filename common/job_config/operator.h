@@ -1,4 +1,4 @@
-// FeatureOperator: computes the cells of a feature from columns, its inputs. What comes out is then read as the cells of
+// FeatureOperator: computes the cells of a feature from columns, its inputs. The result is then read as the cells of
 // any other feature are. The operators themselves are in worker/data/derive.
 //
 // Inputs are referred to by their position in FeatureOperator::inputs, features by theirs in JobConfig::features.
@@ -8,6 +8,8 @@
 #include <optional>
 #include <string>
 #include <vector>
+
+#include "common/expression/expression.h"
 
 namespace pepnet {
 
@@ -143,8 +145,7 @@ struct FeatureOperator {
   bool to_integer = false;                  // combine: cuts the number to its whole part
   OverlapMethod method = OverlapMethod::kIsEqual;
   bool by_bytes = false;               // edit_distance: of bytes, else of characters of UTF-8
-  std::string expression;              // expr
-  std::vector<std::string> variables;  // expr: names of the inputs in the expression
+  Expression formula;                  // expr: its variables are the inputs
   std::optional<double> fill_missing;  // expr
 };
 

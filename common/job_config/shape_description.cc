@@ -54,8 +54,10 @@ void AppendOperator(const FeatureOperator& op, const std::string& name, std::str
   if (op.by_bytes) absl::StrAppend(out, ", by bytes");
   if (op.kind == OperatorKind::kOverlap) absl::StrAppend(out, ", ", TypeOf(op.method).name);
   for (const auto& [word, value] : op.value_map) absl::StrAppend(out, ", ", Quote(word), " ", Number(value));
-  if (!op.expression.empty()) absl::StrAppend(out, ", ", Quote(op.expression));
-  for (const std::string& variable : op.variables) absl::StrAppend(out, ", variable ", Quote(variable));
+  if (!op.formula.empty()) {
+    absl::StrAppend(out, ", ", Quote(op.formula.text()));
+    for (const std::string& variable : op.formula.variables()) absl::StrAppend(out, ", variable ", Quote(variable));
+  }
   if (op.fill_missing.has_value()) absl::StrAppend(out, ", fill ", Number(*op.fill_missing));
   absl::StrAppend(out, "\n");
 }

@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""Trains a job of two sequences with DIN, in turn with pepnet and with the same network in plain PyTorch, and prints both speeds.
+"""Trains a job of two sequences with DIN, in turn with pepnet and with the same network in PyTorch, and prints speeds.
 
-Usage: .venv/bin/python3 scripts/bench/sequences.py [--length 50] [--full] [--rows 40960] [--batch_size 1024] [--rounds 5]
-                                                    [--threads 2] [--pepnet build/release/pepnet]
+Usage: .venv/bin/python3 scripts/bench/sequences.py [--length 50] [--full] [--rows 40960] [--batch_size 1024]
+                                                    [--rounds 5] [--threads 2] [--pepnet build/release/pepnet]
 
-The rows are made up: user, item, category and tab of a row, and two sequences of items with their categories, clicks and
-purchases, each of 1 to --length elements (with --full of --length). The network has DIN with hidden layers [64, 16] over
-each, EPNet by tab, PPNet [128, 64] and two towers. The peer has its rows decoded and padded before its clock starts;
-pepnet reads them from Parquet. A round is one pass over the rows of each, the first batches of both are not counted.
+The rows are made up: user, item, category and tab of a row, and two sequences of items with their categories, clicks
+and purchases, each of 1 to --length elements (with --full of --length). The network has DIN with hidden layers
+[64, 16] over each, EPNet by tab, PPNet [128, 64] and two towers. The peer has its rows decoded and padded before its
+clock starts; pepnet reads them from Parquet. A round is one pass over the rows of each, the first batches of both are
+not counted.
 Prints one JSON object: samples per second of each round, medians, and their ratio.
 """
 import argparse
@@ -54,8 +55,10 @@ model_config {{
   feature_groups {{ group_name: "uia" feature_names: ["user", "item"] }}
   pepnet {{
     ppnet_hidden_units: {hidden}
-    task_towers {{ tower_name: "ctr" label_name: "ctr" mlp {{ hidden_units: {tower} }} losses {{ binary_cross_entropy {{}} }} }}
-    task_towers {{ tower_name: "cvr" label_name: "cvr" mlp {{ hidden_units: {tower} }} losses {{ binary_cross_entropy {{}} }} }}
+    task_towers {{ tower_name: "ctr" label_name: "ctr" mlp {{ hidden_units: {tower} }}
+                  losses {{ binary_cross_entropy {{}} }} }}
+    task_towers {{ tower_name: "cvr" label_name: "cvr" mlp {{ hidden_units: {tower} }}
+                  losses {{ binary_cross_entropy {{}} }} }}
   }}
 }}
 """
@@ -72,24 +75,28 @@ def make_rows(count, length, full, random):
             columns[f"{sequence}__{part}"] = pa.ListArray.from_arrays(offsets, pa.array(ids))
     columns["ctr"] = (random.random(count) < 0.2).astype(np.int64)
     columns["cvr"] = columns["ctr"] * (random.random(count) < 0.3)
-    return pa.table({name: pa.array(column) if isinstance(column, np.ndarray) else column for name, column in columns.items()})
+    return pa.table({name: pa.array(column) if isinstance(column, np.ndarray) else column
+                     for name, column in columns.items()})
 
 
 def write_config(directory, number, batch_size):
     feature = 'feature_configs {{ id_feature {{ feature_name: "{0}" num_buckets: {1} embedding_dim: %d }} }}' % DIM
     lines = [feature.format(name, rows) for name, rows in ROWS.items()]
-    inner = 'features {{ id_feature {{ feature_name: "{0}" num_buckets: {1} embedding_dim: %d embedding_name: "{0}_emb" }} }}' % DIM
+    inner = ('features {{ id_feature {{ feature_name: "{0}" num_buckets: {1} embedding_dim: %d '
+             'embedding_name: "{0}_emb" }} }}') % DIM
     for sequence in SEQUENCES:
         parts = " ".join(inner.format(part, ROWS[part]) for part in PARTS)
-        lines.append(f'feature_configs {{ sequence_feature {{ sequence_name: "{sequence}" sequence_length: 10000 {parts} }} }}')
+        lines.append(f'feature_configs {{ sequence_feature {{ sequence_name: "{sequence}" sequence_length: 10000 '
+                     f'{parts} }} }}')
     groups = []
     for sequence in SEQUENCES:
         names = ", ".join(f'"{name}"' for name in PARTS + [f"{sequence}__{part}" for part in PARTS])
         groups.append(f'sequence_groups {{ group_name: "{sequence}" feature_names: [{names}] }}\n    sequence_encoders '
                       f'{{ din_encoder {{ input: "{sequence}" attn_mlp {{ hidden_units: {ATTENTION} }} }} }}')
     path = directory / f"job-{number}.config"
-    path.write_text(CONFIG.format(directory=directory, run=number, lr=LR, batch_size=batch_size, features="\n".join(lines),
-                                  sequences="\n    ".join(groups), hidden=HIDDEN, tower=TOWER))
+    path.write_text(CONFIG.format(directory=directory, run=number, lr=LR, batch_size=batch_size,
+                                  features="\n".join(lines), sequences="\n    ".join(groups), hidden=HIDDEN,
+                                  tower=TOWER))
     return path
 
 
@@ -99,7 +106,8 @@ class Din(nn.Module):
     def __init__(self, channels):
         super().__init__()
         widths = [4 * channels] + ATTENTION
-        layers = [layer for inputs, outputs in zip(widths, ATTENTION) for layer in (nn.Linear(inputs, outputs), nn.ReLU())]
+        layers = [layer for inputs, outputs in zip(widths, ATTENTION)
+                  for layer in (nn.Linear(inputs, outputs), nn.ReLU())]
         self.score = nn.Sequential(*layers, nn.Linear(ATTENTION[-1], 1))
 
     def forward(self, query, sequence, mask):
@@ -195,11 +203,13 @@ def main():
         peer = Peer(table, args.batch_size)
         for number in range(args.rounds):
             config = write_config(directory, number, args.batch_size)
-            speeds["pepnet"].append(pepnet_round(args.pepnet, config, directory / f"model-{number}", args.threads, args.batch_size))
+            speeds["pepnet"].append(
+                pepnet_round(args.pepnet, config, directory / f"model-{number}", args.threads, args.batch_size))
             speeds["eager"].append(peer.round())
     medians = {name: statistics.median(values) for name, values in speeds.items()}
     print(json.dumps({"length": args.length, "full": args.full, "batch_size": args.batch_size, "threads": args.threads,
-                      "samples_per_second": {name: [round(value) for value in values] for name, values in speeds.items()},
+                      "samples_per_second": {name: [round(value) for value in values]
+                                             for name, values in speeds.items()},
                       "median": {name: round(value) for name, value in medians.items()},
                       "ratio": round(medians["pepnet"] / medians["eager"], 2)}))
 

@@ -56,7 +56,8 @@ NOT_DESCRIBED = {
     "loss": "LossConfig.huber_loss has no description",
 }
 USED = """
-common/config/convert_data.cc common/config/convert_features.cc common/config/convert_groups.cc
+common/config/convert_data.cc common/config/convert_embedding.cc common/config/convert_features.cc
+common/config/convert_groups.cc
 common/config/convert_model.cc common/config/convert_optimizer.cc common/config/convert_parameters.cc
 common/config/convert_towers.cc common/config/convert_train.cc common/config/derived_features.cc
 common/config/descriptions.cc common/config/effective_text.cc common/config/field_support.cc

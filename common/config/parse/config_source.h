@@ -38,8 +38,8 @@ class ConfigSource {
   // Field `to` of `message` inherits the line of its field `from`.
   void RenameField(const google::protobuf::Message& message, const std::string& from, const std::string& to);
 
-  // While it lives, messages about `copy` are messages about `original`, whose fields of the same names it was made from;
-  // and so on for the messages in those fields.
+  // While it lives, messages about `copy` are messages about `original`, whose fields of the same names it was made
+  // from; and so on for the messages in those fields.
   class StandIn {
    public:
     StandIn(ConfigSource* source, const google::protobuf::Message& copy, const google::protobuf::Message& original);

@@ -135,7 +135,7 @@ StatusOr<Initializer> ParseInitializer(const std::string& text) {
 
 namespace {
 
-// What stands behind "method=expression,expr=", in any spacing; nullopt: it is another method.
+// The formula behind "method=expression,expr=", in any spacing; nullopt: it is another method.
 std::optional<std::string> FormulaIn(const std::string& text) {
   std::string_view rest = text;
   const auto take = [&rest](std::string_view word) {

@@ -18,6 +18,7 @@ namespace pepnet {
 namespace {
 
 using ::testing::ElementsAre;
+using ::testing::EndsWith;
 using ::testing::HasSubstr;
 
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
@@ -248,7 +249,12 @@ TEST(ExpressionTest, EveryFunctionIsDocumented) {
     const std::string name = page.substr(at + 4, page.find_first_of("(`", at + 4) - at - 4);
     listed += FindFunction(name) != nullptr ? 1 : 0;
   }
-  for (const std::string& name : FunctionNames()) EXPECT_THAT(page, HasSubstr("\n| `" + name + "(")) << name;
+  for (const std::string& name : FunctionNames()) {
+    ASSERT_THAT(page, HasSubstr("\n| `" + name + "(")) << name;
+    const size_t line = page.find("\n| `" + name + "(") + 1;
+    EXPECT_THAT(page.substr(line, page.find('\n', line) - line),
+                EndsWith(absl::StrCat(")` | ", FindFunction(name)->meaning, " |")));
+  }
   EXPECT_EQ(listed, FunctionNames().size());
 }
 

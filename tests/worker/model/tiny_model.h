@@ -27,8 +27,8 @@ JobConfig DomainConfig();
 // TinyConfig with two sequence features, of ids and of values, and an encoder of every kind: din, multi-window din and
 // pooling in all, self attention (dropping a third) in domain, simple attention in uia.
 JobConfig SequenceConfig();
-// TinyConfig whose r has an mlp, with a feature of three values that has one, too, and one with autodis: all = f0 r f1 m a,
-// uia = f0 m.
+// TinyConfig whose r has an mlp, with a feature of three values that has one, too, and one with autodis:
+// all = f0 r f1 m a, uia = f0 m.
 JobConfig EmbeddingConfig();
 Tower TinyTower(const std::string& name, int label, LossKind kind, const Activation& activation, int num_class = 1);
 

@@ -33,6 +33,6 @@ class BoolMask : public ColumnOperator {
 
 }  // namespace
 
-OperatorOr MakeBoolMask(const Feature& feature) { return std::make_unique<BoolMask>(feature); }
+std::unique_ptr<ColumnOperator> MakeBoolMask(const Feature& feature) { return std::make_unique<BoolMask>(feature); }
 
 }  // namespace pepnet

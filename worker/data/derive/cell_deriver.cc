@@ -87,30 +87,23 @@ void ListElements(const ColumnView& view, int64_t row, const std::string& delimi
 }
 
 Status AddElement(const Element& element, InputCell* cell) {
-  if (element.values == nullptr) return cell->AddText(element.text);
-  for (int64_t value = element.range.begin; value < element.range.end; ++value) {
-    if (!element.values->IsEmpty(value)) PEPNET_RETURN_IF_ERROR(cell->AddElement(*element.values, value));
-  }
-  return absl::OkStatus();
+  return element.values == nullptr ? cell->AddText(element.text) : cell->AddCell(*element.values, element.range);
 }
 
 }  // namespace
 
-StatusOr<std::unique_ptr<CellDeriver>> CellDeriver::Create(const Feature& feature) {
-  std::unique_ptr<CellDeriver> deriver(new CellDeriver(feature));
-  PEPNET_ASSIGN_OR_RETURN(deriver->operator_, MakeOperator(feature));
-  return deriver;
-}
-
 Status CellDeriver::CheckTypes(const RowSelection& selection, const std::vector<InputSource>& inputs) const {
   for (size_t i = 0; i < inputs.size(); ++i) {
     const InputCell cell(operator_->FormOf(static_cast<int>(i)));
-    const std::vector<ColumnView>& views = inputs[i].cells.views();
-    for (size_t v = 0; v < views.size() && views.size() == selection.chunks.size(); ++v) {
-      const Status status = cell.CheckType(views[v].is_nested() ? views[v].inner() : views[v]);
+    const CellColumn& cells = inputs[i].cells;
+    for (size_t v = 0; v < cells.views().size(); ++v) {
+      const ColumnView& view = cells.views()[v];
+      const Status status = cell.CheckType(view.is_nested() ? view.inner() : view);
       if (status.ok()) continue;
-      return Annotate(status, absl::StrCat("'", *selection.chunks[v].path, "' column '", inputs[i].column,
-                                           "', read by feature '", feature_.name, "'"));
+      const std::string place =
+          cells.is_computed() ? "the computed" : absl::StrCat("'", *selection.chunks[v].path, "'");
+      return Annotate(status,
+                      absl::StrCat(place, " column '", inputs[i].column, "', read by feature '", feature_.name, "'"));
     }
   }
   return absl::OkStatus();

@@ -1,6 +1,6 @@
 // CellDeriver: computes the cells of one feature with its operator.
 //
-// Threads:   immutable after Create(); Compute() may run in many threads at once.
+// Threads:   immutable; Compute() may run in many threads at once.
 // Failure:   an error names file, row and column of the input cell, or of the feature where the operator refuses.
 #pragma once
 
@@ -15,7 +15,7 @@
 
 namespace pepnet {
 
-// Where an input's cells come from.
+// The cells of an input, and how they are read.
 struct InputSource {
   CellColumn cells;
   std::string column;         // for messages
@@ -26,18 +26,16 @@ struct InputSource {
 class CellDeriver {
  public:
   // Precondition: feature.op.
-  static StatusOr<std::unique_ptr<CellDeriver>> Create(const Feature& feature);
+  explicit CellDeriver(const Feature& feature) : feature_(feature), operator_(MakeOperator(feature)) {}
 
   // One source per input of the operator. Cells of texts or of numbers, in lists; of a sequence, in lists of lists.
   StatusOr<CellColumn> Compute(const RowSelection& selection, const std::vector<InputSource>& inputs) const;
 
  private:
-  explicit CellDeriver(const Feature& feature) : feature_(feature) {}
-
   Status CheckTypes(const RowSelection& selection, const std::vector<InputSource>& inputs) const;
 
   const Feature feature_;
-  std::unique_ptr<ColumnOperator> operator_;
+  const std::unique_ptr<ColumnOperator> operator_;
 };
 
 }  // namespace pepnet

@@ -37,10 +37,10 @@ class ColumnOperator {
   virtual Status Apply(std::span<const InputCell> inputs, OperatorOutput* out) const = 0;
 };
 
-// Error: an expression that does not parse. Precondition: feature.op.
-StatusOr<std::unique_ptr<ColumnOperator>> MakeOperator(const Feature& feature);
+// Precondition: feature.op.
+std::unique_ptr<ColumnOperator> MakeOperator(const Feature& feature);
 
-// One number for several; 0 for none.
+// One number for several. Precondition: there is one.
 double Combine(Combiner combiner, std::span<const double> numbers);
 
 }  // namespace pepnet

@@ -42,6 +42,6 @@ class CombineCell : public ColumnOperator {
 
 }  // namespace
 
-OperatorOr MakeCombine(const Feature& feature) { return std::make_unique<CombineCell>(feature); }
+std::unique_ptr<ColumnOperator> MakeCombine(const Feature& feature) { return std::make_unique<CombineCell>(feature); }
 
 }  // namespace pepnet

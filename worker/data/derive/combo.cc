@@ -40,6 +40,6 @@ class Combo : public ColumnOperator {
 
 }  // namespace
 
-OperatorOr MakeCombo(const Feature& feature) { return std::make_unique<Combo>(feature); }
+std::unique_ptr<ColumnOperator> MakeCombo(const Feature& feature) { return std::make_unique<Combo>(feature); }
 
 }  // namespace pepnet

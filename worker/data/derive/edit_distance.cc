@@ -71,6 +71,8 @@ class EditDistance : public ColumnOperator {
 
 }  // namespace
 
-OperatorOr MakeEditDistance(const Feature& feature) { return std::make_unique<EditDistance>(feature); }
+std::unique_ptr<ColumnOperator> MakeEditDistance(const Feature& feature) {
+  return std::make_unique<EditDistance>(feature);
+}
 
 }  // namespace pepnet

@@ -8,8 +8,8 @@ namespace {
 
 class Expr : public ColumnOperator {
  public:
-  Expr(const Feature& feature, Expression expression)
-      : expression_(std::move(expression)),
+  explicit Expr(const Feature& feature)
+      : expression_(feature.op->formula),
         reads_cells_(expression_.reads_cells()),
         fill_(feature.op->fill_missing.value_or(std::numeric_limits<double>::quiet_NaN())),
         separator_(feature.separator) {}
@@ -43,9 +43,6 @@ class Expr : public ColumnOperator {
 
 }  // namespace
 
-OperatorOr MakeExpr(const Feature& feature) {
-  PEPNET_ASSIGN_OR_RETURN(Expression expression, Expression::Parse(feature.op->expression, feature.op->variables));
-  return std::make_unique<Expr>(feature, std::move(expression));
-}
+std::unique_ptr<ColumnOperator> MakeExpr(const Feature& feature) { return std::make_unique<Expr>(feature); }
 
 }  // namespace pepnet

@@ -1,5 +1,6 @@
 #include "worker/data/derive/input_cell.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 
@@ -13,6 +14,20 @@ StatusOr<double> Pair::Number() const {
   auto value = ReadReal(text);
   if (!value.ok()) return Annotate(value.status(), absl::StrCat("the value of key ", QuoteCell(key)));
   return value;
+}
+
+Pair SplitPair(std::string_view text, char mark) {
+  const size_t at = text.find(mark);
+  Pair pair;
+  pair.key = text.substr(0, at);
+  pair.has_value = at != std::string_view::npos;
+  if (pair.has_value) pair.text = text.substr(at + 1);
+  return pair;
+}
+
+const Pair* FindPair(std::span<const Pair> pairs, std::string_view key) {
+  const auto found = std::find_if(pairs.begin(), pairs.end(), [key](const Pair& pair) { return pair.key == key; });
+  return found == pairs.end() ? nullptr : &*found;
 }
 
 void InputCell::Clear() {
@@ -50,15 +65,11 @@ Status InputCell::AddToken(std::string_view text) {
       return absl::OkStatus();
     }
     case InputForm::Kind::kPairs: {
-      const size_t mark = text.find(form_.pair_mark);
-      Pair pair;
-      pair.key = text.substr(0, mark);
-      pair.has_value = mark != std::string_view::npos;
+      const Pair pair = SplitPair(text, form_.pair_mark);
       if (!pair.has_value && form_.value_required) {
         return InvalidInput("the pair ", QuoteCell(text), " is not of the form 'key", std::string(1, form_.pair_mark),
                             "value'");
       }
-      if (pair.has_value) pair.text = text.substr(mark + 1);
       pairs_.push_back(pair);
       return absl::OkStatus();
     }

@@ -16,7 +16,7 @@
 
 namespace pepnet {
 
-// What an operator reads an input as.
+// The form in which an operator reads an input.
 struct InputForm {
   enum class Kind { kTokens, kNumbers, kPairs };
   Kind kind = Kind::kTokens;
@@ -35,6 +35,12 @@ struct Pair {
 
   StatusOr<double> Number() const;
 };
+
+// "key<mark>value" cut at its first mark; without one it is a key alone.
+Pair SplitPair(std::string_view text, char mark);
+
+// The first pair with the key, which counts; null: there is none. Cells have few keys: a search beats an index.
+const Pair* FindPair(std::span<const Pair> pairs, std::string_view key);
 
 class InputCell {
  public:

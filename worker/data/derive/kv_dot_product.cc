@@ -39,6 +39,8 @@ class KvDotProduct : public ColumnOperator {
 
 }  // namespace
 
-OperatorOr MakeKvDotProduct(const Feature& feature) { return std::make_unique<KvDotProduct>(feature); }
+std::unique_ptr<ColumnOperator> MakeKvDotProduct(const Feature& feature) {
+  return std::make_unique<KvDotProduct>(feature);
+}
 
 }  // namespace pepnet

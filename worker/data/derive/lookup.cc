@@ -20,7 +20,7 @@ class Lookup : public ColumnOperator {
   Status Apply(std::span<const InputCell> inputs, OperatorOutput* out) const override {
     std::vector<double> numbers;
     for (const std::string_view key : inputs[1].tokens()) {
-      const Pair* const pair = Find(inputs[0].pairs(), key);
+      const Pair* const pair = FindPair(inputs[0].pairs(), key);
       if (pair == nullptr) continue;
       if (op_.gives_tokens) {
         std::string& token = out->tokens.emplace_back();
@@ -42,14 +42,6 @@ class Lookup : public ColumnOperator {
   }
 
  private:
-  // The first pair of the key counts. Cells have few keys: a search beats an index of the pairs.
-  static const Pair* Find(std::span<const Pair> pairs, std::string_view key) {
-    for (const Pair& pair : pairs) {
-      if (pair.key == key) return &pair;
-    }
-    return nullptr;
-  }
-
   Status AddParts(const Pair& pair, OperatorOutput* out) const {
     return ForEachToken(pair.text, op_.value_separator, [&](std::string_view part) -> Status {
       PEPNET_ASSIGN_OR_RETURN(const double number, ReadReal(part));
@@ -64,6 +56,6 @@ class Lookup : public ColumnOperator {
 
 }  // namespace
 
-OperatorOr MakeLookup(const Feature& feature) { return std::make_unique<Lookup>(feature); }
+std::unique_ptr<ColumnOperator> MakeLookup(const Feature& feature) { return std::make_unique<Lookup>(feature); }
 
 }  // namespace pepnet

@@ -1,5 +1,3 @@
-#include <algorithm>
-
 #include "worker/data/derive/operators.h"
 #include "worker/data/files/cell_text.h"
 #include "worker/data/files/number_text.h"
@@ -38,8 +36,8 @@ class Match : public ColumnOperator {
       return absl::OkStatus();
     }
     for (const std::string_view key : keys->tokens()) {
-      const auto found = std::find_if(pairs.begin(), pairs.end(), [key](const Pair& pair) { return pair.key == key; });
-      if (found != pairs.end()) PEPNET_RETURN_IF_ERROR(visit(*found));
+      const Pair* const found = FindPair(pairs, key);
+      if (found != nullptr) PEPNET_RETURN_IF_ERROR(visit(*found));
     }
     return absl::OkStatus();
   }
@@ -47,14 +45,11 @@ class Match : public ColumnOperator {
   static Status ReadInner(const Pair& outer, std::vector<Pair>* pairs) {
     pairs->clear();
     return ForEachToken(outer.text, kInnerSeparator, [&](std::string_view text) -> Status {
-      const size_t mark = text.find(':');
-      if (mark == std::string_view::npos) {
+      pairs->push_back(SplitPair(text, ':'));
+      if (!pairs->back().has_value) {
         return InvalidInput("the pair ", QuoteCell(text), " of key ", QuoteCell(outer.key),
                             " is not of the form 'key:value'");
       }
-      Pair& pair = pairs->emplace_back();
-      pair.key = text.substr(0, mark);
-      pair.text = text.substr(mark + 1);
       return absl::OkStatus();
     });
   }
@@ -78,6 +73,6 @@ class Match : public ColumnOperator {
 
 }  // namespace
 
-OperatorOr MakeMatch(const Feature& feature) { return std::make_unique<Match>(feature); }
+std::unique_ptr<ColumnOperator> MakeMatch(const Feature& feature) { return std::make_unique<Match>(feature); }
 
 }  // namespace pepnet

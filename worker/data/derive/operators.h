@@ -3,21 +3,18 @@
 
 #include <memory>
 
-#include "common/base/status.h"
 #include "worker/data/derive/column_operator.h"
 
 namespace pepnet {
 
-using OperatorOr = StatusOr<std::unique_ptr<ColumnOperator>>;
-
-OperatorOr MakeBoolMask(const Feature& feature);
-OperatorOr MakeCombine(const Feature& feature);
-OperatorOr MakeCombo(const Feature& feature);
-OperatorOr MakeEditDistance(const Feature& feature);
-OperatorOr MakeExpr(const Feature& feature);
-OperatorOr MakeKvDotProduct(const Feature& feature);
-OperatorOr MakeLookup(const Feature& feature);
-OperatorOr MakeMatch(const Feature& feature);
-OperatorOr MakeOverlap(const Feature& feature);
+std::unique_ptr<ColumnOperator> MakeBoolMask(const Feature& feature);
+std::unique_ptr<ColumnOperator> MakeCombine(const Feature& feature);
+std::unique_ptr<ColumnOperator> MakeCombo(const Feature& feature);
+std::unique_ptr<ColumnOperator> MakeEditDistance(const Feature& feature);
+std::unique_ptr<ColumnOperator> MakeExpr(const Feature& feature);
+std::unique_ptr<ColumnOperator> MakeKvDotProduct(const Feature& feature);
+std::unique_ptr<ColumnOperator> MakeLookup(const Feature& feature);
+std::unique_ptr<ColumnOperator> MakeMatch(const Feature& feature);
+std::unique_ptr<ColumnOperator> MakeOverlap(const Feature& feature);
 
 }  // namespace pepnet

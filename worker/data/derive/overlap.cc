@@ -59,6 +59,6 @@ class Overlap : public ColumnOperator {
 
 }  // namespace
 
-OperatorOr MakeOverlap(const Feature& feature) { return std::make_unique<Overlap>(feature); }
+std::unique_ptr<ColumnOperator> MakeOverlap(const Feature& feature) { return std::make_unique<Overlap>(feature); }
 
 }  // namespace pepnet

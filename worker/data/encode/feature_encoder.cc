@@ -67,10 +67,7 @@ StatusOr<std::unique_ptr<FeatureEncoder>> FeatureEncoder::Create(const std::vect
     encoder->first_columns_.push_back(column);
     column += static_cast<int>(ColumnsOf(features[f]).size());
     std::unique_ptr<CellDeriver>& deriver = encoder->derivers_.emplace_back();
-    if (!features[f].op.has_value()) continue;
-    auto made = CellDeriver::Create(features[f]);
-    if (!made.ok()) return Annotate(made.status(), absl::StrCat("feature '", features[f].name, "'"));
-    deriver = *std::move(made);
+    if (features[f].op.has_value()) deriver = std::make_unique<CellDeriver>(features[f]);
   }
   return encoder;
 }

@@ -23,9 +23,10 @@ class CellColumn {
   }
 
   const std::vector<ColumnView>& views() const { return views_; }
+  bool is_computed() const { return is_computed_; }
   int64_t rows() const { return selection_->rows; }
 
-  // Where the cell of a row is: in which view, and at which row of it. `place` counts the rows of the selection.
+  // The cell of a row, as a row of one of the views. `place` counts the rows of the selection.
   struct Cell {
     const ColumnView* view;
     int64_t row;

@@ -31,6 +31,13 @@ struct LaneState {
   std::vector<double> losses;  // by loss slot
 };
 
+// The computed parts of the input: those of encoders, then those of embeddings.
+template <typename T>
+std::vector<T> Joined(std::vector<T> encoded, const std::vector<T>& embedded) {
+  encoded.insert(encoded.end(), embedded.begin(), embedded.end());
+  return encoded;
+}
+
 class FusedModel : public PepnetModel {
  public:
   FusedModel(const JobConfig* config, DenseParameters* parameters, uint64_t seed, int lanes,
@@ -72,9 +79,7 @@ class FusedModel : public PepnetModel {
       }
       const std::vector<float*> gradients = SizeLeafGradients(leaf_gradients);
       if (!encoders_.empty()) encoders_.BeginBackward(gradients);
-      std::vector<float*> computed = encoders_.OutputGradients();
-      const std::vector<float*> embedded = embeddings_.OutputGradients();
-      computed.insert(computed.end(), embedded.begin(), embedded.end());
+      const std::vector<float*> computed = Joined(encoders_.OutputGradients(), embeddings_.OutputGradients());
       OnEachLane([&](LaneState* state, int lane) { SharedBackward(state, lane, gradients, computed); });
       EncodersBackward();
       EmbeddingsBackward();
@@ -145,10 +150,7 @@ class FusedModel : public PepnetModel {
     const int64_t shift = MutantActive(Mutant::kDropoutByLocalRow) ? 0 : input.batch->first_row;
     if (!encoders_.empty()) encoders_.Begin(input, {train, seed_, input.step, nullptr}, shift);
     if (!embeddings_.empty()) embeddings_.Begin(input);
-    std::vector<const float*> computed = encoders_.Outputs();
-    const std::vector<const float*> embedded = embeddings_.Outputs();
-    computed.insert(computed.end(), embedded.begin(), embedded.end());
-    all_.Begin(input, computed, train && options_.routing);
+    all_.Begin(input, Joined(encoders_.Outputs(), embeddings_.Outputs()), train && options_.routing);
     gate_sees_gradient_ = MutantActive(Mutant::kGateSeesGradient);
     for (LaneState& state : lanes_) state.losses.assign(slots_.size(), 0);
   }

@@ -68,8 +68,7 @@ std::string ShowElements(const Feature& feature, const Batch& batch, int f) {
   return text;
 }
 
-// What the last feature of `features` makes of the columns; the error's text if there is one. The columns stand in `rows`
-// by name, in any order.
+// The cells that the last feature of `features` makes of the columns, in any order; the error's text if there is one.
 std::string Compute(const std::string& features, const std::vector<NamedColumn>& columns) {
   const auto job = Job(features);
   if (!job.ok()) return std::string(job.status().message());
@@ -521,6 +520,14 @@ TEST(ComputedFeaturesTest, AComputedFeatureCanBeAnInput) {
   const std::string config = "feature_configs { combine_feature { feature_name: 'sum' expression: 'item:r' } }" +
                              Feature1("lookup_feature", "map: 'user:kv' key: 'feature:sum' default_value: '9'");
   EXPECT_EQ(Compute(config, {Texts("r", R"(["1\u001d2", ""])"), Texts("kv", R"(["3:7", "0:8"])")}), "7|8");
+}
+
+TEST(ComputedFeaturesTest, AComputedInputHasTheTypeThatIsNeeded) {
+  const std::string features = "feature_configs { combine_feature { feature_name: 'y' expression: 'user:t' } }" +
+                               Feature1("lookup_feature", "map: 'feature:y' key: 'item:k'");
+  EXPECT_THAT(Compute(features, {Texts("t", R"(["1"])"), Texts("k", R"(["1"])")}),
+              HasSubstr("the computed column 'y', read by feature 'x': keys with values are needed, but the column has "
+                        "type list<item: double>"));
 }
 
 TEST(ComputedFeaturesTest, InputsOfASequenceHaveAsManyElements) {
