@@ -11,7 +11,7 @@
 
 namespace pepnet {
 
-enum class SparseOptimizerKind { kSgd, kAdagrad, kRowwiseAdagrad, kAdam, kPartialRowwiseAdam };
+enum class SparseOptimizerKind { kSgd, kAdagrad, kRowwiseAdagrad, kAdam, kPartialRowwiseAdam, kFtrl, kAdagradDecay };
 enum class WeightDecayMode { kNone, kL2, kDecouple };
 struct SparseOptimizer {
   SparseOptimizerKind kind = SparseOptimizerKind::kAdagrad;
@@ -20,6 +20,8 @@ struct SparseOptimizer {
   double beta1 = 0.9, beta2 = 0.999;
   double weight_decay = 0;
   WeightDecayMode weight_decay_mode = WeightDecayMode::kNone;
+  double beta = 1, l1 = 0, l2 = 0, l21 = 0;  // of ftrl
+  double decay_steps = 100000, decay_rate = 0.9;
   bool gradient_clipping = false;
   double max_gradient = 1;
   Schedule schedule;
@@ -81,6 +83,29 @@ inline constexpr SparseOptimizerType kAdam = {"adam", "adam_optimizer", [](int d
 inline constexpr SparseOptimizerType kPartialRowwiseAdam = {"partial_rowwise_adam", "partial_rowwise_adam_optimizer",
                                                             [](int dim) { return dim + 1; }, NoState, kAdamParameters};
 
+// State: s[dim], z[dim].
+inline constexpr Parameter<SparseOptimizer> kFtrlParameters[] = {
+    kLr,
+    kClipping,
+    kMaxGradient,
+    Number<&SparseOptimizer::beta>("beta", kPositive),
+    Number<&SparseOptimizer::l1>("l1_regularization", kNotNegative),
+    Number<&SparseOptimizer::l2>("l2_regularization", kNotNegative),
+    Number<&SparseOptimizer::l21>("l21_regularization", kNotNegative)};
+inline constexpr SparseOptimizerType kFtrl = {"ftrl", "ftrl_optimizer", [](int dim) { return 2 * dim; }, NoState,
+                                              kFtrlParameters};
+
+// State: s[dim], then the number of decays that s has had.
+inline constexpr Parameter<SparseOptimizer> kAdagradDecayParameters[] = {
+    kLr,
+    kClipping,
+    kMaxGradient,
+    Number<&SparseOptimizer::initial_accumulator_value>("initial_accumulator_value", kNotNegative),
+    WholeNumber<&SparseOptimizer::decay_steps>("decay_steps", kPositive),
+    Number<&SparseOptimizer::decay_rate>("decay_rate", kUpToOne)};
+inline constexpr SparseOptimizerType kAdagradDecay = {
+    "adagrad_decay", "adagrad_decay_optimizer", [](int dim) { return dim + 1; }, NoState, kAdagradDecayParameters};
+
 }  // namespace sparse_optimizer_types
 
 constexpr const SparseOptimizerType* FindType(SparseOptimizerKind kind) {
@@ -95,6 +120,10 @@ constexpr const SparseOptimizerType* FindType(SparseOptimizerKind kind) {
       return &sparse_optimizer_types::kAdam;
     case SparseOptimizerKind::kPartialRowwiseAdam:
       return &sparse_optimizer_types::kPartialRowwiseAdam;
+    case SparseOptimizerKind::kFtrl:
+      return &sparse_optimizer_types::kFtrl;
+    case SparseOptimizerKind::kAdagradDecay:
+      return &sparse_optimizer_types::kAdagradDecay;
   }
   return nullptr;
 }

@@ -110,6 +110,57 @@ void RowwiseAdagrad(float lr, float wd, int dim, std::span<const RowUpdate> rows
   });
 }
 
+// u = z without l1 of its size.
+inline float Shrunk(float z, float l1) { return std::abs(z) <= l1 ? 0.0f : z - std::copysign(l1, z); }
+
+//   z  = -w (beta / lr + l2)                    before the first update of an element (s = 0): w is the minimiser there
+//   s' = s + g^2
+//   z  = z + g - (sqrt(s') - sqrt(s)) / lr w
+//   u  = z - sign(z) l1, 0 where |z| <= l1
+//   w  = -c u / ((beta + sqrt(s')) / lr + l2),  c = max(0, 1 - l21 sqrt(dim) / |u|)   over the row
+void Ftrl(const SparseOptimizer& optimizer, float lr, int dim, std::span<const RowUpdate> rows) {
+  if (lr == 0) return;
+  const auto beta = static_cast<float>(optimizer.beta), l1 = static_cast<float>(optimizer.l1),
+             l2 = static_cast<float>(optimizer.l2);
+  const float group = static_cast<float>(optimizer.l21) * std::sqrt(static_cast<float>(dim));
+  ForEachRow(rows, [=](float* __restrict w, float* __restrict state, const float* __restrict g) {
+    float* const s = state;
+    float* const z = state + dim;
+    for (int e = 0; e < dim; ++e) {
+      if (s[e] == 0) z[e] = -w[e] * (beta / lr + l2);
+      const float next = s[e] + g[e] * g[e];
+      z[e] += g[e] - (std::sqrt(next) - std::sqrt(s[e])) / lr * w[e];
+      s[e] = next;
+    }
+    float kept = 1;
+    if (group > 0) {
+      const float norm =
+          std::sqrt(MeanOfSquares(dim, [=](int e) { return Shrunk(z[e], l1); }) * static_cast<float>(dim));
+      kept = norm > group ? 1 - group / norm : 0;
+    }
+    for (int e = 0; e < dim; ++e) w[e] = -kept * Shrunk(z[e], l1) / ((beta + std::sqrt(s[e])) / lr + l2);
+  });
+}
+
+//   k  = update / decay_steps, whole             the row's own k stands behind its s
+//   s  = max(decay_rate^(k - k_row) s, s_0)
+//   then as adagrad
+void AdagradDecay(const SparseOptimizer& optimizer, float lr, int64_t update, int dim,
+                  std::span<const RowUpdate> rows) {
+  const auto decays = static_cast<float>(update / static_cast<int64_t>(optimizer.decay_steps));
+  const auto floor = static_cast<float>(optimizer.initial_accumulator_value);
+  ForEachRow(rows, [&](float* __restrict w, float* __restrict s, const float* __restrict g) {
+    const float missing = decays - s[dim];
+    const float factor =
+        missing == 0 ? 1 : static_cast<float>(std::pow(optimizer.decay_rate, static_cast<double>(missing)));
+    s[dim] = decays;
+    for (int e = 0; e < dim; ++e) {
+      s[e] = std::max(factor * s[e], floor) + g[e] * g[e];
+      w[e] -= lr * g[e] / (std::sqrt(s[e]) + kEpsilon);
+    }
+  });
+}
+
 // Numbers of an adam step that are the same for all rows; the powers of beta are formed in double.
 struct AdamFactors {
   float beta1, beta2, one_minus_beta1, one_minus_beta2;
@@ -177,6 +228,10 @@ void UpdateRows(const SparseOptimizer& optimizer, double lr, int64_t update, int
       return Adam(AdamFactors(optimizer, update), rate, wd, dim, rows);
     case SparseOptimizerKind::kPartialRowwiseAdam:
       return PartialRowwiseAdam(AdamFactors(optimizer, update), rate, wd, dim, rows);
+    case SparseOptimizerKind::kFtrl:
+      return Ftrl(optimizer, rate, dim, rows);
+    case SparseOptimizerKind::kAdagradDecay:
+      return AdagradDecay(optimizer, rate, update, dim, rows);
   }
 }
 

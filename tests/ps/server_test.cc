@@ -275,9 +275,9 @@ TEST_F(ServerTest, BadPlansAreRefusedByField) {
   EXPECT_THAT(error([](auto* plan) { plan->mutable_tables(0)->set_name(""); }), HasSubstr("a table has no name"));
   EXPECT_THAT(error([](auto* plan) { plan->mutable_tables(0)->set_init_kind("cauchy"); }),
               HasSubstr("init_kind is cauchy, expected default, uniform, normal or constant"));
-  EXPECT_THAT(
-      error([](auto* plan) { plan->mutable_optimizer()->set_kind("lion"); }),
-      HasSubstr("optimizer kind is lion, expected sgd, adagrad, rowwise_adagrad, adam or partial_rowwise_adam"));
+  EXPECT_THAT(error([](auto* plan) { plan->mutable_optimizer()->set_kind("lion"); }),
+              HasSubstr("optimizer kind is lion, expected sgd, adagrad, rowwise_adagrad, adam, partial_rowwise_adam, "
+                        "ftrl or adagrad_decay"));
   const auto parameter = [&](const std::string& kind, const std::string& name, double value) {
     return error([&](auto* plan) {
       plan->mutable_optimizer()->set_kind(kind);

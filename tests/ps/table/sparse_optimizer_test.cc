@@ -1,7 +1,10 @@
 // Each optimizer against its closed form, written out in double for two steps of one row.
 #include "ps/table/sparse_optimizer.h"
 
+#include <algorithm>
 #include <cmath>
+#include <tuple>
+#include <utility>
 #include <vector>
 
 #include "gmock/gmock.h"
@@ -185,10 +188,104 @@ TEST(SparseOptimizerTest, PartialRowwiseAdamKeepsOneSecondMomentPerRow) {
   }
 }
 
+TEST(SparseOptimizerTest, FtrlShrinksElementsAndRows) {
+  for (int dim : kDims) {
+    for (const auto& [beta, l1, l2, l21] :
+         {std::tuple(1.0, 0.0, 0.0, 0.0), {0.5, 2.0, 0.7, 0.0}, {0.5, 0.5, 0.1, 0.4}}) {
+      SparseOptimizer optimizer;
+      optimizer.kind = SparseOptimizerKind::kFtrl;
+      optimizer.beta = beta;
+      optimizer.l1 = l1;
+      optimizer.l2 = l2;
+      optimizer.l21 = l21;
+      std::vector<double> w, s(dim, 0), z;
+      for (int e = 0; e < dim; ++e) {
+        w.push_back(FirstValue(e));
+        z.push_back(-w[e] * (beta / kLr + l2));
+      }
+      for (int step = 0; step < 2; ++step) {
+        double squares = 0;
+        std::vector<double> u(dim, 0);
+        for (int e = 0; e < dim; ++e) {
+          const double g = Gradient(step, e), next = s[e] + g * g;
+          z[e] += g - (std::sqrt(next) - std::sqrt(s[e])) / kLr * w[e];
+          s[e] = next;
+          if (std::abs(z[e]) > l1) u[e] = z[e] - (z[e] > 0 ? l1 : -l1);
+          squares += u[e] * u[e];
+        }
+        const double kept = squares > 0 ? std::max(0.0, 1 - l21 * std::sqrt(dim) / std::sqrt(squares)) : 0;
+        for (int e = 0; e < dim; ++e) w[e] = -kept * u[e] / ((beta + std::sqrt(s[e])) / kLr + l2);
+      }
+      const Row row = RunTwoSteps(optimizer, dim);
+      ExpectNear(row.value, w);
+      s.insert(s.end(), z.begin(), z.end());
+      ExpectNear(row.state, s);
+    }
+  }
+}
+
+TEST(SparseOptimizerTest, FtrlWithoutRegularisationIsAdagradWithBeta) {
+  SparseOptimizer optimizer;
+  optimizer.kind = SparseOptimizerKind::kFtrl;
+  optimizer.beta = 0.3;
+  const Row row = RunTwoSteps(optimizer, 7);
+  std::vector<double> w;
+  for (int e = 0; e < 7; ++e) {
+    double value = FirstValue(e), s = 0;
+    for (int step = 0; step < 2; ++step) {
+      const double g = Gradient(step, e);
+      s += g * g;
+      value -= kLr * g / (0.3 + std::sqrt(s));
+    }
+    w.push_back(value);
+  }
+  ExpectNear(row.value, w);
+}
+
+TEST(SparseOptimizerTest, FtrlSetsElementsAndWholeRowsToZero) {
+  SparseOptimizer optimizer;
+  optimizer.kind = SparseOptimizerKind::kFtrl;
+  optimizer.l1 = 1000;
+  EXPECT_THAT(RunTwoSteps(optimizer, 5).value, testing::Each(0.0f));
+  optimizer.l1 = 0;
+  optimizer.l21 = 1000;
+  EXPECT_THAT(RunTwoSteps(optimizer, 5).value, testing::Each(0.0f));
+  // A rate of 0, as a schedule may end in, changes nothing.
+  std::vector<float> value = {0.5f}, state = {0.0f, 0.0f}, gradient = {1.0f};
+  const RowUpdate update{value.data(), state.data(), gradient.data()};
+  UpdateRows(optimizer, 0, 1, 1, {&update, 1});
+  EXPECT_EQ(value[0], 0.5f);
+}
+
+TEST(SparseOptimizerTest, AdagradDecayForgetsByStepsAndNotBelowItsFirstValue) {
+  SparseOptimizer optimizer;
+  optimizer.kind = SparseOptimizerKind::kAdagradDecay;
+  optimizer.initial_accumulator_value = 0.2;
+  optimizer.decay_steps = 10;
+  optimizer.decay_rate = 0.5;
+  std::vector<float> value = {0.5f}, state(2, -1.0f);
+  FillInitialState(optimizer, state);
+  double w = 0.5, s = 0.2;
+  int decays = 0;
+  for (const auto& [update, gradient] :
+       {std::pair<int64_t, double>(3, 2.0), {9, -1.0}, {10, 0.5}, {35, 1.0}, {4000, 0.3}}) {
+    for (; decays < update / 10; ++decays) s = std::max(s * 0.5, 0.2);
+    s += gradient * gradient;
+    w -= kLr * gradient / (std::sqrt(s) + kEps);
+    const std::vector<float> g = {static_cast<float>(gradient)};
+    const RowUpdate row{value.data(), state.data(), g.data()};
+    UpdateRows(optimizer, kLr, update, 1, {&row, 1});
+    EXPECT_NEAR(value[0], w, 1e-6) << update;
+    EXPECT_NEAR(state[0], s, 1e-5) << update;
+    EXPECT_EQ(state[1], static_cast<float>(update / 10));
+  }
+}
+
 TEST(SparseOptimizerTest, ZeroGradientMovesARowOnlyUnderAdam) {
   for (SparseOptimizerKind kind :
        {SparseOptimizerKind::kSgd, SparseOptimizerKind::kAdagrad, SparseOptimizerKind::kRowwiseAdagrad,
-        SparseOptimizerKind::kAdam, SparseOptimizerKind::kPartialRowwiseAdam}) {
+        SparseOptimizerKind::kAdam, SparseOptimizerKind::kPartialRowwiseAdam, SparseOptimizerKind::kFtrl,
+        SparseOptimizerKind::kAdagradDecay}) {
     SparseOptimizer optimizer;
     optimizer.kind = kind;
     std::vector<float> value = {0.5f, -0.25f}, state(SparseStateDim(kind, 2));
