@@ -7,11 +7,13 @@
 #include "common/base/mutant.h"
 #include "common/base/partition.h"
 #include "common/checkpoint/checkpoint.h"
+#include "ps/table/row_lifecycle.h"
 
 namespace pepnet {
 namespace {
 
 constexpr int64_t kMaxFrequency = int64_t{1} << 62;  // training adds to it
+constexpr int64_t kMostReserved = int64_t{1} << 23;  // rows, whose index entries take 100 MB
 constexpr size_t kPrefetchRows = 16;                 // whose places in the index are asked for ahead of their use
 
 // Where in a part the rows of the buckets [first, end) stand: one range, since parts are in bucket order.
@@ -108,7 +110,12 @@ Status LoadPart(const ServerPlan& plan, const std::string& directory, const Mani
 std::vector<TableShard> MakeTables(const ServerPlan& plan) {
   const uint64_t seed = plan.seed + (MutantActive(Mutant::kInitByServer) ? plan.server_index : 0);
   std::vector<TableShard> tables;
-  for (const Table& table : plan.tables) tables.emplace_back(table, plan.optimizer, seed);
+  for (const Table& table : plan.tables) {
+    TableShard& shard = tables.emplace_back(table, plan.optimizer, seed);
+    // Room in the index for the rows that there may be, so that it does not have to grow while a step waits.
+    const int64_t limit = std::min(RowLimit(table.dim, shard.state_dim(), table.policy), kMostReserved);
+    if (limit > 0) shard.Reserve(limit / kBucketCount * (plan.end_bucket - plan.first_bucket) * 17 / 16);
+  }
   return tables;
 }
 
@@ -119,15 +126,24 @@ StatusOr<std::vector<TableShard>> LoadTables(const ServerPlan& plan, const std::
   for (TableShard& table : tables) {
     const auto mapped = options.table_map.find(table.table().name);
     const std::string& source = mapped == options.table_map.end() ? table.table().name : mapped->second;
-    bool found = false;
-    for (const PartEntry& part : manifest.parts) {
-      if (part.table != source) continue;
-      found = true;
-      const Status status = LoadPart(plan, directory, manifest, part, options.with_state, &table);
-      if (!status.ok()) {
-        return Annotate(status,
-                        absl::StrCat("loading table ", table.table().name, " from ", directory, "/", part.file));
+    const auto load = [&](const std::vector<PartEntry>& parts, TableShard* shard) -> StatusOr<bool> {
+      bool found = false;
+      for (const PartEntry& part : parts) {
+        if (part.table != source) continue;
+        found = true;
+        const Status status = LoadPart(plan, directory, manifest, part, options.with_state, shard);
+        if (!status.ok()) {
+          return Annotate(status,
+                          absl::StrCat("loading table ", table.table().name, " from ", directory, "/", part.file));
+        }
       }
+      return found;
+    };
+    PEPNET_ASSIGN_OR_RETURN(const bool found, load(manifest.parts, &table));
+    RowLifecycle* const lifecycle = table.lifecycle();
+    if (options.with_state && lifecycle != nullptr && lifecycle->candidates() != nullptr &&
+        !MutantActive(Mutant::kResumeForgetsCandidates)) {
+      PEPNET_RETURN_IF_ERROR(load(manifest.candidates, lifecycle->candidates()).status());
     }
     if (found) continue;
     const std::string missing = absl::StrCat("table ", table.table().name, " is to be loaded from table ", source,

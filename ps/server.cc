@@ -20,6 +20,7 @@
 #include "ps/open_step.h"
 #include "ps/server_plan.h"
 #include "ps/snapshot.h"
+#include "ps/table/row_lifecycle.h"
 
 namespace pepnet {
 namespace {
@@ -43,9 +44,10 @@ struct Request {
 
 bool ReadOnly(const FrameHeader& header) { return (header.flags & FrameHeader::kReadOnly) != 0; }
 
-wire::SaveReply MakeSaveReply(const std::vector<PartEntry>& parts, const SnapshotCost& cost) {
+wire::SaveReply MakeSaveReply(const SavedParts& parts, const SnapshotCost& cost) {
   wire::SaveReply reply;
-  reply.set_parts_json(PartEntriesToJson(parts));
+  reply.set_parts_json(PartEntriesToJson(parts.rows));
+  if (!parts.candidates.empty()) reply.set_candidates_json(PartEntriesToJson(parts.candidates));
   reply.set_rows(cost.rows);
   reply.set_copied_rows(cost.copied_rows);
   reply.set_copied_bytes(cost.copied_bytes);
@@ -320,7 +322,7 @@ Status Server::State::StartSave(const Request& request) {
   if (snapshot != nullptr && !snapshot->finished()) {
     return Refuse(request, absl::FailedPreconditionError("the checkpoint before is still being written"));
   }
-  const auto answer = [this, to = Asker(request), name = Name()](const StatusOr<std::vector<PartEntry>>& parts,
+  const auto answer = [this, to = Asker(request), name = Name()](const StatusOr<SavedParts>& parts,
                                                                  const SnapshotCost& cost) {
     Status sent;
     if (parts.ok()) {
@@ -337,6 +339,7 @@ Status Server::State::StartSave(const Request& request) {
               << cost.waits << " changes waited for memory, a step was held up " << cost.longest_hold_seconds * 1e3
               << " ms at most";
   };
+  for (TableShard& table : tables) table.KeepErased(false);
   snapshot = std::make_unique<Snapshot>(*plan, tables, applied(), request.directory, Snapshot::DefaultCopyBytes(tables),
                                         answer);
   step->set_snapshot(snapshot.get());
@@ -378,6 +381,14 @@ Status Server::State::Stats(const Request& request) {
   for (const TableShard& table : tables) {
     json["rows"][table.table().name] = table.size();
     bytes += table.memory_bytes();
+    if (table.lifecycle() == nullptr) continue;
+    const LifecycleCounts& counts = table.lifecycle()->counts();
+    nlohmann::json& item = json["lifecycle"][table.table().name];
+    item["admitted"] = counts.admitted;
+    item["refused"] = counts.refused;
+    item["expired"] = counts.expired;
+    item["evicted"] = counts.evicted;
+    item["candidates"] = table.lifecycle()->candidates() != nullptr ? table.lifecycle()->candidates()->size() : 0;
   }
   json["bytes"] = bytes;
   json["applied_steps"] = applied();

@@ -30,7 +30,21 @@ Status ReadKind(const std::string& name, const char* field, Kind* out) {
   return absl::OkStatus();
 }
 
-StatusOr<Table> ReadTable(const wire::TablePlan& in) {
+StatusOr<RowPolicy> ReadPolicy(const wire::RowPolicyPlan& in, const Table& table, const SparseOptimizer& optimizer) {
+  RowPolicy policy;
+  policy.admit_after_steps = in.admit_after_steps();
+  policy.admit_probability = in.admit_probability();
+  policy.ttl_steps = in.ttl_steps();
+  policy.max_rows = in.max_rows();
+  policy.memory_budget_bytes = in.memory_budget_bytes();
+  policy.half_life_steps = in.half_life_steps();
+  PEPNET_RETURN_IF_ERROR(ReadKind<EvictionType>(in.eviction(), "eviction", &policy.eviction));
+  const std::string fault = RowPolicyFault(policy, table.dim, SparseStateDim(optimizer.kind, table.dim));
+  if (!fault.empty()) return InvalidInput("server plan: table ", table.name, ": ", fault);
+  return policy;
+}
+
+StatusOr<Table> ReadTable(const wire::TablePlan& in, const SparseOptimizer& optimizer) {
   Table table;
   table.name = in.name();
   table.rows = in.rows();
@@ -45,6 +59,9 @@ StatusOr<Table> ReadTable(const wire::TablePlan& in) {
   table.initializer.a = in.init_a();
   table.initializer.b = in.init_b();
   table.trainable = in.trainable();
+  if (in.has_policy()) {
+    PEPNET_ASSIGN_OR_RETURN(table.policy, ReadPolicy(in.policy(), table, optimizer));
+  }
   return table;
 }
 
@@ -54,18 +71,18 @@ StatusOr<ServerPlan> ParseServerPlan(const std::string& body, int rank_count) {
   wire::ServerPlan in;
   if (!in.ParseFromString(body)) return InvalidInput("server plan: not a wire::ServerPlan (", body.size(), " bytes)");
   ServerPlan plan;
-  std::set<std::string> names;
-  for (const wire::TablePlan& table_plan : in.tables()) {
-    PEPNET_ASSIGN_OR_RETURN(Table table, ReadTable(table_plan));
-    if (!names.insert(table.name).second) return InvalidInput("server plan: table ", table.name, " occurs twice");
-    plan.tables.push_back(std::move(table));
-  }
   const wire::SparseOptimizerPlan& optimizer = in.optimizer();
   PEPNET_RETURN_IF_ERROR(ReadKind<SparseOptimizerType>(optimizer.kind(), "optimizer kind", &plan.optimizer.kind));
   const SparseOptimizerType& type = TypeOf(plan.optimizer.kind);
   PEPNET_RETURN_IF_ERROR(Annotate(
       SetParameters(type.parameters, {optimizer.parameters().begin(), optimizer.parameters().end()}, &plan.optimizer),
       absl::StrCat("server plan: optimizer ", type.name)));
+  std::set<std::string> names;
+  for (const wire::TablePlan& table_plan : in.tables()) {
+    PEPNET_ASSIGN_OR_RETURN(Table table, ReadTable(table_plan, plan.optimizer));
+    if (!names.insert(table.name).second) return InvalidInput("server plan: table ", table.name, " occurs twice");
+    plan.tables.push_back(std::move(table));
+  }
   plan.seed = in.seed();
   plan.server_index = in.server_index();
   plan.server_count = in.server_count();

@@ -11,6 +11,7 @@
 #include "common/file/file.h"
 #include "common/process/trace.h"
 #include "ps/table/bucket_order.h"
+#include "ps/table/row_lifecycle.h"
 
 namespace pepnet {
 namespace {
@@ -35,9 +36,17 @@ Snapshot::Snapshot(const ServerPlan& plan, const std::vector<TableShard>& tables
     : plan_(plan), directory_(std::move(directory)), done_(std::move(done)) {
   budget_.limit_bytes = copy_bytes;
   for (const TableShard& table : tables) {
-    tables_.emplace_back(&table, step, &budget_);
+    sources_.push_back(&table);
     cost_.rows += table.size();
   }
+  candidates_at_.resize(tables.size());
+  for (size_t table = 0; table < tables.size(); ++table) {
+    const RowLifecycle* const lifecycle = tables[table].lifecycle();
+    if (lifecycle == nullptr || lifecycle->candidates() == nullptr) continue;
+    candidates_at_[table] = sources_.size();
+    sources_.push_back(lifecycle->candidates());
+  }
+  for (const TableShard* source : sources_) shards_.emplace_back(source, step, &budget_);
   take_ = std::thread([this] { Take(); });
   save_ = std::thread([this] { Save(); });
 }
@@ -67,11 +76,11 @@ Snapshot::Change::~Change() {
   snapshot_.mutex_.Unlock();
 }
 
-void Snapshot::Change::WaitFor(size_t table, int64_t slot) {
+void Snapshot::Change::WaitFor(size_t shard, int64_t slot) {
   const auto before = Clock::now();
   ++snapshot_.cost_.waits;
   ++snapshot_.changes_without_memory_;
-  while (!snapshot_.tables_[table].BeforeChange(slot)) snapshot_.changed_.Wait(&snapshot_.mutex_);
+  while (!snapshot_.shards_[shard].BeforeChange(slot)) snapshot_.changed_.Wait(&snapshot_.mutex_);
   --snapshot_.changes_without_memory_;
   held_up_ += Clock::now() - before;
 }
@@ -89,7 +98,7 @@ void Snapshot::Take() {
     for (size_t first = 0; first < batch.slots.size() && !cancelled_; first += kRowsPerRun) {
       if (first > 0) LetChangesIn();
       const size_t count = std::min(kRowsPerRun, batch.slots.size() - first);
-      tables_[batch.table].Take(batch.slots.subspan(first, count), batch.buckets[first / kRowsPerRun], batch.image);
+      shards_[batch.shard].Take(batch.slots.subspan(first, count), batch.buckets[first / kRowsPerRun], batch.image);
     }
     wanted_.reset();
     changed_.NotifyAll();
@@ -109,19 +118,18 @@ void Snapshot::LetChangesIn() {
 
 // ---- the thread "save" --------------------------------------------------------------------------------------------
 
-Snapshot::Batch Snapshot::MakeBatch(size_t table, BucketOrder* order, int64_t first, RowImage* image) const {
+Snapshot::Batch Snapshot::MakeBatch(size_t shard, BucketOrder* order, int64_t first, RowImage* image) const {
   Batch batch;
   const int64_t end = std::min(first + kRowsPerRecordBatch, order->size());
-  batch.table = table;
+  batch.shard = shard;
   batch.slots = order->Slots(first, end);
   for (int64_t run = first; run < end;) {
     run = std::min<int64_t>(run + kRowsPerRun, end);
     batch.buckets.push_back(order->BucketAt(run));
   }
   // Its memory, off the lock. Nobody uses the image now.
-  const int dim = plan_.tables[table].dim;
-  image->Resize(static_cast<size_t>(end - first), static_cast<size_t>(dim),
-                static_cast<size_t>(SparseStateDim(plan_.optimizer.kind, dim)));
+  image->Resize(static_cast<size_t>(end - first), static_cast<size_t>(sources_[shard]->dim()),
+                static_cast<size_t>(sources_[shard]->state_dim()));
   batch.image = image;
   return batch;
 }
@@ -141,15 +149,15 @@ Status Snapshot::WaitUntilTaken() {
 }
 
 // While one record batch is summed and written, the next is taken and the one after it is not yet in order.
-Status Snapshot::SaveRows(size_t table, BucketOrder* order, TablePartWriter* writer) {
+Status Snapshot::SaveRows(size_t shard, BucketOrder* order, TablePartWriter* writer) {
   Status status;
   int image = 0;
-  if (order->size() > 0) Want(MakeBatch(table, order, 0, &images_[image]));
+  if (order->size() > 0) Want(MakeBatch(shard, order, 0, &images_[image]));
   for (int64_t next = kRowsPerRecordBatch; status.ok() && next - kRowsPerRecordBatch < order->size();
        next += kRowsPerRecordBatch, image = 1 - image) {
     Batch batch;
     const bool more = next < order->size();
-    if (more) batch = MakeBatch(table, order, next, &images_[1 - image]);
+    if (more) batch = MakeBatch(shard, order, next, &images_[1 - image]);
     status = WaitUntilTaken();
     if (!status.ok()) return status;
     if (more) Want(std::move(batch));
@@ -159,27 +167,27 @@ Status Snapshot::SaveRows(size_t table, BucketOrder* order, TablePartWriter* wri
   return status.ok() ? taken : status;
 }
 
-StatusOr<PartEntry> Snapshot::SaveTable(size_t table) {
+StatusOr<PartEntry> Snapshot::SaveShard(size_t shard) {
   TraceScope scope("write rows");
-  const Table& description = plan_.tables[table];
-  const int state_dim = SparseStateDim(plan_.optimizer.kind, description.dim);
-  PEPNET_ASSIGN_OR_RETURN(auto writer, TablePartWriter::Create(directory_, description.name, description.dim, state_dim,
-                                                               plan_.server_index, plan_.server_count));
+  const TableShard& source = *sources_[shard];
+  PEPNET_ASSIGN_OR_RETURN(auto writer,
+                          TablePartWriter::Create(directory_, source.table().name, source.dim(), source.state_dim(),
+                                                  plan_.server_index, plan_.server_count));
   const RowStore::View* rows = nullptr;
   {
     MutexLock lock(&mutex_);
-    rows = &tables_[table].rows();
+    rows = &shards_[shard].rows();
   }
-  BucketOrder order(*rows, HashName(description.name));
+  BucketOrder order(*rows, source.table_hash());
   {
     MutexLock lock(&mutex_);
     largest_order_bytes_ = std::max(largest_order_bytes_, order.memory_bytes());
   }
-  const Status status = SaveRows(table, &order, writer.get());
+  const Status status = SaveRows(shard, &order, writer.get());
   std::vector<AlignedBuffer<uint8_t>> copies;
   {
     MutexLock lock(&mutex_);
-    copies = tables_[table].Close();
+    copies = shards_[shard].Close();
   }
   changed_.NotifyAll();
   copies.clear();
@@ -187,22 +195,22 @@ StatusOr<PartEntry> Snapshot::SaveTable(size_t table) {
   return writer->Finish();
 }
 
-StatusOr<std::vector<PartEntry>> Snapshot::SaveAll() {
+StatusOr<SavedParts> Snapshot::SaveAll() {
   // Never made here: where worker 0's directory is not seen, this host writes to another file system.
   if (!IsDirectory(directory_)) {
     return absl::NotFoundError(
         absl::StrCat("the checkpoint directory ", directory_,
                      " does not exist on this server's host; model_dir must be shared by all hosts"));
   }
-  std::vector<PartEntry> parts;
-  for (size_t table = 0; table < plan_.tables.size(); ++table) {
-    StatusOr<PartEntry> part = SaveTable(table);
+  SavedParts saved;
+  for (size_t shard = 0; shard < sources_.size(); ++shard) {
+    StatusOr<PartEntry> part = SaveShard(shard);
     if (!part.ok()) {
-      return Annotate(part.status(), absl::StrCat("saving table ", plan_.tables[table].name, " in ", directory_));
+      return Annotate(part.status(), absl::StrCat("saving table ", sources_[shard]->table().name, " in ", directory_));
     }
-    parts.push_back(*std::move(part));
+    (shard < plan_.tables.size() ? saved.rows : saved.candidates).push_back(*std::move(part));
   }
-  return parts;
+  return saved;
 }
 
 // Also where a table failed half-way: nothing waits for memory any more.
@@ -210,7 +218,7 @@ void Snapshot::Close() {
   std::vector<std::vector<AlignedBuffer<uint8_t>>> copies;
   {
     MutexLock lock(&mutex_);
-    for (TableSnapshot& table : tables_) copies.push_back(table.Close());
+    for (TableSnapshot& shard : shards_) copies.push_back(shard.Close());
     over_ = true;
     open_ = false;
   }
@@ -222,15 +230,15 @@ void Snapshot::Save() {
   if (setpriority(PRIO_PROCESS, static_cast<id_t>(gettid()), kSaveNiceness) != 0) {
     VLOG(1) << "the thread that saves keeps its priority";
   }
-  const StatusOr<std::vector<PartEntry>> parts = SaveAll();
+  const StatusOr<SavedParts> parts = SaveAll();
   Close();
   SnapshotCost cost;
   {
     MutexLock lock(&mutex_);
     cost = cost_;
-    for (const TableSnapshot& table : tables_) {
-      cost.copied_rows += table.copied_rows();
-      cost.copied_bytes += table.copied_bytes();
+    for (const TableSnapshot& shard : shards_) {
+      cost.copied_rows += shard.copied_rows();
+      cost.copied_bytes += shard.copied_bytes();
     }
     cost.peak_bytes = budget_.peak_bytes + largest_order_bytes_;
   }

@@ -3,10 +3,10 @@
 //
 // Threads:    the constructor and Change belong to the thread that changes rows (the server's loop). Owns two threads:
 //             "save" orders, encodes, sums, writes and fsyncs, at a lower priority than the computing threads; "take"
-//             copies the next record batch under the lock meanwhile, at normal priority, so that the loop never waits for
-//             a thread that gets no core.
-// Waiting:    a change waits while up to kRowsPerRun rows are taken, and, when the copies have used up their memory, until
-//             rows are taken and written. Both are measured.
+//             copies the next record batch under the lock meanwhile, at normal priority, so that the loop never waits
+//             for a thread that gets no core.
+// Waiting:    a change waits while up to kRowsPerRun rows are taken, and, when the copies have used up their memory,
+//             until rows are taken and written. Both are measured.
 // Memory:     beside the copies and the order, two record batches.
 // Failure:    the first error ends the saving; nothing is copied any more and changes go on. It is what `done` gets.
 // Ownership:  borrows the tables, which outlive it and are not loaded anew before it is gone.
@@ -44,6 +44,12 @@ struct SnapshotCost {
   double write_seconds = 0;         // from the step to the last fsync
 };
 
+// The part files of one server.
+struct SavedParts {
+  std::vector<PartEntry> rows;        // one a table
+  std::vector<PartEntry> candidates;  // one a table that counts them
+};
+
 class Snapshot {
  public:
   static constexpr size_t kRowsPerRun = 2048;
@@ -51,9 +57,10 @@ class Snapshot {
   static uint64_t DefaultCopyBytes(const std::vector<TableShard>& tables);
 
   // `done` is called once, from the thread "save", or with Cancelled from the destructor's thread.
-  using Done = std::function<void(const StatusOr<std::vector<PartEntry>>&, const SnapshotCost&)>;
-  // Holds the state of `tables` after `step` steps and starts to write one part per table (an empty one where the server
-  // has no rows of it) under `directory`.
+  using Done = std::function<void(const StatusOr<SavedParts>&, const SnapshotCost&)>;
+  // Holds the state of `tables` after `step` steps and starts to write one part per table (an empty one where the
+  // server has no rows of it), and one of its candidates, under `directory`. Precondition: the tables do not keep
+  // erased rows.
   Snapshot(const ServerPlan& plan, const std::vector<TableShard>& tables, int64_t step, std::string directory,
            uint64_t copy_bytes, Done done);
   // Gives up what is not finished.
@@ -74,11 +81,13 @@ class Snapshot {
     // To be called before the row of `slot` is changed, for the first time in this step.
     void Before(size_t table, int64_t slot) {
       snapshot_.mutex_.AssertHeld();  // as long as this object lives
-      if (!snapshot_.tables_[table].BeforeChange(slot)) WaitFor(table, slot);
+      if (!snapshot_.shards_[table].BeforeChange(slot)) WaitFor(table, slot);
     }
+    // The same for a candidate of the table.
+    void BeforeCandidate(size_t table, int64_t slot) { Before(snapshot_.candidates_at_[table], slot); }
 
    private:
-    void WaitFor(size_t table, int64_t slot) ABSL_EXCLUSIVE_LOCKS_REQUIRED(snapshot_.mutex_);  // memory
+    void WaitFor(size_t shard, int64_t slot) ABSL_EXCLUSIVE_LOCKS_REQUIRED(snapshot_.mutex_);  // memory
 
     Snapshot& snapshot_;
     std::chrono::steady_clock::duration held_up_{};
@@ -87,33 +96,35 @@ class Snapshot {
  private:
   void Save();
   void Take();
-  StatusOr<std::vector<PartEntry>> SaveAll();
-  StatusOr<PartEntry> SaveTable(size_t table);
+  StatusOr<SavedParts> SaveAll();
+  StatusOr<PartEntry> SaveShard(size_t shard);
   // Rows that are to be taken, together one record batch.
   struct Batch {
-    size_t table = 0;
+    size_t shard = 0;
     std::span<const uint32_t> slots;
     std::vector<int> buckets;  // by run: all before it are taken when the run is
     RowImage* image = nullptr;
   };
   // Rows from place `first` of the order on.
-  Batch MakeBatch(size_t table, BucketOrder* order, int64_t first, RowImage* image) const;
+  Batch MakeBatch(size_t shard, BucketOrder* order, int64_t first, RowImage* image) const;
   // Asks "take" for a batch, and waits for it. Cancelled if the snapshot is given up.
   void Want(Batch batch);
   Status WaitUntilTaken();
-  Status SaveRows(size_t table, BucketOrder* order, TablePartWriter* writer);
+  Status SaveRows(size_t shard, BucketOrder* order, TablePartWriter* writer);
   // Called by "take" between two runs: who waits to change rows comes first.
   void LetChangesIn() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Close();
 
   const ServerPlan& plan_;
+  std::vector<const TableShard*> sources_;  // by shard: the tables, then the candidates of those that count them
+  std::vector<size_t> candidates_at_;       // by table: the shard of its candidates
   const std::string directory_;
   const Done done_;
   const std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 
   Mutex mutex_;  // also guards rows of the tables against being changed while they are taken
   CondVar changed_;
-  std::deque<TableSnapshot> tables_ ABSL_GUARDED_BY(mutex_);
+  std::deque<TableSnapshot> shards_ ABSL_GUARDED_BY(mutex_);  // by shard
   CopyBudget budget_ ABSL_GUARDED_BY(mutex_);
   SnapshotCost cost_ ABSL_GUARDED_BY(mutex_);
   uint64_t largest_order_bytes_ ABSL_GUARDED_BY(mutex_) = 0;

@@ -3,6 +3,8 @@
 #include <optional>
 
 #include "common/base/logging.h"
+#include "common/base/mutant.h"
+#include "ps/table/row_lifecycle.h"
 
 namespace pepnet {
 namespace {
@@ -34,9 +36,27 @@ Status StepUpdate::Apply(const SparseOptimizer& optimizer, double lr, int64_t up
       first_float[p] += count * (*tables)[t].dim();
     }
     const TableStep table_step{optimizer, lr, update, step, t, &(*tables)[t], change ? &*change : nullptr};
+    RowLifecycle* const lifecycle = table_step.table->lifecycle();
+    if (lifecycle != nullptr) {
+      table_step.table->KeepErased(table_step.change != nullptr);
+      Admit(table_step, sources);
+    }
     PEPNET_RETURN_IF_ERROR(sources.size() == 1 ? ApplyOne(table_step, sources[0]) : ApplySum(table_step, sources));
+    if (lifecycle != nullptr) lifecycle->Finish(step, table_step.table);
   }
   return absl::OkStatus();
+}
+
+void StepUpdate::Admit(const TableStep& step, std::span<const Source> sources) {
+  unseen_.clear();
+  for (const Source& source : sources) {
+    for (size_t i = 0; i < source.ids.size(); ++i) {
+      if (source.slots[i] == TableShard::kNoSlot) unseen_.push_back(source.ids[i]);
+    }
+  }
+  step.table->lifecycle()->Admit(step.step, step.table, &unseen_, [&](int64_t slot) {
+    if (step.change != nullptr) step.change->BeforeCandidate(step.table_index, slot);
+  });
 }
 
 int64_t StepUpdate::SlotOf(const TableStep& step, const Source& source, size_t i) {
@@ -49,8 +69,9 @@ int64_t StepUpdate::SlotOf(const TableStep& step, const Source& source, size_t i
     }
   }
   int64_t slot = source.slots[i];
-  if (slot == TableShard::kNoSlot) slot = step.table->Find(source.ids[i]);  // an earlier worker may have made it
-  return slot == TableShard::kNoSlot ? step.table->Create(source.ids[i]) : slot;
+  if (slot == TableShard::kNoSlot) slot = step.table->Find(source.ids[i]);  // it may have been made in this step
+  if (slot != TableShard::kNoSlot || step.table->lifecycle() != nullptr) return slot;
+  return step.table->Create(source.ids[i]);
 }
 
 Status StepUpdate::NamedTwice(const TableStep& step, const Source& source, size_t i) {
@@ -70,6 +91,7 @@ Status StepUpdate::ApplyOne(const TableStep& step, const Source& source) {
   rows_.clear();
   for (size_t i = 0; i < source.ids.size(); ++i) {
     const int64_t slot = SlotOf(step, source, i);
+    if (slot == TableShard::kNoSlot) continue;
     RowInfo& info = step.table->info(slot);
     if (info.last_step == step.step) return NamedTwice(step, source, i);
     if (step.change != nullptr) step.change->Before(step.table_index, slot);
@@ -98,10 +120,12 @@ Status StepUpdate::ApplySum(const TableStep& step, std::span<const Source> sourc
     const float* gradient = source.gradients;
     for (size_t i = 0; i < source.ids.size(); ++i, gradient += dim) {
       const int64_t slot = SlotOf(step, source, i);
+      if (slot == TableShard::kNoSlot) continue;
       RowInfo& info = table->info(slot);
       if (info.last_step >= 0) {
         if (step.change != nullptr) step.change->Before(step.table_index, slot);
         info.last_step = -1 - static_cast<int64_t>(touched_.size());
+        info.frequency += 1;
         touched_.push_back({slot, gradient, source.worker});
       } else {
         Touched& row = touched_[static_cast<size_t>(-1 - info.last_step)];
@@ -115,8 +139,8 @@ Status StepUpdate::ApplySum(const TableStep& step, std::span<const Source> sourc
           next_sum += dim;
         }
         row.last_worker = source.worker;
+        if (MutantActive(Mutant::kCountByWorker)) info.frequency += 1;
       }
-      info.frequency += 1;
     }
   }
 

@@ -76,9 +76,11 @@ std::string TrainPlan(const JobConfig& config, const TrainRanks& ranks) {
     const int state = SparseStateDim(config.train.sparse_optimizer.kind, table.dim);
     const double bytes = static_cast<double>(table.RowsToPlanFor()) * (table.dim + state) * sizeof(float);
     total += bytes;
-    absl::StrAppendFormat(&text, "    %s: %s %d rows x %d, %.1f MiB with optimizer state%s\n", table.name,
+    const std::string policy = RowPolicyText(table.policy);
+    absl::StrAppendFormat(&text, "    %s: %s %d rows x %d, %.1f MiB with optimizer state%s%s%s\n", table.name,
                           table.grows() ? "grows, expected" : "at most", table.RowsToPlanFor(), table.dim,
-                          bytes / kMebibyte, table.trainable ? "" : ", not trained");
+                          bytes / kMebibyte, table.trainable ? "" : ", not trained", policy.empty() ? "" : "; ",
+                          policy);
   }
   int64_t dense = 0;
   for (const ParameterSpec& spec : DenseParameterList(config)) dense += spec.elements();

@@ -43,6 +43,9 @@ size_t WidestName(const std::vector<std::string>& names) {
 // What is behind the table's line.
 void AppendDetails(const TableSummary& table, std::string* text) {
   const TableStatistics& s = table.statistics;
+  if (table.candidates > 0) {
+    absl::StrAppend(text, "  ", table.table, ": ", table.candidates, " candidates, ids without a row yet\n");
+  }
   if (table.rows == 0) return;
   absl::StrAppend(text, "  ", table.table, ": ", s.dead_rows, " rows never updated, ", s.zero_rows, " rows all zero, ",
                   s.non_finite_rows, " rows with NaN or infinity\n");
@@ -89,6 +92,10 @@ StatusOr<CheckpointSummary> SummarizeCheckpoint(const std::string& directory, co
       entry.statistics.Add(rows, part.dim);
       return absl::OkStatus();
     }));
+  }
+  for (const PartEntry& part : summary.manifest.candidates) {
+    summary.bytes += part.bytes;
+    if (const auto entry = tables.find(part.table); entry != tables.end()) entry->second.candidates += part.rows;
   }
   if (!table.empty() && tables.empty()) return absl::NotFoundError(absl::StrCat(directory, " has no table ", table));
   for (auto& [name, entry] : tables) summary.tables.push_back(std::move(entry));
@@ -138,6 +145,7 @@ std::string SummaryToJson(const CheckpointSummary& summary) {
     nlohmann::ordered_json item;
     item["table"] = table.table;
     item["rows"] = table.rows;
+    if (table.candidates > 0) item["candidates"] = table.candidates;
     item["dim"] = table.dim;
     item["state_dim"] = table.state_dim;
     item["parts"] = table.statistics.parts.size();

@@ -21,6 +21,7 @@ struct TableSummary {
   std::string table;
   int dim = 0, state_dim = 0;
   int64_t rows = 0, bytes = 0;
+  int64_t candidates = 0;  // ids that are counted and have no row yet
   TableStatistics statistics;
   RowDigest digest;  // sum over all buckets: equal for equal rows, however many parts
 };

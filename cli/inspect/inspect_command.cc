@@ -4,6 +4,7 @@
 #include "absl/strings/match.h"
 #include "cli/inspect/inspect.h"
 #include "cli/inspect/inspect_command.h"
+#include "cli/inspect/what_if.h"
 #include "common/checkpoint/checkpoint.h"
 #include "common/file/file.h"
 
@@ -18,6 +19,12 @@ Status InspectCheckpoint(const InspectFlags& flags) {
   if (flags.id.has_value()) {
     PEPNET_ASSIGN_OR_RETURN(const std::string row, DescribeRow(directory, flags.table, *flags.id, flags.json));
     std::cout << row << std::endl;
+    return absl::OkStatus();
+  }
+  if (!flags.what_if.empty()) {
+    PEPNET_ASSIGN_OR_RETURN(const RowPolicy policy, ParseWhatIf(flags.what_if));
+    PEPNET_ASSIGN_OR_RETURN(const std::vector<WhatIfTable> tables, WhatIf(directory, policy, flags.table));
+    std::cout << (flags.json ? WhatIfToJson(tables) : WhatIfToText(policy, tables)) << std::endl;
     return absl::OkStatus();
   }
   PEPNET_ASSIGN_OR_RETURN(CheckpointSummary summary, SummarizeCheckpoint(directory, flags.table));
@@ -49,6 +56,10 @@ void AddInspectFlags(CLI::App* command, InspectFlags* flags) {
   CLI::Option* table = command->add_option("--table", flags->table, "only this table");
   command->add_option("--id", flags->id, "one row of --table: value, optimizer state, updates")->needs(table);
   command->add_option("--report", flags->report, "also write the summary to this file, as an HTML page");
+  command->add_option(
+      "--what_if", flags->what_if,
+      "which rows would leave under max_rows=N, memory_budget_mb=N, ttl_steps=N, eviction=LRU|LFU|SCORE, "
+      "half_life_steps=N, separated by commas");
   command->add_option("--diff", flags->diff, "compare with another checkpoint");
 }
 
@@ -58,8 +69,8 @@ Status InspectCommand(const InspectFlags& flags) {
   const std::string in_directory = flags.path + "/model.safetensors";
   const bool is_file = absl::EndsWith(flags.path, ".safetensors");
   if (is_file || PathExists(in_directory)) {
-    if (flags.id.has_value() || !flags.report.empty() || !flags.table.empty()) {
-      return InvalidInput("--table, --id and --report read checkpoints, and ", flags.path,
+    if (flags.id.has_value() || !flags.report.empty() || !flags.table.empty() || !flags.what_if.empty()) {
+      return InvalidInput("--table, --id, --report and --what_if read checkpoints, and ", flags.path,
                           " is an export; pass a model.ckpt-N directory");
     }
     PEPNET_ASSIGN_OR_RETURN(std::string text, SummarizeSafetensors(is_file ? flags.path : in_directory, flags.json));

@@ -14,7 +14,7 @@ class App;
 namespace pepnet {
 
 struct InspectFlags {
-  std::string path, table, diff, report;
+  std::string path, table, diff, report, what_if;
   std::optional<int64_t> id;
   bool verify = false;
   bool json = false;

@@ -184,6 +184,10 @@ StatusOr<std::map<std::string, Table>> OpenTables(const std::string& directory, 
     if (!only.empty() && part.table != only) continue;
     PEPNET_RETURN_IF_ERROR(tables[part.table].AddPart(directory, part));
   }
+  for (const PartEntry& part : manifest.candidates) {
+    if (!only.empty() && part.table != only) continue;
+    PEPNET_RETURN_IF_ERROR(tables[absl::StrCat(part.table, ", candidates")].AddPart(directory, part));
+  }
   return tables;
 }
 

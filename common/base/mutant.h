@@ -22,6 +22,9 @@ enum class Mutant {
   kPullCreatesRow,            // L3: a pull creates the row
   kResumeForgetsPosition,     // L4: a resumed run starts at the first row
   kResumeForgetsDenseState,   // L4: a resumed run starts with fresh dense optimizer state
+  kBudgetByServer,            // L3: all rows of a server share one limit, whatever their bucket
+  kCountByWorker,             // L2: every worker that names a row or a candidate counts
+  kResumeForgetsCandidates,   // L4: a resumed run has counted no candidates
   kSnapshotWithoutCopy,       // L4: rows that change before they are saved are not copied first
   kSnapshotTakesLaterRows,    // L4: rows made while a checkpoint is being written get into it
   kInferenceForgetsSeed,      // L5: eval and predict give unseen ids another initial value than training

@@ -19,6 +19,7 @@ enum class RandomPurpose : uint64_t {
   kDropout = 3,    // (seed, layer, step) x global row x element
   kShuffle = 4,    // (seed, epoch, window)
   kTest = 5,
+  kAdmission = 6,  // (seed, table hash) x id x step
 };
 
 // Key of one stream.

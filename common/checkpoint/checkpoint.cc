@@ -74,7 +74,9 @@ bool IsComplete(const std::string& directory) { return PathExists(absl::StrCat(d
 // Every file the manifest names.
 std::vector<FileEntry> AllFiles(const Manifest& manifest) {
   std::vector<FileEntry> files = manifest.files;
-  for (const PartEntry& part : manifest.parts) files.push_back({part.file, part.bytes, part.crc32c});
+  for (const auto* parts : {&manifest.parts, &manifest.candidates}) {
+    for (const PartEntry& part : *parts) files.push_back({part.file, part.bytes, part.crc32c});
+  }
   return files;
 }
 
@@ -260,7 +262,9 @@ Status VerifyCheckpoint(const std::string& directory, const Manifest& manifest, 
     }
   }
   if (!deep) return absl::OkStatus();
-  for (const PartEntry& part : manifest.parts) PEPNET_RETURN_IF_ERROR(VerifyRows(directory, part));
+  for (const auto* parts : {&manifest.parts, &manifest.candidates}) {
+    for (const PartEntry& part : *parts) PEPNET_RETURN_IF_ERROR(VerifyRows(directory, part));
+  }
   return absl::OkStatus();
 }
 

@@ -40,8 +40,15 @@ Status CheckFileNames(const Manifest& manifest) {
   };
   for (const FileEntry& entry : manifest.files) PEPNET_RETURN_IF_ERROR(check(entry.file));
   std::map<std::string, std::pair<int, int>> widths;
+  for (const PartEntry& part : manifest.candidates) {
+    PEPNET_RETURN_IF_ERROR(check(part.file));
+    if (part.dim != 0 || part.state_dim != 0) {
+      return absl::DataLossError(absl::StrCat("candidates of table ", part.table, " have floats"));
+    }
+  }
   for (const PartEntry& part : manifest.parts) {
     PEPNET_RETURN_IF_ERROR(check(part.file));
+    if (part.dim == 0) return absl::DataLossError(absl::StrCat("rows of table ", part.table, " have no floats"));
     const std::pair width(part.dim, part.state_dim);
     if (widths.emplace(part.table, width).first->second != width) {
       return absl::DataLossError(absl::StrCat("the parts of table ", part.table, " differ in dim or state_dim"));
@@ -88,6 +95,9 @@ StatusOr<Manifest> ParseMembers(const nlohmann::json& root) {
   const auto parts = root.find("parts");
   if (parts == root.end()) return absl::DataLossError("\"parts\" is missing");
   PEPNET_ASSIGN_OR_RETURN(manifest.parts, PartEntriesFromJson(parts->dump()));
+  if (const auto candidates = root.find("candidates"); candidates != root.end()) {
+    PEPNET_ASSIGN_OR_RETURN(manifest.candidates, PartEntriesFromJson(candidates->dump()));
+  }
   PEPNET_RETURN_IF_ERROR(CheckFileNames(manifest));
   return manifest;
 }
@@ -124,6 +134,9 @@ StatusOr<std::string> ManifestToText(const Manifest& manifest) {
   PEPNET_RETURN_IF_ERROR(add("cpu", manifest.cpu));
   PEPNET_RETURN_IF_ERROR(add("files", files));
   absl::StrAppend(&text, ",\n  \"parts\": ", PartEntriesToJson(manifest.parts));
+  if (!manifest.candidates.empty()) {
+    absl::StrAppend(&text, ",\n  \"candidates\": ", PartEntriesToJson(manifest.candidates));
+  }
   return text + ChecksumTail(ExtendCrc32c(0, text.data(), text.size()));
 }
 

@@ -6,6 +6,7 @@
 //     "files": [{"file": path, "bytes": n, "crc32c": hex}...],
 //     "parts": [{"table": name, "file": path, "rows": n, "dim": d, "state_dim": d, "bytes": n, "crc32c": hex,
 //                "buckets": [{"bucket": b, "first_row": n, "rows": n, "digest": hex}...]}...],
+//     "candidates": as "parts", of ids that are counted for admission; absent if no table counts them,
 //     "checksum": hex
 //   }
 //
@@ -41,6 +42,7 @@ struct Manifest {
   std::string cpu;               // "avx2 fma": bits are promised for one instruction set only
   std::vector<FileEntry> files;  // dense.safetensors, trainer.json
   std::vector<PartEntry> parts;
+  std::vector<PartEntry> candidates;
 };
 
 // An error if file names repeat or leave the directory.

@@ -54,7 +54,7 @@ StatusOr<PartEntry> ParsePart(const nlohmann::json& item) {
   PEPNET_ASSIGN_OR_RETURN(part.table, JsonString(item, "table"));
   PEPNET_ASSIGN_OR_RETURN(part.file, JsonString(item, "file"));
   PEPNET_ASSIGN_OR_RETURN(part.rows, JsonInteger(item, "rows", 0, INT64_MAX));
-  PEPNET_ASSIGN_OR_RETURN(const int64_t dim, JsonInteger(item, "dim", 1, INT_MAX));
+  PEPNET_ASSIGN_OR_RETURN(const int64_t dim, JsonInteger(item, "dim", 0, INT_MAX));
   PEPNET_ASSIGN_OR_RETURN(const int64_t state_dim, JsonInteger(item, "state_dim", 0, INT_MAX));
   part.dim = static_cast<int>(dim);
   part.state_dim = static_cast<int>(state_dim);
@@ -160,7 +160,8 @@ std::shared_ptr<arrow::Schema> TablePartSchema(int dim, int state_dim) {
   const auto floats = [](int width) {
     return arrow::fixed_size_list(arrow::field("item", arrow::float32(), /*nullable=*/false), width);
   };
-  arrow::FieldVector fields = {arrow::field("id", arrow::int64(), false), arrow::field("value", floats(dim), false)};
+  arrow::FieldVector fields = {arrow::field("id", arrow::int64(), false)};
+  if (dim > 0) fields.push_back(arrow::field("value", floats(dim), false));
   if (state_dim > 0) fields.push_back(arrow::field("state", floats(state_dim), false));
   fields.push_back(arrow::field("frequency", arrow::int64(), false));
   fields.push_back(arrow::field("last_step", arrow::int64(), false));

@@ -1,7 +1,8 @@
-// Rows of one table of one server as an Arrow IPC file: tables/<table>/part-<k>-of-<n>.arrow.
+// Rows of one table of one server as an Arrow IPC file: tables/<table>/part-<k>-of-<n>.arrow; ids that are counted and
+// have no row yet, which are rows of width 0: tables/<table>/candidates-<k>-of-<n>.arrow.
 //
-//   schema: id int64 | value fixed_size_list<float>[dim] | state fixed_size_list<float>[state_dim] (absent if 0)
-//           | frequency int64 | last_step int64
+//   schema: id int64 | value fixed_size_list<float>[dim] (absent if 0) | state fixed_size_list<float>[state_dim]
+//           (absent if 0) | frequency int64 | last_step int64
 //   order : by bucket, then by id; record batches of kRowsPerRecordBatch rows (the last one shorter).
 //   digest: per bucket, the sum mod 2^128 of the 128-bit XXH3 of each row's little-endian bytes (id, value, state,
 //           frequency, last_step), and the row count; independent of order and of the number of parts.

@@ -86,7 +86,7 @@ class Reader : public TablePartReader {
     RowColumns run;
     int column = 0;
     run.ids = Integers(*batch.column(column++)).subspan(offset, count);
-    run.values = Floats(*batch.column(column++)).subspan(offset * dim, count * dim);
+    if (dim > 0) run.values = Floats(*batch.column(column++)).subspan(offset * dim, count * dim);
     if (state_dim > 0) run.states = Floats(*batch.column(column++)).subspan(offset * state_dim, count * state_dim);
     run.frequency = Integers(*batch.column(column++)).subspan(offset, count);
     run.last_step = Integers(*batch.column(column++)).subspan(offset, count);

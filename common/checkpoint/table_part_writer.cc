@@ -175,8 +175,12 @@ class Writer : public TablePartWriter {
 
   Status WriteBatch(const RowColumns& rows) {
     const size_t count = rows.ids.size();
-    arrow::ArrayVector columns = {Integers(rows.ids), Lists(schema_->field(1)->type(), rows.values, count)};
-    if (entry_.state_dim > 0) columns.push_back(Lists(schema_->field(2)->type(), rows.states, count));
+    arrow::ArrayVector columns = {Integers(rows.ids)};
+    const auto add_lists = [&](std::span<const float> values) {
+      columns.push_back(Lists(schema_->field(static_cast<int>(columns.size()))->type(), values, count));
+    };
+    if (entry_.dim > 0) add_lists(rows.values);
+    if (entry_.state_dim > 0) add_lists(rows.states);
     columns.push_back(Integers(rows.frequency));
     columns.push_back(Integers(rows.last_step));
     const auto batch = arrow::RecordBatch::Make(schema_, static_cast<int64_t>(count), std::move(columns));
@@ -202,12 +206,13 @@ StatusOr<std::unique_ptr<TablePartWriter>> TablePartWriter::Create(const std::st
                                                                    const std::string& table, int dim, int state_dim,
                                                                    int part, int part_count) {
   CheckOrDie(
-      dim > 0 && state_dim >= 0 && part >= 0 && part < part_count,
+      dim >= 0 && state_dim >= 0 && part >= 0 && part < part_count,
       absl::StrCat("table ", table, ": part ", part, " of ", part_count, ", dim ", dim, ", state_dim ", state_dim));
   if (table.empty() || !DumpJson(table).ok()) return InvalidInput("table name '", table, "' is empty or not UTF-8");
   PartEntry entry;
   entry.table = table;
-  entry.file = absl::StrFormat("tables/%s/part-%05d-of-%05d.arrow", PercentEncode(table), part, part_count);
+  entry.file = absl::StrFormat("tables/%s/%s-%05d-of-%05d.arrow", PercentEncode(table), dim > 0 ? "part" : "candidates",
+                               part, part_count);
   entry.dim = dim;
   entry.state_dim = state_dim;
   auto writer = std::make_unique<Writer>(directory, std::move(entry));

@@ -10,6 +10,7 @@
 #include "common/config/convert_embedding.h"
 #include "common/config/convert_leaves.h"
 #include "common/config/convert_parameters.h"
+#include "common/config/convert_table.h"
 #include "common/config/derived_features.h"
 #include "common/config/parse/text_parser.h"
 #include "common/config/values/value_strings.h"
@@ -21,8 +22,6 @@ namespace {
 using google::protobuf::Descriptor;
 using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
-
-constexpr uint64_t kMaxRows = uint64_t{1} << 62;
 
 // The one column that a feature without operator reads.
 template <typename ProtoFeature>
@@ -76,24 +75,6 @@ Status ConvertCommon(const ProtoFeature& from, const DataConfig& data, ConfigSou
   return absl::OkStatus();
 }
 
-// A table that evicts becomes one that grows.
-Status ConvertGrowing(const config::IdFeature& id, ConfigSource* source, Feature* feature) {
-  const bool is_zch = id.has_zch();
-  const Message& table = is_zch ? static_cast<const Message&>(id.zch()) : id.dynamicemb();
-  const uint64_t expected = is_zch ? id.zch().zch_size() : id.dynamicemb().max_capacity();
-  const char* const field = is_zch ? "zch_size" : "max_capacity";
-  if (expected == 0 || expected > kMaxRows) {
-    return source->Error(table, field, expected, "; expected 1 to ", kMaxRows, " rows");
-  }
-  feature->bucketizer = Bucketizer::kHash;
-  feature->rows = static_cast<int64_t>(kMaxRows);
-  feature->expected_rows = static_cast<int64_t>(expected);
-  source->Note(id, is_zch ? "zch" : "dynamicemb",
-               absl::StrCat("read as a table that grows with the ids that occur, ", expected,
-                            " rows expected; no row is evicted"));
-  return absl::OkStatus();
-}
-
 Status ConvertId(const config::IdFeature& id, const DataConfig& data, ConfigSource* writable, Feature* feature) {
   const ConfigSource& source = *writable;
   PEPNET_RETURN_IF_ERROR(ConvertCommon(id, data, writable, feature));
@@ -114,7 +95,7 @@ Status ConvertId(const config::IdFeature& id, const DataConfig& data, ConfigSour
   if (chosen.empty()) {
     return source.Error(id, "", "feature ", id.feature_name(),
                         " does not say how tokens become rows; set one of num_buckets, hash_bucket_size, vocab_list, "
-                        "vocab_dict, vocab_file, zch and dynamicemb");
+                        "vocab_dict, vocab_file, dynamic_table, zch and dynamicemb");
   }
   const bool by_vocabulary = chosen.rfind("vocab", 0) == 0;
   if (id.has_default_bucketize_value() && !by_vocabulary) {
@@ -124,8 +105,10 @@ Status ConvertId(const config::IdFeature& id, const DataConfig& data, ConfigSour
   if (id.has_asset_dir() && chosen != "vocab_file") {
     return source.Error(id, "asset_dir", "only applies to vocab_file, but ", chosen, " is set; remove it");
   }
-  if (id.has_zch() || id.has_dynamicemb()) {
-    PEPNET_RETURN_IF_ERROR(ConvertGrowing(id, writable, feature));
+  PEPNET_ASSIGN_OR_RETURN(const std::optional<GrowingTable> growing, ReadGrowingTable(id, writable));
+  if (growing.has_value()) {
+    feature->bucketizer = Bucketizer::kHash;
+    feature->rows = static_cast<int64_t>(kMaxRows);
   } else if (by_vocabulary) {
     feature->bucketizer = Bucketizer::kVocabulary;
     PEPNET_RETURN_IF_ERROR(BuildVocabulary(id, source, feature));
@@ -354,7 +337,7 @@ FeatureMessage MessageOf(const config::SequenceFeature& group, int feature) {
 Status CheckMessage(const FeatureMessage& message, const DataConfig& data, ConfigSource* source) {
   Feature converted;
   PEPNET_RETURN_IF_ERROR(ConvertFeature(message, data, source, &converted));
-  return ReadTableFields(*message.message, *source).status();
+  return ReadTableFields(*message.message, source).status();
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include "common/config/convert.h"
 #include "common/config/convert_leaves.h"
 #include "common/config/convert_parameters.h"
+#include "common/config/convert_table.h"
 #include "common/config/parse/text_parser.h"
 #include "common/config/values/value_strings.h"
 
@@ -18,43 +19,6 @@ bool SameInitializer(const Initializer& x, const Initializer& y) {
   return x.kind == y.kind && (x.kind == InitKind::kDefault || (x.a == y.a && x.b == y.b));
 }
 
-// The initializer of a table that grows: its `rows` are no number to derive a bound from.
-StatusOr<TableFields> ReadGrowing(const google::protobuf::Message& feature, const ConfigSource& source,
-                                  TableFields fields) {
-  const auto* const reflection = feature.GetReflection();
-  const auto sub_message = [&](const char* name) -> const google::protobuf::Message* {
-    if (!HasField(feature, name)) return nullptr;
-    return &reflection->GetMessage(feature, feature.GetDescriptor()->FindFieldByName(name));
-  };
-  const auto uniform = [&fields](double low, double high) { fields.initializer = {InitKind::kUniform, low, high}; };
-  if (const auto* const zch = static_cast<const config::ZeroCollisionHash*>(sub_message("zch"))) {
-    const double bound = std::sqrt(1.0 / static_cast<double>(zch->zch_size()));
-    uniform(-bound, bound);
-    return fields;
-  }
-  const auto* const dynamic = static_cast<const config::DynamicEmbedding*>(sub_message("dynamicemb"));
-  if (dynamic == nullptr) return fields;
-  const config::DynamicEmbInitializerArgs& args = dynamic->initializer_args();
-  const double bound = std::sqrt(1.0 / static_cast<double>(dynamic->max_capacity()));
-  if (args.mode().empty() || args.mode() == "UNIFORM") {
-    uniform(args.has_lower() ? ShortestDecimal(args.lower()) : -bound,
-            args.has_upper() ? ShortestDecimal(args.upper()) : bound);
-  } else if (args.mode() == "NORMAL") {
-    const auto* const dim = feature.GetDescriptor()->FindFieldByName("embedding_dim");
-    const double width = reflection->GetUInt32(feature, dim);
-    fields.initializer = {InitKind::kNormal, ShortestDecimal(args.mean()),
-                          args.has_std_dev() ? ShortestDecimal(args.std_dev()) : std::sqrt(1.0 / width)};
-  } else if (args.mode() == "CONSTANT") {
-    fields.initializer = {InitKind::kConstant, ShortestDecimal(args.value()), 0};
-  } else {
-    return source.Error(args, "mode", "\"", args.mode(), "\"; expected UNIFORM, NORMAL or CONSTANT");
-  }
-  const auto& check = TypeOf(fields.initializer.kind).check;
-  const std::string fault = check != nullptr ? check(fields.initializer) : "";
-  if (!fault.empty()) return source.Error(args, "", fault);
-  return fields;
-}
-
 // The leaf that a table was made for.
 struct FirstUse {
   int feature;
@@ -62,20 +26,6 @@ struct FirstUse {
 };
 
 }  // namespace
-
-StatusOr<TableFields> ReadTableFields(const google::protobuf::Message& feature, const ConfigSource& source) {
-  const auto* const reflection = feature.GetReflection();
-  const auto* const descriptor = feature.GetDescriptor();
-  TableFields fields;
-  fields.embedding_name = reflection->GetString(feature, descriptor->FindFieldByName("embedding_name"));
-  fields.trainable = reflection->GetBool(feature, descriptor->FindFieldByName("trainable"));
-  const std::string init_fn = reflection->GetString(feature, descriptor->FindFieldByName("init_fn"));
-  if (init_fn.empty()) return ReadGrowing(feature, source, std::move(fields));
-  const auto parsed = ParseInitializer(init_fn);
-  if (!parsed.ok()) return Annotate(parsed.status(), source.Where(feature, "init_fn"));
-  fields.initializer = *parsed;
-  return fields;
-}
 
 LeafKey LeafPlan::Add(LeafKey key) {
   if (features_[key.feature].bucketizer == Bucketizer::kNone) {  // values are the same everywhere
@@ -86,7 +36,7 @@ LeafKey LeafPlan::Add(LeafKey key) {
   return key;
 }
 
-Status LeafPlan::Build(const config::EasyRecConfig& config, const ConfigSource& source, JobConfig* out) {
+Status LeafPlan::Build(const config::EasyRecConfig& config, ConfigSource* source, JobConfig* out) {
   std::vector<const google::protobuf::Message*> messages;  // by feature
   for (const config::FeatureConfig& feature : config.feature_configs()) {
     for (const FeatureMessage& one : FeatureMessages(feature)) messages.push_back(one.message);
@@ -115,7 +65,7 @@ Status LeafPlan::Build(const config::EasyRecConfig& config, const ConfigSource& 
     if (leaf.table < 0) {
       leaf.table = static_cast<int>(out->tables.size());
       out->tables.push_back({name, feature.rows, feature.dim, wanted.initializer, wanted.trainable,
-                             key.of_sequence_group, feature.expected_rows});
+                             key.of_sequence_group, wanted.expected_rows, wanted.policy});
       first_uses.push_back({key.feature, key.suffix});
       continue;
     }
@@ -124,17 +74,18 @@ Status LeafPlan::Build(const config::EasyRecConfig& config, const ConfigSource& 
     const char* differs = table.sequence != key.of_sequence_group                      ? "kind"
                           : first_uses[leaf.table].suffix != key.suffix                ? "embedding_name_suffix"
                           : table.rows != feature.rows                                 ? "rows"
-                          : table.expected_rows != feature.expected_rows               ? "expected rows"
+                          : table.expected_rows != wanted.expected_rows                ? "expected rows"
+                          : table.policy != wanted.policy                              ? "admission, expiry or limits"
                           : table.dim != feature.dim                                   ? "embedding_dim"
                           : !key.of_sequence_group && first.pooling != feature.pooling ? "pooling"
                           : table.trainable != wanted.trainable                        ? "trainable"
                           : !SameInitializer(table.initializer, wanted.initializer)    ? "init_fn"
                                                                                        : nullptr;
     if (differs == nullptr) continue;
-    return source.Error(*messages[key.feature], wanted.embedding_name.empty() ? "feature_name" : "embedding_name",
-                        "table \"", called, "\" is shared with feature ", first.name, ", but the two differ in ",
-                        differs, " (rows ", table.rows, " and ", feature.rows, ", width ", table.dim, " and ",
-                        feature.dim, "); make them equal or give them different embedding_names");
+    return source->Error(*messages[key.feature], wanted.embedding_name.empty() ? "feature_name" : "embedding_name",
+                         "table \"", called, "\" is shared with feature ", first.name, ", but the two differ in ",
+                         differs, " (rows ", table.rows, " and ", feature.rows, ", width ", table.dim, " and ",
+                         feature.dim, "); make them equal or give them different embedding_names");
   }
   return absl::OkStatus();
 }
@@ -197,7 +148,7 @@ class GroupConverter {
     return absl::OkStatus();
   }
 
-  Status MakeLeaves(const config::EasyRecConfig& config) { return plan_.Build(config, *source_, job_); }
+  Status MakeLeaves(const config::EasyRecConfig& config) { return plan_.Build(config, source_, job_); }
 
   Status Build(size_t number, FeatureGroup* out) {
     PlannedGroup& group = groups_[number];

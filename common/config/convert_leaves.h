@@ -26,18 +26,6 @@ struct FeatureMessage {
 // The features that an entry of feature_configs holds: several of a sequence_feature, else one.
 std::vector<FeatureMessage> FeatureMessages(const config::FeatureConfig& config);
 
-// The fields of which one says how the tokens of a feature become rows.
-inline constexpr const char* kIdBucketizers[] = {"hash_bucket_size", "num_buckets", "vocab_list", "vocab_dict",
-                                                 "vocab_file",       "zch",         "dynamicemb"};
-
-// The fields that a table is made from, which every kind of feature has.
-struct TableFields {
-  std::string embedding_name;
-  Initializer initializer;
-  bool trainable = true;
-};
-StatusOr<TableFields> ReadTableFields(const google::protobuf::Message& feature, const ConfigSource& source);
-
 // A key tells the leaves of a job apart. The order of keys is the order of the leaves.
 struct LeafKey {
   int feature = -1;
@@ -53,7 +41,7 @@ class LeafPlan {
   // A group reads this leaf. Returns the key by which Find() knows it.
   LeafKey Add(LeafKey key);
   // Fills out->leaves and out->tables, and Feature::is_read.
-  Status Build(const config::EasyRecConfig& config, const ConfigSource& source, JobConfig* out);
+  Status Build(const config::EasyRecConfig& config, ConfigSource* source, JobConfig* out);
   // After Build(): index into JobConfig::leaves.
   int Find(const LeafKey& key) const { return places_.at(key); }
 

@@ -9,6 +9,7 @@
 #include "absl/strings/ascii.h"
 
 #include "common/config/convert_parameters.h"
+#include "common/config/convert_table.h"
 #include "common/config/values/value_strings.h"
 
 namespace pepnet {
@@ -366,7 +367,7 @@ StatusOr<FeatureOperator> ReadOperator(const FeatureMessage& from, const ConfigS
       if (!HasIdBucketizer(message)) {
         return source.Error(message, "",
                             "does not say how tokens become rows; set one of hash_bucket_size, "
-                            "vocab_list, vocab_dict, vocab_file, zch and dynamicemb");
+                            "vocab_list, vocab_dict, vocab_file, dynamic_table, zch and dynamicemb");
       }
       status = ReadSeveral(static_cast<const config::ComboFeature&>(message), 2, 0, source, &inputs);
       break;

@@ -28,7 +28,6 @@ constexpr char kTimestamps[] = "checkpoints by time are not supported; use save_
 constexpr char kTowersOwn[] = "accepted without effect: the towers' own are used";
 constexpr char kPlacedByHash[] = "accepted without effect: rows are spread over the servers by hash";
 constexpr char kNoEffect[] = "accepted without effect";
-constexpr char kEveryId[] = "accepted without effect: every id that is trained has a row";
 constexpr char kOneKernel[] = "accepted without effect: there is one implementation";
 
 constexpr Rule kRules[] = {
@@ -61,8 +60,8 @@ constexpr Rule kRules[] = {
     {"DataConfig", "sample_cost_field", Support::kRejected, kCosts},
     {"DataConfig", "batch_cost_size", Support::kRejected, kCosts},
     {kEvery, "fg_value_type", Support::kWithoutEffect, "accepted without effect: tokens are read as text"},
-    {"ZeroCollisionHash", "threshold_filtering_func", Support::kWithoutEffect, kEveryId},
-    {"DynamicEmbedding", "frequency_admission_strategy", Support::kWithoutEffect, kEveryId},
+    {"ZeroCollisionHash", "threshold_filtering_func", Support::kWithoutEffect,
+     "accepted without effect: dynamic_table { admit_after_steps } keeps rare ids out"},
     {"DynamicEmbedding", "init_table", Support::kRejected,
      "is not supported; use fine_tune_checkpoint or pepnet import"},
     {"CustomFeature", "operator_lib_file", Support::kWithoutEffect,

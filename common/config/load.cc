@@ -124,6 +124,17 @@ Status CheckNames(const JobConfig& job, const std::string& source) {
   return absl::OkStatus();
 }
 
+// The limits of tables, now that features and optimizer together say how large a row is.
+Status CheckPolicies(const JobConfig& job, const std::string& source) {
+  for (const Table& table : job.tables) {
+    if (!table.policy.is_active()) continue;
+    const int state_dim = SparseStateDim(job.train.sparse_optimizer.kind, table.dim);
+    const std::string fault = RowPolicyFault(table.policy, table.dim, state_dim);
+    if (!fault.empty()) return InvalidInput(source, ": dynamic_table of table \"", table.name, "\": ", fault);
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 StatusOr<JobConfig> LoadJobConfig(const std::string& path, const ConfigOverrides& overrides,
@@ -194,6 +205,7 @@ StatusOr<JobConfig> ParseJobConfig(const std::string& text, const std::string& s
     }
   }
   if (whole_train && faults.Add(ConvertTrain(config.train_config(), &source, &job.train))) return faults.First();
+  if (faults.empty() && faults.Add(CheckPolicies(job, source_name))) return faults.First();
   if (faults.Add(ConvertEval(config.eval_config(), source, &job.eval))) return faults.First();
   if (faults.Add(ConvertExport(config.export_config(), &source, &job.export_config))) return faults.First();
   if (faults.empty()) faults.Add(CheckNames(job, source_name));

@@ -168,10 +168,9 @@ struct Feature {
   std::optional<FeatureOperator> op;  // computes the cells
   FeatureKind kind = FeatureKind::kId;
   Bucketizer bucketizer = Bucketizer::kIdentity;
-  int dim = 0;                // width in a tensor: embedding_dim, or value_dim of a raw feature without table
-  int64_t rows = 0;           // of its tables; 0 for raw values
-  int64_t expected_rows = 0;  // Table::expected_rows
-  bool is_read = false;       // by a group or a sequence group: it has leaves
+  int dim = 0;           // width in a tensor: embedding_dim, or value_dim of a raw feature without table
+  int64_t rows = 0;      // of its tables; 0 for raw values
+  bool is_read = false;  // by a group or a sequence group: it has leaves
   Pooling pooling = Pooling::kSum;
   bool weighted = false;  // tokens are "id:weight"
   int value_dim = 0;      // id features: 0 list allowed, 1 single value. Raw features: values per cell

@@ -1,7 +1,13 @@
 #include "common/job_config/table.h"
 
+#include <algorithm>
+#include <vector>
+
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+
+#include "common/base/partition.h"
 
 namespace pepnet {
 namespace {
@@ -22,6 +28,73 @@ bool CutBefore(const std::string& end, std::string* text, std::string* head) {
 }
 
 }  // namespace
+
+int64_t MostBytesPerRow(int dim, int state_dim, const RowPolicy& policy) {
+  constexpr int64_t kKnown = 24;       // id, frequency and last step
+  constexpr int64_t kIndexEntry = 12;  // 8 bytes, of an index that is sized for the limit and 70 % full
+  constexpr int64_t kBucketList = 8;   // 4 bytes, of a list that grows to double its size
+  constexpr int64_t kSlotOfGone = 4;   // to be used again
+  const int64_t of_any = kKnown + kIndexEntry + kBucketList + kSlotOfGone;
+  return (int64_t{dim} + state_dim) * static_cast<int64_t>(sizeof(float)) +
+         of_any * (policy.counts_candidates() ? 2 : 1);
+}
+
+int64_t RowLimit(int dim, int state_dim, const RowPolicy& policy) {
+  if (policy.memory_budget_bytes == 0) return policy.max_rows;
+  const int64_t in_budget = policy.memory_budget_bytes / MostBytesPerRow(dim, state_dim, policy);
+  return policy.max_rows == 0 ? in_budget : std::min(policy.max_rows, in_budget);
+}
+
+std::string RowPolicyFault(const RowPolicy& policy, int dim, int state_dim) {
+  constexpr int64_t kMost = int64_t{1} << 62;  // sums of two still fit
+  const auto wrong = [](int64_t number, int64_t least) { return number < least || number > kMost; };
+  if (wrong(policy.admit_after_steps, 1)) {
+    return absl::StrCat("admit_after_steps: ", policy.admit_after_steps, "; expected at least 1");
+  }
+  if (!(policy.admit_probability > 0 && policy.admit_probability <= 1)) {
+    return absl::StrCat("admit_probability: ", policy.admit_probability, "; expected more than 0, at most 1");
+  }
+  if (wrong(policy.ttl_steps, 0)) return absl::StrCat("ttl_steps: ", policy.ttl_steps, "; expected at least 0");
+  if (policy.max_rows != 0 && wrong(policy.max_rows, kBucketCount)) {
+    return absl::StrCat("max_rows: ", policy.max_rows, "; expected at least ", kBucketCount,
+                        ", one row for each bucket");
+  }
+  if (wrong(policy.memory_budget_bytes, 0)) {
+    return absl::StrCat("memory_budget_mb: ", policy.memory_budget_bytes, " bytes; expected at least 0");
+  }
+  if (policy.memory_budget_bytes > 0 && RowLimit(dim, state_dim, policy) < kBucketCount) {
+    return absl::StrCat("memory_budget_mb: ", policy.memory_budget_bytes, " bytes hold ",
+                        RowLimit(dim, state_dim, policy), " rows of ", MostBytesPerRow(dim, state_dim, policy),
+                        " bytes; expected room for ", kBucketCount);
+  }
+  const bool by_score = policy.eviction == EvictionKind::kScore;
+  if (by_score ? wrong(policy.half_life_steps, 1) : policy.half_life_steps != 0) {
+    return absl::StrCat("half_life_steps: ", policy.half_life_steps, "; expected ",
+                        by_score ? "at least 1 with eviction SCORE" : "nothing: only eviction SCORE has one");
+  }
+  return "";
+}
+
+std::string RowPolicyText(const RowPolicy& policy) {
+  std::vector<std::string> clauses;
+  if (policy.counts_candidates()) {
+    clauses.push_back(absl::StrCat("an id gets its row in step ", policy.admit_after_steps, " of those that name it"));
+  }
+  if (policy.admit_probability < 1) {
+    clauses.push_back(absl::StrCat("admitted with probability ", policy.admit_probability));
+  }
+  if (policy.ttl_steps > 0) {
+    clauses.push_back(absl::StrCat("rows expire when ", policy.ttl_steps, " steps have not named them"));
+  }
+  if (policy.limits_rows()) {
+    std::vector<std::string> limits;
+    if (policy.max_rows > 0) limits.push_back(absl::StrCat(policy.max_rows, " rows"));
+    if (policy.memory_budget_bytes > 0) limits.push_back(absl::StrCat(policy.memory_budget_bytes >> 20, " MiB"));
+    clauses.push_back(absl::StrCat("at most ", absl::StrJoin(limits, " and "), ": ", TypeOf(policy.eviction).summary,
+                                   " leave first"));
+  }
+  return absl::StrJoin(clauses, ", ");
+}
 
 std::string SequenceTableName(const std::string& name, int dim) {
   return absl::StrCat(kSequencePrefix, dim, ".", name);

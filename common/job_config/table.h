@@ -6,6 +6,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "common/job_config/row_policy.h"
 #include "common/job_config/type_table.h"
 
 namespace pepnet {
@@ -70,10 +71,25 @@ struct Table {
   bool sequence = false;  // of sequence groups
   // Of a table that grows with the ids that occur, whose `rows` are only the range of its ids: rows to plan for.
   int64_t expected_rows = 0;
+  RowPolicy policy = {};  // of a table that grows
 
   bool grows() const { return expected_rows > 0; }
   int64_t RowsToPlanFor() const { return grows() ? expected_rows : rows; }
 };
+
+// Bytes of one row of `dim` floats with `state_dim` floats of optimizer state on a server, at most: the floats, what is
+// known of the row, its entry in the index and in the list of its bucket, and the counter of one candidate where the
+// policy counts them.
+int64_t MostBytesPerRow(int dim, int state_dim, const RowPolicy& policy);
+// The most rows that the policy allows the table on all servers; 0: no limit.
+int64_t RowLimit(int dim, int state_dim, const RowPolicy& policy);
+
+// Why the policy cannot be carried out for rows of this size, as a clause that begins with the field; "": it can.
+std::string RowPolicyFault(const RowPolicy& policy, int dim, int state_dim);
+
+// What the policy does, in words, with clauses between commas: "at most 5000 rows: rows unnamed for longest leave
+// first, ...". "" if it does nothing.
+std::string RowPolicyText(const RowPolicy& policy);
 
 // Name of a sequence group's table, from what its configs call it.
 std::string SequenceTableName(const std::string& name, int dim);

@@ -14,19 +14,22 @@ constexpr size_t kRadixRows = 64;     // fewer are sorted by comparing them
 
 }  // namespace
 
-BucketOrder::BucketOrder(const RowStore::View& rows, uint64_t table_hash)
-    : rows_(rows), begin_(kBucketCount + 1, 0), slots_(static_cast<size_t>(rows.size())) {
-  static_assert(kBucketCount <= 1 << 16);
-  std::vector<uint16_t> bucket_of(slots_.size());
+BucketOrder::BucketOrder(const RowStore::View& rows, uint64_t table_hash) : rows_(rows), begin_(kBucketCount + 1, 0) {
+  static_assert(kBucketCount < 1 << 16);
+  constexpr uint16_t kNone = kBucketCount;
+  std::vector<uint16_t> bucket_of(static_cast<size_t>(rows.size()), kNone);
   for (int64_t slot = 0; slot < rows.size(); ++slot) {
-    const int bucket = BucketOf(RowHash(table_hash, rows.info(slot).id));
+    const int64_t id = rows.info(slot).id;
+    if (id == RowInfo::kNoId) continue;
+    const int bucket = BucketOf(RowHash(table_hash, id));
     bucket_of[static_cast<size_t>(slot)] = static_cast<uint16_t>(bucket);
     ++begin_[bucket + 1];
   }
   for (int bucket = 0; bucket < kBucketCount; ++bucket) begin_[bucket + 1] += begin_[bucket];
   std::vector<int64_t> next(begin_.begin(), begin_.end() - 1);
-  for (size_t slot = 0; slot < slots_.size(); ++slot) {
-    slots_[static_cast<size_t>(next[bucket_of[slot]]++)] = static_cast<uint32_t>(slot);
+  slots_.resize(static_cast<size_t>(begin_[kBucketCount]));
+  for (size_t slot = 0; slot < bucket_of.size(); ++slot) {
+    if (bucket_of[slot] != kNone) slots_[static_cast<size_t>(next[bucket_of[slot]]++)] = static_cast<uint32_t>(slot);
   }
 }
 

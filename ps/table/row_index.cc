@@ -1,6 +1,8 @@
 #include "ps/table/row_index.h"
 
 #include <algorithm>
+#include <span>
+#include <utility>
 
 #include "common/base/logging.h"
 
@@ -10,40 +12,56 @@ int64_t RowIndex::Find(int64_t id, uint64_t hash, const RowStore& rows) const { 
 
 void RowIndex::Insert(uint64_t hash, int64_t slot, const RowStore& rows, uint64_t table_hash) {
   CHECK_LE(slot, kMostRows) << "one table has more rows on this server than an index can hold; add servers";
-  if (!Fits(count_ + 1, capacity_)) Rebuild(capacity_ + capacity_ / 2, count_, rows, table_hash);
-  Place(hash, static_cast<uint32_t>(slot), rows);
+  if (!Fits(count_ + 1, capacity_)) Rebuild(capacity_ + capacity_ / 2, rows, table_hash);
+  Place(hash, {Half(rows.info(slot).id), static_cast<uint32_t>(slot)});
   ++count_;
+}
+
+void RowIndex::Erase(uint64_t hash, int64_t slot, const RowStore& rows, uint64_t table_hash) {
+  Entry* const all = entries();
+  size_t hole = Home(hash);
+  for (; all[hole].slot != static_cast<uint32_t>(slot); hole = Next(hole)) {
+    CHECK_NE(all[hole].slot, kEmpty) << "slot " << slot << " is not in the index";
+  }
+  // An entry of the run may stand in the hole unless a probe for it starts behind the hole.
+  for (size_t at = Next(hole); all[at].slot != kEmpty; at = Next(at)) {
+    const size_t home = Home(RowHash(table_hash, IdOf(all[at], rows)));
+    if (Distance(home, at) < Distance(hole, at)) continue;
+    all[hole] = all[at];
+    hole = at;
+  }
+  all[hole] = {0, kEmpty};
+  --count_;
 }
 
 void RowIndex::Reserve(int64_t count, const RowStore& rows, uint64_t table_hash) {
   const size_t capacity = std::max<size_t>(kFirstCapacity, static_cast<size_t>(count) * 10 / 7 + 1);
-  if (capacity > capacity_) Rebuild(capacity, count_, rows, table_hash);
+  if (capacity > capacity_) Rebuild(capacity, rows, table_hash);
 }
 
-void RowIndex::Place(uint64_t hash, uint32_t slot, const RowStore& rows) {
+void RowIndex::Place(uint64_t hash, Entry entry) {
   size_t at = Home(hash);
   while (entries()[at].slot != kEmpty) at = Next(at);
-  entries()[at] = {Half(rows.info(slot).id), slot};
+  entries()[at] = entry;
 }
 
 void RowIndex::Allocate(size_t capacity) {
-  memory_ = HugeMemory();  // the old one goes first
   memory_ = HugeMemory(capacity * sizeof(Entry));
   capacity_ = capacity;
   std::fill_n(entries(), capacity, Entry{0, kEmpty});
 }
 
-void RowIndex::Rebuild(size_t capacity, int64_t count, const RowStore& rows, uint64_t table_hash) {
+// The order of places is that of hashes in both, so that the new entries are written from front to back.
+void RowIndex::Rebuild(size_t capacity, const RowStore& rows, uint64_t table_hash) {
+  const HugeMemory old_memory = std::move(memory_);
+  const std::span<const Entry> old(reinterpret_cast<const Entry*>(old_memory.data()), capacity_);
   Allocate(capacity);
-  constexpr int64_t kRows = 64;  // whose memory accesses are under way together
-  uint64_t hashes[kRows];
-  for (int64_t begin = 0; begin < count; begin += kRows) {
-    const int64_t block = std::min(kRows, count - begin);
-    for (int64_t i = 0; i < block; ++i) {
-      hashes[i] = RowHash(table_hash, rows.info(begin + i).id);
-      PrefetchEntry(hashes[i]);
+  constexpr size_t kAhead = 64;  // entries whose ids are asked for ahead of their use
+  for (size_t at = 0; at < old.size(); ++at) {
+    if (!halves_are_ids_ && at + kAhead < old.size() && old[at + kAhead].slot != kEmpty) {
+      __builtin_prefetch(&rows.info(old[at + kAhead].slot));
     }
-    for (int64_t i = 0; i < block; ++i) Place(hashes[i], static_cast<uint32_t>(begin + i), rows);
+    if (old[at].slot != kEmpty) Place(RowHash(table_hash, IdOf(old[at], rows)), old[at]);
   }
 }
 

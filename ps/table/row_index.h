@@ -42,8 +42,11 @@ class RowIndex {
             const Visit& visit) const;
   // Brings the place of an id into the cache.
   void PrefetchEntry(uint64_t hash) const { __builtin_prefetch(&entries()[Home(hash)], 1); }
-  // Precondition: `slot` <= kMostRows is the newest row of `rows`; `hash` is that of its id, which is not there yet.
+  // Precondition: `slot` <= kMostRows is a row of `rows`; `hash` is that of its id, which is not there yet.
   void Insert(uint64_t hash, int64_t slot, const RowStore& rows, uint64_t table_hash);
+  // Removes the entry of `slot`, whose id has `hash`. Later entries of its run move up, so that a probe of any other id is as
+  // long as if the id had never been there. The row itself stays in `rows`.
+  void Erase(uint64_t hash, int64_t slot, const RowStore& rows, uint64_t table_hash);
   // Makes room for `count` ids in all.
   void Reserve(int64_t count, const RowStore& rows, uint64_t table_hash);
   uint64_t memory_bytes() const { return memory_.bytes(); }
@@ -74,10 +77,15 @@ class RowIndex {
       if (entry.half == Half(id) && (halves_are_ids_ || rows.info(entry.slot).id == id)) return entry.slot;
     }
   }
-  void Place(uint64_t hash, uint32_t slot, const RowStore& rows);
+  int64_t IdOf(Entry entry, const RowStore& rows) const {
+    return halves_are_ids_ ? int64_t{entry.half} : rows.info(entry.slot).id;
+  }
+  // Places from `from` on to `to`.
+  size_t Distance(size_t from, size_t to) const { return to >= from ? to - from : to + capacity_ - from; }
+  void Place(uint64_t hash, Entry entry);
   void Allocate(size_t capacity);
-  // Enters the first `count` rows into an index of `capacity` places.
-  void Rebuild(size_t capacity, int64_t count, const RowStore& rows, uint64_t table_hash);
+  // Moves all entries into an index of `capacity` places.
+  void Rebuild(size_t capacity, const RowStore& rows, uint64_t table_hash);
 
   bool halves_are_ids_;
   HugeMemory memory_;

@@ -16,9 +16,11 @@
 namespace pepnet {
 
 struct RowInfo {
-  int64_t id;  // never changes
-  int64_t frequency;
-  int64_t last_step;
+  static constexpr int64_t kNoId = INT64_MIN;  // no row stands in this slot
+
+  int64_t id;         // changes only where no view is read (TableShard::KeepErased)
+  int64_t frequency;  // steps that have named the row
+  int64_t last_step;  // the last of them
 };
 
 class RowStore {

@@ -4,6 +4,7 @@
 #include "common/base/logging.h"
 #include "common/base/partition.h"
 #include "ps/table/bucket_order.h"
+#include "ps/table/row_lifecycle.h"
 #include "ps/table/sparse_optimizer.h"
 
 namespace pepnet {
@@ -25,7 +26,17 @@ TableShard::TableShard(const Table& table, const SparseOptimizer& optimizer, uin
       state_dim_(SparseStateDim(optimizer.kind, table.dim)),
       row_bytes_((int64_t{table.dim} + state_dim_) * sizeof(float)),
       rows_(int64_t{table.dim} + state_dim_),
-      index_(table.rows) {}
+      index_(table.rows) {
+  if (table.policy.is_active()) lifecycle_ = std::make_unique<RowLifecycle>(table, state_dim_, seed);
+}
+TableShard::TableShard(TableShard&&) noexcept = default;
+TableShard& TableShard::operator=(TableShard&&) noexcept = default;
+TableShard::~TableShard() = default;
+
+uint64_t TableShard::memory_bytes() const {
+  return rows_.memory_bytes() + index_.memory_bytes() + (free_.capacity() + erased_.capacity()) * sizeof(uint32_t) +
+         (lifecycle_ != nullptr ? lifecycle_->memory_bytes() : 0);
+}
 
 int64_t TableShard::Find(int64_t id) const { return index_.Find(id, RowHash(table_hash_, id), rows_); }
 
@@ -50,24 +61,50 @@ void TableShard::FindAndRead(std::span<const int64_t> ids, std::span<int64_t> sl
       });
 }
 
-int64_t TableShard::Append(int64_t id) {
+int64_t TableShard::NewRow(int64_t id) {
   const uint64_t hash = RowHash(table_hash_, id);
   CHECK_EQ(index_.Find(id, hash, rows_), kNoSlot) << "row " << id << " of table " << table_.name << " exists";
-  const int64_t slot = rows_.Append();
+  int64_t slot;
+  if (free_.empty() || keep_erased_) {
+    slot = rows_.Append();
+  } else {
+    slot = free_.back();
+    free_.pop_back();
+  }
   rows_.info(slot) = {.id = id, .frequency = 0, .last_step = 0};
   index_.Insert(hash, slot, rows_, table_hash_);
+  if (lifecycle_ != nullptr) lifecycle_->Added(slot, hash);
   return slot;
 }
 
+void TableShard::Erase(int64_t slot) {
+  index_.Erase(RowHash(table_hash_, info(slot).id), slot, rows_, table_hash_);
+  if (keep_erased_) {
+    erased_.push_back(static_cast<uint32_t>(slot));
+    return;
+  }
+  info(slot).id = RowInfo::kNoId;
+  free_.push_back(static_cast<uint32_t>(slot));
+}
+
+void TableShard::KeepErased(bool keep) {
+  if (lifecycle_ != nullptr && lifecycle_->candidates() != nullptr) lifecycle_->candidates()->KeepErased(keep);
+  keep_erased_ = keep;
+  if (keep) return;
+  for (const uint32_t slot : erased_) rows_.info(slot).id = RowInfo::kNoId;
+  free_.insert(free_.end(), erased_.begin(), erased_.end());
+  erased_.clear();
+}
+
 int64_t TableShard::Create(int64_t id) {
-  const int64_t slot = Append(id);
+  const int64_t slot = NewRow(id);
   initializer_.Fill(id, {value(slot), static_cast<size_t>(table_.dim)});
   FillInitialState(optimizer_, {state(slot), static_cast<size_t>(state_dim_)});
   return slot;
 }
 
 int64_t TableShard::Create(int64_t id, const float* value, const float* state) {
-  const int64_t slot = Append(id);
+  const int64_t slot = NewRow(id);
   CopyRow(value, static_cast<size_t>(table_.dim), this->value(slot));
   if (state != nullptr) {
     CopyRow(state, static_cast<size_t>(state_dim_), this->state(slot));
@@ -98,8 +135,8 @@ std::vector<TableShard::Row> TableShard::SortedRows() const {
   const RowStore::View rows = view();
   BucketOrder order(rows, table_hash_);
   std::vector<Row> sorted;
-  sorted.reserve(rows.size());
-  for (uint32_t slot : order.Slots(0, rows.size())) sorted.push_back({rows.info(slot).id, slot});
+  sorted.reserve(static_cast<size_t>(order.size()));
+  for (uint32_t slot : order.Slots(0, order.size())) sorted.push_back({rows.info(slot).id, slot});
   return sorted;
 }
 

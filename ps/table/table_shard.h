@@ -1,12 +1,14 @@
 // TableShard: the rows of one table that one server owns.
 //
 // Storage:   an index from id to slot (row_index.h) and rows that never move (row_store.h): a slot and the pointers to its
-//            row stay good until the shard is destroyed.
+//            row stay good until the row is erased or the shard is destroyed.
 // Threads:   one thread.
-// Rows:      are made by Create() only; Find() and ReadValues() change nothing.
+// Rows:      are made by Create() and go by Erase() only; Find() and ReadValues() change nothing. Who is admitted and who
+//            leaves is the business of lifecycle().
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -18,6 +20,8 @@
 
 namespace pepnet {
 
+class RowLifecycle;
+
 class TableShard {
  public:
   static constexpr int64_t kNoSlot = RowIndex::kNoSlot;
@@ -27,14 +31,20 @@ class TableShard {
   };
 
   TableShard(const Table& table, const SparseOptimizer& optimizer, uint64_t seed);
+  TableShard(TableShard&&) noexcept;
+  TableShard& operator=(TableShard&&) noexcept;
+  ~TableShard();
 
   const Table& table() const { return table_; }
   uint64_t table_hash() const { return table_hash_; }
   int dim() const { return table_.dim; }
   int state_dim() const { return state_dim_; }
-  int64_t size() const { return rows_.size(); }
-  // Bytes of index and rows.
-  uint64_t memory_bytes() const { return rows_.memory_bytes() + index_.memory_bytes(); }
+  int64_t size() const { return rows_.size() - static_cast<int64_t>(free_.size() + erased_.size()); }
+  // Bytes of index and rows, and of what the lifecycle keeps.
+  uint64_t memory_bytes() const;
+  // Admission, expiry and eviction; null: every id that is trained has a row for ever.
+  RowLifecycle* lifecycle() { return lifecycle_.get(); }
+  const RowLifecycle* lifecycle() const { return lifecycle_.get(); }
 
   // slots[i] becomes the slot of ids[i], or kNoSlot. Same sizes.
   void Find(std::span<const int64_t> ids, std::span<int64_t> slots) const;
@@ -53,6 +63,11 @@ class TableShard {
   int64_t Create(int64_t id);
   // The same with this value (dim() floats) and state (state_dim() floats; null: the initial one).
   int64_t Create(int64_t id, const float* value, const float* state);
+  // Removes a row.
+  void Erase(int64_t slot);
+  // Whether rows that are erased from now on keep their slots and contents, because somebody reads a view(); then new rows
+  // are made behind the view, and SortedRows() may not be asked for. False: their slots serve again. Of the candidates, too.
+  void KeepErased(bool keep);
   // Makes room in the index for `rows` rows in all.
   void Reserve(int64_t rows);
 
@@ -81,7 +96,7 @@ class TableShard {
 
  private:
   // Makes a row whose floats are not set.
-  int64_t Append(int64_t id);
+  int64_t NewRow(int64_t id);
 
   Table table_;
   SparseOptimizer optimizer_;
@@ -91,6 +106,10 @@ class TableShard {
   size_t row_bytes_;  // of value and state
   RowStore rows_;
   RowIndex index_;
+  bool keep_erased_ = false;
+  std::vector<uint32_t> free_;    // slots without a row
+  std::vector<uint32_t> erased_;  // slots of rows that were erased while keep_erased_
+  std::unique_ptr<RowLifecycle> lifecycle_;
 };
 
 }  // namespace pepnet

@@ -58,7 +58,8 @@ class Feature:
         self, kind: str, message: Message, encoded: bool, separator: str, string_hash: str, directory: pathlib.Path
     ) -> None:
         self.name: str = message.first("feature_name")
-        if kind not in ("id_feature", "raw_feature") or any(name in message for name in ("zch", "dynamicemb")):
+        grows = any(name in message for name in ("dynamic_table", "zch", "dynamicemb"))
+        if kind not in ("id_feature", "raw_feature") or grows:
             raise ValueError(
                 f"feature {self.name!r} ({kind}) is of a kind that a torch module does not have; score with Scorer or "
                 "pepnet predict"

@@ -137,6 +137,9 @@ std::vector<WorldCase> WorldCases() {
   odd.files = 3;
   odd.shuffle = false;
   cases.push_back({"an_empty_file_among_full_ones", odd});
+  RandomJobOptions living = LivingTableJob();
+  living.dense_optimizer = base.dense_optimizer;
+  cases.push_back({"admission_expiry_eviction", living});
   return cases;
 }
 

@@ -52,6 +52,23 @@ TEST(L3ShardInvariance, RanksThatWorkAndServeDoNotChangeABit) {
   }
 }
 
+TEST(L3ShardInvariance, RowsAreAdmittedAndLeaveAlikeOnAnyNumberOfServers) {
+  RandomJobOptions options = LivingTableJob();
+  options.batch_size = 4;
+  options.sparse_optimizer = "adagrad_optimizer { lr: 0.05 }";
+  TemporaryDirectory directory;
+  const JobConfig first = MakeRandomJob(directory.path(), options, "s1");
+  ASSERT_OK(Train(first, {2, 1, {}}, TestOptions()));
+  ASSERT_OK_AND_ASSIGN(const Manifest manifest, ReadManifest(Newest(first)));
+  ASSERT_EQ(manifest.candidates.size(), 1u);
+  EXPECT_GT(manifest.candidates[0].rows, 0);
+  for (const int servers : {2, 3, 5}) {
+    const JobConfig other = MakeRandomJob(directory.path(), options, absl::StrCat("s", servers));
+    ASSERT_OK(Train(other, {2, servers, {static_cast<uint64_t>(servers), 800}}, TestOptions()));
+    EXPECT_EQ(CheckpointDifference(Newest(first), Newest(other)), "") << servers;
+  }
+}
+
 TEST(L3ShardInvariance, RoundedRowsOnTheWireAreTheSameForAnyNumberOfServers) {
   RandomJobOptions options;
   options.batch_size = 4;

@@ -18,29 +18,21 @@
 namespace pepnet {
 namespace {
 
-class L4Resume : public ::testing::TestWithParam<std::tuple<int, bool, int>> {};
-
-TEST_P(L4Resume, ARunThatStopsAndContinuesEndsInTheSameBits) {
-  const auto& [stop_after, shuffle, window] = GetParam();
-  RandomJobOptions options;
-  options.batch_size = 4;
-  options.shuffle = shuffle;
-  options.sparse_optimizer = "adagrad_optimizer { lr: 0.05 }";
-  options.train_extra = absl::StrCat("gradient_accumulation_steps: ", window);
+// What `job` writes, checkpoints every 5 steps, when it ends after `steps` and goes on, is what it writes undisturbed.
+void ExpectTheSameBits(const RandomJobOptions& job, int steps) {
   TemporaryDirectory directory;
-  const JobConfig undisturbed = MakeRandomJob(directory.path(), options, "undisturbed");
+  const JobConfig undisturbed = MakeRandomJob(directory.path(), job, "undisturbed");
   ASSERT_OK(Train(undisturbed, {2, 2, {}}, TestOptions()));
 
-  JobConfig disturbed = MakeRandomJob(directory.path(), options, "disturbed");
+  JobConfig disturbed = MakeRandomJob(directory.path(), job, "disturbed");
   disturbed.train.save_checkpoints_steps = 5;
-  const Status stopped =
-      RunCluster(disturbed, {2, 2, {}}, TestOptions(), [&, steps = stop_after](const WorkerContext& context) -> Status {
-        Trainer trainer(context);
-        PEPNET_RETURN_IF_ERROR(trainer.Start());
-        for (int step = 0; step < steps; ++step) PEPNET_RETURN_IF_ERROR(trainer.Step().status());
-        PEPNET_RETURN_IF_ERROR(trainer.FinishSave());  // so that there is a checkpoint to go on from
-        return absl::CancelledError("as if killed");
-      });
+  const Status stopped = RunCluster(disturbed, {2, 2, {}}, TestOptions(), [&](const WorkerContext& context) -> Status {
+    Trainer trainer(context);
+    PEPNET_RETURN_IF_ERROR(trainer.Start());
+    for (int step = 0; step < steps; ++step) PEPNET_RETURN_IF_ERROR(trainer.Step().status());
+    PEPNET_RETURN_IF_ERROR(trainer.FinishSave());  // so that there is a checkpoint to go on from
+    return absl::CancelledError("as if killed");
+  });
   ASSERT_FALSE(stopped.ok());
   ASSERT_OK(Train(disturbed, {2, 2, {}}, Continue()));
   EXPECT_EQ(CheckpointDifference(Newest(undisturbed), Newest(disturbed)), "");
@@ -52,10 +44,29 @@ TEST_P(L4Resume, ARunThatStopsAndContinuesEndsInTheSameBits) {
   EXPECT_EQ(last_line(undisturbed), last_line(disturbed));
 }
 
+class L4Resume : public ::testing::TestWithParam<std::tuple<int, bool, int>> {};
+
+TEST_P(L4Resume, ARunThatStopsAndContinuesEndsInTheSameBits) {
+  const auto& [stop_after, shuffle, window] = GetParam();
+  RandomJobOptions options;
+  options.batch_size = 4;
+  options.shuffle = shuffle;
+  options.sparse_optimizer = "adagrad_optimizer { lr: 0.05 }";
+  options.train_extra = absl::StrCat("gradient_accumulation_steps: ", window);
+  ExpectTheSameBits(options, stop_after);
+}
+
 INSTANTIATE_TEST_SUITE_P(Stops, L4Resume,
                          ::testing::Values(std::tuple(3, true, 1), std::tuple(7, true, 1), std::tuple(13, false, 1),
                                            std::tuple(14, true, 1), std::tuple(21, true, 1), std::tuple(7, true, 3),
                                            std::tuple(12, false, 4)));
+
+TEST(L4Resume, CandidatesAndRowsThatLeaveGoOnAsIfNothingHadHappened) {
+  RandomJobOptions options = LivingTableJob();
+  options.batch_size = 4;
+  options.sparse_optimizer = "adagrad_optimizer { lr: 0.05 }";
+  for (const int steps : {16, 44}) ExpectTheSameBits(options, steps);
+}
 
 TEST(L4Resume, WithAnotherNumberOfServers) {
   RandomJobOptions options;

@@ -66,8 +66,8 @@ std::string WriteCheckpoint(const TemporaryDirectory& directory, int count) {
     const ServerPlan plan = MakePlan(server, count);
     const auto parts = SaveNow(plan, FilledTables(plan), 9, writer->temporary_directory());
     EXPECT_OK(parts);
-    EXPECT_EQ(parts->size(), 3u);
-    manifest.parts.insert(manifest.parts.end(), parts->begin(), parts->end());
+    EXPECT_EQ(parts->rows.size(), 3u);
+    manifest.parts.insert(manifest.parts.end(), parts->rows.begin(), parts->rows.end());
   }
   const auto path = writer->Commit(manifest);
   EXPECT_OK(path);
@@ -191,7 +191,7 @@ TEST(LoadTablesTest, ARowFromTheFutureIsRefused) {
   Manifest manifest;
   manifest.step = 5;
   manifest.server_count = 1;
-  manifest.parts = parts;
+  manifest.parts = parts.rows;
   ASSERT_OK_AND_ASSIGN(const auto path, writer->Commit(manifest));
   EXPECT_THAT(LoadTables(plan, path, {}), IsError(HasSubstr("says that it last changed in step 6, expected 0 to 5")));
 }

@@ -6,8 +6,10 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
+#include "common/base/partition.h"
 #include "common/base/random.h"
 #include "common/checkpoint/checkpoint.h"
+#include "common/job_config/row_policy.h"
 #include "common/job_config/sparse_optimizer.h"
 #include "common/net/in_process.h"
 #include "ps/server.h"
@@ -28,16 +30,18 @@ struct JobShape {
   bool exact_sums = false;     // gradients are small multiples of 1/8: their sums do not depend on order or grouping
   int workers_of_data = 0;     // cut the data of this many workers among `workers` (0: `workers` itself)
   std::string load_directory;  // resume from here at first_step - 1
+  RowPolicy policy;            // of the first table
+  int64_t user_ids = 40;       // few, so that workers meet in most rows; those beyond 40 are named rarely
 };
 
 // A slice of the global batch of a step: which ids it names.
-TableIds IdsOf(int slice, int64_t step) {
+TableIds IdsOf(int slice, int64_t step, int64_t user_ids) {
   TableIds ids(2);
   for (uint64_t t = 0; t < 2; ++t) {
-    const int64_t rows = t == 0 ? 1000 : 50, range = t == 0 ? 40 : 50;  // few ids, so that workers meet in most rows
+    const int64_t rows = t == 0 ? 1000 : 50, range = t == 0 ? user_ids : 50;
     for (int64_t i = 0; i < range; ++i) {
       const auto words = Philox4x32(RandomKey(3, RandomPurpose::kTest, t), slice * 1000 + step, i);
-      if (words[0] % 100 < 70) ids[t].push_back((i * 7) % rows);
+      if (words[0] % 100 < (t == 1 || i < 40 ? 70 : 15)) ids[t].push_back((i * 7) % rows);
     }
   }
   if (slice == 1 && step % 3 == 0) ids = {{}, {}};  // a worker without rows
@@ -60,7 +64,7 @@ Work WorkOf(const JobShape& shape, int worker, int64_t step) {
   Work work{TableIds(2), {{}, {}}};
   const int slices = shape.workers_of_data > 0 ? shape.workers_of_data : shape.workers;
   for (int slice = worker; slice < slices; slice += shape.workers) {
-    const TableIds ids = IdsOf(slice, step);
+    const TableIds ids = IdsOf(slice, step, shape.user_ids);
     for (size_t t = 0; t < 2; ++t) {
       for (int64_t id : ids[t]) {
         auto [row, fresh] = work.gradients[t].try_emplace(id, t == 0 ? 3 : 2, 0.0f);
@@ -109,6 +113,9 @@ Status SaveJob(const JobShape& shape, const std::string& model_dir, TestWorker* 
     if (!reply.ParseFromString(body)) return absl::DataLossError("not a SaveReply");
     PEPNET_ASSIGN_OR_RETURN(const std::vector<PartEntry> parts, PartEntriesFromJson(reply.parts_json()));
     manifest.parts.insert(manifest.parts.end(), parts.begin(), parts.end());
+    if (reply.candidates_json().empty()) continue;
+    PEPNET_ASSIGN_OR_RETURN(const std::vector<PartEntry> counted, PartEntriesFromJson(reply.candidates_json()));
+    manifest.candidates.insert(manifest.candidates.end(), counted.begin(), counted.end());
   }
   return writer.Commit(manifest).status();
 }
@@ -118,12 +125,15 @@ std::string TextOf(const std::string& directory, bool values_only) {
   const StatusOr<Manifest> manifest = ReadManifest(directory);
   if (!manifest.ok()) return manifest.status().ToString();
   std::map<std::pair<std::string, int64_t>, std::string> lines;
-  for (const PartEntry& part : manifest->parts) {
+  std::vector<PartEntry> parts = manifest->parts;
+  if (!values_only) parts.insert(parts.end(), manifest->candidates.begin(), manifest->candidates.end());
+  for (const PartEntry& part : parts) {
     const auto reader = TablePartReader::Open(directory, part);
     if (!reader.ok()) return reader.status().ToString();
     const Status status = (*reader)->Read(0, part.rows, [&](const RowColumns& rows) {
       for (size_t i = 0; i < rows.ids.size(); ++i) {
         std::string& line = lines[{part.table, rows.ids[i]}];
+        if (part.dim == 0) absl::StrAppend(&line, " candidate");
         for (int e = 0; e < part.dim; ++e)
           absl::StrAppend(&line, " ", absl::Hex(std::bit_cast<uint32_t>(rows.values[i * part.dim + e])));
         if (values_only) continue;
@@ -149,6 +159,15 @@ std::string RunJob(const JobShape& shape, bool values_only = false, const std::s
   std::vector<int> server_ranks;
   for (int s = 0; s < shape.servers; ++s) server_ranks.push_back(shape.workers + s);
   wire::ServerPlan plan = TwoTablePlan(shape.kind, shape.workers);
+  if (shape.policy.is_active()) {
+    wire::RowPolicyPlan* const policy = plan.mutable_tables(0)->mutable_policy();
+    policy->set_admit_after_steps(shape.policy.admit_after_steps);
+    policy->set_admit_probability(shape.policy.admit_probability);
+    policy->set_ttl_steps(shape.policy.ttl_steps);
+    policy->set_max_rows(shape.policy.max_rows);
+    policy->set_eviction(TypeOf(shape.policy.eviction).name);
+    policy->set_half_life_steps(shape.policy.half_life_steps);
+  }
   InProcessOptions options;
   options.delay_seed = shape.delay_seed;
   options.max_delay_us = shape.delay_seed == 0 ? 0 : 2000;
@@ -283,6 +302,107 @@ TEST(ServerInvarianceTest, ResumeOnAnotherNumberOfServersIsExact) {
       EXPECT_EQ(RunJob(shape), expected) << servers << " servers";
     }
   }
+}
+
+// One policy of each kind, and all together.
+std::vector<RowPolicy> Policies() {
+  return {
+      {.admit_after_steps = 2},
+      {.admit_after_steps = 3, .ttl_steps = 2},
+      {.admit_probability = 0.5},
+      {.ttl_steps = 2},
+      {.max_rows = kBucketCount},
+      {.max_rows = kBucketCount, .eviction = EvictionKind::kLfu},
+      {.max_rows = kBucketCount, .eviction = EvictionKind::kScore, .half_life_steps = 2},
+      {.admit_after_steps = 2, .admit_probability = 0.8, .ttl_steps = 3, .max_rows = kBucketCount},
+  };
+}
+
+class PolicyInvariance : public testing::TestWithParam<size_t> {
+ protected:
+  PolicyInvariance() {
+    shape_.policy = Policies()[GetParam()];
+    shape_.last_step = 9;
+    shape_.user_ids = 300;
+  }
+  JobShape shape_;
+};
+
+INSTANTIATE_TEST_SUITE_P(All, PolicyInvariance, testing::Range<size_t>(0, Policies().size()));
+
+TEST_P(PolicyInvariance, TheRowsAreThoseOfOneServerWhateverTheOrderOfMessages) {
+  const std::string expected = RunJob(shape_);
+  JobShape all = shape_;
+  all.policy = {};
+  ASSERT_NE(RunJob(all), expected) << "the policy did nothing";
+  for (int servers : {1, 2, 3, 5}) {
+    shape_.servers = servers;
+    shape_.delay_seed = static_cast<uint64_t>(servers);
+    EXPECT_EQ(RunJob(shape_), expected) << servers << " servers";
+  }
+}
+
+TEST_P(PolicyInvariance, TheRowsAreThoseOfOneWorker) {
+  shape_.exact_sums = true;
+  const std::string expected = RunJob(shape_);
+  shape_.workers_of_data = 3;
+  for (int workers : {1, 2}) {
+    shape_.workers = workers;
+    EXPECT_EQ(RunJob(shape_), expected) << workers << " workers";
+  }
+}
+
+TEST_P(PolicyInvariance, ResumeOnAnotherNumberOfServersIsExact) {
+  const std::string expected = RunJob(shape_);
+  TemporaryDirectory directory;
+  shape_.last_step = 4;
+  ASSERT_THAT(RunJob(shape_, false, directory.path()), testing::StartsWith("item "));
+  shape_.first_step = 5;
+  shape_.last_step = 9;
+  shape_.load_directory = directory / CheckpointName(4);
+  for (int servers : {1, 3}) {
+    shape_.servers = servers;
+    EXPECT_EQ(RunJob(shape_), expected) << servers << " servers";
+  }
+}
+
+TEST_P(PolicyInvariance, ReadingCountsNothing) {
+  const std::string expected = RunJob(shape_);
+  shape_.evaluate = true;
+  EXPECT_EQ(RunJob(shape_), expected);
+}
+
+TEST(PolicyMutantsTest, EachIsSeen) {
+  PEPNET_NEEDS_MUTANTS();
+  JobShape shape;
+  shape.last_step = 9;
+  shape.user_ids = 300;
+  {
+    shape.policy = {.max_rows = kBucketCount};
+    const WithMutant mutant(Mutant::kBudgetByServer);
+    const std::string one = RunJob(shape);
+    shape.servers = 3;
+    EXPECT_NE(RunJob(shape), one);
+    shape.servers = 1;
+  }
+  shape.policy = {.admit_after_steps = 3};
+  shape.exact_sums = true;
+  {
+    const WithMutant mutant(Mutant::kCountByWorker);
+    const std::string three = RunJob(shape);
+    shape.workers_of_data = 3;
+    shape.workers = 1;
+    EXPECT_NE(RunJob(shape), three);
+  }
+  const std::string expected = RunJob(shape);
+  TemporaryDirectory directory;
+  shape.last_step = 4;
+  ASSERT_THAT(RunJob(shape, false, directory.path()), testing::StartsWith("item "));
+  shape.first_step = 5;
+  shape.last_step = 9;
+  shape.load_directory = directory / CheckpointName(4);
+  const WithMutant mutant(Mutant::kResumeForgetsCandidates);
+  EXPECT_NE(RunJob(shape), expected);
 }
 
 }  // namespace

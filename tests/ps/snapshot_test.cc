@@ -4,13 +4,16 @@
 #include <filesystem>
 #include <future>
 #include <iostream>
+#include <optional>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
+#include "common/base/partition.h"
 #include "common/file/file.h"
 #include "common/file/file_hook.h"
 #include "ps/load_tables.h"
+#include "ps/table/row_lifecycle.h"
 #include "tests/common/checkpoint/test_files.h"
 #include "tests/ps/save_now.h"
 #include "tests/support/status_matchers.h"
@@ -73,15 +76,14 @@ class SnapshotTest : public testing::Test {
   SnapshotTest() : plan_(MakePlan()), tables_(FilledTables(plan_)) {
     std::filesystem::create_directories(at_rest_);
     std::filesystem::create_directories(training_);
-    parts_at_rest_ = *SaveNow(plan_, tables_, kStep, at_rest_);
+    parts_at_rest_ = SaveNow(plan_, tables_, kStep, at_rest_)->rows;
   }
   void Start(uint64_t copy_bytes) {
-    snapshot_ =
-        std::make_unique<Snapshot>(plan_, tables_, kStep, training_, copy_bytes,
-                                   [this](const StatusOr<std::vector<PartEntry>>& parts, const SnapshotCost& cost) {
-                                     cost_ = cost;
-                                     result_.set_value(parts);
-                                   });
+    snapshot_ = std::make_unique<Snapshot>(plan_, tables_, kStep, training_, copy_bytes,
+                                           [this](const StatusOr<SavedParts>& parts, const SnapshotCost& cost) {
+                                             cost_ = cost;
+                                             result_.set_value(parts);
+                                           });
   }
   // One step that changes `count` rows of the second table from row `first` on and makes new ones.
   void Step(int64_t step, int64_t first, int64_t count) {
@@ -96,7 +98,8 @@ class SnapshotTest : public testing::Test {
     tables_[1].last_step(tables_[1].Create(step << 30)) = step;
   }
   void ExpectTheStateOfTheStep() {
-    ASSERT_OK_AND_ASSIGN(const auto parts, result_.get_future().get());
+    ASSERT_OK_AND_ASSIGN(const SavedParts saved, result_.get_future().get());
+    const std::vector<PartEntry>& parts = saved.rows;
     ASSERT_EQ(parts.size(), parts_at_rest_.size());
     for (size_t i = 0; i < parts.size(); ++i) {
       EXPECT_EQ(parts[i].crc32c, parts_at_rest_[i].crc32c);
@@ -109,7 +112,7 @@ class SnapshotTest : public testing::Test {
   const ServerPlan plan_;
   std::vector<TableShard> tables_;
   std::vector<PartEntry> parts_at_rest_;
-  std::promise<StatusOr<std::vector<PartEntry>>> result_;
+  std::promise<StatusOr<SavedParts>> result_;
   SnapshotCost cost_;
   std::atomic<int64_t> changed_ = 0;
   std::unique_ptr<Snapshot> snapshot_;
@@ -141,7 +144,8 @@ TEST_F(SnapshotTest, RecordBatchesFollowEachOtherInTheOrderOfTheRows) {
     table.value(slot)[2] = static_cast<float>(i);
     table.state(slot)[1] = static_cast<float>(-i);
   }
-  ASSERT_OK_AND_ASSIGN(const auto parts, SaveNow(plan_, tables, kStep, training_));
+  ASSERT_OK_AND_ASSIGN(const SavedParts saved, SaveNow(plan_, tables, kStep, training_));
+  const std::vector<PartEntry>& parts = saved.rows;
   ASSERT_EQ(parts[0].rows, 0);
   ASSERT_EQ(parts[1].rows, kMany);
   ASSERT_OK_AND_ASSIGN(auto reader, TablePartReader::Open(training_, parts[1]));
@@ -199,6 +203,71 @@ TEST_F(SnapshotTest, GivenUpItSaysSo) {
   // It may have been faster; then it is whole.
   const auto parts = future.get();
   EXPECT_TRUE(parts.ok() || absl::IsCancelled(parts.status())) << parts.status();
+}
+
+// A step of a table with a policy, as ps/step_update.cc has it: old rows and candidates are named and new ids too.
+void LivingStep(int64_t step, TableShard* table, Snapshot* snapshot) {
+  std::optional<Snapshot::Change> change;
+  if (snapshot != nullptr && snapshot->open()) change.emplace(snapshot);
+  RowLifecycle& lifecycle = *table->lifecycle();
+  table->KeepErased(change.has_value());
+  std::vector<int64_t> named, unseen;
+  for (int64_t i = 0; i < 4'000; ++i) {
+    named.push_back(static_cast<int64_t>(Mix64(static_cast<uint64_t>((step / 2 + i % 3) * 4'000 + i)) >> 24));
+  }
+  for (const int64_t id : named) {
+    if (table->Find(id) == TableShard::kNoSlot) unseen.push_back(id);
+  }
+  lifecycle.Admit(step, table, &unseen, [&](int64_t slot) {
+    if (change.has_value()) change->BeforeCandidate(1, slot);
+  });
+  for (const int64_t id : named) {
+    const int64_t slot = table->Find(id);
+    if (slot == TableShard::kNoSlot || table->last_step(slot) == step) continue;
+    if (change.has_value()) change->Before(1, slot);
+    table->last_step(slot) = step;
+    table->value(slot)[0] += 1;
+  }
+  lifecycle.Finish(step, table);
+}
+
+TEST_F(SnapshotTest, RowsAndCandidatesThatLeaveMeanwhileAreSavedAsTheyWere) {
+  ServerPlan plan = plan_;
+  plan.tables[1].policy = {.admit_after_steps = 2, .ttl_steps = 9, .max_rows = 4 * kBucketCount};
+  std::vector<TableShard> tables = MakeTables(plan);
+  for (int64_t id = 0; id < kRows; ++id) tables[0].Create(id);
+  TableShard& living = tables[1];
+  int64_t step = 1;
+  for (; step < 30; ++step) LivingStep(step, &living, nullptr);
+  ASSERT_OK_AND_ASSIGN(const SavedParts expected, SaveNow(plan, tables, step, at_rest_));
+  ASSERT_EQ(expected.candidates.size(), 1u);
+  ASSERT_GT(expected.candidates[0].rows, 1000);
+
+  HeldSync held;
+  std::promise<StatusOr<SavedParts>> result;
+  Snapshot snapshot(plan, tables, step, training_, 64 << 20,
+                    [&](const StatusOr<SavedParts>& parts, const SnapshotCost&) { result.set_value(parts); });
+  held.WaitForSync();  // of the first table: nothing of the second is written
+  const LifecycleCounts before = living.lifecycle()->counts();
+  for (const int64_t end = step + 12; step < end;) LivingStep(++step, &living, &snapshot);
+  EXPECT_GT(living.lifecycle()->counts().evicted, before.evicted + 1000);
+  held.Release();
+  while (snapshot.open()) LivingStep(++step, &living, &snapshot);
+  ASSERT_OK_AND_ASSIGN(const SavedParts saved, result.get_future().get());
+  for (const auto& [left, right] :
+       {std::pair(&saved.rows, &expected.rows), {&saved.candidates, &expected.candidates}}) {
+    ASSERT_EQ(left->size(), right->size());
+    for (size_t i = 0; i < left->size(); ++i) {
+      EXPECT_EQ((*left)[i].rows, (*right)[i].rows);
+      EXPECT_TRUE(*ReadFile(training_ + "/" + (*left)[i].file) == *ReadFile(at_rest_ + "/" + (*right)[i].file))
+          << (*left)[i].file;
+    }
+  }
+  // Afterwards the memory of those that left serves again.
+  LivingStep(++step, &living, &snapshot);
+  const uint64_t bytes = living.memory_bytes();
+  for (int i = 0; i < 30; ++i) LivingStep(++step, &living, &snapshot);
+  EXPECT_LE(living.memory_bytes(), bytes + bytes / 8);
 }
 
 }  // namespace

@@ -16,13 +16,15 @@ namespace {
 // Rows and digest of every non-empty bucket of every table, added over the parts.
 std::map<std::pair<std::string, int>, std::pair<int64_t, RowDigest>> Buckets(const Manifest& manifest) {
   std::map<std::pair<std::string, int>, std::pair<int64_t, RowDigest>> result;
-  for (const PartEntry& part : manifest.parts) {
+  const auto add = [&result](const std::string& table, const PartEntry& part) {
     for (const BucketEntry& bucket : part.buckets) {
-      auto& [rows, digest] = result[{part.table, bucket.bucket}];
+      auto& [rows, digest] = result[{table, bucket.bucket}];
       rows += bucket.rows;
       digest.Add(bucket.digest);
     }
-  }
+  };
+  for (const PartEntry& part : manifest.parts) add(part.table, part);
+  for (const PartEntry& part : manifest.candidates) add(part.table + ", candidates", part);
   return result;
 }
 

@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_replace.h"
 #include "absl/strings/substitute.h"
 #include "common/config/load.h"
 
@@ -40,8 +41,9 @@ std::string RandomRow(std::mt19937_64& random, const RandomJobOptions& options) 
   const int uid = static_cast<int>(uniform() * uniform() * 50), iid = static_cast<int>(uniform() * uniform() * 40);
   const std::string empty_or_iid = random() % 9 == 0 ? "" : absl::StrCat(iid);
   return absl::StrFormat("%d,%d,%d,%s,%s,%s,w%d,%d,%.3f,%s", clk, buy, uid, empty_or_iid,
-                         RandomList(random, 4, 40, false), RandomList(random, 3, 20, true), random() % 30, random() % 3,
-                         uniform() * 60, random() % 7 == 0 ? "" : absl::StrFormat("%.4f", uniform() * 2 - 1));
+                         RandomList(random, 4, 40, false), RandomList(random, 3, 20, true),
+                         random() % static_cast<uint64_t>(options.words), random() % 3, uniform() * 60,
+                         random() % 7 == 0 ? "" : absl::StrFormat("%.4f", uniform() * 2 - 1));
 }
 
 constexpr char kConfig[] = R"(
@@ -73,7 +75,7 @@ feature_configs { id_feature { feature_name: "hist" expression: "user:hist" num_
                                embedding_name: "item_emb" pooling: "mean" separator: "|" } }
 feature_configs { id_feature { feature_name: "tags" expression: "item:tags" num_buckets: 20 embedding_dim: 4
                                weighted: true separator: "|" } }
-feature_configs { id_feature { feature_name: "word" expression: "item:word" hash_bucket_size: 15 embedding_dim: 4 } }
+feature_configs { id_feature { feature_name: "word" expression: "item:word" WORD_ROWS embedding_dim: 4 } }
 feature_configs { id_feature { feature_name: "dom" expression: "context:dom" num_buckets: 3 embedding_dim: 4 } }
 feature_configs { raw_feature { feature_name: "price" expression: "item:price" boundaries: [5, 10, 20, 40] embedding_dim: 4 } }
 feature_configs { raw_feature { feature_name: "score" expression: "item:score" embedding_dim: 3 autodis { num_channels: 4 } } }
@@ -103,6 +105,15 @@ constexpr char kTowers[] = R"(
 
 }  // namespace
 
+RandomJobOptions LivingTableJob() {
+  RandomJobOptions options;
+  options.rows = 480;
+  options.words = 150;
+  options.word_rows =
+      "dynamic_table { max_rows: 1024 eviction: \"LFU\" admit_after_steps: 2 admit_probability: 0.9 ttl_steps: 25 }";
+  return options;
+}
+
 std::string WriteRandomJob(const std::string& directory, const RandomJobOptions& options) {
   std::mt19937_64 random(options.data_seed), clicks(options.data_seed + 1000);
   int written = 0;
@@ -113,9 +124,10 @@ std::string WriteRandomJob(const std::string& directory, const RandomJobOptions&
     const int last = file + 1 == options.files ? options.rows : std::min(options.rows, written + options.rows / 3 + 1);
     for (; written < last; ++written) out << RandomRow(random, options) << RandomClicks(clicks);
   }
-  return absl::Substitute(kConfig, directory, options.sparse_optimizer, options.dense_optimizer, options.num_epochs,
-                          options.train_extra, options.batch_size, options.num_workers,
-                          options.shuffle ? "true" : "false", options.data_extra, options.dropout) +
+  const std::string head = absl::Substitute(
+      kConfig, directory, options.sparse_optimizer, options.dense_optimizer, options.num_epochs, options.train_extra,
+      options.batch_size, options.num_workers, options.shuffle ? "true" : "false", options.data_extra, options.dropout);
+  return absl::StrReplaceAll(head, {{"WORD_ROWS", options.word_rows}}) +
          (options.domain_towers ? "domain_input_name: \"dom\" task_domain_num: 3\n" : "") +
          absl::Substitute(kTowers, options.dropout);
 }

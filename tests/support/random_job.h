@@ -23,7 +23,13 @@ struct RandomJobOptions {
   bool domain_towers = false;
   double click_rate = 0.3;
   int num_workers = 2;
+  std::string word_rows = "hash_bucket_size: 15";  // how the words become rows
+  int words = 30;                                  // that there are
 };
+
+// Options under which the words stand in a table that admits, expires and evicts: more words than a batch names, some often,
+// most rarely, so that all three happen.
+RandomJobOptions LivingTableJob();
 
 // Writes the rows as CSV files under `directory` and returns the config text (model_dir: <directory>/model).
 std::string WriteRandomJob(const std::string& directory, const RandomJobOptions& options);

@@ -48,6 +48,7 @@ Status CheckpointSaver::Write(CheckpointWriter writer, Manifest manifest) {
   PEPNET_RETURN_IF_ERROR(WriteDenseFiles(image_, writer, &manifest.files));
   PEPNET_ASSIGN_OR_RETURN(SavedTables saved, client_->FinishSave(manifest.step, cancelled_));
   manifest.parts = std::move(saved.parts);
+  manifest.candidates = std::move(saved.candidates);
   PEPNET_ASSIGN_OR_RETURN(last_path_, writer.Commit(manifest));
   PEPNET_RETURN_IF_ERROR(PruneCheckpoints(model_dir_, keep_, StepToKeep(manifest.step)));
   ++costs_.checkpoints;

@@ -27,6 +27,15 @@ wire::ServerPlan MakePlan(const JobConfig& config, const std::vector<int>& worke
     out->set_init_a(table.initializer.a);
     out->set_init_b(table.initializer.b);
     out->set_trainable(table.trainable);
+    if (!table.policy.is_active()) continue;
+    wire::RowPolicyPlan* const policy = out->mutable_policy();
+    policy->set_admit_after_steps(table.policy.admit_after_steps);
+    policy->set_admit_probability(table.policy.admit_probability);
+    policy->set_ttl_steps(table.policy.ttl_steps);
+    policy->set_max_rows(table.policy.max_rows);
+    policy->set_memory_budget_bytes(table.policy.memory_budget_bytes);
+    policy->set_eviction(TypeOf(table.policy.eviction).name);
+    policy->set_half_life_steps(table.policy.half_life_steps);
   }
   const SparseOptimizer& optimizer = config.train.sparse_optimizer;
   wire::SparseOptimizerPlan* out = plan.mutable_optimizer();
@@ -213,6 +222,10 @@ StatusOr<SavedTables> PsClient::FinishSave(int64_t step, const std::atomic<bool>
     }
     PEPNET_ASSIGN_OR_RETURN(std::vector<PartEntry> entries, PartEntriesFromJson(reply.parts_json()));
     for (PartEntry& entry : entries) saved.parts.push_back(std::move(entry));
+    if (!reply.candidates_json().empty()) {
+      PEPNET_ASSIGN_OR_RETURN(entries, PartEntriesFromJson(reply.candidates_json()));
+      for (PartEntry& entry : entries) saved.candidates.push_back(std::move(entry));
+    }
     saved.rows += reply.rows();
     saved.copied_rows += reply.copied_rows();
     saved.copied_bytes += reply.copied_bytes();

@@ -49,7 +49,7 @@ struct PullTicket {
 
 // What the servers wrote for one checkpoint, and what it cost them: sums, and the largest of each server's largest.
 struct SavedTables {
-  std::vector<PartEntry> parts;
+  std::vector<PartEntry> parts, candidates;  // as in the manifest
   int64_t rows = 0, copied_rows = 0, waits = 0;
   uint64_t copied_bytes = 0, peak_bytes = 0;
   double longest_hold_seconds = 0, write_seconds = 0;

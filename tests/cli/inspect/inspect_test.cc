@@ -1,11 +1,13 @@
 #include "cli/inspect/inspect.h"
 
 #include <limits>
+#include <map>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
 
+#include "cli/inspect/what_if.h"
 #include "common/checkpoint/safetensors.h"
 #include "tests/common/checkpoint/test_files.h"
 #include "tests/common/checkpoint/test_rows.h"
@@ -170,6 +172,64 @@ TEST_F(InspectTest, SafetensorsFileIsSummarized) {
   EXPECT_EQ(json["tensors"][1]["name"], "w");
   EXPECT_EQ(json["tensors"][1]["max"], 3);
   EXPECT_EQ(json["tensors"][1]["non_finite"], 1);
+}
+
+TEST_F(InspectTest, WhatIfCountsTheRowsThatAPolicyWouldTakeOut) {
+  // 1,500 rows over 1,024 buckets; row r was named r % 100 times, last in step r % 4, and the checkpoint is of step 3.
+  TestRows rows = MakeRows("t", 1500, 2, 1);
+  std::map<int, int64_t> by_bucket;
+  int64_t named = 0, old_rows = 0, old_named = 0;
+  for (size_t row = 0; row < rows.size(); ++row) {
+    rows.last_step[row] = static_cast<int64_t>(row % 4);
+    ++by_bucket[BucketOfId("t", rows.ids[row])];
+    named += rows.frequency[row];
+    if (row % 4 > 1) continue;
+    ++old_rows;
+    old_named += rows.frequency[row];
+  }
+  const std::string path = Write("m", {{"t", rows}}, 2);
+  {
+    ASSERT_OK_AND_ASSIGN(const RowPolicy policy, ParseWhatIf("ttl_steps=2"));
+    ASSERT_OK_AND_ASSIGN(const auto tables, WhatIf(path, policy, ""));
+    ASSERT_EQ(tables.size(), 1u);
+    EXPECT_EQ(tables[0].all.rows, 1500);
+    EXPECT_EQ(tables[0].all.named, named);
+    EXPECT_EQ(tables[0].expired.rows, old_rows);
+    EXPECT_EQ(tables[0].expired.named, old_named);
+    EXPECT_EQ(tables[0].evicted.rows, 0);
+    EXPECT_EQ(tables[0].by_age.at(0).rows, 375);  // of step 3
+    EXPECT_EQ(tables[0].by_age.at(2).rows, 750);  // of steps 0 and 1
+    EXPECT_EQ(tables[0].by_frequency.at(0).rows, 15);
+    EXPECT_EQ(tables[0].by_frequency.at(7).rows, 15 * 36);  // 64 to 99
+    EXPECT_THAT(WhatIfToText(policy, tables),
+                HasSubstr("t: 1500 rows, 0.1 MiB; 750 would leave (50.00 %): 750 expired, 0 evicted"));
+    EXPECT_EQ(nlohmann::json::parse(WhatIfToJson(tables))[0]["expired"]["rows"], old_rows);
+  }
+  int64_t beyond = 0;
+  for (const auto& [bucket, count] : by_bucket) beyond += std::max<int64_t>(0, count - 2);
+  ASSERT_GT(beyond, 0);
+  ASSERT_OK_AND_ASSIGN(const RowPolicy policy, ParseWhatIf("max_rows=2048,eviction=LFU"));
+  ASSERT_OK_AND_ASSIGN(const auto tables, WhatIf(path, policy, "t"));
+  EXPECT_EQ(tables[0].evicted.rows, beyond);
+  EXPECT_LT(tables[0].evicted.named * 1500, named * beyond);  // the least frequent
+  EXPECT_EQ(WhatIf(path, policy, "x").status().code(), absl::StatusCode::kNotFound);
+}
+
+TEST_F(InspectTest, WhatIfSaysWhatItExpects) {
+  for (const auto& [text, error] : std::map<std::string, std::string>{
+           {"", "expected name=value, the name max_rows"},
+           {"rows=5", "\"rows=5\"; expected name=value"},
+           {"max_rows=x", "max_rows is \"x\"; expected a number from 1"},
+           {"ttl_steps=0", "ttl_steps is \"0\"; expected a number from 1"},
+           {"eviction=FIFO", "eviction is \"FIFO\"; expected LRU, LFU or SCORE"},
+           {"eviction=LFU", "takes no rows out; expected max_rows"},
+       }) {
+    EXPECT_THAT(ParseWhatIf(text), IsError(HasSubstr(error))) << text;
+  }
+  const std::string path = Write("m", {{"t", MakeRows("t", 5, 2, 1)}}, 1);
+  EXPECT_THAT(WhatIf(path, *ParseWhatIf("max_rows=5"), ""),
+              IsError(HasSubstr("--what_if, table t: max_rows: 5; expected at least 1024")));
+  EXPECT_THAT(WhatIf(path, *ParseWhatIf("max_rows=5000,eviction=SCORE"), ""), IsError(HasSubstr("half_life_steps")));
 }
 
 }  // namespace

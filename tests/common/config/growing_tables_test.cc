@@ -1,4 +1,4 @@
-// zch and dynamicemb: tables of other systems that evict rows, read as tables that grow.
+// Tables that grow with the ids that occur: dynamic_table, and zch and dynamicemb of another system in its terms.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -26,9 +26,48 @@ TEST(GrowingTablesTest, ATableOfZchTakesAnyTokenAndExpectsItsSize) {
   EXPECT_EQ(table.initializer.a, -0.05);
   EXPECT_EQ(table.initializer.b, 0.05);
   EXPECT_FALSE(job.tables[1].grows());
-  EXPECT_THAT(AllNotes(job),
-              HasSubstr("job.config:12: feature_configs[0].id_feature.zch: read as a table that grows with "
-                        "the ids that occur, 400 rows expected; no row is evicted"));
+  EXPECT_THAT(
+      AllNotes(job),
+      HasSubstr("job.config:12: feature_configs[0].id_feature.zch: read as a dynamic_table: at most 1024 rows: rows "
+                "named in the fewest steps leave first"));
+  EXPECT_EQ(table.policy.max_rows, 1024);  // a row for each bucket
+  EXPECT_EQ(table.policy.eviction, EvictionKind::kLfu);
+}
+
+TEST(GrowingTablesTest, ADynamicTableHasItsPolicy) {
+  ASSERT_OK_AND_ASSIGN(
+      const JobConfig job,
+      Parse(With("dynamic_table { max_rows: 5000 memory_budget_mb: 2 eviction: 'SCORE' half_life_steps: 7 "
+                 "admit_after_steps: 3 admit_probability: 0.5 ttl_steps: 90 }")));
+  const Table& table = job.tables[0];
+  EXPECT_EQ(table.policy, (RowPolicy{3, 0.5, 90, 5000, 2 << 20, EvictionKind::kScore, 7}));
+  EXPECT_EQ(table.expected_rows, 5000);
+  EXPECT_EQ(table.initializer.a, -0.01);
+  EXPECT_EQ(
+      RowPolicyText(table.policy),
+      "an id gets its row in step 3 of those that name it, admitted with probability 0.5, rows expire when 90 steps "
+      "have not named them, at most 5000 rows and 2 MiB: rows of the lowest score leave first");
+  ASSERT_OK_AND_ASSIGN(const JobConfig plain, Parse(With("dynamic_table { expected_rows: 70 max_rows: 5000 }")));
+  EXPECT_EQ(plain.tables[0].expected_rows, 70);
+  EXPECT_TRUE(plain.tables[0].policy.is_active());
+  ASSERT_OK_AND_ASSIGN(const JobConfig grows, Parse(With("dynamic_table { expected_rows: 70 }")));
+  EXPECT_FALSE(grows.tables[0].policy.is_active());
+}
+
+TEST(GrowingTablesTest, ABudgetIsCheckedAgainstTheSizeOfARow) {
+  // 4 floats, 4 of adagrad, 48 bytes of the row and 48 of a candidate.
+  EXPECT_EQ(MostBytesPerRow(4, 4, RowPolicy{.admit_after_steps = 2}), 128);
+  EXPECT_EQ(RowLimit(4, 4, {.memory_budget_bytes = 1 << 20}), (1 << 20) / 80);
+  EXPECT_EQ(RowLimit(4, 4, {.max_rows = 2000, .memory_budget_bytes = 1 << 20}), 2000);
+  const std::string wide = Changed("num_buckets: 10", "dynamic_table { memory_budget_mb: 1 expected_rows: 9 }",
+                                   Changed("embedding_dim: 4", "embedding_dim: 400"));
+  EXPECT_THAT(ErrorOf(wide), HasSubstr("memory_budget_mb: 1048576 bytes hold "));
+}
+
+TEST(GrowingTablesTest, DynamicembAdmitsByItsThreshold) {
+  ASSERT_OK_AND_ASSIGN(const JobConfig job, Parse(With("dynamicemb { max_capacity: 3000 score_strategy: 'LFU' "
+                                                       "frequency_admission_strategy { threshold: 4 } }")));
+  EXPECT_EQ(job.tables[0].policy, (RowPolicy{4, 1, 0, 3000, 0, EvictionKind::kLfu, 0}));
 }
 
 TEST(GrowingTablesTest, InFgNoneTheColumnHoldsTheIds) {

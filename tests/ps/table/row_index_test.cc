@@ -1,5 +1,6 @@
 #include "ps/table/row_index.h"
 
+#include <map>
 #include <vector>
 
 #include "gtest/gtest.h"
@@ -100,6 +101,37 @@ TEST(RowIndexTest, ReservedRoomKeepsWhatIsThere) {
   for (int64_t i = 40; i < 100'000; ++i) filled.Add(i);
   EXPECT_EQ(filled.index.memory_bytes(), bytes);
   for (int64_t i = 0; i < 100'000; i += 37) ASSERT_EQ(filled.Find(i), i);
+}
+
+// Ids come and go; what is there is found, what has gone is not, and probes do not get longer.
+TEST(RowIndexTest, ErasedIdsAreGoneAndTheOthersStay) {
+  for (const int64_t id_count : {int64_t{1} << 30, int64_t{1} << 62}) {
+    Filled filled(id_count);
+    std::map<int64_t, int64_t> expected;
+    uint64_t random = 7;
+    for (int round = 0; round < 20'000; ++round) {
+      random = Mix64(random);
+      // With many ids that share the lower half, where only the whole id tells them apart.
+      const int64_t id = id_count > int64_t{1} << 32 ? static_cast<int64_t>((random % 40 << 33) + random / 64 % 100)
+                                                     : static_cast<int64_t>(random % 3000);
+      const auto found = expected.find(id);
+      if (found == expected.end()) {
+        filled.Add(id);
+        expected[id] = filled.rows.size() - 1;
+      } else {
+        filled.index.Erase(RowHash(kTableHash, id), found->second, filled.rows, kTableHash);
+        expected.erase(found);
+      }
+      if (round % 1000 != 0) continue;
+      for (int64_t high = 0; high < 40; ++high) {
+        for (int64_t low = 0; low < 100; ++low) {
+          const int64_t one = id_count > int64_t{1} << 32 ? (high << 33) + low : high * 75 + low % 75;
+          const auto there = expected.find(one);
+          ASSERT_EQ(filled.Find(one), there == expected.end() ? RowIndex::kNoSlot : there->second) << one;
+        }
+      }
+    }
+  }
 }
 
 }  // namespace

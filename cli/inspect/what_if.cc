@@ -1,0 +1,179 @@
+#include "cli/inspect/what_if.h"
+
+#include <algorithm>
+#include <bit>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_split.h"
+#include "nlohmann/json.hpp"
+
+#include "common/base/partition.h"
+#include "common/checkpoint/manifest.h"
+#include "common/job_config/table.h"
+#include "ps/table/row_rank.h"
+
+namespace pepnet {
+namespace {
+
+constexpr char kFields[] = "max_rows, memory_budget_mb, ttl_steps, eviction or half_life_steps";
+
+// Rows of one bucket that have not expired.
+using Bucket = std::vector<std::pair<RowRank, int64_t>>;  // with their frequencies
+
+void Add(int64_t frequency, WhatIfTable::Group* group) {
+  ++group->rows;
+  group->named += frequency;
+}
+
+int Exponent(int64_t number) { return static_cast<int>(std::bit_width(static_cast<uint64_t>(number))); }
+
+void Trim(size_t share, Bucket* bucket, WhatIfTable* table) {
+  if (bucket->size() > share) {
+    const auto kept = bucket->end() - static_cast<ptrdiff_t>(share);
+    std::nth_element(bucket->begin(), kept, bucket->end());
+    for (auto row = bucket->begin(); row != kept; ++row) Add(row->second, &table->evicted);
+  }
+  bucket->clear();
+}
+
+std::string Share(int64_t part, int64_t all) {
+  return absl::StrFormat("%.2f %%", all > 0 ? 100 * static_cast<double>(part) / static_cast<double>(all) : 0);
+}
+
+void AppendGroups(const char* what, const std::map<int, WhatIfTable::Group>& groups, const WhatIfTable::Group& all,
+                  std::string* text) {
+  absl::StrAppend(text, "    ", what, "\n");
+  for (const auto& [exponent, group] : groups) {
+    const int64_t end = exponent == 0 ? 1 : int64_t{1} << exponent;
+    absl::StrAppendFormat(text, "      < %-12d %12d rows %9s   %9s of what steps named\n", end, group.rows,
+                          Share(group.rows, all.rows), Share(group.named, all.named));
+  }
+}
+
+nlohmann::ordered_json ToJson(const WhatIfTable::Group& group) {
+  return {{"rows", group.rows}, {"named", group.named}};
+}
+
+}  // namespace
+
+StatusOr<RowPolicy> ParseWhatIf(const std::string& text) {
+  RowPolicy policy;
+  for (const std::string& field : std::vector<std::string>(absl::StrSplit(text, ','))) {
+    const std::pair<std::string, std::string> parts = absl::StrSplit(field, absl::MaxSplits('=', 1));
+    const auto& [name, value] = parts;
+    if (name == "eviction") {
+      const std::optional<EvictionKind> eviction = FindKind<EvictionKind>(&EvictionType::name, value);
+      if (!eviction.has_value()) {
+        return InvalidInput("--what_if: eviction is \"", value, "\"; expected ",
+                            ListOfKinds<EvictionKind>(&EvictionType::name, " or "));
+      }
+      policy.eviction = *eviction;
+      continue;
+    }
+    int64_t* const number = name == "max_rows"           ? &policy.max_rows
+                            : name == "memory_budget_mb" ? &policy.memory_budget_bytes
+                            : name == "ttl_steps"        ? &policy.ttl_steps
+                            : name == "half_life_steps"  ? &policy.half_life_steps
+                                                         : nullptr;
+    if (number == nullptr) {
+      return InvalidInput("--what_if: \"", field, "\"; expected name=value, the name ", kFields);
+    }
+    constexpr int64_t kMost = int64_t{1} << 40;
+    if (!absl::SimpleAtoi(value, number) || *number < 1 || *number > kMost) {
+      return InvalidInput("--what_if: ", name, " is \"", value, "\"; expected a number from 1 to ", kMost);
+    }
+    if (name == "memory_budget_mb") *number <<= 20;
+  }
+  if (!policy.removes_rows()) {
+    return InvalidInput("--what_if: \"", text,
+                        "\" takes no rows out; expected max_rows, memory_budget_mb or ttl_steps");
+  }
+  return policy;
+}
+
+StatusOr<std::vector<WhatIfTable>> WhatIf(const std::string& directory, const RowPolicy& policy,
+                                          const std::string& table) {
+  PEPNET_ASSIGN_OR_RETURN(const Manifest manifest, ReadManifest(directory));
+  std::map<std::string, WhatIfTable> tables;
+  for (const PartEntry& part : manifest.parts) {
+    if (!table.empty() && part.table != table) continue;
+    const std::string fault = RowPolicyFault(policy, part.dim, part.state_dim);
+    if (!fault.empty()) return InvalidInput("--what_if, table ", part.table, ": ", fault);
+    WhatIfTable& entry = tables[part.table];
+    entry.table = part.table;
+    entry.bytes_per_row = MostBytesPerRow(part.dim, part.state_dim, policy);
+    const size_t share = policy.limits_rows()
+                             ? static_cast<size_t>(RowLimit(part.dim, part.state_dim, policy) / kBucketCount)
+                             : SIZE_MAX;
+    const uint64_t hash = HashName(part.table);
+    PEPNET_ASSIGN_OR_RETURN(const auto reader, TablePartReader::Open(directory, part));
+    Bucket bucket;
+    int number = -1;
+    PEPNET_RETURN_IF_ERROR(reader->Read(0, part.rows, [&](const RowColumns& rows) {
+      for (size_t i = 0; i < rows.ids.size(); ++i) {
+        const RowInfo info{rows.ids[i], rows.frequency[i], rows.last_step[i]};
+        const uint64_t row_hash = RowHash(hash, info.id);
+        if (BucketOf(row_hash) != number) Trim(share, &bucket, &entry);
+        number = BucketOf(row_hash);
+        const int64_t age = std::max<int64_t>(0, manifest.step - info.last_step);
+        Add(info.frequency, &entry.all);
+        Add(info.frequency, &entry.by_age[Exponent(age)]);
+        Add(info.frequency, &entry.by_frequency[Exponent(std::max<int64_t>(0, info.frequency))]);
+        if (policy.ttl_steps > 0 && age >= policy.ttl_steps) {
+          Add(info.frequency, &entry.expired);
+        } else {
+          bucket.emplace_back(RankOf(policy, info, manifest.step, row_hash), info.frequency);
+        }
+      }
+      return absl::OkStatus();
+    }));
+    Trim(share, &bucket, &entry);
+  }
+  if (!table.empty() && tables.empty()) return absl::NotFoundError(absl::StrCat(directory, " has no table ", table));
+  std::vector<WhatIfTable> all;
+  for (auto& [name, entry] : tables) all.push_back(std::move(entry));
+  return all;
+}
+
+std::string WhatIfToText(const RowPolicy& policy, const std::vector<WhatIfTable>& tables) {
+  std::string text = absl::StrCat("what if: ", RowPolicyText(policy), "\n");
+  for (const WhatIfTable& table : tables) {
+    const int64_t gone = table.expired.rows + table.evicted.rows;
+    absl::StrAppendFormat(
+        &text,
+        "  %s: %d rows, %.1f MiB; %d would leave (%s): %d expired, %d evicted; %s of what steps named was theirs\n",
+        table.table, table.all.rows, static_cast<double>(table.all.rows * table.bytes_per_row) / (1 << 20), gone,
+        Share(gone, table.all.rows), table.expired.rows, table.evicted.rows,
+        Share(table.expired.named + table.evicted.named, table.all.named));
+    AppendGroups("by steps since the last that named them:", table.by_age, table.all, &text);
+    AppendGroups("by steps that named them:", table.by_frequency, table.all, &text);
+  }
+  text.pop_back();
+  return text;
+}
+
+std::string WhatIfToJson(const std::vector<WhatIfTable>& tables) {
+  nlohmann::ordered_json root = nlohmann::ordered_json::array();
+  for (const WhatIfTable& table : tables) {
+    nlohmann::ordered_json item{{"table", table.table},
+                                {"bytes_per_row", table.bytes_per_row},
+                                {"all", ToJson(table.all)},
+                                {"expired", ToJson(table.expired)},
+                                {"evicted", ToJson(table.evicted)}};
+    for (const auto& [name, groups] : {std::pair("by_age", &table.by_age), {"by_frequency", &table.by_frequency}}) {
+      nlohmann::ordered_json list = nlohmann::ordered_json::array();
+      for (const auto& [exponent, group] : *groups) {
+        nlohmann::ordered_json one = ToJson(group);
+        one["below"] = exponent == 0 ? 1 : int64_t{1} << exponent;
+        list.push_back(std::move(one));
+      }
+      item[name] = std::move(list);
+    }
+    root.push_back(std::move(item));
+  }
+  return root.dump();
+}
+
+}  // namespace pepnet

@@ -1,0 +1,59 @@
+// RowPolicy: which rows a table that grows has: who is admitted, when a row expires, and which rows leave when there
+// are too many. ps/table/row_lifecycle.h carries it out; docs/design.md, section 6, says why it gives the same rows for
+// any number of servers and workers.
+#pragma once
+
+#include <cstdint>
+
+#include "common/job_config/type_table.h"
+
+namespace pepnet {
+
+// Which rows leave first when a table holds too many.
+enum class EvictionKind { kLru, kLfu, kScore };
+
+struct RowPolicy {
+  int64_t admit_after_steps = 1;    // an id gets its row in the n-th step that names it
+  double admit_probability = 1;     // in each step that names it, from the n-th on
+  int64_t ttl_steps = 0;            // a row that so many steps have not named expires; 0: never
+  int64_t max_rows = 0;             // of the table, on all servers; 0: no limit
+  int64_t memory_budget_bytes = 0;  // the same in bytes of rows, their state, their index and counters; 0: no limit
+  EvictionKind eviction = EvictionKind::kLru;
+  int64_t half_life_steps = 0;  // of kScore
+
+  // Ids that have no row yet are counted.
+  bool counts_candidates() const { return admit_after_steps > 1; }
+  bool limits_rows() const { return max_rows > 0 || memory_budget_bytes > 0; }
+  // Rows leave the table.
+  bool removes_rows() const { return ttl_steps > 0 || limits_rows(); }
+  // Not all ids that are trained have rows for ever.
+  bool is_active() const { return counts_candidates() || admit_probability < 1 || removes_rows(); }
+  bool operator==(const RowPolicy&) const = default;
+};
+
+struct EvictionType {
+  const char* name;     // in configs and on the wire: never changes
+  const char* summary;  // which rows leave first
+};
+
+namespace eviction_types {
+
+inline constexpr EvictionType kLru = {"LRU", "rows unnamed for longest"};
+inline constexpr EvictionType kLfu = {"LFU", "rows named in the fewest steps"};
+inline constexpr EvictionType kScore = {"SCORE", "rows of the lowest score"};
+
+}  // namespace eviction_types
+
+constexpr const EvictionType* FindType(EvictionKind kind) {
+  switch (kind) {
+    case EvictionKind::kLru:
+      return &eviction_types::kLru;
+    case EvictionKind::kLfu:
+      return &eviction_types::kLfu;
+    case EvictionKind::kScore:
+      return &eviction_types::kScore;
+  }
+  return nullptr;
+}
+
+}  // namespace pepnet

@@ -1,0 +1,165 @@
+#include "ps/table/row_lifecycle.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "common/base/logging.h"
+#include "common/base/mutant.h"
+#include "common/base/partition.h"
+#include "common/base/random.h"
+
+namespace pepnet {
+namespace {
+
+constexpr size_t kPrefetchRows = 16;  // rows asked for ahead of their use
+
+// The table of a table's candidates: no floats, the same limits, the least recently named leave.
+Table CandidateTable(const Table& table, int64_t limit) {
+  Table candidates = table;
+  candidates.dim = 0;
+  candidates.policy = {.ttl_steps = table.policy.ttl_steps, .max_rows = limit};
+  return candidates;
+}
+
+// The list that a row stands in.
+int ListOf(uint64_t hash) { return MutantActive(Mutant::kBudgetByServer) ? 0 : BucketOf(hash); }
+
+}  // namespace
+
+RowLifecycle::RowLifecycle(const Table& table, int state_dim, uint64_t seed)
+    : policy_(table.policy),
+      admission_key_(RandomKey(seed, RandomPurpose::kAdmission, HashName(table.name))),
+      share_(std::numeric_limits<size_t>::max()) {
+  const int64_t limit = RowLimit(table.dim, state_dim, policy_);
+  if (policy_.limits_rows()) share_ = static_cast<size_t>(std::max<int64_t>(1, limit / kBucketCount));
+  if (policy_.removes_rows()) slots_.resize(kBucketCount);
+  if (policy_.counts_candidates()) {
+    SparseOptimizer without_state;
+    without_state.kind = SparseOptimizerKind::kSgd;
+    candidates_ = std::make_unique<TableShard>(CandidateTable(table, limit), without_state, seed);
+  }
+}
+
+bool RowLifecycle::Draw(int64_t step, int64_t id) const {
+  if (policy_.admit_probability >= 1) return true;
+  const uint32_t word = Philox4x32(admission_key_, static_cast<uint64_t>(id), static_cast<uint64_t>(step))[0];
+  return UnitFloat(word) < policy_.admit_probability;
+}
+
+void RowLifecycle::Admit(int64_t step, TableShard* rows, std::vector<int64_t>* unseen,
+                         absl::FunctionRef<void(int64_t)> before_change) {
+  std::sort(unseen->begin(), unseen->end());
+  if (!MutantActive(Mutant::kCountByWorker)) {
+    unseen->erase(std::unique(unseen->begin(), unseen->end()), unseen->end());
+  }
+  for (size_t i = 0; i < unseen->size(); ++i) {
+    const int64_t id = (*unseen)[i];
+    if (i + kPrefetchRows < unseen->size()) {
+      rows->PrefetchIndex((*unseen)[i + kPrefetchRows]);
+      if (candidates_ != nullptr) candidates_->PrefetchIndex((*unseen)[i + kPrefetchRows]);
+    }
+    int64_t candidate = TableShard::kNoSlot, named = 1;
+    if (candidates_ != nullptr) {
+      candidate = candidates_->Find(id);
+      if (candidate == TableShard::kNoSlot) {
+        candidate = candidates_->Create(id);
+      } else {
+        before_change(candidate);
+      }
+      candidates_->last_step(candidate) = step;
+      named = ++candidates_->frequency(candidate);
+    }
+    if (named < policy_.admit_after_steps || !Draw(step, id)) {
+      ++counts_.refused;
+      continue;
+    }
+    if (MutantActive(Mutant::kCountByWorker) && rows->Find(id) != TableShard::kNoSlot) continue;
+    rows->frequency(rows->Create(id)) = named - 1;  // this step counts when its gradient is applied
+    ++counts_.admitted;
+    if (candidate != TableShard::kNoSlot) EraseCandidate(candidate);
+  }
+}
+
+void RowLifecycle::Added(int64_t slot, uint64_t hash) {
+  if (!policy_.removes_rows()) return;
+  const int bucket = ListOf(hash);
+  slots_[bucket].push_back(static_cast<uint32_t>(slot));
+  if (slots_[bucket].size() > share_ && (grown_.empty() || grown_.back() != bucket)) grown_.push_back(bucket);
+}
+
+void RowLifecycle::Removed(int64_t slot, uint64_t hash) {
+  if (!policy_.removes_rows()) return;
+  std::vector<uint32_t>& slots = slots_[ListOf(hash)];
+  const auto found = std::find(slots.begin(), slots.end(), static_cast<uint32_t>(slot));
+  CHECK(found != slots.end()) << "slot " << slot << " is not in the list of its bucket";
+  *found = slots.back();
+  slots.pop_back();
+}
+
+void RowLifecycle::EraseCandidate(int64_t slot) {
+  if (RowLifecycle* const lifecycle = candidates_->lifecycle(); lifecycle != nullptr) {
+    lifecycle->Removed(slot, RowHash(candidates_->table_hash(), candidates_->info(slot).id));
+  }
+  candidates_->Erase(slot);
+}
+
+void RowLifecycle::Trim(int bucket, int64_t step, TableShard* rows) {
+  std::vector<uint32_t>& slots = slots_[bucket];
+  if (slots.size() <= share_) return;
+  ranks_.clear();
+  for (size_t i = 0; i < slots.size(); ++i) {
+    if (i + kPrefetchRows < slots.size()) __builtin_prefetch(&rows->info(slots[i + kPrefetchRows]));
+    const RowInfo& info = rows->info(slots[i]);
+    ranks_.emplace_back(RankOf(policy_, info, step, RowHash(rows->table_hash(), info.id)), slots[i]);
+  }
+  const size_t leave = slots.size() - (share_ - share_ / 16);
+  std::nth_element(ranks_.begin(), ranks_.begin() + static_cast<ptrdiff_t>(leave - 1), ranks_.end());
+  slots.clear();
+  for (size_t i = 0; i < ranks_.size(); ++i) {
+    if (i < leave) {
+      rows->Erase(ranks_[i].second);
+    } else {
+      slots.push_back(ranks_[i].second);
+    }
+  }
+  counts_.evicted += static_cast<int64_t>(leave);
+}
+
+void RowLifecycle::Expire(int bucket, int64_t step, TableShard* rows) {
+  std::vector<uint32_t>& slots = slots_[bucket];
+  size_t kept = 0;
+  for (size_t i = 0; i < slots.size(); ++i) {
+    if (i + kPrefetchRows < slots.size()) __builtin_prefetch(&rows->info(slots[i + kPrefetchRows]));
+    if (step - rows->last_step(slots[i]) >= policy_.ttl_steps) {
+      rows->Erase(slots[i]);
+    } else {
+      slots[kept++] = slots[i];
+    }
+  }
+  counts_.expired += static_cast<int64_t>(slots.size() - kept);
+  slots.resize(kept);
+}
+
+int64_t RowLifecycle::SweepPeriod(int64_t ttl_steps) { return std::clamp<int64_t>(ttl_steps / 8, 1, 256); }
+
+void RowLifecycle::Finish(int64_t step, TableShard* rows) {
+  if (policy_.ttl_steps > 0) {
+    const int64_t period = SweepPeriod(policy_.ttl_steps);
+    for (int64_t bucket = step % period; bucket < kBucketCount; bucket += period) {
+      Expire(static_cast<int>(bucket), step, rows);
+    }
+  }
+  for (const int bucket : grown_) Trim(bucket, step, rows);
+  grown_.clear();
+  if (candidates_ != nullptr && candidates_->lifecycle() != nullptr) {
+    candidates_->lifecycle()->Finish(step, candidates_.get());
+  }
+}
+
+uint64_t RowLifecycle::memory_bytes() const {
+  uint64_t bytes = slots_.capacity() * sizeof(slots_[0]) + (candidates_ != nullptr ? candidates_->memory_bytes() : 0);
+  for (const std::vector<uint32_t>& slots : slots_) bytes += slots.capacity() * sizeof(uint32_t);
+  return bytes;
+}
+
+}  // namespace pepnet

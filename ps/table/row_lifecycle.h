@@ -1,0 +1,84 @@
+// RowLifecycle: which rows one server has of a table with a RowPolicy: who is admitted, when a row expires, and which
+// rows leave when there are too many.
+//
+//   step t    Admit()    ids without a row are counted; who has been named often enough gets a row
+//             ...        the gradients of step t are applied to the rows there are
+//             Finish()   buckets with more rows than their share are brought below it; some buckets are swept: rows
+//                        that ttl_steps steps have not named leave
+//
+// Decisions: are made bucket by bucket, from the ids that the steps have named, taken as sets, from the config and the
+//            number of the step. So they are the same for any number of servers and workers and any order of messages.
+// Limits:    a table of L rows has L / 1024 in each bucket. Within a step a bucket may hold more: the rows that the
+//            step makes. Eviction leaves 15/16 of a share, so that a bucket is not ranked anew for every row.
+// Sweeps:    each bucket is looked through every SweepPeriod() steps, so that no step pays for all.
+// Candidates: are ids that have been named and not yet admitted, rows without floats in a table of their own, which has
+//            the same limits; those that were not named for longest leave it.
+// Threads:   one.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "absl/functional/function_ref.h"
+
+#include "common/job_config/table.h"
+#include "ps/table/row_rank.h"
+#include "ps/table/table_shard.h"
+
+namespace pepnet {
+
+// What has happened since the server started.
+struct LifecycleCounts {
+  int64_t admitted = 0;  // rows made
+  int64_t refused = 0;   // times that a step named an id without giving it a row
+  int64_t expired = 0;
+  int64_t evicted = 0;
+};
+
+class RowLifecycle {
+ public:
+  // `state_dim`: floats of optimizer state of a row.
+  RowLifecycle(const Table& table, int state_dim, uint64_t seed);
+
+  // Step `step` names `unseen`, which have no row in `rows`, in any order, an id as often as workers name it; they are
+  // sorted. Makes the rows of those that are admitted. `before_change` is called with the slot of each candidate before
+  // it changes.
+  void Admit(int64_t step, TableShard* rows, std::vector<int64_t>* unseen,
+             absl::FunctionRef<void(int64_t slot)> before_change);
+  // After the gradients of `step` are applied.
+  void Finish(int64_t step, TableShard* rows);
+  // A row has been made.
+  void Added(int64_t slot, uint64_t hash);
+
+  // Ids that have been counted and have no row yet, as rows of width 0; null: none are counted.
+  TableShard* candidates() { return candidates_.get(); }
+  const TableShard* candidates() const { return candidates_.get(); }
+  const LifecycleCounts& counts() const { return counts_; }
+  uint64_t memory_bytes() const;
+
+  // Steps from one sweep of a bucket to the next: an eighth of the time to live, at most 256.
+  static int64_t SweepPeriod(int64_t ttl_steps);
+
+ private:
+  bool Draw(int64_t step, int64_t id) const;
+  void EraseCandidate(int64_t slot);
+  // A row has gone, by other means than Expire() and Trim().
+  void Removed(int64_t slot, uint64_t hash);
+  // Removes the rows of a bucket that `step` finds expired.
+  void Expire(int bucket, int64_t step, TableShard* rows);
+  // Removes the rows of the lowest rank if the bucket has more than its share.
+  void Trim(int bucket, int64_t step, TableShard* rows);
+
+  RowPolicy policy_;
+  uint64_t admission_key_;
+  size_t share_;                              // rows of a bucket; SIZE_MAX: no limit
+  std::vector<std::vector<uint32_t>> slots_;  // by bucket
+  std::vector<int> grown_;                    // buckets that got rows since the last Finish() and have more than share_
+  std::unique_ptr<TableShard> candidates_;
+  LifecycleCounts counts_;
+  std::vector<std::pair<RowRank, uint32_t>> ranks_;  // and slots, of the bucket that is trimmed
+};
+
+}  // namespace pepnet

@@ -1,0 +1,38 @@
+#include "ps/table/row_rank.h"
+
+#include <bit>
+
+namespace pepnet {
+namespace {
+
+double Score(int64_t frequency, int64_t age, int64_t half_life) {
+  const int64_t halvings = age / half_life;
+  if (halvings > 1000) return 0;
+  const double within = static_cast<double>(age % half_life) / static_cast<double>(half_life);
+  const double power = std::bit_cast<double>(static_cast<uint64_t>(1023 - halvings) << 52);  // 2^-halvings
+  return static_cast<double>(frequency) * (1 - 0.5 * within) * power;
+}
+
+}  // namespace
+
+RowRank RankOf(const RowPolicy& policy, const RowInfo& info, int64_t step, uint64_t hash) {
+  RowRank rank{0, 0, hash};
+  switch (policy.eviction) {
+    case EvictionKind::kLru:
+      rank.first = info.last_step;
+      rank.second = info.frequency;
+      break;
+    case EvictionKind::kLfu:
+      rank.first = info.frequency;
+      rank.second = info.last_step;
+      break;
+    case EvictionKind::kScore:
+      // Doubles >= 0 have the order of their bits.
+      rank.first = std::bit_cast<int64_t>(Score(info.frequency, step - info.last_step, policy.half_life_steps));
+      rank.second = info.last_step;
+      break;
+  }
+  return rank;
+}
+
+}  // namespace pepnet
