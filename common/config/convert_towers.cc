@@ -36,8 +36,29 @@ std::string ValueLosses() {
   return JoinNames(names, " or ");
 }
 
-Status ConvertLoss(const config::LossConfig& from, const config::TaskTower& tower, const ConfigSource& source,
-                   Loss* out) {
+// The feature that the field `field` of `from` names; its first id is a key of the row.
+Status ConvertKeyFeature(const google::protobuf::Message& from, const std::string& field,
+                         const std::vector<Feature>& features, const ConfigSource& source, int* out) {
+  std::vector<std::string> names;
+  for (const Feature& feature : features) names.push_back(feature.name);
+  const std::string key = from.GetReflection()->GetString(from, from.GetDescriptor()->FindFieldByName(field));
+  if (key.empty()) return source.Error(from, field, "is missing; expected the name of an id feature");
+  *out = IndexOf(key, names);
+  if (*out < 0) return source.Error(from, field, "no feature is named \"", key, "\"", Suggestion(key, names));
+  if (features[*out].bucketizer == Bucketizer::kNone) {
+    return source.Error(from, field, "\"", key, "\" has no ids; expected an id feature");
+  }
+  return absl::OkStatus();
+}
+
+// "2 or more", or the numbers that the loss has.
+std::string ClassesOf(const LossType& type) {
+  if (type.num_class > 0) return absl::StrCat(type.num_class);
+  return HasClasses(type) ? "2 or more" : "1";
+}
+
+Status ConvertLoss(const config::LossConfig& from, const config::TaskTower& tower, const std::vector<Feature>& features,
+                   const ConfigSource& source, Loss* out) {
   const google::protobuf::FieldDescriptor* const member = SetMember(from, "loss");
   const std::optional<LossKind> kind =
       member == nullptr ? std::nullopt : FindKind<LossKind>(&LossType::name, member->name());
@@ -46,29 +67,16 @@ Status ConvertLoss(const config::LossConfig& from, const config::TaskTower& towe
   }
   out->kind = *kind;
   const LossType& type = TypeOf(*kind);
-  PEPNET_RETURN_IF_ERROR(
-      ConvertParameters(from.GetReflection()->GetMessage(from, member), type.parameters, source, out));
-  if ((tower.num_class() > 1) != HasClasses(type)) {
-    return source.Error(tower, "num_class", tower.num_class(), " does not fit ", type.name, "; expected ",
-                        HasClasses(type) ? "2 or more" : "1");
+  const google::protobuf::Message& settings = from.GetReflection()->GetMessage(from, member);
+  PEPNET_RETURN_IF_ERROR(ConvertParameters(settings, type.parameters, source, out));
+  const int num_class = static_cast<int>(tower.num_class());
+  if (type.num_class > 0 ? num_class != type.num_class : (num_class > 1) != HasClasses(type)) {
+    return source.Error(tower, "num_class", num_class, " does not fit ", type.name, "; expected ", ClassesOf(type));
+  }
+  if (HasSessions(type)) {
+    PEPNET_RETURN_IF_ERROR(ConvertKeyFeature(settings, type.session_field, features, source, &out->session_feature));
   }
   out->name = absl::StrCat(type.name, "_", tower.tower_name());
-  return absl::OkStatus();
-}
-
-// The feature that the field `field` of `from` names.
-Status ConvertGrouping(const google::protobuf::Message& from, const std::string& field,
-                       const std::vector<Feature>& features, const ConfigSource& source, Metric* out) {
-  std::vector<std::string> names;
-  for (const Feature& feature : features) names.push_back(feature.name);
-  const std::string key = from.GetReflection()->GetString(from, from.GetDescriptor()->FindFieldByName(field));
-  out->grouping_feature = IndexOf(key, names);
-  if (out->grouping_feature < 0) {
-    return source.Error(from, field, "no feature is named \"", key, "\"", Suggestion(key, names));
-  }
-  if (features[out->grouping_feature].bucketizer == Bucketizer::kNone) {
-    return source.Error(from, field, "\"", key, "\" has no ids; expected an id feature");
-  }
   return absl::OkStatus();
 }
 
@@ -93,7 +101,7 @@ Status ConvertMetric(const Config& from, const config::TaskTower& tower, bool ha
   const google::protobuf::Message& settings = from.GetReflection()->GetMessage(from, member);
   PEPNET_RETURN_IF_ERROR(ConvertParameters(settings, type.parameters, source, out));
   if (type.grouping_field != nullptr) {
-    PEPNET_RETURN_IF_ERROR(ConvertGrouping(settings, type.grouping_field, features, source, out));
+    PEPNET_RETURN_IF_ERROR(ConvertKeyFeature(settings, type.grouping_field, features, source, &out->grouping_feature));
   }
   const bool of_value = type.input == MetricInput::kValue;
   if (of_value ? !has_value : !has_probabilities) {
@@ -186,7 +194,7 @@ Status ConvertTower(const config::TaskTower& from, const ConfigSource& source, c
   std::set<std::string> names;
   bool has_probabilities = false, has_value = false;
   for (const config::LossConfig& loss : from.losses()) {
-    PEPNET_RETURN_IF_ERROR(ConvertLoss(loss, from, source, &out->losses.emplace_back()));
+    PEPNET_RETURN_IF_ERROR(ConvertLoss(loss, from, job.features, source, &out->losses.emplace_back()));
     const Loss& converted = out->losses.back();
     if (!names.insert(converted.name).second) return source.Error(loss, "", "a second ", converted.name, "; keep one");
     (HasProbabilities(TypeOf(converted.kind)) ? has_probabilities : has_value) = true;

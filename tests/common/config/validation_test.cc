@@ -229,8 +229,19 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"label_name: \"clk\"", "label_name: \"clik\"", kCtr + ".label_name: \"clik\" is not in"},
         Case{"label_name: \"clk\"", "", kCtr + ".label_name: is missing"},
         Case{kBce, "", kCtr + ".losses: tower ctr has no loss"}, Case{kBce, "losses {}", kCtr + ".losses[0]: is empty"},
-        Case{kBce, "losses { jrc_loss { session_name: 'x' } }",
-             kCtr + ".losses[0].jrc_loss: this loss is not supported"},
+        Case{kBce, "losses { jrc_loss { session_name: 'usr' } } num_class: 2",
+             kCtr + ".losses[0].jrc_loss.session_name: no feature is named \"usr\" (did you mean \"user\"?)"},
+        Case{kBce, "losses { jrc_loss {} } num_class: 2",
+             kCtr + ".losses[0].jrc_loss.session_name: is missing; expected the name of an id feature"},
+        Case{kBce, "losses { jrc_loss { session_name: 'price' } } num_class: 2",
+             kCtr + ".losses[0].jrc_loss.session_name: \"price\" has no ids"},
+        Case{kBce, "losses { jrc_loss { session_name: 'user' alpha: 1.5 } } num_class: 2",
+             kCtr + ".losses[0].jrc_loss.alpha: 1.5; expected 0 <= value <= 1"},
+        Case{kBce, "losses { jrc_loss { session_name: 'user' } }",
+             kCtr + ".num_class: 1 does not fit jrc_loss; expected 2"},
+        Case{kBce, "losses { jrc_loss { session_name: 'user' } } num_class: 3",
+             kCtr + ".num_class: 3 does not fit jrc_loss; expected 2"},
+        Case{kBce, "losses { contrastive_loss {} }", kCtr + ".losses[0].contrastive_loss: this loss is not supported"},
         Case{kBce, "losses { binary_cross_entropy {} } losses { binary_cross_entropy {} }",
              kCtr + ".losses[1]: a second"},
         Case{kBce, "losses { softmax_cross_entropy {} }", kCtr + ".num_class: 1 does not fit softmax_cross_entropy"},
@@ -265,6 +276,17 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"hidden_units: 5", "hidden_units: 5 activation: 'nn.Foo'", kCvr + ".mlp.activation: unknown activation"},
         Case{"hidden_units: 5", "hidden_units: 5 dropout_ratio: [0.1, 0.1]",
              kCvr + ".mlp.dropout_ratio: has 2 values"}));
+
+TEST(ValidationTest, ASessionIsAnyIdFeature) {
+  const std::string jrc = Changed(kBce, "losses { jrc_loss { session_name: 'item' alpha: 0.25 } } num_class: 2");
+  ASSERT_OK_AND_ASSIGN(const auto job, Parse(Changed("\"item\", \"price\"", "\"price\"", jrc)));
+  const Loss& loss = job.model.towers[0].losses[0];
+  EXPECT_EQ(loss.kind, LossKind::kJrc);
+  EXPECT_EQ(loss.name, "jrc_loss_ctr");
+  EXPECT_EQ(loss.jrc_alpha, 0.25);
+  EXPECT_EQ(loss.session_feature, 1);
+  EXPECT_FALSE(job.features[1].is_read) << "a session needs no group";
+}
 
 TEST(ValidationTest, OtherModelsCanBeNamedWithTheirContent) {
   EXPECT_THAT(ErrorOf(Changed("pepnet {", "mmoe { expert_mlp { hidden_units: [1, 2] } num_expert: 3")),

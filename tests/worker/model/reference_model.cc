@@ -183,9 +183,33 @@ double ReferenceLoss(const Loss& loss, const std::vector<double>& z, double labe
     }
     case LossKind::kL2:
       return (z[0] - label) * (z[0] - label);
+    case LossKind::kJrc:
+      return loss.jrc_alpha * -std::log(std::exp(z[static_cast<size_t>(label)]) / (std::exp(z[0]) + std::exp(z[1])));
   }
   return 0;
 }
+
+namespace {
+
+int64_t SessionOf(const Loss& loss, const Batch& batch, int64_t row) {
+  const std::span<const int64_t> ids = batch.RowIds(loss.session_feature, row);
+  return ids.empty() ? 0 : ids.front();
+}
+
+// spec 2.2: the ranking term of `row`, -log of its share in a softmax over itself and the session's rows of the other
+// label.
+double RankingTerm(const Loss& loss, const Batch& batch, const std::vector<int64_t>& labels,
+                   const std::vector<std::vector<double>>& z, int64_t row) {
+  const int64_t own = labels[row];
+  double sum = std::exp(z[row][own]);
+  for (int64_t j = 0; j < batch.rows; ++j) {
+    const bool is_rival = labels[j] != own && SessionOf(loss, batch, j) == SessionOf(loss, batch, row);
+    if (is_rival) sum += std::exp(z[j][own]);
+  }
+  return -std::log(std::exp(z[row][own]) / sum);
+}
+
+}  // namespace
 
 ReferenceValues Evaluate(const JobConfig& config, const Batch& batch, const std::vector<std::vector<float>>& scales,
                          const ReferencePoint& point, const ReferenceDropout& dropout, const ReferenceValues* frozen) {
@@ -227,8 +251,12 @@ ReferenceValues Evaluate(const JobConfig& config, const Batch& batch, const std:
         const int64_t domain = model.domain_label < 0 ? 0 : batch.labels[model.domain_label].integers[row];
         const size_t i = task * model.domain_count + domain;
         const double frozen_z = (frozen != nullptr ? *frozen : values).towers[i][row][0];
-        sum += ReferenceLoss(loss, values.towers[i][row], batch.labels[tower.label].values[row], frozen_z) *
-               scales[task][row];
+        double l = ReferenceLoss(loss, values.towers[i][row], batch.labels[tower.label].values[row], frozen_z);
+        if (HasSessions(TypeOf(loss.kind))) {
+          l += (1 - loss.jrc_alpha) *
+               RankingTerm(loss, batch, batch.labels[tower.label].integers, values.towers[i], row);
+        }
+        sum += l * scales[task][row];
       }
       values.losses.push_back(sum);
       values.total += sum;

@@ -37,7 +37,7 @@ ReferenceValues Evaluate(const JobConfig& config, const Batch& batch, const std:
 
 double ReferenceActivation(const Activation& activation, double x, double prelu_weight);
 
-// l of one row and its raw output z. `frozen_z` stands behind the focal loss's sg().
+// l of one row and its raw output z, of a loss with sessions the row's own part. `frozen_z` stands behind the focal loss's sg().
 double ReferenceLoss(const Loss& loss, const std::vector<double>& z, double label, double frozen_z);
 
 }  // namespace pepnet

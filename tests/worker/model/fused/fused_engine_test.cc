@@ -236,7 +236,8 @@ std::vector<double> RandomRatios(Dice* dice, size_t count) {
 }
 
 JobConfig RandomConfig(Dice* dice) {
-  JobConfig config = dice->Coin() ? DomainConfig() : AllLossesConfig();
+  const int64_t kind = dice->Below(5);
+  JobConfig config = kind < 2 ? DomainConfig() : kind < 4 ? AllLossesConfig() : SessionConfig();
   Model& model = config.model;
   if (dice->Below(4) == 0) model.domain.reset();
   if (dice->Below(4) == 0) model.uia.reset();
