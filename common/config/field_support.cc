@@ -84,6 +84,8 @@ constexpr Rule kRules[] = {
     {"ModelConfig", "kernel", Support::kWithoutEffect, kOneKernel},
     {"ModelConfig", "summaries_set", Support::kWithoutEffect,
      "accepted without effect: TensorBoard gets what train_config.tensorboard_summaries names"},
+    {"VariationalDropout", "embedding_wise_variational_dropout", Support::kWithoutEffect,
+     "accepted without effect, as in the reference: shares are by feature"},
     {"ModelConfig", "use_pareto_loss_weight", Support::kRejected, "is not supported; set each tower's weight instead"},
     {"TrainMetricConfig", "recall_at_k", Support::kWithoutEffect, "accepted, not computed"},
     {"TrainMetricConfig", "xauc", Support::kWithoutEffect, "accepted, not computed"},

@@ -120,7 +120,8 @@ std::string WriteRandomJob(const std::string& directory, const RandomJobOptions&
                           options.train_extra, options.batch_size, options.num_workers,
                           options.shuffle ? "true" : "false", options.data_extra, options.dropout) +
          (options.domain_towers ? "domain_input_name: \"dom\" task_domain_num: 3\n" : "") +
-         absl::Substitute(kTowers, options.dropout) + (options.sessions ? kSessions : "") + "  }\n}\n";
+         absl::Substitute(kTowers, options.dropout) + (options.sessions ? kSessions : "") + "}\n" +
+         (options.variational_dropout ? "variational_dropout { regularization_lambda: 0.5 }\n" : "") + "}\n";
 }
 
 JobConfig MakeRandomJob(const std::string& directory, const RandomJobOptions& options, const std::string& model_name) {

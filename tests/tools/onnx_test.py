@@ -173,6 +173,16 @@ class OnnxTest(unittest.TestCase):
         shutil.rmtree(self.scratch / "export")
         self.compare(job.config, job.directory / "eval.csv", columns, job.model_dir)
 
+    def test_variational_dropout(self):
+        job = SmallJob(self.scratch / "job")
+        text = job.config.read_text()
+        job.config.write_text(text.replace("model_config {", "model_config { variational_dropout { regularization_lambda: 3 }", 1))
+        pepnet("train", "--pipeline_config_path", job.config)
+        lines = [json.loads(line) for line in (job.model_dir / "metrics.jsonl").read_text().splitlines()]
+        # lambda / 16 rows * the sum over two features of what is left of them
+        self.assertTrue(all(0 < line["all_feature_p_loss"] < 3 / 16 * 2 for line in lines if "total_loss" in line))
+        self.compare(job.config, job.directory / "eval.csv", read_csv(job.directory / "eval.csv", text), job.model_dir)
+
     def test_a_formula_that_the_graph_cannot_compute_is_named(self):
         job = SmallJob(self.scratch / "job")
         text = job.config.read_text().replace("model_config {", 'feature_configs { raw_feature { feature_name: "p" '

@@ -205,7 +205,10 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"feature_names: [\"user\", \"item\", \"price\"]", "",
              "job.config:16: model_config.feature_groups[0].feature_names: "},
         Case{"pepnet {", "deepfm {", "job.config:18: model_config.deepfm: this model is not supported; pepnet is"},
-        Case{"pepnet {", "variational_dropout {} pepnet {", "job.config:18: model_config.variational_dropout: "},
+        Case{"pepnet {", "variational_dropout { regularization_lambda: -1 } pepnet {",
+             "job.config:18: model_config.variational_dropout.regularization_lambda: -1; expected a number >= 0"},
+        Case{"pepnet {", "variational_dropout { regularization_lambda: inf } pepnet {",
+             "job.config:18: model_config.variational_dropout.regularization_lambda: inf"},
         Case{"pepnet {", "use_pareto_loss_weight: true pepnet {",
              "job.config:18: model_config.use_pareto_loss_weight: true"},
         Case{"pepnet {", "pepnet { epnet_hidden_unit: 0", "job.config:18: model_config.pepnet.epnet_hidden_unit: 0"},
@@ -288,6 +291,20 @@ TEST(ValidationTest, ASessionIsAnyIdFeature) {
   EXPECT_FALSE(job.features[1].is_read) << "a session needs no group";
 }
 
+TEST(ValidationTest, VariationalDropoutIsOfGroupsWithSeveralFeatures) {
+  ASSERT_OK_AND_ASSIGN(const auto job,
+                       Parse(Changed("pepnet {", "variational_dropout { regularization_lambda: 0.25 } pepnet {")));
+  ASSERT_TRUE(job.model.main.variational.has_value());
+  EXPECT_EQ(job.model.main.variational->parameter, "model.group_variational_dropouts.all.feature_p");
+  EXPECT_EQ(job.model.main.variational->loss, "all_feature_p_loss");
+  EXPECT_EQ(job.model.main.variational->lambda, 0.25);
+  EXPECT_FALSE(job.model.uia->variational.has_value());
+  EXPECT_THAT(AllNotes(job), "");
+  const std::string one = Changed("\"user\", \"item\", \"price\"", "\"user\"");
+  EXPECT_THAT(AllNotes(*Parse(Changed("pepnet {", "variational_dropout {} pepnet {", one))),
+              HasSubstr("variational_dropout: without effect: no group has more than one feature"));
+}
+
 TEST(ValidationTest, OtherModelsCanBeNamedWithTheirContent) {
   EXPECT_THAT(ErrorOf(Changed("pepnet {", "mmoe { expert_mlp { hidden_units: [1, 2] } num_expert: 3")),
               StartsWith("job.config:18: model_config.mmoe: this model is not supported"));
@@ -348,6 +365,7 @@ TEST(ValidationTest, FieldsWithoutEffectLeaveANote) {
       {"pepnet {", "num_class: 2 pepnet {"},
       {"pepnet {", "losses { jrc_loss {} } pepnet {"},
       {"pepnet {", "kernel: TRITON pepnet {"},
+      {"pepnet {", "variational_dropout { embedding_wise_variational_dropout: true } pepnet {"},
       {"pepnet {", "pepnet { epnet_hidden_unit: 3"},
       {"pepnet {", "pepnet { task_domain_num: 3"},
       {kBce, "losses { binary_cross_entropy {} } train_metrics { xauc {} decay_rate: 0.5 }"},

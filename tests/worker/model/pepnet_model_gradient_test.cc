@@ -145,6 +145,10 @@ TEST(ModelGradientTest, SessionsFollowTheClosedForm) {
   }
 }
 
+TEST(ModelGradientTest, VariationalDropoutFollowsTheClosedForm) {
+  for (uint64_t seed = 51; seed <= 54; ++seed) CheckAgainstReference(VariationalConfig(), true, seed);
+}
+
 TEST(ModelGradientTest, DropoutIsTheMaskOfTheGlobalRow) {
   JobConfig config = AllLossesConfig();
   config.model.ppnet_dropout_ratio = {0.3, 0.5};

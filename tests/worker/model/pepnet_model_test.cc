@@ -145,6 +145,13 @@ TEST(PepnetModelTest, SlicesOfThreeFourAndNoRowsAddUpToTheBatchOfSeven) {
   EXPECT_EQ(CompareSteps(TrainInSlices(config, data, {0, 0, 1, 2, 7}), whole), "");
 }
 
+TEST(PepnetModelTest, VariationalDropoutOfSlicesAddsUp) {
+  const JobConfig config = VariationalConfig();
+  const TinyData data = RandomData(config, 7, 31);
+  const StepResult whole = TrainInSlices(config, data, {0, 7});
+  EXPECT_EQ(CompareSteps(TrainInSlices(config, data, {0, 3, 7, 7}), whole), "");
+}
+
 // The workers of one global batch as threads: rows of a session on several of them are compared all the same.
 TEST(PepnetModelTest, SessionsReachOverTheSlicesOfAllWorkers) {
   const JobConfig config = SessionConfig();

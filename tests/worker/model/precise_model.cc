@@ -3,6 +3,7 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/from_blob.h>
+#include <ATen/ops/full_like.h>
 #include <ATen/ops/sigmoid.h>
 #include <ATen/ops/softmax.h>
 #include <ATen/ops/stack.h>
@@ -13,6 +14,7 @@
 #include "worker/model/session_loss.h"
 #include "worker/model/torch/losses.h"
 #include "worker/model/torch/network.h"
+#include "worker/model/variational_dropout.h"
 
 namespace pepnet {
 namespace {
@@ -99,6 +101,12 @@ PreciseStep TakePreciseStep(const JobConfig& config, DenseParameters* parameters
     step.losses.push_back(values.mul(scales).sum().item<double>());
     roots.push_back(values);
     seeds.push_back(scales.mul(gradient_scale));
+  }
+  for (const auto& [name, penalty] : training.penalties) {
+    const at::Tensor share = at::full_like(penalty, PenaltyShare(batch.rows, batch.global_rows));
+    step.losses.push_back(penalty.mul(share).item<double>());
+    roots.push_back(penalty);
+    seeds.push_back(share.mul(gradient_scale));
   }
   torch::autograd::backward(roots, seeds);
   for (const ParameterSpec& spec : parameters->specs()) {

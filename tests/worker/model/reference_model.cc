@@ -20,15 +20,32 @@ class RowNetwork {
       : config_(config), point_(point), dropout_(dropout), row_(row), global_row_(global_row) {}
 
   Row Group(const FeatureGroup& group) const {
+    const Row left = LeftOf(group);
     Row x;
-    for (int f : group.leaves) {
+    for (const int& f : group.leaves) {
       const int dim = config_.leaves[f].dim;
       const Row values(&point_.leaves[f][row_ * dim], &point_.leaves[f][row_ * dim] + dim);
       const int embedding = config_.leaves[f].embedding;
-      const Row read = embedding < 0 ? values : Embed(config_.model.embeddings[embedding], values);
+      Row read = embedding < 0 ? values : Embed(config_.model.embeddings[embedding], values);
+      for (double& value : read) value *= left[&f - group.leaves.data()];
       x.insert(x.end(), read.begin(), read.end());
     }
     return x;
+  }
+
+  // spec 1.10: a factor for each leaf.
+  Row LeftOf(const FeatureGroup& group) const {
+    if (!group.variational) return Row(group.leaves.size(), 1.0);
+    std::vector<float> u(group.leaves.size());
+    FillUniforms(DropoutKey(dropout_.seed, group.variational->layer, dropout_.step), global_row_,
+                 static_cast<int64_t>(u.size()), u.data());
+    Row left;
+    for (size_t s = 0; s < u.size(); ++s) {
+      const double p = Sigmoid(point_.parameters.at(group.variational->parameter)[s]), e = 0x1p-23;
+      const double odds = (p + e) / (1 - p + e) * ((u[s] + e) / (1 - u[s] + e));
+      left.push_back(1 - (dropout_.enabled ? Sigmoid(10 * std::log(odds)) : p));
+    }
+    return left;
   }
 
   // spec 3.12
@@ -261,6 +278,14 @@ ReferenceValues Evaluate(const JobConfig& config, const Batch& batch, const std:
       values.losses.push_back(sum);
       values.total += sum;
     }
+  }
+  for (const FeatureGroup* group : Groups(model)) {
+    if (!group->variational || !dropout.enabled || batch.rows == 0) continue;
+    double left = 0;
+    for (const double w : point.parameters.at(group->variational->parameter)) left += 1 - Sigmoid(w);
+    const double n = static_cast<double>(batch.global_rows);
+    values.losses.push_back(group->variational->lambda / n * left * static_cast<double>(batch.rows) / n);
+    values.total += values.losses.back();
   }
   return values;
 }

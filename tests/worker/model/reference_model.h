@@ -22,7 +22,8 @@ struct ReferencePoint {
 struct ReferenceValues {
   std::vector<std::vector<double>> main, shared;         // [row]: M and E
   std::vector<std::vector<std::vector<double>>> towers;  // [task * domain_count + domain][row]: z
-  std::vector<double> losses;                            // in tower order: sum_i l_i * scale_i
+  // In tower order: sum_i l_i * scale_i; in training the penalties of variational dropout behind them.
+  std::vector<double> losses;
   double total = 0;
 };
 

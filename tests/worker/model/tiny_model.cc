@@ -108,6 +108,16 @@ JobConfig SessionConfig() {
   return config;
 }
 
+JobConfig VariationalConfig() {
+  JobConfig config = TinyConfig();
+  Model& model = config.model;
+  model.uia->leaves = {0, 2};
+  model.uia->width = 4;
+  model.main.variational = VariationalDropout{"model.variational.all", "all_penalty", 0.3, 2000};
+  model.uia->variational = VariationalDropout{"model.variational.uia", "uia_penalty", 0.2, 2001};
+  return config;
+}
+
 JobConfig DomainConfig() {
   JobConfig config = TinyConfig();
   config.model.domain_label = 1;

@@ -10,6 +10,7 @@
 #include "worker/model/fused/fused_embeddings.h"
 #include "worker/model/fused/fused_encoders.h"
 #include "worker/model/fused/fused_lane.h"
+#include "worker/model/fused/fused_variational.h"
 #include "worker/model/fused/row_loss.h"
 #include "worker/model/guarded.h"
 #include "worker/model/labels.h"
@@ -54,6 +55,7 @@ class FusedModel : public PepnetModel {
         team_(std::max(lanes, 1), "compute"),
         encoders_(config, *parameters, team_.size()),
         embeddings_(config, *parameters),
+        variational_(config, *parameters),
         all_(config, &layers_) {
     for (int i = 0; i < team_.size(); ++i) lanes_.emplace_back(&layers_, parameters->values().data());
   }
@@ -66,6 +68,7 @@ class FusedModel : public PepnetModel {
       PrepareGradients();
       EncodersForward();
       EmbeddingsForward();
+      VariationalForward();
       OnEachLane([&](LaneState* state, int lane) { SharedForward(state, lane); });
       PEPNET_RETURN_IF_ERROR(CompareSessions());
       for (int task = 0; task < static_cast<int>(model_.towers.size()); ++task) {
@@ -85,6 +88,7 @@ class FusedModel : public PepnetModel {
       OnEachLane([&](LaneState* state, int lane) { SharedBackward(state, lane, gradients, computed); });
       EncodersBackward();
       EmbeddingsBackward();
+      VariationalBackward();
       AddLaneGradients();
       LossReport report;
       report.scores = TrainScores();
@@ -94,6 +98,7 @@ class FusedModel : public PepnetModel {
         report.names.push_back(slots_[slot].loss->name);
         report.values.push_back(sum);
       }
+      variational_.Penalties(parameters_->values().data(), gradient_scale, parameters_->gradients().data(), &report);
       return report;
     });
   }
@@ -104,6 +109,7 @@ class FusedModel : public PepnetModel {
       Begin(input, false);
       EncodersForward();
       EmbeddingsForward();
+      VariationalForward();
       logits_.resize(layers_.towers.size());
       for (size_t i = 0; i < logits_.size(); ++i) Sized(&logits_[i], all_.rows() * layers_.towers[i].linear.out);
       task_outputs_.resize(layers_.ppnet.size());
@@ -155,6 +161,12 @@ class FusedModel : public PepnetModel {
     if (!encoders_.empty()) encoders_.Begin(input, {train, seed_, input.step, nullptr}, shift);
     if (!embeddings_.empty()) embeddings_.Begin(input);
     all_.Begin(input, Joined(encoders_.Outputs(), embeddings_.Outputs()), train && options_.routing);
+    if (!variational_.empty()) {
+      variational_.Begin(input, train, seed_, shift);
+      all_.SetFactors({variational_.Factors(model_.main),
+                       model_.domain ? variational_.Factors(*model_.domain) : GroupFactors(),
+                       model_.uia ? variational_.Factors(*model_.uia) : GroupFactors()});
+    }
     gate_sees_gradient_ = MutantActive(Mutant::kGateSeesGradient);
     for (LaneState& state : lanes_) state.losses.assign(slots_.size(), 0);
   }
@@ -208,6 +220,23 @@ class FusedModel : public PepnetModel {
       ForEachBlock(all_.rows(), lane, [&](int64_t begin, int64_t end) {
         embeddings_.Backward(begin, end, parameters_->values().data(), gradients, &state->embedding);
       });
+    });
+  }
+
+  void VariationalForward() {
+    if (variational_.empty()) return;
+    OnEachLane([&](LaneState*, int lane) {
+      ForEachBlock(all_.rows(), lane,
+                   [&](int64_t begin, int64_t end) { variational_.Forward(begin, end, parameters_->values().data()); });
+    });
+  }
+
+  void VariationalBackward() {
+    if (variational_.empty()) return;
+    OnEachLane([&](LaneState* state, int lane) {
+      float* const gradients = GradientsOf(state, lane);
+      ForEachBlock(all_.rows(), lane,
+                   [&](int64_t begin, int64_t end) { variational_.Backward(begin, end, gradients); });
     });
   }
 
@@ -499,6 +528,7 @@ class FusedModel : public PepnetModel {
                                   all_.EpnetGate(begin), all_.InputGradient(begin).Column(all_.uia_width()),
                                   all_.DomainGradient(begin), gate_sees_gradient_);
       }
+      all_.ScatterFactors(begin, end);
       all_.Scatter(begin, end, leaves, computed);
     });
   }
@@ -531,6 +561,7 @@ class FusedModel : public PepnetModel {
   // The batch under way.
   FusedEncoders encoders_;
   FusedEmbeddings embeddings_;
+  FusedVariational variational_;
   FusedBatch all_;
   bool gate_sees_gradient_ = false;
   std::vector<int64_t> selected_;                            // the current task's positions

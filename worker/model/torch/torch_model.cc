@@ -4,6 +4,7 @@
 #include <ATen/autocast_mode.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/full_like.h>
 #include <ATen/ops/sigmoid.h>
 #include <ATen/ops/softmax.h>
 #include <c10/core/DeviceGuard.h>
@@ -25,6 +26,7 @@
 #include "worker/model/torch/losses.h"
 #include "worker/model/torch/network.h"
 #include "worker/model/torch/torch_device.h"
+#include "worker/model/variational_dropout.h"
 
 namespace pepnet {
 namespace {
@@ -164,10 +166,16 @@ class TorchModel : public PepnetModel {
       {
         const TraceScope scope("backward");
         if (sums_) sums_->Begin(CurrentStreamHandle(device_));
-        if (batch.rows > 0) Backward(losses, sessions, result.towers, tensors.seeds, gradient_scale);
+        if (batch.rows > 0)
+          Backward(losses, sessions, result, tensors.seeds, gradient_scale,
+                   PenaltyShare(batch.rows, batch.global_rows));
       }
       if (device_side_) PEPNET_RETURN_IF_ERROR(GiveGradients(leaf_gradients));
       LossReport report = Report(losses, sessions, *input.row_scales);
+      for (const auto& [name, penalty] : result.penalties) {
+        report.names.push_back(name);
+        report.values.push_back(PenaltyShare(batch.rows, batch.global_rows) * penalty.item<double>());
+      }
       if (AnyTrainMetrics(*config_)) {
         for (ModelOutput& output : SelectMetricInputs(*config_, batch, Outputs(result.towers))) {
           const bool wanted = !config_->model.towers[report.scores.size()].train_metrics.empty();
@@ -232,21 +240,25 @@ class TorchModel : public PepnetModel {
     return SessionParts(*config_, slots_, input, raw_outputs, workers_);
   }
 
-  // From the rows' losses, and from the raw outputs whose gradient is that of a session.
+  // From the rows' losses, from the raw outputs whose gradient is that of a session, and from the penalties.
   static void Backward(const std::vector<RowLoss>& losses, const std::vector<SessionPart>& sessions,
-                       const std::vector<at::Tensor>& towers, const std::vector<at::Tensor>& seeds,
-                       double gradient_scale) {
+                       const NetworkResult& result, const std::vector<at::Tensor>& seeds, double gradient_scale,
+                       double penalty_share) {
     std::vector<at::Tensor> roots, gradients;
     for (size_t i = 0; i < losses.size(); ++i) {
       roots.push_back(losses[i].values);
       gradients.push_back(seeds[losses[i].task]);
       if (sessions[i].losses.empty()) continue;
-      const at::Tensor& output = towers[losses[i].task];
+      const at::Tensor& output = result.towers[losses[i].task];
       roots.push_back(output);
       gradients.push_back(AlignedTensor<float>(sessions[i].gradient, at::kFloat)
                               .view(output.sizes())
                               .to(output.device(), output.scalar_type())
                               .mul(gradient_scale));
+    }
+    for (const auto& [name, penalty] : result.penalties) {
+      roots.push_back(penalty);
+      gradients.push_back(at::full_like(penalty, gradient_scale * penalty_share));
     }
     torch::autograd::backward(roots, gradients);
   }
