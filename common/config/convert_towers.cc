@@ -80,6 +80,22 @@ Status ConvertLoss(const config::LossConfig& from, const config::TaskTower& towe
   return absl::OkStatus();
 }
 
+// What num_class a metric needs; "": this one fits.
+std::string ClassesThatDoNotFit(const MetricType& type, uint32_t num_class) {
+  switch (type.input) {
+    case MetricInput::kScore:
+      return num_class > 2 ? "1 or 2" : "";
+    case MetricInput::kOneScore:
+      return num_class > 1 ? "1" : "";
+    case MetricInput::kClasses:
+      return num_class < 2 ? "2 or more" : "";
+    case MetricInput::kProbabilities:
+    case MetricInput::kValue:
+      return "";
+  }
+  return "";
+}
+
 // Metrics of probabilities need a tower with a classifying loss, metrics of values one with a loss
 // of values.
 // Config: MetricConfig, or TrainMetricConfig, whose members are a subset.
@@ -108,9 +124,18 @@ Status ConvertMetric(const Config& from, const config::TaskTower& tower, bool ha
     return source.Error(from, type.name, "needs a tower with ", of_value ? ValueLosses() : "a classifying loss",
                         ", but tower ", tower.tower_name(), " has none");
   }
-  if (type.input == MetricInput::kScore && tower.num_class() > 2) {
-    return source.Error(from, type.name, "needs num_class 1 or 2, but tower ", tower.tower_name(), " has ",
+  if (const std::string needed = ClassesThatDoNotFit(type, tower.num_class()); !needed.empty()) {
+    return source.Error(from, type.name, "needs num_class ", needed, ", but tower ", tower.tower_name(), " has ",
                         tower.num_class());
+  }
+  if (out->top_k > 1 && static_cast<uint32_t>(out->top_k) > tower.num_class()) {
+    return source.Error(settings, "top_k", out->top_k, "; expected at most num_class of tower ", tower.tower_name(),
+                        ", ", tower.num_class());
+  }
+  constexpr uint64_t kMostCounts = uint64_t{1} << 24;
+  if (type.input == MetricInput::kClasses && out->thresholds * uint64_t{tower.num_class()} > kMostCounts) {
+    return source.Error(settings, "thresholds", out->thresholds, " for each of ", tower.num_class(),
+                        " classes; expected at most ", kMostCounts, " in all");
   }
   out->name = absl::StrCat(type.name, "_", tower.tower_name());
   return absl::OkStatus();

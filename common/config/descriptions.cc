@@ -24,6 +24,8 @@ FieldDescriptor::CppType TypeOfForm(ParameterInfo::Form form) {
       return FieldDescriptor::CPPTYPE_BOOL;
     case ParameterInfo::Form::kChoice:
       return FieldDescriptor::CPPTYPE_ENUM;
+    case ParameterInfo::Form::kWord:
+      return FieldDescriptor::CPPTYPE_STRING;
   }
   return FieldDescriptor::CPPTYPE_MESSAGE;
 }

@@ -393,6 +393,7 @@ TEST_P(FusedGoldenTest, ItsNetworkGivesTheReferencesNumbers) {
       column.integers.push_back(std::strtoll(cell.c_str(), nullptr, 10));
     }
   }
+  batch.ids = GoldenSessions(config, columns, batch.rows);
   for (size_t w = 0; w < config.data.sample_weights.size(); ++w) batch.sample_weights.emplace_back(batch.rows, 1.5f);
   const auto scales = RowScales(config, batch, LocalDenominators(config, batch));
   std::vector<AlignedBuffer<float>> features(config.leaves.size());
