@@ -147,15 +147,27 @@ def model_of(model_config):
     return next((name for name, _ in model_config.fields if name not in NOT_MODELS), "none")
 
 
-def names_of(feature):
+def names_of(feature, joint="__"):
     """(kind, message, the names that groups call its features by) of a feature_configs entry."""
     if not feature.fields:
         return "", feature, []
     kind, message = feature.fields[0]
     if kind != "sequence_feature":
         return kind, message, [message.text("feature_name")]
-    return kind, message, [f"{message.text('sequence_name')}__{inner.fields[0][1].text('feature_name')}"
+    return kind, message, [f"{message.text('sequence_name')}{joint}{inner.fields[0][1].text('feature_name')}"
                            for inner in message.all("features")]
+
+
+def joint_of(config):
+    """What stands between the names of a sequence and of its features: "_" where groups list them so, as with RTP."""
+    listed = set()
+    for group in config.get("model_config", Message()).all("feature_groups"):
+        for one in [group, *group.all("sequence_groups")]:
+            listed |= set(map(unquoted, one.all("feature_names")))
+    features = [names_of(feature, joint) for joint in ("__", "_") for feature in config.all("feature_configs")]
+    usual = {name for _, _, names in features[:len(features) // 2] for name in names}
+    rtp = {name for _, _, names in features[len(features) // 2:] for name in names} - usual
+    return "_" if listed & rtp and not any("__" in name for name in listed & usual) else "__"
 
 
 def find_towers(message):
@@ -207,8 +219,9 @@ def with_pepnet(config):
     if model_of(old) == "pepnet":
         return config
     group = main_group(old.all("feature_groups"))
-    ids = {name for feature in config.all("feature_configs") for kind, _, names in [names_of(feature)] for name in names
-           if kind == "id_feature"}
+    joint = joint_of(config)
+    ids = {name for feature in config.all("feature_configs") for kind, _, names in [names_of(feature, joint)]
+           for name in names if kind == "id_feature"}
     ids = [name for name in group.all("feature_names") if unquoted(name) in ids]
     groups = [group]
     for name, members in (("domain", ids[-1:]), ("uia", ids[:2])):
@@ -234,6 +247,7 @@ class Rows:
         encoded = data.get("fg_encoded")
         self.final = encoded == "true" if encoded else data.text("fg_mode", "FG_NONE") == "FG_NONE"
         self.separator = data.text("fg_encoded_multival_sep", "\x03")
+        self.joint = joint_of(config)
         for feature in config.all("feature_configs"):
             if feature.fields:
                 self.add_feature(*feature.fields[0])
@@ -244,7 +258,7 @@ class Rows:
             for inner in message.all("features"):
                 self.add_feature(*inner.fields[0], sequence=message)
             return
-        prefix = f"{sequence.text('sequence_name')}__" if sequence else ""
+        prefix = f"{sequence.text('sequence_name')}{self.joint}" if sequence else ""
         if kind.startswith("sequence_"):
             kind, sequence = kind.removeprefix("sequence_"), message
         if self.final:

@@ -15,10 +15,20 @@ class NetworkGraph {
   NetworkGraph(const JobConfig& config, OnnxLayers* layers)
       : model_(config.model), layers_(*layers), graph_(layers->graph()) {}
 
-  Value Group(const FeatureGroup& group, const std::vector<OnnxLeaf>& leaves, const std::vector<Value>& encoded) {
+  StatusOr<Value> Group(const FeatureGroup& group, const std::vector<OnnxLeaf>& leaves,
+                        const std::vector<Value>& encoded) {
     std::vector<Value> columns;
     for (const int leaf : group.leaves) columns.push_back(leaves[leaf].values);
     for (const int encoder : group.encoders) columns.push_back(encoded[encoder]);
+    if (group.variational) {  // worker/model/variational_dropout.h: each source times 1 - sigma(w)
+      PEPNET_ASSIGN_OR_RETURN(const Value weights, layers_.Parameter(group.variational->parameter));
+      const Value kept = graph_.Apply("Sub", {layers_.Number(1.0f), graph_.Apply("Sigmoid", {weights})});
+      for (size_t s = 0; s < columns.size(); ++s) {
+        const int64_t place = static_cast<int64_t>(s);
+        columns[s] =
+            graph_.Apply("Mul", {columns[s], graph_.Apply("Gather", {kept, graph_.Integers({}, {&place, 1})})});
+      }
+    }
     return layers_.Concat(columns, 1);
   }
 
@@ -111,15 +121,17 @@ Status AddNetwork(const JobConfig& config, const DenseParameters& parameters, co
   for (const DenseEmbedding& embedding : model.embeddings) {
     PEPNET_ASSIGN_OR_RETURN(listed[embedding.leaf].values, network.Embedding(embedding, leaves[embedding.leaf].values));
   }
-  Value shared = network.Group(model.main, listed, encoded);
+  PEPNET_ASSIGN_OR_RETURN(Value shared, network.Group(model.main, listed, encoded));
   if (model.domain.has_value()) {
-    const Value input = layers.Concat({network.Group(*model.domain, listed, encoded), shared}, 1);
+    PEPNET_ASSIGN_OR_RETURN(const Value domain, network.Group(*model.domain, listed, encoded));
+    const Value input = layers.Concat({domain, shared}, 1);
     PEPNET_ASSIGN_OR_RETURN(const Value gate, network.Gate("model.epnet.gate_nu", input, model.epnet_gamma));
     shared = graph->Apply("Mul", {gate, shared});
   }
   std::vector<Value> tasks(model.towers.size(), shared);
   if (model.uia.has_value()) {
-    const Value gate_input = layers.Concat({network.Group(*model.uia, listed, encoded), shared}, 1);
+    PEPNET_ASSIGN_OR_RETURN(const Value uia, network.Group(*model.uia, listed, encoded));
+    const Value gate_input = layers.Concat({uia, shared}, 1);
     for (size_t task = 0; task < tasks.size(); ++task) {
       PEPNET_ASSIGN_OR_RETURN(tasks[task], network.Ppnet(task, shared, gate_input));
     }

@@ -15,6 +15,7 @@ constexpr const char* kNames[] = {
     "divide_by_workers",
     "local_row_denominator",
     "dropout_by_local_row",
+    "session_ends_at_slice",
     "sum_in_arrival_order",
     "init_by_server",
     "pull_creates_row",

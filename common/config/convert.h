@@ -11,6 +11,14 @@ namespace pepnet {
 
 Status ConvertData(const config::DataConfig& data, ConfigSource* source, DataConfig* out);
 
+// What stands between the name of a sequence_feature and the names of its features and columns.
+inline constexpr char kSequenceJoint[] = "__";
+// Of jobs that serve with RTP, which the reference knows by an environment variable (USE_RTP=1).
+inline constexpr char kRtpSequenceJoint[] = "_";
+// kRtpSequenceJoint if the groups of `config` (today's dialect) list features by such names, which no feature has
+// otherwise, and none by the usual ones; else kSequenceJoint.
+std::string SequenceJoint(const config::EasyRecConfig& config);
+
 // Sets what sequences of ids have other defaults for than plain ids: one token an element, and "0" for an empty one.
 void FillSequenceDefaults(const DataConfig& data, config::EasyRecConfig* config);
 

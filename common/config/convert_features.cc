@@ -222,8 +222,8 @@ Status MakeSequence(const FeatureMessage& from, const ProtoFeature& feature, con
     }
     length = group.sequence_length();
     sequence.delimiter = group.sequence_delim();
-    out->name = absl::StrCat(group.sequence_name(), "__", out->name);
-    out->column = absl::StrCat(group.sequence_name(), "__", out->column);  // of an operator: the name
+    out->name = absl::StrCat(group.sequence_name(), data.sequence_joint, out->name);
+    out->column = absl::StrCat(group.sequence_name(), data.sequence_joint, out->column);  // of an operator: the name
   } else {
     length = feature.sequence_length();
     sequence.delimiter = feature.sequence_delim();
@@ -279,7 +279,7 @@ Status ConvertWhole(const FeatureMessage& from, const config::RawFeature& raw, c
 // A computed feature is an operator, and an id or raw feature that reads what it computes.
 Status ConvertDerived(const FeatureMessage& from, const DataConfig& data, ConfigSource* source, Feature* out) {
   if (data.fg_mode != FgMode::kNone) {
-    PEPNET_ASSIGN_OR_RETURN(out->op, ReadOperator(from, *source));
+    PEPNET_ASSIGN_OR_RETURN(out->op, ReadOperator(from, data, *source));
   }
   const ReadingFeature reading = ReadingFeatureOf(from, data);
   return std::visit(
@@ -340,6 +340,11 @@ Status CheckMessage(const FeatureMessage& message, const DataConfig& data, Confi
   return ReadTableFields(*message.message, source).status();
 }
 
+std::string NameOf(const google::protobuf::Message& feature) {
+  const auto* const field = feature.GetDescriptor()->FindFieldByName("feature_name");
+  return field == nullptr ? "" : feature.GetReflection()->GetString(feature, field);
+}
+
 }  // namespace
 
 std::vector<FeatureMessage> FeatureMessages(const config::FeatureConfig& config) {
@@ -353,6 +358,33 @@ std::vector<FeatureMessage> FeatureMessages(const config::FeatureConfig& config)
   const FeatureMessage plain = MessageIn(config, "");
   messages.push_back(plain.kind.has_value() || plain.op.has_value() ? plain : MessageIn(config, "sequence_"));
   return messages;
+}
+
+std::string SequenceJoint(const config::EasyRecConfig& config) {
+  std::set<std::string> listed, usual, plain, rtp;
+  for (const config::FeatureGroupConfig& group : config.model_config().feature_groups()) {
+    listed.insert(group.feature_names().begin(), group.feature_names().end());
+    for (const config::SeqGroupConfig& sequences : group.sequence_groups()) {
+      listed.insert(sequences.feature_names().begin(), sequences.feature_names().end());
+    }
+  }
+  for (const config::FeatureConfig& feature : config.feature_configs()) {
+    for (const FeatureMessage& one : FeatureMessages(feature)) {
+      const std::string name = NameOf(*one.message);
+      if (one.group == nullptr) {
+        plain.insert(name);
+        continue;
+      }
+      usual.insert(absl::StrCat(one.group->sequence_name(), kSequenceJoint, name));
+      rtp.insert(absl::StrCat(one.group->sequence_name(), kRtpSequenceJoint, name));
+    }
+  }
+  bool is_rtp = false;
+  for (const std::string& name : listed) {
+    if (usual.count(name) > 0) return kSequenceJoint;
+    is_rtp |= rtp.count(name) > 0 && plain.count(name) == 0;
+  }
+  return is_rtp ? kRtpSequenceJoint : kSequenceJoint;
 }
 
 void FillSequenceDefaults(const DataConfig& data, config::EasyRecConfig* config) {

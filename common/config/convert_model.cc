@@ -72,6 +72,32 @@ Status ConvertDomain(const config::PEPNet& pepnet, const DataConfig& data, Confi
   return absl::OkStatus();
 }
 
+// Random numbers of variational dropout: layers behind those of any network and its encoders
+// (worker/model/dropout_mask.h), one for each group.
+constexpr int64_t kFirstVariationalLayer = int64_t{1} << 30;
+
+Status ConvertVariationalDropout(const config::ModelConfig& from, ConfigSource* source, Model* model) {
+  if (!from.has_variational_dropout()) return absl::OkStatus();
+  const config::VariationalDropout& dropout = from.variational_dropout();
+  const double lambda = ShortestDecimal(dropout.regularization_lambda());
+  if (!(lambda >= 0) || std::isinf(lambda)) {
+    return source->Error(dropout, "regularization_lambda", lambda, "; expected a number >= 0");
+  }
+  int64_t layer = kFirstVariationalLayer;
+  bool any = false;
+  for (FeatureGroup* group :
+       {&model->main, model->domain ? &*model->domain : nullptr, model->uia ? &*model->uia : nullptr}) {
+    ++layer;
+    if (group == nullptr || group->sources() < 2) continue;
+    any = true;
+    group->variational =
+        VariationalDropout{absl::StrCat("model.group_variational_dropouts.", group->name, ".feature_p"),
+                           absl::StrCat(group->name, "_feature_p_loss"), lambda, layer};
+  }
+  if (!any) source->Note(from, "variational_dropout", "without effect: no group has more than one feature");
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 int IndexOf(const std::string& name, const std::vector<std::string>& names) {
@@ -116,6 +142,7 @@ Status ConvertModel(const config::EasyRecConfig& config, ConfigSource* source, J
   const config::PEPNet& pepnet = from.pepnet();
   Model* model = &out->model;
   PEPNET_RETURN_IF_ERROR(ConvertGroups(config, source, out));
+  PEPNET_RETURN_IF_ERROR(ConvertVariationalDropout(from, source, model));
   PEPNET_RETURN_IF_ERROR(ConvertEpnet(pepnet, source, model));
   PEPNET_RETURN_IF_ERROR(ConvertPpnet(pepnet, source, model));
   PEPNET_RETURN_IF_ERROR(ConvertDomain(pepnet, out->data, source, model));

@@ -44,6 +44,15 @@ Status ReadParameter(const Message& from, const ParameterInfo& parameter, const 
         if (shown == parameter.choices[i]) *out = static_cast<double>(i);
       }
       break;
+    case ParameterInfo::Form::kWord: {
+      const std::string word = reflection->GetString(from, field);
+      shown = absl::StrCat("\"", word, "\"");
+      *out = -1;
+      for (size_t i = 0; i < parameter.choices.size(); ++i) {
+        if (word == parameter.choices[i]) *out = static_cast<double>(i);
+      }
+      break;
+    }
   }
   if (parameter.Accepts(*out)) return absl::OkStatus();
   return source.Error(from, parameter.name, shown, "; expected ", parameter.range.expected);

@@ -36,8 +36,29 @@ std::string ValueLosses() {
   return JoinNames(names, " or ");
 }
 
-Status ConvertLoss(const config::LossConfig& from, const config::TaskTower& tower, const ConfigSource& source,
-                   Loss* out) {
+// The feature that the field `field` of `from` names; its first id is a key of the row.
+Status ConvertKeyFeature(const google::protobuf::Message& from, const std::string& field,
+                         const std::vector<Feature>& features, const ConfigSource& source, int* out) {
+  std::vector<std::string> names;
+  for (const Feature& feature : features) names.push_back(feature.name);
+  const std::string key = from.GetReflection()->GetString(from, from.GetDescriptor()->FindFieldByName(field));
+  if (key.empty()) return source.Error(from, field, "is missing; expected the name of an id feature");
+  *out = IndexOf(key, names);
+  if (*out < 0) return source.Error(from, field, "no feature is named \"", key, "\"", Suggestion(key, names));
+  if (features[*out].bucketizer == Bucketizer::kNone) {
+    return source.Error(from, field, "\"", key, "\" has no ids; expected an id feature");
+  }
+  return absl::OkStatus();
+}
+
+// "2 or more", or the numbers that the loss has.
+std::string ClassesOf(const LossType& type) {
+  if (type.num_class > 0) return absl::StrCat(type.num_class);
+  return HasClasses(type) ? "2 or more" : "1";
+}
+
+Status ConvertLoss(const config::LossConfig& from, const config::TaskTower& tower, const std::vector<Feature>& features,
+                   const ConfigSource& source, Loss* out) {
   const google::protobuf::FieldDescriptor* const member = SetMember(from, "loss");
   const std::optional<LossKind> kind =
       member == nullptr ? std::nullopt : FindKind<LossKind>(&LossType::name, member->name());
@@ -46,30 +67,33 @@ Status ConvertLoss(const config::LossConfig& from, const config::TaskTower& towe
   }
   out->kind = *kind;
   const LossType& type = TypeOf(*kind);
-  PEPNET_RETURN_IF_ERROR(
-      ConvertParameters(from.GetReflection()->GetMessage(from, member), type.parameters, source, out));
-  if ((tower.num_class() > 1) != HasClasses(type)) {
-    return source.Error(tower, "num_class", tower.num_class(), " does not fit ", type.name, "; expected ",
-                        HasClasses(type) ? "2 or more" : "1");
+  const google::protobuf::Message& settings = from.GetReflection()->GetMessage(from, member);
+  PEPNET_RETURN_IF_ERROR(ConvertParameters(settings, type.parameters, source, out));
+  const int num_class = static_cast<int>(tower.num_class());
+  if (type.num_class > 0 ? num_class != type.num_class : (num_class > 1) != HasClasses(type)) {
+    return source.Error(tower, "num_class", num_class, " does not fit ", type.name, "; expected ", ClassesOf(type));
+  }
+  if (HasSessions(type)) {
+    PEPNET_RETURN_IF_ERROR(ConvertKeyFeature(settings, type.session_field, features, source, &out->session_feature));
   }
   out->name = absl::StrCat(type.name, "_", tower.tower_name());
   return absl::OkStatus();
 }
 
-// The feature that the field `field` of `from` names.
-Status ConvertGrouping(const google::protobuf::Message& from, const std::string& field,
-                       const std::vector<Feature>& features, const ConfigSource& source, Metric* out) {
-  std::vector<std::string> names;
-  for (const Feature& feature : features) names.push_back(feature.name);
-  const std::string key = from.GetReflection()->GetString(from, from.GetDescriptor()->FindFieldByName(field));
-  out->grouping_feature = IndexOf(key, names);
-  if (out->grouping_feature < 0) {
-    return source.Error(from, field, "no feature is named \"", key, "\"", Suggestion(key, names));
+// What num_class a metric needs; "": this one fits.
+std::string ClassesThatDoNotFit(const MetricType& type, uint32_t num_class) {
+  switch (type.input) {
+    case MetricInput::kScore:
+      return num_class > 2 ? "1 or 2" : "";
+    case MetricInput::kOneScore:
+      return num_class > 1 ? "1" : "";
+    case MetricInput::kClasses:
+      return num_class < 2 ? "2 or more" : "";
+    case MetricInput::kProbabilities:
+    case MetricInput::kValue:
+      return "";
   }
-  if (features[out->grouping_feature].bucketizer == Bucketizer::kNone) {
-    return source.Error(from, field, "\"", key, "\" has no ids; expected an id feature");
-  }
-  return absl::OkStatus();
+  return "";
 }
 
 // Metrics of probabilities need a tower with a classifying loss, metrics of values one with a loss
@@ -93,16 +117,25 @@ Status ConvertMetric(const Config& from, const config::TaskTower& tower, bool ha
   const google::protobuf::Message& settings = from.GetReflection()->GetMessage(from, member);
   PEPNET_RETURN_IF_ERROR(ConvertParameters(settings, type.parameters, source, out));
   if (type.grouping_field != nullptr) {
-    PEPNET_RETURN_IF_ERROR(ConvertGrouping(settings, type.grouping_field, features, source, out));
+    PEPNET_RETURN_IF_ERROR(ConvertKeyFeature(settings, type.grouping_field, features, source, &out->grouping_feature));
   }
   const bool of_value = type.input == MetricInput::kValue;
   if (of_value ? !has_value : !has_probabilities) {
     return source.Error(from, type.name, "needs a tower with ", of_value ? ValueLosses() : "a classifying loss",
                         ", but tower ", tower.tower_name(), " has none");
   }
-  if (type.input == MetricInput::kScore && tower.num_class() > 2) {
-    return source.Error(from, type.name, "needs num_class 1 or 2, but tower ", tower.tower_name(), " has ",
+  if (const std::string needed = ClassesThatDoNotFit(type, tower.num_class()); !needed.empty()) {
+    return source.Error(from, type.name, "needs num_class ", needed, ", but tower ", tower.tower_name(), " has ",
                         tower.num_class());
+  }
+  if (out->top_k > 1 && static_cast<uint32_t>(out->top_k) > tower.num_class()) {
+    return source.Error(settings, "top_k", out->top_k, "; expected at most num_class of tower ", tower.tower_name(),
+                        ", ", tower.num_class());
+  }
+  constexpr uint64_t kMostCounts = uint64_t{1} << 24;
+  if (type.input == MetricInput::kClasses && out->thresholds * uint64_t{tower.num_class()} > kMostCounts) {
+    return source.Error(settings, "thresholds", out->thresholds, " for each of ", tower.num_class(),
+                        " classes; expected at most ", kMostCounts, " in all");
   }
   out->name = absl::StrCat(type.name, "_", tower.tower_name());
   return absl::OkStatus();
@@ -186,7 +219,7 @@ Status ConvertTower(const config::TaskTower& from, const ConfigSource& source, c
   std::set<std::string> names;
   bool has_probabilities = false, has_value = false;
   for (const config::LossConfig& loss : from.losses()) {
-    PEPNET_RETURN_IF_ERROR(ConvertLoss(loss, from, source, &out->losses.emplace_back()));
+    PEPNET_RETURN_IF_ERROR(ConvertLoss(loss, from, job.features, source, &out->losses.emplace_back()));
     const Loss& converted = out->losses.back();
     if (!names.insert(converted.name).second) return source.Error(loss, "", "a second ", converted.name, "; keep one");
     (HasProbabilities(TypeOf(converted.kind)) ? has_probabilities : has_value) = true;

@@ -71,7 +71,8 @@ void CopySameFields(const Message& from, Message* to) {
 // The inputs of one operator, as they are read.
 class Inputs {
  public:
-  Inputs(const FeatureMessage& from, const ConfigSource& source) : from_(from), source_(source) {}
+  Inputs(const FeatureMessage& from, const DataConfig& data, const ConfigSource& source)
+      : from_(from), data_(data), source_(source) {}
 
   Status Add(const std::string& field, const std::string& text, int index = 0) {
     const std::optional<NamedInput> input = SplitInput(text);
@@ -103,6 +104,11 @@ class Inputs {
     return columns;
   }
 
+  // Its name as the column of the sequence_feature.
+  std::string WholeName(const std::string& column) const {
+    return absl::StrCat(from_.group != nullptr ? from_.group->sequence_name() : "", data_.sequence_joint, column);
+  }
+
   // Decides which inputs of a sequence are sequences, and what their columns are called.
   StatusOr<std::vector<OperatorInput>> Finish() {
     if (!from_.is_sequence) return std::move(inputs_);
@@ -126,7 +132,7 @@ class Inputs {
         return source_.Error(*from_.message, "sequence_fields", "\"", input.column,
                              "\" is a feature; only columns can be the sequences of a computed feature");
       }
-      if (from_.group != nullptr) input.column = absl::StrCat(from_.group->sequence_name(), "__", input.column);
+      if (from_.group != nullptr) input.column = WholeName(input.column);
     }
     if (any) return std::move(inputs_);
     return source_.Error(*from_.message, "", "none of the inputs is a sequence; expected one of side item",
@@ -145,6 +151,7 @@ class Inputs {
   }
 
   const FeatureMessage& from_;
+  const DataConfig& data_;
   const ConfigSource& source_;
   std::vector<OperatorInput> inputs_;
   std::vector<std::string> sides_;
@@ -262,8 +269,8 @@ std::string ParamOf(const config::CustomFeature& from, const std::string& key) {
 }
 
 // In a sequence_feature the formula calls its inputs <sequence_name>__<column>, all of them, or by their columns.
-Status ReadSeqExpr(const config::CustomFeature& from, const std::string& sequence, const ConfigSource& source,
-                   Inputs* inputs, FeatureOperator* out) {
+Status ReadSeqExpr(const config::CustomFeature& from, const ConfigSource& source, Inputs* inputs,
+                   FeatureOperator* out) {
   out->kind = OperatorKind::kExpr;
   if (out->gives_tokens) {
     return source.Error(from, "operator_name",
@@ -284,7 +291,7 @@ Status ReadSeqExpr(const config::CustomFeature& from, const std::string& sequenc
   }
   StatusOr<Expression> formula = Expression::Parse(text, names);
   if (!formula.ok()) {
-    for (std::string& name : names) name = absl::StrCat(sequence, "__", name);
+    for (std::string& name : names) name = inputs->WholeName(name);
     StatusOr<Expression> of_whole_names = Expression::Parse(text, names);
     if (!of_whole_names.ok()) return Annotate(formula.status(), source.Where(from, "operator_params"));
     formula = std::move(of_whole_names);
@@ -293,13 +300,12 @@ Status ReadSeqExpr(const config::CustomFeature& from, const std::string& sequenc
   return absl::OkStatus();
 }
 
-Status ReadCustom(const config::CustomFeature& from, const std::string& sequence, const ConfigSource& source,
-                  Inputs* inputs, FeatureOperator* out) {
+Status ReadCustom(const config::CustomFeature& from, const ConfigSource& source, Inputs* inputs, FeatureOperator* out) {
   std::set<std::string> keys;
   for (const config::OperatorParam& param : from.operator_params().fields()) {
     if (!keys.insert(param.key()).second) return source.Error(param, "key", "\"", param.key(), "\" is given twice");
   }
-  if (from.operator_name() == "SeqExpr") return ReadSeqExpr(from, sequence, source, inputs, out);
+  if (from.operator_name() == "SeqExpr") return ReadSeqExpr(from, source, inputs, out);
   if (from.operator_name() != "EditDistance") {
     return source.Error(
         from, "operator_name", "\"", from.operator_name(),
@@ -354,11 +360,11 @@ ReadingFeature ReadingFeatureOf(const FeatureMessage& from, const DataConfig& da
   return raw;
 }
 
-StatusOr<FeatureOperator> ReadOperator(const FeatureMessage& from, const ConfigSource& source) {
+StatusOr<FeatureOperator> ReadOperator(const FeatureMessage& from, const DataConfig& data, const ConfigSource& source) {
   FeatureOperator out;
   out.kind = *from.op;
   out.gives_tokens = GivesTokens(from);
-  Inputs inputs(from, source);
+  Inputs inputs(from, data, source);
   const Message& message = *from.message;
   PEPNET_RETURN_IF_ERROR(CheckOneBucketizer(message, out.gives_tokens, source));
   Status status;
@@ -393,8 +399,7 @@ StatusOr<FeatureOperator> ReadOperator(const FeatureMessage& from, const ConfigS
       status = ReadCombine(static_cast<const config::CombineFeature&>(message), source, &inputs, &out);
       break;
     case OperatorKind::kEditDistance:
-      status = ReadCustom(static_cast<const config::CustomFeature&>(message),
-                          from.group != nullptr ? from.group->sequence_name() : "", source, &inputs, &out);
+      status = ReadCustom(static_cast<const config::CustomFeature&>(message), source, &inputs, &out);
       break;
   }
   PEPNET_RETURN_IF_ERROR(status);

@@ -28,7 +28,7 @@ ReadingFeature ReadingFeatureOf(const FeatureMessage& from, const DataConfig& da
 
 // The operator of `from`, for modes that compute (any but FG_NONE). An input of side feature holds the other feature's
 // name as its column, and its number must be filled in: see ResolveInputs().
-StatusOr<FeatureOperator> ReadOperator(const FeatureMessage& from, const ConfigSource& source);
+StatusOr<FeatureOperator> ReadOperator(const FeatureMessage& from, const DataConfig& data, const ConfigSource& source);
 
 // Replaces the names of features that are inputs by their numbers. messages: by feature.
 // Error: a name that is no feature, a feature whose values are no longer what its cells hold, a circle.

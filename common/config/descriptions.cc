@@ -24,6 +24,8 @@ FieldDescriptor::CppType TypeOfForm(ParameterInfo::Form form) {
       return FieldDescriptor::CPPTYPE_BOOL;
     case ParameterInfo::Form::kChoice:
       return FieldDescriptor::CPPTYPE_ENUM;
+    case ParameterInfo::Form::kWord:
+      return FieldDescriptor::CPPTYPE_STRING;
   }
   return FieldDescriptor::CPPTYPE_MESSAGE;
 }
@@ -108,15 +110,21 @@ Status CheckAll() {
                                                          &SparseOptimizerType::field, true, parameters));
   PEPNET_RETURN_IF_ERROR(CheckKinds<DenseOptimizerKind>(*config::DenseOptimizer::descriptor(), "optimizer",
                                                         &DenseOptimizerType::field, true, parameters));
-  PEPNET_RETURN_IF_ERROR(
-      CheckKinds<LossKind>(*config::LossConfig::descriptor(), "loss", &LossType::name, true, parameters));
-  const auto metric = [](const MetricType& type, const Descriptor& message) {
-    if (type.grouping_field == nullptr) return CheckParameters(message, type.parameters);
-    const FieldDescriptor* const field = message.FindFieldByName(type.grouping_field);
+  // A type may have a field that names a feature; null: it has none.
+  const auto with_feature = [](const auto& type, const char* feature_field, const Descriptor& message) {
+    if (feature_field == nullptr) return CheckParameters(message, type.parameters);
+    const FieldDescriptor* const field = message.FindFieldByName(feature_field);
     if (field == nullptr || field->cpp_type() != FieldDescriptor::CPPTYPE_STRING) {
-      return Disagreement(message.name(), " has no text ", type.grouping_field);
+      return Disagreement(message.name(), " has no text ", feature_field);
     }
-    return CheckParameters(message, type.parameters, {type.grouping_field});
+    return CheckParameters(message, type.parameters, {feature_field});
+  };
+  const auto loss = [&](const LossType& type, const Descriptor& message) {
+    return with_feature(type, type.session_field, message);
+  };
+  PEPNET_RETURN_IF_ERROR(CheckKinds<LossKind>(*config::LossConfig::descriptor(), "loss", &LossType::name, true, loss));
+  const auto metric = [&](const MetricType& type, const Descriptor& message) {
+    return with_feature(type, type.grouping_field, message);
   };
   PEPNET_RETURN_IF_ERROR(
       CheckKinds<MetricKind>(*config::MetricConfig::descriptor(), "metric", &MetricType::name, true, metric));

@@ -28,6 +28,7 @@ constexpr char kTimestamps[] = "checkpoints by time are not supported; use save_
 constexpr char kTowersOwn[] = "accepted without effect: the towers' own are used";
 constexpr char kPlacedByHash[] = "accepted without effect: rows are spread over the servers by hash";
 constexpr char kNoEffect[] = "accepted without effect";
+constexpr char kAllPairs[] = "accepted without effect: all pairs are counted";
 constexpr char kOneKernel[] = "accepted without effect: there is one implementation";
 
 constexpr Rule kRules[] = {
@@ -83,12 +84,16 @@ constexpr Rule kRules[] = {
     {"ModelConfig", "kernel", Support::kWithoutEffect, kOneKernel},
     {"ModelConfig", "summaries_set", Support::kWithoutEffect,
      "accepted without effect: TensorBoard gets what train_config.tensorboard_summaries names"},
+    {"VariationalDropout", "embedding_wise_variational_dropout", Support::kWithoutEffect,
+     "accepted without effect, as in the reference: shares are by feature"},
     {"ModelConfig", "use_pareto_loss_weight", Support::kRejected, "is not supported; set each tower's weight instead"},
     {"TrainMetricConfig", "recall_at_k", Support::kWithoutEffect, "accepted, not computed"},
     {"TrainMetricConfig", "xauc", Support::kWithoutEffect, "accepted, not computed"},
     {"TaskTower", "pareto_min_loss_weight", Support::kRejected, "is not supported; set the tower's weight instead"},
     {"MLP", "use_bn", Support::kRejected, "batch normalisation is not supported yet; use_ln is"},
-    {"Accuracy", "top_k", Support::kRejected, "only top_k: 1 is supported"},
+    {"XAUC", "sample_ratio", Support::kWithoutEffect, kAllPairs},
+    {"XAUC", "max_pairs", Support::kWithoutEffect, kAllPairs},
+    {"GroupedXAUC", "max_pairs_per_group", Support::kWithoutEffect, kAllPairs},
     {"SGDOptimizer", "fused", Support::kWithoutEffect, kOneKernel},
     {"AdagradOptimizer", "fused", Support::kWithoutEffect, kOneKernel},
     {"AdamOptimizer", "fused", Support::kWithoutEffect, kOneKernel},

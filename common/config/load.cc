@@ -193,6 +193,13 @@ StatusOr<JobConfig> ParseJobConfig(const std::string& text, const std::string& s
   const bool whole_model = !faults.Names("model_config", "ModelConfig");
   const bool whole_train = !faults.Names("train_config", "TrainConfig");
   if (whole_data && faults.Add(ConvertData(config.data_config(), &source, &job.data))) return faults.First();
+  job.data.sequence_joint = SequenceJoint(config);
+  if (job.data.sequence_joint == kRtpSequenceJoint) {
+    source.AddNote(absl::StrCat(source_name,
+                                ": feature_groups name the features of sequences as the reference does with USE_RTP=1, "
+                                "<sequence_name>_<feature_name>; the columns of sequences are read by such names, too. "
+                                "Jobs of that kind hash with --hash=farm"));
+  }
   if (whole_data && whole_features) {
     FillSequenceDefaults(job.data, &config);
     const Status features = ConvertFeatures(config, &source, &job);

@@ -59,18 +59,18 @@ void CollectInputs(const config::EasyRecConfig& config, std::set<std::string>* t
 }
 
 // Whether one of the sequence's features stands there by its whole name.
-bool NamesOneOf(const std::string& sequence, const std::set<std::string>& texts) {
-  const std::string prefix = sequence + "__";
+bool NamesOneOf(const std::string& sequence, const std::string& joint, const std::set<std::string>& texts) {
+  const std::string prefix = sequence + joint;
   const auto next = texts.lower_bound(prefix);
   return !sequence.empty() && next != texts.end() && absl::StartsWith(*next, prefix);
 }
 
 // A feature without a name is used: it is to be refused.
-bool IsUsed(const Message& feature, const std::set<std::string>& texts) {
+bool IsUsed(const Message& feature, const std::string& joint, const std::set<std::string>& texts) {
   const std::string name = TextField(feature, "feature_name"), sequence = TextField(feature, "sequence_name");
   if (!name.empty()) return texts.count(name) > 0;
-  // The features of a sequence are named <sequence>__<feature>.
-  return sequence.empty() || texts.count(sequence) > 0 || NamesOneOf(sequence, texts);
+  // The features of a sequence are named <sequence><joint><feature>.
+  return sequence.empty() || texts.count(sequence) > 0 || NamesOneOf(sequence, joint, texts);
 }
 
 }  // namespace
@@ -83,6 +83,7 @@ void DropUnusedFeatures(ConfigSource* source, config::EasyRecConfig* config) {
   ConfigSource trial = *source;  // takes the notes on what is left out
   DataConfig data;
   const bool has_data = ConvertData(config->data_config(), &trial, &data).ok();
+  data.sequence_joint = SequenceJoint(*config);
   const auto fault_of = [&](const Message& feature, const auto& check) {
     const std::vector<Status> faults = FindUnsupportedFields(feature, &trial);
     return !faults.empty() ? faults.front() : has_data ? check() : absl::OkStatus();
@@ -96,12 +97,13 @@ void DropUnusedFeatures(ConfigSource* source, config::EasyRecConfig* config) {
     const config::FeatureConfig& feature = config->feature_configs(i);
     if (feature.has_sequence_feature()) {  // the features of a sequence that is used are used one by one
       config::SequenceFeature* const group = config->mutable_feature_configs(i)->mutable_sequence_feature();
-      for (int f = NamesOneOf(group->sequence_name(), texts) ? group->features_size() - 1 : -1; f >= 0; --f) {
+      for (int f = NamesOneOf(group->sequence_name(), data.sequence_joint, texts) ? group->features_size() - 1 : -1;
+           f >= 0; --f) {
         const FieldDescriptor* const kind = SetMember(group->features(f), "feature");
         if (kind == nullptr) continue;
         const std::string name =
             TextField(group->features(f).GetReflection()->GetMessage(group->features(f), kind), "feature_name");
-        const std::string full = absl::StrCat(group->sequence_name(), "__", name);
+        const std::string full = absl::StrCat(group->sequence_name(), data.sequence_joint, name);
         if (name.empty() || texts.count(full) > 0) continue;
         const Status fault = fault_of(group->features(f), [&] { return CheckFeature(*group, f, data, &trial); });
         if (fault.ok()) continue;
@@ -112,7 +114,7 @@ void DropUnusedFeatures(ConfigSource* source, config::EasyRecConfig* config) {
     const FieldDescriptor* const kind = SetMember(feature, "feature");
     if (kind == nullptr) continue;
     const Message& message = feature.GetReflection()->GetMessage(feature, kind);
-    if (IsUsed(message, texts)) continue;
+    if (IsUsed(message, data.sequence_joint, texts)) continue;
     const Status fault = fault_of(feature, [&] { return CheckFeature(feature, data, &trial); });
     if (fault.ok()) continue;
     const std::string name = TextField(message, "feature_name");

@@ -53,6 +53,7 @@ struct DataConfig {
   std::string dataset_type_name;                                // as the config has it
   FgMode fg_mode = FgMode::kNone;
   std::string fg_encoded_multival_sep = "\x03";
+  std::string sequence_joint = "__";        // between the name of a sequence and those of its features and columns
   int64_t batch_size = 1024;                // per worker
   int64_t eval_batch_size = 0;              // rows of a global evaluation batch; 0: batch_size per worker
   std::vector<std::string> labels;          // label_fields

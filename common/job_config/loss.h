@@ -10,12 +10,14 @@
 
 namespace pepnet {
 
-enum class LossKind { kBinaryCrossEntropy, kBinaryFocal, kSoftmaxCrossEntropy, kL2 };
+enum class LossKind { kBinaryCrossEntropy, kBinaryFocal, kSoftmaxCrossEntropy, kL2, kJrc };
 struct Loss {
   LossKind kind = LossKind::kBinaryCrossEntropy;
   std::string name;  // "<type>_<tower>", e.g. "binary_cross_entropy_ctr"
   double label_smoothing = 0;
   double focal_gamma = 2, focal_alpha = 0.5;
+  double jrc_alpha = 0.5;
+  int session_feature = -1;  // of a loss with sessions: index of the feature whose first id is a row's session
 };
 
 // The values that a loss accepts as labels.
@@ -37,11 +39,16 @@ struct LossType {
   LabelRule label;
   TowerOutput output;
   std::span<const Parameter<Loss>> parameters;
+  // Name of the parameter that names a feature whose first id is a row's session; null: none. Such a loss has a second
+  // part, which compares the rows of a session (worker/model/session_loss.h).
+  const char* session_field = nullptr;
+  int num_class = 0;  // the only one that it can have; 0: any that fits `output`
 };
 
 // A tower with num_class of 2 or more; the other losses have num_class 1.
 constexpr bool HasClasses(const LossType& type) { return type.output == TowerOutput::kClassProbabilities; }
 constexpr bool HasProbabilities(const LossType& type) { return type.output != TowerOutput::kValue; }
+constexpr bool HasSessions(const LossType& type) { return type.session_field != nullptr; }
 
 namespace loss_types {
 
@@ -56,6 +63,9 @@ inline constexpr LossType kBinaryFocal = {"binary_focal_loss", LabelRule::kZeroO
 inline constexpr LossType kSoftmaxCrossEntropy = {"softmax_cross_entropy", LabelRule::kClass,
                                                   TowerOutput::kClassProbabilities, kSmoothing};
 inline constexpr LossType kL2 = {"l2_loss", LabelRule::kNumber, TowerOutput::kValue, {}};
+inline constexpr Parameter<Loss> kJrcParameters[] = {Number<&Loss::jrc_alpha>("alpha", kUpToOne)};
+inline constexpr LossType kJrc = {"jrc_loss",     LabelRule::kClass, TowerOutput::kClassProbabilities,
+                                  kJrcParameters, "session_name",    2};
 
 }  // namespace loss_types
 
@@ -69,6 +79,8 @@ constexpr const LossType* FindType(LossKind kind) {
       return &loss_types::kSoftmaxCrossEntropy;
     case LossKind::kL2:
       return &loss_types::kL2;
+    case LossKind::kJrc:
+      return &loss_types::kJrc;
   }
   return nullptr;
 }

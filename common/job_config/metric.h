@@ -12,13 +12,28 @@
 
 namespace pepnet {
 
-enum class MetricKind { kAuc, kGroupedAuc, kAccuracy, kMeanAbsoluteError, kMeanSquaredError };
+enum class MetricKind {
+  kAuc,
+  kGroupedAuc,
+  kAccuracy,
+  kMeanAbsoluteError,
+  kMeanSquaredError,
+  kNormalizedEntropy,
+  kMulticlassAuc,
+  kXauc,
+  kGroupedXauc,
+};
+enum class ClassAverage { kMacro, kWeighted };  // over the classes alike, or by their rows
 struct Metric {
   MetricKind kind = MetricKind::kAuc;
   std::string name;           // "<metric>_<tower>", e.g. "auc_ctr"
-  int thresholds = 200;       // auc
+  int thresholds = 200;       // auc, multiclass_auc
   double threshold = 0.5;     // accuracy
-  int grouping_feature = -1;  // grouped_auc: index of the feature whose first id is the key
+  int grouping_feature = -1;  // of a metric with a grouping_field: index of the feature whose first id is the key
+  int top_k = 1;              // accuracy
+  double eta = 1e-12;         // normalized_entropy
+  ClassAverage average = ClassAverage::kMacro;  // multiclass_auc
+  bool in_batch = false;                        // xauc
 };
 
 // A metric of the training batches: the rows of each decay_step steps are measured together, and the value moves by
@@ -32,6 +47,8 @@ struct TrainMetric {
 // The output of a tower that a metric reads.
 enum class MetricInput {
   kScore,          // the probability of class 1: num_class 1 or 2
+  kOneScore,       // the probability of class 1: num_class 1
+  kClasses,        // the probabilities of 2 or more classes
   kProbabilities,  // of any number of classes
   kValue,          // of a tower whose loss puts out values
 };
@@ -42,24 +59,35 @@ struct MetricType {
   const char* name;
   MetricInput input;
   std::span<const Parameter<Metric>> parameters;
-  // Name of the parameter that names a feature whose first id groups the rows; null: none. Such a
-  // metric needs all rows in one place; the others are sums over rows.
+  // Name of the parameter that names a feature whose first id groups the rows; null: none.
   const char* grouping_field = nullptr;
   bool decays_counts = false;  // in training: the counts decay, not the value
+  bool needs_rows = false;     // all of them in one place; the other metrics are sums over rows
 };
 
 namespace metric_types {
 
 inline constexpr Parameter<Metric> kThresholds[] = {
     WholeNumber<&Metric::thresholds>("thresholds", {2, true, 1 << 24, true, "2 or more"})};
-inline constexpr Parameter<Metric> kThreshold[] = {
-    Number<&Metric::threshold>("threshold", {0, true, 1, true, "a probability"})};
+inline constexpr Parameter<Metric> kAccuracyParameters[] = {
+    Number<&Metric::threshold>("threshold", {0, true, 1, true, "a probability"}),
+    WholeNumber<&Metric::top_k>("top_k", {1, true, 1 << 20, true, "1 or more"})};
+inline constexpr Parameter<Metric> kEta[] = {Number<&Metric::eta>("eta", {0, false, 0.5, true, "0 < eta <= 0.5"})};
+inline constexpr const char* kClassAverages[] = {"macro", "weighted"};
+inline constexpr Parameter<Metric> kMulticlassParameters[] = {
+    WholeNumber<&Metric::thresholds>("thresholds", {2, true, 1 << 24, true, "2 or more"}),
+    Word<&Metric::average>("average", kClassAverages, "macro or weighted")};
+inline constexpr Parameter<Metric> kInBatch[] = {Switch<&Metric::in_batch>("in_batch")};
 
 inline constexpr MetricType kAuc = {"auc", MetricInput::kScore, kThresholds, nullptr, true};
-inline constexpr MetricType kGroupedAuc = {"grouped_auc", MetricInput::kScore, {}, "grouping_key"};
-inline constexpr MetricType kAccuracy = {"accuracy", MetricInput::kProbabilities, kThreshold};
+inline constexpr MetricType kGroupedAuc = {"grouped_auc", MetricInput::kScore, {}, "grouping_key", false, true};
+inline constexpr MetricType kAccuracy = {"accuracy", MetricInput::kProbabilities, kAccuracyParameters};
 inline constexpr MetricType kMeanAbsoluteError = {"mean_absolute_error", MetricInput::kValue, {}};
 inline constexpr MetricType kMeanSquaredError = {"mean_squared_error", MetricInput::kValue, {}};
+inline constexpr MetricType kNormalizedEntropy = {"normalized_entropy", MetricInput::kOneScore, kEta};
+inline constexpr MetricType kMulticlassAuc = {"multiclass_auc", MetricInput::kClasses, kMulticlassParameters};
+inline constexpr MetricType kXauc = {"xauc", MetricInput::kValue, kInBatch, nullptr, false, true};
+inline constexpr MetricType kGroupedXauc = {"grouped_xauc", MetricInput::kValue, {}, "grouping_key", false, true};
 
 }  // namespace metric_types
 
@@ -75,6 +103,14 @@ constexpr const MetricType* FindType(MetricKind kind) {
       return &metric_types::kMeanAbsoluteError;
     case MetricKind::kMeanSquaredError:
       return &metric_types::kMeanSquaredError;
+    case MetricKind::kNormalizedEntropy:
+      return &metric_types::kNormalizedEntropy;
+    case MetricKind::kMulticlassAuc:
+      return &metric_types::kMulticlassAuc;
+    case MetricKind::kXauc:
+      return &metric_types::kXauc;
+    case MetricKind::kGroupedXauc:
+      return &metric_types::kGroupedXauc;
   }
   return nullptr;
 }

@@ -1,6 +1,7 @@
 // Model: the network of a job: gates, task towers, losses, metrics.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
@@ -37,11 +38,22 @@ inline bool HasScore(const Tower& tower) {
   return tower.num_class <= 2 && HasProbabilities(TypeOf(tower.losses.front().kind));
 }
 
+// Of a group: each of its columns' sources is dropped by a share that is trained (worker/model/variational_dropout.h).
+struct VariationalDropout {
+  std::string parameter;  // the weights' name, one weight for each source
+  std::string loss;       // the penalty's name
+  double lambda = 0;      // of the penalty
+  int64_t layer = 0;      // of its random numbers, as in worker/model/dropout_mask.h
+};
+
 struct FeatureGroup {
   std::string name;           // "all", "domain", "uia" after dialect rewriting
   std::vector<int> leaves;    // in the order of the columns of the group tensor
   std::vector<int> encoders;  // whose outputs follow them; indices into Model::encoders
   int width = 0;              // sum of their widths
+  std::optional<VariationalDropout> variational = {};
+
+  size_t sources() const { return leaves.size() + encoders.size(); }
 };
 
 struct Model {
@@ -61,5 +73,13 @@ struct Model {
   int domain_count = 1;       // towers per task: task_domain_num if domain_label >= 0, else 1
   std::vector<Tower> towers;  // one per task; the network has towers.size() * domain_count of them, task-major
 };
+
+// The groups that the network reads: main, then domain and uia where they are.
+inline std::vector<const FeatureGroup*> Groups(const Model& model) {
+  std::vector<const FeatureGroup*> groups = {&model.main};
+  if (model.domain) groups.push_back(&*model.domain);
+  if (model.uia) groups.push_back(&*model.uia);
+  return groups;
+}
 
 }  // namespace pepnet

@@ -3,7 +3,7 @@
 //
 //     inline constexpr Parameter<Loss> kFocal[] = {Number<&Loss::focal_gamma>("gamma", kNotNegative), ...};
 //
-// Values are doubles on their way: a switch is 0 or 1, a choice is the number of its enumerator.
+// Values are doubles on their way: a switch is 0 or 1, a choice or a word is the number of its enumerator.
 // The default of a parameter is that of its proto field.
 #pragma once
 
@@ -40,11 +40,12 @@ inline constexpr ValueRange kUpToOne = {0, true, 1, true, "0 <= value <= 1"};
 
 // ParameterInfo describes a parameter to its config and to the wire.
 struct ParameterInfo {
-  enum class Form { kReal, kWhole, kSwitch, kChoice };  // proto fields of type float, uint32, bool, enum
-  const char* name = "";                                // of the field in the type's proto message
+  // Proto fields of type float, uint32, bool, enum; a text that is one of the choices.
+  enum class Form { kReal, kWhole, kSwitch, kChoice, kWord };
+  const char* name = "";  // of the field in the type's proto message
   Form form = Form::kReal;
   ValueRange range;
-  std::span<const char* const> choices;  // kChoice: the proto enum's names, in the order of the enumerators
+  std::span<const char* const> choices;  // kChoice, kWord: the names, in the order of the enumerators
   bool told = false;                     // a field that is absent leaves a note of the default that is used
 
   bool Accepts(double value) const {
@@ -83,6 +84,12 @@ template <auto kMember>
 constexpr auto Choice(const char* name, std::span<const char* const> choices) {
   const ValueRange range = {0, true, static_cast<double>(choices.size()) - 1, true, "the number of one of its values"};
   return MemberAccess<kMember>::Make({name, ParameterInfo::Form::kChoice, range, choices});
+}
+
+template <auto kMember>
+constexpr auto Word(const char* name, std::span<const char* const> choices, const char* expected) {
+  const ValueRange range = {0, true, static_cast<double>(choices.size()) - 1, true, expected};
+  return MemberAccess<kMember>::Make({name, ParameterInfo::Form::kWord, range, choices});
 }
 
 // A Finding tells an oddity of parameters that are each in their range.

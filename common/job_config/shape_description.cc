@@ -120,6 +120,7 @@ void AppendGroup(const std::optional<FeatureGroup>& group, const std::string& na
   if (group) {
     for (const int leaf : group->leaves) absl::StrAppend(out, " ", NameOf(leaf, config));
     for (const int encoder : group->encoders) absl::StrAppend(out, " encoder ", encoder);
+    if (group->variational) absl::StrAppend(out, ", variational dropout");
   }
   absl::StrAppend(out, "\n");
 }

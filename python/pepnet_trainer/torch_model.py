@@ -175,6 +175,29 @@ class DenseEmbedding(nn.Module):
         return torch.softmax(z / self.temperature, dim=1) @ self._weight("meta_emb")
 
 
+class VariationalDropout(nn.Module):
+    """The columns of a group, each feature's times what is left of it: 1 - sigmoid(feature_p), in training with noise.
+    penalty() times regularization_lambda over the rows of a batch is what the trainer adds to its losses."""
+
+    def __init__(self, widths: Sequence[int]) -> None:
+        super().__init__()
+        self.feature_p = nn.Parameter(torch.randn(len(widths)))
+        self.widths = list(widths)
+
+    def penalty(self) -> torch.Tensor:
+        return (1 - torch.sigmoid(self.feature_p)).sum()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        share = torch.sigmoid(self.feature_p).unsqueeze(0)
+        if self.training:
+            epsilon = 2.0**-23
+            u = torch.rand(x.shape[0], len(self.widths), device=x.device)
+            odds = [torch.log(p + epsilon) - torch.log(1 - p + epsilon) for p in (share, u)]
+            share = torch.sigmoid((odds[0] + odds[1]) / 0.1)
+        left = (1 - share).split(1, dim=1)
+        return torch.cat([part * one for part, one in zip(x.split(self.widths, dim=1), left)], dim=1)
+
+
 class PEPNet(nn.Module):
     """The network of a config with its tables.
 
@@ -238,6 +261,14 @@ class PEPNet(nn.Module):
             collection.dense_embs = dense
         self._embeddings = [embeddings]  # in a list, so that their parameters have one name
 
+        if model.first("variational_dropout") is not None:
+            self.group_variational_dropouts = nn.ModuleDict(
+                {
+                    name: VariationalDropout([self.features[feature].width for feature in features])
+                    for name, features in self.groups.items()
+                    if name in ("all", "domain", "uia") and len(features) > 1
+                }
+            )
         main = width["all"]
         if "domain" in self.groups:
             self.epnet = EPNet(
@@ -303,6 +334,9 @@ class PEPNet(nn.Module):
             for name, features in self.groups.items()
             if name in ("all", "domain", "uia")
         }
+        if hasattr(self, "group_variational_dropouts"):
+            for name, dropout in self.group_variational_dropouts.items():
+                groups[name] = dropout(groups[name])
         main = groups["all"]
         if "domain" in groups:
             main = self.epnet(main, groups["domain"])

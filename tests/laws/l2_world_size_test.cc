@@ -118,6 +118,12 @@ std::vector<WorldCase> WorldCases() {
   domains.domain_towers = true;
   domains.shuffle = false;
   cases.push_back({"domain_towers", domains});
+  RandomJobOptions sessions = base;
+  sessions.sessions = true;
+  cases.push_back({"sessions_over_all_workers", sessions});
+  RandomJobOptions variational = base;
+  variational.variational_dropout = true;
+  cases.push_back({"variational_dropout", variational});
   RandomJobOptions accumulation = base;
   accumulation.train_extra =
       "gradient_accumulation_steps: 3 grad_clipping { clipping_type: \"norm\" max_gradient: 0.05 }";

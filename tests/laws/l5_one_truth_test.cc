@@ -37,6 +37,7 @@ std::map<std::string, double> WithSlices(const EvaluationResult& result) {
 TEST(L5OneTruth, EvaluationInTrainingEqualsEvaluationOfTheCheckpoint) {
   RandomJobOptions options;
   options.num_epochs = 1;
+  options.sessions = options.variational_dropout = true;
   TemporaryDirectory directory;
   JobConfig config = MakeRandomJob(directory.path(), options);
   config.train.num_epochs = 0;

@@ -21,7 +21,7 @@ SOURCE = pathlib.Path(os.environ["PEPNET_SOURCE_DIR"])
 sys.path.insert(0, str(SOURCE / "tests/tools"))
 import movielens_like  # noqa: E402
 
-GOLDEN_CASES = ["features", "mixed", "multi_domain", "no_domain", "no_uia", "raw_embed", "seed_small"]
+GOLDEN_CASES = ["features", "losses_metrics", "mixed", "multi_domain", "no_domain", "no_uia", "raw_embed", "seed_small"]
 
 
 class LoadTorchTest(unittest.TestCase):
@@ -106,6 +106,35 @@ class LoadTorchTest(unittest.TestCase):
             optimizer.step()
             losses.append(float(loss.detach()))
         self.assertLess(losses[-1], losses[0] - 0.05)
+
+    def test_variational_dropout(self):
+        cells = movielens_like.columns(200)
+        rows = pa.table(
+            {
+                name: pa.array(values, pa.string() if name in movielens_like.TEXTS else pa.int64())
+                for name, values in cells.items()
+            }
+        )
+        run = pt.train(
+            SOURCE / "configs/pepnet_movielens.config",
+            rows,
+            rows,
+            {"train_config.num_epochs": 1, "model_config.variational_dropout.regularization_lambda": 0.5},
+            self.scratch / "run",
+            progress=False,
+        )
+        model = self.compare(run.export(formats=["safetensors"]), run.predict(rows), rows)
+        dropout = model.group_variational_dropouts["all"]
+        x = torch.ones(500, sum(dropout.widths))
+        left = (1 - torch.sigmoid(dropout.feature_p)).detach()
+        self.assertAlmostEqual(float(dropout.penalty()), float(left.sum()), places=5)
+        torch.testing.assert_close(dropout(x)[0], torch.repeat_interleave(left, torch.tensor(dropout.widths)))
+        # In training each row keeps or drops a feature as a whole, by that share in the mean.
+        noisy = dropout.train()(x).detach()
+        first = noisy[:, 0]
+        self.assertTrue(bool((noisy[:, : dropout.widths[0]] == first.unsqueeze(1)).all()))
+        self.assertLess(abs(float(first.mean() - left[0])), 0.1)
+        self.assertGreater(float(first.std()), 0.05)
 
     def test_errors_say_what_is_missing(self):
         with self.assertRaisesRegex(FileNotFoundError, "no model.safetensors; export with formats"):

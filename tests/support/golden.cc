@@ -51,8 +51,8 @@ const std::vector<std::string>& GoldenCases() {
 }
 
 const std::vector<std::string>& PooledGoldenCases() {
-  static const std::vector<std::string> cases = {"features", "mixed",      "multi_domain", "no_domain",
-                                                 "no_uia",   "seed_small", "suffix"};
+  static const std::vector<std::string> cases = {"features",  "losses_metrics", "mixed",      "multi_domain",
+                                                 "no_domain", "no_uia",         "seed_small", "suffix"};
   return cases;
 }
 
@@ -107,6 +107,25 @@ std::map<std::string, std::vector<std::string>> GoldenColumns(const std::string&
     for (size_t i = 0; i < cells.size(); ++i) columns[header[i]].push_back(cells[i]);
   }
   return columns;
+}
+
+std::vector<IdColumn> GoldenSessions(const JobConfig& config,
+                                     const std::map<std::string, std::vector<std::string>>& columns, int64_t rows) {
+  std::vector<IdColumn> ids(config.features.size());
+  for (const Tower& tower : config.model.towers) {
+    for (const Loss& loss : tower.losses) {
+      if (loss.session_feature < 0) continue;
+      const std::vector<std::string>& cells = columns.at(config.features[loss.session_feature].column);
+      IdColumn& column = ids[loss.session_feature] = {};
+      column.offsets.push_back(0);
+      for (int64_t row = 0; row < rows; ++row) {
+        const std::string& cell = cells[row % cells.size()];
+        if (!cell.empty()) column.ids.push_back(std::strtoll(cell.c_str(), nullptr, 10));
+        column.offsets.push_back(static_cast<int32_t>(column.ids.size()));
+      }
+    }
+  }
+  return ids;
 }
 
 std::string Difference(const std::string& what, std::span<const float> values, std::span<const double> reference,

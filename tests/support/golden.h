@@ -12,6 +12,7 @@
 
 #include "common/checkpoint/safetensors.h"
 #include "common/job_config/job_config.h"
+#include "worker/data/batch.h"
 
 namespace pepnet {
 
@@ -37,6 +38,11 @@ std::vector<std::map<std::string, double>> GoldenStepLosses(
 
 // The cells of train.csv by column name, as text; for the labels, which are plain numbers.
 std::map<std::string, std::vector<std::string>> GoldenColumns(const std::string& name, const JobConfig& config);
+
+// The ids of the features that name sessions, of `rows` rows, which begin again where the case ends; empty for others.
+// Cells are finished ids.
+std::vector<IdColumn> GoldenSessions(const JobConfig& config,
+                                     const std::map<std::string, std::vector<std::string>>& columns, int64_t rows);
 
 // |x - ref| <= absolute + relative * |ref| (spec 8).
 struct Tolerance {

@@ -99,8 +99,11 @@ constexpr char kTowers[] = R"(
       metrics { auc {} } metrics { grouped_auc { grouping_key: "uid" } } losses { binary_cross_entropy {} } }
     task_towers { tower_name: "cvr" label_name: "buy" mlp { hidden_units: [6] } metrics { auc {} } losses { binary_cross_entropy {} }
       task_space_indicator_label: "clk" in_task_space_weight: 1 out_task_space_weight: 0 }
-  }
-}
+)";
+constexpr char kSessions[] = R"(
+    task_towers { tower_name: "rank" label_name: "clk" num_class: 2 mlp { hidden_units: [6] } metrics { auc {} }
+      losses { jrc_loss { session_name: "dom" alpha: 0.3 } }
+      task_space_indicator_label: "buy" in_task_space_weight: 3 out_task_space_weight: 1 }
 )";
 
 }  // namespace
@@ -129,7 +132,8 @@ std::string WriteRandomJob(const std::string& directory, const RandomJobOptions&
       options.batch_size, options.num_workers, options.shuffle ? "true" : "false", options.data_extra, options.dropout);
   return absl::StrReplaceAll(head, {{"WORD_ROWS", options.word_rows}}) +
          (options.domain_towers ? "domain_input_name: \"dom\" task_domain_num: 3\n" : "") +
-         absl::Substitute(kTowers, options.dropout);
+         absl::Substitute(kTowers, options.dropout) + (options.sessions ? kSessions : "") + "}\n" +
+         (options.variational_dropout ? "variational_dropout { regularization_lambda: 0.5 }\n" : "") + "}\n";
 }
 
 JobConfig MakeRandomJob(const std::string& directory, const RandomJobOptions& options, const std::string& model_name) {

@@ -21,6 +21,8 @@ struct RandomJobOptions {
   double dropout = 0.2;
   bool shuffle = true;
   bool domain_towers = false;
+  bool sessions = false;             // a further tower whose jrc_loss ranks the rows of a domain
+  bool variational_dropout = false;  // of all groups with several features
   double click_rate = 0.3;
   int num_workers = 2;
   std::string word_rows = "hash_bucket_size: 15";  // how the words become rows

@@ -22,7 +22,7 @@ SOURCE = pathlib.Path(os.environ["PEPNET_SOURCE_DIR"])
 sys.path.insert(0, str(SOURCE / "scripts"))
 import onnx_inputs  # noqa: E402
 
-GOLDEN_CASES = ["features", "mixed", "multi_domain", "no_domain", "no_uia", "raw_embed", "reference_example", "seed_small",
+GOLDEN_CASES = ["features", "losses_metrics", "mixed", "multi_domain", "no_domain", "no_uia", "raw_embed", "reference_example", "seed_small",
                 "seq_attention", "seq_din", "seq_pooling", "seq_standalone", "suffix"]
 
 
@@ -172,6 +172,16 @@ class OnnxTest(unittest.TestCase):
         columns["both"] = [f"{user}_{item}" for user, item in zip(columns["uid"], columns["iid"])]
         shutil.rmtree(self.scratch / "export")
         self.compare(job.config, job.directory / "eval.csv", columns, job.model_dir)
+
+    def test_variational_dropout(self):
+        job = SmallJob(self.scratch / "job")
+        text = job.config.read_text()
+        job.config.write_text(text.replace("model_config {", "model_config { variational_dropout { regularization_lambda: 3 }", 1))
+        pepnet("train", "--pipeline_config_path", job.config)
+        lines = [json.loads(line) for line in (job.model_dir / "metrics.jsonl").read_text().splitlines()]
+        # lambda / 16 rows * the sum over two features of what is left of them
+        self.assertTrue(all(0 < line["all_feature_p_loss"] < 3 / 16 * 2 for line in lines if "total_loss" in line))
+        self.compare(job.config, job.directory / "eval.csv", read_csv(job.directory / "eval.csv", text), job.model_dir)
 
     def test_a_formula_that_the_graph_cannot_compute_is_named(self):
         job = SmallJob(self.scratch / "job")

@@ -78,6 +78,7 @@ inline ModelOptions ModelOptionsOf(const WorkerContext& context, uint64_t seed) 
   options.device = context.options.device;
   options.bf16 = context.options.bf16;
   options.gradient_sums = context.gradient_sums;
+  options.workers = context.collective;
   options.status = context.status();
   options.timeout_s = context.options.timeout_s;
   return options;

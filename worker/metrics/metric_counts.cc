@@ -1,5 +1,6 @@
 #include "worker/metrics/metric_counts.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <numeric>
@@ -44,6 +45,14 @@ int TowerScores::Class(int64_t row, double threshold, int num_class) const {
   return best;
 }
 
+bool TowerScores::IsAmongTop(int64_t row, int c, int top_k, int num_class) const {
+  int before = 0;
+  for (int other = 0; other < num_class && before < top_k; ++other) {
+    before += Of(row, other) > Of(row, c) || (Of(row, other) == Of(row, c) && other < c) ? 1 : 0;
+  }
+  return before < top_k;
+}
+
 // step = 1 / (n - 1) in float32; t_i = step i in the lower half, 1 - step (n - 1 - i) in the upper, each rounded once.
 // (torch uses a fused multiply-add there on GPUs and on CPUs with AVX2, but not on older CPUs, where 15 of 200
 // thresholds come out one bit off.) In double both expressions are exact before they are rounded.
@@ -63,6 +72,15 @@ void CountForAuc(const std::vector<float>& thresholds, const LabelColumn& label,
   double* const by_class[2] = {counts + thresholds.size() + 1, counts};
   for (int64_t row = 0; row < rows; ++row) {
     by_class[Positive(label, row)][ThresholdIndex(thresholds, scores.One(row)) + 1] += 1;
+  }
+}
+
+void CountForAuc(const std::vector<float>& thresholds, const LabelColumn& label, const TowerScores& scores,
+                 int64_t rows, int c, double* counts) {
+  double* const by_class[2] = {counts + thresholds.size() + 1, counts};
+  for (int64_t row = 0; row < rows; ++row) {
+    const bool positive = label.values[row] == static_cast<float>(c);
+    by_class[positive][ThresholdIndex(thresholds, scores.Of(row, c)) + 1] += 1;
   }
 }
 
@@ -92,11 +110,36 @@ double AucOfCounts(size_t thresholds, const double* counts) {
   return BinnedAuc(reached[1], reached[0], total[1], total[0]);
 }
 
-MetricSums::MetricSums(const Metric* metric) : metric_(metric) {
-  CHECK(TypeOf(metric->kind).grouping_field == nullptr) << metric->name << " is no sum over rows";
-  if (metric->kind != MetricKind::kAuc) return;
+namespace {
+
+// sum_c weight_c AUC_c / sum_c weight_c of the AUC of each class against the others; weight: 1, or the rows of the class.
+double AucOfClasses(const Metric& metric, size_t thresholds, int num_class, const double* counts) {
+  double sum = 0, weights = 0;
+  for (int c = 0; c < num_class; ++c, counts += AucCounts(thresholds)) {
+    double weight = 1;
+    if (metric.average == ClassAverage::kWeighted) weight = std::accumulate(counts, counts + thresholds + 1, 0.0);
+    sum += weight * AucOfCounts(thresholds, counts);
+    weights += weight;
+  }
+  return weights > 0 ? sum / weights : 0;
+}
+
+// sum of cross entropies / -(P ln r + (n - P) ln(1 - r)), r = P / n within [eta, 1 - eta]
+double Entropy(double eta, double cross_entropies, double positives, double rows) {
+  if (rows == 0) return std::numeric_limits<double>::quiet_NaN();
+  const double rate = std::clamp(positives / rows, eta, 1 - eta);
+  return cross_entropies / -(positives * std::log(rate) + (rows - positives) * std::log1p(-rate));
+}
+
+}  // namespace
+
+MetricSums::MetricSums(const Metric* metric, int num_class) : metric_(metric), num_class_(num_class) {
+  CHECK(!TypeOf(metric->kind).needs_rows) << metric->name << " is no sum over rows";
+  if (metric->kind == MetricKind::kNormalizedEntropy) size_ = 3;
+  if (metric->kind != MetricKind::kAuc && metric->kind != MetricKind::kMulticlassAuc) return;
   thresholds_ = AucThresholds(metric->thresholds);
-  size_ = AucCounts(thresholds_.size());
+  const int classes = metric->kind == MetricKind::kMulticlassAuc ? num_class : 1;
+  size_ = AucCounts(thresholds_.size()) * static_cast<size_t>(classes);
 }
 
 void MetricSums::Add(const Tower& tower, const LabelColumn& label, const TowerScores& scores, int64_t rows,
@@ -104,8 +147,13 @@ void MetricSums::Add(const Tower& tower, const LabelColumn& label, const TowerSc
   switch (metric_->kind) {
     case MetricKind::kAuc:
       return CountForAuc(thresholds_, label, scores, rows, sums);
+    case MetricKind::kMulticlassAuc:
+      for (int c = 0; c < num_class_; ++c) {
+        CountForAuc(thresholds_, label, scores, rows, c, sums + static_cast<size_t>(c) * AucCounts(thresholds_.size()));
+      }
+      return;
     case MetricKind::kAccuracy:
-      sums[0] += static_cast<double>(CountRight(label, scores, rows, metric_->threshold, tower.num_class));
+      sums[0] += static_cast<double>(CountRight(*metric_, label, scores, rows, tower.num_class));
       sums[1] += static_cast<double>(rows);
       return;
     case MetricKind::kMeanAbsoluteError:
@@ -113,7 +161,14 @@ void MetricSums::Add(const Tower& tower, const LabelColumn& label, const TowerSc
       sums[0] += SumErrors(label, scores, rows, metric_->kind == MetricKind::kMeanSquaredError);
       sums[1] += static_cast<double>(rows);
       return;
+    case MetricKind::kNormalizedEntropy:
+      sums[0] += SumCrossEntropies(label, scores, rows);
+      sums[1] += std::accumulate(label.values.begin(), label.values.end(), 0.0);
+      sums[2] += static_cast<double>(rows);
+      return;
     case MetricKind::kGroupedAuc:
+    case MetricKind::kXauc:
+    case MetricKind::kGroupedXauc:
       return;  // refused by the constructor
   }
 }
@@ -122,11 +177,17 @@ double MetricSums::Value(const double* sums) const {
   switch (metric_->kind) {
     case MetricKind::kAuc:
       return AucOfCounts(thresholds_.size(), sums);
+    case MetricKind::kMulticlassAuc:
+      return AucOfClasses(*metric_, thresholds_.size(), num_class_, sums);
     case MetricKind::kAccuracy:
       return sums[1] > 0 ? sums[0] / sums[1] : 0;
+    case MetricKind::kNormalizedEntropy:
+      return Entropy(metric_->eta, sums[0], sums[1], sums[2]);
     case MetricKind::kMeanAbsoluteError:
     case MetricKind::kMeanSquaredError:
     case MetricKind::kGroupedAuc:
+    case MetricKind::kXauc:
+    case MetricKind::kGroupedXauc:
       break;
   }
   return sums[1] > 0 ? sums[0] / sums[1] : std::numeric_limits<double>::quiet_NaN();
@@ -141,12 +202,27 @@ std::string MetricSums::WhyNoValue(const double* sums) const {
   return positives > 0 ? "every label is 1" : "every label is 0";
 }
 
-int64_t CountRight(const LabelColumn& label, const TowerScores& scores, int64_t rows, double threshold, int num_class) {
+int64_t CountRight(const Metric& metric, const LabelColumn& label, const TowerScores& scores, int64_t rows,
+                   int num_class) {
   int64_t right = 0;
   for (int64_t row = 0; row < rows; ++row) {
-    right += label.values[row] == static_cast<float>(scores.Class(row, threshold, num_class)) ? 1 : 0;
+    if (metric.top_k > 1) {
+      right += scores.IsAmongTop(row, static_cast<int>(label.values[row]), metric.top_k, num_class) ? 1 : 0;
+    } else {
+      right += label.values[row] == static_cast<float>(scores.Class(row, metric.threshold, num_class)) ? 1 : 0;
+    }
   }
   return right;
+}
+
+double SumCrossEntropies(const LabelColumn& label, const TowerScores& scores, int64_t rows) {
+  constexpr double kLeast = -100;
+  double sum = 0;
+  for (int64_t row = 0; row < rows; ++row) {
+    const double p = scores.One(row), y = label.values[row];
+    sum -= y * std::max(std::log(p), kLeast) + (1 - y) * std::max(std::log1p(-p), kLeast);
+  }
+  return sum;
 }
 
 double SumErrors(const LabelColumn& label, const TowerScores& scores, int64_t rows, bool squared) {

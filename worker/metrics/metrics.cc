@@ -10,6 +10,7 @@
 #include "common/base/logging.h"
 #include "worker/metrics/grouped_auc.h"
 #include "worker/metrics/metric_counts.h"
+#include "worker/metrics/xauc.h"
 
 namespace pepnet {
 
@@ -20,9 +21,9 @@ struct MetricSet::State {
   struct Item {
     const Metric* metric;
     int tower;
-    size_t sums = 0;                      // where its numbers begin
-    std::optional<MetricSums> counted;    // else grouped
-    std::unique_ptr<ScoredRows> grouped;  // of a metric that needs all rows in one place
+    size_t sums = 0;                    // where its numbers begin
+    std::optional<MetricSums> counted;  // else rows
+    std::unique_ptr<ScoredRows> rows;   // of a metric that needs all rows in one place
   };
 
   const JobConfig* config;
@@ -30,21 +31,29 @@ struct MetricSet::State {
   std::map<std::string, size_t> losses;  // name -> index into sums
   std::vector<double> sums;
   int64_t loss_rows = 0;  // rows of all global batches, the same on every worker
+  int64_t batches = 0;    // global batches so far, the same on every worker
 
-  void AddToGroupedAuc(const Item& item, const Batch& batch, const LabelColumn& label, const TowerScores& scores) {
-    const std::vector<int64_t> keys = FirstIds(batch, item.metric->grouping_feature, /*none=*/0);
-    for (int64_t row = 0; row < batch.rows; ++row) {
-      item.grouped->Add(keys[row], scores.One(row), Positive(label, row));
-    }
+  // Rows of one key are measured together: those of a group, of a batch, or all of them.
+  void AddRows(const Item& item, const Batch& batch, const LabelColumn& label, const TowerScores& scores) {
+    const Metric& metric = *item.metric;
+    std::vector<int64_t> keys(static_cast<size_t>(batch.rows), metric.in_batch ? batches : 0);
+    if (metric.grouping_feature >= 0) keys = FirstIds(batch, metric.grouping_feature, /*none=*/0);
+    for (int64_t row = 0; row < batch.rows; ++row) item.rows->Add(keys[row], scores.One(row), label.values[row]);
   }
 
-  // Grouped AUC needs all rows in one place: worker 0 gathers, computes, and tells the others.
-  StatusOr<double> GroupedAucValue(const Item& item, Collective* collective) const {
-    if (collective == nullptr) return GroupedAuc(item.grouped.get());
-    PEPNET_RETURN_IF_ERROR(item.grouped->GatherToFirst(collective, "rows of " + item.metric->name));
+  static double ValueOfRows(const Item& item) {
+    return item.metric->kind == MetricKind::kGroupedAuc
+               ? GroupedAuc(item.rows.get())
+               : MeanXauc(item.rows.get(), /*weighted=*/item.metric->kind == MetricKind::kGroupedXauc);
+  }
+
+  // Worker 0 gathers the rows, computes, and tells the others.
+  StatusOr<double> MergedValueOfRows(const Item& item, Collective* collective) const {
+    if (collective == nullptr) return ValueOfRows(item);
+    PEPNET_RETURN_IF_ERROR(item.rows->GatherToFirst(collective, "rows of " + item.metric->name));
     std::string bytes(sizeof(double), '\0');
     if (collective->index() == 0) {
-      const double value = GroupedAuc(item.grouped.get());
+      const double value = ValueOfRows(item);
       std::memcpy(bytes.data(), &value, sizeof(value));
     }
     PEPNET_ASSIGN_OR_RETURN(const std::string received, collective->BroadcastFromFirst(bytes, item.metric->name));
@@ -73,11 +82,11 @@ MetricSet::MetricSet(const JobConfig* config) : state_(std::make_unique<State>()
     const Tower& tower = config->model.towers[t];
     for (const Metric& metric : tower.metrics) {
       State::Item item{&metric, static_cast<int>(t), sums, std::nullopt, nullptr};
-      if (TypeOf(metric.kind).grouping_field != nullptr) {
-        CHECK_GE(metric.grouping_feature, 0) << metric.name;
-        item.grouped = std::make_unique<ScoredRows>();
+      if (TypeOf(metric.kind).needs_rows) {
+        if (TypeOf(metric.kind).grouping_field != nullptr) CHECK_GE(metric.grouping_feature, 0) << metric.name;
+        item.rows = std::make_unique<ScoredRows>();
       } else {
-        item.counted.emplace(&metric);
+        item.counted.emplace(&metric, tower.num_class);
         sums += item.counted->size();
       }
       state_->items.push_back(std::move(item));
@@ -92,6 +101,7 @@ MetricSet::MetricSet(const JobConfig* config) : state_(std::make_unique<State>()
 MetricSet::~MetricSet() = default;
 
 void MetricSet::Add(const Batch& batch, const std::vector<std::vector<float>>& scores) {
+  ++state_->batches;
   if (batch.rows == 0) return;
   const Model& model = state_->config->model;
   CHECK_EQ(scores.size(), model.towers.size());
@@ -99,8 +109,8 @@ void MetricSet::Add(const Batch& batch, const std::vector<std::vector<float>>& s
     const Tower& tower = model.towers[item.tower];
     const LabelColumn& label = batch.labels[tower.label];
     const TowerScores tower_scores = ScoresOfTower(tower, label, scores[item.tower], batch.rows);
-    if (item.grouped != nullptr) {
-      state_->AddToGroupedAuc(item, batch, label, tower_scores);
+    if (item.rows != nullptr) {
+      state_->AddRows(item, batch, label, tower_scores);
     } else {
       item.counted->Add(tower, label, tower_scores, batch.rows, state_->sums.data() + item.sums);
     }
@@ -128,7 +138,7 @@ StatusOr<std::map<std::string, double>> MetricSet::Finish(Collective* collective
   const bool first = collective == nullptr || collective->index() == 0;
   std::map<std::string, double> values;
   for (const State::Item& item : state_->items) {
-    if (item.grouped == nullptr) {
+    if (item.rows == nullptr) {
       const double* sums = state_->sums.data() + item.sums;
       values[item.metric->name] = item.counted->Value(sums);
       if (const std::string reason = item.counted->WhyNoValue(sums); first && !reason.empty()) {
@@ -137,7 +147,7 @@ StatusOr<std::map<std::string, double>> MetricSet::Finish(Collective* collective
       }
       continue;
     }
-    const auto value = state_->GroupedAucValue(item, collective);
+    const auto value = state_->MergedValueOfRows(item, collective);
     if (!value.ok()) return Annotate(value.status(), "merging the metrics");
     values[item.metric->name] = *value;
   }

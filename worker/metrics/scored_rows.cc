@@ -9,11 +9,11 @@
 namespace pepnet {
 namespace {
 
-constexpr size_t kRowBytes = sizeof(int64_t) + sizeof(float) + 1;
+constexpr size_t kRowBytes = sizeof(int64_t) + 2 * sizeof(float);
 
 bool ScoreComesFirst(const ScoredRow& a, const ScoredRow& b) {
   if (std::isnan(a.score) || std::isnan(b.score)) return std::isnan(b.score) && !std::isnan(a.score);
-  return a.score != b.score ? a.score < b.score : a.positive < b.positive;
+  return a.score != b.score ? a.score < b.score : a.label < b.label;
 }
 
 }  // namespace
@@ -24,7 +24,7 @@ std::string ScoredRows::Serialize() const {
   for (const ScoredRow& row : rows_) {
     std::memcpy(out, &row.key, sizeof(row.key));
     std::memcpy(out + sizeof(row.key), &row.score, sizeof(row.score));
-    out[kRowBytes - 1] = row.positive ? 1 : 0;
+    std::memcpy(out + sizeof(row.key) + sizeof(row.score), &row.label, sizeof(row.label));
     out += kRowBytes;
   }
   return bytes;
@@ -37,7 +37,7 @@ bool ScoredRows::Merge(std::string_view bytes) {
     ScoredRow row;
     std::memcpy(&row.key, in, sizeof(row.key));
     std::memcpy(&row.score, in + sizeof(row.key), sizeof(row.score));
-    row.positive = in[kRowBytes - 1] != 0;
+    std::memcpy(&row.label, in + sizeof(row.key) + sizeof(row.score), sizeof(row.label));
     rows_.push_back(row);
   }
   return true;
@@ -73,7 +73,7 @@ std::optional<double> ExactAuc(std::span<const ScoredRow> rows) {
   for (size_t i = 0; i < rows.size();) {
     const float score = rows[i].score;
     int64_t tied[2] = {0, 0};
-    for (; i < rows.size() && rows[i].score == score; ++i) ++tied[rows[i].positive];
+    for (; i < rows.size() && rows[i].score == score; ++i) ++tied[rows[i].positive()];
     pairs_won += static_cast<double>(tied[1]) * (static_cast<double>(negatives) + 0.5 * static_cast<double>(tied[0]));
     negatives += tied[0];
     positives += tied[1];

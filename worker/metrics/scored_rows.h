@@ -1,6 +1,6 @@
-// ScoredRows: evaluated rows kept one by one, for metrics that are no sums over rows: grouped AUC and slices.
+// ScoredRows: evaluated rows kept one by one, for metrics that are no sums over rows: grouped AUC, XAUC and slices.
 //
-// Memory:   16 bytes a row; 13 on the wire.
+// Memory:   16 bytes a row, on the wire, too.
 // Order:    what is computed from Sorted() depends on the set of rows alone, not on their order or on which worker
 //           holds them.
 // Threads:  one at a time.
@@ -19,16 +19,18 @@
 namespace pepnet {
 
 struct ScoredRow {
-  int64_t key;    // the group it belongs to
-  float score;    // probability of class 1
-  bool positive;  // its label is 1
+  int64_t key;  // the group it belongs to
+  float score;  // probability of class 1, or a value
+  float label;
+
+  bool positive() const { return label == 1; }
 };
 
 class ScoredRows {
  public:
-  void Add(int64_t key, float score, bool positive) { rows_.push_back({key, score, positive}); }
+  void Add(int64_t key, float score, float label) { rows_.push_back({key, score, label}); }
 
-  // All rows as bytes: per row key int64, score float, class uint8; little-endian, packed.
+  // All rows as bytes: per row key int64, score float, label float; little-endian, packed.
   std::string Serialize() const;
   // Adds the rows of another worker; false if `bytes` is not a whole number of rows.
   bool Merge(std::string_view bytes);
@@ -37,14 +39,14 @@ class ScoredRows {
   Status GatherToFirst(Collective* collective, const std::string& what);
 
   bool HasNanScore() const;
-  // By key, then score, then class; scores that are NaN come last in their key.
+  // By key, then score, then label; scores that are NaN come last in their key.
   std::span<const ScoredRow> Sorted();
 
  private:
   std::vector<ScoredRow> rows_;
 };
 
-// Orders by score, then class: what ExactAuc() reads.
+// Orders by score, then label: what ExactAuc() reads.
 void SortByScore(std::vector<ScoredRow>* rows);
 
 // With rows in ascending score, and a tie counting half (which is what the average rank amounts to):

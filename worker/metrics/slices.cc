@@ -55,12 +55,12 @@ SliceQuality MeasureSlice(std::span<const ScoredRow> rows) {
   for (const ScoredRow& row : rows) {
     const double prediction = row.score;
     quality.predicted += prediction;
-    quality.positives += row.positive;
+    quality.positives += row.positive();
     const double bounded = std::clamp(prediction, kLeast, 1 - kLeast);
-    loss -= row.positive ? std::log(bounded) : std::log1p(-bounded);
+    loss -= row.positive() ? std::log(bounded) : std::log1p(-bounded);
     Sums& bin = bins[std::isnan(prediction) ? 0 : BinOf(prediction)];
     ++bin.rows;
-    bin.positives += row.positive;
+    bin.positives += row.positive();
     bin.predicted += prediction;
   }
   if (quality.rows == 0 || std::isnan(quality.predicted)) return quality;

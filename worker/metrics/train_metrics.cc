@@ -7,7 +7,7 @@ namespace pepnet {
 TrainMetrics::TrainMetrics(const JobConfig* config) : config_(config) {
   for (size_t t = 0; t < config->model.towers.size(); ++t) {
     for (const TrainMetric& metric : config->model.towers[t].train_metrics) {
-      Item item{&metric, static_cast<int>(t), MetricSums(&metric.metric), {}, {}};
+      Item item{&metric, static_cast<int>(t), MetricSums(&metric.metric, config->model.towers[t].num_class), {}, {}};
       item.window.resize(item.sums.size());
       if (TypeOf(metric.metric.kind).decays_counts) item.counts.resize(item.window.size());
       items_.push_back(std::move(item));

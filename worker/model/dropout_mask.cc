@@ -89,6 +89,14 @@ void FillDropoutMask(uint64_t key, double ratio, int64_t first_row, int64_t rows
   }
 }
 
+void FillUniforms(uint64_t key, int64_t row, int64_t count, float* u) {
+  uint32_t words[4 * kBlocks];
+  for (int64_t first = 0; first < count; first += 4 * kBlocks) {
+    PhiloxBlocks(key, static_cast<uint64_t>(row), static_cast<uint64_t>(first / 4), words);
+    for (int64_t i = first; i < std::min(first + 4 * kBlocks, count); ++i) u[i] = UnitFloat(words[i - first]);
+  }
+}
+
 void FillDropoutMaskFrom(uint64_t key, double ratio, int64_t row, int64_t first_element, int64_t count, float* mask) {
   const float kept = KeptScale(ratio);
   const int32_t threshold = DropoutThreshold(ratio);

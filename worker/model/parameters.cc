@@ -163,6 +163,10 @@ std::vector<ParameterSpec> DenseParameterList(const JobConfig& config) {
   ListBuilder list(&specs);
   for (const DenseEmbedding& embedding : model.embeddings) AddEmbedding(embedding, &list);
   for (const Encoder& encoder : model.encoders) AppendEncoderParameters(encoder, &specs);
+  for (const FeatureGroup* group : Groups(model)) {
+    if (!group->variational) continue;
+    list.Add(group->variational->parameter, {static_cast<int64_t>(group->sources())}, Init::kNormal, 1);
+  }
   if (model.domain.has_value()) {
     list.Gate("model.epnet.gate_nu", model.domain->width + model.main.width, model.epnet_hidden_unit, model.main.width);
   }

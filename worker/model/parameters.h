@@ -1,8 +1,8 @@
 // The dense parameters of a PEPNet by the reference's checkpoint names (spec 7), without torch: one flat, aligned arena
 // for the values and one for the gradients, so that allreduce, optimizer and checkpoint work on plain arrays.
 //
-// Order:     as listed by DenseParameterList(): dense embeddings, sequence encoders, epnet, ppnet (task-major, layer by
-//            layer), towers. Fixed: it is the order of the allreduce buckets and of the checkpoint.
+// Order:     as listed by DenseParameterList(): dense embeddings, sequence encoders, variational dropout, epnet, ppnet
+//            (task-major, layer by layer), towers. Fixed: it is the order of the allreduce buckets and of the checkpoint.
 // Layout:    each parameter starts on a 64-byte boundary of the arena; padding floats are zero and stay zero.
 // Threads:   as a plain array.
 #pragma once

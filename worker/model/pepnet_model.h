@@ -28,6 +28,7 @@
 
 namespace pepnet {
 
+class Collective;
 class DeviceCollective;
 class RankStatus;
 
@@ -69,6 +70,9 @@ struct ModelOptions {
   bool bf16 = false;
   // Not null, on a device that is not the host: TrainStep() leaves dense gradients that are summed over the workers. Borrowed.
   DeviceCollective* gradient_sums = nullptr;
+  // Among the workers, for losses that compare the rows of a session (worker/model/session_loss.h): with one of them,
+  // TrainStep() and Forward() with losses are collective operations. Null: this worker has all rows. Borrowed.
+  Collective* workers = nullptr;
   size_t bucket_bytes = size_t{4} << 20;  // of gradients, at least, that are summed at once
   RankStatus* status = nullptr;           // where waits for a GPU are entered; may be null. Borrowed.
   double timeout_s = 300;                 // their deadline, which the watchdog keeps

@@ -42,6 +42,10 @@ void SetUnusual(std::span<const Parameter<Owner>> parameters, Message* message, 
         (*values)[parameter.name] = static_cast<double>(parameter.choices.size()) - 1;
         reflection->SetEnum(message, field, field->enum_type()->FindValueByName(parameter.choices.back()));
         break;
+      case ParameterInfo::Form::kWord:
+        (*values)[parameter.name] = static_cast<double>(parameter.choices.size()) - 1;
+        reflection->SetString(message, field, parameter.choices.back());
+        break;
     }
   }
 }

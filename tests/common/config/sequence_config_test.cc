@@ -49,6 +49,47 @@ model_config {
 }
 )";
 
+// As the reference names them with USE_RTP=1, which no config says.
+TEST(SequenceConfigTest, SequencesMayBeNamedWithOneUnderscore) {
+  const std::string named = "[\"click__iid\", \"iid\", \"click__ts\"]", rtp = "[\"click_iid\", \"iid\", \"click_ts\"]";
+  const std::string with_operator =
+      Changed("features { raw_feature",
+              "features { lookup_feature { feature_name: 'found' map: 'user:kv' key: 'item:key' "
+              "sequence_fields: 'key' } } features { raw_feature",
+              kConfig);
+  ASSERT_OK_AND_ASSIGN(const JobConfig job, Parse(Changed(named, rtp, with_operator)));
+  ASSERT_EQ(job.features.size(), 6u);
+  EXPECT_EQ(job.features[2].name, "click_iid");
+  EXPECT_EQ(job.features[2].column, "click_iid");
+  EXPECT_EQ(job.features[4].column, "click_time");
+  EXPECT_THAT(ColumnsOf(job.features[3]), ElementsAre("kv", "click_key"));
+  EXPECT_THAT(AllNotes(job), HasSubstr("USE_RTP=1"));
+  EXPECT_THAT(AllNotes(*Parse(kConfig)), testing::Not(HasSubstr("USE_RTP=1")));
+  // The effective config means the same.
+  EXPECT_EQ(FirstDifference(ShapeDescription(*Parse(job.effective_text)), ShapeDescription(job)), "");
+  // Where one usual name is listed, or the other one is a feature's own, nothing else is meant.
+  EXPECT_THAT(ErrorOf(Changed(named, "[\"click__iid\", \"iid\", \"click_ts\"]", kConfig)),
+              HasSubstr("no feature is named \"click_ts\" (did you mean \"click__ts\"?)"));
+  std::string own = Changed("feature_name: \"tags\"", "feature_name: \"click_ts\"", kConfig);
+  own = Changed(named, "[\"click_ts\", \"iid\"]", Changed("embedding_dim: 3", "embedding_dim: 4", own));
+  own = Changed("feature_names: [\"tags\"]", "feature_names: [\"click_ts\"]", own);
+  own = Changed("\"tags\"]\n    sequence_groups", "\"click_ts\"]\n    sequence_groups", own);
+  ASSERT_OK_AND_ASSIGN(const JobConfig usual, Parse(own));
+  EXPECT_EQ(usual.features[2].name, "click__iid");
+}
+
+// Features of a sequence that the model does not use are left out by these names, too.
+TEST(SequenceConfigTest, UnusedFeaturesOfASequenceWithOneUnderscoreAreLeftOut) {
+  const std::string named = "[\"click__iid\", \"iid\", \"click__ts\"]";
+  const std::string unused = Changed("features { raw_feature",
+                                     "features { tokenize_feature { feature_name: 'text' } } "
+                                     "features { raw_feature",
+                                     kConfig);
+  ASSERT_OK_AND_ASSIGN(const JobConfig job, Parse(Changed(named, "[\"click_iid\", \"iid\", \"click_ts\"]", unused)));
+  EXPECT_EQ(job.features.size(), 5u);
+  EXPECT_THAT(AllNotes(job), HasSubstr("the model does not use click_text, so it is left out"));
+}
+
 TEST(SequenceConfigTest, GroupsReadDenseEmbeddingsAndSequenceGroupsDoNot) {
   const std::string price =
       "feature_configs { raw_feature { feature_name: 'price' expression: 'item:price' embedding_dim: 3 "

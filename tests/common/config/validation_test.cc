@@ -205,7 +205,10 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"feature_names: [\"user\", \"item\", \"price\"]", "",
              "job.config:16: model_config.feature_groups[0].feature_names: "},
         Case{"pepnet {", "deepfm {", "job.config:18: model_config.deepfm: this model is not supported; pepnet is"},
-        Case{"pepnet {", "variational_dropout {} pepnet {", "job.config:18: model_config.variational_dropout: "},
+        Case{"pepnet {", "variational_dropout { regularization_lambda: -1 } pepnet {",
+             "job.config:18: model_config.variational_dropout.regularization_lambda: -1; expected a number >= 0"},
+        Case{"pepnet {", "variational_dropout { regularization_lambda: inf } pepnet {",
+             "job.config:18: model_config.variational_dropout.regularization_lambda: inf"},
         Case{"pepnet {", "use_pareto_loss_weight: true pepnet {",
              "job.config:18: model_config.use_pareto_loss_weight: true"},
         Case{"pepnet {", "pepnet { epnet_hidden_unit: 0", "job.config:18: model_config.pepnet.epnet_hidden_unit: 0"},
@@ -229,8 +232,19 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"label_name: \"clk\"", "label_name: \"clik\"", kCtr + ".label_name: \"clik\" is not in"},
         Case{"label_name: \"clk\"", "", kCtr + ".label_name: is missing"},
         Case{kBce, "", kCtr + ".losses: tower ctr has no loss"}, Case{kBce, "losses {}", kCtr + ".losses[0]: is empty"},
-        Case{kBce, "losses { jrc_loss { session_name: 'x' } }",
-             kCtr + ".losses[0].jrc_loss: this loss is not supported"},
+        Case{kBce, "losses { jrc_loss { session_name: 'usr' } } num_class: 2",
+             kCtr + ".losses[0].jrc_loss.session_name: no feature is named \"usr\" (did you mean \"user\"?)"},
+        Case{kBce, "losses { jrc_loss {} } num_class: 2",
+             kCtr + ".losses[0].jrc_loss.session_name: is missing; expected the name of an id feature"},
+        Case{kBce, "losses { jrc_loss { session_name: 'price' } } num_class: 2",
+             kCtr + ".losses[0].jrc_loss.session_name: \"price\" has no ids"},
+        Case{kBce, "losses { jrc_loss { session_name: 'user' alpha: 1.5 } } num_class: 2",
+             kCtr + ".losses[0].jrc_loss.alpha: 1.5; expected 0 <= value <= 1"},
+        Case{kBce, "losses { jrc_loss { session_name: 'user' } }",
+             kCtr + ".num_class: 1 does not fit jrc_loss; expected 2"},
+        Case{kBce, "losses { jrc_loss { session_name: 'user' } } num_class: 3",
+             kCtr + ".num_class: 3 does not fit jrc_loss; expected 2"},
+        Case{kBce, "losses { contrastive_loss {} }", kCtr + ".losses[0].contrastive_loss: this loss is not supported"},
         Case{kBce, "losses { binary_cross_entropy {} } losses { binary_cross_entropy {} }",
              kCtr + ".losses[1]: a second"},
         Case{kBce, "losses { softmax_cross_entropy {} }", kCtr + ".num_class: 1 does not fit softmax_cross_entropy"},
@@ -244,15 +258,22 @@ INSTANTIATE_TEST_SUITE_P(
              kCtr + ".metrics[0].auc: needs num_class 1 or 2"},
         Case{"auc {}", "auc { thresholds: 1 }", kCtr + ".metrics[0].auc.thresholds: 1"},
         Case{"auc {}", "recall_at_k {}", kCtr + ".metrics[0].recall_at_k: this metric is not supported"},
-        Case{"auc {}", "multiclass_auc {}", kCtr + ".metrics[0].multiclass_auc: this metric"},
-        Case{"auc {}", "xauc {}", kCtr + ".metrics[0].xauc: this metric"},
-        Case{"auc {}", "grouped_xauc {}", kCtr + ".metrics[0].grouped_xauc: this metric"},
-        Case{"auc {}", "normalized_entropy {}", kCtr + ".metrics[0].normalized_entropy: this metric"},
+        Case{"auc {}", "multiclass_auc {}", kCtr + ".metrics[0].multiclass_auc: needs num_class 2 or more"},
+        Case{"auc {}", "multiclass_auc { average: 'mean' }",
+             kCtr + ".metrics[0].multiclass_auc.average: \"mean\"; expected macro or weighted"},
+        Case{"auc {}", "xauc {}", kCtr + ".metrics[0].xauc: needs a tower with l2_loss"},
+        Case{"auc {}", "grouped_xauc {}", kCtr + ".metrics[0].grouped_xauc.grouping_key: is missing"},
+        Case{"auc {}", "grouped_xauc { grouping_key: 'user' }",
+             kCtr + ".metrics[0].grouped_xauc: needs a tower with l2_loss"},
+        Case{"auc {}", "normalized_entropy { eta: 0 }", kCtr + ".metrics[0].normalized_entropy.eta: 0"},
+        Case{kBce, "losses { softmax_cross_entropy {} } num_class: 2 metrics { normalized_entropy {} }",
+             kCtr + ".metrics[0].normalized_entropy: needs num_class 1"},
         Case{"auc {}", "grouped_auc { grouping_key: 'usr' }",
              kCtr + ".metrics[0].grouped_auc.grouping_key: no feature"},
         Case{"auc {}", "grouped_auc { grouping_key: 'price' }",
              kCtr + ".metrics[0].grouped_auc.grouping_key: \"price\" has"},
-        Case{"auc {}", "accuracy { top_k: 2 }", kCtr + ".metrics[0].accuracy.top_k: 2 only"},
+        Case{"auc {}", "accuracy { top_k: 2 }",
+             kCtr + ".metrics[0].accuracy.top_k: 2; expected at most num_class of tower ctr, 1"},
         Case{"auc {}", "mean_squared_error {}", kCtr + ".metrics[0].mean_squared_error: needs a tower with l2_loss"},
         Case{"metrics { auc {} }", "metrics { auc {} } metrics { auc { thresholds: 9 } }",
              kCtr + ".metrics[1]: a second auc_ctr"},
@@ -265,6 +286,31 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"hidden_units: 5", "hidden_units: 5 activation: 'nn.Foo'", kCvr + ".mlp.activation: unknown activation"},
         Case{"hidden_units: 5", "hidden_units: 5 dropout_ratio: [0.1, 0.1]",
              kCvr + ".mlp.dropout_ratio: has 2 values"}));
+
+TEST(ValidationTest, ASessionIsAnyIdFeature) {
+  const std::string jrc = Changed(kBce, "losses { jrc_loss { session_name: 'item' alpha: 0.25 } } num_class: 2");
+  ASSERT_OK_AND_ASSIGN(const auto job, Parse(Changed("\"item\", \"price\"", "\"price\"", jrc)));
+  const Loss& loss = job.model.towers[0].losses[0];
+  EXPECT_EQ(loss.kind, LossKind::kJrc);
+  EXPECT_EQ(loss.name, "jrc_loss_ctr");
+  EXPECT_EQ(loss.jrc_alpha, 0.25);
+  EXPECT_EQ(loss.session_feature, 1);
+  EXPECT_FALSE(job.features[1].is_read) << "a session needs no group";
+}
+
+TEST(ValidationTest, VariationalDropoutIsOfGroupsWithSeveralFeatures) {
+  ASSERT_OK_AND_ASSIGN(const auto job,
+                       Parse(Changed("pepnet {", "variational_dropout { regularization_lambda: 0.25 } pepnet {")));
+  ASSERT_TRUE(job.model.main.variational.has_value());
+  EXPECT_EQ(job.model.main.variational->parameter, "model.group_variational_dropouts.all.feature_p");
+  EXPECT_EQ(job.model.main.variational->loss, "all_feature_p_loss");
+  EXPECT_EQ(job.model.main.variational->lambda, 0.25);
+  EXPECT_FALSE(job.model.uia->variational.has_value());
+  EXPECT_THAT(AllNotes(job), "");
+  const std::string one = Changed("\"user\", \"item\", \"price\"", "\"user\"");
+  EXPECT_THAT(AllNotes(*Parse(Changed("pepnet {", "variational_dropout {} pepnet {", one))),
+              HasSubstr("variational_dropout: without effect: no group has more than one feature"));
+}
 
 TEST(ValidationTest, OtherModelsCanBeNamedWithTheirContent) {
   EXPECT_THAT(ErrorOf(Changed("pepnet {", "mmoe { expert_mlp { hidden_units: [1, 2] } num_expert: 3")),
@@ -326,6 +372,7 @@ TEST(ValidationTest, FieldsWithoutEffectLeaveANote) {
       {"pepnet {", "num_class: 2 pepnet {"},
       {"pepnet {", "losses { jrc_loss {} } pepnet {"},
       {"pepnet {", "kernel: TRITON pepnet {"},
+      {"pepnet {", "variational_dropout { embedding_wise_variational_dropout: true } pepnet {"},
       {"pepnet {", "pepnet { epnet_hidden_unit: 3"},
       {"pepnet {", "pepnet { task_domain_num: 3"},
       {kBce, "losses { binary_cross_entropy {} } train_metrics { xauc {} decay_rate: 0.5 }"},

@@ -31,9 +31,10 @@ TEST(TypeTableTest, NamesInCheckpointsStayAsTheyAre) {
   EXPECT_THAT((Texts<DenseOptimizerKind>(&DenseOptimizerType::name)),
               ElementsAre("sgd", "adagrad", "adam", "adamw", "adadelta", "rmsprop"));
   EXPECT_THAT((Texts<LossKind>(&LossType::name)),
-              ElementsAre("binary_cross_entropy", "binary_focal_loss", "softmax_cross_entropy", "l2_loss"));
+              ElementsAre("binary_cross_entropy", "binary_focal_loss", "softmax_cross_entropy", "l2_loss", "jrc_loss"));
   EXPECT_THAT((Texts<MetricKind>(&MetricType::name)),
-              ElementsAre("auc", "grouped_auc", "accuracy", "mean_absolute_error", "mean_squared_error"));
+              ElementsAre("auc", "grouped_auc", "accuracy", "mean_absolute_error", "mean_squared_error",
+                          "normalized_entropy", "multiclass_auc", "xauc", "grouped_xauc"));
   EXPECT_THAT((Texts<ActivationKind>(&ActivationType::name)),
               ElementsAre("relu", "sigmoid", "tanh", "leaky_relu", "silu", "gelu", "identity", "elu", "prelu"));
   EXPECT_THAT((Texts<FeatureKind>(&FeatureType::name)), ElementsAre("id", "raw"));
@@ -83,7 +84,7 @@ TEST(TypeTableTest, ListsReadAsSentences) {
   EXPECT_EQ(JoinNames({"a"}, " and "), "a");
   EXPECT_EQ(JoinNames({"a", "b", "c"}, " and "), "a, b and c");
   EXPECT_EQ(ListOfKinds<LossKind>(&LossType::name, " or "),
-            "binary_cross_entropy, binary_focal_loss, softmax_cross_entropy or l2_loss");
+            "binary_cross_entropy, binary_focal_loss, softmax_cross_entropy, l2_loss or jrc_loss");
 }
 
 // A legal value that no default is.
@@ -96,6 +97,7 @@ double Unusual(const ParameterInfo& parameter, double value) {
     case ParameterInfo::Form::kSwitch:
       return 1 - value;
     case ParameterInfo::Form::kChoice:
+    case ParameterInfo::Form::kWord:
       return static_cast<double>(parameter.choices.size()) - 1;
   }
   return 0;

@@ -172,6 +172,99 @@ TEST(MetricSetTest, TwoClassesMayComeAsProbs1OrAsBothColumns) {
   EXPECT_EQ(one.at("accuracy_t"), both.at("accuracy_t"));
 }
 
+TEST(MetricSetTest, AccuracyMayTakeTheLabelAmongSeveral) {
+  Metric metric = kAccuracyMetric;
+  metric.top_k = 2;
+  const std::vector<float> scores = {0.1f, 0.2f, 0.7f, 0.4f, 0.3f, 0.3f, 0.5f, 0.3f, 0.2f};
+  // Of the second row's equal classes 1 and 2 the lower goes first.
+  EXPECT_DOUBLE_EQ(Evaluate(OneTower({metric}, 3), MakeBatch({1, 1, 2}), scores)["accuracy_t"], 2.0 / 3);
+  EXPECT_DOUBLE_EQ(Evaluate(OneTower({metric}, 3), MakeBatch({0, 2, 2}), scores)["accuracy_t"], 0);
+  EXPECT_DOUBLE_EQ(Evaluate(OneTower({metric}, 2), MakeBatch({1, 0}), {0.1f, 0.9f})["accuracy_t"], 1);
+}
+
+TEST(MetricSetTest, NormalizedEntropyIsOverThatOfTheMeanLabel) {
+  Metric metric{.kind = MetricKind::kNormalizedEntropy, .name = "ne_t"};
+  // A model that says the mean label has 1.
+  EXPECT_NEAR(Evaluate(OneTower({metric}), MakeBatch({1, 0, 0, 0}), {0.25f, 0.25f, 0.25f, 0.25f})["ne_t"], 1, 1e-12);
+  const double sum = -std::log(0.5) - 3 * std::log(0.75), base = -std::log(0.25) - 3 * std::log(0.75);
+  EXPECT_NEAR(Evaluate(OneTower({metric}), MakeBatch({1, 0, 0, 0}), {0.5f, 0.25f, 0.25f, 0.25f})["ne_t"], sum / base,
+              1e-12);
+  // Logarithms end at -100, the mean label at eta.
+  EXPECT_NEAR(Evaluate(OneTower({metric}), MakeBatch({1, 0}), {0, 0})["ne_t"], 100 / (2 * std::log(2.0)), 1e-9);
+  metric.eta = 0.1;
+  EXPECT_NEAR(Evaluate(OneTower({metric}), MakeBatch({0, 0}), {0.1f, 0.1f})["ne_t"], 1, 1e-6);
+}
+
+TEST(MetricSetTest, MulticlassAucIsTheMeanOfEachClassAgainstTheOthers) {
+  Metric metric{.kind = MetricKind::kMulticlassAuc, .name = "m_t"};
+  const std::vector<float> labels = {0, 1, 1, 2, 0};
+  const std::vector<float> scores = {0.6f, 0.3f, 0.1f, 0.2f, 0.5f, 0.3f, 0.5f, 0.1f,
+                                     0.4f, 0.1f, 0.3f, 0.6f, 0.4f, 0.5f, 0.1f};
+  const double rows[] = {2, 2, 1};
+  double macro = 0, weighted = 0;
+  for (int c = 0; c < 3; ++c) {
+    std::vector<float> is_class, of_class;
+    for (size_t i = 0; i < labels.size(); ++i) {
+      is_class.push_back(labels[i] == static_cast<float>(c) ? 1 : 0);
+      of_class.push_back(scores[3 * i + c]);
+    }
+    const double auc = SlowAuc(200, is_class, of_class);
+    macro += auc / 3;
+    weighted += auc * rows[c] / 5;
+  }
+  ASSERT_GT(std::abs(macro - weighted), 0.01);
+  EXPECT_NEAR(Evaluate(OneTower({metric}, 3), MakeBatch(labels), scores)["m_t"], macro, 1e-12);
+  metric.average = ClassAverage::kWeighted;
+  EXPECT_NEAR(Evaluate(OneTower({metric}, 3), MakeBatch(labels), scores)["m_t"], weighted, 1e-12);
+  // Of two classes the probability of the other one may be left out.
+  const Values one = Evaluate(OneTower({metric}, 2), MakeBatch({1, 0, 1}), {0.75f, 0.25f, 0.5f});
+  const Values both = Evaluate(OneTower({metric}, 2), MakeBatch({1, 0, 1}), {0.25f, 0.75f, 0.75f, 0.25f, 0.5f, 0.5f});
+  EXPECT_EQ(one.at("m_t"), both.at("m_t"));
+}
+
+// ---- pairs of rows --------------------------------------------------------------------------------------------------
+
+// As the definition reads.
+double SlowXauc(const std::vector<float>& labels, const std::vector<float>& scores) {
+  double right = 0, pairs = 0;
+  for (size_t i = 0; i < labels.size(); ++i) {
+    for (size_t j = 0; j < i; ++j, ++pairs) right += (labels[i] - labels[j]) * (scores[i] - scores[j]) > 0 ? 1 : 0;
+  }
+  return right / pairs;
+}
+
+TEST(MetricSetTest, XaucCountsThePairsThatStandInTheOrderOfTheirLabels) {
+  std::mt19937 random(8);
+  const Metric metric{.kind = MetricKind::kXauc, .name = "xauc_t"};
+  for (const size_t rows : {2, 3, 50, 331}) {
+    std::vector<float> labels, scores;
+    for (size_t i = 0; i < rows; ++i) {  // with ties among both
+      labels.push_back(static_cast<float>(random() % 9) - 4);
+      scores.push_back(static_cast<float>(random() % 17) / 4 - 2);
+    }
+    EXPECT_NEAR(Evaluate(OneTower({metric}), MakeBatch(labels), scores)["xauc_t"], SlowXauc(labels, scores), 1e-12);
+  }
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  EXPECT_TRUE(std::isnan(Evaluate(OneTower({metric}), MakeBatch({1, 2}), {nan, 1})["xauc_t"]));
+  EXPECT_TRUE(std::isnan(Evaluate(OneTower({metric}), MakeBatch({1}), {1})["xauc_t"])) << "no pair";
+}
+
+TEST(MetricSetTest, XaucInBatchesIsTheirMeanAndGroupsCountByRows) {
+  Metric in_batch{.kind = MetricKind::kXauc, .name = "xauc_t"};
+  in_batch.in_batch = true;
+  const Metric grouped{.kind = MetricKind::kGroupedXauc, .name = "grouped_xauc_t", .grouping_feature = 0};
+  const JobConfig config = OneTower({in_batch, grouped});
+  MetricSet metrics(&config);
+  metrics.Add(MakeBatch({1, 2, 3}, {5, 5, 7}), {{1, 2, 1.5f}});  // 2 of 3 pairs
+  metrics.Add(MakeBatch({1}, {7}), {{9}});                       // no pair
+  metrics.Add(MakeBatch({}), {{}});
+  metrics.Add(MakeBatch({1, 2}, {7, 8}), {{3, 2}});  // none of 1
+  const Values values = FinishAlone(&metrics);
+  EXPECT_NEAR(values.at("xauc_t"), (2.0 / 3 + 0) / 2, 1e-12);
+  // Group 5: (1, 1), (2, 2), right. Group 7: (3, 1.5), (1, 9), (1, 3): none right, of three rows. Group 8 has one row.
+  EXPECT_NEAR(values.at("grouped_xauc_t"), (2 * 1.0 + 3 * 0.0) / 5, 1e-12);
+}
+
 TEST(MetricSetTest, ErrorsAreMeansOverRows) {
   const Values values = Evaluate(OneTower({kAbsoluteMetric, kSquaredMetric}), MakeBatch({1, -2, 0}), {0.5f, 1, 0});
   EXPECT_DOUBLE_EQ(values.at("mean_absolute_error_t"), 3.5 / 3);
@@ -232,11 +325,16 @@ void AddSlices(int worker, int workers, MetricSet* metrics) {
 }
 
 TEST(MetricSetTest, ThreeWorkersReportWhatOneReports) {
-  const JobConfig config = OneTower({kAucMetric, kAccuracyMetric, kGroupedMetric, kAbsoluteMetric, kSquaredMetric});
+  Metric in_batch{.kind = MetricKind::kXauc, .name = "xauc_t"};
+  in_batch.in_batch = true;
+  const Metric grouped_xauc{.kind = MetricKind::kGroupedXauc, .name = "grouped_xauc_t", .grouping_feature = 0};
+  const Metric entropy{.kind = MetricKind::kNormalizedEntropy, .name = "normalized_entropy_t"};
+  const JobConfig config = OneTower(
+      {kAucMetric, kAccuracyMetric, kGroupedMetric, kAbsoluteMetric, kSquaredMetric, in_batch, grouped_xauc, entropy});
   MetricSet alone(&config);
   AddSlices(0, 1, &alone);
   const Values expected = FinishAlone(&alone);
-  ASSERT_EQ(expected.size(), 6u);
+  ASSERT_EQ(expected.size(), 9u);
 
   std::vector<Values> reported(3);
   const Status status = RunRanks(3, {.delay_seed = 3, .max_delay_us = 200}, [&](int rank, Transport* transport) {
@@ -290,6 +388,21 @@ std::vector<std::vector<float>> GoldenScores(const JobConfig& config, const Safe
   return scores;
 }
 
+Batch RowsOf(const Batch& batch, int64_t begin, int64_t end) {
+  Batch part;
+  part.rows = end - begin;
+  for (const LabelColumn& label : batch.labels) {
+    part.labels.push_back({{label.values.begin() + begin, label.values.begin() + end}, {}});
+  }
+  for (const IdColumn& column : batch.ids) {
+    IdColumn& ids = part.ids.emplace_back();
+    if (column.offsets.empty()) continue;
+    ids.ids.assign(column.ids.begin() + column.offsets[begin], column.ids.begin() + column.offsets[end]);
+    for (int64_t row = begin; row <= end; ++row) ids.offsets.push_back(column.offsets[row] - column.offsets[begin]);
+  }
+  return part;
+}
+
 class GoldenMetricsTest : public testing::TestWithParam<std::string> {};
 
 TEST_P(GoldenMetricsTest, MetricsOfTheRecordedOutputs) {
@@ -307,7 +420,7 @@ TEST_P(GoldenMetricsTest, MetricsOfTheRecordedOutputs) {
   batch.ids.resize(config.features.size());
   for (const Tower& tower : config.model.towers) {
     for (const Metric& metric : tower.metrics) {
-      if (metric.kind != MetricKind::kGroupedAuc) continue;
+      if (metric.grouping_feature < 0) continue;
       IdColumn keys;
       keys.offsets = {0};
       for (const std::string& cell : columns.at(config.features[metric.grouping_feature].column)) {
@@ -319,8 +432,18 @@ TEST_P(GoldenMetricsTest, MetricsOfTheRecordedOutputs) {
   }
   const std::vector<float> domains =
       config.model.domain_label >= 0 ? batch.labels[config.model.domain_label].values : std::vector<float>();
+  const std::vector<std::vector<float>> scores = GoldenScores(config, *forward, domains);
   MetricSet metrics(&config);
-  metrics.Add(batch, GoldenScores(config, *forward, domains));
+  const int64_t size = config.data.eval_batch_size > 0 ? config.data.eval_batch_size : batch.rows;
+  for (int64_t begin = 0; begin < batch.rows; begin += size) {
+    const int64_t end = std::min(begin + size, batch.rows);
+    std::vector<std::vector<float>> part;
+    for (const std::vector<float>& all : scores) {
+      const int64_t width = static_cast<int64_t>(all.size()) / batch.rows;
+      part.emplace_back(all.begin() + begin * width, all.begin() + end * width);
+    }
+    metrics.Add(RowsOf(batch, begin, end), part);
+  }
   const Values values = FinishAlone(&metrics);
 
   std::ifstream file(GoldenPath(GetParam(), "metrics.json"));

@@ -21,7 +21,7 @@ using testing::HasSubstr;
 
 std::vector<ScoredRow> Rows(std::vector<std::pair<float, bool>> rows) {
   std::vector<ScoredRow> scored;
-  for (const auto& [score, positive] : rows) scored.push_back({0, score, positive});
+  for (const auto& [score, positive] : rows) scored.push_back({0, score, positive ? 1.0f : 0.0f});
   SortByScore(&scored);
   return scored;
 }

@@ -47,6 +47,7 @@ struct GoldenRun {
       }
       if (static_cast<int64_t>(column.integers.size()) != rows) column.integers.clear();
     }
+    batch.ids = GoldenSessions(config, columns, rows);
     features.clear();
     features.resize(config.leaves.size());
     CutFeatures(config.model.main, "group_all");

@@ -137,6 +137,18 @@ TEST(ModelGradientTest, DenseEmbeddingsFollowTheClosedForm) {
 
 TEST(ModelGradientTest, EveryLossFollowsItsClosedForm) { CheckAgainstReference(AllLossesConfig(), false, 27); }
 
+TEST(ModelGradientTest, SessionsFollowTheClosedForm) {
+  for (uint64_t seed = 41; seed <= 44; ++seed) {
+    JobConfig config = SessionConfig();
+    config.model.towers[1].mlp->dropout_ratio = {0.3, 0};  // the second way forward has the first one's masks
+    CheckAgainstReference(config, true, seed);
+  }
+}
+
+TEST(ModelGradientTest, VariationalDropoutFollowsTheClosedForm) {
+  for (uint64_t seed = 51; seed <= 54; ++seed) CheckAgainstReference(VariationalConfig(), true, seed);
+}
+
 TEST(ModelGradientTest, DropoutIsTheMaskOfTheGlobalRow) {
   JobConfig config = AllLossesConfig();
   config.model.ppnet_dropout_ratio = {0.3, 0.5};

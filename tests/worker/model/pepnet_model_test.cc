@@ -2,10 +2,13 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "common/net/collective.h"
+#include "common/net/in_process.h"
 #include "tests/support/golden.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/with_mutant.h"
@@ -74,6 +77,48 @@ StepResult TrainInSlices(const JobConfig& config, const TinyData& data, const st
   return result;
 }
 
+// The same by one thread for each slice, with a collective among them.
+StepResult TrainOnWorkers(const JobConfig& config, const TinyData& data, const std::vector<int64_t>& cuts,
+                          DenseEngine engine) {
+  const int workers = static_cast<int>(cuts.size()) - 1;
+  LossDenominators global;
+  global.weight_sums.resize(config.model.towers.size());
+  for (int w = 0; w < workers; ++w) {
+    const LossDenominators local = LocalDenominators(config, Slice(config, data, cuts[w], cuts[w + 1]).batch);
+    global.rows += local.rows;
+    for (size_t t = 0; t < local.weight_sums.size(); ++t) global.weight_sums[t] += local.weight_sums[t];
+  }
+  std::vector<int> ranks(workers);
+  std::iota(ranks.begin(), ranks.end(), 0);
+  std::vector<StepResult> parts(workers);
+  EXPECT_OK(RunRanks(workers, {}, [&](int rank, Transport* transport) -> Status {
+    const auto collective = MakeCollective(transport, Channel::kDense, ranks, 30);
+    const TinyData slice = Slice(config, data, cuts[rank], cuts[rank + 1]);
+    TinyModel tiny(config, {.engine = engine, .seed = 7, .threads = 1, .workers = collective.get()});
+    const auto scales = RowScales(config, slice.batch, global);
+    std::vector<AlignedBuffer<float>> leaf_gradients;
+    PEPNET_ASSIGN_OR_RETURN(const LossReport report,
+                            tiny.model->TrainStep(tiny.Input(slice, &scales, 9), 1.0, &leaf_gradients));
+    LossReport evaluation;
+    PEPNET_RETURN_IF_ERROR(tiny.model->Forward(tiny.Input(slice, &scales, 9), &evaluation).status());
+    StepResult& part = parts[rank];
+    part.losses = report.values;
+    part.losses.insert(part.losses.end(), evaluation.values.begin(), evaluation.values.end());
+    part.dense.assign(tiny.parameters.gradients().begin(), tiny.parameters.gradients().end());
+    for (const auto& gradient : leaf_gradients) part.leaves.emplace_back(gradient.begin(), gradient.end());
+    return absl::OkStatus();
+  }));
+  StepResult result = parts[0];
+  for (int w = 1; w < workers; ++w) {
+    for (size_t i = 0; i < result.losses.size(); ++i) result.losses[i] += parts[w].losses[i];
+    for (size_t i = 0; i < result.dense.size(); ++i) result.dense[i] += parts[w].dense[i];
+    for (size_t f = 0; f < result.leaves.size(); ++f) {
+      result.leaves[f].insert(result.leaves[f].end(), parts[w].leaves[f].begin(), parts[w].leaves[f].end());
+    }
+  }
+  return result;
+}
+
 std::string CompareSteps(const StepResult& a, const StepResult& b) {
   auto floats = [](const std::vector<double>& v) { return std::vector<float>(v.begin(), v.end()); };
   std::string difference = Difference("losses", floats(a.losses), b.losses, {1e-6, 1e-5});
@@ -100,6 +145,28 @@ TEST(PepnetModelTest, SlicesOfThreeFourAndNoRowsAddUpToTheBatchOfSeven) {
   EXPECT_EQ(CompareSteps(TrainInSlices(config, data, {0, 0, 1, 2, 7}), whole), "");
 }
 
+TEST(PepnetModelTest, VariationalDropoutOfSlicesAddsUp) {
+  const JobConfig config = VariationalConfig();
+  const TinyData data = RandomData(config, 7, 31);
+  const StepResult whole = TrainInSlices(config, data, {0, 7});
+  EXPECT_EQ(CompareSteps(TrainInSlices(config, data, {0, 3, 7, 7}), whole), "");
+}
+
+// The workers of one global batch as threads: rows of a session on several of them are compared all the same.
+TEST(PepnetModelTest, SessionsReachOverTheSlicesOfAllWorkers) {
+  const JobConfig config = SessionConfig();
+  const TinyData data = RandomData(config, 11, 31);
+  for (const DenseEngine engine : {DenseEngine::kFused, DenseEngine::kReference}) {
+    const StepResult whole = TrainOnWorkers(config, data, {0, 11}, engine);
+    EXPECT_EQ(CompareSteps(TrainOnWorkers(config, data, {0, 5, 11}, engine), whole), "");
+    EXPECT_EQ(CompareSteps(TrainOnWorkers(config, data, {0, 4, 4, 11}, engine), whole), "");
+    const StepResult apart = TrainInSlices(config, data, {0, 5, 11});
+    EXPECT_NE(
+        Difference("dense gradients", std::vector<float>(apart.dense.begin(), apart.dense.end()), whole.dense, {}), "")
+        << "no session is cut";
+  }
+}
+
 TEST(PepnetModelTest, MutantsOfTheSliceRuleAreFound) {
   PEPNET_NEEDS_MUTANTS();
   const JobConfig config = SliceConfig();
@@ -112,7 +179,7 @@ TEST(PepnetModelTest, MutantsOfTheSliceRuleAreFound) {
 }
 
 TEST(PepnetModelTest, NoRowsGiveZeroLossesZeroGradientsAndEmptyOutputs) {
-  for (const JobConfig& config : {SliceConfig(), DomainConfig()}) {
+  for (const JobConfig& config : {SliceConfig(), DomainConfig(), SessionConfig()}) {
     TinyModel tiny(config, 7);
     const TinyData data = RandomData(config, 0, 1);
     const auto scales = RowScales(config, data.batch, LocalDenominators(config, data.batch));

@@ -3,14 +3,18 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/from_blob.h>
+#include <ATen/ops/full_like.h>
 #include <ATen/ops/sigmoid.h>
 #include <ATen/ops/softmax.h>
+#include <ATen/ops/stack.h>
 #include <torch/csrc/autograd/autograd.h>
 
 #include "common/base/random.h"
 #include "worker/model/output_rules.h"
+#include "worker/model/session_loss.h"
 #include "worker/model/torch/losses.h"
 #include "worker/model/torch/network.h"
+#include "worker/model/variational_dropout.h"
 
 namespace pepnet {
 namespace {
@@ -44,6 +48,24 @@ void Disturb(const at::Tensor& tensor, double noise, uint64_t seed, uint64_t str
   }
 }
 
+// (1 - alpha) g of every row, [rows]: a softmax over the row and its session's rows of the other label (spec 2.2).
+at::Tensor RankingTerms(const Loss& loss, const Batch& batch, const LabelColumn& label, const at::Tensor& z) {
+  const auto session = [&](int64_t row) {
+    const std::span<const int64_t> ids = batch.RowIds(loss.session_feature, row);
+    return ids.empty() ? int64_t{0} : ids.front();
+  };
+  std::vector<at::Tensor> terms;
+  for (int64_t i = 0; i < batch.rows; ++i) {
+    const int64_t own = label.integers[i];
+    std::vector<at::Tensor> rivals = {z[i][own]};
+    for (int64_t j = 0; j < batch.rows; ++j) {
+      if (label.integers[j] != own && session(j) == session(i)) rivals.push_back(z[j][own]);
+    }
+    terms.push_back(at::stack(rivals).logsumexp(0).sub(z[i][own]).mul(1 - loss.jrc_alpha));
+  }
+  return at::stack(terms);
+}
+
 }  // namespace
 
 PreciseStep TakePreciseStep(const JobConfig& config, DenseParameters* parameters, const ModelInput& input,
@@ -63,15 +85,28 @@ PreciseStep TakePreciseStep(const JobConfig& config, DenseParameters* parameters
   }
 
   PreciseStep step;
-  const std::vector<RowLoss> losses = RowLosses(
-      config, MakeLabels(batch), network.Forward(leaves, sequences, {true, seed, input.step, batch.first_row}).towers);
+  const NetworkResult training = network.Forward(leaves, sequences, {true, seed, input.step, batch.first_row});
+  const std::vector<RowLoss> losses = RowLosses(config, MakeLabels(batch), training.towers);
+  const std::vector<LossSlot> slots = LossSlots(config);
   std::vector<at::Tensor> roots, seeds;
-  for (const RowLoss& loss : losses) {
+  for (size_t i = 0; i < losses.size(); ++i) {
+    const RowLoss& loss = losses[i];
     const std::vector<float>& scale = (*input.row_scales)[loss.task];
     const at::Tensor scales = at::from_blob(const_cast<float*>(scale.data()), {batch.rows}).to(at::kDouble);
-    step.losses.push_back(loss.values.mul(scales).sum().item<double>());
-    roots.push_back(loss.values);
+    at::Tensor values = loss.values;
+    if (HasSessions(TypeOf(slots[i].loss->kind))) {
+      values = values.add(RankingTerms(*slots[i].loss, batch, batch.labels[config.model.towers[loss.task].label],
+                                       training.towers[loss.task]));
+    }
+    step.losses.push_back(values.mul(scales).sum().item<double>());
+    roots.push_back(values);
     seeds.push_back(scales.mul(gradient_scale));
+  }
+  for (const auto& [name, penalty] : training.penalties) {
+    const at::Tensor share = at::full_like(penalty, PenaltyShare(batch.rows, batch.global_rows));
+    step.losses.push_back(penalty.mul(share).item<double>());
+    roots.push_back(penalty);
+    seeds.push_back(share.mul(gradient_scale));
   }
   torch::autograd::backward(roots, seeds);
   for (const ParameterSpec& spec : parameters->specs()) {

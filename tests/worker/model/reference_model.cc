@@ -20,15 +20,32 @@ class RowNetwork {
       : config_(config), point_(point), dropout_(dropout), row_(row), global_row_(global_row) {}
 
   Row Group(const FeatureGroup& group) const {
+    const Row left = LeftOf(group);
     Row x;
-    for (int f : group.leaves) {
+    for (const int& f : group.leaves) {
       const int dim = config_.leaves[f].dim;
       const Row values(&point_.leaves[f][row_ * dim], &point_.leaves[f][row_ * dim] + dim);
       const int embedding = config_.leaves[f].embedding;
-      const Row read = embedding < 0 ? values : Embed(config_.model.embeddings[embedding], values);
+      Row read = embedding < 0 ? values : Embed(config_.model.embeddings[embedding], values);
+      for (double& value : read) value *= left[&f - group.leaves.data()];
       x.insert(x.end(), read.begin(), read.end());
     }
     return x;
+  }
+
+  // spec 1.10: a factor for each leaf.
+  Row LeftOf(const FeatureGroup& group) const {
+    if (!group.variational) return Row(group.leaves.size(), 1.0);
+    std::vector<float> u(group.leaves.size());
+    FillUniforms(DropoutKey(dropout_.seed, group.variational->layer, dropout_.step), global_row_,
+                 static_cast<int64_t>(u.size()), u.data());
+    Row left;
+    for (size_t s = 0; s < u.size(); ++s) {
+      const double p = Sigmoid(point_.parameters.at(group.variational->parameter)[s]), e = 0x1p-23;
+      const double odds = (p + e) / (1 - p + e) * ((u[s] + e) / (1 - u[s] + e));
+      left.push_back(1 - (dropout_.enabled ? Sigmoid(10 * std::log(odds)) : p));
+    }
+    return left;
   }
 
   // spec 3.12
@@ -183,9 +200,33 @@ double ReferenceLoss(const Loss& loss, const std::vector<double>& z, double labe
     }
     case LossKind::kL2:
       return (z[0] - label) * (z[0] - label);
+    case LossKind::kJrc:
+      return loss.jrc_alpha * -std::log(std::exp(z[static_cast<size_t>(label)]) / (std::exp(z[0]) + std::exp(z[1])));
   }
   return 0;
 }
+
+namespace {
+
+int64_t SessionOf(const Loss& loss, const Batch& batch, int64_t row) {
+  const std::span<const int64_t> ids = batch.RowIds(loss.session_feature, row);
+  return ids.empty() ? 0 : ids.front();
+}
+
+// spec 2.2: the ranking term of `row`, -log of its share in a softmax over itself and the session's rows of the other
+// label.
+double RankingTerm(const Loss& loss, const Batch& batch, const std::vector<int64_t>& labels,
+                   const std::vector<std::vector<double>>& z, int64_t row) {
+  const int64_t own = labels[row];
+  double sum = std::exp(z[row][own]);
+  for (int64_t j = 0; j < batch.rows; ++j) {
+    const bool is_rival = labels[j] != own && SessionOf(loss, batch, j) == SessionOf(loss, batch, row);
+    if (is_rival) sum += std::exp(z[j][own]);
+  }
+  return -std::log(std::exp(z[row][own]) / sum);
+}
+
+}  // namespace
 
 ReferenceValues Evaluate(const JobConfig& config, const Batch& batch, const std::vector<std::vector<float>>& scales,
                          const ReferencePoint& point, const ReferenceDropout& dropout, const ReferenceValues* frozen) {
@@ -227,12 +268,24 @@ ReferenceValues Evaluate(const JobConfig& config, const Batch& batch, const std:
         const int64_t domain = model.domain_label < 0 ? 0 : batch.labels[model.domain_label].integers[row];
         const size_t i = task * model.domain_count + domain;
         const double frozen_z = (frozen != nullptr ? *frozen : values).towers[i][row][0];
-        sum += ReferenceLoss(loss, values.towers[i][row], batch.labels[tower.label].values[row], frozen_z) *
-               scales[task][row];
+        double l = ReferenceLoss(loss, values.towers[i][row], batch.labels[tower.label].values[row], frozen_z);
+        if (HasSessions(TypeOf(loss.kind))) {
+          l += (1 - loss.jrc_alpha) *
+               RankingTerm(loss, batch, batch.labels[tower.label].integers, values.towers[i], row);
+        }
+        sum += l * scales[task][row];
       }
       values.losses.push_back(sum);
       values.total += sum;
     }
+  }
+  for (const FeatureGroup* group : Groups(model)) {
+    if (!group->variational || !dropout.enabled || batch.rows == 0) continue;
+    double left = 0;
+    for (const double w : point.parameters.at(group->variational->parameter)) left += 1 - Sigmoid(w);
+    const double n = static_cast<double>(batch.global_rows);
+    values.losses.push_back(group->variational->lambda / n * left * static_cast<double>(batch.rows) / n);
+    values.total += values.losses.back();
   }
   return values;
 }

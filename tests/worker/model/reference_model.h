@@ -22,7 +22,8 @@ struct ReferencePoint {
 struct ReferenceValues {
   std::vector<std::vector<double>> main, shared;         // [row]: M and E
   std::vector<std::vector<std::vector<double>>> towers;  // [task * domain_count + domain][row]: z
-  std::vector<double> losses;                            // in tower order: sum_i l_i * scale_i
+  // In tower order: sum_i l_i * scale_i; in training the penalties of variational dropout behind them.
+  std::vector<double> losses;
   double total = 0;
 };
 
@@ -37,7 +38,7 @@ ReferenceValues Evaluate(const JobConfig& config, const Batch& batch, const std:
 
 double ReferenceActivation(const Activation& activation, double x, double prelu_weight);
 
-// l of one row and its raw output z. `frozen_z` stands behind the focal loss's sg().
+// l of one row and its raw output z, of a loss with sessions the row's own part. `frozen_z` stands behind the focal loss's sg().
 double ReferenceLoss(const Loss& loss, const std::vector<double>& z, double label, double frozen_z);
 
 }  // namespace pepnet

@@ -88,6 +88,36 @@ JobConfig AllLossesConfig() {
   return config;
 }
 
+JobConfig SessionConfig() {
+  JobConfig config = TinyConfig();
+  std::vector<Tower>& towers = config.model.towers;
+  const Activation tanh{ActivationKind::kTanh, 0};
+  towers.push_back(TinyTower("jrc", 0, LossKind::kJrc, tanh, 2));
+  towers[1].losses[0].jrc_alpha = 0.3;
+  towers.push_back(TinyTower("both", 0, LossKind::kSoftmaxCrossEntropy, tanh, 2));
+  towers[2].losses.push_back(TinyTower("ranked", 0, LossKind::kJrc, tanh, 2).losses[0]);
+  towers[2].weighted = true;
+  towers[2].weight = 1.5;
+  towers[2].sample_weight = 0;
+  towers[2].task_space_indicator = 1;
+  towers[2].in_task_space_weight = 2;
+  towers[2].out_task_space_weight = 0;
+  for (Tower& tower : towers) {
+    for (Loss& loss : tower.losses) loss.session_feature = HasSessions(TypeOf(loss.kind)) ? 0 : -1;
+  }
+  return config;
+}
+
+JobConfig VariationalConfig() {
+  JobConfig config = TinyConfig();
+  Model& model = config.model;
+  model.uia->leaves = {0, 2};
+  model.uia->width = 4;
+  model.main.variational = VariationalDropout{"model.variational.all", "all_penalty", 0.3, 2000};
+  model.uia->variational = VariationalDropout{"model.variational.uia", "uia_penalty", 0.2, 2001};
+  return config;
+}
+
 JobConfig DomainConfig() {
   JobConfig config = TinyConfig();
   config.model.domain_label = 1;
@@ -183,6 +213,18 @@ TinyData RandomData(const JobConfig& config, int64_t rows, uint64_t seed) {
     batch.labels[2].values.push_back(RandomValue(seed, 102, row));
     batch.sample_weights[0].push_back(1.5f + RandomValue(seed, 103, row));
   }
+  // Sessions: none to two ids a row, of three.
+  batch.ids.resize(config.features.size());
+  for (size_t f = 0; f < config.features.size(); ++f) {
+    if (config.features[f].sequence) continue;
+    batch.ids[f].offsets.push_back(0);
+    for (int64_t row = 0; row < rows; ++row) {
+      for (int64_t n = RandomInteger(seed, 130 + f, row, 3); n > 0; --n) {
+        batch.ids[f].ids.push_back(RandomInteger(seed, 160 + f, 2 * row + n, 3));
+      }
+      batch.ids[f].offsets.push_back(static_cast<int32_t>(batch.ids[f].ids.size()));
+    }
+  }
   // Up to five elements a row; the second sequence is at times shorter or longer than the first.
   batch.elements.resize(config.features.size());
   for (size_t f = 0; f < config.features.size(); ++f) {
@@ -215,6 +257,12 @@ TinyData Slice(const JobConfig& config, const TinyData& data, int64_t begin, int
     slice.batch.labels.push_back({cut(label.values), cut(label.integers)});
   for (const std::vector<float>& weights : data.batch.sample_weights)
     slice.batch.sample_weights.push_back(cut(weights));
+  for (const IdColumn& column : data.batch.ids) {
+    IdColumn& part = slice.batch.ids.emplace_back();
+    if (column.offsets.empty()) continue;
+    part.ids.assign(column.ids.begin() + column.offsets[begin], column.ids.begin() + column.offsets[end]);
+    for (int64_t row = begin; row <= end; ++row) part.offsets.push_back(column.offsets[row] - column.offsets[begin]);
+  }
   slice.batch.elements.resize(data.batch.elements.size());
   for (size_t f = 0; f < data.batch.elements.size(); ++f) {
     const std::vector<int32_t>& elements = data.batch.elements[f];

@@ -22,6 +22,11 @@ JobConfig TinyConfig();
 // TinyConfig with towers ctr, focal, soft (C = 3), two (C = 2) and val: every kind of loss, two in one tower, row
 // weights.
 JobConfig AllLossesConfig();
+// TinyConfig with two towers of jrc_loss over sessions named by f0: one alone, one beside another loss, with row weights
+// of which some are 0.
+JobConfig SessionConfig();
+// TinyConfig with variational dropout of the groups all and uia, which lists r as well.
+JobConfig VariationalConfig();
 // TinyConfig with towers ctr and val_ue for each of three domains, chosen by label "c".
 JobConfig DomainConfig();
 // TinyConfig with two sequence features, of ids and of values, and an encoder of every kind: din, multi-window din and

@@ -28,7 +28,7 @@ StatusOr<std::unique_ptr<PepnetModel>> MakeModel(const JobConfig* config, DenseP
     if (options.engine == DenseEngine::kFused) {
       if (FusedEngineRuns(options)) {
         const int lanes = options.threads > 0 ? options.threads : at::get_num_threads();
-        return MakeFusedModel(config, parameters, options.seed, lanes, {});
+        return MakeFusedModel(config, parameters, options.seed, lanes, {.workers = options.workers});
       }
       LogInfo(absl::StrCat("dense engine: reference, because the fused one runs ",
                            options.bf16 ? "in float32 only, not with mixed_precision BF16" : "on CPUs only"));

@@ -79,14 +79,57 @@ void FusedBatch::Gather(int64_t begin, int64_t end) {
 }
 
 void FusedBatch::GatherGroup(Occurrence::Group group, int64_t begin, int64_t end, Matrix to) const {
+  const std::vector<size_t>& listed = listed_[static_cast<size_t>(group)];
+  const float* const factors = factors_[static_cast<size_t>(group)].values;
   int64_t column = 0;
-  for (const size_t source : listed_[static_cast<size_t>(group)]) {
-    const int64_t dim = WidthOf(source);
-    const float* const from = sources_[source];
+  for (size_t s = 0; s < listed.size(); ++s) {
+    const int64_t dim = WidthOf(listed[s]);
+    const float* const from = sources_[listed[s]];
     for (int64_t i = begin; i < end; ++i) {
-      std::memcpy(to.data + (i - begin) * to.stride + column, from + order_[i] * dim, dim * sizeof(float));
+      float* const columns = to.data + (i - begin) * to.stride + column;
+      std::memcpy(columns, from + order_[i] * dim, dim * sizeof(float));
+      if (factors == nullptr) continue;
+      const float factor = factors[order_[i] * static_cast<int64_t>(listed.size()) + static_cast<int64_t>(s)];
+      for (int64_t c = 0; c < dim; ++c) columns[c] *= factor;
     }
     column += dim;
+  }
+}
+
+Matrix FusedBatch::GradientOf(Occurrence::Group group, int64_t begin) {
+  switch (group) {
+    case Occurrence::Group::kMain:
+      return InputGradient(begin).Column(uia_width_);
+    case Occurrence::Group::kDomain:
+      return Matrix{domain_gradient_.data(), domain_width_}.Row(begin);
+    case Occurrence::Group::kUia:
+      return InputGradient(begin);
+  }
+  return {};
+}
+
+void FusedBatch::ScatterFactors(int64_t begin, int64_t end) {
+  for (const Occurrence::Group group :
+       {Occurrence::Group::kMain, Occurrence::Group::kDomain, Occurrence::Group::kUia}) {
+    const GroupFactors& factors = factors_[static_cast<size_t>(group)];
+    if (factors.values == nullptr) continue;
+    const std::vector<size_t>& listed = listed_[static_cast<size_t>(group)];
+    const Matrix gradient = GradientOf(group, begin);
+    for (int64_t i = begin; i < end; ++i) {
+      float* columns = gradient.data + (i - begin) * gradient.stride;
+      for (size_t s = 0; s < listed.size(); ++s) {
+        const int64_t dim = WidthOf(listed[s]),
+                      place = order_[i] * static_cast<int64_t>(listed.size()) + static_cast<int64_t>(s);
+        const float* const from = sources_[listed[s]] + order_[i] * dim;
+        float sum = 0;
+        for (int64_t c = 0; c < dim; ++c) {
+          sum += columns[c] * from[c];
+          columns[c] *= factors.values[place];
+        }
+        factors.gradients[place] = sum;
+        columns += dim;
+      }
+    }
   }
 }
 

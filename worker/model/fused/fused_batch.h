@@ -19,6 +19,7 @@
 #include "common/base/aligned_buffer.h"
 #include "common/job_config/job_config.h"
 #include "worker/model/fused/fused_layers.h"
+#include "worker/model/fused/fused_variational.h"
 #include "worker/model/fused/kernels/fused_gemm.h"
 #include "worker/model/fused/kernels/sized_buffer.h"
 #include "worker/model/pepnet_model.h"
@@ -33,6 +34,8 @@ class FusedBatch {
   // Starts a batch, which it borrows, and so are the computed sources: by encoder, then by embedding, [rows, width].
   // `by_domain`: sort the rows.
   void Begin(const ModelInput& input, const std::vector<const float*>& computed, bool by_domain);
+  // Factors of the sources' columns in the groups, in the order main, domain, uia: borrowed, as the batch is.
+  void SetFactors(const std::array<GroupFactors, 3>& factors) { factors_ = factors; }
   // Makes room for the gradients below; contents undefined.
   void SizeGradients();
 
@@ -58,8 +61,11 @@ class FusedBatch {
   float* EpnetGate(int64_t begin) { return epnet_gate_.data() + begin * main_width_; }
   float* DomainGradient(int64_t begin) { return domain_gradient_.data() + begin * domain_width_; }
 
-  // Copies the sources' values of positions [begin, end) into Input and GateInput, all but what EPNet computes.
+  // Copies the sources' values of positions [begin, end), times their factors, into Input and GateInput, all but what
+  // EPNet computes.
   void Gather(int64_t begin, int64_t end);
+  // From the gradients of the groups' columns to those of the factors and of the columns without them, in place.
+  void ScatterFactors(int64_t begin, int64_t end);
   // Each source's gradient as the sum over the groups that list it, from InputGradient and DomainGradient: by leaf for
   // those with a table, [rows, dim], and by computed source.
   void Scatter(int64_t begin, int64_t end, const std::vector<float*>& leaves,
@@ -78,6 +84,8 @@ class FusedBatch {
   void GatherGroup(Occurrence::Group group, int64_t begin, int64_t end, Matrix to) const;
   void ScatterSource(size_t source, int64_t begin, int64_t end, float* gradient) const;
   int64_t WidthOf(size_t source) const;
+  // The gradient of a group's columns from a position on.
+  Matrix GradientOf(Occurrence::Group group, int64_t begin);
 
   const JobConfig* const config_;
   const FusedLayers* const layers_;
@@ -86,6 +94,7 @@ class FusedBatch {
   std::vector<std::vector<Occurrence>> occurrences_;  // by source
   std::array<std::vector<size_t>, 3> listed_;         // by group: its sources in order
   std::vector<const float*> sources_;
+  std::array<GroupFactors, 3> factors_;  // by group
   const ModelInput* in_ = nullptr;
   int64_t rows_ = 0;
   std::vector<int64_t> order_;  // position -> row of the batch

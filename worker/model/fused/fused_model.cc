@@ -10,10 +10,12 @@
 #include "worker/model/fused/fused_embeddings.h"
 #include "worker/model/fused/fused_encoders.h"
 #include "worker/model/fused/fused_lane.h"
+#include "worker/model/fused/fused_variational.h"
 #include "worker/model/fused/row_loss.h"
 #include "worker/model/guarded.h"
 #include "worker/model/labels.h"
 #include "worker/model/output_rules.h"
+#include "worker/model/session_loss.h"
 
 namespace pepnet {
 namespace {
@@ -53,6 +55,7 @@ class FusedModel : public PepnetModel {
         team_(std::max(lanes, 1), "compute"),
         encoders_(config, *parameters, team_.size()),
         embeddings_(config, *parameters),
+        variational_(config, *parameters),
         all_(config, &layers_) {
     for (int i = 0; i < team_.size(); ++i) lanes_.emplace_back(&layers_, parameters->values().data());
   }
@@ -65,7 +68,9 @@ class FusedModel : public PepnetModel {
       PrepareGradients();
       EncodersForward();
       EmbeddingsForward();
+      VariationalForward();
       OnEachLane([&](LaneState* state, int lane) { SharedForward(state, lane); });
+      PEPNET_RETURN_IF_ERROR(CompareSessions());
       for (int task = 0; task < static_cast<int>(model_.towers.size()); ++task) {
         const bool all_rows = SelectRows(task);
         // The first task overwrites the shared input's gradient if it reaches every row; else all add to zeros.
@@ -83,6 +88,7 @@ class FusedModel : public PepnetModel {
       OnEachLane([&](LaneState* state, int lane) { SharedBackward(state, lane, gradients, computed); });
       EncodersBackward();
       EmbeddingsBackward();
+      VariationalBackward();
       AddLaneGradients();
       LossReport report;
       report.scores = TrainScores();
@@ -92,6 +98,7 @@ class FusedModel : public PepnetModel {
         report.names.push_back(slots_[slot].loss->name);
         report.values.push_back(sum);
       }
+      variational_.Penalties(parameters_->values().data(), gradient_scale, parameters_->gradients().data(), &report);
       return report;
     });
   }
@@ -102,6 +109,7 @@ class FusedModel : public PepnetModel {
       Begin(input, false);
       EncodersForward();
       EmbeddingsForward();
+      VariationalForward();
       logits_.resize(layers_.towers.size());
       for (size_t i = 0; i < logits_.size(); ++i) Sized(&logits_[i], all_.rows() * layers_.towers[i].linear.out);
       task_outputs_.resize(layers_.ppnet.size());
@@ -111,7 +119,9 @@ class FusedModel : public PepnetModel {
         SharedForward(state, lane);
         ForEachBlock(all_.rows(), lane, [&](int64_t begin, int64_t end) { EvaluateBlock(state, begin, end); });
       });
-      if (losses != nullptr) *losses = EvaluationLosses();
+      if (losses != nullptr) {
+        PEPNET_ASSIGN_OR_RETURN(*losses, EvaluationLosses());
+      }
       return Outputs();
     });
   }
@@ -151,6 +161,12 @@ class FusedModel : public PepnetModel {
     if (!encoders_.empty()) encoders_.Begin(input, {train, seed_, input.step, nullptr}, shift);
     if (!embeddings_.empty()) embeddings_.Begin(input);
     all_.Begin(input, Joined(encoders_.Outputs(), embeddings_.Outputs()), train && options_.routing);
+    if (!variational_.empty()) {
+      variational_.Begin(input, train, seed_, shift);
+      all_.SetFactors({variational_.Factors(model_.main),
+                       model_.domain ? variational_.Factors(*model_.domain) : GroupFactors(),
+                       model_.uia ? variational_.Factors(*model_.uia) : GroupFactors()});
+    }
     gate_sees_gradient_ = MutantActive(Mutant::kGateSeesGradient);
     for (LaneState& state : lanes_) state.losses.assign(slots_.size(), 0);
   }
@@ -204,6 +220,23 @@ class FusedModel : public PepnetModel {
       ForEachBlock(all_.rows(), lane, [&](int64_t begin, int64_t end) {
         embeddings_.Backward(begin, end, parameters_->values().data(), gradients, &state->embedding);
       });
+    });
+  }
+
+  void VariationalForward() {
+    if (variational_.empty()) return;
+    OnEachLane([&](LaneState*, int lane) {
+      ForEachBlock(all_.rows(), lane,
+                   [&](int64_t begin, int64_t end) { variational_.Forward(begin, end, parameters_->values().data()); });
+    });
+  }
+
+  void VariationalBackward() {
+    if (variational_.empty()) return;
+    OnEachLane([&](LaneState* state, int lane) {
+      float* const gradients = GradientsOf(state, lane);
+      ForEachBlock(all_.rows(), lane,
+                   [&](int64_t begin, int64_t end) { variational_.Backward(begin, end, gradients); });
     });
   }
 
@@ -262,16 +295,23 @@ class FusedModel : public PepnetModel {
     }
   }
 
-  LossReport EvaluationLosses() const {
+  StatusOr<LossReport> EvaluationLosses() {
+    std::vector<const float*> raw_outputs(model_.towers.size(), nullptr);
+    for (size_t task = 0; task < raw_outputs.size(); ++task) {
+      if (HasSessions(model_.towers[task])) raw_outputs[task] = logits_[task * model_.domain_count].data();
+    }
+    PEPNET_ASSIGN_OR_RETURN(sessions_, SessionParts(*config_, slots_, all_.in(), raw_outputs, options_.workers));
     LossReport report;
-    for (const LossSlot& slot : slots_) {
+    for (size_t i = 0; i < slots_.size(); ++i) {
+      const LossSlot& slot = slots_[i];
       const Tower& tower = model_.towers[slot.task];
       double sum = 0;
       for (int64_t row = 0; row < all_.rows(); ++row) {
         const float* const z =
             logits_[slot.task * model_.domain_count + all_.domain(row)].data() + row * tower.num_class;
-        const double l =
+        double l =
             RowLossAndGradient(*slot.loss, tower.num_class, z, all_.in().batch->labels[tower.label], row, 0, nullptr);
+        if (!sessions_[i].losses.empty()) l += sessions_[i].losses[row];
         sum += l * static_cast<double>((*all_.in().row_scales)[slot.task][row]);
       }
       report.names.push_back(slot.loss->name);
@@ -321,11 +361,56 @@ class FusedModel : public PepnetModel {
     }
   }
 
+  // The parts of losses that need the raw outputs of all rows, of all workers, before any gradient. Their tasks go
+  // forward once more for backward, to the same bits: what forward keeps is kept for a block alone.
+  Status CompareSessions() {
+    std::vector<const float*> raw_outputs(model_.towers.size(), nullptr);
+    session_logits_.resize(model_.towers.size());
+    for (size_t task = 0; task < raw_outputs.size(); ++task) {
+      if (!HasSessions(model_.towers[task])) continue;
+      raw_outputs[task] = Sized(&session_logits_[task], all_.rows() * model_.towers[task].num_class);
+      OnEachLane([&](LaneState* state, int lane) {
+        ForEachBlock(all_.rows(), lane, [&](int64_t begin, int64_t end) {
+          const TraceScope scope("forward");
+          SessionForward(state, static_cast<int>(task), begin, end);
+        });
+      });
+    }
+    PEPNET_ASSIGN_OR_RETURN(sessions_, SessionParts(*config_, slots_, all_.in(), raw_outputs, options_.workers));
+    return absl::OkStatus();
+  }
+
+  // The raw outputs of the positions [begin, end), with dropout. There are no domain towers: config refuses them with
+  // more than one class.
+  void SessionForward(LaneState* state, int task, int64_t begin, int64_t end) {
+    const FusedRows rows = RowsOfBlock(state, begin, end, [](int64_t i) { return i; });
+    Matrix x = all_.Input(begin).Column(all_.uia_width());
+    if (model_.uia) x = state->lane.PpnetForward(task, rows, all_.Input(begin), all_.uia_width());
+    const float* const z = state->lane.TowerForward(task, rows, x);
+    const int64_t classes = model_.towers[task].num_class;
+    for (int64_t i = 0; i < rows.count; ++i) {
+      std::copy_n(z + i * classes, classes, session_logits_[task].data() + state->rows[i] * classes);
+    }
+  }
+
+  // The rows at the positions position(i), begin <= i < end, into state->rows and state->global_rows.
+  template <typename Position>
+  FusedRows RowsOfBlock(LaneState* state, int64_t begin, int64_t end, const Position& position) {
+    const int64_t shift = MutantActive(Mutant::kDropoutByLocalRow) ? 0 : all_.in().batch->first_row;
+    state->rows.clear();
+    state->global_rows.clear();
+    for (int64_t i = begin; i < end; ++i) {
+      state->rows.push_back(all_.row(position(i)));
+      state->global_rows.push_back(shift + state->rows.back());
+    }
+    return {end - begin, true, seed_, all_.in().step, state->global_rows.data()};
+  }
+
   // Positions that count for the task, into selected_. Returns whether these are all.
   bool SelectRows(int task) {
     const std::vector<float>& scale = (*all_.in().row_scales)[task];
     selected_.clear();
-    const bool every_row = !options_.routing || WantsScores(task);
+    const bool every_row = !options_.routing || WantsScores(task) || HasSessions(model_.towers[task]);
     for (int64_t i = 0; i < all_.rows(); ++i) {
       if (every_row || scale[all_.row(i)] != 0) selected_.push_back(i);
     }
@@ -336,13 +421,7 @@ class FusedModel : public PepnetModel {
   void TrainBlock(LaneState* state, int task, int64_t begin, int64_t end, bool all_rows, bool fresh,
                   double gradient_scale) {
     const int64_t count = end - begin, width = all_.input_width();
-    const int64_t shift = MutantActive(Mutant::kDropoutByLocalRow) ? 0 : all_.in().batch->first_row;
-    state->rows.clear();
-    state->global_rows.clear();
-    for (int64_t i = begin; i < end; ++i) {
-      state->rows.push_back(all_.row(selected_[i]));
-      state->global_rows.push_back(shift + state->rows.back());
-    }
+    const FusedRows rows = RowsOfBlock(state, begin, end, [&](int64_t i) { return selected_[i]; });
     Matrix input = all_.Input(begin), input_gradient = all_.InputGradient(begin);
     if (!all_rows) {
       input = {Sized(&state->input, count * width), width};
@@ -354,7 +433,6 @@ class FusedModel : public PepnetModel {
     const bool overwrite = fresh || (!all_rows && !gate_sees_gradient_);
     if (!all_rows && !overwrite) std::fill_n(input_gradient.data, count * width, 0.0f);
 
-    const FusedRows rows{count, true, seed_, all_.in().step, state->global_rows.data()};
     Matrix x = input.Column(all_.uia_width()), x_gradient = input_gradient.Column(all_.uia_width());
     if (model_.uia) {
       const TraceScope scope("forward");
@@ -427,8 +505,14 @@ class FusedModel : public PepnetModel {
         if (all_.domain(row) != domain && model_.domain_label >= 0) continue;
         const float factor = static_cast<float>(scale[row] * gradient_scale);
         const int64_t at = (i - first) * tower.num_class;
-        const double l = RowLossAndGradient(*slots_[slot].loss, tower.num_class, z + at,
-                                            all_.in().batch->labels[tower.label], row, factor, gradient + at);
+        double l = RowLossAndGradient(*slots_[slot].loss, tower.num_class, z + at, all_.in().batch->labels[tower.label],
+                                      row, factor, gradient + at);
+        if (const SessionPart& part = sessions_[slot]; !part.losses.empty()) {
+          l += part.losses[row];
+          for (int64_t c = 0; c < tower.num_class; ++c) {
+            gradient[at + c] += static_cast<float>(gradient_scale) * part.gradient[row * tower.num_class + c];
+          }
+        }
         state->losses[slot] += l * static_cast<double>(scale[row]);
       }
     }
@@ -444,6 +528,7 @@ class FusedModel : public PepnetModel {
                                   all_.EpnetGate(begin), all_.InputGradient(begin).Column(all_.uia_width()),
                                   all_.DomainGradient(begin), gate_sees_gradient_);
       }
+      all_.ScatterFactors(begin, end);
       all_.Scatter(begin, end, leaves, computed);
     });
   }
@@ -476,11 +561,14 @@ class FusedModel : public PepnetModel {
   // The batch under way.
   FusedEncoders encoders_;
   FusedEmbeddings embeddings_;
+  FusedVariational variational_;
   FusedBatch all_;
   bool gate_sees_gradient_ = false;
   std::vector<int64_t> selected_;                            // the current task's positions
   std::vector<AlignedBuffer<float>> logits_, task_outputs_;  // evaluation: by tower, by task
   std::vector<AlignedBuffer<float>> train_logits_;           // by task, in the batch's order: of the row's own domain
+  std::vector<AlignedBuffer<float>> session_logits_;         // by task with sessions, in the batch's order
+  std::vector<SessionPart> sessions_;                        // by loss slot
 };
 
 }  // namespace

@@ -2,7 +2,8 @@
 // step. What it computes is what the reference engine computes, up to rounding.
 //
 // Routing (training only, exact): a row whose scale for a task is zero adds nothing to any loss or gradient, so that task
-//            skips it, unless it has train metrics, which are over all rows; with domain towers a row goes through its own
+//            skips it, unless it has train metrics, which are over all rows, or a loss with sessions, whose rows are compared
+//            with all others; with domain towers a row goes through its own
 //            domain's tower alone. The batch is sorted by domain (stable), so that each tower reads consecutive rows.
 // Threads:   the rows of each part are cut into `lanes` equal shares and those into blocks that stay in cache; a lane is
 //            one thread, with its own gradients, added up in lane order. So results depend on the number of lanes, as the
@@ -17,8 +18,9 @@
 namespace pepnet {
 
 struct FusedOptions {
-  bool routing = true;       // false: every row through everything, for tests and measurements
-  int64_t block_rows = 512;  // at most
+  bool routing = true;            // false: every row through everything, for tests and measurements
+  int64_t block_rows = 512;       // at most
+  Collective* workers = nullptr;  // ModelOptions::workers
 };
 
 // Null-free. Precondition: FusedEngineRuns() of what is asked for.

@@ -28,19 +28,6 @@ double Softmax(const Loss& loss, int classes, const float* z, int64_t y, double 
 
 }  // namespace
 
-std::vector<LossSlot> LossSlots(const JobConfig& config) {
-  std::vector<LossSlot> slots;
-  for (size_t task = 0; task < config.model.towers.size(); ++task) {
-    const std::vector<Loss>& losses = config.model.towers[task].losses;
-    for (size_t i = 0; i < losses.size(); ++i) {
-      const bool replaced = std::any_of(losses.begin() + i + 1, losses.end(),
-                                        [&](const Loss& later) { return later.name == losses[i].name; });
-      if (!replaced) slots.push_back({static_cast<int>(task), &losses[i]});
-    }
-  }
-  return slots;
-}
-
 double RowLossAndGradient(const Loss& loss, int classes, const float* z, const LabelColumn& label, int64_t row,
                           double factor, float* dz) {
   double l = 0, slope = 0;
@@ -67,6 +54,10 @@ double RowLossAndGradient(const Loss& loss, int classes, const float* z, const L
       l = (x - label.values[row]) * (x - label.values[row]);
       slope = 2 * (x - label.values[row]);
       break;
+    case LossKind::kJrc: {
+      const double share = loss.jrc_alpha;
+      return share * Softmax(loss, classes, z, label.integers[row], share * factor, dz);
+    }
   }
   if (dz != nullptr) dz[0] += static_cast<float>(factor * slope);
   return l;

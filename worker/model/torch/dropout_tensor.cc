@@ -35,9 +35,20 @@ at::Tensor DropoutMaskOnHost(uint64_t key, double ratio, const DropoutRows& rows
   return mask;
 }
 
-// Philox4x32 of common/base/random.h at the counters (row, block), [rows, blocks] at once; word j of block b is element 4 b + j.
-at::Tensor DropoutMaskOnDevice(uint64_t key, double ratio, const DropoutRows& rows, at::Device device) {
-  const at::NoGradGuard no_grad;
+at::Tensor UniformsOnHost(uint64_t key, const DropoutRows& rows) {
+  at::Tensor u = at::empty({rows.rows, rows.width}, at::kFloat);
+  float* const values = u.mutable_data_ptr<float>();
+  for (int64_t row = 0; row < rows.rows; ++row) {
+    FillUniforms(key, rows.first_row + row, rows.width, values + row * rows.width);
+  }
+  return u;
+}
+
+namespace {
+
+// The integers of 24 bits that masks and uniforms are made of, [rows, width]: Philox4x32 of common/base/random.h at the
+// counters (row, block), all blocks at once; word j of block b is element 4 b + j.
+at::Tensor WordsOnDevice(uint64_t key, const DropoutRows& rows, at::Device device) {
   const at::TensorOptions integers = at::TensorOptions(at::kLong).device(device);
   const int64_t blocks = (rows.width + 3) / 4;
   const at::Tensor row = at::arange(rows.first_row, rows.first_row + rows.rows, integers).unsqueeze(1);
@@ -58,8 +69,20 @@ at::Tensor DropoutMaskOnDevice(uint64_t key, double ratio, const DropoutRows& ro
   const at::Tensor words = at::stack({c0.expand(shape), c1.expand(shape), c2.expand(shape), c3.expand(shape)}, 2)
                                .view({rows.rows, 4 * blocks})
                                .narrow(1, 0, rows.width);
-  // u = (word >> 8) * 2^-24 >= ratio
-  return words.__rshift__(8).ge(DropoutThreshold(ratio)).to(at::kFloat).mul_(KeptScale(ratio));
+  return words.__rshift__(8);
+}
+
+}  // namespace
+
+// u = (word >> 8) * 2^-24 >= ratio
+at::Tensor DropoutMaskOnDevice(uint64_t key, double ratio, const DropoutRows& rows, at::Device device) {
+  const at::NoGradGuard no_grad;
+  return WordsOnDevice(key, rows, device).ge(DropoutThreshold(ratio)).to(at::kFloat).mul_(KeptScale(ratio));
+}
+
+at::Tensor UniformsOnDevice(uint64_t key, const DropoutRows& rows, at::Device device) {
+  const at::NoGradGuard no_grad;
+  return WordsOnDevice(key, rows, device).to(at::kFloat).mul_(0x1p-24);
 }
 
 }  // namespace pepnet

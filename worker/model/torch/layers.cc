@@ -18,6 +18,7 @@
 #include "worker/model/fused/kernels/fused_kernels.h"
 #include "worker/model/torch/dropout_tensor.h"
 #include "worker/model/torch/transfer.h"
+#include "worker/model/variational_dropout.h"
 
 namespace pepnet {
 
@@ -149,6 +150,27 @@ at::Tensor DropoutLayer::operator()(const at::Tensor& x, const DropoutState& sta
   const DropoutRows rows{first_row, x.size(0), x.size(1)};
   return x.mul(state.on_device ? DropoutMaskOnDevice(key, ratio, rows, x.device())
                                : DropoutMaskOnHost(key, ratio, rows));
+}
+
+VariationalLayer::VariationalLayer(LeafMaker* maker, const VariationalDropout& dropout)
+    : dropout(dropout), weight(maker->Leaf(dropout.parameter)) {}
+
+at::Tensor VariationalLayer::Factors(int64_t rows, const DropoutState& state) const {
+  const at::Tensor p = weight.to(at::kDouble).sigmoid().unsqueeze(0);
+  if (!state.enabled) return p.neg().add(1);
+  const uint64_t key = DropoutKey(state.seed, dropout.layer, state.step);
+  const int64_t first_row = MutantActive(Mutant::kDropoutByLocalRow) ? 0 : state.first_row;
+  const DropoutRows places{first_row, rows, weight.size(0)};
+  const at::Tensor u =
+      (state.on_device ? UniformsOnDevice(key, places, weight.device()) : UniformsOnHost(key, places)).to(at::kDouble);
+  const auto log_odds = [](const at::Tensor& x) {
+    return x.add(kVariationalEpsilon).log().sub(x.neg().add(1 + kVariationalEpsilon).log());
+  };
+  return log_odds(p).add(log_odds(u)).div(kVariationalTemperature).sigmoid().neg().add(1);
+}
+
+at::Tensor VariationalLayer::Penalty() const {
+  return weight.to(at::kDouble).sigmoid().neg().add(1).sum().mul(dropout.lambda);
 }
 
 }  // namespace pepnet

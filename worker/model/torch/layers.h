@@ -12,6 +12,7 @@
 #include <string>
 
 #include "common/job_config/activation.h"
+#include "common/job_config/model.h"
 #include "worker/model/parameters.h"
 
 namespace pepnet {
@@ -84,6 +85,17 @@ struct ActivationLayer {
   at::Tensor operator()(const at::Tensor& x) const;
   Activation activation;
   at::Tensor weight;  // of trained activations (PReLU)
+};
+
+// What is left of each source of a group (worker/model/variational_dropout.h), computed in float64.
+struct VariationalLayer {
+  VariationalLayer(LeafMaker* maker, const VariationalDropout& dropout);
+  // [rows, sources] in training, else [1, sources].
+  at::Tensor Factors(int64_t rows, const DropoutState& state) const;
+  // lambda * sum of (1 - p): a scalar.
+  at::Tensor Penalty() const;
+  VariationalDropout dropout;
+  at::Tensor weight;  // [sources]
 };
 
 // x * mask / (1 - ratio) with the mask of worker/model/dropout_mask.h, made where x is (worker/model/torch/dropout_tensor.h); costs

@@ -8,9 +8,8 @@
 
 #include <torch/csrc/autograd/custom_function.h>
 
-#include <algorithm>
-
 #include "worker/model/fused/row_loss.h"
+#include "worker/model/session_loss.h"
 #include "worker/model/torch/transfer.h"
 
 namespace pepnet {
@@ -40,6 +39,11 @@ at::Tensor SoftmaxCrossEntropy(const Loss& loss, const at::Tensor& z, const at::
   return at::cross_entropy_loss(z, label, {}, at::Reduction::None, kNothingIgnored, loss.label_smoothing);
 }
 
+// The row's own part.
+at::Tensor Jrc(const Loss& loss, const at::Tensor& z, const at::Tensor& label) {
+  return SoftmaxCrossEntropy(loss, z, label).mul(loss.jrc_alpha);
+}
+
 at::Tensor SquaredError(const Loss&, const at::Tensor& z, const at::Tensor& y) { return z.sub(y).pow(2); }
 
 // The losses that libtorch can say itself: written independently of the fused engine's formulas,
@@ -51,7 +55,8 @@ struct TensorExpression {
 constexpr TensorExpression kExpressions[] = {{LossKind::kBinaryCrossEntropy, BinaryCrossEntropy},
                                              {LossKind::kBinaryFocal, BinaryFocal},
                                              {LossKind::kSoftmaxCrossEntropy, SoftmaxCrossEntropy},
-                                             {LossKind::kL2, SquaredError}};
+                                             {LossKind::kL2, SquaredError},
+                                             {LossKind::kJrc, Jrc}};
 
 // `values`, `integers`: the label as numbers of the one and the other kind; a loss reads one of them.
 at::Tensor OneLoss(const Loss& loss, const at::Tensor& output, const at::Tensor& values, const at::Tensor& integers) {
@@ -113,23 +118,19 @@ std::vector<RowLoss> RowLosses(const JobConfig& config, const LabelTensors& labe
   const Model& model = config.model;
   at::Tensor domain;  // [rows, 1]
   if (model.domain_label >= 0) domain = labels.integers[model.domain_label].unsqueeze(1);
-  std::vector<RowLoss> losses;
+  std::vector<at::Tensor> outputs;  // by task
   for (size_t task = 0; task < model.towers.size(); ++task) {
-    const Tower& tower = model.towers[task];
-    at::Tensor output = towers[task * model.domain_count];
-    if (domain.defined()) {
-      // Config refuses domain towers with more than one class, so that each output is one column.
-      const auto first = towers.begin() + task * model.domain_count;
-      output = at::cat(std::vector<at::Tensor>(first, first + model.domain_count), 1).gather(1, domain);
-    }
-    for (size_t i = 0; i < tower.losses.size(); ++i) {
-      const Loss& loss = tower.losses[i];
-      const bool replaced = std::any_of(tower.losses.begin() + i + 1, tower.losses.end(),
-                                        [&loss](const Loss& later) { return later.name == loss.name; });
-      if (replaced) continue;
-      losses.push_back({loss.name, static_cast<int>(task),
-                        OneLoss(loss, output, labels.values[tower.label], labels.integers[tower.label])});
-    }
+    at::Tensor& output = outputs.emplace_back(towers[task * model.domain_count]);
+    if (!domain.defined()) continue;
+    // Config refuses domain towers with more than one class, so that each output is one column.
+    const auto first = towers.begin() + task * model.domain_count;
+    output = at::cat(std::vector<at::Tensor>(first, first + model.domain_count), 1).gather(1, domain);
+  }
+  std::vector<RowLoss> losses;
+  for (const LossSlot& slot : LossSlots(config)) {
+    const int label = model.towers[slot.task].label;
+    losses.push_back({slot.loss->name, slot.task,
+                      OneLoss(*slot.loss, outputs[slot.task], labels.values[label], labels.integers[label])});
   }
   return losses;
 }

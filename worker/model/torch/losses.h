@@ -14,7 +14,8 @@ namespace pepnet {
 struct RowLoss {
   std::string name;
   int task = 0;
-  at::Tensor values;  // [rows], differentiable
+  at::Tensor
+      values;  // [rows], differentiable; of a loss with sessions the row's own part (worker/model/session_loss.h)
 };
 
 // The label columns of a batch as aligned tensors of their own; a column that the batch lacks is empty.
@@ -32,8 +33,7 @@ LabelTensors MakeLabels(const Batch& batch);
 at::Tensor RowFormulaLoss(const Loss& loss, const at::Tensor& output, const at::Tensor& values,
                           const at::Tensor& integers);
 
-// All losses in tower order. `towers` as in NetworkResult; with domain towers a row's loss is that of its own domain.
-// A tower's later loss replaces an earlier one of the same name, as in the reference.
+// All losses, by LossSlots(). `towers` as in NetworkResult; with domain towers a row's loss is that of its own domain.
 // Precondition: CheckLabels(config, batch) is OK, and the labels are on the towers' device.
 std::vector<RowLoss> RowLosses(const JobConfig& config, const LabelTensors& labels,
                                const std::vector<at::Tensor>& towers);

@@ -9,22 +9,29 @@
 namespace pepnet {
 namespace {
 
-// leaves: as groups read them.
-at::Tensor GroupTensor(const FeatureGroup& group, const std::vector<at::Tensor>& leaves,
-                       const std::vector<at::Tensor>& encoded) {
-  std::vector<at::Tensor> columns;
-  columns.reserve(group.leaves.size() + group.encoders.size());
-  for (const int leaf : group.leaves) columns.push_back(leaves[leaf]);
-  for (const int encoder : group.encoders) columns.push_back(encoded[encoder]);
-  return at::cat(columns, 1);
-}
-
 // [own ; sg(x)]: gates see x but send no gradient back to it.
 at::Tensor GateInput(const at::Tensor& own, const at::Tensor& x) {
   return at::cat({own, MutantActive(Mutant::kGateSeesGradient) ? x : x.detach()}, 1);
 }
 
 }  // namespace
+
+at::Tensor Network::GroupTensor(const FeatureGroup& group, const std::vector<at::Tensor>& leaves,
+                                const std::vector<at::Tensor>& encoded, const DropoutState& dropout) const {
+  std::vector<at::Tensor> columns;
+  columns.reserve(group.sources());
+  for (const int leaf : group.leaves) columns.push_back(leaves[leaf]);
+  for (const int encoder : group.encoders) columns.push_back(encoded[encoder]);
+  for (const VariationalLayer& layer : variational_) {
+    if (!group.variational || group.variational->parameter != layer.dropout.parameter) continue;
+    const at::Tensor factors = layer.Factors(columns[0].size(0), dropout);
+    for (size_t s = 0; s < columns.size(); ++s) {
+      const at::Tensor factor = factors.narrow(1, static_cast<int64_t>(s), 1);
+      columns[s] = columns[s].mul(factor.to(columns[s].scalar_type()));
+    }
+  }
+  return at::cat(columns, 1);
+}
 
 Network::MlpLayer Network::MakeMlpLayer(LeafMaker* maker, const std::string& perceptron, const Mlp& mlp, size_t layer,
                                         int64_t number) {
@@ -38,6 +45,9 @@ Network::Network(const JobConfig* config, LeafMaker* maker) : config_(config) {
   const Model& model = config->model;
   for (const DenseEmbedding& embedding : model.embeddings) embeddings_.emplace_back(embedding, maker);
   for (const Encoder& encoder : model.encoders) encoders_.push_back(MakeEncoderLayer(encoder, maker));
+  for (const FeatureGroup* group : Groups(model)) {
+    if (group->variational) variational_.emplace_back(maker, *group->variational);
+  }
   if (model.domain.has_value()) epnet_.emplace(maker, "model.epnet.gate_nu", model.epnet_gamma);
   int64_t number = 0;  // of dropout layers
   if (model.uia.has_value()) {
@@ -65,6 +75,7 @@ Network::Network(const JobConfig* config, LeafMaker* maker) : config_(config) {
   }
 }
 
+// S, M, U: the groups domain, all and uia, each source times what variational dropout leaves of it
 // E   = gate_ep([S ; sg(M)]) * M                              or M without a domain group
 // x_t = E, then per layer: dropout(act(A x + a) * gate([U ; sg(E)]))     or E without a uia group
 // z   = W mlp(x_t) + b
@@ -89,18 +100,18 @@ NetworkResult Network::Forward(const std::vector<at::Tensor>& leaves, const std:
   for (const DenseEmbeddingLayer& embedding : embeddings_) {
     listed[embedding.embedding.leaf] = embedding(leaves[embedding.embedding.leaf]);
   }
-  const at::Tensor main = GroupTensor(model.main, listed, encoded);
+  const at::Tensor main = GroupTensor(model.main, listed, encoded, dropout);
   keep("group_all", main);
   at::Tensor shared = main;
   if (epnet_.has_value()) {
-    const at::Tensor domain = GroupTensor(*model.domain, listed, encoded);
+    const at::Tensor domain = GroupTensor(*model.domain, listed, encoded, dropout);
     keep("group_domain", domain);
     shared = (*epnet_)(GateInput(domain, main)).mul(main);
     keep("epnet_output", shared);
   }
   std::vector<at::Tensor> tasks(model.towers.size(), shared);
   if (model.uia.has_value()) {
-    const at::Tensor uia = GroupTensor(*model.uia, listed, encoded);
+    const at::Tensor uia = GroupTensor(*model.uia, listed, encoded, dropout);
     keep("group_uia", uia);
     const at::Tensor gate_input = GateInput(uia, shared);
     for (size_t task = 0; task < tasks.size(); ++task) {
@@ -122,6 +133,7 @@ NetworkResult Network::Forward(const std::vector<at::Tensor>& leaves, const std:
     const at::Tensor z = towers_[i].linear(x);
     result.towers.push_back(z.scalar_type() == at::kBFloat16 ? z.to(at::kFloat) : z);
   }
+  for (const VariationalLayer& layer : variational_) result.penalties.push_back({layer.dropout.loss, layer.Penalty()});
   return result;
 }
 

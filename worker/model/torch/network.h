@@ -24,6 +24,8 @@ namespace pepnet {
 
 struct NetworkResult {
   std::vector<at::Tensor> towers;  // task * domain_count + domain: [rows, num_class], of the leaves' type
+  // Of variational dropout, by group that has it: name and lambda * sum of (1 - p), a scalar of float64.
+  std::vector<std::pair<std::string, at::Tensor>> penalties;
   std::vector<std::pair<std::string, at::Tensor>> intermediates;  // group_all, epnet_output, ppnet_output_ctr, ...
 };
 
@@ -54,11 +56,15 @@ class Network {
     std::vector<MlpLayer> mlp;
     LinearLayer linear;
   };
+  // The columns of a group, times what variational dropout leaves of them. leaves: as groups read them.
+  at::Tensor GroupTensor(const FeatureGroup& group, const std::vector<at::Tensor>& leaves,
+                         const std::vector<at::Tensor>& encoded, const DropoutState& dropout) const;
   MlpLayer MakeMlpLayer(LeafMaker* maker, const std::string& perceptron, const Mlp& mlp, size_t layer, int64_t number);
 
   const JobConfig* const config_;
   std::vector<DenseEmbeddingLayer> embeddings_;          // by Model::embeddings
   std::vector<std::unique_ptr<EncoderLayer>> encoders_;  // by Model::encoders
+  std::vector<VariationalLayer> variational_;            // of the groups that have it
   std::optional<GateLayer> epnet_;
   std::vector<std::vector<PpnetLayer>> ppnet_;  // [task][layer]; empty without a uia group
   std::vector<TowerNet> towers_;

@@ -4,6 +4,7 @@
 #include <ATen/autocast_mode.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/full_like.h>
 #include <ATen/ops/sigmoid.h>
 #include <ATen/ops/softmax.h>
 #include <c10/core/DeviceGuard.h>
@@ -18,12 +19,14 @@
 #include "worker/model/guarded.h"
 #include "worker/model/labels.h"
 #include "worker/model/output_rules.h"
+#include "worker/model/session_loss.h"
 #include "worker/model/torch/batch_tensors.h"
 #include "worker/model/torch/bucket_sums.h"
 #include "worker/model/torch/device_parameters.h"
 #include "worker/model/torch/losses.h"
 #include "worker/model/torch/network.h"
 #include "worker/model/torch/torch_device.h"
+#include "worker/model/variational_dropout.h"
 
 namespace pepnet {
 namespace {
@@ -84,22 +87,20 @@ double ScaledSum(const at::Tensor& losses, const std::vector<float>& scales) {
   return sum;
 }
 
-LossReport Report(const std::vector<RowLoss>& losses, const std::vector<std::vector<float>>& scales) {
+// `sessions` as SessionParts() gives them.
+LossReport Report(const std::vector<RowLoss>& losses, const std::vector<SessionPart>& sessions,
+                  const std::vector<std::vector<float>>& scales) {
   LossReport report;
-  for (const RowLoss& loss : losses) {
-    report.names.push_back(loss.name);
-    report.values.push_back(ScaledSum(loss.values, scales[loss.task]));
+  for (size_t i = 0; i < losses.size(); ++i) {
+    const std::vector<float>& scale = scales[losses[i].task];
+    double value = ScaledSum(losses[i].values, scale);
+    for (size_t row = 0; row < sessions[i].losses.size(); ++row) {
+      value += sessions[i].losses[row] * static_cast<double>(scale[row]);
+    }
+    report.names.push_back(losses[i].name);
+    report.values.push_back(value);
   }
   return report;
-}
-
-void Backward(const std::vector<RowLoss>& losses, const std::vector<at::Tensor>& seeds) {
-  std::vector<at::Tensor> roots, gradients;
-  for (const RowLoss& loss : losses) {
-    roots.push_back(loss.values);
-    gradients.push_back(seeds[loss.task]);
-  }
-  torch::autograd::backward(roots, gradients);
 }
 
 // The arrays of a network that does not compute on the host's.
@@ -118,8 +119,10 @@ class TorchModel : public PepnetModel {
         seed_(options.seed),
         bf16_(options.bf16),
         device_(TorchDevice(options.device)),
+        workers_(options.workers),
         status_(options.status),
-        timeout_s_(options.timeout_s) {
+        timeout_s_(options.timeout_s),
+        slots_(LossSlots(*config)) {
     const c10::DeviceGuard guard(device_);
     // The environment may ask libtorch for TF32, whose rounding is outside of the promised tolerances.
     if (!device_.is_cpu()) at::globalContext().setFloat32MatmulPrecision("highest");
@@ -159,13 +162,20 @@ class TorchModel : public PepnetModel {
         result = RunNetwork(tensors, {true, seed_, input.step, batch.first_row, device_side_.has_value()});
         losses = RowLosses(*config_, tensors.labels, result.towers);
       }
+      PEPNET_ASSIGN_OR_RETURN(const std::vector<SessionPart> sessions, CompareSessions(input, result.towers));
       {
         const TraceScope scope("backward");
         if (sums_) sums_->Begin(CurrentStreamHandle(device_));
-        if (batch.rows > 0) Backward(losses, tensors.seeds);
+        if (batch.rows > 0)
+          Backward(losses, sessions, result, tensors.seeds, gradient_scale,
+                   PenaltyShare(batch.rows, batch.global_rows));
       }
       if (device_side_) PEPNET_RETURN_IF_ERROR(GiveGradients(leaf_gradients));
-      LossReport report = Report(losses, *input.row_scales);
+      LossReport report = Report(losses, sessions, *input.row_scales);
+      for (const auto& [name, penalty] : result.penalties) {
+        report.names.push_back(name);
+        report.values.push_back(PenaltyShare(batch.rows, batch.global_rows) * penalty.item<double>());
+      }
       if (AnyTrainMetrics(*config_)) {
         for (ModelOutput& output : SelectMetricInputs(*config_, batch, Outputs(result.towers))) {
           const bool wanted = !config_->model.towers[report.scores.size()].train_metrics.empty();
@@ -184,9 +194,15 @@ class TorchModel : public PepnetModel {
       const BatchTensors tensors =
           TakeBatch(input, losses != nullptr ? BatchUse::kLosses : BatchUse::kOutputs, 0, nullptr);
       NetworkResult result = RunNetwork(tensors, {});
+      std::vector<SessionPart> sessions;
+      if (losses != nullptr) {
+        PEPNET_ASSIGN_OR_RETURN(sessions, CompareSessions(input, result.towers));
+      }
       const RankStatus::Wait wait(device_.is_cpu() ? nullptr : status_, kAnyRank, GpuDeadline(), kGpuWait);
       std::vector<ModelOutput> outputs = Outputs(result.towers);
-      if (losses != nullptr) *losses = Report(RowLosses(*config_, tensors.labels, result.towers), *input.row_scales);
+      if (losses != nullptr) {
+        *losses = Report(RowLosses(*config_, tensors.labels, result.towers), sessions, *input.row_scales);
+      }
       intermediates_ = std::move(result.intermediates);
       SynchronizeDevice(device_);
       return outputs;
@@ -208,6 +224,43 @@ class TorchModel : public PepnetModel {
       outputs.push_back(ToOutput(rule.name, rule.width, ApplyRule(rule, towers[rule.tower])));
     }
     return outputs;
+  }
+
+  // The parts of losses that need the raw outputs of all rows, of all workers. They meet on the host.
+  StatusOr<std::vector<SessionPart>> CompareSessions(const ModelInput& input, const std::vector<at::Tensor>& towers) {
+    std::vector<at::Tensor> outputs(config_->model.towers.size());
+    std::vector<const float*> raw_outputs(outputs.size(), nullptr);
+    for (size_t task = 0; task < outputs.size(); ++task) {
+      if (!HasSessions(config_->model.towers[task])) continue;
+      const RankStatus::Wait wait(device_.is_cpu() ? nullptr : status_, kAnyRank, GpuDeadline(), kGpuWait);
+      // Config refuses domain towers with more than one class.
+      outputs[task] = towers[task].detach().to(at::kCPU, at::kFloat).contiguous();
+      raw_outputs[task] = outputs[task].const_data_ptr<float>();
+    }
+    return SessionParts(*config_, slots_, input, raw_outputs, workers_);
+  }
+
+  // From the rows' losses, from the raw outputs whose gradient is that of a session, and from the penalties.
+  static void Backward(const std::vector<RowLoss>& losses, const std::vector<SessionPart>& sessions,
+                       const NetworkResult& result, const std::vector<at::Tensor>& seeds, double gradient_scale,
+                       double penalty_share) {
+    std::vector<at::Tensor> roots, gradients;
+    for (size_t i = 0; i < losses.size(); ++i) {
+      roots.push_back(losses[i].values);
+      gradients.push_back(seeds[losses[i].task]);
+      if (sessions[i].losses.empty()) continue;
+      const at::Tensor& output = result.towers[losses[i].task];
+      roots.push_back(output);
+      gradients.push_back(AlignedTensor<float>(sessions[i].gradient, at::kFloat)
+                              .view(output.sizes())
+                              .to(output.device(), output.scalar_type())
+                              .mul(gradient_scale));
+    }
+    for (const auto& [name, penalty] : result.penalties) {
+      roots.push_back(penalty);
+      gradients.push_back(at::full_like(penalty, gradient_scale * penalty_share));
+    }
+    torch::autograd::backward(roots, gradients);
   }
 
   NetworkResult RunNetwork(const BatchTensors& tensors, const DropoutState& dropout) const {
@@ -251,8 +304,10 @@ class TorchModel : public PepnetModel {
   const uint64_t seed_;
   const bool bf16_;
   const at::Device device_;
+  Collective* const workers_;
   RankStatus* const status_;
   const double timeout_s_;
+  const std::vector<LossSlot> slots_;
   std::optional<DeviceSide> device_side_;  // unset on the host
   std::optional<Network> network_;         // set from construction on
   std::optional<BucketSums> sums_;         // its hooks are on network_'s leaves

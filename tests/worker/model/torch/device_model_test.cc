@@ -78,7 +78,8 @@ Taken TakeLocalStep(TinyModel* tiny, const TinyData& data) {
 }
 
 class DeviceModelTest : public testing::TestWithParam<JobConfig (*)()> {};
-INSTANTIATE_TEST_SUITE_P(Configs, DeviceModelTest, testing::Values(&DropoutConfig, &NormConfig));
+INSTANTIATE_TEST_SUITE_P(Configs, DeviceModelTest,
+                         testing::Values(&DropoutConfig, &NormConfig, &SessionConfig, &VariationalConfig));
 
 TEST_P(DeviceModelTest, StepsOnCopiesHaveTheBitsOfStepsInPlace) {
   const JobConfig config = GetParam()();
