@@ -22,6 +22,7 @@ enum class Mutant {
   kPullCreatesRow,            // L3: a pull creates the row
   kResumeForgetsPosition,     // L4: a resumed run starts at the first row
   kResumeForgetsDenseState,   // L4: a resumed run starts with fresh dense optimizer state
+  kResumeForgetsEvaluations,  // L4: a resumed run waits for a better evaluation from the start again
   kSnapshotWithoutCopy,       // L4: rows that change before they are saved are not copied first
   kSnapshotTakesLaterRows,    // L4: rows made while a checkpoint is being written get into it
   kInferenceForgetsSeed,      // L5: eval and predict give unseen ids another initial value than training

@@ -46,6 +46,7 @@ struct MetricType {
   // metric needs all rows in one place; the others are sums over rows.
   const char* grouping_field = nullptr;
   bool decays_counts = false;  // in training: the counts decay, not the value
+  bool larger_is_better = true;
 };
 
 namespace metric_types {
@@ -58,8 +59,10 @@ inline constexpr Parameter<Metric> kThreshold[] = {
 inline constexpr MetricType kAuc = {"auc", MetricInput::kScore, kThresholds, nullptr, true};
 inline constexpr MetricType kGroupedAuc = {"grouped_auc", MetricInput::kScore, {}, "grouping_key"};
 inline constexpr MetricType kAccuracy = {"accuracy", MetricInput::kProbabilities, kThreshold};
-inline constexpr MetricType kMeanAbsoluteError = {"mean_absolute_error", MetricInput::kValue, {}};
-inline constexpr MetricType kMeanSquaredError = {"mean_squared_error", MetricInput::kValue, {}};
+// How far values are from the labels: smaller is better.
+constexpr MetricType Distance(const char* name) { return {name, MetricInput::kValue, {}, nullptr, false, false}; }
+inline constexpr MetricType kMeanAbsoluteError = Distance("mean_absolute_error");
+inline constexpr MetricType kMeanSquaredError = Distance("mean_squared_error");
 
 }  // namespace metric_types
 
