@@ -6,7 +6,9 @@
 
 namespace pepnet {
 
-Status CheckConfigCommand(const ConfigFlags& flags) {
+Status CheckConfigCommand(const ConfigFlags& given) {
+  ConfigFlags flags = given;
+  flags.for_training = true;
   std::vector<std::string> faults;
   const StatusOr<JobConfig> config = LoadConfig(flags, /*ignore_unknown_fields=*/false, &faults);
   if (!config.ok()) {

@@ -18,6 +18,7 @@
 #include "common/base/logging.h"
 #include "common/file/file.h"
 #include "common/job_config/shape_description.h"
+#include "worker/checkpoint/best_checkpoint.h"
 #include "worker/checkpoint/train_state.h"
 #include "worker/data/files/input_files.h"
 
@@ -40,8 +41,8 @@ StatusOr<std::vector<std::string>> ParseFormats(const std::string& text) {
 }
 
 StatusOr<std::string> ChooseCheckpoint(const JobConfig& config, const ExportFlags& flags) {
-  if (!flags.checkpoint_path.empty()) return ResolveCheckpoint(flags.checkpoint_path);
-  if (config.export_config.best) return BestCheckpoint(config.model_dir, config.export_config);
+  if (!flags.checkpoint_path.empty()) return ResolveCheckpointFlag(flags.checkpoint_path, config.model_dir);
+  if (config.export_config.best) return ChooseBestCheckpoint(config);
   return ResolveCheckpoint(config.model_dir);
 }
 
@@ -153,7 +154,9 @@ StatusOr<std::string> ExportTarget(const std::string& export_dir) {
 void AddExportFlags(CLI::App* command, ExportFlags* flags) {
   AddConfigFlags(command, &flags->config);
   command->add_option("--model_dir", flags->config.model_dir, "overrides the config's");
-  command->add_option("--checkpoint_path", flags->checkpoint_path, "model.ckpt-N or its parent (default: model_dir)");
+  command->add_option(
+      "--checkpoint_path", flags->checkpoint_path,
+      "model.ckpt-N, its parent, or best: the one that keep_best kept in model_dir (default: the newest in model_dir)");
   command->add_option("--export_dir", flags->export_dir, "directory to make; must not exist")->required();
   command->add_option("--asset_files", flags->asset_files, "files to copy into the export, comma list")->delimiter(',');
   command->add_option("--format", flags->format, "comma list of safetensors, parquet, onnx (default safetensors)");

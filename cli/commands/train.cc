@@ -44,6 +44,7 @@ Status FinishTrace(TraceRecording* trace) {
 
 void AddTrainFlags(CLI::App* command, TrainFlags* flags) {
   AddConfigFlags(command, &flags->config);
+  flags->config.for_training = true;
   AddJobFlags(command, &flags->job);
   command->add_option("--model_dir", flags->config.model_dir, "where checkpoints and logs go");
   command->add_option("--train_input_path", flags->config.train_input_path, "comma list of paths and globs");

@@ -45,7 +45,7 @@ std::string LengthLine(const JobConfig& config) {
   absl::StrAppend(&text, train.save_checkpoints_epochs + train.save_checkpoints_steps > 0 ? " and" : "; a checkpoint",
                   " at the end, ",
                   train.keep_checkpoint_max > 0 ? absl::StrCat("the newest ", train.keep_checkpoint_max,
-                                                               config.export_config.best ? " and the best" : "")
+                                                               config.train.best.enabled() ? " and the best" : "")
                                                 : "all",
                   " are kept");
   return text;

@@ -1,29 +1,35 @@
 #include "cli/export/best_checkpoint.h"
 
-#include <set>
+#include <vector>
 
 #include "common/base/logging.h"
 #include "common/checkpoint/checkpoint.h"
-#include "worker/checkpoint/best_step.h"
+#include "worker/checkpoint/best_checkpoint.h"
+#include "worker/checkpoint/best_evaluation.h"
 
 namespace pepnet {
 
-StatusOr<std::string> BestCheckpoint(const std::string& model_dir, const ExportConfig& config) {
-  PEPNET_ASSIGN_OR_RETURN(const std::vector<int64_t> steps, ListCheckpoints(model_dir));
-  const std::set<int64_t> there(steps.begin(), steps.end());
-  PEPNET_ASSIGN_OR_RETURN(const BestStep best,
-                          FindBestStep(model_dir, config, [&](int64_t step) { return there.count(step) > 0; }));
-  PEPNET_ASSIGN_OR_RETURN(const BestStep ever, FindBestStep(model_dir, config, [](int64_t) { return true; }));
-  const std::string& metric = config.best_exporter_metric;
+StatusOr<std::string> ChooseBestCheckpoint(const JobConfig& config) {
+  if (!config.export_config.no_best.empty()) return InvalidInput(config.export_config.no_best);
+  const BestRule& rule = config.train.best;
+  const std::string metric = NameOf(rule);
+  const std::vector<ValuedStep> steps = ReadValuedSteps(config.model_dir, rule);
+  PEPNET_ASSIGN_OR_RETURN(const std::vector<ValuedStep> kept, KeptSteps(config.model_dir, steps));
+  if (kept.empty()) {
+    return absl::NotFoundError(absl::StrCat("exporter_type is best, but ", config.model_dir,
+                                            " holds no checkpoint with an evaluation of ", metric,
+                                            " in train_eval_result.txt; pass --checkpoint_path"));
+  }
+  const ValuedStep best = *Judge(rule, kept).best, ever = *Judge(rule, steps).best;
   if (ever.step == best.step) {
-    LOG(INFO) << "step " << best.step << " was the best by " << metric << " (" << best.value << "), and "
+    LOG(INFO) << "step " << best.step << " was the best by " << metric << " (" << MetricText(best.value) << "), and "
               << CheckpointName(best.step) << " is there";
   } else {
-    LOG(WARNING) << "step " << ever.step << " was the best by " << metric << " (" << ever.value << "), but "
-                 << CheckpointName(ever.step) << " is not in " << model_dir << "; the best that is there is "
-                 << CheckpointName(best.step) << " (" << best.value << ")";
+    LOG(WARNING) << "step " << ever.step << " was the best by " << metric << " (" << MetricText(ever.value) << "), but "
+                 << CheckpointName(ever.step) << " is not in " << config.model_dir << "; the best that is there is "
+                 << CheckpointName(best.step) << " (" << MetricText(best.value) << ")";
   }
-  return absl::StrCat(model_dir, "/", CheckpointName(best.step));
+  return absl::StrCat(config.model_dir, "/", CheckpointName(best.step));
 }
 
 }  // namespace pepnet

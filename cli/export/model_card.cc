@@ -7,7 +7,7 @@
 #include "common/base/text.h"
 #include "common/checkpoint/strict_json.h"
 #include "common/file/file.h"
-#include "worker/checkpoint/best_step.h"
+#include "worker/checkpoint/best_evaluation.h"
 #include "worker/data/encode/sequence_cells.h"
 #include "worker/model/output_rules.h"
 

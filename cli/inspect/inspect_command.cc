@@ -5,8 +5,10 @@
 #include "cli/inspect/inspect.h"
 #include "cli/inspect/inspect_command.h"
 #include "cli/inspect/what_if.h"
+#include "cli/job/load_config.h"
 #include "common/checkpoint/checkpoint.h"
 #include "common/file/file.h"
+#include "worker/checkpoint/best_checkpoint.h"
 
 namespace pepnet {
 namespace {
@@ -47,10 +49,43 @@ Status InspectDifference(const InspectFlags& flags) {
   return absl::OkStatus();
 }
 
+// What the flags name.
+StatusOr<std::string> PathOf(const InspectFlags& flags) {
+  if (flags.checkpoint_path.empty()) {
+    if (!flags.path.empty()) return flags.path;
+    return InvalidInput("no path is given; expected a model.ckpt-N, its parent or a safetensors file");
+  }
+  if (flags.checkpoint_path != kBestCheckpointWord) {
+    if (flags.path.empty()) return flags.checkpoint_path;
+    return InvalidInput(flags.path, " and --checkpoint_path ", flags.checkpoint_path, " name two; give one of them");
+  }
+  std::string model_dir = flags.path.empty() ? flags.model_dir : flags.path;
+  if (model_dir.empty() && !flags.pipeline_config_path.empty()) {
+    ConfigFlags config;
+    config.pipeline_config_path = flags.pipeline_config_path;
+    PEPNET_ASSIGN_OR_RETURN(const JobConfig job, LoadConfig(config, /*ignore_unknown_fields=*/true));
+    model_dir = job.model_dir;
+  }
+  if (model_dir.empty()) {
+    return InvalidInput(
+        "--checkpoint_path best does not say of which training; add its model_dir, or "
+        "--pipeline_config_path");
+  }
+  return ResolveBestCheckpoint(model_dir);
+}
+
 }  // namespace
 
 void AddInspectFlags(CLI::App* command, InspectFlags* flags) {
-  command->add_option("path", flags->path, "model.ckpt-N, its parent, or a safetensors file")->required();
+  CLI::Option* path = command->add_option("path", flags->path, "model.ckpt-N, its parent, or a safetensors file");
+  command->add_option(
+      "--checkpoint_path", flags->checkpoint_path,
+      "in place of the path; best: the one that keep_best kept in the path, --model_dir or the config's");
+  command->add_option("--model_dir", flags->model_dir, "where --checkpoint_path best looks")->excludes(path);
+  command
+      ->add_option("--pipeline_config_path", flags->pipeline_config_path,
+                   "the config whose model_dir --checkpoint_path best looks into")
+      ->excludes(path);
   command->add_flag("--verify", flags->verify, "read every byte and recompute every digest");
   command->add_flag("--json", flags->json, "machine-readable");
   CLI::Option* table = command->add_option("--table", flags->table, "only this table");
@@ -63,7 +98,9 @@ void AddInspectFlags(CLI::App* command, InspectFlags* flags) {
   command->add_option("--diff", flags->diff, "compare with another checkpoint");
 }
 
-Status InspectCommand(const InspectFlags& flags) {
+Status InspectCommand(const InspectFlags& given) {
+  InspectFlags flags = given;
+  PEPNET_ASSIGN_OR_RETURN(flags.path, PathOf(given));
   if (!flags.diff.empty()) return InspectDifference(flags);
   // An export: the file itself, or the directory that export made.
   const std::string in_directory = flags.path + "/model.safetensors";

@@ -15,6 +15,7 @@ namespace pepnet {
 
 struct InspectFlags {
   std::string path, table, diff, report, what_if;
+  std::string checkpoint_path, model_dir, pipeline_config_path;  // in place of the path, or with "best" beside it
   std::optional<int64_t> id;
   bool verify = false;
   bool json = false;

@@ -18,6 +18,7 @@ struct ConfigFlags {
   std::string edit_config_json;
   std::string model_dir, train_input_path, eval_input_path, fine_tune_checkpoint;  // "" = as in the config
   std::string dataset_type;                                                        // the same, of predict
+  bool for_training = false;  // set by the commands that train or judge a config that is to train
 };
 
 // --pipeline_config_path and --edit_config_json. The other paths are flags of single commands.

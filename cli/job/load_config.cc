@@ -14,6 +14,7 @@ StatusOr<JobConfig> LoadConfig(const ConfigFlags& flags, bool ignore_unknown_fie
   overrides.fine_tune_checkpoint = flags.fine_tune_checkpoint;
   overrides.dataset_type = flags.dataset_type;
   overrides.ignore_unknown_fields = ignore_unknown_fields;
+  overrides.for_training = flags.for_training;
   return LoadJobConfig(flags.pipeline_config_path, overrides, all);
 }
 

@@ -21,6 +21,7 @@ constexpr const char* kNames[] = {
     "pull_creates_row",
     "resume_forgets_position",
     "resume_forgets_dense_state",
+    "resume_forgets_evaluations",
     "budget_by_server",
     "count_by_worker",
     "resume_forgets_candidates",

@@ -45,6 +45,9 @@ Status ConvertEval(const config::EvalConfig& eval, const ConfigSource& source, E
 // eval_config.slice_by. `job` has its data, features and model.
 Status ConvertSlices(const config::EvalConfig& eval, const ConfigSource& source, JobConfig* job);
 Status ConvertExport(const config::ExportConfig& from, ConfigSource* source, ExportConfig* out);
+// job->train.best and what export_config's best lacks; `job` has all but that. for_training: the config is about to train,
+// so that it must evaluate where an evaluation decides something.
+Status ConvertBest(const config::EasyRecConfig& config, bool for_training, ConfigSource* source, JobConfig* job);
 
 // Position of `name` in `names`, -1 if absent.
 int IndexOf(const std::string& name, const std::vector<std::string>& names);

@@ -1,13 +1,17 @@
 #include <algorithm>
 #include <cmath>
+#include <optional>
+#include <utility>
 
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 
+#include "common/base/spelling.h"
 #include "common/config/convert.h"
 #include "common/config/parse/text_parser.h"
 #include "common/config/values/value_strings.h"
 #include "common/file/file.h"
+#include "common/job_config/evaluation_metrics.h"
 
 namespace pepnet {
 namespace {
@@ -192,8 +196,228 @@ Status ConvertExport(const config::ExportConfig& from, ConfigSource* source, Exp
     source->Note(from, "export_format", "accepted without effect: pepnet export writes open formats, see its --format");
   }
   out->best = from.exporter_type() == "best";
-  out->best_exporter_metric = from.best_exporter_metric();
-  out->metric_larger_is_better = from.metric_larger_is_better();
+  return absl::OkStatus();
+}
+
+// ---- keep_best, patience and min_delta, and exporter_type "best": one rule --------------------------------------------
+
+namespace {
+
+// A number of an evaluation that may be the best, and what a rule says of it.
+struct Candidate {
+  BestMetric metric;
+  bool larger_is_better;
+};
+
+std::vector<Candidate> WholeEvaluation(const Model& model) {
+  std::vector<Candidate> candidates;
+  for (const EvaluationMetric& metric : EvaluationMetrics(model)) {
+    candidates.push_back({{metric.name}, metric.larger_is_better});
+  }
+  return candidates;
+}
+
+std::vector<Candidate> OfSlices(const Model& model) {
+  std::vector<Candidate> candidates;
+  for (const Tower& tower : model.towers) {
+    if (!HasScore(tower)) continue;
+    for (const SliceMeasureType& type : kSliceMeasures) {
+      BestMetric metric;
+      metric.name = absl::StrCat(type.name, "_", tower.name);
+      metric.measure = type.measure;
+      metric.task = tower.name;
+      candidates.push_back({std::move(metric), type.larger_is_better});
+    }
+  }
+  return candidates;
+}
+
+std::vector<std::string> NamesOf(const std::vector<Candidate>& candidates) {
+  std::vector<std::string> names;
+  for (const Candidate& candidate : candidates) names.push_back(candidate.metric.name);
+  return names;
+}
+
+const Candidate* Find(const std::vector<Candidate>& candidates, const std::string& name) {
+  for (const Candidate& candidate : candidates) {
+    if (candidate.metric.name == name) return &candidate;
+  }
+  return nullptr;
+}
+
+StatusOr<Candidate> ConvertBestMetric(const config::BestMetric& from, const ConfigSource& source,
+                                      const JobConfig& job) {
+  if (from.metric().empty()) {
+    return source.Error(from, "metric", "is missing; expected one of ",
+                        absl::StrJoin(NamesOf(WholeEvaluation(job.model)), ", "));
+  }
+  if (from.slice_by().empty() != !from.has_slice_value()) {
+    return source.Error(from, from.slice_by().empty() ? "slice_value" : "slice_by",
+                        "slice_by and slice_value go together: a column of eval_config.slice_by and one of its values");
+  }
+  if (!from.slice_by().empty()) {
+    std::vector<std::string> columns;
+    for (const SliceColumn& column : job.eval.slice_by) columns.push_back(column.name);
+    if (IndexOf(from.slice_by(), columns) < 0) {
+      return source.Error(from, "slice_by", "\"", from.slice_by(), "\" is no column of eval_config.slice_by; ",
+                          columns.empty() ? "that is empty, so add it there"
+                                          : absl::StrCat("expected one of ", absl::StrJoin(columns, ", "),
+                                                         Suggestion(from.slice_by(), columns)));
+    }
+  }
+  const std::vector<Candidate> candidates = from.slice_by().empty() ? WholeEvaluation(job.model) : OfSlices(job.model);
+  const Candidate* const found = Find(candidates, from.metric());
+  if (found == nullptr) {
+    const std::vector<std::string> names = NamesOf(candidates);
+    return source.Error(from, "metric", "\"", from.metric(), "\" is no ",
+                        from.slice_by().empty() ? "metric of an evaluation" : "metric of a slice with a best direction",
+                        "; expected one of ", absl::StrJoin(names, ", "), Suggestion(from.metric(), names));
+  }
+  Candidate candidate = *found;
+  candidate.metric.slice_by = from.slice_by();
+  candidate.metric.slice_value = from.slice_value();
+  candidate.metric.weight = from.weight();
+  if (!std::isfinite(from.weight()) || from.weight() == 0) {
+    return source.Error(from, "weight", from.weight(), "; expected a finite number other than 0");
+  }
+  if (from.weight() < 0) candidate.larger_is_better = !candidate.larger_is_better;
+  return candidate;
+}
+
+Status ConvertKeepBest(const config::TrainConfig& train, ConfigSource* source, const JobConfig& job, BestRule* rule) {
+  std::optional<bool> larger;
+  bool mixed = false;
+  for (const config::BestMetric& from : train.keep_best()) {
+    PEPNET_ASSIGN_OR_RETURN(const Candidate candidate, ConvertBestMetric(from, *source, job));
+    for (const BestMetric& known : rule->metrics) {
+      if (known.name == candidate.metric.name && known.slice_by == candidate.metric.slice_by &&
+          known.slice_value == candidate.metric.slice_value) {
+        return source->Error(from, "metric", "\"", known.name, "\" stands twice; give it one weight");
+      }
+    }
+    mixed = mixed || (larger.has_value() && *larger != candidate.larger_is_better);
+    larger = candidate.larger_is_better;
+    rule->metrics.push_back(candidate.metric);
+  }
+  if (train.has_metric_larger_is_better()) {
+    if (!mixed && *larger != train.metric_larger_is_better()) {
+      source->Note(train, "metric_larger_is_better",
+                   absl::StrCat("the ", train.metric_larger_is_better() ? "largest " : "smallest ", NameOf(*rule),
+                                " counts as the best, although it is the worst by what it measures"));
+    }
+    larger = train.metric_larger_is_better();
+  } else if (mixed) {
+    return source->Error(train, "keep_best",
+                         "adds metrics of which some are better when larger and others when smaller; give one kind "
+                         "a negative weight, or set metric_larger_is_better");
+  }
+  rule->larger_is_better = *larger;
+  return absl::OkStatus();
+}
+
+// exporter_type "best" without keep_best. The reference trains on with a name that no evaluation has (its default has
+// no task in it); so does this, with a note, and only the export that wants the best one is refused.
+void ConvertBestExporter(const config::ExportConfig& from, ConfigSource* source, JobConfig* job) {
+  const std::vector<Candidate> candidates = WholeEvaluation(job->model);
+  const std::string& name = from.best_exporter_metric();
+  const Candidate* const found = Find(candidates, name);
+  if (found == nullptr) {
+    const std::vector<std::string> names = NamesOf(candidates);
+    job->export_config.no_best = absl::StrCat(source->Where(from, "best_exporter_metric"), ": \"", name,
+                                              "\" is no metric of an evaluation; expected one of ",
+                                              absl::StrJoin(names, ", "), Suggestion(name, names));
+    source->Note(from, "best_exporter_metric",
+                 absl::StrCat("\"", name,
+                              "\" is no metric of an evaluation, so no checkpoint is kept as the best one; "
+                              "expected one of ",
+                              absl::StrJoin(names, ", "), Suggestion(name, names)));
+    return;
+  }
+  job->train.best.metrics = {found->metric};
+  job->train.best.larger_is_better = from.metric_larger_is_better();
+  if (from.metric_larger_is_better() != found->larger_is_better) {
+    source->Note(from, "metric_larger_is_better",
+                 absl::StrCat("the ", from.metric_larger_is_better() ? "largest " : "smallest ", name,
+                              " counts as the best, although it is the worst by what it measures"));
+  }
+}
+
+// exporter_type "best" beside keep_best must not ask for something else.
+Status CheckSameBest(const config::ExportConfig& from, const ConfigSource& source, const BestRule& rule) {
+  const bool same_metric = rule.metrics.size() == 1 && rule.metrics[0].slice_by.empty() &&
+                           rule.metrics[0].name == from.best_exporter_metric();
+  if (from.has_best_exporter_metric() && !same_metric) {
+    return source.Error(from, "best_exporter_metric", "\"", from.best_exporter_metric(),
+                        "\", but train_config.keep_best is ", NameOf(rule),
+                        "; leave best_exporter_metric out, and the best one by keep_best is exported");
+  }
+  if (from.has_metric_larger_is_better() && from.metric_larger_is_better() != rule.larger_is_better) {
+    return source.Error(from, "metric_larger_is_better", from.metric_larger_is_better() ? "true" : "false",
+                        ", but by train_config.keep_best ", rule.larger_is_better ? "larger" : "smaller",
+                        " is better; leave it out");
+  }
+  return absl::OkStatus();
+}
+
+// Evaluations before the end, where the config alone says how many; -1: the data decide.
+int64_t EvaluationsBeforeTheEnd(const TrainConfig& train) {
+  if (train.save_checkpoints_epochs > 0) {
+    return train.num_epochs > 0 ? (train.num_epochs - 1) / train.save_checkpoints_epochs : -1;
+  }
+  if (train.save_checkpoints_steps == 0) return 0;
+  return train.num_steps > 0 ? (train.num_steps - 1) / train.save_checkpoints_steps : -1;
+}
+
+Status ConvertPatience(const config::TrainConfig& train, ConfigSource* source, const JobConfig& job, BestRule* rule) {
+  const bool unused = train.patience() == 0;
+  if (!std::isfinite(train.min_delta()) || train.min_delta() < 0) {
+    return source->Error(train, "min_delta", train.min_delta(), "; expected a finite number of at least 0");
+  }
+  if (unused) {
+    if (train.has_min_delta()) source->Note(train, "min_delta", "without effect: patience is not set");
+    return absl::OkStatus();
+  }
+  if (!rule->enabled()) {
+    return source->Error(train, "patience", train.patience(),
+                         ", but nothing says which evaluation is better; add keep_best { metric: \"...\" }");
+  }
+  const int64_t evaluations = EvaluationsBeforeTheEnd(job.train);
+  if (evaluations == 0) {
+    return source->Error(train, "patience", train.patience(),
+                         ", but there is no evaluation before the end, as evaluations come with checkpoints; lower "
+                         "save_checkpoints_steps or save_checkpoints_epochs");
+  }
+  if (evaluations > 0 && evaluations <= train.patience()) {
+    source->Note(train, "patience",
+                 absl::StrCat(train.patience(), " cannot end the training early: ",
+                              evaluations == 1 ? "only 1 evaluation comes"
+                                               : absl::StrCat("only ", evaluations, " evaluations come"),
+                              " before its end"));
+  }
+  rule->patience = train.patience();
+  rule->min_delta = train.min_delta();
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+Status ConvertBest(const config::EasyRecConfig& config, bool for_training, ConfigSource* source, JobConfig* job) {
+  const config::TrainConfig& train = config.train_config();
+  BestRule* const rule = &job->train.best;
+  if (train.keep_best_size() > 0) {
+    PEPNET_RETURN_IF_ERROR(ConvertKeepBest(train, source, *job, rule));
+    if (job->export_config.best) PEPNET_RETURN_IF_ERROR(CheckSameBest(config.export_config(), *source, *rule));
+  } else {
+    if (train.has_metric_larger_is_better()) {
+      source->Note(train, "metric_larger_is_better", "without effect: keep_best is not set");
+    }
+    if (job->export_config.best) ConvertBestExporter(config.export_config(), source, job);
+  }
+  PEPNET_RETURN_IF_ERROR(ConvertPatience(train, source, *job, rule));
+  if (for_training && job->eval_input_path.empty() && (train.keep_best_size() > 0 || rule->patience > 0)) {
+    return source->Error(train, rule->patience > 0 ? "patience" : "keep_best",
+                         "needs evaluations, but eval_input_path is empty; set it");
+  }
   return absl::OkStatus();
 }
 

@@ -19,12 +19,14 @@ using google::protobuf::Reflection;
 
 // Fields that say something by being set, even to their default.
 constexpr std::string_view kSpeakBySet[] = {
-    "DataConfig.fg_encoded",               // an older spelling
-    "ExportConfig.export_format",          // a format that was asked for
-    "TaskTower.in_task_space_weight",      // with out_task_space_weight: of a tower with task space alone
-    "TaskTower.out_task_space_weight",     //
-    "TaskTower.weight",                    // the tower is weighted
-    "TrainConfig.save_checkpoints_steps",  // not together with save_checkpoints_epochs
+    "DataConfig.fg_encoded",                 // an older spelling
+    "ExportConfig.best_exporter_metric",     // not beside another keep_best
+    "ExportConfig.export_format",            // a format that was asked for
+    "ExportConfig.metric_larger_is_better",  // not against keep_best
+    "TaskTower.in_task_space_weight",        // with out_task_space_weight: of a tower with task space alone
+    "TaskTower.out_task_space_weight",       //
+    "TaskTower.weight",                      // the tower is weighted
+    "TrainConfig.save_checkpoints_steps",    // not together with save_checkpoints_epochs
 };
 
 bool SpeaksBySet(const FieldDescriptor& field) {

@@ -215,6 +215,8 @@ StatusOr<JobConfig> ParseJobConfig(const std::string& text, const std::string& s
   if (faults.empty() && faults.Add(CheckPolicies(job, source_name))) return faults.First();
   if (faults.Add(ConvertEval(config.eval_config(), source, &job.eval))) return faults.First();
   if (faults.Add(ConvertExport(config.export_config(), &source, &job.export_config))) return faults.First();
+  // It compares metrics of the model; what is missing where something else is wrong may only follow from that.
+  if (faults.empty()) faults.Add(ConvertBest(config, overrides.for_training, &source, &job));
   if (faults.empty()) faults.Add(CheckNames(job, source_name));
   if (!faults.empty()) {
     if (all != nullptr) *all = faults.list();

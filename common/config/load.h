@@ -21,6 +21,7 @@ struct ConfigOverrides {
   std::string train_input_path, eval_input_path, model_dir, fine_tune_checkpoint;
   std::string dataset_type;            // a value of DatasetType
   bool ignore_unknown_fields = false;  // predict accepts an exported config of a newer version
+  bool for_training = false;           // what decides by evaluations then needs eval_input_path
 };
 
 // With `all`, work goes on behind a fault as far as it can, and every fault found is a sentence

@@ -63,6 +63,7 @@ struct MetricType {
   const char* grouping_field = nullptr;
   bool decays_counts = false;  // in training: the counts decay, not the value
   bool needs_rows = false;     // all of them in one place; the other metrics are sums over rows
+  bool larger_is_better = true;
 };
 
 namespace metric_types {
@@ -82,9 +83,14 @@ inline constexpr Parameter<Metric> kInBatch[] = {Switch<&Metric::in_batch>("in_b
 inline constexpr MetricType kAuc = {"auc", MetricInput::kScore, kThresholds, nullptr, true};
 inline constexpr MetricType kGroupedAuc = {"grouped_auc", MetricInput::kScore, {}, "grouping_key", false, true};
 inline constexpr MetricType kAccuracy = {"accuracy", MetricInput::kProbabilities, kAccuracyParameters};
-inline constexpr MetricType kMeanAbsoluteError = {"mean_absolute_error", MetricInput::kValue, {}};
-inline constexpr MetricType kMeanSquaredError = {"mean_squared_error", MetricInput::kValue, {}};
-inline constexpr MetricType kNormalizedEntropy = {"normalized_entropy", MetricInput::kOneScore, kEta};
+// How far values are from the labels: smaller is better.
+constexpr MetricType Distance(const char* name) {
+  return {name, MetricInput::kValue, {}, nullptr, false, false, false};
+}
+inline constexpr MetricType kMeanAbsoluteError = Distance("mean_absolute_error");
+inline constexpr MetricType kMeanSquaredError = Distance("mean_squared_error");
+inline constexpr MetricType kNormalizedEntropy = {
+    "normalized_entropy", MetricInput::kOneScore, kEta, nullptr, false, false, false};
 inline constexpr MetricType kMulticlassAuc = {"multiclass_auc", MetricInput::kClasses, kMulticlassParameters};
 inline constexpr MetricType kXauc = {"xauc", MetricInput::kValue, kInBatch, nullptr, false, true};
 inline constexpr MetricType kGroupedXauc = {"grouped_xauc", MetricInput::kValue, {}, "grouping_key", false, true};

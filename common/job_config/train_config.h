@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "common/job_config/best_rule.h"
 #include "common/job_config/dense_optimizer.h"
 #include "common/job_config/sparse_optimizer.h"
 
@@ -33,6 +34,7 @@ struct TrainConfig {
   double clip_max_gradient = 1;
   double clip_norm_type = 2;
   std::string mixed_precision;  // "" or "BF16"
+  BestRule best;                // keep_best and patience, or what ExportConfig::best asks for
 };
 
 // A column whose values cut an evaluation into slices. Exactly one of the two is >= 0.
@@ -51,9 +53,8 @@ struct EvalConfig {
 
 // The checkpoint that `export` takes when none is named.
 struct ExportConfig {
-  bool best = false;                         // false: the newest
-  std::string best_exporter_metric = "auc";  // a name of train_eval_result.txt
-  bool metric_larger_is_better = true;
+  bool best = false;    // the best by TrainConfig::best; false: the newest
+  std::string no_best;  // with best: why no evaluation can be the best, a sentence; "" if one can
 };
 
 }  // namespace pepnet

@@ -124,7 +124,8 @@ TEST_F(ExportCli, BestTakesTheCheckpointWithTheBestEvaluation) {
   ASSERT_OK(RemoveTree(directory_ / "out"));
 
   WriteConfig(absl::StrReplaceAll(text_, {{"data_config {", absl::StrReplaceAll(best, {{"auc_ctr", "auc"}})}}));
-  ExpectRefused(Export(), {"best_exporter_metric \"auc\"", "expected one of auc_ctr"});
+  ExpectRefused(Export(), {"best_exporter_metric: \"auc\"", "expected one of auc_ctr"});
+  WriteConfig(absl::StrReplaceAll(text_, {{"data_config {", best}}));
   ASSERT_OK(RemoveTree(results));
   ExpectRefused(Export(), {"exporter_type is best", "--checkpoint_path"});
 }
@@ -149,7 +150,7 @@ TEST_F(ExportCli, TheBestCheckpointOutlivesTheNewestOnes) {
   const std::string from_kept = absl::StrCat("--edit_config_json '{\"model_dir\": \"", kept, "\"}'");
   const ProcessResult there = Export(from_kept);
   ASSERT_EQ(there.exit_status, 0) << there.err;
-  EXPECT_TRUE(absl::StrContains(there.err, "step 2 was the best by auc_ctr (2.5), and model.ckpt-2 is there"))
+  EXPECT_TRUE(absl::StrContains(there.err, "step 2 was the best by auc_ctr (2.5000), and model.ckpt-2 is there"))
       << there.err;
   EXPECT_EQ(nlohmann::json::parse(*ReadFile(directory_ / "out/export.json"))["step"], 2);
   ASSERT_OK(RemoveTree(directory_ / "out"));

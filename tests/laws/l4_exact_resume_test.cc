@@ -4,6 +4,7 @@
 
 #include <string>
 #include <tuple>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "common/checkpoint/checkpoint.h"
@@ -66,6 +67,55 @@ TEST(L4Resume, CandidatesAndRowsThatLeaveGoOnAsIfNothingHadHappened) {
   options.batch_size = 4;
   options.sparse_optimizer = "adagrad_optimizer { lr: 0.05 }";
   for (const int steps : {16, 44}) ExpectTheSameBits(options, steps);
+}
+
+// Labels that have nothing to do with the features: the loss on other rows soon rises, and patience runs out.
+TEST(L4Resume, ARunThatStopsForWantOfABetterEvaluationStopsBehindTheSameStep) {
+  RandomJobOptions options;
+  options.rows = 96;
+  options.batch_size = 4;
+  options.num_epochs = 40;
+  options.dropout = 0;
+  options.train_extra = "keep_best { metric: 'binary_cross_entropy_ctr' } patience: 3 keep_checkpoint_max: 2";
+  TemporaryDirectory directory, other;
+  RandomJobOptions other_rows = options;
+  other_rows.data_seed = 2;
+  WriteRandomJob(other.path(), other_rows);
+  const auto job = [&](const std::string& name) {
+    JobConfig config = MakeRandomJob(directory.path(), options, name);
+    config.eval_input_path = other / "train-0.csv";
+    config.train.save_checkpoints_steps = 4;
+    return config;
+  };
+  const JobConfig undisturbed = job("undisturbed");
+  ASSERT_OK(Train(undisturbed, {2, 2, {}}, TestOptions()));
+  const std::vector<int64_t> kept = *ListCheckpoints(undisturbed.model_dir);
+  const int64_t last = kept.back();
+  ASSERT_EQ(kept.size(), 3u);  // the best one and the two newest
+  EXPECT_EQ(last, kept.front() + 3 * 4);
+  ASSERT_LT(last, 40 * 96 / 8) << "the job never over-fitted";
+  const std::string best = *ReadFile(undisturbed.model_dir + "/best_checkpoint.json");
+  EXPECT_NE(best.find(CheckpointName(kept.front())), std::string::npos) << best;
+
+  for (const int64_t steps : {int64_t{5}, last - 9, last - 5, last - 1}) {
+    const JobConfig disturbed = job(absl::StrCat("disturbed", steps));
+    const Status stopped =
+        RunCluster(disturbed, {2, 2, {}}, TestOptions(), [&](const WorkerContext& context) -> Status {
+          Trainer trainer(context);
+          PEPNET_RETURN_IF_ERROR(trainer.Start());
+          for (int64_t step = 0; step < steps; ++step) PEPNET_RETURN_IF_ERROR(trainer.Step().status());
+          PEPNET_RETURN_IF_ERROR(trainer.FinishSave());
+          return absl::CancelledError("as if killed");
+        });
+    ASSERT_FALSE(stopped.ok());
+    ASSERT_OK(Train(disturbed, {2, 1, {}}, Continue()));
+    EXPECT_EQ(*ListCheckpoints(disturbed.model_dir), kept) << steps;
+    EXPECT_EQ(CheckpointDifference(Newest(undisturbed), Newest(disturbed)), "") << steps;
+    EXPECT_EQ(*ReadFile(disturbed.model_dir + "/best_checkpoint.json"), best) << steps;
+    EXPECT_EQ(*ReadFile(disturbed.model_dir + "/train_eval_result.txt"),
+              *ReadFile(undisturbed.model_dir + "/train_eval_result.txt"))
+        << steps;
+  }
 }
 
 TEST(L4Resume, WithAnotherNumberOfServers) {

@@ -9,7 +9,6 @@
 #include "absl/strings/str_format.h"
 #include "common/base/log_functions.h"
 #include "common/process/trace.h"
-#include "worker/checkpoint/best_step.h"
 
 namespace pepnet {
 namespace {
@@ -18,15 +17,15 @@ double SecondsSince(Clock::time_point start) { return std::chrono::duration<doub
 
 }  // namespace
 
-CheckpointSaver::CheckpointSaver(PsClient* client, std::string model_dir, int64_t keep, ExportConfig export_config)
-    : client_(client), model_dir_(std::move(model_dir)), keep_(keep), export_config_(std::move(export_config)) {}
+CheckpointSaver::CheckpointSaver(PsClient* client, std::string model_dir, int64_t keep)
+    : client_(client), model_dir_(std::move(model_dir)), keep_(keep) {}
 
 CheckpointSaver::~CheckpointSaver() {
   cancelled_ = true;
   if (thread_.joinable()) thread_.join();
 }
 
-Status CheckpointSaver::Begin(Manifest manifest, TrainState& state) {
+Status CheckpointSaver::Begin(Manifest manifest, TrainState& state, int64_t best_step) {
   CheckOrDie(!thread_.joinable(), "a save is running");
   const Clock::time_point start = Clock::now();
   PEPNET_ASSIGN_OR_RETURN(CheckpointWriter writer, CheckpointWriter::Begin(model_dir_, manifest.step));
@@ -34,15 +33,15 @@ Status CheckpointSaver::Begin(Manifest manifest, TrainState& state) {
   CopyDenseState(state, &image_);
   costs_.longest_copy_seconds = std::max(costs_.longest_copy_seconds, SecondsSince(start));
   ended_ = false;
-  thread_ = std::thread([this, writer = std::move(writer), manifest = std::move(manifest)]() mutable {
+  thread_ = std::thread([this, writer = std::move(writer), manifest = std::move(manifest), best_step]() mutable {
     pthread_setname_np(pthread_self(), "checkpoint");
-    status_ = Write(std::move(writer), std::move(manifest));
+    status_ = Write(std::move(writer), std::move(manifest), best_step);
     ended_ = true;
   });
   return absl::OkStatus();
 }
 
-Status CheckpointSaver::Write(CheckpointWriter writer, Manifest manifest) {
+Status CheckpointSaver::Write(CheckpointWriter writer, Manifest manifest, int64_t best_step) {
   const TraceScope scope("write checkpoint");
   const Clock::time_point start = Clock::now();
   PEPNET_RETURN_IF_ERROR(WriteDenseFiles(image_, writer, &manifest.files));
@@ -50,7 +49,7 @@ Status CheckpointSaver::Write(CheckpointWriter writer, Manifest manifest) {
   manifest.parts = std::move(saved.parts);
   manifest.candidates = std::move(saved.candidates);
   PEPNET_ASSIGN_OR_RETURN(last_path_, writer.Commit(manifest));
-  PEPNET_RETURN_IF_ERROR(PruneCheckpoints(model_dir_, keep_, StepToKeep(manifest.step)));
+  PEPNET_RETURN_IF_ERROR(PruneCheckpoints(model_dir_, keep_, best_step));
   ++costs_.checkpoints;
   costs_.copied_rows += saved.copied_rows;
   costs_.waits += saved.waits;
@@ -61,22 +60,6 @@ Status CheckpointSaver::Write(CheckpointWriter writer, Manifest manifest) {
       "saved %s in %.2f s while training went on; %d rows, %d of them (%.1f MB) copied before they changed", last_path_,
       SecondsSince(start), saved.rows, saved.copied_rows, static_cast<double>(saved.copied_bytes) / 1e6));
   return absl::OkStatus();
-}
-
-int64_t CheckpointSaver::StepToKeep(int64_t step) {
-  if (!export_config_.best || keep_ == 0) return step;
-  // Training may evaluate `step` just now: what is kept must not depend on which of the two is faster. `step` itself is
-  // the newest.
-  const StatusOr<BestStep> best =
-      FindBestStep(model_dir_, export_config_, [&](int64_t evaluated) { return evaluated < step; });
-  if (best.ok()) return best->step;
-  if (!absl::IsNotFound(best.status()) && !told_of_metric_) {
-    told_of_metric_ = true;
-    LogWarning(
-        absl::StrCat("exporter_type is best, but keep_checkpoint_max removes old checkpoints without regard to it: ",
-                     best.status().message()));
-  }
-  return step;
 }
 
 Status CheckpointSaver::Check() {

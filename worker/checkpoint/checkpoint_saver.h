@@ -16,7 +16,6 @@
 
 #include "common/base/status.h"
 #include "common/checkpoint/checkpoint.h"
-#include "common/job_config/train_config.h"
 #include "worker/checkpoint/train_state.h"
 #include "worker/sparse/ps_client.h"
 
@@ -33,13 +32,13 @@ struct SaveCosts {
 
 class CheckpointSaver {
  public:
-  // Keeps the newest `keep` checkpoints, 0: all; with export_config.best also the one whose evaluation was the best so
-  // far. Borrows the client.
-  CheckpointSaver(PsClient* client, std::string model_dir, int64_t keep, ExportConfig export_config = {});
+  // Keeps the newest `keep` checkpoints, 0: all. Borrows the client.
+  CheckpointSaver(PsClient* client, std::string model_dir, int64_t keep);
   ~CheckpointSaver();
 
-  // Saves `state` as of manifest.step; `manifest` lacks only files and parts. Precondition: no save is running.
-  Status Begin(Manifest manifest, TrainState& state);
+  // Saves `state` as of manifest.step; `manifest` lacks only files and parts. The checkpoint of `best_step`, -1: none,
+  // stays beside the newest ones. Precondition: no save is running.
+  Status Begin(Manifest manifest, TrainState& state, int64_t best_step = -1);
   bool running() const { return thread_.joinable() && !ended_; }
   // The error of a save that has ended; OK while one is running. Does not wait.
   Status Check();
@@ -50,20 +49,16 @@ class CheckpointSaver {
   const SaveCosts& costs() const { return costs_; }
 
  private:
-  Status Write(CheckpointWriter writer, Manifest manifest);
-  // The step whose checkpoint stays beside the newest ones when that of `step` has been written.
-  int64_t StepToKeep(int64_t step);
+  Status Write(CheckpointWriter writer, Manifest manifest, int64_t best_step);
 
   PsClient* const client_;
   const std::string model_dir_;
   const int64_t keep_;
-  const ExportConfig export_config_;
   // Belong to the thread "checkpoint" from its start until `ended_`, to the caller otherwise.
   DenseImage image_;
   std::string last_path_;
   SaveCosts costs_;
   Status status_;
-  bool told_of_metric_ = false;  // that export_config's metric is in no evaluation
 
   std::atomic<bool> cancelled_ = false;
   std::atomic<bool> ended_ = false;  // stored when all of the above is final; loaded before it is read

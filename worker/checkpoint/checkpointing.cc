@@ -7,6 +7,7 @@
 #include "common/base/log_functions.h"
 #include "common/checkpoint/checkpoint.h"
 #include "common/job_config/shape_description.h"
+#include "worker/checkpoint/best_checkpoint.h"
 #include "worker/checkpoint/resume_choice.h"
 
 namespace pepnet {
@@ -93,9 +94,14 @@ Status RunOnFirstWorker(const WorkerContext& context, const std::string& what, c
       .status();
 }
 
-Status BeginCheckpoint(const WorkerContext& context, TrainState& state, CheckpointSaver* saver) {
+Status BeginCheckpoint(const WorkerContext& context, TrainState& state, CheckpointSaver* saver,
+                       const std::function<StatusOr<int64_t>()>& best_step) {
   return RunOnFirstWorker(context, "begin of a checkpoint", [&]() -> Status {
     PEPNET_RETURN_IF_ERROR(saver->Wait().status());
+    int64_t best = -1;
+    if (best_step != nullptr) {
+      PEPNET_ASSIGN_OR_RETURN(best, best_step());
+    }
     const JobConfig& config = *context.config;
     Manifest manifest;
     manifest.step = state.counters.finished_steps;
@@ -106,7 +112,7 @@ Status BeginCheckpoint(const WorkerContext& context, TrainState& state, Checkpoi
     manifest.shape = ShapeDescription(config);
     manifest.string_hash = StringHash(context);
     manifest.cpu = HardwareOf(context.options);
-    return saver->Begin(std::move(manifest), state);
+    return saver->Begin(std::move(manifest), state, best);
   });
 }
 
@@ -116,7 +122,7 @@ StatusOr<std::string> FinishCheckpoint(const WorkerContext& context, CheckpointS
 
 StatusOr<std::string> FindCheckpoint(const WorkerContext& context, const std::string& path) {
   return OnFirstWorker(context, "search for a checkpoint", [&]() -> StatusOr<std::string> {
-    PEPNET_ASSIGN_OR_RETURN(std::string directory, ResolveCheckpoint(path));
+    PEPNET_ASSIGN_OR_RETURN(std::string directory, ResolveCheckpointFlag(path, context.config->model_dir));
     StatusOr<Manifest> read = ReadManifest(directory);
     const Status whole =
         read.ok() ? VerifyCheckpoint(directory, *read, context.options.verify_checkpoint) : read.status();

@@ -16,13 +16,16 @@
 namespace pepnet {
 
 // Begins to save the state after state.counters.finished_steps, to be called before the next step is pushed; waits for a
-// save that is still running. `saver`: worker 0's; others pass nullptr.
-Status BeginCheckpoint(const WorkerContext& context, TrainState& state, CheckpointSaver* saver);
+// save that is still running. `saver`: worker 0's; others pass nullptr. best_step() is asked on worker 0, while no save
+// is running, for the step whose checkpoint stays beside the newest ones (-1: none); it may be empty.
+Status BeginCheckpoint(const WorkerContext& context, TrainState& state, CheckpointSaver* saver,
+                       const std::function<StatusOr<int64_t>()>& best_step = nullptr);
 
 // Waits for a running save. Returns the path of the last checkpoint that `saver` wrote, "" if there is none.
 StatusOr<std::string> FinishCheckpoint(const WorkerContext& context, CheckpointSaver* saver);
 
-// The checkpoint that `path` (a model.ckpt-N directory or its parent) means, checked file by file and against this config.
+// The checkpoint that `path` (a model.ckpt-N directory, its parent, or "best" for that of model_dir) means, checked file by
+// file and against this config.
 // NotFound if there is none.
 StatusOr<std::string> FindCheckpoint(const WorkerContext& context, const std::string& path);
 

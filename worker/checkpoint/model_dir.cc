@@ -14,6 +14,7 @@
 #include "absl/strings/str_split.h"
 #include "common/base/log_functions.h"
 #include "common/file/file.h"
+#include "worker/checkpoint/best_checkpoint.h"
 
 namespace pepnet {
 namespace {
@@ -31,7 +32,8 @@ bool IsNonceName(const std::string& name) {
 }
 
 bool IsLeftover(const std::string& name) {
-  for (const char* written : {kConfigName, "metrics.jsonl", "train_eval_result.txt", "job_report.json"}) {
+  for (const char* written :
+       {kConfigName, "metrics.jsonl", "train_eval_result.txt", "job_report.json", kBestCheckpointFile}) {
     if (IsTemporaryNameOf(name, written)) return true;
   }
   // A nonce, or one that was not renamed yet.

@@ -6,6 +6,7 @@
 #include "common/base/log_functions.h"
 #include "common/checkpoint/checkpoint.h"
 #include "common/file/file.h"
+#include "worker/checkpoint/best_checkpoint.h"
 
 namespace pepnet {
 namespace {
@@ -24,6 +25,14 @@ Status SetAside(const std::string& directory) {
 }
 
 StatusOr<std::string> ChooseGiven(const std::string& model_dir, const RunOptions& options) {
+  // Each start of a job that is started again with its own command line would begin at the best step once more.
+  if (options.checkpoint_path == kBestCheckpointWord) {
+    PEPNET_ASSIGN_OR_RETURN(const std::string best, ResolveBestCheckpoint(model_dir));
+    return InvalidInput(
+        "--checkpoint_path=best is for eval, predict, export and inspect; to train on from the best "
+        "checkpoint, name it: --checkpoint_path=",
+        best);
+  }
   PEPNET_ASSIGN_OR_RETURN(const std::string chosen, ResolveCheckpoint(options.checkpoint_path));
   const std::filesystem::path path = std::filesystem::path(chosen);
   const std::filesystem::path parent = path.parent_path().empty() ? "." : path.parent_path();

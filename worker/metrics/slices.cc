@@ -80,6 +80,18 @@ SliceQuality MeasureSlice(std::span<const ScoredRow> rows) {
   return quality;
 }
 
+std::string SliceName(const Slice& slice) {
+  switch (slice.kind) {
+    case Slice::Kind::kValue:
+      return slice.value.empty() ? "(none)" : slice.value;
+    case Slice::Kind::kRest:
+      return "(rest)";
+    case Slice::Kind::kAll:
+      return "(all)";
+  }
+  return "";
+}
+
 SliceSet::SliceSet(const JobConfig* config) : config_(config) {
   for (const SliceColumn& column : config->eval.slice_by) {
     for (size_t t = 0; t < config->model.towers.size(); ++t) {

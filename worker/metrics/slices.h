@@ -63,6 +63,9 @@ struct Slice {
   SliceQuality quality;
 };
 
+// The name of its value: "1", "red"; "(none)" for rows without one, "(rest)", "(all)".
+std::string SliceName(const Slice& slice);
+
 class SliceSet {
  public:
   // `config` is borrowed. Without slice_by there is nothing to do, and no slice.

@@ -15,17 +15,7 @@ constexpr int64_t kLeastRows = 1000;  // for a warning
 constexpr double kFarOff = 1.5;       // factor between predicted and observed
 constexpr double kDeviations = 4;     // standard deviations that chance does not explain
 
-std::string ValueName(const Slice& slice) {
-  switch (slice.kind) {
-    case Slice::Kind::kValue:
-      return slice.value.empty() ? "(none)" : Printable(slice.value, 40);
-    case Slice::Kind::kRest:
-      return "(rest)";
-    case Slice::Kind::kAll:
-      return "(all)";
-  }
-  return "";
-}
+std::string ValueName(const Slice& slice) { return Printable(SliceName(slice), 40); }
 
 const char* KindName(Slice::Kind kind) {
   switch (kind) {
@@ -142,8 +132,7 @@ std::vector<std::pair<std::string, double>> SliceScalars(const std::vector<Slice
   std::vector<std::pair<std::string, double>> scalars;
   for (const Slice& slice : slices) {
     if (slice.kind == Slice::Kind::kAll) continue;  // the metrics of the towers
-    const std::string value = slice.kind == Slice::Kind::kRest ? "(rest)" : ValueName(slice);
-    const std::string tag = absl::StrCat("slice/", slice.column, "=", value, "/");
+    const std::string tag = absl::StrCat("slice/", slice.column, "=", ValueName(slice), "/");
     const std::pair<const char*, std::optional<double>> numbers[] = {
         {"auc_", slice.quality.auc}, {"logloss_", slice.quality.logloss}, {"pcoc_", slice.quality.pcoc}};
     for (const auto& [name, number] : numbers) {

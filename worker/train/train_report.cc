@@ -31,11 +31,9 @@ void TrainReport::Observe(const Batch& batch) {
 
 Status TrainReport::LogStep(const Batch& batch, const LearningRates& lr, const TrainSession& session,
                             const TrainStep& step) {
-  const TrainConfig& train = config_.train;
-  const TrainCounters& counters = session.counters();
-  const bool last = train.num_steps > 0 ? counters.finished_steps >= train.num_steps
-                                        : batch.last_in_epoch && counters.position.epoch >= session.last_epoch();
-  if (!last && counters.finished_steps % train.log_step_count_steps != 0) return absl::OkStatus();
+  if (!session.IsLast(batch) && session.counters().finished_steps % config_.train.log_step_count_steps != 0) {
+    return absl::OkStatus();
+  }
   std::vector<double> losses = step.losses().values;
   PEPNET_RETURN_IF_ERROR(context_.collective->AllreduceSum(std::span<double>(losses), "losses"));
   if (!log_.has_value()) return absl::OkStatus();
@@ -74,7 +72,8 @@ Status TrainReport::Evaluated(const EvaluationResult& result) {
   return log_.has_value() ? log_->Evaluation(result) : absl::OkStatus();
 }
 
-Status TrainReport::Close(const TrainSession& session, const CheckpointSaver* saver, const std::string& checkpoint) {
+Status TrainReport::Close(const TrainSession& session, const CheckpointSaver* saver, const std::string& checkpoint,
+                          const BestKeeper* best) {
   const RankStatus::Phase phase(context_.status(), "end");
   const ReadCounts read = session.read_counts();
   std::vector<int64_t> sums = {session.clamped_ids(), read.decoded_rows, read.passed_rows, read.bytes};
@@ -102,6 +101,9 @@ Status TrainReport::Close(const TrainSession& session, const CheckpointSaver* sa
     LogInfo(absl::StrFormat("worker 0 sent %.1f and received %.1f bytes of ids, rows and gradients a sample",
                             static_cast<double>(traffic.sent) / rows, static_cast<double>(traffic.received) / rows));
   }
+  const std::string peaks = DescribePeaks(config_.model, ReadEvaluations(config_.model_dir));
+  if (!peaks.empty()) LogInfo("the tasks were best at different steps: " + peaks);
+  if (best != nullptr) LogInfo(best->BestText());
   return absl::OkStatus();
 }
 

@@ -16,6 +16,7 @@
 #include "worker/context/worker_context.h"
 #include "worker/report/run_log.h"
 #include "worker/report/stage_times.h"
+#include "worker/train/best_keeper.h"
 #include "worker/train/data_watch.h"
 #include "worker/train/train_session.h"
 #include "worker/train/train_step.h"
@@ -40,8 +41,9 @@ class TrainReport {
   Status Evaluated(const EvaluationResult& result);
   // Worker 0: the step of the last evaluation in the results, -1 if there is none.
   int64_t last_evaluated_step() const { return log_->last_evaluated_step(); }
-  // `saver`: worker 0's, else null; `checkpoint`: the last one that is complete.
-  Status Close(const TrainSession& session, const CheckpointSaver* saver, const std::string& checkpoint);
+  // `saver`: worker 0's, else null; `checkpoint`: the last one that is complete; `best`: worker 0's if there is one.
+  Status Close(const TrainSession& session, const CheckpointSaver* saver, const std::string& checkpoint,
+               const BestKeeper* best);
 
   // The wall time of a step, evaluation left out, for what checkpoints cost the training. Done()
   // counts the step; one that fails is not counted.

@@ -180,6 +180,12 @@ Status TrainSession::OpenFiles() {
   return absl::OkStatus();
 }
 
+bool TrainSession::IsLast(const Batch& batch) const {
+  const int64_t num_steps = config_.train.num_steps;
+  return num_steps > 0 ? counters().finished_steps >= num_steps
+                       : batch.last_in_epoch && counters().position.epoch >= last_epoch();
+}
+
 ReadCounts TrainSession::read_counts() const {
   ReadCounts sum = earlier_counts_;
   if (feeder_ == nullptr) return sum;

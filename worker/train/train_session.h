@@ -54,6 +54,8 @@ class TrainSession {
   Status OpenNextFiles();
   BatchFeeder* feeder() { return feeder_.get(); }
   const BatchFeeder* feeder() const { return feeder_.get(); }
+  // Whether the step of `batch`, which is done, was the last one of the present files, or of num_steps.
+  bool IsLast(const Batch& batch) const;
   // Of this worker, for all files that it read.
   ReadCounts read_counts() const;
   int64_t clamped_ids() const;

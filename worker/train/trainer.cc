@@ -1,7 +1,10 @@
 #include "worker/train/trainer.h"
 
+#include <span>
 #include <utility>
 
+#include "common/base/log_functions.h"
+#include "worker/checkpoint/best_checkpoint.h"
 #include "worker/checkpoint/checkpointing.h"
 #include "worker/eval/evaluator.h"
 
@@ -26,7 +29,7 @@ Status Trainer::Run() {
     PEPNET_RETURN_IF_ERROR(SaveAndEvaluate());
   }
   PEPNET_RETURN_IF_ERROR(FinishSave());
-  return report_.Close(session_, saver(), last_checkpoint_);
+  return report_.Close(session_, saver(), last_checkpoint_, best_.has_value() ? &*best_ : nullptr);
 }
 
 Status Trainer::Start() {
@@ -38,7 +41,18 @@ Status Trainer::Start() {
   }
   PEPNET_RETURN_IF_ERROR(report_.Open(session_));
   if (context_.first()) {
-    saver_.emplace(context_.client, config_.model_dir, config_.train.keep_checkpoint_max, config_.export_config);
+    saver_.emplace(context_.client, config_.model_dir, config_.train.keep_checkpoint_max);
+    if (config_.train.best.enabled()) best_.emplace(&config_.train.best, config_.model_dir);
+    PEPNET_RETURN_IF_ERROR(best_.has_value() ? best_->Open() : ForgetBestCheckpoint(config_.model_dir));
+  }
+  PEPNET_RETURN_IF_ERROR(JudgeEvaluations());
+  if (out_of_patience_) {
+    if (best_.has_value()) {
+      LogWarning(absl::StrCat("nothing is left to train: patience had run out, as ", best_->PatienceText(),
+                              "; raise train_config.patience, ", config_.train.best.patience,
+                              ", or set it to 0, to train on"));
+    }
+    return absl::OkStatus();
   }
   PEPNET_RETURN_IF_ERROR(session_.OpenData());
   return EvaluateRestored();
@@ -47,9 +61,10 @@ Status Trainer::Start() {
 // ---- the step -----------------------------------------------------------------------------------------------------
 
 StatusOr<bool> Trainer::Step() {
-  if (session_.finished_before()) return false;
+  if (session_.finished_before() || out_of_patience_) return false;
   TrainReport::StepTimer timer(&report_, saver());
   if (saver_.has_value()) PEPNET_RETURN_IF_ERROR(saver_->Check());  // the save under way may have failed
+  PEPNET_RETURN_IF_ERROR(PublishBest());
 
   PEPNET_ASSIGN_OR_RETURN(std::optional<FedBatch> fed, NextBatch());
   if (!fed.has_value()) return false;
@@ -70,7 +85,7 @@ StatusOr<bool> Trainer::Step() {
   PEPNET_RETURN_IF_ERROR(report_.LogStep(batch, lr, session_, step_));
   if (SaveIsDue(batch)) PEPNET_RETURN_IF_ERROR(SaveAndEvaluate());
   timer.Done();
-  return StopIfAsked();
+  return out_of_patience_ && !session_.IsLast(batch) ? StopEarly() : StopIfAsked();
 }
 
 StatusOr<std::optional<FedBatch>> Trainer::NextBatch() {
@@ -92,6 +107,15 @@ StatusOr<bool> Trainer::StopIfAsked() {
   return false;
 }
 
+// False, with the state saved: the evaluation of this step was the last one to wait for.
+StatusOr<bool> Trainer::StopEarly() {
+  if (best_.has_value()) {
+    LogInfo(absl::StrCat("stopped early after step ", session_.counters().finished_steps, ": ", best_->PatienceText()));
+  }
+  PEPNET_RETURN_IF_ERROR(session_.feeder()->DropAhead());
+  return false;
+}
+
 // ---- checkpoints and evaluations ----------------------------------------------------------------------------------
 
 bool Trainer::SaveIsDue(const Batch& batch) const {
@@ -109,7 +133,11 @@ Status Trainer::Save() {
   StageTimes::Scope scope(report_.times(), Stage::kCheckpoint);
   PEPNET_RETURN_IF_ERROR(session_.metrics().Gather(context_.collective));
   session_.state().train_metrics = session_.metrics().State();
-  PEPNET_RETURN_IF_ERROR(BeginCheckpoint(context_, session_.state(), saver()));
+  PEPNET_RETURN_IF_ERROR(BeginCheckpoint(context_, session_.state(), saver(), [&]() -> StatusOr<int64_t> {
+    if (!best_.has_value()) return -1;
+    PEPNET_RETURN_IF_ERROR(best_->Publish());
+    return best_->StepToKeep();
+  }));
   saved_step_ = step;
   return absl::OkStatus();
 }
@@ -119,7 +147,7 @@ Status Trainer::FinishSave() {
   StageTimes::Scope scope(report_.times(), Stage::kCheckpoint);
   PEPNET_ASSIGN_OR_RETURN(const std::string path, FinishCheckpoint(context_, saver()));
   if (!path.empty()) last_checkpoint_ = path;
-  return absl::OkStatus();
+  return PublishBest();
 }
 
 Status Trainer::SaveAndEvaluate() {
@@ -128,7 +156,24 @@ Status Trainer::SaveAndEvaluate() {
   StageTimes::Scope scope(report_.times(), Stage::kEval);
   const int64_t step = session_.counters().finished_steps;
   PEPNET_ASSIGN_OR_RETURN(evaluation_, Evaluate(context_, session_.model(), config_.eval_input_path, step));
-  return report_.Evaluated(evaluation_);
+  PEPNET_RETURN_IF_ERROR(report_.Evaluated(evaluation_));
+  if (best_.has_value()) best_->Evaluated(evaluation_);
+  return JudgeEvaluations();
+}
+
+// Makes worker 0's verdict on the evaluations known to all: it alone has their slices and those of earlier runs.
+Status Trainer::JudgeEvaluations() {
+  if (config_.train.best.patience == 0) return absl::OkStatus();
+  int64_t stop = best_.has_value() && best_->standing().out_of_patience ? 1 : 0;
+  PEPNET_RETURN_IF_ERROR(context_.collective->AllreduceSum(std::span<int64_t>(&stop, 1), "verdict on the evaluations"));
+  out_of_patience_ = stop > 0;
+  return absl::OkStatus();
+}
+
+// Worker 0: best_checkpoint.json names an evaluated checkpoint once that is complete.
+Status Trainer::PublishBest() {
+  if (!best_.has_value() || !best_->has_news() || saver_->running()) return absl::OkStatus();
+  return best_->Publish();
 }
 
 // A job that died between a checkpoint and its evaluation left a gap in the results, which the

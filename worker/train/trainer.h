@@ -17,6 +17,7 @@
 #include "worker/checkpoint/checkpoint_saver.h"
 #include "worker/context/worker_context.h"
 #include "worker/report/run_log.h"
+#include "worker/train/best_keeper.h"
 #include "worker/train/train_report.h"
 #include "worker/train/train_session.h"
 #include "worker/train/train_step.h"
@@ -35,6 +36,9 @@ class Trainer {
   // True if Run() ended early because somebody asked for it (options.stop_request): the state is
   // saved, the training is not done.
   bool stopped() const { return stopped_; }
+  // True if the evaluations have not improved for as long as train_config.patience waits: the training ended, or had
+  // ended before, behind the last of them.
+  bool out_of_patience() const { return out_of_patience_; }
 
   // The same in pieces, for tests: Start() once, then Step() until it returns false. A checkpoint
   // that is due is begun by its step and written while later steps run; Run() waits for the last
@@ -62,6 +66,9 @@ class Trainer {
   bool SaveIsDue(const Batch& batch) const;
   Status Save();
   Status SaveAndEvaluate();
+  Status JudgeEvaluations();
+  Status PublishBest();
+  StatusOr<bool> StopEarly();
   StatusOr<bool> StopIfAsked();
   CheckpointSaver* saver() { return saver_.has_value() ? &*saver_ : nullptr; }
 
@@ -73,7 +80,9 @@ class Trainer {
   std::optional<CheckpointSaver> saver_;  // worker 0
   std::string last_checkpoint_;           // complete
   int64_t saved_step_ = -1;               // of the checkpoint that was begun or restored last
+  std::optional<BestKeeper> best_;        // worker 0, if an evaluation can be the best
   bool stopped_ = false;                  // early, on request
+  bool out_of_patience_ = false;          // the same on every worker
   UniqueIds last_ids_;
   EvaluationResult evaluation_;
 };

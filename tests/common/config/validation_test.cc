@@ -470,8 +470,8 @@ TEST(ValidationTest, SummariesAndExporterAreTakenOver) {
   EXPECT_TRUE(job.train.summarize_loss && job.train.summarize_gradient_norm);
   EXPECT_FALSE(job.train.summarize_learning_rate || job.train.summarize_global_gradient_norm);
   EXPECT_TRUE(job.export_config.best);
-  EXPECT_EQ(job.export_config.best_exporter_metric, "auc_ctr");
-  EXPECT_FALSE(job.export_config.metric_larger_is_better);
+  EXPECT_EQ(NameOf(job.train.best), "auc_ctr");
+  EXPECT_FALSE(job.train.best.larger_is_better);
   EXPECT_THAT(ErrorOf(Changed("data_config {", "export_config { exporter_type: 'newest' } data_config {")),
               HasSubstr("exporter_type: \"newest\"; expected latest or best"));
 }

@@ -1,0 +1,20 @@
+#include "common/job_config/best_rule.h"
+
+#include <cmath>
+
+#include "absl/strings/str_cat.h"
+
+namespace pepnet {
+
+std::string NameOf(const BestRule& rule) {
+  std::string text;
+  for (const BestMetric& metric : rule.metrics) {
+    const char* const sign = metric.weight < 0 ? (text.empty() ? "-" : " - ") : (text.empty() ? "" : " + ");
+    const double weight = std::fabs(metric.weight);
+    absl::StrAppend(&text, sign, weight == 1 ? "" : absl::StrCat(weight, " "), metric.name);
+    if (!metric.slice_by.empty()) absl::StrAppend(&text, " where ", metric.slice_by, " is ", metric.slice_value);
+  }
+  return text;
+}
+
+}  // namespace pepnet

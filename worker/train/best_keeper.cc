@@ -1,0 +1,87 @@
+#include "worker/train/best_keeper.h"
+
+#include <utility>
+
+#include "common/base/log_functions.h"
+#include "common/base/mutant.h"
+#include "common/checkpoint/checkpoint.h"
+
+namespace pepnet {
+namespace {
+
+bool Same(const BestCheckpoint& a, const BestCheckpoint& b) {
+  return a.step == b.step && a.metric == b.metric && a.larger_is_better == b.larger_is_better && a.value == b.value &&
+         a.path == b.path;
+}
+
+}  // namespace
+
+BestKeeper::BestKeeper(const BestRule* rule, std::string model_dir) : rule_(*rule), model_dir_(std::move(model_dir)) {}
+
+Status BestKeeper::Open() {
+  if (!MutantActive(Mutant::kResumeForgetsEvaluations)) steps_ = ReadValuedSteps(model_dir_, rule_);
+  standing_ = Judge(rule_, steps_);
+  if (StatusOr<BestCheckpoint> published = ReadBestCheckpoint(model_dir_); published.ok()) {
+    published_ = *std::move(published);
+  }
+  return Publish();
+}
+
+void BestKeeper::Evaluated(const EvaluationResult& result) {
+  while (!steps_.empty() && steps_.back().step >= result.step) steps_.pop_back();
+  const std::optional<double> value = ValueOf(rule_, result.values, result.slices);
+  if (value.has_value()) {
+    steps_.push_back({result.step, *value});
+  } else {
+    LogWarning(
+        absl::StrCat("the evaluation of step ", result.step, " has no ", NameOf(rule_),
+                     " (a slice that is not there, or a number that is not finite): it is passed over by keep_best"));
+  }
+  standing_ = Judge(rule_, steps_);
+  has_news_ = true;
+}
+
+StatusOr<int64_t> BestKeeper::StepToKeep() const {
+  PEPNET_ASSIGN_OR_RETURN(const std::vector<ValuedStep> kept, KeptSteps(model_dir_, steps_));
+  const Standing standing = Judge(rule_, kept);
+  return standing.best.has_value() ? standing.best->step : -1;
+}
+
+Status BestKeeper::Publish() {
+  has_news_ = false;
+  PEPNET_ASSIGN_OR_RETURN(const std::vector<ValuedStep> kept, KeptSteps(model_dir_, steps_));
+  const std::optional<ValuedStep> best = Judge(rule_, kept).best;
+  if (!best.has_value()) {
+    published_.reset();
+    return ForgetBestCheckpoint(model_dir_);
+  }
+  const BestCheckpoint now{best->step, NameOf(rule_), rule_.larger_is_better, best->value, CheckpointName(best->step)};
+  if (published_.has_value() && Same(*published_, now)) return absl::OkStatus();
+  PEPNET_RETURN_IF_ERROR(WriteBestCheckpoint(model_dir_, now));
+  published_ = now;
+  return absl::OkStatus();
+}
+
+std::string BestKeeper::PatienceText() const {
+  return absl::StrCat(NameOf(rule_), " has not improved by more than ", rule_.min_delta, " in ", standing_.waited,
+                      standing_.waited == 1 ? " evaluation" : " evaluations", "; the best is ",
+                      MetricText(standing_.best->value), " at step ", standing_.best->step);
+}
+
+std::string BestKeeper::BestText() const {
+  if (!standing_.best.has_value()) return absl::StrCat("no evaluation has ", NameOf(rule_), ", so none is the best");
+  const ValuedStep& best = *standing_.best;
+  std::string text = absl::StrCat("best ", NameOf(rule_), " ", MetricText(best.value), " at step ", best.step);
+  if (published_.has_value() && published_->step == best.step) {
+    absl::StrAppend(&text, " (kept)");
+  } else {
+    absl::StrAppend(&text, " (its checkpoint is gone",
+                    published_.has_value() ? absl::StrCat("; of those that are there ", published_->path,
+                                                          " is the best, ", MetricText(published_->value))
+                                           : "",
+                    ")");
+  }
+  return absl::StrCat(text, "; last ", MetricText(steps_.back().value));
+}
+
+}  // namespace pepnet
