@@ -45,6 +45,11 @@ int main(int argc, char** argv) {
   std::string inject;
   app.add_option("--inject", inject,
                  "rehearse failures; give every program of the job the same plan (docs/reliability.md)");
+  CLI::Option* const verbose = app.add_flag_callback(
+      "--verbose", [] { pepnet::SetLogDetail(pepnet::LogDetail::kVerbose); }, "log what this server does");
+  app.add_flag_callback(
+         "--quiet", [] { pepnet::SetLogDetail(pepnet::LogDetail::kQuiet); }, "log warnings and errors only")
+      ->excludes(verbose);
   program.Parse(&app, argc, argv);
   // mpirun forwards SIGUSR1 to all ranks: the workers checkpoint and then end the job, a server goes on until then.
   program.MeetSignals();

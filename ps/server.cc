@@ -205,9 +205,9 @@ Status Server::State::Configure(const Request& request) {
   }
   tables = MakeTables(*plan);
   step.emplace(&*plan, &tables);
-  LOG(INFO) << Name() << " of " << plan->server_count << " holds buckets " << plan->first_bucket << " to "
-            << plan->end_bucket - 1 << " of " << tables.size() << " tables for " << plan->worker_ranks.size()
-            << " workers";
+  VLOG(1) << Name() << " of " << plan->server_count << " holds buckets " << plan->first_bucket << " to "
+          << plan->end_bucket - 1 << " of " << tables.size() << " tables for " << plan->worker_ranks.size()
+          << " workers";
   return absl::OkStatus();
 }
 
@@ -333,11 +333,11 @@ Status Server::State::StartSave(const Request& request) {
     }
     if (!sent.ok()) LOG(ERROR) << name << ": nobody learns how the checkpoint went: " << sent.message();
     if (!parts.ok() || !sent.ok()) return;
-    LOG(INFO) << name << " wrote " << cost.rows << " rows after step " << to.header.step << " in " << cost.write_seconds
-              << " s; " << cost.copied_rows << " rows (" << cost.copied_bytes / 1e6
-              << " MB) were copied before they changed, " << cost.peak_bytes / 1e6 << " MB at most were held, "
-              << cost.waits << " changes waited for memory, a step was held up " << cost.longest_hold_seconds * 1e3
-              << " ms at most";
+    VLOG(1) << name << " wrote " << cost.rows << " rows after step " << to.header.step << " in " << cost.write_seconds
+            << " s; " << cost.copied_rows << " rows (" << cost.copied_bytes / 1e6
+            << " MB) were copied before they changed, " << cost.peak_bytes / 1e6 << " MB at most were held, "
+            << cost.waits << " changes waited for memory, a step was held up " << cost.longest_hold_seconds * 1e3
+            << " ms at most";
   };
   for (TableShard& table : tables) table.KeepErased(false);
   snapshot = std::make_unique<Snapshot>(*plan, tables, applied(), request.directory, Snapshot::DefaultCopyBytes(tables),
@@ -369,8 +369,8 @@ Status Server::State::HandleLoad(const Request& request) {
   step->ContinueAfter(load.finished_steps());
   int64_t rows = 0;
   for (const TableShard& table : tables) rows += table.size();
-  LOG(INFO) << Name() << " loaded " << rows << " rows of " << load.directory() << "; " << applied()
-            << " steps are finished";
+  VLOG(1) << Name() << " loaded " << rows << " rows of " << load.directory() << "; " << applied()
+          << " steps are finished";
   return absl::OkStatus();
 }
 

@@ -56,6 +56,7 @@ Status EvalCommand(const EvalFlags& flags, MpiSession* session) {
     if (!result.slices.empty()) {
       PEPNET_RETURN_IF_ERROR(AppendToFile(SlicesFile(file), SliceJson(result.step, result.slices)));
     }
+    LOG(INFO) << "appended to " << file;
     return AppendToFile(file, line + "\n");
   });
 }

@@ -5,10 +5,13 @@
 #include "cli/commands/train_plan.h"
 #include "cli/job/job.h"
 #include "cli/job/load_config.h"
+#include "common/base/log_functions.h"
 #include "common/base/logging.h"
 #include "common/checkpoint/checkpoint.h"
+#include "common/file/file.h"
 #include "common/process/stop_signal.h"
 #include "common/process/trace.h"
+#include "worker/checkpoint/best_checkpoint.h"
 #include "worker/report/run_log.h"
 #include "worker/train/trainer.h"
 
@@ -18,8 +21,23 @@ namespace {
 // What is about to run, once, before anything is trained.
 void LogPlan(const WorkerContext& context, bool colocated) {
   const TrainRanks ranks{context.worker_ranks, context.client->server_count(), context.options.threads, colocated};
-  LOG(INFO) << "pepnet " << PEPNET_VERSION << ": " << TrainPlan(*context.config, ranks);
+  if (LogsVerbosely()) {
+    LOG(INFO) << "pepnet " << PEPNET_VERSION << ": " << TrainPlan(*context.config, ranks);
+  } else {
+    const std::vector<std::string> brief = BriefTrainPlan(*context.config, ranks);
+    LOG(INFO) << "pepnet " << PEPNET_VERSION << ": " << brief[0];
+    LOG(INFO) << brief[1];
+  }
   for (const std::string& warning : PlanWarnings(*context.config)) LOG(WARNING) << warning;
+}
+
+// Where the results are, and what can be done with them.
+void LogWhatIsThere(const JobConfig& config, const std::string& config_path, int64_t step) {
+  const bool best = PathExists(absl::StrCat(config.model_dir, "/", kBestCheckpointFile));
+  LOG(INFO) << CheckpointName(step) << (config.eval_input_path.empty() ? "" : ", train_eval_result.txt")
+            << " and metrics.jsonl are in " << config.model_dir << "; next: pepnet inspect " << config.model_dir
+            << (best ? " --checkpoint_path best" : "") << ", or pepnet predict (eval, export) --pipeline_config_path "
+            << config_path << " --model_dir " << config.model_dir << (best ? " --checkpoint_path best" : "");
 }
 
 // Null without --trace_path.
@@ -88,8 +106,9 @@ Status TrainCommand(const TrainFlags& flags, MpiSession* session) {
     PEPNET_RETURN_IF_ERROR(trainer.Run());
     if (context.first() && !trainer.evaluation().values.empty())
       std::cout << EvaluationJson(trainer.evaluation()) << std::endl;
+    const int64_t step = trainer.state().counters.finished_steps;
+    if (context.first() && !trainer.stopped()) LogWhatIsThere(config, flags.config.pipeline_config_path, step);
     if (trainer.stopped()) {
-      const int64_t step = trainer.state().counters.finished_steps;
       stopped = StoppedOnRequest(absl::StrCat("stopped on request after step ", step, "; ", config.model_dir, "/",
                                               CheckpointName(step), " is saved, go on with --continue_train"));
     }

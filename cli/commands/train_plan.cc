@@ -9,6 +9,7 @@
 #include "absl/strings/str_join.h"
 #include "worker/data/files/input_files.h"
 #include "worker/model/parameters.h"
+#include "worker/report/run_lines.h"
 
 namespace pepnet {
 namespace {
@@ -29,18 +30,20 @@ std::string DataLine(const JobConfig& config, const std::string& input_path) {
     const uintmax_t size = std::filesystem::file_size(path, error);
     if (!error) bytes += size;
   }
-  return absl::StrFormat("%s: %d file(s), %.1f MiB", input_path, files->paths.size(),
+  return absl::StrFormat("%s: %s, %.1f MiB", input_path, Counted(static_cast<int64_t>(files->paths.size()), "file"),
                          static_cast<double>(bytes) / kMebibyte);
 }
 
+// "every epoch", "every 2 epochs".
+std::string Every(int64_t count, const std::string& word) { return count == 1 ? word : Counted(count, word); }
+
 std::string LengthLine(const JobConfig& config) {
   const TrainConfig& train = config.train;
-  std::string text =
-      train.num_steps > 0 ? absl::StrCat(train.num_steps, " steps") : absl::StrCat(train.num_epochs, " epochs");
+  std::string text = train.num_steps > 0 ? Counted(train.num_steps, "step") : Counted(train.num_epochs, "epoch");
   if (train.save_checkpoints_epochs > 0) {
-    absl::StrAppend(&text, "; a checkpoint every ", train.save_checkpoints_epochs, " epochs");
+    absl::StrAppend(&text, "; a checkpoint every ", Every(train.save_checkpoints_epochs, "epoch"));
   } else if (train.save_checkpoints_steps > 0) {
-    absl::StrAppend(&text, "; a checkpoint every ", train.save_checkpoints_steps, " steps");
+    absl::StrAppend(&text, "; a checkpoint every ", Every(train.save_checkpoints_steps, "step"));
   }
   absl::StrAppend(&text, train.save_checkpoints_epochs + train.save_checkpoints_steps > 0 ? " and" : "; a checkpoint",
                   " at the end, ",
@@ -49,6 +52,20 @@ std::string LengthLine(const JobConfig& config) {
                                                 : "all",
                   " are kept");
   return text;
+}
+
+double BytesOf(const Table& table, const JobConfig& config) {
+  const int state = SparseStateDim(config.train.sparse_optimizer.kind, table.dim);
+  return static_cast<double>(table.RowsToPlanFor()) * (table.dim + state) * sizeof(float);
+}
+
+std::string SizeLine(const JobConfig& config) {
+  double total = 0;
+  for (const Table& table : config.tables) total += BytesOf(table, config);
+  int64_t dense = 0;
+  for (const ParameterSpec& spec : DenseParameterList(config)) dense += spec.elements();
+  return absl::StrFormat("%s of at most %.1f MiB, %s", Counted(static_cast<int64_t>(config.tables.size()), "table"),
+                         total / kMebibyte, Counted(dense, "dense parameter"));
 }
 
 std::set<std::string> Canonical(const InputFiles& files) {
@@ -66,27 +83,31 @@ std::set<std::string> Canonical(const InputFiles& files) {
 std::string TrainPlan(const JobConfig& config, const TrainRanks& ranks) {
   const int64_t workers = static_cast<int64_t>(ranks.workers.size());
   std::string text = absl::StrCat(
-      "the plan\n  ranks: ", workers, " worker(s) (", absl::StrJoin(ranks.workers, ", "), ") with ", ranks.threads,
-      " thread(s) each, ", ranks.servers, " server(s)", ranks.colocated ? " in the same ranks" : "",
-      "\n  global batch: ", workers * config.data.batch_size,
+      "the plan\n  ranks: ", Counted(workers, "worker"), " (", absl::StrJoin(ranks.workers, ", "), ") with ",
+      Counted(ranks.threads, "thread"), " each, ", Counted(ranks.servers, "server"),
+      ranks.colocated ? " in the same ranks" : "", "\n  global batch: ", workers * config.data.batch_size,
       " rows\n  train data: ", DataLine(config, config.train_input_path),
       "\n  eval data: ", DataLine(config, config.eval_input_path), "\n  length: ", LengthLine(config), "\n  tables:\n");
-  double total = 0;
   for (const Table& table : config.tables) {
-    const int state = SparseStateDim(config.train.sparse_optimizer.kind, table.dim);
-    const double bytes = static_cast<double>(table.RowsToPlanFor()) * (table.dim + state) * sizeof(float);
-    total += bytes;
+    const double bytes = BytesOf(table, config);
     const std::string policy = RowPolicyText(table.policy);
     absl::StrAppendFormat(&text, "    %s: %s %d rows x %d, %.1f MiB with optimizer state%s%s%s\n", table.name,
                           table.grows() ? "grows, expected" : "at most", table.RowsToPlanFor(), table.dim,
                           bytes / kMebibyte, table.trainable ? "" : ", not trained", policy.empty() ? "" : "; ",
                           policy);
   }
-  int64_t dense = 0;
-  for (const ParameterSpec& spec : DenseParameterList(config)) dense += spec.elements();
-  absl::StrAppendFormat(&text, "  %d tables, at most %.1f MiB; %d dense parameters; model_dir %s", config.tables.size(),
-                        total / kMebibyte, dense, config.model_dir);
+  absl::StrAppend(&text, "  ", SizeLine(config), "; model_dir ", config.model_dir);
   return text;
+}
+
+std::vector<std::string> BriefTrainPlan(const JobConfig& config, const TrainRanks& ranks) {
+  const auto workers = static_cast<int64_t>(ranks.workers.size());
+  return {absl::StrCat(Counted(workers, "worker"), " with ", Counted(ranks.threads, "thread"),
+                       workers == 1 ? "" : " each", ", ", Counted(ranks.servers, "server"),
+                       ranks.colocated ? " in the same ranks" : "", "; ", SizeLine(config)),
+          absl::StrCat(DataLine(config, config.train_input_path), "; batches of ",
+                       Counted(workers * config.data.batch_size, "row"), "; ", LengthLine(config), " in ",
+                       config.model_dir)};
 }
 
 std::vector<std::string> PlanWarnings(const JobConfig& config) {

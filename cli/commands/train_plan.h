@@ -19,6 +19,9 @@ struct TrainRanks {
 // the input files' names and sizes; a data set that is not there is said so, and is an error later.
 std::string TrainPlan(const JobConfig& config, const TrainRanks& ranks);
 
+// The same in two lines, for the log of a usual run.
+std::vector<std::string> BriefTrainPlan(const JobConfig& config, const TrainRanks& ranks);
+
 // One sentence each: eval data that are train data, no evaluation, no checkpoint before the end.
 std::vector<std::string> PlanWarnings(const JobConfig& config);
 

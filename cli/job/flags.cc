@@ -2,6 +2,8 @@
 
 #include <CLI/CLI.hpp>
 
+#include "common/base/logging.h"
+
 namespace pepnet {
 namespace {
 
@@ -16,6 +18,17 @@ void AddConfigFlags(CLI::App* command, ConfigFlags* flags) {
   command->add_option(
       "--edit_config_json", flags->edit_config_json,
       R"(changes as JSON: {"train_config.num_steps": 10, "feature_configs[0].id_feature.num_buckets": 5})");
+  AddLogFlags(command);
+}
+
+void AddLogFlags(CLI::App* command) {
+  CLI::Option* const verbose = command->add_flag_callback(
+      "--verbose", [] { SetLogDetail(LogDetail::kVerbose); },
+      "log what each server, checkpoint and stage does, and each step on a line of its own");
+  command
+      ->add_flag_callback(
+          "--quiet", [] { SetLogDetail(LogDetail::kQuiet); }, "log warnings and errors only")
+      ->excludes(verbose);
 }
 
 void AddJobFlags(CLI::App* command, JobFlags* flags) {

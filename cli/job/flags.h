@@ -21,8 +21,10 @@ struct ConfigFlags {
   bool for_training = false;  // set by the commands that train or judge a config that is to train
 };
 
-// --pipeline_config_path and --edit_config_json. The other paths are flags of single commands.
+// --pipeline_config_path, --edit_config_json and those of AddLogFlags(). The other paths are flags of single commands.
 void AddConfigFlags(CLI::App* command, ConfigFlags* flags);
+// --verbose and --quiet, which take effect as they are read.
+void AddLogFlags(CLI::App* command);
 
 // Flags of every command that runs servers and workers.
 struct JobFlags {

@@ -226,7 +226,7 @@ Status RunJob(const JobConfig& config, const JobFlags& given, MpiSession* sessio
   PEPNET_ASSIGN_OR_RETURN(const StartReport start,
                           CheckStart(transport.get(), layout, WorkerFacts(role, config, flags)));
   if (!serves && layout.index == 0) {
-    for (const std::string& line : start.lines) LOG(INFO) << line;
+    for (const std::string& line : start.lines) VLOG(1) << line;
     for (const std::string& warning : start.warnings) LOG(WARNING) << warning;
   }
   const FileFaults file_faults(faults, transport->rank());

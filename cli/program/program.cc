@@ -13,6 +13,7 @@
 #include "cli/program/output.h"
 #include "common/base/logging.h"
 #include "common/base/mutex.h"
+#include "common/base/screen.h"
 #include "common/base/text.h"
 #include "common/process/keep_freed_memory.h"
 
@@ -93,6 +94,7 @@ void Program::Fail(const Status& status) {
 
 void Program::Exit(const std::string& last_words, int exit_status) {
   std::fflush(stdout);
+  EndProgress();
   std::cerr << name_ << ": " << PrintableMessage(last_words, /*keep_lines=*/false) << std::endl;
   if (session_ != nullptr) session_->Abort(exit_status);
   std::_Exit(exit_status);

@@ -1,41 +1,69 @@
-// glog 0.6 exports the prefix callback always, but its header declares it only on request.
-#define GLOG_CUSTOM_PREFIX_SUPPORT
 #include "common/base/logging.h"
 
 #include <cstdio>
 #include <mutex>
 
 #include "common/base/log_functions.h"
+#include "common/base/screen.h"
 #include "common/base/text.h"
 
 namespace pepnet {
 namespace {
 
-// The only process-wide state of the logger: what glog's prefix callback prints. Written at start-up, before threads.
+// The only process-wide state of the logger: what stands in front of a line. Written at start-up, before threads.
 std::string& Label() {
   static std::string label;
   return label;
 }
 
-void Prefix(std::ostream& out, const google::LogMessageInfo& info, void*) {
-  out << info.severity[0] << ' ';
+// "W 13:40:41 [rank 1] ".
+std::string Prefix(google::LogSeverity severity, const google::LogMessageTime& time) {
   char clock[16];
-  snprintf(clock, sizeof(clock), "%02d:%02d:%02d", info.time.hour(), info.time.min(), info.time.sec());
-  out << clock;
-  if (!Label().empty()) out << " [" << Label() << "]";
+  snprintf(clock, sizeof(clock), "%02d:%02d:%02d", time.hour(), time.min(), time.sec());
+  std::string text = {google::GetLogSeverityName(severity)[0], ' '};
+  text += clock;
+  if (!Label().empty()) text += " [" + Label() + "]";
+  return text + " ";
 }
+
+// Log lines go to the screen, where they keep clear of the progress line.
+class ScreenSink : public google::LogSink {
+ public:
+  void send(google::LogSeverity severity, const char* /*full_filename*/, const char* /*base_filename*/, int /*line*/,
+            const google::LogMessageTime& time, const char* message, size_t message_len) override {
+    WriteScreenLines(Prefix(severity, time) + std::string(message, message_len));
+  }
+};
 
 }  // namespace
 
 void InitLogging(const char* program, const std::string& rank_label) {
-  FLAGS_logtostderr = true;
   SetLogLabel(rank_label);
   static std::once_flag once;
-  std::call_once(once, [&] { google::InitGoogleLogging(program, &Prefix); });
+  std::call_once(once, [&] {
+    google::InitGoogleLogging(program);
+    // The sink is all: no log files, and nothing of glog's own on standard error.
+    for (const google::LogSeverity severity :
+         {google::GLOG_INFO, google::GLOG_WARNING, google::GLOG_ERROR, google::GLOG_FATAL}) {
+      google::SetLogDestination(severity, "");
+    }
+    FLAGS_stderrthreshold = google::NUM_SEVERITIES;
+    static ScreenSink* const sink = new ScreenSink;  // never destroyed: threads may log until the process ends
+    google::AddLogSink(sink);
+  });
+}
+
+void SetLogDetail(LogDetail detail) {
+  FLAGS_v = detail == LogDetail::kVerbose ? 1 : 0;
+  FLAGS_minloglevel = detail == LogDetail::kQuiet ? google::GLOG_WARNING : google::GLOG_INFO;
+  AllowProgress(detail == LogDetail::kNormal);
 }
 
 void SetLogLabel(const std::string& rank_label) { Label() = rank_label; }
 
+void LogVerbose(const std::string& message) { VLOG(1) << PrintableMessage(message, /*keep_lines=*/false); }
+void LogLines(const std::string& message) { LOG(INFO) << PrintableMessage(message, /*keep_lines=*/true); }
+bool LogsVerbosely() { return VLOG_IS_ON(1); }
 void LogInfo(const std::string& message) { LOG(INFO) << PrintableMessage(message, /*keep_lines=*/false); }
 void LogWarning(const std::string& message) { LOG(WARNING) << PrintableMessage(message, /*keep_lines=*/false); }
 void LogError(const std::string& message) { LOG(ERROR) << PrintableMessage(message, /*keep_lines=*/false); }

@@ -10,6 +10,15 @@ namespace pepnet {
 
 // Call once in main(). Lines go to stderr; `rank_label` ("worker 1", "server 0", "" in one process) stands in front.
 void InitLogging(const char* program, const std::string& rank_label);
+// How much is logged. Warnings and errors always are.
+enum class LogDetail {
+  kQuiet,    // nothing else, and no progress line (common/base/screen.h)
+  kNormal,   // what somebody who waits for the job wants to know
+  kVerbose,  // also VLOG(1): what each server, checkpoint and stage did
+};
+// To be called by main(), before threads.
+void SetLogDetail(LogDetail detail);
+
 // Changes the label once the role is known.
 void SetLogLabel(const std::string& rank_label);
 

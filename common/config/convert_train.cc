@@ -199,7 +199,7 @@ Status ConvertExport(const config::ExportConfig& from, ConfigSource* source, Exp
   return absl::OkStatus();
 }
 
-// ---- keep_best, patience and min_delta, and exporter_type "best": one rule --------------------------------------------
+// ---- keep_best, patience and min_delta, and exporter_type "best": one rule ------------------------------------------
 
 namespace {
 

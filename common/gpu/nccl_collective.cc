@@ -234,7 +234,8 @@ Status NcclCollective::Connect() {
     const ncclResult_t begun = ncclCommInitRankConfig(&communicator_, count(), id, index(), &config);
     if (begun != ncclInProgress) PEPNET_RETURN_IF_ERROR(FromNccl("ncclCommInitRankConfig", begun, nullptr));
     PEPNET_RETURN_IF_ERROR(WaitUntil([&] { return CommunicatorIsIdle(); }, "NCCL to connect the GPUs", FromNow()));
-    if (index() == 0) LOG(INFO) << "NCCL " << VersionText(version) << " connects " << count() << " GPU(s)";
+    if (index() == 0)
+      LOG(INFO) << "NCCL " << VersionText(version) << " connects " << count() << (count() == 1 ? " GPU" : " GPUs");
     return absl::OkStatus();
   });
 }

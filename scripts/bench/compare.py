@@ -250,7 +250,7 @@ def measure_start(bench):
                               "--eval_input_path", bench.args.data_dir / "test-*.parquet", "--model_dir", model,
                               "--edit_config_json", edits]], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
         for line in process.stderr:
-            if re.search(r"\bstep 1 epoch", line):
+            if re.search(r"\bstep 1/2 ", line):
                 if number > 0:  # the first one warms up
                     seconds.append(time.monotonic() - start)
                 break

@@ -25,7 +25,7 @@ from support import EXAMPLE, ROOT, run
 MOVIELENS = ROOT / "configs/pepnet_movielens.config"
 FEATURES, WIDTH, FLOAT, HEADER = 16, 16, 4, 64  # of the example config; bytes of a float; bytes of a frame's header
 DTYPES = ["float32", "bfloat16", "float16"]
-COUNTED = re.compile(r"worker 0 sent ([0-9.]+) and received ([0-9.]+) bytes of ids, rows and gradients a sample")
+COUNTED = re.compile(r"worker 0 sent ([0-9.]+) and received ([0-9.]+) bytes of ids, rows and gradients per sample")
 
 
 def train(args, config, model_dir, edits, *flags):
@@ -41,7 +41,7 @@ def counted(args, batch, dtype):
     edits = {"train_config.num_epochs": 0, "train_config.num_steps": 10, "train_config.save_checkpoints_steps": 0,
              "data_config.batch_size": batch, "eval_input_path": ""}
     done = train(args, EXAMPLE, args.work_dir / "bytes", edits, "--train_input_path",
-                 args.data_dir / "train-*.parquet", "--wire_dtype", dtype)
+                 args.data_dir / "train-*.parquet", "--wire_dtype", dtype, "--verbose")
     return [float(text) for text in COUNTED.search(done.stderr).groups()]
 
 

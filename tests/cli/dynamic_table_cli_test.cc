@@ -25,7 +25,7 @@ class DynamicTableCli : public ::testing::Test {
     return options;
   }
   void Train(const std::string& start, const std::string& model, const std::string& flags = "") {
-    const ProcessResult result = job_.Run(start, "train", model, flags);
+    const ProcessResult result = job_.Run(start, "train", model, absl::StrCat("--verbose ", flags));
     ASSERT_EQ(result.exit_status, 0) << result.err;
     log_ = result.err;
   }

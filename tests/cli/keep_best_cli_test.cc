@@ -1,5 +1,5 @@
-// train_config.keep_best and patience, with the built programs: the best checkpoint stays and is found, a training that no
-// longer improves ends, and both do so alike for any ranks, killed or not.
+// train_config.keep_best and patience, with the built programs: the best checkpoint stays and is found, a training that
+// no longer improves ends, and both do so alike for any ranks, killed or not.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 

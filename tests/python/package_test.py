@@ -42,7 +42,7 @@ class ShopTest(unittest.TestCase):
             list(self.trained.metrics["step"]), [record["step"] for record in self.records if "step" in record]
         )
         self.assertEqual(sum("global_step" in record for record in self.records), 3)
-        self.assertIn("the plan", self.trained.log)
+        self.assertIn("dense parameters", self.trained.log)
 
     def test_predictions_come_back_under_the_rows_index(self):
         rows = self.later.drop(columns=["click", "buy", "paid"]).iloc[10:310]

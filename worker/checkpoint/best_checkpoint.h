@@ -2,8 +2,8 @@
 //
 //   {"step": 785, "metric": "auc_like", "larger_is_better": true, "value": 0.7028, "path": "model.ckpt-785"}
 //
-// `path` is relative to model_dir, which may be moved. The file is replaced as a whole and fsynced, after the checkpoint
-// that it names is complete.
+// `path` is relative to model_dir, which may be moved. The file is replaced as a whole and fsynced, after the
+// checkpoint that it names is complete.
 //
 // Threads: no state; worker 0 alone writes.
 // Failure: a file of another form is DataLoss, one that is not there NotFound.
@@ -38,8 +38,8 @@ Status WriteBestCheckpoint(const std::string& model_dir, const BestCheckpoint& b
 // Removes the file that an earlier run with another config left: nobody keeps what it names any more.
 Status ForgetBestCheckpoint(const std::string& model_dir);
 
-// The directory of the checkpoint that best_checkpoint.json names. NotFound, with what to do, if there is no such file or
-// its checkpoint is gone.
+// The directory of the checkpoint that best_checkpoint.json names. NotFound, with what to do, if there is no such file
+// or its checkpoint is gone.
 StatusOr<std::string> ResolveBestCheckpoint(const std::string& model_dir);
 
 // What a flag --checkpoint_path means: "best" is the best checkpoint of model_dir, all else is ResolveCheckpoint()'s.

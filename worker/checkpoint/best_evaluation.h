@@ -1,4 +1,5 @@
-// Which evaluation of a training is the best, and whether the training has run out of patience (train_config.keep_best).
+// Which evaluation of a training is the best (train_config.keep_best), and whether the training has run out of
+// patience.
 //
 // All of it is a function of the evaluations in model_dir: train_eval_result.txt and train_eval_slices.jsonl, whose
 // numbers are read back to the same bits. A run that goes on from a checkpoint cuts them back to its step, so that it

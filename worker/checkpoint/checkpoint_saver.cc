@@ -56,9 +56,10 @@ Status CheckpointSaver::Write(CheckpointWriter writer, Manifest manifest, int64_
   costs_.copied_bytes += saved.copied_bytes;
   costs_.peak_bytes = std::max(costs_.peak_bytes, saved.peak_bytes);
   costs_.longest_hold_seconds = std::max(costs_.longest_hold_seconds, saved.longest_hold_seconds);
-  LogInfo(absl::StrFormat(
-      "saved %s in %.2f s while training went on; %d rows, %d of them (%.1f MB) copied before they changed", last_path_,
-      SecondsSince(start), saved.rows, saved.copied_rows, static_cast<double>(saved.copied_bytes) / 1e6));
+  LogInfo(absl::StrFormat("saved %s in %.2f s", last_path_, SecondsSince(start)));
+  LogVerbose(
+      absl::StrFormat("%s was written while training went on; %d rows, %d of them (%.1f MB) copied before they changed",
+                      last_path_, saved.rows, saved.copied_rows, static_cast<double>(saved.copied_bytes) / 1e6));
   return absl::OkStatus();
 }
 

@@ -1,6 +1,7 @@
 #include "worker/eval/evaluator.h"
 
 #include "common/base/log_functions.h"
+#include "common/base/screen.h"
 #include "worker/data/load/batch_loader.h"
 #include "worker/metrics/metrics.h"
 #include "worker/metrics/slices.h"
@@ -34,6 +35,8 @@ StatusOr<EvaluationResult> Evaluate(const WorkerContext& context, PepnetModel* m
   SliceSet slices(&config);
   ForwardInputs inputs(&config);
   int64_t batches = 0, rows = 0;
+  const bool draws = context.first() && ProgressIsDrawn();
+  if (draws) EndProgress();  // of the training
   for (;;) {
     PEPNET_ASSIGN_OR_RETURN(std::optional<FedBatch> fed, feeder.Next());
     if (!fed.has_value()) break;
@@ -49,9 +52,11 @@ StatusOr<EvaluationResult> Evaluate(const WorkerContext& context, PepnetModel* m
     rows += batch.global_rows;
     ++batches;
     if (context.first() && batches % config.eval.log_step_count_steps == 0) {
-      LogInfo(absl::StrCat("evaluating: batch ", batches, ", ", rows, " rows"));
+      LogVerbose(absl::StrCat("evaluating: batch ", batches, ", ", rows, " rows"));
+      if (draws) DrawProgress({absl::StrCat("evaluating step ", finished_steps), absl::StrCat(rows, " rows")});
     }
   }
+  if (draws) EraseProgress();
   std::vector<int64_t> clamped = {feeder.loader().clamped_ids()};
   PEPNET_RETURN_IF_ERROR(context.collective->AllreduceSum(std::span<int64_t>(clamped), "clamped ids"));
   LogClampedIds(context, clamped[0]);

@@ -1,17 +1,17 @@
 #include "worker/report/run_log.h"
 
-#include <unistd.h>
-
 #include <cmath>
-#include <cstdio>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "common/base/log_functions.h"
+#include "common/base/screen.h"
 #include "common/file/file.h"
+#include "worker/report/run_lines.h"
 #include "worker/report/slice_report.h"
 
 namespace pepnet {
@@ -46,12 +46,6 @@ StatusOr<int64_t> CutBack(const std::string& path, const char* key, int64_t step
   return last;
 }
 
-std::string Duration(double seconds) {
-  const int64_t s = static_cast<int64_t>(seconds + 0.5);
-  if (s >= 3600) return absl::StrFormat("%d:%02d:%02d", s / 3600, s / 60 % 60, s % 60);
-  return absl::StrFormat("%d:%02d", s / 60, s % 60);
-}
-
 }  // namespace
 
 std::string EvaluationJson(const EvaluationResult& result) {
@@ -63,9 +57,7 @@ std::string EvaluationJson(const EvaluationResult& result) {
 
 void LogSlices(const EvaluationResult& result) {
   if (result.slices.empty()) return;
-  for (const absl::string_view line : absl::StrSplit(SliceTable(result.step, result.slices), '\n')) {
-    LogInfo(std::string(line));
-  }
+  LogLines(SliceTable(result.step, result.slices));
   for (const std::string& warning : SliceWarnings(result.slices)) LogWarning(warning);
 }
 
@@ -73,7 +65,7 @@ StatusOr<RunLog> RunLog::Open(const std::string& model_dir, int64_t restored_ste
   RunLog log;
   log.options_ = options;
   log.model_dir_ = model_dir;
-  log.terminal_ = isatty(STDERR_FILENO) != 0;
+  log.draws_ = ProgressIsDrawn();
   log.start_ = log.last_ = options.now();
   PEPNET_RETURN_IF_ERROR(MakeDirectories(model_dir));
   PEPNET_RETURN_IF_ERROR(CutBack(model_dir + "/" + kMetricsFile, "step", restored_step).status());
@@ -125,25 +117,23 @@ Status RunLog::Step(const StepRecord& record, const StageTimes& times) {
   WriteTextfile(record, total, rate, times);
   logged_times_ = times;
 
-  std::string line = absl::StrFormat("step %d epoch %d", record.step, record.epoch);
-  if (record.epoch_fraction >= 0) absl::StrAppendFormat(&line, " (%.1f %%)", 100 * record.epoch_fraction);
-  absl::StrAppendFormat(&line, " %.0f samples/s", rate);
-  if (record.total_fraction > 0) {
-    absl::StrAppend(&line, " eta ", Duration(elapsed / record.total_fraction * (1 - record.total_fraction)));
+  const bool knows_left = record.total_fraction > 0 && record.total_fraction < 1;
+  const double left = knows_left ? elapsed / record.total_fraction * (1 - record.total_fraction) : -1;
+  const std::vector<std::string> parts = ProgressParts(record, rate, left);
+  if (draws_) {
+    DrawProgress(parts);
+    return absl::OkStatus();
   }
-  absl::StrAppendFormat(&line, " lr_g0:%.5f lr_g1:%.5f", record.lr_sparse, record.lr_dense);
-  for (size_t i = 0; i < record.losses.size(); ++i) {
-    absl::StrAppendFormat(&line, " %s:%.5f", record.loss_names[i], record.losses[i]);
+  std::string line = absl::StrJoin(parts, "  ");
+  if (LogsVerbosely()) {
+    absl::StrAppendFormat(&line, "; lr_g0:%.5f lr_g1:%.5f", record.lr_sparse, record.lr_dense);
+    for (size_t i = 0; i < record.losses.size(); ++i) {
+      absl::StrAppendFormat(&line, " %s:%.5f", record.loss_names[i], record.losses[i]);
+    }
+    absl::StrAppendFormat(&line, " total_loss:%.5f", total);
+    for (const auto& [name, value] : record.train_metrics) absl::StrAppendFormat(&line, " %s:%.5f", name, value);
   }
-  absl::StrAppendFormat(&line, " total_loss:%.5f", total);
-  for (const auto& [name, value] : record.train_metrics) absl::StrAppendFormat(&line, " %s:%.5f", name, value);
-  if (terminal_) {
-    std::fprintf(stderr, "\r\033[K%s", line.c_str());
-    if (record.total_fraction >= 1) std::fputc('\n', stderr);
-    std::fflush(stderr);
-  } else {
-    LogInfo(line);
-  }
+  LogInfo(line);
   return absl::OkStatus();
 }
 
@@ -194,10 +184,12 @@ void RunLog::WriteTextfile(const StepRecord& record, double total_loss, double r
 Status RunLog::Evaluation(const EvaluationResult& result) {
   const int64_t step = result.step;
   const std::map<std::string, double>& values = result.values;
-  std::string line = absl::StrFormat("Eval Result step-%d:", step);
-  for (const auto& [name, value] : values) absl::StrAppendFormat(&line, " %s:%.6f", name, value);
-  if (terminal_) std::fputc('\n', stderr);
-  LogInfo(line);
+  std::vector<std::string> texts;
+  for (const auto& [name, value] : values) {
+    texts.push_back(LogsVerbosely() ? absl::StrFormat("%s %.6f", name, value)
+                                    : absl::StrCat(name, " ", MetricText(value)));
+  }
+  LogInfo(absl::StrCat("evaluation of step ", step, ": ", absl::StrJoin(texts, "  ")));
   LogSlices(result);
   const std::string path = model_dir_ + "/" + kEvaluationFile;
   if (last_evaluated_step_ >= step) {
@@ -238,14 +230,17 @@ Status RunLog::WriteSlices(const EvaluationResult& result) {
 void RunLog::Report(int64_t steps, int64_t rows, const StageTimes& times, const std::vector<std::string>& server_stats,
                     const std::string& checkpoint) {
   const double elapsed = std::chrono::duration<double>(options_.now() - start_).count();
-  std::string line = absl::StrFormat("trained %d steps, %d rows in %.1f s (%.0f samples/s); worker 0 spent", steps,
-                                     rows, elapsed, elapsed > 0 ? static_cast<double>(rows) / elapsed : 0);
+  EndProgress();
+  LogInfo(absl::StrCat(
+      "trained ", Counted(steps, "step"), ", ", Counted(rows, "row"), ", in ", absl::StrFormat("%.1f s", elapsed),
+      elapsed > 0 ? absl::StrCat(" (", ShortCount(static_cast<double>(rows) / elapsed), " rows/s)") : ""));
+  std::string line = "worker 0 spent";
   for (int s = 0; s < kStageCount; ++s) absl::StrAppendFormat(&line, " %s %.2f s", kStageNames[s], times.seconds(s));
-  LogInfo(line);
+  LogVerbose(line);
   for (size_t server = 0; server < server_stats.size(); ++server) {
-    LogInfo(absl::StrCat("server ", server, ": ", server_stats[server]));
+    LogVerbose(absl::StrCat("server ", server, ": ", server_stats[server]));
   }
-  if (!checkpoint.empty()) LogInfo("checkpoint: " + checkpoint);
+  if (!checkpoint.empty()) LogVerbose("checkpoint: " + checkpoint);
   if (!textfile_.has_value()) return;
   textfile_->SetState("done");
   if (const Status written = textfile_->Write(); !written.ok()) LogWarning(std::string(written.message()));
@@ -254,14 +249,14 @@ void RunLog::Report(int64_t steps, int64_t rows, const StageTimes& times, const 
 void RunLog::ReportSaves(const SaveCosts& costs, const SaveDelays& delays) {
   if (costs.checkpoints == 0) return;
   std::string line = absl::StrFormat(
-      "%d checkpoints written while training went on: worker 0 copied for %.1f ms at most, a server held a step up for "
-      "%.1f ms "
-      "at most; %d rows (%.1f MB) were copied before they changed, a server held %.1f MB at most, %d changes waited "
-      "for memory",
-      costs.checkpoints, 1e3 * costs.longest_copy_seconds, 1e3 * costs.longest_hold_seconds, costs.copied_rows,
-      static_cast<double>(costs.copied_bytes) / 1e6, static_cast<double>(costs.peak_bytes) / 1e6, costs.waits);
+      "%s written while training went on: worker 0 copied for %.1f ms at most, a server held a step up for %.1f ms at "
+      "most; %d rows (%.1f MB) were copied before they changed, a server held %.1f MB at most, %d changes waited for "
+      "memory",
+      Counted(costs.checkpoints, "checkpoint"), 1e3 * costs.longest_copy_seconds, 1e3 * costs.longest_hold_seconds,
+      costs.copied_rows, static_cast<double>(costs.copied_bytes) / 1e6, static_cast<double>(costs.peak_bytes) / 1e6,
+      costs.waits);
   if (const std::string seen = delays.Report(); !seen.empty()) absl::StrAppend(&line, "; ", seen);
-  LogInfo(line);
+  LogVerbose(line);
 }
 
 }  // namespace pepnet

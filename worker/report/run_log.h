@@ -28,6 +28,7 @@
 #include "worker/report/event_file.h"
 #include "worker/report/metrics_textfile.h"
 #include "worker/report/stage_times.h"
+#include "worker/report/step_record.h"
 
 namespace pepnet {
 
@@ -36,20 +37,6 @@ struct EvaluationResult {
   int64_t step = -1;  // -1: nothing has been evaluated
   std::map<std::string, double> values;
   std::vector<Slice> slices = {};  // of eval_config.slice_by; worker 0 alone has them
-};
-
-struct StepRecord {
-  int64_t step = 0;            // finished steps
-  int64_t epoch = 0;           // finished passes
-  double epoch_fraction = -1;  // of the current pass; < 0: unknown
-  double total_fraction = -1;  // of the whole run; < 0: unknown
-  std::vector<std::string> loss_names;
-  std::vector<double> losses;
-  double lr_sparse = 0, lr_dense = 0;
-  int64_t rows = 0;                             // global rows trained since the run started
-  std::map<std::string, double> train_metrics;  // those that have a value already
-  // Of the last dense step, before clipping; empty if not asked for: "global_gradient_norm", "<parameter>/gradient_norm".
-  std::vector<std::pair<std::string, double>> gradient_norms;
 };
 
 struct RunLogOptions {
@@ -71,7 +58,7 @@ class RunLog {
   Status Evaluation(const EvaluationResult& result);
   // Step of the last line of train_eval_result.txt, -1 if there is none.
   int64_t last_evaluated_step() const { return last_evaluated_step_; }
-  // The closing report.
+  // The closing report: how much was trained, how fast; verbosely, where the time went.
   void Report(int64_t steps, int64_t rows, const StageTimes& times, const std::vector<std::string>& server_stats,
               const std::string& checkpoint);
   // What the checkpoints of the run cost, if there were any.
@@ -88,7 +75,7 @@ class RunLog {
   std::optional<MetricsTextfile> textfile_;
   StageTimes logged_times_;  // at the last logged step
   std::string model_dir_;
-  bool terminal_ = false;
+  bool draws_ = false;  // steps as one progress line that is drawn again, else as log lines
   std::chrono::steady_clock::time_point start_, last_;
   int64_t last_rows_ = 0;
   int64_t last_evaluated_step_ = -1, last_sliced_step_ = -1;

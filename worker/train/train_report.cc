@@ -1,19 +1,43 @@
 #include "worker/train/train_report.h"
 
+#include <algorithm>
+#include <cmath>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_format.h"
 #include "common/base/log_functions.h"
+#include "common/base/screen.h"
+#include "common/job_config/evaluation_metrics.h"
 #include "worker/checkpoint/model_dir.h"
 #include "worker/eval/evaluator.h"
+#include "worker/report/run_lines.h"
 
 namespace pepnet {
 
+namespace {
+
+constexpr int kUsualWidth = 120;  // of a log that somebody reads later
+
+// The names of the losses as the progress line has them: that of the task where it has one loss.
+std::vector<std::string> LossLabels(const Model& model) {
+  std::vector<std::string> labels;
+  for (const Tower& tower : model.towers) {
+    for (const Loss& loss : tower.losses) labels.push_back(tower.losses.size() == 1 ? tower.name : loss.name);
+  }
+  return labels;
+}
+
+}  // namespace
+
 TrainReport::TrainReport(const WorkerContext* context)
-    : context_(*context), config_(*context->config), data_watch_(context->config) {}
+    : context_(*context),
+      config_(*context->config),
+      loss_labels_(LossLabels(context->config->model)),
+      data_watch_(context->config) {}
 
 Status TrainReport::Open(const TrainSession& session) {
+  pass_is_whole_ = session.counters().position.rows_in_epoch == 0;
   if (!context_.first()) return absl::OkStatus();
   RunLogOptions options;
   options.tensorboard = config_.train.use_tensorboard;
@@ -24,9 +48,20 @@ Status TrainReport::Open(const TrainSession& session) {
   return WriteEffectiveConfig(config_.model_dir, config_.effective_text);
 }
 
-void TrainReport::Observe(const Batch& batch) {
+void TrainReport::Observe(const Batch& batch, const TrainSession& session) {
   data_watch_.Observe(batch);
   rows_trained_ += batch.global_rows;
+  // Of files that do not say how many rows they have, the first pass that is seen whole says it.
+  rows_of_pass_ += batch.global_rows;
+  const int64_t known = session.feeder()->loader().rows_per_epoch();
+  if (known > 0) {
+    rows_per_epoch_ = known;
+  } else if (batch.last_in_epoch && pass_is_whole_) {
+    rows_per_epoch_ = rows_of_pass_;
+  }
+  if (!batch.last_in_epoch) return;
+  rows_of_pass_ = 0;
+  pass_is_whole_ = true;
 }
 
 Status TrainReport::LogStep(const Batch& batch, const LearningRates& lr, const TrainSession& session,
@@ -48,7 +83,9 @@ StepRecord TrainReport::RecordOf(const LearningRates& lr, const TrainSession& se
   StepRecord record;
   record.step = counters.finished_steps;
   record.epoch = counters.position.epoch;
-  const double rows_per_epoch = static_cast<double>(session.feeder()->loader().rows_per_epoch());
+  record.total_steps = train.num_steps;
+  const double rows_per_epoch = static_cast<double>(rows_per_epoch_);
+  const double steps_per_epoch = StepsPerEpoch();
   if (rows_per_epoch > 0) record.epoch_fraction = static_cast<double>(counters.position.rows_in_epoch) / rows_per_epoch;
   if (train.num_steps > 0) {
     record.total_fraction = static_cast<double>(counters.finished_steps - session.start_step()) /
@@ -58,8 +95,15 @@ StepRecord TrainReport::RecordOf(const LearningRates& lr, const TrainSession& se
                                  static_cast<double>(counters.position.rows_in_epoch);
     const double rows_done = static_cast<double>(rows_trained_);
     record.total_fraction = rows_done / (rows_done + rows_to_train);
+    const double batch = static_cast<double>(config_.data.batch_size) * context_.collective->count();
+    const double steps_in_epoch = std::ceil(static_cast<double>(counters.position.rows_in_epoch) / batch);
+    const double passes = static_cast<double>(session.last_epoch() - counters.position.epoch);
+    record.total_steps =
+        counters.finished_steps + static_cast<int64_t>(std::max(0.0, passes * steps_per_epoch - steps_in_epoch));
   }
+  if (train.num_steps == 0) record.total_epochs = session.last_epoch();
   record.loss_names = step.losses().names;
+  record.loss_labels = loss_labels_;
   record.lr_sparse = lr.sparse;
   record.lr_dense = lr.dense;
   record.rows = rows_trained_;
@@ -81,11 +125,9 @@ Status TrainReport::Close(const TrainSession& session, const CheckpointSaver* sa
   LogClampedIds(context_, sums[0]);
   if (context_.first() && rows_trained_ > 0) {
     const auto trained = static_cast<double>(rows_trained_);
-    LogInfo(absl::StrFormat(
-        "for each row trained on the workers decoded %.2f rows, passed over %.2f and read %.0f bytes of the "
-        "files",
-        static_cast<double>(sums[1]) / trained, static_cast<double>(sums[2]) / trained,
-        static_cast<double>(sums[3]) / trained));
+    LogVerbose(absl::StrFormat("reading: %.2f rows decoded, %.2f skipped and %.0f bytes read for each training row",
+                               static_cast<double>(sums[1]) / trained, static_cast<double>(sums[2]) / trained,
+                               static_cast<double>(sums[3]) / trained));
   }
   PEPNET_ASSIGN_OR_RETURN(const std::vector<std::string> warnings, data_watch_.Warnings(context_.collective));
   for (const std::string& warning : warnings) LogWarning(warning);
@@ -98,13 +140,35 @@ Status TrainReport::Close(const TrainSession& session, const CheckpointSaver* sa
   const PsClient::StepTraffic& traffic = context_.client->step_traffic();
   const double rows = static_cast<double>(rows_trained_) / context_.collective->count();
   if (rows > 0) {
-    LogInfo(absl::StrFormat("worker 0 sent %.1f and received %.1f bytes of ids, rows and gradients a sample",
-                            static_cast<double>(traffic.sent) / rows, static_cast<double>(traffic.received) / rows));
+    LogVerbose(absl::StrFormat("worker 0 sent %.1f and received %.1f bytes of ids, rows and gradients per sample",
+                               static_cast<double>(traffic.sent) / rows, static_cast<double>(traffic.received) / rows));
   }
-  const std::string peaks = DescribePeaks(config_.model, ReadEvaluations(config_.model_dir));
-  if (!peaks.empty()) LogInfo("the tasks were best at different steps: " + peaks);
-  if (best != nullptr) LogInfo(best->BestText());
+  LogEvaluations(best);
   return absl::OkStatus();
+}
+
+void TrainReport::LogEvaluations(const BestKeeper* best) const {
+  const std::vector<EvaluationLine> evaluations = ReadEvaluations(config_.model_dir);
+  const std::vector<EvaluationMetric> metrics = EvaluationMetrics(config_.model);
+  if (evaluations.size() > 1) {
+    LogLines(absl::StrCat("the evaluations (* best of its column)\n",
+                          EvaluationTable(metrics, evaluations, StepsPerEpoch(), ScreenWidth(kUsualWidth))));
+  }
+  const std::string peaks = DescribePeaks(config_.model, evaluations);
+  if (!peaks.empty()) LogInfo("the tasks were best at different steps: " + peaks);
+  if (best != nullptr) {
+    LogInfo(best->BestText());
+  } else if (const std::string hint = KeepBestHint(metrics, evaluations); !hint.empty()) {
+    LogInfo(hint);
+  }
+}
+
+// Steps of a pass over the data; 0: unknown.
+double TrainReport::StepsPerEpoch() const {
+  const double batch = static_cast<double>(config_.data.batch_size) * context_.collective->count();
+  if (rows_per_epoch_ <= 0) return 0;
+  const double steps = static_cast<double>(rows_per_epoch_) / batch;
+  return config_.data.drop_remainder ? std::floor(steps) : std::ceil(steps);
 }
 
 TrainReport::StepTimer::StepTimer(TrainReport* report, const CheckpointSaver* saver)

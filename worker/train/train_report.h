@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "common/base/status.h"
 #include "worker/checkpoint/checkpoint_saver.h"
@@ -35,7 +36,7 @@ class TrainReport {
   const StageTimes& times() const { return times_; }
 
   // A trained batch.
-  void Observe(const Batch& batch);
+  void Observe(const Batch& batch, const TrainSession& session);
   // A line for the step of `batch`, if it is due.
   Status LogStep(const Batch& batch, const LearningRates& lr, const TrainSession& session, const TrainStep& step);
   Status Evaluated(const EvaluationResult& result);
@@ -63,15 +64,21 @@ class TrainReport {
   };
 
  private:
+  void LogEvaluations(const BestKeeper* best) const;
+  double StepsPerEpoch() const;
   StepRecord RecordOf(const LearningRates& lr, const TrainSession& session, const TrainStep& step) const;
 
   const WorkerContext& context_;
   const JobConfig& config_;
+  const std::vector<std::string> loss_labels_;
   std::optional<RunLog> log_;  // worker 0
   StageTimes times_;
   DataWatch data_watch_;
   SaveDelays save_delays_;
-  int64_t rows_trained_ = 0;  // global, since Open()
+  int64_t rows_trained_ = 0;     // global, since Open()
+  int64_t rows_of_pass_ = 0;     // of those, in the pass that is under way
+  bool pass_is_whole_ = false;   // that pass began behind Open()
+  int64_t rows_per_epoch_ = -1;  // -1: not known yet
 };
 
 }  // namespace pepnet

@@ -162,8 +162,8 @@ Status TrainSession::OpenFiles() {
   const std::vector<int64_t> rows = loader->rows_by_file();
   for (size_t i = 0; i < rows.size(); ++i) counters.data.files[i].rows = rows[i];
   if (context_.first()) {
-    LogInfo("training data: " + loader->description());
-    if (options.worker_count > 1) LogInfo("training data: " + loader->sharing());
+    LogVerbose("training data: " + loader->description());
+    if (options.worker_count > 1) LogVerbose("training data: " + loader->sharing());
   }
   for (const Tower& tower : config_.model.towers) {
     if (opened_ > 1 || !context_.first() || tower.train_metrics.empty() || !tower.weighted) continue;

@@ -81,7 +81,7 @@ StatusOr<bool> Trainer::Step() {
   session_.FinishStep(batch);
   last_ids_ = std::move(fed->ids);
 
-  report_.Observe(batch);
+  report_.Observe(batch, session_);
   PEPNET_RETURN_IF_ERROR(report_.LogStep(batch, lr, session_, step_));
   if (SaveIsDue(batch)) PEPNET_RETURN_IF_ERROR(SaveAndEvaluate());
   timer.Done();

@@ -15,11 +15,11 @@ TEST(TrainPlanTest, SaysWhoDoesWhatWithWhat) {
   TemporaryDirectory directory;
   JobConfig config = MakeRandomJob(directory.path(), {});
   EXPECT_THAT(TrainPlan(config, {{0, 1}, 2, 4, /*colocated=*/true}),
-              HasSubstr("ranks: 2 worker(s) (0, 1) with 4 thread(s) each, 2 server(s) in the same ranks\n"));
+              HasSubstr("ranks: 2 workers (0, 1) with 4 threads each, 2 servers in the same ranks\n"));
   const std::string plan = TrainPlan(config, {{0, 3}, 2, 4});
-  EXPECT_THAT(plan, HasSubstr("ranks: 2 worker(s) (0, 3) with 4 thread(s) each, 2 server(s)"));
+  EXPECT_THAT(plan, HasSubstr("ranks: 2 workers (0, 3) with 4 threads each, 2 servers"));
   EXPECT_THAT(plan, HasSubstr("global batch: 12 rows"));
-  EXPECT_THAT(plan, HasSubstr("3 file(s), 0.0 MiB"));
+  EXPECT_THAT(plan, HasSubstr("3 files, 0.0 MiB"));
   EXPECT_THAT(plan, HasSubstr("length: 2 epochs; "));
   EXPECT_THAT(plan, HasSubstr("uid_emb: at most 50 rows x 4, 0.0 MiB with optimizer state"));
   EXPECT_THAT(plan, HasSubstr("7 tables"));
@@ -29,6 +29,22 @@ TEST(TrainPlanTest, SaysWhoDoesWhatWithWhat) {
               HasSubstr("a checkpoint every 7 steps and at the end, the newest 3 are kept"));
   config.train_input_path = "gone/*.csv";
   EXPECT_THAT(TrainPlan(config, {{0}, 1, 1}), HasSubstr("gone/*.csv"));
+}
+
+TEST(TrainPlanTest, InBriefItIsTwoLines) {
+  TemporaryDirectory directory;
+  JobConfig config = MakeRandomJob(directory.path(), {});
+  config.train.save_checkpoints_epochs = 1;
+  config.train.keep_checkpoint_max = 3;
+  config.train.best.metrics = {{"auc_ctr"}};
+  const std::vector<std::string> brief = BriefTrainPlan(config, {{0}, 1, 1});
+  ASSERT_EQ(brief.size(), 2u);
+  EXPECT_THAT(brief[0], testing::StartsWith("1 worker with 1 thread, 1 server; 7 tables of at most 0.0 MiB, "));
+  EXPECT_THAT(brief[1], HasSubstr("3 files, 0.0 MiB; batches of 6 rows; 2 epochs; a checkpoint every epoch and at the "
+                                  "end, the newest 3 and the best are kept in " +
+                                  config.model_dir));
+  const std::vector<std::string> spread = BriefTrainPlan(config, {{0, 1}, 2, 4, /*colocated=*/true});
+  EXPECT_THAT(spread[0], testing::StartsWith("2 workers with 4 threads each, 2 servers in the same ranks; "));
 }
 
 TEST(PlanWarningsTest, WhatLooksWrongIsSaid) {
