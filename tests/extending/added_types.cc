@@ -76,7 +76,7 @@ void LossOfRow(const Loss& loss) {
 
 void MetricOfRows(const Tower& tower) {
   EXPECT(tower.metrics.at(0).name == "root_mean_squared_error_t");
-  const MetricSums rows(&tower.metrics[0]);
+  const MetricSums rows(&tower.metrics[0], tower.num_class);
   std::vector<double> sums(rows.size(), 0.0);
   LabelColumn label;
   label.values = {0, 1};
