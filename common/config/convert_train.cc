@@ -276,7 +276,7 @@ StatusOr<Candidate> ConvertBestMetric(const config::BestMetric& from, const Conf
   Candidate candidate = *found;
   candidate.metric.slice_by = from.slice_by();
   candidate.metric.slice_value = from.slice_value();
-  candidate.metric.weight = from.weight();
+  candidate.metric.weight = ShortestDecimal(from.weight());
   if (!std::isfinite(from.weight()) || from.weight() == 0) {
     return source.Error(from, "weight", from.weight(), "; expected a finite number other than 0");
   }
@@ -395,7 +395,7 @@ Status ConvertPatience(const config::TrainConfig& train, ConfigSource* source, c
                               " before its end"));
   }
   rule->patience = train.patience();
-  rule->min_delta = train.min_delta();
+  rule->min_delta = ShortestDecimal(train.min_delta());
   return absl::OkStatus();
 }
 

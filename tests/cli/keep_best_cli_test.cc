@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/match.h"
@@ -183,6 +185,35 @@ TEST_F(KeepBestCli, AKilledRunStopsBehindTheSameStep) {
     EXPECT_EQ(job_.Difference("undisturbed", model), "") << faults[i];
     EXPECT_EQ(*ListCheckpoints(job_ / model), *ListCheckpoints(job_ / "undisturbed")) << faults[i];
   }
+}
+
+TEST_F(KeepBestCli, ASliceAndAWeightedSumDecide) {
+  const ProcessResult trained = Train(
+      "sum", absl::StrCat("--edit_config_json '{\"eval_config.slice_by\": [\"dom\"], \"train_config.keep_best\": "
+                          "[{\"metric\": \"logloss_ctr\", \"slice_by\": \"dom\", \"slice_value\": \"1\"}, "
+                          "{\"metric\": \"binary_cross_entropy_cvr\", \"weight\": 0.5}], ",
+                          "\"train_config.num_epochs\": 2, \"train_config.save_checkpoints_steps\": ", kEvery, "}'"));
+  ASSERT_EQ(trained.exit_status, 0) << trained.err;
+  std::map<int64_t, double> values;
+  for (const absl::string_view line :
+       absl::StrSplit(*ReadFile(job_ / "sum/train_eval_slices.jsonl"), '\n', absl::SkipEmpty())) {
+    const auto json = nlohmann::json::parse(line.begin(), line.end());
+    if (json["task"] == "ctr" && json["slice"] == "value" && json["value"] == "1") {
+      values[json["global_step"]] += json["logloss"].get<double>();
+    }
+  }
+  for (const absl::string_view line :
+       absl::StrSplit(*ReadFile(job_ / "sum/train_eval_result.txt"), '\n', absl::SkipEmpty())) {
+    const auto json = nlohmann::json::parse(line.begin(), line.end());
+    values[json["global_step"]] += 0.5 * json["binary_cross_entropy_cvr"].get<double>();
+  }
+  const auto least =
+      std::min_element(values.begin(), values.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+  ASSERT_EQ(values.size(), 2u * 96 / 8 / kEvery);
+  EXPECT_EQ(Best("sum")["step"], least->first);
+  EXPECT_EQ(Best("sum")["value"].get<double>(), least->second);
+  EXPECT_EQ(Best("sum")["metric"], "logloss_ctr where dom is 1 + 0.5 binary_cross_entropy_cvr");
+  EXPECT_EQ(Best("sum")["larger_is_better"], false);
 }
 
 TEST_F(KeepBestCli, WithoutTheFieldNothingIsKeptOrStopped) {

@@ -34,6 +34,13 @@ TEST(KeepBestTest, TakesAMetricWithTheDirectionThatItHas) {
       const JobConfig loss,
       Parse(WithTrain("keep_best { metric: 'binary_cross_entropy_ctr' } patience: 2 min_delta: 0.25")));
   EXPECT_FALSE(loss.train.best.larger_is_better);
+  ConfigOverrides edits;
+  edits.edit_config_json =
+      R"({"train_config.keep_best": [{"metric": "auc_ctr", "weight": 0.1}], "train_config.patience": 2,
+          "train_config.min_delta": 0.0005})";
+  ASSERT_OK_AND_ASSIGN(const JobConfig edited, Parse(WithTrain(""), edits));
+  EXPECT_EQ(edited.train.best.metrics[0].weight, 0.1);
+  EXPECT_EQ(edited.train.best.min_delta, 0.0005);
   EXPECT_EQ(loss.train.best.min_delta, 0.25);
   ASSERT_OK_AND_ASSIGN(const JobConfig worst,
                        Parse(WithTrain("keep_best { metric: 'auc_ctr' } metric_larger_is_better: false")));
