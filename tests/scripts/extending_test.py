@@ -61,7 +61,7 @@ common/config/convert_groups.cc
 common/config/convert_model.cc common/config/convert_optimizer.cc common/config/convert_parameters.cc
 common/config/convert_towers.cc common/config/convert_train.cc common/config/derived_features.cc
 common/config/descriptions.cc common/config/effective_text.cc common/config/field_support.cc
-common/config/legacy_dialect.cc common/config/load.cc common/config/parse/config_source.cc
+common/config/parse/legacy_dialect.cc common/config/load.cc common/config/parse/config_source.cc
 common/config/parse/edit_config.cc common/config/parse/json_fields.cc common/config/parse/json_parser.cc
 common/config/parse/text_parser.cc common/config/unused_features.cc common/config/values/value_strings.cc
 common/config/values/vocabulary.cc common/expression/expression.cc common/expression/function.cc

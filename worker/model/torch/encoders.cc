@@ -14,7 +14,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
 #include "worker/model/dropout_mask.h"
 #include "worker/model/torch/transfer.h"
@@ -29,6 +28,9 @@ at::Tensor ValidPositions(const PaddedSequence& input, int max_length) {
   return at::arange(input.sequence.size(1), lengths.options()).unsqueeze(0).lt(lengths.unsqueeze(1));
 }
 
+// Score of a position that is not there: its exponential is 0 beside any other, and bfloat16 holds it.
+constexpr double kHidden = -1e30;
+
 at::Tensor AsFactor(const at::Tensor& valid, const at::Tensor& like) { return valid.to(like.scalar_type()); }
 
 // The query as wide as a position.
@@ -38,7 +40,7 @@ at::Tensor PaddedQuery(const PaddedSequence& input) {
 
 // Softmax over the valid positions of each row; zero at the others and in rows without any. [B, T]
 at::Tensor MaskedSoftmax(const at::Tensor& scores, const at::Tensor& valid) {
-  const at::Tensor masked = scores.masked_fill(valid.logical_not(), -std::numeric_limits<float>::max());
+  const at::Tensor masked = scores.masked_fill(valid.logical_not(), kHidden);
   return at::softmax(masked, 1).mul(AsFactor(valid, scores));
 }
 
@@ -170,7 +172,7 @@ class SelfAttentionLayer : public EncoderLayer {
     const double scale = 1 / std::sqrt(static_cast<double>(encoder_.attention_width / encoder_.heads));
     const at::Tensor scores = q.mul(scale).matmul(k.transpose(2, 3));  // [B, H, T, T]
     const at::Tensor keys = valid.unsqueeze(1).unsqueeze(2);
-    at::Tensor weights = at::softmax(scores.masked_fill(keys.logical_not(), -std::numeric_limits<float>::max()), 3);
+    at::Tensor weights = at::softmax(scores.masked_fill(keys.logical_not(), kHidden), 3);
     weights = weights.mul(AsFactor(keys, weights));
     if (dropout.enabled && encoder_.dropout > 0) weights = weights.mul(Mask(input, weights, dropout));
     const at::Tensor mixed = weights.matmul(v).transpose(1, 2).flatten(2);  // [B, T, E]

@@ -1,4 +1,4 @@
-#include "common/config/legacy_dialect.h"
+#include "common/config/parse/legacy_dialect.h"
 
 #include <set>
 
