@@ -23,6 +23,7 @@ TEST(ServerPlanTest, EveryParameterOfEveryOptimizerArrives) {
     sent.lr = 0.25, sent.initial_accumulator_value = 0.5, sent.beta1 = 0.75, sent.beta2 = 0.125;
     sent.weight_decay = 0.375, sent.weight_decay_mode = WeightDecayMode::kDecouple;
     sent.gradient_clipping = true, sent.max_gradient = 3;
+    sent.beta = 0.625, sent.l1 = 0.1, sent.l2 = 0.2, sent.l21 = 0.3, sent.decay_steps = 7, sent.decay_rate = 0.875;
     for (const Parameter<SparseOptimizer>& parameter : type.parameters) {
       ASSERT_NE(parameter.get(sent), parameter.get(SparseOptimizer())) << parameter.name << " has its default";
     }

@@ -298,5 +298,34 @@ TEST_F(CheckpointTest, MissingDirectoryAndMissingManifestDiffer) {
   EXPECT_EQ(ReadManifest(model_dir_ + "/model.ckpt-1").status().code(), absl::StatusCode::kDataLoss);
 }
 
+// Candidates are rows of width 0, with a list of their own, so that nobody takes them for rows.
+TEST_F(CheckpointTest, CandidatesAreListedApartAndVerified) {
+  ASSERT_OK_AND_ASSIGN(CheckpointWriter writer, CheckpointWriter::Begin(model_dir_, 3));
+  Manifest manifest;
+  manifest.step = 3;
+  ASSERT_OK_AND_ASSIGN(manifest.parts, WriteParts(writer.temporary_directory(), "t", MakeRows("t", 50, 2, 1), 1));
+  EXPECT_EQ(ManifestToText(manifest)->find("candidates"), std::string::npos);
+  ASSERT_OK_AND_ASSIGN(manifest.candidates, WriteParts(writer.temporary_directory(), "t", MakeRows("t", 90, 0, 0), 2));
+  EXPECT_EQ(manifest.candidates[1].file, "tables/t/candidates-00001-of-00002.arrow");
+  ASSERT_OK_AND_ASSIGN(const std::string path, writer.Commit(manifest));
+  ASSERT_OK_AND_ASSIGN(const Manifest read, ReadManifest(path));
+  ASSERT_EQ(read.candidates.size(), 2u);
+  EXPECT_EQ(read.candidates[0].rows + read.candidates[1].rows, 90);
+  EXPECT_OK(VerifyCheckpoint(path, read, true, /*deep=*/true));
+  std::string bytes = ReadBytes(path + "/" + read.candidates[0].file);
+  bytes[bytes.size() / 2] ^= 1;
+  WriteBytes(path + "/" + read.candidates[0].file, bytes);
+  EXPECT_THAT(VerifyCheckpoint(path, read), IsError(HasSubstr("candidates-00000-of-00002.arrow")));
+
+  Manifest wrong = manifest;
+  wrong.candidates = manifest.parts;
+  wrong.parts.clear();
+  EXPECT_THAT(ManifestToText(wrong), IsError(HasSubstr("candidates of table t have floats")));
+  wrong = manifest;
+  wrong.parts = manifest.candidates;
+  wrong.candidates.clear();
+  EXPECT_THAT(ManifestToText(wrong), IsError(HasSubstr("rows of table t have no floats")));
+}
+
 }  // namespace
 }  // namespace pepnet

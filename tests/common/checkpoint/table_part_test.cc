@@ -46,7 +46,8 @@ TEST_P(RoundTripTest, RowsAreReadBackBitForBit) {
   const auto [count, dim, state_dim] = GetParam();
   const TestRows rows = MakeRows(kTable, count, dim, state_dim);
   ASSERT_OK_AND_ASSIGN(const auto entry, WritePart(directory_.path(), kTable, rows));
-  EXPECT_EQ(entry.file, "tables/user_id%2Fx/part-00000-of-00001.arrow");
+  EXPECT_EQ(entry.file, dim > 0 ? "tables/user_id%2Fx/part-00000-of-00001.arrow"
+                                : "tables/user_id%2Fx/candidates-00000-of-00001.arrow");
   EXPECT_EQ(entry.rows, static_cast<int64_t>(count));
   ASSERT_OK_AND_ASSIGN(const auto sum, SumFile(directory_ / entry.file));
   EXPECT_EQ(sum.bytes, entry.bytes);
@@ -83,7 +84,7 @@ TEST_P(RoundTripTest, FilesDoNotDependOnHowRowsArrive) {
 INSTANTIATE_TEST_SUITE_P(Shapes, RoundTripTest,
                          testing::Values(Shape{0, 4, 0}, Shape{0, 1, 1}, Shape{1, 1, 0}, Shape{1, 17, 34},
                                          Shape{65536, 1, 1}, Shape{65536, 4, 0}, Shape{65537, 1, 2}, Shape{65537, 4, 8},
-                                         Shape{65537, 17, 1}, Shape{131073, 4, 4}));
+                                         Shape{65537, 17, 1}, Shape{131073, 4, 4}, Shape{70000, 0, 0}));
 
 class TablePartTest : public testing::Test {
  protected:
@@ -234,7 +235,7 @@ TEST_F(TablePartTest, EntriesThatContradictThemselvesAreRefused) {
   expect_refused([](PartEntry& e) { e.rows = 4; });
   expect_refused([](PartEntry& e) { e.rows = 6; });
   expect_refused([](PartEntry& e) { e.rows = -1; });
-  expect_refused([](PartEntry& e) { e.dim = 0; });
+  expect_refused([](PartEntry& e) { e.dim = -1; });
   expect_refused([](PartEntry& e) { e.state_dim = -1; });
   expect_refused([](PartEntry& e) { e.buckets[1].bucket = 3; });
   expect_refused([](PartEntry& e) { e.buckets[1].bucket = 1024; });
