@@ -131,6 +131,20 @@ Status WriteExport(const JobConfig& config, const ExportSource& source, const st
   return WriteFileAtomically(directory + "/export.json", json);
 }
 
+// A table that grows has no end, which the tensors of the other formats have.
+Status CheckFormats(const JobConfig& config, const std::vector<std::string>& formats) {
+  for (const Table& table : config.tables) {
+    if (!table.grows()) continue;
+    for (const std::string& format : formats) {
+      if (format == "parquet") continue;
+      return InvalidInput("--format ", format, ": table ", table.name,
+                          " grows with the ids that occur, so it has no end that a dense tensor could have; export it "
+                          "with --format parquet");
+    }
+  }
+  return absl::OkStatus();
+}
+
 // The path of the new directory without slashes at its end; its parent is made.
 StatusOr<std::string> ExportTarget(const std::string& export_dir) {
   std::string target = export_dir;
@@ -172,6 +186,7 @@ Status ExportCommand(const ExportFlags& flags) {
   PEPNET_ASSIGN_OR_RETURN(facts.formats, ParseFormats(flags.format));
   PEPNET_RETURN_IF_ERROR(CheckAssets(flags.asset_files));
   PEPNET_ASSIGN_OR_RETURN(JobConfig config, LoadConfig(flags.config));
+  PEPNET_RETURN_IF_ERROR(CheckFormats(config, facts.formats));
   PEPNET_ASSIGN_OR_RETURN(const std::string target, ExportTarget(flags.export_dir));
   PEPNET_ASSIGN_OR_RETURN(std::string checkpoint, ChooseCheckpoint(config, flags));
   PEPNET_ASSIGN_OR_RETURN(Manifest manifest, ReadManifest(checkpoint));

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "cli/export/full_table.h"
 #include "common/checkpoint/safetensors.h"
 #include "worker/data/load/batch_loader.h"
 #include "worker/eval/inference.h"
@@ -50,6 +51,13 @@ Status LookUp(const ExportSource& source, Sample* sample) {
   for (size_t b = 0; b < sample->batches.size(); ++b) sample->exported_rows.emplace_back(config.tables.size());
   for (size_t t = 0; t < config.tables.size(); ++t) {
     const int dim = config.tables[t].dim;
+    if (config.tables[t].grows()) {  // no tensor holds it
+      for (size_t b = 0; b < sample->batches.size(); ++b) {
+        PEPNET_ASSIGN_OR_RETURN(sample->exported_rows[b][t], ReadRows(source.checkpoint, *source.manifest,
+                                                                      config.tables[t], sample->batches[b].ids.ids[t]));
+      }
+      continue;
+    }
     PEPNET_ASSIGN_OR_RETURN(const AlignedBuffer<float> table, source.tables(config.tables[t]));
     for (size_t b = 0; b < sample->batches.size(); ++b) {
       const std::vector<int64_t>& ids = sample->batches[b].ids.ids[t];
