@@ -114,4 +114,27 @@ std::map<std::string, int64_t> RowsOfServers(const std::vector<std::string>& sta
   return rows;
 }
 
+std::vector<std::string> DynamicTableLines(const std::vector<std::string>& stats) {
+  std::map<std::string, std::map<std::string, int64_t>> tables;
+  for (const std::string& text : stats) {
+    const nlohmann::json json = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
+    if (!json.is_object() || !json.contains("lifecycle")) continue;
+    for (const auto& [table, counts] : json["lifecycle"].items()) {
+      for (const auto& [name, count] : counts.items()) {
+        if (count.is_number_integer()) tables[table][name] += count.get<int64_t>();
+      }
+    }
+  }
+  const std::map<std::string, int64_t> rows = RowsOfServers(stats);
+  std::vector<std::string> lines;
+  for (auto& [table, counts] : tables) {
+    const auto of_table = rows.find(table);
+    lines.push_back(absl::StrCat(table, ": ", of_table == rows.end() ? 0 : of_table->second, " rows and ",
+                                 counts["candidates"], " candidates; ", counts["admitted"], " rows were made, ",
+                                 counts["expired"], " expired, ", counts["evicted"], " were evicted; steps named ids ",
+                                 counts["refused"], " times without giving them a row"));
+  }
+  return lines;
+}
+
 }  // namespace pepnet

@@ -134,6 +134,7 @@ Status TrainReport::Close(const TrainSession& session, const CheckpointSaver* sa
   if (!log_.has_value()) return absl::OkStatus();
   PEPNET_ASSIGN_OR_RETURN(const std::vector<std::string> stats, context_.client->Stats());
   for (const std::string& warning : TableWarnings(config_, RowsOfServers(stats))) LogWarning(warning);
+  for (const std::string& line : DynamicTableLines(stats)) LogInfo(line);
   const int64_t steps = session.counters().finished_steps - session.start_step();
   log_->Report(steps, rows_trained_, times_, stats, checkpoint);
   log_->ReportSaves(saver->costs(), save_delays_);

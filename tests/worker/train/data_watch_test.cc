@@ -1,5 +1,6 @@
 #include "worker/train/data_watch.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "absl/strings/str_join.h"
@@ -113,6 +114,17 @@ TEST(DataWatchTest, ATableFarLargerThanItsIdsIsNamed) {
   ASSERT_EQ(warnings.size(), 1u);
   EXPECT_NE(warnings[0].find("table t1 may have 1000000 rows, training met 9000 ids"), std::string::npos)
       << warnings[0];
+}
+
+TEST(DynamicTableLinesTest, CountsOfAllServersAreAddedUp) {
+  const std::string one =
+      R"({"rows":{"t":5,"u":7},"lifecycle":{"t":{"admitted":9,"refused":40,"expired":1,"evicted":3,)"
+      R"("candidates":20}}})";
+  EXPECT_THAT(
+      DynamicTableLines({one, one, "no json", R"({"rows":{}})"}),
+      testing::ElementsAre("t: 10 rows and 40 candidates; 18 rows were made, 2 expired, 6 were evicted; steps named "
+                           "ids 80 times without giving them a row"));
+  EXPECT_TRUE(DynamicTableLines({R"({"rows":{"t":5}})"}).empty());
 }
 
 }  // namespace
