@@ -43,12 +43,14 @@ Status CheckFileNames(const Manifest& manifest) {
   for (const PartEntry& part : manifest.candidates) {
     PEPNET_RETURN_IF_ERROR(check(part.file));
     if (part.dim != 0 || part.state_dim != 0) {
-      return absl::DataLossError(absl::StrCat("candidates of table ", part.table, " have floats"));
+      return absl::DataLossError(absl::StrCat("candidates of table ", part.table, " have dim ", part.dim,
+                                              " and state_dim ", part.state_dim, ", expected 0"));
     }
   }
   for (const PartEntry& part : manifest.parts) {
     PEPNET_RETURN_IF_ERROR(check(part.file));
-    if (part.dim == 0) return absl::DataLossError(absl::StrCat("rows of table ", part.table, " have no floats"));
+    if (part.dim == 0)
+      return absl::DataLossError(absl::StrCat("rows of table ", part.table, " have dim 0, expected at least 1"));
     const std::pair width(part.dim, part.state_dim);
     if (widths.emplace(part.table, width).first->second != width) {
       return absl::DataLossError(absl::StrCat("the parts of table ", part.table, " differ in dim or state_dim"));

@@ -152,7 +152,7 @@ class HostsTraffic : public Hosts {
   std::string Run(int steps, std::map<std::string, Traffic>* traffic) const {
     const std::map<std::string, Traffic> before = Carried();
     const ProcessResult run = Script(absl::StrCat(
-        "run -q -n 3 --host h1,h2,h3 -- $PEPNET train --num_servers=1 --threads=1 --pipeline_config_path ",
+        "run -q -n 3 --host h1,h2,h3 -- $PEPNET train --num_servers=1 --threads=1 --verbose --pipeline_config_path ",
         directory_ / "traffic.config", " --train_input_path ", directory_ / "traffic.csv", " --model_dir ",
         directory_ / absl::StrCat("steps", steps), " --edit_config_json '{\"train_config.num_steps\": ", steps, "}'"));
     EXPECT_EQ(run.exit_status, 0) << run.err;
@@ -203,7 +203,7 @@ TEST_F(HostsTraffic, EachLinkCarriesWhatTheFormatsSay) {
   }
   // The program counts the same, to the byte (it prints tenths of a byte a sample).
   EXPECT_NEAR(NumberBefore(log, " and received "), (pull + values) / kBatch, 0.051) << log;
-  EXPECT_NEAR(NumberBefore(log, " bytes of ids, rows and gradients a sample"), values / kBatch, 0.051) << log;
+  EXPECT_NEAR(NumberBefore(log, " bytes of ids, rows and gradients per sample"), values / kBatch, 0.051) << log;
 }
 
 }  // namespace

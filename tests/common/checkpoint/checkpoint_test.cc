@@ -320,11 +320,12 @@ TEST_F(CheckpointTest, CandidatesAreListedApartAndVerified) {
   Manifest wrong = manifest;
   wrong.candidates = manifest.parts;
   wrong.parts.clear();
-  EXPECT_THAT(ManifestToText(wrong), IsError(HasSubstr("candidates of table t have floats")));
+  EXPECT_THAT(ManifestToText(wrong),
+              IsError(HasSubstr("candidates of table t have dim 2 and state_dim 1, expected 0")));
   wrong = manifest;
   wrong.parts = manifest.candidates;
   wrong.candidates.clear();
-  EXPECT_THAT(ManifestToText(wrong), IsError(HasSubstr("rows of table t have no floats")));
+  EXPECT_THAT(ManifestToText(wrong), IsError(HasSubstr("rows of table t have dim 0, expected at least 1")));
 }
 
 }  // namespace
