@@ -59,13 +59,15 @@ USED = """
 common/config/convert_data.cc common/config/convert_embedding.cc common/config/convert_features.cc
 common/config/convert_groups.cc
 common/config/convert_model.cc common/config/convert_optimizer.cc common/config/convert_parameters.cc
-common/config/convert_towers.cc common/config/convert_train.cc common/config/derived_features.cc
+common/config/convert_table.cc common/config/convert_towers.cc common/config/convert_train.cc
+common/config/derived_features.cc
 common/config/descriptions.cc common/config/effective_text.cc common/config/field_support.cc
 common/config/parse/legacy_dialect.cc common/config/load.cc common/config/parse/config_source.cc
 common/config/parse/edit_config.cc common/config/parse/json_fields.cc common/config/parse/json_parser.cc
 common/config/parse/text_parser.cc common/config/unused_features.cc common/config/values/value_strings.cc
 common/config/values/vocabulary.cc common/expression/expression.cc common/expression/function.cc
-common/job_config/table.cc ps/table/sparse_optimizer.cc tests/extending/added_types.cc worker/data/derive/bool_mask.cc
+common/job_config/best_rule.cc common/job_config/evaluation_metrics.cc common/job_config/table.cc
+ps/table/sparse_optimizer.cc tests/extending/added_types.cc worker/data/derive/bool_mask.cc
 worker/data/derive/cell_deriver.cc worker/data/derive/column_operator.cc worker/data/derive/combine.cc
 worker/data/derive/combo.cc worker/data/derive/edit_distance.cc worker/data/derive/expr.cc
 worker/data/derive/input_cell.cc worker/data/derive/kv_dot_product.cc worker/data/derive/lookup.cc
