@@ -77,7 +77,7 @@ std::string ShortCount(double count) {
     count /= 1000;
     ++unit;
   }
-  return absl::StrFormat(unit > 0 && count < 9.95 ? "%.1f%s" : "%.0f%s", count, units[unit]);
+  return absl::StrFormat("%.*f%s", unit > 0 && count < 9.95 ? 1 : 0, count, units[unit]);
 }
 
 std::string ShortNumber(double value) {
@@ -143,7 +143,7 @@ std::string EvaluationTable(const std::vector<EvaluationMetric>& metrics,
     steps.push_back(absl::StrCat(line.step));
     const double passes = static_cast<double>(line.step) / steps_per_epoch;
     const bool whole = std::fabs(passes - std::round(passes)) < 0.5 / steps_per_epoch;
-    epochs.push_back(absl::StrFormat(whole ? "%.0f" : "%.1f", passes));
+    epochs.push_back(absl::StrFormat("%.*f", whole ? 0 : 1, passes));
   }
   std::vector<EvaluationMetric> ordered = metrics;  // losses last: they are left out first
   std::stable_partition(ordered.begin(), ordered.end(), [](const EvaluationMetric& metric) { return !metric.loss; });
