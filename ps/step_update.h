@@ -2,9 +2,9 @@
 //
 // Bits:    the gradient of a row is ((g_0 + g_1) + g_2) + ... over the workers that hold it, in the order of the pushes
 //          handed in; nothing is divided (the loss carries 1 / global batch already).
-// Rows:    are made here, table by table, when a ticket names an id without a row: in the order of the pushes, or as the
-//          table's policy admits them (ps/table/row_lifecycle.h); who is not admitted has its gradient dropped. Rows leave
-//          at the end of the table's part of the step.
+// Rows:    are made here, table by table, when a ticket names an id without a row: in the order of the pushes, or as
+//          the table's policy admits them (ps/table/row_lifecycle.h); who is not admitted has its gradient dropped.
+//          Rows leave at the end of the table's part of the step.
 // Threads: one thread. Keeps its scratch space between steps.
 #pragma once
 
@@ -39,9 +39,9 @@ uint64_t GradientFloats(const std::vector<TableShard>& tables, std::span<const u
 class StepUpdate {
  public:
   // Applies step `step` to all tables: value and state by the optimizer (not for tables that are not trainable),
-  // frequency by one, last step = `step`. Precondition: each push has GradientFloats() floats; the last step of every row is
-  // in [0, step). InvalidArgument if a ticket names a row twice; the tables are then half updated and the caller must give
-  // up. `snapshot`: a checkpoint of these tables that is being written, or nullptr.
+  // frequency by one, last step = `step`. Precondition: each push has GradientFloats() floats; the last step of every
+  // row is in [0, step). InvalidArgument if a ticket names a row twice; the tables are then half updated and the caller
+  // must give up. `snapshot`: a checkpoint of these tables that is being written, or nullptr.
   Status Apply(const SparseOptimizer& optimizer, double lr, int64_t update, int64_t step,
                std::span<const PushedGradients> pushes, std::vector<TableShard>* tables, Snapshot* snapshot = nullptr);
 
@@ -70,8 +70,8 @@ class StepUpdate {
 
   // Admits ids of the step that have no row.
   void Admit(const TableStep& step, std::span<const Source> sources);
-  // The slot of the i-th id, which is made if need be; kNoSlot: the table's policy has not admitted it. Asks for what later
-  // ids need.
+  // The slot of the i-th id, which is made if need be; kNoSlot: the table's policy has not admitted it. Asks for what
+  // later ids need.
   static int64_t SlotOf(const TableStep& step, const Source& source, size_t i);
   static Status NamedTwice(const TableStep& step, const Source& source, size_t i);
   Status ApplyOne(const TableStep& step, const Source& source);

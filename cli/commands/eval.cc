@@ -26,9 +26,7 @@ void AddEvalFlags(CLI::App* command, EvalFlags* flags) {
   AddConfigFlags(command, &flags->config);
   AddJobFlags(command, &flags->job);
   command->add_option("--model_dir", flags->config.model_dir, "overrides the config's");
-  command->add_option(
-      "--checkpoint_path", flags->checkpoint_path,
-      "model.ckpt-N, its parent, or best: the one that keep_best kept in model_dir (default: the newest in model_dir)");
+  AddCheckpointPathFlag(command, &flags->checkpoint_path);
   command->add_option("--eval_input_path", flags->config.eval_input_path, "comma list of paths and globs");
   command->add_option("--eval_result_filename", flags->eval_result_filename,
                       "file in model_dir to append the result to");

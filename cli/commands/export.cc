@@ -168,9 +168,7 @@ StatusOr<std::string> ExportTarget(const std::string& export_dir) {
 void AddExportFlags(CLI::App* command, ExportFlags* flags) {
   AddConfigFlags(command, &flags->config);
   command->add_option("--model_dir", flags->config.model_dir, "overrides the config's");
-  command->add_option(
-      "--checkpoint_path", flags->checkpoint_path,
-      "model.ckpt-N, its parent, or best: the one that keep_best kept in model_dir (default: the newest in model_dir)");
+  AddCheckpointPathFlag(command, &flags->checkpoint_path);
   command->add_option("--export_dir", flags->export_dir, "directory to make; must not exist")->required();
   command->add_option("--asset_files", flags->asset_files, "files to copy into the export, comma list")->delimiter(',');
   command->add_option("--format", flags->format, "comma list of safetensors, parquet, onnx (default safetensors)");

@@ -34,9 +34,7 @@ void AddPredictFlags(CLI::App* command, PredictFlags* flags) {
   AddConfigFlags(command, &flags->config);
   AddJobFlags(command, &flags->job);
   command->add_option("--model_dir", flags->config.model_dir, "overrides the config's");
-  command->add_option(
-      "--checkpoint_path", flags->checkpoint_path,
-      "model.ckpt-N, its parent, or best: the one that keep_best kept in model_dir (default: the newest in model_dir)");
+  AddCheckpointPathFlag(command, &flags->checkpoint_path);
   command->add_option("--predict_input_path", flags->predict_input_path, "comma list of paths and globs")->required();
   command->add_option("--predict_output_path", flags->predict_output_path, "directory for part-NNNNN files")
       ->required();

@@ -31,6 +31,12 @@ void AddLogFlags(CLI::App* command) {
       ->excludes(verbose);
 }
 
+void AddCheckpointPathFlag(CLI::App* command, std::string* path) {
+  command->add_option(
+      "--checkpoint_path", *path,
+      "model.ckpt-N, its parent, or best: the one that keep_best kept in model_dir (default: the newest in model_dir)");
+}
+
 void AddJobFlags(CLI::App* command, JobFlags* flags) {
   command
       ->add_option("--num_servers", flags->num_servers,

@@ -23,6 +23,8 @@ struct ConfigFlags {
 
 // --pipeline_config_path, --edit_config_json and those of AddLogFlags(). The other paths are flags of single commands.
 void AddConfigFlags(CLI::App* command, ConfigFlags* flags);
+// --checkpoint_path of the commands that read a checkpoint of model_dir.
+void AddCheckpointPathFlag(CLI::App* command, std::string* path);
 // --verbose and --quiet, which take effect as they are read.
 void AddLogFlags(CLI::App* command);
 

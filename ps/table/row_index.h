@@ -44,8 +44,8 @@ class RowIndex {
   void PrefetchEntry(uint64_t hash) const { __builtin_prefetch(&entries()[Home(hash)], 1); }
   // Precondition: `slot` <= kMostRows is a row of `rows`; `hash` is that of its id, which is not there yet.
   void Insert(uint64_t hash, int64_t slot, const RowStore& rows, uint64_t table_hash);
-  // Removes the entry of `slot`, whose id has `hash`. Later entries of its run move up, so that a probe of any other id is as
-  // long as if the id had never been there. The row itself stays in `rows`.
+  // Removes the entry of `slot`, whose id has `hash`. Later entries of its run move up, so that a probe of any other id
+  // is as long as if the id had never been there. The row itself stays in `rows`.
   void Erase(uint64_t hash, int64_t slot, const RowStore& rows, uint64_t table_hash);
   // Makes room for `count` ids in all.
   void Reserve(int64_t count, const RowStore& rows, uint64_t table_hash);

@@ -1,10 +1,10 @@
 // TableShard: the rows of one table that one server owns.
 //
-// Storage:   an index from id to slot (row_index.h) and rows that never move (row_store.h): a slot and the pointers to its
-//            row stay good until the row is erased or the shard is destroyed.
+// Storage:   an index from id to slot (row_index.h) and rows that never move (row_store.h): a slot and the pointers to
+//            its row stay good until the row is erased or the shard is destroyed.
 // Threads:   one thread.
-// Rows:      are made by Create() and go by Erase() only; Find() and ReadValues() change nothing. Who is admitted and who
-//            leaves is the business of lifecycle().
+// Rows:      are made by Create() and go by Erase() only; Find() and ReadValues() change nothing. Who is admitted and
+//            who leaves is the business of lifecycle().
 #pragma once
 
 #include <cstdint>
@@ -65,8 +65,9 @@ class TableShard {
   int64_t Create(int64_t id, const float* value, const float* state);
   // Removes a row.
   void Erase(int64_t slot);
-  // Whether rows that are erased from now on keep their slots and contents, because somebody reads a view(); then new rows
-  // are made behind the view, and SortedRows() may not be asked for. False: their slots serve again. Of the candidates, too.
+  // Whether rows that are erased from now on keep their slots and contents, because somebody reads a view(); then new
+  // rows are made behind the view, and SortedRows() may not be asked for. False: their slots serve again. Of the
+  // candidates, too.
   void KeepErased(bool keep);
   // Makes room in the index for `rows` rows in all.
   void Reserve(int64_t rows);

@@ -19,6 +19,17 @@
 namespace pepnet {
 namespace {
 
+// Trains `steps` steps with two workers and two servers, and ends as if killed, when no save is under way.
+Status TrainAndKill(const JobConfig& config, int64_t steps) {
+  return RunCluster(config, {2, 2, {}}, TestOptions(), [&](const WorkerContext& context) -> Status {
+    Trainer trainer(context);
+    PEPNET_RETURN_IF_ERROR(trainer.Start());
+    for (int64_t step = 0; step < steps; ++step) PEPNET_RETURN_IF_ERROR(trainer.Step().status());
+    PEPNET_RETURN_IF_ERROR(trainer.FinishSave());  // so that there is a checkpoint to go on from
+    return absl::CancelledError("as if killed");
+  });
+}
+
 // What `job` writes, checkpoints every 5 steps, when it ends after `steps` and goes on, is what it writes undisturbed.
 void ExpectTheSameBits(const RandomJobOptions& job, int steps) {
   TemporaryDirectory directory;
@@ -27,14 +38,7 @@ void ExpectTheSameBits(const RandomJobOptions& job, int steps) {
 
   JobConfig disturbed = MakeRandomJob(directory.path(), job, "disturbed");
   disturbed.train.save_checkpoints_steps = 5;
-  const Status stopped = RunCluster(disturbed, {2, 2, {}}, TestOptions(), [&](const WorkerContext& context) -> Status {
-    Trainer trainer(context);
-    PEPNET_RETURN_IF_ERROR(trainer.Start());
-    for (int step = 0; step < steps; ++step) PEPNET_RETURN_IF_ERROR(trainer.Step().status());
-    PEPNET_RETURN_IF_ERROR(trainer.FinishSave());  // so that there is a checkpoint to go on from
-    return absl::CancelledError("as if killed");
-  });
-  ASSERT_FALSE(stopped.ok());
+  ASSERT_FALSE(TrainAndKill(disturbed, steps).ok());
   ASSERT_OK(Train(disturbed, {2, 2, {}}, Continue()));
   EXPECT_EQ(CheckpointDifference(Newest(undisturbed), Newest(disturbed)), "");
   // The end of the run is reported alike, too (a stop before the first checkpoint leaves nothing to compare with).
@@ -99,15 +103,7 @@ TEST(L4Resume, ARunThatStopsForWantOfABetterEvaluationStopsBehindTheSameStep) {
 
   for (const int64_t steps : {int64_t{5}, last - 9, last - 5, last - 1}) {
     const JobConfig disturbed = job(absl::StrCat("disturbed", steps));
-    const Status stopped =
-        RunCluster(disturbed, {2, 2, {}}, TestOptions(), [&](const WorkerContext& context) -> Status {
-          Trainer trainer(context);
-          PEPNET_RETURN_IF_ERROR(trainer.Start());
-          for (int64_t step = 0; step < steps; ++step) PEPNET_RETURN_IF_ERROR(trainer.Step().status());
-          PEPNET_RETURN_IF_ERROR(trainer.FinishSave());
-          return absl::CancelledError("as if killed");
-        });
-    ASSERT_FALSE(stopped.ok());
+    ASSERT_FALSE(TrainAndKill(disturbed, steps).ok());
     ASSERT_OK(Train(disturbed, {2, 1, {}}, Continue()));
     EXPECT_EQ(*ListCheckpoints(disturbed.model_dir), kept) << steps;
     EXPECT_EQ(CheckpointDifference(Newest(undisturbed), Newest(disturbed)), "") << steps;

@@ -104,22 +104,32 @@ std::vector<std::string> TableWarnings(const JobConfig& config, const std::map<s
   return warnings;
 }
 
-std::map<std::string, int64_t> RowsOfServers(const std::vector<std::string>& stats) {
-  std::map<std::string, int64_t> rows;
+namespace {
+
+// Member `name` of the statistics of each server that has it.
+std::vector<nlohmann::json> MembersOf(const std::vector<std::string>& stats, const char* name) {
+  std::vector<nlohmann::json> members;
   for (const std::string& text : stats) {
     const nlohmann::json json = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
-    if (!json.is_object() || !json.contains("rows")) continue;
-    for (const auto& [table, count] : json["rows"].items()) rows[table] += count.get<int64_t>();
+    if (json.is_object() && json.contains(name)) members.push_back(json[name]);
+  }
+  return members;
+}
+
+}  // namespace
+
+std::map<std::string, int64_t> RowsOfServers(const std::vector<std::string>& stats) {
+  std::map<std::string, int64_t> rows;
+  for (const nlohmann::json& of_server : MembersOf(stats, "rows")) {
+    for (const auto& [table, count] : of_server.items()) rows[table] += count.get<int64_t>();
   }
   return rows;
 }
 
 std::vector<std::string> DynamicTableLines(const std::vector<std::string>& stats) {
   std::map<std::string, std::map<std::string, int64_t>> tables;
-  for (const std::string& text : stats) {
-    const nlohmann::json json = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
-    if (!json.is_object() || !json.contains("lifecycle")) continue;
-    for (const auto& [table, counts] : json["lifecycle"].items()) {
+  for (const nlohmann::json& of_server : MembersOf(stats, "lifecycle")) {
+    for (const auto& [table, counts] : of_server.items()) {
       for (const auto& [name, count] : counts.items()) {
         if (count.is_number_integer()) tables[table][name] += count.get<int64_t>();
       }

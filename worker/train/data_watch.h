@@ -45,7 +45,7 @@ class DataWatch {
 std::vector<std::string> TableWarnings(const JobConfig& config, const std::map<std::string, int64_t>& rows_seen);
 // Sums the "rows" of the servers' statistics (JSON objects).
 std::map<std::string, int64_t> RowsOfServers(const std::vector<std::string>& stats);
-// What has become of the ids of each table with a policy since the servers started, a line a table, from the same texts.
+// A line for each table with a policy says what has become of its ids since the servers started; from the same texts.
 std::vector<std::string> DynamicTableLines(const std::vector<std::string>& stats);
 
 }  // namespace pepnet
