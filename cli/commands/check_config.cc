@@ -1,6 +1,7 @@
 #include <iostream>
 
 #include "cli/commands/commands.h"
+#include "cli/commands/train_plan.h"
 #include "cli/job/load_config.h"
 #include "common/base/logging.h"
 
@@ -18,6 +19,7 @@ Status CheckConfigCommand(const ConfigFlags& given) {
                         " reasons, all of them above; the first: ", faults.front());
   }
   LogNotes(*config);
+  for (const Warning& warning : ConfigWarnings(*config)) LOG(WARNING) << warning.text;
   std::cout << config->effective_text;
   LOG(INFO) << flags.pipeline_config_path << " is accepted";
   return absl::OkStatus();

@@ -45,7 +45,7 @@ Status EvalCommand(const EvalFlags& flags, MpiSession* session) {
                             Evaluate(context, inference.model.get(), config.eval_input_path, inference.finished_steps));
     if (!context.first()) return absl::OkStatus();
     LOG(INFO) << "evaluated " << inference.checkpoint << " on " << config.eval_input_path;
-    LogSlices(result);
+    LogSlicesAndWarnings(result);
     const std::string line = EvaluationJson(result);
     std::cout << line << std::endl;
     const bool is_path = flags.eval_result_filename.find('/') != std::string::npos;

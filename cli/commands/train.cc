@@ -19,7 +19,8 @@ namespace pepnet {
 namespace {
 
 // What is about to run, once, before anything is trained.
-void LogPlan(const WorkerContext& context, bool colocated) {
+// What about it looks wrong is logged, and returned.
+std::vector<Warning> LogPlan(const WorkerContext& context, bool colocated) {
   const TrainRanks ranks{context.worker_ranks, context.client->server_count(), context.options.threads, colocated};
   if (LogsVerbosely()) {
     LOG(INFO) << "pepnet " << PEPNET_VERSION << ": " << TrainPlan(*context.config, ranks);
@@ -28,7 +29,9 @@ void LogPlan(const WorkerContext& context, bool colocated) {
     LOG(INFO) << "pepnet " << PEPNET_VERSION << ": " << brief[0];
     LOG(INFO) << brief[1];
   }
-  for (const std::string& warning : PlanWarnings(*context.config)) LOG(WARNING) << warning;
+  std::vector<Warning> warnings = PlanWarnings(*context.config);
+  for (const Warning& warning : warnings) LOG(WARNING) << warning.text;
+  return warnings;
 }
 
 // Where the results are, and what can be done with them.
@@ -101,8 +104,8 @@ Status TrainCommand(const TrainFlags& flags, MpiSession* session) {
   Status stopped;  // set if the run ended early, with its state saved
   const bool colocated = job.placement == "colocated" && session != nullptr && session->transport()->size() > 1;
   const Status trained = RunJob(config, job, session, [&](const WorkerContext& context) -> Status {
-    if (context.first()) LogPlan(context, colocated);
     Trainer trainer(context);
+    if (context.first()) trainer.KeepWarnings(LogPlan(context, colocated));
     PEPNET_RETURN_IF_ERROR(trainer.Run());
     if (context.first() && !trainer.evaluation().values.empty())
       std::cout << EvaluationJson(trainer.evaluation()) << std::endl;

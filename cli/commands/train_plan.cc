@@ -2,12 +2,16 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <map>
+#include <optional>
 #include <set>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "worker/data/files/input_files.h"
+#include "worker/data/history/file_identity.h"
 #include "worker/model/parameters.h"
 #include "worker/report/run_lines.h"
 
@@ -68,14 +72,50 @@ std::string SizeLine(const JobConfig& config) {
                          total / kMebibyte, Counted(dense, "dense parameter"));
 }
 
-std::set<std::string> Canonical(const InputFiles& files) {
-  std::set<std::string> paths;
-  for (const std::string& path : files.paths) {
+std::string Canonical(const std::string& path) {
+  std::error_code error;
+  const std::filesystem::path canonical = std::filesystem::canonical(path, error);
+  return error ? path : canonical.string();
+}
+
+// Digest of the file's content, "" for an empty or unreadable file, which proves nothing.
+std::string DigestOf(const std::string& path) {
+  const auto identity = IdentifyFile(path);
+  return identity.ok() && identity->bytes > 0 ? identity->digest : "";
+}
+
+// Files of `eval` that are files of `train`, or copies of them.
+std::optional<Warning> OverlapOf(const InputFiles& train, const InputFiles& eval) {
+  std::set<std::string> trained;
+  std::map<uintmax_t, std::vector<std::string>> by_size;
+  for (const std::string& path : train.paths) {
+    trained.insert(Canonical(path));
     std::error_code error;
-    const std::filesystem::path canonical = std::filesystem::canonical(path, error);
-    paths.insert(error ? path : canonical.string());
+    const uintmax_t size = std::filesystem::file_size(path, error);
+    if (!error) by_size[size].push_back(path);
   }
-  return paths;
+  std::vector<std::string> both;  // as the warning names them
+  for (const std::string& path : eval.paths) {
+    if (trained.contains(Canonical(path))) {
+      both.push_back(path);
+      continue;
+    }
+    std::error_code error;
+    const uintmax_t size = std::filesystem::file_size(path, error);
+    const auto candidates = by_size.find(size);
+    if (error || candidates == by_size.end()) continue;
+    const std::string digest = DigestOf(path);
+    for (const std::string& other : candidates->second) {
+      if (digest.empty() || DigestOf(other) != digest) continue;
+      both.push_back(absl::StrCat(path, ", a copy of ", other));
+      break;
+    }
+  }
+  if (both.empty()) return std::nullopt;
+  return Warning{warning_kinds::kOverlap, "eval_input_path",
+                 absl::StrCat("eval data are train data (", both.size(), " of ", eval.paths.size(), " files, first ",
+                              both[0], "): the metrics will say how well rows are remembered, not how well new ones ",
+                              "are predicted; evaluate on rows that are not trained on")};
 }
 
 }  // namespace
@@ -110,29 +150,40 @@ std::vector<std::string> BriefTrainPlan(const JobConfig& config, const TrainRank
                        config.model_dir)};
 }
 
-std::vector<std::string> PlanWarnings(const JobConfig& config) {
-  std::vector<std::string> warnings;
+std::vector<Warning> ConfigWarnings(const JobConfig& config) {
+  std::vector<Warning> warnings;
+  for (const Feature& feature : config.features) {
+    if (!feature.is_read) continue;
+    for (const std::string& column : ColumnsOf(feature)) {
+      for (const Tower& tower : config.model.towers) {
+        if (config.data.labels[tower.label] != column) continue;
+        warnings.push_back({warning_kinds::kLeak, absl::StrCat(feature.name, " ", column),
+                            absl::StrCat("feature ", feature.name, " reads column ", column, ", the label of task ",
+                                         tower.name, ": the model learns to copy it, and when the model is used the ",
+                                         "label is not known yet; take the feature out of feature_groups")});
+        break;
+      }
+    }
+  }
+  return warnings;
+}
+
+std::vector<Warning> PlanWarnings(const JobConfig& config) {
+  std::vector<Warning> warnings = ConfigWarnings(config);
   if (config.eval_input_path.empty()) {
-    warnings.emplace_back("eval_input_path is empty: nothing is evaluated");
+    warnings.push_back({warning_kinds::kPlan, "eval_input_path", "eval_input_path is empty: nothing is evaluated"});
   } else {
     const auto train = Files(config, config.train_input_path), eval = Files(config, config.eval_input_path);
     if (train.ok() && eval.ok()) {
-      const std::set<std::string> trained = Canonical(*train), evaluated = Canonical(*eval);
-      std::vector<std::string> both;
-      std::set_intersection(trained.begin(), trained.end(), evaluated.begin(), evaluated.end(),
-                            std::back_inserter(both));
-      if (!both.empty()) {
-        warnings.push_back(
-            absl::StrCat("eval data are train data (", both.size(), " of ", evaluated.size(), " files, first ", both[0],
-                         "): the metrics will say how well rows are remembered, not how well new ones are predicted"));
-      }
+      if (std::optional<Warning> overlap = OverlapOf(*train, *eval)) warnings.push_back(*std::move(overlap));
     }
   }
   const TrainConfig& train = config.train;
   if (train.save_checkpoints_epochs == 0 && train.num_steps > 10000 &&
       (train.save_checkpoints_steps == 0 || train.save_checkpoints_steps >= train.num_steps)) {
-    warnings.push_back(absl::StrCat("there is no checkpoint before the end of ", train.num_steps,
-                                    " steps: a crash costs all of them; set save_checkpoints_steps"));
+    warnings.push_back({warning_kinds::kPlan, "save_checkpoints_steps",
+                        absl::StrCat("there is no checkpoint before the end of ", train.num_steps,
+                                     " steps: a crash costs all of them; set save_checkpoints_steps")});
   }
   return warnings;
 }

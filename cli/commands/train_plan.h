@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "common/job_config/job_config.h"
+#include "worker/watch/warning.h"
 
 namespace pepnet {
 
@@ -22,7 +23,11 @@ std::string TrainPlan(const JobConfig& config, const TrainRanks& ranks);
 // The same in two lines, for the log of a usual run.
 std::vector<std::string> BriefTrainPlan(const JobConfig& config, const TrainRanks& ranks);
 
-// One sentence each: eval data that are train data, no evaluation, no checkpoint before the end.
-std::vector<std::string> PlanWarnings(const JobConfig& config);
+// Of the config alone: a feature that reads the column of a label.
+std::vector<Warning> ConfigWarnings(const JobConfig& config);
+
+// ConfigWarnings(), and: eval data that are train data, by path or by content, no evaluation, no checkpoint before the
+// end. Reads up to 256 KiB of each train and eval file that has the size of one of the others.
+std::vector<Warning> PlanWarnings(const JobConfig& config);
 
 }  // namespace pepnet

@@ -93,9 +93,9 @@ Status DecodeChunk(const RowChunk& chunk, const JobConfig& config, const BatchDe
     CutBatch cut;
     cut.rows.chunks.push_back(chunk);
     cut.rows.AddRun(0, first, std::min(config.data.batch_size, chunk.rows->num_rows() - first));
-    int64_t clamped = 0;
-    PEPNET_ASSIGN_OR_RETURN(const Batch batch, decoder.Decode(cut, &clamped));
-    Expect(clamped == 0, "no id is clamped unasked");
+    EncodeCounts counts;
+    PEPNET_ASSIGN_OR_RETURN(const Batch batch, decoder.Decode(cut, &counts));
+    Expect(counts.clamped == 0, "no id is clamped unasked");
     CheckBatch(config, batch);
   }
   return absl::OkStatus();

@@ -7,6 +7,8 @@
 #include "worker/metrics/slices.h"
 #include "worker/sparse/batch_feeder.h"
 #include "worker/sparse/forward_inputs.h"
+#include "worker/watch/evaluation_watch.h"
+#include "worker/watch/vocabulary_watch.h"
 
 namespace pepnet {
 
@@ -33,6 +35,7 @@ StatusOr<EvaluationResult> Evaluate(const WorkerContext& context, PepnetModel* m
 
   MetricSet metrics(&config);
   SliceSet slices(&config);
+  EvaluationWatch watch(&config);
   ForwardInputs inputs(&config);
   int64_t batches = 0, rows = 0;
   const bool draws = context.first() && ProgressIsDrawn();
@@ -48,6 +51,7 @@ StatusOr<EvaluationResult> Evaluate(const WorkerContext& context, PepnetModel* m
     for (ModelOutput& output : SelectMetricInputs(config, batch, outputs)) scores.push_back(std::move(output.values));
     metrics.Add(batch, scores);
     PEPNET_RETURN_IF_ERROR(slices.Add(batch, scores));
+    watch.Add(batch, scores);
     metrics.AddLosses(losses.names, losses.values, batch.global_rows);
     rows += batch.global_rows;
     ++batches;
@@ -60,9 +64,13 @@ StatusOr<EvaluationResult> Evaluate(const WorkerContext& context, PepnetModel* m
   std::vector<int64_t> clamped = {feeder.loader().clamped_ids()};
   PEPNET_RETURN_IF_ERROR(context.collective->AllreduceSum(std::span<int64_t>(clamped), "clamped ids"));
   LogClampedIds(context, clamped[0]);
-  EvaluationResult result{finished_steps, {}, {}};
+  EvaluationResult result{finished_steps, {}, {}, {}};
   PEPNET_ASSIGN_OR_RETURN(result.values, metrics.Finish(context.collective));
   PEPNET_ASSIGN_OR_RETURN(result.slices, slices.Finish(context.collective));
+  PEPNET_ASSIGN_OR_RETURN(result.warnings, watch.Warnings(result.values, context.collective));
+  PEPNET_ASSIGN_OR_RETURN(std::vector<Warning> lacking,
+                          VocabularyWarnings(config, feeder.loader().encode_counts(), "eval", context.collective));
+  for (Warning& warning : lacking) result.warnings.push_back(std::move(warning));
   return result;
 }
 

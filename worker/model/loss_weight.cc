@@ -51,6 +51,14 @@ LossDenominators LocalDenominators(const JobConfig& config, const Batch& batch) 
   return local;
 }
 
+std::vector<double> RowWeights(const Tower& tower, const Batch& batch) {
+  std::vector<double> weights;
+  if (!HasRowWeights(tower) || batch.rows == 0) return weights;
+  CheckColumns(tower, batch);
+  for (int64_t row = 0; row < batch.rows; ++row) weights.push_back(RowWeight(tower, batch, row));
+  return weights;
+}
+
 std::vector<std::vector<float>> RowScales(const JobConfig& config, const Batch& batch, const LossDenominators& global) {
   const LossDenominators& used = MutantActive(Mutant::kLocalRowDenominator) ? LocalDenominators(config, batch) : global;
   CheckOrDie(used.weight_sums.size() == config.model.towers.size(), "one weight sum per tower");

@@ -22,6 +22,9 @@ struct LossDenominators {
 // This worker's contribution: rows and weight sums of its slice. Adding them over workers gives LossDenominators.
 LossDenominators LocalDenominators(const JobConfig& config, const Batch& batch);
 
+// w of each row before normalisation; empty where every row has w = 1.
+std::vector<double> RowWeights(const Tower& tower, const Batch& batch);
+
 // scale[tower][row] for this worker's rows.
 std::vector<std::vector<float>> RowScales(const JobConfig& config, const Batch& batch, const LossDenominators& global);
 

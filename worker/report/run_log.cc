@@ -20,6 +20,7 @@ namespace {
 constexpr char kMetricsFile[] = "metrics.jsonl";
 constexpr char kEvaluationFile[] = "train_eval_result.txt";
 constexpr char kSlicesFile[] = "train_eval_slices.jsonl";
+constexpr char kWarningsFile[] = "warnings.jsonl";
 constexpr char kEvaluationEvents[] = "eval_val";  // the reference's name
 
 nlohmann::ordered_json Number(double value) {
@@ -55,10 +56,17 @@ std::string EvaluationJson(const EvaluationResult& result) {
   return json.dump();
 }
 
-void LogSlices(const EvaluationResult& result) {
-  if (result.slices.empty()) return;
-  LogLines(SliceTable(result.step, result.slices));
-  for (const std::string& warning : SliceWarnings(result.slices)) LogWarning(warning);
+std::string WarningJson(int64_t step, const Warning& warning) {
+  const nlohmann::ordered_json json = {
+      {"step", step}, {"kind", warning.kind}, {"subject", warning.subject}, {"text", warning.text}};
+  // Names come from configs and columns, which need not be UTF-8.
+  return json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+}
+
+void LogSlicesAndWarnings(const EvaluationResult& result) {
+  if (!result.slices.empty()) LogLines(SliceTable(result.step, result.slices));
+  for (const Warning& warning : SliceWarnings(result.slices)) LogWarning(warning.text);
+  for (const Warning& warning : result.warnings) LogWarning(warning.text);
 }
 
 StatusOr<RunLog> RunLog::Open(const std::string& model_dir, int64_t restored_step, const RunLogOptions& options) {
@@ -72,6 +80,15 @@ StatusOr<RunLog> RunLog::Open(const std::string& model_dir, int64_t restored_ste
   PEPNET_ASSIGN_OR_RETURN(log.last_evaluated_step_,
                           CutBack(model_dir + "/" + kEvaluationFile, "global_step", restored_step));
   PEPNET_ASSIGN_OR_RETURN(log.last_sliced_step_, CutBack(model_dir + "/" + kSlicesFile, "global_step", restored_step));
+  const std::string warnings = model_dir + "/" + kWarningsFile;
+  PEPNET_RETURN_IF_ERROR(CutBack(warnings, "step", restored_step).status());
+  if (PathExists(warnings)) {
+    PEPNET_ASSIGN_OR_RETURN(const std::string text, ReadFile(warnings));
+    for (absl::string_view line : absl::StrSplit(text, '\n', absl::SkipEmpty())) {
+      const nlohmann::json json = nlohmann::json::parse(line.begin(), line.end());  // CutBack() kept what parses
+      log.recorded_.emplace(json.value("kind", ""), json.value("subject", ""));
+    }
+  }
   if (options.tensorboard) {
     PEPNET_ASSIGN_OR_RETURN(log.step_events_, EventFile::Open(model_dir, restored_step));
     PEPNET_ASSIGN_OR_RETURN(log.evaluation_events_,
@@ -190,7 +207,8 @@ Status RunLog::Evaluation(const EvaluationResult& result) {
                                     : absl::StrCat(name, " ", MetricText(value)));
   }
   LogInfo(absl::StrCat("evaluation of step ", step, ": ", absl::StrJoin(texts, "  ")));
-  LogSlices(result);
+  if (!result.slices.empty()) LogLines(SliceTable(result.step, result.slices));
+  PEPNET_RETURN_IF_ERROR(Warn(step, SliceWarnings(result.slices)));
   const std::string path = model_dir_ + "/" + kEvaluationFile;
   if (last_evaluated_step_ >= step) {
     PEPNET_RETURN_IF_ERROR(CutBack(path, "global_step", step - 1).status());
@@ -214,6 +232,16 @@ Status RunLog::Evaluation(const EvaluationResult& result) {
   }
   PEPNET_RETURN_IF_ERROR(WriteSlices(result));
   return AppendToFile(path, EvaluationJson(result) + "\n");
+}
+
+Status RunLog::Warn(int64_t step, const std::vector<Warning>& warnings, bool logged) {
+  std::string lines;
+  for (const Warning& warning : warnings) {
+    const auto key = std::make_pair(warning.kind, warning.subject);
+    if (given_.insert(key).second && !logged) LogWarning(warning.text);
+    if (recorded_.insert(key).second) absl::StrAppend(&lines, WarningJson(step, warning), "\n");
+  }
+  return lines.empty() ? absl::OkStatus() : AppendToFile(model_dir_ + "/" + kWarningsFile, lines);
 }
 
 // Before the line of results, which says that an evaluation is whole: a run that ended in between evaluates again.

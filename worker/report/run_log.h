@@ -4,6 +4,7 @@
 // Files: model_dir/metrics.jsonl, one JSON object per logged step; model_dir/train_eval_result.txt, one per evaluation, first key
 //        global_step, then names sorted; train_eval_slices.jsonl, one object per slice of an evaluation
 //        (slice_report.h); TensorBoard events of the steps in model_dir, of the evaluations in model_dir/eval_val.
+//        warnings.jsonl, one object per warning, each kind and subject once;
 //        All are cut back to the restored step on resume, so that a resumed run's files equal the undisturbed run's.
 // Tags:  loss/<name>, loss/total, lr/g0 (tables), lr/g1 (network), metric/<name>, global_gradient_norm,
 //        <parameter>/gradient_norm, slice/<column>=<value>/<metric>, speed/samples_per_second, seconds/<stage> (since
@@ -17,6 +18,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -29,6 +31,7 @@
 #include "worker/report/metrics_textfile.h"
 #include "worker/report/stage_times.h"
 #include "worker/report/step_record.h"
+#include "worker/watch/warning.h"
 
 namespace pepnet {
 
@@ -36,7 +39,8 @@ namespace pepnet {
 struct EvaluationResult {
   int64_t step = -1;  // -1: nothing has been evaluated
   std::map<std::string, double> values;
-  std::vector<Slice> slices = {};  // of eval_config.slice_by; worker 0 alone has them
+  std::vector<Slice> slices = {};      // of eval_config.slice_by; worker 0 alone has them
+  std::vector<Warning> warnings = {};  // of what looks like a mistake, slices left out; worker 0 alone has them
 };
 
 struct RunLogOptions {
@@ -56,6 +60,9 @@ class RunLog {
   Status Step(const StepRecord& record, const StageTimes& times);
   // A line for `step` that is there already (a finished job evaluated again) is replaced.
   Status Evaluation(const EvaluationResult& result);
+  // Logs and records the warnings that this run has not given; one that an earlier part of the run, which this one
+  // resumes, has recorded is logged again and not recorded again. `logged`: they have been logged.
+  Status Warn(int64_t step, const std::vector<Warning>& warnings, bool logged = false);
   // Step of the last line of train_eval_result.txt, -1 if there is none.
   int64_t last_evaluated_step() const { return last_evaluated_step_; }
   // The closing report: how much was trained, how fast; verbosely, where the time went.
@@ -79,11 +86,14 @@ class RunLog {
   std::chrono::steady_clock::time_point start_, last_;
   int64_t last_rows_ = 0;
   int64_t last_evaluated_step_ = -1, last_sliced_step_ = -1;
+  std::set<std::pair<std::string, std::string>> given_, recorded_;  // kind and subject of warnings
 };
 
 // {"global_step": 100, "auc_ctr": 0.5, ...}: NaN becomes null.
 std::string EvaluationJson(const EvaluationResult& result);
-// The table of the slices and what deserves a warning, if there are slices.
-void LogSlices(const EvaluationResult& result);
+// {"step": 100, "kind": "leak", "subject": "auc_ctr", "text": "..."}
+std::string WarningJson(int64_t step, const Warning& warning);
+// Outside of a run: the table of the slices, if there are slices, and all warnings.
+void LogSlicesAndWarnings(const EvaluationResult& result);
 
 }  // namespace pepnet

@@ -120,10 +120,13 @@ std::string SliceJson(int64_t step, const std::vector<Slice>& slices) {
   return lines;
 }
 
-std::vector<std::string> SliceWarnings(const std::vector<Slice>& slices) {
-  std::vector<std::string> warnings;
+std::vector<Warning> SliceWarnings(const std::vector<Slice>& slices) {
+  std::vector<Warning> warnings;
   for (const Slice& slice : slices) {
-    if (std::string warning = WarningOf(slice); !warning.empty()) warnings.push_back(std::move(warning));
+    if (std::string text = WarningOf(slice); !text.empty()) {
+      warnings.push_back(
+          {warning_kinds::kSlice, absl::StrCat(slice.task, " ", slice.column, "=", ValueName(slice)), std::move(text)});
+    }
   }
   return warnings;
 }

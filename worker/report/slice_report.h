@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "worker/metrics/slices.h"
+#include "worker/watch/warning.h"
 
 namespace pepnet {
 
@@ -21,7 +22,7 @@ std::string SliceJson(int64_t step, const std::vector<Slice>& slices);
 // Slices of single values whose predictions are off by a factor of 1.5 or more, that are ranked worse than by chance,
 // or whose labels are all alike; where that cannot be chance alone: of at least 1,000 rows, by four standard
 // deviations.
-std::vector<std::string> SliceWarnings(const std::vector<Slice>& slices);
+std::vector<Warning> SliceWarnings(const std::vector<Slice>& slices);
 
 // TensorBoard's scalars: "slice/tab=1/auc_click" and so on.
 std::vector<std::pair<std::string, double>> SliceScalars(const std::vector<Slice>& slices);

@@ -12,12 +12,15 @@
 #include "worker/checkpoint/model_dir.h"
 #include "worker/eval/evaluator.h"
 #include "worker/report/run_lines.h"
+#include "worker/watch/table_watch.h"
+#include "worker/watch/vocabulary_watch.h"
 
 namespace pepnet {
 
 namespace {
 
-constexpr int kUsualWidth = 120;  // of a log that somebody reads later
+constexpr int64_t kEarlyRows = LabelCopies::kWatchedRows;  // after which the worst mistakes are told
+constexpr int kUsualWidth = 120;                           // of a log that somebody reads later
 
 // The names of the losses as the progress line has them: that of the task where it has one loss.
 std::vector<std::string> LossLabels(const Model& model) {
@@ -45,6 +48,7 @@ Status TrainReport::Open(const TrainSession& session) {
   options.summarize_learning_rate = config_.train.summarize_learning_rate;
   options.metrics_textfile = context_.options.metrics_textfile;
   PEPNET_ASSIGN_OR_RETURN(log_, RunLog::Open(config_.model_dir, session.start_step(), options));
+  PEPNET_RETURN_IF_ERROR(log_->Warn(session.start_step(), earlier_warnings_, /*logged=*/true));
   return WriteEffectiveConfig(config_.model_dir, config_.effective_text);
 }
 
@@ -66,6 +70,16 @@ void TrainReport::Observe(const Batch& batch, const TrainSession& session) {
 
 Status TrainReport::LogStep(const Batch& batch, const LearningRates& lr, const TrainSession& session,
                             const TrainStep& step) {
+  if (!looked_early_ && rows_trained_ >= kEarlyRows) {
+    looked_early_ = true;
+    PEPNET_ASSIGN_OR_RETURN(std::vector<Warning> warnings, DataWarnings(session));
+    // What else there is may be due to the order of the rows.
+    std::erase_if(warnings, [](const Warning& warning) {
+      return warning.kind != warning_kinds::kLeak && warning.kind != warning_kinds::kRange &&
+             warning.kind != warning_kinds::kVocabulary;
+    });
+    if (log_.has_value()) PEPNET_RETURN_IF_ERROR(log_->Warn(session.counters().finished_steps, warnings));
+  }
   if (!session.IsLast(batch) && session.counters().finished_steps % config_.train.log_step_count_steps != 0) {
     return absl::OkStatus();
   }
@@ -113,14 +127,32 @@ StepRecord TrainReport::RecordOf(const LearningRates& lr, const TrainSession& se
 }
 
 Status TrainReport::Evaluated(const EvaluationResult& result) {
-  return log_.has_value() ? log_->Evaluation(result) : absl::OkStatus();
+  if (!log_.has_value()) return absl::OkStatus();
+  PEPNET_RETURN_IF_ERROR(log_->Evaluation(result));
+  std::vector<Warning> given;
+  const std::vector<Warning> before = std::exchange(held_, {});
+  for (const Warning& warning : result.warnings) {
+    const bool repeated = std::any_of(before.begin(), before.end(), [&](const Warning& earlier) {
+      return earlier.kind == warning.kind && earlier.subject == warning.subject;
+    });
+    (repeated || warning.kind != warning_kinds::kCalibration ? given : held_).push_back(warning);
+  }
+  return log_->Warn(result.step, given);
+}
+
+StatusOr<std::vector<Warning>> TrainReport::DataWarnings(const TrainSession& session) const {
+  PEPNET_ASSIGN_OR_RETURN(std::vector<Warning> warnings, data_watch_.Warnings(context_.collective));
+  PEPNET_ASSIGN_OR_RETURN(std::vector<Warning> lacking,
+                          VocabularyWarnings(config_, session.encode_counts(), "training", context_.collective));
+  for (Warning& warning : lacking) warnings.push_back(std::move(warning));
+  return warnings;
 }
 
 Status TrainReport::Close(const TrainSession& session, const CheckpointSaver* saver, const std::string& checkpoint,
                           const BestKeeper* best) {
   const RankStatus::Phase phase(context_.status(), "end");
   const ReadCounts read = session.read_counts();
-  std::vector<int64_t> sums = {session.clamped_ids(), read.decoded_rows, read.passed_rows, read.bytes};
+  std::vector<int64_t> sums = {session.encode_counts().clamped, read.decoded_rows, read.passed_rows, read.bytes};
   PEPNET_RETURN_IF_ERROR(context_.collective->AllreduceSum(std::span<int64_t>(sums), "clamped ids and rows read"));
   LogClampedIds(context_, sums[0]);
   if (context_.first() && rows_trained_ > 0) {
@@ -129,13 +161,15 @@ Status TrainReport::Close(const TrainSession& session, const CheckpointSaver* sa
                                static_cast<double>(sums[1]) / trained, static_cast<double>(sums[2]) / trained,
                                static_cast<double>(sums[3]) / trained));
   }
-  PEPNET_ASSIGN_OR_RETURN(const std::vector<std::string> warnings, data_watch_.Warnings(context_.collective));
-  for (const std::string& warning : warnings) LogWarning(warning);
+  PEPNET_ASSIGN_OR_RETURN(const std::vector<Warning> warnings, DataWarnings(session));
   if (!log_.has_value()) return absl::OkStatus();
   PEPNET_ASSIGN_OR_RETURN(const std::vector<std::string> stats, context_.client->Stats());
-  for (const std::string& warning : TableWarnings(config_, RowsOfServers(stats))) LogWarning(warning);
+  const int64_t step = session.counters().finished_steps;
+  PEPNET_RETURN_IF_ERROR(log_->Warn(step, held_));
+  PEPNET_RETURN_IF_ERROR(log_->Warn(step, warnings));
+  PEPNET_RETURN_IF_ERROR(log_->Warn(step, TableWarnings(config_, RowsOfServers(stats))));
   for (const std::string& line : DynamicTableLines(stats)) LogInfo(line);
-  const int64_t steps = session.counters().finished_steps - session.start_step();
+  const int64_t steps = step - session.start_step();
   log_->Report(steps, rows_trained_, times_, stats, checkpoint);
   log_->ReportSaves(saver->costs(), save_delays_);
   const PsClient::StepTraffic& traffic = context_.client->step_traffic();

@@ -18,9 +18,10 @@
 #include "worker/report/run_log.h"
 #include "worker/report/stage_times.h"
 #include "worker/train/best_keeper.h"
-#include "worker/train/data_watch.h"
 #include "worker/train/train_session.h"
 #include "worker/train/train_step.h"
+#include "worker/watch/data_watch.h"
+#include "worker/watch/warning.h"
 
 namespace pepnet {
 
@@ -29,6 +30,8 @@ class TrainReport {
   // Borrows the context.
   explicit TrainReport(const WorkerContext* context);
 
+  // Before Open(), on worker 0: warnings that have been logged, to stand among those of the run.
+  void KeepWarnings(std::vector<Warning> warnings) { earlier_warnings_ = std::move(warnings); }
   // Worker 0: opens the log, cut back to where the run begins, and leaves the config beside it.
   Status Open(const TrainSession& session);
 
@@ -64,6 +67,8 @@ class TrainReport {
   };
 
  private:
+  // What training has shown so far. A collective operation; on worker 0 not empty alone.
+  StatusOr<std::vector<Warning>> DataWarnings(const TrainSession& session) const;
   void LogEvaluations(const BestKeeper* best) const;
   double StepsPerEpoch() const;
   StepRecord RecordOf(const LearningRates& lr, const TrainSession& session, const TrainStep& step) const;
@@ -74,6 +79,11 @@ class TrainReport {
   std::optional<RunLog> log_;  // worker 0
   StageTimes times_;
   DataWatch data_watch_;
+  bool looked_early_ = false;              // at what training shows
+  std::vector<Warning> earlier_warnings_;  // worker 0
+  // Worker 0: of the last evaluation, which the next one has to repeat; the first ones are of a model that has not
+  // learnt its averages yet.
+  std::vector<Warning> held_;
   SaveDelays save_delays_;
   int64_t rows_trained_ = 0;     // global, since Open()
   int64_t rows_of_pass_ = 0;     // of those, in the pass that is under way

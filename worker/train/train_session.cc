@@ -135,7 +135,7 @@ bool TrainSession::has_next_files() const {
 
 Status TrainSession::OpenNextFiles() {
   earlier_counts_ = read_counts();
-  earlier_clamped_ids_ = clamped_ids();
+  earlier_encode_counts_ = encode_counts();
   feeder_ = nullptr;  // its threads end before others begin
   data_ = NextFiles(data_, counters().position, config_.train.num_steps > 0 ? 0 : config_.train.num_epochs);
   return OpenFiles();
@@ -196,8 +196,10 @@ ReadCounts TrainSession::read_counts() const {
   return sum;
 }
 
-int64_t TrainSession::clamped_ids() const {
-  return earlier_clamped_ids_ + (feeder_ == nullptr ? 0 : feeder_->loader().clamped_ids());
+EncodeCounts TrainSession::encode_counts() const {
+  EncodeCounts sum = earlier_encode_counts_;
+  if (feeder_ != nullptr) sum.Add(feeder_->loader().encode_counts());
+  return sum;
 }
 
 void TrainSession::FinishStep(const Batch& batch) {

@@ -58,7 +58,7 @@ class TrainSession {
   bool IsLast(const Batch& batch) const;
   // Of this worker, for all files that it read.
   ReadCounts read_counts() const;
-  int64_t clamped_ids() const;
+  EncodeCounts encode_counts() const;
 
   // The step of `batch` is done: counts it, and moves on in the data.
   void FinishStep(const Batch& batch);
@@ -85,7 +85,7 @@ class TrainSession {
   std::unique_ptr<BatchFeeder> feeder_;
   int opened_ = 0;             // OpenFiles()
   ReadCounts earlier_counts_;  // of feeders that are gone
-  int64_t earlier_clamped_ids_ = 0;
+  EncodeCounts earlier_encode_counts_;
   std::string resumed_from_;
   int64_t start_step_ = 0;
 };

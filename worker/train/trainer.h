@@ -12,6 +12,8 @@
 
 #include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "common/base/status.h"
 #include "worker/checkpoint/checkpoint_saver.h"
@@ -29,6 +31,9 @@ class Trainer {
   explicit Trainer(const WorkerContext& context);
   Trainer(const Trainer&) = delete;  // its parts borrow from one another
   Trainer& operator=(const Trainer&) = delete;
+
+  // Before Run(), on worker 0: warnings that have been logged, to stand among those of the run.
+  void KeepWarnings(std::vector<Warning> warnings) { report_.KeepWarnings(std::move(warnings)); }
 
   // Starts (fresh, fine-tuned or resumed), trains to the end, saves, evaluates, reports.
   Status Run();

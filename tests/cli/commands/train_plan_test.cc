@@ -3,8 +3,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "absl/strings/str_cat.h"
+#include "common/file/file.h"
 #include "tests/support/cluster.h"
 #include "tests/support/random_job.h"
+#include "tests/support/status_matchers.h"
 
 namespace pepnet {
 namespace {
@@ -55,15 +58,48 @@ TEST(PlanWarningsTest, WhatLooksWrongIsSaid) {
   EXPECT_TRUE(PlanWarnings(config).empty());
   config.eval_input_path = directory / "./train-*.csv";
   ASSERT_EQ(PlanWarnings(config).size(), 1u);
-  EXPECT_THAT(PlanWarnings(config)[0],
-              HasSubstr("eval data are train data (1 of 3 files, first " + (directory / "train-0.csv")));
+  EXPECT_THAT(PlanWarnings(config)[0].text,
+              HasSubstr("eval data are train data (1 of 3 files, first " + (directory / "./train-0.csv")));
   config.eval_input_path = "";
   config.train.num_epochs = 0;
   config.train.num_steps = 50000;
   config.train.save_checkpoints_steps = 50000;
   ASSERT_EQ(PlanWarnings(config).size(), 2u);
-  EXPECT_THAT(PlanWarnings(config)[0], HasSubstr("nothing is evaluated"));
-  EXPECT_THAT(PlanWarnings(config)[1], HasSubstr("no checkpoint before the end of 50000 steps"));
+  EXPECT_THAT(PlanWarnings(config)[0].text, HasSubstr("nothing is evaluated"));
+  EXPECT_THAT(PlanWarnings(config)[1].text, HasSubstr("no checkpoint before the end of 50000 steps"));
+}
+
+TEST(PlanWarningsTest, ACopyOfATrainFileIsNoEvalFile) {
+  TemporaryDirectory directory;
+  JobConfig config = MakeRandomJob(directory.path(), {});
+  config.train_input_path = absl::StrCat(directory / "train-0.csv", ",", directory / "train-2.csv");
+  config.eval_input_path = directory / "eval.csv";
+  ASSERT_OK_AND_ASSIGN(std::string text, ReadFile(directory / "train-2.csv"));
+  ASSERT_OK(WriteFileAtomically(directory / "eval.csv", text));
+  const std::vector<Warning> warnings = PlanWarnings(config);
+  ASSERT_EQ(warnings.size(), 1u);
+  EXPECT_EQ(warnings[0].kind, warning_kinds::kOverlap);
+  EXPECT_THAT(warnings[0].text, HasSubstr("eval data are train data (1 of 1 files, first " + (directory / "eval.csv") +
+                                          ", a copy of " + (directory / "train-2.csv") + ")"));
+  ++text.back();  // the same size
+  ASSERT_OK(WriteFileAtomically(directory / "eval.csv", text));
+  EXPECT_TRUE(PlanWarnings(config).empty());
+}
+
+TEST(ConfigWarningsTest, AFeatureThatReadsALabelOfATaskIsNamed) {
+  TemporaryDirectory directory;
+  JobConfig config = MakeRandomJob(directory.path(), {});
+  EXPECT_TRUE(ConfigWarnings(config).empty());
+  const std::string& label = config.data.labels[config.model.towers[1].label];
+  config.features[0].column = label;
+  const std::vector<Warning> warnings = ConfigWarnings(config);
+  ASSERT_EQ(warnings.size(), 1u);
+  EXPECT_EQ(warnings[0].kind, warning_kinds::kLeak);
+  EXPECT_THAT(warnings[0].text,
+              testing::StartsWith(absl::StrCat("feature ", config.features[0].name, " reads column ", label,
+                                               ", the label of task ", config.model.towers[1].name, ": ")));
+  config.features[0].is_read = false;
+  EXPECT_TRUE(ConfigWarnings(config).empty()) << "what no group reads does no harm";
 }
 
 }  // namespace

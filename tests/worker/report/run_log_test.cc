@@ -40,6 +40,28 @@ TEST(RunLogTest, ARepeatedEvaluationOfAFinishedJobIsWrittenOnce) {
   EXPECT_EQ(*ReadFile(directory / "train_eval_result.txt"), "{\"global_step\":10,\"auc\":0.25}\n");
 }
 
+TEST(RunLogTest, AWarningIsRecordedOnceOverAllPartsOfARun) {
+  TemporaryDirectory directory;
+  const Warning leak{"leak", "auc_ctr", "first"}, again{"leak", "auc_ctr", "other numbers"}, other{"leak", "x", "y"};
+  const std::string line = "{\"step\":5,\"kind\":\"leak\",\"subject\":\"auc_ctr\",\"text\":\"first\"}\n";
+  const std::string later = "{\"step\":15,\"kind\":\"leak\",\"subject\":\"x\",\"text\":\"y\"}\n";
+  {
+    ASSERT_OK_AND_ASSIGN(auto log, RunLog::Open(directory.path(), 0));
+    ASSERT_OK(log.Warn(5, {leak, again}));
+    ASSERT_OK(log.Warn(15, {again, other}));
+    EXPECT_EQ(*ReadFile(directory / "warnings.jsonl"), line + later);
+  }
+  ASSERT_OK_AND_ASSIGN(auto log, RunLog::Open(directory.path(), 10));
+  EXPECT_EQ(*ReadFile(directory / "warnings.jsonl"), line);
+  testing::internal::CaptureStderr();
+  ASSERT_OK(log.Warn(15, {again, other}));
+  ASSERT_OK(log.Warn(20, {again, other}));
+  const std::string told = testing::internal::GetCapturedStderr();
+  EXPECT_EQ(told.find("other numbers"), told.rfind("other numbers")) << told;
+  EXPECT_NE(told.find("other numbers"), std::string::npos) << "the log of this part does not have it yet";
+  EXPECT_EQ(*ReadFile(directory / "warnings.jsonl"), line + later);
+}
+
 TEST(RunLogTest, AFreshRunStartsWithEmptyFiles) {
   TemporaryDirectory directory;
   ASSERT_OK(WriteFileAtomically(directory / "metrics.jsonl", "{\"step\":5}\n"));

@@ -72,7 +72,14 @@ TEST(SliceReportTest, ALineOfJsonHasAllDigitsAndNullWithoutAValue) {
 
 TEST(SliceReportTest, WarningsNameWhatChanceDoesNotExplain) {
   const auto warn = [](int64_t rows, int64_t positives, double predicted, std::optional<double> auc) {
-    return SliceWarnings({MakeSlice(Slice::Kind::kValue, "4", rows, positives, predicted, auc)});
+    std::vector<std::string> texts;
+    for (const Warning& warning :
+         SliceWarnings({MakeSlice(Slice::Kind::kValue, "4", rows, positives, predicted, auc)})) {
+      EXPECT_EQ(warning.kind, warning_kinds::kSlice);
+      EXPECT_EQ(warning.subject, "click tab=4");
+      texts.push_back(warning.text);
+    }
+    return texts;
   };
   EXPECT_THAT(warn(7000, 100, 280, 0.6),
               ElementsAre("click where tab is 4 (7000 rows): 280 positives are predicted and 100 observed, 2.80 times "

@@ -1,11 +1,14 @@
 #include "worker/train/train_report.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <atomic>
 #include <nlohmann/json.hpp>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "common/file/file.h"
 #include "tests/support/cluster.h"
@@ -85,6 +88,65 @@ TEST(TrainReportTest, AStoppedRunKeepsItsLastEvaluationWithTheStepItBelongsTo) {
   EXPECT_LT(finished_steps, 24);
   EXPECT_EQ(evaluation.step, 16);
   EXPECT_EQ(EvaluationJson(evaluation), Lines(config.model_dir + "/train_eval_result.txt").back());
+}
+
+// A word list that lacks two thirds of the words, and a label that a feature tells.
+TEST(TrainReportTest, TheWarningsOfARunAreThoseOfAnyNumberOfWorkers) {
+  const auto warnings_of = [](int workers) {
+    TemporaryDirectory directory;
+    RandomJobOptions options;
+    options.rows = 600;
+    options.batch_size = 6 / workers;
+    options.num_epochs = 1;
+    options.word_rows = "vocab_list: \"w1\" vocab_list: \"w2\" vocab_list: \"w3\"";
+    options.words = 9;
+    options.train_extra = "log_step_count_steps: 1000000";
+    JobConfig config = MakeRandomJob(directory.path(), options);
+    for (Feature& feature : config.features) {
+      if (feature.name == "iid") feature.column = "clk";
+    }
+    EXPECT_OK(Train(config, {workers, 2, {}}, TestOptions()));
+    std::vector<std::string> lines = Lines(config.model_dir + "/warnings.jsonl");
+    for (std::string& line : lines) {
+      const nlohmann::json json = nlohmann::json::parse(line);
+      EXPECT_EQ(json["step"], 100) << line;
+      line = absl::StrCat(json["kind"].get<std::string>(), " ", json["subject"].get<std::string>(), ": ",
+                          json["text"].get<std::string>());
+    }
+    return lines;
+  };
+  const std::vector<std::string> alone = warnings_of(1);
+  ASSERT_EQ(alone.size(), 3u) << absl::StrJoin(alone, "\n");
+  EXPECT_THAT(alone[0],
+              testing::MatchesRegex("vocabulary word, eval rows: feature word \\(column word\\): its vocabulary "
+                                    "lacks [34].. of 600 tokens of the eval rows \\(.* %\\), 'w[04-8]' for .*"));
+  EXPECT_THAT(alone[1],
+              testing::StartsWith("leak iid clk: feature iid (column clk) tells label clk: all rows in which it "
+                                  "is 0 hold the same value, and no other of the 600 rows"));
+  EXPECT_THAT(alone[2], testing::StartsWith("vocabulary word, training rows: "));
+  EXPECT_EQ(warnings_of(3), alone);
+}
+
+// The first evaluations are of a model that has not learnt its averages: what they alone show is not said.
+TEST(TrainReportTest, PredictionsAreOffOnlyIfTheNextEvaluationSaysSoOrNoneFollows) {
+  TemporaryDirectory directory;
+  const JobConfig config = MakeRandomJob(directory.path(), {});
+  const Warning off{warning_kinds::kCalibration, "ctr", "off"}, leak{warning_kinds::kLeak, "auc_ctr", "too good"};
+  const std::string path = config.model_dir + "/warnings.jsonl";
+  ASSERT_OK(RunCluster(config, {1, 1, {}}, TestOptions(), [&](const WorkerContext& context) -> Status {
+    TrainSession session(&context);
+    PEPNET_RETURN_IF_ERROR(session.Restore());
+    TrainReport report(&context);
+    PEPNET_RETURN_IF_ERROR(report.Open(session));
+    PEPNET_RETURN_IF_ERROR(report.Evaluated({1, {}, {}, {off, leak}}));
+    EXPECT_EQ(Lines(path).size(), 1u);
+    PEPNET_RETURN_IF_ERROR(report.Evaluated({2, {}, {}, {}}));
+    PEPNET_RETURN_IF_ERROR(report.Evaluated({3, {}, {}, {off}}));
+    EXPECT_EQ(Lines(path), std::vector<std::string>{WarningJson(1, leak)});
+    PEPNET_RETURN_IF_ERROR(report.Evaluated({4, {}, {}, {off}}));
+    EXPECT_EQ(Lines(path), (std::vector<std::string>{WarningJson(1, leak), WarningJson(4, off)}));
+    return absl::OkStatus();
+  }));
 }
 
 }  // namespace

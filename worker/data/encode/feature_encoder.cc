@@ -126,7 +126,8 @@ Status FeatureEncoder::ReadCells(int f, Columns* columns) const {
 }
 
 Status FeatureEncoder::Encode(const RowSelection& selection, std::span<const int> columns, Batch* batch,
-                              int64_t* clamped) const {
+                              EncodeCounts* counts) const {
+  counts->vocabulary.resize(rules_.size());
   batch->ids.resize(rules_.size());
   batch->values.resize(rules_.size());
   batch->elements.resize(rules_.size());
@@ -139,18 +140,19 @@ Status FeatureEncoder::Encode(const RowSelection& selection, std::span<const int
     if (is_sequence && rule.feature.bucketizer == Bucketizer::kNone) {
       PEPNET_RETURN_IF_ERROR(EncodeSequenceValues(rule, cells, &batch->values[f], &batch->elements[f]));
     } else if (is_sequence) {
-      PEPNET_RETURN_IF_ERROR(EncodeSequenceIds(rule, options_, cells, &batch->ids[f], &batch->elements[f], clamped));
+      PEPNET_RETURN_IF_ERROR(EncodeSequenceIds(rule, options_, cells, &batch->ids[f], &batch->elements[f],
+                                               &counts->clamped, &counts->vocabulary[f]));
     } else if (rule.feature.bucketizer == Bucketizer::kNone) {
       PEPNET_RETURN_IF_ERROR(EncodeValues(rule, cells, &batch->values[f]));
     } else {
-      PEPNET_RETURN_IF_ERROR(EncodeIds(rule, cells, &batch->ids[f], clamped));
+      PEPNET_RETURN_IF_ERROR(EncodeIds(rule, cells, &batch->ids[f], &counts->clamped, &counts->vocabulary[f]));
     }
   }
   return absl::OkStatus();
 }
 
-Status FeatureEncoder::EncodeIds(const FeatureRule& rule, const CellColumn& cells, IdColumn* out,
-                                 int64_t* clamped) const {
+Status FeatureEncoder::EncodeIds(const FeatureRule& rule, const CellColumn& cells, IdColumn* out, int64_t* clamped,
+                                 VocabularyCounts* vocabulary) const {
   const Feature& feature = rule.feature;
   const bool limits_tokens = TypeOf(feature.kind).limits_tokens;
   IdSink sink(rule, options_, &out->ids, &out->weights);
@@ -198,6 +200,7 @@ Status FeatureEncoder::EncodeIds(const FeatureRule& rule, const CellColumn& cell
     return absl::OkStatus();
   });
   *clamped += sink.clamped();
+  vocabulary->Add(sink.vocabulary_counts());
   return status;
 }
 

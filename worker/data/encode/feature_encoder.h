@@ -22,6 +22,7 @@
 #include "common/job_config/feature.h"
 #include "worker/data/batch.h"
 #include "worker/data/derive/cell_deriver.h"
+#include "worker/data/encode/encode_counts.h"
 #include "worker/data/encode/token_sinks.h"
 #include "worker/data/rows/cell_column.h"
 
@@ -36,8 +37,8 @@ class FeatureEncoder {
   const EmptyCell& empty_cell(int feature) const { return rules_[feature].empty; }
 
   // Fills batch->ids, batch->values and batch->elements. `columns`: for each feature in turn, the numbers in the chunks
-  // of its ColumnsOf(). `clamped` grows by the ids replaced by row 0.
-  Status Encode(const RowSelection& selection, std::span<const int> columns, Batch* batch, int64_t* clamped) const;
+  // of its ColumnsOf(). `counts` grows by what was replaced.
+  Status Encode(const RowSelection& selection, std::span<const int> columns, Batch* batch, EncodeCounts* counts) const;
 
  private:
   FeatureEncoder() = default;
@@ -52,7 +53,8 @@ class FeatureEncoder {
   // The cells of a feature, and before them those of the features that it is computed from.
   Status ReadCells(int feature, Columns* columns) const;
   StatusOr<CellColumn> ViewCells(const std::string& column, int number, const Columns& columns, bool nested) const;
-  Status EncodeIds(const FeatureRule& rule, const CellColumn& cells, IdColumn* out, int64_t* clamped) const;
+  Status EncodeIds(const FeatureRule& rule, const CellColumn& cells, IdColumn* out, int64_t* clamped,
+                   VocabularyCounts* vocabulary) const;
   Status EncodeValues(const FeatureRule& rule, const CellColumn& cells, AlignedBuffer<float>* out) const;
 
   EncoderOptions options_;

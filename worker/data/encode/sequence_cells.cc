@@ -49,6 +49,7 @@ class IdElements {
 
   int32_t count() const { return static_cast<int32_t>(out_.offsets.size()) - 1; }
   int64_t clamped() const { return sink_.clamped(); }
+  const VocabularyCounts& vocabulary_counts() const { return sink_.vocabulary_counts(); }
 
  private:
   Status AddValue(const ColumnView& view, int64_t value) {
@@ -195,10 +196,11 @@ bool ReadsOneId(const Feature& feature) {
 }
 
 Status EncodeSequenceIds(const FeatureRule& rule, const EncoderOptions& options, const CellColumn& cells, IdColumn* out,
-                         std::vector<int32_t>* elements, int64_t* clamped) {
+                         std::vector<int32_t>* elements, int64_t* clamped, VocabularyCounts* vocabulary) {
   IdElements ids(rule, options, out);
   const Status status = EncodeRows(rule, cells, &ids, elements);
   *clamped += ids.clamped();
+  vocabulary->Add(ids.vocabulary_counts());
   return status;
 }
 

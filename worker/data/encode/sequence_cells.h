@@ -26,7 +26,7 @@ namespace pepnet {
 bool ReadsOneId(const Feature& feature);
 
 Status EncodeSequenceIds(const FeatureRule& rule, const EncoderOptions& options, const CellColumn& cells, IdColumn* out,
-                         std::vector<int32_t>* elements, int64_t* clamped);
+                         std::vector<int32_t>* elements, int64_t* clamped, VocabularyCounts* vocabulary);
 
 Status EncodeSequenceValues(const FeatureRule& rule, const CellColumn& cells, AlignedBuffer<float>* out,
                             std::vector<int32_t>* elements);

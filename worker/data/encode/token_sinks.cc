@@ -75,7 +75,13 @@ Status IdSink::AddIdText(std::string_view token) {
     }
     case Bucketizer::kVocabulary: {
       const auto word = rule_.vocabulary.find(token);
-      ids_.push_back(word != rule_.vocabulary.end() ? word->second : feature_.unknown_id);
+      ++vocabulary_counts_.tokens;
+      if (word == rule_.vocabulary.end()) {
+        if (++vocabulary_counts_.unknown == 1) vocabulary_counts_.example = std::string(token);
+        ids_.push_back(feature_.unknown_id);
+        return absl::OkStatus();
+      }
+      ids_.push_back(word->second);
       return absl::OkStatus();
     }
     case Bucketizer::kBoundaries: {

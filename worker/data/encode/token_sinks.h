@@ -14,6 +14,7 @@
 
 #include "common/base/status.h"
 #include "common/job_config/feature.h"
+#include "worker/data/encode/encode_counts.h"
 #include "worker/data/files/cell_text.h"
 #include "worker/data/files/column_view.h"
 
@@ -70,6 +71,7 @@ class IdSink {
 
   void set_normalize(bool normalize) { normalize_ = normalize; }
   int64_t clamped() const { return clamped_; }
+  const VocabularyCounts& vocabulary_counts() const { return vocabulary_counts_; }
 
  private:
   Status AddInRange(int64_t id) {
@@ -87,6 +89,7 @@ class IdSink {
   std::vector<float>& weights_;
   bool normalize_ = true;
   int64_t clamped_ = 0;
+  VocabularyCounts vocabulary_counts_;
 };
 
 // Collects the feature.dim values of one cell, or of one element, of a raw feature without table.

@@ -46,7 +46,7 @@ StatusOr<std::unique_ptr<BatchDecoder>> BatchDecoder::Create(const JobConfig& co
   return decoder;
 }
 
-StatusOr<Batch> BatchDecoder::Decode(const CutBatch& cut, int64_t* clamped) const {
+StatusOr<Batch> BatchDecoder::Decode(const CutBatch& cut, EncodeCounts* counts) const {
   TraceScope scope("decode");
   Batch batch;
   batch.rows = cut.rows.rows;
@@ -55,7 +55,7 @@ StatusOr<Batch> BatchDecoder::Decode(const CutBatch& cut, int64_t* clamped) cons
   batch.last_in_epoch = cut.last_in_epoch;
   batch.position_after = cut.position_after;
   batch.origin = DescribeOrigin(cut.rows);
-  PEPNET_RETURN_IF_ERROR(features_->Encode(cut.rows, plan_.features, &batch, clamped));
+  PEPNET_RETURN_IF_ERROR(features_->Encode(cut.rows, plan_.features, &batch, counts));
   if (read_labels_) {
     PEPNET_RETURN_IF_ERROR(labels_->Encode(cut.rows, plan_.labels, plan_.sample_weights, &batch));
   }

@@ -34,8 +34,8 @@ class BatchDecoder {
                                                         DatasetType file_type, ColumnPlan plan,
                                                         std::shared_ptr<arrow::Schema> reserved_schema);
 
-  // Adds to *clamped the ids that were replaced by row 0.
-  StatusOr<Batch> Decode(const CutBatch& cut, int64_t* clamped) const;
+  // Adds to *counts what was replaced on the way.
+  StatusOr<Batch> Decode(const CutBatch& cut, EncodeCounts* counts) const;
   const std::shared_ptr<arrow::Schema>& reserved_schema() const { return reserved_schema_; }
 
  private:

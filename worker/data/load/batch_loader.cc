@@ -129,7 +129,7 @@ class BatchLoader::Pipeline {
     slots_.pop_front();
     lock.Unlock();
     changed_.NotifyAll();
-    clamped_ids_ += slot->clamped;
+    encode_counts_.Add(slot->encoded);
     counts_ = slot->counts;
     if (!slot->batch.ok()) {
       final_status_ = slot->batch.status();
@@ -140,7 +140,7 @@ class BatchLoader::Pipeline {
 
   int64_t rows_per_epoch() const { return rows_per_epoch_; }
   std::vector<int64_t> rows_by_file() const { return rows_by_file_; }
-  int64_t clamped_ids() const { return clamped_ids_; }
+  const EncodeCounts& encode_counts() const { return encode_counts_; }
   ReadCounts counts() const { return counts_; }
   std::shared_ptr<arrow::Schema> reserved_schema() const { return decoder_->reserved_schema(); }
   std::string description() const { return description_; }
@@ -148,13 +148,13 @@ class BatchLoader::Pipeline {
   bool shares() const { return shared_with_.has_value(); }
 
  private:
-  // A place in the stream. `cut` and `counts` (what had been read when it was cut) are written by the reader and then read by one decoder; `batch` and `clamped` are
+  // A place in the stream. `cut` and `counts` (what had been read when it was cut) are written by the reader and then read by one decoder; `batch` and `encoded` are
   // written by that decoder (by the reader for an error) before `done` is set under the lock.
   struct Slot {
     CutBatch cut;
     ReadCounts counts;
     StatusOr<Batch> batch = Batch();
-    int64_t clamped = 0;
+    EncodeCounts encoded;
     bool done = false;
   };
 
@@ -233,7 +233,7 @@ class BatchLoader::Pipeline {
         slot = std::move(undecoded_.front());
         undecoded_.pop_front();
       }
-      slot->batch = decoder_->Decode(slot->cut, &slot->clamped);
+      slot->batch = decoder_->Decode(slot->cut, &slot->encoded);
       slot->cut = CutBatch();  // lets go of the rows
       {
         MutexLock lock(&mutex_);
@@ -255,7 +255,7 @@ class BatchLoader::Pipeline {
   std::vector<std::thread> threads_;
   // Thread of Next() only.
   Status final_status_;
-  int64_t clamped_ids_ = 0;
+  EncodeCounts encode_counts_;
   ReadCounts counts_;
 
   Mutex mutex_;
@@ -271,7 +271,7 @@ BatchLoader::~BatchLoader() = default;
 StatusOr<std::optional<Batch>> BatchLoader::Next() { return pipeline_->Next(); }
 int64_t BatchLoader::rows_per_epoch() const { return pipeline_->rows_per_epoch(); }
 std::vector<int64_t> BatchLoader::rows_by_file() const { return pipeline_->rows_by_file(); }
-int64_t BatchLoader::clamped_ids() const { return pipeline_->clamped_ids(); }
+const EncodeCounts& BatchLoader::encode_counts() const { return pipeline_->encode_counts(); }
 std::string BatchLoader::sharing() const { return pipeline_->sharing(); }
 bool BatchLoader::shares() const { return pipeline_->shares(); }
 ReadCounts BatchLoader::counts() const { return pipeline_->counts(); }

@@ -23,6 +23,7 @@
 #include "common/base/status.h"
 #include "common/job_config/job_config.h"
 #include "worker/data/batch.h"
+#include "worker/data/encode/encode_counts.h"
 #include "worker/data/files/read_counts.h"
 #include "worker/data/rows/reader_group.h"
 
@@ -78,7 +79,9 @@ class BatchLoader {
   // By file, in the order of reading, where that is known without reading the data (Parquet), else empty.
   std::vector<int64_t> rows_by_file() const;
   // Ids replaced by row 0 in the batches returned so far (0 unless clamp_out_of_range).
-  int64_t clamped_ids() const;
+  int64_t clamped_ids() const { return encode_counts().clamped; }
+  // What the encoding of the batches returned so far has replaced; until the next call of Next().
+  const EncodeCounts& encode_counts() const;
   // Who decodes what, and why: "each worker decodes its rows alone: ...", for the log.
   std::string sharing() const;
   // Whether this worker shares the decoding with others.

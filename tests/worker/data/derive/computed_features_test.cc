@@ -89,8 +89,8 @@ std::string Compute(const std::string& features, const std::vector<NamedColumn>&
   const auto encoder = FeatureEncoder::Create(used, {});
   if (!encoder.ok()) return std::string(encoder.status().message());
   Batch batch;
-  int64_t clamped = 0;
-  const Status status = (*encoder)->Encode(SelectAll(columns), numbers, &batch, &clamped);
+  EncodeCounts counts;
+  const Status status = (*encoder)->Encode(SelectAll(columns), numbers, &batch, &counts);
   if (!status.ok()) return std::string(status.message());
   const Feature& last = used.back();
   const int f = static_cast<int>(used.size()) - 1;

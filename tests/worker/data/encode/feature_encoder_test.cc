@@ -17,14 +17,15 @@ using ::testing::HasSubstr;
 
 // What feature `feature` makes of the rows, as text; the error's text if there is one.
 std::string Encode(const Feature& feature, const RowSelection& rows, EncoderOptions options = {},
-                   int64_t* clamped = nullptr) {
+                   int64_t* clamped = nullptr, VocabularyCounts* vocabulary = nullptr) {
   const auto encoder = FeatureEncoder::Create({feature}, options);
   if (!encoder.ok()) return std::string(encoder.status().message());
   Batch batch;
-  int64_t count = 0;
+  EncodeCounts counts;
   const int columns[] = {0};
-  const Status status = (*encoder)->Encode(rows, columns, &batch, &count);
-  if (clamped != nullptr) *clamped = count;
+  const Status status = (*encoder)->Encode(rows, columns, &batch, &counts);
+  if (clamped != nullptr) *clamped = counts.clamped;
+  if (vocabulary != nullptr) *vocabulary = counts.vocabulary[0];
   if (!status.ok()) return std::string(status.message());
   if (feature.bucketizer == Bucketizer::kNone) {
     EXPECT_EQ(static_cast<int64_t>(batch.values[0].size()), rows.rows * feature.dim);
@@ -232,6 +233,24 @@ TEST(FeatureEncoderTest, VocabularyWithReservedRows) {
   feature = Vocabulary({{"a", 2}, {"b", 3}}, 1);
   feature.default_value = "b";
   EXPECT_EQ(EncodeTexts(feature, {"a", ""}), "2|3");
+}
+
+TEST(FeatureEncoderTest, TokensThatAVocabularyLacksAreCounted) {
+  Feature feature = Vocabulary({{"a", 2}, {"b", 3}}, 1);
+  feature.default_value = "nowhere";
+  VocabularyCounts counts;
+  EXPECT_EQ(Encode(feature, TextCells({"a", "", "Ulm", "b", "Bonn"}), {}, nullptr, &counts), "2|1|1|3|1");
+  EXPECT_EQ(counts.tokens, 4) << "the default value of an empty cell is no token";
+  EXPECT_EQ(counts.unknown, 2);
+  EXPECT_EQ(counts.example, "Ulm");
+  VocabularyCounts sum{3, 0, ""};
+  sum.Add(counts);
+  sum.Add({5, 1, "Kiel"});
+  EXPECT_EQ(sum.tokens, 12);
+  EXPECT_EQ(sum.unknown, 3);
+  EXPECT_EQ(sum.example, "Ulm");
+  EXPECT_EQ(Encode(Hash(5), TextCells({"a"}), {}, nullptr, &counts).size(), 1u);
+  EXPECT_EQ(counts.tokens, 0);
 }
 
 TEST(FeatureEncoderTest, VocabularyWithDefaultBucketizeValue) {

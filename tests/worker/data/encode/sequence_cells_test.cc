@@ -40,9 +40,9 @@ std::string Encode(const Feature& feature, const RowSelection& rows) {
   if (!encoder.ok()) return std::string(encoder.status().message());
   Batch batch;
   batch.rows = rows.rows;
-  int64_t clamped = 0;
+  EncodeCounts counts;
   const int columns[] = {0};
-  const Status status = (*encoder)->Encode(rows, columns, &batch, &clamped);
+  const Status status = (*encoder)->Encode(rows, columns, &batch, &counts);
   if (!status.ok()) return std::string(status.message());
   EXPECT_EQ(static_cast<int64_t>(batch.elements[0].size()), rows.rows + 1);
   return Show(batch, feature);

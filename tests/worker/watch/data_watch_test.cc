@@ -1,4 +1,4 @@
-#include "worker/train/data_watch.h"
+#include "worker/watch/data_watch.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -68,8 +68,10 @@ std::string WarningsOf(const JobConfig& config, const std::vector<Slice>& batche
     DataWatch watch(&config);
     watch.Observe(Rows(batches[rank]));
     watch.Observe(Rows({0, 0, 0}));
-    PEPNET_ASSIGN_OR_RETURN(const std::vector<std::string> warnings, watch.Warnings(collective.get()));
-    if (rank == 0) text = absl::StrJoin(warnings, "\n");
+    PEPNET_ASSIGN_OR_RETURN(const std::vector<Warning> warnings, watch.Warnings(collective.get()));
+    if (rank == 0) {
+      text = absl::StrJoin(warnings, "\n", [](std::string* out, const Warning& one) { out->append(one.text); });
+    }
     if (rank != 0) {
       EXPECT_TRUE(warnings.empty());
     }
@@ -94,37 +96,43 @@ TEST(DataWatchTest, ALabelThatNeverOrAlwaysIsOneAndConstantFeaturesAreNamed) {
   EXPECT_EQ(WarningsOf(config, {{100, 1, 0}, {100, 0, 0}}), absl::StrCat(kConstant, "\n", kRaw));
 }
 
+TEST(DataWatchTest, RawValuesFarFromZeroAreNamedUnlessTheyAreNormalized) {
+  JobConfig config = Config();
+  config.features[2].bucketizer = Bucketizer::kNone;
+  Batch one = Rows({100, 1, 0}), two = Rows({100, 0, 0});
+  one.values[2][7] = -3;
+  two.values[2][99] = 1.5e9f;
+  const char* text =
+      "feature raw (column raw) had values from -3 to 1.5e+09, which go into the network as they are: they outweigh "
+      "the "
+      "other inputs, and training may diverge or stand still; set a normalizer (log10, zscore, minmax) or boundaries";
+  const auto warnings_of = [&] {
+    std::string told;
+    EXPECT_OK(RunRanks(2, {}, [&](int rank, Transport* transport) -> Status {
+      const auto collective = MakeCollective(transport, Channel::kDense, {0, 1}, 30);
+      DataWatch watch(&config);
+      watch.Observe(rank == 0 ? one : two);
+      PEPNET_ASSIGN_OR_RETURN(const std::vector<Warning> warnings, watch.Warnings(collective.get()));
+      for (const Warning& warning : warnings) {
+        if (warning.kind == warning_kinds::kRange) told += warning.text;
+      }
+      return absl::OkStatus();
+    }));
+    return told;
+  };
+  EXPECT_EQ(warnings_of(), text);
+  config.features[2].normalizer.kind = NormalizerKind::kLog10;
+  EXPECT_EQ(warnings_of(), "");
+  config.features[2].normalizer.kind = NormalizerKind::kNone;
+  two.values[2][99] = 99;
+  EXPECT_EQ(warnings_of(), "") << "no wide range";
+}
+
 TEST(DataWatchTest, AFeatureThatIsConstantOnEachWorkerButNotAmongThemIsNoWarning) {
   JobConfig config = Config();
   EXPECT_EQ(WarningsOf(config, {{100, 1, -1}, {100, 0, -2}}), absl::StrCat(kConstant, "\n", kRaw));
   EXPECT_NE(WarningsOf(config, {{100, 1, -1}, {100, 0, -1}}).find("feature varies"), std::string::npos);
   EXPECT_EQ(WarningsOf(config, {{9, 0, 0}}), "") << "nine rows prove nothing";
-}
-
-TEST(DataWatchTest, ATableFarLargerThanItsIdsIsNamed) {
-  JobConfig config;
-  for (const int64_t rows : {int64_t{1000000}, int64_t{1000000}, int64_t{50}}) {
-    Table& table = config.tables.emplace_back();
-    table.name = absl::StrCat("t", config.tables.size());
-    table.rows = rows;
-  }
-  const auto seen =
-      RowsOfServers({R"({"rows":{"t1":4000,"t2":8000,"t3":0}})", R"({"rows":{"t1":5000,"t2":8000}})", "no json"});
-  const std::vector<std::string> warnings = TableWarnings(config, seen);
-  ASSERT_EQ(warnings.size(), 1u);
-  EXPECT_NE(warnings[0].find("table t1 may have 1000000 rows, training met 9000 ids"), std::string::npos)
-      << warnings[0];
-}
-
-TEST(DynamicTableLinesTest, CountsOfAllServersAreAddedUp) {
-  const std::string one =
-      R"({"rows":{"t":5,"u":7},"lifecycle":{"t":{"admitted":9,"refused":40,"expired":1,"evicted":3,)"
-      R"("candidates":20}}})";
-  EXPECT_THAT(
-      DynamicTableLines({one, one, "no json", R"({"rows":{}})"}),
-      testing::ElementsAre("t: 10 rows and 40 candidates; 18 rows were made, 2 expired, 6 were evicted; steps named "
-                           "ids 80 times without giving them a row"));
-  EXPECT_TRUE(DynamicTableLines({R"({"rows":{"t":5}})"}).empty());
 }
 
 }  // namespace

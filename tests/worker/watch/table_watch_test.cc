@@ -1,0 +1,38 @@
+#include "worker/watch/table_watch.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "absl/strings/str_cat.h"
+
+namespace pepnet {
+namespace {
+
+TEST(TableWarningsTest, ATableFarLargerThanItsIdsIsNamed) {
+  JobConfig config;
+  for (const int64_t rows : {int64_t{1000000}, int64_t{1000000}, int64_t{50}}) {
+    Table& table = config.tables.emplace_back();
+    table.name = absl::StrCat("t", config.tables.size());
+    table.rows = rows;
+  }
+  const auto seen =
+      RowsOfServers({R"({"rows":{"t1":4000,"t2":8000,"t3":0}})", R"({"rows":{"t1":5000,"t2":8000}})", "no json"});
+  const std::vector<Warning> warnings = TableWarnings(config, seen);
+  ASSERT_EQ(warnings.size(), 1u);
+  EXPECT_EQ(warnings[0].subject, "t1");
+  EXPECT_THAT(warnings[0].text, testing::HasSubstr("table t1 may have 1000000 rows, training met 9000 ids"));
+}
+
+TEST(DynamicTableLinesTest, CountsOfAllServersAreAddedUp) {
+  const std::string one =
+      R"({"rows":{"t":5,"u":7},"lifecycle":{"t":{"admitted":9,"refused":40,"expired":1,"evicted":3,)"
+      R"("candidates":20}}})";
+  EXPECT_THAT(
+      DynamicTableLines({one, one, "no json", R"({"rows":{}})"}),
+      testing::ElementsAre("t: 10 rows and 40 candidates; 18 rows were made, 2 expired, 6 were evicted; steps named "
+                           "ids 80 times without giving them a row"));
+  EXPECT_TRUE(DynamicTableLines({R"({"rows":{"t":5}})"}).empty());
+}
+
+}  // namespace
+}  // namespace pepnet
