@@ -1,6 +1,6 @@
-// What `pepnet inspect` shows: summaries of a checkpoint or an exported file, and the difference of two checkpoints.
+// What `pepnet inspect` shows of a checkpoint or an exported file. inspect_diff.h: of two checkpoints.
 //
-// Threads: no state. Every row is read once; memory is that of one record batch (a summary) or of one bucket (a diff).
+// Threads: no state. Every row is read once; memory is that of one record batch.
 // Failure: as ReadManifest and TablePartReader. Nothing here verifies checksums: VerifyCheckpoint does.
 #pragma once
 
@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "cli/inspect/table_statistics.h"
+#include "cli/inspect/words.h"
 #include "common/base/status.h"
 #include "common/checkpoint/checkpoint.h"
 
@@ -39,16 +40,10 @@ std::string SummaryToText(const CheckpointSummary& summary);
 std::string SummaryToJson(const CheckpointSummary& summary);  // one object, one line
 std::string SummaryToHtml(const CheckpointSummary& summary);  // a page of its own, without scripts
 
-// One row: value, optimizer state, frequency, last step; as text or as JSON. NotFound if the table has no such row.
-StatusOr<std::string> DescribeRow(const std::string& directory, const std::string& table, int64_t id, bool json);
-
-struct CheckpointDiff {
-  bool equal = true;  // tables and dense tensors, bit for bit; steps, files and number of parts do not count
-  std::string text;
-};
-// Compares by table and bucket; buckets with equal digests are not read. With `table` not empty only that table.
-StatusOr<CheckpointDiff> DiffCheckpoints(const std::string& left, const std::string& right,
-                                         const std::string& table = "");
+// One row: value, optimizer state, frequency, last step, the id's word; as text or as JSON. NotFound if the table has no
+// such row.
+StatusOr<std::string> DescribeRow(const std::string& directory, const std::string& table, int64_t id, bool json,
+                                  const TableWords& words = {});
 
 // One line per tensor of a safetensors file: dtype, shape, bytes, smallest and largest value, Euclidean norm.
 StatusOr<std::string> SummarizeSafetensors(const std::string& path, bool json = false);

@@ -4,7 +4,9 @@
 #include "absl/strings/match.h"
 #include "cli/inspect/inspect.h"
 #include "cli/inspect/inspect_command.h"
+#include "cli/inspect/inspect_diff.h"
 #include "cli/inspect/what_if.h"
+#include "cli/inspect/words.h"
 #include "cli/job/load_config.h"
 #include "common/checkpoint/checkpoint.h"
 #include "common/file/file.h"
@@ -19,7 +21,8 @@ Status InspectCheckpoint(const InspectFlags& flags) {
   PEPNET_ASSIGN_OR_RETURN(Manifest manifest, ReadManifest(directory));
   PEPNET_RETURN_IF_ERROR(VerifyCheckpoint(directory, manifest, /*contents=*/true, /*deep=*/flags.verify));
   if (flags.id.has_value()) {
-    PEPNET_ASSIGN_OR_RETURN(const std::string row, DescribeRow(directory, flags.table, *flags.id, flags.json));
+    PEPNET_ASSIGN_OR_RETURN(const TableWords words, FindWords(flags.pipeline_config_path, directory));
+    PEPNET_ASSIGN_OR_RETURN(const std::string row, DescribeRow(directory, flags.table, *flags.id, flags.json, words));
     std::cout << row << std::endl;
     return absl::OkStatus();
   }
@@ -45,8 +48,12 @@ Status InspectDifference(const InspectFlags& flags) {
     PEPNET_RETURN_IF_ERROR(VerifyCheckpoint(directory, manifest));
   }
   PEPNET_ASSIGN_OR_RETURN(CheckpointDiff diff, DiffCheckpoints(left, right, flags.table));
-  std::cout << diff.text << std::endl;
-  return absl::OkStatus();
+  if (!flags.quiet) {
+    PEPNET_ASSIGN_OR_RETURN(const TableWords words, FindWords(flags.pipeline_config_path, left));
+    std::cout << (flags.json ? DiffToJson(diff, words) : DiffToText(diff, words)) << std::endl;
+  }
+  if (diff.equal()) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat(left, " and ", right, " are not equal: ", DiffInBrief(diff)));
 }
 
 // What the flags name.
@@ -82,10 +89,10 @@ void AddInspectFlags(CLI::App* command, InspectFlags* flags) {
       "--checkpoint_path", flags->checkpoint_path,
       "in place of the path; best: the one that keep_best kept in the path, --model_dir or the config's");
   command->add_option("--model_dir", flags->model_dir, "where --checkpoint_path best looks")->excludes(path);
-  command
-      ->add_option("--pipeline_config_path", flags->pipeline_config_path,
-                   "the config whose model_dir --checkpoint_path best looks into")
-      ->excludes(path);
+  command->add_option(
+      "--pipeline_config_path", flags->pipeline_config_path,
+      "the config whose model_dir --checkpoint_path best looks into, and whose vocabularies say the words "
+      "of ids (default for these: the pipeline.config beside the checkpoint)");
   command->add_flag("--verify", flags->verify, "read every byte and recompute every digest");
   command->add_flag("--json", flags->json, "machine-readable");
   CLI::Option* table = command->add_option("--table", flags->table, "only this table");
@@ -95,7 +102,9 @@ void AddInspectFlags(CLI::App* command, InspectFlags* flags) {
       "--what_if", flags->what_if,
       "which rows would leave under max_rows=N, memory_budget_mb=N, ttl_steps=N, eviction=LRU|LFU|SCORE, "
       "half_life_steps=N, separated by commas");
-  command->add_option("--diff", flags->diff, "compare with another checkpoint");
+  CLI::Option* diff = command->add_option("--diff", flags->diff,
+                                          "compare with another checkpoint; the exit status is 1 where they differ");
+  command->add_flag("--quiet", flags->quiet, "with --diff: print nothing on standard output")->needs(diff);
 }
 
 Status InspectCommand(const InspectFlags& given) {

@@ -19,10 +19,12 @@ struct InspectFlags {
   std::optional<int64_t> id;
   bool verify = false;
   bool json = false;
+  bool quiet = false;  // with diff: the exit status alone
 };
 void AddInspectFlags(CLI::App* command, InspectFlags* flags);
 
-// Prints on stdout and writes flags.report. Errors: what is not there, or not what its manifest says.
+// Prints on stdout and writes flags.report. Errors: what is not there, or not what its manifest says; checkpoints that
+// differ, with flags.diff.
 Status InspectCommand(const InspectFlags& flags);
 
 }  // namespace pepnet

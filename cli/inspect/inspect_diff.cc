@@ -1,3 +1,5 @@
+#include "cli/inspect/inspect_diff.h"
+
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -6,16 +8,14 @@
 #include <set>
 #include <utility>
 
-#include "absl/strings/str_format.h"
-
-#include "cli/inspect/inspect.h"
+#include "absl/strings/str_cat.h"
 #include "common/base/partition.h"
+#include "common/checkpoint/checkpoint.h"
 #include "common/checkpoint/safetensors.h"
 
 namespace pepnet {
 namespace {
 
-constexpr int kBucketsNamed = 10;  // how many differing buckets of a table are listed one by one
 constexpr const char* kDenseFile = "dense.safetensors";
 
 // The rows of one bucket, copied out of all parts of a table, sorted by id.
@@ -85,23 +85,6 @@ class Table {
   std::map<int, std::vector<Place>> places_;
 };
 
-struct Difference {
-  int64_t only_left = 0, only_right = 0, differ = 0;
-  double largest_value = 0, largest_state = 0;
-  void Add(const Difference& other) {
-    only_left += other.only_left;
-    only_right += other.only_right;
-    differ += other.differ;
-    largest_value = std::max(largest_value, other.largest_value);
-    largest_state = std::max(largest_state, other.largest_state);
-  }
-  std::string ToString() const {
-    return absl::StrFormat(
-        "%d rows only left, %d only right, %d differ, largest difference of values %.6g, of state %.6g", only_left,
-        only_right, differ, largest_value, largest_state);
-  }
-};
-
 // max |a - b|; infinite if one of two different elements is NaN or both are unequal infinities.
 template <typename T>
 double LargestDifference(const T* a, const T* b, size_t count) {
@@ -119,62 +102,100 @@ bool SameBits(const T* a, const T* b, size_t count) {
   return count == 0 || std::memcmp(a, b, count * sizeof(T)) == 0;
 }
 
-Difference CompareRows(const Rows& left, const Rows& right, int dim, int state_dim) {
-  const auto d = static_cast<size_t>(dim), s = static_cast<size_t>(state_dim);
-  Difference result;
+// The square of the Euclidean distance of two rows, or of the norm of one; infinite where a number is none.
+double SquaredDistance(const float* a, const float* b, size_t count) {
+  double sum = 0;
+  for (size_t i = 0; i < count; ++i) {
+    const double difference = static_cast<double>(a[i]) - (b == nullptr ? 0 : static_cast<double>(b[i]));
+    sum += difference * difference;
+  }
+  return std::isnan(sum) ? HUGE_VAL : sum;
+}
+
+// The rows of a table that moved, as they are compared.
+class Movement {
+ public:
+  // Rows with equal ids and different values.
+  void Add(int64_t id, const float* left, const float* right, size_t dim) {
+    const double moved = SquaredDistance(right, left, dim), norm = SquaredDistance(left, nullptr, dim);
+    moved_ += moved;
+    norm_ += norm;
+    rows_.push_back({id, std::sqrt(moved), std::sqrt(norm), std::sqrt(SquaredDistance(right, nullptr, dim))});
+    if (rows_.size() >= 4 * kMovedNamed) Cut();
+  }
+  void Finish(TableDiff* diff) {
+    Cut();
+    diff->moved = std::move(rows_);
+    diff->relative_change = RelativeChange(moved_, norm_);
+  }
+  static double RelativeChange(double squared_distance, double squared_norm) {
+    return squared_distance == 0 ? 0 : std::sqrt(squared_distance / squared_norm);
+  }
+
+ private:
+  void Cut() {
+    std::sort(rows_.begin(), rows_.end(), [](const MovedRow& a, const MovedRow& b) {
+      return a.distance != b.distance ? a.distance > b.distance : a.id < b.id;
+    });
+    if (rows_.size() > kMovedNamed) rows_.resize(kMovedNamed);
+  }
+
+  double moved_ = 0, norm_ = 0;  // sums of squares over the rows added
+  std::vector<MovedRow> rows_;
+};
+
+void CompareRows(const Rows& left, const Rows& right, TableDiff* diff, Movement* movement) {
+  const auto d = static_cast<size_t>(diff->left_dim), s = static_cast<size_t>(diff->left_state_dim);
   size_t i = 0, j = 0;
   while (i < left.order.size() || j < right.order.size()) {
     const bool left_ends = i == left.order.size(), right_ends = j == right.order.size();
     if (right_ends || (!left_ends && left.ids[left.order[i]] < right.ids[right.order[j]])) {
-      ++result.only_left;
+      ++diff->only_left;
       ++i;
     } else if (left_ends || right.ids[right.order[j]] < left.ids[left.order[i]]) {
-      ++result.only_right;
+      ++diff->only_right;
       ++j;
     } else {
       const size_t a = left.order[i++], b = right.order[j++];
       const float *va = left.values.data() + a * d, *vb = right.values.data() + b * d;
       const float *sa = left.states.data() + a * s, *sb = right.states.data() + b * s;
-      if (SameBits(va, vb, d) && SameBits(sa, sb, s) && left.frequency[a] == right.frequency[b] &&
-          left.last_step[a] == right.last_step[b]) {
-        continue;
+      const bool same_values = SameBits(va, vb, d), same_state = SameBits(sa, sb, s);
+      if (!same_values) {
+        ++diff->other_values;
+        movement->Add(left.ids[a], va, vb, d);
+        diff->largest_value = std::max(diff->largest_value, LargestDifference(va, vb, d));
+      } else if (!same_state || left.frequency[a] != right.frequency[b] || left.last_step[a] != right.last_step[b]) {
+        ++diff->other_state;
       }
-      ++result.differ;
-      result.largest_value = std::max(result.largest_value, LargestDifference(va, vb, d));
-      result.largest_state = std::max(result.largest_state, LargestDifference(sa, sb, s));
+      diff->largest_state = std::max(diff->largest_state, LargestDifference(sa, sb, s));
     }
   }
-  return result;
 }
 
-Status CompareTables(const std::string& name, const Table& left, const Table& right, CheckpointDiff* diff) {
+StatusOr<TableDiff> CompareTables(const std::string& name, const Table& left, const Table& right) {
+  TableDiff diff;
+  diff.table = name;
+  diff.left_rows = left.rows();
+  diff.right_rows = right.rows();
+  diff.left_dim = left.dim();
+  diff.right_dim = right.dim();
+  diff.left_state_dim = left.state_dim();
+  diff.right_state_dim = right.state_dim();
   if (left.dim() != right.dim() || left.state_dim() != right.state_dim()) {
-    diff->equal = false;
-    absl::StrAppend(&diff->text, name, ": dim ", left.dim(), " and state ", left.state_dim(), " left, dim ",
-                    right.dim(), " and state ", right.state_dim(), " right\n");
-    return absl::OkStatus();
+    diff.place = DiffPlace::kOtherShape;
+    return diff;
   }
-  Difference total;
-  int differing = 0;
-  std::string buckets;
+  Movement movement;
   for (int bucket = 0; bucket < kBucketCount; ++bucket) {
     const BucketEntry a = left.bucket(bucket), b = right.bucket(bucket);
     if (a.rows == b.rows && a.digest == b.digest) continue;
     PEPNET_ASSIGN_OR_RETURN(const Rows left_rows, left.ReadBucket(bucket));
     PEPNET_ASSIGN_OR_RETURN(const Rows right_rows, right.ReadBucket(bucket));
-    const Difference difference = CompareRows(left_rows, right_rows, left.dim(), left.state_dim());
-    total.Add(difference);
-    if (++differing <= kBucketsNamed) absl::StrAppend(&buckets, "  bucket ", bucket, ": ", difference.ToString(), "\n");
+    CompareRows(left_rows, right_rows, &diff, &movement);
+    ++diff.buckets;
   }
-  if (differing == 0) {
-    absl::StrAppend(&diff->text, name, ": equal, ", left.rows(), " rows\n");
-    return absl::OkStatus();
-  }
-  diff->equal = false;
-  absl::StrAppend(&diff->text, name, ": ", total.ToString(), ", in ", differing, " of ", kBucketCount, " buckets\n",
-                  buckets);
-  if (differing > kBucketsNamed) absl::StrAppend(&diff->text, "  and ", differing - kBucketsNamed, " more buckets\n");
-  return absl::OkStatus();
+  movement.Finish(&diff);
+  return diff;
 }
 
 StatusOr<std::map<std::string, Table>> OpenTables(const std::string& directory, const Manifest& manifest,
@@ -195,17 +216,45 @@ bool Names(const Manifest& manifest, const char* file) {
   return std::any_of(manifest.files.begin(), manifest.files.end(), [&](const FileEntry& e) { return e.file == file; });
 }
 
-struct Contrast {
-  bool same = false;
-  double largest = 0;
-};
-
 // Precondition: equally many elements.
 template <typename T>
-StatusOr<Contrast> Compare(const StatusOr<std::vector<T>>& a, const StatusOr<std::vector<T>>& b) {
+Status CompareElements(const StatusOr<std::vector<T>>& a, const StatusOr<std::vector<T>>& b, TensorDiff* diff) {
   if (!a.ok()) return a.status();
   if (!b.ok()) return b.status();
-  return Contrast{SameBits(a->data(), b->data(), a->size()), LargestDifference(a->data(), b->data(), a->size())};
+  if (SameBits(a->data(), b->data(), a->size())) return absl::OkStatus();
+  diff->equal = false;
+  diff->largest = LargestDifference(a->data(), b->data(), a->size());
+  double moved = 0, norm = 0;
+  for (size_t i = 0; i < a->size(); ++i) {
+    const double before = static_cast<double>((*a)[i]), difference = static_cast<double>((*b)[i]) - before;
+    if (std::memcmp(&(*a)[i], &(*b)[i], sizeof(T)) != 0) moved += difference * difference;
+    if (std::isfinite(before)) norm += before * before;
+  }
+  diff->relative_change = std::isnan(moved) ? HUGE_VAL : Movement::RelativeChange(moved, norm);
+  return absl::OkStatus();
+}
+
+StatusOr<TensorDiff> CompareTensor(const std::string& name, const SafetensorsReader& left,
+                                   const SafetensorsReader& right) {
+  TensorDiff diff;
+  diff.name = name;
+  diff.equal = false;
+  if (!left.Contains(name) || !right.Contains(name)) {
+    diff.place = left.Contains(name) ? DiffPlace::kOnlyLeft : DiffPlace::kOnlyRight;
+    return diff;
+  }
+  const TensorInfo &a = left.tensors().at(name), &b = right.tensors().at(name);
+  if (a.dtype != b.dtype || a.shape != b.shape) {
+    diff.place = DiffPlace::kOtherShape;
+    return diff;
+  }
+  diff.equal = true;
+  if (a.dtype == "I64") {  // not through double, which holds 53 bits
+    PEPNET_RETURN_IF_ERROR(CompareElements(left.ReadIntegers(name), right.ReadIntegers(name), &diff));
+  } else {
+    PEPNET_RETURN_IF_ERROR(CompareElements(left.ReadDoubles(name), right.ReadDoubles(name), &diff));
+  }
+  return diff;
 }
 
 Status CompareDense(const std::string& left_path, const std::string& right_path, CheckpointDiff* diff) {
@@ -214,35 +263,44 @@ Status CompareDense(const std::string& left_path, const std::string& right_path,
   std::set<std::string> names;
   for (const auto& [name, info] : left->tensors()) names.insert(name);
   for (const auto& [name, info] : right->tensors()) names.insert(name);
-  int equal = 0;
   for (const std::string& name : names) {
-    if (!left->Contains(name) || !right->Contains(name)) {
-      absl::StrAppend(&diff->text, kDenseFile, " ", name, ": only ", left->Contains(name) ? "left" : "right", "\n");
-      continue;
-    }
-    const TensorInfo &a = left->tensors().at(name), &b = right->tensors().at(name);
-    if (a.dtype != b.dtype || a.shape != b.shape) {
-      absl::StrAppend(&diff->text, kDenseFile, " ", name, ": dtype or shape differ\n");
-      continue;
-    }
-    Contrast contrast;
-    if (a.dtype == "I64") {  // not through double, which holds 53 bits
-      PEPNET_ASSIGN_OR_RETURN(contrast, Compare(left->ReadIntegers(name), right->ReadIntegers(name)));
+    PEPNET_ASSIGN_OR_RETURN(TensorDiff tensor, CompareTensor(name, *left, *right));
+    // The optimizer state of parameter p stands as p/<slot> beside it.
+    const size_t slash = name.rfind('/');
+    const bool is_state = slash != std::string::npos && names.contains(name.substr(0, slash));
+    ++(is_state ? diff->states : diff->layers);
+    if (tensor.equal) continue;
+    if (is_state) {
+      ++diff->states_changed;
     } else {
-      PEPNET_ASSIGN_OR_RETURN(contrast, Compare(left->ReadDoubles(name), right->ReadDoubles(name)));
-    }
-    if (contrast.same) {
-      ++equal;
-    } else {
-      absl::StrAppendFormat(&diff->text, "%s %s: largest difference %.6g\n", kDenseFile, name, contrast.largest);
+      diff->tensors.push_back(std::move(tensor));
     }
   }
-  if (equal != static_cast<int>(names.size())) diff->equal = false;
-  absl::StrAppend(&diff->text, kDenseFile, ": ", equal, " of ", names.size(), " tensors equal\n");
+  // What is on one side only or has another shape comes first, then what moved most.
+  std::stable_sort(diff->tensors.begin(), diff->tensors.end(), [](const TensorDiff& a, const TensorDiff& b) {
+    if ((a.place == DiffPlace::kBoth) != (b.place == DiffPlace::kBoth)) return b.place == DiffPlace::kBoth;
+    return a.relative_change > b.relative_change;
+  });
   return absl::OkStatus();
 }
 
+TableDiff OnOneSide(const std::string& name, const Table& table, bool is_left) {
+  TableDiff diff;
+  diff.table = name;
+  diff.place = is_left ? DiffPlace::kOnlyLeft : DiffPlace::kOnlyRight;
+  (is_left ? diff.left_rows : diff.right_rows) = table.rows();
+  (is_left ? diff.only_left : diff.only_right) = table.rows();
+  return diff;
+}
+
 }  // namespace
+
+bool TableDiff::equal() const { return place == DiffPlace::kBoth && buckets == 0; }
+
+bool CheckpointDiff::equal() const {
+  return std::all_of(tables.begin(), tables.end(), [](const TableDiff& table) { return table.equal(); }) &&
+         tensors.empty() && states_changed == 0 && dense == DiffPlace::kBoth;
+}
 
 StatusOr<CheckpointDiff> DiffCheckpoints(const std::string& left, const std::string& right, const std::string& table) {
   PEPNET_ASSIGN_OR_RETURN(const Manifest left_manifest, ReadManifest(left));
@@ -252,34 +310,29 @@ StatusOr<CheckpointDiff> DiffCheckpoints(const std::string& left, const std::str
   if (!table.empty() && left_tables.empty() && right_tables.empty()) {
     return absl::NotFoundError(absl::StrCat("neither ", left, " nor ", right, " has a table ", table));
   }
-  CheckpointDiff diff;
-  absl::StrAppend(&diff.text, "left ", left, " (step ", left_manifest.step, ")\nright ", right, " (step ",
-                  right_manifest.step, ")\n");
+  CheckpointDiff diff{left, right, left_manifest.step, right_manifest.step};
   std::set<std::string> names;
   for (const auto& [name, entry] : left_tables) names.insert(name);
   for (const auto& [name, entry] : right_tables) names.insert(name);
   for (const std::string& name : names) {
     const auto a = left_tables.find(name), b = right_tables.find(name);
     if (a == left_tables.end() || b == right_tables.end()) {
-      diff.equal = false;
       const bool is_left = a != left_tables.end();
-      absl::StrAppend(&diff.text, name, ": only ", is_left ? "left" : "right", ", ",
-                      (is_left ? a->second : b->second).rows(), " rows\n");
+      diff.tables.push_back(OnOneSide(name, is_left ? a->second : b->second, is_left));
       continue;
     }
-    PEPNET_RETURN_IF_ERROR(CompareTables(name, a->second, b->second, &diff));
+    PEPNET_ASSIGN_OR_RETURN(TableDiff compared, CompareTables(name, a->second, b->second));
+    diff.tables.push_back(std::move(compared));
   }
-  if (table.empty()) {
-    const bool in_left = Names(left_manifest, kDenseFile), in_right = Names(right_manifest, kDenseFile);
-    if (in_left && in_right) {
-      PEPNET_RETURN_IF_ERROR(
-          CompareDense(absl::StrCat(left, "/", kDenseFile), absl::StrCat(right, "/", kDenseFile), &diff));
-    } else if (in_left != in_right) {
-      diff.equal = false;
-      absl::StrAppend(&diff.text, kDenseFile, ": only ", in_left ? "left" : "right", "\n");
-    }
+  const bool in_left = Names(left_manifest, kDenseFile), in_right = Names(right_manifest, kDenseFile);
+  diff.has_dense = table.empty() && (in_left || in_right);
+  if (!diff.has_dense) return diff;
+  if (in_left != in_right) {
+    diff.dense = in_left ? DiffPlace::kOnlyLeft : DiffPlace::kOnlyRight;
+    return diff;
   }
-  absl::StrAppend(&diff.text, diff.equal ? "equal\n" : "different\n");
+  PEPNET_RETURN_IF_ERROR(
+      CompareDense(absl::StrCat(left, "/", kDenseFile), absl::StrCat(right, "/", kDenseFile), &diff));
   return diff;
 }
 

@@ -4,6 +4,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "cli/inspect/inspect.h"
+#include "common/base/text.h"
 #include "common/checkpoint/strict_json.h"
 
 namespace pepnet {
@@ -22,7 +23,8 @@ std::string Floats(const std::vector<float>& values) {
 
 }  // namespace
 
-StatusOr<std::string> DescribeRow(const std::string& directory, const std::string& table, int64_t id, bool json) {
+StatusOr<std::string> DescribeRow(const std::string& directory, const std::string& table, int64_t id, bool json,
+                                  const TableWords& words) {
   PEPNET_ASSIGN_OR_RETURN(const Manifest manifest, ReadManifest(directory));
   bool known = false;
   std::optional<Row> found;
@@ -49,17 +51,21 @@ StatusOr<std::string> DescribeRow(const std::string& directory, const std::strin
     return absl::NotFoundError(absl::StrCat("table ", table, " of ", directory, " has no row ", id,
                                             ": training has not met this id, so it reads its initial value"));
   }
+  const std::string* const word = WordOf(words, table, id);
   if (json) {
-    return DumpJson({{"table", table},
-                     {"id", id},
-                     {"value", found->value},
-                     {"state", found->state},
-                     {"frequency", found->frequency},
-                     {"last_step", found->last_step},
-                     {"file", found->file}});
+    nlohmann::json row = {{"table", table},
+                          {"id", id},
+                          {"value", found->value},
+                          {"state", found->state},
+                          {"frequency", found->frequency},
+                          {"last_step", found->last_step},
+                          {"file", found->file}};
+    if (word != nullptr) row["word"] = Printable(*word);
+    return DumpJson(row);
   }
-  return absl::StrCat("table ", table, ", id ", id, ", in ", found->file, "\n  updates ", found->frequency,
-                      ", the last at step ", found->last_step, "\n  value ", Floats(found->value),
+  return absl::StrCat("table ", table, ", id ", id, word == nullptr ? "" : absl::StrCat(" \"", Printable(*word), "\""),
+                      ", in ", found->file, "\n  updates ", found->frequency, ", the last at step ", found->last_step,
+                      "\n  value ", Floats(found->value),
                       found->state.empty() ? "" : absl::StrCat("\n  state ", Floats(found->state)));
 }
 

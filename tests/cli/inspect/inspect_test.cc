@@ -1,5 +1,7 @@
 #include "cli/inspect/inspect.h"
 
+#include <algorithm>
+#include <cmath>
 #include <limits>
 #include <map>
 
@@ -7,6 +9,7 @@
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
 
+#include "cli/inspect/inspect_diff.h"
 #include "cli/inspect/what_if.h"
 #include "common/checkpoint/safetensors.h"
 #include "tests/common/checkpoint/test_files.h"
@@ -129,9 +132,9 @@ TEST_F(InspectTest, ARowIsFoundInItsPart) {
 TEST_F(InspectTest, EqualRowsInOtherPartsAreEqual) {
   const TestRows rows = MakeRows("t", 5000, 2, 1);
   ASSERT_OK_AND_ASSIGN(const auto diff, DiffCheckpoints(Write("a", {{"t", rows}}, 1), Write("b", {{"t", rows}}, 3)));
-  EXPECT_TRUE(diff.equal) << diff.text;
-  EXPECT_THAT(diff.text, HasSubstr("t: equal, 5000 rows"));
-  EXPECT_THAT(diff.text, HasSubstr("dense.safetensors: 2 of 2 tensors equal"));
+  EXPECT_TRUE(diff.equal());
+  EXPECT_THAT(DiffToText(diff, {}), HasSubstr("t: equal, 5000 rows\ndense layers: 2 of 2 equal\nequal\n"));
+  EXPECT_EQ(nlohmann::json::parse(DiffToJson(diff, {}))["equal"], true);
 }
 
 TEST_F(InspectTest, DifferencesAreCountedByTableAndBucket) {
@@ -147,19 +150,81 @@ TEST_F(InspectTest, DifferencesAreCountedByTableAndBucket) {
       Write("a", {{"t", rows}, {"gone", MakeRows("gone", 7, 1, 0)}, {"w", MakeRows("w", 1, 1, 0)}}, 1);
   const std::string right = Write("b", {{"t", changed}, {"w", MakeRows("w", 1, 2, 0)}}, 3, 1.5f);
   ASSERT_OK_AND_ASSIGN(const auto diff, DiffCheckpoints(left, right));
-  EXPECT_FALSE(diff.equal);
-  EXPECT_THAT(diff.text, HasSubstr("t: 10 rows only left, 0 only right, 3 differ, "
-                                   "largest difference of values 2, of state 8"));
-  EXPECT_THAT(diff.text, HasSubstr(absl::StrCat("bucket ", BucketOfId("t", rows.ids[5]),
-                                                ": 0 rows only left, 0 only right, 1 differ")));
-  EXPECT_THAT(diff.text, HasSubstr("gone: only left, 7 rows"));
-  EXPECT_THAT(diff.text, HasSubstr("w: dim 1 and state 0 left, dim 2 and state 0 right"));
-  EXPECT_THAT(diff.text, HasSubstr("dense.safetensors w: largest difference 0.5"));
-  EXPECT_THAT(diff.text, HasSubstr("1 of 2 tensors equal"));
+  EXPECT_FALSE(diff.equal());
+  const std::string text = DiffToText(diff, {});
+  EXPECT_THAT(text, HasSubstr("t: 10 rows only left, 0 only right, 69990 in both: 1 with other values, 2 with other "
+                              "optimizer state or counters alone\n"));
+  EXPECT_THAT(text, HasSubstr("largest difference 2\n  optimizer state: largest difference 8\n"));
+  EXPECT_THAT(text, HasSubstr(absl::StrCat("  moved most, by distance:\n    ", rows.ids[5], " by 2 (norm ")));
+  EXPECT_THAT(text, HasSubstr("gone: only left, 7 rows"));
+  EXPECT_THAT(text, HasSubstr("w: dim 1 and state 0 left, dim 2 and state 0 right"));
+  EXPECT_THAT(text,
+              HasSubstr("dense layers: 1 of 2 equal\n  w: moved by 12.1 % of their norm; largest difference 0.5\n"));
+  EXPECT_THAT(text, testing::EndsWith("different\n"));
+  EXPECT_EQ(DiffInBrief(diff), "3 of 3 tables and 1 of 2 dense layers differ");
+  const auto json = nlohmann::json::parse(DiffToJson(diff, {}));
+  EXPECT_EQ(json["tables"][1]["other_values"], 1);
+  EXPECT_EQ(json["tables"][1]["moved"][0]["id"], rows.ids[5]);
+  EXPECT_EQ(json["dense"]["changed"][0]["largest"], 0.5);
   ASSERT_OK_AND_ASSIGN(const auto reverse, DiffCheckpoints(right, left, "t"));
-  EXPECT_THAT(reverse.text, HasSubstr("0 rows only left, 10 only right"));
-  EXPECT_THAT(reverse.text, testing::Not(HasSubstr("gone")));
+  EXPECT_THAT(DiffToText(reverse, {}), HasSubstr("0 rows only left, 10 only right"));
+  EXPECT_THAT(DiffToText(reverse, {}), testing::Not(HasSubstr("gone")));
   EXPECT_EQ(DiffCheckpoints(left, right, "x").status().code(), absl::StatusCode::kNotFound);
+}
+
+TEST_F(InspectTest, TheTenRowsThatMovedMostAreNamedWithTheirWords) {
+  const TestRows rows = MakeRows("t", 100, 2, 0);
+  TestRows moved = rows;
+  double squared = 0, norm = 0;
+  for (size_t row = 0; row < 30; ++row) {  // row r moves by r + 1
+    moved.values[2 * row] += static_cast<float>(row + 1);
+    const double by = static_cast<double>(moved.values[2 * row]) - rows.values[2 * row];
+    squared += by * by;
+    for (size_t i : {2 * row, 2 * row + 1}) norm += static_cast<double>(rows.values[i]) * rows.values[i];
+  }
+  ASSERT_OK_AND_ASSIGN(const auto diff, DiffCheckpoints(Write("a", {{"t", rows}}, 2), Write("b", {{"t", moved}}, 1)));
+  const TableDiff& table = diff.tables[0];
+  EXPECT_EQ(table.other_values, 30);
+  EXPECT_NEAR(table.relative_change, std::sqrt(squared / norm), 1e-12 * std::sqrt(squared / norm));
+  ASSERT_EQ(table.moved.size(), 10u);
+  for (size_t i = 0; i < 10; ++i) {
+    EXPECT_EQ(table.moved[i].id, rows.ids[29 - i]);
+    EXPECT_NEAR(table.moved[i].distance, 30.0 - static_cast<double>(i), 1e-5);
+  }
+  const TableWords words = {{"t", {{rows.ids[29], "home"}, {rows.ids[20], "a\nb"}}}, {"u", {{rows.ids[28], "no"}}}};
+  const std::string text = DiffToText(diff, words);
+  EXPECT_THAT(text, HasSubstr(absl::StrCat("\n    ", rows.ids[29], " \"home\" by 30 (norm ")));
+  EXPECT_THAT(text, HasSubstr("\"a\\nb\" by 21 (norm "));
+  EXPECT_THAT(text, testing::Not(HasSubstr("\"no\"")));
+  EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 2 + 8 + 2) << "paths, at most ten lines a table, the rest";
+  EXPECT_EQ(nlohmann::json::parse(DiffToJson(diff, words))["tables"][0]["moved"][0]["word"], "home");
+  EXPECT_THAT(*DescribeRow(diff.left, "t", rows.ids[29], false, words),
+              HasSubstr(absl::StrCat("id ", rows.ids[29], " \"home\", in ")));
+}
+
+TEST_F(InspectTest, OptimizerStateIsCountedAndNotListed) {
+  const TestRows rows = MakeRows("t", 5, 1, 0);
+  const auto write = [&](const std::string& model, float weight, float momentum) {
+    auto writer = CheckpointWriter::Begin(directory_ / model, 3).value();
+    Manifest manifest;
+    manifest.step = 3;
+    manifest.parts = WriteParts(writer.temporary_directory(), "t", rows, 1).value();
+    const std::string path = writer.temporary_directory() + "/dense.safetensors";
+    auto tensors =
+        SafetensorsWriter::Create(path, {{"w", "F32", {1}}, {"w/exp_avg", "F32", {1}}, {"a/b", "F32", {1}}}).value();
+    for (const float value : {weight, momentum, 1.0f}) EXPECT_OK(tensors->Append(&value, sizeof(value)));
+    const auto sum = tensors->Finish().value();
+    manifest.files.push_back({"dense.safetensors", sum.bytes, sum.crc32c});
+    return writer.Commit(manifest).value();
+  };
+  const std::string left = write("a", 1, 2);
+  ASSERT_OK_AND_ASSIGN(const auto state, DiffCheckpoints(left, write("b", 1, 3)));
+  EXPECT_FALSE(state.equal());
+  EXPECT_THAT(DiffToText(state, {}), HasSubstr("dense layers: 2 of 2 equal; optimizer state: 0 of 1 equal\ndifferent"));
+  EXPECT_EQ(DiffInBrief(state), "the state of the dense optimizer differs");
+  ASSERT_OK_AND_ASSIGN(const auto both, DiffCheckpoints(left, write("c", 1.5, 3)));
+  EXPECT_THAT(DiffToText(both, {}), HasSubstr("dense layers: 1 of 2 equal; optimizer state: 0 of 1 equal\n"
+                                              "  w: moved by 50 % of their norm; largest difference 0.5\n"));
 }
 
 TEST_F(InspectTest, SafetensorsFileIsSummarized) {

@@ -1,0 +1,54 @@
+#include "cli/inspect/words.h"
+
+#include <filesystem>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "cli/job/load_config.h"
+#include "common/base/logging.h"
+#include "common/file/file.h"
+
+namespace pepnet {
+
+TableWords WordsOf(const JobConfig& config) {
+  TableWords words;
+  for (const Leaf& leaf : config.leaves) {
+    if (leaf.table < 0) continue;
+    const Feature& feature = config.features[leaf.feature];
+    if (feature.bucketizer != Bucketizer::kVocabulary) continue;
+    std::map<int64_t, std::string> of_feature;
+    for (const auto& [word, id] : feature.vocabulary) of_feature.emplace(id, word);
+    of_feature.emplace(feature.unknown_id, "(unknown)");
+    for (const auto& [id, word] : of_feature) {
+      const auto [known, is_new] = words[config.tables[leaf.table].name].emplace(id, word);
+      if (!is_new && known->second != word) absl::StrAppend(&known->second, " / ", word);
+    }
+  }
+  return words;
+}
+
+StatusOr<TableWords> FindWords(const std::string& config_path, const std::string& checkpoint) {
+  ConfigFlags flags;
+  flags.pipeline_config_path = config_path;
+  if (config_path.empty()) {
+    const std::filesystem::path path = std::filesystem::absolute(checkpoint).lexically_normal();
+    const std::filesystem::path named = path.has_filename() ? path : path.parent_path();
+    flags.pipeline_config_path = (named.parent_path() / "pipeline.config").string();
+    if (!PathExists(flags.pipeline_config_path)) return TableWords();
+  }
+  const StatusOr<JobConfig> config = LoadConfig(flags, /*ignore_unknown_fields=*/true);
+  if (config.ok()) return WordsOf(*config);
+  if (!config_path.empty()) return config.status();
+  LOG(INFO) << "ids are shown without words: " << config.status().message() << "; name a config with "
+            << "--pipeline_config_path";
+  return TableWords();
+}
+
+const std::string* WordOf(const TableWords& words, const std::string& table, int64_t id) {
+  const auto of_table = words.find(table);
+  if (of_table == words.end()) return nullptr;
+  const auto word = of_table->second.find(id);
+  return word == of_table->second.end() ? nullptr : &word->second;
+}
+
+}  // namespace pepnet
