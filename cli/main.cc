@@ -84,6 +84,7 @@ int main(int argc, char** argv) {
   CommandList list(&app, &program);
   list.AddJob("train", "train and evaluate", AddTrainFlags, TrainCommand, /*stops=*/true);
   list.AddJob("eval", "metrics of a checkpoint on a data set", AddEvalFlags, EvalCommand);
+  list.AddJob("explain", "which features a model needs, by task and domain", AddExplainFlags, ExplainCommand);
   list.AddJob("predict", "probabilities and logits of every row", AddPredictFlags, PredictCommand);
   list.AddSingle("export", "a checkpoint for other programs: safetensors, parquet, onnx", AddExportFlags,
                  ExportCommand);

@@ -32,6 +32,16 @@ struct EvalFlags {
 void AddEvalFlags(CLI::App* command, EvalFlags* flags);
 Status EvalCommand(const EvalFlags& flags, MpiSession* session);
 
+struct ExplainFlags {
+  ConfigFlags config;
+  JobFlags job;
+  std::string checkpoint_path;
+  int64_t rows = 50000;  // 0: all
+  std::string output;    // "": the terminal alone
+};
+void AddExplainFlags(CLI::App* command, ExplainFlags* flags);
+Status ExplainCommand(const ExplainFlags& flags, MpiSession* session);
+
 struct PredictFlags {
   ConfigFlags config;
   JobFlags job;

@@ -47,7 +47,7 @@ struct JobFlags {
   RunOptions run;          // the rest
 };
 
-// The flags of all jobs: train, eval, predict.
+// The flags of all jobs: train, eval, explain, predict.
 void AddJobFlags(CLI::App* command, JobFlags* flags);
 // --device and --deterministic; the device is auto from now on.
 void AddDeviceFlags(CLI::App* command, JobFlags* flags);

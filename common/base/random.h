@@ -20,6 +20,8 @@ enum class RandomPurpose : uint64_t {
   kShuffle = 4,    // (seed, epoch, window)
   kTest = 5,
   kAdmission = 6,  // (seed, table hash) x id x step
+  kExplain = 7,    // (seed, feature hash): which row gives its values
+  kBootstrap = 8,  // (seed, round) x row
 };
 
 // Key of one stream.

@@ -26,7 +26,7 @@ commands=$("$build/pepnet" --help | sed -nE '/^Subcommands:/,$s/^  ([a-z-]+) .*/
 [[ $(wc -w <<<"$commands") -ge 7 ]]
 offers "$build/pepnet" ""
 expect "commands" "$(printf '%s\n' --help --version $commands | sort | xargs)"
-offers "$build/pepnet" ex
+offers "$build/pepnet" expo
 expect "a begun command" export
 for command in $commands; do
   # From the program's words, not from its layout: each --flag that stands at the beginning of an entry.
