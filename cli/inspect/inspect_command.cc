@@ -5,6 +5,7 @@
 #include "cli/inspect/inspect.h"
 #include "cli/inspect/inspect_command.h"
 #include "cli/inspect/inspect_diff.h"
+#include "cli/inspect/neighbours.h"
 #include "cli/inspect/what_if.h"
 #include "cli/inspect/words.h"
 #include "cli/job/load_config.h"
@@ -23,7 +24,17 @@ Status InspectCheckpoint(const InspectFlags& flags) {
   if (flags.id.has_value()) {
     PEPNET_ASSIGN_OR_RETURN(const TableWords words, FindWords(flags.pipeline_config_path, directory));
     PEPNET_ASSIGN_OR_RETURN(const std::string row, DescribeRow(directory, flags.table, *flags.id, flags.json, words));
-    std::cout << row << std::endl;
+    if (flags.neighbours == 0) {
+      std::cout << row << std::endl;
+      return absl::OkStatus();
+    }
+    PEPNET_ASSIGN_OR_RETURN(const Neighbours neighbours,
+                            FindNeighbours(directory, flags.table, *flags.id, flags.neighbours));
+    if (flags.json) {
+      std::cout << NeighboursToJson(flags.table, *flags.id, neighbours, words) << std::endl;
+    } else {
+      std::cout << row << "\n" << NeighboursToText(flags.table, neighbours, words) << std::endl;
+    }
     return absl::OkStatus();
   }
   if (!flags.what_if.empty()) {
@@ -96,7 +107,11 @@ void AddInspectFlags(CLI::App* command, InspectFlags* flags) {
   command->add_flag("--verify", flags->verify, "read every byte and recompute every digest");
   command->add_flag("--json", flags->json, "machine-readable");
   CLI::Option* table = command->add_option("--table", flags->table, "only this table");
-  command->add_option("--id", flags->id, "one row of --table: value, optimizer state, updates")->needs(table);
+  CLI::Option* id =
+      command->add_option("--id", flags->id, "one row of --table: value, optimizer state, updates")->needs(table);
+  command->add_option("--neighbours", flags->neighbours, "with --id: so many rows whose values point the same way")
+      ->needs(id)
+      ->check(CLI::PositiveNumber);
   command->add_option("--report", flags->report, "also write the summary to this file, as an HTML page");
   command->add_option(
       "--what_if", flags->what_if,
@@ -109,6 +124,10 @@ void AddInspectFlags(CLI::App* command, InspectFlags* flags) {
 
 Status InspectCommand(const InspectFlags& given) {
   InspectFlags flags = given;
+  if (!given.path.empty() && !given.pipeline_config_path.empty() && !given.id.has_value() && given.diff.empty()) {
+    return InvalidInput("--pipeline_config_path ", given.pipeline_config_path, " is not read beside the path ",
+                        given.path, "; it says where --checkpoint_path best looks, and the words of --id and --diff");
+  }
   PEPNET_ASSIGN_OR_RETURN(flags.path, PathOf(given));
   if (!flags.diff.empty()) return InspectDifference(flags);
   // An export: the file itself, or the directory that export made.

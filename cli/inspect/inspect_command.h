@@ -17,6 +17,7 @@ struct InspectFlags {
   std::string path, table, diff, report, what_if;
   std::string checkpoint_path, model_dir, pipeline_config_path;  // in place of the path, or with "best" beside it
   std::optional<int64_t> id;
+  int64_t neighbours = 0;  // of the id; 0: none
   bool verify = false;
   bool json = false;
   bool quiet = false;  // with diff: the exit status alone

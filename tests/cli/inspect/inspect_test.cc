@@ -10,6 +10,7 @@
 #include "nlohmann/json.hpp"
 
 #include "cli/inspect/inspect_diff.h"
+#include "cli/inspect/neighbours.h"
 #include "cli/inspect/what_if.h"
 #include "common/checkpoint/safetensors.h"
 #include "tests/common/checkpoint/test_files.h"
@@ -200,6 +201,36 @@ TEST_F(InspectTest, TheTenRowsThatMovedMostAreNamedWithTheirWords) {
   EXPECT_EQ(nlohmann::json::parse(DiffToJson(diff, words))["tables"][0]["moved"][0]["word"], "home");
   EXPECT_THAT(*DescribeRow(diff.left, "t", rows.ids[29], false, words),
               HasSubstr(absl::StrCat("id ", rows.ids[29], " \"home\", in ")));
+}
+
+TEST_F(InspectTest, NeighboursPointTheSameWay) {
+  TestRows rows = MakeRows("t", 3000, 2, 0);
+  for (size_t row = 0; row < rows.size(); ++row) {  // row r at r / 3000 of a turn, at other distances from 0
+    const double turn = 2 * 3.14159265358979 * static_cast<double>(row) / 3000;
+    rows.values[2 * row] = static_cast<float>((1 + static_cast<double>(row % 7)) * std::cos(turn));
+    rows.values[2 * row + 1] = static_cast<float>((1 + static_cast<double>(row % 7)) * std::sin(turn));
+  }
+  rows.values[2 * 1003] = rows.values[2 * 1003 + 1] = 0;  // has no direction
+  const std::string path = Write("a", {{"t", rows}}, 3);
+  ASSERT_OK_AND_ASSIGN(const Neighbours found, FindNeighbours(path, "t", rows.ids[1000], 5));
+  EXPECT_EQ(found.rows, 2998);
+  EXPECT_NEAR(found.mean_cosine, 0, 1e-3);
+  EXPECT_NEAR(found.norm, 1 + 1000 % 7, 1e-5);
+  std::vector<int64_t> ids;
+  for (const Neighbour& one : found.nearest) ids.push_back(one.id);
+  EXPECT_THAT(
+      ids, testing::UnorderedElementsAre(rows.ids[999], rows.ids[1001], rows.ids[998], rows.ids[1002], rows.ids[997]));
+  EXPECT_NEAR(found.nearest[4].cosine, std::cos(3 * 2 * 3.14159265358979 / 3000), 1e-6);
+  const TableWords words = {{"t", {{found.nearest[0].id, "home"}}}};
+  EXPECT_THAT(NeighboursToText("t", found, words), HasSubstr("nearest of 2998 rows by cosine (on average "));
+  EXPECT_THAT(NeighboursToText("t", found, words),
+              HasSubstr(absl::StrCat("\n    ", found.nearest[0].id, " \"home\" ")));
+  const auto json = nlohmann::json::parse(NeighboursToJson("t", rows.ids[1000], found, words));
+  EXPECT_EQ(json["neighbours"][0]["word"], "home");
+  EXPECT_EQ(json["neighbours"].size(), 5u);
+  EXPECT_THAT(FindNeighbours(path, "t", rows.ids[1003], 5), IsError(HasSubstr("has the norm 0")));
+  EXPECT_THAT(FindNeighbours(path, "t", int64_t{1} << 60, 5), IsError(HasSubstr("has no row")));
+  EXPECT_THAT(FindNeighbours(path, "u", 1, 5), IsError(HasSubstr("has no table u")));
 }
 
 TEST_F(InspectTest, OptimizerStateIsCountedAndNotListed) {
