@@ -28,6 +28,7 @@ struct EvalFlags {
   JobFlags job;
   std::string checkpoint_path;
   std::string eval_result_filename = "eval_result.txt";
+  int bootstrap = 0;  // rounds; 0: no intervals
 };
 void AddEvalFlags(CLI::App* command, EvalFlags* flags);
 Status EvalCommand(const EvalFlags& flags, MpiSession* session);

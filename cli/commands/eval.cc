@@ -1,6 +1,7 @@
 #include <CLI/CLI.hpp>
 #include <iostream>
 
+#include "absl/strings/str_format.h"
 #include "absl/strings/strip.h"
 #include "cli/commands/commands.h"
 #include "cli/job/job.h"
@@ -20,6 +21,19 @@ std::string SlicesFile(const std::string& result_file) {
   return absl::StrCat(absl::StripSuffix(result_file, ".txt"), "_slices.jsonl");
 }
 
+std::string IntervalText(const char* name, const std::optional<Interval>& interval) {
+  if (!interval.has_value()) return absl::StrCat(name, " has none");
+  return absl::StrFormat("%s %.4f [%.4f, %.4f]", name, interval->value, interval->low, interval->high);
+}
+
+void LogIntervals(const std::vector<TaskIntervals>& intervals) {
+  for (const TaskIntervals& task : intervals) {
+    LOG(INFO) << "95 % intervals of " << task.task << ": " << IntervalText("auc", task.auc) << "  "
+              << IntervalText("logloss", task.logloss) << "  " << IntervalText("pcoc", task.pcoc) << "  ("
+              << task.rounds << " rounds)";
+  }
+}
+
 }  // namespace
 
 void AddEvalFlags(CLI::App* command, EvalFlags* flags) {
@@ -30,6 +44,11 @@ void AddEvalFlags(CLI::App* command, EvalFlags* flags) {
   command->add_option("--eval_input_path", flags->config.eval_input_path, "comma list of paths and globs");
   command->add_option("--eval_result_filename", flags->eval_result_filename,
                       "file in model_dir to append the result to");
+  command
+      ->add_option("--bootstrap", flags->bootstrap,
+                   "draw the rows anew so many times, and tell 95 % intervals of auc, logloss and pcoc by task")
+      ->check(CLI::Range(0, 1000000, "a number of rounds from 0 to 1000000"));
+  command->add_option("--seed", flags->job.run.seed, "of --bootstrap (default 0)");
 }
 
 Status EvalCommand(const EvalFlags& flags, MpiSession* session) {
@@ -41,10 +60,12 @@ Status EvalCommand(const EvalFlags& flags, MpiSession* session) {
   return RunJob(config, flags.job, session, [&](const WorkerContext& context) -> Status {
     const std::string path = flags.checkpoint_path.empty() ? config.model_dir : flags.checkpoint_path;
     PEPNET_ASSIGN_OR_RETURN(InferenceModel inference, OpenForInference(context, path));
-    PEPNET_ASSIGN_OR_RETURN(const EvaluationResult result,
-                            Evaluate(context, inference.model.get(), config.eval_input_path, inference.finished_steps));
+    PEPNET_ASSIGN_OR_RETURN(
+        const EvaluationResult result,
+        Evaluate(context, inference.model.get(), config.eval_input_path, inference.finished_steps, {flags.bootstrap}));
     if (!context.first()) return absl::OkStatus();
     LOG(INFO) << "evaluated " << inference.checkpoint << " on " << config.eval_input_path;
+    LogIntervals(result.intervals);
     LogSlicesAndWarnings(result);
     const std::string line = EvaluationJson(result);
     std::cout << line << std::endl;

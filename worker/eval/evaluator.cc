@@ -3,6 +3,7 @@
 #include "common/base/log_functions.h"
 #include "common/base/screen.h"
 #include "worker/data/load/batch_loader.h"
+#include "worker/metrics/bootstrap.h"
 #include "worker/metrics/metrics.h"
 #include "worker/metrics/slices.h"
 #include "worker/sparse/batch_feeder.h"
@@ -25,7 +26,7 @@ StatusOr<std::unique_ptr<BatchLoader>> OpenEvaluationData(const WorkerContext& c
 }
 
 StatusOr<EvaluationResult> Evaluate(const WorkerContext& context, PepnetModel* model, const std::string& input_path,
-                                    int64_t finished_steps) {
+                                    int64_t finished_steps, const EvaluationExtras& extras) {
   const JobConfig& config = *context.config;
   const RankStatus::Phase phase(context.status(), "evaluation");
   PEPNET_ASSIGN_OR_RETURN(std::unique_ptr<BatchLoader> loader, OpenEvaluationData(context, input_path));
@@ -36,6 +37,7 @@ StatusOr<EvaluationResult> Evaluate(const WorkerContext& context, PepnetModel* m
   MetricSet metrics(&config);
   SliceSet slices(&config);
   EvaluationWatch watch(&config);
+  BootstrapSet bootstrap(&config, extras.bootstrap_rounds, context.options.seed);
   ForwardInputs inputs(&config);
   int64_t batches = 0, rows = 0;
   const bool draws = context.first() && ProgressIsDrawn();
@@ -52,6 +54,7 @@ StatusOr<EvaluationResult> Evaluate(const WorkerContext& context, PepnetModel* m
     metrics.Add(batch, scores);
     PEPNET_RETURN_IF_ERROR(slices.Add(batch, scores));
     watch.Add(batch, scores);
+    bootstrap.Add(batch, scores);
     metrics.AddLosses(losses.names, losses.values, batch.global_rows);
     rows += batch.global_rows;
     ++batches;
@@ -64,13 +67,15 @@ StatusOr<EvaluationResult> Evaluate(const WorkerContext& context, PepnetModel* m
   std::vector<int64_t> clamped = {feeder.loader().clamped_ids()};
   PEPNET_RETURN_IF_ERROR(context.collective->AllreduceSum(std::span<int64_t>(clamped), "clamped ids"));
   LogClampedIds(context, clamped[0]);
-  EvaluationResult result{finished_steps, {}, {}, {}};
+  EvaluationResult result{finished_steps, {}};
   PEPNET_ASSIGN_OR_RETURN(result.values, metrics.Finish(context.collective));
   PEPNET_ASSIGN_OR_RETURN(result.slices, slices.Finish(context.collective));
   PEPNET_ASSIGN_OR_RETURN(result.warnings, watch.Warnings(result.values, context.collective));
   PEPNET_ASSIGN_OR_RETURN(std::vector<Warning> lacking,
                           VocabularyWarnings(config, feeder.loader().encode_counts(), "eval", context.collective));
   for (Warning& warning : lacking) result.warnings.push_back(std::move(warning));
+  // Last: worker 0 alone draws, which may take longer than the others would wait for it.
+  PEPNET_ASSIGN_OR_RETURN(result.intervals, bootstrap.Finish(context.collective, context.options.threads));
   return result;
 }
 

@@ -18,8 +18,12 @@ namespace pepnet {
 // the losses of weighted tasks do not depend on the number of workers when eval_batch_size is set.
 StatusOr<std::unique_ptr<BatchLoader>> OpenEvaluationData(const WorkerContext& context, const std::string& input_path);
 
+struct EvaluationExtras {
+  // With intervals from so many rounds (worker/metrics/bootstrap.h), by context.options.seed; 0: without.
+  int bootstrap_rounds = 0;
+};
 StatusOr<EvaluationResult> Evaluate(const WorkerContext& context, PepnetModel* model, const std::string& input_path,
-                                    int64_t finished_steps);
+                                    int64_t finished_steps, const EvaluationExtras& extras = {});
 
 // Says on worker 0 how many ids were replaced by row 0 (law L7); `clamped` is the sum over the workers.
 void LogClampedIds(const WorkerContext& context, int64_t clamped);

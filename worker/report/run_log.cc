@@ -28,6 +28,11 @@ nlohmann::ordered_json Number(double value) {
   return nullptr;
 }
 
+nlohmann::ordered_json IntervalJson(const std::optional<Interval>& interval) {
+  if (!interval.has_value()) return nullptr;
+  return {{"value", interval->value}, {"low", interval->low}, {"high", interval->high}};
+}
+
 // Keeps the leading lines whose `key` is at most `step`: later lines belong to steps that will be run again. Returns the
 // `key` of the last line kept, -1 if there is none.
 StatusOr<int64_t> CutBack(const std::string& path, const char* key, int64_t step) {
@@ -53,6 +58,11 @@ std::string EvaluationJson(const EvaluationResult& result) {
   nlohmann::ordered_json json;
   json["global_step"] = result.step;
   for (const auto& [name, value] : result.values) json[name] = Number(value);
+  if (!result.intervals.empty()) json["bootstrap"] = result.intervals[0].rounds;
+  for (const TaskIntervals& task : result.intervals) {
+    json["intervals"][task.task] = {
+        {"auc", IntervalJson(task.auc)}, {"logloss", IntervalJson(task.logloss)}, {"pcoc", IntervalJson(task.pcoc)}};
+  }
   return json.dump();
 }
 

@@ -26,6 +26,7 @@
 #include "common/base/status.h"
 #include "worker/checkpoint/checkpoint_saver.h"
 #include "worker/checkpoint/save_delays.h"
+#include "worker/metrics/bootstrap.h"
 #include "worker/metrics/slices.h"
 #include "worker/report/event_file.h"
 #include "worker/report/metrics_textfile.h"
@@ -39,8 +40,9 @@ namespace pepnet {
 struct EvaluationResult {
   int64_t step = -1;  // -1: nothing has been evaluated
   std::map<std::string, double> values;
-  std::vector<Slice> slices = {};      // of eval_config.slice_by; worker 0 alone has them
-  std::vector<Warning> warnings = {};  // of what looks like a mistake, slices left out; worker 0 alone has them
+  std::vector<Slice> slices = {};             // of eval_config.slice_by; worker 0 alone has them
+  std::vector<TaskIntervals> intervals = {};  // on request; worker 0 alone has them
+  std::vector<Warning> warnings = {};         // of what looks like a mistake, slices left out; worker 0 alone has them
 };
 
 struct RunLogOptions {
@@ -89,7 +91,8 @@ class RunLog {
   std::set<std::pair<std::string, std::string>> given_, recorded_;  // kind and subject of warnings
 };
 
-// {"global_step": 100, "auc_ctr": 0.5, ...}: NaN becomes null.
+// {"global_step": 100, "auc_ctr": 0.5, ...}: NaN becomes null. With intervals also "intervals": {"ctr": {"auc":
+// {"value", "low", "high"}, "logloss", "pcoc"}, ...} and "bootstrap", the rounds.
 std::string EvaluationJson(const EvaluationResult& result);
 // {"step": 100, "kind": "leak", "subject": "auc_ctr", "text": "..."}
 std::string WarningJson(int64_t step, const Warning& warning);

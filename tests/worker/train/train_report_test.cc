@@ -138,12 +138,12 @@ TEST(TrainReportTest, PredictionsAreOffOnlyIfTheNextEvaluationSaysSoOrNoneFollow
     PEPNET_RETURN_IF_ERROR(session.Restore());
     TrainReport report(&context);
     PEPNET_RETURN_IF_ERROR(report.Open(session));
-    PEPNET_RETURN_IF_ERROR(report.Evaluated({1, {}, {}, {off, leak}}));
+    PEPNET_RETURN_IF_ERROR(report.Evaluated({1, {}, {}, {}, {off, leak}}));
     EXPECT_EQ(Lines(path).size(), 1u);
-    PEPNET_RETURN_IF_ERROR(report.Evaluated({2, {}, {}, {}}));
-    PEPNET_RETURN_IF_ERROR(report.Evaluated({3, {}, {}, {off}}));
+    PEPNET_RETURN_IF_ERROR(report.Evaluated({2, {}, {}, {}, {}}));
+    PEPNET_RETURN_IF_ERROR(report.Evaluated({3, {}, {}, {}, {off}}));
     EXPECT_EQ(Lines(path), std::vector<std::string>{WarningJson(1, leak)});
-    PEPNET_RETURN_IF_ERROR(report.Evaluated({4, {}, {}, {off}}));
+    PEPNET_RETURN_IF_ERROR(report.Evaluated({4, {}, {}, {}, {off}}));
     EXPECT_EQ(Lines(path), (std::vector<std::string>{WarningJson(1, leak), WarningJson(4, off)}));
     return absl::OkStatus();
   }));
