@@ -38,6 +38,7 @@ StatusOr<EvaluationResult> Evaluate(const WorkerContext& context, PepnetModel* m
   SliceSet slices(&config);
   EvaluationWatch watch(&config);
   BootstrapSet bootstrap(&config, extras.bootstrap_rounds, context.options.seed);
+  RowOverlap overlap(&config);
   ForwardInputs inputs(&config);
   int64_t batches = 0, rows = 0;
   const bool draws = context.first() && ProgressIsDrawn();
@@ -55,6 +56,7 @@ StatusOr<EvaluationResult> Evaluate(const WorkerContext& context, PepnetModel* m
     PEPNET_RETURN_IF_ERROR(slices.Add(batch, scores));
     watch.Add(batch, scores);
     bootstrap.Add(batch, scores);
+    if (extras.trained != nullptr) overlap.Add(batch);
     metrics.AddLosses(losses.names, losses.values, batch.global_rows);
     rows += batch.global_rows;
     ++batches;
@@ -74,6 +76,10 @@ StatusOr<EvaluationResult> Evaluate(const WorkerContext& context, PepnetModel* m
   PEPNET_ASSIGN_OR_RETURN(std::vector<Warning> lacking,
                           VocabularyWarnings(config, feeder.loader().encode_counts(), "eval", context.collective));
   for (Warning& warning : lacking) result.warnings.push_back(std::move(warning));
+  if (extras.trained != nullptr) {
+    PEPNET_ASSIGN_OR_RETURN(std::optional<Warning> both, overlap.Compare(*extras.trained, context.collective));
+    if (both.has_value()) result.warnings.push_back(*std::move(both));
+  }
   // Last: worker 0 alone draws, which may take longer than the others would wait for it.
   PEPNET_ASSIGN_OR_RETURN(result.intervals, bootstrap.Finish(context.collective, context.options.threads));
   return result;

@@ -11,6 +11,7 @@
 #include "worker/data/load/batch_loader.h"
 #include "worker/model/pepnet_model.h"
 #include "worker/report/run_log.h"
+#include "worker/watch/row_overlap.h"
 
 namespace pepnet {
 
@@ -21,6 +22,8 @@ StatusOr<std::unique_ptr<BatchLoader>> OpenEvaluationData(const WorkerContext& c
 struct EvaluationExtras {
   // With intervals from so many rounds (worker/metrics/bootstrap.h), by context.options.seed; 0: without.
   int bootstrap_rounds = 0;
+  // Not null: warns if these stand among the eval rows. Borrowed; the same on every worker.
+  const TrainedRows* trained = nullptr;
 };
 StatusOr<EvaluationResult> Evaluate(const WorkerContext& context, PepnetModel* model, const std::string& input_path,
                                     int64_t finished_steps, const EvaluationExtras& extras = {});

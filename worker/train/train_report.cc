@@ -37,7 +37,8 @@ TrainReport::TrainReport(const WorkerContext* context)
     : context_(*context),
       config_(*context->config),
       loss_labels_(LossLabels(context->config->model)),
-      data_watch_(context->config) {}
+      data_watch_(context->config),
+      trained_rows_(context->config) {}
 
 Status TrainReport::Open(const TrainSession& session) {
   pass_is_whole_ = session.counters().position.rows_in_epoch == 0;
@@ -54,6 +55,7 @@ Status TrainReport::Open(const TrainSession& session) {
 
 void TrainReport::Observe(const Batch& batch, const TrainSession& session) {
   data_watch_.Observe(batch);
+  if (!looked_for_rows_) trained_rows_.Observe(batch);
   rows_trained_ += batch.global_rows;
   // Of files that do not say how many rows they have, the first pass that is seen whole says it.
   rows_of_pass_ += batch.global_rows;
@@ -124,6 +126,12 @@ StepRecord TrainReport::RecordOf(const LearningRates& lr, const TrainSession& se
   record.train_metrics = session.metrics().Values();
   record.gradient_norms = step.gradient_norms();
   return record;
+}
+
+const TrainedRows* TrainReport::RowsToFind() {
+  if (looked_for_rows_ || rows_trained_ == 0) return nullptr;
+  looked_for_rows_ = true;
+  return &trained_rows_;
 }
 
 Status TrainReport::Evaluated(const EvaluationResult& result) {

@@ -21,6 +21,7 @@
 #include "worker/train/train_session.h"
 #include "worker/train/train_step.h"
 #include "worker/watch/data_watch.h"
+#include "worker/watch/row_overlap.h"
 #include "worker/watch/warning.h"
 
 namespace pepnet {
@@ -42,6 +43,8 @@ class TrainReport {
   void Observe(const Batch& batch, const TrainSession& session);
   // A line for the step of `batch`, if it is due.
   Status LogStep(const Batch& batch, const LearningRates& lr, const TrainSession& session, const TrainStep& step);
+  // What the next evaluation is to look for, null: nothing more. The same on every worker.
+  const TrainedRows* RowsToFind();
   Status Evaluated(const EvaluationResult& result);
   // Worker 0: the step of the last evaluation in the results, -1 if there is none.
   int64_t last_evaluated_step() const { return log_->last_evaluated_step(); }
@@ -79,6 +82,8 @@ class TrainReport {
   std::optional<RunLog> log_;  // worker 0
   StageTimes times_;
   DataWatch data_watch_;
+  TrainedRows trained_rows_;
+  bool looked_for_rows_ = false;           // among those of an evaluation
   bool looked_early_ = false;              // at what training shows
   std::vector<Warning> earlier_warnings_;  // worker 0
   // Worker 0: of the last evaluation, which the next one has to repeat; the first ones are of a model that has not

@@ -155,7 +155,8 @@ Status Trainer::SaveAndEvaluate() {
   if (config_.eval_input_path.empty()) return absl::OkStatus();
   StageTimes::Scope scope(report_.times(), Stage::kEval);
   const int64_t step = session_.counters().finished_steps;
-  PEPNET_ASSIGN_OR_RETURN(evaluation_, Evaluate(context_, session_.model(), config_.eval_input_path, step));
+  PEPNET_ASSIGN_OR_RETURN(
+      evaluation_, Evaluate(context_, session_.model(), config_.eval_input_path, step, {0, report_.RowsToFind()}));
   PEPNET_RETURN_IF_ERROR(report_.Evaluated(evaluation_));
   if (best_.has_value()) best_->Evaluated(evaluation_);
   return JudgeEvaluations();

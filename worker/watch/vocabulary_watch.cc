@@ -10,7 +10,7 @@ namespace pepnet {
 namespace {
 
 constexpr int64_t kLeastTokens = 100;
-constexpr int64_t kLeastShare = 100;  // one in so many
+constexpr int64_t kLeastShare = 20;  // one in so many: rare words are usual
 constexpr size_t kExampleBytes = 40;
 
 }  // namespace

@@ -12,8 +12,8 @@
 
 namespace pepnet {
 
-// Of what this worker encoded, added up over all of them: features of which at least a hundredth of at least 100 tokens
-// are unknown. The example is that of the first worker that has one. `rows`: what was read, "training", "eval".
+// Of what this worker encoded, added up over all of them: features of which at least a twentieth of at least 100
+// tokens are unknown. The example is that of the first worker that has one. `rows`: what was read, "training", "eval".
 // Empty on workers other than 0. A collective operation.
 StatusOr<std::vector<Warning>> VocabularyWarnings(const JobConfig& config, const EncodeCounts& counts,
                                                   const std::string& rows, Collective* collective);

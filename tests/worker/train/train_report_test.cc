@@ -116,14 +116,17 @@ TEST(TrainReportTest, TheWarningsOfARunAreThoseOfAnyNumberOfWorkers) {
     return lines;
   };
   const std::vector<std::string> alone = warnings_of(1);
-  ASSERT_EQ(alone.size(), 3u) << absl::StrJoin(alone, "\n");
+  ASSERT_EQ(alone.size(), 4u) << absl::StrJoin(alone, "\n");
   EXPECT_THAT(alone[0],
               testing::MatchesRegex("vocabulary word, eval rows: feature word \\(column word\\): its vocabulary "
                                     "lacks [34].. of 600 tokens of the eval rows \\(.* %\\), 'w[04-8]' for .*"));
+  // The eval files are the train files.
   EXPECT_THAT(alone[1],
+              testing::StartsWith("overlap rows: 100.0 % of 38 training rows looked at stand among the eval "));
+  EXPECT_THAT(alone[2],
               testing::StartsWith("leak iid clk: feature iid (column clk) tells label clk: all rows in which it "
                                   "is 0 hold the same value, and no other of the 600 rows"));
-  EXPECT_THAT(alone[2], testing::StartsWith("vocabulary word, training rows: "));
+  EXPECT_THAT(alone[3], testing::StartsWith("vocabulary word, training rows: "));
   EXPECT_EQ(warnings_of(3), alone);
 }
 

@@ -37,8 +37,8 @@ std::string Said(const std::vector<VocabularyCounts>& by_worker) {
 }
 
 TEST(VocabularyWarningsTest, ShareAndExampleAreThoseOfAllWorkers) {
-  EXPECT_EQ(Said({{60, 0, ""}, {0, 0, ""}, {40, 1, "Ulm\n\xff"}}),
-            "feature city (column c): its vocabulary lacks 1 of 100 tokens of the eval rows (1 %), 'Ulm\\n\\xff' for "
+  EXPECT_EQ(Said({{60, 0, ""}, {0, 0, ""}, {40, 5, "Ulm\n\xff"}}),
+            "feature city (column c): its vocabulary lacks 5 of 100 tokens of the eval rows (5 %), 'Ulm\\n\\xff' for "
             "example, and the model cannot tell them apart; add the words that occur often, or use a hash_bucket_size");
   EXPECT_NE(Said({{600, 200, "Bonn"}, {400, 100, "Ulm"}})
                 .find("lacks 300 of 1000 tokens of the eval rows (30 %), "
@@ -47,7 +47,7 @@ TEST(VocabularyWarningsTest, ShareAndExampleAreThoseOfAllWorkers) {
 }
 
 TEST(VocabularyWarningsTest, AFewUnknownTokensAreUsual) {
-  EXPECT_EQ(Said({{101, 1, "Ulm"}}), "");
+  EXPECT_EQ(Said({{101, 5, "Ulm"}}), "");
   EXPECT_EQ(Said({{99, 99, "Ulm"}}), "") << "so few tokens prove nothing";
   EXPECT_EQ(Said({{0, 0, ""}}), "") << "a feature without a vocabulary";
 }

@@ -1,0 +1,120 @@
+#include "worker/watch/row_overlap.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+#include <span>
+#include <unordered_map>
+
+#include "absl/strings/str_format.h"
+#include "common/base/hash.h"
+
+namespace pepnet {
+namespace {
+
+constexpr int64_t kLeastHits = 20;
+constexpr double kLeastShare = 0.01;
+
+std::string Bytes(const std::vector<uint64_t>& hashes) {
+  return {reinterpret_cast<const char*>(hashes.data()), hashes.size() * sizeof(uint64_t)};
+}
+
+// The hashes of all workers, each once.
+StatusOr<std::vector<uint64_t>> Together(const std::vector<uint64_t>& mine, Collective* collective) {
+  PEPNET_ASSIGN_OR_RETURN(const std::vector<std::string> parts, collective->Allgather(Bytes(mine), "sampled rows"));
+  std::vector<uint64_t> all;
+  for (const std::string& part : parts) {
+    const size_t before = all.size();
+    all.resize(before + part.size() / sizeof(uint64_t));
+    std::memcpy(all.data() + before, part.data(), (all.size() - before) * sizeof(uint64_t));
+  }
+  std::sort(all.begin(), all.end());
+  all.erase(std::unique(all.begin(), all.end()), all.end());
+  return all;
+}
+
+// How often each of `wanted` is among the rows of all workers.
+StatusOr<std::vector<int64_t>> Occurrences(const std::vector<uint64_t>& wanted, const std::vector<uint64_t>& mine,
+                                           Collective* collective) {
+  std::unordered_map<uint64_t, size_t> places;
+  for (size_t i = 0; i < wanted.size(); ++i) places.emplace(wanted[i], i);
+  std::vector<int64_t> counts(wanted.size());
+  for (const uint64_t hash : mine) {
+    if (const auto place = places.find(hash); place != places.end()) ++counts[place->second];
+  }
+  PEPNET_RETURN_IF_ERROR(collective->AllreduceSum(std::span<int64_t>(counts), "rows that are alike"));
+  return counts;
+}
+
+double ShareOf(const std::vector<int64_t>& counts, int64_t least) {
+  const auto hits = std::count_if(counts.begin(), counts.end(), [&](int64_t count) { return count >= least; });
+  return counts.empty() ? 0 : static_cast<double>(hits) / static_cast<double>(counts.size());
+}
+
+}  // namespace
+
+uint64_t RowHash(const JobConfig& config, const Batch& batch, int64_t row) {
+  uint64_t hash = 0;
+  const auto add_float = [&](float value) { hash = HashCombine(hash, std::bit_cast<uint32_t>(value)); };
+  for (size_t f = 0; f < config.features.size(); ++f) {
+    const Feature& feature = config.features[f];
+    if (!feature.is_read) continue;
+    const bool is_sequence = feature.sequence.has_value();
+    const int64_t first = is_sequence ? batch.elements[f][row] : row;
+    const int64_t last = is_sequence ? batch.elements[f][row + 1] : row + 1;
+    hash = HashCombine(hash, static_cast<uint64_t>(last - first));
+    if (feature.bucketizer == Bucketizer::kNone) {
+      for (int64_t i = first * feature.dim; i < last * feature.dim; ++i) add_float(batch.values[f][i]);
+      continue;
+    }
+    const IdColumn& column = batch.ids[f];
+    hash = HashCombine(hash, static_cast<uint64_t>(column.offsets[last] - column.offsets[first]));
+    for (int32_t i = column.offsets[first]; i < column.offsets[last]; ++i) {
+      hash = HashCombine(hash, static_cast<uint64_t>(column.ids[i]));
+      if (!column.weights.empty()) add_float(column.weights[i]);
+    }
+  }
+  for (const Tower& tower : config.model.towers) add_float(batch.labels[tower.label].values[row]);
+  return hash;
+}
+
+void TrainedRows::Observe(const Batch& batch) {
+  const int64_t first = rows_before_ + batch.first_row;
+  rows_before_ += batch.global_rows;
+  for (int64_t row = 0; row < batch.rows && first + row < kStride * kMost; ++row) {
+    if ((first + row) % kStride == 0) hashes_.push_back(RowHash(*config_, batch, row));
+  }
+}
+
+void RowOverlap::Add(const Batch& batch) {
+  const int64_t first = rows_before_ + batch.first_row;
+  rows_before_ += batch.global_rows;
+  for (int64_t row = 0; row < batch.rows; ++row) {
+    hashes_.push_back(RowHash(*config_, batch, row));
+    const int64_t number = first + row;
+    if (number % TrainedRows::kStride == 0 && number < TrainedRows::kStride * TrainedRows::kMost) {
+      sampled_.push_back(hashes_.back());
+    }
+  }
+}
+
+StatusOr<std::optional<Warning>> RowOverlap::Compare(const TrainedRows& trained, Collective* collective) const {
+  PEPNET_ASSIGN_OR_RETURN(const std::vector<uint64_t> wanted, Together(trained.hashes(), collective));
+  PEPNET_ASSIGN_OR_RETURN(const std::vector<uint64_t> own, Together(sampled_, collective));
+  PEPNET_ASSIGN_OR_RETURN(const std::vector<int64_t> hits, Occurrences(wanted, hashes_, collective));
+  PEPNET_ASSIGN_OR_RETURN(const std::vector<int64_t> repeats, Occurrences(own, hashes_, collective));
+  const double trained_share = ShareOf(hits, 1), own_share = ShareOf(repeats, 2);
+  const bool overlaps = trained_share * static_cast<double>(wanted.size()) >= kLeastHits &&
+                        trained_share >= kLeastShare && trained_share >= 2 * own_share &&
+                        trained_share >= own_share + kLeastShare;
+  if (!overlaps) return std::optional<Warning>();
+  return std::optional<Warning>(
+      {warning_kinds::kOverlap, "rows",
+       absl::StrFormat(
+           "%.1f %% of %d training rows looked at stand among the eval rows, with equal features and labels "
+           "(by chance it would be about %.1f %%): the metrics will say how well rows are remembered, not "
+           "how well new ones are predicted; split the rows by time or by user before anything else",
+           100 * trained_share, wanted.size(), 100 * own_share)});
+}
+
+}  // namespace pepnet
