@@ -140,10 +140,11 @@ Status TrainReport::Evaluated(const EvaluationResult& result) {
   std::vector<Warning> given;
   const std::vector<Warning> before = std::exchange(held_, {});
   for (const Warning& warning : result.warnings) {
-    const bool repeated = std::any_of(before.begin(), before.end(), [&](const Warning& earlier) {
-      return earlier.kind == warning.kind && earlier.subject == warning.subject;
+    // What gets better from one evaluation to the next is a training that is under way.
+    const bool stands = std::any_of(before.begin(), before.end(), [&](const Warning& earlier) {
+      return earlier.kind == warning.kind && earlier.subject == warning.subject && earlier.distance <= warning.distance;
     });
-    (repeated || warning.kind != warning_kinds::kCalibration ? given : held_).push_back(warning);
+    (stands || warning.kind != warning_kinds::kCalibration ? given : held_).push_back(warning);
   }
   return log_->Warn(result.step, given);
 }

@@ -86,7 +86,7 @@ class TrainReport {
   bool looked_for_rows_ = false;           // among those of an evaluation
   bool looked_early_ = false;              // at what training shows
   std::vector<Warning> earlier_warnings_;  // worker 0
-  // Worker 0: of the last evaluation, which the next one has to repeat; the first ones are of a model that has not
+  // Worker 0: of the last evaluation, given if the next one is not better; the first ones are of a model that has not
   // learnt its averages yet.
   std::vector<Warning> held_;
   SaveDelays save_delays_;

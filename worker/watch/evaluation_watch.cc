@@ -84,7 +84,8 @@ StatusOr<std::vector<Warning>> EvaluationWatch::Warnings(const std::map<std::str
                                         "observed %.4g): their order may be right, but whoever bids or adds up with "
                                         "these probabilities is off by that factor; are the eval rows sampled as the "
                                         "training rows are, and is the training long enough?",
-                                        tower.name, factor, predicted / sums[kWeight], observed / sums[kWeight])});
+                                        tower.name, factor, predicted / sums[kWeight], observed / sums[kWeight]),
+                        std::fabs(std::log(factor))});
   }
   return warnings;
 }

@@ -27,6 +27,7 @@ struct Warning {
   std::string kind;     // one of warning_kinds
   std::string subject;  // the feature, label, table, task or setting it is about; kind and subject tell warnings apart
   std::string text;     // one sentence: what was seen, why it matters, what to do
+  double distance = 0;  // of kCalibration: from what it should be, |ln(predicted / observed)|
 };
 
 }  // namespace pepnet

@@ -131,10 +131,12 @@ TEST(TrainReportTest, TheWarningsOfARunAreThoseOfAnyNumberOfWorkers) {
 }
 
 // The first evaluations are of a model that has not learnt its averages: what they alone show is not said.
-TEST(TrainReportTest, PredictionsAreOffOnlyIfTheNextEvaluationSaysSoOrNoneFollows) {
+TEST(TrainReportTest, PredictionsAreOffOnlyIfTheNextEvaluationIsNoBetterOrNoneFollows) {
   TemporaryDirectory directory;
   const JobConfig config = MakeRandomJob(directory.path(), {});
-  const Warning off{warning_kinds::kCalibration, "ctr", "off"}, leak{warning_kinds::kLeak, "auc_ctr", "too good"};
+  const Warning off{warning_kinds::kCalibration, "ctr", "off", 0.5},
+      less{warning_kinds::kCalibration, "ctr", "off", 0.45};
+  const Warning leak{warning_kinds::kLeak, "auc_ctr", "too good"};
   const std::string path = config.model_dir + "/warnings.jsonl";
   ASSERT_OK(RunCluster(config, {1, 1, {}}, TestOptions(), [&](const WorkerContext& context) -> Status {
     TrainSession session(&context);
@@ -146,8 +148,10 @@ TEST(TrainReportTest, PredictionsAreOffOnlyIfTheNextEvaluationSaysSoOrNoneFollow
     PEPNET_RETURN_IF_ERROR(report.Evaluated({2, {}, {}, {}, {}}));
     PEPNET_RETURN_IF_ERROR(report.Evaluated({3, {}, {}, {}, {off}}));
     EXPECT_EQ(Lines(path), std::vector<std::string>{WarningJson(1, leak)});
-    PEPNET_RETURN_IF_ERROR(report.Evaluated({4, {}, {}, {}, {off}}));
-    EXPECT_EQ(Lines(path), (std::vector<std::string>{WarningJson(1, leak), WarningJson(4, off)}));
+    PEPNET_RETURN_IF_ERROR(report.Evaluated({4, {}, {}, {}, {less}}));
+    EXPECT_EQ(Lines(path), std::vector<std::string>{WarningJson(1, leak)}) << "it is getting better";
+    PEPNET_RETURN_IF_ERROR(report.Evaluated({5, {}, {}, {}, {less}}));
+    EXPECT_EQ(Lines(path), (std::vector<std::string>{WarningJson(1, leak), WarningJson(5, less)}));
     return absl::OkStatus();
   }));
 }
