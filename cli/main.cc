@@ -90,6 +90,9 @@ int main(int argc, char** argv) {
                  ExportCommand);
   list.AddSingle("import", "model.ckpt-0 from tensors under the reference's names", AddImportFlags, ImportCommand);
   list.AddReader("inspect", "what a checkpoint or export holds", AddInspectFlags, InspectCommand);
+  list.AddSingle("report", "one page of a run, or of several: curves, domains, calibration, speed, tables, config",
+                 AddReportFlags, ReportCommand);
+  list.AddReader("compare", "runs side by side, for a terminal", AddCompareFlags, CompareCommand);
   list.AddReader("check-config", "parse, validate, print the effective config", AddConfigFlags, CheckConfigCommand);
   list.AddSingle("plan", "memory, traffic and throughput on a cluster, predicted from measured speeds", AddPlanFlags,
                  PlanCommand);

@@ -76,6 +76,24 @@ struct ImportFlags {
 void AddImportFlags(CLI::App* command, ImportFlags* flags);
 Status ImportCommand(const ImportFlags& flags);
 
+struct ReportFlags {
+  std::vector<std::string> runs;  // model_dirs
+  std::string output;             // "-": standard output
+  bool overwrite = false;
+  bool no_rows = false;
+};
+void AddReportFlags(CLI::App* command, ReportFlags* flags);
+// Writes one HTML page of the runs. Reads what they left, and nothing else.
+Status ReportCommand(const ReportFlags& flags);
+
+struct CompareFlags {
+  std::vector<std::string> runs;  // model_dirs
+  bool json = false;
+};
+void AddCompareFlags(CLI::App* command, CompareFlags* flags);
+// Prints the runs side by side.
+Status CompareCommand(const CompareFlags& flags);
+
 // Prints the effective config, or all that is refused.
 Status CheckConfigCommand(const ConfigFlags& flags);
 

@@ -1,0 +1,192 @@
+#include <set>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "cli/report/chart.h"
+#include "cli/report/html.h"
+#include "cli/report/sections.h"
+#include "cli/report/summary.h"
+#include "worker/report/stage_times.h"
+
+namespace pepnet {
+namespace {
+
+constexpr char kSteps[] = "metrics.jsonl", kEvaluations[] = "train_eval_result.txt";
+
+// A figure of metrics.jsonl, line by line.
+Curve CurveOfSteps(const RunRecord& run, size_t number, const std::string& name) {
+  Curve curve;
+  curve.label = run.name;
+  curve.colour = static_cast<int>(number);
+  curve.run = number;
+  curve.name = name;
+  curve.source = kSteps;
+  for (const size_t i : KeptLines(run.steps.size())) {
+    const auto found = run.steps[i].values.find(name);
+    if (found != run.steps[i].values.end()) {
+      curve.points.emplace_back(static_cast<double>(run.steps[i].step), found->second);
+    }
+  }
+  return curve;
+}
+
+Curve CurveOfEvaluations(const RunRecord& run, size_t number, const std::string& name) {
+  Curve curve;
+  curve.label = run.name;
+  curve.colour = static_cast<int>(number);
+  curve.dots = true;
+  curve.run = number;
+  curve.name = name;
+  curve.source = kEvaluations;
+  for (const LoggedEvaluation& evaluation : run.evaluations) {
+    const auto found = evaluation.values.find(name);
+    if (found != evaluation.values.end()) {
+      curve.points.emplace_back(static_cast<double>(evaluation.step), found->second);
+    }
+  }
+  return curve;
+}
+
+// One figure of metrics.jsonl of all runs.
+std::string StepsFigure(const std::vector<RunRecord>& runs, const std::string& name, const ChartLayout& layout) {
+  std::vector<Curve> curves;
+  for (size_t i = 0; i < runs.size(); ++i) curves.push_back(CurveOfSteps(runs[i], i, name));
+  return CurvesFigure(layout, curves);
+}
+
+std::string FigureOf(const std::vector<RunRecord>& runs, const FigureName& figure) {
+  std::vector<Curve> curves;
+  bool trained = false, evaluated = false;
+  for (size_t i = 0; i < runs.size(); ++i) {
+    Curve steps = CurveOfSteps(runs[i], i, figure.name);
+    steps.thin = true;
+    trained |= !steps.points.empty();
+    curves.push_back(std::move(steps));
+  }
+  for (size_t i = 0; i < runs.size(); ++i) {
+    curves.push_back(CurveOfEvaluations(runs[i], i, figure.name));
+    evaluated |= !curves.back().points.empty();
+  }
+  ChartLayout layout;
+  layout.title = figure.name;
+  layout.subtitle = trained && evaluated ? "dots: evaluations; thin: training batches"
+                    : trained            ? "training batches"
+                                         : "evaluations";
+  layout.y_name = figure.loss ? "loss" : figure.larger_is_better ? "larger is better" : "smaller is better";
+  return CurvesFigure(layout, curves);
+}
+
+std::string StagesFigure(const RunRecord& run, size_t number) {
+  std::vector<Curve> curves;
+  const std::vector<std::pair<int64_t, Figures>> times = StageTimesPerStep(run);
+  for (int s = 0; s < kStageCount; ++s) {
+    // They come once in many steps, and would press all others to the axis.
+    if (s == static_cast<int>(Stage::kCheckpoint) || s == static_cast<int>(Stage::kEval)) continue;
+    Curve curve;
+    curve.label = curve.name = kStageNames[s];
+    curve.colour = s;
+    curve.run = number;
+    curve.source = "metrics.jsonl stage_seconds";
+    for (const size_t i : KeptLines(times.size())) {
+      const auto found = times[i].second.find(kStageNames[s]);
+      if (found != times[i].second.end()) curve.points.emplace_back(times[i].first, found->second);
+    }
+    curves.push_back(std::move(curve));
+  }
+  ChartLayout layout;
+  layout.title = "stage times of " + run.name;
+  layout.subtitle = "worker 0, without saving and evaluating";
+  layout.y_name = "ms a step";
+  layout.from_zero = true;
+  return CurvesFigure(layout, curves);
+}
+
+}  // namespace
+
+std::vector<std::string> RunNames(const std::vector<RunRecord>& runs) {
+  std::vector<std::string> names;
+  for (const RunRecord& run : runs) names.push_back(run.name);
+  return names;
+}
+
+std::string CurvesSection(const std::vector<RunRecord>& runs) {
+  std::string html, task;
+  bool open = false;
+  for (const FigureName& figure : FigureNames(runs)) {
+    const std::string drawn = FigureOf(runs, figure);
+    if (drawn.empty()) continue;
+    if (!open || figure.task != task) {
+      absl::StrAppend(&html, open ? "</div>\n" : "", "<h3>",
+                      figure.task.empty() ? "figures of no task" : absl::StrCat("task ", HtmlText(figure.task)),
+                      "</h3>\n<div class=\"charts\">\n");
+      open = true;
+      task = figure.task;
+    }
+    html += drawn;
+  }
+  if (open) html += "</div>\n";
+  std::string whole;
+  ChartLayout layout;
+  layout.title = "total_loss";
+  layout.subtitle = "training batches";
+  layout.y_name = "sum of the losses";
+  whole += StepsFigure(runs, "total_loss", layout);
+  layout = {};
+  layout.title = "learning rate of the network";
+  layout.y_name = "lr_dense";
+  layout.from_zero = true;
+  whole += StepsFigure(runs, "lr_dense", layout);
+  layout.title = "learning rate of the tables";
+  layout.y_name = "lr_sparse";
+  whole += StepsFigure(runs, "lr_sparse", layout);
+  layout = {};
+  layout.title = "global_gradient_norm";
+  layout.subtitle = "before clipping";
+  layout.y_name = "norm";
+  whole += StepsFigure(runs, "global_gradient_norm", layout);
+  if (!whole.empty()) absl::StrAppend(&html, "<h3>all tasks</h3>\n<div class=\"charts\">\n", whole, "</div>\n");
+  for (const RunRecord& run : runs) {
+    if (run.steps.size() <= kMostPoints) continue;
+    absl::StrAppend(&html, "<p class=\"soft\">", HtmlText(run.name), " has ", CountText(run.steps.size()),
+                    " logged steps; ", CountText(KeptLines(run.steps.size()).size()),
+                    " of them are drawn, evenly.</p>\n");
+  }
+  return html.empty() ? "" : Heading("curves", "Losses and metrics") + html;
+}
+
+std::string SpeedSection(const std::vector<RunRecord>& runs) {
+  ChartLayout layout;
+  layout.title = "throughput";
+  layout.subtitle = "without saving and evaluating";
+  layout.y_name = "samples/s";
+  layout.from_zero = true;
+  std::string charts = StepsFigure(runs, "samples_per_second", layout);
+  const std::vector<std::string> names(std::begin(kStageNames), std::end(kStageNames));
+  std::vector<BarRow> bars;
+  HtmlTable table;
+  table.head.emplace_back("seconds of worker 0");
+  table.head.insert(table.head.end(), names.begin(), names.end());
+  table.head.emplace_back("samples/s, median");
+  for (const RunRecord& run : runs) {
+    const Figures totals = StageTotals(run);
+    BarRow bar{run.name, {}};
+    std::vector<std::string> cells;
+    cells.push_back(HtmlText(run.name));
+    for (const std::string& name : names) {
+      const auto found = totals.find(name);
+      bar.parts.push_back(found == totals.end() ? 0 : found->second);
+      cells.push_back(found == totals.end() ? "-" : absl::StrFormat("%.2f", found->second));
+    }
+    const std::optional<double> speed = MedianSpeed(run);
+    cells.push_back(speed.has_value() ? CountText(static_cast<int64_t>(*speed + 0.5)) : "-");
+    bars.push_back(std::move(bar));
+    table.rows.push_back(std::move(cells));
+  }
+  charts += BarsFigure("where worker 0 spent its time", "seconds", names, bars);
+  for (size_t i = 0; i < runs.size(); ++i) charts += StagesFigure(runs[i], i);
+  if (charts.empty()) return "";
+  return absl::StrCat(Heading("speed", "Throughput and stage times"), "<div class=\"charts\">\n", charts, "</div>\n",
+                      TableHtml(table));
+}
+
+}  // namespace pepnet

@@ -1,0 +1,28 @@
+// The page of `pepnet report`: one HTML file, no script that runs, nothing that is fetched.
+//
+// What it draws stands in it a second time as JSON, in <script type="application/json" id="pepnet-data">, with the
+// figures exactly as the run's files have them:
+//
+//   {"format": "pepnet report", "version": 1, "runs": [{
+//     "name": text, "directory": text, "status": text or null, "logged_steps": n, "kept_steps": n,
+//     "steps": [lines of metrics.jsonl that are drawn: all up to kMostPoints (chart.h), of longer logs every n-th],
+//     "evaluations": [lines of train_eval_result.txt], "slices": [{"global_step": n, "slices": [...]}],
+//     "best": best_checkpoint.json or null, "checkpoints": [...], "tables": [...], "config": [{"path", "values"}...],
+//     "remarks": [{"warning": bool, "text": text}...]}...]}
+//
+// Threads: no state.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "cli/report/run_record.h"
+
+namespace pepnet {
+
+std::string ReportPage(const std::vector<RunRecord>& runs);
+
+// The object above, on one line.
+std::string ReportData(const std::vector<RunRecord>& runs);
+
+}  // namespace pepnet

@@ -1,0 +1,125 @@
+#include "nlohmann/json.hpp"
+
+#include "cli/report/chart.h"
+#include "cli/report/page.h"
+#include "cli/report/summary.h"
+#include "worker/metrics/slices.h"
+
+namespace pepnet {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Json JsonOf(const Figures& figures) {
+  Json json = Json::object();
+  for (const auto& [name, value] : figures) json[name] = value;
+  return json;
+}
+
+Json StepsJson(const RunRecord& run) {
+  Json list = Json::array();
+  for (const size_t i : KeptLines(run.steps.size())) {
+    const LoggedStep& step = run.steps[i];
+    Json json = {{"step", step.step}, {"epoch", step.epoch}};
+    json.update(JsonOf(step.values));
+    json["stage_seconds"] = JsonOf(step.stage_seconds);
+    list.push_back(std::move(json));
+  }
+  return list;
+}
+
+Json OrNull(const std::optional<double>& value) { return value.has_value() ? Json(*value) : Json(); }
+
+Json SlicesJson(const RunRecord& run) {
+  Json list = Json::array();
+  for (const SlicedEvaluation& evaluation : run.slices) {
+    Json slices = Json::array();
+    for (const Slice& slice : evaluation.slices) {
+      const SliceQuality& q = slice.quality;
+      Json bins = Json::array();
+      for (const CalibrationBin& bin : q.calibration) {
+        bins.push_back({bin.rows, bin.mean_prediction, bin.mean_label});
+      }
+      slices.push_back({{"slice_by", slice.column},
+                        {"value", SliceName(slice)},
+                        {"task", slice.task},
+                        {"rows", q.rows},
+                        {"positives", q.positives},
+                        {"auc", OrNull(q.auc)},
+                        {"logloss", OrNull(q.logloss)},
+                        {"normalized_entropy", OrNull(q.normalized_entropy)},
+                        {"pcoc", OrNull(q.pcoc)},
+                        {"ece", OrNull(q.ece)},
+                        {"calibration", bins}});
+    }
+    list.push_back({{"global_step", evaluation.step}, {"slices", slices}});
+  }
+  return list;
+}
+
+Json TablesJson(const RunRecord& run) {
+  Json list = Json::array();
+  for (const TableRecord& table : run.tables) {
+    Json hottest = Json::array();
+    for (const HotId& hot : table.hottest) {
+      hottest.push_back({{"id", hot.id}, {"updates", hot.updates}, {"word", hot.word}});
+    }
+    list.push_back({{"table", table.name},
+                    {"rows", table.rows},
+                    {"dim", table.dim},
+                    {"state_dim", table.state_dim},
+                    {"file_bytes", table.file_bytes},
+                    {"memory_bytes", table.memory_bytes},
+                    {"hottest", hottest}});
+  }
+  return list;
+}
+
+Json RunJson(const RunRecord& run) {
+  Json json = {{"name", run.name},
+               {"directory", run.directory},
+               {"status", run.job.has_value() ? Json(run.job->status) : Json()},
+               {"logged_steps", run.steps.size()},
+               {"kept_steps", KeptLines(run.steps.size()).size()},
+               {"steps", StepsJson(run)}};
+  json["evaluations"] = Json::array();
+  for (const LoggedEvaluation& evaluation : run.evaluations) {
+    Json line = {{"global_step", evaluation.step}};
+    line.update(JsonOf(evaluation.values));
+    json["evaluations"].push_back(std::move(line));
+  }
+  json["slices"] = SlicesJson(run);
+  json["best"] = Json();
+  if (run.best.has_value()) {
+    json["best"] = {{"step", run.best->step}, {"metric", run.best->metric}, {"value", run.best->value}};
+  }
+  json["checkpoints"] = Json::array();
+  for (const CheckpointRecord& checkpoint : run.checkpoints) {
+    json["checkpoints"].push_back({{"step", checkpoint.step},
+                                   {"servers", checkpoint.servers},
+                                   {"workers", checkpoint.workers},
+                                   {"rows", checkpoint.rows},
+                                   {"bytes", checkpoint.bytes}});
+  }
+  json["tables_step"] = run.tables_step;
+  json["tables"] = TablesJson(run);
+  json["config"] = Json::array();
+  for (const ConfigField& field : run.config_fields)
+    json["config"].push_back({{"path", field.path}, {"values", field.values}});
+  json["remarks"] = Json::array();
+  for (const Remark& remark : RemarksOf(run)) {
+    json["remarks"].push_back({{"warning", remark.is_warning}, {"text", remark.text}});
+  }
+  return json;
+}
+
+}  // namespace
+
+std::string ReportData(const std::vector<RunRecord>& runs) {
+  Json json = {{"format", "pepnet report"}, {"version", 1}, {"runs", Json::array()}};
+  for (const RunRecord& run : runs) json["runs"].push_back(RunJson(run));
+  // Names in files need not be UTF-8; the page and its data are.
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+}  // namespace pepnet

@@ -1,0 +1,212 @@
+#include "cli/report/run_files.h"
+
+#include <algorithm>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_split.h"
+#include "cli/inspect/inspect.h"
+#include "cli/report/config_fields.h"
+#include "common/base/text.h"
+#include "common/checkpoint/checkpoint.h"
+#include "common/checkpoint/strict_json.h"
+#include "common/config/load.h"
+#include "common/file/file.h"
+#include "common/health/job_report.h"
+
+namespace pepnet {
+namespace {
+
+constexpr int64_t kMostReportBytes = int64_t{16} << 20;
+constexpr int64_t kMostConfigBytes = int64_t{64} << 20;
+
+Status ReadConfig(RunRecord* run) {
+  const std::string path = run->directory + "/pipeline.config";
+  PEPNET_ASSIGN_OR_RETURN(const std::string text, ReadFile(path, kMostConfigBytes));
+  StatusOr<std::vector<ConfigField>> fields = FieldsOfConfig(text);
+  if (!fields.ok()) return Annotate(fields.status(), path);
+  run->config_fields = *std::move(fields);
+  ConfigOverrides overrides;
+  overrides.ignore_unknown_fields = true;
+  PEPNET_ASSIGN_OR_RETURN(run->config, ParseJobConfig(text, path, overrides));
+  return absl::OkStatus();
+}
+
+std::string TextAt(const nlohmann::json& json, const char* name) {
+  const auto found = json.find(name);
+  return found != json.end() && found->is_string() ? found->get<std::string>() : "";
+}
+
+int64_t IntegerAt(const nlohmann::json& json, const char* name) {
+  const auto found = json.find(name);
+  return found != json.end() && found->is_number_integer() ? found->get<int64_t>() : 0;
+}
+
+Status ReadJob(RunRecord* run) {
+  const std::string path = absl::StrCat(run->directory, "/", kJobReportName);
+  if (!PathExists(path)) return absl::OkStatus();  // of an import, or of a version that wrote none
+  PEPNET_ASSIGN_OR_RETURN(const std::string text, ReadFile(path, kMostReportBytes));
+  const StatusOr<nlohmann::json> json = ParseStrictJson(text);
+  if (!json.ok()) return Annotate(json.status(), path);
+  if (!json->is_object()) return absl::DataLossError(path + " holds no JSON object");
+  JobState job;
+  job.status = TextAt(*json, "status");
+  if (const auto cause = json->find("first_cause"); cause != json->end() && cause->is_object()) {
+    job.message = TextAt(*cause, "message");
+  }
+  if (const auto ranks = json->find("ranks"); ranks != json->end() && ranks->is_array()) {
+    for (const nlohmann::json& rank : *ranks) {
+      if (!rank.is_object()) continue;
+      job.ranks.push_back({IntegerAt(rank, "rank"), TextAt(rank, "role"), TextAt(rank, "host"), TextAt(rank, "state"),
+                           TextAt(rank, "phase"), IntegerAt(rank, "step")});
+    }
+  }
+  run->job = std::move(job);
+  return absl::OkStatus();
+}
+
+// "tables/uid_emb/part-00001-of-00002.arrow" -> 1; -1 for another form.
+int PartNumber(const std::string& file) {
+  const size_t at = file.rfind("part-");
+  int number = -1;
+  if (at == std::string::npos || !absl::SimpleAtoi(file.substr(at + 5, 5), &number)) return -1;
+  return number;
+}
+
+StatusOr<CheckpointRecord> ReadCheckpoint(const std::string& directory) {
+  PEPNET_ASSIGN_OR_RETURN(const Manifest manifest, ReadManifest(directory));
+  CheckpointRecord record;
+  record.step = manifest.step;
+  record.servers = manifest.server_count;
+  record.workers = manifest.worker_count;
+  record.batch_size = manifest.batch_size;
+  record.seed = manifest.seed;
+  record.cpu = manifest.cpu;
+  for (const FileEntry& file : manifest.files) record.bytes += file.bytes;
+  for (const PartEntry& part : manifest.candidates) record.bytes += part.bytes;
+  for (const PartEntry& part : manifest.parts) {
+    record.bytes += part.bytes;
+    record.rows += part.rows;
+    record.table_rows[part.table] += part.rows;
+    const int number = PartNumber(part.file);
+    if (number < 0) continue;
+    if (record.server_rows.size() <= static_cast<size_t>(number)) record.server_rows.resize(number + 1);
+    record.server_rows[number] += part.rows;
+  }
+  return record;
+}
+
+// The word of an id in the vocabulary of the features that read the table.
+std::string WordOf(const JobConfig& config, int table, int64_t id) {
+  for (const Leaf& leaf : config.leaves) {
+    if (leaf.table != table || leaf.feature < 0) continue;
+    const Feature& feature = config.features[leaf.feature];
+    if (feature.bucketizer == Bucketizer::kVocabulary) {
+      for (const auto& [word, row] : feature.vocabulary) {
+        if (row == id) return word.empty() ? "(empty)" : word;
+      }
+      return id == feature.unknown_id ? "(unknown)" : "";
+    }
+    if (feature.bucketizer != Bucketizer::kBoundaries) continue;
+    const std::vector<double>& bounds = feature.boundaries;
+    const auto count = static_cast<int64_t>(bounds.size());
+    if (id < 0 || id > count) return "";
+    if (id == 0) return absl::StrCat("below ", bounds.empty() ? 0 : bounds[0]);
+    return id == count ? absl::StrCat("from ", bounds[id - 1]) : absl::StrCat(bounds[id - 1], " to ", bounds[id]);
+  }
+  return "";
+}
+
+int TableIndex(const RunRecord& run, const std::string& name) {
+  if (!run.config.has_value()) return -1;
+  for (size_t i = 0; i < run.config->tables.size(); ++i) {
+    if (run.config->tables[i].name == name) return static_cast<int>(i);
+  }
+  return -1;
+}
+
+// What the manifest knows of the tables.
+void DescribeTables(const Manifest& manifest, RunRecord* run) {
+  std::map<std::string, TableRecord> tables;
+  for (const PartEntry& part : manifest.parts) {
+    TableRecord& table = tables[part.table];
+    table.name = part.table;
+    table.rows += part.rows;
+    table.file_bytes += part.bytes;
+    table.dim = part.dim;
+    table.state_dim = part.state_dim;
+  }
+  for (auto& [name, table] : tables) {
+    const int index = TableIndex(*run, name);
+    const RowPolicy policy = index >= 0 ? run->config->tables[index].policy : RowPolicy();
+    if (index >= 0) table.id_range = run->config->tables[index].rows;
+    table.memory_bytes = table.rows * MostBytesPerRow(table.dim, table.state_dim, policy);
+    const auto rows_in = [&name](const CheckpointRecord& checkpoint) {
+      const auto found = checkpoint.table_rows.find(name);
+      return found == checkpoint.table_rows.end() ? int64_t{0} : found->second;
+    };
+    table.grown = rows_in(run->checkpoints.back()) - rows_in(run->checkpoints.front());
+    run->tables.push_back(std::move(table));
+  }
+}
+
+Status ReadTables(bool rows, RunRecord* run) {
+  if (run->checkpoints.empty()) return absl::OkStatus();
+  int64_t step = run->checkpoints.back().step;
+  for (const CheckpointRecord& checkpoint : run->checkpoints) {
+    if (run->best.has_value() && checkpoint.step == run->best->step) step = checkpoint.step;
+  }
+  const std::string directory = absl::StrCat(run->directory, "/", CheckpointName(step));
+  PEPNET_ASSIGN_OR_RETURN(const Manifest manifest, ReadManifest(directory));
+  run->tables_step = step;
+  DescribeTables(manifest, run);
+  if (!rows) return absl::OkStatus();
+  PEPNET_RETURN_IF_ERROR(VerifyCheckpoint(directory, manifest));
+  PEPNET_ASSIGN_OR_RETURN(const CheckpointSummary summary, SummarizeCheckpoint(directory));
+  for (TableRecord& table : run->tables) {
+    for (const TableSummary& seen : summary.tables) {
+      if (seen.table != table.name) continue;
+      table.dead_rows = seen.statistics.dead_rows;
+      table.not_finite_rows = seen.statistics.non_finite_rows;
+      const int index = TableIndex(*run, table.name);
+      for (const TableStatistics::HotRow& row : seen.statistics.hottest) {
+        table.hottest.push_back(
+            {row.id, row.frequency, index >= 0 ? WordOf(*run->config, index, row.id) : std::string()});
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+void ReadRunFiles(bool rows, RunRecord* run) {
+  const auto note = [run](const Status& status, const std::string& missing) {
+    if (!status.ok()) run->notices.push_back(absl::StrCat(status.message(), "; ", missing));
+  };
+  note(ReadConfig(run), "so this page misses what only the config says (fields, vocabulary words, tasks)");
+  note(ReadJob(run), "so how the job ended is not known");
+  if (PathExists(absl::StrCat(run->directory, "/", kBestCheckpointFile))) {
+    StatusOr<BestCheckpoint> best = ReadBestCheckpoint(run->directory);
+    note(best.status(), "so no checkpoint is marked as the best");
+    if (best.ok()) run->best = *std::move(best);
+  }
+  const StatusOr<std::vector<int64_t>> steps = ListCheckpoints(run->directory);
+  note(steps.status(), "so no checkpoint is listed");
+  for (const int64_t step : steps.value_or(std::vector<int64_t>())) {
+    const StatusOr<CheckpointRecord> checkpoint =
+        ReadCheckpoint(absl::StrCat(run->directory, "/", CheckpointName(step)));
+    note(checkpoint.status(), "so that checkpoint is left out");
+    if (checkpoint.ok()) run->checkpoints.push_back(*checkpoint);
+  }
+  const StatusOr<std::vector<std::string>> names = ListDirectory(run->directory);
+  note(names.status(), "so checkpoints that were set aside are not listed");
+  for (const std::string& name : names.value_or(std::vector<std::string>())) {
+    const bool is_checkpoint = absl::StartsWith(name, "model.ckpt-");
+    if (is_checkpoint && (absl::EndsWith(name, ".damaged") || absl::EndsWith(name, ".rejected"))) {
+      run->set_aside.push_back(name);
+    }
+  }
+  note(ReadTables(rows, run), "so what the rows of that checkpoint say is missing");
+}
+
+}  // namespace pepnet

@@ -1,0 +1,190 @@
+#include "cli/report/run_record.h"
+
+#include <filesystem>
+#include <set>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "cli/report/json_lines.h"
+#include "cli/report/run_files.h"
+#include "common/base/text.h"
+#include "common/checkpoint/checkpoint.h"
+#include "common/checkpoint/strict_json.h"
+#include "common/file/file.h"
+
+namespace pepnet {
+namespace {
+
+constexpr int64_t kMostSteps = std::numeric_limits<int64_t>::max();
+
+// Numbers of `json` into `figures`; returns how many members are null. Members of other types are not known here.
+int64_t TakeFigures(const nlohmann::json& json, const std::set<std::string>& skip, Figures* figures) {
+  int64_t nulls = 0;
+  for (const auto& [name, value] : json.items()) {
+    if (skip.count(name) > 0) continue;
+    if (value.is_number()) figures->emplace(name, value.get<double>());
+    nulls += value.is_null() ? 1 : 0;
+  }
+  return nulls;
+}
+
+Status ReadSteps(const std::string& directory, std::vector<LoggedStep>* steps) {
+  return ReadJsonLines(directory + "/metrics.jsonl", [steps](const nlohmann::json& json) -> Status {
+    LoggedStep step;
+    PEPNET_ASSIGN_OR_RETURN(step.step, JsonInteger(json, "step", 0, kMostSteps));
+    PEPNET_ASSIGN_OR_RETURN(step.epoch, JsonInteger(json, "epoch", 0, kMostSteps));
+    step.not_finite = TakeFigures(json, {"step", "epoch"}, &step.values);
+    const auto stages = json.find("stage_seconds");
+    if (stages != json.end() && stages->is_object()) TakeFigures(*stages, {}, &step.stage_seconds);
+    steps->push_back(std::move(step));
+    return absl::OkStatus();
+  });
+}
+
+Status ReadEvaluationFigures(const std::string& directory, std::vector<LoggedEvaluation>* evaluations) {
+  return ReadJsonLines(directory + "/train_eval_result.txt", [evaluations](const nlohmann::json& json) -> Status {
+    LoggedEvaluation evaluation;
+    PEPNET_ASSIGN_OR_RETURN(evaluation.step, JsonInteger(json, "global_step", 0, kMostSteps));
+    TakeFigures(json, {"global_step"}, &evaluation.values);
+    evaluations->push_back(std::move(evaluation));
+    return absl::OkStatus();
+  });
+}
+
+std::optional<double> NumberAt(const nlohmann::json& json, const char* name) {
+  const auto found = json.find(name);
+  if (found == json.end() || !found->is_number()) return std::nullopt;
+  return found->get<double>();
+}
+
+StatusOr<std::vector<CalibrationBin>> BinsFromJson(const nlohmann::json& json) {
+  std::vector<CalibrationBin> bins;
+  const auto list = json.find("calibration");
+  if (list == json.end()) return bins;
+  if (!list->is_array()) return absl::DataLossError("\"calibration\" is no list");
+  for (const nlohmann::json& item : *list) {
+    const auto from = item.is_object() ? NumberAt(item, "from") : std::nullopt;
+    if (!from.has_value() || *from < 0 || *from >= 1) {
+      return absl::DataLossError("an interval of \"calibration\" has no \"from\" in [0, 1)");
+    }
+    CalibrationBin bin;
+    bin.bin = static_cast<int>(*from * kCalibrationBins + 0.5);
+    PEPNET_ASSIGN_OR_RETURN(bin.rows, JsonInteger(item, "rows", 0, kMostSteps));
+    const auto prediction = NumberAt(item, "mean_prediction"), label = NumberAt(item, "mean_label");
+    if (!prediction.has_value() || !label.has_value()) continue;  // of predictions that are not finite
+    bin.mean_prediction = *prediction;
+    bin.mean_label = *label;
+    bins.push_back(bin);
+  }
+  return bins;
+}
+
+// The line that SliceJson() wrote.
+StatusOr<Slice> SliceFromJson(const nlohmann::json& json) {
+  Slice slice;
+  PEPNET_ASSIGN_OR_RETURN(slice.column, JsonString(json, "slice_by"));
+  PEPNET_ASSIGN_OR_RETURN(slice.task, JsonString(json, "task"));
+  PEPNET_ASSIGN_OR_RETURN(const std::string kind, JsonString(json, "slice"));
+  if (kind == "value") {
+    const auto value = json.find("value");
+    if (value == json.end() || (!value->is_string() && !value->is_null())) {
+      return absl::DataLossError("\"value\" is neither a text nor null");
+    }
+    if (value->is_string()) slice.value = value->get<std::string>();
+  } else if (kind == "rest") {
+    slice.kind = Slice::Kind::kRest;
+  } else if (kind == "all") {
+    slice.kind = Slice::Kind::kAll;
+  } else {
+    return absl::DataLossError(absl::StrCat("\"slice\" is \"", Printable(kind, 50), "\", expected value, rest or all"));
+  }
+  SliceQuality& quality = slice.quality;
+  PEPNET_ASSIGN_OR_RETURN(quality.rows, JsonInteger(json, "rows", 0, kMostSteps));
+  PEPNET_ASSIGN_OR_RETURN(quality.positives, JsonInteger(json, "positives", 0, quality.rows));
+  quality.auc = NumberAt(json, "auc");
+  quality.logloss = NumberAt(json, "logloss");
+  quality.normalized_entropy = NumberAt(json, "normalized_entropy");
+  quality.pcoc = NumberAt(json, "pcoc");
+  quality.ece = NumberAt(json, "ece");
+  PEPNET_ASSIGN_OR_RETURN(quality.calibration, BinsFromJson(json));
+  if (quality.pcoc.has_value()) quality.predicted = *quality.pcoc * static_cast<double>(quality.positives);
+  return slice;
+}
+
+Status ReadSliceFigures(const std::string& directory, std::vector<SlicedEvaluation>* slices) {
+  return ReadJsonLines(directory + "/train_eval_slices.jsonl", [slices](const nlohmann::json& json) -> Status {
+    PEPNET_ASSIGN_OR_RETURN(const int64_t step, JsonInteger(json, "global_step", 0, kMostSteps));
+    PEPNET_ASSIGN_OR_RETURN(Slice slice, SliceFromJson(json));
+    if (slices->empty() || slices->back().step != step) slices->push_back({step, {}});
+    slices->back().slices.push_back(std::move(slice));
+    return absl::OkStatus();
+  });
+}
+
+// "runs/a/" is called a, "." by its real name.
+std::string BaseName(const std::string& directory) {
+  std::error_code error;
+  const std::filesystem::path real = std::filesystem::weakly_canonical(directory, error);
+  const std::string name = error ? directory : real.filename().string();
+  return name.empty() ? directory : name;
+}
+
+}  // namespace
+
+StatusOr<RunRecord> ReadRun(const std::string& directory, const RunReadOptions& options) {
+  if (!IsDirectory(directory)) {
+    return absl::NotFoundError(absl::StrCat(Printable(directory, 500),
+                                            PathExists(directory) ? " is no directory" : " does not exist",
+                                            "; expected the model_dir of a training"));
+  }
+  RunRecord run;
+  run.directory = directory;
+  run.name = BaseName(directory);
+  PEPNET_RETURN_IF_ERROR(ReadSteps(directory, &run.steps));
+  PEPNET_RETURN_IF_ERROR(ReadEvaluationFigures(directory, &run.evaluations));
+  PEPNET_RETURN_IF_ERROR(ReadSliceFigures(directory, &run.slices));
+  PEPNET_ASSIGN_OR_RETURN(const std::vector<int64_t> checkpoints, ListCheckpoints(directory));
+  if (run.steps.empty() && run.evaluations.empty() && checkpoints.empty()) {
+    return absl::NotFoundError(
+        absl::StrCat(Printable(directory, 500),
+                     " is no run: it has neither a logged step in metrics.jsonl, nor an evaluation, nor a ",
+                     "checkpoint; expected the model_dir of a training that has got that far"));
+  }
+  ReadRunFiles(options.rows, &run);
+  return run;
+}
+
+StatusOr<std::vector<RunRecord>> ReadRuns(const std::vector<std::string>& directories, const RunReadOptions& options) {
+  std::map<std::string, std::string> real_paths;
+  for (const std::string& directory : directories) {
+    std::error_code error;
+    const std::string real = std::filesystem::weakly_canonical(directory, error).string();
+    const auto [found, is_new] = real_paths.emplace(error ? directory : real, directory);
+    if (!is_new) {
+      return InvalidInput("the run ", Printable(directory, 500), " is named twice",
+                          found->second == directory ? "" : absl::StrCat(" (also as ", found->second, ")"),
+                          "; name each run once");
+    }
+  }
+  std::vector<RunRecord> runs;
+  for (const std::string& directory : directories) {
+    PEPNET_ASSIGN_OR_RETURN(RunRecord run, ReadRun(directory, options));
+    runs.push_back(std::move(run));
+  }
+  std::map<std::string, int> names;
+  for (const RunRecord& run : runs) ++names[run.name];
+  for (RunRecord& run : runs) {
+    if (names[run.name] > 1) run.name = run.directory;
+  }
+  return runs;
+}
+
+const SlicedEvaluation* ShownSlices(const RunRecord& run) {
+  if (run.slices.empty()) return nullptr;
+  for (const SlicedEvaluation& evaluation : run.slices) {
+    if (run.best.has_value() && evaluation.step == run.best->step) return &evaluation;
+  }
+  return &run.slices.back();
+}
+
+}  // namespace pepnet

@@ -1,0 +1,255 @@
+#include <algorithm>
+#include <map>
+#include <set>
+#include <tuple>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "cli/report/chart.h"
+#include "cli/report/html.h"
+#include "cli/report/sections.h"
+#include "cli/report/summary.h"
+#include "worker/checkpoint/best_evaluation.h"
+
+namespace pepnet {
+namespace {
+
+constexpr size_t kMostCurves = 6;      // slices of a chart, those that stand out and all rows aside
+constexpr int64_t kLeastBinRows = 30;  // of a point of a reliability curve
+constexpr char kSlicesFile[] = "train_eval_slices.jsonl";
+
+// A column of eval_config.slice_by and a task.
+using ColumnTask = std::pair<std::string, std::string>;
+
+std::vector<ColumnTask> ColumnTasks(const std::vector<RunRecord>& runs) {
+  std::vector<ColumnTask> list;
+  for (const RunRecord& run : runs) {
+    const SlicedEvaluation* const shown = ShownSlices(run);
+    if (shown == nullptr) continue;
+    for (const Slice& slice : shown->slices) {
+      const ColumnTask one(slice.column, slice.task);
+      if (std::find(list.begin(), list.end(), one) == list.end()) list.push_back(one);
+    }
+  }
+  return list;
+}
+
+// The slices of one column and task in an evaluation, as they stand in the file: most rows first, then rest and all.
+std::vector<const Slice*> SlicesOf(const SlicedEvaluation* evaluation, const ColumnTask& which) {
+  std::vector<const Slice*> slices;
+  if (evaluation == nullptr) return slices;
+  for (const Slice& slice : evaluation->slices) {
+    if (slice.column == which.first && slice.task == which.second) slices.push_back(&slice);
+  }
+  return slices;
+}
+
+const Slice* AllRows(const std::vector<const Slice*>& slices) {
+  for (const Slice* slice : slices) {
+    if (slice->kind == Slice::Kind::kAll) return slice;
+  }
+  return nullptr;
+}
+
+bool StandsOut(const Slice& slice, const Slice* all) {
+  return IsSuspicious(slice) || (all != nullptr && RanksFarBelow(slice, *all));
+}
+
+std::string TooltipOf(const RunRecord& run, const Slice& slice, const std::string& what, double value) {
+  return absl::StrFormat("%s, %s is %s: %s %s of %s rows, %s positives", run.name, slice.column, SliceName(slice), what,
+                         MetricText(value), CountText(slice.quality.rows), CountText(slice.quality.positives));
+}
+
+enum class Measure { kAuc, kPcoc };
+
+// All runs, slice by slice.
+std::string CompareSlices(const std::vector<RunRecord>& runs, const ColumnTask& which, Measure measure) {
+  DotLayout layout;
+  std::vector<DotRow> rows;
+  std::map<std::pair<Slice::Kind, std::string>, size_t> place;
+  std::vector<std::string> steps;
+  for (size_t i = 0; i < runs.size(); ++i) {
+    const SlicedEvaluation* const shown = ShownSlices(runs[i]);
+    const std::vector<const Slice*> slices = SlicesOf(shown, which);
+    const Slice* const all = AllRows(slices);
+    if (shown != nullptr) steps.push_back(absl::StrCat(shown->step));
+    if (measure == Measure::kAuc && all != nullptr && all->quality.auc.has_value()) {
+      layout.guides.emplace_back(i, *all->quality.auc);
+    }
+    for (const Slice* slice : slices) {
+      const std::optional<double>& value = measure == Measure::kAuc ? slice->quality.auc : slice->quality.pcoc;
+      if (slice->kind == Slice::Kind::kAll) continue;
+      const auto [found, is_new] = place.emplace(std::make_pair(slice->kind, slice->value), rows.size());
+      if (is_new) rows.push_back({SliceName(*slice), CountText(slice->quality.rows), {}});
+      // On a logarithmic axis 0 has no place.
+      if (!value.has_value() || (measure == Measure::kPcoc && *value <= 0)) continue;
+      DotRow::Dot dot;
+      dot.run = i;
+      dot.value = *value;
+      dot.flagged = measure == Measure::kAuc ? all != nullptr && RanksFarBelow(*slice, *all) : IsSuspicious(*slice);
+      dot.tooltip = TooltipOf(runs[i], *slice, measure == Measure::kAuc ? "auc" : "predicted / observed", *value);
+      rows[found->second].dots.push_back(std::move(dot));
+    }
+  }
+  // Behind the values that have a slice of their own in any run.
+  std::stable_partition(rows.begin(), rows.end(), [](const DotRow& row) { return row.label != "(rest)"; });
+  if (measure == Measure::kAuc) {
+    layout.title = absl::StrCat(which.second, ": AUC by ", which.first);
+    layout.subtitle = "dashed: all rows; ringed: far below them";
+    layout.x_name = "AUC within the slice";
+    layout.name = "auc";
+  } else {
+    layout.title = absl::StrCat(which.second, ": predicted / observed by ", which.first);
+    layout.subtitle = "1 is right; ringed: off beyond chance";
+    layout.x_name = "predicted over observed positives";
+    layout.log_x = true;
+    layout.target = 1;
+    layout.target_label = "right";
+    layout.name = "pcoc";
+  }
+  return DotsFigure(layout, rows, RunNames(runs));
+}
+
+// Values with most rows, those that stand out, and all rows.
+std::vector<const Slice*> ChosenSlices(const std::vector<const Slice*>& slices) {
+  std::vector<const Slice*> chosen;
+  const Slice* const all = AllRows(slices);
+  if (all != nullptr) chosen.push_back(all);
+  size_t usual = 0;
+  for (const Slice* slice : slices) {
+    if (slice->kind != Slice::Kind::kValue) continue;
+    if (usual < kMostCurves || StandsOut(*slice, all)) chosen.push_back(slice);
+    ++usual;
+  }
+  return chosen;
+}
+
+// Each slice of one run over the evaluations.
+std::string SliceCurves(const RunRecord& run, size_t number, const ColumnTask& which, bool auc) {
+  std::vector<Curve> curves;
+  for (const Slice* chosen : ChosenSlices(SlicesOf(ShownSlices(run), which))) {
+    Curve curve;
+    curve.bold = chosen->kind == Slice::Kind::kAll;
+    curve.label = curve.bold ? "all rows" : absl::StrCat(which.first, " ", SliceName(*chosen));
+    curve.colour = static_cast<int>(curves.size());
+    curve.dots = true;
+    curve.run = number;
+    curve.name = absl::StrCat(auc ? "auc" : "logloss", " ", which.second, " ", which.first, " ", SliceName(*chosen));
+    curve.source = kSlicesFile;
+    for (const SlicedEvaluation& evaluation : run.slices) {
+      for (const Slice* slice : SlicesOf(&evaluation, which)) {
+        const std::optional<double>& value = auc ? slice->quality.auc : slice->quality.logloss;
+        if (slice->kind != chosen->kind || slice->value != chosen->value || !value.has_value()) continue;
+        curve.points.emplace_back(static_cast<double>(evaluation.step), *value);
+      }
+    }
+    curves.push_back(std::move(curve));
+  }
+  ChartLayout layout;
+  layout.title = absl::StrCat(run.name, ", ", which.second, ": ", auc ? "AUC" : "log loss", " by ", which.first);
+  layout.y_name = auc ? "AUC within the slice" : "log loss";
+  return CurvesFigure(layout, curves);
+}
+
+std::string SliceTable(const RunRecord& run, const ColumnTask& which) {
+  const std::vector<const Slice*> slices = SlicesOf(ShownSlices(run), which);
+  const Slice* const all = AllRows(slices);
+  HtmlTable table;
+  table.head = {
+      HtmlText(which.first), "rows", "positives", "AUC", "log loss", "normalized entropy", "predicted / observed",
+      "calibration error"};
+  const auto cell = [](const std::optional<double>& value, bool bad) -> std::string {
+    if (!value.has_value()) return "-";
+    return bad ? absl::StrCat("<span class=\"bad\">", MetricText(*value), "</span>") : MetricText(*value);
+  };
+  for (const Slice* slice : slices) {
+    const SliceQuality& q = slice->quality;
+    table.rows.push_back({HtmlText(SliceName(*slice)), CountText(q.rows), CountText(q.positives),
+                          cell(q.auc, all != nullptr && RanksFarBelow(*slice, *all)), cell(q.logloss, false),
+                          cell(q.normalized_entropy, false), cell(q.pcoc, IsSuspicious(*slice)), cell(q.ece, false)});
+  }
+  return table.rows.empty() ? "" : TableHtml(table);
+}
+
+std::string ReliabilityFigure(const RunRecord& run, size_t number, const ColumnTask& which) {
+  std::vector<Curve> curves;
+  for (const Slice* slice : ChosenSlices(SlicesOf(ShownSlices(run), which))) {
+    Curve curve;
+    curve.bold = slice->kind == Slice::Kind::kAll;
+    curve.label = curve.bold ? "all rows" : absl::StrCat(which.first, " ", SliceName(*slice));
+    curve.colour = static_cast<int>(curves.size());
+    curve.dots = true;
+    curve.run = number;
+    curve.name = absl::StrCat("calibration ", which.second, " ", which.first, " ", SliceName(*slice));
+    curve.source = kSlicesFile;
+    for (const CalibrationBin& bin : slice->quality.calibration) {
+      if (bin.rows >= kLeastBinRows) curve.points.emplace_back(bin.mean_prediction, bin.mean_label);
+    }
+    curves.push_back(std::move(curve));
+  }
+  ChartLayout layout;
+  layout.title = absl::StrCat(run.name, ", ", which.second, " by ", which.first);
+  layout.x_name = "mean prediction";
+  layout.y_name = "share of positives";
+  layout.square = true;
+  return CurvesFigure(layout, curves);
+}
+
+// "step 180 of global (the best checkpoint), step 362 of other (the last evaluation)".
+std::string ShownSteps(const std::vector<RunRecord>& runs) {
+  std::string text;
+  for (const RunRecord& run : runs) {
+    const SlicedEvaluation* const shown = ShownSlices(run);
+    if (shown == nullptr) continue;
+    const bool best = run.best.has_value() && run.best->step == shown->step;
+    absl::StrAppend(&text, text.empty() ? "" : ", ", "step ", shown->step, " of ", run.name,
+                    best ? " (the best checkpoint)" : " (the last evaluation)");
+  }
+  return text;
+}
+
+}  // namespace
+
+std::string SlicesSection(const std::vector<RunRecord>& runs) {
+  const std::vector<ColumnTask> list = ColumnTasks(runs);
+  const std::string heading = Heading("domains", "Domains and other slices");
+  if (list.empty()) {
+    return heading +
+           "<p class=\"soft\">No evaluation measured slices. With <code>eval_config { slice_by: \"tab\" }</code>, and "
+           "the domain's feature or label in place of tab, training writes the AUC, the loss and the calibration of "
+           "each of its values.</p>\n";
+  }
+  std::string dots, curves, tables;
+  for (const ColumnTask& which : list) {
+    dots += CompareSlices(runs, which, Measure::kAuc);
+    dots += CompareSlices(runs, which, Measure::kPcoc);
+    for (size_t i = 0; i < runs.size(); ++i) {
+      curves += SliceCurves(runs[i], i, which, /*auc=*/true);
+      curves += SliceCurves(runs[i], i, which, /*auc=*/false);
+      const std::string table = SliceTable(runs[i], which);
+      if (!table.empty()) {
+        absl::StrAppend(&tables, "<h3>", HtmlText(runs[i].name), ", ", HtmlText(which.second), " by ",
+                        HtmlText(which.first), "</h3>\n", table);
+      }
+    }
+  }
+  return absl::StrCat(heading, "<p class=\"soft\">", HtmlText(ShownSteps(runs)),
+                      "; the number behind a value is its rows.</p>\n<div class=\"charts\">\n", dots,
+                      "</div>\n<h3>over the steps</h3>\n<div class=\"charts\">\n", curves,
+                      "</div>\n<details><summary>The figures as tables</summary>\n", tables, "</details>\n");
+}
+
+std::string CalibrationSection(const std::vector<RunRecord>& runs) {
+  std::string charts;
+  for (const ColumnTask& which : ColumnTasks(runs)) {
+    for (size_t i = 0; i < runs.size(); ++i) charts += ReliabilityFigure(runs[i], i, which);
+  }
+  if (charts.empty()) return "";
+  return absl::StrCat(Heading("calibration", "Calibration"),
+                      "<p class=\"soft\">Rows by their prediction, in 20 intervals; on the "
+                      "dashed line as many are positive as predicted, below it fewer. Intervals of at least ",
+                      kLeastBinRows, " rows; ", HtmlText(ShownSteps(runs)), ".</p>\n<div class=\"charts\">\n", charts,
+                      "</div>\n");
+}
+
+}  // namespace pepnet

@@ -1,0 +1,267 @@
+#include "cli/report/summary.h"
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+
+#include "nlohmann/json.hpp"
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "common/job_config/evaluation_metrics.h"
+#include "worker/checkpoint/best_evaluation.h"
+#include "worker/report/run_lines.h"
+#include "worker/report/slice_report.h"
+
+namespace pepnet {
+namespace {
+
+constexpr double kFarBelow = 0.05;
+constexpr int64_t kLeastRows = 1000;
+constexpr double kDeviations = 4;
+
+bool LooksLikeLoss(const std::string& name) {
+  return absl::StrContains(name, "cross_entropy") || absl::StrContains(name, "loss");
+}
+
+// What metrics.jsonl holds beside losses and metrics.
+bool IsOther(const std::string& name) {
+  return name == "total_loss" || name == "lr_sparse" || name == "lr_dense" || name == "samples_per_second" ||
+         absl::EndsWith(name, "gradient_norm");
+}
+
+// The task whose name ends the figure's; "" if none does.
+std::string TaskIn(const std::string& name, const std::vector<std::string>& tasks) {
+  std::string longest;
+  for (const std::string& task : tasks) {
+    if (absl::EndsWith(name, "_" + task) && task.size() > longest.size()) longest = task;
+  }
+  return longest;
+}
+
+Remark Warning(std::string text) { return {true, std::move(text)}; }
+Remark Note(std::string text) { return {false, std::move(text)}; }
+
+void AddSliceRemarks(const RunRecord& run, std::vector<Remark>* remarks) {
+  const SlicedEvaluation* const shown = ShownSlices(run);
+  if (shown == nullptr) return;
+  for (const std::string& text : SliceWarnings(shown->slices)) {
+    remarks->push_back(Warning(absl::StrCat("step ", shown->step, ", ", text)));
+  }
+  for (const Slice& all : shown->slices) {
+    if (all.kind != Slice::Kind::kAll) continue;
+    for (const Slice& slice : shown->slices) {
+      if (slice.column != all.column || slice.task != all.task || !RanksFarBelow(slice, all)) continue;
+      // Not a fault in itself: all rows also have pairs of rows of different slices, which may be easier to order.
+      remarks->push_back(Note(absl::StrFormat(
+          "step %d, %s where %s is %s (%d rows): the auc is %.4f, that of all rows %.4f", shown->step, slice.task,
+          slice.column, SliceName(slice), slice.quality.rows, *slice.quality.auc, *all.quality.auc)));
+    }
+  }
+}
+
+void AddBestRemarks(const RunRecord& run, std::vector<Remark>* remarks) {
+  if (run.best.has_value()) {
+    bool is_there = false;
+    for (const CheckpointRecord& checkpoint : run.checkpoints) is_there |= checkpoint.step == run.best->step;
+    if (!is_there) {
+      remarks->push_back(Warning(absl::StrCat("best_checkpoint.json names ", run.best->path, ", which is not there")));
+    }
+  }
+  if (!run.config.has_value() || run.evaluations.empty()) return;
+  std::vector<EvaluationLine> lines;
+  for (const LoggedEvaluation& evaluation : run.evaluations) {
+    lines.push_back({evaluation.step, nlohmann::json(evaluation.values).dump()});
+  }
+  if (!run.best.has_value()) {
+    const std::string hint = KeepBestHint(EvaluationMetrics(run.config->model), lines);
+    if (!hint.empty()) remarks->push_back(Note(hint));
+  }
+  const std::string peaks = DescribePeaks(run.config->model, lines);
+  if (!peaks.empty()) remarks->push_back(Note("the tasks were best at different steps: " + peaks));
+}
+
+}  // namespace
+
+std::vector<FigureName> FigureNames(const std::vector<RunRecord>& runs) {
+  std::vector<FigureName> figures;
+  std::vector<std::string> tasks;
+  std::set<std::string> known;
+  for (const RunRecord& run : runs) {
+    if (!run.config.has_value()) continue;
+    for (const Tower& tower : run.config->model.towers) {
+      if (std::find(tasks.begin(), tasks.end(), tower.name) == tasks.end()) tasks.push_back(tower.name);
+    }
+    for (const EvaluationMetric& metric : EvaluationMetrics(run.config->model)) {
+      if (!known.insert(metric.name).second) continue;
+      figures.push_back({metric.name, metric.task, metric.larger_is_better, metric.loss});
+    }
+  }
+  // Metrics of training batches that no evaluation has, and everything without a config.
+  const auto add = [&](const Figures& values) {
+    for (const auto& [name, value] : values) {
+      if (IsOther(name) || !known.insert(name).second) continue;
+      const bool loss = LooksLikeLoss(name);
+      figures.push_back({name, TaskIn(name, tasks), !loss, loss});
+    }
+  };
+  std::set<std::string> seen;
+  for (const RunRecord& run : runs) {
+    for (const LoggedEvaluation& evaluation : run.evaluations) {
+      add(evaluation.values);
+      for (const auto& [name, value] : evaluation.values) seen.insert(name);
+    }
+    for (const LoggedStep& step : run.steps) {
+      add(step.values);
+      for (const auto& [name, value] : step.values) seen.insert(name);
+    }
+  }
+  // A metric of the config that no file has a value of has no curve either.
+  figures.erase(std::remove_if(figures.begin(), figures.end(),
+                               [&seen](const FigureName& figure) { return seen.count(figure.name) == 0; }),
+                figures.end());
+  if (tasks.empty()) tasks.push_back("");
+  std::stable_sort(figures.begin(), figures.end(), [&tasks](const FigureName& a, const FigureName& b) {
+    const auto place = [&tasks](const FigureName& figure) {
+      return std::find(tasks.begin(), tasks.end(), figure.task) - tasks.begin();
+    };
+    return place(a) < place(b);
+  });
+  return figures;
+}
+
+std::optional<ResultAt> BestResult(const RunRecord& run, const FigureName& figure) {
+  std::optional<ResultAt> best;
+  for (const LoggedEvaluation& evaluation : run.evaluations) {
+    const auto found = evaluation.values.find(figure.name);
+    if (found == evaluation.values.end()) continue;
+    const double value = found->second;
+    if (!best.has_value() || (figure.larger_is_better ? value > best->value : value < best->value)) {
+      best = {evaluation.step, value};
+    }
+  }
+  return best;
+}
+
+std::optional<ResultAt> LastResult(const RunRecord& run, const FigureName& figure) {
+  std::optional<ResultAt> last;
+  for (const LoggedEvaluation& evaluation : run.evaluations) {
+    const auto found = evaluation.values.find(figure.name);
+    if (found != evaluation.values.end()) last = {evaluation.step, found->second};
+  }
+  return last;
+}
+
+std::vector<bool> BestOf(const std::vector<std::optional<ResultAt>>& results, bool larger_is_better) {
+  std::vector<bool> is_best(results.size());
+  std::optional<double> best;
+  int values = 0;
+  for (const auto& result : results) {
+    if (!result.has_value()) continue;
+    ++values;
+    if (!best.has_value() || (larger_is_better ? result->value > *best : result->value < *best)) best = result->value;
+  }
+  for (size_t i = 0; values > 1 && i < results.size(); ++i) {
+    is_best[i] = results[i].has_value() && results[i]->value == *best;
+  }
+  return is_best;
+}
+
+int64_t LastStep(const RunRecord& run) {
+  int64_t last = 0;
+  if (!run.steps.empty()) last = std::max(last, run.steps.back().step);
+  if (!run.evaluations.empty()) last = std::max(last, run.evaluations.back().step);
+  if (!run.checkpoints.empty()) last = std::max(last, run.checkpoints.back().step);
+  return last;
+}
+
+int64_t LastEpoch(const RunRecord& run) { return run.steps.empty() ? 0 : run.steps.back().epoch; }
+
+std::optional<double> MedianSpeed(const RunRecord& run) {
+  std::vector<double> speeds;
+  for (const LoggedStep& step : run.steps) {
+    const auto found = step.values.find("samples_per_second");
+    if (found != step.values.end()) speeds.push_back(found->second);
+  }
+  if (speeds.empty()) return std::nullopt;
+  const auto middle = speeds.begin() + static_cast<int64_t>(speeds.size() / 2);
+  std::nth_element(speeds.begin(), middle, speeds.end());
+  return *middle;
+}
+
+std::vector<std::pair<int64_t, Figures>> StageTimesPerStep(const RunRecord& run) {
+  std::vector<std::pair<int64_t, Figures>> times;
+  const LoggedStep* before = nullptr;
+  for (const LoggedStep& step : run.steps) {
+    const int64_t steps = step.step - (before == nullptr ? 0 : before->step);
+    Figures per_step;
+    for (const auto& [stage, seconds] : step.stage_seconds) {
+      double since = 0;
+      if (before != nullptr) {
+        const auto found = before->stage_seconds.find(stage);
+        if (found != before->stage_seconds.end() && found->second <= seconds) since = found->second;
+      }
+      if (steps > 0) per_step[stage] = 1e3 * (seconds - since) / static_cast<double>(steps);
+    }
+    if (!per_step.empty()) times.emplace_back(step.step, std::move(per_step));
+    before = &step;
+  }
+  return times;
+}
+
+Figures StageTotals(const RunRecord& run) {
+  Figures totals, before;
+  for (const LoggedStep& step : run.steps) {
+    for (const auto& [stage, seconds] : step.stage_seconds) {
+      const auto found = before.find(stage);
+      const double since = found != before.end() && found->second <= seconds ? found->second : 0;
+      totals[stage] += seconds - since;
+    }
+    before = step.stage_seconds;
+  }
+  return totals;
+}
+
+bool RanksFarBelow(const Slice& slice, const Slice& all) {
+  const SliceQuality& quality = slice.quality;
+  if (slice.kind != Slice::Kind::kValue || quality.rows < kLeastRows) return false;
+  if (!quality.auc.has_value() || !all.quality.auc.has_value()) return false;
+  const auto positives = static_cast<double>(quality.positives);
+  const double negatives = static_cast<double>(quality.rows) - positives;
+  if (positives <= 0 || negatives <= 0) return false;
+  // Of an AUC of labels that have nothing to do with the scores (Mann and Whitney, 1947).
+  const double deviation = std::sqrt((positives + negatives + 1) / (12 * positives * negatives));
+  const double below = *all.quality.auc - *quality.auc;
+  return below >= kFarBelow && below > kDeviations * deviation;
+}
+
+bool IsSuspicious(const Slice& slice) { return !SliceWarnings({slice}).empty(); }
+
+std::vector<Remark> RemarksOf(const RunRecord& run) {
+  std::vector<Remark> remarks;
+  if (run.job.has_value() && run.job->status == "failed") {
+    remarks.push_back(Warning(absl::StrCat("the job failed: ", run.job->message)));
+  }
+  int64_t not_finite = 0;
+  for (const LoggedStep& step : run.steps) not_finite += step.not_finite;
+  if (not_finite > 0) {
+    remarks.push_back(Warning(absl::StrCat(Counted(not_finite, "figure"), " of metrics.jsonl ",
+                                           not_finite == 1 ? "is" : "are", " not finite, or had no value yet")));
+  }
+  for (const TableRecord& table : run.tables) {
+    if (table.not_finite_rows == 0) continue;
+    remarks.push_back(Warning(absl::StrCat("table ", table.name, " has ", Counted(table.not_finite_rows, "row"),
+                                           " with NaN or infinity in step ", run.tables_step)));
+  }
+  AddSliceRemarks(run, &remarks);
+  for (const std::string& name : run.set_aside) {
+    remarks.push_back(Warning(name + " was set aside (docs/reliability.md)"));
+  }
+  AddBestRemarks(run, &remarks);
+  for (const std::string& notice : run.notices) remarks.push_back(Warning(notice));
+  std::stable_partition(remarks.begin(), remarks.end(), [](const Remark& one) { return one.is_warning; });
+  return remarks;
+}
+
+}  // namespace pepnet
