@@ -5,10 +5,13 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/strings/strip.h"
 
 namespace pepnet {
 namespace {
+
+// Files may hold any double; what lies further out is drawn at the rim of a logarithmic axis.
+constexpr double kSmallest = 1e-300, kLargest = 1e300;
+constexpr int kMostTicks = 50;  // whatever the rounding of huge numbers does
 
 // The smallest of 1, 2, 5 times a power of ten that is at least `least`.
 double RoundStep(double least) {
@@ -19,12 +22,14 @@ double RoundStep(double least) {
   return 10 * power;
 }
 
-double StepOf(double low, double high, int most) { return RoundStep((high - low) / std::max(1, most)); }
+// Halved first: the range of two doubles may be larger than any double.
+double StepOf(double low, double high, int most) { return RoundStep((high / 2 - low / 2) / most * 2); }
 
 }  // namespace
 
 double Axis::At(double value) const {
-  const double share = log ? std::log(value / from) / std::log(to / from) : (value - from) / (to - from);
+  const double share = log ? (std::log(std::clamp(value, from, to)) - std::log(from)) / (std::log(to) - std::log(from))
+                           : (value / 2 - from / 2) / (to / 2 - from / 2);
   return start + share * (end - start);
 }
 
@@ -32,12 +37,14 @@ Axis RoundAxis(double low, double high, bool log, double start, double end) {
   Axis axis{low, high, start, end, log};
   if (log) {
     // A little room on both sides; the ticks stand where they fall.
-    axis.from = std::min(low, high / 1.2) / 1.15;
-    axis.to = high * 1.15;
+    axis.from = std::max(kSmallest, std::min(low, high / 1.2) / 1.15);
+    axis.to = std::min(kLargest, std::max(high, 2 * kSmallest) * 1.15);
     return axis;
   }
-  if (high - low <= 1e-12 * std::max(std::fabs(low), std::fabs(high)) || high == low) {
-    const double room = low == 0 ? 1 : 0.1 * std::fabs(low);
+  low = std::clamp(low, -kLargest, kLargest);
+  high = std::clamp(high, -kLargest, kLargest);
+  if (high - low <= std::max(kSmallest, 1e-9 * std::max(std::fabs(low), std::fabs(high)))) {
+    const double room = std::max(std::fabs(low) * 0.1, low == 0 ? 1 : kSmallest);
     low -= room;
     high += room;
   }
@@ -49,22 +56,27 @@ Axis RoundAxis(double low, double high, bool log, double start, double end) {
 
 std::vector<double> Ticks(const Axis& axis, int most) {
   std::vector<double> ticks;
-  if (axis.log) {
-    for (const bool fine : {true, false}) {
-      ticks.clear();
-      for (double power = std::pow(10, std::floor(std::log10(axis.from))); power <= axis.to; power *= 10) {
-        for (const double factor : {1.0, 2.0, 5.0}) {
-          if (!fine && factor != 1) continue;
-          const double tick = factor * power;
-          if (tick >= axis.from && tick <= axis.to) ticks.push_back(tick);
-        }
-      }
-      if (ticks.size() <= static_cast<size_t>(most) + 2) break;
+  if (!axis.log) {
+    const double step = StepOf(axis.from, axis.to, most);
+    const double first = std::ceil(axis.from / step - 1e-9);
+    for (int i = 0; i < kMostTicks && (first + i) * step <= axis.to + step * 1e-9; ++i) {
+      ticks.push_back((first + i) * step);
     }
     return ticks;
   }
-  const double step = StepOf(axis.from, axis.to, most);
-  for (double i = std::ceil(axis.from / step - 1e-9); i * step <= axis.to + step * 1e-9; ++i) ticks.push_back(i * step);
+  const int first = static_cast<int>(std::floor(std::log10(axis.from)));
+  const int last = static_cast<int>(std::floor(std::log10(axis.to)));
+  const int every = 1 + (last - first) / most;  // powers of ten
+  for (const bool fine : {true, false}) {
+    ticks.clear();
+    for (int power = first; power <= last; power += every) {
+      for (const double factor : {1.0, 2.0, 5.0}) {
+        const double tick = factor * std::pow(10, power);
+        if ((fine || factor == 1) && tick >= axis.from && tick <= axis.to) ticks.push_back(tick);
+      }
+    }
+    if (ticks.size() <= static_cast<size_t>(most) + 2) break;
+  }
   return ticks;
 }
 

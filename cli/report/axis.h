@@ -14,7 +14,8 @@ struct Axis {
   double At(double value) const;  // pixels
 };
 
-// An axis that holds `low` to `high` with round ends, where ticks stand. Both are finite; for `log` positive.
+// An axis that holds `low` <= `high` with round ends, where ticks stand. Both are finite; for `log` positive. Values
+// beyond 1e300 may lie outside.
 Axis RoundAxis(double low, double high, bool log, double start, double end);
 
 // About `most` round numbers within the axis, ascending; of a logarithmic one 1, 2 and 5 times powers of ten.

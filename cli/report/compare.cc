@@ -81,7 +81,7 @@ TextTable HowFar(const std::vector<RunRecord>& runs) {
   });
   add("samples/s, median", [](const RunRecord& run) {
     const std::optional<double> speed = MedianSpeed(run);
-    return speed.has_value() ? CountText(static_cast<int64_t>(*speed + 0.5)) : std::string();
+    return speed.has_value() ? RoundedText(*speed) : std::string();
   });
   add("best checkpoint", [](const RunRecord& run) { return run.best.has_value() ? run.best->path : std::string(); });
   return table;

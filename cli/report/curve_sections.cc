@@ -105,6 +105,7 @@ std::string StagesFigure(const RunRecord& run, size_t number) {
 
 std::vector<std::string> RunNames(const std::vector<RunRecord>& runs) {
   std::vector<std::string> names;
+  names.reserve(runs.size());
   for (const RunRecord& run : runs) names.push_back(run.name);
   return names;
 }
@@ -178,7 +179,7 @@ std::string SpeedSection(const std::vector<RunRecord>& runs) {
       cells.push_back(found == totals.end() ? "-" : absl::StrFormat("%.2f", found->second));
     }
     const std::optional<double> speed = MedianSpeed(run);
-    cells.push_back(speed.has_value() ? CountText(static_cast<int64_t>(*speed + 0.5)) : "-");
+    cells.push_back(speed.has_value() ? RoundedText(*speed) : "-");
     bars.push_back(std::move(bar));
     table.rows.push_back(std::move(cells));
   }

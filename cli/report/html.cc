@@ -1,5 +1,7 @@
 #include "cli/report/html.h"
 
+#include <cmath>
+
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_replace.h"
@@ -116,6 +118,11 @@ std::string CountText(int64_t count) {
   std::string text = absl::StrCat(count);
   for (auto at = static_cast<int64_t>(text.size()) - 3; at > (count < 0 ? 1 : 0); at -= 3) text.insert(at, ",");
   return text;
+}
+
+std::string RoundedText(double number) {
+  if (!(std::fabs(number) < 1e15)) return absl::StrFormat("%.3g", number);
+  return CountText(static_cast<int64_t>(std::round(number)));
 }
 
 }  // namespace pepnet

@@ -36,5 +36,7 @@ std::string Shortened(std::string text, size_t columns);
 std::string BytesText(double bytes);
 // "1,234,567".
 std::string CountText(int64_t count);
+// A number that is no count, in whole numbers: "161,448", "1e+30".
+std::string RoundedText(double number);
 
 }  // namespace pepnet

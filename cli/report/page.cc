@@ -74,7 +74,7 @@ std::string SummaryTable(const std::vector<RunRecord>& runs) {
       [](const RunRecord& run) { return run.checkpoints.empty() ? "" : CountText(run.checkpoints.back().rows); });
   add("samples/s, median", [](const RunRecord& run) {
     const std::optional<double> speed = MedianSpeed(run);
-    return speed.has_value() ? CountText(static_cast<int64_t>(*speed + 0.5)) : std::string();
+    return speed.has_value() ? RoundedText(*speed) : std::string();
   });
   for (const FigureName& figure : FigureNames(runs)) {
     std::vector<std::optional<ResultAt>> best, last;

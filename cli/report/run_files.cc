@@ -1,6 +1,6 @@
 #include "cli/report/run_files.h"
 
-#include <algorithm>
+#include <limits>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_split.h"
@@ -34,6 +34,17 @@ Status ReadConfig(RunRecord* run) {
 std::string TextAt(const nlohmann::json& json, const char* name) {
   const auto found = json.find(name);
   return found != json.end() && found->is_string() ? found->get<std::string>() : "";
+}
+
+// Manifests may claim anything that is a number.
+int64_t Sum(int64_t a, int64_t b) {
+  int64_t sum = 0;
+  return __builtin_add_overflow(a, b, &sum) ? std::numeric_limits<int64_t>::max() : sum;
+}
+
+int64_t Product(int64_t a, int64_t b) {
+  int64_t product = 0;
+  return __builtin_mul_overflow(a, b, &product) ? std::numeric_limits<int64_t>::max() : product;
 }
 
 int64_t IntegerAt(const nlohmann::json& json, const char* name) {
@@ -81,16 +92,17 @@ StatusOr<CheckpointRecord> ReadCheckpoint(const std::string& directory) {
   record.batch_size = manifest.batch_size;
   record.seed = manifest.seed;
   record.cpu = manifest.cpu;
-  for (const FileEntry& file : manifest.files) record.bytes += file.bytes;
-  for (const PartEntry& part : manifest.candidates) record.bytes += part.bytes;
+  for (const FileEntry& file : manifest.files) record.bytes = Sum(record.bytes, file.bytes);
+  for (const PartEntry& part : manifest.candidates) record.bytes = Sum(record.bytes, part.bytes);
   for (const PartEntry& part : manifest.parts) {
-    record.bytes += part.bytes;
-    record.rows += part.rows;
-    record.table_rows[part.table] += part.rows;
+    record.bytes = Sum(record.bytes, part.bytes);
+    record.rows = Sum(record.rows, part.rows);
+    int64_t& table_rows = record.table_rows[part.table];
+    table_rows = Sum(table_rows, part.rows);
     const int number = PartNumber(part.file);
     if (number < 0) continue;
     if (record.server_rows.size() <= static_cast<size_t>(number)) record.server_rows.resize(number + 1);
-    record.server_rows[number] += part.rows;
+    record.server_rows[number] = Sum(record.server_rows[number], part.rows);
   }
   return record;
 }
@@ -130,16 +142,19 @@ void DescribeTables(const Manifest& manifest, RunRecord* run) {
   for (const PartEntry& part : manifest.parts) {
     TableRecord& table = tables[part.table];
     table.name = part.table;
-    table.rows += part.rows;
-    table.file_bytes += part.bytes;
+    table.rows = Sum(table.rows, part.rows);
+    table.file_bytes = Sum(table.file_bytes, part.bytes);
     table.dim = part.dim;
     table.state_dim = part.state_dim;
   }
-  for (auto& [name, table] : tables) {
+  for (auto& [table_name, described] : tables) {
+    const std::string& name = table_name;
+    TableRecord& table = described;
     const int index = TableIndex(*run, name);
     const RowPolicy policy = index >= 0 ? run->config->tables[index].policy : RowPolicy();
-    if (index >= 0) table.id_range = run->config->tables[index].rows;
-    table.memory_bytes = table.rows * MostBytesPerRow(table.dim, table.state_dim, policy);
+    // What grows takes ids of any size: a share of their range would say nothing.
+    if (index >= 0 && !run->config->tables[index].grows()) table.id_range = run->config->tables[index].rows;
+    table.memory_bytes = Product(table.rows, MostBytesPerRow(table.dim, table.state_dim, policy));
     const auto rows_in = [&name](const CheckpointRecord& checkpoint) {
       const auto found = checkpoint.table_rows.find(name);
       return found == checkpoint.table_rows.end() ? int64_t{0} : found->second;

@@ -1,6 +1,8 @@
 #include "cli/report/run_record.h"
 
+#include <cmath>
 #include <filesystem>
+#include <limits>
 #include <set>
 #include <utility>
 
@@ -15,6 +17,7 @@
 namespace pepnet {
 namespace {
 
+constexpr double kMostSeconds = 1e12;  // 30,000 years
 constexpr int64_t kMostSteps = std::numeric_limits<int64_t>::max();
 
 // Numbers of `json` into `figures`; returns how many members are null. Members of other types are not known here.
@@ -36,6 +39,11 @@ Status ReadSteps(const std::string& directory, std::vector<LoggedStep>* steps) {
     step.not_finite = TakeFigures(json, {"step", "epoch"}, &step.values);
     const auto stages = json.find("stage_seconds");
     if (stages != json.end() && stages->is_object()) TakeFigures(*stages, {}, &step.stage_seconds);
+    for (const auto& [stage, seconds] : step.stage_seconds) {
+      if (seconds >= 0 && seconds <= kMostSeconds) continue;
+      return absl::DataLossError(
+          absl::StrCat("\"stage_seconds\" has ", seconds, " for ", Printable(stage, 50), ", expected seconds"));
+    }
     steps->push_back(std::move(step));
     return absl::OkStatus();
   });
@@ -68,7 +76,7 @@ StatusOr<std::vector<CalibrationBin>> BinsFromJson(const nlohmann::json& json) {
       return absl::DataLossError("an interval of \"calibration\" has no \"from\" in [0, 1)");
     }
     CalibrationBin bin;
-    bin.bin = static_cast<int>(*from * kCalibrationBins + 0.5);
+    bin.bin = static_cast<int>(std::lround(*from * kCalibrationBins));
     PEPNET_ASSIGN_OR_RETURN(bin.rows, JsonInteger(item, "rows", 0, kMostSteps));
     const auto prediction = NumberAt(item, "mean_prediction"), label = NumberAt(item, "mean_label");
     if (!prediction.has_value() || !label.has_value()) continue;  // of predictions that are not finite

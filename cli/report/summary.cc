@@ -55,8 +55,8 @@ void AddSliceRemarks(const RunRecord& run, std::vector<Remark>* remarks) {
       if (slice.column != all.column || slice.task != all.task || !RanksFarBelow(slice, all)) continue;
       // Not a fault in itself: all rows also have pairs of rows of different slices, which may be easier to order.
       remarks->push_back(Note(absl::StrFormat(
-          "step %d, %s where %s is %s (%d rows): the auc is %.4f, that of all rows %.4f", shown->step, slice.task,
-          slice.column, SliceName(slice), slice.quality.rows, *slice.quality.auc, *all.quality.auc)));
+          "step %d, %s where %s is %s (%d rows): auc %.4f among themselves, %.4f over all rows", shown->step,
+          slice.task, slice.column, SliceName(slice), slice.quality.rows, *slice.quality.auc, *all.quality.auc)));
     }
   }
 }

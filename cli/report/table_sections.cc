@@ -15,6 +15,7 @@ namespace pepnet {
 namespace {
 
 constexpr size_t kHottestShown = 5;
+constexpr size_t kMostServerBars = 32;
 constexpr size_t kMostFigures = 6;  // of a checkpoint: the first of each task
 
 std::string HottestText(const TableRecord& table) {
@@ -39,11 +40,11 @@ std::string TablesOf(const RunRecord& run) {
   const bool several = run.checkpoints.size() > 1;
   table.head = {"table", "rows", "of ids", "grown",         "width",
                 "state", "file", "memory", "never updated", "hottest ids, with the steps that named them"};
-  int64_t rows = 0, file_bytes = 0, memory_bytes = 0;
+  double rows = 0, file_bytes = 0, memory_bytes = 0;
   for (const TableRecord& one : run.tables) {
-    rows += one.rows;
-    file_bytes += one.file_bytes;
-    memory_bytes += one.memory_bytes;
+    rows += static_cast<double>(one.rows);
+    file_bytes += static_cast<double>(one.file_bytes);
+    memory_bytes += static_cast<double>(one.memory_bytes);
     table.rows.push_back(
         {HtmlText(one.name), CountText(one.rows),
          one.id_range > 0
@@ -53,8 +54,8 @@ std::string TablesOf(const RunRecord& run) {
          BytesText(static_cast<double>(one.file_bytes)), BytesText(static_cast<double>(one.memory_bytes)),
          one.hottest.empty() ? "-" : CountText(one.dead_rows), HottestText(one)});
   }
-  table.rows.push_back({"<b>all</b>", CountText(rows), "", "", "", "", BytesText(static_cast<double>(file_bytes)),
-                        BytesText(static_cast<double>(memory_bytes)), "", ""});
+  table.rows.push_back(
+      {"<b>all</b>", RoundedText(rows), "", "", "", "", BytesText(file_bytes), BytesText(memory_bytes), "", ""});
   return absl::StrCat("<h3>", HtmlText(run.name), ", step ", run.tables_step, "</h3>\n", TableHtml(table));
 }
 
@@ -63,6 +64,7 @@ std::string TablesOf(const RunRecord& run) {
 std::string TablesSection(const std::vector<RunRecord>& runs) {
   std::string tables;
   std::vector<Curve> growth;
+  bool grows = false;  // one checkpoint has no growth to show
   for (size_t i = 0; i < runs.size(); ++i) {
     const RunRecord& run = runs[i];
     if (run.checkpoints.empty() || run.tables.empty()) continue;
@@ -77,6 +79,7 @@ std::string TablesSection(const std::vector<RunRecord>& runs) {
     for (const CheckpointRecord& checkpoint : run.checkpoints) {
       curve.points.emplace_back(static_cast<double>(checkpoint.step), static_cast<double>(checkpoint.rows));
     }
+    grows |= curve.points.size() > 1;
     growth.push_back(std::move(curve));
   }
   if (tables.empty()) return "";
@@ -89,7 +92,7 @@ std::string TablesSection(const std::vector<RunRecord>& runs) {
       "<p class=\"soft\">Rows that were updated at least once exist; \"of ids\" is their share of the "
       "range, \"grown\" counts from the oldest checkpoint that is there to the newest. Memory is that of the servers, "
       "at most.</p>\n<div class=\"charts\">\n",
-      CurvesFigure(layout, growth), "</div>\n", tables);
+      grows ? CurvesFigure(layout, growth) : "", "</div>\n", tables);
 }
 
 std::string CheckpointsSection(const std::vector<RunRecord>& runs) {
@@ -147,14 +150,20 @@ std::string ClusterSection(const std::vector<RunRecord>& runs) {
     if (run.checkpoints.empty()) continue;
     const CheckpointRecord& last = run.checkpoints.back();
     table.rows.push_back({HtmlText(run.name), absl::StrCat(last.servers), absl::StrCat(last.workers),
-                          CountText(last.batch_size), CountText(last.batch_size * last.workers),
+                          CountText(last.batch_size), RoundedText(static_cast<double>(last.batch_size) * last.workers),
                           absl::StrCat(last.seed), HtmlText(last.cpu)});
     std::vector<BarRow> bars;
     for (size_t k = 0; k < last.server_rows.size(); ++k) {
       bars.push_back({absl::StrCat("server ", k, ": ", CountText(last.server_rows[k]), " rows"),
                       {static_cast<double>(last.server_rows[k])}});
     }
-    if (bars.size() > 1) charts += BarsFigure(absl::StrCat(run.name, ": rows by server"), "rows", {"rows"}, bars);
+    const auto [least, most] = std::minmax_element(last.server_rows.begin(), last.server_rows.end());
+    if (bars.size() > kMostServerBars) {
+      absl::StrAppend(&ranks, "<p>", HtmlText(run.name), ": the servers hold ", CountText(*least), " to ",
+                      CountText(*most), " rows each.</p>\n");
+    } else if (bars.size() > 1) {
+      charts += BarsFigure(absl::StrCat(run.name, ": rows by server"), "rows", {"rows"}, bars);
+    }
     if (!run.job.has_value() || run.job->ranks.empty()) continue;
     HtmlTable members;
     members.all_text = true;

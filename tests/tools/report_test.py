@@ -176,6 +176,22 @@ class ReportTest(unittest.TestCase):
         self.assertIn("pipeline.config", result.stderr, "what is missing is said")
         self.assertIn("pipeline.config", " ".join(one["text"] for one in Page(result.stdout).data["runs"][0]["remarks"]))
 
+    def test_a_failed_job_names_the_cause_and_its_ranks(self):
+        model = self.copy("failed")
+        result = pepnet("train", "--pipeline_config_path", self.job.config, "--model_dir", model, "--continue_train",
+                        "--edit_config_json", '{"train_config.num_steps": 30}', "--train_input_path", "none.csv", status=1)
+        report = json.loads((model / "job_report.json").read_text())
+        self.assertEqual(report["status"], "failed", result.stderr)
+        report["ranks"].append(dict(report["ranks"][0], rank=1, role="server 0", host="h2", state="dead"))
+        (model / "job_report.json").write_text(json.dumps(report))
+        page = Page(pepnet("report", model, "-o", "-").stdout)
+        run = page.data["runs"][0]
+        self.assertEqual(run["status"], "failed")
+        self.assertEqual(run["remarks"][0], {"warning": True, "text": "the job failed: " + report["first_cause"]["message"]})
+        ranks = page.table("rank")
+        self.assertEqual(ranks["1"][:3], ["server 0", "h2", "dead"])
+        self.assertEqual(ranks["0"][1], report["ranks"][0]["host"])
+
     def test_a_long_log_is_thinned(self):
         model = self.copy("long")
         line = json.loads((model / "metrics.jsonl").read_text().splitlines()[0])
