@@ -198,7 +198,7 @@ void ReadRunFiles(bool rows, RunRecord* run) {
   const auto note = [run](const Status& status, const std::string& missing) {
     if (!status.ok()) run->notices.push_back(absl::StrCat(status.message(), "; ", missing));
   };
-  note(ReadConfig(run), "so this page misses what only the config says (fields, vocabulary words, tasks)");
+  note(ReadConfig(run), "so what only the config says is missing (its fields, vocabulary words, tasks)");
   note(ReadJob(run), "so how the job ended is not known");
   if (PathExists(absl::StrCat(run->directory, "/", kBestCheckpointFile))) {
     StatusOr<BestCheckpoint> best = ReadBestCheckpoint(run->directory);
