@@ -38,9 +38,10 @@ std::vector<Warning> LogPlan(const WorkerContext& context, bool colocated) {
 void LogWhatIsThere(const JobConfig& config, const std::string& config_path, int64_t step) {
   const bool best = PathExists(absl::StrCat(config.model_dir, "/", kBestCheckpointFile));
   LOG(INFO) << CheckpointName(step) << (config.eval_input_path.empty() ? "" : ", train_eval_result.txt")
-            << " and metrics.jsonl are in " << config.model_dir << "; next: pepnet inspect " << config.model_dir
-            << (best ? " --checkpoint_path best" : "") << ", or pepnet predict (eval, export) --pipeline_config_path "
-            << config_path << " --model_dir " << config.model_dir << (best ? " --checkpoint_path best" : "");
+            << " and metrics.jsonl are in " << config.model_dir << "; next: pepnet report " << config.model_dir
+            << " -o report.html, pepnet inspect " << config.model_dir << (best ? " --checkpoint_path best" : "")
+            << ", or pepnet predict (eval, export) --pipeline_config_path " << config_path << " --model_dir "
+            << config.model_dir << (best ? " --checkpoint_path best" : "");
 }
 
 // Null without --trace_path.

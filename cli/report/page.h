@@ -5,7 +5,8 @@
 //
 //   {"format": "pepnet report", "version": 1, "runs": [{
 //     "name": text, "directory": text, "status": text or null, "logged_steps": n, "kept_steps": n,
-//     "steps": [lines of metrics.jsonl that are drawn: all up to kMostPoints (chart.h), of longer logs every n-th],
+//     "steps": [lines of metrics.jsonl that are drawn, without what is null in them: all up to kMostPoints (chart.h), of
+//       longer logs every n-th],
 //     "evaluations": [lines of train_eval_result.txt], "slices": [{"global_step": n, "slices": [...]}],
 //     "best": best_checkpoint.json or null, "checkpoints": [...], "tables": [...], "config": [{"path", "values"}...],
 //     "remarks": [{"warning": bool, "text": text}...]}...]}
