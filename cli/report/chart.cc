@@ -233,7 +233,8 @@ std::string BarsFigure(const std::string& title, const std::string& unit, const 
     svg += "\n";
   }
   std::string legend;
-  for (size_t k = 0; k < names.size(); ++k) legend += LegendItem(static_cast<int>(k), false, names[k]);
+  for (size_t k = 0; k < names.size() && names.size() > 1; ++k)
+    legend += LegendItem(static_cast<int>(k), false, names[k]);
   return absl::StrCat(Caption(title, ""), svg, "</svg>\n<ul class=\"legend\">", legend, "</ul></figure>\n");
 }
 

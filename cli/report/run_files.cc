@@ -209,8 +209,9 @@ void ReadRunFiles(bool rows, RunRecord* run) {
   const StatusOr<std::vector<int64_t>> steps = ListCheckpoints(run->directory);
   note(steps.status(), "so no checkpoint is listed");
   for (const int64_t step : steps.value_or(std::vector<int64_t>())) {
-    const StatusOr<CheckpointRecord> checkpoint =
-        ReadCheckpoint(absl::StrCat(run->directory, "/", CheckpointName(step)));
+    const std::string directory = absl::StrCat(run->directory, "/", CheckpointName(step));
+    const StatusOr<CheckpointRecord> checkpoint = ReadCheckpoint(directory);
+    if (!checkpoint.ok() && !PathExists(directory)) continue;  // a run in progress has removed it
     note(checkpoint.status(), "so that checkpoint is left out");
     if (checkpoint.ok()) run->checkpoints.push_back(*checkpoint);
   }
