@@ -50,6 +50,56 @@ Status CheckTypes(const Feature& feature, const RowSelection& selection, const C
   return absl::OkStatus();
 }
 
+// Integers that are ids as they stand, whole runs of rows at once. False, with nothing added: the cells need a closer
+// look, because they are of another kind, may be empty where that means something, or hold an id out of range.
+bool AppendPlainIds(const FeatureRule& rule, const CellColumn& cells, IdColumn* out) {
+  const Feature& feature = rule.feature;
+  const bool limits_tokens = TypeOf(feature.kind).limits_tokens && feature.value_dim > 0;
+  if (feature.bucketizer != Bucketizer::kIdentity || feature.weighted || limits_tokens || !rule.empty.ids.empty() ||
+      cells.is_computed()) {
+    return false;
+  }
+  std::vector<ColumnView::PlainIntegers> chunks;
+  for (const ColumnView& view : cells.views()) {
+    chunks.push_back(view.plain_integers());
+    if (chunks.back().values == nullptr) return false;
+  }
+  const auto numbers = [&](const RowRun& run) -> std::span<const int64_t> {
+    const ColumnView::PlainIntegers& chunk = chunks[run.chunk];
+    if (chunk.offsets == nullptr) return {chunk.values + run.begin, static_cast<size_t>(run.count)};
+    return {chunk.values + chunk.offsets[run.begin], chunk.values + chunk.offsets[run.begin + run.count]};
+  };
+  const std::vector<RowRun>& runs = cells.selection().runs;
+  size_t count = 0;
+  for (const RowRun& run : runs) count += numbers(run).size();
+  out->ids.resize(count);
+  out->offsets.resize(static_cast<size_t>(cells.rows()) + 1);
+  int64_t* id = out->ids.data();
+  int32_t* offset = out->offsets.data();
+  *offset++ = 0;
+  constexpr size_t kRunsAhead = 16;  // runs of a shuffle are single rows
+  bool outside = false;
+  for (size_t r = 0; r < runs.size(); ++r) {
+    const RowRun& run = runs[r];
+    if (r + kRunsAhead < runs.size())
+      __builtin_prefetch(chunks[runs[r + kRunsAhead].chunk].values + runs[r + kRunsAhead].begin);
+    int32_t end = static_cast<int32_t>(id - out->ids.data());
+    const int32_t* const starts = chunks[run.chunk].offsets;
+    for (int64_t row = run.begin; row < run.begin + run.count; ++row) {
+      end += starts != nullptr ? starts[row + 1] - starts[row] : 1;
+      *offset++ = end;
+    }
+    for (const int64_t number : numbers(run)) {
+      outside |= static_cast<uint64_t>(number) >= static_cast<uint64_t>(feature.rows);
+      *id++ = number;
+    }
+  }
+  if (!outside) return true;
+  out->ids.clear();
+  out->offsets.clear();
+  return false;
+}
+
 }  // namespace
 
 StatusOr<std::unique_ptr<FeatureEncoder>> FeatureEncoder::Create(const std::vector<Feature>& features,
@@ -153,6 +203,7 @@ Status FeatureEncoder::Encode(const RowSelection& selection, std::span<const int
 
 Status FeatureEncoder::EncodeIds(const FeatureRule& rule, const CellColumn& cells, IdColumn* out, int64_t* clamped,
                                  VocabularyCounts* vocabulary) const {
+  if (AppendPlainIds(rule, cells, out)) return absl::OkStatus();
   const Feature& feature = rule.feature;
   const bool limits_tokens = TypeOf(feature.kind).limits_tokens;
   IdSink sink(rule, options_, &out->ids, &out->weights);

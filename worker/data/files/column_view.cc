@@ -175,6 +175,16 @@ ColumnView::Range ColumnView::Elements(int64_t row) const {
   return {lists->value_offset(row), lists->value_offset(row + 1)};
 }
 
+ColumnView::PlainIntegers ColumnView::plain_integers() const {
+  const bool is_plain = (lists_ == Lists::kNone || lists_ == Lists::kList) && inner_ == nullptr &&
+                        elements_.type == arrow::Type::INT64 && elements_.array->null_count() == 0 &&
+                        array_->null_count() == 0;
+  if (!is_plain) return {};
+  const int64_t* const values = static_cast<const arrow::Int64Array*>(elements_.array)->raw_values();
+  if (lists_ == Lists::kNone) return {values, nullptr};
+  return {values, static_cast<const arrow::ListArray*>(array_.get())->raw_value_offsets()};
+}
+
 // Only where a null has an offset like any other cell.
 void ColumnView::PrefetchText(int64_t row) const {
   if (lists_ != Lists::kNone || elements_.dictionary != nullptr) return;

@@ -52,6 +52,14 @@ class ColumnView {
   }
   void PrefetchText(int64_t row) const;
 
+  // The numbers of a column of int64, or of lists of int64, in which nothing is null, as they lie in memory: row i holds
+  // values[i], or values[offsets[i] .. offsets[i + 1]). No values: not such a column. Die with the view.
+  struct PlainIntegers {
+    const int64_t* values = nullptr;
+    const int32_t* offsets = nullptr;  // null: no lists
+  };
+  PlainIntegers plain_integers() const;
+
   // What follows takes element numbers.
   // Null or an empty text.
   bool IsEmpty(int64_t element) const;

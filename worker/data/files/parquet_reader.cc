@@ -20,7 +20,11 @@
 namespace pepnet {
 namespace {
 
-constexpr int64_t kDecodedRows = 65536;  // rows decoded at once within a row group
+// Rows decoded at once within a row group: as many as keep their columns in the cache, and the memory that Arrow decodes
+// them to in its allocator. Lists are long: sixty of twenty ids take 10 KB a row, and a whole group of such rows would
+// come from the system, page by page, each time.
+constexpr int64_t kMostDecodedRows = 65536, kFewestDecodedRows = 512;
+constexpr int64_t kDecodedBytes = int64_t{8} << 20;
 
 Status ReadError(const std::string& path, std::string_view cause) {
   // Arrow appends hints in further lines; the first one is the cause.
@@ -126,7 +130,6 @@ class ParquetReader : public RowReader {
       parquet::ArrowReaderProperties properties;
       properties.set_use_threads(false);
       properties.set_pre_buffer(false);  // would read ahead in threads of Arrow's own
-      properties.set_batch_size(kDecodedRows);
       builder.properties(properties);
       if (arrow::Status status = builder.Build(&reader_); !status.ok()) return ReadError(*path_, status.message());
       if (arrow::Status status = reader_->GetSchema(&file_schema_); !status.ok()) {
@@ -155,6 +158,7 @@ class ParquetReader : public RowReader {
         const std::string name = leaves->Column(leaf)->path()->ToDotVector().front();
         if (std::find(columns.begin(), columns.end(), name) != columns.end()) leaves_.push_back(leaf);
       }
+      reader_->set_batch_size(RowsAtOnce());
       return absl::OkStatus();
     });
   }
@@ -212,6 +216,17 @@ class ParquetReader : public RowReader {
   }
 
  private:
+  int64_t RowsAtOnce() const {
+    constexpr int64_t kValueBytes = 12;  // of a number, with its levels
+    const auto metadata = reader_->parquet_reader()->metadata();
+    int64_t bytes = 0;
+    for (int group = 0; group < metadata->num_row_groups(); ++group) {
+      const auto columns = metadata->RowGroup(group);
+      for (const int leaf : leaves_) bytes += columns->ColumnChunk(leaf)->num_values() * kValueBytes;
+    }
+    const int64_t row_bytes = std::max<int64_t>(1, bytes / std::max<int64_t>(1, rows_));
+    return std::clamp(kDecodedBytes / row_bytes, kFewestDecodedRows, kMostDecodedRows);
+  }
   void Advance(int64_t count) {
     row_ += count;
     used_ += count;

@@ -24,6 +24,7 @@ class CellColumn {
 
   const std::vector<ColumnView>& views() const { return views_; }
   bool is_computed() const { return is_computed_; }
+  const RowSelection& selection() const { return *selection_; }
   int64_t rows() const { return selection_->rows; }
 
   // The cell of a row, as a row of one of the views. `place` counts the rows of the selection.

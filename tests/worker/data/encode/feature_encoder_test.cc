@@ -45,6 +45,8 @@ RowSelection Column(const std::shared_ptr<arrow::DataType>& type, const std::str
   return SelectAll({{"c", JsonArray(type, json)}});
 }
 
+enum class RowOrder { kWhole, kRuns, kSingles };
+
 Feature Hash(int64_t rows) {
   Feature feature = IdFeature("c", rows);
   feature.bucketizer = Bucketizer::kHash;
@@ -183,6 +185,33 @@ TEST(FeatureEncoderTest, EmptyCellReadsAsTheDefault) {
   EXPECT_EQ(Encode(feature, Column(arrow::list(arrow::int32()), "[[], null, [1]]")), "4,5|4,5|1");
   feature.default_value = "11";
   EXPECT_THAT(EncodeTexts(feature, {"1"}), HasSubstr("feature 'c', default_value: id 11 is out of range"));
+}
+
+// Columns of int64 without nulls are taken over as they lie in memory; they must read like the same numbers stored in any
+// other way.
+TEST(FeatureEncoderTest, PlainIntegersReadLikeOtherIntegers) {
+  const std::string lists = "[[1, 2], [], [9], [0, 0, 3], [4]]", numbers = "[5, 0, 9, 1, 2]";
+  for (const RowOrder order : {RowOrder::kWhole, RowOrder::kRuns, RowOrder::kSingles}) {
+    const auto encode = [&](const std::shared_ptr<arrow::DataType>& type, const std::string& json) {
+      RowSelection rows = Column(type, json);
+      const std::vector<std::vector<RowRun>> runs = {
+          {{0, 0, 5}}, {{0, 3, 2}, {0, 0, 2}}, {{0, 4, 1}, {0, 1, 1}, {0, 3, 1}, {0, 0, 1}}};
+      rows.runs = runs[static_cast<size_t>(order)];
+      rows.rows = 0;
+      for (const RowRun& run : rows.runs) rows.rows += run.count;
+      return Encode(IdFeature("c", 10), rows);
+    };
+    EXPECT_EQ(encode(arrow::list(arrow::int64()), lists), encode(arrow::list(arrow::int32()), lists));
+    EXPECT_EQ(encode(arrow::int64(), numbers), encode(arrow::int16(), numbers));
+    EXPECT_EQ(encode(arrow::list(arrow::int64()), lists).find("out of range"), std::string::npos);
+  }
+  for (const char* wrong : {"[[1], [2, 10]]", "[[1], [-1, 3]]", "[[1], [-9223372036854775808]]"}) {
+    EXPECT_EQ(Encode(IdFeature("c", 10), Column(arrow::list(arrow::int64()), wrong)),
+              Encode(IdFeature("c", 10), Column(arrow::large_list(arrow::int64()), wrong)));
+    EXPECT_THAT(Encode(IdFeature("c", 10), Column(arrow::list(arrow::int64()), wrong)), HasSubstr("row 2"));
+  }
+  EXPECT_EQ(Encode(IdFeature("c", 10), Column(arrow::list(arrow::int64()), "[[1], null, [2, null]]")),
+            Encode(IdFeature("c", 10), Column(arrow::list(arrow::int32()), "[[1], null, [2, null]]")));
 }
 
 TEST(FeatureEncoderTest, ValueDimOneRefusesLists) {
