@@ -6,16 +6,14 @@
 #pragma once
 
 #include <cstddef>
-#include <cstdlib>
 #include <cstring>
-#include <new>
 #include <span>
 #include <type_traits>
 #include <utility>
 
-namespace pepnet {
+#include "common/base/block_cache.h"
 
-inline constexpr size_t kBufferAlignment = 64;
+namespace pepnet {
 
 template <typename T>
 class AlignedBuffer {
@@ -27,16 +25,17 @@ class AlignedBuffer {
   AlignedBuffer(AlignedBuffer&& other) noexcept { *this = std::move(other); }
   AlignedBuffer& operator=(AlignedBuffer&& other) noexcept {
     if (this != &other) {
-      std::free(data_);
+      Free();
       data_ = std::exchange(other.data_, nullptr);
       size_ = std::exchange(other.size_, 0);
       capacity_ = std::exchange(other.capacity_, 0);
+      bytes_ = std::exchange(other.bytes_, 0);
     }
     return *this;
   }
   AlignedBuffer(const AlignedBuffer&) = delete;
   AlignedBuffer& operator=(const AlignedBuffer&) = delete;
-  ~AlignedBuffer() { std::free(data_); }
+  ~AlignedBuffer() { Free(); }
 
   void Resize(size_t size) {
     if (size > capacity_) Reallocate(size);
@@ -63,18 +62,20 @@ class AlignedBuffer {
 
  private:
   void Reallocate(size_t size) {
-    const size_t bytes = (size * sizeof(T) + kBufferAlignment - 1) / kBufferAlignment * kBufferAlignment;
-    void* fresh = std::aligned_alloc(kBufferAlignment, bytes);
-    if (fresh == nullptr) throw std::bad_alloc();
+    size_t bytes = (size * sizeof(T) + kBufferAlignment - 1) / kBufferAlignment * kBufferAlignment;
+    void* fresh = AllocateBlock(&bytes);
     if (size_ > 0) std::memcpy(fresh, data_, size_ * sizeof(T));
-    std::free(data_);
+    Free();
     data_ = static_cast<T*>(fresh);
     capacity_ = bytes / sizeof(T);
+    bytes_ = bytes;
   }
+  void Free() { FreeBlock(data_, bytes_); }
 
   T* data_ = nullptr;
   size_t size_ = 0;
   size_t capacity_ = 0;
+  size_t bytes_ = 0;  // of the block
 };
 
 }  // namespace pepnet

@@ -2,6 +2,8 @@
 
 #include <pthread.h>
 
+#include <atomic>
+
 #include "absl/strings/str_cat.h"
 
 namespace pepnet {
@@ -63,6 +65,17 @@ void ThreadTeam::Call(const std::function<void(int)>& body, int member) {
   } catch (...) {
     errors_[member] = std::current_exception();
   }
+}
+
+void ForEachOnTeam(ThreadTeam* team, size_t count, const std::function<void(int member, size_t i)>& body) {
+  if (team == nullptr || team->size() == 1 || count < 2) {
+    for (size_t i = 0; i < count; ++i) body(0, i);
+    return;
+  }
+  std::atomic<size_t> next = 0;
+  team->Run([&](int member) {
+    for (size_t i = next++; i < count; i = next++) body(member, i);
+  });
 }
 
 }  // namespace pepnet

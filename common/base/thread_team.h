@@ -7,6 +7,7 @@
 // Ownership: the threads end with the object.
 #pragma once
 
+#include <cstddef>
 #include <exception>
 #include <functional>
 #include <string>
@@ -44,5 +45,9 @@ class ThreadTeam {
       errors_;  // by member; each written by its member while it runs, read by Run when all have ended
   std::vector<std::thread> threads_;  // of members 1 ..
 };
+
+// Calls body(member, i) once for every i in [0, count), in order of i as members get free. Without a team (null) on the
+// calling thread, as member 0.
+void ForEachOnTeam(ThreadTeam* team, size_t count, const std::function<void(int member, size_t i)>& body);
 
 }  // namespace pepnet

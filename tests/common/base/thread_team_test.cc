@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <optional>
+
 #include <atomic>
 #include <barrier>
 #include <set>
@@ -57,6 +60,23 @@ TEST(ThreadTeam, AnExceptionWaitsForTheOthersAndLeavesTheTeamUsable) {
   EXPECT_EQ(ended, 3);
   team.Run([&](int) { ++ended; });
   EXPECT_EQ(ended, 6);
+}
+
+TEST(ForEachOnTeam, EveryItemIsDoneOnceByAMember) {
+  for (int size : {0, 1, 2, 5}) {
+    std::optional<ThreadTeam> team;
+    if (size > 0) team.emplace(size, "test");
+    for (const size_t count : {0, 1, 2, 100}) {
+      std::vector<std::atomic<int>> done(count);
+      std::atomic<bool> is_member = true;
+      ForEachOnTeam(size > 0 ? &*team : nullptr, count, [&](int member, size_t i) {
+        ++done[i];
+        if (member < 0 || member >= std::max(1, size)) is_member = false;
+      });
+      EXPECT_TRUE(is_member);
+      for (const std::atomic<int>& times : done) EXPECT_EQ(times, 1);
+    }
+  }
 }
 
 }  // namespace

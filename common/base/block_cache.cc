@@ -1,0 +1,108 @@
+#include "common/base/block_cache.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <bit>
+#include <cstdlib>
+#include <new>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+
+#include "common/base/mutex.h"
+
+namespace pepnet {
+namespace {
+
+// A sanitizer sees a use after free only if blocks are really freed.
+#if defined(__SANITIZE_ADDRESS__)
+constexpr bool kCaches = false;
+#else
+constexpr bool kCaches = true;
+#endif
+constexpr size_t kHugePageBytes = size_t{2} << 20;
+
+struct Block {
+  void* data;
+  size_t bytes;
+};
+
+class BlockCache {
+ public:
+  // A block of `bytes` bytes; null: none.
+  void* Take(size_t bytes) {
+    MutexLock lock(&mutex_);
+    // The youngest first: its pages may still be in the processor's caches.
+    const auto found = std::find_if(blocks_.rbegin(), blocks_.rend(), [=](const Block& b) { return b.bytes == bytes; });
+    if (found == blocks_.rend()) return nullptr;
+    void* const data = found->data;
+    bytes_ -= bytes;
+    blocks_.erase(std::next(found).base());
+    return data;
+  }
+
+  void Keep(Block block) {
+    std::vector<Block> old;
+    {
+      MutexLock lock(&mutex_);
+      blocks_.push_back(block);
+      bytes_ += block.bytes;
+      while (bytes_ > kMostCachedBytes) {
+        old.push_back(blocks_.front());
+        bytes_ -= blocks_.front().bytes;
+        blocks_.erase(blocks_.begin());
+      }
+    }
+    for (const Block& b : old) std::free(b.data);  // takes the kernel milliseconds
+  }
+
+  uint64_t bytes() {
+    MutexLock lock(&mutex_);
+    return bytes_;
+  }
+
+ private:
+  Mutex mutex_;
+  std::vector<Block> blocks_ ABSL_GUARDED_BY(mutex_);  // by age
+  uint64_t bytes_ ABSL_GUARDED_BY(mutex_) = 0;
+};
+
+// Never destroyed: buffers of static objects may outlive it.
+BlockCache& Cache() {
+  static BlockCache* const cache = new BlockCache;
+  return *cache;
+}
+
+// Four sizes between two powers of two, so that the buffers of one step fit those of the next.
+size_t SizeClass(size_t bytes) {
+  const size_t step = std::bit_floor(bytes) / 4;
+  return (bytes + step - 1) / step * step;
+}
+
+}  // namespace
+
+void* AllocateBlock(size_t* bytes) {
+  const bool is_large = *bytes >= kLargeBlockBytes;
+  if (is_large) {
+    *bytes = SizeClass(*bytes);
+    if (void* const cached = Cache().Take(*bytes); cached != nullptr) return cached;
+  }
+  const bool is_huge = *bytes >= 2 * kHugePageBytes;
+  const size_t alignment = is_huge ? kHugePageBytes : kBufferAlignment;
+  void* const data = std::aligned_alloc(alignment, (*bytes + alignment - 1) / alignment * alignment);
+  if (data == nullptr) throw std::bad_alloc();
+  if (is_huge) madvise(data, *bytes / kHugePageBytes * kHugePageBytes, MADV_HUGEPAGE);
+  return data;
+}
+
+void FreeBlock(void* block, size_t bytes) {
+  if (kCaches && block != nullptr && bytes >= kLargeBlockBytes && bytes <= kMostCachedBytes) {
+    return Cache().Keep({block, bytes});
+  }
+  std::free(block);
+}
+
+uint64_t CachedBytes() { return Cache().bytes(); }
+
+}  // namespace pepnet
