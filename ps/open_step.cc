@@ -9,8 +9,12 @@
 
 namespace pepnet {
 
-OpenStep::OpenStep(const ServerPlan* plan, std::vector<TableShard>* tables)
-    : plan_(*plan), tables_(*tables), applied_(plan->finished_steps), tickets_(plan->worker_ranks.size()) {}
+OpenStep::OpenStep(const ServerPlan* plan, std::vector<TableShard>* tables, ThreadTeam* team)
+    : plan_(*plan),
+      tables_(*tables),
+      step_update_(team),
+      applied_(plan->finished_steps),
+      tickets_(plan->worker_ranks.size()) {}
 
 void OpenStep::ContinueAfter(int64_t applied) {
   CHECK_EQ(WorkerWithTicket(), -1);

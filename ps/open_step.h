@@ -17,8 +17,8 @@ namespace pepnet {
 
 class OpenStep {
  public:
-  // Borrows both; they outlive this object.
-  OpenStep(const ServerPlan* plan, std::vector<TableShard>* tables);
+  // Borrows them; they outlive this object. `team`: shares out the tables of a step; may be null.
+  OpenStep(const ServerPlan* plan, std::vector<TableShard>* tables, ThreadTeam* team = nullptr);
 
   int64_t applied() const { return applied_; }
   // Continues after `applied` steps. Precondition: no ticket is open.

@@ -1,6 +1,8 @@
 #include "ps/server.h"
 
 #include <algorithm>
+#include <cstring>
+#include <functional>
 #include <map>
 #include <optional>
 #include <utility>
@@ -11,6 +13,7 @@
 #include "common/base/logging.h"
 #include "common/base/mutant.h"
 #include "common/base/partition.h"
+#include "common/base/thread_team.h"
 #include "common/file/file.h"
 #include "common/net/message.h"
 #include "common/net/packing.h"
@@ -61,7 +64,9 @@ wire::SaveReply MakeSaveReply(const SavedParts& parts, const SnapshotCost& cost)
 }  // namespace
 
 struct Server::State {
-  State(Transport* transport, JobWatch* watch) : transport(transport), watch(watch) {}
+  State(Transport* transport, JobWatch* watch, int threads) : transport(transport), watch(watch) {
+    if (threads > 1) team.emplace(threads, "server");
+  }
 
   StatusOr<Message> NextRequest();
   Status Handle(Message message);
@@ -77,6 +82,11 @@ struct Server::State {
   Status ServeAfter(int64_t steps, Request request);
   Status ServeWaiting();
   Status AnswerPull(Request request);
+  // The reply to a pull; sets slots[i] to that of the i-th id.
+  Bytes CopyRows(const Request& request, std::span<int64_t> slots);
+  Bytes PointToRows(const Request& request, std::span<int64_t> slots, AlignedBuffer<float>* initial_values);
+  void ForEachTable(const PullBody& pull, std::span<int64_t> slots,
+                    const std::function<void(size_t, std::span<const int64_t>, std::span<int64_t>, size_t)>& visit);
   // Begins to write; the answer comes when all is on disk, from the snapshot's thread.
   Status StartSave(const Request& request);
 
@@ -93,8 +103,14 @@ struct Server::State {
   std::string Name() const { return plan ? absl::StrCat("server ", plan->server_index) : "server"; }
   int64_t applied() const { return step->applied(); }
 
+  // Null where `rows` rows are not worth waking anybody for.
+  ThreadTeam* TeamFor(size_t rows) { return team.has_value() && rows >= kRowsForTeam ? &*team : nullptr; }
+
+  static constexpr size_t kRowsForTeam = 16384;
+
   Transport* const transport;
   JobWatch* const watch;  // may be null
+  std::optional<ThreadTeam> team;
   // Set by kConfigure; nothing below is used before.
   std::optional<ServerPlan> plan;
   std::vector<TableShard> tables;
@@ -135,7 +151,6 @@ void Server::State::TellWorkers(const Status& reason) {
   for (const auto& [steps, waiter] : waiting) {
     if (waiter.header().type == MessageType::kSave) Refuse(waiter, reason).IgnoreError();
   }
-  snapshot.reset();
 }
 
 // ---- requests -----------------------------------------------------------------------------------------------------
@@ -204,7 +219,7 @@ Status Server::State::Configure(const Request& request) {
     if (!plan->shared_file.empty()) watch->EnterModelDir(plan->shared_file, /*first=*/false);
   }
   tables = MakeTables(*plan);
-  step.emplace(&*plan, &tables);
+  step.emplace(&*plan, &tables, team.has_value() ? &*team : nullptr);
   VLOG(1) << Name() << " of " << plan->server_count << " holds buckets " << plan->first_bucket << " to "
           << plan->end_bucket - 1 << " of " << tables.size() << " tables for " << plan->worker_ranks.size()
           << " workers";
@@ -275,6 +290,71 @@ Status Server::State::HandlePull(Request request) {
   return ServeAfter(ReadOnly(request.header()) ? step : step - 1, std::move(request));
 }
 
+// Calls visit(table, its ids, their slots, number of the first id) for each table of a pull.
+void Server::State::ForEachTable(
+    const PullBody& pull, std::span<int64_t> slots,
+    const std::function<void(size_t, std::span<const int64_t>, std::span<int64_t>, size_t)>& visit) {
+  std::vector<size_t> first(tables.size() + 1, 0);
+  for (size_t t = 0; t < tables.size(); ++t) first[t + 1] = first[t] + pull.counts[t];
+  ForEachOnTeam(TeamFor(pull.ids.size()), tables.size(), [&](int, size_t t) {
+    const auto ids = pull.ids.subspan(first[t], pull.counts[t]);
+    if (MutantActive(Mutant::kPullCreatesRow)) {
+      for (int64_t id : ids) {
+        if (tables[t].Find(id) == TableShard::kNoSlot) tables[t].Create(id);
+      }
+    }
+    visit(t, ids, slots.subspan(first[t], pull.counts[t]), first[t]);
+  });
+}
+
+Bytes Server::State::CopyRows(const Request& request, std::span<int64_t> slots) {
+  const PullBody& pull = request.pull;
+  Bytes reply =
+      MakeFrame(ReplyHeader(request.header(), MessageType::kRows), GradientFloats(tables, pull.counts) * sizeof(float));
+  std::vector<float*> out;
+  float* next = reinterpret_cast<float*>(FrameBody(reply));
+  for (size_t t = 0; t < tables.size(); ++t) {
+    out.push_back(next);
+    next += size_t{pull.counts[t]} * tables[t].dim();
+  }
+  ForEachTable(pull, slots, [&](size_t t, std::span<const int64_t> ids, std::span<int64_t> found, size_t) {
+    tables[t].FindAndRead(ids, found, out[t]);
+  });
+  return reply;
+}
+
+// The rows stay where they are. The initial values of ids without a row stand in the ticket, from where their rows will be
+// made, or, where none is kept, behind the pointers.
+Bytes Server::State::PointToRows(const Request& request, std::span<int64_t> slots,
+                                 AlignedBuffer<float>* initial_values) {
+  const PullBody& pull = request.pull;
+  AlignedBuffer<const float*> rows(slots.size());
+  std::vector<size_t> unseen(tables.size());
+  ForEachTable(pull, slots, [&](size_t t, std::span<const int64_t> ids, std::span<int64_t> found, size_t first) {
+    unseen[t] = tables[t].FindAndPoint(ids, found, rows.data() + first);
+  });
+  size_t floats = 0;
+  for (size_t t = 0; t < tables.size(); ++t) floats += unseen[t] * static_cast<size_t>(tables[t].dim());
+  const bool in_ticket = !ReadOnly(request.header());
+  const size_t pointer_bytes = slots.size() * sizeof(const float*);
+  Bytes reply = MakeFrame(ReplyHeader(request.header(), MessageType::kRows),
+                          pointer_bytes + (in_ticket ? 0 : floats * sizeof(float)));
+  if (in_ticket) initial_values->Resize(floats);
+  float* next = in_ticket ? initial_values->data() : reinterpret_cast<float*>(FrameBody(reply) + pointer_bytes);
+  std::vector<float*> out;
+  for (size_t t = 0; t < tables.size(); ++t) {
+    out.push_back(next);
+    next += unseen[t] * static_cast<size_t>(tables[t].dim());
+  }
+  if (floats > 0) {
+    ForEachTable(pull, slots, [&](size_t t, std::span<const int64_t> ids, std::span<int64_t> found, size_t first) {
+      if (unseen[t] > 0) tables[t].ReadInitialValues(ids, found, rows.data() + first, out[t]);
+    });
+  }
+  if (!rows.empty()) std::memcpy(FrameBody(reply), rows.data(), pointer_bytes);
+  return reply;
+}
+
 Status Server::State::AnswerPull(Request request) {
   TraceScope scope("answer pull");
   const int worker = static_cast<int>(request.header().sender);
@@ -283,29 +363,22 @@ Status Server::State::AnswerPull(Request request) {
     return Refuse(request, absl::FailedPreconditionError(
                                absl::StrCat("worker ", worker, " pulls step ", request.header().step, " twice")));
   }
-  const PullBody& pull = request.pull;
-  std::vector<int64_t> slots(pull.ids.size());
-  Bytes reply =
-      MakeFrame(ReplyHeader(request.header(), MessageType::kRows), GradientFloats(tables, pull.counts) * sizeof(float));
-  float* out = reinterpret_cast<float*>(FrameBody(reply));
-  size_t first = 0;
-  for (size_t t = 0; t < tables.size(); ++t) {
-    const auto ids = pull.ids.subspan(first, pull.counts[t]);
-    const auto table_slots = std::span(slots).subspan(first, pull.counts[t]);
-    if (MutantActive(Mutant::kPullCreatesRow)) {
-      for (int64_t id : ids) {
-        if (tables[t].Find(id) == TableShard::kNoSlot) tables[t].Create(id);
-      }
-    }
-    tables[t].FindAndRead(ids, table_slots, out);
-    out += ids.size() * tables[t].dim();
-    first += ids.size();
+  const bool by_reference = (request.header().flags & FrameHeader::kByReference) != 0;
+  if (by_reference && !transport->shares_memory()) {
+    return Refuse(request, InvalidInput("rows are wanted by reference, which needs threads of one process"));
   }
+  const PullBody& pull = request.pull;
+  AlignedBuffer<int64_t> slots(pull.ids.size());
+  AlignedBuffer<float> initial_values;
+  Bytes reply = by_reference ? PointToRows(request, slots.span(), &initial_values) : CopyRows(request, slots.span());
   ++pulls;
   pulled_rows += slots.size();
   unseen_rows += std::count(slots.begin(), slots.end(), TableShard::kNoSlot);
-  PEPNET_RETURN_IF_ERROR(Send(request, Pack(std::move(reply))));
-  if (!read_only) step->OpenTicket(worker, {std::move(request.frame), pull, std::move(slots)});
+  if (!transport->shares_memory()) reply = Pack(std::move(reply));
+  PEPNET_RETURN_IF_ERROR(Send(request, std::move(reply)));
+  if (!read_only) {
+    step->OpenTicket(worker, {std::move(request.frame), pull, std::move(slots), std::move(initial_values)});
+  }
   return absl::OkStatus();
 }
 
@@ -403,7 +476,8 @@ Status Server::State::Stats(const Request& request) {
 
 // ---- loop ---------------------------------------------------------------------------------------------------------
 
-Server::Server(Transport* transport, JobWatch* watch) : state_(std::make_unique<State>(transport, watch)) {}
+Server::Server(Transport* transport, JobWatch* watch, int threads)
+    : state_(std::make_unique<State>(transport, watch, threads)) {}
 Server::~Server() = default;
 
 // Before the plan comes, the workers may verify a checkpoint for hours; a dead or hung worker is noticed all the same.
@@ -428,6 +502,12 @@ StatusOr<Message> Server::State::NextRequest() {
 }
 
 Status Server::Run() {
+  const Status status = Serve();
+  state_->snapshot.reset();  // it answers through the transport
+  return status;
+}
+
+Status Server::Serve() {
   constexpr std::chrono::duration<double> kFlushWait = std::chrono::seconds(10);
   State& state = *state_;
   while (!state.stopped) {

@@ -1,5 +1,6 @@
 #include "ps/step_update.h"
 
+#include <algorithm>
 #include <optional>
 
 #include "common/base/logging.h"
@@ -9,7 +10,8 @@
 namespace pepnet {
 namespace {
 
-constexpr size_t kPrefetchRows = 24;  // rows asked for ahead of their use
+constexpr size_t kPrefetchRows = 24;    // rows asked for ahead of their use
+constexpr size_t kRowsForTeam = 16384;  // fewer are done before anybody else is awake
 
 }  // namespace
 
@@ -24,54 +26,83 @@ Status StepUpdate::Apply(const SparseOptimizer& optimizer, double lr, int64_t up
                          std::span<const PushedGradients> pushes, std::vector<TableShard>* tables, Snapshot* snapshot) {
   std::optional<Snapshot::Change> change;
   if (snapshot != nullptr && snapshot->open()) change.emplace(snapshot);
-  std::vector<Source> sources(pushes.size());
-  std::vector<size_t> first_id(pushes.size(), 0), first_float(pushes.size(), 0);
+  // sources[t * pushes + p]: what push p holds for table t.
+  std::vector<Source> sources;
+  sources.reserve(tables->size() * pushes.size());
+  std::vector<size_t> first_id(pushes.size(), 0), first_float(pushes.size(), 0), first_initial(pushes.size(), 0);
+  size_t rows = 0;
   for (size_t t = 0; t < tables->size(); ++t) {
     for (size_t p = 0; p < pushes.size(); ++p) {
       const Ticket& ticket = *pushes[p].ticket;
       const size_t count = ticket.pull.counts[t];
-      sources[p] = {pushes[p].worker, ticket.pull.ids.subspan(first_id[p], count),
-                    std::span(ticket.slots).subspan(first_id[p], count), pushes[p].gradients.data() + first_float[p]};
+      const std::span<const int64_t> slots = ticket.slots.span().subspan(first_id[p], count);
+      const float* initial_values = nullptr;
+      if (!ticket.initial_values.empty()) {
+        const auto unseen = std::count(slots.begin(), slots.end(), TableShard::kNoSlot);
+        initial_values = ticket.initial_values.data() + first_initial[p];
+        first_initial[p] += static_cast<size_t>(unseen * (*tables)[t].dim());
+      }
+      sources.push_back({pushes[p].worker, ticket.pull.ids.subspan(first_id[p], count), slots,
+                         pushes[p].gradients.data() + first_float[p], initial_values});
       first_id[p] += count;
       first_float[p] += count * (*tables)[t].dim();
+      rows += count;
     }
-    const TableStep table_step{optimizer, lr, update, step, t, &(*tables)[t], change ? &*change : nullptr};
-    RowLifecycle* const lifecycle = table_step.table->lifecycle();
-    if (lifecycle != nullptr) {
-      table_step.table->KeepErased(table_step.change != nullptr);
-      Admit(table_step, sources);
-    }
-    PEPNET_RETURN_IF_ERROR(sources.size() == 1 ? ApplyOne(table_step, sources[0]) : ApplySum(table_step, sources));
-    if (lifecycle != nullptr) lifecycle->Finish(step, table_step.table);
   }
+  std::vector<Status> results(tables->size());
+  ThreadTeam* const team = change.has_value() || rows < kRowsForTeam ? nullptr : team_;
+  ForEachOnTeam(team, tables->size(), [&](int member, size_t t) {
+    const TableStep table_step{optimizer,        lr, update, step, t, &(*tables)[t], change ? &*change : nullptr,
+                               &scratch_[member]};
+    results[t] = ApplyTable(table_step, std::span(sources).subspan(t * pushes.size(), pushes.size()));
+  });
+  for (const Status& result : results) PEPNET_RETURN_IF_ERROR(result);
+  return absl::OkStatus();
+}
+
+Status StepUpdate::ApplyTable(const TableStep& step, std::span<Source> sources) {
+  RowLifecycle* const lifecycle = step.table->lifecycle();
+  if (lifecycle != nullptr) {
+    step.table->KeepErased(step.change != nullptr);
+    Admit(step, sources);
+  }
+  PEPNET_RETURN_IF_ERROR(sources.size() == 1 ? ApplyOne(step, &sources[0]) : ApplySum(step, sources));
+  if (lifecycle != nullptr) lifecycle->Finish(step.step, step.table);
   return absl::OkStatus();
 }
 
 void StepUpdate::Admit(const TableStep& step, std::span<const Source> sources) {
-  unseen_.clear();
+  std::vector<int64_t>& unseen = step.scratch->unseen;
+  unseen.clear();
   for (const Source& source : sources) {
     for (size_t i = 0; i < source.ids.size(); ++i) {
-      if (source.slots[i] == TableShard::kNoSlot) unseen_.push_back(source.ids[i]);
+      if (source.slots[i] == TableShard::kNoSlot) unseen.push_back(source.ids[i]);
     }
   }
-  step.table->lifecycle()->Admit(step.step, step.table, &unseen_, [&](int64_t slot) {
+  step.table->lifecycle()->Admit(step.step, step.table, &unseen, [&](int64_t slot) {
     if (step.change != nullptr) step.change->BeforeCandidate(step.table_index, slot);
   });
 }
 
-int64_t StepUpdate::SlotOf(const TableStep& step, const Source& source, size_t i) {
-  if (i + kPrefetchRows < source.ids.size()) {
-    const int64_t later = source.slots[i + kPrefetchRows];
+int64_t StepUpdate::SlotOf(const TableStep& step, Source* source, size_t i) {
+  if (i + kPrefetchRows < source->ids.size()) {
+    const int64_t later = source->slots[i + kPrefetchRows];
     if (later != TableShard::kNoSlot) {
       step.table->PrefetchRow(later);
     } else {
-      step.table->PrefetchIndex(source.ids[i + kPrefetchRows]);
+      step.table->PrefetchIndex(source->ids[i + kPrefetchRows]);
     }
   }
-  int64_t slot = source.slots[i];
-  if (slot == TableShard::kNoSlot) slot = step.table->Find(source.ids[i]);  // it may have been made in this step
+  int64_t slot = source->slots[i];
+  if (slot != TableShard::kNoSlot) return slot;
+  const float* value = nullptr;
+  if (source->initial_values != nullptr) {
+    value = source->initial_values;
+    source->initial_values += step.table->dim();
+  }
+  slot = step.table->Find(source->ids[i]);  // it may have been made in this step
   if (slot != TableShard::kNoSlot || step.table->lifecycle() != nullptr) return slot;
-  return step.table->Create(source.ids[i]);
+  return value != nullptr ? step.table->Create(source->ids[i], value, nullptr) : step.table->Create(source->ids[i]);
 }
 
 Status StepUpdate::NamedTwice(const TableStep& step, const Source& source, size_t i) {
@@ -80,58 +111,63 @@ Status StepUpdate::NamedTwice(const TableStep& step, const Source& source, size_
 }
 
 void StepUpdate::UpdateGathered(const TableStep& step) {
-  if (step.table->table().trainable) UpdateRows(step.optimizer, step.lr, step.update, step.table->dim(), rows_);
-  rows_.clear();
+  if (step.table->table().trainable)
+    UpdateRows(step.optimizer, step.lr, step.update, step.table->dim(), step.scratch->rows);
+  step.scratch->rows.clear();
 }
 
 // Every row has one gradient: it is updated while it is in the cache.
-Status StepUpdate::ApplyOne(const TableStep& step, const Source& source) {
+Status StepUpdate::ApplyOne(const TableStep& step, Source* source) {
   constexpr size_t kBlockRows = 64;
   const size_t dim = step.table->dim();
-  rows_.clear();
-  for (size_t i = 0; i < source.ids.size(); ++i) {
+  std::vector<RowUpdate>& rows = step.scratch->rows;
+  rows.clear();
+  for (size_t i = 0; i < source->ids.size(); ++i) {
     const int64_t slot = SlotOf(step, source, i);
     if (slot == TableShard::kNoSlot) continue;
     RowInfo& info = step.table->info(slot);
-    if (info.last_step == step.step) return NamedTwice(step, source, i);
+    if (info.last_step == step.step) return NamedTwice(step, *source, i);
     if (step.change != nullptr) step.change->Before(step.table_index, slot);
     info.last_step = step.step;
     info.frequency += 1;
-    rows_.push_back({step.table->value(slot), step.table->state(slot), source.gradients + i * dim});
-    if (rows_.size() == kBlockRows) UpdateGathered(step);
+    rows.push_back({step.table->value(slot), step.table->state(slot), source->gradients + i * dim});
+    if (rows.size() == kBlockRows) UpdateGathered(step);
   }
   UpdateGathered(step);
   return absl::OkStatus();
 }
 
-Status StepUpdate::ApplySum(const TableStep& step, std::span<const Source> sources) {
+Status StepUpdate::ApplySum(const TableStep& step, std::span<Source> sources) {
   TableShard* const table = step.table;
   const size_t dim = table->dim();
   size_t total = 0;
   for (const Source& source : sources) total += source.ids.size();
-  touched_.clear();
-  touched_.reserve(total);
-  sums_.Resize(total / 2 * dim);  // a sum has at least two summands
-  float* next_sum = sums_.data();
+  std::vector<Touched>& touched = step.scratch->touched;
+  std::vector<RowUpdate>& rows = step.scratch->rows;
+  AlignedBuffer<float>& sums = step.scratch->sums;
+  touched.clear();
+  touched.reserve(total);
+  sums.Resize(total / 2 * dim);  // a sum has at least two summands
+  float* next_sum = sums.data();
 
-  // While a row is gathered its last step holds -1 - its position in touched_: no table of slots is needed, and a thread
+  // While a row is gathered its last step holds -1 - its position in `touched`: no table of slots is needed, and a thread
   // that takes a snapshot while this one waits for memory sees that the row is changing.
-  for (const Source& source : sources) {
+  for (Source& source : sources) {
     const float* gradient = source.gradients;
     for (size_t i = 0; i < source.ids.size(); ++i, gradient += dim) {
-      const int64_t slot = SlotOf(step, source, i);
+      const int64_t slot = SlotOf(step, &source, i);
       if (slot == TableShard::kNoSlot) continue;
       RowInfo& info = table->info(slot);
       if (info.last_step >= 0) {
         if (step.change != nullptr) step.change->Before(step.table_index, slot);
-        info.last_step = -1 - static_cast<int64_t>(touched_.size());
+        info.last_step = -1 - static_cast<int64_t>(touched.size());
         info.frequency += 1;
-        touched_.push_back({slot, gradient, source.worker});
+        touched.push_back({slot, gradient, source.worker});
       } else {
-        Touched& row = touched_[static_cast<size_t>(-1 - info.last_step)];
+        Touched& row = touched[static_cast<size_t>(-1 - info.last_step)];
         if (row.last_worker == source.worker) return NamedTwice(step, source, i);
-        if (row.gradient >= sums_.begin() && row.gradient < sums_.end()) {
-          float* sum = sums_.data() + (row.gradient - sums_.data());
+        if (row.gradient >= sums.begin() && row.gradient < sums.end()) {
+          float* sum = sums.data() + (row.gradient - sums.data());
           for (size_t e = 0; e < dim; ++e) sum[e] += gradient[e];
         } else {
           for (size_t e = 0; e < dim; ++e) next_sum[e] = row.gradient[e] + gradient[e];
@@ -144,10 +180,10 @@ Status StepUpdate::ApplySum(const TableStep& step, std::span<const Source> sourc
     }
   }
 
-  rows_.clear();
-  for (const Touched& row : touched_) {
+  rows.clear();
+  for (const Touched& row : touched) {
     table->last_step(row.slot) = step.step;
-    rows_.push_back({table->value(row.slot), table->state(row.slot), row.gradient});
+    rows.push_back({table->value(row.slot), table->state(row.slot), row.gradient});
   }
   UpdateGathered(step);
   return absl::OkStatus();

@@ -5,13 +5,17 @@
 // Rows:    are made here, table by table, when a ticket names an id without a row: in the order of the pushes, or as
 //          the table's policy admits them (ps/table/row_lifecycle.h); who is not admitted has its gradient dropped.
 //          Rows leave at the end of the table's part of the step.
-// Threads: one thread. Keeps its scratch space between steps.
+// Threads: Apply() by one thread at a time; with a team it shares the tables of a step out among it, each table to one
+//          thread, so that no bit depends on it. While a checkpoint is written the tables come one after the other.
+//          Keeps its scratch space between steps.
 #pragma once
 
 #include <cstdint>
 #include <span>
 #include <vector>
 
+#include "common/base/aligned_buffer.h"
+#include "common/base/thread_team.h"
 #include "common/net/message.h"
 #include "ps/snapshot.h"
 #include "ps/table/sparse_optimizer.h"
@@ -23,7 +27,10 @@ namespace pepnet {
 struct Ticket {
   ParsedFrame frame;
   PullBody pull;
-  std::vector<int64_t> slots;  // one per id; kNoSlot: no row when the pull was answered
+  AlignedBuffer<int64_t> slots;  // one per id; kNoSlot: no row when the pull was answered
+  // Of the ids without a row, table after table: what they read, and what their rows begin with. Empty: they are drawn
+  // when the rows are made.
+  AlignedBuffer<float> initial_values = {};
 };
 
 // A worker's gradients for its ticket: for each table, for each id of the ticket, dim floats. Borrows.
@@ -38,6 +45,9 @@ uint64_t GradientFloats(const std::vector<TableShard>& tables, std::span<const u
 
 class StepUpdate {
  public:
+  // Borrows the team; null: the calling thread does all.
+  explicit StepUpdate(ThreadTeam* team = nullptr) : team_(team), scratch_(team != nullptr ? team->size() : 1) {}
+
   // Applies step `step` to all tables: value and state by the optimizer (not for tables that are not trainable),
   // frequency by one, last step = `step`. Precondition: each push has GradientFloats() floats; the last step of every
   // row is in [0, step). InvalidArgument if a ticket names a row twice; the tables are then half updated and the caller
@@ -46,7 +56,7 @@ class StepUpdate {
                std::span<const PushedGradients> pushes, std::vector<TableShard>* tables, Snapshot* snapshot = nullptr);
 
  private:
-  // One distinct row of the step. `gradient` points into a push while one worker holds the row, then into sums_.
+  // One distinct row of the step. `gradient` points into a push while one worker holds the row, then into the sums.
   struct Touched {
     int64_t slot;
     const float* gradient;
@@ -57,6 +67,15 @@ class StepUpdate {
     std::span<const int64_t> ids;
     std::span<const int64_t> slots;
     const float* gradients;
+    const float* initial_values;  // of the next id without a row; null: to be drawn
+  };
+
+  // What a thread keeps from table to table.
+  struct Scratch {
+    std::vector<Touched> touched;
+    std::vector<RowUpdate> rows;
+    AlignedBuffer<float> sums;
+    std::vector<int64_t> unseen;
   };
 
   struct TableStep {  // one table's part of a step
@@ -66,23 +85,23 @@ class StepUpdate {
     size_t table_index;
     TableShard* table;
     Snapshot::Change* change;  // or nullptr
+    Scratch* scratch;
   };
 
+  static Status ApplyTable(const TableStep& step, std::span<Source> sources);
   // Admits ids of the step that have no row.
-  void Admit(const TableStep& step, std::span<const Source> sources);
-  // The slot of the i-th id, which is made if need be; kNoSlot: the table's policy has not admitted it. Asks for what
+  static void Admit(const TableStep& step, std::span<const Source> sources);
+  // The slot of the i-th id (they are asked for in order), which is made if need be; kNoSlot: the table's policy has not admitted it. Asks for what
   // later ids need.
-  static int64_t SlotOf(const TableStep& step, const Source& source, size_t i);
+  static int64_t SlotOf(const TableStep& step, Source* source, size_t i);
   static Status NamedTwice(const TableStep& step, const Source& source, size_t i);
-  Status ApplyOne(const TableStep& step, const Source& source);
-  Status ApplySum(const TableStep& step, std::span<const Source> sources);
-  // Updates the rows in rows_ and empties it.
-  void UpdateGathered(const TableStep& step);
+  static Status ApplyOne(const TableStep& step, Source* source);
+  static Status ApplySum(const TableStep& step, std::span<Source> sources);
+  // Updates the rows in the scratch space and empties it.
+  static void UpdateGathered(const TableStep& step);
 
-  std::vector<Touched> touched_;
-  std::vector<RowUpdate> rows_;
-  AlignedBuffer<float> sums_;
-  std::vector<int64_t> unseen_;
+  ThreadTeam* const team_;
+  std::vector<Scratch> scratch_;  // by member of the team
 };
 
 }  // namespace pepnet

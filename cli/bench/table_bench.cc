@@ -29,7 +29,7 @@ class Rows {
     std::copy(ids.begin(), ids.end(), WritePullCounts(bytes, {&count, 1}));
     PEPNET_ASSIGN_OR_RETURN(ParsedFrame frame, ParsedFrame::Parse(std::move(bytes)));
     PEPNET_ASSIGN_OR_RETURN(const PullBody pull, ParsePull(frame));
-    Ticket ticket = {std::move(frame), pull, std::vector<int64_t>(ids.size())};
+    Ticket ticket = {std::move(frame), pull, AlignedBuffer<int64_t>(ids.size())};
     values_.Resize(ids.size() * kBenchDim);
     gradients_.Resize(ids.size() * kBenchDim);
     const int64_t update = ++update_;

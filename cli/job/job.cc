@@ -117,6 +117,8 @@ Status WorkWith(Transport* transport, const Layout& layout, const JobFlags& flag
   PsClient client(transport, context.config, layout.server_ranks, layout.index, context.options.timeout_s,
                   context.options.phase_timeout_s);
   client.set_wire_dtype(context.options.wire_dtype);
+  ThreadTeam team(context.options.threads, "rows");
+  context.team = &team;
   context.collective = collective.get();
   context.phases = phases.get();
   context.client = &client;
@@ -143,10 +145,18 @@ Status RunEmbedded(const JobConfig& config, const JobFlags& flags, const std::ve
   layout.worker_ranks = {0};
   for (int s = 0; s < servers; ++s) layout.server_ranks.push_back(1 + s);
   if (flags.run.watch != nullptr) flags.run.watch->peers()->SetRole("worker 0");
+  // Rows that the worker reads by reference lie in the servers, which may fail before it has ended. Where there are many,
+  // they share the work already.
+  const int server_threads = std::max(1, flags.threads / servers);
+  std::vector<std::unique_ptr<Server>> alive(static_cast<size_t>(servers));
   return RunRanks(1 + servers, {}, [&](int rank, Transport* plain) {
     FaultyTransport faulty(plain, faults);
     pthread_setname_np(pthread_self(), rank > 0 ? absl::StrCat("server-", rank - 1).c_str() : "worker");
-    if (rank > 0) return Serve(&faulty, nullptr);
+    if (rank > 0) {
+      std::unique_ptr<Server>& server = alive[static_cast<size_t>(rank - 1)];
+      server = std::make_unique<Server>(&faulty, nullptr, server_threads);
+      return server->Run();
+    }
     const std::unique_ptr<Transport> watched = Watched(flags.run.watch, &faulty);
     const Status status = WorkWith(watched.get(), layout, flags, MakeContext(config, flags), work);
     // Arms the watchdog: a server that cannot end (a stuck disk) must not hold the process.

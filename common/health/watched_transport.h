@@ -21,6 +21,7 @@ class WatchedTransport : public Transport {
 
   int rank() const override { return inner_->rank(); }
   int size() const override { return inner_->size(); }
+  bool shares_memory() const override { return inner_->shares_memory(); }
   Status Send(Channel channel, int rank, Bytes body) override { return inner_->Send(channel, rank, std::move(body)); }
   // Time for which this process was suspended (a scheduler, a debugger) does not count towards the deadline.
   // Beside the deadline: Unavailable as soon as any rank of the job is lost. A wait of at most 250 ms is a

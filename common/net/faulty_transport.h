@@ -25,6 +25,7 @@ class FaultyTransport : public Transport {
 
   int rank() const override { return inner_->rank(); }
   int size() const override { return inner_->size(); }
+  bool shares_memory() const override { return inner_->shares_memory(); }
   Status Send(Channel channel, int rank, Bytes body) override;
   StatusOr<Message> Receive(Channel channel, int source, Deadline deadline, const std::string& what) override;
   Status Flush(Deadline deadline) override { return inner_->Flush(deadline); }

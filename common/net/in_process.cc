@@ -60,6 +60,7 @@ class InProcessTransport : public Transport {
 
   int rank() const override { return rank_; }
   int size() const override { return board_.size; }
+  bool shares_memory() const override { return true; }
 
   Status Send(Channel channel, int rank, Bytes body) override {
     CHECK(rank >= 0 && rank < size()) << "send to rank " << rank << " of " << size();

@@ -17,10 +17,14 @@ bool KnownType(MessageType type) { return type >= MessageType::kConfigure && typ
 }  // namespace
 
 Bytes MakeFrame(FrameHeader header, size_t body_bytes) {
-  header.body_bytes = body_bytes;
   Bytes frame(sizeof(FrameHeader) + body_bytes);
-  std::memcpy(frame.data(), &header, sizeof(header));
+  SetHeader(header, &frame);
   return frame;
+}
+
+void SetHeader(FrameHeader header, Bytes* frame) {
+  header.body_bytes = frame->size() - sizeof(FrameHeader);
+  std::memcpy(frame->data(), &header, sizeof(header));
 }
 
 Bytes MakeFrame(FrameHeader header, const std::string& body) {

@@ -8,7 +8,10 @@
 //             step: the step whose rows are wanted; answered once step - 1 is applied. flags bit 0: read-only (eval, predict):
 //             no ticket is kept and no push follows; step then means "after `step` steps are applied". flags bits 1, 2: the
 //             WireDtype of the rows that are to come back.
-//   Rows    : the reply. values f32: for each table in order, count rows of dim floats.
+//             flags bit 4, between threads of one process only: the rows are wanted by reference.
+//   Rows    : the reply. values f32: for each table in order, count rows of dim floats. By reference: for each of them
+//             a pointer u64 to its floats, in the server's table or behind the pointers; good until this worker's next
+//             push, and after a read-only pull until any update that this worker takes part in.
 //   Push    : gradients f32 in the order of the ticket (worker, step) that the pull opened; ids do not travel again.
 //             lr: rate of this step; update: number of this table update, from 1 (adam's t).
 //   Control : body is a serialised message of proto/wire.proto, chosen by type.
@@ -47,6 +50,7 @@ struct FrameHeader {
   static constexpr uint32_t kReadOnly = 1;
   static constexpr uint32_t kDtypeShift = 1, kDtypeMask = 3u << kDtypeShift;
   static constexpr uint32_t kShortIds = 8;  // packed: ids of 4 bytes
+  static constexpr uint32_t kByReference = 16;
 
   uint32_t magic = kMagic;
   uint16_t version = kVersion;
@@ -66,6 +70,9 @@ static_assert(sizeof(FrameHeader) == 64);
 // A frame of `body_bytes` uninitialised body bytes behind `header` (whose body_bytes is set); body starts 64-byte aligned.
 Bytes MakeFrame(FrameHeader header, size_t body_bytes);
 Bytes MakeFrame(FrameHeader header, const std::string& body);
+
+// Puts another header in front of a frame's body; its body_bytes is set.
+void SetHeader(FrameHeader header, Bytes* frame);
 
 inline uint8_t* FrameBody(Bytes& frame) { return frame.data() + sizeof(FrameHeader); }
 inline const uint8_t* FrameBody(const Bytes& frame) { return frame.data() + sizeof(FrameHeader); }

@@ -41,6 +41,8 @@ class Transport {
   virtual ~Transport() = default;
   virtual int rank() const = 0;
   virtual int size() const = 0;
+  // Whether the ranks are threads of one process, so that a message may hold pointers.
+  virtual bool shares_memory() const { return false; }
 
   // Starts sending `body` to `rank`; bodies of any size (pieces above 1 GiB are split and joined inside).
   virtual Status Send(Channel channel, int rank, Bytes body) = 0;

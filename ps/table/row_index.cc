@@ -46,14 +46,14 @@ void RowIndex::Place(uint64_t hash, Entry entry) {
 }
 
 void RowIndex::Allocate(size_t capacity) {
-  memory_ = HugeMemory(capacity * sizeof(Entry));
+  memory_ = AlignedBuffer<uint8_t>(capacity * sizeof(Entry));
   capacity_ = capacity;
   std::fill_n(entries(), capacity, Entry{0, kEmpty});
 }
 
 // The order of places is that of hashes in both, so that the new entries are written from front to back.
 void RowIndex::Rebuild(size_t capacity, const RowStore& rows, uint64_t table_hash) {
-  const HugeMemory old_memory = std::move(memory_);
+  const AlignedBuffer<uint8_t> old_memory = std::move(memory_);
   const std::span<const Entry> old(reinterpret_cast<const Entry*>(old_memory.data()), capacity_);
   Allocate(capacity);
   constexpr size_t kAhead = 64;  // entries whose ids are asked for ahead of their use

@@ -18,8 +18,8 @@
 #include <cstdint>
 #include <span>
 
+#include "common/base/aligned_buffer.h"
 #include "common/base/partition.h"
-#include "ps/table/huge_memory.h"
 #include "ps/table/row_store.h"
 
 namespace pepnet {
@@ -88,7 +88,7 @@ class RowIndex {
   void Rebuild(size_t capacity, const RowStore& rows, uint64_t table_hash);
 
   bool halves_are_ids_;
-  HugeMemory memory_;
+  AlignedBuffer<uint8_t> memory_;  // a cached block: many tables grow, and each leaves its old index to the next
   size_t capacity_ = 0;
   int64_t count_ = 0;
 };

@@ -2,10 +2,55 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "common/base/random.h"
+#include "common/base/simd.h"
 
 namespace pepnet {
+namespace {
+
+constexpr size_t kBlockFloats = 4;  // of one counter
+constexpr size_t kLanes = 8;        // counters at once
+
+// The values of `blocks` counters, a multiple of kLanes: block b of them is block b % row_blocks of row
+// ids[b / row_blocks]. Philox4x32 (common/base/random.h) and UnitFloat(), lane by lane: the same bits.
+PEPNET_SIMD_CLONES
+void UniformBlocks(uint64_t key, float low, float span, const int64_t* ids, size_t row_blocks, size_t blocks,
+                   float* __restrict out) {
+  for (size_t first = 0; first < blocks; first += kLanes) {
+    uint32_t c0[kLanes], c1[kLanes], c2[kLanes], c3[kLanes];
+    for (size_t l = 0; l < kLanes; ++l) {
+      const uint64_t id = static_cast<uint64_t>(ids[(first + l) / row_blocks]);
+      c0[l] = static_cast<uint32_t>((first + l) % row_blocks);
+      c1[l] = 0;
+      c2[l] = static_cast<uint32_t>(id);
+      c3[l] = static_cast<uint32_t>(id >> 32);
+    }
+    uint32_t k0 = static_cast<uint32_t>(key), k1 = static_cast<uint32_t>(key >> 32);
+    for (int round = 0; round < 10; ++round) {
+      for (size_t l = 0; l < kLanes; ++l) {
+        const uint64_t p0 = uint64_t{0xD2511F53u} * c0[l];
+        const uint64_t p1 = uint64_t{0xCD9E8D57u} * c2[l];
+        c0[l] = static_cast<uint32_t>(p1 >> 32) ^ c1[l] ^ k0;
+        c2[l] = static_cast<uint32_t>(p0 >> 32) ^ c3[l] ^ k1;
+        c1[l] = static_cast<uint32_t>(p1);
+        c3[l] = static_cast<uint32_t>(p0);
+      }
+      k0 += 0x9E3779B9u;
+      k1 += 0xBB67AE85u;
+    }
+    for (size_t l = 0; l < kLanes; ++l) {
+      float* __restrict const block = out + (first + l) * kBlockFloats;
+      const uint32_t words[kBlockFloats] = {c0[l], c1[l], c2[l], c3[l]};
+      for (size_t e = 0; e < kBlockFloats; ++e) {
+        block[e] = low + span * (static_cast<float>(static_cast<int32_t>(words[e] >> 8)) * 0x1.0p-24f);
+      }
+    }
+  }
+}
+
+}  // namespace
 
 RowInitializer::RowInitializer(const Table& table, uint64_t seed)
     : kind_(table.initializer.kind),
@@ -48,6 +93,20 @@ void RowInitializer::FillNormal(int64_t id, std::span<float> out) const {
     const size_t count = std::min<size_t>(4, out.size() - begin);
     for (size_t i = 0; i < count; ++i) out[begin + i] = NormalFloat(words, i, mean_, stddev_);
   }
+}
+
+void RowInitializer::FillRows(std::span<const int64_t> ids, int dim, float* out) const {
+  const bool is_uniform = kind_ == InitKind::kDefault || kind_ == InitKind::kUniform;
+  size_t i = 0;
+  if (is_uniform && dim % kBlockFloats == 0) {
+    const size_t row_blocks = static_cast<size_t>(dim / kBlockFloats);
+    const size_t at_once = kLanes / std::gcd(kLanes, row_blocks);  // rows whose blocks fill the lanes
+    for (; i + at_once <= ids.size(); i += at_once) {
+      UniformBlocks(key_, low_, span_, ids.data() + i, row_blocks, at_once * row_blocks,
+                    out + i * row_blocks * kBlockFloats);
+    }
+  }
+  for (; i < ids.size(); ++i) Fill(ids[i], {out + i * static_cast<size_t>(dim), static_cast<size_t>(dim)});
 }
 
 }  // namespace pepnet

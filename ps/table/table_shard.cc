@@ -61,6 +61,33 @@ void TableShard::FindAndRead(std::span<const int64_t> ids, std::span<int64_t> sl
       });
 }
 
+size_t TableShard::FindAndPoint(std::span<const int64_t> ids, std::span<int64_t> slots, const float** rows) const {
+  CHECK_EQ(ids.size(), slots.size());
+  size_t unseen = 0;
+  index_.Find(
+      ids, table_hash_, rows_, [](int64_t) {},
+      [&](size_t i, int64_t slot) {
+        slots[i] = slot;
+        if (slot == kNoSlot) {
+          ++unseen;
+        } else {
+          rows[i] = value(slot);
+        }
+      });
+  return unseen;
+}
+
+void TableShard::ReadInitialValues(std::span<const int64_t> ids, std::span<const int64_t> slots, const float** rows,
+                                   float* out) const {
+  std::vector<int64_t> unseen;
+  for (size_t i = 0; i < ids.size(); ++i) {
+    if (slots[i] != kNoSlot) continue;
+    rows[i] = out + unseen.size() * static_cast<size_t>(table_.dim);
+    unseen.push_back(ids[i]);
+  }
+  initializer_.FillRows(unseen, table_.dim, out);
+}
+
 int64_t TableShard::NewRow(int64_t id) {
   const uint64_t hash = RowHash(table_hash_, id);
   CHECK_EQ(index_.Find(id, hash, rows_), kNoSlot) << "row " << id << " of table " << table_.name << " exists";

@@ -51,6 +51,9 @@ class TableShard {
   int64_t Find(int64_t id) const;
   // Find() and ReadValues() in one pass: what a pull needs.
   void FindAndRead(std::span<const int64_t> ids, std::span<int64_t> slots, float* out) const;
+  // Find() and where the rows' values are: what a pull by reference needs. Leaves rows[i] of an id without a row as it is;
+  // returns how many there are.
+  size_t FindAndPoint(std::span<const int64_t> ids, std::span<int64_t> slots, const float** rows) const;
   // Brings what Find(id) or Create(id) will touch of the index into the cache.
   void PrefetchIndex(int64_t id) const { index_.PrefetchEntry(RowHash(table_hash_, id)); }
   // The same for a row that is about to be updated.
@@ -75,6 +78,10 @@ class TableShard {
   // Values of the rows, row after row; where slots[i] is kNoSlot the initial value of ids[i]. `out` has ids.size() *
   // dim floats.
   void ReadValues(std::span<const int64_t> ids, std::span<const int64_t> slots, float* out) const;
+  // The values that Create() would give to ids that have no row, one after the other: those of ids[i] with slots[i] ==
+  // kNoSlot. rows[i] becomes where they are.
+  void ReadInitialValues(std::span<const int64_t> ids, std::span<const int64_t> slots, const float** rows,
+                         float* out) const;
   // The value that Create(id) would give; out.size() == dim.
   void ReadInitialValue(int64_t id, std::span<float> out) const { initializer_.Fill(id, out); }
 

@@ -155,6 +155,7 @@ TEST_P(L1Gradients, FirstBatchMatchesTheReference) {
   ASSERT_OK_AND_ASSIGN(auto reference, SafetensorsReader::Open(GoldenPath(golden_case, "grads_f64.safetensors")));
   const Status run = RunCluster(config, {1, 2, {}}, Continue(), [&](const WorkerContext& context) -> Status {
     Trainer trainer(context);
+    trainer.KeepRowGradients();
     PEPNET_RETURN_IF_ERROR(trainer.Start());
     PEPNET_RETURN_IF_ERROR(trainer.Step().status());
     auto compare = [](const std::string& name, double got, double want, int64_t i) {

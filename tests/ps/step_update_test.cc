@@ -41,8 +41,9 @@ class StepUpdateTest : public testing::Test {
     ASSERT_OK(frame);
     ASSERT_OK_AND_ASSIGN(const auto pull, ParsePull(*frame));
     Ticket ticket = {*std::move(frame), pull, {}};
-    for (int64_t id : a_ids) ticket.slots.push_back(tables_[0].Find(id));
-    for (int64_t id : b_ids) ticket.slots.push_back(tables_[1].Find(id));
+    ticket.slots.Resize(a_ids.size() + b_ids.size());
+    tables_[0].Find(a_ids, ticket.slots.span().first(a_ids.size()));
+    tables_[1].Find(b_ids, ticket.slots.span().subspan(a_ids.size()));
     ASSERT_EQ(GradientFloats(tables_, ticket.pull.counts), gradients.size());
     tickets_.push_back(std::move(ticket));
     gradients_.push_back(std::move(gradients));
@@ -154,7 +155,8 @@ TEST(StepUpdateFrozenTest, FrozenTablesGetRowsButNoUpdate) {
   tables.emplace_back(table, optimizer, 1);
   const std::vector<int64_t> ids = {4};
   const std::vector<uint32_t> counts = {1};
-  const Ticket ticket = {ParsedFrame(FrameHeader(), 0), {counts, ids}, {TableShard::kNoSlot}};
+  Ticket ticket = {ParsedFrame(FrameHeader(), 0), {counts, ids}, AlignedBuffer<int64_t>(1)};
+  ticket.slots[0] = TableShard::kNoSlot;
   const std::vector<float> gradients = {3.0f};
   const PushedGradients push{0, &ticket, gradients};
   ASSERT_OK(StepUpdate().Apply(optimizer, 0.1, 1, 1, {&push, 1}, &tables));

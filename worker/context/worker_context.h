@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "common/base/thread_team.h"
 #include "common/gpu/device_collective.h"
 #include "common/health/job_watch.h"
 #include "common/job_config/job_config.h"
@@ -50,6 +51,7 @@ struct WorkerContext {
   // Among the workers' GPUs, for dense gradients; null: they go through `collective`.
   DeviceCollective* gradient_sums = nullptr;
   PsClient* client = nullptr;
+  ThreadTeam* team = nullptr;     // shares out the rows of large batches; null: the worker's thread does all
   std::vector<int> worker_ranks;  // transport ranks by worker index
 
   bool first() const { return collective->index() == 0; }

@@ -31,7 +31,7 @@ StatusOr<EvaluationResult> Evaluate(const WorkerContext& context, PepnetModel* m
   const RankStatus::Phase phase(context.status(), "evaluation");
   PEPNET_ASSIGN_OR_RETURN(std::unique_ptr<BatchLoader> loader, OpenEvaluationData(context, input_path));
   BatchFeeder feeder(&config, std::move(loader), context.client, context.collective, BatchFeeder::Mode::kEval,
-                     finished_steps, config.eval.num_steps, context.options.local_weight_normalization);
+                     finished_steps, config.eval.num_steps, context.options.local_weight_normalization, context.team);
   feeder.Watch(context.status(), context.options.timeout_s);
 
   MetricSet metrics(&config);
@@ -39,7 +39,7 @@ StatusOr<EvaluationResult> Evaluate(const WorkerContext& context, PepnetModel* m
   EvaluationWatch watch(&config);
   BootstrapSet bootstrap(&config, extras.bootstrap_rounds, context.options.seed);
   RowOverlap overlap(&config);
-  ForwardInputs inputs(&config);
+  ForwardInputs inputs(&config, context.team);
   int64_t batches = 0, rows = 0;
   const bool draws = context.first() && ProgressIsDrawn();
   if (draws) EndProgress();  // of the training

@@ -85,9 +85,9 @@ StatusOr<int64_t> Predict(const WorkerContext& context, PepnetModel* model, cons
       absl::StrCat(writing, "/", part_of(index)), absl::StrCat(request.output_path, "/", part_of(index)), request.csv);
 
   BatchFeeder feeder(&config, std::move(loader), context.client, nullptr, BatchFeeder::Mode::kPredict, finished_steps,
-                     request.steps);
+                     request.steps, /*local_normalization=*/false, context.team);
   feeder.Watch(context.status(), context.options.timeout_s);
-  ForwardInputs inputs(&config);
+  ForwardInputs inputs(&config, context.team);
   int64_t rows = 0;
   for (;;) {
     PEPNET_ASSIGN_OR_RETURN(std::optional<FedBatch> fed, feeder.Next());

@@ -8,7 +8,7 @@ namespace pepnet {
 
 BatchFeeder::BatchFeeder(const JobConfig* config, std::unique_ptr<BatchLoader> loader, PsClient* client,
                          Collective* collective, Mode mode, int64_t first_step, int64_t max_batches,
-                         bool local_normalization)
+                         bool local_normalization, ThreadTeam* team)
     : config_(config),
       loader_(std::move(loader)),
       client_(client),
@@ -16,7 +16,8 @@ BatchFeeder::BatchFeeder(const JobConfig* config, std::unique_ptr<BatchLoader> l
       mode_(mode),
       first_step_(first_step),
       max_batches_(max_batches),
-      local_normalization_(local_normalization) {}
+      local_normalization_(local_normalization),
+      team_(team) {}
 
 StatusOr<std::optional<FedBatch>> BatchFeeder::Next() {
   if (!started_) {
@@ -60,7 +61,7 @@ StatusOr<std::optional<FedBatch>> BatchFeeder::PrepareNext() {
   }
   {
     TraceScope scope("dedup");
-    fed.ids = FindUniqueIds(*config_, fed.batch);
+    fed.ids = FindUniqueIds(*config_, fed.batch, team_);
   }
   const int64_t step = mode_ == Mode::kTrain ? first_step_ + prepared_ : first_step_;
   TraceScope scope("request rows");

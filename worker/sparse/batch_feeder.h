@@ -43,8 +43,10 @@ class BatchFeeder {
 
   // max_batches: 0 = until the loader ends. `collective` is not used by kPredict.
   // local_normalization: the reference's rule, each worker's mean over its own rows counts 1/W (spec 2.1).
+  // `team`: finds the unique ids of large batches; may be null.
   BatchFeeder(const JobConfig* config, std::unique_ptr<BatchLoader> loader, PsClient* client, Collective* collective,
-              Mode mode, int64_t first_step, int64_t max_batches, bool local_normalization = false);
+              Mode mode, int64_t first_step, int64_t max_batches, bool local_normalization = false,
+              ThreadTeam* team = nullptr);
 
   StatusOr<std::optional<FedBatch>> Next();
   const BatchLoader& loader() const { return *loader_; }
@@ -75,6 +77,7 @@ class BatchFeeder {
   const int64_t first_step_;
   const int64_t max_batches_;
   const bool local_normalization_;
+  ThreadTeam* const team_;
   int64_t prepared_ = 0;
   const std::atomic<int>* stop_request_ = nullptr;
   RankStatus* status_ = nullptr;

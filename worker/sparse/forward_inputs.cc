@@ -7,12 +7,16 @@ StatusOr<const ModelInput*> ForwardInputs::Make(const FedBatch& fed, PsClient* c
   return &Pool(fed);
 }
 
-Status ForwardInputs::Receive(const FedBatch& fed, PsClient* client) {
-  return client->FinishPull(fed.ticket, &table_rows_);
-}
+Status ForwardInputs::Receive(const FedBatch& fed, PsClient* client) { return client->FinishPull(fed.ticket, &rows_); }
 
 const ModelInput& ForwardInputs::PoolRows(const FedBatch& fed, const FloatBuffers& table_rows) {
-  PoolLeaves(*config_, fed.batch, fed.ids, table_rows, &pooled_);
+  std::vector<int> dims;
+  for (const Table& table : config_->tables) dims.push_back(table.dim);
+  return PoolRows(fed, PulledRows(table_rows, dims));
+}
+
+const ModelInput& ForwardInputs::PoolRows(const FedBatch& fed, const PulledRows& rows) {
+  PoolLeaves(*config_, fed.batch, fed.ids, rows, &pooled_, team_);
   input_.batch = &fed.batch;
   input_.leaves = LeafPointers(*config_, fed.batch, pooled_);
   // Dropout is drawn by the number of steps before this one; only a step that is trained has any.

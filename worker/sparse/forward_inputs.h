@@ -6,7 +6,7 @@
 //   -> TrainStep() or Forward() of the model
 //
 // Memory:  the buffers are kept from batch to batch.
-// Threads: one. Borrows the config.
+// Threads: one. Borrows config and team.
 #pragma once
 
 #include <vector>
@@ -22,7 +22,8 @@ namespace pepnet {
 
 class ForwardInputs {
  public:
-  explicit ForwardInputs(const JobConfig* config) : config_(config) {}
+  // `team`: pools large batches; may be null.
+  explicit ForwardInputs(const JobConfig* config, ThreadTeam* team = nullptr) : config_(config), team_(team) {}
 
   // Receive() and Pool(), for who does not tell the time of the two apart.
   StatusOr<const ModelInput*> Make(const FedBatch& fed, PsClient* client);
@@ -31,16 +32,20 @@ class ForwardInputs {
   Status Receive(const FedBatch& fed, PsClient* client);
   // Pools `fed`, whose rows came last, to what the model reads. Points into `fed` and into this object,
   // until the next call.
-  const ModelInput& Pool(const FedBatch& fed) { return PoolRows(fed, table_rows_); }
+  const ModelInput& Pool(const FedBatch& fed) { return PoolRows(fed, rows_); }
   // The same with rows from elsewhere (an export): table_rows[t] holds the rows of fed.ids.ids[t].
   const ModelInput& PoolRows(const FedBatch& fed, const FloatBuffers& table_rows);
 
-  // By table: the rows that Receive() brought.
-  const FloatBuffers& table_rows() const { return table_rows_; }
+  // The rows that Receive() brought.
+  const PulledRows& rows() const { return rows_; }
 
  private:
+  const ModelInput& PoolRows(const FedBatch& fed, const PulledRows& rows);
+
   const JobConfig* const config_;
-  FloatBuffers table_rows_, pooled_;
+  ThreadTeam* const team_;
+  PulledRows rows_;
+  FloatBuffers pooled_;
   std::vector<std::vector<float>> row_scales_;
   ModelInput input_;
 };

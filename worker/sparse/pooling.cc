@@ -3,8 +3,15 @@
 #include <algorithm>
 #include <span>
 
+#include "common/base/simd.h"
+
 namespace pepnet {
 namespace {
+
+constexpr size_t kLookupsForTeam = 16384;  // fewer are done before anybody else is awake
+constexpr size_t kBagLookups = 8192;       // lookups of a share of a leaf, about
+constexpr int kLineFloats = 16;            // of a cache line
+constexpr int32_t kAhead = 24;             // lookups whose rows are asked for ahead of their use
 
 // The bags of a leaf begin here among the feature's ids, and the last one ends here. `joined` holds what has to be
 // made: a row's bag of a sequence that is pooled whole.
@@ -17,74 +24,219 @@ std::span<const int32_t> BagOffsets(const Batch& batch, const Leaf& leaf, std::v
   return *joined;
 }
 
-// Factor of one lookup in its pooled output.
-float LookupFactor(const Feature& feature, const IdColumn& column, int32_t lookup, float inverse_count) {
-  const float weight = feature.weighted ? column.weights[lookup] : 1.0f;
-  return feature.pooling == Pooling::kMean ? weight * inverse_count : weight;
+// The lookups of one leaf.
+struct Lookups {
+  std::span<const int32_t> bags;       // offsets
+  std::span<const int32_t> positions;  // among the rows of the table
+  const float* weights = nullptr;      // null: all are 1
+  bool is_mean = false;
+
+  int32_t end() const { return bags.empty() ? 0 : bags.back(); }
+  float InverseCount(size_t bag) const {
+    const int32_t count = bags[bag + 1] - bags[bag];
+    return count > 0 ? 1.0f / static_cast<float>(count) : 0.0f;
+  }
+  // Factor of one lookup in its pooled output.
+  float Factor(int32_t lookup, float inverse_count) const {
+    const float weight = weights != nullptr ? weights[lookup] : 1.0f;
+    return is_mean ? weight * inverse_count : weight;
+  }
+};
+
+Lookups LookupsOf(const JobConfig& config, const Batch& batch, const UniqueIds& ids, size_t l,
+                  std::vector<int32_t>* joined) {
+  const Leaf& leaf = config.leaves[l];
+  const Feature& feature = config.features[leaf.feature];
+  return {BagOffsets(batch, leaf, joined), ids.positions[l],
+          feature.weighted ? batch.ids[leaf.feature].weights.data() : nullptr, feature.pooling == Pooling::kMean};
 }
 
-// Calls visit(bag, lookup, factor) for every lookup of a leaf in order.
-template <typename Visit>
-void ForEachLookup(const Feature& feature, const IdColumn& column, std::span<const int32_t> bags, Visit visit) {
-  for (size_t b = 0; b + 1 < bags.size(); ++b) {
-    const int32_t begin = bags[b], end = bags[b + 1];
-    const float inverse_count = end > begin ? 1.0f / static_cast<float>(end - begin) : 0.0f;
-    for (int32_t lookup = begin; lookup < end; ++lookup) {
-      visit(b, lookup, LookupFactor(feature, column, lookup, inverse_count));
+size_t CountLookups(const JobConfig& config, const UniqueIds& ids) {
+  size_t lookups = 0;
+  for (size_t l = 0; l < config.leaves.size(); ++l) lookups += ids.positions[l].size();
+  return lookups;
+}
+
+PEPNET_SIMD_INLINE void PrefetchRow(const float* row, int dim) {
+  for (int d = 0; d < dim; d += kLineFloats) __builtin_prefetch(row + d);
+}
+
+// Bags [first, last) of a leaf; fixed_dim 0: any.
+template <int fixed_dim>
+PEPNET_SIMD_INLINE void PoolBagsOf(const Lookups& lookups, const float* const* rows, int any_dim, size_t first,
+                                   size_t last, float* __restrict out) {
+  const int dim = fixed_dim > 0 ? fixed_dim : any_dim;
+  const int32_t end = lookups.bags[last];
+  for (size_t b = first; b < last; ++b) {
+    const float inverse_count = lookups.InverseCount(b);
+    float* __restrict const target = out + b * static_cast<size_t>(dim);
+    float sum[fixed_dim > 0 ? fixed_dim : 1];
+    float* __restrict const sums = fixed_dim > 0 ? sum : target;
+    for (int d = 0; d < dim; ++d) sums[d] = 0;
+    for (int32_t lookup = lookups.bags[b]; lookup < lookups.bags[b + 1]; ++lookup) {
+      if (lookup + kAhead < end) PrefetchRow(rows[lookups.positions[lookup + kAhead]], dim);
+      const float factor = lookups.Factor(lookup, inverse_count);
+      const float* __restrict const row = rows[lookups.positions[lookup]];
+      for (int d = 0; d < dim; ++d) sums[d] += factor * row[d];
     }
+    if (fixed_dim > 0) {
+      for (int d = 0; d < dim; ++d) target[d] = sums[d];
+    }
+  }
+}
+
+PEPNET_SIMD_CLONES
+void PoolBags(const Lookups& lookups, const float* const* rows, int dim, size_t first, size_t last, float* out) {
+  switch (dim) {
+    case 4:
+      return PoolBagsOf<4>(lookups, rows, dim, first, last, out);
+    case 8:
+      return PoolBagsOf<8>(lookups, rows, dim, first, last, out);
+    case 16:
+      return PoolBagsOf<16>(lookups, rows, dim, first, last, out);
+    case 32:
+      return PoolBagsOf<32>(lookups, rows, dim, first, last, out);
+    case 64:
+      return PoolBagsOf<64>(lookups, rows, dim, first, last, out);
+    default:
+      return PoolBagsOf<0>(lookups, rows, dim, first, last, out);
+  }
+}
+
+// Columns [first, first + width) of the gradients of a table's rows.
+struct GradientColumns {
+  float* rows = nullptr;
+  int dim = 0, first = 0, width = 0;
+  bool clips = false;
+  float limit = 0;
+  int32_t set = 0;  // rows before this one have a sum; the first lookup of a row is the one that numbers it
+
+  float* At(int32_t position) const { return rows + int64_t{position} * dim + first; }
+  void ZeroBefore(int32_t position) {
+    for (; set < position; ++set) std::fill_n(At(set), width, 0.0f);
+  }
+};
+
+template <int fixed_width>
+PEPNET_SIMD_INLINE void ScatterLeafOf(const Lookups& lookups, const float* leaf_gradients, GradientColumns* columns) {
+  const int width = fixed_width > 0 ? fixed_width : columns->width;
+  const int32_t end = lookups.end();
+  for (size_t b = 0; b + 1 < lookups.bags.size(); ++b) {
+    const float inverse_count = lookups.InverseCount(b);
+    const float* __restrict const gradient = leaf_gradients + b * static_cast<size_t>(columns->dim) + columns->first;
+    for (int32_t lookup = lookups.bags[b]; lookup < lookups.bags[b + 1]; ++lookup) {
+      if (lookup + kAhead < end) __builtin_prefetch(columns->At(lookups.positions[lookup + kAhead]), 1);
+      const float factor = lookups.Factor(lookup, inverse_count);
+      const int32_t position = lookups.positions[lookup];
+      float* __restrict const target = columns->At(position);
+      if (position >= columns->set) {
+        columns->ZeroBefore(position);
+        ++columns->set;
+        for (int d = 0; d < width; ++d) target[d] = 0.0f + factor * gradient[d];
+      } else {
+        for (int d = 0; d < width; ++d) target[d] += factor * gradient[d];
+      }
+    }
+  }
+}
+
+PEPNET_SIMD_CLONES
+void ScatterLeaf(const Lookups& lookups, const float* leaf_gradients, GradientColumns* columns) {
+  switch (columns->width) {
+    case 4:
+      return ScatterLeafOf<4>(lookups, leaf_gradients, columns);
+    case 8:
+      return ScatterLeafOf<8>(lookups, leaf_gradients, columns);
+    case 16:
+      return ScatterLeafOf<16>(lookups, leaf_gradients, columns);
+    case 32:
+      return ScatterLeafOf<32>(lookups, leaf_gradients, columns);
+    case 64:
+      return ScatterLeafOf<64>(lookups, leaf_gradients, columns);
+    default:
+      return ScatterLeafOf<0>(lookups, leaf_gradients, columns);
   }
 }
 
 }  // namespace
 
-void PoolLeaves(const JobConfig& config, const Batch& batch, const UniqueIds& ids, const FloatBuffers& table_rows,
-                FloatBuffers* pooled) {
+void PoolLeaves(const JobConfig& config, const Batch& batch, const UniqueIds& ids, const PulledRows& rows,
+                FloatBuffers* pooled, ThreadTeam* team) {
+  struct Share {
+    size_t leaf, first, last;  // bags
+  };
   pooled->resize(config.leaves.size());
-  std::vector<int32_t> joined;
+  std::vector<std::vector<int32_t>> joined(config.leaves.size());
+  std::vector<Lookups> lookups(config.leaves.size());
+  std::vector<Share> shares;
   for (size_t l = 0; l < config.leaves.size(); ++l) {
-    const Leaf& leaf = config.leaves[l];
-    if (leaf.table < 0) continue;
-    const std::vector<int32_t>& positions = ids.positions[l];
-    const float* rows = table_rows[leaf.table].data();
-    const int dim = leaf.dim;
-    const std::span<const int32_t> bags = BagOffsets(batch, leaf, &joined);
-    AlignedBuffer<float>& out = (*pooled)[l];
-    out.ResizeZeroed(bags.empty() ? 0 : (bags.size() - 1) * dim);
-    ForEachLookup(config.features[leaf.feature], batch.ids[leaf.feature], bags,
-                  [&](size_t bag, int32_t lookup, float factor) {
-                    float* const target = out.data() + bag * dim;
-                    const float* const row = rows + int64_t{positions[lookup]} * dim;
-                    for (int d = 0; d < dim; ++d) target[d] += factor * row[d];
-                  });
+    if (config.leaves[l].table < 0) continue;
+    lookups[l] = LookupsOf(config, batch, ids, l, &joined[l]);
+    const size_t bags = lookups[l].bags.empty() ? 0 : lookups[l].bags.size() - 1;
+    (*pooled)[l].Resize(bags * static_cast<size_t>(config.leaves[l].dim));
+    if (bags == 0) continue;
+    const size_t count = std::clamp<size_t>(lookups[l].positions.size() / kBagLookups, 1, bags);
+    for (size_t s = 0; s < count; ++s) shares.push_back({l, bags * s / count, bags * (s + 1) / count});
   }
+  if (CountLookups(config, ids) < kLookupsForTeam) team = nullptr;
+  ForEachOnTeam(team, shares.size(), [&](int, size_t s) {
+    const Share& share = shares[s];
+    const Leaf& leaf = config.leaves[share.leaf];
+    PoolBags(lookups[share.leaf], rows.table(static_cast<size_t>(leaf.table)).data(), leaf.dim, share.first, share.last,
+             (*pooled)[share.leaf].data());
+  });
+}
+
+void ScatterGradients(const JobConfig& config, const Batch& batch, const UniqueIds& ids,
+                      const FloatBuffers& leaf_gradients, std::span<const std::span<float>> row_gradients,
+                      ThreadTeam* team) {
+  struct Share {
+    size_t table;
+    int first, width;  // columns
+  };
+  const SparseOptimizer& optimizer = config.train.sparse_optimizer;
+  const float limit = static_cast<float>(optimizer.max_gradient);
+  if (CountLookups(config, ids) < kLookupsForTeam) team = nullptr;
+  // Where there are few tables, and wide ones, a share is some columns of one.
+  const size_t wanted = team != nullptr ? 4 * static_cast<size_t>(team->size()) : 1;
+  std::vector<Share> shares;
+  for (size_t t = 0; t < config.tables.size(); ++t) {
+    const int dim = config.tables[t].dim;
+    const int width = config.tables.size() >= wanted || dim % kLineFloats != 0
+                          ? dim
+                          : std::max(kLineFloats, dim / 2 / kLineFloats * kLineFloats);
+    for (int first = 0; first < dim; first += width) shares.push_back({t, first, std::min(width, dim - first)});
+  }
+  ForEachOnTeam(team, shares.size(), [&](int, size_t s) {
+    const Share& share = shares[s];
+    GradientColumns columns{row_gradients[share.table].data(), config.tables[share.table].dim, share.first,
+                            share.width};
+    std::vector<int32_t> joined;
+    AlignedBuffer<float> clipped;
+    for (size_t l = 0; l < config.leaves.size(); ++l) {
+      if (config.leaves[l].table != static_cast<int>(share.table)) continue;
+      const float* gradients = leaf_gradients[l].data();
+      if (optimizer.gradient_clipping) {
+        clipped.Resize(leaf_gradients[l].size());
+        std::transform(leaf_gradients[l].begin(), leaf_gradients[l].end(), clipped.begin(),
+                       [limit](float gradient) { return std::clamp(gradient, -limit, limit); });
+        gradients = clipped.data();
+      }
+      ScatterLeaf(LookupsOf(config, batch, ids, l, &joined), gradients, &columns);
+    }
+    columns.ZeroBefore(static_cast<int32_t>(ids.ids[share.table].size()));
+  });
 }
 
 void ScatterGradients(const JobConfig& config, const Batch& batch, const UniqueIds& ids,
                       const FloatBuffers& leaf_gradients, FloatBuffers* row_gradients) {
   row_gradients->resize(config.tables.size());
+  std::vector<std::span<float>> spans;
   for (size_t table = 0; table < config.tables.size(); ++table) {
-    (*row_gradients)[table].ResizeZeroed(ids.ids[table].size() * config.tables[table].dim);
+    (*row_gradients)[table].Resize(ids.ids[table].size() * config.tables[table].dim);
+    spans.push_back((*row_gradients)[table].span());
   }
-  const SparseOptimizer& optimizer = config.train.sparse_optimizer;
-  const float limit = static_cast<float>(optimizer.max_gradient);
-  std::vector<int32_t> joined;
-  for (size_t l = 0; l < config.leaves.size(); ++l) {
-    const Leaf& leaf = config.leaves[l];
-    if (leaf.table < 0) continue;
-    const std::vector<int32_t>& positions = ids.positions[l];
-    const int dim = leaf.dim;
-    float* const targets = (*row_gradients)[leaf.table].data();
-    ForEachLookup(config.features[leaf.feature], batch.ids[leaf.feature], BagOffsets(batch, leaf, &joined),
-                  [&](size_t bag, int32_t lookup, float factor) {
-                    const float* const gradient = leaf_gradients[l].data() + bag * dim;
-                    float* const target = targets + int64_t{positions[lookup]} * dim;
-                    if (optimizer.gradient_clipping) {
-                      for (int d = 0; d < dim; ++d) target[d] += factor * std::clamp(gradient[d], -limit, limit);
-                    } else {
-                      for (int d = 0; d < dim; ++d) target[d] += factor * gradient[d];
-                    }
-                  });
-  }
+  ScatterGradients(config, batch, ids, leaf_gradients, spans);
 }
 
 std::vector<const float*> LeafPointers(const JobConfig& config, const Batch& batch, const FloatBuffers& pooled) {

@@ -79,7 +79,7 @@ void DealOut(const std::vector<int64_t>& ids, uint64_t table_hash, std::span<Rou
   for (size_t i = 0; i < ids.size(); ++i) *next[server_of[i]]++ = static_cast<int32_t>(i);
 }
 
-// The rows of a route, from where they stand in the table's rows to side by side, and back.
+// The rows of a route, from where they stand among those of the table to side by side.
 void GatherRows(const Route& route, size_t dim, const float* rows, float* out) {
   if (route.positions.empty()) {
     if (route.count > 0) std::memcpy(out, rows, route.count * dim * sizeof(float));
@@ -87,12 +87,13 @@ void GatherRows(const Route& route, size_t dim, const float* rows, float* out) {
   }
   for (size_t i = 0; i < route.count; ++i) CopyRow(rows + size_t(route.positions[i]) * dim, dim, out + i * dim);
 }
-void ScatterRows(const Route& route, size_t dim, const float* in, float* rows) {
-  if (route.positions.empty()) {
-    if (route.count > 0) std::memcpy(rows, in, route.count * dim * sizeof(float));
-    return;
+
+// Enters where the rows of a route are: row_at(i) is that of its i-th id.
+template <typename RowAt>
+void PlaceRows(const Route& route, const RowAt& row_at, std::vector<const float*>* rows) {
+  for (size_t i = 0; i < route.count; ++i) {
+    (*rows)[route.positions.empty() ? i : static_cast<size_t>(route.positions[i])] = row_at(i);
   }
-  for (size_t i = 0; i < route.count; ++i) CopyRow(in + i * dim, dim, rows + size_t(route.positions[i]) * dim);
 }
 
 }  // namespace
@@ -128,7 +129,7 @@ StatusOr<ParsedFrame> PsClient::NextFrame(int server, double timeout_s, const st
 }
 
 Status PsClient::SendRows(int server, Bytes frame, bool read_only) {
-  frame = Pack(std::move(frame));
+  if (!transport_->shares_memory()) frame = Pack(std::move(frame));
   if (!read_only) step_traffic_.sent += frame.size();
   return transport_->Send(Channel::kRequests, server_ranks_[server], std::move(frame));
 }
@@ -292,6 +293,9 @@ StatusOr<PullTicket> PsClient::StartPull(const UniqueIds& ids, int64_t step, boo
     header.step = step;
     // Evaluation and prediction read the rows as they are (law L5).
     header.flags = read_only ? FrameHeader::kReadOnly : DtypeFlags(wire_dtype_);
+    if (transport_->shares_memory() && DtypeOf(header) == WireDtype::kFloat32) {
+      header.flags |= FrameHeader::kByReference;
+    }
     Bytes frame = MakeFrame(header, PullBodyBytes(table_count, id_count));
     int64_t* out = WritePullCounts(frame, counts);
     for (size_t t = 0; t < table_count; ++t) {
@@ -327,56 +331,114 @@ StatusOr<ParsedFrame> PsClient::ReceiveRows(int server, int64_t step, bool read_
   }
 }
 
-Status PsClient::FinishPull(const PullTicket& ticket, std::vector<AlignedBuffer<float>>* table_rows) {
-  table_rows->resize(config_->tables.size());
-  for (size_t t = 0; t < config_->tables.size(); ++t)
-    (*table_rows)[t].Resize(ticket.table_sizes[t] * config_->tables[t].dim);
+Status PsClient::FinishPull(const PullTicket& ticket, PulledRows* rows) {
+  rows->Reset(ticket.table_sizes);
   for (int server = 0; server < server_count(); ++server) {
-    PEPNET_ASSIGN_OR_RETURN(const ParsedFrame frame, ReceiveRows(server, ticket.step, ticket.read_only));
-    const size_t expected = RouteFloats(*config_, ticket.routes[server]) * sizeof(float);
-    if (frame.body_bytes() != expected) {
+    PEPNET_ASSIGN_OR_RETURN(ParsedFrame frame, ReceiveRows(server, ticket.step, ticket.read_only));
+    const std::vector<Route>& routes = ticket.routes[server];
+    const bool by_reference = (frame.header().flags & FrameHeader::kByReference) != 0;
+    size_t ids = 0;
+    for (const Route& route : routes) ids += route.count;
+    const size_t expected = by_reference ? ids * sizeof(const float*) : RouteFloats(*config_, routes) * sizeof(float);
+    // Behind the pointers stand rows that are in no table.
+    if (by_reference ? frame.body_bytes() < expected : frame.body_bytes() != expected) {
       return absl::InternalError(absl::StrCat(ServerName(server), " sent ", frame.body_bytes(),
                                               " bytes of rows for step ", ticket.step, ", expected ", expected));
     }
-    const float* in = reinterpret_cast<const float*>(frame.body());
+    const float* const* pointers = reinterpret_cast<const float* const*>(frame.body());
+    const float* floats = reinterpret_cast<const float*>(frame.body());
     for (size_t t = 0; t < config_->tables.size(); ++t) {
       const size_t dim = config_->tables[t].dim;
-      ScatterRows(ticket.routes[server][t], dim, in, (*table_rows)[t].data());
-      in += ticket.routes[server][t].count * dim;
+      if (by_reference) {
+        PlaceRows(
+            routes[t], [&](size_t i) { return pointers[i]; }, &rows->mutable_table(t));
+        pointers += routes[t].count;
+      } else {
+        PlaceRows(
+            routes[t], [&](size_t i) { return floats + i * dim; }, &rows->mutable_table(t));
+        floats += routes[t].count * dim;
+      }
     }
+    rows->Hold(std::move(frame));
+  }
+  return absl::OkStatus();
+}
+
+Status PsClient::FinishPull(const PullTicket& ticket, std::vector<AlignedBuffer<float>>* table_rows) {
+  PulledRows rows;
+  PEPNET_RETURN_IF_ERROR(FinishPull(ticket, &rows));
+  table_rows->resize(config_->tables.size());
+  for (size_t t = 0; t < config_->tables.size(); ++t) {
+    const size_t dim = config_->tables[t].dim;
+    (*table_rows)[t].Resize(ticket.table_sizes[t] * dim);
+    float* out = (*table_rows)[t].data();
+    for (const float* row : rows.table(t)) {
+      CopyRow(row, dim, out);
+      out += dim;
+    }
+  }
+  return absl::OkStatus();
+}
+
+RowGradients PsClient::MakeGradients(const PullTicket& ticket) const {
+  RowGradients gradients;
+  float* frame_floats = nullptr;
+  if (server_count() == 1) {
+    gradients.frame = MakeFrame(FrameHeader{}, RouteFloats(*config_, ticket.routes[0]) * sizeof(float));
+    frame_floats = reinterpret_cast<float*>(FrameBody(gradients.frame));
+  }
+  for (size_t t = 0; t < config_->tables.size(); ++t) {
+    const size_t floats = ticket.table_sizes[t] * static_cast<size_t>(config_->tables[t].dim);
+    if (frame_floats != nullptr) {
+      gradients.tables.push_back({frame_floats, floats});
+      frame_floats += floats;
+    } else {
+      gradients.tables.push_back(gradients.floats.emplace_back(floats).span());
+    }
+  }
+  return gradients;
+}
+
+Status PsClient::Push(const PullTicket& ticket, RowGradients gradients, double lr, int64_t update) {
+  CHECK(!ticket.read_only);
+  FrameHeader header;
+  header.type = MessageType::kPush;
+  header.sender = worker_index_;
+  header.table_count = static_cast<uint32_t>(config_->tables.size());
+  header.step = ticket.step;
+  header.lr = lr;
+  header.update = update;
+  header.flags = DtypeFlags(wire_dtype_);
+  if (wire_dtype_ == WireDtype::kFloat16) {
+    header.exponent = Float16Exponent({});
+    for (const std::span<float> table : gradients.tables)
+      header.exponent = std::min(header.exponent, Float16Exponent(table));
+  }
+  if (!gradients.frame.empty()) {
+    SetHeader(header, &gradients.frame);
+    return SendRows(0, std::move(gradients.frame), /*read_only=*/false);
+  }
+  for (int server = 0; server < server_count(); ++server) {
+    Bytes frame = MakeFrame(header, RouteFloats(*config_, ticket.routes[server]) * sizeof(float));
+    float* out = reinterpret_cast<float*>(FrameBody(frame));
+    for (size_t t = 0; t < config_->tables.size(); ++t) {
+      const size_t dim = config_->tables[t].dim;
+      GatherRows(ticket.routes[server][t], dim, gradients.tables[t].data(), out);
+      out += ticket.routes[server][t].count * dim;
+    }
+    PEPNET_RETURN_IF_ERROR(SendRows(server, std::move(frame), /*read_only=*/false));
   }
   return absl::OkStatus();
 }
 
 Status PsClient::Push(const PullTicket& ticket, const std::vector<AlignedBuffer<float>>& row_gradients, double lr,
                       int64_t update) {
-  CHECK(!ticket.read_only);
-  int exponent = 0;
-  if (wire_dtype_ == WireDtype::kFloat16) {
-    exponent = Float16Exponent({});
-    for (const AlignedBuffer<float>& gradients : row_gradients)
-      exponent = std::min(exponent, Float16Exponent(gradients.span()));
+  RowGradients gradients = MakeGradients(ticket);
+  for (size_t t = 0; t < gradients.tables.size(); ++t) {
+    CHECK_EQ(gradients.tables[t].size(), row_gradients[t].size());
+    std::copy(row_gradients[t].begin(), row_gradients[t].end(), gradients.tables[t].begin());
   }
-  for (int server = 0; server < server_count(); ++server) {
-    FrameHeader header;
-    header.type = MessageType::kPush;
-    header.sender = worker_index_;
-    header.table_count = static_cast<uint32_t>(config_->tables.size());
-    header.step = ticket.step;
-    header.lr = lr;
-    header.update = update;
-    header.flags = DtypeFlags(wire_dtype_);
-    header.exponent = exponent;
-    Bytes frame = MakeFrame(header, RouteFloats(*config_, ticket.routes[server]) * sizeof(float));
-    float* out = reinterpret_cast<float*>(FrameBody(frame));
-    for (size_t t = 0; t < config_->tables.size(); ++t) {
-      const size_t dim = config_->tables[t].dim;
-      GatherRows(ticket.routes[server][t], dim, row_gradients[t].data(), out);
-      out += ticket.routes[server][t].count * dim;
-    }
-    PEPNET_RETURN_IF_ERROR(SendRows(server, std::move(frame), /*read_only=*/false));
-  }
-  return absl::OkStatus();
+  return Push(ticket, std::move(gradients), lr, update);
 }
 
 }  // namespace pepnet

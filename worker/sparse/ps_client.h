@@ -3,9 +3,14 @@
 // One training step, with `ids` of the batch and `gradients` of the rows (both by table):
 //
 //   PullTicket ticket = *client.StartPull(ids, step, /*read_only=*/false);  // returns at once
-//   Status pulled = client.FinishPull(ticket, &rows);  // rows[t]: one row of dim floats per id
-//   // ... forward and backward; gradients[t] is laid out as rows[t] ...
-//   Status pushed = client.Push(ticket, gradients, learning_rate, /*update=*/step);  // no reply
+//   Status pulled = client.FinishPull(ticket, &rows);  // rows.table(t): one row of dim floats per id
+//   RowGradients gradients = client.MakeGradients(ticket);
+//   // ... forward and backward; gradients.tables[t]: dim floats per id, side by side ...
+//   Status pushed = client.Push(ticket, std::move(gradients), learning_rate, /*update=*/step);  // no reply
+//
+// Copies:    none on this side with one server: rows are read where they arrived, gradients are formed in the frame
+//            that is sent. Between threads of one process, with float32 on the wire, rows are read in the server's
+//            tables themselves.
 //
 // Steps:     training steps are numbered from 1. The pull of step t may be sent while step t-1 is still being computed; the
 //            server answers it once step t-1 is applied. Every training pull must be followed by the push of its step.
@@ -18,6 +23,7 @@
 #include <cstdint>
 #include <deque>
 #include <map>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -28,6 +34,7 @@
 #include "common/net/message.h"
 #include "common/net/packing.h"
 #include "common/net/transport.h"
+#include "worker/sparse/pulled_rows.h"
 #include "worker/sparse/unique_ids.h"
 
 namespace pepnet {
@@ -45,6 +52,15 @@ struct PullTicket {
   bool read_only = false;
   std::vector<std::vector<Route>> routes;  // by server and table
   std::vector<size_t> table_sizes;         // by table: number of unique ids
+};
+
+// The gradients of one step's rows on their way into a push. Moves without its floats moving.
+struct RowGradients {
+  std::vector<std::span<float>> tables;  // by table: dim floats per unique id, uninitialised at first
+
+  // The frame that the floats stand in where there is one server, else empty, and the floats themselves.
+  Bytes frame;
+  std::vector<AlignedBuffer<float>> floats;
 };
 
 // What the servers wrote for one checkpoint, and what it cost them: sums, and the largest of each server's largest.
@@ -77,9 +93,14 @@ class PsClient {
 
   // Sends the pulls of `step`. read_only: for eval and predict, as of `step` applied steps; no push follows.
   StatusOr<PullTicket> StartPull(const UniqueIds& ids, int64_t step, bool read_only);
-  // Waits for the rows: table_rows[t] holds table_sizes[t] * dim floats (resized).
+  // Waits for the rows.
+  Status FinishPull(const PullTicket& ticket, PulledRows* rows);
+  // The same, and copies them: table_rows[t] holds table_sizes[t] * dim floats (resized).
   Status FinishPull(const PullTicket& ticket, std::vector<AlignedBuffer<float>>* table_rows);
+  RowGradients MakeGradients(const PullTicket& ticket) const;
   // Sends the gradients of the ticket's rows. `update`: number of this table update, from 1; lr: its rate.
+  Status Push(const PullTicket& ticket, RowGradients gradients, double lr, int64_t update);
+  // The same with a copy of row_gradients[t], laid out like RowGradients::tables[t].
   Status Push(const PullTicket& ticket, const std::vector<AlignedBuffer<float>>& row_gradients, double lr,
               int64_t update);
 

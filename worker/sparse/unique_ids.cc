@@ -1,64 +1,105 @@
 #include "worker/sparse/unique_ids.h"
 
+#include <algorithm>
 #include <bit>
+#include <span>
 
 #include "common/base/hash.h"
 
 namespace pepnet {
 namespace {
 
-// Open-addressing map from id to its position; sized once for the lookups of one table.
+constexpr size_t kLookupsForTeam = 32768;  // fewer are done before anybody else is awake
+
+// Open-addressing map from id to its position among the distinct ids. An entry is 8 bytes, the position and the lower
+// half of the id; in a table of up to 2^32 ids that is the whole id, else the distinct ids are asked when halves agree.
 class PositionMap {
  public:
-  explicit PositionMap(size_t lookups) {
-    const size_t capacity = std::bit_ceil(std::max<size_t>(16, lookups * 2));
+  // Empties the map for the lookups of one table of `rows` rows.
+  void Reset(size_t lookups, int64_t rows) {
+    const size_t capacity = std::bit_ceil(std::max<size_t>(16, lookups + lookups / 2));
     mask_ = capacity - 1;
-    slots_.assign(capacity, Slot{0, -1});
+    halves_are_ids_ = rows > 0 && rows <= int64_t{1} << 32;
+    if (entries_.size() < capacity) entries_.resize(capacity);
+    std::fill_n(entries_.begin(), capacity, Entry{0, -1});
   }
 
-  // Position of `id`; appends it to `ids` when it is new.
-  int32_t FindOrAppend(int64_t id, std::vector<int64_t>* ids) {
-    for (size_t i = Mix64(static_cast<uint64_t>(id)) & mask_;; i = (i + 1) & mask_) {
-      Slot& slot = slots_[i];
-      if (slot.position < 0) {
-        slot = {id, static_cast<int32_t>(ids->size())};
-        ids->push_back(id);
-        return slot.position;
+  // positions[i] becomes that of lookups[i] in *ids, at whose end new ones are put. The entries of a block are asked for
+  // while the block before it is looked up.
+  void FindOrAppend(std::span<const int64_t> lookups, std::vector<int64_t>* ids, int32_t* positions) {
+    size_t places[2][kBlock];
+    const auto ask = [&](size_t first) {
+      size_t* const places_of_block = places[first / kBlock % 2];
+      const size_t count = std::min(kBlock, lookups.size() - first);
+      for (size_t i = 0; i < count; ++i) {
+        places_of_block[i] = Mix64(static_cast<uint64_t>(lookups[first + i])) & mask_;
+        __builtin_prefetch(&entries_[places_of_block[i]], 1);
       }
-      if (slot.id == id) return slot.position;
+    };
+    if (!lookups.empty()) ask(0);
+    for (size_t first = 0; first < lookups.size(); first += kBlock) {
+      if (first + kBlock < lookups.size()) ask(first + kBlock);
+      const size_t* const places_of_block = places[first / kBlock % 2];
+      const size_t count = std::min(kBlock, lookups.size() - first);
+      for (size_t i = 0; i < count; ++i) {
+        positions[first + i] = FindOrAppend(lookups[first + i], places_of_block[i], ids);
+      }
     }
   }
 
  private:
-  struct Slot {
-    int64_t id;
-    int32_t position;
+  static constexpr size_t kBlock = 16;
+  struct Entry {
+    uint32_t half;
+    int32_t position;  // -1: none
   };
-  std::vector<Slot> slots_;
-  size_t mask_;
+
+  int32_t FindOrAppend(int64_t id, size_t at, std::vector<int64_t>* ids) {
+    const uint32_t half = static_cast<uint32_t>(id);
+    for (;; at = (at + 1) & mask_) {
+      Entry& entry = entries_[at];
+      if (entry.position < 0) {
+        entry = {half, static_cast<int32_t>(ids->size())};
+        ids->push_back(id);
+        return entry.position;
+      }
+      if (entry.half == half && (halves_are_ids_ || (*ids)[static_cast<size_t>(entry.position)] == id)) {
+        return entry.position;
+      }
+    }
+  }
+
+  std::vector<Entry> entries_;
+  size_t mask_ = 0;
+  bool halves_are_ids_ = true;
 };
 
 }  // namespace
 
-UniqueIds FindUniqueIds(const JobConfig& config, const Batch& batch) {
+UniqueIds FindUniqueIds(const JobConfig& config, const Batch& batch, ThreadTeam* team) {
   UniqueIds result;
   result.ids.resize(config.tables.size());
   result.positions.resize(config.leaves.size());
 
   std::vector<size_t> lookups(config.tables.size(), 0);
+  size_t all_lookups = 0;
   for (const Leaf& leaf : config.leaves) {
-    if (leaf.table >= 0) lookups[leaf.table] += batch.ids[leaf.feature].ids.size();
+    if (leaf.table < 0) continue;
+    lookups[leaf.table] += batch.ids[leaf.feature].ids.size();
+    all_lookups += batch.ids[leaf.feature].ids.size();
   }
-  for (size_t table = 0; table < config.tables.size(); ++table) {
-    PositionMap map(lookups[table]);
+  if (all_lookups < kLookupsForTeam) team = nullptr;
+  std::vector<PositionMap> maps(team != nullptr ? team->size() : 1);
+  ForEachOnTeam(team, config.tables.size(), [&](int member, size_t table) {
+    PositionMap& map = maps[member];
+    map.Reset(lookups[table], config.tables[table].rows);
     for (size_t l = 0; l < config.leaves.size(); ++l) {
       if (config.leaves[l].table != static_cast<int>(table)) continue;
       const std::vector<int64_t>& ids = batch.ids[config.leaves[l].feature].ids;
-      std::vector<int32_t>& positions = result.positions[l];
-      positions.reserve(ids.size());
-      for (const int64_t id : ids) positions.push_back(map.FindOrAppend(id, &result.ids[table]));
+      result.positions[l].resize(ids.size());
+      map.FindOrAppend(ids, &result.ids[table], result.positions[l].data());
     }
-  }
+  });
   return result;
 }
 

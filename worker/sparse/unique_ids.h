@@ -2,12 +2,13 @@
 //
 // Order:   unique ids stand in the order of their first lookup (leaf by leaf, row by row), a function of the batch
 //          alone, so that sums over lookups do not depend on how many servers hold the rows (law L3).
-// Cost:    one open-addressing probe per lookup.
+// Cost:    one open-addressing probe per lookup, which waits for the memory of no other.
 #pragma once
 
 #include <cstdint>
 #include <vector>
 
+#include "common/base/thread_team.h"
 #include "common/job_config/job_config.h"
 #include "worker/data/batch.h"
 
@@ -18,7 +19,7 @@ struct UniqueIds {
   std::vector<std::vector<int32_t>> positions;  // by leaf: for each id of the feature, index into ids[table]
 };
 
-// Leaves without a table get empty `positions`.
-UniqueIds FindUniqueIds(const JobConfig& config, const Batch& batch);
+// Leaves without a table get empty `positions`. `team`: shares out the tables of a large batch; may be null.
+UniqueIds FindUniqueIds(const JobConfig& config, const Batch& batch, ThreadTeam* team = nullptr);
 
 }  // namespace pepnet

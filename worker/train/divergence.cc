@@ -23,7 +23,7 @@ std::span<const float> RowOf(const AlignedBuffer<float>& rows, size_t i, int dim
 std::string FirstNonFinite(const FailedStep& step, PepnetModel* model) {
   for (size_t t = 0; t < step.config.tables.size(); ++t) {
     for (size_t i = 0; i < step.ids.ids[t].size(); ++i) {
-      if (Finite(RowOf(step.table_rows[t], i, step.config.tables[t].dim))) continue;
+      if (Finite({step.rows.table(t)[i], static_cast<size_t>(step.config.tables[t].dim)})) continue;
       return absl::StrCat("row ", step.ids.ids[t][i], " of table ", step.config.tables[t].name);
     }
   }

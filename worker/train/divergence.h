@@ -18,7 +18,7 @@ struct FailedStep {
   const DenseParameters& parameters;
   const ModelInput& input;
   const UniqueIds& ids;
-  const FloatBuffers& table_rows;  // of ids
+  const PulledRows& rows;  // of ids
   const FloatBuffers& leaf_gradients;
 };
 

@@ -174,7 +174,7 @@ Status TrainSession::OpenFiles() {
   const int64_t steps_left = num_steps > 0 ? num_steps - counters.finished_steps : 0;
   feeder_ = std::make_unique<BatchFeeder>(&config_, std::move(loader), context_.client, context_.collective,
                                           BatchFeeder::Mode::kTrain, counters.finished_steps + 1, steps_left,
-                                          context_.options.local_weight_normalization);
+                                          context_.options.local_weight_normalization, context_.team);
   feeder_->StopOn(context_.options.stop_request);
   feeder_->Watch(context_.status(), context_.options.timeout_s);
   return absl::OkStatus();

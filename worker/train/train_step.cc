@@ -10,7 +10,11 @@
 namespace pepnet {
 
 TrainStep::TrainStep(const WorkerContext* context, TrainSession* session, StageTimes* times)
-    : context_(*context), config_(*context->config), session_(*session), times_(times), inputs_(context->config) {}
+    : context_(*context),
+      config_(*context->config),
+      session_(*session),
+      times_(times),
+      inputs_(context->config, context->team) {}
 
 LearningRates TrainStep::Begin() {
   const TrainConfig& train = config_.train;
@@ -40,13 +44,21 @@ Status TrainStep::ForwardBackward(const FedBatch& fed) {
   }
   PEPNET_RETURN_IF_ERROR(CheckFinite(fed));
   StageTimes::Scope scope(times_, Stage::kPool);
-  ScatterGradients(config_, fed.batch, fed.ids, leaf_gradients_, &row_gradients_);
+  row_gradients_ = context_.client->MakeGradients(fed.ticket);
+  ScatterGradients(config_, fed.batch, fed.ids, leaf_gradients_, row_gradients_.tables, context_.team);
   return absl::OkStatus();
 }
 
 Status TrainStep::Push(const FedBatch& fed, double lr) {
   StageTimes::Scope scope(times_, Stage::kPush);
-  return context_.client->Push(fed.ticket, row_gradients_, lr, /*update=*/session_.counters().finished_steps + 1);
+  if (keeps_row_gradients_) {
+    kept_row_gradients_.clear();
+    for (const std::span<float> table : row_gradients_.tables) {
+      std::copy(table.begin(), table.end(), kept_row_gradients_.emplace_back(table.size()).begin());
+    }
+  }
+  return context_.client->Push(fed.ticket, std::move(row_gradients_), lr,
+                               /*update=*/session_.counters().finished_steps + 1);
 }
 
 // Some models have done it (PepnetModel::sums_gradients).
@@ -96,8 +108,7 @@ void TrainStep::NoteGradientNorms() {
 Status TrainStep::CheckFinite(const FedBatch& fed) const {
   for (size_t i = 0; i < losses_.values.size(); ++i) {
     if (std::isfinite(losses_.values[i])) continue;
-    const FailedStep failed = {config_, session_.state().parameters, *input_,
-                               fed.ids, inputs_.table_rows(),        leaf_gradients_};
+    const FailedStep failed = {config_, session_.state().parameters, *input_, fed.ids, inputs_.rows(), leaf_gradients_};
     return absl::OutOfRangeError(
         absl::StrCat(losses_.names[i], " became ", losses_.values[i], " at step ",
                      session_.counters().finished_steps + 1, " on worker ", context_.collective->index(), " (",

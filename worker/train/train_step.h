@@ -43,8 +43,10 @@ class TrainStep {
   Status SumGradients();
   void UpdateDense(double lr);
 
-  // Of the last step, this worker's part: row gradients by table, and losses.
-  const FloatBuffers& row_gradients() const { return row_gradients_; }
+  // Of the last step, this worker's part: row gradients by table, which are kept if that was asked for before, and
+  // losses.
+  void KeepRowGradients() { keeps_row_gradients_ = true; }
+  const FloatBuffers& row_gradients() const { return kept_row_gradients_; }
   const LossReport& losses() const { return losses_; }
   // Worker 0: what TensorBoard was asked to show of the last dense step's gradients, before
   // clipping.
@@ -60,7 +62,9 @@ class TrainStep {
   StageTimes* const times_;
   ForwardInputs inputs_;
   const ModelInput* input_ = nullptr;  // of the batch that was pulled last
-  FloatBuffers leaf_gradients_, row_gradients_;
+  FloatBuffers leaf_gradients_, kept_row_gradients_;
+  RowGradients row_gradients_;
+  bool keeps_row_gradients_ = false;
   LossReport losses_;
   std::vector<std::pair<std::string, double>> gradient_norms_;
 };

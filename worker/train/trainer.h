@@ -55,7 +55,9 @@ class Trainer {
 
   TrainState& state() { return session_.state(); }
   PepnetModel* model() { return session_.model(); }
-  // Row gradients of the last step, by table, and the ids they belong to (this worker's part).
+  // Row gradients of the last step, by table, and the ids they belong to (this worker's part). Kept if that was asked for
+  // before the step.
+  void KeepRowGradients() { step_.KeepRowGradients(); }
   const FloatBuffers& row_gradients() const { return step_.row_gradients(); }
   const UniqueIds& last_ids() const { return last_ids_; }
   // Losses of the last step, this worker's part.

@@ -109,5 +109,22 @@ TEST(RowInitializerTest, ConstantFillsEveryElement) {
   EXPECT_THAT(RowOf(MakeTable("t", 10, 5, {InitKind::kConstant, 0.25, 1}), 3, 4), testing::Each(0.25f));
 }
 
+TEST(RowInitializerTest, ManyRowsAtOnceAreTheSameRows) {
+  for (const int dim : {1, 4, 6, 8, 12, 16, 20, 32, 36, 64}) {
+    for (const InitKind kind : {InitKind::kDefault, InitKind::kUniform, InitKind::kNormal, InitKind::kConstant}) {
+      const Table table = MakeTable("many", int64_t{1} << 50, dim, {kind, 0.25, 0.75});
+      std::vector<int64_t> ids;
+      for (int64_t i = 0; i < 37; ++i) ids.push_back((i * 7919 << i) % table.rows);
+      std::vector<float> rows(ids.size() * static_cast<size_t>(dim)), expected;
+      RowInitializer(table, 11).FillRows(ids, dim, rows.data());
+      for (const int64_t id : ids) {
+        const std::vector<float> row = RowOf(table, 11, id);
+        expected.insert(expected.end(), row.begin(), row.end());
+      }
+      EXPECT_EQ(rows, expected) << dim;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace pepnet

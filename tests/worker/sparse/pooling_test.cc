@@ -2,6 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <random>
+#include <span>
+
 namespace pepnet {
 namespace {
 
@@ -33,7 +37,8 @@ struct Fixture {
 
   std::vector<float> Pool() {
     FloatBuffers pooled;
-    PoolLeaves(config, batch, ids, rows, &pooled);
+    const int dims[] = {2};
+    PoolLeaves(config, batch, ids, PulledRows(rows, dims), &pooled);
     return {pooled[0].begin(), pooled[0].end()};
   }
 
@@ -109,6 +114,114 @@ TEST(PoolingTest, ASequenceThatAGroupListsIsPooledWhole) {
   EXPECT_EQ(SequenceFixture(false, Pooling::kMean).Pool(), (std::vector<float>{1.5f, 15, 0, 0, 3, 30}));
   EXPECT_EQ(SequenceFixture(false, Pooling::kSum).Scatter({1, -1, 100, 100, 4, -8}),
             (std::vector<float>{1, -1, 1, -1, 8, -16}));
+}
+
+// Two features on one table and one on another, with bags of 0 to 30 ids.
+struct RandomJob {
+  RandomJob(int dim, bool weighted, Pooling pooling, bool clips, int64_t rows) {
+    config.tables.resize(2);
+    config.features.resize(3);
+    batch.rows = rows;
+    for (int t = 0; t < 2; ++t) {
+      config.tables[t].rows = 1000;
+      config.tables[t].dim = dim;
+    }
+    for (int f = 0; f < 3; ++f) {
+      Feature& feature = config.features[f];
+      feature.is_read = true;
+      feature.weighted = weighted;
+      feature.pooling = pooling;
+      config.leaves.push_back({f, f == 2 ? 1 : 0, dim});
+      IdColumn column;
+      column.offsets.push_back(0);
+      for (int64_t row = 0; row < rows; ++row) {
+        for (uint64_t n = random() % 31; n > 0; --n) {
+          column.ids.push_back(static_cast<int64_t>(random() % 1000));
+          if (weighted) column.weights.push_back(Number());
+        }
+        column.offsets.push_back(static_cast<int32_t>(column.ids.size()));
+      }
+      batch.ids.push_back(std::move(column));
+      leaf_gradients.emplace_back(static_cast<size_t>(rows * dim));
+      for (float& gradient : leaf_gradients.back()) gradient = Number();
+    }
+    config.train.sparse_optimizer.gradient_clipping = clips;
+    config.train.sparse_optimizer.max_gradient = 0.5;
+    ids = FindUniqueIds(config, batch);
+    for (int t = 0; t < 2; ++t) {
+      table_rows.emplace_back(ids.ids[t].size() * static_cast<size_t>(dim));
+      for (float& value : table_rows.back()) value = Number();
+    }
+  }
+
+  float Number() { return static_cast<float>(static_cast<int64_t>(random() % 2001) - 1000) * 0.001f; }
+
+  // As the formulas of the header stand, one lookup after the other.
+  template <typename Visit>
+  void ForEachLookup(int f, const Visit& visit) const {
+    const Feature& feature = config.features[f];
+    const IdColumn& column = batch.ids[f];
+    for (size_t b = 0; b + 1 < column.offsets.size(); ++b) {
+      for (int32_t i = column.offsets[b]; i < column.offsets[b + 1]; ++i) {
+        float factor = feature.weighted ? column.weights[i] : 1.0f;
+        if (feature.pooling == Pooling::kMean) {
+          factor *= 1.0f / static_cast<float>(column.offsets[b + 1] - column.offsets[b]);
+        }
+        visit(b, static_cast<size_t>(ids.positions[f][i]), factor);
+      }
+    }
+  }
+
+  std::mt19937_64 random{7};
+  JobConfig config;
+  Batch batch;
+  UniqueIds ids;
+  FloatBuffers leaf_gradients, table_rows;
+};
+
+TEST(PoolingTest, EveryWidthAndNumberOfThreadsGivesTheBitsOfAPlainLoop) {
+  for (const int dim : {1, 3, 4, 8, 16, 24, 32, 48, 64, 80}) {
+    for (const int kind : {0, 1, 2, 3}) {
+      const RandomJob job(dim, /*weighted=*/kind % 2 == 1, kind / 2 == 1 ? Pooling::kMean : Pooling::kSum,
+                          /*clips=*/kind == 3, /*rows=*/dim == 16 ? 1000 : 40);
+      const size_t width = static_cast<size_t>(dim);
+      std::vector<std::vector<float>> pooled(3), gradients(2);
+      for (int t = 0; t < 2; ++t) gradients[t].resize(job.table_rows[t].size());
+      for (int f = 0; f < 3; ++f) {
+        const int t = job.config.leaves[f].table;
+        pooled[f].resize(static_cast<size_t>(job.batch.rows) * width);
+        job.ForEachLookup(f, [&](size_t bag, size_t position, float factor) {
+          for (size_t d = 0; d < width; ++d) {
+            const float gradient = job.leaf_gradients[f][bag * width + d];
+            pooled[f][bag * width + d] += factor * job.table_rows[t][position * width + d];
+            gradients[t][position * width + d] += factor * (kind == 3 ? std::clamp(gradient, -0.5f, 0.5f) : gradient);
+          }
+        });
+      }
+      for (const int threads : {1, 2, 5}) {
+        ThreadTeam team(threads, "test");
+        FloatBuffers got_pooled, got_gradients;
+        const int dims[] = {dim, dim};
+        PoolLeaves(job.config, job.batch, job.ids, PulledRows(job.table_rows, dims), &got_pooled, &team);
+        std::vector<std::span<float>> spans;
+        for (int t = 0; t < 2; ++t) spans.push_back(got_gradients.emplace_back(gradients[t].size()).span());
+        ScatterGradients(job.config, job.batch, job.ids, job.leaf_gradients, spans, &team);
+        for (int f = 0; f < 3; ++f) {
+          EXPECT_EQ(std::vector<float>(got_pooled[f].begin(), got_pooled[f].end()), pooled[f]) << dim << " " << kind;
+        }
+        for (int t = 0; t < 2; ++t) {
+          EXPECT_EQ(std::vector<float>(got_gradients[t].begin(), got_gradients[t].end()), gradients[t])
+              << dim << " " << kind;
+        }
+      }
+    }
+  }
+}
+
+TEST(PoolingTest, ARowThatNoBagHoldsGetsNoGradient) {
+  Fixture fixture(Pooling::kSum, false);
+  fixture.ids.ids[0].push_back(77);
+  EXPECT_EQ(fixture.Scatter({1, -1, 100, 100, 4, -8}), (std::vector<float>{1, -1, 1, -1, 8, -16, 0, 0}));
 }
 
 }  // namespace

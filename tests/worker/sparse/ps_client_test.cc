@@ -93,5 +93,67 @@ TEST(PsClientTest, AServersRefusalNamesServerTableAndId) {
   for (const char* part : {"server 0", "items", "50"}) EXPECT_TRUE(absl::StrContains(status.message(), part)) << status;
 }
 
+// The same rows and the same updates, whether rows come by reference (threads of one process, float32) or as messages.
+TEST(PsClientTest, RowsByReferenceAreThoseOfMessages) {
+  // A transport whose ranks seem to be processes.
+  class Apart : public Transport {
+   public:
+    explicit Apart(Transport* inner) : inner_(inner) {}
+    int rank() const override { return inner_->rank(); }
+    int size() const override { return inner_->size(); }
+    Status Send(Channel channel, int rank, Bytes body) override { return inner_->Send(channel, rank, std::move(body)); }
+    StatusOr<Message> Receive(Channel channel, int source, Deadline deadline, const std::string& what) override {
+      return inner_->Receive(channel, source, deadline, what);
+    }
+    Status Flush(Deadline deadline) override { return inner_->Flush(deadline); }
+    uint64_t bytes_sent(Channel channel) const override { return inner_->bytes_sent(channel); }
+    uint64_t bytes_received(Channel channel) const override { return inner_->bytes_received(channel); }
+
+   private:
+    Transport* const inner_;
+  };
+  const JobConfig config = TwoTables();
+  const auto train = [&](bool apart, int servers, std::vector<std::vector<float>>* seen) {
+    std::vector<int> server_ranks;
+    for (int s = 0; s < servers; ++s) server_ranks.push_back(1 + s);
+    return RunRanks(1 + servers, {}, [&](int rank, Transport* plain) -> Status {
+      Apart wrapped(plain);
+      Transport* const transport = apart ? &wrapped : plain;
+      if (rank > 0) return Server(transport, nullptr, /*threads=*/2).Run();
+      PsClient client(transport, &config, server_ranks, 0, 30);
+      PEPNET_RETURN_IF_ERROR(client.Configure({0}, 7, 0));
+      for (int64_t step = 1; step <= 5; ++step) {
+        const UniqueIds ids = Ids({500, step, 100 + step, 999}, {49, step});
+        for (const bool read_only : {true, false}) {
+          PEPNET_ASSIGN_OR_RETURN(PullTicket ticket, client.StartPull(ids, read_only ? step - 1 : step, read_only));
+          PulledRows rows;
+          PEPNET_RETURN_IF_ERROR(client.FinishPull(ticket, &rows));
+          for (size_t t = 0; t < 2; ++t) {
+            for (const float* row : rows.table(t)) seen->emplace_back(row, row + config.tables[t].dim);
+          }
+          if (read_only) continue;
+          RowGradients gradients = client.MakeGradients(ticket);
+          for (std::span<float> table : gradients.tables) {
+            for (size_t i = 0; i < table.size(); ++i) table[i] = 0.1f * static_cast<float>(i + 1);
+          }
+          PEPNET_RETURN_IF_ERROR(client.Push(ticket, std::move(gradients), 0.5, step));
+        }
+      }
+      return client.Shutdown();
+    });
+  };
+  std::vector<std::vector<float>> expected;
+  EXPECT_OK(train(/*apart=*/true, 1, &expected));
+  ASSERT_EQ(expected.size(), 5u * 2 * 6);
+  EXPECT_NE(expected[0], expected[expected.size() - 6]);  // id 500 was trained
+  for (const int servers : {1, 2, 3}) {
+    for (const bool apart : {false, true}) {
+      std::vector<std::vector<float>> seen;
+      EXPECT_OK(train(apart, servers, &seen));
+      EXPECT_EQ(seen, expected) << servers << (apart ? " apart" : " together");
+    }
+  }
+}
+
 }  // namespace
 }  // namespace pepnet

@@ -41,11 +41,29 @@ TEST(UniqueIdsTest, EveryLookupFindsItsOwnIdAmongManyCollidingOnes) {
   std::mt19937_64 random(5);
   std::vector<int64_t> ids(20000);
   for (int64_t& id : ids) id = static_cast<int64_t>(random() % 3000) << 40;
-  const UniqueIds unique = FindUniqueIds(FourFeatures(), BatchOf({ids, {}, {}, {}}));
+  JobConfig config = FourFeatures();
+  config.tables[0].rows = int64_t{1} << 52;
+  const UniqueIds unique = FindUniqueIds(config, BatchOf({ids, {}, {}, {}}));
   for (size_t i = 0; i < ids.size(); ++i) ASSERT_EQ(unique.ids[0][unique.positions[0][i]], ids[i]);
   std::vector<int64_t> sorted = unique.ids[0];
   std::sort(sorted.begin(), sorted.end());
   EXPECT_EQ(std::unique(sorted.begin(), sorted.end()), sorted.end());
+}
+
+TEST(UniqueIdsTest, ATeamFindsTheSame) {
+  std::mt19937_64 random(6);
+  std::vector<std::vector<int64_t>> columns(4, std::vector<int64_t>(20000));
+  for (std::vector<int64_t>& column : columns) {
+    for (int64_t& id : column) id = static_cast<int64_t>(random() % 7000);
+  }
+  JobConfig config = FourFeatures();
+  for (Table& table : config.tables) table.rows = 7000;
+  const Batch batch = BatchOf(columns);
+  const UniqueIds alone = FindUniqueIds(config, batch);
+  ThreadTeam team(3, "test");
+  const UniqueIds shared = FindUniqueIds(config, batch, &team);
+  EXPECT_EQ(alone.ids, shared.ids);
+  EXPECT_EQ(alone.positions, shared.positions);
 }
 
 }  // namespace
