@@ -53,6 +53,7 @@ StatusOr<BenchReport> Measure(const BenchFlags& flags, MpiSession* session) {
   if (flags.what == "dense") return DenseBench(flags);
   if (flags.what == "table") return TableBench(flags);
   if (flags.what == "reader") return ReaderBench(flags);
+  if (flags.what == "sparse") return SparseBench(flags);
   CHECK_EQ(flags.what, "checkpoint");
   return CheckpointBench(flags);
 }
@@ -97,6 +98,10 @@ void AddBenchFlags(CLI::App* bench, BenchFlags* flags) {
                    "whether these decode together, comma list of auto, on and off")
       ->delimiter(',')
       ->check(CLI::IsMember({"auto", "on", "off"}));
+
+  CLI::App* sparse = Add(bench, flags, "sparse", "what a step does with rows: unique ids, find, pool, scatter, update");
+  AddConfig(sparse, flags, true);
+  AddThreads(sparse, flags);
 
   CLI::App* checkpoint = Add(bench, flags, "checkpoint", "saving, verifying and loading a server's rows");
   AddRows(checkpoint, flags);

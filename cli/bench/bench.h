@@ -4,6 +4,7 @@
 //   dense       the dense engines on random rows              service     one server and one worker (mpirun -n 2, or threads)
 //   table       a server's rows, without messages             allreduce   the workers' sum (mpirun -n W, or threads)
 //   reader      files to batches                              checkpoint  saving and loading a server's rows
+//   sparse      a step's work with rows, stage by stage
 //   train       whole training steps of a config (one process, or mpirun with --num_servers)
 #pragma once
 
@@ -20,9 +21,9 @@ namespace pepnet {
 
 struct BenchFlags {
   std::string what;    // the subcommand
-  ConfigFlags config;  // dense, reader, train
+  ConfigFlags config;  // dense, reader, sparse, train
   JobFlags job;
-  std::vector<int64_t> batch_sizes;                        // dense, reader, train; empty: the config's
+  std::vector<int64_t> batch_sizes;                        // dense, reader, sparse, train; empty: the config's
   std::vector<int64_t> rows = {1000000};                   // of the table: table, service, checkpoint
   int64_t keys = 20000;                                    // table, service: rows a message
   std::vector<int64_t> floats = {16384, 262144, 2621440};  // allreduce
@@ -54,6 +55,7 @@ StatusOr<BenchReport> ServiceBench(const BenchFlags& flags, MpiSession* session)
 StatusOr<BenchReport> AllreduceBench(const BenchFlags& flags, MpiSession* session);
 StatusOr<BenchReport> ReaderBench(const BenchFlags& flags);
 StatusOr<BenchReport> CheckpointBench(const BenchFlags& flags);
+StatusOr<BenchReport> SparseBench(const BenchFlags& flags);
 StatusOr<BenchReport> TrainBench(const BenchFlags& flags, MpiSession* session);
 
 }  // namespace pepnet

@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
 # Usage: scripts/bench/compare.sh [arguments of scripts/bench/compare.py]
+#        scripts/bench/compare.sh --sparse [arguments of scripts/bench/sparse.py]
 # pepnet against its peers on this machine: installs them, makes the rows, runs everything in turn, prints the ratio tables,
 # leaves runs/bench/compare.json, compare.md, limits.json and limits.md, and draws runs/bench/*.png. About an hour on two
-# cores; --rounds, --steps and --variants make it shorter, --help lists them.
+# cores; --rounds, --steps and --variants make it shorter, --help lists them. With --sparse the jobs are those whose work is
+# rows (runs/bench/sparse/sparse.json and sparse.md, about half an hour); without any argument both are run.
 #
 # The peers: PyTorch of the project's virtual environment (eager and torch.compile, which needs g++), TorchRec 1.8.0 with
 # fbgemm-gpu-cpu 1.8.0. They go into a virtual environment of their own that sees the project's, without their
@@ -33,12 +35,24 @@ if ! has_torchrec 2>/dev/null; then
 fi
 "$peers/bin/python3" -c 'import matplotlib' 2>/dev/null || install matplotlib || echo "no matplotlib: there will be no plots"
 
+draw() {
+  "$peers/bin/python3" -c 'import matplotlib' 2>/dev/null || return 0
+  run "$peers/bin/python3" scripts/bench/plot_bench.py "$@"
+}
+compare_sparse() {
+  run "$peers/bin/python3" scripts/bench/sparse.py "$@"
+  [[ ! -e runs/bench/sparse/sparse.json ]] || draw runs/bench/sparse/sparse.json
+}
+if [[ ${1:-} == --sparse ]]; then
+  compare_sparse "${@:2}"
+  exit
+fi
+
 data=runs/bench/taobao_like
 for argument in "$@"; do [[ $argument != --data_dir* ]] || data=; done
 if [[ -n $data && ! -e $data/test-00000.parquet ]]; then
   run "$venv/bin/python3" scripts/data/make_taobao_like.py --out_dir "$data" --rows 1000000 --test_rows 10000
 fi
 run "$peers/bin/python3" scripts/bench/compare.py ${data:+--data_dir "$data"} "$@"
-if [[ -e runs/bench/compare.json ]] && "$peers/bin/python3" -c 'import matplotlib' 2>/dev/null; then
-  run "$peers/bin/python3" scripts/bench/plot_bench.py runs/bench/compare.json
-fi
+(($# > 0)) || compare_sparse
+[[ ! -e runs/bench/compare.json ]] || draw runs/bench/compare.json

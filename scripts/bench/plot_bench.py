@@ -3,7 +3,7 @@
 
 Usage: scripts/bench/plot_bench.py [--out_dir runs/bench] REPORT.json ...
 
-A comparison becomes compare.png (speeds) and compare_ratios.png; a report of `pepnet bench WHAT` becomes bench_WHAT.png with
+A comparison becomes compare.png (speeds) and compare_ratios.png, one of the jobs of sparse.py sparse.png; a report of `pepnet bench WHAT` becomes bench_WHAT.png with
 one panel for each column that has a unit, over the sizes of its first column. A trace (--trace_path of pepnet train)
 becomes trace.png: the busiest threads over --trace_ms milliseconds in the middle. Plans (`pepnet plan --up_to_workers --json`)
 become plan.png: predicted throughput over workers, one line per file, marked by what binds. Needs matplotlib; compare.sh installs it.
@@ -22,6 +22,9 @@ import matplotlib.pyplot as plt
 CONTESTANTS = {"eager": "eager PyTorch", "compile": "torch.compile", "torchrec": "TorchRec + FBGEMM", "pepnet": "pepnet"}
 VARIANTS = {"routed": "example config", "no_weights": "no task-space\nweights", "every_row": "every row\neverywhere"}
 COLOURS = {"eager": "#9aa5b1", "compile": "#6b7a8c", "torchrec": "#3e4c5c", "pepnet": "#d1495b"}
+SPARSE = {"eager": ("eager EmbeddingBag", "#9aa5b1"), "fbgemm_rowwise": ("FBGEMM, rowwise Adagrad", "#6b7a8c"),
+          "fbgemm": ("FBGEMM, exact Adagrad", "#3e4c5c"), "made": ("pepnet, rows being made", "#edae9f"),
+          "exist": ("pepnet, rows exist", "#d1495b")}
 TARGETS = {"routed": 2.5, "no_weights": 1.4, "every_row": 1.15}
 
 
@@ -68,6 +71,36 @@ def plot_comparison(report, out_dir):
     axes.set_ylabel("pepnet's speed / peer's, same round")
     axes.legend(frameon=False)
     save(figure, out_dir / "compare_ratios.png")
+
+
+def plot_sparse(report, out_dir):
+    """Speeds of the jobs whose work is rows, and pepnet's ratios to the best peer."""
+    jobs = report["peers"]
+    figure, (speeds, ratios) = plt.subplots(1, 2, figsize=(10, 3.8), width_ratios=[2, 1])
+    names = [name for name in SPARSE if any(name in job["rates"] for job in jobs.values())]
+    width = 0.8 / len(names)
+    for i, name in enumerate(names):
+        for j, job in enumerate(jobs.values()):
+            if name not in job["rates"]:
+                continue
+            at, rate = j + (i - (len(names) - 1) / 2) * width, job["rates"][name]
+            speeds.bar(at, rate["median"], width * 0.92, color=SPARSE[name][1], label=SPARSE[name][0] if j == 0 else None)
+            speeds.errorbar(at, rate["median"], yerr=errors(rate), color="black", linewidth=1, capsize=2)
+    speeds.set_ylabel("samples/s")
+    speeds.legend(frameon=False, fontsize=8)
+    for i, kind in enumerate(("made", "exist")):
+        for j, job in enumerate(jobs.values()):
+            if kind not in job["ratio"]:
+                continue
+            ratios.bar(j + (i - 0.5) * 0.4, job["ratio"][kind]["median"], 0.36, color=SPARSE[kind][1])
+            ratios.errorbar(j + (i - 0.5) * 0.4, job["ratio"][kind]["median"], yerr=errors(job["ratio"][kind]), color="black",
+                            linewidth=1, capsize=2)
+    ratios.axhline(1, color="black", linewidth=0.8)
+    ratios.set_ylabel("pepnet / best peer, same round")
+    for axes in (speeds, ratios):
+        axes.set_xticks(range(len(jobs)), [f"job {name}" for name in jobs])
+        axes.spines[["top", "right"]].set_visible(False)
+    save(figure, out_dir / "sparse.png")
 
 
 def number_of(cell):
@@ -166,6 +199,8 @@ def main():
             plot_trace(report, args.out_dir, args.trace_ms)
         elif "bench" in report:
             plot_bench(report, args.out_dir)
+        elif report.get("what") == "sparse":
+            plot_sparse(report, args.out_dir)
         elif "peers" in report:
             plot_comparison(report, args.out_dir)
         elif "growth" in report:

@@ -84,6 +84,17 @@ TEST_F(BenchCliTest, AllreduceAsThreadsAndUnderMpirun) {
   EXPECT_EQ(Bench("allreduce --floats 1,1000", "$MPIRUN -n 3")["rows"][1]["workers"], 3);
 }
 
+TEST_F(BenchCliTest, SparseMeasuresEveryStageOfRowsBeingMadeAndOfRowsThatExist) {
+  const auto json = Bench("sparse --threads 2 --batch_sizes 4,8" + Config("seq_pooling") + Data("seq_pooling"));
+  ASSERT_EQ(json["rows"].size(), 10u);
+  for (const char* stage : {"dedup: lookups", "find: rows", "pool: lookups", "scatter: lookups", "update: rows"}) {
+    EXPECT_EQ(std::count_if(json["rows"].begin(), json["rows"].end(),
+                            [&](const nlohmann::json& row) { return row["stage"] == stage; }),
+              2)
+        << stage;
+  }
+}
+
 TEST_F(BenchCliTest, Reader) {
   const auto json = Bench("reader --batch_sizes 5 --num_workers 1,3" + Config("features") + Data("features"));
   ASSERT_EQ(json["rows"].size(), 2u);

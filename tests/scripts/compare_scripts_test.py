@@ -93,6 +93,15 @@ def main():
                    "--tables", "bytes", "--batch_sizes", "64,256")
         totals = [float(line.split(" = ")[1].split(" ")[0]) for line in wire.splitlines() if " = " in line]
         expect(len(totals) == 5 and totals == sorted(totals, reverse=True), "every measure takes bytes off the wire")
+        sparse = [ROOT / "scripts/bench/sparse.py", "--pepnet", PEPNET, "--work_dir", work / "sparse", "--jobs", "C", "--rounds", 1,
+                  "--rows", 4096, "--steps", 2, "--threads", 1, "--peers", "eager", "--max_foreign_percent", 100]
+        page.write_text("<!-- sparse -->\nold\n<!-- /sparse -->\n")
+        output = run(*sparse, "--parts", "check,peers", "--docs", page)
+        expect("job C, eager EmbeddingBag has pepnet's first three losses" in output, "jobs of rows: the peer trains the same model")
+        rates = json.loads((work / "sparse/sparse.json").read_text())["peers"]["C"]
+        expect(abs(rates["ratio"]["exist"]["median"] - rates["rates"]["exist"]["median"] / rates["rates"]["eager"]["median"]) < 1e-9
+               and "not to be had" in page.read_text() and "old" not in page.read_text(), "jobs of rows: ratio and table")
+        expect("part mpi measures job A" in run(*sparse, "--parts", "mpi", status=1), "jobs of rows: mpi needs job A")
         few = [ROOT / "scripts/bench/peers.py", "--peer", "eager", "--data_dir", data, "--batch_size", 64, "--steps", 100]
         expect("rows from scripts/data/make_taobao_like.py" in run(*few, status=1), "too few rows are said")
         if importlib.util.find_spec("matplotlib"):
