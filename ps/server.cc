@@ -374,8 +374,7 @@ Status Server::State::AnswerPull(Request request) {
   ++pulls;
   pulled_rows += slots.size();
   unseen_rows += std::count(slots.begin(), slots.end(), TableShard::kNoSlot);
-  if (!transport->shares_memory()) reply = Pack(std::move(reply));
-  PEPNET_RETURN_IF_ERROR(Send(request, std::move(reply)));
+  PEPNET_RETURN_IF_ERROR(Send(request, Pack(std::move(reply))));
   if (!read_only) {
     step->OpenTicket(worker, {std::move(request.frame), pull, std::move(slots), std::move(initial_values)});
   }

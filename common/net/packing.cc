@@ -23,6 +23,7 @@ FrameHeader WithFlags(FrameHeader header, uint32_t flags) {
 }
 
 Bytes ShortenIds(const FrameHeader& header, Bytes frame) {
+  if ((header.flags & FrameHeader::kByReference) != 0) return frame;  // it does not leave the process
   const size_t counts = CountsBytes(header), ids = (header.body_bytes - counts) / sizeof(int64_t);
   const int64_t* in = reinterpret_cast<const int64_t*>(FrameBody(frame) + counts);
   uint64_t used = 0;  // bits of any id

@@ -129,7 +129,7 @@ StatusOr<ParsedFrame> PsClient::NextFrame(int server, double timeout_s, const st
 }
 
 Status PsClient::SendRows(int server, Bytes frame, bool read_only) {
-  if (!transport_->shares_memory()) frame = Pack(std::move(frame));
+  frame = Pack(std::move(frame));
   if (!read_only) step_traffic_.sent += frame.size();
   return transport_->Send(Channel::kRequests, server_ranks_[server], std::move(frame));
 }
@@ -336,7 +336,8 @@ Status PsClient::FinishPull(const PullTicket& ticket, PulledRows* rows) {
   for (int server = 0; server < server_count(); ++server) {
     PEPNET_ASSIGN_OR_RETURN(ParsedFrame frame, ReceiveRows(server, ticket.step, ticket.read_only));
     const std::vector<Route>& routes = ticket.routes[server];
-    const bool by_reference = (frame.header().flags & FrameHeader::kByReference) != 0;
+    // From elsewhere a pointer would be any number.
+    const bool by_reference = transport_->shares_memory() && (frame.header().flags & FrameHeader::kByReference) != 0;
     size_t ids = 0;
     for (const Route& route : routes) ids += route.count;
     const size_t expected = by_reference ? ids * sizeof(const float*) : RouteFloats(*config_, routes) * sizeof(float);

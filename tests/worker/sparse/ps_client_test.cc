@@ -93,25 +93,26 @@ TEST(PsClientTest, AServersRefusalNamesServerTableAndId) {
   for (const char* part : {"server 0", "items", "50"}) EXPECT_TRUE(absl::StrContains(status.message(), part)) << status;
 }
 
+// A transport whose ranks seem to be processes.
+class Apart : public Transport {
+ public:
+  explicit Apart(Transport* inner) : inner_(inner) {}
+  int rank() const override { return inner_->rank(); }
+  int size() const override { return inner_->size(); }
+  Status Send(Channel channel, int rank, Bytes body) override { return inner_->Send(channel, rank, std::move(body)); }
+  StatusOr<Message> Receive(Channel channel, int source, Deadline deadline, const std::string& what) override {
+    return inner_->Receive(channel, source, deadline, what);
+  }
+  Status Flush(Deadline deadline) override { return inner_->Flush(deadline); }
+  uint64_t bytes_sent(Channel channel) const override { return inner_->bytes_sent(channel); }
+  uint64_t bytes_received(Channel channel) const override { return inner_->bytes_received(channel); }
+
+ private:
+  Transport* const inner_;
+};
+
 // The same rows and the same updates, whether rows come by reference (threads of one process, float32) or as messages.
 TEST(PsClientTest, RowsByReferenceAreThoseOfMessages) {
-  // A transport whose ranks seem to be processes.
-  class Apart : public Transport {
-   public:
-    explicit Apart(Transport* inner) : inner_(inner) {}
-    int rank() const override { return inner_->rank(); }
-    int size() const override { return inner_->size(); }
-    Status Send(Channel channel, int rank, Bytes body) override { return inner_->Send(channel, rank, std::move(body)); }
-    StatusOr<Message> Receive(Channel channel, int source, Deadline deadline, const std::string& what) override {
-      return inner_->Receive(channel, source, deadline, what);
-    }
-    Status Flush(Deadline deadline) override { return inner_->Flush(deadline); }
-    uint64_t bytes_sent(Channel channel) const override { return inner_->bytes_sent(channel); }
-    uint64_t bytes_received(Channel channel) const override { return inner_->bytes_received(channel); }
-
-   private:
-    Transport* const inner_;
-  };
   const JobConfig config = TwoTables();
   const auto train = [&](bool apart, int servers, std::vector<std::vector<float>>* seen) {
     std::vector<int> server_ranks;
@@ -153,6 +154,22 @@ TEST(PsClientTest, RowsByReferenceAreThoseOfMessages) {
       EXPECT_EQ(seen, expected) << servers << (apart ? " apart" : " together");
     }
   }
+}
+
+TEST(PsClientTest, AServerOfAnotherProcessRefusesToPointAtItsRows) {
+  const JobConfig config = TwoTables();
+  const Status status = RunRanks(2, {}, [&](int rank, Transport* transport) -> Status {
+    if (rank > 0) {
+      Apart apart(transport);
+      return Server(&apart).Run();
+    }
+    PsClient client(transport, &config, {1}, 0, 30);
+    PEPNET_RETURN_IF_ERROR(client.Configure({0}, 7, 0));
+    PEPNET_ASSIGN_OR_RETURN(PullTicket ticket, client.StartPull(Ids({1}, {}), 0, true));
+    PulledRows rows;
+    return client.FinishPull(ticket, &rows);
+  });
+  EXPECT_TRUE(absl::StrContains(status.message(), "by reference, which needs threads of one process")) << status;
 }
 
 }  // namespace
