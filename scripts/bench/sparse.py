@@ -12,8 +12,8 @@ Each has user_id, item_id and scene beside them, EPNet by scene, PPNet [64, 32],
 about 1 / rank; lengths are drawn from a Poisson distribution.
 
 Peers: fbgemm is FBGEMM's table-batched CPU operator with exact Adagrad in its backward pass, fbgemm_rowwise the same with one
-Adagrad state a row (it computes something else, and less), eager nn.EmbeddingBag with sparse gradients and
-torch.optim.Adagrad. Network and rows are alike. Their rows are decoded before their clock starts and their tables exist;
+Adagrad state a row, eager nn.EmbeddingBag with sparse gradients and torch.optim.Adagrad. pepnet runs with both rules; a ratio
+compares it with those that have the same. Network and rows are alike. Their rows are decoded before their clock starts and their tables exist;
 pepnet reads Parquet. Its first pass over the file makes the rows ("made"), in its second they exist ("exist").
 
 Parts:
@@ -43,7 +43,9 @@ from support import ROOT
 JOBS = {"A": {"features": 60, "length": 20, "dim": 16, "vocabulary": 1_000_000},
         "B": {"features": 300, "length": 1, "dim": 8, "vocabulary": 200_000},
         "C": {"features": 4, "length": 100, "dim": 64, "vocabulary": 500_000}}
-PEERS = {"fbgemm": "FBGEMM, exact Adagrad", "fbgemm_rowwise": "FBGEMM, rowwise Adagrad", "eager": "eager EmbeddingBag"}
+PEERS = {"fbgemm": "FBGEMM, Adagrad", "eager": "eager EmbeddingBag, Adagrad", "fbgemm_rowwise": "FBGEMM, rowwise Adagrad"}
+RULES = {"adagrad": ("Adagrad", ("fbgemm", "eager")), "rowwise": ("rowwise Adagrad", ("fbgemm_rowwise",))}
+KINDS = {"exist": "rows exist", "made": "rows being made"}
 TARGETS = {"exist": {"A": 2.5, "B": 3.0, "C": 2.5}, "made": {"A": 1.8, "B": 2.2, "C": 1.5}}
 SCENES, BATCH, LR = 3, 2048, 0.02
 EPNET, PPNET, TOWER, LABELS = 64, [64, 32], [32], ["clk", "buy"]
@@ -277,14 +279,20 @@ def compare_peers(contest, peers, missing):
                     continue
                 measured = result["step_ms"][min(4, contest.args.steps - 1):]
                 rates[peer] = 1e3 * BATCH / statistics.median(measured)
-            rates |= contest.rates(config)
+            for rule in RULES:
+                edits = {"train_config.sparse_optimizer": {"rowwise_adagrad_optimizer": {"lr": LR}, "constant_learning_rate": {}}}
+                for kind, rate in contest.rates(config, edits=edits if rule == "rowwise" else None).items():
+                    rates[f"{rule}_{kind}"] = rate
             return {"rates": rates, "text": f"{name}: " + ", ".join(f"{who} {rate:.0f}" for who, rate in rates.items())}
 
         rounds = contest.machine.rounds(contest.args.rounds, one_round)
-        present = [peer for peer in peers if all(peer in one["rates"] for one in rounds)]
-        results[name] = {"rates": {who: spread([one["rates"][who] for one in rounds]) for who in [*present, "made", "exist"]},
-                         "ratio": {kind: spread([one["rates"][kind] / max(one["rates"][peer] for peer in present)
-                                                 for one in rounds]) for kind in ("made", "exist") if present}}
+        everywhere = [who for who in rounds[0]["rates"] if all(who in one["rates"] for one in rounds)]
+        results[name] = {"rates": {who: spread([one["rates"][who] for one in rounds]) for who in everywhere}, "ratio": {}}
+        for rule, (_, rivals) in RULES.items():
+            present = [peer for peer in rivals if peer in everywhere]
+            for kind in KINDS if present else ():
+                results[name]["ratio"][f"{rule}_{kind}"] = spread(
+                    [one["rates"][f"{rule}_{kind}"] / max(one["rates"][peer] for peer in present) for one in rounds])
     return results
 
 
@@ -310,14 +318,18 @@ def markdown(result):
     jobs = result.get("peers", {})
     if jobs:
         lines += ["| samples/s, median [least..most] | " + " | ".join(jobs) + " |", "| --- |" + " --- |" * len(jobs)]
-        names = PEERS | {"exist": "pepnet, rows exist", "made": "pepnet, rows being made"}
+        names = PEERS | {f"{rule}_{kind}": f"pepnet, {title}, {state}" for rule, (title, _) in RULES.items()
+                         for kind, state in KINDS.items()}
         for who, title in names.items():
             lines.append(f"| {title} | " + " | ".join(text_of(job["rates"][who]) if who in job["rates"] else "not to be had"
                                                       for job in jobs.values()) + " |")
-        for kind, title in (("exist", "rows exist"), ("made", "rows being made")):
-            cells = [f"{text_of(job['ratio'][kind], '{:.2f}')}, target {TARGETS[kind][name]}" if job["ratio"] else "-"
-                     for name, job in jobs.items()]
-            lines.append(f"| **against the best peer of each round, {title}** | " + " | ".join(cells) + " |")
+        for rule, (title, _) in RULES.items():
+            for kind, state in KINDS.items():
+                cells = [text_of(job["ratio"][f"{rule}_{kind}"], "{:.2f}") if f"{rule}_{kind}" in job["ratio"] else "-"
+                         for job in jobs.values()]
+                lines.append(f"| **against the best peer with {title}, {state}** | " + " | ".join(cells) + " |")
+        for kind, state in KINDS.items():
+            lines.append(f"| target, {state} | " + " | ".join(str(TARGETS[kind][name]) for name in jobs) + " |")
         lines.append("")
     for peer, reason in result["missing"].items():
         lines += [f"{PEERS[peer]} could not be had: {reason}", ""]

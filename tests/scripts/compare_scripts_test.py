@@ -99,7 +99,7 @@ def main():
         output = run(*sparse, "--parts", "check,peers", "--docs", page)
         expect("job C, eager EmbeddingBag has pepnet's first three losses" in output, "jobs of rows: the peer trains the same model")
         rates = json.loads((work / "sparse/sparse.json").read_text())["peers"]["C"]
-        expect(abs(rates["ratio"]["exist"]["median"] - rates["rates"]["exist"]["median"] / rates["rates"]["eager"]["median"]) < 1e-9
+        expect(abs(rates["ratio"]["adagrad_exist"]["median"] - rates["rates"]["adagrad_exist"]["median"] / rates["rates"]["eager"]["median"]) < 1e-9
                and "not to be had" in page.read_text() and "old" not in page.read_text(), "jobs of rows: ratio and table")
         expect("part mpi measures job A" in run(*sparse, "--parts", "mpi", status=1), "jobs of rows: mpi needs job A")
         few = [ROOT / "scripts/bench/peers.py", "--peer", "eager", "--data_dir", data, "--batch_size", 64, "--steps", 100]
