@@ -1,4 +1,5 @@
-// Files of JSON lines that a run appends to: metrics.jsonl, train_eval_result.txt, train_eval_slices.jsonl.
+// Files of JSON lines that a run appends to: metrics.jsonl, train_eval_result.txt,
+// train_eval_slices.jsonl, warnings.jsonl.
 //
 // Threads: no state.
 #pragma once

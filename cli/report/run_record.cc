@@ -129,6 +129,17 @@ Status ReadSliceFigures(const std::string& directory, std::vector<SlicedEvaluati
   });
 }
 
+Status ReadWarnings(const std::string& directory, std::vector<LoggedWarning>* warnings) {
+  return ReadJsonLines(directory + "/warnings.jsonl", [warnings](const nlohmann::json& json) -> Status {
+    LoggedWarning warning;
+    PEPNET_ASSIGN_OR_RETURN(warning.step, JsonInteger(json, "step", 0, kMostSteps));
+    PEPNET_ASSIGN_OR_RETURN(warning.kind, JsonString(json, "kind"));
+    PEPNET_ASSIGN_OR_RETURN(warning.text, JsonString(json, "text"));
+    warnings->push_back(std::move(warning));
+    return absl::OkStatus();
+  });
+}
+
 // "runs/a/" is called a, "." by its real name.
 std::string BaseName(const std::string& directory) {
   std::error_code error;
@@ -151,6 +162,7 @@ StatusOr<RunRecord> ReadRun(const std::string& directory, const RunReadOptions& 
   PEPNET_RETURN_IF_ERROR(ReadSteps(directory, &run.steps));
   PEPNET_RETURN_IF_ERROR(ReadEvaluationFigures(directory, &run.evaluations));
   PEPNET_RETURN_IF_ERROR(ReadSliceFigures(directory, &run.slices));
+  PEPNET_RETURN_IF_ERROR(ReadWarnings(directory, &run.warnings));
   PEPNET_ASSIGN_OR_RETURN(const std::vector<int64_t> checkpoints, ListCheckpoints(directory));
   if (run.steps.empty() && run.evaluations.empty() && checkpoints.empty()) {
     return absl::NotFoundError(

@@ -1,7 +1,7 @@
 // RunRecord: what a training left in its model_dir, as plain structs: the source of `pepnet report` and `pepnet compare`.
 //
-// Read are pipeline.config, metrics.jsonl, train_eval_result.txt, train_eval_slices.jsonl, best_checkpoint.json,
-// job_report.json, the manifests of the checkpoints and, if asked for, the rows of one checkpoint. All are open formats
+// Read are pipeline.config, metrics.jsonl, train_eval_result.txt, train_eval_slices.jsonl, warnings.jsonl,
+// best_checkpoint.json, job_report.json, the manifests of the checkpoints and, if asked for, the rows of one checkpoint. All are open formats
 // (docs/formats.md); nothing is trained or evaluated. The run may be in progress: what it is writing is not read yet.
 //
 // Threads: no state.
@@ -41,6 +41,12 @@ struct LoggedEvaluation {
 struct SlicedEvaluation {
   int64_t step = 0;
   std::vector<Slice> slices;
+};
+
+// A line of warnings.jsonl.
+struct LoggedWarning {
+  int64_t step = 0;
+  std::string kind, text;
 };
 
 struct CheckpointRecord {
@@ -95,6 +101,7 @@ struct RunRecord {
   std::vector<LoggedStep> steps;
   std::vector<LoggedEvaluation> evaluations;
   std::vector<SlicedEvaluation> slices;  // ascending steps
+  std::vector<LoggedWarning> warnings;   // in the order in which they were said
   std::optional<BestCheckpoint> best;
   std::vector<CheckpointRecord> checkpoints;  // ascending steps
   std::vector<std::string> set_aside;         // names of *.damaged and *.rejected

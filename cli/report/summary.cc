@@ -13,6 +13,7 @@
 #include "worker/checkpoint/best_evaluation.h"
 #include "worker/report/run_lines.h"
 #include "worker/report/slice_report.h"
+#include "worker/watch/warning.h"
 
 namespace pepnet {
 namespace {
@@ -40,14 +41,14 @@ std::string TaskIn(const std::string& name, const std::vector<std::string>& task
   return longest;
 }
 
-Remark Warning(std::string text) { return {true, std::move(text)}; }
+Remark RemarkOfWarning(std::string text) { return {true, std::move(text)}; }
 Remark Note(std::string text) { return {false, std::move(text)}; }
 
 void AddSliceRemarks(const RunRecord& run, std::vector<Remark>* remarks) {
   const SlicedEvaluation* const shown = ShownSlices(run);
   if (shown == nullptr) return;
-  for (const std::string& text : SliceWarnings(shown->slices)) {
-    remarks->push_back(Warning(absl::StrCat("step ", shown->step, ", ", text)));
+  for (const Warning& warning : SliceWarnings(shown->slices)) {
+    remarks->push_back(RemarkOfWarning(absl::StrCat("step ", shown->step, ", ", warning.text)));
   }
   for (const Slice& all : shown->slices) {
     if (all.kind != Slice::Kind::kAll) continue;
@@ -66,7 +67,8 @@ void AddBestRemarks(const RunRecord& run, std::vector<Remark>* remarks) {
     bool is_there = false;
     for (const CheckpointRecord& checkpoint : run.checkpoints) is_there |= checkpoint.step == run.best->step;
     if (!is_there) {
-      remarks->push_back(Warning(absl::StrCat("best_checkpoint.json names ", run.best->path, ", which is not there")));
+      remarks->push_back(
+          RemarkOfWarning(absl::StrCat("best_checkpoint.json names ", run.best->path, ", which is not there")));
     }
   }
   if (!run.config.has_value() || run.evaluations.empty()) return;
@@ -241,25 +243,30 @@ bool IsSuspicious(const Slice& slice) { return !SliceWarnings({slice}).empty(); 
 std::vector<Remark> RemarksOf(const RunRecord& run) {
   std::vector<Remark> remarks;
   if (run.job.has_value() && run.job->status == "failed") {
-    remarks.push_back(Warning(absl::StrCat("the job failed: ", run.job->message)));
+    remarks.push_back(RemarkOfWarning(absl::StrCat("the job failed: ", run.job->message)));
   }
   int64_t not_finite = 0;
   for (const LoggedStep& step : run.steps) not_finite += step.not_finite;
   if (not_finite > 0) {
-    remarks.push_back(Warning(absl::StrCat(Counted(not_finite, "figure"), " of metrics.jsonl ",
-                                           not_finite == 1 ? "is" : "are", " not finite, or had no value yet")));
+    remarks.push_back(
+        RemarkOfWarning(absl::StrCat(Counted(not_finite, "figure"), " of metrics.jsonl ",
+                                     not_finite == 1 ? "is" : "are", " not finite, or had no value yet")));
   }
   for (const TableRecord& table : run.tables) {
     if (table.not_finite_rows == 0) continue;
-    remarks.push_back(Warning(absl::StrCat("table ", table.name, " has ", Counted(table.not_finite_rows, "row"),
-                                           " with NaN or infinity in step ", run.tables_step)));
+    remarks.push_back(RemarkOfWarning(absl::StrCat("table ", table.name, " has ", Counted(table.not_finite_rows, "row"),
+                                                   " with NaN or infinity in step ", run.tables_step)));
+  }
+  for (const LoggedWarning& warning : run.warnings) {
+    if (warning.kind == warning_kinds::kSlice) continue;  // those of the evaluation that is shown come next
+    remarks.push_back(RemarkOfWarning(absl::StrCat("step ", warning.step, ": ", warning.text)));
   }
   AddSliceRemarks(run, &remarks);
   for (const std::string& name : run.set_aside) {
-    remarks.push_back(Warning(name + " was set aside (docs/reliability.md)"));
+    remarks.push_back(RemarkOfWarning(name + " was set aside (docs/reliability.md)"));
   }
   AddBestRemarks(run, &remarks);
-  for (const std::string& notice : run.notices) remarks.push_back(Warning(notice));
+  for (const std::string& notice : run.notices) remarks.push_back(RemarkOfWarning(notice));
   std::stable_partition(remarks.begin(), remarks.end(), [](const Remark& one) { return one.is_warning; });
   return remarks;
 }

@@ -57,7 +57,7 @@ struct Remark {
   bool is_warning = false;  // else it is worth knowing
   std::string text;
 };
-// Warnings first: a failed job, slices that are off, figures that are not finite, files that could not be read.
+// Warnings first: a failed job, what the training warned of, slices that are off, figures that are not finite, files that could not be read.
 std::vector<Remark> RemarksOf(const RunRecord& run);
 
 }  // namespace pepnet

@@ -98,7 +98,7 @@ def plot_sparse(report, out_dir):
             ratios.bar(at, ratio["median"], 0.18, color=SPARSE[kind][1])
             ratios.errorbar(at, ratio["median"], yerr=errors(ratio), color="black", linewidth=1, capsize=2)
     ratios.axhline(1, color="black", linewidth=0.8)
-    ratios.set_ylabel("pepnet / best peer with the same rule, same round")
+    ratios.set_ylabel("pepnet / best peer, same rule", fontsize=9)
     for axes in (speeds, ratios):
         axes.set_xticks(range(len(jobs)), [f"job {name}" for name in jobs])
         axes.spines[["top", "right"]].set_visible(False)

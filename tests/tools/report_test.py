@@ -192,6 +192,18 @@ class ReportTest(unittest.TestCase):
         self.assertEqual(ranks["1"][:3], ["server 0", "h2", "dead"])
         self.assertEqual(ranks["0"][1], report["ranks"][0]["host"])
 
+    def test_what_training_warned_of_stands_out(self):
+        model = self.copy("warned")
+        text = "the feature 'x' reads the column of label 'y'; drop it"
+        (model / "warnings.jsonl").write_text(
+            json.dumps({"step": 12, "kind": "leak", "subject": "x", "text": text}) + "\n"
+            + json.dumps({"step": 12, "kind": "slice", "subject": "z", "text": "of another evaluation"}) + "\n")
+        texts = [one["text"] for one in Page(pepnet("report", model, "-o", "-").stdout).data["runs"][0]["remarks"] if one["warning"]]
+        self.assertIn("step 12: " + text, texts)
+        self.assertFalse([one for one in texts if "another evaluation" in one])
+        (model / "warnings.jsonl").write_text('{"step": 1, "kind": 3}\n{}\n')
+        self.assertIn("warnings.jsonl is damaged: line 1", pepnet("report", model, "-o", "-", status=1).stderr)
+
     def test_a_long_log_is_thinned(self):
         model = self.copy("long")
         line = json.loads((model / "metrics.jsonl").read_text().splitlines()[0])
