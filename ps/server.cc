@@ -106,8 +106,6 @@ struct Server::State {
   // Null where `rows` rows are not worth waking anybody for.
   ThreadTeam* TeamFor(size_t rows) { return team.has_value() && rows >= kRowsForTeam ? &*team : nullptr; }
 
-  static constexpr size_t kRowsForTeam = 16384;
-
   Transport* const transport;
   JobWatch* const watch;  // may be null
   std::optional<ThreadTeam> team;

@@ -10,8 +10,7 @@
 namespace pepnet {
 namespace {
 
-constexpr size_t kPrefetchRows = 24;    // rows asked for ahead of their use
-constexpr size_t kRowsForTeam = 16384;  // fewer are done before anybody else is awake
+constexpr size_t kPrefetchRows = 24;  // rows asked for ahead of their use
 
 }  // namespace
 

@@ -23,6 +23,9 @@
 
 namespace pepnet {
 
+// With fewer rows a pull or a step is done before anybody of a team is awake.
+inline constexpr size_t kRowsForTeam = 16384;
+
 // The rows that a worker pulled for one step, in message order. `pull` borrows from `frame`.
 struct Ticket {
   ParsedFrame frame;
@@ -91,8 +94,8 @@ class StepUpdate {
   static Status ApplyTable(const TableStep& step, std::span<Source> sources);
   // Admits ids of the step that have no row.
   static void Admit(const TableStep& step, std::span<const Source> sources);
-  // The slot of the i-th id (they are asked for in order), which is made if need be; kNoSlot: the table's policy has not admitted it. Asks for what
-  // later ids need.
+  // The slot of the i-th id, which is made if need be; kNoSlot: the table's policy has not admitted it. Ids come in
+  // order. Asks for what later ids need.
   static int64_t SlotOf(const TableStep& step, Source* source, size_t i);
   static Status NamedTwice(const TableStep& step, const Source& source, size_t i);
   static Status ApplyOne(const TableStep& step, Source* source);

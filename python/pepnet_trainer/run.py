@@ -112,10 +112,17 @@ class Run:
         return found[max(found)]
 
     def best(self, metric: str | None = None, *, larger: bool = True) -> Checkpoint:
-        """The checkpoint whose evaluation was best by a metric of `evaluations`; by default by the mean of all AUCs.
+        """The checkpoint whose evaluation was best by a metric of `evaluations`.
 
-        Warns where a better one has been deleted since (train_config.keep_checkpoint_max).
+        By default the one that the training kept (train_config.keep_best, best_checkpoint.json); without that the best
+        by the mean of all AUCs. Warns where a better one has been deleted since (train_config.keep_checkpoint_max).
         """
+        kept = self.model_dir / "best_checkpoint.json"
+        if metric is None and kept.exists():
+            step = json.loads(kept.read_text())["step"]
+            if step not in self.checkpoints:
+                raise FileNotFoundError(f"{str(kept)!r} names step {step}, whose checkpoint is not there")
+            return self.checkpoints[step]
         scores: dict[int, float] = {}
         for record in self._records("train_eval_result.txt"):
             names = [metric] if metric else [name for name in record if name.startswith("auc_")]

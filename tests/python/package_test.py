@@ -108,6 +108,15 @@ class ShopTest(unittest.TestCase):
         with self.assertRaisesRegex(ValueError, "has been evaluated"):
             again.best("auc_click")
 
+    def test_the_best_is_the_one_that_the_training_kept(self):
+        edits = {"train_config.keep_best": [{"metric": "binary_cross_entropy_buy"}], "train_config.keep_checkpoint_max": 1}
+        kept = pt.train(self.trained.config, self.frame, self.later, edits, self.scratch / "kept", progress=False)
+        losses = kept.evaluations.set_index("global_step")["binary_cross_entropy_buy"]
+        self.assertEqual(kept.best().step, losses.idxmin())
+        (kept.model_dir / "best_checkpoint.json").write_text('{"step": 1}')
+        with self.assertRaisesRegex(FileNotFoundError, "names step 1, whose checkpoint is not there"):
+            kept.best()
+
     def test_a_run_goes_on(self):
         config = self.trained.config
         first = pt.train(
