@@ -50,9 +50,9 @@ class Service {
     const UniqueIds request = Request(message_);
     PEPNET_ASSIGN_OR_RETURN(const PullTicket ticket, client_.StartPull(request, step_ + 1, false));
     PEPNET_RETURN_IF_ERROR(client_.FinishPull(ticket, &values_));
-    Gradients(request);
+    RowGradients gradients = Gradients(ticket, request);
     const double start = SecondsNow();
-    PEPNET_RETURN_IF_ERROR(client_.Push(ticket, gradients_, kBenchLr, step_ + 1));
+    PEPNET_RETURN_IF_ERROR(client_.Push(ticket, std::move(gradients), kBenchLr, step_ + 1));
     PEPNET_RETURN_IF_ERROR(client_.Stats().status());
     *seconds += SecondsNow() - start;
     ledger_.Applied(message_++, ++step_);
@@ -72,9 +72,9 @@ class Service {
       }
       PEPNET_RETURN_IF_ERROR(client_.FinishPull(ticket, &values_));
       *seconds += SecondsNow() - start;
-      Gradients(requests[m]);
+      RowGradients gradients = Gradients(ticket, requests[m]);
       start = SecondsNow();
-      PEPNET_RETURN_IF_ERROR(client_.Push(ticket, gradients_, kBenchLr, step_ + 1));
+      PEPNET_RETURN_IF_ERROR(client_.Push(ticket, std::move(gradients), kBenchLr, step_ + 1));
       ledger_.Applied(message_++, ++step_);
       ticket = std::move(next);
     }
@@ -99,10 +99,11 @@ class Service {
 
  private:
   UniqueIds Request(int64_t message) const { return UniqueIds{{MessageIds(rows_, keys_, message)}, {}}; }
-  void Gradients(const UniqueIds& request) {
-    gradients_.resize(1);
-    gradients_[0].Resize(request.ids[0].size() * kBenchDim);
-    FillGradients(request.ids[0], step_ + 1, gradients_[0].data());
+  // As training does, in the message itself.
+  RowGradients Gradients(const PullTicket& ticket, const UniqueIds& request) const {
+    RowGradients gradients = client_.MakeGradients(ticket);
+    FillGradients(request.ids[0], step_ + 1, gradients.tables[0].data());
+    return gradients;
   }
   StatusOr<std::vector<float>> Read(const std::vector<int64_t>& ids) {
     PEPNET_ASSIGN_OR_RETURN(const PullTicket ticket, client_.StartPull(UniqueIds{{ids}, {}}, step_, true));
@@ -114,7 +115,7 @@ class Service {
   const int64_t rows_, keys_;
   RowLedger ledger_;
   int64_t message_ = 0, step_ = 0;
-  std::vector<AlignedBuffer<float>> values_, gradients_;
+  std::vector<AlignedBuffer<float>> values_;
 };
 
 Status MeasureService(const WorkerContext& context, const BenchFlags& flags, int64_t rows, BenchReport* report) {

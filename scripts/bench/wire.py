@@ -14,6 +14,7 @@ generated rows, and configs/pepnet_movielens.config as it is.
 """
 import argparse
 import json
+import os
 import pathlib
 import re
 import shutil
@@ -28,9 +29,13 @@ DTYPES = ["float32", "bfloat16", "float16"]
 COUNTED = re.compile(r"worker 0 sent ([0-9.]+) and received ([0-9.]+) bytes of ids, rows and gradients per sample")
 
 
-def train(args, config, model_dir, edits, *flags):
+# Two processes: within one nothing travels.
+APART = ["mpirun", "-q", "--bind-to", "none", "--oversubscribe", "-n", 2]
+
+
+def train(args, config, model_dir, edits, *flags, launcher=()):
     shutil.rmtree(model_dir, ignore_errors=True)
-    command = [args.pepnet, "train", "--pipeline_config_path", config, "--model_dir", model_dir, "--edit_config_json",
+    command = [*launcher, args.pepnet, "train", "--pipeline_config_path", config, "--model_dir", model_dir, "--edit_config_json",
                json.dumps(edits), *flags]
     print("+", " ".join(map(str, command)), file=sys.stderr, flush=True)
     return run(command)
@@ -41,7 +46,7 @@ def counted(args, batch, dtype):
     edits = {"train_config.num_epochs": 0, "train_config.num_steps": 10, "train_config.save_checkpoints_steps": 0,
              "data_config.batch_size": batch, "eval_input_path": ""}
     done = train(args, EXAMPLE, args.work_dir / "bytes", edits, "--train_input_path",
-                 args.data_dir / "train-*.parquet", "--wire_dtype", dtype, "--verbose")
+                 args.data_dir / "train-*.parquet", "--wire_dtype", dtype, "--verbose", "--num_servers", 1, launcher=APART)
     return [float(text) for text in COUNTED.search(done.stderr).groups()]
 
 
@@ -109,6 +114,8 @@ def main():
     parser.add_argument("--batch_sizes", type=lambda text: [int(part) for part in text.split(",")], default=[1024, 8192])
     parser.add_argument("--tables", choices=["bytes", "auc", "bytes,auc"], default="bytes,auc")
     args = parser.parse_args()
+    # mpirun refuses to run as root without both.
+    os.environ.update(OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
     for directory in [args.data_dir] + [args.movielens_dir] * ("auc" in args.tables):
         if not list(directory.glob("*.parquet")):
             sys.exit(f"wire.py: there is no *.parquet in {directory}; scripts/data/make_taobao_like.py and scripts/quickstart.sh make them")

@@ -97,7 +97,7 @@ def main():
                   "--rows", 4096, "--steps", 2, "--threads", 1, "--peers", "eager", "--max_foreign_percent", 100]
         page.write_text("<!-- sparse -->\nold\n<!-- /sparse -->\n")
         output = run(*sparse, "--parts", "check,peers", "--docs", page)
-        expect("job C, eager EmbeddingBag has pepnet's first three losses" in output, "jobs of rows: the peer trains the same model")
+        expect("job C, eager EmbeddingBag, Adagrad has pepnet's first three losses" in output, "jobs of rows: the peer trains the same model")
         rates = json.loads((work / "sparse/sparse.json").read_text())["peers"]["C"]
         expect(abs(rates["ratio"]["adagrad_exist"]["median"] - rates["rates"]["adagrad_exist"]["median"] / rates["rates"]["eager"]["median"]) < 1e-9
                and "not to be had" in page.read_text() and "old" not in page.read_text(), "jobs of rows: ratio and table")

@@ -107,6 +107,9 @@ class PsClient {
   // How rows and gradients of training steps travel from now on; float32 at first. All workers choose the same.
   void set_wire_dtype(WireDtype dtype) { wire_dtype_ = dtype; }
 
+  // Whether training reads the rows in the servers' tables, so that none of their bytes travel.
+  bool reads_in_place() const { return transport_->shares_memory() && wire_dtype_ == WireDtype::kFloat32; }
+
   // Bytes of the training steps' pulls, rows and pushes so far, as they travelled; evaluation and control messages do not count.
   struct StepTraffic {
     uint64_t sent = 0, received = 0;

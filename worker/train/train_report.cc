@@ -183,7 +183,7 @@ Status TrainReport::Close(const TrainSession& session, const CheckpointSaver* sa
   log_->ReportSaves(saver->costs(), save_delays_);
   const PsClient::StepTraffic& traffic = context_.client->step_traffic();
   const double rows = static_cast<double>(rows_trained_) / context_.collective->count();
-  if (rows > 0) {
+  if (rows > 0 && !context_.client->reads_in_place()) {
     LogVerbose(absl::StrFormat("worker 0 sent %.1f and received %.1f bytes of ids, rows and gradients per sample",
                                static_cast<double>(traffic.sent) / rows, static_cast<double>(traffic.received) / rows));
   }
