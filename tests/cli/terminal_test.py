@@ -219,7 +219,7 @@ class ScreenTest(unittest.TestCase):
 
     def test_verbose_says_more_and_quiet_nothing(self):
         verbose, _ = self.log_of("verbose", "--verbose")
-        for expected in ("the plan", "lr_g0", "server 0", "binary_cross_entropy_like", "bytes of ids",
+        for expected in ("the plan", "lr_g0", "server 0", "binary_cross_entropy_like", "worker 0 spent read",
                          "evaluating: batch"):
             self.assertIn(expected, verbose)
         quiet, out = self.log_of("quiet", "--quiet")
