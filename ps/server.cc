@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <functional>
 #include <map>
 #include <optional>
 #include <utility>
@@ -11,7 +10,6 @@
 #include "nlohmann/json.hpp"
 
 #include "common/base/logging.h"
-#include "common/base/mutant.h"
 #include "common/base/partition.h"
 #include "common/base/thread_team.h"
 #include "common/file/file.h"
@@ -21,6 +19,7 @@
 #include "proto/wire.pb.h"
 #include "ps/load_tables.h"
 #include "ps/open_step.h"
+#include "ps/pull_rows.h"
 #include "ps/server_plan.h"
 #include "ps/snapshot.h"
 #include "ps/table/row_lifecycle.h"
@@ -85,8 +84,6 @@ struct Server::State {
   // The reply to a pull; sets slots[i] to that of the i-th id.
   Bytes CopyRows(const Request& request, std::span<int64_t> slots);
   Bytes PointToRows(const Request& request, std::span<int64_t> slots, AlignedBuffer<float>* initial_values);
-  void ForEachTable(const PullBody& pull, std::span<int64_t> slots,
-                    const std::function<void(size_t, std::span<const int64_t>, std::span<int64_t>, size_t)>& visit);
   // Begins to write; the answer comes when all is on disk, from the snapshot's thread.
   Status StartSave(const Request& request);
 
@@ -103,8 +100,7 @@ struct Server::State {
   std::string Name() const { return plan ? absl::StrCat("server ", plan->server_index) : "server"; }
   int64_t applied() const { return step->applied(); }
 
-  // Null where `rows` rows are not worth waking anybody for.
-  ThreadTeam* TeamFor(size_t rows) { return team.has_value() && rows >= kRowsForTeam ? &*team : nullptr; }
+  ThreadTeam* Team() { return team.has_value() ? &*team : nullptr; }
 
   Transport* const transport;
   JobWatch* const watch;  // may be null
@@ -217,7 +213,7 @@ Status Server::State::Configure(const Request& request) {
     if (!plan->shared_file.empty()) watch->EnterModelDir(plan->shared_file, /*first=*/false);
   }
   tables = MakeTables(*plan);
-  step.emplace(&*plan, &tables, team.has_value() ? &*team : nullptr);
+  step.emplace(&*plan, &tables, Team());
   VLOG(1) << Name() << " of " << plan->server_count << " holds buckets " << plan->first_bucket << " to "
           << plan->end_bucket - 1 << " of " << tables.size() << " tables for " << plan->worker_ranks.size()
           << " workers";
@@ -288,36 +284,11 @@ Status Server::State::HandlePull(Request request) {
   return ServeAfter(ReadOnly(request.header()) ? step : step - 1, std::move(request));
 }
 
-// Calls visit(table, its ids, their slots, number of the first id) for each table of a pull.
-void Server::State::ForEachTable(
-    const PullBody& pull, std::span<int64_t> slots,
-    const std::function<void(size_t, std::span<const int64_t>, std::span<int64_t>, size_t)>& visit) {
-  std::vector<size_t> first(tables.size() + 1, 0);
-  for (size_t t = 0; t < tables.size(); ++t) first[t + 1] = first[t] + pull.counts[t];
-  ForEachOnTeam(TeamFor(pull.ids.size()), tables.size(), [&](int, size_t t) {
-    const auto ids = pull.ids.subspan(first[t], pull.counts[t]);
-    if (MutantActive(Mutant::kPullCreatesRow)) {
-      for (int64_t id : ids) {
-        if (tables[t].Find(id) == TableShard::kNoSlot) tables[t].Create(id);
-      }
-    }
-    visit(t, ids, slots.subspan(first[t], pull.counts[t]), first[t]);
-  });
-}
-
 Bytes Server::State::CopyRows(const Request& request, std::span<int64_t> slots) {
   const PullBody& pull = request.pull;
   Bytes reply =
       MakeFrame(ReplyHeader(request.header(), MessageType::kRows), GradientFloats(tables, pull.counts) * sizeof(float));
-  std::vector<float*> out;
-  float* next = reinterpret_cast<float*>(FrameBody(reply));
-  for (size_t t = 0; t < tables.size(); ++t) {
-    out.push_back(next);
-    next += size_t{pull.counts[t]} * tables[t].dim();
-  }
-  ForEachTable(pull, slots, [&](size_t t, std::span<const int64_t> ids, std::span<int64_t> found, size_t) {
-    tables[t].FindAndRead(ids, found, out[t]);
-  });
+  CopyPulledRows(&tables, pull, slots, reinterpret_cast<float*>(FrameBody(reply)), Team());
   return reply;
 }
 
@@ -326,30 +297,17 @@ Bytes Server::State::CopyRows(const Request& request, std::span<int64_t> slots) 
 Bytes Server::State::PointToRows(const Request& request, std::span<int64_t> slots,
                                  AlignedBuffer<float>* initial_values) {
   const PullBody& pull = request.pull;
-  AlignedBuffer<const float*> rows(slots.size());
-  std::vector<size_t> unseen(tables.size());
-  ForEachTable(pull, slots, [&](size_t t, std::span<const int64_t> ids, std::span<int64_t> found, size_t first) {
-    unseen[t] = tables[t].FindAndPoint(ids, found, rows.data() + first);
-  });
-  size_t floats = 0;
-  for (size_t t = 0; t < tables.size(); ++t) floats += unseen[t] * static_cast<size_t>(tables[t].dim());
+  RowPointers pointers = PointToPulledRows(&tables, pull, slots, Team());
   const bool in_ticket = !ReadOnly(request.header());
-  const size_t pointer_bytes = slots.size() * sizeof(const float*);
-  Bytes reply = MakeFrame(ReplyHeader(request.header(), MessageType::kRows),
-                          pointer_bytes + (in_ticket ? 0 : floats * sizeof(float)));
-  if (in_ticket) initial_values->Resize(floats);
-  float* next = in_ticket ? initial_values->data() : reinterpret_cast<float*>(FrameBody(reply) + pointer_bytes);
-  std::vector<float*> out;
-  for (size_t t = 0; t < tables.size(); ++t) {
-    out.push_back(next);
-    next += unseen[t] * static_cast<size_t>(tables[t].dim());
+  const size_t behind = in_ticket ? 0 : pointers.all_unseen_floats * sizeof(float);
+  Bytes reply = MakeFrame(ReplyHeader(request.header(), MessageType::kRows), pointers.rows.bytes() + behind);
+  float* unseen = reinterpret_cast<float*>(FrameBody(reply) + pointers.rows.bytes());
+  if (in_ticket) {
+    initial_values->Resize(pointers.all_unseen_floats);
+    unseen = initial_values->data();
   }
-  if (floats > 0) {
-    ForEachTable(pull, slots, [&](size_t t, std::span<const int64_t> ids, std::span<int64_t> found, size_t first) {
-      if (unseen[t] > 0) tables[t].ReadInitialValues(ids, found, rows.data() + first, out[t]);
-    });
-  }
-  if (!rows.empty()) std::memcpy(FrameBody(reply), rows.data(), pointer_bytes);
+  ReadUnseenRows(tables, pull, slots, unseen, &pointers, Team());
+  if (!pointers.rows.empty()) std::memcpy(FrameBody(reply), pointers.rows.data(), pointers.rows.bytes());
   return reply;
 }
 

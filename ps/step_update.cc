@@ -14,13 +14,6 @@ constexpr size_t kPrefetchRows = 24;  // rows asked for ahead of their use
 
 }  // namespace
 
-uint64_t GradientFloats(const std::vector<TableShard>& tables, std::span<const uint32_t> counts) {
-  CHECK_EQ(tables.size(), counts.size());
-  uint64_t floats = 0;
-  for (size_t t = 0; t < tables.size(); ++t) floats += uint64_t{counts[t]} * tables[t].dim();
-  return floats;
-}
-
 Status StepUpdate::Apply(const SparseOptimizer& optimizer, double lr, int64_t update, int64_t step,
                          std::span<const PushedGradients> pushes, std::vector<TableShard>* tables, Snapshot* snapshot) {
   std::optional<Snapshot::Change> change;

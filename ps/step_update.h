@@ -17,14 +17,12 @@
 #include "common/base/aligned_buffer.h"
 #include "common/base/thread_team.h"
 #include "common/net/message.h"
+#include "ps/pull_rows.h"
 #include "ps/snapshot.h"
 #include "ps/table/sparse_optimizer.h"
 #include "ps/table/table_shard.h"
 
 namespace pepnet {
-
-// With fewer rows a pull or a step is done before anybody of a team is awake.
-inline constexpr size_t kRowsForTeam = 16384;
 
 // The rows that a worker pulled for one step, in message order. `pull` borrows from `frame`.
 struct Ticket {
@@ -42,9 +40,6 @@ struct PushedGradients {
   const Ticket* ticket = nullptr;
   std::span<const float> gradients;
 };
-
-// Floats that a push for `counts` ids must carry.
-uint64_t GradientFloats(const std::vector<TableShard>& tables, std::span<const uint32_t> counts);
 
 class StepUpdate {
  public:
@@ -73,7 +68,7 @@ class StepUpdate {
     const float* initial_values;  // of the next id without a row; null: to be drawn
   };
 
-  // What a thread keeps from table to table.
+  // The buffers that a thread keeps from table to table.
   struct Scratch {
     std::vector<Touched> touched;
     std::vector<RowUpdate> rows;

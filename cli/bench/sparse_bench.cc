@@ -75,7 +75,7 @@ class SparseSteps {
     PoolLeaves(config_, batch, ids, rows, &pooled, &team_);
     lap(&stages->pool);
 
-    // What would come back from the network: the pooled vectors themselves are as good as any.
+    // Gradients would come back from the network; the pooled vectors themselves are as good as any.
     AlignedBuffer<float> gradients(GradientFloats(tables_, ticket.pull.counts));
     std::vector<std::span<float>> by_table;
     for (size_t t = 0, first = 0; t < tables_.size(); ++t) {
@@ -120,29 +120,19 @@ class SparseSteps {
     return {std::move(frame), pull, AlignedBuffer<int64_t>(total)};
   }
 
-  // As a server answers a pull by reference.
+  // As a server answers a pull by reference, and a worker reads the answer.
   void Find(const UniqueIds& ids, Ticket* ticket, PulledRows* rows) {
-    std::vector<size_t> sizes, first(1, 0);
-    for (const std::vector<int64_t>& of_table : ids.ids) {
-      sizes.push_back(of_table.size());
-      first.push_back(first.back() + of_table.size());
-    }
+    RowPointers pointers = PointToPulledRows(&tables_, ticket->pull, ticket->slots.span(), &team_);
+    ticket->initial_values.Resize(pointers.all_unseen_floats);
+    ReadUnseenRows(tables_, ticket->pull, ticket->slots.span(), ticket->initial_values.data(), &pointers, &team_);
+    std::vector<size_t> sizes;
+    for (const std::vector<int64_t>& of_table : ids.ids) sizes.push_back(of_table.size());
     rows->Reset(sizes);
-    std::vector<size_t> unseen(tables_.size());
-    const auto slots = [&](size_t t) { return ticket->slots.span().subspan(first[t], sizes[t]); };
-    ForEachOnTeam(&team_, tables_.size(), [&](int, size_t t) {
-      unseen[t] = tables_[t].FindAndPoint(ids.ids[t], slots(t), rows->mutable_table(t).data());
-    });
-    std::vector<size_t> first_float(1, 0);
-    for (size_t t = 0; t < tables_.size(); ++t) {
-      first_float.push_back(first_float.back() + unseen[t] * static_cast<size_t>(tables_[t].dim()));
+    const float* const* next = pointers.rows.data();
+    for (size_t t = 0; t < sizes.size(); ++t) {
+      std::copy_n(next, sizes[t], rows->mutable_table(t).begin());
+      next += sizes[t];
     }
-    ticket->initial_values.Resize(first_float.back());
-    ForEachOnTeam(&team_, tables_.size(), [&](int, size_t t) {
-      if (unseen[t] == 0) return;
-      tables_[t].ReadInitialValues(ids.ids[t], slots(t), rows->mutable_table(t).data(),
-                                   ticket->initial_values.data() + first_float[t]);
-    });
   }
 
   // One table of the step, computed again as the formulas stand (worker/sparse/pooling.h): its pooled sums of one bag,

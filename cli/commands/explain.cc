@@ -15,7 +15,7 @@
 namespace pepnet {
 namespace {
 
-// How --output of this command begins: what it may replace.
+// A file of this command begins so: --output may replace it.
 constexpr char kJsonBeginning[] = "{\"checkpoint\":";
 
 }  // namespace

@@ -17,7 +17,7 @@ namespace {
 
 constexpr char kStandardOutput[] = "-";
 
-// What can be seen before the runs are read.
+// Refuses arguments that are wrong whatever the runs hold.
 Status CheckOutput(const ReportFlags& flags) {
   if (flags.output == kStandardOutput) return absl::OkStatus();
   if (flags.output.empty()) return InvalidInput("--output is empty; name a file, or - for the standard output");

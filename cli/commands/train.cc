@@ -19,7 +19,7 @@ namespace pepnet {
 namespace {
 
 // What is about to run, once, before anything is trained.
-// What about it looks wrong is logged, and returned.
+// Settings that look wrong are logged, and returned.
 std::vector<Warning> LogPlan(const WorkerContext& context, bool colocated) {
   const TrainRanks ranks{context.worker_ranks, context.client->server_count(), context.options.threads, colocated};
   if (LogsVerbosely()) {

@@ -1,4 +1,4 @@
-// What `pepnet inspect` shows of a checkpoint or an exported file. inspect_diff.h: of two checkpoints.
+// Summaries that `pepnet inspect` shows of a checkpoint or an exported file. inspect_diff.h: of two checkpoints.
 //
 // Threads: no state. Every row is read once; memory is that of one record batch.
 // Failure: as ReadManifest and TablePartReader. Nothing here verifies checksums: VerifyCheckpoint does.

@@ -276,7 +276,7 @@ Status CompareDense(const std::string& left_path, const std::string& right_path,
       diff->tensors.push_back(std::move(tensor));
     }
   }
-  // What is on one side only or has another shape comes first, then what moved most.
+  // Layers on one side only, or of another shape, come first, then those that moved most.
   std::stable_sort(diff->tensors.begin(), diff->tensors.end(), [](const TensorDiff& a, const TensorDiff& b) {
     if ((a.place == DiffPlace::kBoth) != (b.place == DiffPlace::kBoth)) return b.place == DiffPlace::kBoth;
     return a.relative_change > b.relative_change;

@@ -28,7 +28,7 @@ struct Curve {
   bool thin = false, bold = false, dashed = false;
   bool dots = false;  // a dot with a tooltip at each point
   std::vector<std::pair<double, double>> points;
-  // What a test traces: the run's position, the figure's name, the file.
+  // A test traces these: the run's position, the figure's name, the file.
   size_t run = 0;
   std::string name, source;
 };

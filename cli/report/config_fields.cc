@@ -28,7 +28,7 @@ std::string Unquoted(const std::string& value) {
   return quoted ? value.substr(1, value.size() - 2) : value;
 }
 
-// What tells a message from others of its name; "": nothing does.
+// The text that tells a message from others of its name; "": nothing does.
 std::string IdentityOf(const Node& node, bool looks_inside = true) {
   for (const char* identity : kIdentities) {
     for (const auto& field : node.fields) {

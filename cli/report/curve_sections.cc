@@ -13,37 +13,34 @@ namespace {
 
 constexpr char kSteps[] = "metrics.jsonl", kEvaluations[] = "train_eval_result.txt";
 
-// A figure of metrics.jsonl, line by line.
-Curve CurveOfSteps(const RunRecord& run, size_t number, const std::string& name) {
+// A figure of a run, without points yet.
+Curve EmptyCurve(const RunRecord& run, size_t number, const std::string& name, const char* source) {
   Curve curve;
   curve.label = run.name;
   curve.colour = static_cast<int>(number);
   curve.run = number;
   curve.name = name;
-  curve.source = kSteps;
-  for (const size_t i : KeptLines(run.steps.size())) {
-    const auto found = run.steps[i].values.find(name);
-    if (found != run.steps[i].values.end()) {
-      curve.points.emplace_back(static_cast<double>(run.steps[i].step), found->second);
-    }
-  }
+  curve.source = source;
+  return curve;
+}
+
+// The value of the curve's figure at a step, if it has one there.
+void AddPoint(int64_t step, const Figures& values, Curve* curve) {
+  const auto found = values.find(curve->name);
+  if (found != values.end()) curve->points.emplace_back(static_cast<double>(step), found->second);
+}
+
+// A figure of metrics.jsonl, line by line.
+Curve CurveOfSteps(const RunRecord& run, size_t number, const std::string& name) {
+  Curve curve = EmptyCurve(run, number, name, kSteps);
+  for (const size_t i : KeptLines(run.steps.size())) AddPoint(run.steps[i].step, run.steps[i].values, &curve);
   return curve;
 }
 
 Curve CurveOfEvaluations(const RunRecord& run, size_t number, const std::string& name) {
-  Curve curve;
-  curve.label = run.name;
-  curve.colour = static_cast<int>(number);
+  Curve curve = EmptyCurve(run, number, name, kEvaluations);
   curve.dots = true;
-  curve.run = number;
-  curve.name = name;
-  curve.source = kEvaluations;
-  for (const LoggedEvaluation& evaluation : run.evaluations) {
-    const auto found = evaluation.values.find(name);
-    if (found != evaluation.values.end()) {
-      curve.points.emplace_back(static_cast<double>(evaluation.step), found->second);
-    }
-  }
+  for (const LoggedEvaluation& evaluation : run.evaluations) AddPoint(evaluation.step, evaluation.values, &curve);
   return curve;
 }
 
@@ -87,10 +84,7 @@ std::string StagesFigure(const RunRecord& run, size_t number) {
     curve.colour = s;
     curve.run = number;
     curve.source = "metrics.jsonl stage_seconds";
-    for (const size_t i : KeptLines(times.size())) {
-      const auto found = times[i].second.find(kStageNames[s]);
-      if (found != times[i].second.end()) curve.points.emplace_back(times[i].first, found->second);
-    }
+    for (const size_t i : KeptLines(times.size())) AddPoint(times[i].first, times[i].second, &curve);
     curves.push_back(std::move(curve));
   }
   ChartLayout layout;

@@ -1,6 +1,6 @@
 // The page of `pepnet report`: one HTML file, no script that runs, nothing that is fetched.
 //
-// What it draws stands in it a second time as JSON, in <script type="application/json" id="pepnet-data">, with the
+// Its figures stand in it a second time as JSON, in <script type="application/json" id="pepnet-data">, with the
 // figures exactly as the run's files have them:
 //
 //   {"format": "pepnet report", "version": 1, "runs": [{

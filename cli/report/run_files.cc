@@ -114,8 +114,8 @@ std::string WordOf(const JobConfig& config, int table, int64_t id) {
     if (leaf.table != table || leaf.feature < 0) continue;
     const Feature& feature = config.features[leaf.feature];
     if (feature.bucketizer == Bucketizer::kVocabulary) {
-      for (const auto& [word, row] : feature.vocabulary) {
-        if (row == id) return word.empty() ? "(empty)" : word;
+      if (const std::string* const word = VocabularyWord(feature, id); word != nullptr) {
+        return word->empty() ? "(empty)" : *word;
       }
       return id == feature.unknown_id ? "(unknown)" : "";
     }
@@ -137,7 +137,7 @@ int TableIndex(const RunRecord& run, const std::string& name) {
   return -1;
 }
 
-// What the manifest knows of the tables.
+// Fills in the members of tables that a manifest has.
 void DescribeTables(const Manifest& manifest, RunRecord* run) {
   std::map<std::string, TableRecord> tables;
   for (const PartEntry& part : manifest.parts) {
@@ -153,7 +153,7 @@ void DescribeTables(const Manifest& manifest, RunRecord* run) {
     TableRecord& table = described;
     const int index = TableIndex(*run, name);
     const RowPolicy policy = index >= 0 ? run->config->tables[index].policy : RowPolicy();
-    // What grows takes ids of any size: a share of their range would say nothing.
+    // A growing table takes ids of any size: a share of their range would say nothing.
     if (index >= 0 && !run->config->tables[index].grows()) table.id_range = run->config->tables[index].rows;
     table.memory_bytes = Product(table.rows, MostBytesPerRow(table.dim, table.state_dim, policy));
     const auto rows_in = [&name](const CheckpointRecord& checkpoint) {

@@ -24,7 +24,7 @@ std::string TablesSection(const std::vector<RunRecord>& runs);
 std::string CheckpointsSection(const std::vector<RunRecord>& runs);
 // Servers, workers, hosts, rows by server.
 std::string ClusterSection(const std::vector<RunRecord>& runs);
-// Where the configs differ, and each in full.
+// The fields in which the configs differ, and each config in full.
 std::string ConfigSection(const std::vector<RunRecord>& runs);
 
 // The names of the runs, for legends.

@@ -26,7 +26,7 @@ bool LooksLikeLoss(const std::string& name) {
   return absl::StrContains(name, "cross_entropy") || absl::StrContains(name, "loss");
 }
 
-// What metrics.jsonl holds beside losses and metrics.
+// Members of metrics.jsonl that are neither losses nor metrics.
 bool IsOther(const std::string& name) {
   return name == "total_loss" || name == "lr_sparse" || name == "lr_dense" || name == "samples_per_second" ||
          absl::EndsWith(name, "gradient_norm");
@@ -82,6 +82,17 @@ void AddBestRemarks(const RunRecord& run, std::vector<Remark>* remarks) {
   }
   const std::string peaks = DescribePeaks(run.config->model, lines);
   if (!peaks.empty()) remarks->push_back(Note("the tasks were best at different steps: " + peaks));
+}
+
+// The seconds of each stage between two lines. A run that was continued counts from 0 again.
+Figures StageSecondsSince(const LoggedStep& before, const LoggedStep& step) {
+  Figures since;
+  for (const auto& [stage, seconds] : step.stage_seconds) {
+    const auto found = before.stage_seconds.find(stage);
+    const bool goes_on = found != before.stage_seconds.end() && found->second <= seconds;
+    since[stage] = goes_on ? seconds - found->second : seconds;
+  }
+  return since;
 }
 
 }  // namespace
@@ -194,17 +205,13 @@ std::optional<double> MedianSpeed(const RunRecord& run) {
 
 std::vector<std::pair<int64_t, Figures>> StageTimesPerStep(const RunRecord& run) {
   std::vector<std::pair<int64_t, Figures>> times;
-  const LoggedStep* before = nullptr;
+  const LoggedStep first;
+  const LoggedStep* before = &first;
   for (const LoggedStep& step : run.steps) {
-    const int64_t steps = step.step - (before == nullptr ? 0 : before->step);
+    const int64_t steps = step.step - before->step;
     Figures per_step;
-    for (const auto& [stage, seconds] : step.stage_seconds) {
-      double since = 0;
-      if (before != nullptr) {
-        const auto found = before->stage_seconds.find(stage);
-        if (found != before->stage_seconds.end() && found->second <= seconds) since = found->second;
-      }
-      if (steps > 0) per_step[stage] = 1e3 * (seconds - since) / static_cast<double>(steps);
+    for (const auto& [stage, seconds] : StageSecondsSince(*before, step)) {
+      if (steps > 0) per_step[stage] = 1e3 * seconds / static_cast<double>(steps);
     }
     if (!per_step.empty()) times.emplace_back(step.step, std::move(per_step));
     before = &step;
@@ -213,14 +220,12 @@ std::vector<std::pair<int64_t, Figures>> StageTimesPerStep(const RunRecord& run)
 }
 
 Figures StageTotals(const RunRecord& run) {
-  Figures totals, before;
+  Figures totals;
+  const LoggedStep first;
+  const LoggedStep* before = &first;
   for (const LoggedStep& step : run.steps) {
-    for (const auto& [stage, seconds] : step.stage_seconds) {
-      const auto found = before.find(stage);
-      const double since = found != before.end() && found->second <= seconds ? found->second : 0;
-      totals[stage] += seconds - since;
-    }
-    before = step.stage_seconds;
+    for (const auto& [stage, seconds] : StageSecondsSince(*before, step)) totals[stage] += seconds;
+    before = &step;
   }
   return totals;
 }

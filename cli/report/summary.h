@@ -1,4 +1,4 @@
-// What the figures of runs come to: which figures there are, the best and the last of each, and what deserves attention.
+// Summary: the figures of runs, digested: which there are, the best and the last of each, and what deserves attention.
 // The page and the terminal's table say the same because both ask here.
 //
 // Threads: no state.
@@ -57,7 +57,8 @@ struct Remark {
   bool is_warning = false;  // else it is worth knowing
   std::string text;
 };
-// Warnings first: a failed job, what the training warned of, slices that are off, figures that are not finite, files that could not be read.
+// Warnings first: a failed job, what the training warned of, slices that are off, figures that are not finite, files
+// that could not be read.
 std::vector<Remark> RemarksOf(const RunRecord& run);
 
 }  // namespace pepnet

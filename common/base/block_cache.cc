@@ -15,12 +15,6 @@
 namespace pepnet {
 namespace {
 
-// A sanitizer sees a use after free only if blocks are really freed.
-#if defined(__SANITIZE_ADDRESS__)
-constexpr bool kCaches = false;
-#else
-constexpr bool kCaches = true;
-#endif
 constexpr size_t kHugePageBytes = size_t{2} << 20;
 
 struct Block {
@@ -82,22 +76,26 @@ size_t SizeClass(size_t bytes) {
 
 }  // namespace
 
-void* AllocateBlock(size_t* bytes) {
-  const bool is_large = *bytes >= kLargeBlockBytes;
-  if (is_large) {
-    *bytes = SizeClass(*bytes);
-    if (void* const cached = Cache().Take(*bytes); cached != nullptr) return cached;
-  }
-  const bool is_huge = *bytes >= 2 * kHugePageBytes;
+void* AllocatePages(size_t bytes) {
+  const bool is_huge = bytes >= 2 * kHugePageBytes;
   const size_t alignment = is_huge ? kHugePageBytes : kBufferAlignment;
-  void* const data = std::aligned_alloc(alignment, (*bytes + alignment - 1) / alignment * alignment);
-  if (data == nullptr) throw std::bad_alloc();
-  if (is_huge) madvise(data, *bytes / kHugePageBytes * kHugePageBytes, MADV_HUGEPAGE);
+  void* const data = std::aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment);
+  if (data == nullptr && bytes > 0) throw std::bad_alloc();
+  // A kernel that says no costs time alone.
+  if (is_huge) madvise(data, bytes / kHugePageBytes * kHugePageBytes, MADV_HUGEPAGE);
   return data;
 }
 
+void* AllocateBlock(size_t* bytes) {
+  if (*bytes >= kLargeBlockBytes) {
+    *bytes = SizeClass(*bytes);
+    if (void* const cached = Cache().Take(*bytes); cached != nullptr) return cached;
+  }
+  return AllocatePages(*bytes);
+}
+
 void FreeBlock(void* block, size_t bytes) {
-  if (kCaches && block != nullptr && bytes >= kLargeBlockBytes && bytes <= kMostCachedBytes) {
+  if (kCachesBlocks && block != nullptr && bytes >= kLargeBlockBytes && bytes <= kMostCachedBytes) {
     return Cache().Keep({block, bytes});
   }
   std::free(block);

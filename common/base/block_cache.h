@@ -18,6 +18,18 @@ inline constexpr size_t kBufferAlignment = 64;
 inline constexpr size_t kLargeBlockBytes = size_t{1} << 20;
 inline constexpr uint64_t kMostCachedBytes = uint64_t{256} << 20;
 
+// False under the address sanitizer, which sees a use after free only if blocks are really freed.
+#if defined(__SANITIZE_ADDRESS__)
+inline constexpr bool kCachesBlocks = false;
+#else
+inline constexpr bool kCachesBlocks = true;
+#endif
+
+// Memory that comes new from the allocator, uninitialised, to be given to std::free(). From 4 MiB on it begins at a
+// multiple of 2 MiB and asks for pages of that size, but not for a part of one: its end costs no memory that it does not
+// use. Else it begins at a multiple of kBufferAlignment. Throws std::bad_alloc.
+void* AllocatePages(size_t bytes);
+
 // A block of at least `bytes` bytes, a multiple of kBufferAlignment that is not 0, at a multiple of kBufferAlignment,
 // uninitialised. *bytes becomes its size, which FreeBlock() is told. Throws std::bad_alloc.
 void* AllocateBlock(size_t* bytes);

@@ -187,6 +187,14 @@ struct Feature {
   std::optional<Sequence> sequence;
 };
 
+// The word of the feature's vocabulary that has this id; null: none has.
+inline const std::string* VocabularyWord(const Feature& feature, int64_t id) {
+  for (const auto& [word, of_word] : feature.vocabulary) {
+    if (of_word == id) return &word;
+  }
+  return nullptr;
+}
+
 // The columns that a feature reads, one after another: its own, or those of its operator's inputs that are columns.
 inline std::vector<std::string> ColumnsOf(const Feature& feature) {
   if (!feature.op.has_value()) return {feature.column};

@@ -4,30 +4,19 @@
 // Pages that were never written take no memory.
 #pragma once
 
-#include <sys/mman.h>
-
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
-#include <new>
 #include <utility>
+
+#include "common/base/block_cache.h"
 
 namespace pepnet {
 
 class HugeMemory {
  public:
-  static constexpr size_t kHugePageBytes = size_t{2} << 20;
-
   HugeMemory() = default;
-  explicit HugeMemory(size_t bytes) : bytes_(bytes) {
-    const bool huge = bytes >= 2 * kHugePageBytes;
-    const size_t alignment = huge ? kHugePageBytes : 64;
-    data_ = static_cast<uint8_t*>(std::aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment));
-    if (data_ == nullptr && bytes > 0) throw std::bad_alloc();
-    // Only whole pages, so that the block's end costs no memory that it does not use. A kernel that says no costs time
-    // alone.
-    if (huge) madvise(data_, bytes / kHugePageBytes * kHugePageBytes, MADV_HUGEPAGE);
-  }
+  explicit HugeMemory(size_t bytes) : data_(static_cast<uint8_t*>(AllocatePages(bytes))), bytes_(bytes) {}
   HugeMemory(HugeMemory&& other) noexcept { *this = std::move(other); }
   HugeMemory& operator=(HugeMemory&& other) noexcept {
     if (this != &other) {

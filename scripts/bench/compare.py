@@ -35,7 +35,7 @@ import time
 import numpy as np
 import pyarrow.parquet as pq
 
-from support import EXAMPLE, ROOT
+from support import EXAMPLE, ROOT, mpirun
 
 PEERS = pathlib.Path(__file__).with_name("peers.py")
 CONTESTANTS = {"eager": "eager PyTorch", "compile": "torch.compile", "torchrec": "TorchRec + FBGEMM", "pepnet": "pepnet"}
@@ -223,7 +223,7 @@ def compare_peers(bench, variants, peers, missing):
 
 
 def compare_mpi(bench):
-    launcher = ["mpirun", "-q", "--bind-to", "none", "--oversubscribe", "-n", "4"]
+    launcher = mpirun(4)
 
     def body():
         one = bench.pepnet_bench("routed")["rows"][0]["speed"]
@@ -299,7 +299,7 @@ def measure_limits(bench):
     work, lines = bench.args.work_dir, []
     for command, figures in LIMITS:
         what, report = command[0], work / f"bench_{command[0]}.json"
-        launcher = ["mpirun", "-q", "--bind-to", "none", "--oversubscribe", "-n", "2"] if what in ("service", "allreduce") else []
+        launcher = mpirun(2) if what in ("service", "allreduce") else []
         more = {"dense": ["--pipeline_config_path", bench.configs["routed"]], "checkpoint": ["--directory", work],
                 "reader": ["--pipeline_config_path", bench.configs["routed"], *bench.inputs]}.get(what, [])
         bench.machine.wait_until_quiet()
@@ -414,8 +414,6 @@ def main():
     if not args.pepnet.exists():
         sys.exit(f"there is no {args.pepnet}; run scripts/build.sh first")
     args.work_dir.mkdir(parents=True, exist_ok=True)
-    # mpirun refuses to run as root without both.
-    os.environ.update(OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
     bench = Bench(args)
     files = sorted(args.data_dir.glob("train-*.parquet"))
     clicks = [pq.read_table(path, columns=["clk"])["clk"].to_numpy() for path in files]

@@ -38,7 +38,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from compare import Machine, put_into, spread, text_of
-from support import ROOT
+from support import ROOT, mpirun
 
 JOBS = {"A": {"features": 60, "length": 20, "dim": 16, "vocabulary": 1_000_000},
         "B": {"features": 300, "length": 1, "dim": 8, "vocabulary": 200_000},
@@ -298,7 +298,7 @@ def compare_peers(contest, peers, missing):
 
 def compare_mpi(contest):
     config, _ = contest.files["A"]
-    launcher = ["mpirun", "-q", "--bind-to", "none", "--oversubscribe", "-n", "4"]
+    launcher = mpirun(4)
 
     def one_round():
         one = contest.rates(config)["exist"]
@@ -370,8 +370,6 @@ def main():
         sys.exit(f"there is no {args.pepnet}; run scripts/build.sh first")
     if "mpi" in parts and "A" not in args.jobs:
         sys.exit("part mpi measures job A; add it to --jobs")
-    # mpirun refuses to run as root without both.
-    os.environ.update(OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
     contest = Contest(args)
     cpu = re.search(r"model name\s*:\s*(.*)", pathlib.Path("/proc/cpuinfo").read_text())
     result = {"what": "sparse", "cpu": cpu.group(1) if cpu else "unknown", "threads": args.threads or os.cpu_count(), "rounds": args.rounds,

@@ -1,5 +1,6 @@
 """What the benchmarks' scripts share."""
 import argparse
+import os
 import pathlib
 import subprocess
 import sys
@@ -14,6 +15,13 @@ def whole_numbers(text):
     if any(value < 1 for value in values):
         raise argparse.ArgumentTypeError(f"{text}: expected whole numbers from 1")
     return values
+
+
+def mpirun(ranks):
+    """The words that start so many ranks on this host, on its cores as they come."""
+    # mpirun refuses to run as root without both.
+    os.environ.update(OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
+    return ["mpirun", "-q", "--bind-to", "none", "--oversubscribe", "-n", str(ranks)]
 
 
 def run(command):

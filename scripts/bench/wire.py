@@ -14,23 +14,18 @@ generated rows, and configs/pepnet_movielens.config as it is.
 """
 import argparse
 import json
-import os
 import pathlib
 import re
 import shutil
 import statistics
 import sys
 
-from support import EXAMPLE, ROOT, run
+from support import EXAMPLE, ROOT, mpirun, run
 
 MOVIELENS = ROOT / "configs/pepnet_movielens.config"
 FEATURES, WIDTH, FLOAT, HEADER = 16, 16, 4, 64  # of the example config; bytes of a float; bytes of a frame's header
 DTYPES = ["float32", "bfloat16", "float16"]
 COUNTED = re.compile(r"worker 0 sent ([0-9.]+) and received ([0-9.]+) bytes of ids, rows and gradients per sample")
-
-
-# Two processes: within one nothing travels.
-APART = ["mpirun", "-q", "--bind-to", "none", "--oversubscribe", "-n", 2]
 
 
 def train(args, config, model_dir, edits, *flags, launcher=()):
@@ -46,7 +41,7 @@ def counted(args, batch, dtype):
     edits = {"train_config.num_epochs": 0, "train_config.num_steps": 10, "train_config.save_checkpoints_steps": 0,
              "data_config.batch_size": batch, "eval_input_path": ""}
     done = train(args, EXAMPLE, args.work_dir / "bytes", edits, "--train_input_path",
-                 args.data_dir / "train-*.parquet", "--wire_dtype", dtype, "--verbose", "--num_servers", 1, launcher=APART)
+                 args.data_dir / "train-*.parquet", "--wire_dtype", dtype, "--verbose", "--num_servers", 1, launcher=mpirun(2))  # within one process nothing travels
     return [float(text) for text in COUNTED.search(done.stderr).groups()]
 
 
@@ -114,8 +109,6 @@ def main():
     parser.add_argument("--batch_sizes", type=lambda text: [int(part) for part in text.split(",")], default=[1024, 8192])
     parser.add_argument("--tables", choices=["bytes", "auc", "bytes,auc"], default="bytes,auc")
     args = parser.parse_args()
-    # mpirun refuses to run as root without both.
-    os.environ.update(OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
     for directory in [args.data_dir] + [args.movielens_dir] * ("auc" in args.tables):
         if not list(directory.glob("*.parquet")):
             sys.exit(f"wire.py: there is no *.parquet in {directory}; scripts/data/make_taobao_like.py and scripts/quickstart.sh make them")

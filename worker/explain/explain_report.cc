@@ -46,7 +46,7 @@ std::string Cell(const std::optional<double>& value) {
   return value.has_value() ? absl::StrFormat("%.4f", *value) : "-";
 }
 
-// How far the value moves, with its sign.
+// The way that the value moves, with its sign.
 std::string Change(const std::optional<double>& base, const std::optional<double>& shuffled) {
   if (!base.has_value() || !shuffled.has_value()) return "-";
   const double change = *shuffled - *base;
@@ -77,7 +77,7 @@ nlohmann::ordered_json QualityJson(const TaskQuality& quality) {
   return json;
 }
 
-// What dealing out costs: positive where it hurts.
+// The cost of dealing out: positive where it hurts.
 nlohmann::ordered_json Difference(const std::optional<double>& larger, const std::optional<double>& smaller) {
   if (!larger.has_value() || !smaller.has_value()) return nullptr;
   return *larger - *smaller;

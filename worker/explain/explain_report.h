@@ -1,4 +1,4 @@
-// What `pepnet explain` says of a model: tables for a terminal, and JSON with all digits (docs/formats.md).
+// Reports of `pepnet explain`: tables for a terminal, and JSON with all digits (docs/formats.md).
 #pragma once
 
 #include <cstdint>

@@ -195,9 +195,7 @@ std::vector<int64_t> DomainKeys(const JobConfig& config, const Batch& batch) {
 
 std::string DomainName(const JobConfig& config, int64_t key) {
   if (const int feature = DomainFeature(config); feature >= 0) {
-    for (const auto& [word, id] : config.features[feature].vocabulary) {
-      if (id == key) return word;
-    }
+    if (const std::string* const word = VocabularyWord(config.features[feature], key); word != nullptr) return *word;
   }
   return absl::StrCat(key);
 }

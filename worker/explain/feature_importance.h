@@ -24,7 +24,7 @@
 
 namespace pepnet {
 
-// How good a task is on the rows of a domain, or on all.
+// The quality of a task on the rows of a domain, or on all.
 struct TaskQuality {
   std::string task;
   std::optional<std::string> domain;  // nullopt: all rows

@@ -25,7 +25,7 @@ struct RowBlocks {
 // The first `most_rows` rows of the input (0: all), labels included. Error: as BatchLoader; domains out of range.
 StatusOr<RowBlocks> ReadRowBlocks(const WorkerContext& context, const std::string& input_path, int64_t most_rows);
 
-// What one feature holds in the rows of a batch.
+// The ids or values of one feature in the rows of a batch.
 struct FeatureColumn {
   IdColumn ids;
   AlignedBuffer<float> values;
@@ -35,7 +35,7 @@ struct FeatureColumn {
   void Swap(Batch* batch, size_t feature);
 };
 
-// What `feature` would hold in the rows of block `block` if row r held what row source(r) holds.
+// The column that `feature` would have in the rows of block `block` if row r held what row source(r) holds.
 FeatureColumn TakeFrom(const RowBlocks& rows, const Feature& described, size_t feature, size_t block,
                        const std::function<int64_t(int64_t)>& source);
 

@@ -44,12 +44,6 @@ struct Values {
   std::optional<double> auc, logloss, pcoc;
 };
 
-double LossOf(const ScoredRow& row) {
-  constexpr double kLeast = 0x1p-23;  // as MeasureSlice() has it
-  const double bounded = std::clamp(static_cast<double>(row.score), kLeast, 1 - kLeast);
-  return row.positive() ? -std::log(bounded) : -std::log1p(-bounded);
-}
-
 // Of kTogether rounds from round kTogether * group on, in one pass over the rows in ascending score: Philox gives four
 // words at a time.
 constexpr int kTogether = 4;
@@ -123,7 +117,7 @@ TaskIntervals DrawIntervals(const std::string& task, std::vector<ScoredRow> rows
   if (!quality.logloss.has_value()) return intervals;  // no rows, or a score that is NaN
   std::vector<double> losses;
   losses.reserve(rows.size());
-  for (const ScoredRow& row : rows) losses.push_back(LossOf(row));
+  for (const ScoredRow& row : rows) losses.push_back(LogLossOf(row));
   std::vector<Values> drawn(rounds);
   ThreadTeam team(threads, "bootstrap");
   team.Run([&](int member) {

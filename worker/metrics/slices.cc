@@ -27,9 +27,7 @@ std::string ValueText(const JobConfig& config, const SliceColumn& column, int64_
   if (key == kNoValue) return "";
   if (column.feature >= 0 && !config.features[column.feature].vocabulary.empty()) {
     const Feature& feature = config.features[column.feature];
-    for (const auto& [word, id] : feature.vocabulary) {
-      if (id == key) return word;
-    }
+    if (const std::string* const word = VocabularyWord(feature, key); word != nullptr) return *word;
     if (key == feature.unknown_id) return "(unknown)";
   }
   return absl::StrCat(key);
@@ -43,8 +41,13 @@ int BinOf(double prediction) {
 
 }  // namespace
 
-SliceQuality MeasureSlice(std::span<const ScoredRow> rows) {
+double LogLossOf(const ScoredRow& row) {
   constexpr double kLeast = 0x1p-23;
+  const double bounded = std::clamp(static_cast<double>(row.score), kLeast, 1 - kLeast);
+  return row.positive() ? -std::log(bounded) : -std::log1p(-bounded);
+}
+
+SliceQuality MeasureSlice(std::span<const ScoredRow> rows) {
   SliceQuality quality;
   quality.rows = static_cast<int64_t>(rows.size());
   double loss = 0;
@@ -56,8 +59,7 @@ SliceQuality MeasureSlice(std::span<const ScoredRow> rows) {
     const double prediction = row.score;
     quality.predicted += prediction;
     quality.positives += row.positive();
-    const double bounded = std::clamp(prediction, kLeast, 1 - kLeast);
-    loss -= row.positive() ? std::log(bounded) : std::log1p(-bounded);
+    loss += LogLossOf(row);
     Sums& bin = bins[std::isnan(prediction) ? 0 : BinOf(prediction)];
     ++bin.rows;
     bin.positives += row.positive();

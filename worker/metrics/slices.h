@@ -47,6 +47,9 @@ struct SliceQuality {
   std::vector<CalibrationBin> calibration;  // those with rows, ascending
 };
 
+// -ln p of the row's class, as logloss has it.
+double LogLossOf(const ScoredRow& row);
+
 // Of rows in ascending score.
 SliceQuality MeasureSlice(std::span<const ScoredRow> rows);
 

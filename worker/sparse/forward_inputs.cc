@@ -10,9 +10,7 @@ StatusOr<const ModelInput*> ForwardInputs::Make(const FedBatch& fed, PsClient* c
 Status ForwardInputs::Receive(const FedBatch& fed, PsClient* client) { return client->FinishPull(fed.ticket, &rows_); }
 
 const ModelInput& ForwardInputs::PoolRows(const FedBatch& fed, const FloatBuffers& table_rows) {
-  std::vector<int> dims;
-  for (const Table& table : config_->tables) dims.push_back(table.dim);
-  return PoolRows(fed, PulledRows(table_rows, dims));
+  return PoolRows(fed, PulledRows(table_rows, config_->tables));
 }
 
 const ModelInput& ForwardInputs::PoolRows(const FedBatch& fed, const PulledRows& rows) {

@@ -197,7 +197,7 @@ void ScatterGradients(const JobConfig& config, const Batch& batch, const UniqueI
   const SparseOptimizer& optimizer = config.train.sparse_optimizer;
   const float limit = static_cast<float>(optimizer.max_gradient);
   if (CountLookups(config, ids) < kLookupsForTeam) team = nullptr;
-  // Where there are few tables, and wide ones, a share is some columns of one.
+  // A share is some columns of a table where there are few tables, and wide ones.
   const size_t wanted = team != nullptr ? 4 * static_cast<size_t>(team->size()) : 1;
   std::vector<Share> shares;
   for (size_t t = 0; t < config.tables.size(); ++t) {

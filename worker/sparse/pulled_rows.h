@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "common/base/aligned_buffer.h"
+#include "common/job_config/table.h"
 #include "common/net/message.h"
 
 namespace pepnet {
@@ -17,10 +18,10 @@ namespace pepnet {
 class PulledRows {
  public:
   PulledRows() = default;
-  // Rows that stand side by side: rows[t] holds dims[t] floats for each id. Borrows them.
-  PulledRows(const std::vector<AlignedBuffer<float>>& rows, std::span<const int> dims) : tables_(rows.size()) {
+  // Rows that stand side by side: rows[t] holds tables[t].dim floats for each id. Borrows them.
+  PulledRows(const std::vector<AlignedBuffer<float>>& rows, std::span<const Table> tables) : tables_(rows.size()) {
     for (size_t t = 0; t < rows.size(); ++t) {
-      const size_t dim = static_cast<size_t>(dims[t]);
+      const size_t dim = static_cast<size_t>(tables[t].dim);
       for (const float* row = rows[t].begin(); row < rows[t].end(); row += dim) tables_[t].push_back(row);
     }
   }

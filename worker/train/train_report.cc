@@ -75,7 +75,7 @@ Status TrainReport::LogStep(const Batch& batch, const LearningRates& lr, const T
   if (!looked_early_ && rows_trained_ >= kEarlyRows) {
     looked_early_ = true;
     PEPNET_ASSIGN_OR_RETURN(std::vector<Warning> warnings, DataWarnings(session));
-    // What else there is may be due to the order of the rows.
+    // Other warnings may be due to the order of the rows.
     std::erase_if(warnings, [](const Warning& warning) {
       return warning.kind != warning_kinds::kLeak && warning.kind != warning_kinds::kRange &&
              warning.kind != warning_kinds::kVocabulary;
@@ -140,7 +140,7 @@ Status TrainReport::Evaluated(const EvaluationResult& result) {
   std::vector<Warning> given;
   const std::vector<Warning> before = std::exchange(held_, {});
   for (const Warning& warning : result.warnings) {
-    // What gets better from one evaluation to the next is a training that is under way.
+    // Predictions that get better from one evaluation to the next are those of a training under way.
     const bool stands = std::any_of(before.begin(), before.end(), [&](const Warning& earlier) {
       return earlier.kind == warning.kind && earlier.subject == warning.subject && earlier.distance <= warning.distance;
     });

@@ -43,7 +43,7 @@ class TrainReport {
   void Observe(const Batch& batch, const TrainSession& session);
   // A line for the step of `batch`, if it is due.
   Status LogStep(const Batch& batch, const LearningRates& lr, const TrainSession& session, const TrainStep& step);
-  // What the next evaluation is to look for, null: nothing more. The same on every worker.
+  // The rows that the next evaluation is to look for, null: nothing more. The same on every worker.
   const TrainedRows* RowsToFind();
   Status Evaluated(const EvaluationResult& result);
   // Worker 0: the step of the last evaluation in the results, -1 if there is none.
@@ -70,7 +70,7 @@ class TrainReport {
   };
 
  private:
-  // What training has shown so far. A collective operation; on worker 0 not empty alone.
+  // The warnings that training has given rise to so far. A collective operation; on worker 0 not empty alone.
   StatusOr<std::vector<Warning>> DataWarnings(const TrainSession& session) const;
   void LogEvaluations(const BestKeeper* best) const;
   double StepsPerEpoch() const;

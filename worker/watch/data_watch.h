@@ -26,7 +26,7 @@ class DataWatch {
   explicit DataWatch(const JobConfig* config);
 
   void Observe(const Batch& batch);
-  // What all workers saw, as warnings; empty on workers other than 0. A collective operation.
+  // The warnings of what all workers saw; empty on workers other than 0. A collective operation.
   StatusOr<std::vector<Warning>> Warnings(Collective* collective) const;
 
  private:

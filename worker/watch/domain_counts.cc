@@ -53,9 +53,8 @@ void DomainCounts::Observe(const Batch& batch) {
 
 std::string DomainCounts::NameOf(int64_t domain) const {
   if (feature_ >= 0) {
-    for (const auto& [word, id] : config_->features[feature_].vocabulary) {
-      if (id == domain) return Printable(word, 40);
-    }
+    const std::string* const word = VocabularyWord(config_->features[feature_], domain);
+    if (word != nullptr) return Printable(*word, 40);
   }
   return absl::StrCat(domain);
 }

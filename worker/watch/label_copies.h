@@ -27,7 +27,7 @@ class LabelCopies {
   LabelCopies(const JobConfig* config, std::vector<int> labels);
 
   void Observe(const Batch& batch);
-  // What this worker saw, for Warnings(); JSON.
+  // The observations of this worker, for Warnings(); JSON.
   std::string State() const;
   // From the states of all workers.
   std::vector<Warning> Warnings(const std::vector<std::string>& states) const;

@@ -33,7 +33,7 @@ StatusOr<std::vector<uint64_t>> Together(const std::vector<uint64_t>& mine, Coll
   return all;
 }
 
-// How often each of `wanted` is among the rows of all workers.
+// Counts how often each of `wanted` is among the rows of all workers.
 StatusOr<std::vector<int64_t>> Occurrences(const std::vector<uint64_t>& wanted, const std::vector<uint64_t>& mine,
                                            Collective* collective) {
   std::unordered_map<uint64_t, size_t> places;

@@ -45,7 +45,7 @@ class RowOverlap {
  public:
   explicit RowOverlap(const JobConfig* config) : config_(config) {}
   void Add(const Batch& batch);
-  // What all workers added, against what all of them trained. The same on every worker. A collective operation.
+  // Compares what all workers added with what all of them trained. The same on every worker. A collective operation.
   StatusOr<std::optional<Warning>> Compare(const TrainedRows& trained, Collective* collective) const;
 
  private:

@@ -1,4 +1,4 @@
-// What the servers' statistics say of the tables: which are far too large, and what became of ids that come and go.
+// Reads the servers' statistics of the tables: which are far too large, and what became of ids that come and go.
 #pragma once
 
 #include <cstdint>

@@ -54,9 +54,7 @@ TEST_F(ForwardInputsTest, AStepReadsPooledRowsScalesAndItsNumber) {
   ASSERT_NE(input.row_scales, nullptr);
   EXPECT_EQ(*input.row_scales, RowScales(config_, fed.batch, *fed.denominators));
   FloatBuffers pooled;
-  std::vector<int> dims;
-  for (const Table& table : config_.tables) dims.push_back(table.dim);
-  PoolLeaves(config_, fed.batch, fed.ids, PulledRows(rows, dims), &pooled);
+  PoolLeaves(config_, fed.batch, fed.ids, PulledRows(rows, config_.tables), &pooled);
   ASSERT_EQ(input.leaves.size(), config_.leaves.size());
   int with_table = 0;
   for (size_t f = 0; f < config_.leaves.size(); ++f) {

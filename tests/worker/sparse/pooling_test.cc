@@ -37,8 +37,7 @@ struct Fixture {
 
   std::vector<float> Pool() {
     FloatBuffers pooled;
-    const int dims[] = {2};
-    PoolLeaves(config, batch, ids, PulledRows(rows, dims), &pooled);
+    PoolLeaves(config, batch, ids, PulledRows(rows, config.tables), &pooled);
     return {pooled[0].begin(), pooled[0].end()};
   }
 
@@ -201,8 +200,7 @@ TEST(PoolingTest, EveryWidthAndNumberOfThreadsGivesTheBitsOfAPlainLoop) {
       for (const int threads : {1, 2, 5}) {
         ThreadTeam team(threads, "test");
         FloatBuffers got_pooled, got_gradients;
-        const int dims[] = {dim, dim};
-        PoolLeaves(job.config, job.batch, job.ids, PulledRows(job.table_rows, dims), &got_pooled, &team);
+        PoolLeaves(job.config, job.batch, job.ids, PulledRows(job.table_rows, job.config.tables), &got_pooled, &team);
         std::vector<std::span<float>> spans;
         for (int t = 0; t < 2; ++t) spans.push_back(got_gradients.emplace_back(gradients[t].size()).span());
         ScatterGradients(job.config, job.batch, job.ids, job.leaf_gradients, spans, &team);

@@ -73,9 +73,7 @@ TEST(DivergenceTest, ARowThatExplodedIsNamedByTableAndId) {
   FloatBuffers rows(config.tables.size()), gradients(config.features.size());
   rows[1].ResizeZeroed(2 * config.tables[1].dim);
   rows[1][config.tables[1].dim + 2] = -std::numeric_limits<float>::infinity();
-  std::vector<int> dims;
-  for (const Table& table : config.tables) dims.push_back(table.dim);
-  EXPECT_EQ(DescribeDivergence({config, parameters, input, ids, PulledRows(rows, dims), gradients}, nullptr),
+  EXPECT_EQ(DescribeDivergence({config, parameters, input, ids, PulledRows(rows, config.tables), gradients}, nullptr),
             "the first that is not finite is row 39 of table " + config.tables[1].name);
 }
 

@@ -80,7 +80,7 @@ class BatchLoader {
   std::vector<int64_t> rows_by_file() const;
   // Ids replaced by row 0 in the batches returned so far (0 unless clamp_out_of_range).
   int64_t clamped_ids() const { return encode_counts().clamped; }
-  // What the encoding of the batches returned so far has replaced; until the next call of Next().
+  // Counts of what the encoding of the batches returned so far has replaced; until the next call of Next().
   const EncodeCounts& encode_counts() const;
   // Who decodes what, and why: "each worker decodes its rows alone: ...", for the log.
   std::string sharing() const;
