@@ -25,6 +25,9 @@ struct ParameterSpec {
   Init init = Init::kFanIn;    // kFanIn: U(-1/sqrt(fan_in), 1/sqrt(fan_in))
   int64_t fan_in = 0;          // a bias has its layer's fan_in
   double constant = 0;         // kConstant: the value; kUniform: b of U(-b, b); kNormal: standard deviation, mean 0
+  // False: statistics that forward passes of training keep (of batch normalisation). Their gradient is zero; optimizers
+  // leave them alone and have no state for them.
+  bool trained = true;
   int64_t elements() const;
 };
 
