@@ -29,6 +29,7 @@ StatusOr<Value> OnnxLayers::Linear(const std::string& module, const Value& x, in
 
 StatusOr<Value> OnnxLayers::Activate(const std::string& module, const Activation& activation, const Value& x) {
   const ActivationType& type = TypeOf(activation.kind);
+  if (type.normalises) return Dice(module, x);
   std::vector<Value> constants, made;
   for (const float constant : type.onnx_constants) constants.push_back(Number(constant));
   for (const OnnxNode& node : type.onnx) {
@@ -37,7 +38,9 @@ StatusOr<Value> OnnxLayers::Activate(const std::string& module, const Activation
       if (*input == 'x') {
         inputs.push_back(x);
       } else if (*input == 'w') {
-        PEPNET_ASSIGN_OR_RETURN(inputs.emplace_back(), Parameter(module + ".weight"));
+        PEPNET_ASSIGN_OR_RETURN(inputs.emplace_back(), Parameter(absl::StrCat(module, ".", type.weight)));
+      } else if (*input == 'p' || *input == 'q') {
+        inputs.push_back(Number(static_cast<float>(*input == 'p' ? activation.parameter : activation.parameter2)));
       } else {
         inputs.push_back(*input >= 'A' ? constants.at(*input - 'A') : made.at(*input - '0'));
       }
@@ -51,16 +54,40 @@ StatusOr<Value> OnnxLayers::Activate(const std::string& module, const Activation
   return made.empty() ? x : made.back();
 }
 
+StatusOr<Value> OnnxLayers::BatchNorm(const std::string& module, const Value& x) {
+  PEPNET_ASSIGN_OR_RETURN(const Value mean, Parameter(module + ".running_mean"));
+  PEPNET_ASSIGN_OR_RETURN(const Value variance, Parameter(module + ".running_var"));
+  const Value deviation = graph().Apply("Sqrt", {graph().Apply("Add", {variance, Number(1e-5f)})});
+  Value y = graph().Apply("Div", {graph().Apply("Sub", {x, mean}), deviation});
+  if (parameters_.Find(module + ".weight") < 0) return y;
+  PEPNET_ASSIGN_OR_RETURN(const Value weight, Parameter(module + ".weight"));
+  PEPNET_ASSIGN_OR_RETURN(const Value bias, Parameter(module + ".bias"));
+  return graph().Apply("Add", {graph().Apply("Mul", {y, weight}), bias});
+}
+
+// p x + alpha (1 - p) x = x (alpha + (1 - alpha) p)
+StatusOr<Value> OnnxLayers::Dice(const std::string& module, const Value& x) {
+  PEPNET_ASSIGN_OR_RETURN(const Value normalised, BatchNorm(module + ".bn", x));
+  PEPNET_ASSIGN_OR_RETURN(const Value alpha, Parameter(module + ".alpha"));
+  const Value p = graph().Apply("Sigmoid", {normalised});
+  const Value rest = graph().Apply("Mul", {graph().Apply("Sub", {Number(1), alpha}), p});
+  return graph().Apply("Mul", {x, graph().Apply("Add", {alpha, rest})});
+}
+
 StatusOr<Value> OnnxLayers::HiddenLayers(const std::string& module, const Mlp& mlp, Value x, int rank) {
   for (size_t layer = 0; layer < mlp.hidden_units.size(); ++layer) {
     const std::string perceptron = absl::StrCat(module, ".", layer, ".perceptron.");
     PEPNET_ASSIGN_OR_RETURN(x, Linear(perceptron + "0", x, rank));
+    const std::string norm = perceptron + NormName(mlp);
     if (mlp.use_ln) {
-      PEPNET_ASSIGN_OR_RETURN(const Value scale, Parameter(perceptron + "1.weight"));
-      PEPNET_ASSIGN_OR_RETURN(const Value bias, Parameter(perceptron + "1.bias"));
+      PEPNET_ASSIGN_OR_RETURN(const Value scale, Parameter(norm + ".weight"));
+      PEPNET_ASSIGN_OR_RETURN(const Value bias, Parameter(norm + ".bias"));
       x = graph().Apply("LayerNormalization", {x, scale, bias}, {{"epsilon", 1e-5f}});
     }
-    PEPNET_ASSIGN_OR_RETURN(x, Activate(perceptron + (mlp.use_ln ? "2" : "1"), mlp.activation, x));
+    if (mlp.use_bn) {
+      PEPNET_ASSIGN_OR_RETURN(x, BatchNorm(norm, x));
+    }
+    PEPNET_ASSIGN_OR_RETURN(x, Activate(perceptron + ActivationName(mlp), mlp.activation, x));
   }
   return x;
 }

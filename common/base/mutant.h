@@ -17,6 +17,7 @@ enum class Mutant {
   kDivideByWorkers,           // L2: a server divides the summed gradient by the number of workers
   kLocalRowDenominator,       // L2: the loss is divided by the local rows instead of the global ones
   kDropoutByLocalRow,         // L2: dropout is keyed by the row within the slice
+  kStatisticsOfSlice,         // L2: batch norm takes the statistics of the slice
   kSessionEndsAtSlice,        // L2: a loss compares the rows of a session within the slice
   kSumInArrivalOrder,         // L3: gradients are added in the order in which pushes arrive
   kInitByServer,              // L3: a row's initial value depends on its server

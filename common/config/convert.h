@@ -57,6 +57,10 @@ Status ConvertDropout(const google::protobuf::Message& message, const std::strin
                       const google::protobuf::RepeatedField<float>& ratios, size_t layers, const ConfigSource& source,
                       std::vector<double>* out);
 
+// An activation with a weight for each channel fits only layers of that width.
+Status CheckWeights(const google::protobuf::Message& from, const std::string& field, const Activation& activation,
+                    const std::vector<int>& widths, const ConfigSource& source);
+
 Status ConvertMlp(const config::MLP& from, const ConfigSource& source, Mlp* out);
 
 // Layer widths: at least one, each in [1, 2^24].

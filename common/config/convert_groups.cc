@@ -302,6 +302,7 @@ class GroupConverter {
   template <typename From>
   Status ConvertAttentionMlp(const From& from, Encoder* out) {
     if (!from.has_attn_mlp()) return source_->Error(from, "attn_mlp", "is missing; expected the layers of the weights");
+    out->attn_mlp.of_positions = true;
     return ConvertMlp(from.attn_mlp(), *source_, &out->attn_mlp);
   }
 

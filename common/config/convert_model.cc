@@ -48,6 +48,8 @@ Status ConvertPpnet(const config::PEPNet& pepnet, ConfigSource* source, Model* m
   }
   PEPNET_RETURN_IF_ERROR(
       ConvertWidths(pepnet, "ppnet_hidden_units", pepnet.ppnet_hidden_units(), *source, &model->ppnet_hidden_units));
+  PEPNET_RETURN_IF_ERROR(
+      CheckWeights(pepnet, "ppnet_activation", model->ppnet_activation, model->ppnet_hidden_units, *source));
   return ConvertDropout(pepnet, "ppnet_dropout_ratio", pepnet.ppnet_dropout_ratio(), model->ppnet_hidden_units.size(),
                         *source, &model->ppnet_dropout_ratio);
 }
@@ -95,6 +97,30 @@ Status ConvertVariationalDropout(const config::ModelConfig& from, ConfigSource* 
                            absl::StrCat(group->name, "_feature_p_loss"), lambda, layer};
   }
   if (!any) source->Note(from, "variational_dropout", "without effect: no group has more than one feature");
+  return absl::OkStatus();
+}
+
+// The least weights of all losses leave something to divide.
+Status ConvertPareto(const config::ModelConfig& from, ConfigSource* source, Model* model) {
+  model->pareto_weights = from.use_pareto_loss_weight();
+  double least = 0;
+  for (int task = 0; task < from.pepnet().task_towers_size(); ++task) {
+    const config::TaskTower& tower = from.pepnet().task_towers(task);
+    if (!tower.has_pareto_min_loss_weight()) continue;
+    const double weight = ShortestDecimal(tower.pareto_min_loss_weight());
+    if (!model->pareto_weights) {
+      source->Note(tower, "pareto_min_loss_weight", "without effect: model_config.use_pareto_loss_weight is not set");
+      continue;
+    }
+    if (!(weight >= 0 && weight < 1)) {
+      return source->Error(tower, "pareto_min_loss_weight", weight, "; expected 0 <= weight < 1");
+    }
+    model->towers[task].pareto_min_weight = weight;
+    least += weight * static_cast<double>(model->towers[task].losses.size());
+    if (least < 1) continue;
+    return source->Error(tower, "pareto_min_loss_weight", weight, " brings the least weights of all losses to ", least,
+                         "; expected a sum below 1");
+  }
   return absl::OkStatus();
 }
 
@@ -147,6 +173,7 @@ Status ConvertModel(const config::EasyRecConfig& config, ConfigSource* source, J
   PEPNET_RETURN_IF_ERROR(ConvertPpnet(pepnet, source, model));
   PEPNET_RETURN_IF_ERROR(ConvertDomain(pepnet, out->data, source, model));
   PEPNET_RETURN_IF_ERROR(ConvertTowers(pepnet, *source, out));
+  PEPNET_RETURN_IF_ERROR(ConvertPareto(from, source, model));
   for (const config::TaskTower& tower : pepnet.task_towers()) {
     for (const char* field : {"in_task_space_weight", "out_task_space_weight"}) {
       if (!tower.has_task_space_indicator_label() && HasField(tower, field)) {

@@ -9,6 +9,16 @@
 
 namespace pepnet {
 
+Status CheckWeights(const google::protobuf::Message& from, const std::string& field, const Activation& activation,
+                    const std::vector<int>& widths, const ConfigSource& source) {
+  for (const int width : widths) {
+    if (activation.weights == 1 || activation.weights == width) continue;
+    return source.Error(from, field, "num_parameters=", activation.weights, " at a layer of width ", width,
+                        "; expected 1 or that width");
+  }
+  return absl::OkStatus();
+}
+
 Status ConvertMlp(const config::MLP& from, const ConfigSource& source, Mlp* out) {
   PEPNET_RETURN_IF_ERROR(ConvertWidths(from, "hidden_units", from.hidden_units(), source, &out->hidden_units));
   PEPNET_RETURN_IF_ERROR(ConvertDropout(from, "dropout_ratio", from.dropout_ratio(), out->hidden_units.size(), source,
@@ -20,9 +30,13 @@ Status ConvertMlp(const config::MLP& from, const ConfigSource& source, Mlp* out)
     if (!activation.ok()) return Annotate(activation.status(), source.Where(from, "activation"));
     out->activation = *activation;
   }
-  out->bias = from.bias();
+  if (from.use_bn() && from.use_ln()) {
+    return source.Error(from, "use_bn", "true beside use_ln; expected at most one of the two");
+  }
   out->use_ln = from.use_ln();
-  return absl::OkStatus();
+  out->use_bn = from.use_bn();
+  out->bias = from.bias() && !from.use_bn();
+  return CheckWeights(from, "activation", out->activation, out->hidden_units, source);
 }
 
 namespace {

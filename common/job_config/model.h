@@ -1,6 +1,7 @@
 // Model: the network of a job: gates, task towers, losses, metrics.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -31,6 +32,7 @@ struct Tower {
   int sample_weight = -1;         // index into DataConfig::sample_weights
   int task_space_indicator = -1;  // index into DataConfig::labels
   double in_task_space_weight = 1, out_task_space_weight = 1;
+  double pareto_min_weight = 0;  // the least weight of each of its losses, with Model::pareto_weights
 };
 
 // Whether the tower puts out the probability of class 1.
@@ -69,10 +71,20 @@ struct Model {
   Activation ppnet_activation;
   std::vector<double> ppnet_dropout_ratio;  // one per layer
   double ppnet_gamma = 2;
-  int domain_label = -1;      // index into DataConfig::labels of domain_input_name; -1: one tower per task
-  int domain_count = 1;       // towers per task: task_domain_num if domain_label >= 0, else 1
-  std::vector<Tower> towers;  // one per task; the network has towers.size() * domain_count of them, task-major
+  int domain_label = -1;        // index into DataConfig::labels of domain_input_name; -1: one tower per task
+  int domain_count = 1;         // towers per task: task_domain_num if domain_label >= 0, else 1
+  bool pareto_weights = false;  // every step weighs the losses by their gradients (worker/model/torch/pareto.h)
+  std::vector<Tower> towers;    // one per task; the network has towers.size() * domain_count of them, task-major
 };
+
+// Whether a training step needs the statistics of all rows of the global batch, for batch normalisation or Dice.
+inline bool NormalisesOverRows(const Model& model) {
+  const auto in_encoder = [](const Encoder& encoder) { return NormalisesOverRows(encoder.attn_mlp); };
+  const auto in_tower = [](const Tower& tower) { return tower.mlp.has_value() && NormalisesOverRows(*tower.mlp); };
+  return (model.uia.has_value() && TypeOf(model.ppnet_activation.kind).normalises) ||
+         std::any_of(model.encoders.begin(), model.encoders.end(), in_encoder) ||
+         std::any_of(model.towers.begin(), model.towers.end(), in_tower);
+}
 
 // The groups that the network reads: main, then domain and uia where they are.
 inline std::vector<const FeatureGroup*> Groups(const Model& model) {

@@ -24,9 +24,13 @@ std::string Number(double value) {
 std::string Quote(const std::string& text) { return absl::StrCat("\"", absl::CEscape(text), "\""); }
 
 std::string TextOf(const Activation& activation) {
-  // A weight that is trained is no part of the shape.
-  const bool fixed = !TypeOf(activation.kind).trained;
-  return absl::StrCat(TypeOf(activation.kind).name, fixed ? absl::StrCat("(", Number(activation.parameter), ")") : "");
+  const ActivationType& type = TypeOf(activation.kind);
+  // A weight that is trained is no part of the shape, the number of weights is.
+  if (type.weight != nullptr) {
+    return absl::StrCat(type.name, activation.weights > 1 ? absl::StrCat(" of ", activation.weights, " weights") : "");
+  }
+  const std::string second = type.arguments.size() > 1 ? absl::StrCat(", ", Number(activation.parameter2)) : "";
+  return absl::StrCat(type.name, "(", Number(activation.parameter), second, ")");
 }
 
 std::string TextOf(const std::vector<int>& values) {
@@ -148,7 +152,8 @@ void AppendEncoder(size_t number, const Encoder& encoder, const JobConfig& confi
       [[fallthrough]];
     case EncoderKind::kDin:
       absl::StrAppend(out, ", mlp ", TextOf(encoder.attn_mlp.hidden_units), " ", TextOf(encoder.attn_mlp.activation),
-                      encoder.attn_mlp.bias ? "" : ", no bias", encoder.attn_mlp.use_ln ? ", layer norm" : "");
+                      encoder.attn_mlp.bias ? "" : ", no bias", encoder.attn_mlp.use_ln ? ", layer norm" : "",
+                      encoder.attn_mlp.use_bn ? ", batch norm" : "");
       break;
     case EncoderKind::kSelfAttention:
       absl::StrAppend(out, ", width ", encoder.attention_width, ", heads ", encoder.heads);
@@ -161,7 +166,8 @@ void AppendTower(const Tower& tower, std::string* out) {
   absl::StrAppend(out, "tower ", Quote(tower.name), ": num_class ", tower.num_class, ", ");
   if (tower.mlp) {
     absl::StrAppend(out, "mlp ", TextOf(tower.mlp->hidden_units), " ", TextOf(tower.mlp->activation),
-                    tower.mlp->bias ? "" : ", no bias", tower.mlp->use_ln ? ", layer norm" : "");
+                    tower.mlp->bias ? "" : ", no bias", tower.mlp->use_ln ? ", layer norm" : "",
+                    tower.mlp->use_bn ? ", batch norm" : "");
   } else {
     absl::StrAppend(out, "no mlp");
   }

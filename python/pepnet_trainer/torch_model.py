@@ -25,16 +25,50 @@ from .torch_features import Encoded, Feature, Ids, shortest
 TABLE = "embedding_group.emb_impls.__BASE__.ebc.embedding_bags."
 
 
-def _activation(text: str) -> nn.Module | None:
-    """A module from its name in the config, as nn.LeakyReLU(negative_slope=0.2)."""
+ACTIVATIONS = (
+    "ReLU ReLU6 LeakyReLU PReLU ELU CELU SELU GELU SiLU Mish Hardswish Sigmoid Hardsigmoid LogSigmoid Tanh Hardtanh "
+    "Softplus Softsign Softshrink Hardshrink Tanhshrink Threshold Identity"
+).split()
+
+
+def _batch_norm(width: int, affine: bool) -> nn.BatchNorm1d:
+    norm = nn.BatchNorm1d(width, affine=affine)
+    norm.num_batches_tracked = None  # counts for nothing, and exports do not hold it
+    return norm
+
+
+class Dice(nn.Module):
+    """p x + alpha (1 - p) x, p = sigmoid of x normalised over the batch"""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.alpha = nn.Parameter(torch.zeros(width))
+        self.bn = _batch_norm(width, affine=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        p = torch.sigmoid(self.bn(x))
+        return p * x + self.alpha * (1 - p) * x
+
+
+def _activation(text: str, width: int) -> nn.Module | None:
+    """A module from its name in the config, as nn.LeakyReLU(negative_slope=0.2), behind a layer of that width."""
     if not text:
         return None
+    if text.strip() == "Dice":
+        return Dice(width)
     match = re.fullmatch(r"(?:torch\.)?nn\.(\w+)(?:\((.*)\))?", text.strip())
-    known = ("ReLU", "Sigmoid", "Tanh", "LeakyReLU", "SiLU", "GELU", "Identity", "ELU", "PReLU")
-    if not match or match[1] not in known:
+    if not match or match[1] not in ACTIVATIONS:
         raise ValueError(f"the activation {text!r} is unknown here")
-    arguments = dict(part.split("=") for part in (match[2] or "").replace(" ", "").split(",") if part)
-    return getattr(nn, match[1])(**{name: float(value) for name, value in arguments.items()})
+    arguments: dict[str, str | float | int] = {}
+    for part in (match[2] or "").replace(" ", "").split(","):
+        name, _, value = part.partition("=")
+        if name == "approximate":
+            arguments[name] = value.strip("'\"")
+        elif name == "num_parameters":
+            arguments[name] = int(value)
+        elif name and name != "inplace":
+            arguments[name] = float(value)
+    return getattr(nn, match[1])(**arguments)
 
 
 def _ratios(values: Sequence[float], layers: int) -> list[float]:
@@ -82,7 +116,7 @@ class PPNet(nn.Module):
         layers = [(before, after) for _ in range(tasks) for before, after in zip([main, *hidden], hidden)]
         self.linears = nn.ModuleList(nn.Linear(before, after) for before, after in layers)
         self.gate_nus = nn.ModuleList(Gate(uia + main, after, after, gamma) for _, after in layers)
-        self.activations = nn.ModuleList(_activation(activation) or nn.Identity() for _ in layers)
+        self.activations = nn.ModuleList(_activation(activation, after) or nn.Identity() for _, after in layers)
         self.dropouts = nn.ModuleList(nn.Dropout(ratio) for _ in range(tasks) for ratio in dropouts)
         self.tasks = tasks
 
@@ -99,14 +133,17 @@ class PPNet(nn.Module):
 
 
 class Perceptron(nn.Module):
-    """Linear, layer norm if asked for, activation, dropout."""
+    """Linear, normalisation if asked for, activation, dropout."""
 
     def __init__(self, inputs: int, outputs: int, mlp: Message, dropout: float) -> None:
         super().__init__()
-        layers: list[nn.Module] = [nn.Linear(inputs, outputs, bias=bool(mlp.first("bias", True)))]
+        batch_norm = bool(mlp.first("use_bn", False))
+        layers: list[nn.Module] = [nn.Linear(inputs, outputs, bias=bool(mlp.first("bias", True)) and not batch_norm)]
+        if batch_norm:
+            layers.append(_batch_norm(outputs, affine=True))
         if mlp.first("use_ln", False):
             layers.append(nn.LayerNorm(outputs))
-        activation = _activation(mlp.first("activation", "nn.ReLU"))
+        activation = _activation(mlp.first("activation", "nn.ReLU"), outputs)
         layers += [activation] if activation is not None else []
         layers += [nn.Dropout(dropout)] if dropout > 0 else []
         self.perceptron = nn.Sequential(*layers)
@@ -414,7 +451,7 @@ def load_torch(export_dir: str | os.PathLike[str]) -> PEPNet:
         Config.from_file(directory / "pipeline.config"), tables, string_hash=string_hash, directory=directory
     )
     with torch.no_grad():
-        for name, parameter in model.named_parameters():
+        for name, parameter in (*model.named_parameters(), *model.named_buffers()):
             if name not in tensors:
                 raise ValueError(f"{str(path)!r} lacks {name}")
             parameter.copy_(torch.from_numpy(np.array(tensors.pop(name))))

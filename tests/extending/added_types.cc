@@ -40,7 +40,7 @@ feature_configs { length_feature { feature_name: "word" expression: "item:word" 
 model_config {
   feature_groups { group_name: "all" feature_names: "word" group_type: DEEP }
   pepnet {
-    task_towers { tower_name: "t" label_name: "y" mlp { hidden_units: 5 activation: "nn.Softsign" }
+    task_towers { tower_name: "t" label_name: "y" mlp { hidden_units: 5 activation: "ISRU" }
                   losses { huber_loss { delta: 2 } } metrics { root_mean_squared_error {} } }
   }
 }
@@ -93,9 +93,9 @@ void ActivationOfLayer(const Activation& activation) {
   layer.activation = {activation.kind, 0};
   layer.u = x, layer.out = out;
   ActivatedForward(layer);
-  EXPECT(Near(out[0], 0.5) && Near(out[1], -0.75));
+  EXPECT(Near(out[0], 1 / std::sqrt(2.0)) && Near(out[1], -3 / std::sqrt(10.0)));
   ActivatedBackward(layer, d, nullptr, nullptr);
-  EXPECT(Near(x[0], 0.25) && Near(x[1], 0.0625));
+  EXPECT(Near(x[0], std::pow(2, -1.5)) && Near(x[1], std::pow(10, -1.5)));
 }
 
 void FeatureOfCell(const std::vector<Feature>& features) {

@@ -124,6 +124,12 @@ std::vector<WorldCase> WorldCases() {
   RandomJobOptions variational = base;
   variational.variational_dropout = true;
   cases.push_back({"variational_dropout", variational});
+  RandomJobOptions normalised = base;
+  normalised.batch_norm = true;
+  cases.push_back({"batch_norm_and_dice", normalised});
+  RandomJobOptions weighed = base;
+  weighed.pareto_weights = true;
+  cases.push_back({"pareto_weights", weighed});
   RandomJobOptions accumulation = base;
   accumulation.train_extra =
       "gradient_accumulation_steps: 3 grad_clipping { clipping_type: \"norm\" max_gradient: 0.05 }";

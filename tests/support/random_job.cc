@@ -85,7 +85,7 @@ feature_configs { sequence_feature { sequence_name: "click" sequence_length: 4
 model_config {
   feature_groups { group_name: "all" feature_names: ["uid", "iid", "hist", "score", "tags", "word", "price"] group_type: DEEP
     sequence_groups { group_name: "click" feature_names: ["iid", "click__iid", "click__age"] }
-    sequence_encoders { din_encoder { input: "click" attn_mlp { hidden_units: [6, 3] } } }
+    sequence_encoders { din_encoder { input: "click" attn_mlp { hidden_units: [6, 3] ATTENTION } } }
     sequence_encoders { self_attention_encoder { input: "click" multihead_attn_dim: 4 num_heads: 2 dropout: $9 } } }
   feature_groups { group_name: "domain" feature_names: ["dom"] group_type: DEEP }
   feature_groups { group_name: "uia" feature_names: ["uid", "iid"] group_type: DEEP }
@@ -95,9 +95,9 @@ model_config {
     ppnet_dropout_ratio: $9
     )";
 constexpr char kTowers[] = R"(
-    task_towers { tower_name: "ctr" label_name: "clk" mlp { hidden_units: [8, 5] dropout_ratio: $0 }
+    task_towers { tower_name: "ctr" label_name: "clk" mlp { hidden_units: [8, 5] dropout_ratio: $0 $1 }
       metrics { auc {} } metrics { grouped_auc { grouping_key: "uid" } } losses { binary_cross_entropy {} } }
-    task_towers { tower_name: "cvr" label_name: "buy" mlp { hidden_units: [6] } metrics { auc {} } losses { binary_cross_entropy {} }
+    task_towers { tower_name: "cvr" label_name: "buy" mlp { hidden_units: [6] $2 } $3 metrics { auc {} } losses { binary_cross_entropy {} }
       task_space_indicator_label: "clk" in_task_space_weight: 1 out_task_space_weight: 0 }
 )";
 constexpr char kSessions[] = R"(
@@ -130,10 +130,16 @@ std::string WriteRandomJob(const std::string& directory, const RandomJobOptions&
   const std::string head = absl::Substitute(
       kConfig, directory, options.sparse_optimizer, options.dense_optimizer, options.num_epochs, options.train_extra,
       options.batch_size, options.num_workers, options.shuffle ? "true" : "false", options.data_extra, options.dropout);
-  return absl::StrReplaceAll(head, {{"WORD_ROWS", options.word_rows}}) +
+  const char* const norm = options.batch_norm ? "use_bn: true" : "";
+  const char* const dice = options.batch_norm ? "activation: \"Dice\"" : "";
+  return absl::StrReplaceAll(head, {{"WORD_ROWS", options.word_rows}, {"ATTENTION", norm}}) +
          (options.domain_towers ? "domain_input_name: \"dom\" task_domain_num: 3\n" : "") +
-         absl::Substitute(kTowers, options.dropout) + (options.sessions ? kSessions : "") + "}\n" +
-         (options.variational_dropout ? "variational_dropout { regularization_lambda: 0.5 }\n" : "") + "}\n";
+         (options.batch_norm ? "ppnet_activation: \"Dice\"\n" : "") +
+         absl::Substitute(kTowers, options.dropout, norm, dice,
+                          options.pareto_weights ? "pareto_min_loss_weight: 0.2" : "") +
+         (options.sessions ? kSessions : "") + "}\n" +
+         (options.variational_dropout ? "variational_dropout { regularization_lambda: 0.5 }\n" : "") +
+         (options.pareto_weights ? "use_pareto_loss_weight: true\n" : "") + "}\n";
 }
 
 JobConfig MakeRandomJob(const std::string& directory, const RandomJobOptions& options, const std::string& model_name) {

@@ -23,6 +23,8 @@ struct RandomJobOptions {
   bool domain_towers = false;
   bool sessions = false;             // a further tower whose jrc_loss ranks the rows of a domain
   bool variational_dropout = false;  // of all groups with several features
+  bool batch_norm = false;           // in a tower and in an encoder, and Dice in another tower and in PPNet
+  bool pareto_weights = false;       // with a least weight
   double click_rate = 0.3;
   int num_workers = 2;
   std::string word_rows = "hash_bucket_size: 15";  // how the words become rows

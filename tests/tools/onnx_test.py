@@ -22,8 +22,8 @@ SOURCE = pathlib.Path(os.environ["PEPNET_SOURCE_DIR"])
 sys.path.insert(0, str(SOURCE / "scripts"))
 import onnx_inputs  # noqa: E402
 
-GOLDEN_CASES = ["features", "losses_metrics", "mixed", "multi_domain", "no_domain", "no_uia", "raw_embed", "reference_example", "seed_small",
-                "seq_attention", "seq_din", "seq_pooling", "seq_standalone", "suffix"]
+GOLDEN_CASES = ["features", "losses_metrics", "mixed", "multi_domain", "no_domain", "no_uia", "pareto", "raw_embed",
+                "reference_example", "seed_small", "seq_attention", "seq_din", "seq_pooling", "seq_standalone", "suffix", "towers"]
 
 
 def read_csv(path, config):
@@ -181,6 +181,21 @@ class OnnxTest(unittest.TestCase):
         lines = [json.loads(line) for line in (job.model_dir / "metrics.jsonl").read_text().splitlines()]
         # lambda / 16 rows * the sum over two features of what is left of them
         self.assertTrue(all(0 < line["all_feature_p_loss"] < 3 / 16 * 2 for line in lines if "total_loss" in line))
+        self.compare(job.config, job.directory / "eval.csv", read_csv(job.directory / "eval.csv", text), job.model_dir)
+
+    def test_every_activation_and_batch_norm(self):
+        activations = """nn.ReLU nn.ReLU6 nn.LeakyReLU(negative_slope=0.2) nn.PReLU nn.PReLU(num_parameters=6,init=0.1)
+            nn.ELU(alpha=0.7) nn.CELU(alpha=0.6) nn.SELU nn.GELU nn.GELU(approximate='tanh') nn.SiLU nn.Mish nn.Hardswish
+            nn.Sigmoid nn.Hardsigmoid nn.LogSigmoid nn.Tanh nn.Hardtanh(min_val=-0.1,max_val=0.2)
+            nn.Softplus(beta=3,threshold=0.5) nn.Softsign nn.Softshrink(lambd=0.1) nn.Hardshrink(lambd=0.1) nn.Tanhshrink
+            nn.Threshold(threshold=0.1,value=0.3) nn.Identity Dice""".split()
+        job = SmallJob(self.scratch / "job")
+        towers = "".join(f"""task_towers {{ tower_name: "t{number}" label_name: "clk" losses {{ binary_cross_entropy {{}} }}
+            mlp {{ hidden_units: [6, 6] use_bn: {"true" if number % 3 == 0 else "false"} activation: "{activation}" }} }}
+            """ for number, activation in enumerate(activations))
+        text = job.config.read_text().replace("adam_optimizer { lr: 0.01 }", "adam_optimizer { lr: 0.1 }")
+        job.config.write_text(text.replace("task_towers {", towers + "task_towers {", 1))
+        pepnet("train", "--pipeline_config_path", job.config)
         self.compare(job.config, job.directory / "eval.csv", read_csv(job.directory / "eval.csv", text), job.model_dir)
 
     def test_a_formula_that_the_graph_cannot_compute_is_named(self):

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "common/base/hash.h"
 #include "common/base/log_functions.h"
 #include "common/base/random.h"
@@ -26,14 +27,23 @@ class ListBuilder {
     specs_.push_back({module + ".weight", {out, in}, Init::kFanIn, in, 0});
     if (bias) specs_.push_back({module + ".bias", {out}, Init::kFanIn, in, 0});
   }
-  void LayerNorm(const std::string& module, int64_t width) {
+  // Weight and bias of layer norm and batch norm.
+  void Norm(const std::string& module, int64_t width) {
     specs_.push_back({module + ".weight", {width}, Init::kOne, 0, 0});
     specs_.push_back({module + ".bias", {width}, Init::kZero, 0, 0});
   }
-  // One weight for all elements, if the activation trains one (PReLU).
-  void ActivationWeight(const std::string& module, const Activation& activation) {
-    if (!TypeOf(activation.kind).trained) return;
-    specs_.push_back({module + ".weight", {1}, Init::kConstant, 0, activation.parameter});
+  // What normalisation over the rows of a batch keeps for evaluation.
+  void RunningStatistics(const std::string& module, int64_t width) {
+    specs_.push_back({module + ".running_mean", {width}, Init::kZero, 0, 0, false});
+    specs_.push_back({module + ".running_var", {width}, Init::kOne, 0, 0, false});
+  }
+  // The weights that the activation trains, if it does: PReLU's slope, Dice's alpha.
+  void ActivationWeight(const std::string& module, const Activation& activation, int64_t width) {
+    const ActivationType& type = TypeOf(activation.kind);
+    if (type.weight == nullptr) return;
+    const int64_t weights = type.normalises ? width : activation.weights;
+    specs_.push_back({absl::StrCat(module, ".", type.weight), {weights}, Init::kConstant, 0, activation.parameter});
+    if (type.normalises) RunningStatistics(module + ".bn", width);
   }
   // Gate NU: two linear layers with bias around a ReLU, which takes the index 1 (spec 1.2).
   void Gate(const std::string& module, int64_t in, int64_t hidden, int64_t out) {
@@ -41,14 +51,15 @@ class ListBuilder {
     Linear(module + ".dense_layers.2", hidden, out, true);
   }
   // Layers of `module`.mlp, input `in`. Returns the width of the last one. perceptron: Linear at index 0, then
-  // LayerNorm if asked for, then the activation.
+  // normalisation if asked for, then the activation.
   int64_t HiddenLayers(const std::string& module, const Mlp& mlp, int64_t in) {
     for (size_t layer = 0; layer < mlp.hidden_units.size(); ++layer) {
       const std::string perceptron = module + ".mlp." + std::to_string(layer) + ".perceptron.";
       const int64_t width = mlp.hidden_units[layer];
       Linear(perceptron + "0", in, width, mlp.bias);
-      if (mlp.use_ln) LayerNorm(perceptron + "1", width);
-      ActivationWeight(perceptron + (mlp.use_ln ? "2" : "1"), mlp.activation);
+      if (mlp.use_ln || mlp.use_bn) Norm(perceptron + NormName(mlp), width);
+      if (mlp.use_bn) RunningStatistics(perceptron + NormName(mlp), width);
+      ActivationWeight(perceptron + ActivationName(mlp), mlp.activation, width);
       in = width;
     }
     return in;
@@ -67,7 +78,7 @@ void AddPpnet(const Model& model, ListBuilder* list) {
       const int64_t width = model.ppnet_hidden_units[layer];
       const std::string k = std::to_string(task * layers + layer);
       list->Linear("model.ppnet.linears." + k, in, width, true);
-      list->ActivationWeight("model.ppnet.activations." + k, model.ppnet_activation);
+      list->ActivationWeight("model.ppnet.activations." + k, model.ppnet_activation, width);
       list->Gate("model.ppnet.gate_nus." + k, gate_in, width, width);
       in = width;
     }

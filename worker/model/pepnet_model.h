@@ -43,9 +43,12 @@ struct ModelOutput {
 struct LossReport {
   std::vector<std::string> names;  // "binary_cross_entropy_ctr", ..., in tower order
   std::vector<double> values;      // this worker's part: sum over workers is the loss of the global batch
+  std::vector<double> weights;     // what each counts in the total; empty: 1
   // TrainStep only: by task, what the task's metrics read (SelectMetricInputs), with dropout; empty for a task without
   // train metrics.
   std::vector<std::vector<float>> scores;
+
+  double weight(size_t loss) const { return weights.empty() ? 1 : weights[loss]; }
 };
 
 struct ModelInput {
@@ -62,7 +65,7 @@ enum class DenseEngine {
 };
 
 struct ModelOptions {
-  DenseEngine engine = DenseEngine::kFused;  // gives way to the reference where it does not run (FusedEngineRuns)
+  DenseEngine engine = DenseEngine::kFused;  // gives way to the reference where it does not run
   uint64_t seed = 0;                         // of dropout
   int threads = 0;                           // libtorch's intra-op threads; 0: leave them
   ComputeDevice device = {};

@@ -127,7 +127,9 @@ Status RunLog::Step(const StepRecord& record, const StageTimes& times) {
   last_rows_ = record.rows;
 
   double total = 0;
-  for (double loss : record.losses) total += loss;
+  for (size_t i = 0; i < record.losses.size(); ++i) {
+    total += record.losses[i] * (record.loss_weights.empty() ? 1 : record.loss_weights[i]);
+  }
   nlohmann::ordered_json json = {{"step", record.step}, {"epoch", record.epoch}};
   for (size_t i = 0; i < record.losses.size(); ++i) json[record.loss_names[i]] = Number(record.losses[i]);
   json["total_loss"] = Number(total);

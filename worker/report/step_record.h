@@ -19,6 +19,7 @@ struct StepRecord {
   std::vector<std::string> loss_names;
   std::vector<std::string> loss_labels;  // short ones, for the progress line
   std::vector<double> losses;
+  std::vector<double> loss_weights;  // in the total, with Pareto weights; empty: 1
   double lr_sparse = 0, lr_dense = 0;
   int64_t rows = 0;                             // global rows trained since the run started
   std::map<std::string, double> train_metrics;  // those that have a value already

@@ -90,6 +90,7 @@ Status TrainReport::LogStep(const Batch& batch, const LearningRates& lr, const T
   if (!log_.has_value()) return absl::OkStatus();
   StepRecord record = RecordOf(lr, session, step);
   record.losses = std::move(losses);
+  record.loss_weights = step.losses().weights;
   return log_->Step(record, times_);
 }
 

@@ -17,6 +17,8 @@ namespace {
 
 using Arguments = std::map<std::string, std::string>;
 
+constexpr double kMaxWidth = 1 << 24;  // of a layer
+
 // "a=1,b=2" -> {a: 1, b: 2}; an argument without name or given twice is an error.
 StatusOr<Arguments> ParseArguments(const std::string& text) {
   Arguments arguments;
@@ -59,10 +61,41 @@ double ShortestDecimal(float value) {
   return result;
 }
 
+namespace {
+
+// Functions of torch.nn that cannot stand behind a layer here, and the reason.
+struct RefusedActivation {
+  const char* function;
+  const char* reason;
+};
+constexpr RefusedActivation kRefusedActivations[] = {
+    {"nn.RReLU", "draws its slopes at random; nn.LeakyReLU has a fixed one"},
+    {"nn.GLU", "halves the width of its layer"},
+    {"nn.MultiheadAttention", "is no function of one number"},
+    {"nn.Softmax", "mixes the channels of a row"},
+    {"nn.Softmin", "mixes the channels of a row"},
+    {"nn.LogSoftmax", "mixes the channels of a row"},
+    {"nn.Softmax2d", "works on images"},
+};
+
+// torch.nn writes some functions in two ways, by an argument that is a word.
+StatusOr<ActivationKind> KindByApproximation(ActivationKind kind, Arguments* arguments) {
+  const auto it = arguments->find("approximate");
+  if (kind != ActivationKind::kGelu || it == arguments->end()) return kind;
+  const std::string word = it->second;
+  arguments->erase(it);
+  if (word == "'none'" || word == "\"none\"") return kind;
+  if (word == "'tanh'" || word == "\"tanh\"") return ActivationKind::kGeluTanh;
+  return InvalidInput("approximate=", word, " is neither 'none' nor 'tanh'");
+}
+
+}  // namespace
+
 StatusOr<Activation> ParseActivation(const std::string& text) {
   const std::string trimmed(absl::StripAsciiWhitespace(text));
   const size_t open = trimmed.find('(');
-  const std::string name(absl::StripAsciiWhitespace(trimmed.substr(0, open)));
+  std::string name(absl::StripAsciiWhitespace(trimmed.substr(0, open)));
+  if (name.starts_with("torch.nn.")) name = name.substr(std::string("torch.").size());
   Arguments arguments;
   if (open != std::string::npos) {
     if (trimmed.back() != ')') return InvalidInput("\"", text, "\" lacks the closing parenthesis");
@@ -75,29 +108,35 @@ StatusOr<Activation> ParseActivation(const std::string& text) {
     }
     arguments.erase(inplace);
   }
-  if (name == "Dice") {
-    return InvalidInput("activation Dice is not supported; use nn.PReLU or another of torch.nn");
+  for (const RefusedActivation& refused : kRefusedActivations) {
+    if (name == refused.function) return InvalidInput(name, " ", refused.reason, "; use another activation");
   }
-  const std::optional<ActivationKind> kind = FindKind<ActivationKind>(&ActivationType::function, name);
-  if (!kind.has_value()) {
+  const std::optional<ActivationKind> named = FindKind<ActivationKind>(&ActivationType::function, name);
+  if (!named.has_value()) {
     return InvalidInput("unknown activation \"", text, "\"; known are ",
                         ListOfKinds<ActivationKind>(&ActivationType::function, " and "));
   }
-  const ActivationType& type = TypeOf(*kind);
-  Activation activation = {*kind, type.default_value};
-  if (type.argument != nullptr) {
-    PEPNET_RETURN_IF_ERROR(TakeNumber(type.argument, &arguments, &activation.parameter));
+  PEPNET_ASSIGN_OR_RETURN(const ActivationKind kind, KindByApproximation(*named, &arguments));
+  const ActivationType& type = TypeOf(kind);
+  Activation activation = DefaultActivation(kind);
+  double* const values[] = {&activation.parameter, &activation.parameter2};
+  for (size_t i = 0; i < type.arguments.size(); ++i) {
+    const ActivationArgument& argument = type.arguments[i];
+    if (argument.required && arguments.count(argument.name) == 0) {
+      return InvalidInput(name, " needs ", argument.name, "=<number>");
+    }
+    PEPNET_RETURN_IF_ERROR(TakeNumber(argument.name, &arguments, values[i]));
   }
-  // Arguments of torch.nn that have one legal value here.
-  if (*kind == ActivationKind::kGelu) {
-    const auto it = arguments.find("approximate");
-    if (it != arguments.end() && (it->second == "'none'" || it->second == "\"none\"")) arguments.erase(it);
-  }
-  if (*kind == ActivationKind::kPrelu) {
+  if (kind == ActivationKind::kPrelu) {
     double parameters = 1;
     PEPNET_RETURN_IF_ERROR(TakeNumber("num_parameters", &arguments, &parameters));
-    if (parameters != 1) return InvalidInput("nn.PReLU has one weight here; remove num_parameters");
+    if (!(parameters >= 1 && parameters <= kMaxWidth && parameters == std::floor(parameters))) {
+      return InvalidInput("num_parameters=", parameters, "; expected 1 or the width of the layer");
+    }
+    activation.weights = static_cast<int>(parameters);
   }
+  const std::string wrong = type.check != nullptr ? type.check(activation) : "";
+  if (!wrong.empty()) return InvalidInput(name, " ", wrong);
   PEPNET_RETURN_IF_ERROR(NothingLeft(arguments, name));
   return activation;
 }

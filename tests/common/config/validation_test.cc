@@ -209,13 +209,13 @@ INSTANTIATE_TEST_SUITE_P(
              "job.config:18: model_config.variational_dropout.regularization_lambda: -1; expected a number >= 0"},
         Case{"pepnet {", "variational_dropout { regularization_lambda: inf } pepnet {",
              "job.config:18: model_config.variational_dropout.regularization_lambda: inf"},
-        Case{"pepnet {", "use_pareto_loss_weight: true pepnet {",
-             "job.config:18: model_config.use_pareto_loss_weight: true"},
         Case{"pepnet {", "pepnet { epnet_hidden_unit: 0", "job.config:18: model_config.pepnet.epnet_hidden_unit: 0"},
         Case{"pepnet {", "pepnet { epnet_gamma: 0", "job.config:18: model_config.pepnet.epnet_gamma: 0"},
         Case{"pepnet {", "pepnet { ppnet_gamma: inf", "job.config:18: model_config.pepnet.ppnet_gamma: inf"},
-        Case{"pepnet {", "pepnet { ppnet_activation: 'Dice'",
-             "job.config:18: model_config.pepnet.ppnet_activation: activation Dice"},
+        Case{"pepnet {", "pepnet { ppnet_activation: 'nn.RReLU'",
+             "job.config:18: model_config.pepnet.ppnet_activation: nn.RReLU draws its slopes at random"},
+        Case{"pepnet {", "pepnet { ppnet_activation: 'nn.PReLU(num_parameters=6)'",
+             "job.config:18: model_config.pepnet.ppnet_activation: num_parameters=6 at a layer of width 3"},
         Case{"pepnet {", "pepnet { ppnet_activation: ''",
              "job.config:18: model_config.pepnet.ppnet_activation: unknown"},
         Case{"pepnet {", "pepnet { ppnet_dropout_ratio: [0, 0, 0]",
@@ -280,12 +280,34 @@ INSTANTIATE_TEST_SUITE_P(
         Case{kBce, std::string(kBce) + " weight: -1", kCtr + ".weight: -1"},
         Case{kBce, std::string(kBce) + " sample_weight_name: 'w'", kCtr + ".sample_weight_name: \"w\" is not in"},
         Case{kBce, std::string(kBce) + " task_space_indicator_label: 'w'", kCtr + ".task_space_indicator_label: \"w\""},
-        Case{kBce, std::string(kBce) + " pareto_min_loss_weight: 0.5", kCtr + ".pareto_min_loss_weight: 0.5"},
         Case{"hidden_units: 5", "", kCvr + ".mlp.hidden_units: is missing"},
-        Case{"hidden_units: 5", "hidden_units: 5 use_bn: true", kCvr + ".mlp.use_bn: true batch normalisation"},
+        Case{"hidden_units: 5", "hidden_units: 5 use_bn: true use_ln: true", kCvr + ".mlp.use_bn: true beside use_ln"},
         Case{"hidden_units: 5", "hidden_units: 5 activation: 'nn.Foo'", kCvr + ".mlp.activation: unknown activation"},
         Case{"hidden_units: 5", "hidden_units: 5 dropout_ratio: [0.1, 0.1]",
              kCvr + ".mlp.dropout_ratio: has 2 values"}));
+
+TEST(ValidationTest, LeastParetoWeightsLeaveSomethingToDivide) {
+  const auto with = [](const std::string& ctr, const std::string& cvr) {
+    const std::string text = Changed("pepnet {", "use_pareto_loss_weight: true pepnet {");
+    return Changed("hidden_units: 5 }", "hidden_units: 5 } pareto_min_loss_weight: " + cvr,
+                   Changed(kBce, std::string(kBce) + " pareto_min_loss_weight: " + ctr, text));
+  };
+  ASSERT_OK_AND_ASSIGN(const auto job, Parse(with("0.25", "0.5")));
+  EXPECT_TRUE(job.model.pareto_weights);
+  EXPECT_EQ(job.model.towers[0].pareto_min_weight, 0.25);
+  EXPECT_EQ(job.model.towers[1].pareto_min_weight, 0.5);
+  EXPECT_THAT(ErrorOf(with("0.5", "0.5")), HasSubstr("brings the least weights of all losses to 1"));
+  EXPECT_THAT(ErrorOf(with("-0.1", "0.5")), HasSubstr("pareto_min_loss_weight: -0.1; expected 0 <= weight < 1"));
+  const auto alone = Parse(Changed(kBce, std::string(kBce) + " pareto_min_loss_weight: 0.5"));
+  ASSERT_OK(alone);
+  EXPECT_EQ(alone->model.towers[0].pareto_min_weight, 0) << "without use_pareto_loss_weight it has no effect";
+}
+
+TEST(ValidationTest, BatchNormTakesTheBiasOfItsLayer) {
+  ASSERT_OK_AND_ASSIGN(const auto job, Parse(Changed("hidden_units: 5", "hidden_units: 5 use_bn: true")));
+  EXPECT_TRUE(job.model.towers[1].mlp->use_bn);
+  EXPECT_FALSE(job.model.towers[1].mlp->bias);
+}
 
 TEST(ValidationTest, ASessionIsAnyIdFeature) {
   const std::string jrc = Changed(kBce, "losses { jrc_loss { session_name: 'item' alpha: 0.25 } } num_class: 2");

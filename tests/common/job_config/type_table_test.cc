@@ -35,8 +35,11 @@ TEST(TypeTableTest, NamesInCheckpointsStayAsTheyAre) {
   EXPECT_THAT((Texts<MetricKind>(&MetricType::name)),
               ElementsAre("auc", "grouped_auc", "accuracy", "mean_absolute_error", "mean_squared_error",
                           "normalized_entropy", "multiclass_auc", "xauc", "grouped_xauc"));
-  EXPECT_THAT((Texts<ActivationKind>(&ActivationType::name)),
-              ElementsAre("relu", "sigmoid", "tanh", "leaky_relu", "silu", "gelu", "identity", "elu", "prelu"));
+  EXPECT_THAT(
+      (Texts<ActivationKind>(&ActivationType::name)),
+      ElementsAre("relu", "sigmoid", "tanh", "leaky_relu", "silu", "gelu", "identity", "elu", "prelu", "gelu_tanh",
+                  "mish", "softplus", "hardswish", "hardsigmoid", "selu", "celu", "relu6", "hardtanh", "softsign",
+                  "softshrink", "hardshrink", "tanhshrink", "log_sigmoid", "threshold", "dice"));
   EXPECT_THAT((Texts<FeatureKind>(&FeatureType::name)), ElementsAre("id", "raw"));
   EXPECT_THAT((Texts<Bucketizer>(&BucketizerType::name)),
               ElementsAre("identity", "hash", "vocabulary", "boundaries", "none"));
@@ -156,22 +159,24 @@ TEST(SparseOptimizerTypeTest, StateHasTheFloatsOfItsFormula) {
   EXPECT_EQ(SparseStateDim(SparseOptimizerKind::kPartialRowwiseAdam, 8), 9);
 }
 
-// Every node's inputs are the pre-activation, the weight of a trained activation, an earlier node
+// Every node's inputs are the pre-activation, the weight of a trained activation, a parameter, an earlier node
 // or a constant.
 TEST(ActivationTypeTest, OnnxGraphsAreWellFormed) {
   for (const ActivationKind kind : AllKinds<ActivationKind>()) {
     const ActivationType& type = TypeOf(kind);
-    EXPECT_TRUE(!type.trained || type.argument != nullptr) << type.name;
+    EXPECT_LE(type.arguments.size(), 2u) << type.name;
+    EXPECT_TRUE(!type.normalises || (type.weight != nullptr && type.onnx.empty())) << type.name;
     for (size_t i = 0; i < type.onnx.size(); ++i) {
       const OnnxNode& node = type.onnx[i];
       EXPECT_STRNE(node.inputs, "") << type.name;
       for (const char input : std::string(node.inputs)) {
-        const bool known = input == 'x' || (input == 'w' && type.trained) ||
+        const bool known = input == 'x' || (input == 'w' && type.weight != nullptr) ||
+                           (input == 'p' && !type.arguments.empty()) || (input == 'q' && type.arguments.size() > 1) ||
                            (input >= '0' && input < static_cast<char>('0' + i)) ||
                            (input >= 'A' && input < static_cast<char>('A' + type.onnx_constants.size()));
         EXPECT_TRUE(known) << type.name << ": " << node.op << " reads " << input;
       }
-      EXPECT_TRUE(node.attribute == nullptr || type.argument != nullptr) << type.name;
+      EXPECT_TRUE(node.attribute == nullptr || !type.arguments.empty()) << type.name;
     }
   }
 }

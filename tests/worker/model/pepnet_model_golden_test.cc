@@ -154,13 +154,14 @@ TEST_P(GoldenModelTest, FirstBatchLossesAndDenseGradientsMatch) {
   for (size_t i = 0; i < report.names.size(); ++i) {
     const double reference = expected.at(report.names[i]);
     EXPECT_NEAR(report.values[i], reference, 1e-5 + 1e-4 * std::abs(reference)) << report.names[i];
-    total += report.values[i];
+    total += report.values[i] * report.weight(i);
   }
   EXPECT_EQ(report.names.size() + 1, expected.size());
   EXPECT_NEAR(total, expected.at("total"), 1e-5 + 1e-4 * std::abs(total));
 
   const auto reference = OpenGolden(Case(), "grads_f64.safetensors");
   for (size_t i = 0; i < run.parameters.specs().size(); ++i) {
+    if (!run.parameters.specs()[i].trained) continue;
     const std::string& name = run.parameters.specs()[i].name;
     EXPECT_EQ(Difference(name, run.parameters.gradient(static_cast<int>(i)), GoldenDoubles(*reference, name),
                          kGradientTolerance,
@@ -171,6 +172,7 @@ TEST_P(GoldenModelTest, FirstBatchLossesAndDenseGradientsMatch) {
 
 TEST_P(GoldenModelTest, EvaluationLossesAreTheTrainingLosses) {
   GoldenRun run(Case(), Options());
+  if (NormalisesOverRows(run.config.model)) GTEST_SKIP() << "its training takes other statistics";
   run.SetRows(run.config.data.batch_size);
   LossReport report;
   ASSERT_OK(run.model->Forward(run.Input(), &report));

@@ -92,17 +92,25 @@ struct ActivationCase {
 };
 
 class ActivationTest : public testing::TestWithParam<ActivationCase> {};
-INSTANTIATE_TEST_SUITE_P(All, ActivationTest,
-                         testing::Values(ActivationCase{"Identity", {ActivationKind::kIdentity, 0}},
-                                         ActivationCase{"Relu", {ActivationKind::kRelu, 0}},
-                                         ActivationCase{"Sigmoid", {ActivationKind::kSigmoid, 0}},
-                                         ActivationCase{"Tanh", {ActivationKind::kTanh, 0}},
-                                         ActivationCase{"LeakyRelu", {ActivationKind::kLeakyRelu, 0.2}},
-                                         ActivationCase{"Silu", {ActivationKind::kSilu, 0}},
-                                         ActivationCase{"Gelu", {ActivationKind::kGelu, 0}},
-                                         ActivationCase{"Elu", {ActivationKind::kElu, 0.7}},
-                                         ActivationCase{"Prelu", {ActivationKind::kPrelu, 0.25}}),
-                         [](const auto& info) { return info.param.name; });
+INSTANTIATE_TEST_SUITE_P(
+    All, ActivationTest,
+    testing::Values(
+        ActivationCase{"Identity", {ActivationKind::kIdentity, 0}}, ActivationCase{"Relu", {ActivationKind::kRelu, 0}},
+        ActivationCase{"Sigmoid", {ActivationKind::kSigmoid, 0}}, ActivationCase{"Tanh", {ActivationKind::kTanh, 0}},
+        ActivationCase{"LeakyRelu", {ActivationKind::kLeakyRelu, 0.2}},
+        ActivationCase{"Silu", {ActivationKind::kSilu, 0}}, ActivationCase{"Gelu", {ActivationKind::kGelu, 0}},
+        ActivationCase{"Elu", {ActivationKind::kElu, 0.7}}, ActivationCase{"Prelu", {ActivationKind::kPrelu, 0.25}},
+        ActivationCase{"GeluTanh", {ActivationKind::kGeluTanh}}, ActivationCase{"Mish", {ActivationKind::kMish}},
+        ActivationCase{"Softplus", {ActivationKind::kSoftplus, 1.7, 2}},
+        ActivationCase{"Hardswish", {ActivationKind::kHardswish}},
+        ActivationCase{"Hardsigmoid", {ActivationKind::kHardsigmoid}}, ActivationCase{"Selu", {ActivationKind::kSelu}},
+        ActivationCase{"Celu", {ActivationKind::kCelu, 0.6}}, ActivationCase{"Relu6", {ActivationKind::kRelu6}},
+        ActivationCase{"Hardtanh", {ActivationKind::kHardtanh, -0.5, 0.8}},
+        ActivationCase{"Softsign", {ActivationKind::kSoftsign}},
+        ActivationCase{"Softshrink", {ActivationKind::kSoftshrink, 0.1}},
+        ActivationCase{"Tanhshrink", {ActivationKind::kTanhshrink}},
+        ActivationCase{"LogSigmoid", {ActivationKind::kLogSigmoid}}),
+    [](const auto& info) { return info.param.name; });
 
 TEST_P(ActivationTest, ValueAndGradientFollowTheClosedForm) {
   JobConfig config = TinyConfig();

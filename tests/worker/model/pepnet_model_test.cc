@@ -167,6 +167,90 @@ TEST(PepnetModelTest, SessionsReachOverTheSlicesOfAllWorkers) {
   }
 }
 
+// Batch norm in a tower and in an encoder, whose padded positions count, Dice in PPNet.
+JobConfig NormalisingConfig() {
+  JobConfig config = SequenceConfig();
+  config.model.ppnet_activation = {ActivationKind::kDice, 0};
+  Mlp& tower = *config.model.towers[0].mlp;
+  tower.use_bn = true;
+  tower.bias = false;
+  for (Encoder& encoder : config.model.encoders) {
+    encoder.attn_mlp.of_positions = encoder.attn_mlp.use_bn = true;
+    encoder.attn_mlp.bias = false;
+  }
+  return config;
+}
+
+TEST(PepnetModelTest, BatchNormTakesTheStatisticsOfAllWorkers) {
+  const JobConfig config = NormalisingConfig();
+  const TinyData data = RandomData(config, 11, 31);
+  const StepResult whole = TrainOnWorkers(config, data, {0, 11}, DenseEngine::kFused);
+  EXPECT_EQ(CompareSteps(TrainOnWorkers(config, data, {0, 5, 11}, DenseEngine::kFused), whole), "");
+  EXPECT_EQ(CompareSteps(TrainOnWorkers(config, data, {0, 4, 4, 11}, DenseEngine::kFused), whole), "");
+  const StepResult apart = TrainInSlices(config, data, {0, 5, 11});
+  EXPECT_NE(Difference("dense gradients", std::vector<float>(apart.dense.begin(), apart.dense.end()), whole.dense, {}),
+            "");
+}
+
+// The tower's first layer is linear in what evaluation shows as ppnet_output_ctr, here without dropout: its batch's
+// moments are known.
+TEST(PepnetModelTest, TrainingMovesTheRunningStatisticsByATenth) {
+  JobConfig config = TinyConfig();
+  config.model.ppnet_dropout_ratio.assign(config.model.ppnet_hidden_units.size(), 0);
+  Mlp& mlp = *config.model.towers[0].mlp;
+  mlp.use_bn = true;
+  mlp.bias = false;
+  const TinyData data = RandomData(config, 9, 31);
+  for (const ComputeDevice::Kind device : {ComputeDevice::Kind::kHost, ComputeDevice::Kind::kHostCopy}) {
+    TinyModel tiny(config, {.engine = DenseEngine::kReference, .seed = 7, .threads = 1, .device = {device, 0}});
+    const auto scales = RowScales(config, data.batch, LocalDenominators(config, data.batch));
+    ASSERT_OK(tiny.model->Forward(tiny.Input(data, &scales), nullptr));
+    std::vector<float> x;
+    for (const ModelOutput& kept : tiny.model->intermediates()) {
+      if (kept.name == "ppnet_output_ctr") x = kept.values;
+    }
+    const std::string layer = "model._task_tower.0.tower_mlp.mlp.0.perceptron.";
+    const auto weight = tiny.parameters.value(tiny.parameters.Find(layer + "0.weight"));
+    const auto mean = tiny.parameters.value(tiny.parameters.Find(layer + "1.running_mean"));
+    const auto variance = tiny.parameters.value(tiny.parameters.Find(layer + "1.running_var"));
+    std::vector<AlignedBuffer<float>> leaf_gradients;
+    ASSERT_OK(tiny.model->TrainStep(tiny.Input(data, &scales), 1, &leaf_gradients));
+    const size_t rows = 9, in = x.size() / rows;
+    for (size_t c = 0; c < mean.size(); ++c) {
+      std::vector<double> y(rows, 0.0);
+      for (size_t row = 0; row < rows; ++row) {
+        for (size_t i = 0; i < in; ++i) y[row] += static_cast<double>(weight[c * in + i]) * x[row * in + i];
+      }
+      const double average = std::accumulate(y.begin(), y.end(), 0.0) / rows;
+      double squares = 0;
+      for (const double value : y) squares += (value - average) * (value - average);
+      EXPECT_NEAR(mean[c], 0.1 * average, 1e-6);
+      EXPECT_NEAR(variance[c], 0.9 + 0.1 * squares / (rows - 1), 1e-6);
+    }
+  }
+}
+
+TEST(PepnetModelTest, ABatchOfOneRowHasNoStatistics) {
+  const JobConfig config = NormalisingConfig();
+  const TinyData data = RandomData(config, 1, 31);
+  TinyModel tiny(config, 7);
+  const auto scales = RowScales(config, data.batch, LocalDenominators(config, data.batch));
+  std::vector<AlignedBuffer<float>> leaf_gradients;
+  EXPECT_THAT(tiny.model->TrainStep(tiny.Input(data, &scales), 1, &leaf_gradients),
+              StatusIs(absl::StatusCode::kInvalidArgument, testing::HasSubstr("at least 2 rows")));
+  EXPECT_OK(tiny.model->Forward(tiny.Input(data, &scales), nullptr));
+}
+
+TEST(PepnetModelTest, ParetoWeightsAreThoseOfTheGlobalBatch) {
+  JobConfig config = AllLossesConfig();
+  config.model.pareto_weights = true;
+  config.model.towers[1].pareto_min_weight = 0.3;
+  const TinyData data = RandomData(config, 11, 31);
+  const StepResult whole = TrainOnWorkers(config, data, {0, 11}, DenseEngine::kFused);
+  EXPECT_EQ(CompareSteps(TrainOnWorkers(config, data, {0, 5, 11}, DenseEngine::kFused), whole), "");
+  EXPECT_EQ(CompareSteps(TrainOnWorkers(config, data, {0, 4, 4, 11}, DenseEngine::kFused), whole), "");
+}
+
 TEST(PepnetModelTest, MutantsOfTheSliceRuleAreFound) {
   PEPNET_NEEDS_MUTANTS();
   const JobConfig config = SliceConfig();

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numbers>
 
 #include "worker/model/dropout_mask.h"
 
@@ -173,6 +174,38 @@ double ReferenceActivation(const Activation& activation, double x, double prelu_
       return x > 0 ? x : a * (std::exp(x) - 1);
     case ActivationKind::kPrelu:
       return x > 0 ? x : prelu_weight * x;
+    case ActivationKind::kGeluTanh:
+      return 0.5 * x * (1 + std::tanh(std::sqrt(2 / std::numbers::pi) * (x + 0.044715 * std::pow(x, 3))));
+    case ActivationKind::kMish:
+      return x * std::tanh(std::log(1 + std::exp(x)));
+    case ActivationKind::kSoftplus:
+      return a * x > activation.parameter2 ? x : std::log(1 + std::exp(a * x)) / a;
+    case ActivationKind::kHardswish:
+      return x * std::clamp(x / 6 + 0.5, 0.0, 1.0);
+    case ActivationKind::kHardsigmoid:
+      return std::clamp(x / 6 + 0.5, 0.0, 1.0);
+    case ActivationKind::kSelu:
+      return 1.0507009873554805 * (x > 0 ? x : 1.6732632423543772 * (std::exp(x) - 1));
+    case ActivationKind::kCelu:
+      return std::max(x, 0.0) + std::min(0.0, a * (std::exp(x / a) - 1));
+    case ActivationKind::kRelu6:
+      return std::clamp(x, 0.0, 6.0);
+    case ActivationKind::kHardtanh:
+      return std::clamp(x, a, activation.parameter2);
+    case ActivationKind::kSoftsign:
+      return x / (1 + std::abs(x));
+    case ActivationKind::kSoftshrink:
+      return x > a ? x - a : x < -a ? x + a : 0;
+    case ActivationKind::kHardshrink:
+      return std::abs(x) > a ? x : 0;
+    case ActivationKind::kTanhshrink:
+      return x - std::tanh(x);
+    case ActivationKind::kLogSigmoid:
+      return -std::log(1 + std::exp(-x));
+    case ActivationKind::kThreshold:
+      return x > a ? x : activation.parameter2;
+    case ActivationKind::kDice:
+      break;  // no function of one number
   }
   return 0;
 }

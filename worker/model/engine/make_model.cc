@@ -26,12 +26,12 @@ StatusOr<std::unique_ptr<PepnetModel>> MakeModel(const JobConfig* config, DenseP
     LimitInteropThreads();
     if (options.threads > 0) at::set_num_threads(options.threads);
     if (options.engine == DenseEngine::kFused) {
-      if (FusedEngineRuns(options)) {
+      const std::string reason = WhyFusedEngineDoesNotRun(config->model, options);
+      if (reason.empty()) {
         const int lanes = options.threads > 0 ? options.threads : at::get_num_threads();
         return MakeFusedModel(config, parameters, options.seed, lanes, {.workers = options.workers});
       }
-      LogInfo(absl::StrCat("dense engine: reference, because the fused one runs ",
-                           options.bf16 ? "in float32 only, not with mixed_precision BF16" : "on CPUs only"));
+      LogInfo(absl::StrCat("dense engine: reference, because the fused one runs ", reason));
     }
     return MakeTorchModel(config, parameters, options);
   });

@@ -8,7 +8,8 @@
 namespace pepnet {
 
 KernelActivation FusedLane::Function(const FusedActivation& activation) const {
-  return {activation.kind, activation.weight >= 0 ? values_[activation.weight] : activation.parameter};
+  return {activation.kind, activation.weight >= 0 ? values_[activation.weight] : activation.parameter,
+          activation.parameter2};
 }
 
 KernelDropout FusedLane::Dropout(const FusedDropout& dropout, const FusedRows& rows) {

@@ -578,9 +578,21 @@ std::unique_ptr<PepnetModel> MakeFusedModel(const JobConfig* config, DenseParame
   return std::make_unique<FusedModel>(config, parameters, seed, lanes, options);
 }
 
-// BF16 goes through libtorch's autocast.
-bool FusedEngineRuns(const ModelOptions& options) {
-  return !options.bf16 && options.device.kind == ComputeDevice::Kind::kHost;
+std::string WhyFusedEngineDoesNotRun(const Model& model, const ModelOptions& options) {
+  if (options.device.kind != ComputeDevice::Kind::kHost) return "on CPUs only";
+  if (options.bf16) return "in float32 only, not with mixed_precision BF16";  // goes through libtorch's autocast
+  if (NormalisesOverRows(model)) return "rows one by one, and this network has batch norm or Dice";
+  if (model.pareto_weights) return "one backward pass a step, not with use_pareto_loss_weight";
+  const auto by_channel = [](const Activation& activation) { return activation.weights > 1; };
+  const auto in_mlp = [&](const Mlp& mlp) { return by_channel(mlp.activation); };
+  const auto in_tower = [&](const Tower& tower) { return tower.mlp.has_value() && in_mlp(*tower.mlp); };
+  const auto in_encoder = [&](const Encoder& encoder) { return in_mlp(encoder.attn_mlp); };
+  if ((model.uia.has_value() && by_channel(model.ppnet_activation)) ||
+      std::any_of(model.towers.begin(), model.towers.end(), in_tower) ||
+      std::any_of(model.encoders.begin(), model.encoders.end(), in_encoder)) {
+    return "nn.PReLU with one weight only";
+  }
+  return "";
 }
 
 }  // namespace pepnet

@@ -12,6 +12,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 
 #include "worker/model/pepnet_model.h"
 
@@ -23,11 +24,11 @@ struct FusedOptions {
   Collective* workers = nullptr;  // ModelOptions::workers
 };
 
-// Null-free. Precondition: FusedEngineRuns() of what is asked for.
+// Null-free. Precondition: WhyFusedEngineDoesNotRun() of what is asked for is "".
 std::unique_ptr<PepnetModel> MakeFusedModel(const JobConfig* config, DenseParameters* parameters, uint64_t seed,
                                             int lanes, const FusedOptions& options);
 
-// False for what is left to the reference engine: mixed precision, and devices other than the host.
-bool FusedEngineRuns(const ModelOptions& options);
+// "" if the fused engine runs it; else the limit that leaves it to the reference engine, behind "the fused one runs".
+std::string WhyFusedEngineDoesNotRun(const Model& model, const ModelOptions& options);
 
 }  // namespace pepnet

@@ -14,8 +14,13 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
+#include "absl/strings/str_cat.h"
+#include "common/base/mutant.h"
+#include "common/net/collective.h"
 #include "worker/model/dropout_mask.h"
+#include "worker/model/guarded.h"
 #include "worker/model/torch/transfer.h"
 
 namespace pepnet {
@@ -52,23 +57,17 @@ at::Tensor WeightedSum(const at::Tensor& weights, const at::Tensor& sequence) {
 // The MLP of an attention and the linear layer behind it: [B, T, in] -> [B, T].
 struct AttentionMlp {
   AttentionMlp(const Encoder& encoder, LeafMaker* maker) : encoder(encoder), last(maker, encoder.module + ".linear") {
-    const Mlp& mlp = encoder.attn_mlp;
-    for (size_t layer = 0; layer < mlp.hidden_units.size(); ++layer) {
-      const std::string perceptron = encoder.module + ".mlp.mlp." + std::to_string(layer) + ".perceptron.";
-      linears.emplace_back(maker, perceptron + "0");
-      if (mlp.use_ln) norms.emplace_back(maker, perceptron + "1");
-      activations.emplace_back(maker, perceptron + (mlp.use_ln ? "2" : "1"), mlp.activation);
+    for (size_t layer = 0; layer < encoder.attn_mlp.hidden_units.size(); ++layer) {
+      layers.emplace_back(maker, absl::StrCat(encoder.module, ".mlp.mlp.", layer, ".perceptron."), encoder.attn_mlp);
     }
   }
-  at::Tensor operator()(at::Tensor x, const DropoutState& dropout) const {
-    for (size_t layer = 0; layer < linears.size(); ++layer) {
-      x = linears[layer](x);
-      if (!norms.empty()) x = norms[layer](x);
-      x = activations[layer](x);
+  at::Tensor operator()(at::Tensor x, const ForwardPass& pass) const {
+    for (size_t layer = 0; layer < layers.size(); ++layer) {
+      x = layers[layer](x, pass);
       const double ratio = encoder.attn_mlp.dropout_ratio[layer];
-      if (!dropout.enabled || ratio == 0) continue;
+      if (!pass.training || ratio == 0) continue;
       const int64_t number = encoder.dropout_layer + static_cast<int64_t>(layer);
-      x = x.mul(PositionMask(x, DropoutKey(dropout.seed, number, dropout.step), ratio, dropout.first_row));
+      x = x.mul(PositionMask(x, DropoutKey(pass.seed, number, pass.step), ratio, pass.first_row));
     }
     return last(x).squeeze(2);
   }
@@ -79,16 +78,14 @@ struct AttentionMlp {
     return mask.to(x.device(), x.scalar_type());
   }
   const Encoder& encoder;
-  std::vector<LinearLayer> linears;
-  std::vector<LayerNormLayer> norms;
-  std::vector<ActivationLayer> activations;
+  std::vector<PerceptronLayer> layers;
   LinearLayer last;
 };
 
 class PoolingLayer : public EncoderLayer {
  public:
   explicit PoolingLayer(const Encoder& encoder) : encoder_(encoder) {}
-  at::Tensor operator()(const PaddedSequence& input, const DropoutState&) const override {
+  at::Tensor operator()(const PaddedSequence& input, const ForwardPass&) const override {
     const at::Tensor valid = ValidPositions(input, encoder_.max_length);
     const at::Tensor sum = WeightedSum(AsFactor(valid, input.sequence), input.sequence);
     if (!encoder_.mean) return sum;
@@ -102,7 +99,7 @@ class PoolingLayer : public EncoderLayer {
 class SimpleAttentionLayer : public EncoderLayer {
  public:
   explicit SimpleAttentionLayer(const Encoder& encoder) : encoder_(encoder) {}
-  at::Tensor operator()(const PaddedSequence& input, const DropoutState&) const override {
+  at::Tensor operator()(const PaddedSequence& input, const ForwardPass&) const override {
     const at::Tensor scores = at::bmm(input.sequence, input.query.unsqueeze(2)).squeeze(2);
     return WeightedSum(MaskedSoftmax(scores, ValidPositions(input, encoder_.max_length)), input.sequence);
   }
@@ -114,10 +111,10 @@ class SimpleAttentionLayer : public EncoderLayer {
 class DinLayer : public EncoderLayer {
  public:
   DinLayer(const Encoder& encoder, LeafMaker* maker) : encoder_(encoder), mlp_(encoder, maker) {}
-  at::Tensor operator()(const PaddedSequence& input, const DropoutState& dropout) const override {
+  at::Tensor operator()(const PaddedSequence& input, const ForwardPass& pass) const override {
     const at::Tensor& s = input.sequence;
     const at::Tensor q = PaddedQuery(input).unsqueeze(1).expand_as(s);
-    const at::Tensor scores = mlp_(at::cat({q, s, q.sub(s), q.mul(s)}, 2), dropout);
+    const at::Tensor scores = mlp_(at::cat({q, s, q.sub(s), q.mul(s)}, 2), pass);
     return WeightedSum(MaskedSoftmax(scores, ValidPositions(input, encoder_.max_length)), s);
   }
 
@@ -130,10 +127,10 @@ class MultiWindowDinLayer : public EncoderLayer {
  public:
   MultiWindowDinLayer(const Encoder& encoder, LeafMaker* maker)
       : encoder_(encoder), mlp_(encoder, maker), slope_(maker->Leaf(encoder.module + ".active.weight")) {}
-  at::Tensor operator()(const PaddedSequence& input, const DropoutState& dropout) const override {
+  at::Tensor operator()(const PaddedSequence& input, const ForwardPass& pass) const override {
     const at::Tensor& s = input.sequence;
     const at::Tensor query = PaddedQuery(input), q = query.unsqueeze(1).expand_as(s);
-    const at::Tensor a = at::prelu(mlp_(at::cat({s, q.mul(s), q}, 2), dropout), slope_.to(s.scalar_type()));
+    const at::Tensor a = at::prelu(mlp_(at::cat({s, q.mul(s), q}, 2), pass), slope_.to(s.scalar_type()));
     const at::Tensor valid = ValidPositions(input, 0);
     std::vector<at::Tensor> parts;
     int64_t first = 0;
@@ -165,7 +162,7 @@ class SelfAttentionLayer : public EncoderLayer {
         in_bias_(maker->Leaf(encoder.module + "._multihead_attn.in_proj_bias")),
         out_(maker, encoder.module + "._multihead_attn.out_proj") {}
 
-  at::Tensor operator()(const PaddedSequence& input, const DropoutState& dropout) const override {
+  at::Tensor operator()(const PaddedSequence& input, const ForwardPass& pass) const override {
     const at::Tensor valid = ValidPositions(input, encoder_.max_length);  // [B, T]
     const at::Tensor& s = input.sequence;
     const at::Tensor q = Heads(query_(s), 0), k = Heads(key_(s), 1), v = Heads(value_(s), 2);  // [B, H, T, E/H]
@@ -174,7 +171,7 @@ class SelfAttentionLayer : public EncoderLayer {
     const at::Tensor keys = valid.unsqueeze(1).unsqueeze(2);
     at::Tensor weights = at::softmax(scores.masked_fill(keys.logical_not(), kHidden), 3);
     weights = weights.mul(AsFactor(keys, weights));
-    if (dropout.enabled && encoder_.dropout > 0) weights = weights.mul(Mask(input, weights, dropout));
+    if (pass.training && encoder_.dropout > 0) weights = weights.mul(Mask(input, weights, pass));
     const at::Tensor mixed = weights.matmul(v).transpose(1, 2).flatten(2);  // [B, T, E]
     const at::Tensor sum = WeightedSum(AsFactor(valid, s), out_(mixed));
     return sum.div(AsFactor(input.lengths.clamp_min(1).unsqueeze(1), sum));
@@ -191,16 +188,16 @@ class SelfAttentionLayer : public EncoderLayer {
 
   // The masks of worker/model/dropout_mask.h: element (head, i, j) of a row whose own length is T is number
   // (head * T + i) * T + j.
-  at::Tensor Mask(const PaddedSequence& input, const at::Tensor& weights, const DropoutState& dropout) const {
+  at::Tensor Mask(const PaddedSequence& input, const at::Tensor& weights, const ForwardPass& pass) const {
     const at::Tensor lengths = input.lengths.to(at::kCPU);
     at::Tensor mask = at::ones(weights.sizes(), at::kFloat);
-    const uint64_t key = DropoutKey(dropout.seed, encoder_.dropout_layer, dropout.step);
+    const uint64_t key = DropoutKey(pass.seed, encoder_.dropout_layer, pass.step);
     std::vector<float> row_mask;
     for (int64_t b = 0; b < mask.size(0); ++b) {
       int64_t length = lengths[b].item<int64_t>();
       if (encoder_.max_length > 0) length = std::min<int64_t>(length, encoder_.max_length);
       row_mask.resize(encoder_.heads * length * length);
-      FillDropoutMask(key, encoder_.dropout, dropout.first_row + b, 1, static_cast<int64_t>(row_mask.size()),
+      FillDropoutMask(key, encoder_.dropout, pass.first_row + b, 1, static_cast<int64_t>(row_mask.size()),
                       row_mask.data());
       const at::Tensor made = AlignedTensor<float>(row_mask, at::kFloat).view({encoder_.heads, length, length});
       mask[b].narrow(1, 0, length).narrow(2, 0, length).copy_(made);
@@ -259,6 +256,27 @@ PaddedSequence PadSequence(const SequenceGroup& group, const std::vector<at::Ten
   }
   padded.sequence = at::cat(channels, 2);
   return padded;
+}
+
+void PadToLongest(Collective* workers, std::vector<PaddedSequence>* sequences) {
+  if (workers == nullptr || workers->count() == 1 || MutantActive(Mutant::kStatisticsOfSlice)) return;
+  std::vector<int64_t> lengths;
+  for (const PaddedSequence& sequence : *sequences) lengths.push_back(sequence.sequence.size(1));
+  const std::string mine(reinterpret_cast<const char*>(lengths.data()), lengths.size() * sizeof(int64_t));
+  const StatusOr<std::vector<std::string>> all = workers->Allgather(mine, "lengths of sequences");
+  if (!all.ok()) throw StatusError(all.status());
+  for (const std::string& theirs : *all) {
+    if (theirs.size() != mine.size()) throw StatusError(absl::InternalError("a worker has other sequences"));
+    for (size_t g = 0; g < lengths.size(); ++g) {
+      int64_t length = 0;
+      std::memcpy(&length, theirs.data() + g * sizeof(int64_t), sizeof(int64_t));
+      lengths[g] = std::max(lengths[g], length);
+    }
+  }
+  for (size_t g = 0; g < lengths.size(); ++g) {
+    at::Tensor& sequence = (*sequences)[g].sequence;
+    sequence = at::constant_pad_nd(sequence, {0, 0, 0, lengths[g] - sequence.size(1)});
+  }
 }
 
 std::unique_ptr<EncoderLayer> MakeEncoderLayer(const Encoder& encoder, LeafMaker* maker) {

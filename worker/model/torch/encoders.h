@@ -32,11 +32,15 @@ struct PaddedSequence {
 PaddedSequence PadSequence(const SequenceGroup& group, const std::vector<at::Tensor>& leaves,
                            const SequenceIndex& index);
 
+// Makes each as long as that of any worker: what the statistics of batch norm over positions depend on. A collective
+// operation; `workers` null: does nothing.
+void PadToLongest(Collective* workers, std::vector<PaddedSequence>* sequences);
+
 class EncoderLayer {
  public:
   virtual ~EncoderLayer() = default;
   // [B, Encoder::width]
-  virtual at::Tensor operator()(const PaddedSequence& input, const DropoutState& dropout) const = 0;
+  virtual at::Tensor operator()(const PaddedSequence& input, const ForwardPass& pass) const = 0;
 };
 
 // `maker` is used during construction only; `encoder` must outlive the layer.

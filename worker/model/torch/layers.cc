@@ -1,17 +1,29 @@
 #include "worker/model/torch/layers.h"
 
+#include <ATen/ops/celu.h>
 #include <ATen/ops/elu.h>
 #include <ATen/ops/gelu.h>
+#include <ATen/ops/hardshrink.h>
+#include <ATen/ops/hardsigmoid.h>
+#include <ATen/ops/hardswish.h>
+#include <ATen/ops/hardtanh.h>
 #include <ATen/ops/layer_norm.h>
 #include <ATen/ops/leaky_relu.h>
 #include <ATen/ops/linear.h>
+#include <ATen/ops/log_sigmoid.h>
+#include <ATen/ops/mish.h>
 #include <ATen/ops/prelu.h>
 #include <ATen/ops/relu.h>
+#include <ATen/ops/selu.h>
 #include <ATen/ops/sigmoid.h>
 #include <ATen/ops/silu.h>
+#include <ATen/ops/softplus.h>
+#include <ATen/ops/softshrink.h>
 #include <ATen/ops/tanh.h>
+#include <ATen/ops/threshold.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include "absl/strings/str_cat.h"
 #include "common/base/log_functions.h"
 #include "common/base/mutant.h"
 #include "worker/model/dropout_mask.h"
@@ -27,20 +39,34 @@ LeafMaker::LeafMaker(DenseParameters* parameters, at::ScalarType type)
       arenas_{parameters->values().data(), parameters->gradients().data(), at::kCPU},
       type_(type) {}
 
+at::Tensor LeafMaker::Find(const std::string& name, int* number) const {
+  *number = parameters_->Find(name);
+  if (*number < 0) return {};
+  const at::Tensor place = TensorOver(arenas_.values + parameters_->offset(*number),
+                                      parameters_->specs()[*number].shape, at::kFloat, arenas_.device);
+  return type_ == at::kFloat ? place : place.to(type_);
+}
+
 at::Tensor LeafMaker::OptionalLeaf(const std::string& name) {
-  const int i = parameters_->Find(name);
-  if (i < 0) return {};
-  const std::vector<int64_t>& shape = parameters_->specs()[i].shape;
-  const size_t offset = parameters_->offset(i);
-  at::Tensor leaf = TensorOver(arenas_.values + offset, shape, at::kFloat, arenas_.device);
-  if (type_ != at::kFloat) leaf = leaf.to(type_);
+  int i = -1;
+  at::Tensor leaf = Find(name, &i);
+  if (i < 0) return leaf;
   leaf.set_requires_grad(true);
   // A defined .grad makes backward accumulate in place, so into the arena.
   if (type_ == at::kFloat) {
-    leaf.mutable_grad() = TensorOver(arenas_.gradients + offset, shape, at::kFloat, arenas_.device);
+    leaf.mutable_grad() = TensorOver(arenas_.gradients + parameters_->offset(i), parameters_->specs()[i].shape,
+                                     at::kFloat, arenas_.device);
   }
   leaves_[name] = leaf;
   return leaf;
+}
+
+at::Tensor LeafMaker::Statistics(const std::string& name, std::span<float>* host) {
+  int i = -1;
+  at::Tensor tensor = Find(name, &i);
+  CheckOrDie(i >= 0, "the parameter list lacks " + name);
+  if (type_ == at::kFloat) *host = parameters_->value(i);
+  return tensor;
 }
 
 at::Tensor LeafMaker::Leaf(const std::string& name) {
@@ -70,7 +96,9 @@ at::Tensor LayerNormLayer::operator()(const at::Tensor& x) const {
 
 ActivationLayer::ActivationLayer(LeafMaker* maker, const std::string& module, const Activation& activation)
     : activation(activation) {
-  if (TypeOf(activation.kind).trained) weight = maker->Leaf(module + ".weight");
+  const ActivationType& type = TypeOf(activation.kind);
+  if (type.weight != nullptr) weight = maker->Leaf(absl::StrCat(module, ".", type.weight));
+  if (type.normalises) norm.emplace(maker, module + ".bn");
 }
 
 namespace {
@@ -79,50 +107,79 @@ namespace {
 // kernels, which tests compare with them.
 struct TensorExpression {
   ActivationKind kind;
-  at::Tensor (*function)(const at::Tensor& x, double parameter, const at::Tensor& weight);
+  at::Tensor (*function)(const at::Tensor& x, const Activation& activation);
 };
 constexpr TensorExpression kExpressions[] = {
-    {ActivationKind::kIdentity, [](const at::Tensor& x, double, const at::Tensor&) { return x; }},
-    {ActivationKind::kRelu, [](const at::Tensor& x, double, const at::Tensor&) { return at::relu(x); }},
-    {ActivationKind::kSigmoid, [](const at::Tensor& x, double, const at::Tensor&) { return at::sigmoid(x); }},
-    {ActivationKind::kTanh, [](const at::Tensor& x, double, const at::Tensor&) { return at::tanh(x); }},
+    {ActivationKind::kIdentity, [](const at::Tensor& x, const Activation&) { return x; }},
+    {ActivationKind::kRelu, [](const at::Tensor& x, const Activation&) { return at::relu(x); }},
+    {ActivationKind::kSigmoid, [](const at::Tensor& x, const Activation&) { return at::sigmoid(x); }},
+    {ActivationKind::kTanh, [](const at::Tensor& x, const Activation&) { return at::tanh(x); }},
     {ActivationKind::kLeakyRelu,
-     [](const at::Tensor& x, double slope, const at::Tensor&) { return at::leaky_relu(x, slope); }},
-    {ActivationKind::kSilu, [](const at::Tensor& x, double, const at::Tensor&) { return at::silu(x); }},
-    {ActivationKind::kGelu, [](const at::Tensor& x, double, const at::Tensor&) { return at::gelu(x); }},
-    {ActivationKind::kElu, [](const at::Tensor& x, double alpha, const at::Tensor&) { return at::elu(x, alpha); }},
-    {ActivationKind::kPrelu,
-     [](const at::Tensor& x, double, const at::Tensor& weight) { return at::prelu(x, weight.to(x.scalar_type())); }},
+     [](const at::Tensor& x, const Activation& activation) { return at::leaky_relu(x, activation.parameter); }},
+    {ActivationKind::kSilu, [](const at::Tensor& x, const Activation&) { return at::silu(x); }},
+    {ActivationKind::kGelu, [](const at::Tensor& x, const Activation&) { return at::gelu(x); }},
+    {ActivationKind::kElu,
+     [](const at::Tensor& x, const Activation& activation) { return at::elu(x, activation.parameter); }},
+    {ActivationKind::kGeluTanh, [](const at::Tensor& x, const Activation&) { return at::gelu(x, "tanh"); }},
+    {ActivationKind::kMish, [](const at::Tensor& x, const Activation&) { return at::mish(x); }},
+    {ActivationKind::kSoftplus,
+     [](const at::Tensor& x, const Activation& activation) {
+       return at::softplus(x, activation.parameter, activation.parameter2);
+     }},
+    {ActivationKind::kHardswish, [](const at::Tensor& x, const Activation&) { return at::hardswish(x); }},
+    {ActivationKind::kHardsigmoid, [](const at::Tensor& x, const Activation&) { return at::hardsigmoid(x); }},
+    {ActivationKind::kSelu, [](const at::Tensor& x, const Activation&) { return at::selu(x); }},
+    {ActivationKind::kCelu,
+     [](const at::Tensor& x, const Activation& activation) { return at::celu(x, activation.parameter); }},
+    {ActivationKind::kRelu6, [](const at::Tensor& x, const Activation&) { return at::hardtanh(x, 0, 6); }},
+    {ActivationKind::kHardtanh,
+     [](const at::Tensor& x, const Activation& activation) {
+       return at::hardtanh(x, activation.parameter, activation.parameter2);
+     }},
+    {ActivationKind::kSoftsign, [](const at::Tensor& x, const Activation&) { return x.div(x.abs().add(1)); }},
+    {ActivationKind::kSoftshrink,
+     [](const at::Tensor& x, const Activation& activation) { return at::softshrink(x, activation.parameter); }},
+    {ActivationKind::kHardshrink,
+     [](const at::Tensor& x, const Activation& activation) { return at::hardshrink(x, activation.parameter); }},
+    {ActivationKind::kTanhshrink, [](const at::Tensor& x, const Activation&) { return x.sub(x.tanh()); }},
+    {ActivationKind::kLogSigmoid, [](const at::Tensor& x, const Activation&) { return at::log_sigmoid(x); }},
+    {ActivationKind::kThreshold,
+     [](const at::Tensor& x, const Activation& activation) {
+       return at::threshold(x, activation.parameter, activation.parameter2);
+     }},
 };
 
 // The fused engine's kernel on the host in float32, forward and backward.
 class KernelFunction : public torch::autograd::Function<KernelFunction> {
  public:
   static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& x, int64_t kind,
-                            double parameter) {
+                            double parameter, double parameter2) {
     at::Tensor u = x.detach().to(at::kCPU, at::kFloat).contiguous().clone();
     at::Tensor out = at::empty_like(u);
     context->save_for_backward({u.clone()});
     context->saved_data["kind"] = kind;
     context->saved_data["parameter"] = parameter;
-    ActivatedForward(Layer(kind, parameter, &u, &out));
+    context->saved_data["parameter2"] = parameter2;
+    ActivatedForward(Layer(kind, parameter, parameter2, &u, &out));
     return out.to(x.device(), x.scalar_type());
   }
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
                                                  torch::autograd::variable_list gradients) {
     at::Tensor u = context->get_saved_variables()[0].clone();
     const at::Tensor d = gradients[0].to(at::kCPU, at::kFloat).contiguous();
-    ActivatedBackward(Layer(context->saved_data["kind"].toInt(), context->saved_data["parameter"].toDouble(), &u, &u),
-                      d.data_ptr<float>(), nullptr, nullptr);
-    return {u.to(gradients[0].device(), gradients[0].scalar_type()), {}, {}};
+    const Activated layer = Layer(context->saved_data["kind"].toInt(), context->saved_data["parameter"].toDouble(),
+                                  context->saved_data["parameter2"].toDouble(), &u, &u);
+    ActivatedBackward(layer, d.data_ptr<float>(), nullptr, nullptr);
+    return {u.to(gradients[0].device(), gradients[0].scalar_type()), {}, {}, {}};
   }
 
  private:
-  static Activated Layer(int64_t kind, double parameter, at::Tensor* u, at::Tensor* out) {
+  static Activated Layer(int64_t kind, double parameter, double parameter2, at::Tensor* u, at::Tensor* out) {
     Activated layer;
     layer.rows = 1;
     layer.width = u->numel();
-    layer.activation = {static_cast<ActivationKind>(kind), static_cast<float>(parameter)};
+    layer.activation = {static_cast<ActivationKind>(kind), static_cast<float>(parameter),
+                        static_cast<float>(parameter2)};
     layer.u = u->data_ptr<float>();
     layer.out = out->data_ptr<float>();
     return layer;
@@ -132,37 +189,59 @@ class KernelFunction : public torch::autograd::Function<KernelFunction> {
 }  // namespace
 
 at::Tensor KernelActivated(const Activation& activation, const at::Tensor& x) {
-  CheckOrDie(!TypeOf(activation.kind).trained, "a trained activation needs a libtorch expression");
-  return KernelFunction::apply(x, static_cast<int64_t>(activation.kind), activation.parameter);
+  CheckOrDie(TypeOf(activation.kind).weight == nullptr, "a trained activation needs a libtorch expression");
+  return KernelFunction::apply(x, static_cast<int64_t>(activation.kind), activation.parameter, activation.parameter2);
 }
 
-at::Tensor ActivationLayer::operator()(const at::Tensor& x) const {
+at::Tensor ActivationLayer::operator()(const at::Tensor& x, const ForwardPass& pass) const {
+  if (norm.has_value()) {  // Dice
+    const at::Tensor p = at::sigmoid((*norm)(x, pass));
+    return p.mul(x).add(p.neg().add(1).mul(x).mul(weight.to(x.scalar_type())));
+  }
+  if (weight.defined()) {  // PReLU: one weight, or one for each channel, which libtorch expects on the second axis
+    const at::Tensor slopes = weight.to(x.scalar_type());
+    if (x.dim() == 2 || slopes.numel() == 1) return at::prelu(x, slopes);
+    return at::prelu(x.flatten(0, -2), slopes).view(x.sizes());
+  }
   for (const TensorExpression& expression : kExpressions) {
-    if (expression.kind == activation.kind) return expression.function(x, activation.parameter, weight);
+    if (expression.kind == activation.kind) return expression.function(x, activation);
   }
   return KernelActivated(activation, x);
 }
 
-at::Tensor DropoutLayer::operator()(const at::Tensor& x, const DropoutState& state) const {
-  if (!state.enabled || ratio <= 0) return x;
-  const uint64_t key = DropoutKey(state.seed, number, state.step);
-  const int64_t first_row = MutantActive(Mutant::kDropoutByLocalRow) ? 0 : state.first_row;
+PerceptronLayer::PerceptronLayer(LeafMaker* maker, const std::string& perceptron, const Mlp& mlp)
+    : linear(maker, perceptron + "0"), activation(maker, perceptron + ActivationName(mlp), mlp.activation) {
+  if (mlp.use_ln) layer_norm.emplace(maker, perceptron + NormName(mlp));
+  if (mlp.use_bn) batch_norm.emplace(maker, perceptron + NormName(mlp));
+}
+
+at::Tensor PerceptronLayer::operator()(const at::Tensor& x, const ForwardPass& pass) const {
+  at::Tensor y = linear(x);
+  if (layer_norm.has_value()) y = (*layer_norm)(y);
+  if (batch_norm.has_value()) y = (*batch_norm)(y, pass);
+  return activation(y, pass);
+}
+
+at::Tensor DropoutLayer::operator()(const at::Tensor& x, const ForwardPass& pass) const {
+  if (!pass.training || ratio <= 0) return x;
+  const uint64_t key = DropoutKey(pass.seed, number, pass.step);
+  const int64_t first_row = MutantActive(Mutant::kDropoutByLocalRow) ? 0 : pass.first_row;
   const DropoutRows rows{first_row, x.size(0), x.size(1)};
-  return x.mul(state.on_device ? DropoutMaskOnDevice(key, ratio, rows, x.device())
-                               : DropoutMaskOnHost(key, ratio, rows));
+  return x.mul(pass.on_device ? DropoutMaskOnDevice(key, ratio, rows, x.device())
+                              : DropoutMaskOnHost(key, ratio, rows));
 }
 
 VariationalLayer::VariationalLayer(LeafMaker* maker, const VariationalDropout& dropout)
     : dropout(dropout), weight(maker->Leaf(dropout.parameter)) {}
 
-at::Tensor VariationalLayer::Factors(int64_t rows, const DropoutState& state) const {
+at::Tensor VariationalLayer::Factors(int64_t rows, const ForwardPass& pass) const {
   const at::Tensor p = weight.to(at::kDouble).sigmoid().unsqueeze(0);
-  if (!state.enabled) return p.neg().add(1);
-  const uint64_t key = DropoutKey(state.seed, dropout.layer, state.step);
-  const int64_t first_row = MutantActive(Mutant::kDropoutByLocalRow) ? 0 : state.first_row;
+  if (!pass.training) return p.neg().add(1);
+  const uint64_t key = DropoutKey(pass.seed, dropout.layer, pass.step);
+  const int64_t first_row = MutantActive(Mutant::kDropoutByLocalRow) ? 0 : pass.first_row;
   const DropoutRows places{first_row, rows, weight.size(0)};
   const at::Tensor u =
-      (state.on_device ? UniformsOnDevice(key, places, weight.device()) : UniformsOnHost(key, places)).to(at::kDouble);
+      (pass.on_device ? UniformsOnDevice(key, places, weight.device()) : UniformsOnHost(key, places)).to(at::kDouble);
   const auto log_odds = [](const at::Tensor& x) {
     return x.add(kVariationalEpsilon).log().sub(x.neg().add(1 + kVariationalEpsilon).log());
   };

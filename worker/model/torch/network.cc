@@ -2,6 +2,8 @@
 
 #include <ATen/ops/cat.h>
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 
 #include "common/base/mutant.h"
@@ -17,28 +19,20 @@ at::Tensor GateInput(const at::Tensor& own, const at::Tensor& x) {
 }  // namespace
 
 at::Tensor Network::GroupTensor(const FeatureGroup& group, const std::vector<at::Tensor>& leaves,
-                                const std::vector<at::Tensor>& encoded, const DropoutState& dropout) const {
+                                const std::vector<at::Tensor>& encoded, const ForwardPass& pass) const {
   std::vector<at::Tensor> columns;
   columns.reserve(group.sources());
   for (const int leaf : group.leaves) columns.push_back(leaves[leaf]);
   for (const int encoder : group.encoders) columns.push_back(encoded[encoder]);
   for (const VariationalLayer& layer : variational_) {
     if (!group.variational || group.variational->parameter != layer.dropout.parameter) continue;
-    const at::Tensor factors = layer.Factors(columns[0].size(0), dropout);
+    const at::Tensor factors = layer.Factors(columns[0].size(0), pass);
     for (size_t s = 0; s < columns.size(); ++s) {
       const at::Tensor factor = factors.narrow(1, static_cast<int64_t>(s), 1);
       columns[s] = columns[s].mul(factor.to(columns[s].scalar_type()));
     }
   }
   return at::cat(columns, 1);
-}
-
-Network::MlpLayer Network::MakeMlpLayer(LeafMaker* maker, const std::string& perceptron, const Mlp& mlp, size_t layer,
-                                        int64_t number) {
-  return {LinearLayer(maker, perceptron + "0"),
-          mlp.use_ln ? std::optional<LayerNormLayer>(LayerNormLayer(maker, perceptron + "1")) : std::nullopt,
-          ActivationLayer(maker, perceptron + (mlp.use_ln ? "2" : "1"), mlp.activation),
-          DropoutLayer{number, mlp.dropout_ratio[layer]}};
 }
 
 Network::Network(const JobConfig* config, LeafMaker* maker) : config_(config) {
@@ -69,7 +63,7 @@ Network::Network(const JobConfig* config, LeafMaker* maker) : config_(config) {
     const size_t layers = tower.mlp.has_value() ? tower.mlp->hidden_units.size() : 0;
     for (size_t layer = 0; layer < layers; ++layer, ++number) {
       const std::string perceptron = module + ".tower_mlp.mlp." + std::to_string(layer) + ".perceptron.";
-      net.mlp.push_back(MakeMlpLayer(maker, perceptron, *tower.mlp, layer, number));
+      net.mlp.push_back({PerceptronLayer(maker, perceptron, *tower.mlp), {number, tower.mlp->dropout_ratio[layer]}});
     }
     towers_.push_back(std::move(net));
   }
@@ -80,7 +74,7 @@ Network::Network(const JobConfig* config, LeafMaker* maker) : config_(config) {
 // x_t = E, then per layer: dropout(act(A x + a) * gate([U ; sg(E)]))     or E without a uia group
 // z   = W mlp(x_t) + b
 NetworkResult Network::Forward(const std::vector<at::Tensor>& leaves, const std::vector<SequenceIndex>& sequences,
-                               const DropoutState& dropout) const {
+                               const ForwardPass& pass) const {
   const Model& model = config_->model;
   NetworkResult result;
   auto keep = [&result](const std::string& name, const at::Tensor& tensor) {
@@ -91,33 +85,37 @@ NetworkResult Network::Forward(const std::vector<at::Tensor>& leaves, const std:
   for (size_t g = 0; g < model.sequence_groups.size(); ++g) {
     padded.push_back(PadSequence(model.sequence_groups[g], leaves, sequences[g]));
   }
+  const auto normalises = [](const Encoder& encoder) { return NormalisesOverRows(encoder.attn_mlp); };
+  if (pass.training && std::any_of(model.encoders.begin(), model.encoders.end(), normalises)) {
+    PadToLongest(pass.workers, &padded);
+  }
   std::vector<at::Tensor> encoded;
   for (size_t e = 0; e < encoders_.size(); ++e) {
-    encoded.push_back((*encoders_[e])(padded[model.encoders[e].sequence_group], dropout));
+    encoded.push_back((*encoders_[e])(padded[model.encoders[e].sequence_group], pass));
     keep(absl::StrCat("encoder_", e), encoded.back());
   }
   std::vector<at::Tensor> listed = leaves;
   for (const DenseEmbeddingLayer& embedding : embeddings_) {
     listed[embedding.embedding.leaf] = embedding(leaves[embedding.embedding.leaf]);
   }
-  const at::Tensor main = GroupTensor(model.main, listed, encoded, dropout);
+  const at::Tensor main = GroupTensor(model.main, listed, encoded, pass);
   keep("group_all", main);
   at::Tensor shared = main;
   if (epnet_.has_value()) {
-    const at::Tensor domain = GroupTensor(*model.domain, listed, encoded, dropout);
+    const at::Tensor domain = GroupTensor(*model.domain, listed, encoded, pass);
     keep("group_domain", domain);
     shared = (*epnet_)(GateInput(domain, main)).mul(main);
     keep("epnet_output", shared);
   }
   std::vector<at::Tensor> tasks(model.towers.size(), shared);
   if (model.uia.has_value()) {
-    const at::Tensor uia = GroupTensor(*model.uia, listed, encoded, dropout);
+    const at::Tensor uia = GroupTensor(*model.uia, listed, encoded, pass);
     keep("group_uia", uia);
     const at::Tensor gate_input = GateInput(uia, shared);
     for (size_t task = 0; task < tasks.size(); ++task) {
       at::Tensor x = shared;
       for (const PpnetLayer& layer : ppnet_[task]) {
-        x = layer.dropout(layer.activation(layer.linear(x)).mul(layer.gate(gate_input)), dropout);
+        x = layer.dropout(layer.activation(layer.linear(x), pass).mul(layer.gate(gate_input)), pass);
       }
       keep("ppnet_output_" + model.towers[task].name, x);
       tasks[task] = x;
@@ -126,9 +124,7 @@ NetworkResult Network::Forward(const std::vector<at::Tensor>& leaves, const std:
   for (size_t i = 0; i < towers_.size(); ++i) {
     at::Tensor x = tasks[i / model.domain_count];
     for (const MlpLayer& layer : towers_[i].mlp) {
-      x = layer.linear(x);
-      if (layer.norm.has_value()) x = (*layer.norm)(x);
-      x = layer.dropout(layer.activation(x), dropout);
+      x = layer.dropout(layer.perceptron(x, pass), pass);
     }
     const at::Tensor z = towers_[i].linear(x);
     result.towers.push_back(z.scalar_type() == at::kBFloat16 ? z.to(at::kFloat) : z);

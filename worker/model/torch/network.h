@@ -37,7 +37,7 @@ class Network {
   // leaves[l]: [rows, dim], or [elements, dim] of a sequence; sequences[g]: where the positions of sequence group g
   // lie.
   NetworkResult Forward(const std::vector<at::Tensor>& leaves, const std::vector<SequenceIndex>& sequences,
-                        const DropoutState& dropout) const;
+                        const ForwardPass& pass) const;
 
  private:
   struct PpnetLayer {
@@ -47,9 +47,7 @@ class Network {
     DropoutLayer dropout;
   };
   struct MlpLayer {
-    LinearLayer linear;
-    std::optional<LayerNormLayer> norm;
-    ActivationLayer activation;
+    PerceptronLayer perceptron;
     DropoutLayer dropout;
   };
   struct TowerNet {
@@ -58,8 +56,7 @@ class Network {
   };
   // The columns of a group, times what variational dropout leaves of them. leaves: as groups read them.
   at::Tensor GroupTensor(const FeatureGroup& group, const std::vector<at::Tensor>& leaves,
-                         const std::vector<at::Tensor>& encoded, const DropoutState& dropout) const;
-  MlpLayer MakeMlpLayer(LeafMaker* maker, const std::string& perceptron, const Mlp& mlp, size_t layer, int64_t number);
+                         const std::vector<at::Tensor>& encoded, const ForwardPass& pass) const;
 
   const JobConfig* const config_;
   std::vector<DenseEmbeddingLayer> embeddings_;          // by Model::embeddings

@@ -10,6 +10,7 @@
 #include <c10/core/DeviceGuard.h>
 #include <torch/csrc/autograd/autograd.h>
 
+#include <iterator>
 #include <optional>
 #include <utility>
 
@@ -25,6 +26,7 @@
 #include "worker/model/torch/device_parameters.h"
 #include "worker/model/torch/losses.h"
 #include "worker/model/torch/network.h"
+#include "worker/model/torch/pareto.h"
 #include "worker/model/torch/torch_device.h"
 #include "worker/model/variational_dropout.h"
 
@@ -122,13 +124,17 @@ class TorchModel : public PepnetModel {
         workers_(options.workers),
         status_(options.status),
         timeout_s_(options.timeout_s),
-        slots_(LossSlots(*config)) {
+        slots_(LossSlots(*config)),
+        normalises_(NormalisesOverRows(config->model)) {
     const c10::DeviceGuard guard(device_);
     // The environment may ask libtorch for TF32, whose rounding is outside of the promised tolerances.
     if (!device_.is_cpu()) at::globalContext().setFloat32MatmulPrecision("highest");
     if (options.device.kind != ComputeDevice::Kind::kHost) device_side_.emplace(config, parameters, device_);
     LeafMaker maker = device_side_ ? LeafMaker(parameters, device_side_->parameters.arenas()) : LeafMaker(parameters);
     network_.emplace(config, &maker);
+    if (config->model.pareto_weights) {
+      for (const auto& [name, leaf] : maker.leaves()) dense_.push_back(leaf);
+    }
     if (device_side_ && options.gradient_sums != nullptr) {
       sums_.emplace(*parameters, device_side_->parameters.arenas().gradients, maker.leaves(), options.gradient_sums,
                     options.bucket_bytes);
@@ -150,6 +156,10 @@ class TorchModel : public PepnetModel {
   StatusOr<LossReport> TrainStep(const ModelInput& input, double gradient_scale,
                                  std::vector<AlignedBuffer<float>>* leaf_gradients) override {
     PEPNET_RETURN_IF_ERROR(CheckLossInput(*config_, input, "TrainStep"));
+    if (normalises_ && input.batch->global_rows == 1) {
+      return InvalidInput("batch norm and Dice need at least 2 rows in a global batch, this one (", input.batch->origin,
+                          ") has 1; set data_config.drop_remainder or another batch_size");
+    }
     return Guarded("train step", [&]() -> StatusOr<LossReport> {
       const c10::DeviceGuard guard(device_);
       const Batch& batch = *input.batch;
@@ -159,22 +169,30 @@ class TorchModel : public PepnetModel {
       std::vector<RowLoss> losses;
       {
         const TraceScope scope("forward");
-        result = RunNetwork(tensors, {true, seed_, input.step, batch.first_row, device_side_.has_value()});
+        result = RunNetwork(tensors, {true, seed_, input.step, batch.first_row, device_side_.has_value(), workers_});
         losses = RowLosses(*config_, tensors.labels, result.towers);
       }
       PEPNET_ASSIGN_OR_RETURN(const std::vector<SessionPart> sessions, CompareSessions(input, result.towers));
+      std::vector<double> weights;
       {
         const TraceScope scope("backward");
+        std::vector<LossRoots> roots = RootsOf(losses, sessions, result, tensors.seeds, gradient_scale);
+        if (config_->model.pareto_weights) {
+          PEPNET_ASSIGN_OR_RETURN(weights, WeighLosses(LeastWeights(), dense_, workers_, &roots));
+        }
         if (sums_) sums_->Begin(CurrentStreamHandle(device_));
-        if (batch.rows > 0)
-          Backward(losses, sessions, result, tensors.seeds, gradient_scale,
-                   PenaltyShare(batch.rows, batch.global_rows));
+        // A worker without rows has a part in the sums that batch norm makes on the way back.
+        if (batch.rows > 0 || normalises_) {
+          Backward(std::move(roots), result, gradient_scale * PenaltyShare(batch.rows, batch.global_rows));
+        }
       }
       if (device_side_) PEPNET_RETURN_IF_ERROR(GiveGradients(leaf_gradients));
       LossReport report = Report(losses, sessions, *input.row_scales);
+      report.weights = std::move(weights);
       for (const auto& [name, penalty] : result.penalties) {
         report.names.push_back(name);
         report.values.push_back(PenaltyShare(batch.rows, batch.global_rows) * penalty.item<double>());
+        if (!report.weights.empty()) report.weights.push_back(1);
       }
       if (AnyTrainMetrics(*config_)) {
         for (ModelOutput& output : SelectMetricInputs(*config_, batch, Outputs(result.towers))) {
@@ -240,32 +258,49 @@ class TorchModel : public PepnetModel {
     return SessionParts(*config_, slots_, input, raw_outputs, workers_);
   }
 
-  // From the rows' losses, from the raw outputs whose gradient is that of a session, and from the penalties.
-  static void Backward(const std::vector<RowLoss>& losses, const std::vector<SessionPart>& sessions,
-                       const NetworkResult& result, const std::vector<at::Tensor>& seeds, double gradient_scale,
-                       double penalty_share) {
-    std::vector<at::Tensor> roots, gradients;
+  // From the rows' losses, and from the raw outputs whose gradient is that of a session.
+  static std::vector<LossRoots> RootsOf(const std::vector<RowLoss>& losses, const std::vector<SessionPart>& sessions,
+                                        const NetworkResult& result, const std::vector<at::Tensor>& seeds,
+                                        double gradient_scale) {
+    std::vector<LossRoots> all;
     for (size_t i = 0; i < losses.size(); ++i) {
-      roots.push_back(losses[i].values);
-      gradients.push_back(seeds[losses[i].task]);
+      LossRoots& roots = all.emplace_back();
+      roots.values.push_back(losses[i].values);
+      roots.gradients.push_back(seeds[losses[i].task]);
       if (sessions[i].losses.empty()) continue;
       const at::Tensor& output = result.towers[losses[i].task];
-      roots.push_back(output);
-      gradients.push_back(AlignedTensor<float>(sessions[i].gradient, at::kFloat)
-                              .view(output.sizes())
-                              .to(output.device(), output.scalar_type())
-                              .mul(gradient_scale));
+      roots.values.push_back(output);
+      roots.gradients.push_back(AlignedTensor<float>(sessions[i].gradient, at::kFloat)
+                                    .view(output.sizes())
+                                    .to(output.device(), output.scalar_type())
+                                    .mul(gradient_scale));
+    }
+    return all;
+  }
+
+  // By loss, as RootsOf() lists them.
+  std::vector<double> LeastWeights() const {
+    std::vector<double> weights;
+    for (const LossSlot& slot : slots_) weights.push_back(config_->model.towers[slot.task].pareto_min_weight);
+    return weights;
+  }
+
+  static void Backward(std::vector<LossRoots> losses, const NetworkResult& result, double penalty_scale) {
+    std::vector<at::Tensor> roots, gradients;
+    for (LossRoots& loss : losses) {
+      std::move(loss.values.begin(), loss.values.end(), std::back_inserter(roots));
+      std::move(loss.gradients.begin(), loss.gradients.end(), std::back_inserter(gradients));
     }
     for (const auto& [name, penalty] : result.penalties) {
       roots.push_back(penalty);
-      gradients.push_back(at::full_like(penalty, gradient_scale * penalty_share));
+      gradients.push_back(at::full_like(penalty, penalty_scale));
     }
     torch::autograd::backward(roots, gradients);
   }
 
-  NetworkResult RunNetwork(const BatchTensors& tensors, const DropoutState& dropout) const {
+  NetworkResult RunNetwork(const BatchTensors& tensors, const ForwardPass& pass) const {
     const MixedPrecisionScope precision(bf16_, device_.type());
-    return network_->Forward(tensors.leaves, tensors.sequences, dropout);
+    return network_->Forward(tensors.leaves, tensors.sequences, pass);
   }
 
   // The batch where the network computes, and there the parameters as they are now.
@@ -308,6 +343,8 @@ class TorchModel : public PepnetModel {
   RankStatus* const status_;
   const double timeout_s_;
   const std::vector<LossSlot> slots_;
+  const bool normalises_;
+  std::vector<at::Tensor> dense_;          // with Pareto weights: all trained dense parameters
   std::optional<DeviceSide> device_side_;  // unset on the host
   std::optional<Network> network_;         // set from construction on
   std::optional<BucketSums> sums_;         // its hooks are on network_'s leaves

@@ -39,12 +39,39 @@ TEST(ActivationTest, ParsesTorchNames) {
   EXPECT_EQ(ParseActivation("nn.ELU(alpha=0.5)")->parameter, 0.5);
   EXPECT_EQ(ParseActivation("nn.PReLU")->parameter, 0.25);
   EXPECT_EQ(ParseActivation("nn.PReLU(num_parameters=1,init=0.1)")->parameter, 0.1);
+  EXPECT_EQ(ParseActivation("nn.PReLU(num_parameters=4, init=0.1)")->weights, 4);
+  EXPECT_EQ(ParseActivation("nn.GELU(approximate='tanh')")->kind, ActivationKind::kGeluTanh);
+  EXPECT_EQ(ParseActivation("torch.nn.Mish")->kind, ActivationKind::kMish);
+  const auto softplus = ParseActivation("nn.Softplus(threshold=7, beta=2)");
+  EXPECT_EQ(softplus->parameter, 2);
+  EXPECT_EQ(softplus->parameter2, 7);
+  EXPECT_EQ(ParseActivation("nn.Hardtanh(max_val=3)")->parameter, -1);
+  EXPECT_EQ(ParseActivation(" Dice ")->kind, ActivationKind::kDice);
 }
 
 TEST(ActivationTest, RejectsWhatItCannotCompute) {
-  for (const char* text : {"", "relu", "nn.Relu", "Dice", "nn.ReLU(", "nn.GELU(approximate='tanh')", "nn.Tanh(x=1)",
-                           "nn.LeakyReLU(0.2)", "nn.LeakyReLU(negative_slope=a)", "nn.PReLU(num_parameters=4)",
-                           "nn.ELU(alpha=1,alpha=2)", "nn.ELU(alpha=inf)", "nn.ReLU(inplace=banana)"}) {
+  for (const char* text : {"",
+                           "relu",
+                           "nn.Relu",
+                           "Dice()x",
+                           "nn.ReLU(",
+                           "nn.GELU(approximate='erf')",
+                           "nn.Tanh(x=1)",
+                           "nn.LeakyReLU(0.2)",
+                           "nn.LeakyReLU(negative_slope=a)",
+                           "nn.PReLU(num_parameters=1.5)",
+                           "nn.PReLU(num_parameters=0)",
+                           "nn.Threshold(value=1)",
+                           "nn.Hardtanh(min_val=2)",
+                           "nn.Softplus(beta=0)",
+                           "nn.CELU(alpha=0)",
+                           "nn.Softshrink(lambd=-1)",
+                           "nn.RReLU",
+                           "nn.GLU",
+                           "nn.Softmax(dim=1)",
+                           "nn.ELU(alpha=1,alpha=2)",
+                           "nn.ELU(alpha=inf)",
+                           "nn.ReLU(inplace=banana)"}) {
     EXPECT_EQ(ParseActivation(text).status().code(), absl::StatusCode::kInvalidArgument) << text;
   }
 }

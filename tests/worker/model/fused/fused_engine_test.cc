@@ -5,8 +5,10 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <iterator>
 #include <optional>
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "absl/strings/match.h"
@@ -22,6 +24,8 @@
 
 namespace pepnet {
 namespace {
+
+using testing::HasSubstr;
 
 // Everything that a step gives.
 struct Step {
@@ -218,10 +222,12 @@ class Dice {
 };
 
 Activation RandomActivation(Dice* dice) {
-  constexpr ActivationKind kKinds[] = {ActivationKind::kIdentity, ActivationKind::kRelu, ActivationKind::kSigmoid,
-                                       ActivationKind::kTanh,     ActivationKind::kSilu, ActivationKind::kLeakyRelu,
-                                       ActivationKind::kGelu,     ActivationKind::kElu,  ActivationKind::kPrelu};
-  return {kKinds[dice->Below(9)], 0.1 + 0.1 * static_cast<double>(dice->Below(5))};
+  constexpr ActivationKind kKinds[] = {
+      ActivationKind::kIdentity, ActivationKind::kRelu,      ActivationKind::kSigmoid,  ActivationKind::kTanh,
+      ActivationKind::kSilu,     ActivationKind::kLeakyRelu, ActivationKind::kGelu,     ActivationKind::kElu,
+      ActivationKind::kPrelu,    ActivationKind::kGeluTanh,  ActivationKind::kMish,     ActivationKind::kSoftplus,
+      ActivationKind::kSelu,     ActivationKind::kCelu,      ActivationKind::kSoftsign, ActivationKind::kLogSigmoid};
+  return {kKinds[dice->Below(std::size(kKinds))], 0.1 + 0.1 * static_cast<double>(dice->Below(5))};
 }
 
 std::vector<int> RandomWidths(Dice* dice, int64_t least) {
@@ -357,10 +363,10 @@ TEST(FusedEngineTest, WhatNoRowUsesGetsExactlyNoGradient) {
 TEST(FusedEngineTest, MixedPrecisionIsLeftToTheReference) {
   const JobConfig config = TinyConfig();
   ModelOptions options{.seed = 5, .threads = 1};
-  EXPECT_TRUE(FusedEngineRuns(options));
+  EXPECT_EQ(WhyFusedEngineDoesNotRun(config.model, options), "");
   TinyModel fused(config, options);
   options.bf16 = true;
-  EXPECT_FALSE(FusedEngineRuns(options));
+  EXPECT_NE(WhyFusedEngineDoesNotRun(config.model, options), "");
   TinyModel fallen_back(config, options);
   const TinyData data = RandomData(config, 6, 5);
   const auto scales = RowScales(config, data.batch, LocalDenominators(config, data.batch));
@@ -369,8 +375,33 @@ TEST(FusedEngineTest, MixedPrecisionIsLeftToTheReference) {
   EXPECT_GT(RelativeDistance((*a)[0].values, (*b)[0].values), 1e-4) << "BF16 was not used";
 }
 
+TEST(FusedEngineTest, RowsThatDependOnOneAnotherAreLeftToTheReference) {
+  const ModelOptions options{.seed = 5, .threads = 1};
+  JobConfig config = TinyConfig();
+  config.model.ppnet_activation = {ActivationKind::kDice, 0};
+  EXPECT_THAT(WhyFusedEngineDoesNotRun(config.model, options), HasSubstr("Dice"));
+  config.model.uia.reset();
+  EXPECT_EQ(WhyFusedEngineDoesNotRun(config.model, options), "");
+  config.model.towers[0].mlp->use_bn = true;
+  EXPECT_THAT(WhyFusedEngineDoesNotRun(config.model, options), HasSubstr("batch norm"));
+  config = TinyConfig();
+  config.model.pareto_weights = true;
+  EXPECT_THAT(WhyFusedEngineDoesNotRun(config.model, options), HasSubstr("use_pareto_loss_weight"));
+  config = TinyConfig();
+  config.model.towers[0].mlp->activation = {ActivationKind::kPrelu, 0.25, 0, 5};
+  EXPECT_THAT(WhyFusedEngineDoesNotRun(config.model, options), HasSubstr("one weight"));
+}
+
+std::vector<std::string> FusedCases() {
+  std::vector<std::string> cases;
+  for (const std::string& name : PooledGoldenCases()) {
+    if (WhyFusedEngineDoesNotRun(LoadGoldenConfig(name).model, {}).empty()) cases.push_back(name);
+  }
+  return cases;
+}
+
 class FusedGoldenTest : public testing::TestWithParam<std::string> {};
-INSTANTIATE_TEST_SUITE_P(Cases, FusedGoldenTest, testing::ValuesIn(PooledGoldenCases()),
+INSTANTIATE_TEST_SUITE_P(Cases, FusedGoldenTest, testing::ValuesIn(FusedCases()),
                          [](const auto& info) { return info.param; });
 
 // The case's network and labels on random features; pepnet_model_golden_test.cc holds both engines against its numbers.

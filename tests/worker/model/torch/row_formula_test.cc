@@ -51,15 +51,15 @@ TEST(RowFormulaTest, EveryLossIsLibtorchsInValueAndGradient) {
 TEST(RowFormulaTest, EveryFixedActivationIsLibtorchsInValueAndGradient) {
   for (const ActivationKind kind : AllKinds<ActivationKind>()) {
     const ActivationType& type = TypeOf(kind);
-    if (type.trained) continue;
-    const Activation activation = {kind, type.default_value};
+    if (type.weight != nullptr) continue;
+    const Activation activation = DefaultActivation(kind);
     const at::Tensor x = at::arange(24, at::kFloat).sub(11.5).mul(0.3).view({4, 6});
     const at::Tensor weights = at::arange(24, at::kFloat).add(0.5).view({4, 6});
     at::Tensor ours = x.clone().set_requires_grad(true), theirs = x.clone().set_requires_grad(true);
     const at::Tensor kernel = KernelActivated(activation, ours);
     DenseParameters none{std::vector<ParameterSpec>{}};
     LeafMaker maker(&none);
-    const at::Tensor expression = ActivationLayer(&maker, "module", activation)(theirs);
+    const at::Tensor expression = ActivationLayer(&maker, "module", activation)(theirs, {});
     EXPECT_LT(Distance(kernel, expression), 1e-5) << type.name;
     kernel.mul(weights).sum().backward();
     expression.mul(weights).sum().backward();

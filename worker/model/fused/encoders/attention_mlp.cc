@@ -85,7 +85,8 @@ Activated AttentionMlp::ActivatedOf(const Call& call, const FusedMlpLayer& layer
   Activated activated;
   activated.rows = positions;
   activated.width = layer.linear.out;
-  activated.activation = {function.kind, function.weight >= 0 ? call.values[function.weight] : function.parameter};
+  activated.activation = {function.kind, function.weight >= 0 ? call.values[function.weight] : function.parameter,
+                          function.parameter2};
   activated.u = at.normalised != nullptr ? at.normalised : at.linear;
   activated.out = at.out;
   return activated;

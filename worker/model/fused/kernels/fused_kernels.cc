@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "common/base/log_functions.h"
 #include "common/base/simd.h"
 #include "worker/model/dropout_mask.h"
 #include "worker/model/fused/kernels/simd_exp.h"
@@ -11,7 +12,8 @@ namespace {
 
 PEPNET_SIMD_INLINE float Sigmoid(float x) { return 1.0f / (1.0f + Exp(-x)); }
 
-// Value and derivative at a pre-activation. PReLU's weight has its own derivative: x where x <= 0.
+// Value and derivative at a pre-activation; w and v are the activation's parameters. A NaN goes through. PReLU's weight
+// has its own derivative: x where x <= 0.
 struct IdentityFunction {
   float w;
   PEPNET_SIMD_INLINE float Value(float x) const { return x; }
@@ -43,6 +45,41 @@ struct SiluFunction {
     return s * (1.0f + x * (1.0f - s));
   }
 };
+struct ClampFunction {  // ReLU6 and Hardtanh
+  float w, v;
+  PEPNET_SIMD_INLINE float Value(float x) const { return x < w ? w : x > v ? v : x; }
+  PEPNET_SIMD_INLINE float Slope(float x) const { return x > w && x < v ? 1.0f : 0.0f; }
+};
+struct HardsigmoidFunction {
+  PEPNET_SIMD_INLINE float Value(float x) const { return (x < -3 ? 0.0f : x > 3 ? 6.0f : x + 3) / 6.0f; }
+  PEPNET_SIMD_INLINE float Slope(float x) const { return x > -3 && x < 3 ? 1.0f / 6.0f : 0.0f; }
+};
+struct HardswishFunction {
+  PEPNET_SIMD_INLINE float Value(float x) const { return x * HardsigmoidFunction().Value(x); }
+  PEPNET_SIMD_INLINE float Slope(float x) const { return x <= -3 ? 0.0f : x < 3 ? x / 3.0f + 0.5f : 1.0f; }
+};
+struct SoftsignFunction {
+  PEPNET_SIMD_INLINE float Value(float x) const { return x / (1.0f + std::fabs(x)); }
+  PEPNET_SIMD_INLINE float Slope(float x) const {
+    const float y = 1.0f / (1.0f + std::fabs(x));
+    return y * y;
+  }
+};
+struct SoftshrinkFunction {
+  float w;
+  PEPNET_SIMD_INLINE float Value(float x) const { return std::fabs(x) <= w ? 0.0f : x > 0 ? x - w : x + w; }
+  PEPNET_SIMD_INLINE float Slope(float x) const { return std::fabs(x) <= w ? 0.0f : 1.0f; }
+};
+struct HardshrinkFunction {
+  float w;
+  PEPNET_SIMD_INLINE float Value(float x) const { return std::fabs(x) <= w ? 0.0f : x; }
+  PEPNET_SIMD_INLINE float Slope(float x) const { return std::fabs(x) <= w ? 0.0f : 1.0f; }
+};
+struct ThresholdFunction {
+  float w, v;
+  PEPNET_SIMD_INLINE float Value(float x) const { return x <= w ? v : x; }
+  PEPNET_SIMD_INLINE float Slope(float x) const { return x <= w ? 0.0f : 1.0f; }
+};
 // The rest goes through the scalar library.
 struct TanhFunction {
   float w;
@@ -58,15 +95,58 @@ struct GeluFunction {  // x Phi(x), Phi the normal distribution
   float Value(float x) const { return x * Phi(x); }
   float Slope(float x) const { return Phi(x) + x * 0.39894228f * std::exp(-0.5f * x * x); }
 };
+struct GeluTanhFunction {
+  static constexpr float kCubic = 0.044715f;
+  static float Inner(float x) { return std::tanh(0.79788456f * (x + kCubic * x * x * x)); }
+  float Value(float x) const { return 0.5f * x * (1.0f + Inner(x)); }
+  float Slope(float x) const {
+    const float t = Inner(x);
+    return 0.5f * (1.0f + t) + 0.5f * x * (1.0f - t * t) * 0.79788456f * (1.0f + 3.0f * kCubic * x * x);
+  }
+};
 struct EluFunction {
   float w;
   float Value(float x) const { return x > 0 ? x : w * std::expm1(x); }
   float Slope(float x) const { return x > 0 ? 1.0f : w * std::exp(x); }
 };
+struct CeluFunction {
+  float w;
+  float Value(float x) const { return x > 0 ? x : w * std::expm1(x / w); }
+  float Slope(float x) const { return x > 0 ? 1.0f : std::exp(x / w); }
+};
+struct SeluFunction {  // Klambauer et al., "Self-Normalizing Neural Networks", NIPS 2017
+  static constexpr float kScale = 1.05070099f, kAlpha = 1.67326324f;
+  float Value(float x) const { return kScale * (x > 0 ? x : kAlpha * std::expm1(x)); }
+  float Slope(float x) const { return kScale * (x > 0 ? 1.0f : kAlpha * std::exp(x)); }
+};
+float LogOnePlusExp(float x) { return (x > 0 ? x : 0.0f) + std::log1p(std::exp(-std::fabs(x))); }
+struct SoftplusFunction {
+  float w, v;
+  float Value(float x) const { return x * w > v ? x : LogOnePlusExp(x * w) / w; }
+  float Slope(float x) const { return x * w > v ? 1.0f : Sigmoid(x * w); }
+};
+struct LogSigmoidFunction {
+  float Value(float x) const { return -LogOnePlusExp(-x); }
+  float Slope(float x) const { return Sigmoid(-x); }
+};
+struct MishFunction {
+  float Value(float x) const { return x * std::tanh(LogOnePlusExp(x)); }
+  float Slope(float x) const {
+    const float t = std::tanh(LogOnePlusExp(x));
+    return t + x * (1.0f - t * t) * Sigmoid(x);
+  }
+};
+struct TanhshrinkFunction {
+  float Value(float x) const { return x - std::tanh(x); }
+  float Slope(float x) const {
+    const float y = std::tanh(x);
+    return y * y;
+  }
+};
 
 template <typename Body>
 PEPNET_SIMD_INLINE void WithFunction(const KernelActivation& activation, const Body& body) {
-  const float w = activation.parameter;
+  const float w = activation.parameter, v = activation.parameter2;
   switch (activation.kind) {
     case ActivationKind::kIdentity:
       return body(IdentityFunction{w});
@@ -85,6 +165,38 @@ PEPNET_SIMD_INLINE void WithFunction(const KernelActivation& activation, const B
       return body(GeluFunction{w});
     case ActivationKind::kElu:
       return body(EluFunction{w});
+    case ActivationKind::kGeluTanh:
+      return body(GeluTanhFunction{});
+    case ActivationKind::kMish:
+      return body(MishFunction{});
+    case ActivationKind::kSoftplus:
+      return body(SoftplusFunction{w, v});
+    case ActivationKind::kHardswish:
+      return body(HardswishFunction{});
+    case ActivationKind::kHardsigmoid:
+      return body(HardsigmoidFunction{});
+    case ActivationKind::kSelu:
+      return body(SeluFunction{});
+    case ActivationKind::kCelu:
+      return body(CeluFunction{w});
+    case ActivationKind::kRelu6:
+      return body(ClampFunction{0, 6});
+    case ActivationKind::kHardtanh:
+      return body(ClampFunction{w, v});
+    case ActivationKind::kSoftsign:
+      return body(SoftsignFunction{});
+    case ActivationKind::kSoftshrink:
+      return body(SoftshrinkFunction{w});
+    case ActivationKind::kHardshrink:
+      return body(HardshrinkFunction{w});
+    case ActivationKind::kTanhshrink:
+      return body(TanhshrinkFunction{});
+    case ActivationKind::kLogSigmoid:
+      return body(LogSigmoidFunction{});
+    case ActivationKind::kThreshold:
+      return body(ThresholdFunction{w, v});
+    case ActivationKind::kDice:  // needs all rows of the batch: the fused engine leaves it to the reference engine
+      return CheckOrDie(false, "the fused engine has no Dice");
   }
 }
 

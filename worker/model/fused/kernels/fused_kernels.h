@@ -15,7 +15,7 @@ namespace pepnet {
 // An activation as the kernels see it: `parameter` is PReLU's current weight.
 struct KernelActivation {
   ActivationKind kind = ActivationKind::kIdentity;
-  float parameter = 0;
+  float parameter = 0, parameter2 = 0;
 };
 
 // Dropout of a block of rows: row i is global row rows[i]. ratio 0: none. mask_row: scratch of one row.

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "absl/strings/str_cat.h"
+
 #include "common/base/log_functions.h"
 
 namespace pepnet {
@@ -26,8 +28,9 @@ FusedLinear LayerPlacer::Linear(const std::string& module) const {
 }
 
 FusedActivation LayerPlacer::Function(const std::string& module, const Activation& activation) const {
-  const bool trained = TypeOf(activation.kind).trained;
-  return {activation.kind, static_cast<float>(activation.parameter), trained ? Required(module + ".weight") : -1};
+  const char* const weight = TypeOf(activation.kind).weight;
+  return {activation.kind, static_cast<float>(activation.parameter), static_cast<float>(activation.parameter2),
+          weight != nullptr ? Required(absl::StrCat(module, ".", weight)) : -1};
 }
 
 std::vector<FusedMlpLayer> LayerPlacer::HiddenLayers(const std::string& module, const Mlp& mlp,
@@ -36,9 +39,9 @@ std::vector<FusedMlpLayer> LayerPlacer::HiddenLayers(const std::string& module, 
   for (size_t layer = 0; layer < mlp.hidden_units.size(); ++layer) {
     const std::string perceptron = module + ".mlp." + std::to_string(layer) + ".perceptron.";
     layers.push_back({Linear(perceptron + "0"),
-                      mlp.use_ln ? Required(perceptron + "1.weight") : -1,
-                      mlp.use_ln ? Required(perceptron + "1.bias") : -1,
-                      Function(perceptron + (mlp.use_ln ? "2" : "1"), mlp.activation),
+                      mlp.use_ln ? Required(absl::StrCat(perceptron, NormName(mlp), ".weight")) : -1,
+                      mlp.use_ln ? Required(absl::StrCat(perceptron, NormName(mlp), ".bias")) : -1,
+                      Function(perceptron + ActivationName(mlp), mlp.activation),
                       {mlp.dropout_ratio[layer], first_number + static_cast<int64_t>(layer)}});
   }
   return layers;

@@ -18,7 +18,7 @@ struct FusedLinear {
 
 struct FusedActivation {
   ActivationKind kind = ActivationKind::kIdentity;
-  float parameter = 0;
+  float parameter = 0, parameter2 = 0;
   int64_t weight = -1;  // PReLU's
 };
 

@@ -4,34 +4,11 @@
 #include <cmath>
 #include <limits>
 
+#include "tests/worker/model/reference_model.h"
 #include "worker/model/dropout_mask.h"
 
 namespace pepnet {
 namespace {
-
-double Apply(const Activation& activation, double weight, double x) {
-  switch (activation.kind) {
-    case ActivationKind::kRelu:
-      return x > 0 ? x : 0;
-    case ActivationKind::kSigmoid:
-      return 1 / (1 + std::exp(-x));
-    case ActivationKind::kTanh:
-      return std::tanh(x);
-    case ActivationKind::kLeakyRelu:
-      return x > 0 ? x : activation.parameter * x;
-    case ActivationKind::kSilu:
-      return x / (1 + std::exp(-x));
-    case ActivationKind::kGelu:
-      return x * 0.5 * (1 + std::erf(x / std::sqrt(2.0)));
-    case ActivationKind::kIdentity:
-      return x;
-    case ActivationKind::kElu:
-      return x > 0 ? x : activation.parameter * (std::exp(x) - 1);
-    case ActivationKind::kPrelu:
-      return x > 0 ? x : weight * x;
-  }
-  return 0;
-}
 
 // A batch padded to [B, T, C], with its mask.
 struct Padded {
@@ -148,7 +125,7 @@ class Naive {
       const int64_t length = std::count(padded_.valid[b].begin(), padded_.valid[b].end(), true);
       if (t >= length) continue;  // padding: its score is masked
       const Vector mask = Mask(b, static_cast<int64_t>(layer), mlp.dropout_ratio[layer], length * width);
-      for (size_t c = 0; c < width; ++c) x[c] = Apply(mlp.activation, weight, x[c]) * mask[t * width + c];
+      for (size_t c = 0; c < width; ++c) x[c] = ReferenceActivation(mlp.activation, x[c], weight) * mask[t * width + c];
     }
     return Linear(".linear", x)[0];
   }

@@ -112,9 +112,9 @@ std::vector<EncoderCase> Cases() {
            }),
   };
   for (const ActivationKind kind : AllKinds<ActivationKind>()) {
-    cases.push_back(Case(absl::StrCat("din_", TypeOf(kind).name), Kind::kDin, [kind](Encoder* e) {
-      e->attn_mlp.activation = {kind, TypeOf(kind).default_value};
-    }));
+    if (TypeOf(kind).normalises) continue;  // is left to the reference engine
+    cases.push_back(Case(absl::StrCat("din_", TypeOf(kind).name), Kind::kDin,
+                         [kind](Encoder* e) { e->attn_mlp.activation = DefaultActivation(kind); }));
   }
   return cases;
 }
