@@ -3,13 +3,17 @@
 
 Usage: .venv/bin/python3 scripts/bench/sequences.py [--length 50] [--full] [--rows 40960] [--batch_size 1024]
                                                     [--rounds 5] [--threads 2] [--pepnet build/release/pepnet]
+                                                    [--peers eager,fbgemm]
 
 The rows are made up: user, item, category and tab of a row, and two sequences of items with their categories, clicks
 and purchases, each of 1 to --length elements (with --full of --length). The network has DIN with hidden layers
-[64, 16] over each, EPNet by tab, PPNet [128, 64] and two towers. The peer has its rows decoded and padded before its
-clock starts; pepnet reads them from Parquet. A round is one pass over the rows of each, the first batches of both are
-not counted.
-Prints one JSON object: samples per second of each round, medians, and their ratio.
+[64, 16] over each, EPNet by tab, PPNet [128, 64] and two towers. The peers have their rows decoded and padded before
+their clocks start; pepnet reads them from Parquet. A round is one pass over the rows of each, the first batches are not
+counted.
+Peers: eager is plain PyTorch, nn.Embedding with sparse gradients and Adagrad; fbgemm has its tables in FBGEMM's
+table-batched CPU operator, which applies exact Adagrad in its backward pass, and looks up existing positions only. It
+needs the virtual environment that scripts/bench/compare.sh makes.
+Prints one JSON object: samples per second of each round, medians, and pepnet's ratio to each peer.
 """
 import argparse
 import json
@@ -121,17 +125,31 @@ class Peer:
     """The network in plain PyTorch: embeddings with sparse gradients, Adagrad; fused Adam for the rest."""
 
     def __init__(self, table, batch_size):
-        table_of = lambda name: nn.Embedding(ROWS[name], DIM, sparse=True)
-        self.tables = {name: table_of(name) for name in ROWS}
-        self.sequence_tables = {part: table_of(part) for part in PARTS}
+        self.make_tables()
         self.network = nn.ModuleDict({sequence: Din(DIM * len(PARTS)) for sequence in SEQUENCES})
         self.network["epnet"] = EPNet(MAIN, DIM, MAIN)
         self.network["ppnet"] = PPNet(MAIN, 2 * DIM, HIDDEN, 2, 0)
         self.network["towers"] = nn.ModuleList(Tower(HIDDEN[-1], TOWER, 0) for _ in range(2))
-        tables = [*self.tables.values(), *self.sequence_tables.values()]
-        self.sparse = torch.optim.Adagrad([one.weight for one in tables], lr=LR, eps=1e-8)
         self.dense = torch.optim.Adam(self.network.parameters(), lr=0.001, fused=True)
         self.batches = [self.batch_of(table.slice(at, batch_size)) for at in range(0, table.num_rows, batch_size)]
+
+    def make_tables(self):
+        table_of = lambda name: nn.Embedding(ROWS[name], DIM, sparse=True)
+        self.tables = {name: table_of(name) for name in ROWS}
+        self.sequence_tables = {part: table_of(part) for part in PARTS}
+        weights = [one.weight for one in [*self.tables.values(), *self.sequence_tables.values()]]
+        self.optimizers = [torch.optim.Adagrad(weights, lr=LR, eps=1e-8)]
+
+    def rows_of(self, batch):
+        """The rows of plain features by name, of the query, and of each sequence's positions, zeros where there is none."""
+        rows = {name: table(batch[name]) for name, table in self.tables.items()}
+        query = torch.cat([self.sequence_tables[part](batch[part]) for part in PARTS], dim=1)
+        positions = {}
+        for sequence in SEQUENCES:
+            mask, *ids = batch[sequence]
+            elements = torch.cat([self.sequence_tables[part](one) for part, one in zip(PARTS, ids)], dim=-1)
+            positions[sequence] = elements * mask[:, :, None]
+        return rows, query, positions
 
     def batch_of(self, table):
         batch = {name: torch.from_numpy(table[name].to_numpy().copy()) for name in ROWS}
@@ -148,20 +166,15 @@ class Peer:
         return batch
 
     def step(self, batch):
-        rows = {name: table(batch[name]) for name, table in self.tables.items()}
-        query = torch.cat([self.sequence_tables[part](batch[part]) for part in PARTS], dim=1)
-        encoded = []
-        for sequence in SEQUENCES:
-            mask, *ids = batch[sequence]
-            positions = torch.cat([self.sequence_tables[part](one) for part, one in zip(PARTS, ids)], dim=-1)
-            encoded.append(self.network[sequence](query, positions * mask[:, :, None], mask))
+        rows, query, positions = self.rows_of(batch)
+        encoded = [self.network[sequence](query, positions[sequence], batch[sequence][0]) for sequence in SEQUENCES]
         main = torch.cat([*rows.values(), *encoded], dim=1)
         shared = self.network["epnet"](main, rows["tab"])
         outputs = self.network["ppnet"](shared, torch.cat([rows["user"], rows["item"]], dim=1))
         loss = sum(nn.functional.binary_cross_entropy_with_logits(tower(x).reshape(-1), label)
                    for tower, x, label in zip(self.network["towers"], outputs, batch["labels"]))
         loss.backward()
-        for optimizer in (self.sparse, self.dense):
+        for optimizer in (*self.optimizers, self.dense):
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
 
@@ -174,6 +187,44 @@ class Peer:
                 seconds += time.perf_counter() - start
                 rows += len(batch["user"])
         return rows / seconds
+
+
+class FbgemmPeer(Peer):
+    """The same with FBGEMM's tables: a position is a bag of one row."""
+
+    def make_tables(self):
+        from fbgemm_gpu.split_embedding_configs import EmbOptimType
+        from fbgemm_gpu.split_table_batched_embeddings_ops_common import EmbeddingLocation, PoolingMode
+        from fbgemm_gpu.split_table_batched_embeddings_ops_training import ComputeDevice, SplitTableBatchedEmbeddingBagsCodegen
+
+        def table_of(*names):
+            return SplitTableBatchedEmbeddingBagsCodegen(
+                [(ROWS[name], DIM, EmbeddingLocation.HOST, ComputeDevice.CPU) for name in names],
+                optimizer=EmbOptimType.EXACT_ADAGRAD, learning_rate=LR, eps=1e-8, pooling_mode=PoolingMode.SUM)
+
+        self.tables = table_of(*ROWS)
+        self.sequence_tables = {part: table_of(part) for part in PARTS}
+        self.optimizers = []
+
+    @staticmethod
+    def look_up(tables, ids):
+        return tables(ids, torch.arange(len(ids) + 1))
+
+    def rows_of(self, batch):
+        plain = self.look_up(self.tables, torch.cat([batch[name] for name in ROWS]))
+        rows = dict(zip(ROWS, plain.split(DIM, dim=1)))
+        masks = [batch[sequence][0] for sequence in SEQUENCES]
+        parts = []
+        for number, part in enumerate(PARTS):
+            ids = [batch[part], *(batch[sequence][1 + number][mask] for sequence, mask in zip(SEQUENCES, masks))]
+            parts.append(self.look_up(self.sequence_tables[part], torch.cat(ids)).split([len(one) for one in ids]))
+        query, *elements = (torch.cat(both, dim=1) for both in zip(*parts))
+        positions = {sequence: one.new_zeros(*mask.shape, one.shape[1]).index_put((mask,), one)
+                     for sequence, mask, one in zip(SEQUENCES, masks, elements)}
+        return rows, query, positions
+
+
+PEERS = {"eager": Peer, "fbgemm": FbgemmPeer}
 
 
 def pepnet_round(pepnet, config, model_dir, threads, batch_size):
@@ -192,26 +243,31 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--pepnet", type=pathlib.Path, default=pathlib.Path("build/release/pepnet"))
+    parser.add_argument("--peers", default="eager", help="eager, fbgemm or both with a comma")
     args = parser.parse_args()
+    names = args.peers.split(",")
+    if unknown := set(names) - set(PEERS):
+        parser.error(f"--peers: {', '.join(sorted(unknown))} unknown; expected eager, fbgemm or both with a comma")
     torch.set_num_threads(args.threads)
     torch.manual_seed(1)
     table = make_rows(args.rows, args.length, args.full, np.random.default_rng(1))
-    speeds = {"pepnet": [], "eager": []}
+    speeds = {name: [] for name in ["pepnet", *names]}
     with tempfile.TemporaryDirectory() as scratch:
         directory = pathlib.Path(scratch)
         pq.write_table(table, directory / "rows.parquet", row_group_size=8192)
-        peer = Peer(table, args.batch_size)
+        peers = {name: PEERS[name](table, args.batch_size) for name in names}
         for number in range(args.rounds):
             config = write_config(directory, number, args.batch_size)
             speeds["pepnet"].append(
                 pepnet_round(args.pepnet, config, directory / f"model-{number}", args.threads, args.batch_size))
-            speeds["eager"].append(peer.round())
+            for name, peer in peers.items():
+                speeds[name].append(peer.round())
     medians = {name: statistics.median(values) for name, values in speeds.items()}
     print(json.dumps({"length": args.length, "full": args.full, "batch_size": args.batch_size, "threads": args.threads,
                       "samples_per_second": {name: [round(value) for value in values]
                                              for name, values in speeds.items()},
                       "median": {name: round(value) for name, value in medians.items()},
-                      "ratio": round(medians["pepnet"] / medians["eager"], 2)}))
+                      "ratio": {name: round(medians["pepnet"] / medians[name], 2) for name in names}}))
 
 
 if __name__ == "__main__":
