@@ -1,10 +1,11 @@
-// Small languages inside strings: expressions of the config, plans of --inject, numbers, cells, vocabulary files,
-// JSON. The first byte chooses one, the rest is the text.
+// Small languages inside strings: expressions of the config, patterns of names, plans of --inject, numbers, cells,
+// vocabulary files, JSON. The first byte chooses one, the rest is the text.
 #include "common/base/text.h"
 #include "common/checkpoint/strict_json.h"
 #include "common/config/values/value_strings.h"
 #include "common/config/values/vocabulary.h"
 #include "common/expression/expression.h"
+#include "common/expression/name_pattern.h"
 #include "common/net/packing.h"
 #include "common/process/fault_plan.h"
 #include "tests/fuzz/fuzz_support.h"
@@ -46,6 +47,17 @@ void CheckFormula(const std::string& text) {
   Expect(out.size() <= 3, "a formula has a value per place");
 }
 
+// A pattern that parses is matched against names, itself among them.
+void CheckPattern(const std::string& text) {
+  const auto pattern = NamePattern::Parse(text);
+  ExpectClear(pattern.status());
+  if (!pattern.ok()) return;
+  const bool once = pattern->Matches("model.epnet.gate_nu.dense_layers.0.weight");
+  Expect(once == pattern->Matches("model.epnet.gate_nu.dense_layers.0.weight"), "a match is a function of the name");
+  pattern->Matches(text);
+  pattern->Matches(std::string(300, 'a'));
+}
+
 }  // namespace
 }  // namespace pepnet
 
@@ -54,7 +66,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   FuzzInput input(data, size);
   const auto choice = input.Take<uint8_t>();
   const std::string text = input.TakeRest();
-  switch (choice % 9) {
+  switch (choice % 10) {
     case 0:
       ExpectClear(ParseActivation(text).status());
       break;
@@ -80,8 +92,11 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     case 7:
       ExpectClear(ParseStrictJson(text).status());
       break;
-    default:
+    case 8:
       CheckPrintable(text);
+      break;
+    default:
+      CheckPattern(text);
       break;
   }
   return 0;
