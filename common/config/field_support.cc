@@ -139,10 +139,6 @@ std::string UnsupportedAdvice(const FieldDescriptor& field) {
            "a raw_feature";
   }
   if (owner == "ModelConfig" && field.containing_oneof() != nullptr) return "this model is not supported; pepnet is";
-  if (owner == "SparseOptimizer") {
-    return absl::StrCat("this optimizer is not supported for tables; ",
-                        ListOfKinds<SparseOptimizerKind>(&SparseOptimizerType::field, " and "), " are");
-  }
   if (owner == "LossConfig") {
     return absl::StrCat("this loss is not supported; ", ListOfKinds<LossKind>(&LossType::name, " and "), " are");
   }

@@ -11,7 +11,20 @@
 
 namespace pepnet {
 
-enum class SparseOptimizerKind { kSgd, kAdagrad, kRowwiseAdagrad, kAdam, kPartialRowwiseAdam, kFtrl, kAdagradDecay };
+enum class SparseOptimizerKind {
+  kSgd,
+  kAdagrad,
+  kRowwiseAdagrad,
+  kAdam,
+  kPartialRowwiseAdam,
+  kFtrl,
+  kAdagradDecay,
+  kLarsSgd,
+  kLamb,
+  kPartialRowwiseLamb,
+  kAdadelta,
+  kRmsprop
+};
 enum class WeightDecayMode { kNone, kL2, kDecouple };
 struct SparseOptimizer {
   SparseOptimizerKind kind = SparseOptimizerKind::kAdagrad;
@@ -20,8 +33,11 @@ struct SparseOptimizer {
   double beta1 = 0.9, beta2 = 0.999;
   double weight_decay = 0;
   WeightDecayMode weight_decay_mode = WeightDecayMode::kNone;
+  double momentum = 0.9;                     // of lars_sgd
   double beta = 1, l1 = 0, l2 = 0, l21 = 0;  // of ftrl
   double decay_steps = 100000, decay_rate = 0.9;
+  double rho = 0.95, alpha = 0.99;  // of adadelta, of rmsprop
+  double eps = 1e-8;                // of adadelta, whose default is 1e-6, and of rmsprop; of others it is fixed
   bool gradient_clipping = false;
   double max_gradient = 1;
   Schedule schedule;
@@ -34,6 +50,7 @@ struct SparseOptimizerType {
   double (*initial_state)(const SparseOptimizer&);  // what each of them is before the first update
   std::span<const Parameter<SparseOptimizer>> parameters;
   std::optional<Finding> (*check)(const SparseOptimizer&) = nullptr;  // null: nothing to check
+  bool corrects_by_steps = false;  // whether moments are corrected by the steps of the whole job: cannot begin afresh
 };
 
 namespace sparse_optimizer_types {
@@ -42,6 +59,8 @@ inline constexpr auto kLr = Number<&SparseOptimizer::lr>("lr", kNotNegative, tru
 inline constexpr auto kClipping = Switch<&SparseOptimizer::gradient_clipping>("gradient_clipping");
 inline constexpr auto kMaxGradient = Number<&SparseOptimizer::max_gradient>("max_gradient", kPositive);
 inline constexpr auto kWeightDecay = Number<&SparseOptimizer::weight_decay>("weight_decay", kNotNegative);
+inline constexpr auto kInitialAccumulator =
+    Number<&SparseOptimizer::initial_accumulator_value>("initial_accumulator_value", kNotNegative);
 inline constexpr const char* kDecayModes[] = {"NONE", "L2", "DECOUPLE"};
 
 inline constexpr double NoState(const SparseOptimizer&) { return 0; }
@@ -51,9 +70,7 @@ inline constexpr Parameter<SparseOptimizer> kSgdParameters[] = {kLr, kClipping, 
 inline constexpr SparseOptimizerType kSgd = {"sgd", "sgd_optimizer", [](int) { return 0; }, NoState, kSgdParameters};
 
 // State: s[dim].
-inline constexpr Parameter<SparseOptimizer> kAdagradParameters[] = {
-    kLr, kClipping, kMaxGradient,
-    Number<&SparseOptimizer::initial_accumulator_value>("initial_accumulator_value", kNotNegative)};
+inline constexpr Parameter<SparseOptimizer> kAdagradParameters[] = {kLr, kClipping, kMaxGradient, kInitialAccumulator};
 inline constexpr SparseOptimizerType kAdagrad = {"adagrad", "adagrad_optimizer", [](int dim) { return dim; },
                                                  Accumulator, kAdagradParameters};
 
@@ -76,12 +93,17 @@ inline constexpr Parameter<SparseOptimizer> kAdamParameters[] = {kLr,
                                                                  Number<&SparseOptimizer::beta1>("beta1", kBelowOne),
                                                                  Number<&SparseOptimizer::beta2>("beta2", kBelowOne),
                                                                  kWeightDecay};
-inline constexpr SparseOptimizerType kAdam = {"adam", "adam_optimizer", [](int dim) { return 2 * dim; }, NoState,
-                                              kAdamParameters};
+inline constexpr SparseOptimizerType kAdam = {
+    "adam", "adam_optimizer", [](int dim) { return 2 * dim; }, NoState, kAdamParameters, nullptr, true};
 
 // State: exp_avg[dim], then one exp_avg_sq.
-inline constexpr SparseOptimizerType kPartialRowwiseAdam = {"partial_rowwise_adam", "partial_rowwise_adam_optimizer",
-                                                            [](int dim) { return dim + 1; }, NoState, kAdamParameters};
+inline constexpr SparseOptimizerType kPartialRowwiseAdam = {"partial_rowwise_adam",
+                                                            "partial_rowwise_adam_optimizer",
+                                                            [](int dim) { return dim + 1; },
+                                                            NoState,
+                                                            kAdamParameters,
+                                                            nullptr,
+                                                            true};
 
 // State: s[dim], z[dim].
 inline constexpr Parameter<SparseOptimizer> kFtrlParameters[] = {
@@ -100,11 +122,43 @@ inline constexpr Parameter<SparseOptimizer> kAdagradDecayParameters[] = {
     kLr,
     kClipping,
     kMaxGradient,
-    Number<&SparseOptimizer::initial_accumulator_value>("initial_accumulator_value", kNotNegative),
+    kInitialAccumulator,
     WholeNumber<&SparseOptimizer::decay_steps>("decay_steps", kPositive),
     Number<&SparseOptimizer::decay_rate>("decay_rate", kUpToOne)};
 inline constexpr SparseOptimizerType kAdagradDecay = {
     "adagrad_decay", "adagrad_decay_optimizer", [](int dim) { return dim + 1; }, NoState, kAdagradDecayParameters};
+
+// State: momentum[dim].
+inline constexpr Parameter<SparseOptimizer> kLarsSgdParameters[] = {
+    kLr, kClipping, kMaxGradient, Number<&SparseOptimizer::momentum>("momentum", kBelowOne), kWeightDecay};
+inline constexpr SparseOptimizerType kLarsSgd = {"lars_sgd", "lars_sgd_optimizer", [](int dim) { return dim; }, NoState,
+                                                 kLarsSgdParameters};
+
+// State: exp_avg[dim], exp_avg_sq[dim].
+inline constexpr SparseOptimizerType kLamb = {
+    "lamb", "lamb_optimizer", [](int dim) { return 2 * dim; }, NoState, kAdamParameters, nullptr, true};
+
+// State: exp_avg[dim], then one exp_avg_sq.
+inline constexpr SparseOptimizerType kPartialRowwiseLamb = {"partial_rowwise_lamb",
+                                                            "partial_rowwise_lamb_optimizer",
+                                                            [](int dim) { return dim + 1; },
+                                                            NoState,
+                                                            kAdamParameters,
+                                                            nullptr,
+                                                            true};
+
+// State: square_avg[dim], acc_delta[dim].
+inline constexpr auto kEps = Number<&SparseOptimizer::eps>("eps", kPositive);
+inline constexpr Parameter<SparseOptimizer> kAdadeltaParameters[] = {
+    kLr, kClipping, kMaxGradient, kWeightDecay, Number<&SparseOptimizer::rho>("rho", kUpToOne), kEps};
+inline constexpr SparseOptimizerType kAdadelta = {"adadelta", "adadelta_optimizer", [](int dim) { return 2 * dim; },
+                                                  NoState, kAdadeltaParameters};
+
+// State: square_avg[dim].
+inline constexpr Parameter<SparseOptimizer> kRmspropParameters[] = {
+    kLr, kClipping, kMaxGradient, kWeightDecay, Number<&SparseOptimizer::alpha>("alpha", kBelowOne), kEps};
+inline constexpr SparseOptimizerType kRmsprop = {"rmsprop", "rmsprop_optimizer", [](int dim) { return dim; }, NoState,
+                                                 kRmspropParameters};
 
 }  // namespace sparse_optimizer_types
 
@@ -124,6 +178,16 @@ constexpr const SparseOptimizerType* FindType(SparseOptimizerKind kind) {
       return &sparse_optimizer_types::kFtrl;
     case SparseOptimizerKind::kAdagradDecay:
       return &sparse_optimizer_types::kAdagradDecay;
+    case SparseOptimizerKind::kLarsSgd:
+      return &sparse_optimizer_types::kLarsSgd;
+    case SparseOptimizerKind::kLamb:
+      return &sparse_optimizer_types::kLamb;
+    case SparseOptimizerKind::kPartialRowwiseLamb:
+      return &sparse_optimizer_types::kPartialRowwiseLamb;
+    case SparseOptimizerKind::kAdadelta:
+      return &sparse_optimizer_types::kAdadelta;
+    case SparseOptimizerKind::kRmsprop:
+      return &sparse_optimizer_types::kRmsprop;
   }
   return nullptr;
 }

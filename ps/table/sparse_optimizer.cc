@@ -2,11 +2,13 @@
 
 #include <algorithm>
 #include <cmath>
+#include <vector>
 
 namespace pepnet {
 namespace {
 
-constexpr float kEpsilon = 1e-8f;  // fixed in the reference, not configurable
+constexpr float kEpsilon = 1e-8f;          // fixed in the reference, not configurable
+constexpr float kLarsCoefficient = 1e-3f;  // eta; likewise
 constexpr size_t kPrefetchRows = 8;
 
 inline __attribute__((always_inline)) void PrefetchRow(std::span<const RowUpdate> rows, size_t i) {
@@ -25,9 +27,9 @@ inline __attribute__((always_inline)) void ForEachRow(std::span<const RowUpdate>
   }
 }
 
-// Mean of term(e)^2 over a row. Four partial sums by e % 4, added pairwise: one order for vector and scalar code.
+// Sum of term(e)^2 over a row. Four partial sums by e % 4, added pairwise: one order for vector and scalar code.
 template <typename Term>
-float MeanOfSquares(int dim, const Term& term) {
+float SumOfSquares(int dim, const Term& term) {
   float sum[4] = {0, 0, 0, 0};
   int e = 0;
   for (; e + 4 <= dim; e += 4) {
@@ -40,7 +42,12 @@ float MeanOfSquares(int dim, const Term& term) {
     const float x = term(e);
     sum[lane] += x * x;
   }
-  return ((sum[0] + sum[1]) + (sum[2] + sum[3])) / static_cast<float>(dim);
+  return (sum[0] + sum[1]) + (sum[2] + sum[3]);
+}
+
+template <typename Term>
+float MeanOfSquares(int dim, const Term& term) {
+  return SumOfSquares(dim, term) / static_cast<float>(dim);
 }
 
 //   w = w - lr g
@@ -204,6 +211,99 @@ void PartialRowwiseAdam(const AdamFactors& f, float lr, float wd, int dim, std::
   });
 }
 
+// w = w - lr (|w| / |r|) r, the end of both lambs: the step is as long as lr says of the row. r = 0 moves nothing.
+inline void StepByLength(float lr, int dim, float* __restrict w, const float* __restrict r) {
+  const float length = std::sqrt(SumOfSquares(dim, [=](int e) { return r[e]; }));
+  if (length == 0) return;
+  const float rate = lr * (std::sqrt(SumOfSquares(dim, [=](int e) { return w[e]; })) / length);
+  for (int e = 0; e < dim; ++e) w[e] -= rate * r[e];
+}
+
+//   m, v = as adam
+//   r = m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps) + wd w
+//   w = w - lr (|w| / |r|) r
+void Lamb(const AdamFactors& f, float lr, float wd, int dim, std::span<const RowUpdate> rows) {
+  std::vector<float> r(dim);
+  ForEachRow(rows, [&](float* __restrict w, float* __restrict state, const float* __restrict g) {
+    float* __restrict m = state;
+    float* __restrict v = state + dim;
+    for (int e = 0; e < dim; ++e) {
+      m[e] = f.beta1 * m[e] + f.one_minus_beta1 * g[e];
+      v[e] = f.beta2 * v[e] + f.one_minus_beta2 * (g[e] * g[e]);
+      r[e] = m[e] / f.correction1 / (std::sqrt(v[e] / f.correction2) + kEpsilon) + wd * w[e];
+    }
+    StepByLength(lr, dim, w, r.data());
+  });
+}
+
+//   As lamb, with one v per row: v = b2 v + (1 - b2) mean_e(g^2).
+void PartialRowwiseLamb(const AdamFactors& f, float lr, float wd, int dim, std::span<const RowUpdate> rows) {
+  std::vector<float> r(dim);
+  ForEachRow(rows, [&](float* __restrict w, float* __restrict state, const float* __restrict g) {
+    float* __restrict m = state;
+    float& v = state[dim];
+    v = f.beta2 * v + f.one_minus_beta2 * MeanOfSquares(dim, [=](int e) { return g[e]; });
+    const float denominator = std::sqrt(v / f.correction2) + kEpsilon;
+    for (int e = 0; e < dim; ++e) {
+      m[e] = f.beta1 * m[e] + f.one_minus_beta1 * g[e];
+      r[e] = m[e] / f.correction1 / denominator + wd * w[e];
+    }
+    StepByLength(lr, dim, w, r.data());
+  });
+}
+
+//   r = lr eta |w| / (|g| + wd |w|)             0 where that is 0 / 0
+//   m = mom m + r (g + wd w)
+//   w = w - m
+void LarsSgd(const SparseOptimizer& optimizer, float lr, float wd, int dim, std::span<const RowUpdate> rows) {
+  const auto momentum = static_cast<float>(optimizer.momentum);
+  ForEachRow(rows, [=](float* __restrict w, float* __restrict m, const float* __restrict g) {
+    const float length = std::sqrt(SumOfSquares(dim, [=](int e) { return w[e]; }));
+    const float bound = std::sqrt(SumOfSquares(dim, [=](int e) { return g[e]; })) + wd * length;
+    const float rate = bound == 0 ? 0 : lr * kLarsCoefficient * length / bound;
+    for (int e = 0; e < dim; ++e) {
+      m[e] = momentum * m[e] + rate * (g[e] + wd * w[e]);
+      w[e] -= m[e];
+    }
+  });
+}
+
+//   g' = g + wd w
+//   v  = rho v + (1 - rho) g'^2
+//   d  = sqrt(u + eps) / sqrt(v + eps) g'
+//   u  = rho u + (1 - rho) d^2
+//   w  = w - lr d
+void Adadelta(const SparseOptimizer& optimizer, float lr, float wd, int dim, std::span<const RowUpdate> rows) {
+  const auto rho = static_cast<float>(optimizer.rho), share = static_cast<float>(1 - optimizer.rho);
+  const auto eps = static_cast<float>(optimizer.eps);
+  ForEachRow(rows, [=](float* __restrict w, float* __restrict state, const float* __restrict gradient) {
+    float* __restrict v = state;
+    float* __restrict u = state + dim;
+    for (int e = 0; e < dim; ++e) {
+      const float g = gradient[e] + wd * w[e];
+      v[e] = rho * v[e] + share * (g * g);
+      const float d = std::sqrt(u[e] + eps) / std::sqrt(v[e] + eps) * g;
+      u[e] = rho * u[e] + share * (d * d);
+      w[e] -= lr * d;
+    }
+  });
+}
+
+//   g' = g + wd w
+//   v  = alpha v + (1 - alpha) g'^2
+//   w  = w - lr g' / (sqrt(v) + eps)
+void Rmsprop(const SparseOptimizer& optimizer, float lr, float wd, int dim, std::span<const RowUpdate> rows) {
+  const auto alpha = static_cast<float>(optimizer.alpha), share = static_cast<float>(1 - optimizer.alpha);
+  const auto eps = static_cast<float>(optimizer.eps);
+  ForEachRow(rows, [=](float* __restrict w, float* __restrict v, const float* __restrict gradient) {
+    for (int e = 0; e < dim; ++e) {
+      const float g = gradient[e] + wd * w[e];
+      v[e] = alpha * v[e] + share * (g * g);
+      w[e] -= lr * g / (std::sqrt(v[e]) + eps);
+    }
+  });
+}
+
 }  // namespace
 
 void UpdateRows(const SparseOptimizer& optimizer, double lr, int64_t update, int dim, std::span<const RowUpdate> rows) {
@@ -232,6 +332,16 @@ void UpdateRows(const SparseOptimizer& optimizer, double lr, int64_t update, int
       return Ftrl(optimizer, rate, dim, rows);
     case SparseOptimizerKind::kAdagradDecay:
       return AdagradDecay(optimizer, rate, update, dim, rows);
+    case SparseOptimizerKind::kLarsSgd:
+      return LarsSgd(optimizer, rate, wd, dim, rows);
+    case SparseOptimizerKind::kLamb:
+      return Lamb(AdamFactors(optimizer, update), rate, wd, dim, rows);
+    case SparseOptimizerKind::kPartialRowwiseLamb:
+      return PartialRowwiseLamb(AdamFactors(optimizer, update), rate, wd, dim, rows);
+    case SparseOptimizerKind::kAdadelta:
+      return Adadelta(optimizer, rate, wd, dim, rows);
+    case SparseOptimizerKind::kRmsprop:
+      return Rmsprop(optimizer, rate, wd, dim, rows);
   }
 }
 

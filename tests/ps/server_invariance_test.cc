@@ -237,16 +237,14 @@ TEST(ServerInvarianceTest, ArrivalOrderMutantIsSeenByThreeWorkers) {
 }
 
 TEST(ServerInvarianceTest, ShardInvarianceForAnyNumberOfServers) {
-  for (SparseOptimizerKind kind :
-       {SparseOptimizerKind::kSgd, SparseOptimizerKind::kAdagrad, SparseOptimizerKind::kRowwiseAdagrad,
-        SparseOptimizerKind::kAdam, SparseOptimizerKind::kPartialRowwiseAdam}) {
+  for (SparseOptimizerKind kind : AllKinds<SparseOptimizerKind>()) {
     JobShape shape;
     shape.kind = kind;
     const std::string expected = RunJob(shape);
     ASSERT_THAT(expected, testing::StartsWith("item 0: ")) << expected;
     for (int servers : {2, 3, 7}) {
       shape.servers = servers;
-      EXPECT_EQ(RunJob(shape), expected) << servers << " servers, optimizer " << static_cast<int>(kind);
+      EXPECT_EQ(RunJob(shape), expected) << servers << " servers, optimizer " << TypeOf(kind).name;
     }
   }
 }

@@ -24,6 +24,7 @@ TEST(ServerPlanTest, EveryParameterOfEveryOptimizerArrives) {
     sent.weight_decay = 0.375, sent.weight_decay_mode = WeightDecayMode::kDecouple;
     sent.gradient_clipping = true, sent.max_gradient = 3;
     sent.beta = 0.625, sent.l1 = 0.1, sent.l2 = 0.2, sent.l21 = 0.3, sent.decay_steps = 7, sent.decay_rate = 0.875;
+    sent.momentum = 0.6, sent.rho = 0.7, sent.alpha = 0.8, sent.eps = 0.01;
     for (const Parameter<SparseOptimizer>& parameter : type.parameters) {
       ASSERT_NE(parameter.get(sent), parameter.get(SparseOptimizer())) << parameter.name << " has its default";
     }

@@ -277,7 +277,7 @@ TEST_F(ServerTest, BadPlansAreRefusedByField) {
               HasSubstr("init_kind is cauchy, expected default, uniform, normal or constant"));
   EXPECT_THAT(error([](auto* plan) { plan->mutable_optimizer()->set_kind("lion"); }),
               HasSubstr("optimizer kind is lion, expected sgd, adagrad, rowwise_adagrad, adam, partial_rowwise_adam, "
-                        "ftrl or adagrad_decay"));
+                        "ftrl, adagrad_decay, lars_sgd, lamb, partial_rowwise_lamb, adadelta or rmsprop"));
   const auto parameter = [&](const std::string& kind, const std::string& name, double value) {
     return error([&](auto* plan) {
       plan->mutable_optimizer()->set_kind(kind);

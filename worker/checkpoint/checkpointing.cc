@@ -67,8 +67,8 @@ std::string WithoutOptimizers(const std::string& shape) {
 
 // InvalidArgument if the tables' optimizer cannot begin afresh at a step other than 0.
 Status CheckCanBeginAfresh(const SparseOptimizer& optimizer) {
-  const SparseOptimizerKind kind = optimizer.kind;
-  if (kind != SparseOptimizerKind::kAdam && kind != SparseOptimizerKind::kPartialRowwiseAdam) return absl::OkStatus();
+  const SparseOptimizerType& type = TypeOf(optimizer.kind);
+  if (!type.corrects_by_steps) return absl::OkStatus();
   return InvalidInput(
       "--ignore_restore_optimizer: ", TypeOf(kind).field,
       " of the tables corrects its moments by the steps of the whole job, so that fresh ones would make "

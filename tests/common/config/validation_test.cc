@@ -51,13 +51,15 @@ INSTANTIATE_TEST_SUITE_P(
              kTrain + "grad_clipping.clipping_type: \"both\""},
         Case{kSteps, "num_steps: 5 grad_clipping { max_gradient: 0 }", kTrain + "grad_clipping.max_gradient: 0"},
         Case{kSteps, "num_steps: 5 fine_tune_ckpt_param_map: 'no/file'", kTrain + "fine_tune_ckpt_param_map: "},
-        Case{"adagrad_optimizer { lr: 0.001 }", "lamb_optimizer { lr: 1 }",
-             "job.config:5: train_config.sparse_optimizer.lamb_optimizer: this optimizer is not supported"},
-        Case{"adagrad_optimizer { lr: 0.001 }", "lars_sgd_optimizer {}",
-             "job.config:5: train_config.sparse_optimizer.lars_sgd_optimizer: "},
-        Case{"adagrad_optimizer { lr: 0.001 }", "partial_rowwise_lamb_optimizer {}", "job.config:5: "},
-        Case{"adagrad_optimizer { lr: 0.001 }", "adadelta_optimizer {}", "job.config:5: "},
-        Case{"adagrad_optimizer { lr: 0.001 }", "rmsprop_optimizer {}", "job.config:5: "},
+        Case{"adagrad_optimizer { lr: 0.001 }", "lamb_optimizer { lr: 1 beta2: 1 }",
+             "job.config:5: train_config.sparse_optimizer.lamb_optimizer.beta2: 1; expected 0 <= value < 1"},
+        Case{"adagrad_optimizer { lr: 0.001 }", "lars_sgd_optimizer { lr: 1 momentum: 1 }",
+             "job.config:5: train_config.sparse_optimizer.lars_sgd_optimizer.momentum: 1; expected 0 <= value < 1"},
+        Case{"adagrad_optimizer { lr: 0.001 }", "partial_rowwise_lamb_optimizer { lr: -1 }", "job.config:5: "},
+        Case{"adagrad_optimizer { lr: 0.001 }", "adadelta_optimizer { lr: 1 rho: 1.5 }",
+             "job.config:5: train_config.sparse_optimizer.adadelta_optimizer.rho: 1.5; expected"},
+        Case{"adagrad_optimizer { lr: 0.001 }", "rmsprop_optimizer { lr: 1 eps: 0 }",
+             "job.config:5: train_config.sparse_optimizer.rmsprop_optimizer.eps: 0; expected a number > 0"},
         Case{"adagrad_optimizer { lr: 0.001 }", "", "job.config:5: train_config.sparse_optimizer: no optimizer is set"},
         Case{"lr: 0.001", "lr: -1", "job.config:5: train_config.sparse_optimizer.adagrad_optimizer.lr: -1"},
         Case{"lr: 0.001", "lr: nan", "job.config:5: "},
@@ -534,6 +536,8 @@ TEST(ValidationTest, OptimizersAndSchedulesAreTakenOver) {
   EXPECT_EQ(Parse(Changed("adam_optimizer", "rmsprop_optimizer"))->train.dense_optimizer.alpha, 0.99);
   EXPECT_EQ(Parse(Changed("adagrad_optimizer", "partial_rowwise_adam_optimizer"))->train.sparse_optimizer.kind,
             SparseOptimizerKind::kPartialRowwiseAdam);
+  EXPECT_EQ(Parse(Changed("adagrad_optimizer", "adadelta_optimizer"))->train.sparse_optimizer.eps, 1e-6);
+  EXPECT_EQ(Parse(Changed("adagrad_optimizer", "rmsprop_optimizer"))->train.sparse_optimizer.eps, 1e-8);
 }
 
 TEST(ValidationTest, DropoutIsFilledPerLayer) {

@@ -25,9 +25,9 @@ std::vector<std::string> Texts(const char* const Type::*member) {
 
 // ShapeDescription() writes them into checkpoints, which later programs compare.
 TEST(TypeTableTest, NamesInCheckpointsStayAsTheyAre) {
-  EXPECT_THAT(
-      (Texts<SparseOptimizerKind>(&SparseOptimizerType::name)),
-      ElementsAre("sgd", "adagrad", "rowwise_adagrad", "adam", "partial_rowwise_adam", "ftrl", "adagrad_decay"));
+  EXPECT_THAT((Texts<SparseOptimizerKind>(&SparseOptimizerType::name)),
+              ElementsAre("sgd", "adagrad", "rowwise_adagrad", "adam", "partial_rowwise_adam", "ftrl", "adagrad_decay",
+                          "lars_sgd", "lamb", "partial_rowwise_lamb", "adadelta", "rmsprop"));
   EXPECT_THAT((Texts<DenseOptimizerKind>(&DenseOptimizerType::name)),
               ElementsAre("sgd", "adagrad", "adam", "adamw", "adadelta", "rmsprop"));
   EXPECT_THAT((Texts<LossKind>(&LossType::name)),
@@ -74,9 +74,9 @@ TEST(TypeTableTest, NoTwoKindsShareWhatTheyAreFoundBy) {
 }
 
 TEST(TypeTableTest, EveryEnumeratorIsFoundAndNoOtherNumber) {
-  EXPECT_EQ(AllKinds<SparseOptimizerKind>().back(), SparseOptimizerKind::kAdagradDecay);
+  EXPECT_EQ(AllKinds<SparseOptimizerKind>().back(), SparseOptimizerKind::kRmsprop);
   EXPECT_EQ(FindType(static_cast<SparseOptimizerKind>(-1)), nullptr);
-  EXPECT_EQ(FindType(static_cast<SparseOptimizerKind>(7)), nullptr);
+  EXPECT_EQ(FindType(static_cast<SparseOptimizerKind>(12)), nullptr);
   EXPECT_EQ(FindKind<LossKind>(&LossType::name, "l2_loss"), LossKind::kL2);
   EXPECT_EQ(FindKind<LossKind>(&LossType::name, "l2"), std::nullopt);
   EXPECT_DEATH(TypeOf(static_cast<LossKind>(17)), "");
@@ -157,6 +157,11 @@ TEST(SparseOptimizerTypeTest, StateHasTheFloatsOfItsFormula) {
   EXPECT_EQ(SparseStateDim(SparseOptimizerKind::kRowwiseAdagrad, 8), 1);
   EXPECT_EQ(SparseStateDim(SparseOptimizerKind::kAdam, 8), 16);
   EXPECT_EQ(SparseStateDim(SparseOptimizerKind::kPartialRowwiseAdam, 8), 9);
+  EXPECT_EQ(SparseStateDim(SparseOptimizerKind::kLarsSgd, 8), 8);
+  EXPECT_EQ(SparseStateDim(SparseOptimizerKind::kLamb, 8), 16);
+  EXPECT_EQ(SparseStateDim(SparseOptimizerKind::kPartialRowwiseLamb, 8), 9);
+  EXPECT_EQ(SparseStateDim(SparseOptimizerKind::kAdadelta, 8), 16);
+  EXPECT_EQ(SparseStateDim(SparseOptimizerKind::kRmsprop, 8), 8);
 }
 
 // Every node's inputs are the pre-activation, the weight of a trained activation, a parameter, an earlier node
