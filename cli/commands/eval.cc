@@ -59,7 +59,8 @@ Status EvalCommand(const EvalFlags& flags, MpiSession* session) {
   }
   return RunJob(config, flags.job, session, [&](const WorkerContext& context) -> Status {
     const std::string path = flags.checkpoint_path.empty() ? config.model_dir : flags.checkpoint_path;
-    PEPNET_ASSIGN_OR_RETURN(InferenceModel inference, OpenForInference(context, path));
+    PEPNET_ASSIGN_OR_RETURN(InferenceModel inference,
+                            OpenForInference(context, path, ValuesFor(context.config->eval.uses_averages)));
     PEPNET_ASSIGN_OR_RETURN(
         const EvaluationResult result,
         Evaluate(context, inference.model.get(), config.eval_input_path, inference.finished_steps, {flags.bootstrap}));

@@ -43,7 +43,8 @@ Status ExplainCommand(const ExplainFlags& flags, MpiSession* session) {
   if (!flags.output.empty()) PEPNET_RETURN_IF_ERROR(CheckReplaceable("--output", flags.output, {kJsonBeginning}));
   return RunJob(config, flags.job, session, [&](const WorkerContext& context) -> Status {
     const std::string path = flags.checkpoint_path.empty() ? config.model_dir : flags.checkpoint_path;
-    PEPNET_ASSIGN_OR_RETURN(InferenceModel inference, OpenForInference(context, path));
+    PEPNET_ASSIGN_OR_RETURN(InferenceModel inference,
+                            OpenForInference(context, path, ValuesFor(context.config->eval.uses_averages)));
     PEPNET_ASSIGN_OR_RETURN(RowBlocks rows, ReadRowBlocks(context, config.eval_input_path, flags.rows));
     PEPNET_ASSIGN_OR_RETURN(
         const Importance importance,

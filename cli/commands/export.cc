@@ -196,7 +196,7 @@ Status ExportCommand(const ExportFlags& flags) {
   }
   PEPNET_RETURN_IF_ERROR(Annotate(CheckHoldsState(manifest, config), checkpoint));
   DenseParameters parameters(DenseParameterList(config));
-  PEPNET_RETURN_IF_ERROR(ReadDenseValues(checkpoint, &parameters));
+  PEPNET_RETURN_IF_ERROR(ReadDenseValues(checkpoint, ValuesFor(config.export_config.uses_averages), &parameters));
   ExportSource source{&config, checkpoint, &manifest, &parameters,
                       [&](const Table& table) { return ReadFullTable(checkpoint, manifest, table); }};
   // Complete or absent: everything is written beside the final name and renamed at the end.

@@ -105,6 +105,7 @@ Status ImportCommand(const ImportFlags& flags) {
     PEPNET_ASSIGN_OR_RETURN(std::vector<float> values, ReadTensor(*reader, flags.weights, spec.name, spec.shape));
     std::copy(values.begin(), values.end(), state.parameters.value(static_cast<int>(i)).begin());
   }
+  state.averages.StartFrom(state.parameters.values());
   PEPNET_ASSIGN_OR_RETURN(CheckpointWriter writer, CheckpointWriter::Begin(config.model_dir, 0));
   const absl::Cleanup remove = [&] { RemoveTree(writer.temporary_directory()).IgnoreError(); };  // a failed one
   Manifest manifest;

@@ -59,7 +59,8 @@ Status PredictCommand(const PredictFlags& flags, MpiSession* session) {
   PEPNET_ASSIGN_OR_RETURN(JobConfig config, LoadConfig(flags.config, /*ignore_unknown_fields=*/true));
   return RunJob(config, flags.job, session, [&](const WorkerContext& context) -> Status {
     const std::string path = flags.checkpoint_path.empty() ? config.model_dir : flags.checkpoint_path;
-    PEPNET_ASSIGN_OR_RETURN(InferenceModel inference, OpenForInference(context, path));
+    PEPNET_ASSIGN_OR_RETURN(InferenceModel inference,
+                            OpenForInference(context, path, ValuesFor(context.config->export_config.uses_averages)));
     PredictRequest request;
     request.input_path = flags.predict_input_path;
     request.output_path = flags.predict_output_path;

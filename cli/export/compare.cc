@@ -73,7 +73,8 @@ Status LookUp(const ExportSource& source, Sample* sample) {
 
 StatusOr<int64_t> CompareWithEval(const WorkerContext& context, const ExportSource& source) {
   const JobConfig& config = *context.config;
-  PEPNET_ASSIGN_OR_RETURN(const InferenceModel inference, OpenForInference(context, source.checkpoint));
+  PEPNET_ASSIGN_OR_RETURN(const InferenceModel inference,
+                          OpenForInference(context, source.checkpoint, ValuesFor(config.export_config.uses_averages)));
   PEPNET_ASSIGN_OR_RETURN(Sample sample, RunEval(context, inference));
   PEPNET_RETURN_IF_ERROR(LookUp(source, &sample));
   DenseParameters parameters(DenseParameterList(config));

@@ -2,6 +2,7 @@
 
 #include "common/base/logging.h"
 #include "common/config/load.h"
+#include "worker/optim/part_optimizers.h"
 
 namespace pepnet {
 
@@ -20,6 +21,7 @@ StatusOr<JobConfig> LoadConfig(const ConfigFlags& flags, bool ignore_unknown_fie
 
 void LogNotes(const JobConfig& config) {
   for (const std::string& note : config.notes) LOG(INFO) << note;
+  for (const std::string& note : IdlePartOptimizers(config)) LOG(INFO) << note;
 }
 
 }  // namespace pepnet

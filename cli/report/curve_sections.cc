@@ -12,6 +12,7 @@ namespace pepnet {
 namespace {
 
 constexpr char kSteps[] = "metrics.jsonl", kEvaluations[] = "train_eval_result.txt";
+constexpr char kPartRate[] = "lr_part_";  // the figure's name, before the number of the part optimizer
 
 // A figure of a run, without points yet.
 Curve EmptyCurve(const RunRecord& run, size_t number, const std::string& name, const char* source) {
@@ -49,6 +50,18 @@ std::string StepsFigure(const std::vector<RunRecord>& runs, const std::string& n
   std::vector<Curve> curves;
   for (size_t i = 0; i < runs.size(); ++i) curves.push_back(CurveOfSteps(runs[i], i, name));
   return CurvesFigure(layout, curves);
+}
+
+// The figures that are learning rates of part optimizers, in any run.
+std::set<std::string> RatesOfParts(const std::vector<RunRecord>& runs) {
+  std::set<std::string> names;
+  for (const RunRecord& run : runs) {
+    if (run.steps.empty()) continue;
+    for (const auto& [name, value] : run.steps.back().values) {
+      if (name.starts_with(kPartRate)) names.insert(name);
+    }
+  }
+  return names;
 }
 
 std::string FigureOf(const std::vector<RunRecord>& runs, const FigureName& figure) {
@@ -131,6 +144,11 @@ std::string CurvesSection(const std::vector<RunRecord>& runs) {
   layout.y_name = "lr_dense";
   layout.from_zero = true;
   whole += StepsFigure(runs, "lr_dense", layout);
+  for (const std::string& name : RatesOfParts(runs)) {
+    layout.title = absl::StrCat("learning rate of part_optimizers[", name.substr(sizeof(kPartRate) - 1), "]");
+    layout.y_name = name;
+    whole += StepsFigure(runs, name, layout);
+  }
   layout.title = "learning rate of the tables";
   layout.y_name = "lr_sparse";
   whole += StepsFigure(runs, "lr_sparse", layout);

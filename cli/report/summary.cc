@@ -20,6 +20,7 @@ namespace {
 
 constexpr double kFarBelow = 0.05;
 constexpr int64_t kLeastRows = 1000;
+constexpr char kLearningRate[] = "lr_";  // lr_sparse, lr_dense, lr_part_0, ...
 constexpr double kDeviations = 4;
 
 bool LooksLikeLoss(const std::string& name) {
@@ -28,7 +29,7 @@ bool LooksLikeLoss(const std::string& name) {
 
 // Members of metrics.jsonl that are neither losses nor metrics.
 bool IsOther(const std::string& name) {
-  return name == "total_loss" || name == "lr_sparse" || name == "lr_dense" || name == "samples_per_second" ||
+  return name == "total_loss" || absl::StartsWith(name, kLearningRate) || name == "samples_per_second" ||
          absl::EndsWith(name, "gradient_norm");
 }
 

@@ -11,12 +11,30 @@ Mutant g_mutant = Mutant::kNone;  // written by tests before they start threads
 #endif
 
 constexpr const char* kNames[] = {
-    "gate_sees_gradient",        "divide_by_workers",       "local_row_denominator",       "dropout_by_local_row",
-    "statistics_of_slice",       "session_ends_at_slice",   "sum_in_arrival_order",        "init_by_server",
-    "pull_creates_row",          "resume_forgets_position", "resume_forgets_dense_state",  "resume_forgets_evaluations",
-    "budget_by_server",          "count_by_worker",         "resume_forgets_candidates",   "snapshot_without_copy",
-    "snapshot_takes_later_rows", "inference_forgets_seed",  "export_forgets_initial_rows", "manifest_first",
-    "silence_is_health",         "clamp_to_row_zero",       "resume_trusts_files",
+    "gate_sees_gradient",
+    "divide_by_workers",
+    "local_row_denominator",
+    "dropout_by_local_row",
+    "statistics_of_slice",
+    "session_ends_at_slice",
+    "sum_in_arrival_order",
+    "init_by_server",
+    "pull_creates_row",
+    "resume_forgets_position",
+    "resume_forgets_dense_state",
+    "resume_forgets_averages",
+    "resume_forgets_evaluations",
+    "budget_by_server",
+    "count_by_worker",
+    "resume_forgets_candidates",
+    "snapshot_without_copy",
+    "snapshot_takes_later_rows",
+    "inference_forgets_seed",
+    "export_forgets_initial_rows",
+    "manifest_first",
+    "silence_is_health",
+    "clamp_to_row_zero",
+    "resume_trusts_files",
 };
 constexpr int kNameCount = sizeof(kNames) / sizeof(kNames[0]);
 static_assert(kNameCount == static_cast<int>(Mutant::kResumeTrustsFiles), "one name per mutant, in order");

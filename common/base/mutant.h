@@ -24,6 +24,7 @@ enum class Mutant {
   kPullCreatesRow,            // L3: a pull creates the row
   kResumeForgetsPosition,     // L4: a resumed run starts at the first row
   kResumeForgetsDenseState,   // L4: a resumed run starts with fresh dense optimizer state
+  kResumeForgetsAverages,     // L4: a resumed run averages from the weights that it starts with
   kResumeForgetsEvaluations,  // L4: a resumed run waits for a better evaluation from the start again
   kBudgetByServer,            // L3: all rows of a server share one limit, whatever their bucket
   kCountByWorker,             // L2: every worker that names a row or a candidate counts

@@ -41,10 +41,15 @@ Status ConvertTowers(const config::PEPNet& pepnet, const ConfigSource& source, J
 Status ConvertTrain(const config::TrainConfig& train, ConfigSource* source, TrainConfig* out);
 Status ConvertSparseOptimizer(const config::SparseOptimizer& optimizer, ConfigSource* source, SparseOptimizer* out);
 Status ConvertDenseOptimizer(const config::DenseOptimizer& optimizer, ConfigSource* source, DenseOptimizer* out);
+// dense_optimizer.part_optimizers and ema; needs out->dense_optimizer.
+Status ConvertPartOptimizers(const config::DenseOptimizer& optimizer, ConfigSource* source, TrainConfig* out);
+Status ConvertEma(const config::DenseOptimizer& optimizer, const ConfigSource& source, TrainConfig* out);
 Status ConvertEval(const config::EvalConfig& eval, const ConfigSource& source, EvalConfig* out);
 // eval_config.slice_by. `job` has its data, features and model.
 Status ConvertSlices(const config::EvalConfig& eval, const ConfigSource& source, JobConfig* job);
 Status ConvertExport(const config::ExportConfig& from, ConfigSource* source, ExportConfig* out);
+// use_dense_ema of eval_config and export_config; needs job->train.
+Status ConvertUseOfAverages(const config::EasyRecConfig& config, const ConfigSource& source, JobConfig* job);
 // job->train.best and what export_config's best lacks; `job` has all but that. for_training: the config is about to train,
 // so that it must evaluate where an evaluation decides something.
 Status ConvertBest(const config::EasyRecConfig& config, bool for_training, ConfigSource* source, JobConfig* job);

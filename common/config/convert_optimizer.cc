@@ -3,6 +3,7 @@
 #include "common/config/convert.h"
 #include "common/config/convert_parameters.h"
 #include "common/config/values/value_strings.h"
+#include "common/expression/name_pattern.h"
 
 namespace pepnet {
 namespace {
@@ -85,9 +86,10 @@ Status ConvertLinearDecay(const config::LinearDecayLR& from, const ConfigSource&
   return ConvertWarmup(from, source, out);
 }
 
-// SparseOptimizer and DenseOptimizer carry the same oneof.
+// SparseOptimizer, DenseOptimizer and PartOptimizer carry the same oneof. Without a schedule *out becomes `otherwise`.
 template <typename ProtoOptimizer>
-Status ConvertSchedule(const ProtoOptimizer& optimizer, ConfigSource* source, Schedule* out) {
+Status ConvertSchedule(const ProtoOptimizer& optimizer, const Schedule* otherwise, ConfigSource* source,
+                       Schedule* out) {
   switch (optimizer.learning_rate_case()) {
     case ProtoOptimizer::kExponentialDecayLearningRate: {
       const config::ExponentialDecayLR& from = optimizer.exponential_decay_learning_rate();
@@ -125,7 +127,11 @@ Status ConvertSchedule(const ProtoOptimizer& optimizer, ConfigSource* source, Sc
     case ProtoOptimizer::LEARNING_RATE_NOT_SET:
       break;
   }
-  source->Note(optimizer, "", "no learning-rate schedule is set; the rate is constant");
+  if (otherwise != nullptr) {
+    *out = *otherwise;
+  } else {
+    source->Note(optimizer, "", "no learning-rate schedule is set; the rate is constant");
+  }
   return absl::OkStatus();
 }
 
@@ -141,11 +147,11 @@ void NoteDefaults(const Message& from, std::span<const Parameter<Owner>> paramet
   }
 }
 
-// One of the optimizers that Type describes: `optimizer` is config::SparseOptimizer or
-// config::DenseOptimizer, whose oneof "optimizer" names the kind.
+// One of the optimizers that Type describes: `optimizer` is config::SparseOptimizer, config::DenseOptimizer or
+// config::PartOptimizer, whose oneof "optimizer" names the kind. `schedule`: if it has none of its own; null: constant.
 template <typename Type, typename ProtoOptimizer, typename Optimizer>
-Status ConvertOptimizer(const ProtoOptimizer& optimizer, const std::string& example, ConfigSource* source,
-                        Optimizer* out) {
+Status ConvertOptimizer(const ProtoOptimizer& optimizer, const std::string& example, const Schedule* schedule,
+                        ConfigSource* source, Optimizer* out) {
   using Kind = decltype(out->kind);
   const google::protobuf::FieldDescriptor* const member = SetMember(optimizer, "optimizer");
   const std::optional<Kind> kind = member == nullptr ? std::nullopt : FindKind<Kind>(&Type::field, member->name());
@@ -161,17 +167,42 @@ Status ConvertOptimizer(const ProtoOptimizer& optimizer, const std::string& exam
       source->Note(from, finding->field, finding->text);
     }
   }
-  return ConvertSchedule(optimizer, source, &out->schedule);
+  return ConvertSchedule(optimizer, schedule, source, &out->schedule);
 }
 
 }  // namespace
 
 Status ConvertSparseOptimizer(const config::SparseOptimizer& optimizer, ConfigSource* source, SparseOptimizer* out) {
-  return ConvertOptimizer<SparseOptimizerType>(optimizer, "adagrad_optimizer { lr: 0.001 }", source, out);
+  return ConvertOptimizer<SparseOptimizerType>(optimizer, "adagrad_optimizer { lr: 0.001 }", nullptr, source, out);
 }
 
 Status ConvertDenseOptimizer(const config::DenseOptimizer& optimizer, ConfigSource* source, DenseOptimizer* out) {
-  return ConvertOptimizer<DenseOptimizerType>(optimizer, "adam_optimizer { lr: 0.001 }", source, out);
+  return ConvertOptimizer<DenseOptimizerType>(optimizer, "adam_optimizer { lr: 0.001 }", nullptr, source, out);
+}
+
+Status ConvertPartOptimizers(const config::DenseOptimizer& optimizer, ConfigSource* source, TrainConfig* out) {
+  for (const config::PartOptimizer& part : optimizer.part_optimizers()) {
+    if (part.regex_pattern().empty()) {
+      return source->Error(part, "regex_pattern", "is missing; expected an expression that matches whole names of ",
+                           "parameters, for example \"model\\\\.epnet\\\\..*\"");
+    }
+    if (const auto pattern = NamePattern::Parse(part.regex_pattern()); !pattern.ok()) {
+      return source->Error(part, "regex_pattern", pattern.status().message());
+    }
+    PartOptimizer& to = out->part_optimizers.emplace_back();
+    to.pattern = part.regex_pattern();
+    PEPNET_RETURN_IF_ERROR(ConvertOptimizer<DenseOptimizerType>(part, "adam_optimizer { lr: 0.001 }",
+                                                                &out->dense_optimizer.schedule, source, &to.optimizer));
+  }
+  return absl::OkStatus();
+}
+
+Status ConvertEma(const config::DenseOptimizer& optimizer, const ConfigSource& source, TrainConfig* out) {
+  if (!optimizer.has_ema()) return absl::OkStatus();
+  const double decay = ShortestDecimal(optimizer.ema().decay());
+  if (!kUpToOne.Contains(decay)) return source.Error(optimizer.ema(), "decay", decay, "; expected ", kUpToOne.expected);
+  out->ema_decay = decay;
+  return absl::OkStatus();
 }
 
 }  // namespace pepnet

@@ -94,6 +94,8 @@ Status ConvertTrain(const config::TrainConfig& train, ConfigSource* source, Trai
   }
   PEPNET_RETURN_IF_ERROR(ConvertSparseOptimizer(train.sparse_optimizer(), source, &out->sparse_optimizer));
   PEPNET_RETURN_IF_ERROR(ConvertDenseOptimizer(train.dense_optimizer(), source, &out->dense_optimizer));
+  PEPNET_RETURN_IF_ERROR(ConvertPartOptimizers(train.dense_optimizer(), source, out));
+  PEPNET_RETURN_IF_ERROR(ConvertEma(train.dense_optimizer(), *source, out));
   if ((train.num_steps() > 0) == (train.num_epochs() > 0)) {
     return source->Error(train, train.has_num_steps() ? "num_steps" : "num_epochs", "num_steps is ", train.num_steps(),
                          " and num_epochs is ", train.num_epochs(), "; expected exactly one of them > 0");
@@ -196,6 +198,27 @@ Status ConvertExport(const config::ExportConfig& from, ConfigSource* source, Exp
     source->Note(from, "export_format", "accepted without effect: pepnet export writes open formats, see its --format");
   }
   out->best = from.exporter_type() == "best";
+  return absl::OkStatus();
+}
+
+namespace {
+
+template <typename Section>
+StatusOr<bool> UsesAverages(const Section& section, bool kept, const ConfigSource& source) {
+  if (!section.has_use_dense_ema()) return kept;
+  if (section.use_dense_ema() && !kept) {
+    return source.Error(section, "use_dense_ema",
+                        "true, but train_config.dense_optimizer keeps no averages; add ema {} there or remove it");
+  }
+  return section.use_dense_ema();
+}
+
+}  // namespace
+
+Status ConvertUseOfAverages(const config::EasyRecConfig& config, const ConfigSource& source, JobConfig* job) {
+  const bool kept = job->train.ema_decay.has_value();
+  PEPNET_ASSIGN_OR_RETURN(job->eval.uses_averages, UsesAverages(config.eval_config(), kept, source));
+  PEPNET_ASSIGN_OR_RETURN(job->export_config.uses_averages, UsesAverages(config.export_config(), kept, source));
   return absl::OkStatus();
 }
 

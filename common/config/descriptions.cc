@@ -108,8 +108,10 @@ Status CheckAll() {
   };
   PEPNET_RETURN_IF_ERROR(CheckKinds<SparseOptimizerKind>(*config::SparseOptimizer::descriptor(), "optimizer",
                                                          &SparseOptimizerType::field, true, parameters));
-  PEPNET_RETURN_IF_ERROR(CheckKinds<DenseOptimizerKind>(*config::DenseOptimizer::descriptor(), "optimizer",
-                                                        &DenseOptimizerType::field, true, parameters));
+  for (const Descriptor* message : {config::DenseOptimizer::descriptor(), config::PartOptimizer::descriptor()}) {
+    PEPNET_RETURN_IF_ERROR(
+        CheckKinds<DenseOptimizerKind>(*message, "optimizer", &DenseOptimizerType::field, true, parameters));
+  }
   // A type may have a field that names a feature; null: it has none.
   const auto with_feature = [](const auto& type, const char* feature_field, const Descriptor& message) {
     if (feature_field == nullptr) return CheckParameters(message, type.parameters);

@@ -43,8 +43,6 @@ constexpr Rule kRules[] = {
     {"TrainConfig", "save_checkpoints_timestamp_quorum", Support::kRejected, kTimestamps},
     {"GradClipping", "enable_global_grad_clip", Support::kWithoutEffect,
      "accepted without effect: every worker holds the whole dense gradient, so the norm is global anyway"},
-    {"EvalConfig", "use_dense_ema", Support::kRejected, "averaged weights are not supported; remove it"},
-    {"ExportConfig", "use_dense_ema", Support::kRejected, "averaged weights are not supported; remove it"},
     {"ExportConfig", "mixed_precision", Support::kWithoutEffect, "accepted without effect: exports are float32"},
     {"ExportConfig", "cudnn_allow_tf32", Support::kWithoutEffect, kNoEffect},
     {"ExportConfig", "cuda_matmul_allow_tf32", Support::kWithoutEffect, kNoEffect},

@@ -215,6 +215,7 @@ StatusOr<JobConfig> ParseJobConfig(const std::string& text, const std::string& s
   if (faults.empty() && faults.Add(CheckPolicies(job, source_name))) return faults.First();
   if (faults.Add(ConvertEval(config.eval_config(), source, &job.eval))) return faults.First();
   if (faults.Add(ConvertExport(config.export_config(), &source, &job.export_config))) return faults.First();
+  if (faults.empty()) faults.Add(ConvertUseOfAverages(config, source, &job));
   // It compares metrics of the model; what is missing where something else is wrong may only follow from that.
   if (faults.empty()) faults.Add(ConvertBest(config, overrides.for_training, &source, &job));
   if (faults.empty()) faults.Add(CheckNames(job, source_name));

@@ -30,6 +30,13 @@ struct DenseOptimizer {
   Schedule schedule;
 };
 
+// The optimizer of the dense parameters whose whole name matches `pattern` (common/expression/name_pattern.h), in place
+// of the job's. A parameter belongs to the first of several that match.
+struct PartOptimizer {
+  std::string pattern;
+  DenseOptimizer optimizer;
+};
+
 struct DenseOptimizerType {
   const char* name;   // in checkpoints: never changes
   const char* field;  // of config::DenseOptimizer

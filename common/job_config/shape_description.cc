@@ -219,6 +219,11 @@ std::string ShapeDescription(const JobConfig& config) {
   for (const Tower& tower : model.towers) AppendTower(tower, &out);
   absl::StrAppend(&out, "sparse optimizer: ", TypeOf(config.train.sparse_optimizer.kind).name, "\n");
   absl::StrAppend(&out, "dense optimizer: ", TypeOf(config.train.dense_optimizer.kind).name, "\n");
+  for (size_t p = 0; p < config.train.part_optimizers.size(); ++p) {
+    const PartOptimizer& part = config.train.part_optimizers[p];
+    absl::StrAppend(&out, "part optimizer ", p, ": ", TypeOf(part.optimizer.kind).name, " of ", Quote(part.pattern),
+                    "\n");
+  }
   return out;
 }
 

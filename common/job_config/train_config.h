@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -16,8 +17,10 @@ enum class ClippingType { kNone, kNorm, kValue };
 
 struct TrainConfig {
   SparseOptimizer sparse_optimizer;
-  DenseOptimizer dense_optimizer;
-  int64_t num_steps = 0;  // exactly one of num_steps and num_epochs is > 0
+  DenseOptimizer dense_optimizer;  // of the parameters that no part optimizer takes
+  std::vector<PartOptimizer> part_optimizers;
+  std::optional<double> ema_decay;  // of the averages of the dense parameters; unset: there are none
+  int64_t num_steps = 0;            // exactly one of num_steps and num_epochs is > 0
   int64_t num_epochs = 0;
   int64_t save_checkpoints_steps = 1000;  // ignored if save_checkpoints_epochs > 0
   int64_t save_checkpoints_epochs = 0;
@@ -47,14 +50,16 @@ struct SliceColumn {
 struct EvalConfig {
   int64_t num_steps = 0;  // 0: all
   int64_t log_step_count_steps = 10;
+  bool uses_averages = false;  // in place of the dense parameters
   std::vector<SliceColumn> slice_by;
   int slice_top = 20;  // values of a column with slices of their own
 };
 
-// The checkpoint that `export` takes when none is named.
+// What `export` takes, and `predict`: the checkpoint, when none is named, and which of its weights.
 struct ExportConfig {
-  bool best = false;    // the best by TrainConfig::best; false: the newest
-  std::string no_best;  // with best: why no evaluation can be the best, a sentence; "" if one can
+  bool best = false;           // the best by TrainConfig::best; false: the newest
+  std::string no_best;         // with best: why no evaluation can be the best, a sentence; "" if one can
+  bool uses_averages = false;  // in place of the dense parameters
 };
 
 }  // namespace pepnet

@@ -134,6 +134,15 @@ TEST_P(GoldenCli, ImportPredictEvalTrainExport) {
   EXPECT_EQ(step, steps.size());
 }
 
+TEST(GoldenCliNotes, CheckConfigTellsOfAPartOptimizerWithoutParameters) {
+  const ProcessResult checked =
+      RunShell(absl::StrCat("$PEPNET check-config --pipeline_config_path ", GoldenPath("optim", "pipeline.config")));
+  EXPECT_EQ(checked.exit_status, 0) << checked.err;
+  EXPECT_TRUE(absl::StrContains(checked.err, "part_optimizers[2] is ignored: regex_pattern \"nothing\" matches"))
+      << checked.err;
+  EXPECT_FALSE(absl::StrContains(checked.err, "part_optimizers[1] is ignored")) << checked.err;
+}
+
 INSTANTIATE_TEST_SUITE_P(
     Cases, GoldenCli,
     ::testing::Combine(::testing::ValuesIn(GoldenCases()),

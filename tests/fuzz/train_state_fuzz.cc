@@ -63,7 +63,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     CopyDenseState(state, &image);  // what was read can be saved again
   }
   DenseParameters parameters(state.parameters.specs());
-  ExpectClear(ReadDenseValues(directory.path(), &parameters));
+  ExpectClear(ReadDenseValues(directory.path(), DenseValues::kWeights, &parameters));
   ExpectClear(ReadDenseValuesByName(directory.path(), {}, &parameters).status());
   return 0;
 }

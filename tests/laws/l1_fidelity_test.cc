@@ -142,6 +142,17 @@ INSTANTIATE_TEST_SUITE_P(Golden, L1TableState,
                                             ::testing::Values(GoldenShape{1, 1}, GoldenShape{1, 3})),
                          GoldenShapeName);
 
+// The parameters themselves, where exports give their averages.
+TEST(L1Averages, TheWeightsBehindThemMatchTheReference) {
+  const std::string edits = R"({"export_config.use_dense_ema": false, "data_config.batch_size": 3})";  // of 2 workers
+  TemporaryDirectory directory;
+  ImportGolden("optim", directory / "model", edits);
+  ASSERT_OK(Train(LoadGoldenJob("optim", directory / "model", edits), {2, 1, {}}, Continue()));
+  const std::string exported = ExportCheckpoint("optim", directory / "model", edits, directory / "export");
+  EXPECT_EQ(CompareTensors(exported, GoldenPath("optim", "after_steps_raw_f64.safetensors"), 1e-5, 1e-4), "");
+  EXPECT_NE(CompareTensors(exported, GoldenPath("optim", "after_steps_f64.safetensors"), 1e-5, 1e-4), "");
+}
+
 class L1Gradients : public ::testing::TestWithParam<std::string> {};
 
 // Gradients of the first batch, dense and of the tables, as grads_f64 records them (not clipped, not divided by N).

@@ -66,6 +66,20 @@ INSTANTIATE_TEST_SUITE_P(Stops, L4Resume,
                                            std::tuple(14, true, 1), std::tuple(21, true, 1), std::tuple(7, true, 3),
                                            std::tuple(12, false, 4)));
 
+TEST(L4Resume, PartOptimizersAndAveragesGoOnAsIfNothingHadHappened) {
+  RandomJobOptions options;
+  options.batch_size = 4;
+  options.dense_optimizer =
+      "adam_optimizer { lr: 0.01 } ema { decay: 0.8 } "
+      "part_optimizers { regex_pattern: '.*_task_tower.*' sgd_optimizer { lr: 0.1 momentum: 0.7 } } "
+      "part_optimizers { regex_pattern: '.*bias' adagrad_optimizer { lr: 0.05 } "
+      "exponential_decay_learning_rate { decay_size: 3 } }";
+  for (const int window : {1, 3}) {
+    options.train_extra = absl::StrCat("gradient_accumulation_steps: ", window);
+    for (const int steps : {3, 7, 13}) ExpectTheSameBits(options, steps);
+  }
+}
+
 TEST(L4Resume, CandidatesAndRowsThatLeaveGoOnAsIfNothingHadHappened) {
   RandomJobOptions options = LivingTableJob();
   options.batch_size = 4;

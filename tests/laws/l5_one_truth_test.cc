@@ -34,8 +34,12 @@ std::map<std::string, double> WithSlices(const EvaluationResult& result) {
   return values;
 }
 
-TEST(L5OneTruth, EvaluationInTrainingEqualsEvaluationOfTheCheckpoint) {
+// With averages of the weights, which stand in place of the weights for an evaluation only, and without.
+class L5Evaluation : public ::testing::TestWithParam<bool> {};
+
+TEST_P(L5Evaluation, InTrainingEqualsThatOfTheCheckpoint) {
   RandomJobOptions options;
+  if (GetParam()) options.dense_optimizer += " ema { decay: 0.5 }";
   options.num_epochs = 1;
   options.sessions = options.variational_dropout = true;
   TemporaryDirectory directory;
@@ -58,7 +62,8 @@ TEST(L5OneTruth, EvaluationInTrainingEqualsEvaluationOfTheCheckpoint) {
     std::mutex mutex;
     const Status evaluated =
         RunCluster(config, {workers, 2, {}}, TestOptions(), [&](const WorkerContext& context) -> Status {
-          PEPNET_ASSIGN_OR_RETURN(InferenceModel model, OpenForInference(context, config.model_dir));
+          PEPNET_ASSIGN_OR_RETURN(InferenceModel model,
+                                  OpenForInference(context, config.model_dir, ValuesFor(config.eval.uses_averages)));
           PEPNET_ASSIGN_OR_RETURN(const EvaluationResult result,
                                   Evaluate(context, model.model.get(), config.eval_input_path, model.finished_steps));
           std::lock_guard<std::mutex> lock(mutex);
@@ -72,8 +77,14 @@ TEST(L5OneTruth, EvaluationInTrainingEqualsEvaluationOfTheCheckpoint) {
   }
 }
 
-TEST(L5OneTruth, AnExportGivesEvalsProbabilitiesOrIsRefused) {
+INSTANTIATE_TEST_SUITE_P(L5OneTruth, L5Evaluation, ::testing::Bool(),
+                         [](const auto& info) { return info.param ? "OfAverages" : "OfWeights"; });
+
+class L5Export : public ::testing::TestWithParam<bool> {};
+
+TEST_P(L5Export, GivesEvalsProbabilitiesOrIsRefused) {
   RandomJobOptions options;
+  if (GetParam()) options.dense_optimizer += " ema { decay: 0.5 }";
   TemporaryDirectory directory;
   JobConfig config = MakeRandomJob(directory.path(), options);
   config.train.num_epochs = 0;
@@ -87,6 +98,32 @@ TEST(L5OneTruth, AnExportGivesEvalsProbabilitiesOrIsRefused) {
   const Status exported = ExportCommand(flags);
   EXPECT_OK(exported);
   EXPECT_EQ(exported.ok(), PathExists(directory / "export"));
+}
+
+INSTANTIATE_TEST_SUITE_P(L5OneTruth, L5Export, ::testing::Bool(),
+                         [](const auto& info) { return info.param ? "OfAverages" : "OfWeights"; });
+
+// The use of averages shows in evaluations, and training goes on with the weights either way.
+TEST(L5OneTruth, AveragesAreEvaluatedAndNotTrained) {
+  TemporaryDirectory directory;
+  std::map<bool, double> loss;
+  std::map<bool, std::string> dense;
+  for (const bool averages : {true, false}) {
+    RandomJobOptions options;
+    options.dense_optimizer += " ema { decay: 0.9 }";
+    JobConfig config = MakeRandomJob(directory.path(), options, averages ? "averages" : "weights");
+    config.eval.uses_averages = averages;
+    const Status trained = RunCluster(config, {2, 1, {}}, TestOptions(), [&](const WorkerContext& context) -> Status {
+      Trainer trainer(context);
+      PEPNET_RETURN_IF_ERROR(trainer.Run());
+      if (context.first()) loss[averages] = trainer.evaluation().values.at("binary_cross_entropy_ctr");
+      return absl::OkStatus();
+    });
+    ASSERT_OK(trained);
+    dense[averages] = *ReadFile(*ResolveCheckpoint(config.model_dir) + "/dense.safetensors");
+  }
+  EXPECT_NE(loss[true], loss[false]);
+  EXPECT_EQ(dense[true], dense[false]);
 }
 
 }  // namespace

@@ -21,7 +21,8 @@ SOURCE = pathlib.Path(os.environ["PEPNET_SOURCE_DIR"])
 sys.path.insert(0, str(SOURCE / "tests/tools"))
 import movielens_like  # noqa: E402
 
-GOLDEN_CASES = ["features", "losses_metrics", "mixed", "multi_domain", "no_domain", "no_uia", "pareto", "raw_embed", "seed_small", "towers"]
+GOLDEN_CASES = ["features", "losses_metrics", "mixed", "multi_domain", "no_domain", "no_uia", "optim", "pareto", "raw_embed",
+                "seed_small", "towers"]
 
 
 class LoadTorchTest(unittest.TestCase):

@@ -66,7 +66,8 @@ common/config/parse/legacy_dialect.cc common/config/load.cc common/config/parse/
 common/config/parse/edit_config.cc common/config/parse/json_fields.cc common/config/parse/json_parser.cc
 common/config/parse/text_parser.cc common/config/unused_features.cc common/config/values/value_strings.cc
 common/config/values/vocabulary.cc common/expression/expression.cc common/expression/function.cc
-common/job_config/best_rule.cc common/job_config/evaluation_metrics.cc common/job_config/table.cc
+common/expression/name_pattern.cc common/job_config/best_rule.cc common/job_config/evaluation_metrics.cc
+common/job_config/table.cc
 ps/table/sparse_optimizer.cc tests/extending/added_types.cc worker/data/derive/bool_mask.cc
 worker/data/derive/cell_deriver.cc worker/data/derive/column_operator.cc worker/data/derive/combine.cc
 worker/data/derive/combo.cc worker/data/derive/edit_distance.cc worker/data/derive/expr.cc

@@ -22,8 +22,9 @@ SOURCE = pathlib.Path(os.environ["PEPNET_SOURCE_DIR"])
 sys.path.insert(0, str(SOURCE / "scripts"))
 import onnx_inputs  # noqa: E402
 
-GOLDEN_CASES = ["features", "losses_metrics", "mixed", "multi_domain", "no_domain", "no_uia", "pareto", "raw_embed",
-                "reference_example", "seed_small", "seq_attention", "seq_din", "seq_pooling", "seq_standalone", "suffix", "towers"]
+GOLDEN_CASES = ["features", "losses_metrics", "mixed", "multi_domain", "no_domain", "no_uia", "optim", "pareto",
+                "raw_embed", "reference_example", "seed_small", "seq_attention", "seq_din", "seq_pooling", "seq_standalone",
+                "suffix", "towers"]
 
 
 def read_csv(path, config):

@@ -58,11 +58,24 @@ Status CheckParameterMap(const WorkerContext& context, const DenseParameters& pa
 std::string WithoutOptimizers(const std::string& shape) {
   std::vector<std::string> kept;
   for (const auto& line : absl::StrSplit(shape, '\n')) {
-    if (!absl::StartsWith(line, "sparse optimizer: ") && !absl::StartsWith(line, "dense optimizer: ")) {
-      kept.emplace_back(line);
-    }
+    const bool optimizer = absl::StartsWith(line, "sparse optimizer: ") ||
+                           absl::StartsWith(line, "dense optimizer: ") || absl::StartsWith(line, "part optimizer ");
+    if (!optimizer) kept.emplace_back(line);
   }
   return absl::StrJoin(kept, "\n");
+}
+
+// Worker 0 says where averages are not those of the checkpoint.
+Status LogWhereAveragesBegin(const WorkerContext& context, const std::string& directory) {
+  if (!context.first()) return absl::OkStatus();
+  const bool kept = context.config->train.ema_decay.has_value();
+  PEPNET_ASSIGN_OR_RETURN(const bool held, HoldsAverages(directory));
+  if (kept && !held) {
+    LogInfo(absl::StrCat(directory, " holds no averages of the weights: they begin as the weights that it holds"));
+  } else if (held && !kept) {
+    LogInfo(absl::StrCat("the averages of the weights in ", directory, " end here: dense_optimizer has no ema"));
+  }
+  return absl::OkStatus();
 }
 
 // InvalidArgument if the tables' optimizer cannot begin afresh at a step other than 0.
@@ -70,7 +83,7 @@ Status CheckCanBeginAfresh(const SparseOptimizer& optimizer) {
   const SparseOptimizerType& type = TypeOf(optimizer.kind);
   if (!type.corrects_by_steps) return absl::OkStatus();
   return InvalidInput(
-      "--ignore_restore_optimizer: ", TypeOf(kind).field,
+      "--ignore_restore_optimizer: ", type.field,
       " of the tables corrects its moments by the steps of the whole job, so that fresh ones would make "
       "steps that are too long; start a new model_dir with --fine_tune_checkpoint instead");
 }
@@ -159,6 +172,7 @@ Status RestoreForTraining(const WorkerContext& context, const std::string& direc
     LogInfo(absl::StrCat("--ignore_restore_optimizer: the weights are those of ", directory,
                          ", the state of the optimizers begins afresh"));
   }
+  PEPNET_RETURN_IF_ERROR(LogWhereAveragesBegin(context, directory));
   return RunOnFirstWorker(context, "restore of the tables", [&]() -> Status {
     PEPNET_ASSIGN_OR_RETURN(const Manifest manifest, ReadManifest(directory));
     if (manifest.step != state->counters.finished_steps) {
@@ -200,12 +214,18 @@ Status RestoreForFineTuning(const WorkerContext& context, const std::string& pat
                          " dense parameters taken, ", missing.size(), " keep their initial value",
                          missing.empty() ? "" : absl::StrCat(" (first: ", missing[0], ")")));
   }
+  state->averages.StartFrom(state->parameters.values());
   return absl::OkStatus();
 }
 
-StatusOr<int64_t> RestoreForInference(const WorkerContext& context, const std::string& directory,
+StatusOr<int64_t> RestoreForInference(const WorkerContext& context, const std::string& directory, DenseValues which,
                                       DenseParameters* parameters) {
-  PEPNET_RETURN_IF_ERROR(Annotate(ReadDenseValues(directory, parameters), absl::StrCat("restoring ", directory)));
+  PEPNET_RETURN_IF_ERROR(
+      Annotate(ReadDenseValues(directory, which, parameters), absl::StrCat("restoring ", directory)));
+  if (which == DenseValues::kAverages && context.first()) {
+    PEPNET_ASSIGN_OR_RETURN(const bool held, HoldsAverages(directory));
+    if (!held) LogInfo(absl::StrCat(directory, " holds no averages of the weights: the weights are used"));
+  }
   PEPNET_ASSIGN_OR_RETURN(std::string text,
                           OnFirstWorker(context, "restore of the tables", [&]() -> StatusOr<std::string> {
                             PEPNET_ASSIGN_OR_RETURN(Manifest manifest, ReadManifest(directory));

@@ -36,8 +36,8 @@ Status RestoreForTraining(const WorkerContext& context, const std::string& direc
 // Weights only, by name (fine_tune_checkpoint): step, schedules and optimizer state start fresh.
 Status RestoreForFineTuning(const WorkerContext& context, const std::string& path, TrainState* state);
 
-// Weights only, for eval and predict. Returns the checkpoint's finished steps.
-StatusOr<int64_t> RestoreForInference(const WorkerContext& context, const std::string& directory,
+// Weights or averages only, for eval and predict. Returns the checkpoint's finished steps.
+StatusOr<int64_t> RestoreForInference(const WorkerContext& context, const std::string& directory, DenseValues which,
                                       DenseParameters* parameters);
 
 // Runs `body` on worker 0 and gives its result (or error) to all workers.

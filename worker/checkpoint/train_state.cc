@@ -19,6 +19,7 @@ namespace {
 constexpr char kDenseFile[] = "dense.safetensors";
 constexpr char kTrainerFile[] = "trainer.json";
 constexpr char kAccumulated[] = "accumulated_gradient";
+constexpr char kAverage[] = "average";
 constexpr size_t kFloatsPerWrite = size_t{1} << 18;
 constexpr int64_t kMaxTrainerBytes = int64_t{1} << 30;
 constexpr int64_t kMaxCounter = int64_t{1} << 62;  // sums of two still fit
@@ -41,19 +42,30 @@ bool InsideWindow(const TrainState& state) {
   return false;
 }
 
-std::vector<Item> ListItems(TrainState& state, bool with_accumulated, bool with_optimizer_state = true) {
+// What a checkpoint holds beside the parameters.
+struct Extent {
+  bool optimizers = true, averages = true, accumulated = false;
+};
+
+std::vector<Item> ListItems(TrainState& state, const Extent& extent) {
   std::vector<Item> items;
   const std::vector<ParameterSpec>& specs = state.parameters.specs();
   for (int i = 0; i < static_cast<int>(specs.size()); ++i) {
     items.push_back({specs[i].name, specs[i].shape, state.parameters.value(i)});
   }
-  for (auto& [slot, arena] : state.optimizer.slots()) {
-    for (int i = 0; with_optimizer_state && i < static_cast<int>(specs.size()); ++i) {
-      items.push_back({absl::StrCat(specs[i].name, "/", slot), specs[i].shape, Slice(arena, state.parameters, i)});
+  if (extent.optimizers) {
+    for (const DenseOptimizers::Slot& slot : state.optimizers.Slots()) {
+      const ParameterSpec& spec = specs[slot.parameter];
+      items.push_back({absl::StrCat(spec.name, "/", slot.name), spec.shape, slot.values});
     }
   }
-  if (with_accumulated) {
+  for (int i = 0; extent.averages && i < static_cast<int>(specs.size()); ++i) {
+    if (!state.averages.Has(i)) continue;
+    items.push_back({absl::StrCat(specs[i].name, "/", kAverage), specs[i].shape, state.averages.value(i)});
+  }
+  if (extent.accumulated) {
     for (int i = 0; i < static_cast<int>(specs.size()); ++i) {
+      if (!specs[i].trained) continue;
       items.push_back({absl::StrCat(specs[i].name, "/", kAccumulated), specs[i].shape,
                        Slice(state.accumulated_gradients, state.parameters, i)});
     }
@@ -75,6 +87,12 @@ Status ReadInto(const SafetensorsReader& reader, const std::string& directory, c
   PEPNET_ASSIGN_OR_RETURN(std::vector<float> values, reader.ReadFloats(name));
   std::copy(values.begin(), values.end(), out.begin());
   return absl::OkStatus();
+}
+
+bool HasAverages(const SafetensorsReader& reader) {
+  const std::string end = absl::StrCat("/", kAverage);
+  const auto& tensors = reader.tensors();
+  return std::any_of(tensors.begin(), tensors.end(), [&](const auto& tensor) { return tensor.first.ends_with(end); });
 }
 
 // Weights for use: what is not finite would make every output of the model that it reaches so, without a word.
@@ -101,7 +119,7 @@ Status ReadCounters(const std::string& text, TrainState* state, bool* inside_win
   c.threads = static_cast<int>(threads);
   PEPNET_ASSIGN_OR_RETURN(*written_window, JsonInteger(json, "window", 0, kMaxCounter));
   PEPNET_ASSIGN_OR_RETURN(const int64_t optimizer_steps, JsonInteger(json, "optimizer_steps", 0, c.finished_steps));
-  state->optimizer.set_steps(optimizer_steps);
+  state->optimizers.set_steps(optimizer_steps);
   const auto inside = json.find("inside_window");
   if (inside == json.end() || !inside->is_boolean())
     return absl::DataLossError("\"inside_window\" is not true or false");
@@ -125,10 +143,13 @@ Status ReadCounters(const std::string& text, TrainState* state, bool* inside_win
 }  // namespace
 
 TrainState::TrainState(const JobConfig& config, uint64_t seed)
-    : parameters(DenseParameterList(config)), optimizer(config.train.dense_optimizer, parameters.values().size()) {
+    : parameters(DenseParameterList(config)),
+      optimizers(config, parameters),
+      averages(config.train.ema_decay, parameters) {
   counters.seed = seed;
   counters.window = config.train.gradient_accumulation_steps;
   parameters.Initialize(seed);
+  averages.StartFrom(parameters.values());
   accumulated_gradients.ResizeZeroed(parameters.values().size());
 }
 
@@ -136,7 +157,7 @@ void CopyDenseState(TrainState& state, DenseImage* image) {
   const bool inside_window = InsideWindow(state);
   image->tensors.clear();
   size_t floats = 0;
-  const std::vector<Item> items = ListItems(state, inside_window);
+  const std::vector<Item> items = ListItems(state, {.accumulated = inside_window});
   for (const Item& item : items) floats += item.values.size();
   image->floats.Resize(floats);
   float* out = image->floats.data();
@@ -151,7 +172,7 @@ void CopyDenseState(TrainState& state, DenseImage* image) {
                                  {"window_epochs", c.window_epochs},
                                  {"inside_window", inside_window},
                                  {"window", c.window},
-                                 {"optimizer_steps", state.optimizer.steps()},
+                                 {"optimizer_steps", state.optimizers.steps()},
                                  {"seed", c.seed},
                                  {"batch_size", c.batch_size},
                                  {"worker_count", c.worker_count},
@@ -181,7 +202,7 @@ Status ReadDenseFiles(const std::string& directory, TrainState* state, bool with
   bool inside_window = false;
   int64_t written_window = 1;
   const int64_t window = state->counters.window;
-  const int64_t optimizer_steps = state->optimizer.steps();
+  const int64_t optimizer_steps = state->optimizers.steps();
   if (const Status read = ReadCounters(text, state, &inside_window, &written_window); !read.ok()) {
     return absl::DataLossError(absl::StrCat(directory, "/", kTrainerFile, " is damaged: ", read.message()));
   }
@@ -191,24 +212,36 @@ Status ReadDenseFiles(const std::string& directory, TrainState* state, bool with
   }
   PEPNET_ASSIGN_OR_RETURN(std::unique_ptr<SafetensorsReader> reader,
                           SafetensorsReader::Open(directory + "/" + kDenseFile));
-  if (!with_optimizer_state) state->optimizer.set_steps(optimizer_steps);
-  for (Item& item : ListItems(*state, inside_window, with_optimizer_state)) {
+  if (!with_optimizer_state) state->optimizers.set_steps(optimizer_steps);
+  const bool averages = with_optimizer_state && HasAverages(*reader);
+  for (Item& item : ListItems(*state, {with_optimizer_state, averages, inside_window})) {
     PEPNET_RETURN_IF_ERROR(ReadInto(*reader, directory, item.name, item.shape, item.values));
   }
+  if (!averages || MutantActive(Mutant::kResumeForgetsAverages)) state->averages.StartFrom(state->parameters.values());
   if (MutantActive(Mutant::kResumeForgetsDenseState)) {
-    state->optimizer.set_steps(0);
-    for (auto& slot : state->optimizer.slots()) slot.second.ResizeZeroed(slot.second.size());
+    state->optimizers.set_steps(0);
+    for (const DenseOptimizers::Slot& slot : state->optimizers.Slots()) {
+      std::fill(slot.values.begin(), slot.values.end(), 0.0f);
+    }
   }
   return absl::OkStatus();
 }
 
-Status ReadDenseValues(const std::string& directory, DenseParameters* parameters) {
+StatusOr<bool> HoldsAverages(const std::string& directory) {
+  PEPNET_ASSIGN_OR_RETURN(const std::unique_ptr<SafetensorsReader> reader,
+                          SafetensorsReader::Open(directory + "/" + kDenseFile));
+  return HasAverages(*reader);
+}
+
+Status ReadDenseValues(const std::string& directory, DenseValues which, DenseParameters* parameters) {
   PEPNET_ASSIGN_OR_RETURN(std::unique_ptr<SafetensorsReader> reader,
                           SafetensorsReader::Open(directory + "/" + kDenseFile));
+  const bool averages = which == DenseValues::kAverages && HasAverages(*reader);
   for (int i = 0; i < static_cast<int>(parameters->specs().size()); ++i) {
     const ParameterSpec& spec = parameters->specs()[i];
-    PEPNET_RETURN_IF_ERROR(ReadInto(*reader, directory, spec.name, spec.shape, parameters->value(i)));
-    PEPNET_RETURN_IF_ERROR(CheckFinite(directory, spec.name, parameters->value(i)));
+    const std::string name = averages && spec.trained ? absl::StrCat(spec.name, "/", kAverage) : spec.name;
+    PEPNET_RETURN_IF_ERROR(ReadInto(*reader, directory, name, spec.shape, parameters->value(i)));
+    PEPNET_RETURN_IF_ERROR(CheckFinite(directory, name, parameters->value(i)));
   }
   return absl::OkStatus();
 }

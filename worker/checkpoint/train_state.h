@@ -1,7 +1,8 @@
 // TrainState: everything beside the tables that a resumed run needs to continue bitwise (law L4).
 //
-// Files:   dense.safetensors: every parameter by the reference's name; optimizer slot s of parameter p as "p/s"; inside an
-//          accumulation window also "p/accumulated_gradient".   trainer.json: the counters below.
+// Files:   dense.safetensors: every parameter by the reference's name; slot s that its optimizer has of parameter p as "p/s";
+//          with ema "p/average"; inside an accumulation window also "p/accumulated_gradient".   trainer.json: the counters
+//          below.
 // Threads: as a plain struct.
 #pragma once
 
@@ -17,7 +18,8 @@
 #include "worker/data/batch.h"
 #include "worker/data/history/data_history.h"
 #include "worker/model/parameters.h"
-#include "worker/optim/dense_optimizer.h"
+#include "worker/optim/averages.h"
+#include "worker/optim/part_optimizers.h"
 
 namespace pepnet {
 
@@ -38,7 +40,8 @@ struct TrainState {
 
   TrainCounters counters;
   DenseParameters parameters;
-  DenseOptimizerState optimizer;
+  DenseOptimizers optimizers;
+  DenseAverages averages;
   std::map<std::string, std::vector<double>> train_metrics;  // TrainMetrics::State(), of the job; set before saving
   AlignedBuffer<float> accumulated_gradients;  // sum over the workers, of the current window; zero outside one
 };
@@ -56,15 +59,25 @@ void CopyDenseState(TrainState& state, DenseImage* image);
 Status WriteDenseFiles(const DenseImage& image, CheckpointWriter& writer, std::vector<FileEntry>* files);
 
 // Reads them back. Every parameter must be there with its shape. Without `with_optimizer_state` the state of the
-// optimizer stays as it is in `state`, whatever optimizer wrote the files.
+// optimizers stays as it is in `state`, whatever optimizers wrote the files. The averages are the parameters then, and
+// where the files hold none.
 Status ReadDenseFiles(const std::string& directory, TrainState* state, bool with_optimizer_state = true);
 
 // DataLoss unless `manifest` names the dense files and a part of every table: files that it does
 // not name are not verified, and rows that it does not have would be random.
 Status CheckHoldsState(const Manifest& manifest, const JobConfig& config);
 
+// Whether the checkpoint holds averages of the parameters, by the header of dense.safetensors.
+StatusOr<bool> HoldsAverages(const std::string& directory);
+
+// Which of the values of a checkpoint are meant: of trained parameters that have one, kAverages means the average.
+enum class DenseValues { kWeights, kAverages };
+inline DenseValues ValuesFor(bool uses_averages) {
+  return uses_averages ? DenseValues::kAverages : DenseValues::kWeights;
+}
+
 // Values only, no counters or optimizer state: for eval, predict, export. DataLoss for values that are not finite.
-Status ReadDenseValues(const std::string& directory, DenseParameters* parameters);
+Status ReadDenseValues(const std::string& directory, DenseValues which, DenseParameters* parameters);
 
 // For fine_tune_checkpoint: values of the parameters found there under `map`ped or equal names with equal shapes.
 // Returns the names that were not found.

@@ -7,7 +7,7 @@
 
 namespace pepnet {
 
-StatusOr<InferenceModel> OpenForInference(const WorkerContext& context, const std::string& path) {
+StatusOr<InferenceModel> OpenForInference(const WorkerContext& context, const std::string& path, DenseValues which) {
   const RankStatus::Phase phase(context.status(), "restore");
   InferenceModel result;
   PEPNET_ASSIGN_OR_RETURN(result.checkpoint, FindCheckpoint(context, path));
@@ -19,7 +19,7 @@ StatusOr<InferenceModel> OpenForInference(const WorkerContext& context, const st
   }));
   result.parameters = std::make_unique<DenseParameters>(DenseParameterList(*context.config));
   PEPNET_ASSIGN_OR_RETURN(result.finished_steps,
-                          RestoreForInference(context, result.checkpoint, result.parameters.get()));
+                          RestoreForInference(context, result.checkpoint, which, result.parameters.get()));
   PEPNET_ASSIGN_OR_RETURN(result.model,
                           MakeModel(context.config, result.parameters.get(), ModelOptionsOf(context, /*seed=*/0)));
   return result;

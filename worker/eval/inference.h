@@ -6,6 +6,7 @@
 #include <string>
 
 #include "common/base/status.h"
+#include "worker/checkpoint/train_state.h"
 #include "worker/context/worker_context.h"
 #include "worker/model/pepnet_model.h"
 
@@ -18,7 +19,7 @@ struct InferenceModel {
   std::string checkpoint;
 };
 
-// `path`: a model.ckpt-N directory or its parent.
-StatusOr<InferenceModel> OpenForInference(const WorkerContext& context, const std::string& path);
+// `path`: a model.ckpt-N directory or its parent. `which`: of the dense parameters.
+StatusOr<InferenceModel> OpenForInference(const WorkerContext& context, const std::string& path, DenseValues which);
 
 }  // namespace pepnet

@@ -147,27 +147,62 @@ double Norm(std::span<const float> gradients, double type) {
 
 }  // namespace
 
-DenseOptimizerState::DenseOptimizerState(const DenseOptimizer& config, size_t arena_floats) : config_(config) {
+std::vector<ArenaRun> RunsOfParameters(const DenseParameters& parameters, const std::function<bool(int)>& wanted) {
+  const int count = static_cast<int>(parameters.specs().size());
+  std::vector<ArenaRun> runs;
+  bool open = false;
+  for (int i = 0; i < count; ++i) {
+    if (!wanted(i)) {
+      open = false;
+      continue;
+    }
+    const size_t begin = parameters.offset(i);
+    const size_t end = i + 1 < count ? parameters.offset(i + 1) : parameters.arena_floats();
+    if (!open) runs.push_back({begin, 0});
+    runs.back().size = end - runs.back().begin;
+    open = true;
+  }
+  return runs;
+}
+
+DenseOptimizerState::DenseOptimizerState(const DenseOptimizer& config, std::vector<ArenaRun> runs)
+    : config_(config), runs_(std::move(runs)) {
+  size_t floats = 0;
+  for (const ArenaRun& run : runs_) floats += run.size;
   const DenseOptimizerType& type = TypeOf(config.kind);
   for (std::string& name : type.slots(config)) {
-    AlignedBuffer<float> arena;
-    arena.ResizeZeroed(arena_floats);
+    AlignedBuffer<float> slot;
+    slot.ResizeZeroed(floats);
     if (type.initial_state != nullptr) {
-      std::fill(arena.begin(), arena.end(), static_cast<float>(type.initial_state(config)));
+      std::fill(slot.begin(), slot.end(), static_cast<float>(type.initial_state(config)));
     }
-    slots_.emplace_back(std::move(name), std::move(arena));
+    slots_.emplace_back(std::move(name), std::move(slot));
   }
+}
+
+size_t DenseOptimizerState::OffsetInSlot(size_t begin) const {
+  size_t offset = 0;
+  for (const ArenaRun& run : runs_) {
+    if (begin >= run.begin && begin < run.begin + run.size) return offset + begin - run.begin;
+    offset += run.size;
+  }
+  LOG(FATAL) << "float " << begin << " of the arena is in no run of its optimizer";
 }
 
 void DenseOptimizerState::Step(std::span<float> values, std::span<const float> gradients, double lr) {
   CHECK_EQ(values.size(), gradients.size());
-  for (const auto& [name, arena] : slots_) CHECK_EQ(arena.size(), values.size()) << name;
-  const size_t n = values.size();
-  float* w = values.data();
-  const float* g = gradients.data();
-  const auto slot = [this](size_t i) { return slots_[i].second.data(); };
-  const bool first = steps_ == 0;
   ++steps_;
+  size_t slot_offset = 0;
+  for (const ArenaRun& run : runs_) {
+    CHECK_LE(run.begin + run.size, values.size());
+    StepRun(run.size, values.data() + run.begin, gradients.data() + run.begin, slot_offset, lr);
+    slot_offset += run.size;
+  }
+}
+
+void DenseOptimizerState::StepRun(size_t n, float* w, const float* g, size_t slot_offset, double lr) {
+  const auto slot = [&](size_t i) { return slots_[i].second.data() + slot_offset; };
+  const bool first = steps_ == 1;
   switch (config_.kind) {
     case DenseOptimizerKind::kSgd:
       if (config_.momentum == 0) return StepSgd<false, false, false>(n, w, g, nullptr, config_, lr);

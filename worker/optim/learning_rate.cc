@@ -100,9 +100,19 @@ double SparseLearningRate(const TrainConfig& config, int64_t step, int64_t finis
   return LearningRate(schedule, config.sparse_optimizer.lr, schedule.by_epoch ? epochs : step - step % window);
 }
 
-double DenseLearningRate(const TrainConfig& config, int64_t step, int64_t finished_epochs) {
-  const Schedule& schedule = config.dense_optimizer.schedule;
-  return LearningRate(schedule, config.dense_optimizer.lr, schedule.by_epoch ? finished_epochs : step);
+double DenseLearningRate(const DenseOptimizer& optimizer, int64_t step, int64_t finished_epochs) {
+  return LearningRate(optimizer.schedule, optimizer.lr, optimizer.schedule.by_epoch ? finished_epochs : step);
+}
+
+LearningRates RatesOfStep(const TrainConfig& config, int64_t step, int64_t finished_epochs,
+                          int64_t finished_epochs_at_window_start) {
+  LearningRates rates = {SparseLearningRate(config, step, finished_epochs, finished_epochs_at_window_start),
+                         DenseLearningRate(config.dense_optimizer, step, finished_epochs),
+                         {}};
+  for (const PartOptimizer& part : config.part_optimizers) {
+    rates.parts.push_back(DenseLearningRate(part.optimizer, step, finished_epochs));
+  }
+  return rates;
 }
 
 }  // namespace pepnet

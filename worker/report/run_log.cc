@@ -135,6 +135,7 @@ Status RunLog::Step(const StepRecord& record, const StageTimes& times) {
   json["total_loss"] = Number(total);
   json["lr_sparse"] = record.lr_sparse;
   json["lr_dense"] = record.lr_dense;
+  for (const auto& [part, lr] : record.lr_parts) json[absl::StrCat("lr_part_", part)] = lr;
   json["samples_per_second"] = rate;
   for (const auto& [name, value] : record.train_metrics) json[name] = Number(value);
   for (const auto& [name, value] : record.gradient_norms) json[name] = Number(value);
@@ -156,6 +157,9 @@ Status RunLog::Step(const StepRecord& record, const StageTimes& times) {
   std::string line = absl::StrJoin(parts, "  ");
   if (LogsVerbosely()) {
     absl::StrAppendFormat(&line, "; lr_g0:%.5f lr_g1:%.5f", record.lr_sparse, record.lr_dense);
+    for (size_t i = 0; i < record.lr_parts.size(); ++i) {
+      absl::StrAppendFormat(&line, " lr_g%d:%.5f", 2 + i, record.lr_parts[i].second);
+    }
     for (size_t i = 0; i < record.losses.size(); ++i) {
       absl::StrAppendFormat(&line, " %s:%.5f", record.loss_names[i], record.losses[i]);
     }
@@ -177,6 +181,9 @@ Status RunLog::WriteEvents(const StepRecord& record, double total_loss, double r
   if (options_.summarize_learning_rate) {
     scalars.push_back({"lr/g0", record.lr_sparse});
     scalars.push_back({"lr/g1", record.lr_dense});
+    for (size_t i = 0; i < record.lr_parts.size(); ++i) {
+      scalars.push_back({absl::StrCat("lr/g", 2 + i), record.lr_parts[i].second});
+    }
   }
   for (const auto& [name, value] : record.train_metrics) scalars.push_back({"metric/" + name, value});
   scalars.insert(scalars.end(), record.gradient_norms.begin(), record.gradient_norms.end());
@@ -190,7 +197,9 @@ Status RunLog::WriteEvents(const StepRecord& record, double total_loss, double r
 // Nobody's training ends because a monitor's directory went away.
 void RunLog::WriteTextfile(const StepRecord& record, double total_loss, double rate, const StageTimes& times) {
   if (!textfile_.has_value()) return;
-  std::vector<std::pair<std::string, double>> losses, stages;
+  std::vector<std::pair<std::string, double>> losses, stages,
+      rates = {{"sparse", record.lr_sparse}, {"dense", record.lr_dense}};
+  for (const auto& [part, lr] : record.lr_parts) rates.emplace_back(absl::StrCat("part_", part), lr);
   for (size_t i = 0; i < record.losses.size(); ++i) losses.push_back({record.loss_names[i], record.losses[i]});
   losses.push_back({"total", total_loss});
   for (int s = 0; s < kStageCount; ++s) stages.push_back({kStageNames[s], times.seconds(s)});
@@ -199,8 +208,7 @@ void RunLog::WriteTextfile(const StepRecord& record, double total_loss, double r
   textfile_->Set("pepnet_rows_total", "counter", "Rows trained since the run started.", "", {{"", record.rows}});
   textfile_->Set("pepnet_samples_per_second", "gauge", "Rows per second since the last logged step.", "", {{"", rate}});
   textfile_->Set("pepnet_loss", "gauge", "Losses of the last logged step.", "name", losses);
-  textfile_->Set("pepnet_learning_rate", "gauge", "Learning rates of the last logged step.", "part",
-                 {{"sparse", record.lr_sparse}, {"dense", record.lr_dense}});
+  textfile_->Set("pepnet_learning_rate", "gauge", "Learning rates of the last logged step.", "part", rates);
   if (!record.train_metrics.empty()) {
     textfile_->Set("pepnet_train_metric", "gauge", "Metrics of the training batches.", "name",
                    {record.train_metrics.begin(), record.train_metrics.end()});

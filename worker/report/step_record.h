@@ -21,8 +21,9 @@ struct StepRecord {
   std::vector<double> losses;
   std::vector<double> loss_weights;  // in the total, with Pareto weights; empty: 1
   double lr_sparse = 0, lr_dense = 0;
-  int64_t rows = 0;                             // global rows trained since the run started
-  std::map<std::string, double> train_metrics;  // those that have a value already
+  std::vector<std::pair<int, double>> lr_parts;  // of the part optimizers that have parameters: number and rate
+  int64_t rows = 0;                              // global rows trained since the run started
+  std::map<std::string, double> train_metrics;   // those that have a value already
   // Of the last dense step, before clipping; empty if not asked for: "global_gradient_norm", "<parameter>/gradient_norm".
   std::vector<std::pair<std::string, double>> gradient_norms;
 };

@@ -123,6 +123,7 @@ StepRecord TrainReport::RecordOf(const LearningRates& lr, const TrainSession& se
   record.loss_labels = loss_labels_;
   record.lr_sparse = lr.sparse;
   record.lr_dense = lr.dense;
+  for (const int part : session.state().optimizers.parts()) record.lr_parts.emplace_back(part, lr.parts[part]);
   record.rows = rows_trained_;
   record.train_metrics = session.metrics().Values();
   record.gradient_norms = step.gradient_norms();

@@ -35,6 +35,7 @@ class TrainSession {
   Status OpenData();
 
   TrainState& state() { return *state_; }
+  const TrainState& state() const { return *state_; }
   const TrainCounters& counters() const { return state_->counters; }
   TrainMetrics& metrics() { return metrics_; }
   const TrainMetrics& metrics() const { return metrics_; }

@@ -4,7 +4,6 @@
 #include <cmath>
 
 #include "worker/optim/dense_optimizer.h"
-#include "worker/optim/learning_rate.h"
 #include "worker/train/divergence.h"
 
 namespace pepnet {
@@ -22,7 +21,7 @@ LearningRates TrainStep::Begin() {
   const int64_t step = counters.finished_steps;  // 0-based number of this micro-batch
   const int64_t epochs = counters.position.epoch;
   if (step % train.gradient_accumulation_steps == 0) counters.window_epochs = epochs;
-  return {SparseLearningRate(train, step, epochs, counters.window_epochs), DenseLearningRate(train, step, epochs)};
+  return RatesOfStep(train, step, epochs, counters.window_epochs);
 }
 
 Status TrainStep::Pull(const FedBatch& fed) {
@@ -71,7 +70,7 @@ Status TrainStep::SumGradients() {
 // Under accumulation the sums gather in `accumulated_gradients` (the same on every worker, so that
 // a checkpoint inside a window is complete), and the optimizer's step is made at the window's end
 // (spec 5.5).
-void TrainStep::UpdateDense(double lr) {
+void TrainStep::UpdateDense(const LearningRates& lr) {
   StageTimes::Scope scope(times_, Stage::kUpdate);
   TrainState& state = session_.state();
   const std::span<float> gradients = state.parameters.gradients();
@@ -85,7 +84,8 @@ void TrainStep::UpdateDense(double lr) {
   }
   NoteGradientNorms();
   ClipGradients(config_.train, gradients);
-  state.optimizer.Step(state.parameters.values(), gradients, lr);
+  state.optimizers.Step(state.parameters.values(), gradients, lr.dense, lr.parts);
+  state.averages.Update(state.parameters.values(), /*first=*/state.optimizers.steps() == 1);
 }
 
 void TrainStep::NoteGradientNorms() {

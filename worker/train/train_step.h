@@ -5,7 +5,7 @@
 //   ForwardBackward  losses; dense gradients into the state, row gradients beside it
 //   Push             row gradients to the servers
 //   SumGradients     dense gradients, summed over the workers
-//   UpdateDense      one step of the dense optimizer, where an accumulation window ends
+//   UpdateDense      one step of the dense optimizers and of the averages, where an accumulation window ends
 //
 // Memory:  the buffers are kept from step to step.
 // Threads: one. Pull to Push wait for servers, SumGradients for the other workers.
@@ -19,15 +19,12 @@
 
 #include "common/base/status.h"
 #include "worker/context/worker_context.h"
+#include "worker/optim/learning_rate.h"
 #include "worker/report/stage_times.h"
 #include "worker/sparse/forward_inputs.h"
 #include "worker/train/train_session.h"
 
 namespace pepnet {
-
-struct LearningRates {
-  double sparse = 0, dense = 0;
-};
 
 class TrainStep {
  public:
@@ -41,7 +38,7 @@ class TrainStep {
   Status ForwardBackward(const FedBatch& fed);
   Status Push(const FedBatch& fed, double lr);
   Status SumGradients();
-  void UpdateDense(double lr);
+  void UpdateDense(const LearningRates& lr);
 
   // Of the last step, this worker's part: row gradients by table, which are kept if that was asked for before, and
   // losses.

@@ -75,7 +75,7 @@ StatusOr<bool> Trainer::Step() {
   PEPNET_RETURN_IF_ERROR(step_.ForwardBackward(*fed));
   PEPNET_RETURN_IF_ERROR(step_.Push(*fed, lr.sparse));  // first, so that the servers apply it during the rest
   PEPNET_RETURN_IF_ERROR(step_.SumGradients());
-  step_.UpdateDense(lr.dense);
+  step_.UpdateDense(lr);
   session_.metrics().Add(batch, step_.losses().scores);
   PEPNET_RETURN_IF_ERROR(session_.metrics().EndStep(context_.collective));
   session_.FinishStep(batch);
@@ -155,6 +155,8 @@ Status Trainer::SaveAndEvaluate() {
   if (config_.eval_input_path.empty()) return absl::OkStatus();
   StageTimes::Scope scope(report_.times(), Stage::kEval);
   const int64_t step = session_.counters().finished_steps;
+  std::optional<AveragesInPlace> averaged;
+  if (config_.eval.uses_averages) averaged.emplace(&session_.state().averages, &session_.state().parameters);
   PEPNET_ASSIGN_OR_RETURN(
       evaluation_, Evaluate(context_, session_.model(), config_.eval_input_path, step, {0, report_.RowsToFind()}));
   PEPNET_RETURN_IF_ERROR(report_.Evaluated(evaluation_));

@@ -76,6 +76,16 @@ void ExpectConverted(const Convert& convert) {
 TEST(DescriptionsTest, EveryOptimizerIsConvertedWithAllItsParameters) {
   ExpectConverted<SparseOptimizerType, config::SparseOptimizer, SparseOptimizer>(ConvertSparseOptimizer);
   ExpectConverted<DenseOptimizerType, config::DenseOptimizer, DenseOptimizer>(ConvertDenseOptimizer);
+  const auto part = [](config::PartOptimizer part, ConfigSource* source, DenseOptimizer* out) -> Status {
+    part.set_regex_pattern(".*");
+    config::DenseOptimizer dense;
+    *dense.add_part_optimizers() = std::move(part);
+    TrainConfig train;
+    PEPNET_RETURN_IF_ERROR(ConvertPartOptimizers(dense, source, &train));
+    *out = train.part_optimizers.at(0).optimizer;
+    return absl::OkStatus();
+  };
+  ExpectConverted<DenseOptimizerType, config::PartOptimizer, DenseOptimizer>(part);
 }
 
 }  // namespace

@@ -57,7 +57,7 @@ INSTANTIATE_TEST_SUITE_P(
     ::testing::Values(GoldenDir() + "seed_small/pipeline.config", GoldenDir() + "no_domain/pipeline.config",
                       GoldenDir() + "no_uia/pipeline.config", GoldenDir() + "multi_domain/pipeline.config",
                       GoldenDir() + "features/pipeline.config", GoldenDir() + "mixed/pipeline.config",
-                      GoldenDir() + "reference_example/pepnet_taobao.config",
+                      GoldenDir() + "optim/pipeline.config", GoldenDir() + "reference_example/pepnet_taobao.config",
                       GoldenDir() + "reference_example/pepnet_taobao_older.config"));
 
 // Every file in configs/.

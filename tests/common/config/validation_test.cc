@@ -69,10 +69,19 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"lr: 0.002", "lr: 1 eps: 0", "job.config:6: train_config.dense_optimizer.adam_optimizer.eps: 0; expected"},
         Case{"adam_optimizer { lr: 0.002 }", "sgd_optimizer { lr: 1 nesterov: true momentum: 0 }",
              "job.config:6: train_config.dense_optimizer.sgd_optimizer.nesterov: needs momentum"},
-        Case{"dense_optimizer {", "dense_optimizer { ema { decay: 0.9 }",
-             "job.config:6: train_config.dense_optimizer.ema: "},
+        Case{"dense_optimizer {", "dense_optimizer { ema { decay: 1.5 }",
+             "job.config:6: train_config.dense_optimizer.ema.decay: 1.5; expected 0 <= value <= 1"},
         Case{"dense_optimizer {", "dense_optimizer { part_optimizers { regex_pattern: 'x' }",
-             "job.config:6: train_config.dense_optimizer.part_optimizers: "},
+             "job.config:6: train_config.dense_optimizer.part_optimizers[0]: no optimizer is set; expected for example "
+             "adam_optimizer { lr: 0.001 }"},
+        Case{"dense_optimizer {", "dense_optimizer { part_optimizers { sgd_optimizer { lr: 1 } }",
+             "job.config:6: train_config.dense_optimizer.part_optimizers[0].regex_pattern: is missing; expected an "
+             "expression that matches whole names of parameters, for example \"model\\\\.epnet\\\\..*\""},
+        Case{"dense_optimizer {", "dense_optimizer { part_optimizers { regex_pattern: 'a(b' sgd_optimizer { lr: 1 } }",
+             "job.config:6: train_config.dense_optimizer.part_optimizers[0].regex_pattern: column 2 of \"a(b\": a '(' "
+             "without its ')'"},
+        Case{"dense_optimizer {", "dense_optimizer { part_optimizers { regex_pattern: 'a' sgd_optimizer { lr: -1 } }",
+             "job.config:6: train_config.dense_optimizer.part_optimizers[0].sgd_optimizer.lr: -1; expected"},
         Case{"constant_learning_rate {}", "exponential_decay_learning_rate {}",
              "job.config:5: train_config.sparse_optimizer.exponential_decay_learning_rate.decay_size: is missing"},
         Case{"constant_learning_rate {}", "manual_step_learning_rate { schedule_sizes: [1, 2] learning_rates: 1 }",
@@ -88,7 +97,8 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"constant_learning_rate {}", "cosine_annealing_warm_restarts_learning_rate { T_0: 1 T_mult: 0 }",
              "job.config:5: "},
         Case{"data_config {", "eval_config { use_dense_ema: true } data_config {",
-             "job.config:9: eval_config.use_dense_ema: true averaged weights"},
+             "job.config:9: eval_config.use_dense_ema: true, but train_config.dense_optimizer keeps no averages; add "
+             "ema {} there or remove it"},
         Case{"data_config {", "export_config { use_dense_ema: true } data_config {", "job.config:9: export_config."},
         Case{"data_config {", "export_config { export_format: HF } data_config {",
              "job.config:9: export_config.export_format: HF is not supported; remove it"},
@@ -538,6 +548,46 @@ TEST(ValidationTest, OptimizersAndSchedulesAreTakenOver) {
             SparseOptimizerKind::kPartialRowwiseAdam);
   EXPECT_EQ(Parse(Changed("adagrad_optimizer", "adadelta_optimizer"))->train.sparse_optimizer.eps, 1e-6);
   EXPECT_EQ(Parse(Changed("adagrad_optimizer", "rmsprop_optimizer"))->train.sparse_optimizer.eps, 1e-8);
+}
+
+TEST(ValidationTest, PartOptimizersTakeTheScheduleOfTheDenseOptimizerUnlessTheyHaveTheirOwn) {
+  ASSERT_OK_AND_ASSIGN(const JobConfig job,
+                       Parse(Changed("dense_optimizer { adam_optimizer { lr: 0.002 } constant_learning_rate {}", R"(
+    dense_optimizer {
+      adam_optimizer { lr: 0.002 }
+      exponential_decay_learning_rate { decay_size: 7 }
+      part_optimizers { regex_pattern: "model\\.epnet.*" adagrad_optimizer { lr: 0.5 } }
+      part_optimizers { regex_pattern: ".*bias" sgd_optimizer { lr: 0.25 } constant_learning_rate {} }
+      ema { decay: 0.75 })")));
+  ASSERT_EQ(job.train.part_optimizers.size(), 2u);
+  const PartOptimizer& first = job.train.part_optimizers[0];
+  EXPECT_EQ(first.pattern, "model\\.epnet.*");
+  EXPECT_EQ(first.optimizer.kind, DenseOptimizerKind::kAdagrad);
+  EXPECT_EQ(first.optimizer.lr, 0.5);
+  EXPECT_EQ(first.optimizer.eps, 1e-10);
+  EXPECT_EQ(first.optimizer.schedule.kind, ScheduleKind::kExponentialDecay);
+  EXPECT_EQ(first.optimizer.schedule.decay_size, 7);
+  const PartOptimizer& second = job.train.part_optimizers[1];
+  EXPECT_EQ(second.optimizer.kind, DenseOptimizerKind::kSgd);
+  EXPECT_EQ(second.optimizer.schedule.kind, ScheduleKind::kConstant);
+  EXPECT_EQ(job.train.ema_decay, 0.75);
+}
+
+TEST(ValidationTest, AveragesAreUsedWhereTheyAreKeptUnlessTheConfigSaysOtherwise) {
+  const auto job = [](const std::string& ema, const std::string& rest) {
+    return Parse(Changed("dense_optimizer {", "dense_optimizer { " + ema) + rest);
+  };
+  ASSERT_OK_AND_ASSIGN(const JobConfig without, job("", ""));
+  EXPECT_FALSE(without.train.ema_decay.has_value());
+  EXPECT_FALSE(without.eval.uses_averages || without.export_config.uses_averages);
+  EXPECT_OK(job("", "eval_config { use_dense_ema: false }"));
+  ASSERT_OK_AND_ASSIGN(const JobConfig with, job("ema {}", ""));
+  EXPECT_EQ(with.train.ema_decay, 0.999);
+  EXPECT_TRUE(with.eval.uses_averages && with.export_config.uses_averages);
+  ASSERT_OK_AND_ASSIGN(const JobConfig exported, job("ema {}", "eval_config { use_dense_ema: false }"));
+  EXPECT_TRUE(!exported.eval.uses_averages && exported.export_config.uses_averages);
+  ASSERT_OK_AND_ASSIGN(const JobConfig evaluated, job("ema {}", "export_config { use_dense_ema: false }"));
+  EXPECT_TRUE(evaluated.eval.uses_averages && !evaluated.export_config.uses_averages);
 }
 
 TEST(ValidationTest, DropoutIsFilledPerLayer) {

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <map>
+
 #include "absl/strings/match.h"
 #include "absl/strings/str_replace.h"
 #include "common/checkpoint/safetensors.h"
@@ -34,16 +36,22 @@ class TrainStateTest : public ::testing::Test {
 
 std::vector<float> Copy(std::span<float> values) { return {values.begin(), values.end()}; }
 
+// "<parameter>/<slot>" -> floats.
+std::map<std::string, std::vector<float>> OptimizerState(TrainState& state) {
+  std::map<std::string, std::vector<float>> floats;
+  for (const DenseOptimizers::Slot& slot : state.optimizers.Slots()) {
+    floats[absl::StrCat(state.parameters.specs()[slot.parameter].name, "/", slot.name)] = Copy(slot.values);
+  }
+  return floats;
+}
+
 TEST_F(TrainStateTest, EverythingComesBackBitByBit) {
   TrainState state(config_, 9);
   float value = 0.1f;
-  for (auto& slot : state.optimizer.slots()) {
-    for (int i = 0; i < static_cast<int>(state.parameters.specs().size()); ++i) {
-      for (int64_t e = 0; e < state.parameters.specs()[i].elements(); ++e)
-        slot.second[state.parameters.offset(i) + e] = value += 0.1f;
-    }
+  for (const DenseOptimizers::Slot& slot : state.optimizers.Slots()) {
+    for (float& element : slot.values) element = value += 0.1f;
   }
-  state.optimizer.set_steps(12);
+  state.optimizers.set_steps(12);
   state.accumulated_gradients[state.parameters.offset(1)] = 3;  // inside an accumulation window
   state.counters = {13, {2, 40}, 1, 9, 6, 3, 2, 1, BeginFiles({}, {{"dir/a.csv", 70, std::string(32, 'e'), 50}}, 1)};
   const std::string written = Write(state);
@@ -51,11 +59,9 @@ TEST_F(TrainStateTest, EverythingComesBackBitByBit) {
   TrainState read(config_, 1);
   ASSERT_OK(ReadDenseFiles(written, &read));
   EXPECT_EQ(Copy(read.parameters.values()), Copy(state.parameters.values()));
-  for (size_t s = 0; s < state.optimizer.slots().size(); ++s) {
-    EXPECT_EQ(Copy(read.optimizer.slots()[s].second.span()), Copy(state.optimizer.slots()[s].second.span()));
-  }
+  EXPECT_EQ(OptimizerState(read), OptimizerState(state));
   EXPECT_EQ(Copy(read.accumulated_gradients.span()), Copy(state.accumulated_gradients.span()));
-  EXPECT_EQ(read.optimizer.steps(), 12);
+  EXPECT_EQ(read.optimizers.steps(), 12);
   EXPECT_EQ(read.counters.finished_steps, 13);
   EXPECT_EQ(read.counters.position.epoch, 2);
   EXPECT_EQ(read.counters.position.rows_in_epoch, 40);
@@ -66,6 +72,75 @@ TEST_F(TrainStateTest, EverythingComesBackBitByBit) {
   EXPECT_EQ(read.counters.data.first_epoch, 1);
   EXPECT_EQ(read.counters.window_epochs, 1);
   EXPECT_EQ(read.counters.seed, 9u);
+}
+
+// Parameters of two optimizers and of none, with averages: each is there under the name of its own slots.
+TEST_F(TrainStateTest, EachParameterHasTheSlotsOfItsOptimizerAndItsAverage) {
+  DenseOptimizer adagrad, plain;
+  adagrad.kind = DenseOptimizerKind::kAdagrad;
+  plain.kind = DenseOptimizerKind::kSgd;
+  plain.momentum = 0;
+  config_.train.part_optimizers = {{".*_task_tower.*bias", adagrad}, {"model\\.epnet.*", plain}};
+  config_.train.ema_decay = 0.5;
+  TrainState state(config_, 9);
+  std::vector<float> moved = Copy(state.parameters.values());
+  for (float& value : moved) value += 1;
+  state.averages.StartFrom(moved);
+  float value = 0.1f;
+  for (const DenseOptimizers::Slot& slot : state.optimizers.Slots()) {
+    for (float& element : slot.values) element = value += 0.1f;
+  }
+  state.counters.finished_steps = 20;
+  state.optimizers.set_steps(12);
+  const std::string written = Write(state);
+  ASSERT_OK_AND_ASSIGN(auto reader, SafetensorsReader::Open(written + "/dense.safetensors"));
+  size_t tensors = 0;
+  for (const ParameterSpec& spec : state.parameters.specs()) {
+    const bool summed = absl::StrContains(spec.name, "_task_tower") && absl::EndsWith(spec.name, "bias");
+    const bool stateless = absl::StartsWith(spec.name, "model.epnet");
+    EXPECT_TRUE(reader->Contains(spec.name) && reader->Contains(spec.name + "/average")) << spec.name;
+    EXPECT_EQ(reader->Contains(spec.name + "/sum"), summed) << spec.name;
+    EXPECT_EQ(reader->Contains(spec.name + "/exp_avg"), !summed && !stateless) << spec.name;
+    EXPECT_EQ(reader->Contains(spec.name + "/exp_avg_sq"), !summed && !stateless) << spec.name;
+    tensors += 2 + (summed ? 1 : stateless ? 0 : 2);
+  }
+  EXPECT_EQ(reader->tensors().size(), tensors);
+
+  TrainState read(config_, 1);
+  ASSERT_OK(ReadDenseFiles(written, &read));
+  EXPECT_EQ(read.optimizers.steps(), 12);
+  EXPECT_EQ(OptimizerState(read), OptimizerState(state));
+  for (int i = 0; i < static_cast<int>(read.parameters.specs().size()); ++i) {
+    EXPECT_EQ(Copy(read.parameters.value(i)), Copy(state.parameters.value(i)));
+    EXPECT_EQ(Copy(read.averages.value(i)), Copy(state.averages.value(i)));
+    EXPECT_EQ(read.averages.value(i)[0], state.parameters.value(i)[0] + 1);
+  }
+  // What is asked for is what inference gets.
+  DenseParameters weights(DenseParameterList(config_)), averages(DenseParameterList(config_));
+  ASSERT_OK(ReadDenseValues(written, DenseValues::kWeights, &weights));
+  ASSERT_OK(ReadDenseValues(written, DenseValues::kAverages, &averages));
+  EXPECT_EQ(Copy(weights.values()), Copy(state.parameters.values()));
+  EXPECT_EQ(averages.value(0)[0], weights.value(0)[0] + 1);
+  // Fresh optimizers have fresh averages.
+  TrainState fresh(config_, 1);
+  ASSERT_OK(ReadDenseFiles(written, &fresh, /*with_optimizer_state=*/false));
+  EXPECT_EQ(Copy(fresh.averages.value(0)), Copy(state.parameters.value(0)));
+}
+
+TEST_F(TrainStateTest, AveragesThatACheckpointLacksAreItsWeights) {
+  TrainState state(config_, 9);
+  const std::string written = Write(state);
+  EXPECT_FALSE(*HoldsAverages(written));
+  JobConfig averaging = config_;
+  averaging.train.ema_decay = 0.5;
+  TrainState read(averaging, 1);
+  ASSERT_OK(ReadDenseFiles(written, &read));
+  DenseParameters parameters(DenseParameterList(config_));
+  ASSERT_OK(ReadDenseValues(written, DenseValues::kAverages, &parameters));
+  EXPECT_EQ(Copy(parameters.values()), Copy(state.parameters.values()));
+  for (int i = 0; i < static_cast<int>(read.parameters.specs().size()); ++i) {
+    EXPECT_EQ(Copy(read.averages.value(i)), Copy(state.parameters.value(i)));
+  }
 }
 
 TEST_F(TrainStateTest, FilesThatAreNoneAreDamage) {
@@ -93,8 +168,8 @@ TEST_F(TrainStateTest, FilesThatAreNoneAreDamage) {
 
 TEST_F(TrainStateTest, TheOptimizerCanBeginAfreshAndBeAnother) {
   TrainState state(config_, 9);
-  for (auto& slot : state.optimizer.slots()) std::fill(slot.second.begin(), slot.second.end(), 0.5f);
-  state.optimizer.set_steps(12);
+  for (const auto& slot : state.optimizers.Slots()) std::fill(slot.values.begin(), slot.values.end(), 0.5f);
+  state.optimizers.set_steps(12);
   state.counters = {13, {2, 40}, 1, 9, 6, 3, 2, 1, {}};
   const std::string written = Write(state);
   JobConfig other = config_;
@@ -107,12 +182,10 @@ TEST_F(TrainStateTest, TheOptimizerCanBeginAfreshAndBeAnother) {
   TrainState fresh(other, 1);
   ASSERT_OK(ReadDenseFiles(written, &fresh, /*with_optimizer_state=*/false));
   EXPECT_EQ(Copy(fresh.parameters.values()), Copy(state.parameters.values()));
-  EXPECT_EQ(fresh.optimizer.steps(), 0);
+  EXPECT_EQ(fresh.optimizers.steps(), 0);
   EXPECT_EQ(fresh.counters.finished_steps, 13);
-  for (size_t s = 0; s < fresh.optimizer.slots().size(); ++s) {
-    EXPECT_EQ(Copy(fresh.optimizer.slots()[s].second.span()),
-              Copy(TrainState(other, 1).optimizer.slots()[s].second.span()));
-  }
+  TrainState untouched(other, 1);
+  EXPECT_EQ(OptimizerState(fresh), OptimizerState(untouched));
 }
 
 TEST_F(TrainStateTest, AMissingTensorIsNamed) {

@@ -46,7 +46,8 @@ class PredictorTest : public ::testing::Test {
     int64_t rows = -1;
     const Status done =
         RunCluster(config_, {kWorkers, 1, {}}, TestOptions(), [&](const WorkerContext& context) -> Status {
-          PEPNET_ASSIGN_OR_RETURN(InferenceModel model, OpenForInference(context, config_.model_dir));
+          PEPNET_ASSIGN_OR_RETURN(InferenceModel model,
+                                  OpenForInference(context, config_.model_dir, DenseValues::kWeights));
           PEPNET_ASSIGN_OR_RETURN(const int64_t written,
                                   Predict(context, model.model.get(), request, model.finished_steps));
           const std::lock_guard<std::mutex> lock(mutex);

@@ -40,7 +40,8 @@ class FeatureImportanceTest : public testing::Test {
   Importance Explain(int workers, int servers, int64_t most_rows, uint64_t seed) {
     Importance result;
     EXPECT_OK(RunCluster(config_, {workers, servers, {}}, TestOptions(), [&](const WorkerContext& context) -> Status {
-      PEPNET_ASSIGN_OR_RETURN(InferenceModel inference, OpenForInference(context, config_.model_dir));
+      PEPNET_ASSIGN_OR_RETURN(InferenceModel inference,
+                              OpenForInference(context, config_.model_dir, DenseValues::kWeights));
       PEPNET_ASSIGN_OR_RETURN(RowBlocks rows, ReadRowBlocks(context, config_.eval_input_path, most_rows));
       PEPNET_ASSIGN_OR_RETURN(Importance importance,
                               ExplainFeatures(context, inference.model.get(), &rows, inference.finished_steps, seed));
@@ -93,7 +94,8 @@ TEST_F(FeatureImportanceTest, TheBaseIsWhatAnEvaluationSays) {
   config_.eval.slice_by = {{"dom", -1, config_.model.domain_label}};
   EvaluationResult result;
   ASSERT_OK(RunCluster(config_, {1, 1, {}}, TestOptions(), [&](const WorkerContext& context) -> Status {
-    PEPNET_ASSIGN_OR_RETURN(InferenceModel inference, OpenForInference(context, config_.model_dir));
+    PEPNET_ASSIGN_OR_RETURN(InferenceModel inference,
+                            OpenForInference(context, config_.model_dir, DenseValues::kWeights));
     PEPNET_ASSIGN_OR_RETURN(
         result, Evaluate(context, inference.model.get(), config_.eval_input_path, inference.finished_steps));
     return absl::OkStatus();
@@ -128,7 +130,8 @@ TEST_F(FeatureImportanceTest, GatesAreThoseOfTheNetwork) {
   GateStatistics statistics;
   std::vector<double> expected;  // by column of EPNet, the mean over the rows
   ASSERT_OK(RunCluster(config_, {1, 1, {}}, TestOptions(), [&](const WorkerContext& context) -> Status {
-    PEPNET_ASSIGN_OR_RETURN(InferenceModel inference, OpenForInference(context, config_.model_dir));
+    PEPNET_ASSIGN_OR_RETURN(InferenceModel inference,
+                            OpenForInference(context, config_.model_dir, DenseValues::kWeights));
     PEPNET_ASSIGN_OR_RETURN(RowBlocks rows, ReadRowBlocks(context, config_.eval_input_path, 12));
     PEPNET_ASSIGN_OR_RETURN(statistics, MeasureGates(context, inference, &rows));
     std::map<std::string, ModelOutput> layers;  // of the one block, the last that was computed

@@ -121,11 +121,41 @@ TEST(LearningRateTest, ByEpochCountsFinishedEpochs) {
       .kind = ScheduleKind::kExponentialDecay, .decay_size = 1, .decay_factor = 0.5, .by_epoch = true};
   config.dense_optimizer.schedule = config.sparse_optimizer.schedule;
   EXPECT_DOUBLE_EQ(SparseLearningRate(config, 100, 1, 1), 0.4);
-  EXPECT_DOUBLE_EQ(DenseLearningRate(config, 100, 2), 0.2);
+  EXPECT_DOUBLE_EQ(DenseLearningRate(config.dense_optimizer, 100, 2), 0.2);
   // With accumulation a pass that ends inside a window changes the sparse rate only in the next window.
   config.gradient_accumulation_steps = 2;
   EXPECT_DOUBLE_EQ(SparseLearningRate(config, 101, 2, 1), 0.4);
-  EXPECT_DOUBLE_EQ(DenseLearningRate(config, 101, 2), 0.2);
+  EXPECT_DOUBLE_EQ(DenseLearningRate(config.dense_optimizer, 101, 2), 0.2);
+}
+
+TEST(LearningRateTest, GoldenRatesOfEveryStepOfOptim) {
+  std::ifstream file(SourceDir() + "/tests/golden/optim/loss.json");
+  ASSERT_TRUE(file.good());
+  const nlohmann::json steps = nlohmann::json::parse(file)["float64"]["steps"];
+  TrainConfig config;
+  config.sparse_optimizer.lr = 0.03;
+  config.dense_optimizer.lr = 0.004;
+  config.dense_optimizer.schedule = {.kind = ScheduleKind::kCosineWarmRestarts,
+                                     .warmup_learning_rate = 0.002,
+                                     .warmup_size = 1,
+                                     .min_learning_rate = 0.001,
+                                     .t_0 = 2,
+                                     .t_mult = 2};
+  PartOptimizer own, inherited;
+  own.optimizer.lr = 0.05;
+  own.optimizer.schedule = {.kind = ScheduleKind::kExponentialDecay, .decay_size = 2, .decay_factor = 0.5};
+  inherited.optimizer.lr = 0.02;
+  inherited.optimizer.schedule = config.dense_optimizer.schedule;
+  config.part_optimizers = {own, inherited};
+  ASSERT_EQ(steps.size(), 6u);
+  for (int64_t step = 0; step < 6; ++step) {
+    const LearningRates rates = RatesOfStep(config, step, 0, 0);
+    EXPECT_NEAR(rates.sparse, steps[step]["lr_sparse_used"].get<double>(), 1e-15) << step;
+    EXPECT_NEAR(rates.dense, steps[step]["lr_dense"].get<double>(), 1e-15) << step;
+    ASSERT_EQ(rates.parts.size(), 2u);
+    EXPECT_NEAR(rates.parts[0], steps[step]["lr_part_0"].get<double>(), 1e-15) << step;
+    EXPECT_NEAR(rates.parts[1], steps[step]["lr_part_1"].get<double>(), 1e-15) << step;
+  }
 }
 
 TEST(LearningRateTest, GoldenRatesOfEveryMicroBatchOfMixed) {
@@ -144,7 +174,8 @@ TEST(LearningRateTest, GoldenRatesOfEveryMicroBatchOfMixed) {
     EXPECT_NEAR(SparseLearningRate(config, step, step / 7, (step - step % 2) / 7),
                 steps[step]["lr_sparse_used"].get<double>(), 1e-15)
         << step;
-    EXPECT_NEAR(DenseLearningRate(config, step, step / 7), steps[step]["lr_dense"].get<double>(), 1e-15) << step;
+    EXPECT_NEAR(DenseLearningRate(config.dense_optimizer, step, step / 7), steps[step]["lr_dense"].get<double>(), 1e-15)
+        << step;
   }
 }
 

@@ -105,6 +105,24 @@ TEST(RunLogTest, SamplesPerSecondLeavesOutSavingAndEvaluatingWhereverTheyStand) 
   EXPECT_NEAR(rate(62, 500), 50, 1e-6);  // what was left out before is not left out again
 }
 
+TEST(RunLogTest, RatesOfPartOptimizersStandBehindTheOthers) {
+  TemporaryDirectory directory;
+  RunLogOptions options;
+  options.metrics_textfile = directory / "pepnet.prom";
+  ASSERT_OK_AND_ASSIGN(auto log, RunLog::Open(directory.path(), 0, options));
+  StepRecord record;
+  record.lr_sparse = 0.5;
+  record.lr_dense = 0.25;
+  record.lr_parts = {{0, 0.125}, {2, 0.0625}};  // part 1 has no parameters
+  ASSERT_OK(log.Step(record, StageTimes()));
+  EXPECT_THAT(*ReadFile(directory / "metrics.jsonl"),
+              testing::HasSubstr(
+                  R"("lr_sparse":0.5,"lr_dense":0.25,"lr_part_0":0.125,"lr_part_2":0.0625,"samples_per_second")"));
+  const std::string text = *ReadFile(options.metrics_textfile);
+  EXPECT_THAT(text, testing::HasSubstr("part=\"part_2\"} 0.0625\n"));
+  EXPECT_THAT(text, testing::HasSubstr("part=\"dense\"} 0.25\n"));
+}
+
 TEST(RunLogTest, AStepBecomesOneLine) {
   TemporaryDirectory directory;
   ASSERT_OK_AND_ASSIGN(auto log, RunLog::Open(directory.path(), 0));
