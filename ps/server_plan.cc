@@ -58,6 +58,11 @@ StatusOr<Table> ReadTable(const wire::TablePlan& in, const SparseOptimizer& opti
   PEPNET_RETURN_IF_ERROR(ReadKind<InitializerType>(in.init_kind(), "init_kind", &table.initializer.kind));
   table.initializer.a = in.init_a();
   table.initializer.b = in.init_b();
+  table.initializer.low = in.init_low();
+  table.initializer.high = in.init_high();
+  const auto& check = TypeOf(table.initializer.kind).check;
+  const std::string fault = check != nullptr ? check(table.initializer) : "";
+  if (!fault.empty()) return InvalidInput("server plan: table ", table.name, ": ", in.init_kind(), " ", fault);
   table.trainable = in.trainable();
   if (in.has_policy()) {
     PEPNET_ASSIGN_OR_RETURN(table.policy, ReadPolicy(in.policy(), table, optimizer));

@@ -56,6 +56,11 @@ constexpr float UnitFloat(uint32_t word) { return static_cast<float>(word >> 8) 
 // Normally distributed number i of the four that four words give, by the Box-Muller transform of words 0, 1 and 2, 3.
 float NormalFloat(const std::array<uint32_t, 4>& words, size_t i, double mean, double deviation);
 
+// The distribution function of the standard normal distribution, to full precision in its lower half, and its inverse:
+// the x with NormalDistribution(x) == p, for 0 < p < 1, to about 15 digits where p >= 1e-200.
+double NormalDistribution(double x);
+double NormalQuantile(double p);
+
 // A keyed permutation of [0, n), seekable in O(1): Feistel network on the enclosing power of four with cycle walking.
 class KeyedPermutation {
  public:

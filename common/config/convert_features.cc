@@ -337,7 +337,7 @@ FeatureMessage MessageOf(const config::SequenceFeature& group, int feature) {
 Status CheckMessage(const FeatureMessage& message, const DataConfig& data, ConfigSource* source) {
   Feature converted;
   PEPNET_RETURN_IF_ERROR(ConvertFeature(message, data, source, &converted));
-  return ReadTableFields(*message.message, source).status();
+  return ReadTableFields(*message.message, converted, source).status();
 }
 
 std::string NameOf(const google::protobuf::Message& feature) {

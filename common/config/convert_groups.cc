@@ -15,10 +15,6 @@
 namespace pepnet {
 namespace {
 
-bool SameInitializer(const Initializer& x, const Initializer& y) {
-  return x.kind == y.kind && (x.kind == InitKind::kDefault || (x.a == y.a && x.b == y.b));
-}
-
 // The leaf that a table was made for.
 struct FirstUse {
   int feature;
@@ -42,8 +38,8 @@ Status LeafPlan::Build(const config::EasyRecConfig& config, ConfigSource* source
     for (const FeatureMessage& one : FeatureMessages(feature)) messages.push_back(one.message);
   }
   std::vector<TableFields> fields;
-  for (const google::protobuf::Message* message : messages) {
-    PEPNET_ASSIGN_OR_RETURN(fields.emplace_back(), ReadTableFields(*message, source));
+  for (size_t f = 0; f < messages.size(); ++f) {
+    PEPNET_ASSIGN_OR_RETURN(fields.emplace_back(), ReadTableFields(*messages[f], out->features[f], source));
   }
   std::vector<FirstUse> first_uses;  // by table
   for (auto& [key, place] : places_) {
@@ -79,7 +75,7 @@ Status LeafPlan::Build(const config::EasyRecConfig& config, ConfigSource* source
                           : table.dim != feature.dim                                   ? "embedding_dim"
                           : !key.of_sequence_group && first.pooling != feature.pooling ? "pooling"
                           : table.trainable != wanted.trainable                        ? "trainable"
-                          : !SameInitializer(table.initializer, wanted.initializer)    ? "init_fn"
+                          : table.initializer != wanted.initializer                    ? "init_fn"
                                                                                        : nullptr;
     if (differs == nullptr) continue;
     return source->Error(*messages[key.feature], wanted.embedding_name.empty() ? "feature_name" : "embedding_name",

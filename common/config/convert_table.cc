@@ -159,7 +159,7 @@ StatusOr<std::optional<GrowingTable>> ReadGrowingTable(const Message& feature, C
   return std::optional(*table);
 }
 
-StatusOr<TableFields> ReadTableFields(const Message& feature, ConfigSource* source) {
+StatusOr<TableFields> ReadTableFields(const Message& feature, const Feature& converted, ConfigSource* source) {
   const auto* const reflection = feature.GetReflection();
   const auto* const descriptor = feature.GetDescriptor();
   TableFields fields;
@@ -173,7 +173,8 @@ StatusOr<TableFields> ReadTableFields(const Message& feature, ConfigSource* sour
   }
   const std::string init_fn = reflection->GetString(feature, descriptor->FindFieldByName("init_fn"));
   if (init_fn.empty()) return fields;
-  const auto parsed = ParseInitializer(init_fn);
+  const auto parsed =
+      ParseInitializer(init_fn, fields.expected_rows > 0 ? fields.expected_rows : converted.rows, converted.dim);
   if (!parsed.ok()) return Annotate(parsed.status(), source->Where(feature, "init_fn"));
   fields.initializer = *parsed;
   return fields;

@@ -6,6 +6,7 @@
 
 #include "common/base/status.h"
 #include "common/config/parse/config_source.h"
+#include "common/job_config/feature.h"
 #include "common/job_config/table.h"
 
 namespace pepnet {
@@ -25,7 +26,8 @@ struct GrowingTable {
 // nullopt: the feature has none of the three. Notes how the terms of another system are read.
 StatusOr<std::optional<GrowingTable>> ReadGrowingTable(const google::protobuf::Message& feature, ConfigSource* source);
 
-// The fields that a table is made from, which every kind of feature has.
+// The fields that a table is made from, which every kind of feature has. Some initial values depend on the shape of the
+// table: the rows and the width of the converted feature, or the expected rows of a table that grows.
 struct TableFields {
   std::string embedding_name;
   Initializer initializer;
@@ -33,6 +35,7 @@ struct TableFields {
   int64_t expected_rows = 0;
   RowPolicy policy;
 };
-StatusOr<TableFields> ReadTableFields(const google::protobuf::Message& feature, ConfigSource* source);
+StatusOr<TableFields> ReadTableFields(const google::protobuf::Message& feature, const Feature& converted,
+                                      ConfigSource* source);
 
 }  // namespace pepnet

@@ -8,6 +8,7 @@
 #include "absl/strings/str_join.h"
 
 #include "common/base/partition.h"
+#include "common/base/random.h"
 
 namespace pepnet {
 namespace {
@@ -28,6 +29,18 @@ bool CutBefore(const std::string& end, std::string* text, std::string* head) {
 }
 
 }  // namespace
+
+std::string TruncationFault(const Initializer& initializer) {
+  constexpr double kLeastShare = 1e-200;  // of the distribution, within the bounds
+  const auto& [kind, mean, deviation, low, high] = initializer;
+  if (!(deviation > 0)) return absl::StrCat("needs std > 0, got ", deviation);
+  if (!(low < high)) return absl::StrCat("needs a < b, got a=", low, ", b=", high);
+  // The half in which the distribution function is precise.
+  const double begin = low > mean ? mean - high : low - mean, end = low > mean ? mean - low : high - mean;
+  if (NormalDistribution(end / deviation) - NormalDistribution(begin / deviation) >= kLeastShare) return "";
+  return absl::StrCat("needs bounds that leave something of the distribution, got a=", low, ", b=", high,
+                      " with mean=", mean, ", std=", deviation);
+}
 
 int64_t MostBytesPerRow(int dim, int state_dim, const RowPolicy& policy) {
   constexpr int64_t kKnown = 24;       // id, frequency and last step

@@ -11,22 +11,29 @@
 
 namespace pepnet {
 
-// First value of a row. kDefault: U(-sqrt(1/rows), sqrt(1/rows)).
-enum class InitKind { kDefault, kUniform, kNormal, kConstant };
+// First value of a row. kDefault: U(-sqrt(1/rows), sqrt(1/rows)). The formulas: ps/table/row_initializer.h.
+enum class InitKind { kDefault, kUniform, kNormal, kConstant, kTruncatedNormal, kEye, kSparse };
 struct Initializer {
   InitKind kind = InitKind::kDefault;
-  double a = 0;  // uniform: low; normal: mean; constant: value
-  double b = 1;  // uniform: high; normal: standard deviation
+  double a = 0;     // uniform: low; normal, truncated normal: mean; constant: value; sparse: share of zeros in a column
+  double b = 1;     // uniform: high; normal, truncated normal, sparse: standard deviation
+  double low = -2;  // truncated normal: the least value
+  double high = 2;  // truncated normal: the greatest value
+
+  friend bool operator==(const Initializer&, const Initializer&) = default;
 };
+
+// Why a normal distribution cannot be cut to [low, high]; "": it can.
+std::string TruncationFault(const Initializer& initializer);
 
 struct InitializerType {
   const char* name;      // in checkpoints and on the wire: never changes
   const char* function;  // in init_fn: "nn.init.uniform_"; null: what an empty init_fn means
-  // Arguments of the function that are a and b, null: it has none. `defaults`: without them.
-  const char* arguments[2] = {nullptr, nullptr};
+  // Arguments of the function that are a, b, low and high, null: it has none. `defaults`: without them.
+  const char* arguments[4] = {nullptr, nullptr, nullptr, nullptr};
   Initializer defaults = {};
-  bool required = false;  // the arguments must be given
-  // Why a and b do not fit; "": they do. May be null.
+  int required = 0;  // so many of the arguments, counted from the first, must be given
+  // Why the numbers do not fit; "": they do. May be null.
   std::string (*check)(const Initializer&) = nullptr;
 };
 
@@ -34,15 +41,26 @@ namespace initializer_types {
 
 inline constexpr InitializerType kDefault = {"default", nullptr};
 inline constexpr InitializerType kUniform = {
-    "uniform", "nn.init.uniform_", {"a", "b"}, {InitKind::kUniform, 0, 1}, false, [](const Initializer& init) {
+    "uniform", "nn.init.uniform_", {"a", "b"}, {InitKind::kUniform, 0, 1}, 0, [](const Initializer& init) {
       return init.a > init.b ? absl::StrCat("needs a <= b, got a=", init.a, ", b=", init.b) : std::string();
     }};
 inline constexpr InitializerType kNormal = {
-    "normal", "nn.init.normal_", {"mean", "std"}, {InitKind::kNormal, 0, 1}, false, [](const Initializer& init) {
+    "normal", "nn.init.normal_", {"mean", "std"}, {InitKind::kNormal, 0, 1}, 0, [](const Initializer& init) {
       return init.b < 0 ? absl::StrCat("needs std >= 0, got ", init.b) : std::string();
     }};
-inline constexpr InitializerType kConstant = {
-    "constant", "nn.init.constant_", {"val", nullptr}, {InitKind::kConstant, 0, 0}, true};
+inline constexpr InitializerType kConstant = {"constant", "nn.init.constant_", {"val"}, {InitKind::kConstant, 0, 0}, 1};
+inline constexpr InitializerType kTruncatedNormal = {"truncated_normal",
+                                                     "nn.init.trunc_normal_",
+                                                     {"mean", "std", "a", "b"},
+                                                     {InitKind::kTruncatedNormal, 0, 1, -2, 2},
+                                                     0,
+                                                     TruncationFault};
+inline constexpr InitializerType kEye = {"eye", "nn.init.eye_", {}, {InitKind::kEye}};
+inline constexpr InitializerType kSparse = {
+    "sparse", "nn.init.sparse_", {"sparsity", "std"}, {InitKind::kSparse, 0, 0.01}, 1, [](const Initializer& init) {
+      if (!(init.a >= 0 && init.a <= 1)) return absl::StrCat("needs a sparsity from 0 to 1, got ", init.a);
+      return init.b < 0 ? absl::StrCat("needs std >= 0, got ", init.b) : std::string();
+    }};
 
 }  // namespace initializer_types
 
@@ -56,6 +74,12 @@ constexpr const InitializerType* FindType(InitKind kind) {
       return &initializer_types::kNormal;
     case InitKind::kConstant:
       return &initializer_types::kConstant;
+    case InitKind::kTruncatedNormal:
+      return &initializer_types::kTruncatedNormal;
+    case InitKind::kEye:
+      return &initializer_types::kEye;
+    case InitKind::kSparse:
+      return &initializer_types::kSparse;
   }
   return nullptr;
 }

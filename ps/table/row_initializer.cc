@@ -53,13 +53,14 @@ void UniformBlocks(uint64_t key, float low, float span, const int64_t* ids, size
 }  // namespace
 
 RowInitializer::RowInitializer(const Table& table, uint64_t seed)
-    : kind_(table.initializer.kind),
+    : initializer_(table.initializer),
       low_(static_cast<float>(table.initializer.a)),
       span_(static_cast<float>(table.initializer.b - table.initializer.a)),
-      mean_(table.initializer.a),
-      stddev_(table.initializer.b),
-      key_(RandomKey(seed, RandomPurpose::kTableInit, HashName(table.name))) {
-  if (kind_ == InitKind::kDefault) {
+      rows_(static_cast<uint64_t>(table.rows)),
+      seed_(seed),
+      table_hash_(HashName(table.name)),
+      key_(RandomKey(seed, RandomPurpose::kTableInit, table_hash_)) {
+  if (initializer_.kind == InitKind::kDefault) {
     const double bound = std::sqrt(1.0 / static_cast<double>(table.rows));
     low_ = static_cast<float>(-bound);
     span_ = static_cast<float>(2 * bound);
@@ -67,7 +68,7 @@ RowInitializer::RowInitializer(const Table& table, uint64_t seed)
 }
 
 void RowInitializer::Fill(int64_t id, std::span<float> out) const {
-  switch (kind_) {
+  switch (initializer_.kind) {
     case InitKind::kConstant:
       std::fill(out.begin(), out.end(), low_);
       return;
@@ -76,6 +77,13 @@ void RowInitializer::Fill(int64_t id, std::span<float> out) const {
     case InitKind::kDefault:
     case InitKind::kUniform:
       return FillUniform(id, out);
+    case InitKind::kTruncatedNormal:
+      return FillTruncatedNormal(id, out);
+    case InitKind::kEye:
+      for (size_t e = 0; e < out.size(); ++e) out[e] = static_cast<int64_t>(e) == id ? 1.0f : 0.0f;
+      return;
+    case InitKind::kSparse:
+      return FillSparse(id, out);
   }
 }
 
@@ -88,15 +96,42 @@ void RowInitializer::FillUniform(int64_t id, std::span<float> out) const {
 }
 
 void RowInitializer::FillNormal(int64_t id, std::span<float> out) const {
+  const double mean = initializer_.kind == InitKind::kSparse ? 0 : initializer_.a;
   for (size_t begin = 0; begin < out.size(); begin += 4) {
     const auto words = Philox4x32(key_, static_cast<uint64_t>(id), begin / 4);
     const size_t count = std::min<size_t>(4, out.size() - begin);
-    for (size_t i = 0; i < count; ++i) out[begin + i] = NormalFloat(words, i, mean_, stddev_);
+    for (size_t i = 0; i < count; ++i) out[begin + i] = NormalFloat(words, i, mean, initializer_.b);
+  }
+}
+
+void RowInitializer::FillTruncatedNormal(int64_t id, std::span<float> out) const {
+  const auto& [kind, mean, deviation, low, high] = initializer_;
+  const bool is_upper = low > mean;
+  const double sign = is_upper ? -1 : 1;
+  const double begin = NormalDistribution((is_upper ? mean - high : low - mean) / deviation);
+  const double share = NormalDistribution((is_upper ? mean - low : high - mean) / deviation) - begin;
+  for (size_t e = 0; e < out.size(); e += 4) {
+    const auto words = Philox4x32(key_, static_cast<uint64_t>(id), e / 4);
+    const size_t count = std::min<size_t>(4, out.size() - e);
+    for (size_t i = 0; i < count; ++i) {
+      const double z = NormalQuantile(begin + share * ((words[i] + 0.5) * 0x1.0p-32));
+      out[e + i] = static_cast<float>(std::clamp(mean + sign * deviation * z, low, high));
+    }
+  }
+}
+
+void RowInitializer::FillSparse(int64_t id, std::span<float> out) const {
+  FillNormal(id, out);
+  const double rows = static_cast<double>(rows_);
+  const auto zeros = static_cast<uint64_t>(std::clamp(std::ceil(initializer_.a * rows), 0.0, rows));
+  for (size_t e = 0; e < out.size(); ++e) {
+    const KeyedPermutation place(RandomKey(seed_, RandomPurpose::kTableInit, table_hash_, 1 + e), rows_);
+    if (place(static_cast<uint64_t>(id) % rows_) < zeros) out[e] = 0;
   }
 }
 
 void RowInitializer::FillRows(std::span<const int64_t> ids, int dim, float* out) const {
-  const bool is_uniform = kind_ == InitKind::kDefault || kind_ == InitKind::kUniform;
+  const bool is_uniform = initializer_.kind == InitKind::kDefault || initializer_.kind == InitKind::kUniform;
   size_t i = 0;
   if (is_uniform && dim % kBlockFloats == 0) {
     const size_t row_blocks = static_cast<size_t>(dim / kBlockFloats);

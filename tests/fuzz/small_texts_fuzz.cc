@@ -71,7 +71,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       ExpectClear(ParseActivation(text).status());
       break;
     case 1:
-      ExpectClear(ParseInitializer(text).status());
+      ExpectClear(ParseInitializer(text, 1000, 8).status());
       break;
     case 2:
       ExpectClear(ParseNormalizer(text).status());

@@ -47,6 +47,7 @@ TEST(ServerPlanTest, EveryInitializerArrives) {
     wire::TablePlan* const table = plan.add_tables();
     table->set_name("t"), table->set_rows(3), table->set_dim(2);
     table->set_init_kind(TypeOf(kind).name);
+    table->set_init_a(0.25), table->set_init_b(0.5), table->set_init_low(-3), table->set_init_high(7);
     plan.set_server_count(1);
     plan.add_worker_ranks(0);
     plan.mutable_optimizer()->set_kind("sgd");
@@ -54,7 +55,7 @@ TEST(ServerPlanTest, EveryInitializerArrives) {
       (*plan.mutable_optimizer()->mutable_parameters())[name] = value;
     }
     ASSERT_OK_AND_ASSIGN(const auto received, ParseServerPlan(plan.SerializeAsString(), 2));
-    EXPECT_EQ(received.tables[0].initializer.kind, kind);
+    EXPECT_EQ(received.tables[0].initializer, (Initializer{kind, 0.25, 0.5, -3, 7}));
   }
 }
 
@@ -76,6 +77,9 @@ TEST(ServerPlanTest, NumbersThatCannotBeAreRefusedByName) {
     EXPECT_THAT(ParseServerPlan(wrong.SerializeAsString(), 2), IsError(::testing::HasSubstr(field)));
   };
   refused("width", [](wire::ServerPlan& plan) { plan.mutable_tables(0)->set_dim(INT_MAX); });
+  refused("truncated_normal needs std > 0", [](wire::ServerPlan& plan) {
+    plan.mutable_tables(0)->set_init_kind(TypeOf(InitKind::kTruncatedNormal).name);
+  });
   refused("rows", [](wire::ServerPlan& plan) { plan.mutable_tables(0)->set_rows(-1); });
   refused("finished_steps", [](wire::ServerPlan& plan) { plan.set_finished_steps(INT64_MAX); });
   refused("timeout_s", [](wire::ServerPlan& plan) { plan.set_timeout_s(std::nan("")); });

@@ -26,6 +26,8 @@ wire::ServerPlan MakePlan(const JobConfig& config, const std::vector<int>& worke
     out->set_init_kind(TypeOf(table.initializer.kind).name);
     out->set_init_a(table.initializer.a);
     out->set_init_b(table.initializer.b);
+    out->set_init_low(table.initializer.low);
+    out->set_init_high(table.initializer.high);
     out->set_trainable(table.trainable);
     if (!table.policy.is_active()) continue;
     wire::RowPolicyPlan* const policy = out->mutable_policy();

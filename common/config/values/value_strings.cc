@@ -1,9 +1,11 @@
 #include "common/config/values/value_strings.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <limits>
 #include <map>
+#include <numbers>
 #include <optional>
 
 #include "absl/strings/ascii.h"
@@ -141,7 +143,80 @@ StatusOr<Activation> ParseActivation(const std::string& text) {
   return activation;
 }
 
-StatusOr<Initializer> ParseInitializer(const std::string& text) {
+namespace {
+
+// torch.nn.init.calculate_gain(): by which factor a layer's outputs must be larger for their variance to survive the
+// activation. `a`: the slope of leaky_relu. nullopt: torch knows no such activation.
+std::optional<double> GainOf(const std::string& nonlinearity, double a) {
+  constexpr const char* kLinear[] = {"linear",  "conv1d",           "conv2d",           "conv3d",
+                                     "sigmoid", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"};
+  for (const char* linear : kLinear) {
+    if (nonlinearity == linear) return 1;
+  }
+  if (nonlinearity == "tanh") return 5.0 / 3;
+  if (nonlinearity == "relu") return std::numbers::sqrt2;
+  if (nonlinearity == "leaky_relu") return std::sqrt(2 / (1 + a * a));
+  if (nonlinearity == "selu") return 0.75;
+  return std::nullopt;
+}
+
+// Moves argument `name`, a text in quotes, out of `arguments` into `value`; absent leaves `value` alone.
+Status TakeText(const std::string& name, Arguments* arguments, std::string* value) {
+  const auto it = arguments->find(name);
+  if (it == arguments->end()) return absl::OkStatus();
+  const std::string& text = it->second;
+  if (text.size() < 2 || (text[0] != '\'' && text[0] != '"') || text.back() != text[0]) {
+    return InvalidInput(name, "=", text, " is not a text in quotes");
+  }
+  *value = text.substr(1, text.size() - 2);
+  arguments->erase(it);
+  return absl::OkStatus();
+}
+
+// The deviation of a kaiming_ initialiser.
+StatusOr<double> KaimingDeviation(double fan_in, double fan_out, Arguments* arguments) {
+  double a = 0;
+  std::string mode = "fan_in", nonlinearity = "leaky_relu";
+  PEPNET_RETURN_IF_ERROR(TakeNumber("a", arguments, &a));
+  PEPNET_RETURN_IF_ERROR(TakeText("mode", arguments, &mode));
+  PEPNET_RETURN_IF_ERROR(TakeText("nonlinearity", arguments, &nonlinearity));
+  if (mode != "fan_in" && mode != "fan_out") {
+    return InvalidInput("mode='", mode, "'; expected 'fan_in' or 'fan_out'");
+  }
+  const std::optional<double> gain = GainOf(nonlinearity, a);
+  if (!gain.has_value()) {
+    return InvalidInput("nonlinearity='", nonlinearity,
+                        "'; expected 'linear', 'sigmoid', 'tanh', 'relu', 'leaky_relu' or 'selu'");
+  }
+  return *gain / std::sqrt(mode == "fan_in" ? fan_in : fan_out);
+}
+
+// An initialiser whose range follows from the shape of the table; nullopt: `name` is none.
+StatusOr<std::optional<Initializer>> ScaledInitializer(const std::string& name, double rows, double dim,
+                                                       Arguments* arguments) {
+  const bool is_xavier = name == "nn.init.xavier_uniform_" || name == "nn.init.xavier_normal_";
+  const bool is_kaiming = name == "nn.init.kaiming_uniform_" || name == "nn.init.kaiming_normal_";
+  if (!is_xavier && !is_kaiming) return std::nullopt;
+  double deviation = 0;
+  if (is_xavier) {
+    double gain = 1;
+    PEPNET_RETURN_IF_ERROR(TakeNumber("gain", arguments, &gain));
+    if (gain < 0) return InvalidInput(name, " needs gain >= 0, got ", gain);
+    deviation = gain * std::sqrt(2 / (dim + rows));
+  } else {
+    PEPNET_ASSIGN_OR_RETURN(deviation, KaimingDeviation(dim, rows, arguments));
+  }
+  PEPNET_RETURN_IF_ERROR(NothingLeft(*arguments, name));
+  if (name == "nn.init.xavier_normal_" || name == "nn.init.kaiming_normal_") {
+    return Initializer{InitKind::kNormal, 0, deviation};
+  }
+  const double bound = std::sqrt(3.0) * deviation;
+  return Initializer{InitKind::kUniform, -bound, bound};
+}
+
+}  // namespace
+
+StatusOr<Initializer> ParseInitializer(const std::string& text, int64_t rows, int dim) {
   const size_t comma = text.find(',');
   const std::string name(absl::StripAsciiWhitespace(text.substr(0, comma)));
   PEPNET_ASSIGN_OR_RETURN(Arguments arguments,
@@ -150,10 +225,10 @@ StatusOr<Initializer> ParseInitializer(const std::string& text) {
     const InitializerType& type = TypeOf(kind);
     if (type.function == nullptr || name != type.function) continue;
     Initializer init = type.defaults;
-    double* const values[] = {&init.a, &init.b};
-    for (int i = 0; i < 2; ++i) {
+    double* const values[] = {&init.a, &init.b, &init.low, &init.high};
+    for (int i = 0; i < 4; ++i) {
       if (type.arguments[i] == nullptr) continue;
-      if (type.required && arguments.count(type.arguments[i]) == 0) {
+      if (i < type.required && arguments.count(type.arguments[i]) == 0) {
         return InvalidInput(name, " needs ", type.arguments[i], "=<number>");
       }
       PEPNET_RETURN_IF_ERROR(TakeNumber(type.arguments[i], &arguments, values[i]));
@@ -167,9 +242,24 @@ StatusOr<Initializer> ParseInitializer(const std::string& text) {
     PEPNET_RETURN_IF_ERROR(NothingLeft(arguments, name));
     return Initializer{InitKind::kConstant, name == "nn.init.ones_" ? 1.0 : 0.0, 0};
   }
+  PEPNET_ASSIGN_OR_RETURN(
+      const std::optional<Initializer> scaled,
+      ScaledInitializer(name, static_cast<double>(std::max<int64_t>(rows, 1)), std::max(dim, 1), &arguments));
+  if (scaled.has_value()) return *scaled;
+  if (name == "nn.init.orthogonal_") {
+    return InvalidInput(name,
+                        " makes the rows of the whole table depend on each other, but a row begins with a function "
+                        "of its own id; use nn.init.xavier_normal_ or nn.init.normal_,std=");
+  }
+  if (name == "nn.init.dirac_") {
+    return InvalidInput(name, " is of convolutions, with 3 to 5 dimensions, but a table has 2; use nn.init.eye_");
+  }
   return InvalidInput("unknown initialiser \"", text,
                       "\"; known are nn.init.uniform_,a=,b= nn.init.normal_,mean=,std= nn.init.constant_,val= "
-                      "nn.init.zeros_ and nn.init.ones_");
+                      "nn.init.zeros_ nn.init.ones_ nn.init.trunc_normal_,mean=,std=,a=,b= "
+                      "nn.init.xavier_uniform_,gain= nn.init.xavier_normal_,gain= "
+                      "nn.init.kaiming_uniform_,a=,mode=,nonlinearity= nn.init.kaiming_normal_,a=,mode=,nonlinearity= "
+                      "nn.init.eye_ and nn.init.sparse_,sparsity=,std=");
 }
 
 namespace {

@@ -93,6 +93,11 @@ TEST(GrowingTablesTest, InitialValuesAreThoseOfDynamicemb) {
   ASSERT_OK_AND_ASSIGN(const JobConfig job,
                        Parse(With("dynamicemb { max_capacity: 100 } init_fn: 'nn.init.constant_,val=2'")));
   EXPECT_EQ(job.tables[0].initializer.kind, InitKind::kConstant);  // init_fn goes before
+  // Its range of ids says nothing of its size: fan_out is what is expected.
+  ASSERT_OK_AND_ASSIGN(
+      const JobConfig scaled,
+      Parse(With("dynamic_table { expected_rows: 50 } init_fn: 'nn.init.kaiming_normal_,mode=\"fan_out\"'")));
+  EXPECT_NEAR(scaled.tables[0].initializer.b, 0.2, 1e-15);
 }
 
 TEST(GrowingTablesTest, WrongOnesAreRefusedByTheirPlace) {

@@ -51,7 +51,9 @@ TEST(TypeTableTest, NamesInCheckpointsStayAsTheyAre) {
   EXPECT_THAT((Texts<Combiner>(&CombinerType::name)), ElementsAre("sum", "mean", "min", "max", "count"));
   EXPECT_THAT((Texts<OverlapMethod>(&OverlapMethodType::name)),
               ElementsAre("query_common_ratio", "title_common_ratio", "is_contain", "is_equal", "index_of"));
-  EXPECT_THAT((Texts<InitKind>(&InitializerType::name)), ElementsAre("default", "uniform", "normal", "constant"));
+  EXPECT_THAT((Texts<WordSplit>(&WordSplitType::name)), ElementsAre("Whitespace", "WhitespaceSplit"));
+  EXPECT_THAT((Texts<InitKind>(&InitializerType::name)),
+              ElementsAre("default", "uniform", "normal", "constant", "truncated_normal", "eye", "sparse"));
   EXPECT_THAT((Texts<DatasetType>(&FileFormatType::name)), ElementsAre("CSV", "Parquet"));
 }
 

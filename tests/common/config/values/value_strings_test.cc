@@ -2,6 +2,8 @@
 
 #include <cmath>
 #include <limits>
+#include <string>
+#include <tuple>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -76,25 +78,90 @@ TEST(ActivationTest, RejectsWhatItCannotCompute) {
   }
 }
 
+// Of a table of 1000 rows and 24 columns.
+StatusOr<Initializer> Initial(const std::string& text) { return ParseInitializer(text, 1000, 24); }
+
 TEST(InitializerTest, ParsesTorchInits) {
-  const auto uniform = ParseInitializer("nn.init.uniform_,a=-0.01,b=0.01");
+  const auto uniform = Initial("nn.init.uniform_,a=-0.01,b=0.01");
   EXPECT_EQ(uniform->kind, InitKind::kUniform);
   EXPECT_EQ(uniform->a, -0.01);
   EXPECT_EQ(uniform->b, 0.01);
-  const auto normal = ParseInitializer("nn.init.normal_, std=0.02");
+  const auto normal = Initial("nn.init.normal_, std=0.02");
   EXPECT_EQ(normal->kind, InitKind::kNormal);
   EXPECT_EQ(normal->a, 0);
   EXPECT_EQ(normal->b, 0.02);
-  EXPECT_EQ(ParseInitializer("nn.init.normal_")->b, 1);
-  EXPECT_EQ(ParseInitializer("nn.init.constant_,val=0.5")->a, 0.5);
-  EXPECT_EQ(ParseInitializer("nn.init.zeros_")->a, 0);
-  EXPECT_EQ(ParseInitializer("nn.init.ones_")->a, 1);
-  EXPECT_EQ(ParseInitializer("nn.init.ones_")->kind, InitKind::kConstant);
+  EXPECT_EQ(Initial("nn.init.normal_")->b, 1);
+  EXPECT_EQ(Initial("nn.init.constant_,val=0.5")->a, 0.5);
+  EXPECT_EQ(Initial("nn.init.zeros_")->a, 0);
+  EXPECT_EQ(Initial("nn.init.ones_")->a, 1);
+  EXPECT_EQ(Initial("nn.init.ones_")->kind, InitKind::kConstant);
   for (const char* text :
-       {"", "nn.init.xavier_uniform_", "nn.init.uniform_,a=1,b=0", "nn.init.normal_,std=-1", "nn.init.constant_",
+       {"", "nn.init.xavier_", "nn.init.uniform_,a=1,b=0", "nn.init.normal_,std=-1", "nn.init.constant_",
         "nn.init.zeros_,a=1", "nn.init.uniform_,0,1", "nn.init.normal_,mean=x"}) {
-    EXPECT_EQ(ParseInitializer(text).status().code(), absl::StatusCode::kInvalidArgument) << text;
+    EXPECT_EQ(Initial(text).status().code(), absl::StatusCode::kInvalidArgument) << text;
   }
+}
+
+TEST(InitializerTest, ParsesThoseThatDependOnTheElement) {
+  EXPECT_EQ(*Initial("nn.init.trunc_normal_"), (Initializer{InitKind::kTruncatedNormal, 0, 1, -2, 2}));
+  EXPECT_EQ(*Initial("nn.init.trunc_normal_,mean=0.5,std=0.02,a=0.4,b=0.6"),
+            (Initializer{InitKind::kTruncatedNormal, 0.5, 0.02, 0.4, 0.6}));
+  EXPECT_EQ(Initial("nn.init.eye_")->kind, InitKind::kEye);
+  EXPECT_EQ(*Initial("nn.init.sparse_,sparsity=0.3"), (Initializer{InitKind::kSparse, 0.3, 0.01}));
+  EXPECT_EQ(*Initial("nn.init.sparse_,sparsity=0,std=2"), (Initializer{InitKind::kSparse, 0, 2}));
+}
+
+// The figures are those of torch.nn.init for a tensor [1000, 24]: fan_in 24, fan_out 1000.
+TEST(InitializerTest, XavierAndKaimingTakeTheirRangeFromTheTable) {
+  const double xavier = std::sqrt(2.0 / 1024);
+  const std::tuple<const char*, InitKind, double> cases[] = {
+      // deviation
+      {"nn.init.xavier_uniform_", InitKind::kUniform, xavier},
+      {"nn.init.xavier_uniform_,gain=0.5", InitKind::kUniform, xavier / 2},
+      {"nn.init.xavier_normal_,gain=2", InitKind::kNormal, xavier * 2},
+      {"nn.init.kaiming_uniform_", InitKind::kUniform, std::sqrt(2.0 / 24)},
+      {"nn.init.kaiming_uniform_,a=3", InitKind::kUniform, std::sqrt(0.2 / 24)},
+      {"nn.init.kaiming_uniform_,a=3,mode='fan_in',nonlinearity='relu'", InitKind::kUniform, std::sqrt(2.0 / 24)},
+      {"nn.init.kaiming_normal_,mode=\"fan_out\", nonlinearity=\"leaky_relu\"", InitKind::kNormal,
+       std::sqrt(2.0 / 1000)},
+      {"nn.init.kaiming_normal_,nonlinearity='linear'", InitKind::kNormal, std::sqrt(1.0 / 24)},
+      {"nn.init.kaiming_normal_,nonlinearity='conv_transpose3d'", InitKind::kNormal, std::sqrt(1.0 / 24)},
+      {"nn.init.kaiming_normal_,nonlinearity='sigmoid'", InitKind::kNormal, std::sqrt(1.0 / 24)},
+      {"nn.init.kaiming_normal_,nonlinearity='tanh'", InitKind::kNormal, 5 / 3.0 / std::sqrt(24.0)},
+      {"nn.init.kaiming_normal_,nonlinearity='selu'", InitKind::kNormal, 0.75 / std::sqrt(24.0)},
+  };
+  for (const auto& [text, kind, deviation] : cases) {
+    ASSERT_OK_AND_ASSIGN(const Initializer init, Initial(text));
+    EXPECT_EQ(init.kind, kind) << text;
+    if (kind == InitKind::kNormal) {
+      EXPECT_EQ(init.a, 0) << text;
+      EXPECT_NEAR(init.b, deviation, 1e-15) << text;
+    } else {  // U(-h, h) has the variance h^2 / 3
+      EXPECT_EQ(init.a, -init.b) << text;
+      EXPECT_NEAR(init.b / std::sqrt(3.0), deviation, 1e-15) << text;
+    }
+  }
+}
+
+TEST(InitializerTest, SaysWhatIsWrong) {
+  const std::pair<const char*, const char*> cases[] = {
+      {"nn.init.trunc_normal_,std=0", "needs std > 0, got 0"},
+      {"nn.init.trunc_normal_,a=1,b=1", "needs a < b, got a=1, b=1"},
+      {"nn.init.trunc_normal_,std=0.01,a=1,b=2", "needs bounds that leave something of the distribution, got a=1"},
+      {"nn.init.sparse_", "nn.init.sparse_ needs sparsity=<number>"},
+      {"nn.init.sparse_,sparsity=1.5", "needs a sparsity from 0 to 1, got 1.5"},
+      {"nn.init.sparse_,sparsity=0.5,std=-1", "needs std >= 0, got -1"},
+      {"nn.init.eye_,n=3", "argument n is not supported for nn.init.eye_"},
+      {"nn.init.xavier_normal_,gain=-1", "nn.init.xavier_normal_ needs gain >= 0, got -1"},
+      {"nn.init.xavier_normal_,std=1", "argument std is not supported for nn.init.xavier_normal_"},
+      {"nn.init.kaiming_normal_,mode=fan_in", "mode=fan_in is not a text in quotes"},
+      {"nn.init.kaiming_normal_,mode='fan'", "mode='fan'; expected 'fan_in' or 'fan_out'"},
+      {"nn.init.kaiming_normal_,nonlinearity='gelu'", "nonlinearity='gelu'; expected 'linear', 'sigmoid'"},
+      {"nn.init.orthogonal_", "nn.init.orthogonal_ makes the rows of the whole table depend on each other"},
+      {"nn.init.dirac_,groups=1", "nn.init.dirac_ is of convolutions"},
+      {"nn.init.xavier_", "known are nn.init.uniform_,a=,b="},
+  };
+  for (const auto& [text, fault] : cases) EXPECT_THAT(Initial(text), IsError(HasSubstr(fault))) << text;
 }
 
 TEST(NormalizerTest, ParsesMethods) {
