@@ -205,7 +205,7 @@ StatusOr<BenchReport> SparseBench(const BenchFlags& flags) {
     options.input_path = config.train_input_path;
     options.batch_size = batch_size;
     options.drop_remainder = true;
-    options.read_labels = false;
+    options.labels = LabelSet::kNone;
     SparseSteps steps(config, threads);
     Stages made, exist;
     Counts counts, again;

@@ -63,6 +63,7 @@ struct ExportFlags {
   std::vector<std::string> asset_files;  // copied into export_dir
   std::string format = "safetensors";    // comma list of safetensors, parquet, onnx
   int64_t onnx_external_mb = 64;         // tensors above go to model.onnx.data
+  bool own_domain = false;               // model.onnx gets the outputs of each row's own domain, too
   bool no_verify = false;
 };
 void AddExportFlags(CLI::App* command, ExportFlags* flags);

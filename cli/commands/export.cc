@@ -21,6 +21,7 @@
 #include "worker/checkpoint/best_checkpoint.h"
 #include "worker/checkpoint/train_state.h"
 #include "worker/data/files/input_files.h"
+#include "worker/model/output_rules.h"
 
 namespace pepnet {
 namespace {
@@ -126,7 +127,8 @@ Status WriteExport(const JobConfig& config, const ExportSource& source, const st
   facts.files.insert(facts.files.end(), assets.begin(), assets.end());
   PEPNET_ASSIGN_OR_RETURN(facts.compared_rows, Compare(config, source, directory, facts));
   PEPNET_RETURN_IF_ERROR(WriteFileAtomically(directory + "/pipeline.config", config.effective_text));
-  PEPNET_RETURN_IF_ERROR(WriteFileAtomically(directory + "/README.md", ModelCard(source, facts)));
+  PEPNET_ASSIGN_OR_RETURN(const std::string card, ModelCard(source, facts));
+  PEPNET_RETURN_IF_ERROR(WriteFileAtomically(directory + "/README.md", card));
   PEPNET_ASSIGN_OR_RETURN(const std::string json, ExportJson(source, directory, facts));
   return WriteFileAtomically(directory + "/export.json", json);
 }
@@ -143,6 +145,20 @@ Status CheckFormats(const JobConfig& config, const std::vector<std::string>& for
     }
   }
   return absl::OkStatus();
+}
+
+// Outputs are chosen by the row's domain in model.onnx alone, and only where they are by domain.
+Status CheckOwnDomain(const JobConfig& config, const std::vector<std::string>& formats) {
+  if (std::find(formats.begin(), formats.end(), "onnx") == formats.end()) {
+    return InvalidInput("--own_domain is of model.onnx, which --format=", absl::StrJoin(formats, ","),
+                        " does not write; add onnx or leave the flag out");
+  }
+  if (config.model.domain_label < 0) {
+    return InvalidInput(
+        "--own_domain: the config sets no domain_input_name, so the model has one output per task "
+        "already; leave the flag out");
+  }
+  return Annotate(OwnDomainOutputs(config).status(), "--own_domain");
 }
 
 // The path of the new directory without slashes at its end; its parent is made.
@@ -176,6 +192,8 @@ void AddExportFlags(CLI::App* command, ExportFlags* flags) {
       ->add_option("--onnx_external_mb", flags->onnx_external_mb,
                    "tensors of more MiB go to model.onnx.data (default 64)")
       ->check(CLI::Range(0, 2000, "a number of MiB up to 2000"));
+  command->add_flag("--own_domain", flags->own_domain,
+                    "model.onnx reads each row's domain as one more input, and also gives the outputs of that domain");
   command->add_flag("--no_verify", flags->no_verify, "do not read the contents of checkpoint files before using them");
 }
 
@@ -185,6 +203,7 @@ Status ExportCommand(const ExportFlags& flags) {
   PEPNET_RETURN_IF_ERROR(CheckAssets(flags.asset_files));
   PEPNET_ASSIGN_OR_RETURN(JobConfig config, LoadConfig(flags.config));
   PEPNET_RETURN_IF_ERROR(CheckFormats(config, facts.formats));
+  if (flags.own_domain) PEPNET_RETURN_IF_ERROR(CheckOwnDomain(config, facts.formats));
   PEPNET_ASSIGN_OR_RETURN(const std::string target, ExportTarget(flags.export_dir));
   PEPNET_ASSIGN_OR_RETURN(std::string checkpoint, ChooseCheckpoint(config, flags));
   PEPNET_ASSIGN_OR_RETURN(Manifest manifest, ReadManifest(checkpoint));
@@ -197,8 +216,12 @@ Status ExportCommand(const ExportFlags& flags) {
   PEPNET_RETURN_IF_ERROR(Annotate(CheckHoldsState(manifest, config), checkpoint));
   DenseParameters parameters(DenseParameterList(config));
   PEPNET_RETURN_IF_ERROR(ReadDenseValues(checkpoint, ValuesFor(config.export_config.uses_averages), &parameters));
-  ExportSource source{&config, checkpoint, &manifest, &parameters,
-                      [&](const Table& table) { return ReadFullTable(checkpoint, manifest, table); }};
+  ExportSource source{&config,
+                      checkpoint,
+                      &manifest,
+                      &parameters,
+                      [&](const Table& table) { return ReadFullTable(checkpoint, manifest, table); },
+                      flags.own_domain};
   // Complete or absent: everything is written beside the final name and renamed at the end.
   PEPNET_ASSIGN_OR_RETURN(ScratchDirectory temporary, ScratchDirectory::MakeBeside(target));
   PEPNET_RETURN_IF_ERROR(WriteExport(config, source, temporary.path(), flags, facts));

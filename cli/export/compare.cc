@@ -26,7 +26,7 @@ StatusOr<Sample> RunEval(const WorkerContext& context, const InferenceModel& inf
   const JobConfig& config = *context.config;
   LoaderOptions options = LoaderOptionsOf(context, config.eval_input_path);
   options.batch_size = std::min<int64_t>(kComparedRows, config.data.batch_size);
-  options.read_labels = false;
+  options.labels = LabelSet::kNone;
   options.contiguous = true;
   PEPNET_ASSIGN_OR_RETURN(std::unique_ptr<BatchLoader> loader, BatchLoader::Open(config, options));
   const int64_t batches = (kComparedRows + options.batch_size - 1) / options.batch_size;

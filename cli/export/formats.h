@@ -20,7 +20,8 @@ struct ExportSource {
   std::string checkpoint;
   const Manifest* manifest = nullptr;
   const DenseParameters* parameters = nullptr;
-  TableSource tables;  // [rows, dim] of every table
+  TableSource tables;       // [rows, dim] of every table
+  bool own_domain = false;  // model.onnx also has the outputs of each row's own domain
 };
 
 // model.safetensors: every dense parameter and every table as a full [rows, dim] tensor under the reference's names.

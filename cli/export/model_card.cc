@@ -4,12 +4,14 @@
 
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "cli/export/onnx_network.h"
 #include "common/base/text.h"
 #include "common/checkpoint/strict_json.h"
 #include "common/file/file.h"
 #include "worker/checkpoint/best_evaluation.h"
 #include "worker/data/encode/sequence_cells.h"
 #include "worker/model/output_rules.h"
+#include "worker/model/pepnet_model.h"
 
 namespace pepnet {
 namespace {
@@ -57,6 +59,16 @@ std::string EvaluationOf(const std::string& checkpoint, int64_t step) {
   return "";
 }
 
+// Names and widths of what model.onnx gives, sorted by name.
+StatusOr<std::vector<ModelOutput>> Outputs(const ExportSource& source) {
+  std::vector<ModelOutput> outputs = OutputList(*source.config);
+  if (!source.own_domain) return outputs;
+  PEPNET_ASSIGN_OR_RETURN(const std::vector<OwnDomainOutput> own_outputs, OwnDomainOutputs(*source.config));
+  for (const OwnDomainOutput& own : own_outputs) outputs.push_back({own.name, own.width, {}});
+  std::sort(outputs.begin(), outputs.end(), [](const auto& x, const auto& y) { return x.name < y.name; });
+  return outputs;
+}
+
 }  // namespace
 
 StatusOr<std::string> ExportJson(const ExportSource& source, const std::string& directory, const CardFacts& facts) {
@@ -90,15 +102,21 @@ StatusOr<std::string> ExportJson(const ExportSource& source, const std::string& 
                                            {"one_id", ReadsOneId(feature)}};
     }
   }
+  if (source.own_domain) {
+    json["own_domain"] = {{"input", OwnDomainInput(config)},
+                          {"column", config.data.labels[config.model.domain_label]},
+                          {"domains", config.model.domain_count}};
+  }
+  PEPNET_ASSIGN_OR_RETURN(const std::vector<ModelOutput> outputs, Outputs(source));
   json["outputs"] = nlohmann::ordered_json::array();
-  for (const OutputRule& rule : OutputRules(config))
-    json["outputs"].push_back({{"name", rule.name}, {"width", rule.width}});
+  for (const ModelOutput& output : outputs) json["outputs"].push_back({{"name", output.name}, {"width", output.width}});
   PEPNET_ASSIGN_OR_RETURN(const std::string text, DumpJson(json));
   return text + "\n";
 }
 
-std::string ModelCard(const ExportSource& source, const CardFacts& facts) {
+StatusOr<std::string> ModelCard(const ExportSource& source, const CardFacts& facts) {
   const JobConfig& config = *source.config;
+  PEPNET_ASSIGN_OR_RETURN(const std::vector<ModelOutput> outputs, Outputs(source));
   std::string card = absl::StrCat("# PEPNet, step ", source.manifest->step, "\n\nExported by pepnet ", PEPNET_VERSION,
                                   " from ", MarkdownText(source.checkpoint), ".\n\n");
   const std::string evaluation = EvaluationOf(source.checkpoint, source.manifest->step);
@@ -136,13 +154,18 @@ std::string ModelCard(const ExportSource& source, const CardFacts& facts) {
                       feature.op.has_value() ? absl::StrCat(", computed by ", TypeOf(feature.op->kind).name) : "",
                       " | ", feature.rows, " | ", MarkdownText(feature.name), " |\n");
     }
+    if (source.own_domain) {
+      absl::StrAppend(&card, "\n`", MarkdownText(OwnDomainInput(config)),
+                      "` (`[batch]` int64) is the domain of each row, 0 to ", config.model.domain_count - 1,
+                      "; outputs without the number of a domain are those of that domain.\n");
+    }
   }
   absl::StrAppend(&card, "\n## Outputs\n\n",
-                  absl::StrJoin(OutputRules(config), ", ",
-                                [](std::string* out, const OutputRule& rule) {
+                  absl::StrJoin(outputs, ", ",
+                                [](std::string* out, const ModelOutput& output) {
                                   absl::StrAppend(
-                                      out, MarkdownText(rule.name),
-                                      rule.width > 0 ? absl::StrCat(" [batch, ", rule.width, "]") : " [batch]");
+                                      out, MarkdownText(output.name),
+                                      output.width > 0 ? absl::StrCat(" [batch, ", output.width, "]") : " [batch]");
                                 }),
                   ": float32.\n\n## Tables\n\n| table | rows | dim |\n| --- | --- | --- |\n");
   for (const Table& table : config.tables)

@@ -3,6 +3,7 @@
 //   export.json: {"format_version": 1, "pepnet": version, "checkpoint": path, "step": n, "string_hash": text,
 //                 "files": [{"file", "bytes", "crc32c"}...],
 //                 "inputs": [{"feature", "input", "column", "type", "separator", "weighted", "bucketizer", "rows"}...],
+//                 "own_domain": {"input", "column", "domains"},     with --own_domain alone (cli/export/onnx_network.h)
 //                 "outputs": [{"name", "width"}...]}           inputs and outputs: of model.onnx (cli/export/onnx_features.h)
 #pragma once
 
@@ -19,6 +20,6 @@ struct CardFacts {
 };
 
 StatusOr<std::string> ExportJson(const ExportSource& source, const std::string& directory, const CardFacts& facts);
-std::string ModelCard(const ExportSource& source, const CardFacts& facts);
+StatusOr<std::string> ModelCard(const ExportSource& source, const CardFacts& facts);
 
 }  // namespace pepnet

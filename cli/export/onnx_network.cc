@@ -1,5 +1,8 @@
 #include "cli/export/onnx_network.h"
 
+#include <map>
+#include <utility>
+
 #include "absl/strings/str_cat.h"
 #include "cli/export/onnx_encoders.h"
 #include "cli/export/onnx_layers.h"
@@ -81,6 +84,25 @@ class NetworkGraph {
     return layers_.Linear(module + ".linear", x);
   }
 
+  // Adds the outputs of each row's own domain, of `values` by rule, each [batch]: a domain's tower has one class.
+  Status ChooseOwnDomain(const JobConfig& config, const std::vector<Value>& values,
+                         std::map<std::string, std::pair<Value, int>>* outputs) {
+    PEPNET_ASSIGN_OR_RETURN(const std::vector<OwnDomainOutput> own_outputs, OwnDomainOutputs(config));
+    const Value domain = graph_.Input(OwnDomainInput(config), OnnxGraph::Type::kInt64, {{"batch", 0}},
+                                      absl::StrCat("the row's domain, 0 to ", model_.domain_count - 1));
+    // GatherElements counts negative numbers from the end; here they must be as wrong as numbers that are too large.
+    const Value is_negative = graph_.Apply("Less", {domain, layers_.Scalar(0)});
+    const Value checked = graph_.Apply("Where", {is_negative, layers_.Scalar(model_.domain_count), domain});
+    const Value place = layers_.Unsqueeze(checked, 1);
+    for (const OwnDomainOutput& own : own_outputs) {
+      std::vector<Value> columns;
+      for (const int output : own.outputs) columns.push_back(layers_.Unsqueeze(values[output], 1));
+      const Value chosen = graph_.Apply("GatherElements", {layers_.Concat(columns, 1), place}, {{"axis", int64_t{1}}});
+      (*outputs)[own.name] = {Squeezed(chosen), own.width};
+    }
+    return absl::OkStatus();
+  }
+
   // Softmax and column 1 keep the class axis or take one of it; the others drop it where there is one class.
   Value Rule(const OutputRule& rule, const Value& z) {
     switch (rule.kind) {
@@ -112,7 +134,7 @@ class NetworkGraph {
 }  // namespace
 
 Status AddNetwork(const JobConfig& config, const DenseParameters& parameters, const std::vector<OnnxLeaf>& leaves,
-                  OnnxGraph* graph) {
+                  bool own_domain, OnnxGraph* graph) {
   const Model& model = config.model;
   OnnxLayers layers(parameters, graph);
   PEPNET_ASSIGN_OR_RETURN(const std::vector<Value> encoded, AddEncoders(config, leaves, &layers));
@@ -140,12 +162,30 @@ Status AddNetwork(const JobConfig& config, const DenseParameters& parameters, co
   for (size_t i = 0; i < model.towers.size() * model.domain_count; ++i) {
     PEPNET_ASSIGN_OR_RETURN(raw.emplace_back(), network.TowerOutput(i, tasks[i / model.domain_count]));
   }
-  for (const OutputRule& rule : OutputRules(config)) {
+  const auto declare = [&](const std::string& name, const Value& value, int width) {
     OnnxGraph::Shape shape = {{"batch", 0}};
-    if (rule.width > 0) shape.push_back({"", rule.width});
-    graph->Output(network.Rule(rule, raw[rule.tower]), rule.name, OnnxGraph::Type::kFloat, shape);
+    if (width > 0) shape.push_back({"", width});
+    graph->Output(value, name, OnnxGraph::Type::kFloat, shape);
+  };
+  std::vector<Value> values;                             // by rule
+  std::map<std::string, std::pair<Value, int>> outputs;  // with their widths
+  for (const OutputRule& rule : OutputRules(config)) {
+    values.push_back(network.Rule(rule, raw[rule.tower]));
+    outputs[rule.name] = {values.back(), rule.width};
+    if (!own_domain) declare(rule.name, values.back(), rule.width);  // a graph without the domain stays as it was
   }
+  if (!own_domain) return absl::OkStatus();
+  PEPNET_RETURN_IF_ERROR(network.ChooseOwnDomain(config, values, &outputs));
+  for (const auto& [name, output] : outputs) declare(name, output.first, output.second);
   return absl::OkStatus();
+}
+
+std::string OwnDomainInput(const JobConfig& config) {
+  const std::string& column = config.data.labels[config.model.domain_label];
+  for (const OnnxInput& input : OnnxInputs(config)) {
+    if (input.name == column) return column + ".domain";
+  }
+  return column;
 }
 
 }  // namespace pepnet

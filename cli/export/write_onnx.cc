@@ -13,7 +13,7 @@ StatusOr<std::vector<std::string>> WriteOnnx(const ExportSource& source, const s
                           FeatureEncoder::Create(config.features, options));
   OnnxGraph graph(directory + "/model.onnx", external_bytes);
   PEPNET_ASSIGN_OR_RETURN(const std::vector<OnnxLeaf> leaves, AddFeatures(config, *encoder, source.tables, &graph));
-  PEPNET_RETURN_IF_ERROR(AddNetwork(config, *source.parameters, leaves, &graph));
+  PEPNET_RETURN_IF_ERROR(AddNetwork(config, *source.parameters, leaves, source.own_domain, &graph));
   graph.SetMetadata("pepnet.step", absl::StrCat(source.manifest->step));
   graph.SetMetadata("pepnet.string_hash", source.manifest->string_hash);
   return graph.Write();

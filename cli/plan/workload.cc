@@ -25,7 +25,7 @@ Status CountDistinct(const JobConfig& config, int64_t batches, Workload* load) {
   LoaderOptions options;
   options.input_path = config.train_input_path;
   options.batch_size = config.data.batch_size;
-  options.read_labels = false;
+  options.labels = LabelSet::kNone;
   PEPNET_ASSIGN_OR_RETURN(const std::unique_ptr<BatchLoader> loader, BatchLoader::Open(config, options));
   double rows = 0;
   while (load->sampled_batches < batches) {

@@ -77,10 +77,24 @@ def elements_of(cell: Any, item: Mapping[str, Any]) -> list[list[Any]]:
     return [tokens[:1] for tokens in elements] if sequence["one_id"] else elements
 
 
+def domains_of(cells: Iterable[Any], column: str, count: int) -> np.ndarray:
+    """The domain of each row, int64; an error where a cell is none."""
+    domains = [int(str(cell)) if str(cell).isdecimal() else -1 for cell in cells]
+    for cell, domain in zip(cells, domains):
+        if not 0 <= domain < count:
+            raise ValueError(f"column {column!r} holds {cell!r}; expected a domain, 0 to {count - 1}")
+    return np.array(domains, np.int64)
+
+
 def feeds(export: Mapping[str, Any], columns: Mapping[str, Iterable[Any]]) -> dict[str, np.ndarray]:
     """The inputs of model.onnx from raw cells. `export` is the parsed export.json; `columns` has one cell per row by
     column name."""
     result: dict[str, np.ndarray] = {}
+    if "own_domain" in export:
+        own = export["own_domain"]
+        if own["column"] not in columns:
+            raise ValueError(f"the outputs of each row's own domain need the column {own['column']!r}")
+        result[own["input"]] = domains_of(columns[own["column"]], own["column"], own["domains"])
     for item in export["inputs"]:
         name = item["input"]
         if name in result:

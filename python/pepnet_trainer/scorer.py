@@ -41,7 +41,8 @@ class Scorer:
     @property
     def columns(self) -> list[str]:
         """The columns that rows must have."""
-        return list(dict.fromkeys(item["column"] for item in self.export["inputs"]))
+        own = [self.export["own_domain"]["column"]] if "own_domain" in self.export else []
+        return list(dict.fromkeys([*(item["column"] for item in self.export["inputs"]), *own]))
 
     def score(self, rows: Rows, *, batch_size: int = 4096) -> Frame:
         """Probabilities and logits of every row, as `pepnet predict` gives them, with the index of a DataFrame."""
@@ -50,6 +51,8 @@ class Scorer:
         if missing:
             raise ValueError(f"the rows lack the column(s) {', '.join(missing)}")
         ids = {item["column"] for item in self.export["inputs"] if item["bucketizer"] in ("id", "hash", "vocabulary")}
+        if "own_domain" in self.export:
+            ids.add(self.export["own_domain"]["column"])
         table = frames.fit(table.select(self.columns), ids)
         parts: list[list[np.ndarray]] = []
         for start in range(0, max(len(table), 1), batch_size):

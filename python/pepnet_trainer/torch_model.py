@@ -19,6 +19,7 @@ from torch import nn
 from . import checkpoint, frames
 from .config import Config
 from .frames import Frame, Rows
+from .onnx_inputs import domains_of
 from .text_format import Message
 from .torch_features import Encoded, Feature, Ids, shortest
 
@@ -328,7 +329,8 @@ class PEPNet(nn.Module):
                 shortest(pepnet.first("ppnet_gamma", 2.0)),
             )
             task_input = hidden[-1]
-        self.domains = int(pepnet.first("task_domain_num", 1)) if pepnet.first("domain_input_name") else 0
+        self.domain_column: str = pepnet.first("domain_input_name", "")
+        self.domains = int(pepnet.first("task_domain_num", 1)) if self.domain_column else 0
         self._task_tower = nn.ModuleList(
             Tower(task_input, tower.message("mlp"), int(tower.first("num_class", 1)))
             for tower in self.towers
@@ -411,7 +413,10 @@ class PEPNet(nn.Module):
                 }
                 parts.append({name: value.cpu().numpy() for name, value in self(encoded).items()})
         self.train(was_training)
-        whole = {name: np.concatenate([part[name] for part in parts]) for name in sorted(parts[0])}
+        whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        if self.domains and self.domain_column in table.column_names:
+            domains = domains_of(table[self.domain_column].to_pylist(), self.domain_column, self.domains)
+            whole |= _of_own_domain(whole, domains)
         result = pa.table(
             {
                 name: (
@@ -419,10 +424,21 @@ class PEPNet(nn.Module):
                     if values.ndim == 1
                     else pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values.shape[1])
                 )
-                for name, values in whole.items()
+                for name, values in sorted(whole.items())
             }
         )
         return frames.to_frame(result, rows)
+
+
+def _of_own_domain(outputs: dict[str, np.ndarray], domains: np.ndarray) -> dict[str, np.ndarray]:
+    """Of the outputs of all domains those of each row's own: probs_ctr of probs_ctr_0, probs_ctr_1, ..."""
+    stems = [name.removesuffix("_0") for name in outputs if name.endswith("_0")]
+    if any(stem in outputs for stem in stems):  # of another tower, and `pepnet predict` leaves them out, too
+        return {}
+    return {
+        stem: np.array([outputs[f"{stem}_{domain}"][row] for row, domain in enumerate(domains)], np.float32)
+        for stem in stems
+    }
 
 
 def _moved(value: Ids | torch.Tensor, device: torch.device) -> Ids | torch.Tensor:

@@ -6,7 +6,10 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "common/file/file.h"
+#include "tests/support/golden_job.h"
 #include "tests/support/process.h"
 #include "tests/support/random_job.h"
 #include "tests/support/status_matchers.h"
@@ -123,6 +126,110 @@ TEST_F(PredictCli, AFailedPredictionLeavesTheEarlierOne) {
   EXPECT_EQ(*ReadFile(directory_ / "out/part-00000.parquet"), before);
   EXPECT_EQ(ListDirectory(directory_ / "out")->size(), 2u) << "the part and the manifest";
   EXPECT_TRUE(absl::StrContains(*ReadFile(directory_ / "out/_pepnet_prediction.json"), "\"complete\": true"));
+}
+
+// The golden case with towers for 3 domains, whose domain column no feature reads: it may be missing.
+class OwnDomainCli : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    std::string config = *ReadFile(GoldenPath("multi_domain", "pipeline.config"));
+    const size_t at = config.find("context:dom");
+    ASSERT_NE(at, std::string::npos);
+    config.replace(at, 11, "context:place");
+    ASSERT_OK(WriteFileAtomically(directory_ / "job.config", config));
+    const std::string data = *ReadFile(GoldenPath("multi_domain", "train.csv"));
+    std::string with, without, wrong;
+    for (const absl::string_view line : absl::StrSplit(data, '\n', absl::SkipEmpty())) {
+      const std::vector<std::string> cells = absl::StrSplit(line, ',');
+      ASSERT_EQ(cells.size(), 6u);
+      const bool is_header = cells[4] == "dom";
+      if (!is_header) domains_.push_back(std::stoi(cells[4]));
+      const std::string others = absl::StrJoin({cells[0], cells[1], cells[2], cells[3], cells[5]}, ",");
+      const std::string place = is_header ? "place" : cells[4];
+      absl::StrAppend(&with, others, ",", place, ",", cells[4], "\n");
+      absl::StrAppend(&without, others, ",", place, "\n");
+      absl::StrAppend(&wrong, others, ",", place, ",", is_header ? "dom" : domains_.size() == 3 ? "3" : cells[4], "\n");
+    }
+    ASSERT_OK(WriteFileAtomically(directory_ / "with.csv", with));
+    ASSERT_OK(WriteFileAtomically(directory_ / "without.csv", without));
+    ASSERT_OK(WriteFileAtomically(directory_ / "wrong.csv", wrong));
+    const ProcessResult imported =
+        RunShell(absl::StrCat("$PEPNET import --pipeline_config_path ", directory_ / "job.config", " --model_dir ",
+                              directory_ / "model", " --weights ", GoldenPath("multi_domain", "init.safetensors")));
+    ASSERT_EQ(imported.exit_status, 0) << imported.err;
+  }
+
+  ProcessResult Predict(const std::string& input, const std::string& flags = "", const std::string& launch = "") {
+    return RunShell(absl::StrCat(launch, " $PEPNET predict --pipeline_config_path ", directory_ / "job.config",
+                                 " --checkpoint_path ", directory_ / "model", " --predict_input_path ",
+                                 directory_ / input, " --predict_output_path ", directory_ / "out --overwrite ",
+                                 flags));
+  }
+  std::vector<float> Column(const std::string& name) const {
+    std::vector<float> values;
+    const StatusOr<std::vector<std::string>> parts = ListDirectory(directory_ / "out");
+    EXPECT_OK(parts);
+    for (const std::string& part : *parts) {
+      if (!absl::EndsWith(part, ".parquet")) continue;
+      const auto column = ReadPart(absl::StrCat(directory_ / "out", "/", part))->GetColumnByName(name);
+      if (column == nullptr) return {};
+      for (const auto& chunk : column->chunks()) {
+        const auto& floats = static_cast<const arrow::FloatArray&>(*chunk);
+        for (int64_t i = 0; i < floats.length(); ++i) values.push_back(floats.Value(i));
+      }
+    }
+    return values;
+  }
+
+  TemporaryDirectory directory_;
+  std::vector<int> domains_;  // by row
+};
+
+TEST_F(OwnDomainCli, TheValueIsThatOfTheColumnThatTheRowsDomainNames) {
+  for (const char* launch : {"", "$MPIRUN -n 3"}) {
+    const ProcessResult result = Predict("with.csv", *launch == 0 ? "" : "--num_servers=1", launch);
+    ASSERT_EQ(result.exit_status, 0) << result.err;
+    for (const std::string stem : {"probs_ctr", "logits_ctr", "probs_cvr", "logits_cvr"}) {
+      const std::vector<float> own = Column(stem);
+      ASSERT_EQ(own.size(), domains_.size()) << stem;
+      std::vector<std::vector<float>> all;
+      for (int d = 0; d < 3; ++d) all.push_back(Column(absl::StrCat(stem, "_", d)));
+      for (size_t row = 0; row < own.size(); ++row) {
+        EXPECT_EQ(own[row], all[domains_[row]][row]) << stem << " of row " << row;  // the same bits
+        EXPECT_NE(own[row], all[(domains_[row] + 1) % 3][row]) << stem << " of row " << row;
+      }
+    }
+  }
+}
+
+TEST_F(OwnDomainCli, WithoutTheColumnThereAreTheOutputsOfEveryDomainAlone) {
+  const ProcessResult result = Predict("without.csv");
+  ASSERT_EQ(result.exit_status, 0) << result.err;
+  EXPECT_TRUE(
+      absl::StrContains(result.err, "the input has no column 'dom' (domain_input_name), so no output is chosen"))
+      << result.err;
+  EXPECT_EQ(Column("probs_ctr_0").size(), domains_.size());
+  EXPECT_TRUE(Column("probs_ctr").empty());
+  const ProcessResult asked = Predict("without.csv", "--output_columns probs_ctr");
+  EXPECT_EQ(asked.exit_status, 1);
+  EXPECT_TRUE(absl::StrContains(asked.Cause(), "the input has no column 'dom'")) << asked.Cause();
+}
+
+TEST_F(OwnDomainCli, ADomainOutOfRangeIsAnErrorUnlessNoOutputIsChosenByIt) {
+  const ProcessResult wrong = Predict("wrong.csv");
+  EXPECT_EQ(wrong.exit_status, 1);
+  EXPECT_TRUE(absl::StrContains(wrong.Cause(), "row 3, column 'dom'")) << wrong.Cause();
+  EXPECT_TRUE(absl::StrContains(wrong.Cause(), "must be an integer from 0 to 2")) << wrong.Cause();
+  const ProcessResult unread = Predict("wrong.csv", "--output_columns probs_ctr_1");
+  EXPECT_EQ(unread.exit_status, 0) << unread.err;
+}
+
+TEST_F(OwnDomainCli, ExportsSayWhatTheyCannotChoose) {
+  const std::string config = absl::StrCat("$PEPNET export --pipeline_config_path ", directory_ / "job.config",
+                                          " --model_dir ", directory_ / "model --export_dir ", directory_ / "ex ");
+  const ProcessResult format = RunShell(config + "--own_domain");
+  EXPECT_EQ(format.exit_status, 1);
+  EXPECT_TRUE(absl::StrContains(format.Cause(), "--own_domain is of model.onnx")) << format.Cause();
 }
 
 }  // namespace

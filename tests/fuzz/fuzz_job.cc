@@ -107,7 +107,7 @@ Status DecodeFile(const std::string& path, const JobConfig& config, char delimit
   format.delimiter = delimiter;
   LoaderOptions options;
   options.farm_hash = farm_hash;
-  const ColumnPlan plan = PlanColumns(config, /*read_labels=*/true, {});
+  const ColumnPlan plan = PlanColumns(config, LabelSet::kAll, {});
   PEPNET_ASSIGN_OR_RETURN(const auto decoder, BatchDecoder::Create(config, options, type, plan, nullptr));
   PEPNET_ASSIGN_OR_RETURN(const auto reader, OpenRowReader(path, format, plan.names));
   while (true) {

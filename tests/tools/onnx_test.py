@@ -91,7 +91,11 @@ class OnnxTest(unittest.TestCase):
         export = json.loads((export_dir / "export.json").read_text())
         session = onnxruntime.InferenceSession(export_dir / "model.onnx")
         names = [output.name for output in session.get_outputs()]
-        self.assertEqual(names, sorted(expected))
+        if "--own_domain" in flags or not re.search(r"\bdomain_input_name\b", pathlib.Path(config).read_text()):
+            self.assertEqual(names, sorted(expected))
+        else:  # without the flag the outputs of every domain alone
+            self.assertEqual(names, sorted(name for name in expected if re.search(r"_\d$", name)))
+            self.assertLess(len(names), len(expected))
         self.assertEqual(names, [output["name"] for output in export["outputs"]])
         feeds = onnx_inputs.feeds(export, columns)
         for name, values in zip(names, session.run(names, feeds)):
@@ -117,6 +121,25 @@ class OnnxTest(unittest.TestCase):
             with self.subTest(case):
                 self.setUp()
                 self.golden(case)
+
+    def test_the_output_of_the_rows_own_domain(self):
+        session, feeds, names = self.golden("multi_domain", ["--own_domain"])
+        export = json.loads((self.scratch / "export/export.json").read_text())
+        own = export["own_domain"]
+        self.assertEqual((own["column"], own["domains"]), ("dom", 3))
+        domains = feeds[own["input"]]
+        self.assertEqual(set(domains.tolist()), {0, 1, 2})
+        values = dict(zip(names, session.run(names, feeds)))
+        for name in ("probs_ctr", "logits_cvr"):
+            expected = [values[f"{name}_{domain}"][row] for row, domain in enumerate(domains)]
+            self.assertEqual(values[name].tolist(), expected)
+        for wrong in (-1, 3):  # must not become another domain
+            with self.assertRaises(Exception):
+                session.run(None, {**feeds, own["input"]: np.full_like(domains, wrong)})
+        with self.assertRaisesRegex(ValueError, "column 'dom' holds '3'; expected a domain, 0 to 2"):
+            onnx_inputs.feeds(export, {**{item["column"]: [] for item in export["inputs"]}, "dom": ["3"]})
+        with self.assertRaisesRegex(ValueError, "need the column 'dom'"):
+            onnx_inputs.feeds(export, {"uid": []})
 
     def test_rows_one_by_one_and_padding(self):
         session, feeds, names = self.golden("mixed")

@@ -6,31 +6,39 @@
 
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "common/base/log_functions.h"
 #include "common/file/file.h"
 #include "worker/checkpoint/checkpointing.h"
 #include "worker/data/files/input_files.h"
+#include "worker/data/files/row_reader.h"
 #include "worker/data/load/batch_loader.h"
 #include "worker/eval/evaluator.h"
 #include "worker/eval/prediction_directory.h"
 #include "worker/eval/prediction_writer.h"
+#include "worker/model/labels.h"
+#include "worker/model/output_rules.h"
 #include "worker/sparse/batch_feeder.h"
 #include "worker/sparse/forward_inputs.h"
 
 namespace pepnet {
 namespace {
 
-// Positions in OutputList() of the columns to write.
-StatusOr<std::vector<int>> ChooseOutputs(const std::vector<ModelOutput>& all, const std::vector<std::string>& wanted) {
+// Positions of the columns to write in `all`: the outputs of the model, then those of the row's own domain.
+// `without_own`: why there are none of the latter.
+StatusOr<std::vector<int>> ChooseOutputs(const std::vector<ModelOutput>& all, const std::vector<std::string>& wanted,
+                                         const std::string& without_own) {
   std::vector<int> chosen;
   if (wanted.empty()) {
     for (size_t i = 0; i < all.size(); ++i) chosen.push_back(static_cast<int>(i));
+    std::sort(chosen.begin(), chosen.end(), [&all](int x, int y) { return all[x].name < all[y].name; });
     return chosen;
   }
   for (const std::string& name : wanted) {
     auto it = std::find_if(all.begin(), all.end(), [&](const ModelOutput& output) { return output.name == name; });
     if (it == all.end()) {
       return InvalidInput("--output_columns names '", name, "', which this model does not have; it has ",
-                          absl::StrJoin(all, ", ", [](std::string* out, const ModelOutput& o) { *out += o.name; }));
+                          absl::StrJoin(all, ", ", [](std::string* out, const ModelOutput& o) { *out += o.name; }),
+                          without_own.empty() ? "" : "; ", without_own);
     }
     chosen.push_back(static_cast<int>(it - all.begin()));
   }
@@ -51,14 +59,51 @@ Status CheckInputIsElsewhere(const JobConfig& config, const PredictRequest& requ
   return absl::OkStatus();
 }
 
+// Whether the first file that has any columns has this one.
+StatusOr<bool> InputHasColumn(const JobConfig& config, const std::string& input_path, const std::string& column) {
+  PEPNET_ASSIGN_OR_RETURN(const InputFiles files,
+                          FindInputFiles(input_path, config.data.dataset_type, config.data.dataset_type_name));
+  const FileFormat format = FormatOf(config.data, files.type);
+  for (const std::string& path : files.paths) {
+    PEPNET_ASSIGN_OR_RETURN(const std::vector<std::string> columns, ListColumns(path, format));
+    if (!columns.empty()) return std::find(columns.begin(), columns.end(), column) != columns.end();
+  }
+  return false;
+}
+
+// The outputs of the row's own domain that the input allows; if none, *why_none is the reason, for the log and for
+// messages; it is empty where the model has no domain towers.
+StatusOr<std::vector<OwnDomainOutput>> FindOwnDomainOutputs(const JobConfig& config, const std::string& input_path,
+                                                            std::string* why_none) {
+  if (config.model.domain_label < 0) return std::vector<OwnDomainOutput>();
+  const std::string& column = config.data.labels[config.model.domain_label];
+  PEPNET_ASSIGN_OR_RETURN(const bool has_column, InputHasColumn(config, input_path, column));
+  if (!has_column) {
+    *why_none = absl::StrCat("the input has no column '", column,
+                             "' (domain_input_name), so no output is chosen by the row's own domain");
+    return std::vector<OwnDomainOutput>();
+  }
+  StatusOr<std::vector<OwnDomainOutput>> own = OwnDomainOutputs(config);
+  if (own.ok()) return own;
+  *why_none = absl::StrCat("no output is chosen by the row's own domain: ", std::string(own.status().message()));
+  return std::vector<OwnDomainOutput>();
+}
+
 }  // namespace
 
 StatusOr<int64_t> Predict(const WorkerContext& context, PepnetModel* model, const PredictRequest& request,
                           int64_t finished_steps) {
   const JobConfig& config = *context.config;
   const RankStatus::Phase phase(context.status(), "prediction");
-  const std::vector<ModelOutput> all = OutputList(config);
-  PEPNET_ASSIGN_OR_RETURN(std::vector<int> chosen, ChooseOutputs(all, request.output_columns));
+  std::vector<ModelOutput> all = OutputList(config);
+  const int model_outputs = static_cast<int>(all.size());
+  std::string without_own;
+  PEPNET_ASSIGN_OR_RETURN(const std::vector<OwnDomainOutput> own_outputs,
+                          FindOwnDomainOutputs(config, request.input_path, &without_own));
+  for (const OwnDomainOutput& own : own_outputs) all.push_back({own.name, own.width, {}});
+  PEPNET_ASSIGN_OR_RETURN(std::vector<int> chosen, ChooseOutputs(all, request.output_columns, without_own));
+  if (!without_own.empty() && context.first()) LogInfo(without_own);
+  const bool reads_domains = std::any_of(chosen.begin(), chosen.end(), [&](int i) { return i >= model_outputs; });
   std::vector<ModelOutput> columns;
   for (int i : chosen) columns.push_back(all[i]);
 
@@ -66,7 +111,7 @@ StatusOr<int64_t> Predict(const WorkerContext& context, PepnetModel* model, cons
   options.batch_size = request.batch_size > 0            ? request.batch_size
                        : config.data.eval_batch_size > 0 ? config.data.eval_batch_size
                                                          : config.data.batch_size;
-  options.read_labels = false;
+  options.labels = reads_domains ? LabelSet::kDomain : LabelSet::kNone;
   options.contiguous = true;
   options.reserved_columns = request.reserved_columns;
   PEPNET_ASSIGN_OR_RETURN(std::unique_ptr<BatchLoader> loader, BatchLoader::Open(config, options));
@@ -95,8 +140,12 @@ StatusOr<int64_t> Predict(const WorkerContext& context, PepnetModel* model, cons
     const Batch& batch = fed->batch;
     PEPNET_ASSIGN_OR_RETURN(const ModelInput* input, inputs.Make(*fed, context.client));
     PEPNET_ASSIGN_OR_RETURN(std::vector<ModelOutput> outputs, model->Forward(*input, nullptr));
+    if (reads_domains) PEPNET_RETURN_IF_ERROR(CheckDomains(config, batch));
     std::vector<ModelOutput> written;
-    for (int i : chosen) written.push_back(outputs[i]);
+    for (int i : chosen) {
+      written.push_back(i < model_outputs ? outputs[i]
+                                          : SelectOwnDomain(config, batch, own_outputs[i - model_outputs], outputs));
+    }
     PEPNET_RETURN_IF_ERROR(writer->Append(batch.rows, written, batch.reserved));
     rows += batch.rows;
   }

@@ -3,6 +3,8 @@
 // Order:    worker w takes one contiguous range of the rows, so that the parts in name order are the input order.
 // Files:    <output>/part-00000.parquet (or .csv), ...; written elsewhere and renamed when all workers are done. The output
 //           directory is worker/eval/prediction_directory.h's.
+// Domains:  with domain_input_name, and that column in the files, also the outputs of each row's own domain (probs_ctr
+//           beside probs_ctr_0, ...), copies of the columns that the row's domain names. An error where it names none.
 // Columns:  outputs sorted by name (or as asked for), float32, [B, C] outputs as lists; then the reserved input columns.
 #pragma once
 

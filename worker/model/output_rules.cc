@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -57,6 +58,47 @@ std::vector<OutputRule> OutputRules(const JobConfig& config) {
   return rules;
 }
 
+StatusOr<std::vector<OwnDomainOutput>> OwnDomainOutputs(const JobConfig& config) {
+  const Model& model = config.model;
+  if (model.domain_label < 0) return std::vector<OwnDomainOutput>();
+  const std::vector<OutputRule> rules = OutputRules(config);
+  std::set<std::string> taken;
+  std::map<std::string, OwnDomainOutput> by_name;
+  for (size_t i = 0; i < rules.size(); ++i) {
+    taken.insert(rules[i].name);
+    const int domain = rules[i].tower % model.domain_count;
+    const std::string name = rules[i].name.substr(0, rules[i].name.size() - absl::StrCat("_", domain).size());
+    OwnDomainOutput& own = by_name[name];
+    own.name = name;
+    own.width = rules[i].width;
+    own.outputs.resize(static_cast<size_t>(model.domain_count));
+    own.outputs[domain] = static_cast<int>(i);
+  }
+  std::vector<OwnDomainOutput> outputs;
+  for (auto& [name, own] : by_name) {
+    if (taken.count(name) > 0) {
+      return InvalidInput("the output ", name,
+                          " of each row's own domain would have the name of another tower's; rename "
+                          "one of the two towers");
+    }
+    outputs.push_back(std::move(own));
+  }
+  return outputs;
+}
+
+ModelOutput SelectOwnDomain(const JobConfig& config, const Batch& batch, const OwnDomainOutput& own,
+                            const std::vector<ModelOutput>& outputs) {
+  CheckOrDie(CheckDomains(config, batch).ok(), "domain labels must be checked before outputs are chosen by them");
+  ModelOutput selected{own.name, own.width, {}};
+  const int64_t width = std::max(own.width, 1);
+  selected.values.resize(static_cast<size_t>(batch.rows * width));
+  for (int64_t row = 0; row < batch.rows; ++row) {
+    const ModelOutput& source = outputs[own.outputs[batch.labels[config.model.domain_label].integers[row]]];
+    std::copy_n(source.values.begin() + row * width, width, selected.values.begin() + row * width);
+  }
+  return selected;
+}
+
 Kind MetricOutputKind(const Tower& tower) {
   switch (TypeOf(tower.losses.front().kind).output) {
     case TowerOutput::kProbability:
@@ -109,17 +151,13 @@ std::vector<ModelOutput> SelectMetricInputs(const JobConfig& config, const Batch
       selected.push_back(find(name));
       continue;
     }
-    CheckOrDie(CheckDomains(config, batch).ok(), "domain labels must be checked before metrics read them");
-    std::vector<const ModelOutput*> domains;
-    for (int d = 0; d < model.domain_count; ++d) domains.push_back(&find(absl::StrCat(name, "_", d)));
-    ModelOutput own{name, domains[0]->width, {}};
-    const int64_t width = std::max(own.width, 1);
-    own.values.resize(static_cast<size_t>(batch.rows * width));
-    for (int64_t row = 0; row < batch.rows; ++row) {
-      const ModelOutput& source = *domains[batch.labels[model.domain_label].integers[row]];
-      std::copy_n(source.values.begin() + row * width, width, own.values.begin() + row * width);
+    OwnDomainOutput own{name, 0, {}};
+    for (int d = 0; d < model.domain_count; ++d) {
+      const ModelOutput& output = find(absl::StrCat(name, "_", d));
+      own.width = output.width;
+      own.outputs.push_back(static_cast<int>(&output - outputs.data()));
     }
-    selected.push_back(std::move(own));
+    selected.push_back(SelectOwnDomain(config, batch, own, outputs));
   }
   return selected;
 }

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "common/base/status.h"
 #include "common/job_config/job_config.h"
 
 namespace pepnet {
@@ -19,6 +20,15 @@ struct OutputRule {
 
 // Sorted by name, each name once.
 std::vector<OutputRule> OutputRules(const JobConfig& config);
+
+// With domain towers, what is chosen of the outputs of all domains by the row's own domain.
+struct OwnDomainOutput {
+  std::string name;          // without the domain: probs_ctr
+  int width = 0;             // as ModelOutput::width
+  std::vector<int> outputs;  // by domain: positions in OutputRules()
+};
+// Sorted by name; empty without domain towers. Error: another tower's output has one of the names.
+StatusOr<std::vector<OwnDomainOutput>> OwnDomainOutputs(const JobConfig& config);
 
 // Appends the output of `rows` raw outputs z, [rows, classes].
 void AppendOutputs(OutputRule::Kind kind, int64_t rows, int classes, const float* z, std::vector<float>* out);

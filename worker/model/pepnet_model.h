@@ -110,6 +110,12 @@ inline int64_t VectorsOf(const Leaf& leaf, const Batch& batch) {
 // Names of all outputs (probs_ctr, logits_ctr, ...), sorted, with their widths; values empty.
 std::vector<ModelOutput> OutputList(const JobConfig& config);
 
+struct OwnDomainOutput;  // worker/model/output_rules.h
+// The value of each row's own domain, of `outputs` as Forward() gives them: a copy of the output that the domain names.
+// Precondition: the model has domain towers, and CheckDomains() accepts the batch.
+ModelOutput SelectOwnDomain(const JobConfig& config, const Batch& batch, const OwnDomainOutput& own,
+                            const std::vector<ModelOutput>& outputs);
+
 // For every task the scores its metrics read, named without a domain: probs (num_class 1), probs1 (C = 2), probs [rows, C]
 // (C > 2), y (l2); the task's first loss decides. With domain towers each row takes those of its own domain.
 // Precondition: the domain labels are in range, as a Forward() with losses has checked.

@@ -15,6 +15,7 @@
 #include "tests/worker/model/reference_model.h"
 #include "tests/worker/model/tiny_model.h"
 #include "worker/model/loss_weight.h"
+#include "worker/model/output_rules.h"
 
 namespace pepnet {
 namespace {
@@ -387,6 +388,37 @@ TEST(PepnetModelTest, MetricInputsAreTheRowsOwnDomain) {
   EXPECT_EQ(Describe(selected), "probs_ctr:0 y_val_ue:0 ");
   EXPECT_THAT(selected[0].values, ElementsAre(20, 13, 18, 15));
   EXPECT_THAT(selected[1].values, ElementsAre(32, 25, 30, 27));
+}
+
+TEST(PepnetModelTest, OwnDomainOutputsAreNamedWithoutTheDomain) {
+  const JobConfig config = DomainConfig();
+  std::vector<ModelOutput> outputs = OutputList(config);
+  float next = 0;
+  for (ModelOutput& output : outputs) {
+    for (int row = 0; row < 3; ++row) output.values.push_back(next++);
+  }
+  Batch batch;
+  batch.rows = 3;
+  batch.labels.resize(3);
+  batch.labels[1].integers = {1, 2, 0};
+  batch.labels[1].values = {1, 2, 0};
+  ASSERT_OK_AND_ASSIGN(const auto own, OwnDomainOutputs(config));
+  std::vector<ModelOutput> selected;
+  for (const OwnDomainOutput& output : own) selected.push_back(SelectOwnDomain(config, batch, output, outputs));
+  EXPECT_EQ(Describe(selected), "logits_ctr:0 probs_ctr:0 y_val_ue:0 ");
+  EXPECT_THAT(selected[0].values, ElementsAre(3, 7, 2));
+  EXPECT_THAT(selected[1].values, ElementsAre(12, 16, 11));
+  EXPECT_THAT(selected[2].values, ElementsAre(21, 25, 20));
+  EXPECT_TRUE(OwnDomainOutputs(AllLossesConfig())->empty());  // one output per task already
+}
+
+TEST(PepnetModelTest, OwnDomainOutputsTakeNoNameOfAnotherTower) {
+  JobConfig config = DomainConfig();
+  Tower other = config.model.towers[0];
+  other.name = "ctr_1";  // probs_ctr_1 of its own domain, and of domain 1 of ctr
+  config.model.towers.push_back(other);
+  EXPECT_THAT(OwnDomainOutputs(config),
+              IsError(::testing::HasSubstr("the output logits_ctr_1 of each row's own domain would have the name")));
 }
 
 // ---- labels that do not fit ---------------------------------------------------------------------

@@ -81,10 +81,11 @@ Status LabelEncoder::Encode(const RowSelection& selection, std::span<const int> 
                             std::span<const int> sample_weight_columns, Batch* batch) const {
   batch->labels.resize(labels_.size());
   for (size_t i = 0; i < labels_.size(); ++i) {
+    if (label_columns[i] < 0) continue;
     PEPNET_RETURN_IF_ERROR(EncodeLabel(labels_[i], selection, label_columns[i], &batch->labels[i]));
   }
-  batch->sample_weights.resize(sample_weights_.size());
-  for (size_t i = 0; i < sample_weights_.size(); ++i) {
+  batch->sample_weights.resize(sample_weight_columns.size());
+  for (size_t i = 0; i < sample_weight_columns.size(); ++i) {
     PEPNET_RETURN_IF_ERROR(
         EncodeWeights(sample_weights_[i], selection, sample_weight_columns[i], &batch->sample_weights[i]));
   }

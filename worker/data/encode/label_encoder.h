@@ -28,7 +28,8 @@ class LabelEncoder {
   static StatusOr<std::unique_ptr<LabelEncoder>> Create(const JobConfig& config, DatasetType file_type);
 
   // Fills batch->labels and batch->sample_weights. The columns are numbered as in the chunks, in the order of
-  // DataConfig::labels and DataConfig::sample_weights.
+  // DataConfig::labels and DataConfig::sample_weights; -1: the label is left empty, and no sample weights at all: they
+  // are not read.
   Status Encode(const RowSelection& selection, std::span<const int> label_columns,
                 std::span<const int> sample_weight_columns, Batch* batch) const;
 

@@ -18,14 +18,22 @@ int ColumnPlan::Add(const std::string& name) {
   return static_cast<int>(names.size()) - 1;
 }
 
-ColumnPlan PlanColumns(const JobConfig& config, bool read_labels, const std::vector<std::string>& reserved) {
+ColumnPlan PlanColumns(const JobConfig& config, LabelSet labels, const std::vector<std::string>& reserved) {
   ColumnPlan plan;
   for (const Feature& feature : config.features) {
     for (const std::string& column : ColumnsOf(feature)) plan.features.push_back(plan.Add(column));
   }
-  if (read_labels) {
-    for (const std::string& label : config.data.labels) plan.labels.push_back(plan.Add(label));
-    for (const std::string& weight : config.data.sample_weights) plan.sample_weights.push_back(plan.Add(weight));
+  switch (labels) {
+    case LabelSet::kAll:
+      for (const std::string& label : config.data.labels) plan.labels.push_back(plan.Add(label));
+      for (const std::string& weight : config.data.sample_weights) plan.sample_weights.push_back(plan.Add(weight));
+      break;
+    case LabelSet::kDomain:
+      plan.labels.assign(config.data.labels.size(), -1);
+      plan.labels[config.model.domain_label] = plan.Add(config.data.labels[config.model.domain_label]);
+      break;
+    case LabelSet::kNone:
+      break;
   }
   for (const std::string& column : reserved) plan.reserved.push_back(plan.Add(column));
   return plan;
@@ -36,11 +44,10 @@ StatusOr<std::unique_ptr<BatchDecoder>> BatchDecoder::Create(const JobConfig& co
                                                              std::shared_ptr<arrow::Schema> reserved_schema) {
   std::unique_ptr<BatchDecoder> decoder(new BatchDecoder());
   decoder->plan_ = std::move(plan);
-  decoder->read_labels_ = options.read_labels;
   decoder->reserved_schema_ = std::move(reserved_schema);
   PEPNET_ASSIGN_OR_RETURN(decoder->features_,
                           FeatureEncoder::Create(config.features, {options.farm_hash, options.clamp_out_of_range}));
-  if (options.read_labels) {
+  if (options.labels != LabelSet::kNone) {
     PEPNET_ASSIGN_OR_RETURN(decoder->labels_, LabelEncoder::Create(config, file_type));
   }
   return decoder;
@@ -56,7 +63,7 @@ StatusOr<Batch> BatchDecoder::Decode(const CutBatch& cut, EncodeCounts* counts) 
   batch.position_after = cut.position_after;
   batch.origin = DescribeOrigin(cut.rows);
   PEPNET_RETURN_IF_ERROR(features_->Encode(cut.rows, plan_.features, &batch, counts));
-  if (read_labels_) {
+  if (labels_ != nullptr) {
     PEPNET_RETURN_IF_ERROR(labels_->Encode(cut.rows, plan_.labels, plan_.sample_weights, &batch));
   }
   if (reserved_schema_ != nullptr) {

@@ -20,12 +20,12 @@ namespace pepnet {
 
 // The columns of the chunks that each consumer reads; those of features as FeatureEncoder::Encode() takes them.
 struct ColumnPlan {
-  std::vector<std::string> names;  // unique, in order of first use
-  std::vector<int> features, labels, sample_weights, reserved;
+  std::vector<std::string> names;                               // unique, in order of first use
+  std::vector<int> features, labels, sample_weights, reserved;  // labels: -1 where one is not read
 
   int Add(const std::string& name);
 };
-ColumnPlan PlanColumns(const JobConfig& config, bool read_labels, const std::vector<std::string>& reserved);
+ColumnPlan PlanColumns(const JobConfig& config, LabelSet labels, const std::vector<std::string>& reserved);
 
 class BatchDecoder {
  public:
@@ -43,10 +43,9 @@ class BatchDecoder {
   StatusOr<std::shared_ptr<arrow::RecordBatch>> Reserve(const RowSelection& rows) const;
 
   ColumnPlan plan_;
-  bool read_labels_ = true;
   std::shared_ptr<arrow::Schema> reserved_schema_;
   std::unique_ptr<FeatureEncoder> features_;
-  std::unique_ptr<LabelEncoder> labels_;  // null unless read_labels_
+  std::unique_ptr<LabelEncoder> labels_;  // null if none are read
 };
 
 }  // namespace pepnet

@@ -33,6 +33,9 @@ class Schema;
 
 namespace pepnet {
 
+// Which label columns a Batch gets: all and the sample weights; that of domain_input_name alone; none.
+enum class LabelSet { kAll, kDomain, kNone };
+
 struct LoaderOptions {
   std::string input_path;  // comma list of paths and globs
   // The files that input_path stands for, in the order in which they are read; empty: found by it, in sorted path
@@ -47,12 +50,12 @@ struct LoaderOptions {
   uint64_t seed = 0;
   bool shuffle = false;
   int64_t shuffle_buffer_size = 32;
-  bool drop_remainder = false;      // drops the last short *global* batch of an epoch
-  bool read_labels = true;          // false for predict: label columns may be absent
-  bool farm_hash = false;           // --hash=farm
-  bool clamp_out_of_range = false;  // opt-in: ids out of range read row 0, counted in clamped_ids()
-  int64_t max_epochs = 1;           // 0: endless
-  DataPosition start;               // resume after this position
+  bool drop_remainder = false;       // drops the last short *global* batch of an epoch
+  LabelSet labels = LabelSet::kAll;  // those that are not read may be absent from the files, as in predict
+  bool farm_hash = false;            // --hash=farm
+  bool clamp_out_of_range = false;   // opt-in: ids out of range read row 0, counted in clamped_ids()
+  int64_t max_epochs = 1;            // 0: endless
+  DataPosition start;                // resume after this position
   // Predict: worker w takes one contiguous range of the rows instead of interleaved slices; batches of batch_size.
   // Not together with shuffle or start; drop_remainder has no effect.
   bool contiguous = false;

@@ -308,7 +308,7 @@ TEST_P(BatchLoaderTest, NumWorkersDoNotChangeTheStream) {
 TEST_P(BatchLoaderTest, ContiguousRangesCoverTheInputInOrder) {
   WriteFiles({4, 0, 9});
   options_.contiguous = true;
-  options_.read_labels = false;
+  options_.labels = LabelSet::kNone;
   options_.reserved_columns = {"ALL_COLUMNS"};
   for (const int workers : {1, 2, 3, 20}) {
     std::string rows;
@@ -367,7 +367,7 @@ TEST_P(BatchLoaderTest, MissingLabelColumnIsNoErrorInPredict) {
   WriteFiles({3});
   config_.data.labels = {"absent"};
   EXPECT_NE(OpenError(config_, options_), "");
-  options_.read_labels = false;
+  options_.labels = LabelSet::kNone;
   EXPECT_EQ(ShowAll(config_, options_).size(), 1);
 }
 
