@@ -5,6 +5,7 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
+#include "absl/strings/str_join.h"
 
 #include "common/config/convert.h"
 #include "common/config/convert_embedding.h"
@@ -15,6 +16,7 @@
 #include "common/config/parse/text_parser.h"
 #include "common/config/values/value_strings.h"
 #include "common/config/values/vocabulary.h"
+#include "common/tokenizer/word_tokenizer.h"
 
 namespace pepnet {
 namespace {
@@ -203,8 +205,8 @@ Status MakeSequence(const FeatureMessage& from, const ProtoFeature& feature, con
     if (from.group == nullptr) {
       return source.Error(feature, "sequence_fields", "only applies to the features of a sequence_feature; remove it");
     }
-    // Operators have looked at theirs.
-    if (out->op.has_value() || absl::EndsWith(feature.expression(), ":" + field)) continue;
+    // Operators look at theirs; in FG_NONE there is none, and the column holds what it would give.
+    if (from.op.has_value() || absl::EndsWith(feature.expression(), ":" + field)) continue;
     return source.Error(feature, "sequence_fields", "\"", field,
                         "\"; expected the column of the expression, the only input of the feature");
   }
@@ -276,18 +278,40 @@ Status ConvertWhole(const FeatureMessage& from, const config::RawFeature& raw, c
   return ConvertSequence(from, raw, data, *source, out);
 }
 
+// Cells of words: tokens of texts, and those of default_value, which is a text, too.
+Status SetVocabulary(TokenizerFile file, Feature* out) {
+  out->bucketizer = Bucketizer::kVocabulary;
+  out->vocabulary = std::move(file.vocabulary);
+  out->unknown_id = file.unknown_id;
+  out->op->tokenizer = std::move(file.tokenizer);
+  if (!out->default_value.has_value()) return absl::OkStatus();
+  std::vector<std::string> tokens;
+  PEPNET_RETURN_IF_ERROR(WordTokenizer(out->op->tokenizer, &out->vocabulary).Append(*out->default_value, &tokens));
+  out->default_value.reset();
+  if (!tokens.empty()) out->default_value = absl::StrJoin(tokens, kBetweenWords);
+  return absl::OkStatus();
+}
+
 // A computed feature is an operator, and an id or raw feature that reads what it computes.
 Status ConvertDerived(const FeatureMessage& from, const DataConfig& data, ConfigSource* source, Feature* out) {
   if (data.fg_mode != FgMode::kNone) {
     PEPNET_ASSIGN_OR_RETURN(out->op, ReadOperator(from, data, *source));
   }
-  const ReadingFeature reading = ReadingFeatureOf(from, data);
-  return std::visit(
+  std::optional<TokenizerFile> tokenizer;
+  if (*from.op == OperatorKind::kTokenize) {
+    PEPNET_ASSIGN_OR_RETURN(tokenizer,
+                            ReadTokenizer(static_cast<const config::TokenizeFeature&>(*from.message), source));
+  }
+  const int64_t token_rows = tokenizer.has_value() ? static_cast<int64_t>(tokenizer->vocabulary.size()) : 0;
+  const ReadingFeature reading = ReadingFeatureOf(from, data, token_rows);
+  PEPNET_RETURN_IF_ERROR(std::visit(
       [&](const auto& feature) {
         const ConfigSource::StandIn stand_in(source, feature, *from.message);
         return ConvertWhole(from, feature, data, source, out);
       },
-      reading);
+      reading));
+  if (!tokenizer.has_value() || data.fg_mode == FgMode::kNone) return absl::OkStatus();
+  return Annotate(SetVocabulary(*std::move(tokenizer), out), source->Where(*from.message, "default_value"));
 }
 
 Status ConvertFeature(const FeatureMessage& from, const DataConfig& data, ConfigSource* source, Feature* out) {
@@ -312,11 +336,17 @@ Status ConvertFeature(const FeatureMessage& from, const DataConfig& data, Config
   return absl::OkStatus();
 }
 
+// Whether the feature makes a sequence of one text.
+bool TokensAreElements(const Message& feature) {
+  return feature.GetDescriptor() == config::TokenizeFeature::descriptor() &&
+         static_cast<const config::TokenizeFeature&>(feature).tokens_as_sequence();
+}
+
 // The feature of a kind or an operator that the oneof of `holder` sets, `prefix` before the name of its field.
 FeatureMessage MessageIn(const Message& holder, const std::string& prefix) {
   FeatureMessage found;
   found.message = &holder;
-  found.is_sequence = !prefix.empty();
+  found.is_in_sequence = found.is_sequence = !prefix.empty();
   const FieldDescriptor* const member = SetMember(holder, "feature");
   if (member == nullptr || !absl::StartsWith(member->name(), prefix)) return found;
   const std::string field = member->name().substr(prefix.size());
@@ -324,13 +354,14 @@ FeatureMessage MessageIn(const Message& holder, const std::string& prefix) {
   found.op = FindKind<OperatorKind>(&OperatorType::field, field);
   if (found.kind.has_value() || found.op.has_value())
     found.message = &holder.GetReflection()->GetMessage(holder, member);
+  found.is_sequence = found.is_sequence || TokensAreElements(*found.message);
   return found;
 }
 
 FeatureMessage MessageOf(const config::SequenceFeature& group, int feature) {
   FeatureMessage message = MessageIn(group.features(feature), "");
   message.group = &group;
-  message.is_sequence = true;
+  message.is_in_sequence = message.is_sequence = true;
   return message;
 }
 
@@ -405,7 +436,7 @@ void FillSequenceDefaults(const DataConfig& data, config::EasyRecConfig* config)
   for (config::FeatureConfig& feature : *config->mutable_feature_configs()) {
     if (feature.has_sequence_feature()) {
       for (config::SeqFeatureConfig& one : *feature.mutable_sequence_feature()->mutable_features()) fill(&one);
-    } else if (MessageIn(feature, "sequence_").message != &feature) {
+    } else if (MessageIn(feature, "").is_sequence || MessageIn(feature, "sequence_").message != &feature) {
       fill(&feature);
     }
   }

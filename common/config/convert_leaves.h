@@ -21,6 +21,9 @@ struct FeatureMessage {
   std::optional<OperatorKind> op;                  // computes the cells; kind is not set
   const config::SequenceFeature* group = nullptr;  // that it belongs to
   bool is_sequence = false;
+  // The cells of its inputs hold elements: sequence_<kind>, or a feature of a sequence_feature. Else a sequence is made
+  // of one text.
+  bool is_in_sequence = false;
 };
 
 // The features that an entry of feature_configs holds: several of a sequence_feature, else one.

@@ -8,9 +8,11 @@
 
 #include "absl/strings/ascii.h"
 
+#include "common/base/text.h"
 #include "common/config/convert_parameters.h"
 #include "common/config/convert_table.h"
 #include "common/config/values/value_strings.h"
+#include "common/file/file.h"
 
 namespace pepnet {
 namespace {
@@ -31,6 +33,7 @@ bool GivesTokens(const FeatureMessage& from) {
   switch (*from.op) {
     case OperatorKind::kCombo:
     case OperatorKind::kBoolMask:
+    case OperatorKind::kTokenize:
       return true;
     case OperatorKind::kLookup:
     case OperatorKind::kMatch:
@@ -109,9 +112,10 @@ class Inputs {
     return absl::StrCat(from_.group != nullptr ? from_.group->sequence_name() : "", data_.sequence_joint, column);
   }
 
-  // Decides which inputs of a sequence are sequences, and what their columns are called.
-  StatusOr<std::vector<OperatorInput>> Finish() {
-    if (!from_.is_sequence) return std::move(inputs_);
+  // Decides which inputs of a sequence are sequences, and what their columns are called. Where the operator gives the
+  // elements itself none is.
+  StatusOr<std::vector<OperatorInput>> Finish(bool gives_elements) {
+    if (!from_.is_sequence || gives_elements) return std::move(inputs_);
     const std::vector<std::string> chosen = SequenceFields();
     for (const std::string& field : chosen) {
       const bool known = std::any_of(inputs_.begin(), inputs_.end(),
@@ -323,6 +327,50 @@ Status ReadCustom(const config::CustomFeature& from, const ConfigSource& source,
   return inputs->AddAll("expression", from.expression());
 }
 
+// Each token is an element, of the text of one cell: a sequence of texts has no place for them.
+Status ReadTokenize(const config::TokenizeFeature& from, bool is_in_sequence, const ConfigSource& source,
+                    Inputs* inputs, FeatureOperator* out) {
+  out->gives_elements = from.tokens_as_sequence();
+  if (out->gives_elements) {
+    if (is_in_sequence) {
+      return source.Error(from, "tokens_as_sequence",
+                          "true; of a sequence of texts, each of which is pooled, remove it");
+    }
+    if (from.sequence_length() == 0) {
+      return source.Error(from, "sequence_length", from.has_sequence_length() ? "0" : "is missing",
+                          "; expected the largest number of tokens, 1 or more");
+    }
+    out->default_text = from.default_value();
+  }
+  return inputs->AddRequired("expression", from.expression());
+}
+
+Status ReadTextNormalizer(const config::TextNormalizer& from, const ConfigSource& source, TextNormalization* out) {
+  if (from.norm_options().empty()) {
+    return source.Error(from, "norm_options",
+                        "is missing; expected TEXT_LOWER2UPPER, TEXT_UPPER2LOWER or "
+                        "TEXT_REMOVE_SPACE, or no text_normalizer");
+  }
+  out->most_characters = from.max_length();
+  for (const int option : from.norm_options()) {
+    const std::string& name = config::TextNormalizeOption_Name(static_cast<config::TextNormalizeOption>(option));
+    if (name == "TEXT_LOWER2UPPER") {
+      out->to_upper = true;
+    } else if (name == "TEXT_UPPER2LOWER") {
+      out->to_lower = true;
+    } else if (name == "TEXT_REMOVE_SPACE") {
+      out->removes_blanks = true;
+    } else {
+      return source.Error(from, "norm_options", name,
+                          " is not supported; expected TEXT_LOWER2UPPER, TEXT_UPPER2LOWER or "
+                          "TEXT_REMOVE_SPACE. Change texts in another way beforehand, in the column");
+    }
+  }
+  if (!out->to_upper || !out->to_lower) return absl::OkStatus();
+  return source.Error(from, "norm_options",
+                      "TEXT_LOWER2UPPER and TEXT_UPPER2LOWER undo each other; remove one of them");
+}
+
 // `least` to `most` inputs of `expression`; most 0: any number of them.
 template <typename ProtoFeature>
 Status ReadSeveral(const ProtoFeature& from, int least, int most, const ConfigSource& source, Inputs* inputs) {
@@ -343,11 +391,44 @@ std::optional<NamedInput> SplitInput(const std::string& text) {
   return NamedInput{side, text.substr(colon + 1)};
 }
 
-ReadingFeature ReadingFeatureOf(const FeatureMessage& from, const DataConfig& data) {
+StatusOr<TokenizerFile> ReadTokenizer(const config::TokenizeFeature& from, ConfigSource* source) {
+  constexpr int64_t kMaxTokenizerBytes = int64_t{1} << 28;
+  if (from.tokenizer_type() != "bpe") {
+    return source->Error(from, "tokenizer_type", "\"", from.tokenizer_type(),
+                         "\"; expected bpe, which stands for a tokenizer.json, here with a WordLevel model. Of other "
+                         "tokenizers compute the ids beforehand into a column, and read that as an id_feature with "
+                         "num_buckets");
+  }
+  if (from.vocab_file().empty()) return source->Error(from, "vocab_file", "is missing; expected a tokenizer.json");
+  const std::string path =
+      from.asset_dir().empty() ? from.vocab_file() : absl::StrCat(from.asset_dir(), "/", from.vocab_file());
+  const StatusOr<std::string> contents = ReadFile(path, kMaxTokenizerBytes);
+  if (!contents.ok()) return Annotate(contents.status(), source->Where(from, "vocab_file"));
+  StatusOr<TokenizerFile> file = ParseTokenizerFile(*contents, path);
+  if (!file.ok()) return Annotate(file.status(), source->Where(from, "vocab_file"));
+  if (!file->tokenizer.has_unknown) {
+    source->Note(from, "vocab_file",
+                 absl::StrCat("its unk_token \"", Printable(file->unknown_word, 100),
+                              "\" is none of its "
+                              "words, so words that are not in it give no id"));
+  }
+  if (from.has_text_normalizer()) {
+    PEPNET_RETURN_IF_ERROR(ReadTextNormalizer(from.text_normalizer(), *source, &file->tokenizer.text.emplace()));
+  }
+  return file;
+}
+
+ReadingFeature ReadingFeatureOf(const FeatureMessage& from, const DataConfig& data, int64_t token_rows) {
   const bool computes = data.fg_mode != FgMode::kNone;
   if (GivesTokens(from)) {
     config::IdFeature id;
     CopySameFields(*from.message, &id);
+    if (*from.op == OperatorKind::kTokenize) {
+      id.clear_vocab_file();
+      id.clear_asset_dir();
+      id.set_num_buckets(static_cast<uint64_t>(token_rows));
+      id.set_separator(kBetweenWords);
+    }
     // Only combinations and masked tokens are limited to one: the others give what they find.
     if (*from.op != OperatorKind::kCombo && *from.op != OperatorKind::kBoolMask) id.set_value_dim(0);
     return id;
@@ -401,9 +482,13 @@ StatusOr<FeatureOperator> ReadOperator(const FeatureMessage& from, const DataCon
     case OperatorKind::kEditDistance:
       status = ReadCustom(static_cast<const config::CustomFeature&>(message), source, &inputs, &out);
       break;
+    case OperatorKind::kTokenize:
+      status = ReadTokenize(static_cast<const config::TokenizeFeature&>(message), from.is_in_sequence, source, &inputs,
+                            &out);
+      break;
   }
   PEPNET_RETURN_IF_ERROR(status);
-  PEPNET_ASSIGN_OR_RETURN(out.inputs, inputs.Finish());
+  PEPNET_ASSIGN_OR_RETURN(out.inputs, inputs.Finish(out.gives_elements));
   return out;
 }
 

@@ -69,6 +69,8 @@ constexpr Rule kRules[] = {
     {kEvery, "embedding_constraints", Support::kWithoutEffect, kPlacedByHash},
     {kEvery, "use_mask", Support::kRejected, kMasks},
     {kEvery, "stub_type", Support::kRejected, kMasks},
+    {"TextNormalizer", "stop_char_file", Support::kRejected,
+     "is not supported; remove such characters beforehand, in the column"},
     {"SequenceFeature", "sequence_pk", Support::kWithoutEffect, kNoEffect},
     {"DINEncoder", "name", Support::kWithoutEffect, kNoEffect},
     {"SimpleAttention", "name", Support::kWithoutEffect, kNoEffect},
@@ -131,11 +133,6 @@ std::string ShownValue(const Message& message, const FieldDescriptor& field) {
 // What to do instead of a message that can only be named.
 std::string UnsupportedAdvice(const FieldDescriptor& field) {
   const std::string& owner = field.containing_type()->name();
-  if (owner == "FeatureConfig" || owner == "SeqFeatureConfig") {
-    return "this kind of feature is not supported; compute it beforehand into a column, and read that as an id_feature "
-           "or "
-           "a raw_feature";
-  }
   if (owner == "ModelConfig" && field.containing_oneof() != nullptr) return "this model is not supported; pepnet is";
   if (owner == "LossConfig") {
     return absl::StrCat("this loss is not supported; ", ListOfKinds<LossKind>(&LossType::name, " and "), " are");

@@ -4,6 +4,7 @@
 // Inputs are referred to by their position in FeatureOperator::inputs, features by theirs in JobConfig::features.
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <optional>
 #include <string>
@@ -13,7 +14,18 @@
 
 namespace pepnet {
 
-enum class OperatorKind { kCombo, kLookup, kMatch, kExpr, kOverlap, kKvDotProduct, kBoolMask, kCombine, kEditDistance };
+enum class OperatorKind {
+  kCombo,
+  kLookup,
+  kMatch,
+  kExpr,
+  kOverlap,
+  kKvDotProduct,
+  kBoolMask,
+  kCombine,
+  kEditDistance,
+  kTokenize
+};
 
 struct OperatorType {
   const char* name;   // in checkpoints: never changes
@@ -32,6 +44,7 @@ inline constexpr OperatorType kBoolMask = {"bool_mask", "bool_mask_feature"};
 inline constexpr OperatorType kCombine = {"combine", "combine_feature"};
 // The other operator of custom_feature, SeqExpr, is read as kExpr.
 inline constexpr OperatorType kEditDistance = {"edit_distance", "custom_feature"};
+inline constexpr OperatorType kTokenize = {"tokenize", "tokenize_feature"};
 
 }  // namespace operator_types
 
@@ -55,6 +68,8 @@ constexpr const OperatorType* FindType(OperatorKind kind) {
       return &operator_types::kCombine;
     case OperatorKind::kEditDistance:
       return &operator_types::kEditDistance;
+    case OperatorKind::kTokenize:
+      return &operator_types::kTokenize;
   }
   return nullptr;
 }
@@ -124,6 +139,46 @@ constexpr const OverlapMethodType* FindType(OverlapMethod method) {
   return nullptr;
 }
 
+// How a tokenizer cuts a text into words.
+enum class WordSplit { kWhitespace, kWhitespaceSplit };
+
+struct WordSplitType {
+  const char* name;  // of the pre_tokenizer in tokenizer.json, and in checkpoints: never changes
+};
+
+namespace word_split_types {
+
+inline constexpr WordSplitType kWhitespace = {"Whitespace"};            // \w+ and [^\w\s]+
+inline constexpr WordSplitType kWhitespaceSplit = {"WhitespaceSplit"};  // \S+
+
+}  // namespace word_split_types
+
+constexpr const WordSplitType* FindType(WordSplit split) {
+  switch (split) {
+    case WordSplit::kWhitespace:
+      return &word_split_types::kWhitespace;
+    case WordSplit::kWhitespaceSplit:
+      return &word_split_types::kWhitespaceSplit;
+  }
+  return nullptr;
+}
+
+// What the feature does to a text before the tokenizer sees it; ASCII alone.
+struct TextNormalization {
+  bool to_upper = false, to_lower = false;  // not both
+  bool removes_blanks = false;
+  int64_t most_characters = 0;  // a longer text stays as it is; 0: any length
+};
+
+// From texts to words (common/tokenizer/word_tokenizer.h); their rows are in Feature::vocabulary.
+struct Tokenizer {
+  std::optional<TextNormalization> text;
+  WordSplit split = WordSplit::kWhitespaceSplit;
+  bool lower_case = false;
+  bool has_unknown = false;        // a word that is not in the vocabulary is a token, of Feature::unknown_id
+  std::vector<std::string> added;  // tokens that are cut out wherever they stand
+};
+
 struct OperatorInput {
   std::string column;       // unless `feature` is set
   int feature = -1;         // whose cells are read, an empty one as the feature's default_value; -1: none
@@ -147,6 +202,11 @@ struct FeatureOperator {
   bool by_bytes = false;               // edit_distance: of bytes, else of characters of UTF-8
   Expression formula;                  // expr: its variables are the inputs
   std::optional<double> fill_missing;  // expr
+  Tokenizer tokenizer;                 // tokenize
+  // tokenize: the feature is a sequence of which each token of the one cell is an element; those of default_text where
+  // there is none.
+  bool gives_elements = false;
+  std::string default_text;
 };
 
 }  // namespace pepnet

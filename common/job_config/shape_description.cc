@@ -62,6 +62,18 @@ void AppendOperator(const FeatureOperator& op, const std::string& name, std::str
     absl::StrAppend(out, ", ", Quote(op.formula.text()));
     for (const std::string& variable : op.formula.variables()) absl::StrAppend(out, ", variable ", Quote(variable));
   }
+  if (op.kind == OperatorKind::kTokenize) {
+    const Tokenizer& tokenizer = op.tokenizer;
+    absl::StrAppend(out, ", ", TypeOf(tokenizer.split).name, tokenizer.lower_case ? ", lower case" : "",
+                    tokenizer.has_unknown ? "" : ", without unknown", op.gives_elements ? ", elements" : "");
+    for (const std::string& added : tokenizer.added) absl::StrAppend(out, ", added ", Quote(added));
+    if (tokenizer.text.has_value()) {
+      absl::StrAppend(out, ", texts to", tokenizer.text->to_upper ? " upper" : "",
+                      tokenizer.text->to_lower ? " lower" : "", tokenizer.text->removes_blanks ? " no blanks" : "",
+                      " up to ", tokenizer.text->most_characters);
+    }
+    if (!op.default_text.empty()) absl::StrAppend(out, ", default ", Quote(op.default_text));
+  }
   if (op.fill_missing.has_value()) absl::StrAppend(out, ", fill ", Number(*op.fill_missing));
   absl::StrAppend(out, "\n");
 }

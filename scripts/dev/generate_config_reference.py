@@ -17,7 +17,7 @@ import sys
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 FILES = ["pipeline", "train", "optimizer", "data", "feature", "model"]
 ROOT = "EasyRecConfig"
-UNSUPPORTED = {"Unsupported", "OtherFeature"}  # types of what can be named but not used
+UNSUPPORTED = {"Unsupported"}  # types of what can be named but not used
 HEAD = """# Config reference
 
 Generated from the comments in `proto/*.proto` by `scripts/dev/generate_config_reference.py`; do not edit. A job's config is one `EasyRecConfig` in text format:

@@ -150,13 +150,13 @@ TEST_F(UntrustedCli, TheNewestCheckpointWithoutManifestIsNotPassedOver) {
 
 TEST_F(UntrustedCli, CheckConfigListsEverythingThatIsWrong) {
   Write("job.config",
-        absl::StrReplaceAll(text_, {{"num_workers:", "sample_mask_prob: 0.5 num_workers:"},
-                                    {"shuffle:", "shufle: true shuffle:"},
-                                    {"num_epochs: 1", "num_epochs: 1 save_checkpoints_timestamp_interval: 5"}}) +
-            "feature_configs { tokenize_feature { length: 3, x: 1; } }\n");
+        absl::StrReplaceAll(
+            text_, {{"num_workers:", "sample_mask_prob: 0.5 negative_sampler { length: 3, x: 1; } num_workers:"},
+                    {"shuffle:", "shufle: true shuffle:"},
+                    {"num_epochs: 1", "num_epochs: 1 save_checkpoints_timestamp_interval: 5"}}));
   const ProcessResult result = Check("job.config");
   EXPECT_EQ(result.exit_status, 1);
-  for (const char* part : {"sample_mask_prob", "shufle", "save_checkpoints_timestamp_interval", "tokenize_feature"}) {
+  for (const char* part : {"sample_mask_prob", "shufle", "save_checkpoints_timestamp_interval", "negative_sampler"}) {
     EXPECT_TRUE(absl::StrContains(result.err, part)) << "no " << part << " in: " << result.err;
   }
   ExpectRefused(result, {"job.config is refused for 4 reasons"});

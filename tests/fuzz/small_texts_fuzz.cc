@@ -1,13 +1,16 @@
 // Small languages inside strings: expressions of the config, patterns of names, plans of --inject, numbers, cells,
-// vocabulary files, JSON. The first byte chooses one, the rest is the text.
+// vocabulary files, tokenizers, JSON. The first byte chooses one, the rest is the text.
 #include "common/base/text.h"
 #include "common/checkpoint/strict_json.h"
+#include "common/config/values/tokenizer_file.h"
 #include "common/config/values/value_strings.h"
 #include "common/config/values/vocabulary.h"
 #include "common/expression/expression.h"
 #include "common/expression/name_pattern.h"
+#include "common/job_config/type_table.h"
 #include "common/net/packing.h"
 #include "common/process/fault_plan.h"
+#include "common/tokenizer/word_tokenizer.h"
 #include "tests/fuzz/fuzz_support.h"
 #include "worker/data/files/number_text.h"
 
@@ -58,6 +61,27 @@ void CheckPattern(const std::string& text) {
   pattern->Matches(std::string(300, 'a'));
 }
 
+// Words are of the text, or of its lower case, and hold no blank.
+void CheckWords(const std::string& text) {
+  for (const WordSplit split : AllKinds<WordSplit>()) {
+    Tokenizer description;
+    description.split = split;
+    description.lower_case = text.size() % 2 == 0;
+    description.has_unknown = true;
+    description.added = {"[A]", "[AB"};
+    const std::map<std::string, int64_t> vocabulary = {{"[A]", 0}, {"[AB", 1}};
+    std::vector<std::string> tokens;
+    const Status status = WordTokenizer(description, &vocabulary).Append(text, &tokens);
+    ExpectClear(status);
+    size_t bytes = 0;
+    for (const std::string& token : tokens) {
+      Expect(!token.empty() && token.find_first_of(" \t\n") == std::string::npos, "a word without blanks");
+      bytes += token.size();
+    }
+    Expect(!status.ok() || bytes <= text.size(), "no word that is not in the text");
+  }
+}
+
 }  // namespace
 }  // namespace pepnet
 
@@ -66,7 +90,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   FuzzInput input(data, size);
   const auto choice = input.Take<uint8_t>();
   const std::string text = input.TakeRest();
-  switch (choice % 10) {
+  switch (choice % 12) {
     case 0:
       ExpectClear(ParseActivation(text).status());
       break;
@@ -94,6 +118,12 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       break;
     case 8:
       CheckPrintable(text);
+      break;
+    case 9:
+      ExpectClear(ParseTokenizerFile(text, "tokenizer.json").status());
+      break;
+    case 10:
+      CheckWords(text);
       break;
     default:
       CheckPattern(text);

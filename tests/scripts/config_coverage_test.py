@@ -31,7 +31,9 @@ feature_configs { id_feature { feature_name: "user" expression: "user:user" num_
 feature_configs { id_feature { feature_name: "tags" expression: "item:tags" vocab_list: ["a", "b"] embedding_dim: 4 } }
 feature_configs { raw_feature { feature_name: "price" expression: "item:price", value_dim: 2, separator: "|" } }
 """
-LOOKUP = 'feature_configs { tokenize_feature { feature_name: "kv" map: "user:kv" key: "item:tags" needs { more: [1] } } }\n'
+TOKENS = """
+feature_configs { tokenize_feature { feature_name: "kv" expression: "item:tags" tokenizer_type: "sentencepiece" } }
+"""
 MMOE = """
 model_config {
   feature_groups { group_name: "all" feature_names: ["user", "tags", "price"%s] group_type: DEEP }
@@ -68,8 +70,8 @@ class ConfigCoverageTest(unittest.TestCase):
 
     def test_tries_every_config_and_counts(self):
         (self.scratch / "in/deeper").mkdir(parents=True)
-        (self.scratch / "in/a.config").write_text(HEAD % "FG_DAG" + USER + LOOKUP + MMOE % "")
-        (self.scratch / "in/b.config").write_text(HEAD % "FG_DAG" + USER + LOOKUP + MMOE % ', "kv"')
+        (self.scratch / "in/a.config").write_text(HEAD % "FG_DAG" + USER + TOKENS + MMOE % "")
+        (self.scratch / "in/b.config").write_text(HEAD % "FG_DAG" + USER + TOKENS + MMOE % ', "kv"')
         (self.scratch / "in/deeper/c.config").write_text(HEAD % "FG_NONE" + DEEPFM)
         (self.scratch / "in/d.config").write_text("train_config {")
         (self.scratch / "in/e.config").write_text("feature_configs {} model_config: 5")
@@ -77,7 +79,7 @@ class ConfigCoverageTest(unittest.TestCase):
         self.assertEqual(done.returncode, 0, done.stderr)
         lines = done.stdout.strip().split("\n")
         self.assertEqual(lines[2], "| `a.config` | mmoe | ok | ok |  |")
-        self.assertRegex(lines[3], r"^\| `b.config` \| mmoe \| refused \| - \| feature_configs\[3\].tokenize_feature: this kind of")
+        self.assertRegex(lines[3], r"^\| `b.config` \| mmoe \| refused \| - \| feature_configs\[3\].tokenize_feature.token")
         self.assertEqual(lines[4], "| `d.config` | ? | refused | - | not read: the file ends where '}' is expected |")
         self.assertEqual(lines[5], "| `deeper/c.config` | deepfm | ok | ok |  |")
         self.assertRegex(lines[6], r"^\| `e.config` \| \? \| refused \| - \| not read: ")

@@ -169,9 +169,7 @@ Status ParseText(const std::string& text, bool ignore_unknown_fields, ConfigSour
   return absl::OkStatus();
 }
 
-bool IsUnsupported(const google::protobuf::Descriptor& type) {
-  return &type == config::Unsupported::descriptor() || &type == config::OtherFeature::descriptor();
-}
+bool IsUnsupported(const google::protobuf::Descriptor& type) { return &type == config::Unsupported::descriptor(); }
 
 std::vector<std::string> FieldNames(const Descriptor& type) {
   std::vector<std::string> names;

@@ -417,18 +417,15 @@ TEST(GrammarTest, ErrorsNameLineAndColumn) {
 }
 
 TEST(GrammarTest, SeparatorsDoNotHideWhyAMessageIsRefused) {
-  const std::string used = Changed("\"price\"]", "\"price\", \"a\"]");
-  const std::string expected = ErrorOf(Changed(
-      "train_config {", "feature_configs { tokenize_feature { feature_name: 'a' length: 3 } }\ntrain_config {", used));
-  EXPECT_THAT(expected, HasSubstr("this kind of feature is not supported"));
+  const auto with = [](const std::string& fields) {
+    return ErrorOf(Changed("data_config {", absl::StrCat("data_config { negative_sampler { ", fields, " }")));
+  };
+  const std::string expected = with("input_path: 'a' length: 3");
+  EXPECT_THAT(expected, HasSubstr("samplers are not supported"));
   for (const char* spelling :
-       {"feature_name: 'a', length: 3,", "feature_name: 'a'; length: 3;",
-        "feature_name: 'a', x { y: [1, 2], z: '}' }, length: 3 # a, b; {", "x: [{a: 1, b: 2}, {a: 3;}]"}) {
-    EXPECT_EQ(ErrorOf(Changed("train_config {",
-                              absl::StrCat("feature_configs { tokenize_feature { ", spelling, "\n} }\ntrain_config {"),
-                              used)),
-              expected)
-        << spelling;
+       {"input_path: 'a', length: 3,", "input_path: 'a'; length: 3;",
+        "input_path: 'a', x { y: [1, 2], z: '}' }, length: 3 # a, b; {\n", "x: [{a: 1, b: 2}, {a: 3;}]"}) {
+    EXPECT_EQ(with(spelling), expected) << spelling;
   }
   EXPECT_THAT(ErrorOf(Changed("num_steps: 5", "num_steps: 5,,")),
               HasSubstr("job.config:7: \",\" stands where a field is expected"));

@@ -19,14 +19,15 @@ std::string With(const std::string& feature) {
   return Changed("feature_configs { raw_feature", "feature_configs { " + feature + " }\nfeature_configs { raw_feature");
 }
 
+// Of a kind that is computed here only for some tokenizers.
+constexpr char kRefused[] =
+    "{ feature_name: 'x' expression: 'user:x' embedding_dim: 4 tokenizer_type: 'sentencepiece' }";
+
 TEST(UnusedFeaturesTest, MayBeOfAnyKind) {
   for (const std::string kind : {"tokenize_feature", "sequence_tokenize_feature"}) {
-    ASSERT_OK_AND_ASSIGN(const auto job,
-                         Parse(With(kind + " { feature_name: 'x', map: 'user:kv', other { deep: [1] } }")));
-    EXPECT_EQ(AllNotes(job),
-              "job.config:14: feature_configs[2]." + kind +
-                  ": this kind of feature is not supported; compute it beforehand into a column, and read that as an "
-                  "id_feature or a raw_feature; the model does not use x, so it is left out\n");
+    ASSERT_OK_AND_ASSIGN(const auto job, Parse(With(kind + " " + kRefused)));
+    EXPECT_THAT(AllNotes(job), StartsWith("job.config:14: feature_configs[2]." + kind + ".tokenizer_type: "));
+    EXPECT_THAT(AllNotes(job), HasSubstr("; the model does not use x, so it is left out\n"));
     EXPECT_EQ(FirstDifference(ShapeDescription(job), ShapeDescription(*Parse(kSmallConfig))), "");
     EXPECT_THAT(job.effective_text, Not(HasSubstr(kind)));
   }
@@ -59,24 +60,22 @@ TEST(UnusedFeaturesTest, KeepTheirPlaceInWhatIsSaidOfOthers) {
 }
 
 TEST(UnusedFeaturesTest, AFeatureThatTheModelNamesIsRefused) {
-  const std::string refusal =
-      "job.config:14: feature_configs[2].tokenize_feature: this kind of feature is not supported";
-  const std::string text = With("tokenize_feature { feature_name: 'x' }");
+  const std::string refusal = "job.config:14: feature_configs[2].tokenize_feature.tokenizer_type: \"sentencepiece\"";
+  const std::string text = With(absl::StrCat("tokenize_feature ", kRefused));
   EXPECT_THAT(ErrorOf(Changed("\"item\", \"price\"", "\"item\", \"price\", \"x\"", text)), StartsWith(refusal));
   EXPECT_THAT(ErrorOf(Changed("auc {}", "grouped_auc { grouping_key: 'x' }", text)), StartsWith(refusal));
   EXPECT_THAT(ErrorOf(text + "eval_config { slice_by: 'x' }"), StartsWith(refusal));
 }
 
 TEST(UnusedFeaturesTest, ASequenceIsUsedByTheNamesOfItsFeatures) {
-  const std::string text =
-      With("sequence_feature { sequence_name: 'seq', features { tokenize_feature { feature_name: 'a' } } }");
+  const std::string text = With(
+      "sequence_feature { sequence_name: 'seq', features { tokenize_feature { feature_name: 'a' use_mask: true } } }");
   ASSERT_OK_AND_ASSIGN(const auto job, Parse(text));
   EXPECT_THAT(AllNotes(job), HasSubstr("the model does not use seq, so it is left out"));
   for (const char* name : {"\"seq\"", "\"seq__a\""}) {
     EXPECT_THAT(
         ErrorOf(Changed("\"price\"]", std::string("\"price\", ") + name + "]", text)),
-        StartsWith("job.config:14: feature_configs[2].sequence_feature.features[0].tokenize_feature: this kind of "
-                   "feature is not supported"))
+        StartsWith("job.config:14: feature_configs[2].sequence_feature.features[0].tokenize_feature.use_mask: true"))
         << name;
   }
   EXPECT_THAT(ErrorOf(Changed("\"price\"]", "\"price\", \"sequel\"]", text)),
@@ -107,7 +106,7 @@ TEST(UnusedFeaturesTest, NothingIsLeftOutWhereTheModelCannotBeRead) {
 }
 
 TEST(UnusedFeaturesTest, AFeatureWithoutANameIsRefused) {
-  EXPECT_THAT(ErrorOf(With("tokenize_feature { map: 'a' }")), HasSubstr("tokenize_feature: this kind of feature"));
+  EXPECT_THAT(ErrorOf(With("combine_feature { expression: 'user:a' }")), HasSubstr("feature_name: is missing"));
   EXPECT_THAT(ErrorOf(With("id_feature { num_buckets: 4 embedding_dim: 4 }")), HasSubstr("feature_name: is missing"));
 }
 

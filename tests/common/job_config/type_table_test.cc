@@ -47,7 +47,7 @@ TEST(TypeTableTest, NamesInCheckpointsStayAsTheyAre) {
               ElementsAre("none", "log10", "zscore", "minmax", "expression"));
   EXPECT_THAT((Texts<OperatorKind>(&OperatorType::name)),
               ElementsAre("combo", "lookup", "match", "expr", "overlap", "kv_dot_product", "bool_mask", "combine",
-                          "edit_distance"));
+                          "edit_distance", "tokenize"));
   EXPECT_THAT((Texts<Combiner>(&CombinerType::name)), ElementsAre("sum", "mean", "min", "max", "count"));
   EXPECT_THAT((Texts<OverlapMethod>(&OverlapMethodType::name)),
               ElementsAre("query_common_ratio", "title_common_ratio", "is_contain", "is_equal", "index_of"));

@@ -160,6 +160,16 @@ StatusOr<CellColumn> CellDeriver::Compute(const RowSelection& selection, const s
     ++place;
     if (!is_sequence) return at(feature_.name, apply());
     PEPNET_RETURN_IF_ERROR(builder.StartCell());
+    if (feature_.op->gives_elements) {
+      output.Clear();
+      PEPNET_RETURN_IF_ERROR(at(feature_.name, operator_->Apply(cells, &output)));
+      for (size_t element = 0; element < output.tokens.size(); ++element) {
+        if (feature_.sequence->max_elements > 0 && element == static_cast<size_t>(feature_.sequence->max_elements))
+          break;
+        PEPNET_RETURN_IF_ERROR(builder.Add({{output.tokens[element]}, {}}));
+      }
+      return absl::OkStatus();
+    }
     if (feature_.sequence->max_elements > 0) {
       count = std::min(count, static_cast<size_t>(feature_.sequence->max_elements));
     }

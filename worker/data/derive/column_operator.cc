@@ -26,6 +26,8 @@ std::unique_ptr<ColumnOperator> MakeOperator(const Feature& feature) {
       return MakeCombine(feature);
     case OperatorKind::kEditDistance:
       return MakeEditDistance(feature);
+    case OperatorKind::kTokenize:
+      return MakeTokenize(feature);
   }
   return nullptr;
 }

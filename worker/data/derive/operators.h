@@ -16,5 +16,6 @@ std::unique_ptr<ColumnOperator> MakeKvDotProduct(const Feature& feature);
 std::unique_ptr<ColumnOperator> MakeLookup(const Feature& feature);
 std::unique_ptr<ColumnOperator> MakeMatch(const Feature& feature);
 std::unique_ptr<ColumnOperator> MakeOverlap(const Feature& feature);
+std::unique_ptr<ColumnOperator> MakeTokenize(const Feature& feature);
 
 }  // namespace pepnet

@@ -84,9 +84,10 @@ TEST(JsonParserTest, UnusedFeaturesOfOtherKindsAreLeftOut) {
   ASSERT_OK_AND_ASSIGN(
       const auto job,
       ParseJsonText(Changed("{\"rawFeature\"",
-                            "{\"tokenizeFeature\": {\"featureName\": \"x\", \"map\": \"user:kv\"}}, {\"rawFeature\"",
+                            "{\"tokenizeFeature\": {\"featureName\": \"x\", \"useMask\": true}}, {\"rawFeature\"",
                             kJson)));
-  EXPECT_THAT(AllNotes(job), StartsWith("job.json: feature_configs[2].tokenize_feature: this kind of feature"));
+  EXPECT_THAT(AllNotes(job),
+              StartsWith("job.json: feature_configs[2].tokenize_feature.use_mask: true is not supported"));
   EXPECT_EQ(job.features.size(), 3u);
 }
 

@@ -8,7 +8,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/config/load.h"
+#include "common/file/file.h"
 #include "tests/support/status_matchers.h"
+#include "tests/support/temporary_directory.h"
 #include "tests/worker/data/data_files.h"
 #include "worker/data/encode/feature_encoder.h"
 
@@ -504,6 +506,156 @@ TEST(CustomTest, SeqExprIsAFormulaOverElementsAsTheReference) {
       "1;3|2|1");
   EXPECT_THAT(Job(SeqExpr("now-then", inputs), ", 's__x'"),
               IsError(HasSubstr("custom_feature.operator_params: column 5 of \"now-then\": \"then\" is no variable")));
+}
+
+// ---- tokenize ----
+
+// A tokenizer.json of five words, with `parts` in the place of the usual ones.
+class TokenizeTest : public ::testing::Test {
+ protected:
+  static constexpr char kModel[] =
+      R"("model": {"type": "WordLevel", "unk_token": "[UNK]",
+                   "vocab": {"[UNK]": 0, "red": 1, "shoes": 2, "0": 3, "big": 4}})";
+  static constexpr char kSplit[] = R"("pre_tokenizer": {"type": "Whitespace"})";
+
+  std::string Fields(const std::string& more = "", const std::string& parts = absl::StrCat(kSplit, ", ", kModel)) {
+    EXPECT_OK(WriteFileAtomically(directory_ / "tokenizer.json", absl::StrCat("{", parts, "}")));
+    return absl::StrCat("expression: 'user:t' embedding_dim: 4 vocab_file: '", directory_ / "tokenizer.json", "' ",
+                        more);
+  }
+  std::string Tokens(const std::string& more, const std::string& texts,
+                     const std::string& parts = absl::StrCat(kSplit, ", ", kModel)) {
+    return Compute(Feature1("tokenize_feature", Fields(more, parts)), {Texts("t", texts)});
+  }
+
+  TemporaryDirectory directory_;
+};
+
+TEST_F(TokenizeTest, GivesTheRowsOfTheWords) {
+  const std::string texts = R"(["red shoes", "Red, shoes!", "", null, "big big red"])";
+  EXPECT_EQ(Tokens("", texts), "1,2|0,0,2,0|||4,4,1");
+  const std::string lower = absl::StrCat(R"("normalizer": {"type": "Lowercase"}, )", kSplit, ", ", kModel);
+  EXPECT_EQ(Tokens("", texts, lower), "1,2|1,0,2,0|||4,4,1");
+  EXPECT_EQ(Tokens("default_value: 'big shoes'", texts), "1,2|0,0,2,0|4,2|4,2|4,4,1");
+  EXPECT_EQ(Tokens("text_normalizer { norm_options: TEXT_UPPER2LOWER }", texts), "1,2|1,0,2,0|||4,4,1");
+  EXPECT_EQ(Tokens("text_normalizer { norm_options: [TEXT_UPPER2LOWER, TEXT_REMOVE_SPACE] max_length: 8 }",
+                   R"(["r E\td", "red shoes"])"),
+            "1|1,2");
+}
+
+TEST_F(TokenizeTest, WithoutAnUnknownWordOthersHaveNoRow) {
+  const std::string parts = R"("pre_tokenizer": {"type": "WhitespaceSplit"},
+    "model": {"type": "WordLevel", "vocab": {"red": 1, "shoes": 0}, "unk_token": "[UNK]"})";
+  EXPECT_EQ(Tokens("", R"(["red big shoes", "big"])", parts), "1,0|");
+  EXPECT_EQ(Tokens("default_value: 'big shoes'", R"(["red big", "big"])", parts), "1|0");
+  const auto job = Job(Feature1("tokenize_feature", Fields("", parts)), ", 'x'");
+  ASSERT_OK(job);
+  EXPECT_THAT(absl::StrJoin(job->notes, "\n"), HasSubstr("its unk_token \"[UNK]\" is none of its words"));
+}
+
+TEST_F(TokenizeTest, AddedTokensAreCutOutAndCountAsRows) {
+  const std::string parts = absl::StrCat(
+      R"("added_tokens": [{"id": 5, "content": "[X]", "normalized": false}, {"id": 0, "content": "[UNK]"}], )", kSplit,
+      ", ", kModel);
+  EXPECT_EQ(Tokens("", R"(["red[X]shoes [UNK]", "[x]"])", parts), "1,5,2,0|0,0,0");
+  const auto job = Job(Feature1("tokenize_feature", Fields("", parts)), ", 'x'");
+  ASSERT_OK(job);
+  EXPECT_EQ(job->features[1].rows, 6);
+  EXPECT_EQ(job->tables[1].rows, 6);
+}
+
+TEST_F(TokenizeTest, AListHasTheWordsOfAllItsTexts) {
+  EXPECT_EQ(Compute(Feature1("tokenize_feature", Fields()), {Lists("t", R"([["red shoes", "big"], []])")}), "1,2,4|");
+}
+
+TEST_F(TokenizeTest, TokensCanBeTheElementsOfASequence) {
+  const std::string texts = R"(["red shoes", "", "big big red shoes"])";
+  const std::string elements = "tokens_as_sequence: true sequence_length: 3 ";
+  EXPECT_EQ(Tokens(elements, texts), "1;2|3|4;4;1");  // of an empty text those of "0"
+  EXPECT_EQ(Tokens(elements + "default_value: 'red big'", texts), "1;2|1;4|4;4;1");
+}
+
+TEST_F(TokenizeTest, ASequenceOfTextsPoolsEachOfThem) {
+  const std::string grouped = absl::StrCat(
+      "feature_configs { sequence_feature { sequence_name: 'q' sequence_length: 2 features { tokenize_feature { "
+      "feature_name: "
+      "'x' ",
+      Fields(), " } } } }");
+  const std::vector<NamedColumn> columns = {Texts("q__t", R"(["red shoes;big", "", "red;;big"])")};
+  EXPECT_EQ(Compute(grouped, columns), "1,2;4|3|1;3");
+  EXPECT_EQ(Compute(Feature1("sequence_tokenize_feature", Fields("default_value: 'big red'")),
+                    {Texts("t", R"(["red shoes;big", "", "red;;big"])")}),
+            "1,2;4|4,1|1;4,1;4");
+}
+
+TEST_F(TokenizeTest, InFgNoneTheColumnHoldsTheRows) {
+  ASSERT_OK_AND_ASSIGN(const JobConfig job, Job(Feature1("tokenize_feature", Fields()), ", 'x'", "FG_NONE"));
+  EXPECT_FALSE(job.features[1].op.has_value());
+  EXPECT_EQ(job.features[1].rows, 5);
+  EXPECT_EQ(job.features[1].bucketizer, Bucketizer::kIdentity);
+}
+
+TEST_F(TokenizeTest, WrongConfigsAndFilesAreRefusedWithTheirPlace) {
+  const struct {
+    std::string fields, error;
+  } fields[] = {
+      {"tokenizer_type: 'sentencepiece'",
+       "tokenizer_type: \"sentencepiece\"; expected bpe, which stands for a tokenizer.json"},
+      {"tokens_as_sequence: true", "sequence_length: is missing; expected the largest number of tokens"},
+      {"sequence_length: 3", "sequence_length: only applies to sequences"},
+      {"text_normalizer {}", "text_normalizer.norm_options: is missing; expected TEXT_LOWER2UPPER"},
+      {"text_normalizer { norm_options: TEXT_FILTER }", "text_normalizer.norm_options: TEXT_FILTER is not supported"},
+      {"text_normalizer { norm_options: [TEXT_LOWER2UPPER, TEXT_UPPER2LOWER] }", "undo each other; remove one of them"},
+      {"text_normalizer { norm_options: TEXT_REMOVE_SPACE stop_char_file: 'x' }",
+       "text_normalizer.stop_char_file: \"x\" is not supported; remove such characters"},
+      {"use_mask: true", "use_mask: true is not supported"},
+  };
+  for (const auto& one : fields) {
+    EXPECT_THAT(ConfigError(Feature1("tokenize_feature", Fields(one.fields))), HasSubstr(one.error));
+  }
+  EXPECT_THAT(ConfigError(Feature1("sequence_tokenize_feature", Fields("tokens_as_sequence: true sequence_length: 3"))),
+              HasSubstr("tokens_as_sequence: true; of a sequence of texts, each of which is pooled, remove it"));
+  EXPECT_THAT(
+      ConfigError(Feature1("tokenize_feature", "embedding_dim: 4 vocab_file: 'gone.json' expression: 'user:t'")),
+      HasSubstr("vocab_file: cannot open gone.json"));
+  EXPECT_THAT(ConfigError(Feature1("tokenize_feature", "embedding_dim: 4 expression: 'user:t'")),
+              HasSubstr("vocab_file: is missing; expected a tokenizer.json"));
+  const struct {
+    std::string parts, error;
+  } files[] = {
+      {"", "its model is missing or has no type; expected WordLevel"},
+      {R"("model")", "expected a JSON object such as"},
+      {R"("model": {"type": "BPE", "vocab": {}})",
+       "its model is \"BPE\"; expected WordLevel. Of other tokenizers compute the ids beforehand into a column"},
+      {kModel, "its pre_tokenizer is missing; expected Whitespace or WhitespaceSplit. Of other"},
+      {absl::StrCat(R"("pre_tokenizer": {"type": "BertPreTokenizer"}, )", kModel), "BertPreTokenizer"},
+      {absl::StrCat(R"("normalizer": {"type": "NFC"}, )", kSplit, ", ", kModel),
+       "its normalizer is {\"type\":\"NFC\"}"},
+      {absl::StrCat(R"("post_processor": {"type": "X"}, )", kSplit, ", ", kModel), "\"post_processor\" is set"},
+      {absl::StrCat(R"("tokens": 1, )", kSplit, ", ", kModel), "\"tokens\" is no part of a tokenizer.json"},
+      {absl::StrCat(kSplit, R"(, "model": {"type": "WordLevel", "vocab": {"a": 0, "b": 0}})"),
+       "\"a\" and \"b\" have the same id, 0"},
+      {absl::StrCat(kSplit, R"(, "model": {"type": "WordLevel", "vocab": {"a": 0, "b": 2}})"),
+       "the id of \"b\" is 2, but the vocabulary has 2 words; expected ids from 0 to 1"},
+      {absl::StrCat(kSplit, R"(, "model": {"type": "WordLevel", "vocab": {"a": 0, "a": 1}})"), "\"a\" is given twice"},
+      {absl::StrCat(kSplit, R"(, "model": {"type": "WordLevel", "vocab": {"a": -1}})"),
+       "the id of \"a\" is -1; expected an integer from 0"},
+      {absl::StrCat(kSplit, R"(, "model": {"type": "WordLevel", "vocab": {}})"), "the vocabulary is empty"},
+      {absl::StrCat(R"("added_tokens": [{"id": 3, "content": "red"}], )", kSplit, ", ", kModel),
+       "the added token \"red\" has the id 3, but 1 in the vocabulary"},
+      {absl::StrCat(R"("added_tokens": [{"id": 5, "content": "x", "lstrip": true}], )", kSplit, ", ", kModel),
+       "the added token \"x\" has lstrip true; expected false"},
+  };
+  for (const auto& one : files) {
+    EXPECT_THAT(ConfigError(Feature1("tokenize_feature", Fields("", one.parts))),
+                testing::AllOf(HasSubstr("job.config:11: feature_configs[1].tokenize_feature.vocab_file: "),
+                               HasSubstr("tokenizer.json: "), HasSubstr(one.error)));
+  }
+}
+
+TEST_F(TokenizeTest, ATextThatIsNotKnownIsAnErrorWithItsPlace) {
+  EXPECT_THAT(Tokens("", "[\"red\", \"\u0e01\"]"),
+              HasSubstr("row 2, column 'x': the text \"\u0e01\" holds the character U+0E01, of which the kind"));
 }
 
 // ---- inputs ----
