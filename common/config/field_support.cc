@@ -86,6 +86,8 @@ constexpr Rule kRules[] = {
      "accepted without effect: TensorBoard gets what train_config.tensorboard_summaries names"},
     {"VariationalDropout", "embedding_wise_variational_dropout", Support::kWithoutEffect,
      "accepted without effect, as in the reference: shares are by feature"},
+    {"MetricConfig", "recall_at_k", Support::kRejected,
+     "ranks candidates, of which a PEPNet has none; the reference refuses it for every tower, too. Use grouped_auc"},
     {"TrainMetricConfig", "recall_at_k", Support::kWithoutEffect, "accepted, not computed"},
     {"TrainMetricConfig", "xauc", Support::kWithoutEffect, "accepted, not computed"},
     {"XAUC", "sample_ratio", Support::kWithoutEffect, kAllPairs},
