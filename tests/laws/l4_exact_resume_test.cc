@@ -80,6 +80,16 @@ TEST(L4Resume, PartOptimizersAndAveragesGoOnAsIfNothingHadHappened) {
   }
 }
 
+// Running statistics move in every micro-batch, and nothing else knows them.
+TEST(L4Resume, RunningStatisticsGoOnAsIfNothingHadHappened) {
+  RandomJobOptions options;
+  options.batch_size = 4;
+  options.batch_norm = options.pareto_weights = true;
+  options.dense_optimizer = "adamw_optimizer { lr: 0.01 weight_decay: 0.1 } ema { decay: 0.8 }";
+  options.train_extra = "gradient_accumulation_steps: 2";
+  for (const int steps : {7, 12}) ExpectTheSameBits(options, steps);
+}
+
 TEST(L4Resume, CandidatesAndRowsThatLeaveGoOnAsIfNothingHadHappened) {
   RandomJobOptions options = LivingTableJob();
   options.batch_size = 4;
