@@ -78,13 +78,13 @@ class HostilePeer {
 void ReadRows(SharedChunk* chunk) {
   static const JobConfig kConfig = MakeFuzzJob(DatasetType::kParquet, false);
   static const std::unique_ptr<BatchDecoder> kDecoder = [] {
-    return *BatchDecoder::Create(kConfig, {}, DatasetType::kParquet, PlanColumns(kConfig, true, {}), nullptr);
+    return *BatchDecoder::Create(kConfig, {}, DatasetType::kParquet, PlanColumns(kConfig, LabelSet::kAll, {}), nullptr);
   }();
   const Status opened = chunk->Open();
   ExpectClear(opened);
   if (!opened.ok()) return;
   Expect(chunk->rows->num_rows() == chunk->row_count, "as many rows as the packet says");
-  if (chunk->rows->num_columns() != static_cast<int>(PlanColumns(kConfig, true, {}).names.size())) return;
+  if (chunk->rows->num_columns() != static_cast<int>(PlanColumns(kConfig, LabelSet::kAll, {}).names.size())) return;
   const RowChunk rows{chunk->rows, std::make_shared<const std::string>("a.parquet"), chunk->first_row, nullptr};
   ExpectClear(DecodeChunk(rows, kConfig, *kDecoder));
 }

@@ -178,14 +178,22 @@ class OnnxTest(unittest.TestCase):
             feature_configs { lookup_feature { feature_name: "found" map: "user:map" key: "item:iid" } }
             feature_configs { combo_feature { feature_name: "both" expression: ["user:uid", "item:iid"] hash_bucket_size: 30
               embedding_dim: 4 } }
-        """
-        names = [f"f{number}" for number in range(len(formulas))] + ["steps", "found", "both"]
+            feature_configs { tokenize_feature { feature_name: "words" expression: "item:title" embedding_dim: 4
+              vocab_file: "TOKENIZER" default_value: "shoes 1" } }
+        """.replace("TOKENIZER", str(self.scratch / "tokenizer.json"))
+        vocabulary = {word: number for number, word in enumerate(["[UNK]", "red", "shoes", "1", "2", "!"])}
+        (self.scratch / "tokenizer.json").write_text(json.dumps({
+            "normalizer": {"type": "Lowercase"}, "pre_tokenizer": {"type": "Whitespace"},
+            "model": {"type": "WordLevel", "vocab": vocabulary, "unk_token": "[UNK]"}}))
+        names = [f"f{number}" for number in range(len(formulas))] + ["steps", "found", "both", "words"]
         text = job.config.read_text().replace("model_config {", features + "model_config {", 1)
         job.config.write_text(text.replace('["uid", "iid"]', json.dumps(["uid", "iid", *names])))
         for name in ("train.csv", "eval.csv"):
             lines = (job.directory / name).read_text().splitlines()
-            rows = [line + f",{number % 9 * 0.55},{number % 40}:{number}\x1d{number % 7}:0.5" for number, line in enumerate(lines[1:])]
-            (job.directory / name).write_text("\n".join([lines[0] + ",price,map", *rows]) + "\n")
+            rows = [line + f",{number % 9 * 0.55},{number % 40}:{number}\x1d{number % 7}:0.5,"
+                    + ["", f"Red shoes{number % 4} {number % 4}!", "big SHOES"][number % 3]
+                    for number, line in enumerate(lines[1:])]
+            (job.directory / name).write_text("\n".join([lines[0] + ",price,map,title", *rows]) + "\n")
         pepnet("train", "--pipeline_config_path", job.config)
         columns = read_csv(job.directory / "eval.csv", text)
         with self.assertRaisesRegex(ValueError, "'found' is computed from map, iid, which is not done here; give"):
@@ -194,6 +202,7 @@ class OnnxTest(unittest.TestCase):
         pairs = [dict(pair.split(":") for pair in reversed(cell.split("\x1d"))) for cell in columns["map"]]
         columns["found"] = [pair.get(key, "0") for pair, key in zip(pairs, columns["iid"])]
         columns["both"] = [f"{user}_{item}" for user, item in zip(columns["uid"], columns["iid"])]
+        columns["words"] = [re.findall(r"\w+|[^\w\s]+", title.lower()) for title in columns["title"]]
         shutil.rmtree(self.scratch / "export")
         self.compare(job.config, job.directory / "eval.csv", columns, job.model_dir)
 
