@@ -12,6 +12,9 @@ Mutant g_mutant = Mutant::kNone;  // written by tests before they start threads
 
 constexpr const char* kNames[] = {
     "gate_sees_gradient",
+    "padding_is_attended",
+    "sequence_by_row",
+    "operator_by_column",
     "divide_by_workers",
     "local_row_denominator",
     "dropout_by_local_row",

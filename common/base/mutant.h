@@ -14,6 +14,9 @@ namespace pepnet {
 enum class Mutant {
   kNone,
   kGateSeesGradient,          // L1: the gates' input is not detached
+  kPaddingIsAttended,         // L1: positions behind the end of a sequence take part in an encoder
+  kSequenceByRow,             // L1: the elements of a sequence are those of the row before
+  kOperatorByColumn,          // L1: an operator reads its inputs in another order than the config's
   kDivideByWorkers,           // L2: a server divides the summed gradient by the number of workers
   kLocalRowDenominator,       // L2: the loss is divided by the local rows instead of the global ones
   kDropoutByLocalRow,         // L2: dropout is keyed by the row within the slice

@@ -53,6 +53,102 @@ model_config {
 constexpr char kFields[] =
     R"(input_fields_str: "clk:INT32;buy:INT32;dom:INT32;sw:FLOAT;uid:INT64;iid:INT64;hist:STRING;tags:STRING;"
        "word:STRING;price:FLOAT;score:STRING")";
+
+// $0: mode, $1: a tokenizer.json.
+constexpr char kSequenceConfig[] = R"config(
+train_input_path: "a" eval_input_path: "b" model_dir: "m"
+train_config {
+  sparse_optimizer { adagrad_optimizer { lr: 0.1 } constant_learning_rate {} }
+  dense_optimizer { adam_optimizer { lr: 0.1 } constant_learning_rate {} }
+  num_steps: 5
+}
+data_config { batch_size: 4 dataset_type: CsvDataset with_header: true fg_mode: $0 num_workers: 1 label_fields: "clk"
+  fg_encoded_multival_sep: "|" }
+feature_configs { sequence_feature { sequence_name: "q" sequence_length: 3
+  features { id_feature { feature_name: "i" expression: "item:i" num_buckets: 9 embedding_dim: 2 separator: "|" } }
+  features { id_feature { feature_name: "all" expression: "item:i" hash_bucket_size: 9 embedding_dim: 2 value_dim: 0
+    separator: "|" default_value: "a|b" } }
+  features { raw_feature { feature_name: "n" expression: "item:n" value_dim: 2 separator: "|" default_value: "1|2" } }
+  features { raw_feature { feature_name: "steps" expression: "item:n" boundaries: [0, 1] embedding_dim: 2
+    separator: "|" } }
+  features { combo_feature { feature_name: "combo" expression: ["user:u", "item:i"] hash_bucket_size: 9
+    embedding_dim: 2 separator: "|" } }
+  features { lookup_feature { feature_name: "found" map: "user:m" key: "item:i" separator: "|" } }
+  features { expr_feature { feature_name: "expr" expression: "l2_norm(n) + reduce_max(b)"
+    variables: ["item:n", "user:b"]
+    sequence_fields: "n" separator: "|" } }
+  features { tokenize_feature { feature_name: "text" expression: "item:i" vocab_file: "$1" embedding_dim: 2 } } } }
+feature_configs { sequence_id_feature { feature_name: "s" expression: "user:s" vocab_list: ["a", "b"]
+  embedding_dim: 2 } }
+feature_configs { combo_feature { feature_name: "combo" expression: ["user:u", "item:i", "user:s"] hash_bucket_size: 9
+  embedding_dim: 2 separator: "|" default_value: "x" } }
+feature_configs { lookup_feature { feature_name: "lookup" map: "user:m" key: "item:i" separator: "|" } }
+feature_configs { match_feature { feature_name: "match" nested_map: "user:m" pkey: "user:u" skey: "ALL"
+  hash_bucket_size: 9 embedding_dim: 2 show_skey: true } }
+feature_configs { expr_feature { feature_name: "expr" expression: "l2_norm(n) + reduce_max(b)" variables
+    : [ "user:n", "user:b" ] separator : "|" fill_missing : 0
+}
+}
+feature_configs {
+  overlap_feature {
+  feature_name:
+    "overlap" query : "user:u" title : "user:t" method : "index_of" separator : "|"
+  }
+}
+feature_configs {
+  kv_dot_product {
+  feature_name:
+    "dot" query : "user:m" document : "user:t" separator : "|"
+  }
+}
+feature_configs {
+  bool_mask_feature {
+  feature_name:
+    "mask" expression : [ "user:u", "user:b" ] num_buckets : 9 embedding_dim : 2 separator : "|"
+  }
+}
+feature_configs {
+  combine_feature {
+  feature_name:
+    "combine" expression : "user:n" combiner : "max" num_buckets : 9 embedding_dim : 2 separator : "|"
+  }
+}
+feature_configs {
+  custom_feature {
+  feature_name:
+    "edit" operator_name : "EditDistance" expression : [ "user:u", "user:t" ]
+  }
+}
+feature_configs {
+  tokenize_feature {
+  feature_name:
+    "words" expression : "user:t" vocab_file
+        : "$1" embedding_dim : 2 text_normalizer{norm_options : TEXT_UPPER2LOWER max_length : 20} default_value : "red"
+  }
+}
+feature_configs {
+  tokenize_feature {
+  feature_name:
+    "tokens" expression : "user:t" vocab_file : "$1" embedding_dim : 2 tokens_as_sequence : true sequence_length : 4
+  }
+}
+model_config {
+  feature_groups { group_name: "all" group_type: DEEP
+    feature_names: ["combo", "lookup", "match", "expr", "overlap", "dot", "mask", "combine", "edit", "words"]
+    sequence_groups {
+group_name:
+  "g" feature_names : [ "q__i", "q__all", "q__n", "q__steps", "q__combo", "q__found", "q__expr", "q__text" ] }
+    sequence_groups { group_name: "h" feature_names: ["s"] }
+    sequence_groups { group_name: "k" feature_names: ["tokens"] }
+    sequence_encoders { pooling_encoder { input: "g" } }
+    sequence_encoders { pooling_encoder { input: "h" } }
+    sequence_encoders { pooling_encoder { input: "k" } } }
+  pepnet { task_towers { tower_name: "ctr" label_name: "clk" losses { binary_cross_entropy {} } metrics { auc {} } } }
+}
+)config";
+constexpr char kTokenizer[] = R"({"normalizer": {"type": "Lowercase"}, "pre_tokenizer": {"type": "Whitespace"},
+  "added_tokens": [{"id": 3, "content": "[X]", "normalized": false}],
+  "model": {"type": "WordLevel", "vocab": {"red": 0, "shoes": 1, "[UNK]": 2}, "unk_token": "[UNK]"}})";
 constexpr int64_t kRowsAtOnce = 3;
 
 void CheckBatch(const JobConfig& config, const Batch& batch) {
@@ -60,10 +156,25 @@ void CheckBatch(const JobConfig& config, const Batch& batch) {
   for (size_t f = 0; f < config.features.size(); ++f) {
     const Feature& feature = config.features[f];
     const IdColumn& column = batch.ids[f];
-    if (!column.offsets.empty() || !column.ids.empty()) {
-      Expect(column.offsets.size() == rows + 1 && column.offsets.front() == 0, "an offset for each row");
+    size_t cells = rows;  // rows, or elements of a sequence
+    if (feature.sequence.has_value()) {
+      const std::vector<int32_t>& elements = batch.elements[f];
+      Expect(elements.size() == rows + 1 && elements.front() == 0, "an offset of elements for each row");
       for (size_t row = 0; row < rows; ++row) {
-        Expect(column.offsets[row] <= column.offsets[row + 1], "offsets that rise");
+        Expect(elements[row] <= elements[row + 1], "offsets of elements that rise");
+        const int most = feature.sequence->max_elements;
+        Expect(most == 0 || elements[row + 1] - elements[row] <= most,
+               "no more elements than the longest sequence has");
+      }
+      cells = static_cast<size_t>(elements.back());
+    }
+    if (feature.bucketizer == Bucketizer::kNone) {
+      Expect(batch.values[f].size() == cells * static_cast<size_t>(feature.dim), "values for each cell");
+    }
+    if (!column.offsets.empty() || !column.ids.empty()) {
+      Expect(column.offsets.size() == cells + 1 && column.offsets.front() == 0, "an offset for each cell");
+      for (size_t cell = 0; cell < cells; ++cell) {
+        Expect(column.offsets[cell] <= column.offsets[cell + 1], "offsets that rise");
       }
       Expect(column.offsets.back() == static_cast<int64_t>(column.ids.size()), "offsets that end with the ids");
     }
@@ -84,6 +195,15 @@ std::string FuzzJobText(DatasetType type, bool with_header) {
 
 JobConfig MakeFuzzJob(DatasetType type, bool with_header) {
   StatusOr<JobConfig> config = ParseJobConfig(FuzzJobText(type, with_header), "job.config", {});
+  Expect(config.ok(), std::string(config.status().message()).c_str());
+  return *std::move(config);
+}
+
+JobConfig MakeFuzzSequenceJob(FgMode mode) {
+  static const MemoryFile tokenizer(kTokenizer);
+  const std::string text =
+      absl::Substitute(kSequenceConfig, mode == FgMode::kNone ? "FG_NONE" : "FG_DAG", tokenizer.path());
+  StatusOr<JobConfig> config = ParseJobConfig(text, "job.config", {});
   Expect(config.ok(), std::string(config.status().message()).c_str());
   return *std::move(config);
 }

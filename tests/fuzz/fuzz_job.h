@@ -12,6 +12,10 @@ JobConfig MakeFuzzJob(DatasetType type, bool with_header);
 // Text of that job's config.
 std::string FuzzJobText(DatasetType type, bool with_header);
 
+// A job of sequences and computed features of every kind. Columns: clk, u, i, n, m, t, s, b; those of the sequence "q"
+// are q__i and q__n; in FG_NONE the features' own names instead.
+JobConfig MakeFuzzSequenceJob(FgMode mode);
+
 // Reads the file at `path` as the job's data and decodes all rows in batches. Ends the process if a batch breaks what
 // batch.h promises. Returns the error that ended it, if one did.
 Status DecodeFile(const std::string& path, const JobConfig& config, char delimiter, bool farm_hash);

@@ -16,12 +16,14 @@
 #include "absl/strings/str_replace.h"
 #include "common/checkpoint/checkpoint.h"
 #include "common/checkpoint/safetensors.h"
+#include "common/config/load.h"
 #include "common/file/file.h"
 #include "tests/laws/law_support.h"
 #include "tests/support/cluster.h"
 #include "tests/support/golden_job.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temporary_directory.h"
+#include "worker/data/load/batch_loader.h"
 #include "worker/train/trainer.h"
 
 namespace pepnet {
@@ -203,6 +205,34 @@ TEST_P(L1Gradients, FirstBatchMatchesTheReference) {
 
 INSTANTIATE_TEST_SUITE_P(Golden, L1Gradients, ::testing::ValuesIn(GoldenCases()),
                          [](const auto& info) { return info.param; });
+
+// Rows of the reference's feature generator, from its unit tests: the first input is the outermost.
+TEST(L1ComputedCells, CombinationsAreThoseOfTheReference) {
+  TemporaryDirectory directory;
+  ASSERT_OK(
+      WriteFileAtomically(directory / "rows.csv", "clk,u,i\n0,ua\x1dub,ia\x1dib\n1,uc\x1dud,ic\n0,ug,id\x1die\n"));
+  ASSERT_OK_AND_ASSIGN(const JobConfig config, ParseJobConfig(R"(
+train_input_path: "rows.csv" model_dir: "model"
+train_config { num_steps: 1
+  sparse_optimizer { sgd_optimizer { lr: 0.1 } constant_learning_rate {} }
+  dense_optimizer { sgd_optimizer { lr: 0.1 } constant_learning_rate {} } }
+data_config { batch_size: 4 dataset_type: CsvDataset with_header: true fg_mode: FG_DAG label_fields: "clk"
+  num_workers: 1 }
+feature_configs { combo_feature { feature_name: "both" expression: ["user:u", "item:i"] hash_bucket_size: 100
+  embedding_dim: 4 } }
+model_config {
+  feature_groups { group_name: "all" feature_names: "both" group_type: DEEP }
+  pepnet { task_towers { tower_name: "ctr" label_name: "clk" losses { binary_cross_entropy {} } } }
+})",
+                                                              "job.config", {}));
+  LoaderOptions options;
+  options.input_path = directory / "rows.csv";
+  ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BatchLoader> loader, BatchLoader::Open(config, options));
+  ASSERT_OK_AND_ASSIGN(const std::optional<Batch> batch, loader->Next());
+  ASSERT_TRUE(batch.has_value());
+  EXPECT_EQ(std::vector<int64_t>(batch->ids[0].ids.begin(), batch->ids[0].ids.end()),
+            (std::vector<int64_t>{37, 90, 5, 97, 60, 56, 40, 57}));
+}
 
 }  // namespace
 }  // namespace pepnet

@@ -1,3 +1,4 @@
+#include "common/base/mutant.h"
 #include "worker/data/derive/operators.h"
 
 namespace pepnet {
@@ -24,9 +25,11 @@ class Combo : public ColumnOperator {
     for (size_t combination = 0; combination < count; ++combination) {
       std::string& token = out->tokens.emplace_back();
       size_t left = combination, below = count;
-      for (const InputCell& input : inputs) {  // the first input is the outermost
+      for (size_t place = 0; place < inputs.size(); ++place) {  // the first input is the outermost
+        const bool reversed = MutantActive(Mutant::kOperatorByColumn);
+        const InputCell& input = inputs[reversed ? inputs.size() - 1 - place : place];
         below /= input.tokens().size();
-        if (&input != &inputs[0]) token += '_';
+        if (place > 0) token += '_';
         token += input.tokens()[left / below];
         left %= below;
       }

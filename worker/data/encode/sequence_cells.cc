@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "common/base/mutant.h"
 #include "worker/data/files/cell_text.h"
 
 namespace pepnet {
@@ -174,7 +175,7 @@ template <typename Elements>
 Status EncodeRows(const FeatureRule& rule, const CellColumn& cells, Elements* out, std::vector<int32_t>* offsets) {
   offsets->reserve(cells.rows() + 1);
   offsets->push_back(0);
-  return cells.ForEach(rule.feature.column, [&](const ColumnView& view, int64_t row) -> Status {
+  PEPNET_RETURN_IF_ERROR(cells.ForEach(rule.feature.column, [&](const ColumnView& view, int64_t row) -> Status {
     const ColumnView::Range range = view.Elements(row);
     Status cell;
     if (!view.IsEmptyCell(range)) {
@@ -186,7 +187,11 @@ Status EncodeRows(const FeatureRule& rule, const CellColumn& cells, Elements* ou
     }
     if (cell.ok()) offsets->push_back(out->count());
     return cell;
-  });
+  }));
+  if (MutantActive(Mutant::kSequenceByRow)) {
+    for (size_t row = offsets->size() - 1; row-- > 1;) (*offsets)[row] = (*offsets)[row - 1];
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace

@@ -30,6 +30,7 @@ namespace {
 at::Tensor ValidPositions(const PaddedSequence& input, int max_length) {
   at::Tensor lengths = input.lengths;
   if (max_length > 0) lengths = lengths.clamp_max(max_length);
+  if (MutantActive(Mutant::kPaddingIsAttended)) lengths = lengths.add(1);
   return at::arange(input.sequence.size(1), lengths.options()).unsqueeze(0).lt(lengths.unsqueeze(1));
 }
 

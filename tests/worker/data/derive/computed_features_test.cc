@@ -11,6 +11,7 @@
 #include "common/file/file.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temporary_directory.h"
+#include "tests/support/with_mutant.h"
 #include "tests/worker/data/data_files.h"
 #include "worker/data/encode/feature_encoder.h"
 
@@ -128,6 +129,14 @@ TEST(ComboTest, HashesEveryCombinationAsTheReference) {
   EXPECT_EQ(Compute(Feature1("combo_feature", absl::StrCat(kComboInputs, "hash_bucket_size: 100 default_value: 'xyz'")),
                     columns),
             "37,90,5,97|60,56|13|40,57|55|13|13|13|13");
+}
+
+TEST(ComboTest, TheMutantOperatorByColumnIsNoticed) {
+  PEPNET_NEEDS_MUTANTS();
+  const WithMutant faulty(Mutant::kOperatorByColumn);
+  EXPECT_NE(Compute(Feature1("combo_feature", absl::StrCat(kComboInputs, "hash_bucket_size: 100")),
+                    {Texts("u", kUsers), Texts("i", kItems)}),
+            "37,90,5,97|60,56||40,57|55||||");
 }
 
 TEST(ComboTest, TakesListsAndNumbersAndAnyNumberOfInputs) {

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "tests/support/with_mutant.h"
 #include "tests/worker/data/data_files.h"
 #include "worker/data/encode/feature_encoder.h"
 
@@ -145,6 +146,14 @@ TEST(SequenceCellsTest, ListsOfLists) {
   EXPECT_THAT(EncodeColumn(FinishedIds(1), arrow::list(nested), "[[[[1]]]]"), HasSubstr("is not supported"));
   // Features that are no sequences do not read them.
   EXPECT_THAT(EncodeColumn(IdFeature("c", 10), nested, "[[[1]]]"), HasSubstr("is not supported"));
+}
+
+// Law L1; the mutant sequence_by_row must turn this red, and the golden cases with sequences.
+TEST(SequenceCellsTest, TheMutantSequenceByRowIsNoticed) {
+  EXPECT_EQ(EncodeTexts(FinishedIds(1), {"1;2", "", "3", "4;5"}), "1;2||3|4;5");
+  PEPNET_NEEDS_MUTANTS();
+  const WithMutant faulty(Mutant::kSequenceByRow);
+  EXPECT_NE(EncodeTexts(FinishedIds(1), {"1;2", "", "3", "4;5"}), "1;2||3|4;5");
 }
 
 TEST(SequenceCellsTest, ValuesOfAnElementAreCounted) {

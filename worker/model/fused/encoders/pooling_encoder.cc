@@ -1,4 +1,5 @@
 // Pooling: sum over the n positions that exist of s_i, or that divided by max(n, 1).
+#include "common/base/mutant.h"
 #include "worker/model/fused/encoders/make_encoder.h"
 #include "worker/model/fused/encoders/row_tiles.h"
 #include "worker/model/fused/kernels/row_kernels.h"
@@ -33,7 +34,10 @@ class PoolingEncoder final : public SequenceEncoder {
   }
 
  private:
-  float FactorOf(int64_t length) const { return mean_ && length > 0 ? 1.0f / static_cast<float>(length) : 1.0f; }
+  float FactorOf(int64_t length) const {
+    if (MutantActive(Mutant::kPaddingIsAttended)) ++length;
+    return mean_ && length > 0 ? 1.0f / static_cast<float>(length) : 1.0f;
+  }
 
   const int64_t channels_, limit_;
   const bool mean_;

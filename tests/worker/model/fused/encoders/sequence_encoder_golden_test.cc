@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 
 #include "tests/support/golden.h"
+#include "tests/support/with_mutant.h"
 #include "worker/model/fused/encoders/sequence_encoder.h"
 #include "worker/model/fused/kernels/fused_gemm.h"
 
@@ -116,6 +117,27 @@ TEST_P(GoldenEncoderTest, OutputsAreThoseOfTheReference) {
     const std::string tensor = absl::StrCat("encoder_all_", e);
     EXPECT_EQ(Difference(tensor, out, GoldenDoubles(*inter, tensor), kValueTolerance), "");
   }
+}
+
+// Law L1; the mutant padding_is_attended must turn this red, and the golden case seq_pooling.
+TEST(PoolingEncoderTest, TheMutantPaddingIsAttendedIsNoticed) {
+  Encoder encoder;
+  encoder.kind = EncoderKind::kPooling;
+  encoder.mean = true;
+  DenseParameters parameters({});
+  const std::unique_ptr<SequenceEncoder> net = MakeSequenceEncoder(encoder, 1, parameters);
+  const int32_t offsets[] = {0, 2, 2, 3};
+  const float sequence[] = {1, 3, 8};
+  const SequenceBlock block = {3, 1, offsets, sequence, nullptr, nullptr};
+  const auto pooled = [&] {
+    std::vector<float> out(3);
+    net->Forward(parameters.values().data(), block, {}, out.data(), 1, nullptr);
+    return out;
+  };
+  EXPECT_EQ(pooled(), (std::vector<float>{2, 0, 8}));
+  PEPNET_NEEDS_MUTANTS();
+  const WithMutant faulty(Mutant::kPaddingIsAttended);
+  EXPECT_NE(pooled(), (std::vector<float>{2, 0, 8}));
 }
 
 INSTANTIATE_TEST_SUITE_P(
