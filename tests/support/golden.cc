@@ -51,9 +51,9 @@ const std::vector<std::string>& GoldenCases() {
 }
 
 const std::vector<std::string>& PooledGoldenCases() {
-  static const std::vector<std::string> cases = {"features",  "losses_metrics", "mixed", "multi_domain",
-                                                 "no_domain", "no_uia",         "optim", "pareto",
-                                                 "seed_small", "suffix",        "towers"};
+  static const std::vector<std::string> cases = {"features",   "losses_metrics", "mixed", "multi_domain",
+                                                 "no_domain",  "no_uia",         "optim", "pareto",
+                                                 "seed_small", "suffix",         "towers"};
   return cases;
 }
 
