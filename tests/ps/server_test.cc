@@ -273,8 +273,9 @@ TEST_F(ServerTest, BadPlansAreRefusedByField) {
   EXPECT_THAT(error([](auto* plan) { plan->mutable_tables(1)->set_name("user"); }),
               HasSubstr("table user occurs twice"));
   EXPECT_THAT(error([](auto* plan) { plan->mutable_tables(0)->set_name(""); }), HasSubstr("a table has no name"));
-  EXPECT_THAT(error([](auto* plan) { plan->mutable_tables(0)->set_init_kind("cauchy"); }),
-              HasSubstr("init_kind is cauchy, expected default, uniform, normal or constant"));
+  EXPECT_THAT(
+      error([](auto* plan) { plan->mutable_tables(0)->set_init_kind("cauchy"); }),
+      HasSubstr("init_kind is cauchy, expected default, uniform, normal, constant, truncated_normal, eye or sparse"));
   EXPECT_THAT(error([](auto* plan) { plan->mutable_optimizer()->set_kind("lion"); }),
               HasSubstr("optimizer kind is lion, expected sgd, adagrad, rowwise_adagrad, adam, partial_rowwise_adam, "
                         "ftrl, adagrad_decay, lars_sgd, lamb, partial_rowwise_lamb, adadelta or rmsprop"));
