@@ -17,7 +17,7 @@
 #include "worker/model/fused/fused_model.h"
 #include "worker/model/loss_weight.h"
 #include "worker/model/pepnet_model.h"
-#include "worker/model/torch/gpu.h"
+#include "worker/model/torch/device/gpu.h"
 
 namespace pepnet {
 namespace {

@@ -13,7 +13,7 @@
 #include "absl/strings/str_split.h"
 #include "common/gpu/device_collective.h"
 #include "worker/model/mixed_precision.h"
-#include "worker/model/torch/gpu.h"
+#include "worker/model/torch/device/gpu.h"
 
 namespace pepnet {
 namespace {

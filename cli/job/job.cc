@@ -19,7 +19,7 @@
 #include "common/process/file_faults.h"
 #include "ps/server.h"
 #include "worker/checkpoint/train_state.h"
-#include "worker/model/torch/gpu.h"
+#include "worker/model/torch/device/gpu.h"
 
 namespace pepnet {
 namespace {

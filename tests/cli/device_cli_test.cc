@@ -10,7 +10,7 @@
 #include "tests/support/random_job.h"
 #include "tests/support/status_matchers.h"
 #include "worker/model/mixed_precision.h"
-#include "worker/model/torch/gpu.h"
+#include "worker/model/torch/device/gpu.h"
 
 namespace pepnet {
 namespace {

@@ -13,7 +13,7 @@
 #include "tests/support/golden_job.h"
 #include "tests/support/random_job.h"
 #include "tests/support/status_matchers.h"
-#include "worker/model/torch/gpu.h"
+#include "worker/model/torch/device/gpu.h"
 
 namespace pepnet {
 namespace {

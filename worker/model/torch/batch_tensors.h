@@ -8,9 +8,9 @@
 #include "common/base/aligned_buffer.h"
 #include "common/job_config/job_config.h"
 #include "worker/model/pepnet_model.h"
+#include "worker/model/torch/device/transfer.h"
 #include "worker/model/torch/encoders.h"
 #include "worker/model/torch/losses.h"
-#include "worker/model/torch/transfer.h"
 
 namespace pepnet {
 

@@ -11,8 +11,8 @@
 #include <ATen/core/Tensor.h>
 
 #include "worker/model/parameters.h"
+#include "worker/model/torch/device/transfer.h"
 #include "worker/model/torch/layers.h"
-#include "worker/model/torch/transfer.h"
 
 namespace pepnet {
 

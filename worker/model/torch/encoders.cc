@@ -21,7 +21,7 @@
 #include "common/net/collective.h"
 #include "worker/model/dropout_mask.h"
 #include "worker/model/guarded.h"
-#include "worker/model/torch/transfer.h"
+#include "worker/model/torch/device/transfer.h"
 
 namespace pepnet {
 namespace {

@@ -28,8 +28,8 @@
 #include "common/base/mutant.h"
 #include "worker/model/dropout_mask.h"
 #include "worker/model/fused/kernels/fused_kernels.h"
+#include "worker/model/torch/device/transfer.h"
 #include "worker/model/torch/dropout_tensor.h"
-#include "worker/model/torch/transfer.h"
 #include "worker/model/variational_dropout.h"
 
 namespace pepnet {

@@ -10,7 +10,7 @@
 
 #include "worker/model/fused/row_loss.h"
 #include "worker/model/session_loss.h"
-#include "worker/model/torch/transfer.h"
+#include "worker/model/torch/device/transfer.h"
 
 namespace pepnet {
 namespace {

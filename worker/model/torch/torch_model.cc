@@ -23,11 +23,11 @@
 #include "worker/model/session_loss.h"
 #include "worker/model/torch/batch_tensors.h"
 #include "worker/model/torch/bucket_sums.h"
+#include "worker/model/torch/device/torch_device.h"
 #include "worker/model/torch/device_parameters.h"
 #include "worker/model/torch/losses.h"
 #include "worker/model/torch/network.h"
 #include "worker/model/torch/pareto.h"
-#include "worker/model/torch/torch_device.h"
 #include "worker/model/variational_dropout.h"
 
 namespace pepnet {

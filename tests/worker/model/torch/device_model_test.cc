@@ -14,7 +14,7 @@
 #include "tests/worker/model/tiny_model.h"
 #include "worker/model/gradient_buckets.h"
 #include "worker/model/loss_weight.h"
-#include "worker/model/torch/gpu.h"
+#include "worker/model/torch/device/gpu.h"
 
 namespace pepnet {
 namespace {

@@ -1,4 +1,4 @@
-#include "worker/model/torch/gpu.h"
+#include "worker/model/torch/device/gpu.h"
 
 #include <ATen/Context.h>
 #include <ATen/core/Tensor.h>
@@ -11,7 +11,7 @@
 #include <chrono>
 #include <cstdlib>
 
-#include "worker/model/torch/torch_device.h"
+#include "worker/model/torch/device/torch_device.h"
 
 namespace pepnet {
 

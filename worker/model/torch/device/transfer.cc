@@ -1,4 +1,4 @@
-#include "worker/model/torch/transfer.h"
+#include "worker/model/torch/device/transfer.h"
 
 #include <ATen/ops/from_blob.h>
 
