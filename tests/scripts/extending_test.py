@@ -64,15 +64,15 @@ common/config/derived_features.cc
 common/config/descriptions.cc common/config/effective_text.cc common/config/field_support.cc
 common/config/parse/legacy_dialect.cc common/config/load.cc common/config/parse/config_source.cc
 common/config/parse/edit_config.cc common/config/parse/json_fields.cc common/config/parse/json_parser.cc
-common/config/parse/text_parser.cc common/config/unused_features.cc common/config/values/value_strings.cc
-common/config/values/vocabulary.cc common/expression/expression.cc common/expression/function.cc
+common/config/parse/text_parser.cc common/config/unused_features.cc common/config/values/tokenizer_file.cc
+common/config/values/value_strings.cc common/config/values/vocabulary.cc common/expression/expression.cc common/expression/function.cc
 common/expression/name_pattern.cc common/job_config/best_rule.cc common/job_config/evaluation_metrics.cc
-common/job_config/table.cc
+common/job_config/table.cc common/tokenizer/characters.cc common/tokenizer/word_tokenizer.cc
 ps/table/sparse_optimizer.cc tests/extending/added_types.cc worker/data/derive/bool_mask.cc
 worker/data/derive/cell_deriver.cc worker/data/derive/column_operator.cc worker/data/derive/combine.cc
 worker/data/derive/combo.cc worker/data/derive/edit_distance.cc worker/data/derive/expr.cc
 worker/data/derive/input_cell.cc worker/data/derive/kv_dot_product.cc worker/data/derive/lookup.cc
-worker/data/derive/match.cc worker/data/derive/overlap.cc worker/data/encode/feature_encoder.cc
+worker/data/derive/match.cc worker/data/derive/overlap.cc worker/data/derive/tokenize.cc worker/data/encode/feature_encoder.cc
 worker/data/encode/sequence_cells.cc worker/data/encode/token_sinks.cc worker/data/files/column_view.cc
 worker/data/files/csv_reader.cc worker/data/files/input_files.cc worker/data/files/number_text.cc
 worker/data/files/parquet_reader.cc worker/data/files/row_reader.cc worker/data/files/tsv_reader.cc

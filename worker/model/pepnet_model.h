@@ -74,7 +74,8 @@ struct ModelOptions {
   // Not null, on a device that is not the host: TrainStep() leaves dense gradients that are summed over the workers. Borrowed.
   DeviceCollective* gradient_sums = nullptr;
   // Among the workers, for losses that compare the rows of a session (worker/model/session_loss.h): with one of them,
-  // TrainStep() and Forward() with losses are collective operations. Null: this worker has all rows. Borrowed.
+  // TrainStep() and Forward() with losses are collective operations. TrainStep() also is one with batch norm, Dice or
+  // Pareto weights, for the statistics and gradients of all rows. Null: this worker has all rows. Borrowed.
   Collective* workers = nullptr;
   size_t bucket_bytes = size_t{4} << 20;  // of gradients, at least, that are summed at once
   RankStatus* status = nullptr;           // where waits for a GPU are entered; may be null. Borrowed.
