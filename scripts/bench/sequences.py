@@ -30,7 +30,7 @@ import torch
 from torch import nn
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
-from support import run  # noqa: E402
+from support import fbgemm_tables, run  # noqa: E402
 from torch_pepnet import EPNet, PPNet, Tower  # noqa: E402
 
 DIM, WARMUP = 16, 5
@@ -141,7 +141,7 @@ class Peer:
         self.optimizers = [torch.optim.Adagrad(weights, lr=LR, eps=1e-8)]
 
     def rows_of(self, batch):
-        """The rows of plain features by name, of the query, and of each sequence's positions, zeros where there is none."""
+        """The rows of plain features by name, of the query, and of each sequence's positions (zeros behind its end)."""
         rows = {name: table(batch[name]) for name, table in self.tables.items()}
         query = torch.cat([self.sequence_tables[part](batch[part]) for part in PARTS], dim=1)
         positions = {}
@@ -193,17 +193,8 @@ class FbgemmPeer(Peer):
     """The same with FBGEMM's tables: a position is a bag of one row."""
 
     def make_tables(self):
-        from fbgemm_gpu.split_embedding_configs import EmbOptimType
-        from fbgemm_gpu.split_table_batched_embeddings_ops_common import EmbeddingLocation, PoolingMode
-        from fbgemm_gpu.split_table_batched_embeddings_ops_training import ComputeDevice, SplitTableBatchedEmbeddingBagsCodegen
-
-        def table_of(*names):
-            return SplitTableBatchedEmbeddingBagsCodegen(
-                [(ROWS[name], DIM, EmbeddingLocation.HOST, ComputeDevice.CPU) for name in names],
-                optimizer=EmbOptimType.EXACT_ADAGRAD, learning_rate=LR, eps=1e-8, pooling_mode=PoolingMode.SUM)
-
-        self.tables = table_of(*ROWS)
-        self.sequence_tables = {part: table_of(part) for part in PARTS}
+        self.tables = fbgemm_tables([(rows, DIM) for rows in ROWS.values()], LR)
+        self.sequence_tables = {part: fbgemm_tables([(ROWS[part], DIM)], LR) for part in PARTS}
         self.optimizers = []
 
     @staticmethod

@@ -38,7 +38,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from compare import Machine, put_into, spread, text_of
-from support import ROOT, mpirun
+from support import ROOT, fbgemm_tables, mpirun
 
 JOBS = {"A": {"features": 60, "length": 20, "dim": 16, "vocabulary": 1_000_000},
         "B": {"features": 300, "length": 1, "dim": 8, "vocabulary": 200_000},
@@ -151,13 +151,7 @@ def run_peer(args):
         weights = [bag.weight for bag in bags]
         look_up = lambda o, v: torch.cat([bag(ids, begin[:-1]) for bag, ids, begin in zip(bags, v, o)], 1)
     else:
-        from fbgemm_gpu.split_embedding_configs import EmbOptimType
-        from fbgemm_gpu.split_table_batched_embeddings_ops_common import EmbeddingLocation, PoolingMode
-        from fbgemm_gpu.split_table_batched_embeddings_ops_training import ComputeDevice, SplitTableBatchedEmbeddingBagsCodegen
-        kernel = EmbOptimType.EXACT_ROWWISE_ADAGRAD if args.peer == "fbgemm_rowwise" else EmbOptimType.EXACT_ADAGRAD
-        tables = SplitTableBatchedEmbeddingBagsCodegen(
-            [(rows[name], dim, EmbeddingLocation.HOST, ComputeDevice.CPU) for name in names], optimizer=kernel,
-            learning_rate=LR, eps=1e-8, pooling_mode=PoolingMode.SUM)
+        tables = fbgemm_tables([(rows[name], dim) for name in names], LR, rowwise=args.peer == "fbgemm_rowwise")
         tables.init_embedding_weights_uniform(-.001, .001)
         weights, sparse = tables.split_embedding_weights(), None
 

@@ -17,6 +17,19 @@ def whole_numbers(text):
     return values
 
 
+def fbgemm_tables(shapes, lr, rowwise=False):
+    """FBGEMM's table-batched CPU operator over tables of (rows, width), which sums bags; its backward pass applies exact
+    Adagrad, with one sum a row if rowwise."""
+    from fbgemm_gpu.split_embedding_configs import EmbOptimType
+    from fbgemm_gpu.split_table_batched_embeddings_ops_common import EmbeddingLocation, PoolingMode
+    from fbgemm_gpu.split_table_batched_embeddings_ops_training import (
+        ComputeDevice, SplitTableBatchedEmbeddingBagsCodegen)
+    return SplitTableBatchedEmbeddingBagsCodegen(
+        [(rows, width, EmbeddingLocation.HOST, ComputeDevice.CPU) for rows, width in shapes],
+        optimizer=EmbOptimType.EXACT_ROWWISE_ADAGRAD if rowwise else EmbOptimType.EXACT_ADAGRAD, learning_rate=lr,
+        eps=1e-8, pooling_mode=PoolingMode.SUM)
+
+
 def mpirun(ranks):
     """The words that start so many ranks on this host, on its cores as they come."""
     # mpirun refuses to run as root without both.

@@ -1,7 +1,6 @@
-// BatchNormLayer (worker/model/torch/layers.h). In training the rows of all workers are one batch, so that law L2 holds:
+// BatchNormLayer (worker/model/torch/layers.h). In training the rows of all workers are one batch, as law L2 wants it:
 // forward sums (rows, x, x^2) of every channel over the workers, backward (dy, dy x^). Sums are made in double.
 #include <ATen/core/Tensor.h>
-#include <ATen/ops/empty.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
@@ -12,6 +11,7 @@
 #include "common/base/mutant.h"
 #include "common/net/collective.h"
 #include "worker/model/guarded.h"
+#include "worker/model/torch/device/transfer.h"
 #include "worker/model/torch/layers.h"
 
 namespace pepnet {
@@ -26,9 +26,7 @@ at::Tensor Rows(const at::Tensor& x) {
 }
 
 at::Tensor Fitting(const std::vector<double>& values, const at::Tensor& like) {
-  at::Tensor tensor = at::empty({static_cast<int64_t>(values.size())}, at::kDouble);
-  std::copy(values.begin(), values.end(), tensor.mutable_data_ptr<double>());
-  return tensor.to(like.device(), like.scalar_type());
+  return AlignedTensor<double>(values, at::kDouble).to(like.device(), like.scalar_type());
 }
 
 void AppendColumnSums(const at::Tensor& rows, std::vector<double>* sums) {

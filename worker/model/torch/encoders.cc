@@ -268,11 +268,9 @@ void PadToLongest(Collective* workers, std::vector<PaddedSequence>* sequences) {
   if (!all.ok()) throw StatusError(all.status());
   for (const std::string& theirs : *all) {
     if (theirs.size() != mine.size()) throw StatusError(absl::InternalError("a worker has other sequences"));
-    for (size_t g = 0; g < lengths.size(); ++g) {
-      int64_t length = 0;
-      std::memcpy(&length, theirs.data() + g * sizeof(int64_t), sizeof(int64_t));
-      lengths[g] = std::max(lengths[g], length);
-    }
+    std::vector<int64_t> others(lengths.size());
+    std::memcpy(others.data(), theirs.data(), theirs.size());
+    for (size_t g = 0; g < lengths.size(); ++g) lengths[g] = std::max(lengths[g], others[g]);
   }
   for (size_t g = 0; g < lengths.size(); ++g) {
     at::Tensor& sequence = (*sequences)[g].sequence;
