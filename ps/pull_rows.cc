@@ -15,7 +15,7 @@ void ForEachTable(const PullBody& pull, ThreadTeam* team, const Visit& visit) {
   ForEachOnTeam(team, pull.counts.size(), [&](int, size_t t) { visit(t, first[t]); });
 }
 
-// Where the part of each table begins in one array, whose parts have these sizes.
+// The place in one array at which the part of each table begins; the parts have these sizes.
 std::vector<float*> Parts(float* begin, std::span<const size_t> sizes) {
   std::vector<float*> parts;
   for (const size_t size : sizes) {

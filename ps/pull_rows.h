@@ -1,6 +1,6 @@
 // The rows of a pull in a server's tables: copied, or where they are.
 //
-// Threads: one at a time; with a team the tables are shared out among it, each table to one thread. The team may be null.
+// Threads: one at a time; with a team each table goes to one thread of it. The team may be null.
 #pragma once
 
 #include <cstdint>
@@ -24,7 +24,7 @@ uint64_t GradientFloats(const std::vector<TableShard>& tables, std::span<const u
 void CopyPulledRows(std::vector<TableShard>* tables, const PullBody& pull, std::span<int64_t> slots, float* out,
                     ThreadTeam* team);
 
-// Where the rows of a pull are.
+// The places of the rows of a pull.
 struct RowPointers {
   AlignedBuffer<const float*> rows;   // by id; those of ids without a row are set by ReadUnseenRows()
   std::vector<size_t> unseen_floats;  // by table: of the rows that are not there

@@ -20,7 +20,7 @@ class OnnxLayers : public OnnxOps {
   // x W^T + b over the last axis; x [batch, in] or [batch, positions, in].
   StatusOr<Value> Linear(const std::string& module, const Value& x, int rank = 2);
   StatusOr<Value> Activate(const std::string& module, const Activation& activation, const Value& x);
-  // Each channel less its running mean, over its running deviation; times the weight, plus the bias, where there are any.
+  // Each channel less its running mean, over its running deviation; times weight and plus bias where there are any.
   StatusOr<Value> BatchNorm(const std::string& module, const Value& x);
   // The layers <module>.<i>.perceptron.* of an Mlp.
   StatusOr<Value> HiddenLayers(const std::string& module, const Mlp& mlp, Value x, int rank = 2);

@@ -26,8 +26,8 @@ inline constexpr bool kCachesBlocks = true;
 #endif
 
 // Memory that comes new from the allocator, uninitialised, to be given to std::free(). From 4 MiB on it begins at a
-// multiple of 2 MiB and asks for pages of that size, but not for a part of one: its end costs no memory that it does not
-// use. Else it begins at a multiple of kBufferAlignment. Throws std::bad_alloc.
+// multiple of 2 MiB and asks for pages of that size, but not for a part of one: its end costs no memory that it does
+// not use. Else it begins at a multiple of kBufferAlignment. Throws std::bad_alloc.
 void* AllocatePages(size_t bytes);
 
 // A block of at least `bytes` bytes, a multiple of kBufferAlignment that is not 0, at a multiple of kBufferAlignment,

@@ -32,7 +32,7 @@ class NamePattern {
  private:
   class Parser;
 
-  // What may stand at a place: code points from first to second, both included.
+  // The characters that may stand at a place: code points from first to second, both included.
   struct Characters {
     std::vector<std::pair<uint32_t, uint32_t>> ranges;
     bool negated = false;

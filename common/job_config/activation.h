@@ -66,8 +66,8 @@ struct ActivationType {
   std::span<const float> onnx_constants = {};
   // The name of a weight that training changes; the first argument is its first value. Null: none.
   const char* weight = nullptr;
-  // It normalises each channel over the rows of a batch before anything else, has one weight a channel, and its own ONNX
-  // graph (cli/export/onnx_layers.cc).
+  // It normalises each channel over the rows of a batch before anything else, has one weight a channel, and its own
+  // ONNX graph (cli/export/onnx_layers.cc).
   bool normalises = false;
   std::string (*check)(const Activation&) = nullptr;  // "": legal; else what a message says behind the name
 };

@@ -1,4 +1,4 @@
-// Mlp: hidden layers, each Linear, normalisation if asked for, activation, dropout. Towers and sequence encoders have one.
+// Mlp: hidden layers, each Linear, normalisation if asked for, activation, dropout; of towers and sequence encoders.
 #pragma once
 
 #include <vector>

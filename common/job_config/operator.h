@@ -139,7 +139,7 @@ constexpr const OverlapMethodType* FindType(OverlapMethod method) {
   return nullptr;
 }
 
-// How a tokenizer cuts a text into words.
+// The way in which a tokenizer cuts a text into words.
 enum class WordSplit { kWhitespace, kWhitespaceSplit };
 
 struct WordSplitType {
@@ -163,7 +163,7 @@ constexpr const WordSplitType* FindType(WordSplit split) {
   return nullptr;
 }
 
-// What the feature does to a text before the tokenizer sees it; ASCII alone.
+// Changes that the feature makes to a text before the tokenizer sees it; ASCII alone.
 struct TextNormalization {
   bool to_upper = false, to_lower = false;  // not both
   bool removes_blanks = false;

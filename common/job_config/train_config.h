@@ -55,7 +55,7 @@ struct EvalConfig {
   int slice_top = 20;  // values of a column with slices of their own
 };
 
-// What `export` takes, and `predict`: the checkpoint, when none is named, and which of its weights.
+// The choice of `export` and `predict`: the checkpoint, when none is named, and which of its weights.
 struct ExportConfig {
   bool best = false;           // the best by TrainConfig::best; false: the newest
   std::string no_best;         // with best: why no evaluation can be the best, a sentence; "" if one can

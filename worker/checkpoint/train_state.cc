@@ -42,7 +42,7 @@ bool InsideWindow(const TrainState& state) {
   return false;
 }
 
-// What a checkpoint holds beside the parameters.
+// The things that a checkpoint holds beside the parameters.
 struct Extent {
   bool optimizers = true, averages = true, accumulated = false;
 };

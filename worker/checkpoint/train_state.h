@@ -1,8 +1,8 @@
 // TrainState: everything beside the tables that a resumed run needs to continue bitwise (law L4).
 //
-// Files:   dense.safetensors: every parameter by the reference's name; slot s that its optimizer has of parameter p as "p/s";
-//          with ema "p/average"; inside an accumulation window also "p/accumulated_gradient".   trainer.json: the counters
-//          below.
+// Files:   dense.safetensors: every parameter by the reference's name; slot s that its optimizer has of parameter p as
+//          "p/s"; with ema "p/average"; inside an accumulation window also "p/accumulated_gradient".   trainer.json:
+//          the counters below.
 // Threads: as a plain struct.
 #pragma once
 
@@ -70,7 +70,7 @@ Status CheckHoldsState(const Manifest& manifest, const JobConfig& config);
 // Whether the checkpoint holds averages of the parameters, by the header of dense.safetensors.
 StatusOr<bool> HoldsAverages(const std::string& directory);
 
-// Which of the values of a checkpoint are meant: of trained parameters that have one, kAverages means the average.
+// The values of a checkpoint that are meant: of trained parameters that have one, kAverages means the average.
 enum class DenseValues { kWeights, kAverages };
 inline DenseValues ValuesFor(bool uses_averages) {
   return uses_averages ? DenseValues::kAverages : DenseValues::kWeights;

@@ -32,7 +32,7 @@ class ListBuilder {
     specs_.push_back({module + ".weight", {width}, Init::kOne, 0, 0});
     specs_.push_back({module + ".bias", {width}, Init::kZero, 0, 0});
   }
-  // What normalisation over the rows of a batch keeps for evaluation.
+  // The values that normalisation over the rows of a batch keeps for evaluation.
   void RunningStatistics(const std::string& module, int64_t width) {
     specs_.push_back({module + ".running_mean", {width}, Init::kZero, 0, 0, false});
     specs_.push_back({module + ".running_var", {width}, Init::kOne, 0, 0, false});

@@ -2,8 +2,8 @@
 //
 //   first optimizer step: average = w;   later: average = average + (1 - decay) (w - average)
 //
-// which is decay average + (1 - decay) w. Before the first step it is w, too. Statistics (ParameterSpec::trained) have no
-// average: they are read as they are.
+// which is decay average + (1 - decay) w. Before the first step it is w, too. Statistics (ParameterSpec::trained) have
+// no average: they are read as they are.
 //
 // Threads:   one at a time. Bits: elementwise.
 #pragma once

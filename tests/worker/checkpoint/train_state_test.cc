@@ -115,7 +115,7 @@ TEST_F(TrainStateTest, EachParameterHasTheSlotsOfItsOptimizerAndItsAverage) {
     EXPECT_EQ(Copy(read.averages.value(i)), Copy(state.averages.value(i)));
     EXPECT_EQ(read.averages.value(i)[0], state.parameters.value(i)[0] + 1);
   }
-  // What is asked for is what inference gets.
+  // Inference gets the values that it asks for.
   DenseParameters weights(DenseParameterList(config_)), averages(DenseParameterList(config_));
   ASSERT_OK(ReadDenseValues(written, DenseValues::kWeights, &weights));
   ASSERT_OK(ReadDenseValues(written, DenseValues::kAverages, &averages));

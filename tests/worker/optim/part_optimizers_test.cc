@@ -1,4 +1,4 @@
-// Which optimizer a dense parameter belongs to, and that each steps its own.
+// A dense parameter belongs to one optimizer, and each optimizer steps its own.
 #include "worker/optim/part_optimizers.h"
 
 #include <gmock/gmock.h>

@@ -33,7 +33,7 @@ class Schema;
 
 namespace pepnet {
 
-// Which label columns a Batch gets: all and the sample weights; that of domain_input_name alone; none.
+// The label columns that a Batch gets: all and the sample weights; that of domain_input_name alone; none.
 enum class LabelSet { kAll, kDomain, kNone };
 
 struct LoaderOptions {

@@ -25,9 +25,9 @@ struct LossRoots {
 // and x is the point nearest to w with x >= 0 and sum x = 1 - sum least.
 std::vector<double> ParetoWeights(const std::vector<double>& gram, const std::vector<double>& least);
 
-// The losses' weights, by which the gradients of their roots are scaled. G_k is taken by `parameters` and is summed over the workers
-// (null: there is only this one): a collective operation, for which K passes of backward are made and all parts of the
-// graph are kept. The parameters' own .grad stays as it is.
+// The losses' weights, by which the gradients of their roots are scaled. G_k is taken by `parameters` and is summed
+// over the workers (null: there is only this one): a collective operation, for which K passes of backward are made and
+// all parts of the graph are kept. The parameters' own .grad stays as it is.
 // Errors: the exchange failed.
 StatusOr<std::vector<double>> WeighLosses(const std::vector<double>& least, const std::vector<at::Tensor>& parameters,
                                           Collective* workers, std::vector<LossRoots>* losses);
