@@ -26,7 +26,7 @@ Status ConvertMlp(const config::MLP& from, const ConfigSource& source, Mlp* out)
   if (from.activation().empty()) {
     out->activation = {ActivationKind::kIdentity, 0};
   } else {
-    const auto activation = ParseActivation(from.activation());
+    const auto activation = ParseActivation(from.activation(), out->of_positions ? 3 : 2);
     if (!activation.ok()) return Annotate(activation.status(), source.Where(from, "activation"));
     out->activation = *activation;
   }

@@ -1,5 +1,6 @@
-// Activation: the function behind a layer, and the description of each kind. Value and derivative
-// are in worker/model/fused/kernels/fused_kernels.cc; docs/extending.md shows how a kind is added.
+// Activation: the function behind a layer, and the description of each kind. Value and derivative of those that are
+// functions of one number are in worker/model/fused/kernels/fused_kernels.cc, the others in
+// worker/model/torch/layers.cc; docs/extending.md shows how a kind is added.
 #pragma once
 
 #include <span>
@@ -35,6 +36,10 @@ enum class ActivationKind {
   kLogSigmoid,
   kThreshold,
   kDice,
+  kRrelu,
+  kSoftmax,
+  kSoftmin,
+  kLogSoftmax,
 };
 struct Activation {
   ActivationKind kind = ActivationKind::kRelu;
@@ -70,7 +75,16 @@ struct ActivationType {
   // ONNX graph (cli/export/onnx_layers.cc).
   bool normalises = false;
   std::string (*check)(const Activation&) = nullptr;  // "": legal; else what a message says behind the name
+  // Each channel of its result depends on all channels of the row; its argument is torch's dim, which is the last axis.
+  bool mixes_channels = false;
+  // It draws numbers in training (RandomPurpose::kSlopes); its ONNX graph is what evaluation computes.
+  bool draws = false;
 };
+
+// Whether each number of its result depends on one number alone, so that a kernel may take them in any order.
+constexpr bool IsElementwise(const ActivationType& type) {
+  return !type.normalises && !type.mixes_channels && !type.draws;
+}
 
 namespace activation_types {
 
@@ -162,6 +176,40 @@ inline constexpr OnnxNode kThresholdNodes[] = {{"Greater", "xp"}, {"Where", "0xq
 inline constexpr ActivationType kThreshold = {"threshold", "nn.Threshold", kThresholdArguments, kThresholdNodes};
 // p x + alpha (1 - p) x, p = sigmoid of x normalised over the batch (Zhou et al., "Deep Interest Network", KDD 2018)
 inline constexpr ActivationType kDice = {"dice", "Dice", {}, {}, {}, "alpha", true};
+// x where x > 0, else a x: a of each number is drawn from [lower, upper) in training, and (lower + upper) / 2 else
+inline std::string CheckSlopes(const Activation& activation) {
+  return activation.parameter <= activation.parameter2 ? "" : "needs lower <= upper";
+}
+inline constexpr ActivationArgument kRreluArguments[] = {{"lower", 1.0 / 8}, {"upper", 1.0 / 3}};
+inline constexpr OnnxNode kRreluNodes[] = {{"Add", "pq"}, {"Mul", "0A"}, {"PRelu", "x1"}};
+inline constexpr float kRreluConstants[] = {0.5f};
+inline constexpr ActivationType kRrelu = {.name = "rrelu",
+                                          .function = "nn.RReLU",
+                                          .arguments = kRreluArguments,
+                                          .onnx = kRreluNodes,
+                                          .onnx_constants = kRreluConstants,
+                                          .check = CheckSlopes,
+                                          .draws = true};
+// exp(x_c) / sum over the channels c of exp(x_c), of -x, and its logarithm. The last axis is what ONNX takes, too.
+inline constexpr ActivationArgument kChannelsArguments[] = {{"dim", -1}};
+inline constexpr OnnxNode kSoftmaxNodes[] = {{"Softmax", "x"}};
+inline constexpr ActivationType kSoftmax = {.name = "softmax",
+                                            .function = "nn.Softmax",
+                                            .arguments = kChannelsArguments,
+                                            .onnx = kSoftmaxNodes,
+                                            .mixes_channels = true};
+inline constexpr OnnxNode kSoftminNodes[] = {{"Neg", "x"}, {"Softmax", "0"}};
+inline constexpr ActivationType kSoftmin = {.name = "softmin",
+                                            .function = "nn.Softmin",
+                                            .arguments = kChannelsArguments,
+                                            .onnx = kSoftminNodes,
+                                            .mixes_channels = true};
+inline constexpr OnnxNode kLogSoftmaxNodes[] = {{"LogSoftmax", "x"}};
+inline constexpr ActivationType kLogSoftmax = {.name = "log_softmax",
+                                               .function = "nn.LogSoftmax",
+                                               .arguments = kChannelsArguments,
+                                               .onnx = kLogSoftmaxNodes,
+                                               .mixes_channels = true};
 
 }  // namespace activation_types
 
@@ -217,6 +265,14 @@ constexpr const ActivationType* FindType(ActivationKind kind) {
       return &activation_types::kThreshold;
     case ActivationKind::kDice:
       return &activation_types::kDice;
+    case ActivationKind::kRrelu:
+      return &activation_types::kRrelu;
+    case ActivationKind::kSoftmax:
+      return &activation_types::kSoftmax;
+    case ActivationKind::kSoftmin:
+      return &activation_types::kSoftmin;
+    case ActivationKind::kLogSoftmax:
+      return &activation_types::kLogSoftmax;
   }
   return nullptr;
 }

@@ -77,13 +77,30 @@ struct Model {
   std::vector<Tower> towers;    // one per task; the network has towers.size() * domain_count of them, task-major
 };
 
+// The hidden layers of encoders and towers. They live as long as the model.
+inline std::vector<const Mlp*> Mlps(const Model& model) {
+  std::vector<const Mlp*> mlps;
+  for (const Encoder& encoder : model.encoders) mlps.push_back(&encoder.attn_mlp);
+  for (const Tower& tower : model.towers) {
+    if (tower.mlp.has_value()) mlps.push_back(&*tower.mlp);
+  }
+  return mlps;
+}
+
+// What stands behind the layers of the network: PPNet's, then those of Mlps().
+inline std::vector<Activation> Activations(const Model& model) {
+  std::vector<Activation> activations;
+  if (model.uia.has_value()) activations.push_back(model.ppnet_activation);
+  for (const Mlp* mlp : Mlps(model)) activations.push_back(mlp->activation);
+  return activations;
+}
+
 // Whether a training step needs the statistics of all rows of the global batch, for batch normalisation or Dice.
 inline bool NormalisesOverRows(const Model& model) {
-  const auto in_encoder = [](const Encoder& encoder) { return NormalisesOverRows(encoder.attn_mlp); };
-  const auto in_tower = [](const Tower& tower) { return tower.mlp.has_value() && NormalisesOverRows(*tower.mlp); };
+  const auto normalises = [](const Mlp* mlp) { return NormalisesOverRows(*mlp); };
+  const std::vector<const Mlp*> mlps = Mlps(model);
   return (model.uia.has_value() && TypeOf(model.ppnet_activation.kind).normalises) ||
-         std::any_of(model.encoders.begin(), model.encoders.end(), in_encoder) ||
-         std::any_of(model.towers.begin(), model.towers.end(), in_tower);
+         std::any_of(mlps.begin(), mlps.end(), normalises);
 }
 
 // The groups that the network reads: main, then domain and uia where they are.

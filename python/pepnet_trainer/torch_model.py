@@ -28,8 +28,9 @@ TABLE = "embedding_group.emb_impls.__BASE__.ebc.embedding_bags."
 
 ACTIVATIONS = (
     "ReLU ReLU6 LeakyReLU PReLU ELU CELU SELU GELU SiLU Mish Hardswish Sigmoid Hardsigmoid LogSigmoid Tanh Hardtanh "
-    "Softplus Softsign Softshrink Hardshrink Tanhshrink Threshold Identity"
+    "Softplus Softsign Softshrink Hardshrink Tanhshrink Threshold Identity RReLU Softmax Softmin LogSoftmax"
 ).split()
+CHANNEL_MIXERS = ("Softmax", "Softmin", "LogSoftmax")  # of the last axis, which configs may call 1 or -1
 
 
 def _batch_norm(width: int, affine: bool) -> nn.BatchNorm1d:
@@ -60,14 +61,14 @@ def _activation(text: str, width: int) -> nn.Module | None:
     match = re.fullmatch(r"(?:torch\.)?nn\.(\w+)(?:\((.*)\))?", text.strip())
     if not match or match[1] not in ACTIVATIONS:
         raise ValueError(f"the activation {text!r} is unknown here")
-    arguments: dict[str, str | float | int] = {}
+    arguments: dict[str, str | float | int] = {"dim": -1} if match[1] in CHANNEL_MIXERS else {}
     for part in (match[2] or "").replace(" ", "").split(","):
         name, _, value = part.partition("=")
         if name == "approximate":
             arguments[name] = value.strip("'\"")
         elif name == "num_parameters":
             arguments[name] = int(value)
-        elif name and name != "inplace":
+        elif name and name not in ("inplace", "dim"):
             arguments[name] = float(value)
     return getattr(nn, match[1])(**arguments)
 

@@ -127,6 +127,9 @@ std::vector<WorldCase> WorldCases() {
   RandomJobOptions normalised = base;
   normalised.batch_norm = true;
   cases.push_back({"batch_norm_and_dice", normalised});
+  RandomJobOptions random_slopes = base;
+  random_slopes.activation = "nn.RReLU";
+  cases.push_back({"random_slopes", random_slopes});
   RandomJobOptions weighed = base;
   weighed.pareto_weights = true;
   cases.push_back({"pareto_weights", weighed});

@@ -131,11 +131,13 @@ std::string WriteRandomJob(const std::string& directory, const RandomJobOptions&
       kConfig, directory, options.sparse_optimizer, options.dense_optimizer, options.num_epochs, options.train_extra,
       options.batch_size, options.num_workers, options.shuffle ? "true" : "false", options.data_extra, options.dropout);
   const char* const norm = options.batch_norm ? "use_bn: true" : "";
-  const char* const dice = options.batch_norm ? "activation: \"Dice\"" : "";
-  return absl::StrReplaceAll(head, {{"WORD_ROWS", options.word_rows}, {"ATTENTION", norm}}) +
+  const std::string function = options.batch_norm ? "Dice" : options.activation;
+  const std::string activation = function.empty() ? "" : absl::StrCat("activation: \"", function, "\"");
+  const std::string attention = absl::StrCat(norm, options.batch_norm ? "" : " " + activation);
+  return absl::StrReplaceAll(head, {{"WORD_ROWS", options.word_rows}, {"ATTENTION", attention}}) +
          (options.domain_towers ? "domain_input_name: \"dom\" task_domain_num: 3\n" : "") +
-         (options.batch_norm ? "ppnet_activation: \"Dice\"\n" : "") +
-         absl::Substitute(kTowers, options.dropout, norm, dice,
+         (function.empty() ? "" : absl::StrCat("ppnet_", activation, "\n")) +
+         absl::Substitute(kTowers, options.dropout, norm, activation,
                           options.pareto_weights ? "pareto_min_loss_weight: 0.2" : "") +
          (options.sessions ? kSessions : "") + "}\n" +
          (options.variational_dropout ? "variational_dropout { regularization_lambda: 0.5 }\n" : "") +

@@ -24,6 +24,7 @@ struct RandomJobOptions {
   bool sessions = false;             // a further tower whose jrc_loss ranks the rows of a domain
   bool variational_dropout = false;  // of all groups with several features
   bool batch_norm = false;           // in a tower and in an encoder, and Dice in another tower and in PPNet
+  std::string activation;            // of a tower, of PPNet and of an encoder; "": as it is
   bool pareto_weights = false;       // with a least weight
   double click_rate = 0.3;
   int num_workers = 2;

@@ -71,12 +71,8 @@ struct RefusedActivation {
   const char* reason;
 };
 constexpr RefusedActivation kRefusedActivations[] = {
-    {"nn.RReLU", "draws its slopes at random; nn.LeakyReLU has a fixed one"},
     {"nn.GLU", "halves the width of its layer"},
-    {"nn.MultiheadAttention", "is no function of one number"},
-    {"nn.Softmax", "mixes the channels of a row"},
-    {"nn.Softmin", "mixes the channels of a row"},
-    {"nn.LogSoftmax", "mixes the channels of a row"},
+    {"nn.MultiheadAttention", "is no function of one tensor"},
     {"nn.Softmax2d", "works on images"},
 };
 
@@ -91,9 +87,21 @@ StatusOr<ActivationKind> KindByApproximation(ActivationKind kind, Arguments* arg
   return InvalidInput("approximate=", word, " is neither 'none' nor 'tanh'");
 }
 
+// Leaves dim=-1, the channels, in `activation`, which works over one axis of a layer's result of `axes` axes. `given`:
+// whether the config says which; torch takes the rows of three axes else.
+Status TakeAxis(const std::string& name, bool given, int axes, Activation* activation) {
+  const double dim = activation->parameter;
+  const std::string expected = axes == 2 ? "expected dim=-1 or dim=1, the channels of a row"
+                                         : "expected dim=-1 or dim=2, the channels of a position";
+  if (!given && axes != 2) return InvalidInput(name, " without dim works over the rows of a batch; ", expected);
+  if (dim != -1 && dim != axes - 1) return InvalidInput(name, "(dim=", dim, "): ", expected);
+  activation->parameter = -1;
+  return absl::OkStatus();
+}
+
 }  // namespace
 
-StatusOr<Activation> ParseActivation(const std::string& text) {
+StatusOr<Activation> ParseActivation(const std::string& text, int axes) {
   const std::string trimmed(absl::StripAsciiWhitespace(text));
   const size_t open = trimmed.find('(');
   std::string name(absl::StripAsciiWhitespace(trimmed.substr(0, open)));
@@ -121,6 +129,7 @@ StatusOr<Activation> ParseActivation(const std::string& text) {
   PEPNET_ASSIGN_OR_RETURN(const ActivationKind kind, KindByApproximation(*named, &arguments));
   const ActivationType& type = TypeOf(kind);
   Activation activation = DefaultActivation(kind);
+  const bool axis_given = arguments.count("dim") > 0;
   double* const values[] = {&activation.parameter, &activation.parameter2};
   for (size_t i = 0; i < type.arguments.size(); ++i) {
     const ActivationArgument& argument = type.arguments[i];
@@ -137,6 +146,7 @@ StatusOr<Activation> ParseActivation(const std::string& text) {
     }
     activation.weights = static_cast<int>(parameters);
   }
+  if (type.mixes_channels) PEPNET_RETURN_IF_ERROR(TakeAxis(name, axis_given, axes, &activation));
   const std::string wrong = type.check != nullptr ? type.check(activation) : "";
   if (!wrong.empty()) return InvalidInput(name, " ", wrong);
   PEPNET_RETURN_IF_ERROR(NothingLeft(arguments, name));

@@ -14,8 +14,9 @@ namespace pepnet {
 // The shortest decimal that reads back as `value`, as a double: 0.001f gives 0.001, not 0.0010000000474974513.
 double ShortestDecimal(float value);
 
-// "nn.ReLU", "nn.LeakyReLU(negative_slope=0.2)", ... The text alone; "" is the caller's business.
-StatusOr<Activation> ParseActivation(const std::string& text);
+// "nn.ReLU", "nn.LeakyReLU(negative_slope=0.2)", ... The text alone; "" is the caller's business. `axes`: of what the
+// activation is applied to, [rows, channels] or, in attentions, [rows, positions, channels].
+StatusOr<Activation> ParseActivation(const std::string& text, int axes = 2);
 
 // An initialiser of torch.nn.init with its arguments by name, for a table of `rows` rows of `dim` floats:
 // "nn.init.uniform_,a=-0.01,b=0.01", "nn.init.zeros_", "nn.init.kaiming_normal_,a=0,mode='fan_out'", ...

@@ -35,11 +35,11 @@ TEST(TypeTableTest, NamesInCheckpointsStayAsTheyAre) {
   EXPECT_THAT((Texts<MetricKind>(&MetricType::name)),
               ElementsAre("auc", "grouped_auc", "accuracy", "mean_absolute_error", "mean_squared_error",
                           "normalized_entropy", "multiclass_auc", "xauc", "grouped_xauc"));
-  EXPECT_THAT(
-      (Texts<ActivationKind>(&ActivationType::name)),
-      ElementsAre("relu", "sigmoid", "tanh", "leaky_relu", "silu", "gelu", "identity", "elu", "prelu", "gelu_tanh",
-                  "mish", "softplus", "hardswish", "hardsigmoid", "selu", "celu", "relu6", "hardtanh", "softsign",
-                  "softshrink", "hardshrink", "tanhshrink", "log_sigmoid", "threshold", "dice"));
+  EXPECT_THAT((Texts<ActivationKind>(&ActivationType::name)),
+              ElementsAre("relu", "sigmoid", "tanh", "leaky_relu", "silu", "gelu", "identity", "elu", "prelu",
+                          "gelu_tanh", "mish", "softplus", "hardswish", "hardsigmoid", "selu", "celu", "relu6",
+                          "hardtanh", "softsign", "softshrink", "hardshrink", "tanhshrink", "log_sigmoid", "threshold",
+                          "dice", "rrelu", "softmax", "softmin", "log_softmax"));
   EXPECT_THAT((Texts<FeatureKind>(&FeatureType::name)), ElementsAre("id", "raw"));
   EXPECT_THAT((Texts<Bucketizer>(&BucketizerType::name)),
               ElementsAre("identity", "hash", "vocabulary", "boundaries", "none"));

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <numbers>
 
+#include "common/base/random.h"
 #include "worker/model/dropout_mask.h"
 
 namespace pepnet {
@@ -111,7 +112,31 @@ class RowNetwork {
   Row Activate(const std::string& module, const Activation& activation, Row x) const {
     const auto weight = point_.parameters.find(module + ".weight");
     const double prelu = activation.kind == ActivationKind::kPrelu ? weight->second[0] : 0;
+    if (TypeOf(activation.kind).mixes_channels) return OverChannels(activation.kind, x);
+    if (activation.kind == ActivationKind::kRrelu) return WithSlopes(module, activation, x);
     for (double& v : x) v = ReferenceActivation(activation, v, prelu);
+    return x;
+  }
+
+  static Row OverChannels(ActivationKind kind, Row x) {
+    double sum = 0;
+    for (double& v : x) {
+      if (kind == ActivationKind::kSoftmin) v = -v;
+      sum += std::exp(v);
+    }
+    for (double& v : x) v = kind == ActivationKind::kLogSoftmax ? v - std::log(sum) : std::exp(v) / sum;
+    return x;
+  }
+
+  Row WithSlopes(const std::string& module, const Activation& activation, Row x) const {
+    std::vector<float> u(x.size());
+    FillUniforms(
+        RandomKey(dropout_.seed, RandomPurpose::kSlopes, HashName(module), static_cast<uint64_t>(dropout_.step)),
+        global_row_, static_cast<int64_t>(x.size()), u.data());
+    for (size_t i = 0; i < x.size(); ++i) {
+      const double slope = activation.parameter + u[i] * (activation.parameter2 - activation.parameter);
+      if (x[i] <= 0) x[i] *= slope;
+    }
     return x;
   }
 
@@ -205,6 +230,10 @@ double ReferenceActivation(const Activation& activation, double x, double prelu_
     case ActivationKind::kThreshold:
       return x > a ? x : activation.parameter2;
     case ActivationKind::kDice:
+    case ActivationKind::kRrelu:
+    case ActivationKind::kSoftmax:
+    case ActivationKind::kSoftmin:
+    case ActivationKind::kLogSoftmax:
       break;  // no function of one number
   }
   return 0;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "common/base/mutant.h"
 #include "common/base/thread_team.h"
 #include "common/process/trace.h"
@@ -583,14 +584,11 @@ std::string WhyFusedEngineDoesNotRun(const Model& model, const ModelOptions& opt
   if (options.bf16) return "in float32 only, not with mixed_precision BF16";  // goes through libtorch's autocast
   if (NormalisesOverRows(model)) return "rows one by one, and this network has batch norm or Dice";
   if (model.pareto_weights) return "one backward pass a step, not with use_pareto_loss_weight";
-  const auto by_channel = [](const Activation& activation) { return activation.weights > 1; };
-  const auto in_mlp = [&](const Mlp& mlp) { return by_channel(mlp.activation); };
-  const auto in_tower = [&](const Tower& tower) { return tower.mlp.has_value() && in_mlp(*tower.mlp); };
-  const auto in_encoder = [&](const Encoder& encoder) { return in_mlp(encoder.attn_mlp); };
-  if ((model.uia.has_value() && by_channel(model.ppnet_activation)) ||
-      std::any_of(model.towers.begin(), model.towers.end(), in_tower) ||
-      std::any_of(model.encoders.begin(), model.encoders.end(), in_encoder)) {
-    return "nn.PReLU with one weight only";
+  for (const Activation& activation : Activations(model)) {
+    const ActivationType& type = TypeOf(activation.kind);
+    if (activation.weights > 1) return "nn.PReLU with one weight only";
+    if (!IsElementwise(type))
+      return absl::StrCat("functions of one number behind a layer, and ", type.function, " is none");
   }
   return "";
 }

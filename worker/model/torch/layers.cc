@@ -11,21 +11,25 @@
 #include <ATen/ops/leaky_relu.h>
 #include <ATen/ops/linear.h>
 #include <ATen/ops/log_sigmoid.h>
+#include <ATen/ops/log_softmax.h>
 #include <ATen/ops/mish.h>
 #include <ATen/ops/prelu.h>
 #include <ATen/ops/relu.h>
 #include <ATen/ops/selu.h>
 #include <ATen/ops/sigmoid.h>
 #include <ATen/ops/silu.h>
+#include <ATen/ops/softmax.h>
 #include <ATen/ops/softplus.h>
 #include <ATen/ops/softshrink.h>
 #include <ATen/ops/tanh.h>
 #include <ATen/ops/threshold.h>
+#include <ATen/ops/where.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/log_functions.h"
 #include "common/base/mutant.h"
+#include "common/base/random.h"
 #include "worker/model/dropout_mask.h"
 #include "worker/model/fused/kernels/fused_kernels.h"
 #include "worker/model/torch/device/transfer.h"
@@ -95,7 +99,7 @@ at::Tensor LayerNormLayer::operator()(const at::Tensor& x) const {
 }
 
 ActivationLayer::ActivationLayer(LeafMaker* maker, const std::string& module, const Activation& activation)
-    : activation(activation) {
+    : activation(activation), module_hash(HashName(module)) {
   const ActivationType& type = TypeOf(activation.kind);
   if (type.weight != nullptr) weight = maker->Leaf(absl::StrCat(module, ".", type.weight));
   if (type.normalises) norm.emplace(maker, module + ".bn");
@@ -147,6 +151,13 @@ constexpr TensorExpression kExpressions[] = {
      [](const at::Tensor& x, const Activation& activation) {
        return at::threshold(x, activation.parameter, activation.parameter2);
      }},
+    {ActivationKind::kRrelu,  // in evaluation
+     [](const at::Tensor& x, const Activation& activation) {
+       return at::leaky_relu(x, (activation.parameter + activation.parameter2) / 2);
+     }},
+    {ActivationKind::kSoftmax, [](const at::Tensor& x, const Activation&) { return at::softmax(x, -1); }},
+    {ActivationKind::kSoftmin, [](const at::Tensor& x, const Activation&) { return at::softmax(x.neg(), -1); }},
+    {ActivationKind::kLogSoftmax, [](const at::Tensor& x, const Activation&) { return at::log_softmax(x, -1); }},
 };
 
 // The fused engine's kernel on the host in float32, forward and backward.
@@ -189,11 +200,25 @@ class KernelFunction : public torch::autograd::Function<KernelFunction> {
 }  // namespace
 
 at::Tensor KernelActivated(const Activation& activation, const at::Tensor& x) {
-  CheckOrDie(TypeOf(activation.kind).weight == nullptr, "a trained activation needs a libtorch expression");
+  const ActivationType& type = TypeOf(activation.kind);
+  CheckOrDie(type.weight == nullptr && IsElementwise(type), "this activation needs a libtorch expression");
   return KernelFunction::apply(x, static_cast<int64_t>(activation.kind), activation.parameter, activation.parameter2);
 }
 
+// x where x > 0, else a x with a drawn from [lower, upper). The channels of all positions of a sequence are the elements
+// of its row, so that a slope depends neither on other sequences nor on who has the row (law L2).
+at::Tensor ActivationLayer::WithDrawnSlopes(const at::Tensor& x, const ForwardPass& pass) const {
+  const uint64_t key = RandomKey(pass.seed, RandomPurpose::kSlopes, module_hash, static_cast<uint64_t>(pass.step));
+  const int64_t first_row = MutantActive(Mutant::kDropoutByLocalRow) ? 0 : pass.first_row;
+  const DropoutRows places{first_row, x.size(0), x.flatten(1).size(1)};
+  const at::Tensor u = pass.on_device ? UniformsOnDevice(key, places, x.device()) : UniformsOnHost(key, places);
+  const double lower = activation.parameter, range = activation.parameter2 - lower;
+  const at::Tensor slopes = u.to(x.scalar_type()).mul(range).add(lower).view(x.sizes());
+  return at::where(x.gt(0), x, x.mul(slopes));
+}
+
 at::Tensor ActivationLayer::operator()(const at::Tensor& x, const ForwardPass& pass) const {
+  if (TypeOf(activation.kind).draws && pass.training) return WithDrawnSlopes(x, pass);
   if (norm.has_value()) {  // Dice
     const at::Tensor p = at::sigmoid((*norm)(x, pass));
     return p.mul(x).add(p.neg().add(1).mul(x).mul(weight.to(x.scalar_type())));

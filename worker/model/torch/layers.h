@@ -109,7 +109,10 @@ struct BatchNormLayer {
 struct ActivationLayer {
   ActivationLayer(LeafMaker* maker, const std::string& module, const Activation& activation);
   at::Tensor operator()(const at::Tensor& x, const ForwardPass& pass) const;
+  // nn.RReLU in training.
+  at::Tensor WithDrawnSlopes(const at::Tensor& x, const ForwardPass& pass) const;
   Activation activation;
+  uint64_t module_hash;                // part of the key of what it draws
   at::Tensor weight;                   // of trained activations
   std::optional<BatchNormLayer> norm;  // Dice's
 };

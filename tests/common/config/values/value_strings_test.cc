@@ -68,14 +68,33 @@ TEST(ActivationTest, RejectsWhatItCannotCompute) {
                            "nn.Softplus(beta=0)",
                            "nn.CELU(alpha=0)",
                            "nn.Softshrink(lambd=-1)",
-                           "nn.RReLU",
+                           "nn.RReLU(lower=0.5,upper=0.1)",
                            "nn.GLU",
-                           "nn.Softmax(dim=1)",
+                           "nn.Softmax(dim=0)",
+                           "nn.Softmin(dim=2)",
+                           "nn.LogSoftmax(dim=-2)",
                            "nn.ELU(alpha=1,alpha=2)",
                            "nn.ELU(alpha=inf)",
                            "nn.ReLU(inplace=banana)"}) {
     EXPECT_EQ(ParseActivation(text).status().code(), absl::StatusCode::kInvalidArgument) << text;
   }
+}
+
+// Both ways to name the last axis are the same activation; what torch does without dim depends on the axes.
+TEST(ActivationTest, ChannelsAreTheLastAxis) {
+  for (const char* text : {"nn.Softmax", "nn.Softmax(dim=1)", "nn.Softmax(dim=-1)"}) {
+    EXPECT_EQ(ParseActivation(text)->kind, ActivationKind::kSoftmax) << text;
+    EXPECT_EQ(ParseActivation(text)->parameter, -1) << text;
+  }
+  EXPECT_EQ(ParseActivation("nn.LogSoftmax(dim=2)", 3)->parameter, -1);
+  EXPECT_THAT(ParseActivation("nn.Softmax(dim=1)", 3).status().message(), HasSubstr("expected dim=-1 or dim=2"));
+  EXPECT_THAT(ParseActivation("nn.Softmin", 3).status().message(), HasSubstr("without dim"));
+}
+
+TEST(ActivationTest, RandomSlopesHaveTorchsRange) {
+  const auto activation = ParseActivation("nn.RReLU");
+  EXPECT_EQ(activation->parameter, 0.125);
+  EXPECT_EQ(activation->parameter2, 1.0 / 3);
 }
 
 // Of a table of 1000 rows and 24 columns.

@@ -390,6 +390,8 @@ TEST(FusedEngineTest, RowsThatDependOnOneAnotherAreLeftToTheReference) {
   config = TinyConfig();
   config.model.towers[0].mlp->activation = {ActivationKind::kPrelu, 0.25, 0, 5};
   EXPECT_THAT(WhyFusedEngineDoesNotRun(config.model, options), HasSubstr("one weight"));
+  config.model.towers[0].mlp->activation = {ActivationKind::kSoftmax, -1};
+  EXPECT_THAT(WhyFusedEngineDoesNotRun(config.model, options), HasSubstr("nn.Softmax is none"));
 }
 
 std::vector<std::string> FusedCases() {

@@ -195,8 +195,13 @@ PEPNET_SIMD_INLINE void WithFunction(const KernelActivation& activation, const B
       return body(LogSigmoidFunction{});
     case ActivationKind::kThreshold:
       return body(ThresholdFunction{w, v});
-    case ActivationKind::kDice:  // needs all rows of the batch: the fused engine leaves it to the reference engine
-      return CheckOrDie(false, "the fused engine has no Dice");
+    case ActivationKind::
+        kDice:  // of these one number is not enough: the fused engine leaves them to the reference engine
+    case ActivationKind::kRrelu:
+    case ActivationKind::kSoftmax:
+    case ActivationKind::kSoftmin:
+    case ActivationKind::kLogSoftmax:
+      return CheckOrDie(false, "the fused engine has no such activation");
   }
 }
 
