@@ -1,32 +1,76 @@
 #include "ps/table/row_index.h"
 
 #include <algorithm>
-#include <span>
 #include <utility>
 
 #include "common/base/logging.h"
 
 namespace pepnet {
+namespace {
 
-int64_t RowIndex::Find(int64_t id, uint64_t hash, const RowStore& rows) const { return FindFrom(Home(hash), id, rows); }
+constexpr size_t kGrowPercent = 70;     // full: then growth begins
+constexpr size_t kMovedPerInsert = 12;  // places, so that all are moved before the index is 79 % full
+constexpr size_t kWrittenAtOnce = 1024;
+
+// Runs of 300 entries are rare among ten million rows.
+size_t SpillOf(size_t capacity) { return std::clamp<size_t>(capacity / 16, 16, 1024); }
+
+size_t CapacityFor(int64_t count) { return static_cast<size_t>(count) * 100 / kGrowPercent + 1; }
+
+}  // namespace
+
+RowIndex::RowIndex(int64_t id_count)
+    : halves_are_ids_(id_count <= int64_t{1} << 32), places_(MakePlaces(kFirstCapacity, SpillOf(kFirstCapacity))) {
+  WriteTo(places_.end(), &places_);
+}
+
+RowIndex::Places RowIndex::MakePlaces(size_t capacity, size_t spill) {
+  return {AlignedBuffer<uint8_t>((capacity + spill + 1) * sizeof(Entry)), capacity, spill, 0};
+}
+
+void RowIndex::WriteTo(size_t last, Places* places) {
+  if (last < places->written) return;
+  const size_t end = std::min(places->end(), last + kWrittenAtOnce) + 1;
+  std::fill(places->entries() + places->written, places->entries() + end, Entry{0, kEmpty});
+  places->written = end;
+}
+
+bool RowIndex::Place(uint64_t hash, Entry entry, Places* places) {
+  size_t at = places->Home(hash);
+  for (;; ++at) {
+    WriteTo(at, places);
+    if (places->entries()[at].slot == kEmpty) break;
+  }
+  if (at == places->end()) return false;
+  places->entries()[at] = entry;
+  WriteTo(at + 1, places);  // a probe goes on to it
+  return true;
+}
 
 void RowIndex::Insert(uint64_t hash, int64_t slot, const RowStore& rows, uint64_t table_hash) {
   CHECK_LE(slot, kMostRows) << "one table has more rows on this server than an index can hold; add servers";
-  if (!Fits(count_ + 1, capacity_)) Rebuild(capacity_ + capacity_ / 2, rows, table_hash);
-  Place(hash, {Half(rows.info(slot).id), static_cast<uint32_t>(slot)});
   ++count_;
+  if (!grows() && places_.capacity < CapacityFor(count_)) {
+    const size_t capacity = places_.capacity + places_.capacity / 2;
+    grown_ = MakePlaces(capacity, std::max(places_.spill, SpillOf(capacity)));
+  }
+  if (grows()) Move(rows, table_hash);
+  const Entry entry = {Half(rows.info(slot).id), static_cast<uint32_t>(slot)};
+  while (!Place(hash, entry, places_.Home(hash) < moved_ ? &grown_ : &places_)) {
+    Rebuild(std::max(places_.capacity, grown_.capacity), 2 * std::max(places_.spill, grown_.spill), rows, table_hash);
+  }
 }
 
 void RowIndex::Erase(uint64_t hash, int64_t slot, const RowStore& rows, uint64_t table_hash) {
-  Entry* const all = entries();
-  size_t hole = Home(hash);
-  for (; all[hole].slot != static_cast<uint32_t>(slot); hole = Next(hole)) {
+  Places& places = places_.Home(hash) < moved_ ? grown_ : places_;
+  Entry* const all = places.entries();
+  size_t hole = places.Home(hash);
+  for (; all[hole].slot != static_cast<uint32_t>(slot); ++hole) {
     CHECK_NE(all[hole].slot, kEmpty) << "slot " << slot << " is not in the index";
   }
   // An entry of the run may stand in the hole unless a probe for it starts behind the hole.
-  for (size_t at = Next(hole); all[at].slot != kEmpty; at = Next(at)) {
-    const size_t home = Home(RowHash(table_hash, IdOf(all[at], rows)));
-    if (Distance(home, at) < Distance(hole, at)) continue;
+  for (size_t at = hole + 1; all[at].slot != kEmpty; ++at) {
+    if (places.Home(RowHash(table_hash, IdOf(all[at], rows))) > hole) continue;
     all[hole] = all[at];
     hole = at;
   }
@@ -35,33 +79,55 @@ void RowIndex::Erase(uint64_t hash, int64_t slot, const RowStore& rows, uint64_t
 }
 
 void RowIndex::Reserve(int64_t count, const RowStore& rows, uint64_t table_hash) {
-  const size_t capacity = std::max<size_t>(kFirstCapacity, static_cast<size_t>(count) * 10 / 7 + 1);
-  if (capacity > capacity_) Rebuild(capacity, rows, table_hash);
+  const size_t capacity = CapacityFor(count);
+  if (capacity > std::max(places_.capacity, grown_.capacity)) Rebuild(capacity, SpillOf(capacity), rows, table_hash);
 }
 
-void RowIndex::Place(uint64_t hash, Entry entry) {
-  size_t at = Home(hash);
-  while (entries()[at].slot != kEmpty) at = Next(at);
-  entries()[at] = entry;
+void RowIndex::Move(const RowStore& rows, uint64_t table_hash) {
+  const Entry* const old = places_.entries();
+  const size_t end = places_.end(), least = std::min(end, moved_ + kMovedPerInsert);
+  size_t at = moved_;
+  for (; at < least || (at < end && old[at].slot != kEmpty); ++at) {
+    if (old[at].slot == kEmpty) continue;
+    if (Place(RowHash(table_hash, IdOf(old[at], rows)), old[at], &grown_)) continue;
+    moved_ = at;
+    return Rebuild(grown_.capacity, 2 * grown_.spill, rows, table_hash);
+  }
+  if (at == end) {
+    WriteTo(grown_.end(), &grown_);
+    places_ = std::exchange(grown_, Places());
+    moved_ = 0;
+    return;
+  }
+  moved_ = at;
+  // The homes of hashes before moved_, where a probe may end at once.
+  WriteTo(static_cast<size_t>(static_cast<unsigned __int128>(moved_) * grown_.capacity / places_.capacity) + 1,
+          &grown_);
+  if (halves_are_ids_) return;
+  for (size_t next = at; next < std::min(end, at + kMovedPerInsert); ++next) {
+    if (old[next].slot != kEmpty) __builtin_prefetch(&rows.info(old[next].slot));
+  }
 }
 
-void RowIndex::Allocate(size_t capacity) {
-  memory_ = AlignedBuffer<uint8_t>(capacity * sizeof(Entry));
-  capacity_ = capacity;
-  std::fill_n(entries(), capacity, Entry{0, kEmpty});
-}
-
-// The order of places is that of hashes in both, so that the new entries are written from front to back.
-void RowIndex::Rebuild(size_t capacity, const RowStore& rows, uint64_t table_hash) {
-  const AlignedBuffer<uint8_t> old_memory = std::move(memory_);
-  const std::span<const Entry> old(reinterpret_cast<const Entry*>(old_memory.data()), capacity_);
-  Allocate(capacity);
+void RowIndex::Rebuild(size_t capacity, size_t spill, const RowStore& rows, uint64_t table_hash) {
+  const Places sources[] = {std::exchange(grown_, Places()), std::exchange(places_, Places())};
+  const size_t begins[] = {0, std::exchange(moved_, 0)};
   constexpr size_t kAhead = 64;  // entries whose ids are asked for ahead of their use
-  for (size_t at = 0; at < old.size(); ++at) {
-    if (!halves_are_ids_ && at + kAhead < old.size() && old[at + kAhead].slot != kEmpty) {
-      __builtin_prefetch(&rows.info(old[at + kAhead].slot));
+  for (bool fits = false; !fits; spill *= 2) {
+    places_ = MakePlaces(capacity, spill);
+    WriteTo(places_.end(), &places_);
+    fits = true;
+    for (int source = 0; source < 2 && fits; ++source) {
+      const Entry* const old = sources[source].entries();
+      const size_t end = sources[source].written;
+      for (size_t at = begins[source]; at < end && fits; ++at) {
+        if (!halves_are_ids_ && at + kAhead < end && old[at + kAhead].slot != kEmpty) {
+          __builtin_prefetch(&rows.info(old[at + kAhead].slot));
+        }
+        if (old[at].slot == kEmpty) continue;
+        fits = Place(RowHash(table_hash, IdOf(old[at], rows)), old[at], &places_);
+      }
     }
-    if (old[at].slot != kEmpty) Place(RowHash(table_hash, IdOf(old[at], rows)), old[at]);
   }
 }
 

@@ -2,14 +2,25 @@
 // the id. In a table of up to 2^32 ids that is the whole id, and nothing else is read; in a larger one the row store, which has
 // all of it, is asked when the halves agree.
 //
-//   hash     | bucket (10 bits, alike on a server) | place = the 54 bits below * capacity / 2^54 |
+//   hash     | bucket (10 bits, alike on a server) | home = the 54 bits below * capacity / 2^54 |
 //
-//   entries  |  ...  | half 32 | slot 32 | half 32 | kEmpty |  ...     a probe starts at the place and ends at an empty entry
+//   entries  |  ...  | half 32 | slot 32 | half 32 | kEmpty |  ...     a probe starts at home and ends at an empty entry
 //                          |        |
 //                     id mod 2^32   +--> row store: slot -> id, row, state, last step, updates
 //
-// Size:    at most 70 % full, at least 47 % once it has grown: 11 to 17 bytes per row. It grows by half, not to double.
-// Hash:    RowHash of the id. Its top bits (the bucket) are alike on one server; the place comes from the bits below them.
+// Size:    at most 70 % full, 79 % at the end of growth, 52 % behind it: 10 to 16 bytes per row, and both arrays while it
+//          grows. It grows by half, not to double.
+// Growth:  in small steps, so that no row waits for all others. Homes have the order of hashes in an index of any size.
+//          So each insertion moves the next few entries, from the front, and stops at an empty place, which no probe
+//          passes:
+//
+//            old   | moved ........ | moved_ , to be moved ..................... |
+//            grown | moved, and new ids with such hashes | not written yet ..................... |
+//
+//          A hash whose home in the old places lies before moved_ belongs to the grown ones, any other to the old ones:
+//          a probe looks in one of the two.
+// Spill:   behind the last home there is room for runs that begin before it, so that probes need not wrap around.
+// Hash:    RowHash of the id. Its top bits (the bucket) are alike on one server; the home comes from the bits below them.
 // Threads: one thread changes; no other may read meanwhile.
 #pragma once
 
@@ -29,27 +40,28 @@ class RowIndex {
   static constexpr int64_t kNoSlot = -1;
   static constexpr int64_t kMostRows = 0xfffffffe;
 
-  // For ids 0 <= id < `id_count`. Others must not be asked for: beyond 2^32 one may stand for another.
-  explicit RowIndex(int64_t id_count) : halves_are_ids_(id_count <= int64_t{1} << 32) { Allocate(kFirstCapacity); }
+  // Up to an `id_count` of 2^32 for ids 0 <= id < id_count: others must not be asked for, since one may stand for
+  // another. Beyond it for any int64.
+  explicit RowIndex(int64_t id_count);
 
   // The slot of `id`, whose hash is `hash`, or kNoSlot.
-  int64_t Find(int64_t id, uint64_t hash, const RowStore& rows) const;
+  int64_t Find(int64_t id, uint64_t hash, const RowStore& rows) const { return FindFrom(Start(hash), id, rows); }
   // Calls visit(i, slot of ids[i] or kNoSlot) for each i in order. The memory accesses of many ids are under way together:
   // while one block is visited the rows of the next are on their way, and the index entries of the one behind it.
   // `prefetch(slot)` is called for a row that will most likely be visited soon.
   template <typename Prefetch, typename Visit>
   void Find(std::span<const int64_t> ids, uint64_t table_hash, const RowStore& rows, const Prefetch& prefetch,
             const Visit& visit) const;
-  // Brings the place of an id into the cache.
-  void PrefetchEntry(uint64_t hash) const { __builtin_prefetch(&entries()[Home(hash)], 1); }
+  // Brings the home of an id into the cache.
+  void PrefetchEntry(uint64_t hash) const { __builtin_prefetch(Start(hash), 1); }
   // Precondition: `slot` <= kMostRows is a row of `rows`; `hash` is that of its id, which is not there yet.
   void Insert(uint64_t hash, int64_t slot, const RowStore& rows, uint64_t table_hash);
   // Removes the entry of `slot`, whose id has `hash`. Later entries of its run move up, so that a probe of any other id
   // is as long as if the id had never been there. The row itself stays in `rows`.
   void Erase(uint64_t hash, int64_t slot, const RowStore& rows, uint64_t table_hash);
-  // Makes room for `count` ids in all.
+  // Makes room for `count` ids in all, at once.
   void Reserve(int64_t count, const RowStore& rows, uint64_t table_hash);
-  uint64_t memory_bytes() const { return memory_.bytes(); }
+  uint64_t memory_bytes() const { return places_.memory.bytes() + grown_.memory.bytes(); }
 
  private:
   static constexpr size_t kFirstCapacity = 64;
@@ -60,70 +72,83 @@ class RowIndex {
     uint32_t half;
     uint32_t slot;  // kEmpty: none
   };
+  // An array of entries. The one behind the spill is always empty, which ends the last probe.
+  struct Places {
+    Entry* entries() { return reinterpret_cast<Entry*>(memory.data()); }
+    const Entry* entries() const { return reinterpret_cast<const Entry*>(memory.data()); }
+    size_t Home(uint64_t hash) const {
+      return static_cast<size_t>(static_cast<unsigned __int128>(hash << kBucketBits) * capacity >> 64);
+    }
+    size_t end() const { return capacity + spill; }
 
-  static bool Fits(int64_t count, size_t capacity) { return static_cast<uint64_t>(count) * 10 <= capacity * 7; }
+    AlignedBuffer<uint8_t> memory;  // a cached block: many tables grow, and each leaves its old index to the next
+    size_t capacity = 0;            // homes
+    size_t spill = 0;
+    size_t written = 0;  // entries that are set, be it to empty
+  };
+
   static uint32_t Half(int64_t id) { return static_cast<uint32_t>(id); }
-  size_t Home(uint64_t hash) const {
-    return static_cast<size_t>(static_cast<unsigned __int128>(hash << kBucketBits) * capacity_ >> 64);
+  // Where the probe of a hash starts.
+  const Entry* Start(uint64_t hash) const {
+    const size_t home = places_.Home(hash);
+    return home < moved_ ? grown_.entries() + grown_.Home(hash) : places_.entries() + home;
   }
-  size_t Next(size_t at) const { return at + 1 == capacity_ ? 0 : at + 1; }
-  Entry* entries() { return reinterpret_cast<Entry*>(memory_.data()); }
-  const Entry* entries() const { return reinterpret_cast<const Entry*>(memory_.data()); }
-  // From place `at` on.
-  int64_t FindFrom(size_t at, int64_t id, const RowStore& rows) const {
-    for (;; at = Next(at)) {
-      const Entry entry = entries()[at];
-      if (entry.slot == kEmpty) return kNoSlot;
-      if (entry.half == Half(id) && (halves_are_ids_ || rows.info(entry.slot).id == id)) return entry.slot;
+  int64_t FindFrom(const Entry* at, int64_t id, const RowStore& rows) const {
+    for (;; ++at) {
+      if (at->slot == kEmpty) return kNoSlot;
+      if (at->half == Half(id) && (halves_are_ids_ || rows.info(at->slot).id == id)) return at->slot;
     }
   }
   int64_t IdOf(Entry entry, const RowStore& rows) const {
     return halves_are_ids_ ? int64_t{entry.half} : rows.info(entry.slot).id;
   }
-  // Places from `from` on to `to`.
-  size_t Distance(size_t from, size_t to) const { return to >= from ? to - from : to + capacity_ - from; }
-  void Place(uint64_t hash, Entry entry);
-  void Allocate(size_t capacity);
-  // Moves all entries into an index of `capacity` places.
-  void Rebuild(size_t capacity, const RowStore& rows, uint64_t table_hash);
+  bool grows() const { return grown_.capacity > 0; }
+  static Places MakePlaces(size_t capacity, size_t spill);
+  // Sets the entries that are not set yet, to `last` and some behind it.
+  static void WriteTo(size_t last, Places* places);
+  // False: the run of `hash` fills the spill.
+  static bool Place(uint64_t hash, Entry entry, Places* places);
+  // Moves the entries of the next places of an index that grows.
+  void Move(const RowStore& rows, uint64_t table_hash);
+  // Moves all entries into an index of this size, or of a larger spill, at once.
+  void Rebuild(size_t capacity, size_t spill, const RowStore& rows, uint64_t table_hash);
 
   bool halves_are_ids_;
-  AlignedBuffer<uint8_t> memory_;  // a cached block: many tables grow, and each leaves its old index to the next
-  size_t capacity_ = 0;
+  Places places_, grown_;  // grown_: of no capacity unless the index grows
+  size_t moved_ = 0;       // entries with homes before it are in grown_
   int64_t count_ = 0;
 };
 
 template <typename Prefetch, typename Visit>
 void RowIndex::Find(std::span<const int64_t> ids, uint64_t table_hash, const RowStore& rows, const Prefetch& prefetch,
                     const Visit& visit) const {
-  size_t places[3][kBlock];
+  const Entry* starts[3][kBlock];
   const size_t block_count = (ids.size() + kBlock - 1) / kBlock;
   const auto length = [&](size_t block) { return std::min(kBlock, ids.size() - block * kBlock); };
-  const Entry* const all = entries();
   // Step s hashes block s, probes block s - 1 and visits block s - 2.
   for (size_t s = 0; s < block_count + 2; ++s) {
     if (s < block_count) {
-      size_t* const block = places[s % 3];
+      const Entry** const block = starts[s % 3];
       for (size_t i = 0; i < length(s); ++i) {
-        block[i] = Home(RowHash(table_hash, ids[s * kBlock + i]));
-        __builtin_prefetch(&all[block[i]]);
+        block[i] = Start(RowHash(table_hash, ids[s * kBlock + i]));
+        __builtin_prefetch(block[i]);
       }
     }
     if (s >= 1 && s - 1 < block_count) {
-      size_t* const block = places[(s - 1) % 3];
+      const Entry** const block = starts[(s - 1) % 3];
       for (size_t i = 0; i < length(s - 1); ++i) {
         // The first place whose half agrees is almost always the right one.
         const uint32_t half = Half(ids[(s - 1) * kBlock + i]);
-        size_t at = block[i];
-        while (all[at].slot != kEmpty && all[at].half != half) at = Next(at);
+        const Entry* at = block[i];
+        while (at->slot != kEmpty && at->half != half) ++at;
         block[i] = at;
-        if (all[at].slot == kEmpty) continue;
-        if (!halves_are_ids_) __builtin_prefetch(&rows.info(all[at].slot));
-        prefetch(int64_t{all[at].slot});
+        if (at->slot == kEmpty) continue;
+        if (!halves_are_ids_) __builtin_prefetch(&rows.info(at->slot));
+        prefetch(int64_t{at->slot});
       }
     }
     if (s >= 2) {
-      const size_t* const block = places[(s - 2) % 3];
+      const Entry* const* const block = starts[(s - 2) % 3];
       const size_t first = (s - 2) * kBlock;
       for (size_t i = 0; i < length(s - 2); ++i) visit(first + i, FindFrom(block[i], ids[first + i], rows));
     }

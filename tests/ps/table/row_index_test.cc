@@ -1,5 +1,6 @@
 #include "ps/table/row_index.h"
 
+#include <functional>
 #include <map>
 #include <vector>
 
@@ -54,6 +55,73 @@ TEST(RowIndexTest, GrowsThroughOddSizesAndFindsAllAndNothingElse) {
     if (count >= 1000) {
       EXPECT_LE(filled.index.memory_bytes(), static_cast<uint64_t>(count) * 18);
     }
+  }
+}
+
+// While the index grows, ids that are moved, ids that are not, new ones and erased ones are told apart. `id_of(i)`: the
+// i-th id. An index of 40,000 ids takes hundreds of insertions to grow; every tenth is looked at as a whole.
+void GrowWithErasures(int64_t id_count, const std::function<int64_t(int64_t)>& id_of) {
+  Filled filled(id_count);
+  std::map<int64_t, int64_t> expected;
+  uint64_t random = 3;
+  for (int64_t i = 0; i < 40'000; ++i) {
+    filled.Add(id_of(i));
+    expected[id_of(i)] = i;
+    random = Mix64(random);
+    if (random % 8 == 0) {
+      const auto gone = expected.lower_bound(id_of(static_cast<int64_t>(random / 8 % 40'000)));
+      if (gone != expected.end()) {
+        filled.index.Erase(RowHash(kTableHash, gone->first), gone->second, filled.rows, kTableHash);
+        expected.erase(gone);
+      }
+    }
+    if (i % 4999 != 0) continue;
+    for (int64_t j = 0; j < 40'000; ++j) {
+      const auto there = expected.find(id_of(j));
+      ASSERT_EQ(filled.index.Find(id_of(j), RowHash(kTableHash, id_of(j)), filled.rows),
+                there == expected.end() ? RowIndex::kNoSlot : there->second)
+          << id_of(j) << " of " << i << " rows";
+    }
+  }
+}
+
+TEST(RowIndexTest, IdsAreFoundWhileItGrows) {
+  GrowWithErasures(int64_t{1} << 20, [](int64_t i) { return i * 7; });
+  GrowWithErasures(int64_t{1} << 62, [](int64_t i) { return (i % 2 == 0 ? i : -i) * 1'000'003'000'017; });
+}
+
+// Growth is spread over insertions: none moves more than a few places, whatever the size.
+TEST(RowIndexTest, GrowthIsSpreadOverInsertions) {
+  Filled filled(int64_t{1} << 32);
+  uint64_t bytes = filled.index.memory_bytes();
+  int64_t growing = 0, changes = 0;
+  for (int64_t id = 0; id < 300'000; ++id) {
+    filled.Add(id);
+    const uint64_t now = filled.index.memory_bytes();
+    if (id > 100'000 && now > static_cast<uint64_t>(id) * 22) ++growing;  // both arrays are there
+    changes += now != bytes;
+    bytes = now;
+  }
+  EXPECT_GT(growing, 5'000);
+  EXPECT_LT(changes, 100);
+}
+
+// Ids whose hashes are the largest of all crowd behind the last home: there is room for them, too.
+TEST(RowIndexTest, IdsAtTheEndOfTheIndexFindRoom) {
+  for (const int64_t id_count : {int64_t{1} << 32, int64_t{1} << 62}) {
+    Filled filled(id_count);
+    std::vector<int64_t> crowded;
+    for (int64_t id = 0; crowded.size() < 400; ++id) {
+      if (RowHash(kTableHash, id) << 10 >> 52 >= 0xfff) crowded.push_back(id);  // the last 4096th of the homes
+    }
+    for (const int64_t id : crowded) filled.Add(id);
+    for (int64_t i = 0; i < 400; ++i) ASSERT_EQ(filled.Find(crowded[i]), i);
+    for (int64_t id = int64_t{1} << 25; id < (int64_t{1} << 25) + 3000; ++id) filled.Add(id);
+    for (int64_t i = 0; i < 400; ++i) ASSERT_EQ(filled.Find(crowded[i]), i);
+    for (int64_t i = 0; i < 400; i += 2) {
+      filled.index.Erase(RowHash(kTableHash, crowded[i]), i, filled.rows, kTableHash);
+    }
+    for (int64_t i = 0; i < 400; ++i) ASSERT_EQ(filled.Find(crowded[i]), i % 2 == 0 ? RowIndex::kNoSlot : i);
   }
 }
 
