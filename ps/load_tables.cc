@@ -56,8 +56,8 @@ Status LoadRows(const PartLoad& load, const RowColumns& rows) {
   for (size_t i = 0; i < rows.ids.size(); ++i) {
     if (i + kPrefetchRows < rows.ids.size()) table->PrefetchIndex(rows.ids[i + kPrefetchRows]);
     const int64_t id = rows.ids[i];
-    if (id < 0 || id >= table->table().rows) {
-      return InvalidInput("the checkpoint holds row ", id, ", expected 0 <= id < ", table->table().rows);
+    if (!IdsOf(table->table().rows).Contains(id)) {
+      return InvalidInput("the checkpoint holds row ", id, ", expected ", IdRangeText(table->table().rows));
     }
     const int bucket = BucketOf(RowHash(table->table_hash(), id));
     if (bucket < load.plan.first_bucket || bucket >= load.plan.end_bucket) {

@@ -260,9 +260,11 @@ StatusOr<PullBody> Server::State::CheckPull(const Request& request) const {
   const int64_t* id = pull.ids.data();
   for (size_t t = 0; t < tables.size(); ++t) {
     const Table& table = tables[t].table();
+    const IdRange range = IdsOf(table.rows);
     for (const int64_t* end = id + pull.counts[t]; id < end; ++id) {
-      if (*id < 0 || *id >= table.rows) {
-        return InvalidInput("id ", *id, " of table ", table.name, " is out of range, expected 0 <= id < ", table.rows);
+      if (!range.Contains(*id)) {
+        return InvalidInput("id ", *id, " of table ", table.name, " is out of range, expected ",
+                            IdRangeText(table.rows));
       }
       if (plan->server_count == 1) continue;
       const int bucket = BucketOf(RowHash(tables[t].table_hash(), *id));

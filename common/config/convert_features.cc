@@ -110,7 +110,7 @@ Status ConvertId(const config::IdFeature& id, const DataConfig& data, ConfigSour
   PEPNET_ASSIGN_OR_RETURN(const std::optional<GrowingTable> growing, ReadGrowingTable(id, writable));
   if (growing.has_value()) {
     feature->bucketizer = Bucketizer::kHash;
-    feature->rows = static_cast<int64_t>(kMaxRows);
+    feature->rows = kAnyId;
   } else if (by_vocabulary) {
     feature->bucketizer = Bucketizer::kVocabulary;
     PEPNET_RETURN_IF_ERROR(BuildVocabulary(id, source, feature));

@@ -11,7 +11,7 @@
 
 namespace pepnet {
 
-inline constexpr uint64_t kMaxRows = uint64_t{1} << 62;  // of a table
+inline constexpr uint64_t kMaxRows = kAnyId - 1;  // of a table whose rows are counted
 
 // The fields of which one says how the tokens of a feature become rows.
 inline constexpr const char* kIdBucketizers[] = {"hash_bucket_size", "num_buckets",   "vocab_list", "vocab_dict",

@@ -119,6 +119,8 @@ std::string TableParameterName(const Table& table) {
   return absl::StrCat(kSequences, table.dim, kEmbeddings, table.name.substr(prefix.size()), kWeight);
 }
 
+std::string TableIdsName(const Table& table) { return TableParameterName(table) + ".ids"; }
+
 std::optional<std::string> TableOfParameter(const std::string& parameter) {
   if (!absl::EndsWith(parameter, kWeight)) return std::nullopt;
   std::string rest = parameter.substr(0, parameter.size() - (sizeof(kWeight) - 1)), head;

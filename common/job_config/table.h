@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <string>
 
@@ -84,11 +85,25 @@ constexpr const InitializerType* FindType(InitKind kind) {
   return nullptr;
 }
 
+// The `rows` of a table that has a row for every int64 but the least one.
+inline constexpr int64_t kAnyId = int64_t{1} << 62;
+// The ids of a table of `rows` rows.
+struct IdRange {
+  int64_t first, last;
+  constexpr bool Contains(int64_t id) const { return id >= first && id <= last; }
+};
+constexpr IdRange IdsOf(int64_t rows) {
+  return rows == kAnyId ? IdRange{-std::numeric_limits<int64_t>::max(), std::numeric_limits<int64_t>::max()}
+                        : IdRange{0, rows - 1};
+}
+// For messages: "0 to 99".
+inline std::string IdRangeText(int64_t rows) { return absl::StrCat(IdsOf(rows).first, " to ", IdsOf(rows).last); }
+
 struct Table {
   // embedding_name or <feature_name>_emb, with the group's embedding_name_suffix behind it. Tables of sequence groups
   // are others than those of the same name that groups pool from: "sequence.<dim>." stands before their names.
   std::string name;
-  int64_t rows = 0;  // ids are 0 <= id < rows
+  int64_t rows = 0;  // which are those of IdsOf(rows)
   int dim = 0;
   Initializer initializer;
   bool trainable = true;
@@ -119,6 +134,8 @@ std::string RowPolicyText(const RowPolicy& policy);
 std::string SequenceTableName(const std::string& name, int dim);
 // Name of the table's weights in checkpoints and exports (spec 7).
 std::string TableParameterName(const Table& table);
+// Name in exports of the ids whose rows the weights of a table that grows are.
+std::string TableIdsName(const Table& table);
 // The name of the table whose weights are called so; nullopt: it is no such name.
 std::optional<std::string> TableOfParameter(const std::string& parameter);
 

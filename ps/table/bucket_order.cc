@@ -58,13 +58,17 @@ void BucketOrder::SortBucket(int bucket) {
   if (count < kRadixRows) {
     std::sort(entries_.begin(), entries_.end(), [](const Entry& a, const Entry& b) { return a.id < b.id; });
   } else {
-    // By one byte after the other, the lowest first, each pass keeping the order of the one before. Ids are not negative.
+    // By one byte after the other, the lowest first, each pass keeping the order of the one before. With the sign bit
+    // turned over, negative ids come first.
+    const auto byte = [](const Entry& entry, int shift) {
+      return (static_cast<uint64_t>(entry.id) ^ uint64_t{1} << 63) >> shift & 0xff;
+    };
     for (int shift = 0; shift < 64; shift += 8) {
       if ((different >> shift & 0xff) == 0) continue;
       std::array<uint32_t, 257> begin{};
-      for (const Entry& entry : entries_) ++begin[(entry.id >> shift & 0xff) + 1];
+      for (const Entry& entry : entries_) ++begin[byte(entry, shift) + 1];
       std::partial_sum(begin.begin(), begin.end(), begin.begin());
-      for (const Entry& entry : entries_) scratch_[begin[entry.id >> shift & 0xff]++] = entry;
+      for (const Entry& entry : entries_) scratch_[begin[byte(entry, shift)]++] = entry;
       entries_.swap(scratch_);
     }
   }

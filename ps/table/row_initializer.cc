@@ -52,25 +52,26 @@ void UniformBlocks(uint64_t key, float low, float span, const int64_t* ids, size
 
 }  // namespace
 
+FloatRange UniformRange(const Table& table) {
+  if (table.initializer.kind == InitKind::kDefault) {
+    const double bound = std::sqrt(1.0 / static_cast<double>(table.rows));
+    return {static_cast<float>(-bound), static_cast<float>(2 * bound)};
+  }
+  return {static_cast<float>(table.initializer.a), static_cast<float>(table.initializer.b - table.initializer.a)};
+}
+
 RowInitializer::RowInitializer(const Table& table, uint64_t seed)
     : initializer_(table.initializer),
-      low_(static_cast<float>(table.initializer.a)),
-      span_(static_cast<float>(table.initializer.b - table.initializer.a)),
+      range_(UniformRange(table)),
       rows_(static_cast<uint64_t>(table.rows)),
       seed_(seed),
       table_hash_(HashName(table.name)),
-      key_(RandomKey(seed, RandomPurpose::kTableInit, table_hash_)) {
-  if (initializer_.kind == InitKind::kDefault) {
-    const double bound = std::sqrt(1.0 / static_cast<double>(table.rows));
-    low_ = static_cast<float>(-bound);
-    span_ = static_cast<float>(2 * bound);
-  }
-}
+      key_(RandomKey(seed, RandomPurpose::kTableInit, table_hash_)) {}
 
 void RowInitializer::Fill(int64_t id, std::span<float> out) const {
   switch (initializer_.kind) {
     case InitKind::kConstant:
-      std::fill(out.begin(), out.end(), low_);
+      std::fill(out.begin(), out.end(), range_.low);
       return;
     case InitKind::kNormal:
       return FillNormal(id, out);
@@ -91,7 +92,7 @@ void RowInitializer::FillUniform(int64_t id, std::span<float> out) const {
   for (size_t begin = 0; begin < out.size(); begin += 4) {
     const auto words = Philox4x32(key_, static_cast<uint64_t>(id), begin / 4);
     const size_t count = std::min<size_t>(4, out.size() - begin);
-    for (size_t i = 0; i < count; ++i) out[begin + i] = low_ + span_ * UnitFloat(words[i]);
+    for (size_t i = 0; i < count; ++i) out[begin + i] = range_.low + range_.span * UnitFloat(words[i]);
   }
 }
 
@@ -137,7 +138,7 @@ void RowInitializer::FillRows(std::span<const int64_t> ids, int dim, float* out)
     const size_t row_blocks = static_cast<size_t>(dim / kBlockFloats);
     const size_t at_once = kLanes / std::gcd(kLanes, row_blocks);  // rows whose blocks fill the lanes
     for (; i + at_once <= ids.size(); i += at_once) {
-      UniformBlocks(key_, low_, span_, ids.data() + i, row_blocks, at_once * row_blocks,
+      UniformBlocks(key_, range_.low, range_.span, ids.data() + i, row_blocks, at_once * row_blocks,
                     out + i * row_blocks * kBlockFloats);
     }
   }

@@ -21,6 +21,13 @@
 
 namespace pepnet {
 
+// low + span * u with u in [0, 1).
+struct FloatRange {
+  float low, span;
+};
+// Of a table with uniform initial values, kDefault or kUniform.
+FloatRange UniformRange(const Table& table);
+
 class RowInitializer {
  public:
   RowInitializer(const Table& table, uint64_t seed);
@@ -36,7 +43,7 @@ class RowInitializer {
   void FillSparse(int64_t id, std::span<float> out) const;
 
   Initializer initializer_;
-  float low_, span_;  // uniform; constant: low_
+  FloatRange range_;  // uniform; constant: low
   uint64_t rows_;
   uint64_t seed_, table_hash_;
   uint64_t key_;

@@ -16,7 +16,7 @@
 namespace pepnet {
 
 struct RowInfo {
-  static constexpr int64_t kNoId = INT64_MIN;  // no row stands in this slot
+  static constexpr int64_t kNoId = INT64_MIN;  // no row stands in this slot; no table has this id (IdsOf())
 
   int64_t id;         // changes only where no view is read (TableShard::KeepErased)
   int64_t frequency;  // steps that have named the row

@@ -173,7 +173,7 @@ TEST(LoadTablesTest, WhatDoesNotFitIsRefusedByTableAndNumbers) {
               HasSubstr("table item has width 4, table item of the checkpoint 2"));
   EXPECT_THAT(error([](ServerPlan* plan) { plan->optimizer.kind = SparseOptimizerKind::kAdam; }),
               HasSubstr("table user/id has 6 floats of optimizer state per row, table user/id of the checkpoint 3"));
-  EXPECT_THAT(error([](ServerPlan* plan) { plan->tables[1].rows = 5; }), HasSubstr("expected 0 <= id < 5"));
+  EXPECT_THAT(error([](ServerPlan* plan) { plan->tables[1].rows = 5; }), HasSubstr("expected 0 to 4"));
   EXPECT_THAT(error([](ServerPlan* plan) { plan->tables.push_back(MakeTable("new", 5, 1)); }),
               HasSubstr("table new is to be loaded from table new"));
   LoadOptions fresh;

@@ -179,7 +179,7 @@ TEST_F(ServerTest, IdOutOfRangeIsRefusedByTableIdAndRows) {
     const TableIds ids = {{1}, {2, id}};
     ASSERT_OK(worker().SendPull(1, ids));
     EXPECT_THAT(worker().ReceiveRows(ids),
-                IsError(HasSubstr(absl::StrCat("id ", id, " of table item is out of range, expected 0 <= id < 50"))));
+                IsError(HasSubstr(absl::StrCat("id ", id, " of table item is out of range, expected 0 to 49"))));
   }
   const TableIds good = {{1}, {2}};  // the server lives on
   ASSERT_OK(worker().SendPull(1, good));
@@ -341,6 +341,34 @@ TEST_F(ServerTest, ABrokenFrameEndsTheServerAndTellsTheWorkers) {
   ASSERT_OK(hub_->transport(0)->Send(Channel::kRequests, 1, std::move(garbage)));
   EXPECT_THAT(Join(), IsError(HasSubstr("server 0, message from rank 0: frame begins with")));
   EXPECT_THAT(worker().Receive(0), IsError(HasSubstr("frame begins with")));
+}
+
+TEST_F(ServerTest, StatisticsOfAStepWaitUntilItIsApplied) {
+  StartConfigured(2);
+  const TableIds ids = {{3, 4}, {7}};
+  for (int w = 0; w < 2; ++w) {
+    ASSERT_OK(worker(w).SendPull(1, ids));
+    ASSERT_OK(worker(w).ReceiveRows(ids));
+  }
+  ASSERT_OK(worker(0).SendPush(1, ids, One));
+  FrameHeader header;
+  header.type = MessageType::kStats;
+  header.step = 1;
+  ASSERT_OK(worker(0).Send(0, header, ""));
+  ASSERT_OK(worker(0).SendPull(2, ids));  // what comes behind it overtakes nothing
+  ASSERT_OK(worker(1).SendPush(1, ids, One));
+  ASSERT_OK_AND_ASSIGN(const ParsedFrame answer, worker(0).Receive(0));
+  ASSERT_EQ(answer.header().type, MessageType::kStats);
+  wire::StatsReply reply;
+  ASSERT_TRUE(reply.ParseFromString(answer.BodyString()));
+  EXPECT_EQ(nlohmann::json::parse(reply.json())["rows"]["user"], 2);
+  EXPECT_OK(worker(0).ReceiveRows(ids));
+  ASSERT_OK(worker(1).SendPull(2, ids));
+  ASSERT_OK(worker(1).ReceiveRows(ids));
+  for (int w = 0; w < 2; ++w) ASSERT_OK(worker(w).SendPush(2, ids, One));
+  EXPECT_EQ(Stats()["applied_steps"], 2);
+  ASSERT_OK(worker(0).Send(0, header, ""));
+  EXPECT_THAT(worker(0).Receive(0), IsError(HasSubstr("the rows after step 1 are wanted, but 2 steps are applied")));
 }
 
 TEST_F(ServerTest, ALostTransportEndsTheServer) {

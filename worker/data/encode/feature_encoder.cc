@@ -78,6 +78,7 @@ bool AppendPlainIds(const FeatureRule& rule, const CellColumn& cells, IdColumn* 
   int32_t* offset = out->offsets.data();
   *offset++ = 0;
   constexpr size_t kRunsAhead = 16;  // runs of a shuffle are single rows
+  const IdRange range = IdsOf(feature.rows);
   bool outside = false;
   for (size_t r = 0; r < runs.size(); ++r) {
     const RowRun& run = runs[r];
@@ -90,7 +91,7 @@ bool AppendPlainIds(const FeatureRule& rule, const CellColumn& cells, IdColumn* 
       *offset++ = end;
     }
     for (const int64_t number : numbers(run)) {
-      outside |= static_cast<uint64_t>(number) >= static_cast<uint64_t>(feature.rows);
+      outside |= !range.Contains(number);
       *id++ = number;
     }
   }

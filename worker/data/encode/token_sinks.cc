@@ -62,7 +62,7 @@ Status IdSink::AddIdText(std::string_view token) {
       const NumberText parsed = ParseInteger(token, &id);
       if (parsed == NumberText::kNotANumber) {
         return InvalidInput(QuoteCell(token), " is not an integer, and feature '", feature_.name,
-                            "' takes ids as they are, 0 to ", feature_.rows - 1,
+                            "' takes ids as they are, ", IdRangeText(feature_.rows),
                             "; correct the data, or give the feature a hash_bucket_size or a vocabulary");
       }
       if (parsed == NumberText::kTooLarge) return AddOutOfRange(token);
@@ -123,7 +123,7 @@ Status IdSink::AddOutOfRange(std::string_view id) {
   const bool silent = MutantActive(Mutant::kClampToRowZero);
   if (!options_.clamp_out_of_range && !silent) {
     return InvalidInput("id ", std::string(id), " is out of range: feature '", feature_.name, "' has ", feature_.rows,
-                        " rows, legal ids are 0 to ", feature_.rows - 1,
+                        " rows, legal ids are ", IdRangeText(feature_.rows),
                         "; give the feature more rows, correct the data, or let such ids read row 0 with "
                         "--clamp_out_of_range");
   }

@@ -14,6 +14,7 @@
 
 #include "common/base/status.h"
 #include "common/job_config/feature.h"
+#include "common/job_config/table.h"
 #include "worker/data/encode/encode_counts.h"
 #include "worker/data/files/cell_text.h"
 #include "worker/data/files/column_view.h"
@@ -75,7 +76,7 @@ class IdSink {
 
  private:
   Status AddInRange(int64_t id) {
-    if (id < 0 || id >= feature_.rows) return AddOutOfRange(absl::StrCat(id));
+    if (!IdsOf(feature_.rows).Contains(id)) return AddOutOfRange(absl::StrCat(id));
     ids_.push_back(id);
     return absl::OkStatus();
   }
