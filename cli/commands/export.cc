@@ -133,20 +133,6 @@ Status WriteExport(const JobConfig& config, const ExportSource& source, const st
   return WriteFileAtomically(directory + "/export.json", json);
 }
 
-// A table that grows has no end, which the tensors of the other formats have.
-Status CheckFormats(const JobConfig& config, const std::vector<std::string>& formats) {
-  for (const Table& table : config.tables) {
-    if (!table.grows()) continue;
-    for (const std::string& format : formats) {
-      if (format == "parquet") continue;
-      return InvalidInput("--format ", format, ": table ", table.name,
-                          " grows with the ids that occur, so it has no end that a dense tensor could have; export it "
-                          "with --format parquet");
-    }
-  }
-  return absl::OkStatus();
-}
-
 // Outputs are chosen by the row's domain in model.onnx alone, and only where they are by domain.
 Status CheckOwnDomain(const JobConfig& config, const std::vector<std::string>& formats) {
   if (std::find(formats.begin(), formats.end(), "onnx") == formats.end()) {
@@ -202,7 +188,6 @@ Status ExportCommand(const ExportFlags& flags) {
   PEPNET_ASSIGN_OR_RETURN(facts.formats, ParseFormats(flags.format));
   PEPNET_RETURN_IF_ERROR(CheckAssets(flags.asset_files));
   PEPNET_ASSIGN_OR_RETURN(JobConfig config, LoadConfig(flags.config));
-  PEPNET_RETURN_IF_ERROR(CheckFormats(config, facts.formats));
   if (flags.own_domain) PEPNET_RETURN_IF_ERROR(CheckOwnDomain(config, facts.formats));
   PEPNET_ASSIGN_OR_RETURN(const std::string target, ExportTarget(flags.export_dir));
   PEPNET_ASSIGN_OR_RETURN(std::string checkpoint, ChooseCheckpoint(config, flags));
@@ -220,7 +205,7 @@ Status ExportCommand(const ExportFlags& flags) {
                       checkpoint,
                       &manifest,
                       &parameters,
-                      [&](const Table& table) { return ReadFullTable(checkpoint, manifest, table); },
+                      {[&](const Table& table) { return ReadTable(checkpoint, manifest, table); }, manifest.seed},
                       flags.own_domain};
   // Complete or absent: everything is written beside the final name and renamed at the end.
   PEPNET_ASSIGN_OR_RETURN(ScratchDirectory temporary, ScratchDirectory::MakeBeside(target));

@@ -45,20 +45,50 @@ StatusOr<std::vector<float>> ReadTensor(const SafetensorsReader& reader, const s
   return values;
 }
 
-// One part with every row of the table, fresh optimizer state.
-StatusOr<PartEntry> WriteFullTable(const JobConfig& config, const Table& table, const std::vector<float>& values,
-                                   const std::string& directory) {
+// The ids whose rows a tensor of the table holds: all, or of a table that grows those that stand beside it.
+StatusOr<std::vector<int64_t>> TableIds(const SafetensorsReader& reader, const std::string& path, const Table& table) {
+  if (!table.grows()) {
+    std::vector<int64_t> ids(table.rows);
+    std::iota(ids.begin(), ids.end(), 0);
+    return ids;
+  }
+  const std::string name = TableIdsName(table);
+  const auto it = reader.tensors().find(name);
+  if (it == reader.tensors().end()) {
+    return InvalidInput(path, " holds no tensor ", name, ", the ids of the rows of table ", table.name,
+                        ", which grows; expected an export of this program, or num_buckets or hash_bucket_size rows");
+  }
+  if (it->second.shape.size() != 1 || it->second.dtype != "I64") {
+    return InvalidInput(path, ": ", name, " is ", it->second.dtype, " of shape ", ShapeText(it->second.shape),
+                        "; expected I64 of one axis");
+  }
+  PEPNET_ASSIGN_OR_RETURN(const std::vector<int64_t> ids, reader.ReadIntegers(name));
+  std::vector<int64_t> sorted = ids;
+  std::sort(sorted.begin(), sorted.end());
+  const auto twice = std::adjacent_find(sorted.begin(), sorted.end());
+  if (twice != sorted.end())
+    return InvalidInput(path, ": ", name, " holds id ", *twice, " twice; expected each id once");
+  if (!sorted.empty() && !IdsOf(table.rows).Contains(sorted.front())) {
+    return InvalidInput(path, ": ", name, " holds ", sorted.front(), "; expected ", IdRangeText(table.rows));
+  }
+  return ids;
+}
+
+// One part with these rows of the table, fresh optimizer state. values: a row for each of `ids`.
+StatusOr<PartEntry> WriteRows(const JobConfig& config, const Table& table, const std::vector<int64_t>& ids,
+                              const std::vector<float>& values, const std::string& directory) {
   const int dim = table.dim;
   const int state_dim = SparseStateDim(config.train.sparse_optimizer.kind, dim);
   PEPNET_ASSIGN_OR_RETURN(std::unique_ptr<TablePartWriter> writer,
                           TablePartWriter::Create(directory, table.name, dim, state_dim, 0, 1));
   const uint64_t table_hash = HashName(table.name);
-  std::vector<int64_t> ids(table.rows);
-  std::iota(ids.begin(), ids.end(), 0);
-  std::sort(ids.begin(), ids.end(), [&](int64_t a, int64_t b) {
-    const int bucket_a = BucketOf(RowHash(table_hash, a)), bucket_b = BucketOf(RowHash(table_hash, b));
-    return bucket_a != bucket_b ? bucket_a < bucket_b : a < b;
+  std::vector<size_t> order(ids.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::sort(order.begin(), order.end(), [&](size_t a, size_t b) {
+    const int bucket_a = BucketOf(RowHash(table_hash, ids[a])), bucket_b = BucketOf(RowHash(table_hash, ids[b]));
+    return bucket_a != bucket_b ? bucket_a < bucket_b : ids[a] < ids[b];
   });
+  std::vector<int64_t> run_ids;
   std::vector<float> run_values, states(kRowsPerRecordBatch * state_dim);
   if (state_dim > 0) {
     for (int64_t i = 0; i < kRowsPerRecordBatch; ++i) {
@@ -68,13 +98,14 @@ StatusOr<PartEntry> WriteFullTable(const JobConfig& config, const Table& table, 
   const std::vector<int64_t> zeros(kRowsPerRecordBatch, 0);
   for (size_t first = 0; first < ids.size(); first += kRowsPerRecordBatch) {
     const size_t count = std::min<size_t>(kRowsPerRecordBatch, ids.size() - first);
+    run_ids.resize(count);
     run_values.resize(count * dim);
     for (size_t i = 0; i < count; ++i) {
-      std::copy_n(values.data() + ids[first + i] * dim, dim, run_values.data() + i * dim);
+      run_ids[i] = ids[order[first + i]];
+      std::copy_n(values.data() + order[first + i] * dim, dim, run_values.data() + i * dim);
     }
     PEPNET_RETURN_IF_ERROR(
-        writer->Append({std::span<const int64_t>(ids).subspan(first, count), run_values,
-                        std::span<const float>(states).first(count * state_dim),
+        writer->Append({run_ids, run_values, std::span<const float>(states).first(count * state_dim),
                         std::span<const int64_t>(zeros).first(count), std::span<const int64_t>(zeros).first(count)}));
   }
   return writer->Finish();
@@ -110,12 +141,10 @@ Status ImportCommand(const ImportFlags& flags) {
   const absl::Cleanup remove = [&] { RemoveTree(writer.temporary_directory()).IgnoreError(); };  // a failed one
   Manifest manifest;
   for (const Table& table : config.tables) {
-    if (table.grows()) {
-      return InvalidInput("table ", table.name, " grows with the ids that occur; a file of full tables cannot hold it");
-    }
-    PEPNET_ASSIGN_OR_RETURN(std::vector<float> values,
-                            ReadTensor(*reader, flags.weights, TableParameterName(table), {table.rows, table.dim}));
-    PEPNET_ASSIGN_OR_RETURN(PartEntry part, WriteFullTable(config, table, values, writer.temporary_directory()));
+    PEPNET_ASSIGN_OR_RETURN(const std::vector<int64_t> ids, TableIds(*reader, flags.weights, table));
+    PEPNET_ASSIGN_OR_RETURN(std::vector<float> values, ReadTensor(*reader, flags.weights, TableParameterName(table),
+                                                                  {static_cast<int64_t>(ids.size()), table.dim}));
+    PEPNET_ASSIGN_OR_RETURN(PartEntry part, WriteRows(config, table, ids, values, writer.temporary_directory()));
     manifest.parts.push_back(std::move(part));
   }
   state.counters.batch_size = config.data.batch_size;

@@ -50,20 +50,14 @@ Status LookUp(const ExportSource& source, Sample* sample) {
   const JobConfig& config = *source.config;
   for (size_t b = 0; b < sample->batches.size(); ++b) sample->exported_rows.emplace_back(config.tables.size());
   for (size_t t = 0; t < config.tables.size(); ++t) {
-    const int dim = config.tables[t].dim;
-    if (config.tables[t].grows()) {  // no tensor holds it
-      for (size_t b = 0; b < sample->batches.size(); ++b) {
-        PEPNET_ASSIGN_OR_RETURN(sample->exported_rows[b][t], ReadRows(source.checkpoint, *source.manifest,
-                                                                      config.tables[t], sample->batches[b].ids.ids[t]));
-      }
-      continue;
-    }
-    PEPNET_ASSIGN_OR_RETURN(const AlignedBuffer<float> table, source.tables(config.tables[t]));
+    const auto dim = static_cast<size_t>(config.tables[t].dim);
+    PEPNET_ASSIGN_OR_RETURN(const TableRows table, source.tables.read(config.tables[t]));
+    const RowFinder finder(config.tables[t], source.tables.seed, table);
     for (size_t b = 0; b < sample->batches.size(); ++b) {
       const std::vector<int64_t>& ids = sample->batches[b].ids.ids[t];
       AlignedBuffer<float>& rows = sample->exported_rows[b][t];
       rows.Resize(ids.size() * dim);
-      for (size_t i = 0; i < ids.size(); ++i) std::memcpy(&rows[i * dim], &table[ids[i] * dim], dim * sizeof(float));
+      for (size_t i = 0; i < ids.size(); ++i) finder.Copy(ids[i], rows.data() + i * dim);
     }
   }
   return absl::OkStatus();
@@ -118,11 +112,14 @@ StatusOr<ExportSource> OpenExportedWeights(const ExportSource& source, const std
   ExportSource exported = source;
   exported.parameters = parameters;
   // Shared: the function is copied with the source, and the mapped file lives as long as any copy.
-  exported.tables = [reader](const Table& table) -> StatusOr<AlignedBuffer<float>> {
+  exported.tables.read = [reader](const Table& table) -> StatusOr<TableRows> {
     PEPNET_ASSIGN_OR_RETURN(const std::span<const float> view, reader->ViewFloats(TableParameterName(table)));
-    AlignedBuffer<float> values(view.size());
-    std::memcpy(values.data(), view.data(), view.size_bytes());
-    return values;
+    TableRows rows{{}, AlignedBuffer<float>(view.size())};
+    std::memcpy(rows.values.data(), view.data(), view.size_bytes());
+    if (table.grows()) {
+      PEPNET_ASSIGN_OR_RETURN(rows.ids, reader->ReadIntegers(TableIdsName(table)));
+    }
+    return rows;
   };
   return exported;
 }

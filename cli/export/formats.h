@@ -20,11 +20,12 @@ struct ExportSource {
   std::string checkpoint;
   const Manifest* manifest = nullptr;
   const DenseParameters* parameters = nullptr;
-  TableSource tables;       // [rows, dim] of every table
+  TableSource tables;
   bool own_domain = false;  // model.onnx also has the outputs of each row's own domain
 };
 
-// model.safetensors: every dense parameter and every table as a full [rows, dim] tensor under the reference's names.
+// model.safetensors: every dense parameter and every table as a full [rows, dim] tensor under the reference's names. A
+// table that grows has the rows of the ids in a tensor of its own, <name>.ids [rows] int64.
 StatusOr<std::vector<std::string>> WriteSafetensors(const ExportSource& source, const std::string& directory);
 
 // tables/<table>.parquet: id int64, value list<float>, frequency int64, last_step int64, of the rows that training

@@ -2,84 +2,84 @@
 
 #include <cmath>
 #include <cstring>
-#include <unordered_map>
 
 #include "common/base/mutant.h"
-#include "ps/table/row_initializer.h"
 
 namespace pepnet {
-
 namespace {
 
-// Nobody wants to serve a value that is not finite.
-Status CheckFinite(std::span<const float> row, const std::string& checkpoint, const Table& table, int64_t id) {
-  for (const float v : row) {
-    if (std::isfinite(v)) continue;
-    return InvalidInput(checkpoint, ": row ", id, " of table ", table.name, " holds ", v,
-                        "; export an earlier checkpoint (--checkpoint_path)");
-  }
-  return absl::OkStatus();
-}
-
-}  // namespace
-
-StatusOr<AlignedBuffer<float>> ReadFullTable(const std::string& checkpoint, const Manifest& manifest,
-                                             const Table& table) {
+// The initial value of every row.
+StatusOr<TableRows> InitialRows(const Manifest& manifest, const Table& table) {
   if (table.rows > (int64_t{1} << 40) / table.dim) {
     return InvalidInput("table ", table.name, " of ", table.rows, " x ", table.dim,
                         " is too large for a dense tensor; export it with --format parquet");
   }
-  AlignedBuffer<float> values(table.rows * table.dim);
+  TableRows rows{{}, AlignedBuffer<float>(table.rows * table.dim)};
   const RowInitializer initializer(table, manifest.seed);
   for (int64_t id = 0; id < table.rows; ++id) {
-    initializer.Fill(id, {values.data() + id * table.dim, static_cast<size_t>(table.dim)});
+    initializer.Fill(id, {rows.values.data() + id * table.dim, static_cast<size_t>(table.dim)});
   }
-  if (MutantActive(Mutant::kExportForgetsInitialRows)) std::memset(values.data(), 0, values.bytes());
-  for (const PartEntry& part : manifest.parts) {
-    if (part.table != table.name) continue;
-    PEPNET_ASSIGN_OR_RETURN(std::unique_ptr<TablePartReader> reader, TablePartReader::Open(checkpoint, part));
-    PEPNET_RETURN_IF_ERROR(reader->Read(0, part.rows, [&](const RowColumns& rows) -> Status {
-      for (size_t i = 0; i < rows.ids.size(); ++i) {
-        if (rows.ids[i] < 0 || rows.ids[i] >= table.rows) {
-          return absl::DataLossError(absl::StrCat(part.file, " holds id ", rows.ids[i], " of table ", table.name,
-                                                  ", which has ", table.rows, " rows"));
-        }
-        const std::span<const float> row = rows.values.subspan(i * table.dim, table.dim);
-        PEPNET_RETURN_IF_ERROR(CheckFinite(row, checkpoint, table, rows.ids[i]));
-        std::memcpy(values.data() + rows.ids[i] * table.dim, row.data(), row.size_bytes());
-      }
-      return absl::OkStatus();
-    }));
-  }
-  return values;
+  if (MutantActive(Mutant::kExportForgetsInitialRows)) std::memset(rows.values.data(), 0, rows.values.bytes());
+  return rows;
 }
 
-StatusOr<AlignedBuffer<float>> ReadRows(const std::string& checkpoint, const Manifest& manifest, const Table& table,
-                                        std::span<const int64_t> ids) {
-  const auto dim = static_cast<size_t>(table.dim);
-  AlignedBuffer<float> values(ids.size() * dim);
-  const RowInitializer initializer(table, manifest.seed);
-  std::unordered_multimap<int64_t, size_t> places;
-  for (size_t i = 0; i < ids.size(); ++i) {
-    initializer.Fill(ids[i], {values.data() + i * dim, dim});
-    places.emplace(ids[i], i);
+}  // namespace
+
+int64_t CheckpointedRows(const Manifest& manifest, const Table& table) {
+  int64_t rows = 0;
+  for (const PartEntry& part : manifest.parts) {
+    if (part.table == table.name) rows += part.rows;
   }
+  return rows;
+}
+
+StatusOr<TableRows> ReadTable(const std::string& checkpoint, const Manifest& manifest, const Table& table) {
+  TableRows result;
+  if (table.grows()) {
+    result.values.Resize(CheckpointedRows(manifest, table) * table.dim);
+  } else {
+    PEPNET_ASSIGN_OR_RETURN(result, InitialRows(manifest, table));
+  }
+  const IdRange range = IdsOf(table.rows);
   for (const PartEntry& part : manifest.parts) {
     if (part.table != table.name) continue;
     PEPNET_ASSIGN_OR_RETURN(std::unique_ptr<TablePartReader> reader, TablePartReader::Open(checkpoint, part));
     PEPNET_RETURN_IF_ERROR(reader->Read(0, part.rows, [&](const RowColumns& rows) -> Status {
       for (size_t i = 0; i < rows.ids.size(); ++i) {
-        const std::span<const float> row = rows.values.subspan(i * dim, dim);
-        PEPNET_RETURN_IF_ERROR(CheckFinite(row, checkpoint, table, rows.ids[i]));
-        const auto [first, end] = places.equal_range(rows.ids[i]);
-        for (auto place = first; place != end; ++place) {
-          std::memcpy(values.data() + place->second * dim, row.data(), row.size_bytes());
+        const int64_t id = rows.ids[i];
+        if (!range.Contains(id)) {
+          return absl::DataLossError(absl::StrCat(part.file, " holds id ", id, " of table ", table.name,
+                                                  ", whose ids are ", IdRangeText(table.rows)));
         }
+        const std::span<const float> row = rows.values.subspan(i * table.dim, table.dim);
+        for (const float v : row) {
+          if (std::isfinite(v)) continue;
+          return InvalidInput(checkpoint, ": row ", id, " of table ", table.name, " holds ", v,
+                              "; export an earlier checkpoint (--checkpoint_path)");
+        }
+        const int64_t place = table.grows() ? static_cast<int64_t>(result.ids.size()) : id;
+        std::memcpy(result.values.data() + place * table.dim, row.data(), row.size_bytes());
+        if (table.grows()) result.ids.push_back(id);
       }
       return absl::OkStatus();
     }));
   }
-  return values;
+  return result;
+}
+
+RowFinder::RowFinder(const Table& table, uint64_t seed, const TableRows& rows)
+    : rows_(rows), dim_(static_cast<size_t>(table.dim)), grows_(table.grows()), initializer_(table, seed) {
+  for (size_t i = 0; i < rows.ids.size(); ++i) places_.emplace(rows.ids[i], i);
+}
+
+void RowFinder::Copy(int64_t id, float* out) const {
+  size_t place = static_cast<size_t>(id);
+  if (grows_) {
+    const auto found = places_.find(id);
+    if (found == places_.end()) return initializer_.Fill(id, {out, dim_});
+    place = found->second;
+  }
+  std::memcpy(out, rows_.values.data() + place * dim_, dim_ * sizeof(float));
 }
 
 }  // namespace pepnet

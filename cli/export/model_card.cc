@@ -9,6 +9,7 @@
 #include "common/checkpoint/strict_json.h"
 #include "common/file/file.h"
 #include "worker/checkpoint/best_evaluation.h"
+#include "worker/data/encode/label_encoder.h"
 #include "worker/data/encode/sequence_cells.h"
 #include "worker/model/output_rules.h"
 #include "worker/model/pepnet_model.h"
@@ -106,6 +107,7 @@ StatusOr<std::string> ExportJson(const ExportSource& source, const std::string& 
     json["own_domain"] = {{"input", OwnDomainInput(config)},
                           {"column", config.data.labels[config.model.domain_label]},
                           {"domains", config.model.domain_count}};
+    if (const std::vector<std::string> words = DomainWords(config); !words.empty()) json["own_domain"]["words"] = words;
   }
   PEPNET_ASSIGN_OR_RETURN(const std::vector<ModelOutput> outputs, Outputs(source));
   json["outputs"] = nlohmann::ordered_json::array();
@@ -134,16 +136,18 @@ StatusOr<std::string> ModelCard(const ExportSource& source, const CardFacts& fac
       &card,
       "- `pipeline.config`: the effective config\n- `export.json`: sizes and crc32c of the files, inputs, outputs\n");
   if (Has(facts, "safetensors")) {
-    absl::StrAppend(
-        &card,
-        "\n`model.safetensors` has every weight under the reference's names, tables as full `[rows, dim]` tensors; "
-        "`scripts/bench/plain_pytorch.py` has a plain PyTorch PEPNet that loads it.\n");
+    absl::StrAppend(&card,
+                    "\n`model.safetensors` has every weight under the reference's names, tables as full `[rows, dim]` "
+                    "tensors, a table "
+                    "that grows as the rows it has with their ids in `<name>.ids`; "
+                    "`scripts/bench/plain_pytorch.py` has a plain PyTorch PEPNet that loads it.\n");
   }
   if (Has(facts, "parquet")) {
-    absl::StrAppend(&card,
-                    "\n`tables/*.parquet` have the rows that training created: id, value, frequency, last_step. Other "
-                    "rows of a table "
-                    "still have their initial value, which only `model.safetensors` and `model.onnx` hold.\n");
+    absl::StrAppend(
+        &card,
+        "\n`tables/*.parquet` have the rows that training created: id, value, frequency, last_step. Other "
+        "rows of a table "
+        "have their initial value, which only `model.safetensors` (of tables with an end) and `model.onnx` hold.\n");
   }
   if (Has(facts, "onnx")) {
     card += kOnnxText;
@@ -168,8 +172,10 @@ StatusOr<std::string> ModelCard(const ExportSource& source, const CardFacts& fac
                                       output.width > 0 ? absl::StrCat(" [batch, ", output.width, "]") : " [batch]");
                                 }),
                   ": float32.\n\n## Tables\n\n| table | rows | dim |\n| --- | --- | --- |\n");
-  for (const Table& table : config.tables)
-    absl::StrAppend(&card, "| ", MarkdownText(table.name), " | ", table.rows, " | ", table.dim, " |\n");
+  for (const Table& table : config.tables) {
+    const int64_t rows = table.grows() ? CheckpointedRows(*source.manifest, table) : table.rows;
+    absl::StrAppend(&card, "| ", MarkdownText(table.name), " | ", rows, " | ", table.dim, " |\n");
+  }
   return card;
 }
 

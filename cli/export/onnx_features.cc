@@ -5,9 +5,12 @@
 #include <cmath>
 #include <limits>
 #include <map>
+#include <numeric>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "cli/export/onnx_expression.h"
+#include "cli/export/onnx_initial_rows.h"
 #include "cli/export/onnx_ops.h"
 #include "worker/data/encode/feature_encoder.h"
 
@@ -61,6 +64,24 @@ struct Cells {
   Value lengths;  // [batch] int64: elements
   Value counts;   // [batch, n] int64: tokens of each element
 };
+
+// A table in the graph.
+struct GraphTable {
+  GraphTable(const Table& table, uint64_t seed, const TableRows& rows)
+      : table(table), seed(seed), finder(table, seed, rows) {}
+
+  const Table& table;
+  const uint64_t seed;
+  const RowFinder finder;
+  Value constant;  // [rows, dim]; of a table that grows one row more, of zeros
+  // Of a table that grows: its ids, the rows of `constant` they have, and that row more, of an id without a row.
+  std::vector<int64_t> keys, places;
+  int64_t no_place = 0;
+};
+
+// The least int64 is no id, and makes a list of keys that is never empty.
+constexpr int64_t kNoKey = std::numeric_limits<int64_t>::min();
+constexpr int64_t kMostKeys = 50'000'000;  // which stand in the model file, of 2 GiB at most
 
 class FeatureGraph {
  public:
@@ -122,15 +143,20 @@ class FeatureGraph {
     return OnnxLeaf{graph_.Apply("Where", {cells.is_empty, fallback, normal}), ""};
   }
 
-  // The pooled rows of a leaf. `table` is [rows, dim], with the values `rows`.
-  StatusOr<OnnxLeaf> Lookup(const Leaf& leaf, const Value& table, const AlignedBuffer<float>& rows) {
+  // The pooled rows of a leaf.
+  StatusOr<OnnxLeaf> Lookup(const Leaf& leaf, const GraphTable& table) {
     const int f = leaf.feature;
     const Feature& feature = config_.features[f];
     const Cells& cells = cells_.at(inputs_.at(f));
-    PEPNET_ASSIGN_OR_RETURN(Value ids, Ids(feature, cells));
-    ids = graph_.Apply("Where", {cells.mask, ids, ops_.Scalar(0)});
-    const Value found = graph_.Apply("Gather", {table, ids});  // [batch, n, dim]; of a sequence [batch, n, m, dim]
-    if (feature.sequence) return LookupSequence(leaf, cells, found, rows);
+    Value found;  // [batch, n, dim]; of a sequence [batch, n, m, dim]
+    if (table.table.grows()) {
+      PEPNET_ASSIGN_OR_RETURN(found, FindRows(table, cells));
+    } else {
+      PEPNET_ASSIGN_OR_RETURN(Value ids, Ids(feature, cells));
+      ids = graph_.Apply("Where", {cells.mask, ids, ops_.Scalar(0)});
+      found = graph_.Apply("Gather", {table.constant, ids});
+    }
+    if (feature.sequence) return LookupSequence(leaf, cells, found, table.finder);
     Value factor = graph_.Cast(cells.mask, Type::kFloat);
     if (feature.weighted) factor = graph_.Apply("Where", {cells.mask, cells.weights, ops_.Number(0)});
     if (feature.pooling == Pooling::kMean) {
@@ -140,20 +166,35 @@ class FeatureGraph {
     const Value pooled = ops_.Sum(scaled, 1);
     const EmptyCell& empty = encoder_.empty_cell(f);
     if (empty.ids.empty()) return OnnxLeaf{pooled, ""};
-    const std::vector<float> fallback = DefaultVector(feature, empty, rows);
+    const std::vector<float> fallback = DefaultVector(feature, empty, table.finder);
     PEPNET_ASSIGN_OR_RETURN(const Value constant, graph_.Floats("", {1, feature.dim}, fallback));
     return OnnxLeaf{graph_.Apply("Where", {cells.is_empty, constant, pooled}), ""};
   }
 
  private:
+  // The rows of a table that grows: those it has, and initial values where it has none.
+  StatusOr<Value> FindRows(const GraphTable& table, const Cells& cells) {
+    const Value place =
+        graph_.Apply("LabelEncoder", {cells.values},
+                     {{"keys_int64s", table.keys}, {"values_int64s", table.places}, {"default_int64", table.no_place}},
+                     "ai.onnx.ml");
+    const Value found = graph_.Apply("Gather", {table.constant, place});
+    const Value is_new = graph_.Apply("And", {graph_.Apply("Equal", {place, ops_.Scalar(table.no_place)}), cells.mask});
+    // Those are few in most batches, and alone cost the work of making initial values.
+    const Value at = graph_.Apply("Transpose", {graph_.Apply("NonZero", {is_new})});
+    const Value ids = graph_.Apply("GatherND", {cells.values, at});
+    PEPNET_ASSIGN_OR_RETURN(const Value initial, AddInitialRows(table.table, table.seed, ids, &ops_));
+    return graph_.Apply("ScatterND", {found, at, initial});
+  }
+
   // The pooled rows of the default_value's ids.
-  static std::vector<float> DefaultVector(const Feature& feature, const EmptyCell& empty,
-                                          const AlignedBuffer<float>& rows) {
-    std::vector<float> vector(feature.dim, 0);
+  static std::vector<float> DefaultVector(const Feature& feature, const EmptyCell& empty, const RowFinder& rows) {
+    std::vector<float> vector(feature.dim, 0), row(feature.dim);
     for (size_t i = 0; i < empty.ids.size(); ++i) {
       float weight = feature.weighted ? empty.weights[i] : 1.0f;
       if (feature.pooling == Pooling::kMean) weight /= static_cast<float>(empty.ids.size());
-      for (int d = 0; d < feature.dim; ++d) vector[d] += weight * rows[empty.ids[i] * feature.dim + d];
+      rows.Copy(empty.ids[i], row.data());
+      for (int d = 0; d < feature.dim; ++d) vector[d] += weight * row[d];
     }
     return vector;
   }
@@ -185,8 +226,7 @@ class FeatureGraph {
   }
 
   // `found`: [batch, n, m, dim]
-  StatusOr<OnnxLeaf> LookupSequence(const Leaf& leaf, const Cells& cells, const Value& found,
-                                    const AlignedBuffer<float>& rows) {
+  StatusOr<OnnxLeaf> LookupSequence(const Leaf& leaf, const Cells& cells, const Value& found, const RowFinder& rows) {
     const Feature& feature = config_.features[leaf.feature];
     const EmptyCell& empty = encoder_.empty_cell(leaf.feature);
     Feature summed = feature;  // sums, from which the mean follows over elements or over the whole cell
@@ -337,6 +377,35 @@ StatusOr<std::vector<double>> RawThresholds(const Feature& feature) {
   return thresholds;
 }
 
+namespace {
+
+StatusOr<GraphTable> AddTable(const Table& table, uint64_t seed, TableRows* rows, OnnxGraph* graph) {
+  GraphTable made(table, seed, *rows);
+  int64_t count = table.rows;
+  if (table.grows()) {
+    made.no_place = static_cast<int64_t>(rows->ids.size());
+    if (made.no_place > kMostKeys) {
+      return InvalidInput("--format onnx: table ", table.name, " has ", made.no_place,
+                          " ids, and model.onnx holds at most ", kMostKeys,
+                          "; set max_rows, or export with --format parquet,safetensors");
+    }
+    made.keys = rows->ids;
+    made.keys.push_back(kNoKey);
+    made.places.resize(made.keys.size());
+    std::iota(made.places.begin(), made.places.end(), 0);
+    const AlignedBuffer<float> values = std::exchange(rows->values, AlignedBuffer<float>());
+    count = made.no_place + 1;
+    rows->values.Resize(count * table.dim);
+    std::copy(values.begin(), values.end(), rows->values.begin());
+    std::fill(rows->values.end() - table.dim, rows->values.end(), 0.0f);
+  }
+  PEPNET_ASSIGN_OR_RETURN(made.constant, graph->Floats(TableParameterName(table), {count, table.dim},
+                                                       {rows->values.data(), rows->values.size()}));
+  return made;
+}
+
+}  // namespace
+
 StatusOr<std::vector<OnnxLeaf>> AddFeatures(const JobConfig& config, const FeatureEncoder& encoder,
                                             const TableSource& tables, OnnxGraph* graph) {
   FeatureGraph features(config, encoder, graph);
@@ -347,13 +416,11 @@ StatusOr<std::vector<OnnxLeaf>> AddFeatures(const JobConfig& config, const Featu
     PEPNET_ASSIGN_OR_RETURN(leaves[l], features.Raw(config.leaves[l]));
   }
   for (size_t t = 0; t < config.tables.size(); ++t) {
-    const Table& table = config.tables[t];
-    PEPNET_ASSIGN_OR_RETURN(const AlignedBuffer<float> rows, tables(table));
-    PEPNET_ASSIGN_OR_RETURN(const Value constant, graph->Floats(TableParameterName(table), {table.rows, table.dim},
-                                                                {rows.data(), rows.size()}));
+    PEPNET_ASSIGN_OR_RETURN(TableRows rows, tables.read(config.tables[t]));
+    PEPNET_ASSIGN_OR_RETURN(const GraphTable table, AddTable(config.tables[t], tables.seed, &rows, graph));
     for (size_t l = 0; l < leaves.size(); ++l) {
       if (config.leaves[l].table != static_cast<int>(t)) continue;
-      PEPNET_ASSIGN_OR_RETURN(leaves[l], features.Lookup(config.leaves[l], constant, rows));
+      PEPNET_ASSIGN_OR_RETURN(leaves[l], features.Lookup(config.leaves[l], table));
     }
   }
   return leaves;

@@ -3,7 +3,7 @@
 // Inputs of a feature, all of the same batch:
 //   <input>          [batch, <input>_n]  the cell's tokens, padded at the end with anything
 //                      int64:  num_buckets (the id), hash_bucket_size (the bucket: hash of the token modulo rows; a graph
-//                              cannot hash text), ids of FG_NONE
+//                              cannot hash text), ids of FG_NONE; of a table that grows any id, with or without a row
 //                      string: vocabularies;   double: raw features, with and without boundaries
 //   <input>.lengths  [batch] int64       tokens of the cell; 0: the cell is empty and reads the feature's default_value
 //   <input>.weights  [batch, <input>_n] float, of weighted features
@@ -16,12 +16,11 @@
 // What predict refuses (an id out of range, a missing raw value without default) is an error of Gather here, or a NaN.
 #pragma once
 
-#include <functional>
 #include <string>
 #include <vector>
 
+#include "cli/export/full_table.h"
 #include "cli/export/onnx_graph.h"
-#include "common/base/aligned_buffer.h"
 #include "common/job_config/job_config.h"
 
 namespace pepnet {
@@ -37,9 +36,6 @@ struct OnnxInput {
 
 // Of all features in a group, in config order. Features that share a column share an input.
 std::vector<OnnxInput> OnnxInputs(const JobConfig& config);
-
-// A table as [rows, dim].
-using TableSource = std::function<StatusOr<AlignedBuffer<float>>(const Table&)>;
 
 // A leaf inside the graph.
 struct OnnxLeaf {

@@ -1,5 +1,6 @@
 #include "cli/export/onnx_graph.h"
 
+#include <algorithm>
 #include <cstring>
 #include <map>
 #include <utility>
@@ -204,6 +205,11 @@ OnnxGraph::Value OnnxGraph::Apply(const std::string& op, const std::vector<Value
 
 OnnxGraph::Value OnnxGraph::Cast(const Value& value, Type to) {
   return Apply("Cast", {value}, {{"to", static_cast<int64_t>(ElementType(to))}});
+}
+
+void OnnxGraph::RequireOpset(int version) {
+  onnx::OperatorSetIdProto* const opset = state_->model.mutable_opset_import(0);
+  opset->set_version(std::max<int64_t>(opset->version(), version));
 }
 
 void OnnxGraph::SetMetadata(const std::string& key, const std::string& value) {

@@ -1,6 +1,7 @@
 // OnnxGraph: an ONNX model under construction, behind a header without protobuf.
 //
-// A value is the name of a tensor. Operators are those of opset 17 and ai.onnx.ml 2: any runtime since 2022 has them.
+// A value is the name of a tensor. Operators are those of opset 17 and ai.onnx.ml 2, which any runtime since 2022 has, or
+// of a higher opset that is asked for.
 // Constants of more than `external_bytes` go to <path>.data while they are added (ONNX's external data), so that the model
 // file stays below protobuf's 2 GiB; all else goes into the model file.
 //
@@ -48,6 +49,8 @@ class OnnxGraph {
               const std::string& domain = "");
   Value Cast(const Value& value, Type to);
 
+  // Operators of this opset are used, too.
+  void RequireOpset(int version);
   void SetMetadata(const std::string& key, const std::string& value);
 
   // Names of the files written, relative to the model's directory.

@@ -12,7 +12,9 @@ StatusOr<std::vector<std::string>> WriteSafetensors(const ExportSource& source, 
   std::vector<SafetensorsWriter::Declaration> declarations;
   for (const ParameterSpec& spec : parameters.specs()) declarations.push_back({spec.name, "F32", spec.shape});
   for (const Table& table : source.config->tables) {
-    declarations.push_back({TableParameterName(table), "F32", {table.rows, table.dim}});
+    const int64_t rows = table.grows() ? CheckpointedRows(*source.manifest, table) : table.rows;
+    declarations.push_back({TableParameterName(table), "F32", {rows, table.dim}});
+    if (table.grows()) declarations.push_back({TableIdsName(table), "I64", {rows}});
   }
   PEPNET_ASSIGN_OR_RETURN(std::unique_ptr<SafetensorsWriter> writer, SafetensorsWriter::Create(path, declarations));
   for (size_t i = 0; i < parameters.specs().size(); ++i) {
@@ -20,8 +22,9 @@ StatusOr<std::vector<std::string>> WriteSafetensors(const ExportSource& source, 
     PEPNET_RETURN_IF_ERROR(writer->Append(value.data(), value.size_bytes()));
   }
   for (const Table& table : source.config->tables) {
-    PEPNET_ASSIGN_OR_RETURN(const AlignedBuffer<float> values, source.tables(table));
-    PEPNET_RETURN_IF_ERROR(writer->Append(values.data(), values.bytes()));
+    PEPNET_ASSIGN_OR_RETURN(const TableRows rows, source.tables.read(table));
+    PEPNET_RETURN_IF_ERROR(writer->Append(rows.values.data(), rows.values.bytes()));
+    if (table.grows()) PEPNET_RETURN_IF_ERROR(writer->Append(rows.ids.data(), rows.ids.size() * sizeof(int64_t)));
   }
   PEPNET_ASSIGN_OR_RETURN(const SafetensorsWriter::Result written, writer->Finish());
 

@@ -2,10 +2,15 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <nlohmann/json.hpp>
+#include <string>
+#include <tuple>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "common/checkpoint/checkpoint.h"
+#include "common/checkpoint/safetensors.h"
 #include "tests/support/cli_job.h"
 #include "tests/support/status_matchers.h"
 
@@ -14,6 +19,38 @@ namespace {
 
 using ::testing::HasSubstr;
 using ::testing::Not;
+
+std::string SoleIdsTensor(const std::string& path) {
+  const auto reader = SafetensorsReader::Open(path);
+  std::string found;
+  for (const auto& [name, info] : (*reader)->tensors()) {
+    if (info.dtype == "I64") found = name;
+  }
+  return found;
+}
+
+// Copies a file of tensors with other ids; without them where `change` says false.
+void CopyTensors(const std::string& from, const std::string& to,
+                 const std::function<bool(std::vector<int64_t>*)>& change) {
+  ASSERT_OK_AND_ASSIGN(const auto reader, SafetensorsReader::Open(from));
+  const std::string ids_name = SoleIdsTensor(from);
+  ASSERT_OK_AND_ASSIGN(std::vector<int64_t> ids, reader->ReadIntegers(ids_name));
+  const bool keeps_ids = change(&ids);
+  std::vector<SafetensorsWriter::Declaration> declarations;
+  for (const auto& [name, info] : reader->tensors()) {
+    if (name != ids_name || keeps_ids) declarations.push_back({name, info.dtype, info.shape});
+  }
+  ASSERT_OK_AND_ASSIGN(const auto writer, SafetensorsWriter::Create(to, declarations));
+  for (const auto& declaration : declarations) {
+    if (declaration.name == ids_name) {
+      ASSERT_OK(writer->Append(ids.data(), ids.size() * sizeof(int64_t)));
+      continue;
+    }
+    ASSERT_OK_AND_ASSIGN(const std::vector<float> values, reader->ReadFloats(declaration.name));
+    ASSERT_OK(writer->Append(values.data(), values.size() * sizeof(float)));
+  }
+  ASSERT_OK(writer->Finish().status());
+}
 
 class DynamicTableCli : public ::testing::Test {
  protected:
@@ -84,13 +121,47 @@ TEST_F(DynamicTableCli, ReadersLeaveTheTableAlone) {
     return RunShell(absl::StrCat("$PEPNET export --pipeline_config_path ", job_ / "job.config", " --model_dir ",
                                  job_ / "model", " --export_dir ", job_ / "export", flags));
   };
-  const ProcessResult dense = run_export("");
-  EXPECT_EQ(dense.exit_status, 1);
-  EXPECT_THAT(dense.Cause(), HasSubstr("export it with --format parquet"));
-  const ProcessResult parquet = run_export(" --format parquet");
-  EXPECT_EQ(parquet.exit_status, 0) << parquet.err;
+  const ProcessResult exported = run_export(" --format safetensors,parquet,onnx");
+  EXPECT_EQ(exported.exit_status, 0) << exported.err;
   EXPECT_EQ(Newest("model"), before);
   EXPECT_EQ(RunShell(absl::StrCat("$PEPNET inspect --verify ", before)).exit_status, 0);
+}
+
+// What was exported and imported predicts what the checkpoint does, of ids with rows and of ids without.
+TEST_F(DynamicTableCli, ExportedRowsCanBeImported) {
+  Train("$PEPNET", "model");
+  const std::string config = absl::StrCat(" --pipeline_config_path ", job_ / "job.config");
+  const ProcessResult exported = RunShell(
+      absl::StrCat("$PEPNET export", config, " --model_dir ", job_ / "model", " --export_dir ", job_ / "export"));
+  ASSERT_EQ(exported.exit_status, 0) << exported.err;
+  const std::string weights = job_ / "export/model.safetensors";
+  const ProcessResult imported = RunShell(
+      absl::StrCat("$PEPNET import --seed 3", config, " --weights ", weights, " --model_dir ", job_ / "other"));
+  ASSERT_EQ(imported.exit_status, 0) << imported.err;
+  const auto predict = [&](const std::string& model) {
+    const std::string out = absl::StrCat(job_ / "predicted-", model);
+    const ProcessResult result =
+        job_.Run("$PEPNET", "predict", model,
+                 absl::StrCat("--predict_input_path '", job_ / "train-0.csv", "' --predict_output_path ", out));
+    EXPECT_EQ(result.exit_status, 0) << result.err;
+    return RunShell(absl::StrCat("cat ", out, "/part-*")).out;
+  };
+  EXPECT_EQ(predict("model"), predict("other"));
+  Train("$PEPNET", "other", "--continue_train");
+
+  const std::string ids = SoleIdsTensor(weights);
+  for (const auto& [name, change, words] :
+       std::vector<std::tuple<std::string, std::function<bool(std::vector<int64_t>*)>, std::string>>{
+           {"twice", [](std::vector<int64_t>* of_rows) { return (of_rows->at(1) = of_rows->at(0), true); }, " twice"},
+           {"least", [](std::vector<int64_t>* of_rows) { return (of_rows->at(1) = INT64_MIN, true); },
+            "expected -9223372036854775807 to"},
+           {"none", [](std::vector<int64_t>*) { return false; }, "holds no tensor " + ids}}) {
+    CopyTensors(weights, job_ / name, change);
+    const ProcessResult refused = RunShell(
+        absl::StrCat("$PEPNET import", config, " --weights ", job_ / name, " --model_dir ", job_ / "model-", name));
+    EXPECT_EQ(refused.exit_status, 1);
+    EXPECT_THAT(refused.Cause(), HasSubstr(words));
+  }
 }
 
 TEST_F(DynamicTableCli, APolicyMayChangeBetweenRuns) {

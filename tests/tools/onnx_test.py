@@ -221,7 +221,8 @@ class OnnxTest(unittest.TestCase):
             nn.ELU(alpha=0.7) nn.CELU(alpha=0.6) nn.SELU nn.GELU nn.GELU(approximate='tanh') nn.SiLU nn.Mish nn.Hardswish
             nn.Sigmoid nn.Hardsigmoid nn.LogSigmoid nn.Tanh nn.Hardtanh(min_val=-0.1,max_val=0.2)
             nn.Softplus(beta=3,threshold=0.5) nn.Softsign nn.Softshrink(lambd=0.1) nn.Hardshrink(lambd=0.1) nn.Tanhshrink
-            nn.Threshold(threshold=0.1,value=0.3) nn.Identity Dice""".split()
+            nn.Threshold(threshold=0.1,value=0.3) nn.Identity Dice nn.RReLU
+            nn.RReLU(lower=0.3,upper=0.9) nn.Softmax nn.Softmin(dim=1) nn.LogSoftmax(dim=-1)""".split()
         job = SmallJob(self.scratch / "job")
         towers = "".join(f"""task_towers {{ tower_name: "t{number}" label_name: "clk" losses {{ binary_cross_entropy {{}} }}
             mlp {{ hidden_units: [6, 6] use_bn: {"true" if number % 3 == 0 else "false"} activation: "{activation}" }} }}
@@ -230,6 +231,57 @@ class OnnxTest(unittest.TestCase):
         job.config.write_text(text.replace("task_towers {", towers + "task_towers {", 1))
         pepnet("train", "--pipeline_config_path", job.config)
         self.compare(job.config, job.directory / "eval.csv", read_csv(job.directory / "eval.csv", text), job.model_dir)
+
+    def growing_job(self, name, mode, user_init="nn.init.uniform_,a=-1,b=1"):
+        """Users and items in tables that grow; many rows of eval.csv name ids that have no row, in cells of one or two."""
+        job = SmallJob(self.scratch / name)
+        separator = "\3" if mode == "FG_NONE" else "|"
+        text = job.config.read_text().replace("FG_DAG", mode)
+        text = text.replace("num_buckets: 50 embedding_dim: 4",
+                            f'dynamic_table {{ max_rows: 1024 admit_after_steps: 2 }} init_fn: "{user_init}" embedding_dim: 5')
+        text = text.replace("num_buckets: 40 embedding_dim: 4",
+                            'separator: "|" pooling: "mean" dynamic_table { expected_rows: 100 } '
+                            'init_fn: "nn.init.normal_,mean=0.1,std=0.5" embedding_dim: 8')
+        job.config.write_text(text)
+        for file in ("train.csv", "eval.csv"):
+            path = job.directory / file
+            head, *rows = [line.split(",") for line in path.read_text().splitlines()]
+            rows = [[clk, buy, int(uid) - 25, (1 << 62) + int(iid)] for clk, buy, uid, iid in rows]
+            if file == "eval.csv":
+                for number, row in enumerate(rows[:-2]):
+                    row[2] -= 1000 * (number % 2)
+                    row[3] = f"{row[3]}{separator}{-number}" if number % 3 else row[3]
+                rows[-2:] = [[0, 0, -(1 << 63) + 1, (1 << 63) - 1], [1, 0, "", ""]]
+            path.write_text("\n".join(",".join(map(str, row)) for row in [head, *rows]) + "\n")
+        pepnet("train", "--pipeline_config_path", job.config)
+        return job
+
+    def test_tables_that_grow(self):
+        for mode in ("FG_DAG", "FG_NONE"):
+            with self.subTest(mode):
+                self.setUp()
+                job = self.growing_job("job", mode)
+                columns = read_csv(job.directory / "eval.csv", "")
+                session, feeds, names = self.compare(job.config, job.directory / "eval.csv", columns, job.model_dir)
+                whole = session.run(names, feeds)
+                known = {key: value[:0] for key, value in feeds.items()}  # a batch without rows
+                self.assertEqual([len(values) for values in session.run(names, known)], [0] * len(names))
+                self.assertTrue(all(np.isfinite(values).all() for values in whole))
+
+    def test_a_table_that_grows_and_is_empty(self):
+        job = self.growing_job("job", "FG_DAG")
+        text = job.config.read_text().replace("admit_after_steps: 2", "admit_after_steps: 1000")
+        job.config.write_text(text.replace(f"{job.directory}/model", f"{job.directory}/empty"))
+        pepnet("train", "--pipeline_config_path", job.config)
+        columns = read_csv(job.directory / "eval.csv", "")
+        self.compare(job.config, job.directory / "eval.csv", columns, job.directory / "empty")
+
+    def test_initial_values_that_a_graph_does_not_make_are_named(self):
+        job = self.growing_job("job", "FG_DAG", "nn.init.trunc_normal_")
+        refused = pepnet("export", "--pipeline_config_path", job.config, "--export_dir", self.scratch / "export", "--format",
+                         "onnx", status=1)
+        self.assertIn("the initial values of table uid_emb, which grows, are those of nn.init.trunc_normal_", refused.stderr)
+        self.assertFalse((self.scratch / "export").exists())
 
     def test_a_formula_that_the_graph_cannot_compute_is_named(self):
         job = SmallJob(self.scratch / "job")
