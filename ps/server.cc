@@ -188,7 +188,7 @@ Status Server::State::Handle(Message message) {
       return ServeWaiting();
     }
     case MessageType::kStats:
-      return Stats(request);
+      return header.step > 0 ? ServeAfter(header.step, std::move(request)) : Stats(request);
     case MessageType::kConfigure:  // handled above, as kShutdown is
     case MessageType::kShutdown:
     case MessageType::kRows:
@@ -238,7 +238,9 @@ Status Server::State::ServeAfter(int64_t steps, Request request) {
     return Refuse(request, absl::FailedPreconditionError(absl::StrCat(
                                "the rows after step ", steps, " are wanted, but ", applied(), " steps are applied")));
   }
-  return request.header().type == MessageType::kSave ? StartSave(request) : AnswerPull(std::move(request));
+  if (request.header().type == MessageType::kSave) return StartSave(request);
+  if (request.header().type == MessageType::kStats) return Stats(request);
+  return AnswerPull(std::move(request));
 }
 
 Status Server::State::ServeWaiting() {

@@ -38,7 +38,7 @@ enum class MessageType : uint16_t {
   kPush = 4,      // no reply
   kSave = 5,      // SaveRequest -> SaveReply; begins once `step` steps are applied, answers when all is on disk
   kLoad = 6,      // LoadRequest -> Ack
-  kStats = 7,     // -> StatsReply
+  kStats = 7,     // -> StatsReply, once header.step steps are applied; 0: as things stand
   kShutdown = 8,  // -> Ack; the server's loop ends
   kAck = 9,
   kError = 10,

@@ -142,6 +142,9 @@ Status RunLog::Step(const StepRecord& record, const StageTimes& times) {
   nlohmann::ordered_json stages;
   for (int s = 0; s < kStageCount; ++s) stages[kStageNames[s]] = times.seconds(s);
   json["stage_seconds"] = stages;
+  for (const DynamicTableCounts& table : record.tables) {
+    json["tables"][table.table] = {{"rows", table.rows}, {"candidates", table.candidates}};
+  }
   PEPNET_RETURN_IF_ERROR(AppendToFile(model_dir_ + "/" + kMetricsFile, json.dump() + "\n"));
   PEPNET_RETURN_IF_ERROR(WriteEvents(record, total, rate, times));
   WriteTextfile(record, total, rate, times);
@@ -191,6 +194,10 @@ Status RunLog::WriteEvents(const StepRecord& record, double total_loss, double r
   for (int s = 0; s < kStageCount; ++s) {
     scalars.push_back({absl::StrCat("seconds/", kStageNames[s]), times.seconds(s) - logged_times_.seconds(s)});
   }
+  for (const DynamicTableCounts& table : record.tables) {
+    scalars.push_back({absl::StrCat("tables/", table.table, "/rows"), static_cast<double>(table.rows)});
+    scalars.push_back({absl::StrCat("tables/", table.table, "/candidates"), static_cast<double>(table.candidates)});
+  }
   return step_events_->Append(record.step, scalars);
 }
 
@@ -215,6 +222,25 @@ void RunLog::WriteTextfile(const StepRecord& record, double total_loss, double r
   }
   textfile_->Set("pepnet_stage_seconds_total", "counter", "Wall time of worker 0 by stage since the run started.",
                  "stage", stages);
+  const auto tables = [&](int64_t DynamicTableCounts::*count) {
+    std::vector<std::pair<std::string, double>> samples;
+    for (const DynamicTableCounts& table : record.tables) samples.push_back({table.table, table.*count});
+    return samples;
+  };
+  if (!record.tables.empty()) {
+    textfile_->Set("pepnet_table_rows", "gauge", "Rows of tables that grow.", "table",
+                   tables(&DynamicTableCounts::rows));
+    textfile_->Set("pepnet_table_candidates", "gauge", "Ids that have been counted and have no row yet.", "table",
+                   tables(&DynamicTableCounts::candidates));
+    textfile_->Set("pepnet_table_admitted_total", "counter", "Rows made since the run started.", "table",
+                   tables(&DynamicTableCounts::admitted));
+    textfile_->Set("pepnet_table_refused_total", "counter", "Times that a step named an id without giving it a row.",
+                   "table", tables(&DynamicTableCounts::refused));
+    textfile_->Set("pepnet_table_expired_total", "counter", "Rows that expired since the run started.", "table",
+                   tables(&DynamicTableCounts::expired));
+    textfile_->Set("pepnet_table_evicted_total", "counter", "Rows that were evicted since the run started.", "table",
+                   tables(&DynamicTableCounts::evicted));
+  }
   if (const Status written = textfile_->Write(); !written.ok()) LogWarning(std::string(written.message()));
 }
 

@@ -7,6 +7,7 @@
 //        warnings.jsonl, one object per warning, each kind and subject once;
 //        All are cut back to the restored step on resume, so that a resumed run's files equal the undisturbed run's.
 // Tags:  loss/<name>, loss/total, lr/g0 (tables), lr/g1 (network), metric/<name>, global_gradient_norm,
+//        tables/<name>/rows and tables/<name>/candidates of tables that grow,
 //        <parameter>/gradient_norm, slice/<column>=<value>/<metric>, speed/samples_per_second, seconds/<stage> (since
 //        the last logged step).
 // Threads: one.

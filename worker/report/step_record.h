@@ -7,6 +7,8 @@
 #include <utility>
 #include <vector>
 
+#include "worker/watch/table_watch.h"
+
 namespace pepnet {
 
 struct StepRecord {
@@ -26,6 +28,7 @@ struct StepRecord {
   std::map<std::string, double> train_metrics;   // those that have a value already
   // Of the last dense step, before clipping; empty if not asked for: "global_gradient_norm", "<parameter>/gradient_norm".
   std::vector<std::pair<std::string, double>> gradient_norms;
+  std::vector<DynamicTableCounts> tables;  // those that grow, as of `step`
 };
 
 }  // namespace pepnet

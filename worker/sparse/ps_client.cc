@@ -252,9 +252,9 @@ Status PsClient::Load(const std::string& directory, int64_t finished_steps, bool
       .status();
 }
 
-StatusOr<std::vector<std::string>> PsClient::Stats() {
+StatusOr<std::vector<std::string>> PsClient::Stats(int64_t finished_steps) {
   PEPNET_ASSIGN_OR_RETURN(const std::vector<ParsedFrame> replies,
-                          RequestAll(MessageType::kStats, "", 0, timeout_s_, "server statistics"));
+                          RequestAll(MessageType::kStats, "", finished_steps, timeout_s_, "server statistics"));
   std::vector<std::string> result;
   for (const ParsedFrame& frame : replies) {
     wire::StatsReply reply;

@@ -88,7 +88,8 @@ class PsClient {
   StatusOr<SavedTables> FinishSave(int64_t step, const std::atomic<bool>& cancelled);
   Status Load(const std::string& directory, int64_t finished_steps, bool with_state,
               const std::map<std::string, std::string>& table_map);
-  StatusOr<std::vector<std::string>> Stats();  // JSON by server
+  // JSON by server, as of `finished_steps`, which the next push must not have followed yet; 0: as things stand.
+  StatusOr<std::vector<std::string>> Stats(int64_t finished_steps = 0);
   Status Shutdown();
 
   // Sends the pulls of `step`. read_only: for eval and predict, as of `step` applied steps; no push follows.

@@ -91,6 +91,10 @@ Status TrainReport::LogStep(const Batch& batch, const LearningRates& lr, const T
   StepRecord record = RecordOf(lr, session, step);
   record.losses = std::move(losses);
   record.loss_weights = step.losses().weights;
+  if (std::any_of(config_.tables.begin(), config_.tables.end(), [](const Table& table) { return table.grows(); })) {
+    PEPNET_ASSIGN_OR_RETURN(const std::vector<std::string> stats, context_.client->Stats(record.step));
+    record.tables = DynamicTablesOf(config_, stats);
+  }
   return log_->Step(record, times_);
 }
 
@@ -179,7 +183,7 @@ Status TrainReport::Close(const TrainSession& session, const CheckpointSaver* sa
   PEPNET_RETURN_IF_ERROR(log_->Warn(step, held_));
   PEPNET_RETURN_IF_ERROR(log_->Warn(step, warnings));
   PEPNET_RETURN_IF_ERROR(log_->Warn(step, TableWarnings(config_, RowsOfServers(stats))));
-  for (const std::string& line : DynamicTableLines(stats)) LogInfo(line);
+  for (const DynamicTableCounts& counts : DynamicTablesOf(config_, stats)) LogInfo(DynamicTableLine(counts));
   const int64_t steps = step - session.start_step();
   log_->Report(steps, rows_trained_, times_, stats, checkpoint);
   log_->ReportSaves(saver->costs(), save_delays_);

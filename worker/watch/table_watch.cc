@@ -42,25 +42,35 @@ std::map<std::string, int64_t> RowsOfServers(const std::vector<std::string>& sta
   return rows;
 }
 
-std::vector<std::string> DynamicTableLines(const std::vector<std::string>& stats) {
-  std::map<std::string, std::map<std::string, int64_t>> tables;
-  for (const nlohmann::json& of_server : MembersOf(stats, "lifecycle")) {
-    for (const auto& [table, counts] : of_server.items()) {
-      for (const auto& [name, count] : counts.items()) {
-        if (count.is_number_integer()) tables[table][name] += count.get<int64_t>();
-      }
-    }
-  }
+std::vector<DynamicTableCounts> DynamicTablesOf(const JobConfig& config, const std::vector<std::string>& stats) {
   const std::map<std::string, int64_t> rows = RowsOfServers(stats);
-  std::vector<std::string> lines;
-  for (auto& [table, counts] : tables) {
-    const auto of_table = rows.find(table);
-    lines.push_back(absl::StrCat(table, ": ", of_table == rows.end() ? 0 : of_table->second, " rows and ",
-                                 counts["candidates"], " candidates; ", counts["admitted"], " rows were made, ",
-                                 counts["expired"], " expired, ", counts["evicted"], " were evicted; steps named ids ",
-                                 counts["refused"], " times without giving them a row"));
+  const std::vector<nlohmann::json> lifecycles = MembersOf(stats, "lifecycle");
+  std::vector<DynamicTableCounts> tables;
+  for (const Table& table : config.tables) {
+    if (!table.grows()) continue;
+    DynamicTableCounts counts;
+    counts.table = table.name;
+    counts.has_policy = table.policy.is_active();
+    if (const auto found = rows.find(table.name); found != rows.end()) counts.rows = found->second;
+    for (const nlohmann::json& of_server : lifecycles) {
+      const auto found = of_server.find(table.name);
+      if (found == of_server.end()) continue;
+      counts.candidates += found->value("candidates", int64_t{0});
+      counts.admitted += found->value("admitted", int64_t{0});
+      counts.refused += found->value("refused", int64_t{0});
+      counts.expired += found->value("expired", int64_t{0});
+      counts.evicted += found->value("evicted", int64_t{0});
+    }
+    tables.push_back(std::move(counts));
   }
-  return lines;
+  return tables;
+}
+
+std::string DynamicTableLine(const DynamicTableCounts& counts) {
+  if (!counts.has_policy) return absl::StrCat(counts.table, ": ", counts.rows, " rows");
+  return absl::StrCat(counts.table, ": ", counts.rows, " rows and ", counts.candidates, " candidates; ",
+                      counts.admitted, " rows were made, ", counts.expired, " expired, ", counts.evicted,
+                      " were evicted; steps named ids ", counts.refused, " times without giving them a row");
 }
 
 }  // namespace pepnet

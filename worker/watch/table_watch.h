@@ -15,7 +15,18 @@ namespace pepnet {
 std::vector<Warning> TableWarnings(const JobConfig& config, const std::map<std::string, int64_t>& rows_seen);
 // Sums the "rows" of the servers' statistics (JSON objects).
 std::map<std::string, int64_t> RowsOfServers(const std::vector<std::string>& stats);
-// A line for each table with a policy says what has become of its ids since the servers started; from the same texts.
-std::vector<std::string> DynamicTableLines(const std::vector<std::string>& stats);
+
+// A table that grows, on all servers together.
+struct DynamicTableCounts {
+  std::string table;
+  bool has_policy = false;
+  int64_t rows = 0, candidates = 0;
+  // Of its policy, since the servers started (ps/table/row_lifecycle.h).
+  int64_t admitted = 0, refused = 0, expired = 0, evicted = 0;
+};
+// In the order of the config.
+std::vector<DynamicTableCounts> DynamicTablesOf(const JobConfig& config, const std::vector<std::string>& stats);
+// What has become of the ids since the servers started.
+std::string DynamicTableLine(const DynamicTableCounts& counts);
 
 }  // namespace pepnet

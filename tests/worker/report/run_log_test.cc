@@ -123,6 +123,24 @@ TEST(RunLogTest, RatesOfPartOptimizersStandBehindTheOthers) {
   EXPECT_THAT(text, testing::HasSubstr("part=\"dense\"} 0.25\n"));
 }
 
+TEST(RunLogTest, TablesThatGrowAreInAllReports) {
+  TemporaryDirectory directory;
+  RunLogOptions options;
+  options.metrics_textfile = directory / "pepnet.prom";
+  ASSERT_OK_AND_ASSIGN(auto log, RunLog::Open(directory.path(), 0, options));
+  StepRecord record;
+  ASSERT_OK(log.Step(record, StageTimes()));
+  EXPECT_THAT(*ReadFile(options.metrics_textfile), testing::Not(testing::HasSubstr("pepnet_table_")));
+  record.tables = {{.table = "user_emb", .has_policy = true, .rows = 7, .candidates = 3, .admitted = 9, .refused = 40}};
+  ASSERT_OK(log.Step(record, StageTimes()));
+  EXPECT_THAT(*ReadFile(directory / "metrics.jsonl"),
+              testing::HasSubstr(R"("tables":{"user_emb":{"rows":7,"candidates":3}})"));
+  const std::string text = *ReadFile(options.metrics_textfile);
+  EXPECT_THAT(text, testing::HasSubstr("# TYPE pepnet_table_admitted_total counter\n"));
+  EXPECT_THAT(text, testing::ContainsRegex("pepnet_table_rows\\{run=\"[^\"]*\",table=\"user_emb\"\\} 7\n"));
+  EXPECT_THAT(text, testing::ContainsRegex("pepnet_table_refused_total\\{run=\"[^\"]*\",table=\"user_emb\"\\} 40\n"));
+}
+
 TEST(RunLogTest, AStepBecomesOneLine) {
   TemporaryDirectory directory;
   ASSERT_OK_AND_ASSIGN(auto log, RunLog::Open(directory.path(), 0));
