@@ -13,11 +13,17 @@ const CLI::Range kSeconds(0.001, 1e9, "a positive number of seconds");
 }  // namespace
 
 void AddConfigFlags(CLI::App* command, ConfigFlags* flags) {
-  command->add_option("--pipeline_config_path", flags->pipeline_config_path, "pipeline config (text protobuf)")
+  command
+      ->add_option("config,--pipeline_config_path", flags->pipeline_config_path,
+                   "pipeline config (text protobuf, or .json)")
       ->required();
   command->add_option(
       "--edit_config_json", flags->edit_config_json,
       R"(changes as JSON: {"train_config.num_steps": 10, "feature_configs[0].id_feature.num_buckets": 5})");
+  command
+      ->add_option("--set", flags->set,
+                   "a change as path=value: --set train_config.num_epochs=5; may stand several times")
+      ->allow_extra_args(false);
   AddLogFlags(command);
 }
 

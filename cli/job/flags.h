@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "worker/context/worker_context.h"
 
@@ -16,12 +17,13 @@ namespace pepnet {
 struct ConfigFlags {
   std::string pipeline_config_path;
   std::string edit_config_json;
+  std::vector<std::string> set;                                                    // "path=value"
   std::string model_dir, train_input_path, eval_input_path, fine_tune_checkpoint;  // "" = as in the config
   std::string dataset_type;                                                        // the same, of predict
   bool for_training = false;  // set by the commands that train or judge a config that is to train
 };
 
-// --pipeline_config_path, --edit_config_json and those of AddLogFlags(). The other paths are flags of single commands.
+// --pipeline_config_path, which may also stand alone, --edit_config_json, --set and those of AddLogFlags(). The other paths are flags of single commands.
 void AddConfigFlags(CLI::App* command, ConfigFlags* flags);
 // --checkpoint_path of the commands that read a checkpoint of model_dir.
 void AddCheckpointPathFlag(CLI::App* command, std::string* path);

@@ -9,6 +9,7 @@ namespace pepnet {
 StatusOr<JobConfig> LoadConfig(const ConfigFlags& flags, bool ignore_unknown_fields, std::vector<std::string>* all) {
   ConfigOverrides overrides;
   overrides.edit_config_json = flags.edit_config_json;
+  overrides.set = flags.set;
   overrides.model_dir = flags.model_dir;
   overrides.train_input_path = flags.train_input_path;
   overrides.eval_input_path = flags.eval_input_path;

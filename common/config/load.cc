@@ -167,6 +167,7 @@ StatusOr<JobConfig> ParseJobConfig(const std::string& text, const std::string& s
   }
   if (const Status edited = EditConfig(overrides.edit_config_json, &source, &config); !edited.ok())
     return ended(edited);
+  if (const Status set = SetFields(overrides.set, &source, &config); !set.ok()) return ended(set);
   ApplyOverride("--train_input_path", overrides.train_input_path, &config, "train_input_path", &source);
   ApplyOverride("--eval_input_path", overrides.eval_input_path, &config, "eval_input_path", &source);
   ApplyOverride("--model_dir", overrides.model_dir, &config, "model_dir", &source);

@@ -1,7 +1,7 @@
 // From a pipeline config file (TorchEasyRec's text protobuf, both dialects, or the same message in JSON where the name
 // ends in .json) to a validated JobConfig.
 //
-// Order of work: parse -> apply --edit_config_json -> apply flag overrides -> rewrite the old dialect -> leave out
+// Order of work: parse -> apply --edit_config_json and --set -> apply flag overrides -> rewrite the old dialect -> leave out
 // unused features that are not supported -> reject unsupported fields (message names field and line) -> default and
 // validate -> plain structs.
 // Threads: no state. Failure: InvalidArgument with file, line, field, value seen and what to do; NotFound for the file.
@@ -17,6 +17,7 @@ namespace pepnet {
 
 struct ConfigOverrides {
   std::string edit_config_json;  // "" or a JSON object of dotted paths (spec 6.5)
+  std::vector<std::string> set;  // "path=value", behind edit_config_json
   // "" = leave as in the file.
   std::string train_input_path, eval_input_path, model_dir, fine_tune_checkpoint;
   std::string dataset_type;            // a value of DatasetType

@@ -18,7 +18,8 @@ using google::protobuf::Message;
 using google::protobuf::Reflection;
 using Json = nlohmann::ordered_json;
 
-constexpr char kOrigin[] = "--edit_config_json";
+// Where a change comes from, for messages.
+constexpr char kEdit[] = "--edit_config_json", kSet[] = "--set";
 
 struct Step {
   std::string field;
@@ -140,11 +141,10 @@ StatusOr<std::vector<int>> Select(const Message& message, const FieldDescriptor&
   return selected;
 }
 
-Status Apply(const std::vector<Step>& steps, size_t at, const Json& value, ConfigSource* source, Message* message) {
+Status Apply(const std::vector<Step>& steps, size_t at, const Json& value, const JsonFields& fields, Message* message) {
   const Step& step = steps[at];
   PEPNET_ASSIGN_OR_RETURN(const FieldDescriptor* field, FindField(*message, step.field));
   const Reflection* reflection = message->GetReflection();
-  const JsonFields fields(kOrigin, source);
   const bool last = at + 1 == steps.size();
   if (!last && field->cpp_type() != FieldDescriptor::CPPTYPE_MESSAGE) {
     return InvalidInput("\"", step.field, "\" is a value, not a message");
@@ -152,14 +152,14 @@ Status Apply(const std::vector<Step>& steps, size_t at, const Json& value, Confi
   if (!step.has_selector) {
     if (last) return fields.Set(value, *field, message);
     if (field->is_repeated()) return InvalidInput("\"", step.field, "\" is repeated; write ", step.field, "[0] or [:]");
-    return Apply(steps, at + 1, value, source, reflection->MutableMessage(message, field));
+    return Apply(steps, at + 1, value, fields, reflection->MutableMessage(message, field));
   }
   if (!field->is_repeated()) return InvalidInput("\"", step.field, "\" is not repeated; remove [", step.selector, "]");
   PEPNET_ASSIGN_OR_RETURN(const std::vector<int> selected, Select(*message, *field, step.selector));
   for (const int i : selected) {
     if (!last) {
       PEPNET_RETURN_IF_ERROR(
-          Apply(steps, at + 1, value, source, reflection->MutableRepeatedMessage(message, field, i)));
+          Apply(steps, at + 1, value, fields, reflection->MutableRepeatedMessage(message, field, i)));
     } else {
       PEPNET_RETURN_IF_ERROR(fields.SetElement(value, *field, i, message));
     }
@@ -184,6 +184,16 @@ std::vector<std::string> SplitAtSemicolons(const std::string& text) {
   return parts;
 }
 
+Status SetPath(const char* origin, const std::string& path, const Json& value, ConfigSource* source,
+               config::EasyRecConfig* config) {
+  const std::string where = absl::StrCat(origin, ": ", Printable(path, 200));
+  const auto steps = ParsePath(path);
+  if (!steps.ok()) return Annotate(steps.status(), where);
+  PEPNET_RETURN_IF_ERROR(Annotate(Apply(*steps, 0, value, JsonFields(origin, source), config), where));
+  source->AddNote(absl::StrCat(where, ": set to ", Printable(value.dump())));
+  return absl::OkStatus();
+}
+
 // One entry of the JSON object. A name "a;b" sets two fields, to the two parts of a text "1;2".
 Status ApplyEntry(const std::string& name, const Json& value, ConfigSource* source, config::EasyRecConfig* config) {
   const std::vector<std::string> paths = SplitAtSemicolons(name);
@@ -194,18 +204,12 @@ Status ApplyEntry(const std::string& name, const Json& value, ConfigSource* sour
       for (const std::string& part : SplitAtSemicolons(value.get<std::string>())) values.emplace_back(part);
     }
     if (values.size() != paths.size()) {
-      return InvalidInput(kOrigin, ": ", Printable(name, 200), ": names ", paths.size(), " fields, but its value ",
+      return InvalidInput(kEdit, ": ", Printable(name, 200), ": names ", paths.size(), " fields, but its value ",
                           Printable(value.dump(), 200), " does not; expected a text of ", paths.size(),
                           " values with \";\" between them");
     }
   }
-  for (size_t i = 0; i < paths.size(); ++i) {
-    const std::string where = absl::StrCat(kOrigin, ": ", Printable(paths[i], 200));
-    const auto steps = ParsePath(paths[i]);
-    if (!steps.ok()) return Annotate(steps.status(), where);
-    PEPNET_RETURN_IF_ERROR(Annotate(Apply(*steps, 0, values[i], source, config), where));
-    source->AddNote(absl::StrCat(where, ": set to ", Printable(values[i].dump())));
-  }
+  for (size_t i = 0; i < paths.size(); ++i) PEPNET_RETURN_IF_ERROR(SetPath(kEdit, paths[i], values[i], source, config));
   return absl::OkStatus();
 }
 
@@ -214,9 +218,35 @@ Status ApplyEntry(const std::string& name, const Json& value, ConfigSource* sour
 Status EditConfig(const std::string& edit_config_json, ConfigSource* source, config::EasyRecConfig* config) {
   if (edit_config_json.empty()) return absl::OkStatus();
   PEPNET_ASSIGN_OR_RETURN(const Json edits,
-                          ParseJsonObject(edit_config_json, kOrigin, "{\"train_config.num_steps\": 10}"));
+                          ParseJsonObject(edit_config_json, kEdit, "{\"train_config.num_steps\": 10}"));
   for (const auto& [name, value] : edits.items()) {
     PEPNET_RETURN_IF_ERROR(ApplyEntry(name, value, source, config));
+  }
+  return absl::OkStatus();
+}
+
+Status SetFields(const std::vector<std::string>& assignments, ConfigSource* source, config::EasyRecConfig* config) {
+  for (const std::string& assignment : assignments) {
+    // The first "=" that is no selector's.
+    int depth = 0;
+    size_t at = 0;
+    for (; at < assignment.size() && (depth > 0 || assignment[at] != '='); ++at) {
+      depth += assignment[at] == '[' ? 1 : assignment[at] == ']' ? -1 : 0;
+    }
+    if (at == 0 || at == assignment.size()) {
+      return InvalidInput(kSet, " ", Printable(assignment, 200),
+                          ": expected path=value, as in train_config.num_epochs=5");
+    }
+    const std::string text = assignment.substr(at + 1);
+    // Texts need no quotes. Numbers are texts, too, which fields of every type take.
+    Json value = text;
+    if (!text.empty() && (text[0] == '{' || text[0] == '[' || text[0] == '"')) {
+      value = Json::parse(text, nullptr, /*allow_exceptions=*/false);
+      if (value.is_discarded()) {
+        return InvalidInput(kSet, " ", Printable(assignment, 200), ": ", Printable(text, 200), " is not JSON");
+      }
+    }
+    PEPNET_RETURN_IF_ERROR(SetPath(kSet, assignment.substr(0, at), value, source, config));
   }
   return absl::OkStatus();
 }

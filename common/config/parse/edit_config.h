@@ -1,4 +1,4 @@
-// --edit_config_json: changes single fields of a parsed config from the command line.
+// --edit_config_json and --set: change single fields of a parsed config from the command line.
 //
 //     {"train_config.num_steps": 10, "feature_configs[0].id_feature.num_buckets": "5",
 //     "model_dir;data_config.batch_size": "m;8"}
@@ -15,6 +15,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "common/base/status.h"
 #include "common/config/parse/config_source.h"
@@ -24,5 +25,8 @@ namespace pepnet {
 
 // "" changes nothing. Each edit leaves a note. Errors name the path and what is wrong with it or with its value.
 Status EditConfig(const std::string& edit_config_json, ConfigSource* source, config::EasyRecConfig* config);
+// The same from texts "path=value". A value that begins with {, [ or " is JSON, any other is a text as it stands, which
+// is also a number or true where the field is.
+Status SetFields(const std::vector<std::string>& assignments, ConfigSource* source, config::EasyRecConfig* config);
 
 }  // namespace pepnet

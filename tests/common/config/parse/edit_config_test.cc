@@ -188,5 +188,42 @@ TEST(EditConfigTest, HostileEditsEndInASentence) {
   EXPECT_THAT(error("{\"a\x1b\u001b[2J\": 1}"), Not(HasSubstr("\x1b")));
 }
 
+StatusOr<JobConfig> Set(const std::vector<std::string>& assignments, const std::string& json = "") {
+  ConfigOverrides overrides;
+  overrides.edit_config_json = json;
+  overrides.set = assignments;
+  return Parse(kSmallConfig, overrides);
+}
+
+TEST(SetFieldsTest, TextsNumbersAndJsonAreValues) {
+  ASSERT_OK_AND_ASSIGN(
+      const JobConfig job,
+      Set({"train_config.num_steps=10", "data_config.shuffle=true", "model_dir=a=b",
+           "model_config.pepnet.task_towers[tower_name=cvr].weight=0.25",
+           "model_config.pepnet.ppnet_hidden_units=[6, 9]",
+           "feature_configs[0].id_feature.init_fn=nn.init.uniform_,a=-0.5,b=0.5", "train_config.num_steps=11"},
+          R"({"train_config.num_steps": 9})"));
+  EXPECT_EQ(job.train.num_steps, 11);  // in order, behind --edit_config_json
+  EXPECT_TRUE(job.data.shuffle);
+  EXPECT_EQ(job.model_dir, "a=b");
+  EXPECT_EQ(job.model.towers[1].weight, 0.25);
+  EXPECT_THAT(job.model.ppnet_hidden_units, ElementsAre(6, 9));
+  EXPECT_EQ(job.tables[0].initializer.a, -0.5);
+  EXPECT_THAT(AllNotes(job), HasSubstr("--set: train_config.num_steps: set to \"11\""));
+}
+
+TEST(SetFieldsTest, FaultsNameTheAssignment) {
+  const auto fault = [](const std::string& assignment) {
+    const auto job = Set({assignment});
+    return job.ok() ? "OK" : std::string(job.status().message());
+  };
+  EXPECT_THAT(fault("train_config.num_steps"), HasSubstr("--set train_config.num_steps: expected path=value"));
+  EXPECT_THAT(fault("=5"), HasSubstr("expected path=value"));
+  EXPECT_THAT(fault("towers[name=5"), HasSubstr("expected path=value"));
+  EXPECT_THAT(fault("train_config.num_step=5"), HasSubstr("--set: train_config.num_step: "));
+  EXPECT_THAT(fault("train_config.num_steps=five"), HasSubstr("--set: train_config.num_steps: "));
+  EXPECT_THAT(fault("model_config.pepnet.ppnet_hidden_units=[6,"), HasSubstr("\"[6,\" is not JSON"));
+}
+
 }  // namespace
 }  // namespace pepnet
