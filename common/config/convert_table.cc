@@ -61,10 +61,6 @@ StatusOr<GrowingTable> ReadDynamicTable(const config::DynamicTable& from, const 
                         ListOfKinds<EvictionKind>(&EvictionType::name, " or "));
   }
   policy.eviction = *eviction;
-  if ((from.has_eviction() || from.half_life_steps() > 0) && !policy.limits_rows()) {
-    return source.Error(from, from.has_eviction() ? "eviction" : "half_life_steps",
-                        "says which rows leave first, but neither max_rows nor memory_budget_mb limits them; set one");
-  }
   table.expected_rows = static_cast<int64_t>(from.has_expected_rows() ? from.expected_rows() : from.max_rows());
   if (table.expected_rows == 0) {
     return source.Error(from, "expected_rows",

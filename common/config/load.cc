@@ -124,10 +124,65 @@ Status CheckNames(const JobConfig& job, const std::string& source) {
   return absl::OkStatus();
 }
 
+int64_t BytesPerRow(const JobConfig& job, const Table& table) {
+  return MostBytesPerRow(table.dim, SparseStateDim(job.train.sparse_optimizer.kind, table.dim), table.policy);
+}
+
+// Gives the tables that grow without a limit of their own their shares of train_config.dynamic_table_budget_mb.
+Status ShareBudget(const config::TrainConfig& train, ConfigSource* source, JobConfig* job) {
+  constexpr char kField[] = "dynamic_table_budget_mb";
+  constexpr uint64_t kMostMib = uint64_t{1} << 42;
+  const uint64_t mib = train.dynamic_table_budget_mb();
+  if (mib == 0) return absl::OkStatus();
+  if (mib > kMostMib) return source->Error(train, kField, mib, "; expected at most ", kMostMib);
+  int64_t left = static_cast<int64_t>(mib << 20);
+  unsigned __int128 wanted = 0;
+  std::vector<Table*> sharing;
+  for (Table& table : job->tables) {
+    if (!table.grows()) continue;
+    const int64_t bytes = BytesPerRow(*job, table);
+    if (table.policy.limits_rows()) {
+      const int64_t rows =
+          RowLimit(table.dim, SparseStateDim(job->train.sparse_optimizer.kind, table.dim), table.policy);
+      left = rows > left / bytes ? 0 : left - rows * bytes;
+    } else {
+      sharing.push_back(&table);
+      wanted += static_cast<unsigned __int128>(table.expected_rows) * static_cast<uint64_t>(bytes);
+    }
+  }
+  if (sharing.empty()) {
+    return source->Error(train, kField, mib,
+                         ", but no table grows without a limit of its own; remove it, or max_rows and "
+                         "memory_budget_mb of a dynamic_table");
+  }
+  for (Table* const table : sharing) {
+    const unsigned __int128 wants =
+        static_cast<unsigned __int128>(table->expected_rows) * static_cast<uint64_t>(BytesPerRow(*job, *table));
+    // Of numbers this large a share in double is exact enough, and the same everywhere.
+    const double share = static_cast<double>(wants) / static_cast<double>(wanted);
+    table->policy.memory_budget_bytes = static_cast<int64_t>(share * static_cast<double>(left));
+    if (table->policy.memory_budget_bytes == 0) {
+      return source->Error(train, kField, mib, ", of which nothing is left for table \"", table->name,
+                           "\" beside the limits of others; raise it");
+    }
+    source->Note(train, kField,
+                 absl::StrCat("table ", table->name, " has ", table->policy.memory_budget_bytes >> 20,
+                              " MiB of it: ", RowPolicyText(table->policy)));
+  }
+  return absl::OkStatus();
+}
+
 // The limits of tables, now that features and optimizer together say how large a row is.
 Status CheckPolicies(const JobConfig& job, const std::string& source) {
   for (const Table& table : job.tables) {
-    if (!table.policy.is_active()) continue;
+    const RowPolicy& policy = table.policy;
+    if ((policy.eviction != EvictionKind::kLru || policy.half_life_steps > 0) && !policy.limits_rows()) {
+      return InvalidInput(
+          source, ": dynamic_table of table \"", table.name,
+          "\": eviction says which rows leave first, but neither max_rows nor memory_budget_mb limits them, "
+          "nor train_config.dynamic_table_budget_mb; set one");
+    }
+    if (!policy.is_active()) continue;
     const int state_dim = SparseStateDim(job.train.sparse_optimizer.kind, table.dim);
     const std::string fault = RowPolicyFault(table.policy, table.dim, state_dim);
     if (!fault.empty()) return InvalidInput(source, ": dynamic_table of table \"", table.name, "\": ", fault);
@@ -213,6 +268,7 @@ StatusOr<JobConfig> ParseJobConfig(const std::string& text, const std::string& s
     }
   }
   if (whole_train && faults.Add(ConvertTrain(config.train_config(), &source, &job.train))) return faults.First();
+  if (faults.empty() && faults.Add(ShareBudget(config.train_config(), &source, &job))) return faults.First();
   if (faults.empty() && faults.Add(CheckPolicies(job, source_name))) return faults.First();
   if (faults.Add(ConvertEval(config.eval_config(), source, &job.eval))) return faults.First();
   if (faults.Add(ConvertExport(config.export_config(), &source, &job.export_config))) return faults.First();

@@ -64,6 +64,43 @@ TEST(GrowingTablesTest, ABudgetIsCheckedAgainstTheSizeOfARow) {
   EXPECT_THAT(ErrorOf(wide), HasSubstr("memory_budget_mb: 1048576 bytes hold "));
 }
 
+// kSmallConfig with a budget of 10 MiB for its tables `user`, 4 wide, and `item`, which have these policies.
+std::string WithBudget(const std::string& user, const std::string& item) {
+  std::string text = With("dynamic_table { " + user + " }");
+  text = Changed("hash_bucket_size: 20", "dynamic_table { " + item + " }", text);
+  return Changed("train_config {", "train_config { dynamic_table_budget_mb: 10", text);
+}
+
+TEST(GrowingTablesTest, TablesShareTheBudgetOfTheJob) {
+  ASSERT_OK_AND_ASSIGN(const JobConfig job,
+                       Parse(WithBudget("expected_rows: 30000", "expected_rows: 10000 eviction: 'LFU'")));
+  const auto bytes = [&](const Table& table) {
+    return MostBytesPerRow(table.dim, SparseStateDim(job.train.sparse_optimizer.kind, table.dim), table.policy);
+  };
+  const Table &user = job.tables[0], &item = job.tables[1];
+  const double sum = 30000.0 * bytes(user) + 10000.0 * bytes(item);
+  EXPECT_NEAR(user.policy.memory_budget_bytes, (10 << 20) * (30000.0 * bytes(user) / sum), 1);
+  EXPECT_NEAR(user.policy.memory_budget_bytes + item.policy.memory_budget_bytes, 10 << 20, 2);
+  EXPECT_EQ(user.policy.eviction, EvictionKind::kLru);
+  EXPECT_EQ(item.policy.eviction, EvictionKind::kLfu);
+  EXPECT_THAT(AllNotes(job), HasSubstr("train_config.dynamic_table_budget_mb: table item_emb has "));
+  // One with a limit of its own keeps it, and the other has what is left.
+  ASSERT_OK_AND_ASSIGN(const JobConfig one, Parse(WithBudget("max_rows: 2000", "expected_rows: 10")));
+  EXPECT_EQ(one.tables[0].policy.memory_budget_bytes, 0);
+  EXPECT_EQ(one.tables[1].policy.memory_budget_bytes, (10 << 20) - 2000 * bytes(one.tables[0]));
+}
+
+TEST(GrowingTablesTest, ABudgetThatNobodyCanShareIsRefused) {
+  EXPECT_THAT(ErrorOf(WithBudget("max_rows: 2000", "max_rows: 2000")),
+              HasSubstr("train_config.dynamic_table_budget_mb: 10, but no table grows without a limit of its own"));
+  EXPECT_THAT(ErrorOf(WithBudget("memory_budget_mb: 11 expected_rows: 9", "expected_rows: 10")),
+              HasSubstr("of which nothing is left for table \"item_emb\""));
+  EXPECT_THAT(ErrorOf(WithBudget("expected_rows: 1000000", "expected_rows: 1")),
+              HasSubstr("dynamic_table of table \"item_emb\": memory_budget_mb: "));
+  EXPECT_THAT(ErrorOf(With("dynamic_table { expected_rows: 9 eviction: 'LFU' }")),
+              HasSubstr("but neither max_rows nor memory_budget_mb limits them"));
+}
+
 TEST(GrowingTablesTest, DynamicembAdmitsByItsThreshold) {
   ASSERT_OK_AND_ASSIGN(const JobConfig job, Parse(With("dynamicemb { max_capacity: 3000 score_strategy: 'LFU' "
                                                        "frequency_admission_strategy { threshold: 4 } }")));
