@@ -10,7 +10,7 @@ import json
 import math
 import pathlib
 import sys
-from typing import Any, Iterable, Mapping
+from typing import Any, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -77,12 +77,17 @@ def elements_of(cell: Any, item: Mapping[str, Any]) -> list[list[Any]]:
     return [tokens[:1] for tokens in elements] if sequence["one_id"] else elements
 
 
-def domains_of(cells: Iterable[Any], column: str, count: int) -> np.ndarray:
-    """The domain of each row, int64; an error where a cell is none."""
+def domains_of(cells: Iterable[Any], column: str, count: int, words: Sequence[str] = ()) -> np.ndarray:
+    """The domain of each row, int64; an error where a cell is none. `words` stand for the domains 0, 1, ..."""
+    cells = list(cells)
     domains = [int(str(cell)) if str(cell).isdecimal() else -1 for cell in cells]
-    for cell, domain in zip(cells, domains):
+    places = {word: place for place, word in enumerate(words)}
+    for row, (cell, domain) in enumerate(zip(cells, domains)):
         if not 0 <= domain < count:
-            raise ValueError(f"column {column!r} holds {cell!r}; expected a domain, 0 to {count - 1}")
+            domains[row] = places.get(str(cell), -1)
+        if not 0 <= domains[row] < count:
+            known = f", or one of {', '.join(list(words)[:10])}" if words else ""
+            raise ValueError(f"column {column!r} holds {cell!r}; expected a domain, 0 to {count - 1}{known}")
     return np.array(domains, np.int64)
 
 
@@ -94,7 +99,7 @@ def feeds(export: Mapping[str, Any], columns: Mapping[str, Iterable[Any]]) -> di
         own = export["own_domain"]
         if own["column"] not in columns:
             raise ValueError(f"the outputs of each row's own domain need the column {own['column']!r}")
-        result[own["input"]] = domains_of(columns[own["column"]], own["column"], own["domains"])
+        result[own["input"]] = domains_of(columns[own["column"]], own["column"], own["domains"], own.get("words", ()))
     for item in export["inputs"]:
         name = item["input"]
         if name in result:

@@ -1,6 +1,11 @@
 #include "worker/data/encode/label_encoder.h"
 
+#include <algorithm>
 #include <cmath>
+#include <optional>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_join.h"
 
 #include "worker/data/files/number_text.h"
 
@@ -22,7 +27,36 @@ StatusOr<float> FloatFromText(std::string_view text, std::string_view what) {
   return static_cast<float>(value);
 }
 
+// The label that a word means, 1 or 0.
+std::optional<int64_t> LabelOfWord(std::string_view text) {
+  constexpr const char* kWords[][2] = {{"false", "true"}, {"no", "yes"}, {"f", "t"}, {"n", "y"}};
+  for (const auto& pair : kWords) {
+    for (int64_t label = 0; label < 2; ++label) {
+      if (absl::EqualsIgnoreCase(absl::string_view(text.data(), text.size()), pair[label])) return label;
+    }
+  }
+  return std::nullopt;
+}
+
 }  // namespace
+
+std::vector<std::string> DomainWords(const JobConfig& config) {
+  if (config.model.domain_label < 0) return {};
+  const std::string& column = config.data.labels[config.model.domain_label];
+  for (const Feature& feature : config.features) {
+    if (feature.column != column || feature.vocabulary.empty() || feature.sequence.has_value()) continue;
+    std::vector<std::pair<int64_t, std::string>> by_row;
+    for (const auto& [word, row] : feature.vocabulary) {
+      // Row 0 of a vocabulary without default_bucketize_value is that of empty cells, which read the default_value.
+      if (row > 0 || feature.unknown_id != 1 || word != feature.default_value) by_row.emplace_back(row, word);
+    }
+    std::sort(by_row.begin(), by_row.end());
+    std::vector<std::string> words;
+    for (auto& [row, word] : by_row) words.push_back(std::move(word));
+    return words;
+  }
+  return {};
+}
 
 StatusOr<std::unique_ptr<LabelEncoder>> LabelEncoder::Create(const JobConfig& config, DatasetType file_type) {
   std::unique_ptr<LabelEncoder> encoder(new LabelEncoder);
@@ -31,9 +65,6 @@ StatusOr<std::unique_ptr<LabelEncoder>> LabelEncoder::Create(const JobConfig& co
     Rule& rule = encoder->labels_.emplace_back();
     rule.column = column;
     rule.declared = DeclaredType(config.data, column);
-    if (rule.declared == ColumnType::kString) {
-      return InvalidInput("input_fields declares the label '", column, "' as a string; a label is a number");
-    }
   }
   for (const Tower& tower : config.model.towers) {
     Rule& rule = encoder->labels_[tower.label];
@@ -58,6 +89,13 @@ StatusOr<std::unique_ptr<LabelEncoder>> LabelEncoder::Create(const JobConfig& co
       rule.integer_limit = config.model.domain_count;
     }
     rule.integer_use = "the domain label (domain_input_name)";
+    rule.words = DomainWords(config);
+  }
+  for (const Rule& rule : encoder->labels_) {
+    if (rule.declared == ColumnType::kString && !rule.TakesWords()) {
+      return InvalidInput("input_fields declares the label '", rule.column, "' as a string; a label is a number",
+                          rule.integer_use.empty() ? ", or true or false of a binary loss" : "");
+    }
   }
   for (const Rule& rule : encoder->labels_) {
     if (!rule.integer_use.empty() && rule.declared == ColumnType::kFloating) {
@@ -92,14 +130,26 @@ Status LabelEncoder::Encode(const RowSelection& selection, std::span<const int> 
   return absl::OkStatus();
 }
 
+StatusOr<int64_t> LabelEncoder::DomainOfWord(const Rule& rule, std::string_view text) {
+  const auto word = std::find(rule.words.begin(), rule.words.end(), text);
+  if (word != rule.words.end()) return word - rule.words.begin();
+  constexpr size_t kShown = 10;
+  const size_t shown = std::min(kShown, rule.words.size());
+  return InvalidInput(rule.integer_use, " must be an integer from 0 to ", rule.integer_limit - 1,
+                      " or a word of the feature's vocabulary (",
+                      absl::StrJoin(rule.words.begin(), rule.words.begin() + shown, ", "),
+                      shown < rule.words.size() ? ", ..." : "", "), but the value is ", QuoteCell(text));
+}
+
 // Is every chunk's column one of single numbers, of a kind that the use allows?
 Status LabelEncoder::CheckColumn(const RowSelection& selection, const std::vector<ColumnView>& views,
-                                 const std::string& column, const std::string& use, bool integers, bool reals) const {
+                                 const std::string& column, const std::string& use, bool integers, bool reals,
+                                 bool words) const {
   for (size_t i = 0; i < views.size(); ++i) {
     const ColumnView::Kind kind = views[i].kind();
     const bool fits = !views[i].is_list() && (kind == ColumnView::Kind::kInteger ? integers
                                               : kind == ColumnView::Kind::kReal  ? reals
-                                                                                 : texts_are_numbers_);
+                                                                                 : texts_are_numbers_ || words);
     if (!fits) {
       return InvalidInput("'", *selection.chunks[i].path, "' column '", column, "': ", use, " needs a column of ",
                           !reals      ? "integers"
@@ -115,7 +165,7 @@ Status LabelEncoder::EncodeLabel(const Rule& rule, const RowSelection& selection
   PEPNET_ASSIGN_OR_RETURN(const std::vector<ColumnView> views, ViewColumn(selection, column));
   const bool needs_integers = !rule.integer_use.empty();
   PEPNET_RETURN_IF_ERROR(CheckColumn(selection, views, rule.column, needs_integers ? rule.integer_use : "a label", true,
-                                     !needs_integers && rule.declared != ColumnType::kInteger));
+                                     !needs_integers && rule.declared != ColumnType::kInteger, rule.TakesWords()));
   bool all_integers = true;
   const auto encode = [&](const ColumnView& view, int64_t row) -> Status {
     if (view.IsEmpty(row)) return InvalidInput("the label is empty; every row needs one");
@@ -124,11 +174,24 @@ Status LabelEncoder::EncodeLabel(const Rule& rule, const RowSelection& selection
     float value = 0;
     if (view.kind() == ColumnView::Kind::kText) {
       is_integer = rule.declared != ColumnType::kFloating && ParseInteger(view.Text(row), &integer) == NumberText::kOk;
+      if (!is_integer && !rule.binary_tower.empty()) {
+        const std::optional<int64_t> label = LabelOfWord(view.Text(row));
+        is_integer = label.has_value();
+        integer = label.value_or(0);
+      }
+      if (!is_integer && !rule.words.empty()) {
+        PEPNET_ASSIGN_OR_RETURN(integer, DomainOfWord(rule, view.Text(row)));
+        is_integer = true;
+      }
       if (!is_integer && rule.declared == ColumnType::kInteger) {
         return InvalidInput("the label ", QuoteCell(view.Text(row)), " is not an integer, which input_fields declares");
       }
       if (!is_integer) {
-        PEPNET_ASSIGN_OR_RETURN(value, FloatFromText(view.Text(row), "label"));
+        const StatusOr<float> number = FloatFromText(view.Text(row), "label");
+        if (!number.ok() && !rule.binary_tower.empty()) {
+          return InvalidInput(number.status().message(), ", nor a word: true or false, yes or no");
+        }
+        PEPNET_ASSIGN_OR_RETURN(value, number);
       }
     } else if (view.kind() == ColumnView::Kind::kInteger) {
       is_integer = view.Integer(row, &integer);
@@ -136,6 +199,9 @@ Status LabelEncoder::EncodeLabel(const Rule& rule, const RowSelection& selection
     } else {
       value = static_cast<float>(view.Real(row));
       if (!std::isfinite(value)) return InvalidInput("the label ", view.Real(row), " is not a finite number");
+    }
+    if (!rule.words.empty() && is_integer && (integer < 0 || integer >= rule.integer_limit)) {
+      PEPNET_ASSIGN_OR_RETURN(integer, DomainOfWord(rule, view.ToText(row)));  // a word that is a number
     }
     if (is_integer) value = static_cast<float>(integer);
     if (needs_integers && !(is_integer && integer >= 0 && integer < rule.integer_limit)) {
@@ -163,7 +229,7 @@ Status LabelEncoder::EncodeLabel(const Rule& rule, const RowSelection& selection
 Status LabelEncoder::EncodeWeights(const std::string& name, const RowSelection& selection, int column,
                                    std::vector<float>* out) const {
   PEPNET_ASSIGN_OR_RETURN(const std::vector<ColumnView> views, ViewColumn(selection, column));
-  PEPNET_RETURN_IF_ERROR(CheckColumn(selection, views, name, "a sample weight", false, true));
+  PEPNET_RETURN_IF_ERROR(CheckColumn(selection, views, name, "a sample weight", false, true, false));
   const auto encode = [&](const ColumnView& view, int64_t row) -> Status {
     if (view.IsEmpty(row)) return InvalidInput("the sample weight is empty; every row needs one");
     if (view.kind() == ColumnView::Kind::kText) {

@@ -78,6 +78,51 @@ TEST(LabelEncoderTest, DomainLabelIsADomain) {
               HasSubstr("row 2, column 'c': the domain label (domain_input_name) must be an integer from 0 to 1"));
 }
 
+TEST(LabelEncoderTest, BinaryLabelsMayBeWords) {
+  JobConfig config = LabelConfig(LossKind::kBinaryCrossEntropy);
+  EXPECT_THAT(EncodeLabel(config, TextCells({"true", "FALSE", "Yes", "no", "T", "n", "1"}))->integers,
+              ElementsAre(1, 0, 1, 0, 1, 0, 1));
+  const RowSelection texts = Column(arrow::utf8(), R"(["yes", "no", "0"])");
+  EXPECT_THAT(EncodeLabel(config, texts, DatasetType::kParquet)->values, ElementsAre(1, 0, 0));
+  EXPECT_THAT(EncodeLabel(config, Column(arrow::boolean(), "[true, false]"), DatasetType::kParquet)->integers,
+              ElementsAre(1, 0));
+  EXPECT_EQ(ErrorOf(config, TextCells({"yes", "gold"})),
+            "'f' row 2, column 'c': the label 'gold' is not a finite number, nor a word: true or false, yes or no");
+  config.data.input_fields = {{"c", ColumnType::kString}};
+  EXPECT_THAT(EncodeLabel(config, TextCells({"yes", "no"}))->integers, ElementsAre(1, 0));
+  // Of other losses, words are no labels.
+  EXPECT_THAT(ErrorOf(LabelConfig(LossKind::kL2), TextCells({"yes"})), HasSubstr("'yes' is not a finite number"));
+  EXPECT_THAT(ErrorOf(LabelConfig(LossKind::kSoftmaxCrossEntropy, 2), TextCells({"yes"})), HasSubstr("'yes'"));
+}
+
+TEST(LabelEncoderTest, DomainsMayBeWordsOfAVocabulary) {
+  JobConfig config = LabelConfig(LossKind::kL2);
+  config.model.domain_label = 0;
+  config.model.domain_count = 3;
+  Feature& feature = config.features.emplace_back();
+  feature.name = "scene";
+  feature.column = "c";
+  feature.bucketizer = Bucketizer::kVocabulary;
+  feature.vocabulary = {{"none", 0}, {"home", 4}, {"feed", 2}, {"301", 3}};
+  feature.unknown_id = 1;
+  feature.default_value = "none";
+  EXPECT_THAT(DomainWords(config), ElementsAre("feed", "301", "home"));
+  EXPECT_THAT(EncodeLabel(config, TextCells({"home", "301", "feed", "1"}))->integers, ElementsAre(2, 1, 0, 1));
+  EXPECT_THAT(EncodeLabel(config, Column(arrow::int64(), "[301, 2]"), DatasetType::kParquet)->integers,
+              ElementsAre(1, 2));
+  EXPECT_THAT(EncodeLabel(config, Column(arrow::utf8(), R"(["home"])"), DatasetType::kParquet)->integers,
+              ElementsAre(2));
+  EXPECT_THAT(
+      ErrorOf(config, TextCells({"shop"})),
+      HasSubstr("the domain label (domain_input_name) must be an integer from 0 to 2 or a word of the feature's "
+                "vocabulary (feed, 301, home), but the value is 'shop'"));
+  config.model.domain_count = 2;  // one word too many
+  EXPECT_THAT(ErrorOf(config, TextCells({"home"})),
+              HasSubstr("must be an integer from 0 to 1, but the value is 'home'"));
+  feature.column = "other";
+  EXPECT_THAT(ErrorOf(config, TextCells({"feed"})), HasSubstr("the label 'feed' is not a finite number"));
+}
+
 TEST(LabelEncoderTest, OtherLabelsAreAnyFiniteNumber) {
   const JobConfig config = LabelConfig(LossKind::kL2);
   const auto labels = EncodeLabel(config, TextCells({"-1.5", "3"}));
