@@ -2,10 +2,12 @@
 #include <CLI/CLI.hpp>
 #include <functional>
 #include <memory>
+#include <string_view>
 #include <vector>
 
 #include "cli/bench/bench.h"
 #include "cli/commands/commands.h"
+#include "cli/commands/init.h"
 #include "cli/inspect/inspect_command.h"
 #include "cli/plan/plan.h"
 #include "cli/program/program.h"
@@ -82,6 +84,13 @@ int main(int argc, char** argv) {
   Program program("pepnet", argv[0]);
   CLI::App app("pepnet trains PEPNet with parameter servers: one process, or many under mpirun.", "pepnet");
   CommandList list(&app, &program);
+  app.add_subcommand("init", "writes a commented config from Parquet or CSV files (needs Python)");
+  if (argc > 1 && argv[1] == std::string_view("init")) {  // its flags are those of the Python package
+    return program.Run([&]() -> Status {
+      PEPNET_RETURN_IF_ERROR(CheckOneProcess("init"));
+      return BecomeInit(argc, argv);
+    });
+  }
   list.AddJob("train", "train and evaluate", AddTrainFlags, TrainCommand, /*stops=*/true);
   list.AddJob("eval", "metrics of a checkpoint on a data set", AddEvalFlags, EvalCommand);
   list.AddJob("explain", "which features a model needs, by task and domain", AddExplainFlags, ExplainCommand);

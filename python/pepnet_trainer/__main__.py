@@ -1,4 +1,4 @@
-"""`python -m pepnet_trainer init DATA --labels click,buy`: a commented config from data files; and where things are."""
+"""`pepnet init DATA --labels click,buy`: a commented config from data files; and where things are."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def _names(text: str) -> list[str]:
     return [name for name in (part.strip() for part in text.split(",")) if name]
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m pepnet_trainer", description="Helpers around the program pepnet.")
+def _parser(prog: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=prog, description="Helpers around the program pepnet.")
     commands = parser.add_subparsers(dest="command", required=True)
     init = commands.add_parser(
         "init",
@@ -40,9 +40,9 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, prog: str = "python -m pepnet_trainer") -> int:
     """Runs a command; returns the exit status. The last line on stderr says what is wrong."""
-    options = _parser().parse_args(arguments)
+    options = _parser(prog).parse_args(arguments)
     try:
         if options.command == "where":
             print(program.find_program())
@@ -83,7 +83,7 @@ def _init(options: argparse.Namespace) -> int:
         sys.stdout.write(config.text)
     else:
         config.save(options.output)
-        print(f"{options.output}: now pepnet train --pipeline_config_path {options.output}", file=sys.stderr)
+        print(f"{options.output}: now pepnet train {options.output}", file=sys.stderr)
     return 0
 
 

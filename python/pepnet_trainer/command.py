@@ -1,10 +1,11 @@
-"""The commands `pepnet` and `pepnet_ps` of the wheel: each becomes the program inside it."""
+"""The commands `pepnet` and `pepnet_ps` of the wheel: each becomes the program inside it. `pepnet init` stays here."""
 
 from __future__ import annotations
 
 import os
 import pathlib
 import sys
+from typing import NoReturn, Sequence
 
 
 def _become(name: str) -> None:
@@ -18,7 +19,17 @@ def _become(name: str) -> None:
 
 def pepnet() -> None:
     """Becomes `pepnet`."""
+    if sys.argv[1:2] == ["init"]:
+        init(sys.argv[2:])
     _become("pepnet")
+
+
+def init(arguments: Sequence[str] | None = None) -> NoReturn:
+    """`pepnet init` with these arguments, sys.argv's by default. The program calls it, too."""
+    from .__main__ import main  # pyarrow, which it needs, would slow down every start of the program
+
+    words = sys.argv[1:] if arguments is None else arguments
+    sys.exit(main(["init", *words], prog="pepnet"))
 
 
 def pepnet_ps() -> None:

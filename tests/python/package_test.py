@@ -5,6 +5,7 @@ import io
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -233,6 +234,28 @@ class InitTest(unittest.TestCase):
         self.scratch = pathlib.Path(scratch.name)
         self.frame, self.later = pt.split(shop_frame(3000), 0.2, time="time")
 
+    def test_it_is_a_command_of_the_program(self):
+        self.frame.to_csv(self.scratch / "rows.csv", index=False)
+        words = ["init", "rows.csv", "--labels", "click", "--uia", "user_id", "--ignore", "buy"]
+        said = subprocess.run([pt.find_program(), *words], cwd=self.scratch, capture_output=True, text=True)
+        self.assertEqual(said.returncode, 0, said.stderr)
+        self.assertEqual(said.stdout, self.init(*words[1:]).stdout)
+        refused = subprocess.run([pt.find_program(), "init", "rows.csv"], cwd=self.scratch, capture_output=True, text=True)
+        self.assertEqual(refused.returncode, 2)
+        self.assertIn("pepnet init: error: the following arguments are required: --labels", refused.stderr)
+        # Away from the package, and without a Python.
+        alone = self.scratch / "pepnet"
+        shutil.copy(pt.find_program(), alone)
+        refused = subprocess.run([alone, *words], cwd=self.scratch, capture_output=True, text=True)
+        self.assertEqual(refused.returncode, 1)
+        self.assertIn("pepnet: init is a command of the Python package pepnet_trainer", refused.stderr.splitlines()[-1])
+        environment = {**os.environ, "PEPNET_PYTHON": "/no/python"}
+        refused = subprocess.run(
+            [pt.find_program(), *words], cwd=self.scratch, capture_output=True, text=True, env=environment
+        )
+        self.assertEqual(refused.returncode, 1)
+        self.assertIn("pepnet: init needs Python, but /no/python cannot be started", refused.stderr)
+
     def test_parquet_files_train_at_once(self):
         self.frame.to_parquet(self.scratch / "train.parquet")
         self.later.to_parquet(self.scratch / "later.parquet")
@@ -248,9 +271,9 @@ class InitTest(unittest.TestCase):
             "shop.config",
         ).stderr
         self.assertIn("column 'paid' tells 'buy'", said)
-        self.assertIn("shop.config: now pepnet train --pipeline_config_path shop.config", said)
+        self.assertIn("shop.config: now pepnet train shop.config", said)
         trained = subprocess.run(
-            [pt.find_program(), "train", "--pipeline_config_path", "shop.config"],
+            [pt.find_program(), "train", "shop.config"],
             cwd=self.scratch,
             capture_output=True,
             text=True,
