@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "common/base/logging.h"
+#include "common/base/threads.h"
 #include "common/file/file.h"
 #include "common/process/trace.h"
 #include "ps/table/bucket_order.h"
@@ -47,8 +48,14 @@ Snapshot::Snapshot(const ServerPlan& plan, const std::vector<TableShard>& tables
     sources_.push_back(lifecycle->candidates());
   }
   for (const TableShard* source : sources_) shards_.emplace_back(source, step, &budget_);
-  take_ = std::thread([this] { Take(); });
-  save_ = std::thread([this] { Save(); });
+  take_ = StartThread("take", [this] { Take(); });
+  try {
+    save_ = StartThread("save", [this] { Save(); });
+  } catch (...) {
+    Close();  // ends "take"
+    take_.join();
+    throw;
+  }
 }
 
 Snapshot::~Snapshot() {
@@ -157,11 +164,16 @@ Status Snapshot::SaveRows(size_t shard, BucketOrder* order, TablePartWriter* wri
        next += kRowsPerRecordBatch, image = 1 - image) {
     Batch batch;
     const bool more = next < order->size();
-    if (more) batch = MakeBatch(shard, order, next, &images_[1 - image]);
-    status = WaitUntilTaken();
+    // What is thrown, for want of memory, must not leave here: the thread "take" still reads from `order`.
+    status = Caught([&] {
+      if (more) batch = MakeBatch(shard, order, next, &images_[1 - image]);
+      return absl::OkStatus();
+    });
+    const Status taken = WaitUntilTaken();
+    if (status.ok()) status = taken;
     if (!status.ok()) return status;
     if (more) Want(std::move(batch));
-    status = writer->Append(images_[image].columns());
+    status = Caught([&] { return writer->Append(images_[image].columns()); });
   }
   const Status taken = WaitUntilTaken();  // after an error a batch may be under way
   return status.ok() ? taken : status;
@@ -230,7 +242,7 @@ void Snapshot::Save() {
   if (setpriority(PRIO_PROCESS, static_cast<id_t>(gettid()), kSaveNiceness) != 0) {
     VLOG(1) << "the thread that saves keeps its priority";
   }
-  const StatusOr<SavedParts> parts = SaveAll();
+  const StatusOr<SavedParts> parts = Caught([&] { return SaveAll(); });
   Close();
   SnapshotCost cost;
   {

@@ -4,9 +4,21 @@
 #include <cstring>
 
 #include "common/base/mutant.h"
+#include "common/base/threads.h"
 
 namespace pepnet {
 namespace {
+
+// Room for so many rows of a table.
+Status Resize(const Table& table, int64_t rows, AlignedBuffer<float>* values) {
+  const Status made = Caught([&] {
+    values->Resize(static_cast<size_t>(rows * table.dim));
+    return absl::OkStatus();
+  });
+  return Annotate(made, absl::StrCat("table ", table.name, " as a dense tensor of ", rows, " x ", table.dim, " (",
+                                     rows * table.dim * sizeof(float) >> 20,
+                                     " MiB), which --format parquet does not need"));
+}
 
 // The initial value of every row.
 StatusOr<TableRows> InitialRows(const Manifest& manifest, const Table& table) {
@@ -14,7 +26,8 @@ StatusOr<TableRows> InitialRows(const Manifest& manifest, const Table& table) {
     return InvalidInput("table ", table.name, " of ", table.rows, " x ", table.dim,
                         " is too large for a dense tensor; export it with --format parquet");
   }
-  TableRows rows{{}, AlignedBuffer<float>(table.rows * table.dim)};
+  TableRows rows;
+  PEPNET_RETURN_IF_ERROR(Resize(table, table.rows, &rows.values));
   const RowInitializer initializer(table, manifest.seed);
   for (int64_t id = 0; id < table.rows; ++id) {
     initializer.Fill(id, {rows.values.data() + id * table.dim, static_cast<size_t>(table.dim)});
@@ -36,7 +49,7 @@ int64_t CheckpointedRows(const Manifest& manifest, const Table& table) {
 StatusOr<TableRows> ReadTable(const std::string& checkpoint, const Manifest& manifest, const Table& table) {
   TableRows result;
   if (table.grows()) {
-    result.values.Resize(CheckpointedRows(manifest, table) * table.dim);
+    PEPNET_RETURN_IF_ERROR(Resize(table, CheckpointedRows(manifest, table), &result.values));
   } else {
     PEPNET_ASSIGN_OR_RETURN(result, InitialRows(manifest, table));
   }

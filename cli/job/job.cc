@@ -11,6 +11,7 @@
 #include "common/base/logging.h"
 #include "common/base/mutex.h"
 #include "common/base/partition.h"
+#include "common/base/threads.h"
 #include "common/gpu/device_collective.h"
 #include "common/health/start_check.h"
 #include "common/net/faulty_transport.h"
@@ -176,22 +177,15 @@ Status RunColocated(Transport* transport, const Layout& layout, const JobFlags& 
   Mutex mutex;
   Status first_error;
   const auto run = [&](const std::function<Status()>& role) {
-    Status status;
-    try {
-      status = role();
-    } catch (const std::exception& error) {  // of a library; ours return Status
-      status = absl::InternalError(error.what());
-    }
+    const Status status = Caught(role);
     if (status.ok()) return;
     MutexLock lock(&mutex);
     if (!first_error.ok()) return;
     first_error = status;
     watch->peers()->LoseOwnRank(status);
   };
-  std::thread server([&] {
-    pthread_setname_np(pthread_self(), absl::StrCat("server-", layout.index).c_str());
-    run([&] { return Serve(for_server.get(), watch); });
-  });
+  std::thread server =
+      StartThread(absl::StrCat("server-", layout.index), [&] { run([&] { return Serve(for_server.get(), watch); }); });
   run([&] { return WorkWith(for_worker.get(), layout, flags, context, work); });
   server.join();
   return first_error;

@@ -1,10 +1,30 @@
 #include "cli/job/load_config.h"
 
+#include "absl/strings/str_join.h"
 #include "common/base/logging.h"
 #include "common/config/load.h"
+#include "worker/model/parameters.h"
 #include "worker/optim/part_optimizers.h"
 
 namespace pepnet {
+namespace {
+
+// 256 GiB of weights, and as much of gradients.
+constexpr int64_t kMostParameters = int64_t{1} << 36;
+
+// Widths that are legal one by one may make a network that no machine holds.
+Status CheckNetworkSize(const JobConfig& config) {
+  int64_t sum = 0;
+  for (const ParameterSpec& spec : DenseParameterList(config)) {
+    if (__builtin_add_overflow(sum, spec.elements(), &sum) || sum > kMostParameters) {
+      return InvalidInput("the network has more than ", kMostParameters, " parameters up to ", spec.name, " (",
+                          absl::StrJoin(spec.shape, " x "), "); make its layers narrower");
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
 
 StatusOr<JobConfig> LoadConfig(const ConfigFlags& flags, bool ignore_unknown_fields, std::vector<std::string>* all) {
   ConfigOverrides overrides;
@@ -17,7 +37,9 @@ StatusOr<JobConfig> LoadConfig(const ConfigFlags& flags, bool ignore_unknown_fie
   overrides.dataset_type = flags.dataset_type;
   overrides.ignore_unknown_fields = ignore_unknown_fields;
   overrides.for_training = flags.for_training;
-  return LoadJobConfig(flags.pipeline_config_path, overrides, all);
+  PEPNET_ASSIGN_OR_RETURN(JobConfig config, LoadJobConfig(flags.pipeline_config_path, overrides, all));
+  PEPNET_RETURN_IF_ERROR(Annotate(CheckNetworkSize(config), flags.pipeline_config_path));
+  return config;
 }
 
 void LogNotes(const JobConfig& config) {

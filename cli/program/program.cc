@@ -1,8 +1,11 @@
 #include "cli/program/program.h"
 
+#include <limits.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <iostream>
@@ -15,6 +18,7 @@
 #include "common/base/mutex.h"
 #include "common/base/screen.h"
 #include "common/base/text.h"
+#include "common/base/threads.h"
 #include "common/process/keep_freed_memory.h"
 
 namespace pepnet {
@@ -22,6 +26,18 @@ namespace {
 
 constexpr int kFailedExitStatus = 1;
 constexpr int kUsageExitStatus = 2;
+
+// Before any library begins: where the current directory has been removed, MKL's own start ends the process with a word
+// about a library that cannot be loaded.
+__attribute__((no_sanitize("address", "undefined", "thread"))) void CheckCurrentDirectory() {
+  static char path[PATH_MAX];
+  if (syscall(SYS_getcwd, path, sizeof(path)) >= 0 || errno != ENOENT) return;
+  static constexpr char kWords[] = "pepnet: the current directory does not exist any more; change to one that does\n";
+  (void)!write(STDERR_FILENO, kWords, sizeof(kWords) - 1);
+  _exit(kFailedExitStatus);
+}
+
+__attribute__((section(".preinit_array"), used)) void (*const check_current_directory)() = &CheckCurrentDirectory;
 
 }  // namespace
 
@@ -66,12 +82,7 @@ Status Program::Join(double timeout_s) {
 }
 
 int Program::Run(const std::function<Status()>& work) {
-  Status status;
-  try {
-    status = work();
-  } catch (const std::exception& error) {  // of a library; ours return Status
-    status = absl::InternalError(error.what());
-  }
+  Status status = Caught(work);  // of a library; ours return Status
   if (status.ok()) status = CheckStandardOutput();
   const bool stopped = IsStoppedOnRequest(status);
   if (!status.ok() && !stopped) Fail(status);

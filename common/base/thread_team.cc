@@ -1,21 +1,27 @@
 #include "common/base/thread_team.h"
 
-#include <pthread.h>
-
 #include <atomic>
 
 #include "absl/strings/str_cat.h"
 
+#include "common/base/threads.h"
+
 namespace pepnet {
 
 ThreadTeam::ThreadTeam(int size, const std::string& name) : errors_(size) {
-  for (int member = 1; member < size; ++member) {
-    threads_.emplace_back([this, member] { Serve(member); });
-    pthread_setname_np(threads_.back().native_handle(), absl::StrCat(name, "-", member).c_str());
+  try {
+    for (int member = 1; member < size; ++member) {
+      threads_.push_back(StartThread(absl::StrCat(name, "-", member), [this, member] { Serve(member); }));
+    }
+  } catch (...) {
+    End();
+    throw;
   }
 }
 
-ThreadTeam::~ThreadTeam() {
+ThreadTeam::~ThreadTeam() { End(); }
+
+void ThreadTeam::End() {
   {
     MutexLock lock(&mutex_);
     leaving_ = true;

@@ -4,6 +4,7 @@
 // all have returned; member i is always the same thread. Members sleep in between.
 // Threads:   Run by one thread at a time, not from inside a body.
 // Failure:   an exception that leaves a body leaves Run, when all bodies have ended; of several the one of the lowest member.
+//            A thread that cannot be started is an exception of the constructor (threads.h).
 // Ownership: the threads end with the object.
 #pragma once
 
@@ -34,6 +35,7 @@ class ThreadTeam {
  private:
   void Serve(int member);
   void Call(const std::function<void(int)>& body, int member);
+  void End();  // of all threads that were started
 
   Mutex mutex_;
   CondVar begun_, ended_;

@@ -7,6 +7,7 @@
 #include <new>
 #include <utility>
 
+#include "common/base/threads.h"
 #include "common/file/crc32c.h"
 
 namespace pepnet {
@@ -34,7 +35,7 @@ WriteBehind::WriteBehind(std::unique_ptr<FileWriter> file) : file_(std::move(fil
     for (size_t i = 1; i < kBlocks; ++i) empty_.push_back(MakeBlock());
   }
   file_->BypassCache();
-  write_ = std::thread([this] { Write(); });
+  write_ = StartThread("write", [this] { Write(); });
 }
 
 WriteBehind::~WriteBehind() {

@@ -13,10 +13,10 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_join.h"
 
-#include "common/base/first_error.h"
 #include "common/base/logging.h"
 #include "common/gpu/device_collective.h"
 #include "common/health/watched_wait.h"
+#include "common/net/first_error.h"
 #include "proto/wire.pb.h"
 
 // The communicator does not block: every call on it may return ncclInProgress, and then nothing else may be asked of it before

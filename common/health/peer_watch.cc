@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 
 #include "common/base/logging.h"
+#include "common/base/threads.h"
 #include "proto/wire.pb.h"
 
 namespace pepnet {
@@ -27,7 +28,7 @@ PeerWatch::PeerWatch(Transport* transport, RankStatus* status, PeerWatchOptions 
   MutexLock lock(&mutex_);
   if (transport_ != nullptr) peers_.resize(static_cast<size_t>(transport_->size()));
   for (size_t r = 0; r < peers_.size(); ++r) peers_[r].view.rank = static_cast<int>(r);
-  thread_ = std::thread([this] { Run(); });
+  thread_ = StartThread("heartbeat", [this] { Run(); });
 }
 
 PeerWatch::~PeerWatch() {

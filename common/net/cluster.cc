@@ -9,6 +9,7 @@
 
 #include "common/base/logging.h"
 #include "common/base/mutex.h"
+#include "common/base/threads.h"
 #include "common/net/collective.h"
 #include "common/net/mpi_transport.h"
 
@@ -149,7 +150,8 @@ MpiSession::~MpiSession() {
   Mutex mutex;
   CondVar changed;
   bool done = false;
-  std::thread guard([&] {
+  std::thread guard;
+  const auto watch_over = [&] {
     MutexLock lock(&mutex);
     const Deadline deadline = After(std::chrono::duration<double>(kFinalizeSeconds));
     while (!done && changed.WaitUntil(&mutex, deadline)) {
@@ -158,14 +160,22 @@ MpiSession::~MpiSession() {
     LOG(ERROR) << "this rank has done its part, but another has not ended within " << kFinalizeSeconds
                << " s (MPI_Finalize)";
     std::_Exit(1);
-  });
+  };
+  // Without a thread to spare MPI_Finalize has no deadline of ours; the job is done all the same.
+  if (const Status started = Caught([&] {
+        guard = StartThread("finalize", watch_over);
+        return absl::OkStatus();
+      });
+      !started.ok()) {
+    LOG(WARNING) << "at the end of the job: " << started.message();
+  }
   MPI_Finalize();
   {
     MutexLock lock(&mutex);
     done = true;
   }
   changed.NotifyAll();
-  guard.join();
+  if (guard.joinable()) guard.join();
 }
 
 Transport* MpiSession::transport() { return state_->transport.get(); }

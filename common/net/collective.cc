@@ -5,8 +5,8 @@
 #include <type_traits>
 #include <utility>
 
-#include "common/base/first_error.h"
 #include "common/base/logging.h"
+#include "common/net/first_error.h"
 
 // Every message of an operation carries what its sender believes it is doing, so that two workers that are not in the
 // same call get an error that names both calls:

@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <deque>
+#include <map>
 #include <memory>
 #include <string>
 #include <thread>
@@ -13,6 +14,7 @@
 #include "common/base/hash.h"
 #include "common/base/logging.h"
 #include "common/base/mutex.h"
+#include "common/base/threads.h"
 #include "common/net/wait_error.h"
 
 namespace pepnet {
@@ -24,13 +26,19 @@ struct Item {
   Bytes body;
 };
 
-// What has been sent to one rank on one channel.
+// What one rank has sent to another on one channel.
+struct Source {
+  std::deque<Item> items;
+  uint64_t sent = 0;
+  Clock::time_point last_visible;
+};
+
+// What has been sent to one rank on one channel. A source stands in it from its first message on: most ranks of a large
+// hub never talk to each other, and a queue for each pair of a thousand ranks would take gigabytes.
 struct Mailbox {
   Mutex mutex;
   CondVar changed;
-  std::vector<std::deque<Item>> by_source ABSL_GUARDED_BY(mutex);
-  std::vector<uint64_t> sent_by_source ABSL_GUARDED_BY(mutex);
-  std::vector<Clock::time_point> last_visible ABSL_GUARDED_BY(mutex);
+  std::map<int, Source> sources ABSL_GUARDED_BY(mutex);  // by rank
   uint64_t arrivals ABSL_GUARDED_BY(mutex) = 0;
 };
 
@@ -68,11 +76,11 @@ class InProcessTransport : public Transport {
     Mailbox& box = board_.mailbox(rank, channel);
     {
       MutexLock lock(&box.mutex);
-      const size_t from = static_cast<size_t>(rank_);
-      Clock::time_point visible_at = Clock::now() + Delay(channel, rank, box.sent_by_source[from]++);
-      if (visible_at < box.last_visible[from]) visible_at = box.last_visible[from];  // order per sender
-      box.last_visible[from] = visible_at;
-      box.by_source[from].push_back(Item{visible_at, box.arrivals++, std::move(body)});
+      Source& from = box.sources[rank_];
+      Clock::time_point visible_at = Clock::now() + Delay(channel, rank, from.sent++);
+      if (visible_at < from.last_visible) visible_at = from.last_visible;  // order per sender
+      from.last_visible = visible_at;
+      from.items.push_back(Item{visible_at, box.arrivals++, std::move(body)});
     }
     box.changed.NotifyAll();
     bytes_sent_[static_cast<size_t>(channel)] += bytes;
@@ -87,17 +95,19 @@ class InProcessTransport : public Transport {
     while (true) {
       // Abort() sets its flag before it takes this lock to wake us, so the flag cannot be missed here.
       PEPNET_RETURN_IF_ERROR(Annotate(board_.AbortStatus(), absl::StrCat("waiting for ", what)));
-      const int from = source == kAnyRank ? EarliestSource(box) : (box.by_source[source].empty() ? -1 : source);
+      const auto from = source == kAnyRank ? EarliestSource(box) : box.sources.find(source);
+      std::deque<Item>* const items = from == box.sources.end() ? nullptr : &from->second.items;
+      const bool any = items != nullptr && !items->empty();
       const Clock::time_point now = Clock::now();
-      if (from >= 0 && box.by_source[from].front().visible_at <= now) {
-        Message message{from, std::move(box.by_source[from].front().body)};
-        box.by_source[from].pop_front();
+      if (any && items->front().visible_at <= now) {
+        Message message{from->first, std::move(items->front().body)};
+        items->pop_front();
         bytes_received_[static_cast<size_t>(channel)] += message.body.size();
         return message;
       }
       if (now >= deadline) return WaitTimedOut(what, channel, source, start);
       Clock::time_point until = deadline;
-      if (from >= 0 && box.by_source[from].front().visible_at < until) until = box.by_source[from].front().visible_at;
+      if (any && items->front().visible_at < until) until = items->front().visible_at;
       box.changed.WaitUntil(&box.mutex, until);
     }
   }
@@ -115,18 +125,17 @@ class InProcessTransport : public Transport {
     return std::chrono::microseconds(h % (static_cast<uint64_t>(board_.options.max_delay_us) + 1));
   }
 
-  // The source whose oldest message becomes visible first, or -1 if the mailbox is empty.
-  static int EarliestSource(const Mailbox& box) ABSL_EXCLUSIVE_LOCKS_REQUIRED(box.mutex) {
-    int best = -1;
-    for (size_t s = 0; s < box.by_source.size(); ++s) {
-      if (box.by_source[s].empty()) continue;
-      if (best < 0) {
-        best = static_cast<int>(s);
+  // The source whose oldest message becomes visible first, or the end if the mailbox is empty.
+  static std::map<int, Source>::iterator EarliestSource(Mailbox& box) ABSL_EXCLUSIVE_LOCKS_REQUIRED(box.mutex) {
+    auto best = box.sources.end();
+    for (auto source = box.sources.begin(); source != box.sources.end(); ++source) {
+      if (source->second.items.empty()) continue;
+      if (best == box.sources.end()) {
+        best = source;
         continue;
       }
-      const Item &item = box.by_source[s].front(), &first = box.by_source[best].front();
-      if (std::pair(item.visible_at, item.arrival) < std::pair(first.visible_at, first.arrival))
-        best = static_cast<int>(s);
+      const Item &item = source->second.items.front(), &first = best->second.items.front();
+      if (std::pair(item.visible_at, item.arrival) < std::pair(first.visible_at, first.arrival)) best = source;
     }
     return best;
   }
@@ -149,16 +158,7 @@ InProcessHub::InProcessHub(int size, InProcessOptions options) : state_(std::mak
   Switchboard& board = state_->board;
   board.size = size;
   board.options = options;
-  for (int i = 0; i < size * kChannelCount; ++i) {
-    auto box = std::make_unique<Mailbox>();
-    {
-      MutexLock lock(&box->mutex);
-      box->by_source.resize(static_cast<size_t>(size));
-      box->sent_by_source.resize(static_cast<size_t>(size));
-      box->last_visible.resize(static_cast<size_t>(size));
-    }
-    board.mailboxes.push_back(std::move(box));
-  }
+  for (int i = 0; i < size * kChannelCount; ++i) board.mailboxes.push_back(std::make_unique<Mailbox>());
   for (int r = 0; r < size; ++r) state_->transports.push_back(std::make_unique<InProcessTransport>(&board, r));
 }
 
@@ -184,22 +184,23 @@ Status RunRanks(int size, InProcessOptions options, const std::function<Status(i
   InProcessHub hub(size, options);
   Mutex mutex;
   Status first_error;
+  const auto end = [&](int rank, const Status& status) {
+    if (status.ok()) return;
+    {
+      MutexLock lock(&mutex);
+      if (first_error.ok()) first_error = status;
+    }
+    hub.Abort(absl::StrCat("rank ", rank, " failed: ", status.message()));
+  };
   std::vector<std::thread> threads;
   for (int r = 0; r < size; ++r) {
-    threads.emplace_back([&, r] {
-      Status status;
-      try {
-        status = body(r, hub.transport(r));
-      } catch (const std::exception& error) {
-        status = absl::InternalError(error.what());
-      }
-      if (status.ok()) return;
-      {
-        MutexLock lock(&mutex);
-        if (first_error.ok()) first_error = status;
-      }
-      hub.Abort(absl::StrCat("rank ", r, " failed: ", status.message()));
+    const Status started = Caught([&] {
+      threads.push_back(
+          StartThread(absl::StrCat("rank-", r), [&, r] { end(r, Caught([&] { return body(r, hub.transport(r)); })); }));
+      return absl::OkStatus();
     });
+    end(r, started);
+    if (!started.ok()) break;  // those that run end with the hub
   }
   for (std::thread& thread : threads) thread.join();
   return first_error;

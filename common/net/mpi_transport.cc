@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "common/base/logging.h"
+#include "common/base/threads.h"
 #include "common/net/wait_error.h"
 
 // On the wire, per channel (one communicator each):
@@ -105,7 +106,7 @@ StatusOr<std::unique_ptr<MpiTransport>> MpiTransport::Create(MPI_Comm world, Mpi
     MutexLock lock(&state.mutex);
     state.incoming.resize(static_cast<size_t>(size));
   }
-  transport->sender_ = std::thread([t = transport.get()] { t->MoveSendsOn(); });
+  transport->sender_ = StartThread("mpi-send", [t = transport.get()] { t->MoveSendsOn(); });
   return transport;
 }
 

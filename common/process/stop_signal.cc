@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 
 #include "common/base/log_functions.h"
+#include "common/base/threads.h"
 
 namespace pepnet {
 namespace {
@@ -35,7 +36,7 @@ StopSignal::StopSignal(bool under_mpirun, std::function<void(int)> end_now)
     : under_mpirun_(under_mpirun), end_now_(std::move(end_now)) {
   const sigset_t set = Signals(under_mpirun_);
   pthread_sigmask(SIG_BLOCK, &set, nullptr);  // inherited by every later thread
-  listener_ = std::thread([this] { Listen(); });
+  listener_ = StartThread("signals", [this] { Listen(); });
 }
 
 StopSignal::~StopSignal() {

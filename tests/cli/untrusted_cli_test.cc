@@ -1,6 +1,7 @@
 // Hostile files and flags through the command line: one sentence, status 1 or 2, never a crash, a
 // wait or all of the memory.
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -164,6 +165,32 @@ TEST_F(UntrustedCli, CheckConfigListsEverythingThatIsWrong) {
   const ProcessResult good = Check("job.config");
   EXPECT_EQ(good.exit_status, 0) << good.err;
   EXPECT_TRUE(absl::EndsWith(good.err, "job.config is accepted\n")) << good.err;
+}
+
+// As another user, whose threads are those of this run alone: the limit of a user does not hold for root.
+TEST_F(UntrustedCli, AThreadThatCannotBeStartedIsNamedWithTheLimit) {
+  if (geteuid() != 0) GTEST_SKIP() << "only root can run a program as a user without other threads";
+  ASSERT_EQ(Run("chmod 777 .").exit_status, 0);
+  int refused = 0;
+  for (int threads = 3; threads < 18; threads += 2) {
+    const std::string model = absl::StrCat("model-", threads);
+    const ProcessResult result = Run(absl::StrCat(
+        "exec setpriv --reuid=", 41000 + threads, " --regid=41000 --clear-groups prlimit --nproc=", threads,
+        " $PEPNET train --pipeline_config_path job.config --threads 2 --model_dir ", model));
+    if (result.exit_status == 0) continue;
+    ++refused;
+    ExpectRefused(result, {"cannot start the thread \"", "ulimit -u"});
+    const auto saved = ListCheckpoints(directory_ / model);
+    EXPECT_TRUE(!saved.ok() || saved->empty()) << threads;
+  }
+  EXPECT_GT(refused, 3);
+}
+
+TEST_F(UntrustedCli, ACurrentDirectoryThatIsGoneIsNamed) {
+  for (const char* command : {"--version", "inspect model", "train --pipeline_config_path job.config"}) {
+    ExpectRefused(Run(absl::StrCat("mkdir gone; cd gone; rmdir ../gone; $PEPNET ", command)),
+                  {"pepnet: the current directory does not exist any more"});
+  }
 }
 
 TEST_F(UntrustedCli, TextOfOthersCannotWriteLinesOrMoveTheCursor) {

@@ -1,13 +1,12 @@
 #include "worker/checkpoint/checkpoint_saver.h"
 
-#include <pthread.h>
-
 #include <algorithm>
 #include <chrono>
 #include <utility>
 
 #include "absl/strings/str_format.h"
 #include "common/base/log_functions.h"
+#include "common/base/threads.h"
 #include "common/process/trace.h"
 
 namespace pepnet {
@@ -33,11 +32,11 @@ Status CheckpointSaver::Begin(Manifest manifest, TrainState& state, int64_t best
   CopyDenseState(state, &image_);
   costs_.longest_copy_seconds = std::max(costs_.longest_copy_seconds, SecondsSince(start));
   ended_ = false;
-  thread_ = std::thread([this, writer = std::move(writer), manifest = std::move(manifest), best_step]() mutable {
-    pthread_setname_np(pthread_self(), "checkpoint");
-    status_ = Write(std::move(writer), std::move(manifest), best_step);
-    ended_ = true;
-  });
+  thread_ = StartThread("checkpoint",
+                        [this, writer = std::move(writer), manifest = std::move(manifest), best_step]() mutable {
+                          status_ = Caught([&] { return Write(std::move(writer), std::move(manifest), best_step); });
+                          ended_ = true;
+                        });
   return absl::OkStatus();
 }
 

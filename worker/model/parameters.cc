@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <new>
+#include <stdexcept>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -204,8 +206,14 @@ DenseParameters::DenseParameters(std::vector<ParameterSpec> specs) : specs_(std:
     const size_t elements = static_cast<size_t>(spec.elements());
     end += (elements + kFloatsPerLine - 1) / kFloatsPerLine * kFloatsPerLine;
   }
-  values_.ResizeZeroed(end);
-  gradients_.ResizeZeroed(end);
+  try {
+    values_.ResizeZeroed(end);
+    gradients_.ResizeZeroed(end);
+  } catch (const std::bad_alloc&) {
+    throw std::runtime_error(absl::StrCat("there is not enough memory for the network's ", end,
+                                          " parameters and their ", "gradients (", 2 * end * sizeof(float) >> 20,
+                                          " MiB); make its layers narrower, or raise the limit (ulimit -v)"));
+  }
 }
 
 int DenseParameters::Find(const std::string& name) const {

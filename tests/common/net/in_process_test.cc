@@ -1,8 +1,10 @@
 #include "common/net/in_process.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include <atomic>
+#include <new>
 #include <thread>
 
 #include "tests/common/net/transport_conformance.h"
@@ -76,6 +78,29 @@ TEST(InProcessTest, RunRanksReturnsTheFirstErrorAndEndsTheOthers) {
     return t->Receive(Channel::kRows, kAnyRank, Deadline::max(), "never").status();
   });
   EXPECT_EQ(status.message(), "bad row 7");
+}
+
+// Each pair of ranks and channel had a queue of half a kilobyte: 9 million of them here.
+TEST(InProcessTest, ThousandsOfRanksTakeNoMemoryForThoseThatNeverTalk) {
+  constexpr int kRanks = 3000;
+  InProcessHub hub(kRanks);
+  ASSERT_OK(hub.transport(17)->Send(Channel::kRows, kRanks - 1, PatternBody(17, kRanks - 1, 0, 100)));
+  ASSERT_OK_AND_ASSIGN(
+      const auto message,
+      hub.transport(kRanks - 1)->Receive(Channel::kRows, kAnyRank, After(std::chrono::seconds(5)), "x"));
+  EXPECT_EQ(message.source, 17);
+  struct rusage used;
+  ASSERT_EQ(getrusage(RUSAGE_SELF, &used), 0);
+  EXPECT_LT(used.ru_maxrss, 1 << 20) << "KiB";
+}
+
+TEST(InProcessTest, AThreadThatThrowsIsAnError) {
+  const Status status = RunRanks(2, {}, [](int rank, Transport* t) -> Status {
+    if (rank == 1) throw std::bad_alloc();
+    return t->Receive(Channel::kRows, kAnyRank, Deadline::max(), "never").status();
+  });
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_NE(status.message().find("not enough memory"), std::string::npos) << status;
 }
 
 TEST(InProcessTest, BodiesAreHandedOverNotCopied) {

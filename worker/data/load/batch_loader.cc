@@ -13,6 +13,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/str_format.h"
 #include "common/base/mutex.h"
+#include "common/base/threads.h"
 #include "common/process/trace.h"
 #include "worker/data/files/input_files.h"
 #include "worker/data/load/batch_decoder.h"
@@ -102,22 +103,18 @@ class BatchLoader::Pipeline {
         sharing_(std::move(sharing)),
         shared_with_(std::move(shared_with)),
         capacity_(static_cast<size_t>(decoding_threads) + kBatchesAhead) {
-    threads_.emplace_back([this] { ReadLoop(); });
-    for (int i = 0; i < decoding_threads; ++i) threads_.emplace_back([this] { DecodeLoop(); });
-    for (size_t i = 0; i < threads_.size(); ++i) {
-      pthread_setname_np(threads_[i].native_handle(), absl::StrCat("read-", i).c_str());
+    try {
+      threads_.push_back(StartThread("read-0", [this] { ReadLoop(); }));
+      for (int i = 1; i <= decoding_threads; ++i) {
+        threads_.push_back(StartThread(absl::StrCat("read-", i), [this] { DecodeLoop(); }));
+      }
+    } catch (...) {
+      End();
+      throw;
     }
   }
 
-  ~Pipeline() {
-    {
-      MutexLock lock(&mutex_);
-      stop_ = true;
-    }
-    changed_.NotifyAll();
-    cutter_.rows()->Stop();
-    for (std::thread& thread : threads_) thread.join();
-  }
+  ~Pipeline() { End(); }
 
   StatusOr<std::optional<Batch>> Next() {
     if (!final_status_.ok()) return final_status_;
@@ -192,7 +189,18 @@ class BatchLoader::Pipeline {
 
   StatusOr<std::optional<CutBatch>> ReadAndCut() {
     TraceScope scope("read file");
-    return cutter_.Next();
+    return Caught([&] { return cutter_.Next(); });
+  }
+
+  // Ends and joins all threads that were started.
+  void End() {
+    {
+      MutexLock lock(&mutex_);
+      stop_ = true;
+    }
+    changed_.NotifyAll();
+    cutter_.rows()->Stop();
+    for (std::thread& thread : threads_) thread.join();
   }
 
   void ReadLoop() {
@@ -233,7 +241,7 @@ class BatchLoader::Pipeline {
         slot = std::move(undecoded_.front());
         undecoded_.pop_front();
       }
-      slot->batch = decoder_->Decode(slot->cut, &slot->encoded);
+      slot->batch = Caught([&] { return decoder_->Decode(slot->cut, &slot->encoded); });
       slot->cut = CutBatch();  // lets go of the rows
       {
         MutexLock lock(&mutex_);

@@ -1,11 +1,10 @@
 #include "worker/data/rows/shared_rows.h"
 
-#include <pthread.h>
-
 #include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_join.h"
+#include "common/base/threads.h"
 #include "common/process/trace.h"
 
 namespace pepnet {
@@ -23,8 +22,7 @@ SharedRows::SharedRows(std::unique_ptr<RowStream> stream, const ReaderGroup& gro
       stream_(std::move(stream)),
       exchange_(std::move(exchange)) {
   NoteCounts();
-  thread_ = std::thread([this] { GiveLoop(); });
-  pthread_setname_np(thread_.native_handle(), "share");
+  thread_ = StartThread("share", [this] { GiveLoop(); });
 }
 
 SharedRows::~SharedRows() {
@@ -68,7 +66,7 @@ void SharedRows::GiveLoop() {
       first_row = *wanted_;
       wanted_.reset();
     }
-    StatusOr<int64_t> begun = stream_->Begin(first_row);
+    StatusOr<int64_t> begun = Caught([&] { return stream_->Begin(first_row); });
     const bool found = begun.ok();
     {
       MutexLock lock(&mutex_);
@@ -76,7 +74,7 @@ void SharedRows::GiveLoop() {
     }
     changed_.NotifyAll();
     if (!found) return;
-    if (const Status status = GiveEpoch(epoch); !status.ok()) {  // it has been given, too
+    if (const Status status = Caught([&] { return GiveEpoch(epoch); }); !status.ok()) {  // it has been given, too
       MutexLock lock(&mutex_);
       gave_up_ = status;  // for a Begin() that comes later
       changed_.NotifyAll();
