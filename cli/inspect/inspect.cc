@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <span>
 #include <utility>
 
 #include "absl/strings/str_format.h"
@@ -192,14 +193,16 @@ StatusOr<std::string> SummarizeSafetensors(const std::string& path, bool json) {
                           info.end - info.begin);
     nlohmann::ordered_json item = {
         {"name", name}, {"dtype", info.dtype}, {"shape", info.shape}, {"bytes", info.end - info.begin}};
-    const auto values = reader->ReadDoubles(name);
-    if (values.ok()) {
-      Range range;
-      double squares = 0;
-      for (const double x : *values) {
+    Range range;
+    double squares = 0;
+    const Status read = reader->VisitDoubles(name, [&](std::span<const double> values) {
+      for (const double x : values) {
         range.Add(x);
         squares += std::isfinite(x) ? x * x : 0;
       }
+    });
+    if (!read.ok() && read.code() != absl::StatusCode::kInvalidArgument) return read;  // that is a dtype we only list
+    if (read.ok()) {
       absl::StrAppendFormat(&text, "  min %.6g  max %.6g  norm %.6g", range.low, range.high, std::sqrt(squares));
       if (range.non_finite > 0) absl::StrAppend(&text, "  ", range.non_finite, " elements NaN or infinite");
       item.update(

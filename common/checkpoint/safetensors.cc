@@ -27,6 +27,7 @@ static_assert(std::endian::native == std::endian::little, "the format is little-
 constexpr uint64_t kLengthBytes = 8;
 constexpr uint64_t kMaxHeaderBytes = 100'000'000;  // the limit of the Python library
 constexpr uint64_t kDataAlignment = 8;
+constexpr uint64_t kPieceElements = 65536;  // that are read at once
 constexpr const char* kMetadata = "__metadata__";
 
 // Bytes per element; 0 for a dtype we do not know.
@@ -113,17 +114,34 @@ Status CheckCoverage(const std::map<std::string, TensorInfo>& tensors, uint64_t 
   return absl::OkStatus();
 }
 
-StatusOr<std::map<std::string, TensorInfo>> ParseHeader(const uint8_t* file, uint64_t file_bytes,
-                                                        uint64_t* header_bytes) {
+// All `bytes` from `offset` on.
+Status ReadAt(int fd, void* to, uint64_t bytes, uint64_t offset) {
+  auto* out = static_cast<uint8_t*>(to);
+  while (bytes > 0) {
+    const ssize_t got = pread(fd, out, bytes, static_cast<off_t>(offset));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return absl::UnavailableError(absl::StrCat("cannot be read: ", std::strerror(errno)));
+    if (got == 0) {
+      return absl::DataLossError(absl::StrCat("ends at byte ", offset, ": it was cut while it was read"));
+    }
+    out += got;
+    bytes -= static_cast<uint64_t>(got);
+    offset += static_cast<uint64_t>(got);
+  }
+  return absl::OkStatus();
+}
+
+StatusOr<std::map<std::string, TensorInfo>> ParseHeader(int fd, uint64_t file_bytes, uint64_t* header_bytes) {
   if (file_bytes < kLengthBytes) {
     return absl::DataLossError(absl::StrCat("has ", file_bytes, " bytes, too few for a header length"));
   }
-  std::memcpy(header_bytes, file, kLengthBytes);
+  PEPNET_RETURN_IF_ERROR(ReadAt(fd, header_bytes, kLengthBytes, 0));
   if (*header_bytes > kMaxHeaderBytes || *header_bytes > file_bytes - kLengthBytes) {
     return absl::DataLossError(absl::StrCat("header length ", *header_bytes, " does not fit a file of ", file_bytes,
                                             " bytes (limit ", kMaxHeaderBytes, ")"));
   }
-  const std::string text(reinterpret_cast<const char*>(file) + kLengthBytes, *header_bytes);
+  std::string text(*header_bytes, '\0');
+  PEPNET_RETURN_IF_ERROR(ReadAt(fd, text.data(), text.size(), kLengthBytes));
   PEPNET_ASSIGN_OR_RETURN(const nlohmann::json header, ParseStrictJson(text));
   if (!header.is_object()) return absl::DataLossError("the header is not a JSON object");
   const uint64_t data_bytes = file_bytes - kLengthBytes - *header_bytes;
@@ -141,28 +159,6 @@ StatusOr<std::map<std::string, TensorInfo>> ParseHeader(const uint8_t* file, uin
 Status FileError(const std::string& path, const char* doing) {
   const int error = errno;
   return Status(absl::ErrnoToStatusCode(error), absl::StrCat("cannot ", doing, " ", path, ": ", std::strerror(error)));
-}
-
-// Tensor data need not be aligned to its element size, so elements are copied out.
-template <typename Stored, typename Wanted>
-std::vector<Wanted> ConvertAll(const uint8_t* bytes, uint64_t count) {
-  std::vector<Wanted> result(count);
-  for (uint64_t i = 0; i < count; ++i) {
-    Stored value;
-    std::memcpy(&value, bytes + i * sizeof(Stored), sizeof(Stored));
-    result[i] = static_cast<Wanted>(value);
-  }
-  return result;
-}
-
-template <typename Wanted>
-StatusOr<std::vector<Wanted>> ConvertTensor(const uint8_t* data, const TensorInfo& info, const std::string& what) {
-  const uint8_t* bytes = data + info.begin;
-  const auto count = static_cast<uint64_t>(info.elements());
-  if (info.dtype == "F32") return ConvertAll<float, Wanted>(bytes, count);
-  if (info.dtype == "F64") return ConvertAll<double, Wanted>(bytes, count);
-  if (info.dtype == "I64") return ConvertAll<int64_t, Wanted>(bytes, count);
-  return InvalidInput(what, " has dtype ", info.dtype, "; only F32, F64 and I64 can be read");
 }
 
 }  // namespace
@@ -187,12 +183,12 @@ StatusOr<std::unique_ptr<SafetensorsReader>> SafetensorsReader::Open(const std::
     reader->map_ = static_cast<const uint8_t*>(map);
     reader->map_bytes_ = static_cast<size_t>(info.st_size);
   }
-  (void)fd.Close();  // the mapping stays
   uint64_t header_bytes = 0;
-  auto tensors = ParseHeader(reader->map_, reader->map_bytes_, &header_bytes);
+  auto tensors = ParseHeader(fd.get(), reader->map_bytes_, &header_bytes);
   if (!tensors.ok()) return Annotate(tensors.status(), path);
   reader->tensors_ = std::move(tensors).value();
-  reader->data_ = reader->map_ + kLengthBytes + header_bytes;
+  reader->data_begin_ = kLengthBytes + header_bytes;
+  reader->fd_ = std::move(fd);
   return reader;
 }
 
@@ -206,21 +202,62 @@ StatusOr<const TensorInfo*> SafetensorsReader::Find(const std::string& name) con
   return &found->second;
 }
 
-StatusOr<std::vector<float>> SafetensorsReader::ReadFloats(const std::string& name) const {
+// Read, not mapped: a file that somebody cuts meanwhile gives an error, where a page that is gone ends the process.
+template <typename Stored, typename Wanted>
+Status SafetensorsReader::VisitAs(const TensorInfo& info,
+                                  const std::function<void(std::span<const Wanted>)>& visit) const {
+  const auto count = static_cast<uint64_t>(info.elements());
+  std::vector<Stored> stored(std::min(count, kPieceElements));
+  std::vector<Wanted> wanted(stored.size());
+  for (uint64_t first = 0; first < count; first += stored.size()) {
+    const uint64_t size = std::min<uint64_t>(stored.size(), count - first);
+    const uint64_t offset = data_begin_ + info.begin + first * sizeof(Stored);
+    PEPNET_RETURN_IF_ERROR(Annotate(ReadAt(fd_.get(), stored.data(), size * sizeof(Stored), offset), path_));
+    std::transform(stored.begin(), stored.begin() + static_cast<int64_t>(size), wanted.begin(),
+                   [](Stored value) { return static_cast<Wanted>(value); });
+    visit(std::span<const Wanted>(wanted.data(), size));
+  }
+  return absl::OkStatus();
+}
+
+template <typename Wanted>
+Status SafetensorsReader::Visit(const std::string& name,
+                                const std::function<void(std::span<const Wanted>)>& visit) const {
   PEPNET_ASSIGN_OR_RETURN(const TensorInfo* info, Find(name));
-  return ConvertTensor<float>(data_, *info, absl::StrCat(path_, ": tensor ", name));
+  if (info->dtype == "F32") return VisitAs<float, Wanted>(*info, visit);
+  if (info->dtype == "F64") return VisitAs<double, Wanted>(*info, visit);
+  if (info->dtype == "I64") return VisitAs<int64_t, Wanted>(*info, visit);
+  return InvalidInput(path_, ": tensor ", name, " has dtype ", info->dtype, "; only F32, F64 and I64 can be read");
+}
+
+template <typename Wanted>
+StatusOr<std::vector<Wanted>> SafetensorsReader::ReadAll(const std::string& name) const {
+  PEPNET_ASSIGN_OR_RETURN(const TensorInfo* info, Find(name));
+  std::vector<Wanted> result;
+  if (ElementBytes(info->dtype) > 0) result.reserve(static_cast<size_t>(info->elements()));  // as many as the file has
+  PEPNET_RETURN_IF_ERROR(Visit<Wanted>(
+      name, [&](std::span<const Wanted> values) { result.insert(result.end(), values.begin(), values.end()); }));
+  return result;
+}
+
+StatusOr<std::vector<float>> SafetensorsReader::ReadFloats(const std::string& name) const {
+  return ReadAll<float>(name);
 }
 
 StatusOr<std::vector<double>> SafetensorsReader::ReadDoubles(const std::string& name) const {
-  PEPNET_ASSIGN_OR_RETURN(const TensorInfo* info, Find(name));
-  return ConvertTensor<double>(data_, *info, absl::StrCat(path_, ": tensor ", name));
+  return ReadAll<double>(name);
+}
+
+Status SafetensorsReader::VisitDoubles(const std::string& name,
+                                       const std::function<void(std::span<const double>)>& visit) const {
+  return Visit<double>(name, visit);
 }
 
 StatusOr<std::vector<int64_t>> SafetensorsReader::ReadIntegers(const std::string& name) const {
   PEPNET_ASSIGN_OR_RETURN(const TensorInfo* info, Find(name));
   const std::string what = absl::StrCat(path_, ": tensor ", name);
-  if (info->dtype == "I64") return ConvertTensor<int64_t>(data_, *info, what);
-  PEPNET_ASSIGN_OR_RETURN(const std::vector<double> values, ConvertTensor<double>(data_, *info, what));
+  if (info->dtype == "I64") return ReadAll<int64_t>(name);
+  PEPNET_ASSIGN_OR_RETURN(const std::vector<double> values, ReadAll<double>(name));
   std::vector<int64_t> result(values.size());
   for (size_t i = 0; i < values.size(); ++i) {
     // [-2^63, 2^63) is what int64 holds; both bounds are exact doubles. NaN fails the comparison.
@@ -237,7 +274,7 @@ StatusOr<std::span<const float>> SafetensorsReader::ViewFloats(const std::string
   if (info->dtype != "F32") {
     return InvalidInput(path_, ": tensor ", name, " has dtype ", info->dtype, ", expected F32");
   }
-  const uint8_t* bytes = data_ + info->begin;
+  const uint8_t* bytes = map_ + data_begin_ + info->begin;
   if (reinterpret_cast<uintptr_t>(bytes) % alignof(float) != 0) {
     return InvalidInput(path_, ": tensor ", name,
                         " starts at an address that is not a multiple of 4; it can only be copied");

@@ -4,7 +4,8 @@
 // The tensors follow each other without gap or overlap and end with the file; a file for which that does not hold is
 // refused, as the Python library does. We pad the header with spaces, so that the data start at a multiple of 8.
 //
-// Threads: Reader is immutable after Open(). Ownership: the reader maps the file; spans die with it.
+// Threads: Reader is immutable after Open(). Ownership: the reader keeps the file open; spans die with it.
+// Failure: a file that is cut while it is read is DataLoss; only ViewFloats(), for files of our own, maps it.
 // Dtypes: F32, F64, I64. Other dtypes are listed but cannot be read.
 #pragma once
 
@@ -19,6 +20,7 @@
 
 #include "common/base/status.h"
 #include "common/file/file.h"
+#include "common/file/owned_fd.h"
 
 namespace pepnet {
 
@@ -41,18 +43,27 @@ class SafetensorsReader {
   StatusOr<std::vector<float>> ReadFloats(const std::string& name) const;
   StatusOr<std::vector<double>> ReadDoubles(const std::string& name) const;
   StatusOr<std::vector<int64_t>> ReadIntegers(const std::string& name) const;
+  // The same values in order, some thousand at a time, for tensors that need not fit in memory.
+  Status VisitDoubles(const std::string& name, const std::function<void(std::span<const double>)>& visit) const;
   // The stored bytes of an F32 tensor without a copy. InvalidArgument for another dtype, and for data that other
-  // tensors have pushed to an odd address.
+  // tensors have pushed to an odd address. Reading what somebody cuts off meanwhile ends the process: SIGBUS.
   StatusOr<std::span<const float>> ViewFloats(const std::string& name) const;
 
  private:
   SafetensorsReader() = default;
   StatusOr<const TensorInfo*> Find(const std::string& name) const;
+  template <typename Stored, typename Wanted>
+  Status VisitAs(const TensorInfo& info, const std::function<void(std::span<const Wanted>)>& visit) const;
+  template <typename Wanted>
+  Status Visit(const std::string& name, const std::function<void(std::span<const Wanted>)>& visit) const;
+  template <typename Wanted>
+  StatusOr<std::vector<Wanted>> ReadAll(const std::string& name) const;
   std::string path_;
+  OwnedFd fd_;
   std::map<std::string, TensorInfo> tensors_;
+  uint64_t data_begin_ = 0;  // of the tensors' bytes in the file
   const uint8_t* map_ = nullptr;
   size_t map_bytes_ = 0;
-  const uint8_t* data_ = nullptr;
 };
 
 // Writes tensors in the order they were declared; data may be streamed, so that a tensor need not fit in memory.

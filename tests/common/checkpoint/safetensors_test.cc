@@ -1,7 +1,9 @@
 #include "common/checkpoint/safetensors.h"
 
 #include <cstring>
+#include <filesystem>
 #include <limits>
+#include <span>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -86,6 +88,37 @@ TEST_F(SafetensorsTest, NoTensorsAtAllIsAValidFile) {
   ASSERT_OK_AND_ASSIGN(auto writer, SafetensorsWriter::Create(path_, {}));
   ASSERT_OK(writer->Finish());
   EXPECT_TRUE(SafetensorsReader::Open(path_).value()->tensors().empty());
+}
+
+TEST_F(SafetensorsTest, LongTensorsAreReadInPieces) {
+  constexpr int64_t kCount = 200'003;
+  std::vector<double> values(kCount);
+  for (int64_t i = 0; i < kCount; ++i) values[i] = 0.5 * static_cast<double>(i);
+  ASSERT_OK_AND_ASSIGN(auto writer, SafetensorsWriter::Create(path_, {{"a", "F64", {kCount}}}));
+  ASSERT_OK(writer->Append(values.data(), values.size() * sizeof(double)));
+  ASSERT_OK(writer->Finish());
+  ASSERT_OK_AND_ASSIGN(auto reader, SafetensorsReader::Open(path_));
+  std::vector<double> seen;
+  size_t largest = 0;
+  ASSERT_OK(reader->VisitDoubles("a", [&](std::span<const double> piece) {
+    largest = std::max(largest, piece.size());
+    seen.insert(seen.end(), piece.begin(), piece.end());
+  }));
+  EXPECT_EQ(seen, values);
+  EXPECT_LT(largest, values.size());
+  EXPECT_EQ(reader->ReadFloats("a").value().back(), static_cast<float>(values.back()));
+}
+
+// A mapped page that is gone would end the process.
+TEST_F(SafetensorsTest, AFileThatIsCutWhileItIsReadIsAnError) {
+  ASSERT_OK_AND_ASSIGN(auto writer, SafetensorsWriter::Create(path_, {{"a", "F32", {100'000}}}));
+  const std::vector<float> values(100'000, 1.0f);
+  ASSERT_OK(writer->Append(values.data(), values.size() * sizeof(float)));
+  ASSERT_OK(writer->Finish());
+  ASSERT_OK_AND_ASSIGN(auto reader, SafetensorsReader::Open(path_));
+  std::filesystem::resize_file(path_, 5000);
+  EXPECT_THAT(reader->ReadFloats("a"), IsError(HasSubstr("cut while it was read")));
+  EXPECT_THAT(reader->ReadFloats("a"), IsError(HasSubstr(path_)));
 }
 
 TEST_F(SafetensorsTest, WrongRequestsAreErrors) {
