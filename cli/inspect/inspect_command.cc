@@ -1,5 +1,11 @@
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cstdint>
+#include <filesystem>
 #include <iostream>
+#include <nlohmann/json.hpp>
+#include <utility>
+#include <vector>
 
 #include "absl/strings/match.h"
 #include "cli/inspect/inspect.h"
@@ -9,18 +15,42 @@
 #include "cli/inspect/what_if.h"
 #include "cli/inspect/words.h"
 #include "cli/job/load_config.h"
+#include "common/base/text.h"
 #include "common/checkpoint/checkpoint.h"
+#include "common/checkpoint/strict_json.h"
 #include "common/file/file.h"
 #include "worker/checkpoint/best_checkpoint.h"
 
 namespace pepnet {
 namespace {
 
+constexpr const char* kTrainerFile = "trainer.json";
+
+// What --verify asks of a manifest whose files all are as it says: that it speaks of a state that training could go on
+// from.
+Status CheckState(const std::string& directory, const Manifest& manifest) {
+  for (const char* file : {"dense.safetensors", kTrainerFile}) {
+    const auto named = [file](const FileEntry& entry) { return entry.file == file; };
+    if (std::any_of(manifest.files.begin(), manifest.files.end(), named)) continue;
+    return absl::DataLossError(absl::StrCat(directory, ": the manifest does not name ", file));
+  }
+  const std::string path = absl::StrCat(directory, "/", kTrainerFile);
+  PEPNET_ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
+  const StatusOr<nlohmann::json> json = ParseStrictJson(text);
+  if (!json.ok()) return Annotate(json.status(), path);
+  const StatusOr<int64_t> steps = JsonInteger(*json, "finished_steps", 0, INT64_MAX);
+  if (!steps.ok()) return Annotate(steps.status(), path);
+  if (*steps == manifest.step) return absl::OkStatus();
+  return absl::DataLossError(
+      absl::StrCat(path, ": \"finished_steps\" is ", *steps, ", expected the manifest's step ", manifest.step));
+}
+
 Status InspectCheckpoint(const InspectFlags& flags) {
   if (!flags.report.empty()) PEPNET_RETURN_IF_ERROR(CheckReplaceable("--report", flags.report, {kHtmlBeginning}));
   PEPNET_ASSIGN_OR_RETURN(std::string directory, ResolveCheckpoint(flags.path));
   PEPNET_ASSIGN_OR_RETURN(Manifest manifest, ReadManifest(directory));
   PEPNET_RETURN_IF_ERROR(VerifyCheckpoint(directory, manifest, /*contents=*/true, /*deep=*/flags.verify));
+  if (flags.verify) PEPNET_RETURN_IF_ERROR(CheckState(directory, manifest));
   if (flags.id.has_value()) {
     PEPNET_ASSIGN_OR_RETURN(const TableWords words, FindWords(flags.pipeline_config_path, directory));
     PEPNET_ASSIGN_OR_RETURN(const std::string row, DescribeRow(directory, flags.table, *flags.id, flags.json, words));
@@ -65,6 +95,61 @@ Status InspectDifference(const InspectFlags& flags) {
   }
   if (diff.equal()) return absl::OkStatus();
   return absl::FailedPreconditionError(absl::StrCat(left, " and ", right, " are not equal: ", DiffInBrief(diff)));
+}
+
+// What one flag asks for and another leaves no room for; nothing that is asked for is passed over.
+Status CheckTogether(const InspectFlags& flags) {
+  const std::vector<std::pair<const char*, bool>> views = {{"--diff", !flags.diff.empty()},
+                                                           {"--id", flags.id.has_value()},
+                                                           {"--what_if", !flags.what_if.empty()},
+                                                           {"--report", !flags.report.empty()}};
+  const char* first = nullptr;
+  for (const auto& [name, given] : views) {
+    if (!given) continue;
+    if (first != nullptr) return InvalidInput(first, " and ", name, " are two views; ask for one at a time");
+    first = name;
+  }
+  if (!flags.diff.empty() && flags.verify) {
+    return InvalidInput("--diff does not take --verify; inspect each of the two with --verify first");
+  }
+  return absl::OkStatus();
+}
+
+// An export's files are as its export.json says. `directory`: of the export; `file`: the one that is asked for, "" for all.
+Status VerifyExport(const std::string& directory, const std::string& file) {
+  const std::string path = directory + "/export.json";
+  if (!PathExists(path)) {
+    return InvalidInput("--verify: there is no ", path, ", whose checksums ", file.empty() ? "the files" : file.c_str(),
+                        " could be compared with; leave --verify out");
+  }
+  PEPNET_ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
+  const StatusOr<nlohmann::json> json = ParseStrictJson(text);
+  if (!json.ok()) return Annotate(json.status(), path);
+  const auto files = json->is_object() ? json->find("files") : json->end();
+  if (!json->is_object() || files == json->end() || !files->is_array()) {
+    return absl::DataLossError(absl::StrCat(path, ": \"files\" is missing or not a list"));
+  }
+  bool found = file.empty();
+  for (const nlohmann::json& entry : *files) {
+    const StatusOr<std::string> name = JsonString(entry, "file");
+    if (!name.ok()) return Annotate(name.status(), path);
+    const std::filesystem::path inner(*name);
+    if (name->empty() || inner.is_absolute() || inner.lexically_normal() != inner || *inner.begin() == "..") {
+      return absl::DataLossError(absl::StrCat(path, ": \"", Printable(*name, 200), "\" does not lie in the export"));
+    }
+    const StatusOr<int64_t> bytes = JsonInteger(entry, "bytes", 0, INT64_MAX);
+    if (!bytes.ok()) return Annotate(bytes.status(), path);
+    const StatusOr<std::string> crc32c = JsonString(entry, "crc32c");
+    if (!crc32c.ok()) return Annotate(crc32c.status(), path);
+    found = found || *name == file;
+    const std::string own = absl::StrCat(directory, "/", *name);
+    PEPNET_ASSIGN_OR_RETURN(const FileSum sum, SumFile(own));
+    if (sum.bytes == *bytes && Crc32cToHex(sum.crc32c) == *crc32c) continue;
+    return absl::DataLossError(absl::StrCat(own, ": expected crc32c ", Printable(*crc32c, 20), " of ", *bytes,
+                                            " bytes, found ", Crc32cToHex(sum.crc32c), " of ", sum.bytes));
+  }
+  if (found) return absl::OkStatus();
+  return InvalidInput("--verify: ", path, " does not name ", file, "; leave --verify out");
 }
 
 // What the flags name.
@@ -124,6 +209,7 @@ void AddInspectFlags(CLI::App* command, InspectFlags* flags) {
 
 Status InspectCommand(const InspectFlags& given) {
   InspectFlags flags = given;
+  PEPNET_RETURN_IF_ERROR(CheckTogether(given));
   if (!given.path.empty() && !given.pipeline_config_path.empty() && !given.id.has_value() && given.diff.empty()) {
     return InvalidInput("--pipeline_config_path ", given.pipeline_config_path, " is not read beside the path ",
                         given.path, "; it says where --checkpoint_path best looks, and the words of --id and --diff");
@@ -133,13 +219,25 @@ Status InspectCommand(const InspectFlags& given) {
   // An export: the file itself, or the directory that export made.
   const std::string in_directory = flags.path + "/model.safetensors";
   const bool is_file = absl::EndsWith(flags.path, ".safetensors");
-  if (is_file || PathExists(in_directory)) {
+  if (is_file || PathExists(in_directory) || PathExists(flags.path + "/export.json")) {
     if (flags.id.has_value() || !flags.report.empty() || !flags.table.empty() || !flags.what_if.empty()) {
       return InvalidInput("--table, --id, --report and --what_if read checkpoints, and ", flags.path,
                           " is an export; pass a model.ckpt-N directory");
     }
-    PEPNET_ASSIGN_OR_RETURN(std::string text, SummarizeSafetensors(is_file ? flags.path : in_directory, flags.json));
-    std::cout << text << std::endl;
+    const std::filesystem::path file(flags.path);
+    const std::string directory = !is_file ? flags.path : file.has_parent_path() ? file.parent_path().string() : ".";
+    if (flags.verify) PEPNET_RETURN_IF_ERROR(VerifyExport(directory, is_file ? file.filename().string() : ""));
+    if (is_file || PathExists(in_directory)) {
+      PEPNET_ASSIGN_OR_RETURN(std::string text, SummarizeSafetensors(is_file ? flags.path : in_directory, flags.json));
+      std::cout << text << std::endl;
+    } else if (!flags.verify || flags.json) {
+      return InvalidInput(flags.path,
+                          " is an export without model.safetensors, of which inspect could show something; "
+                          "--verify compares its files with their checksums");
+    }
+    if (flags.verify && !flags.json) {
+      std::cout << directory << ": every file is as export.json says" << std::endl;
+    }
     return absl::OkStatus();
   }
   return InspectCheckpoint(flags);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <map>
 #include <set>
 #include <utility>
 
@@ -108,6 +109,10 @@ Status VerifyRows(const std::string& directory, const PartEntry& part) {
     for (size_t i = 0; i < rows.ids.size(); ++i) {
       const int64_t id = rows.ids[i];
       const int bucket = BucketOf(RowHash(table_hash, id));
+      if (rows.frequency[i] < 0 || rows.last_step[i] < 0) {
+        return absl::DataLossError(absl::StrCat(path, ": id ", id, " has frequency ", rows.frequency[i],
+                                                " and last step ", rows.last_step[i], ", which no training writes"));
+      }
       if (!found.empty() && std::pair(found.back().bucket, last_id) >= std::pair(bucket, id)) {
         return absl::DataLossError(absl::StrCat(path, ": id ", id, " stands out of order behind id ", last_id));
       }
@@ -132,6 +137,36 @@ Status VerifyRows(const std::string& directory, const PartEntry& part) {
                                               " rows and digest ", expected.digest.ToString(), ", found bucket ",
                                               actual.bucket, " with ", actual.rows, " rows and digest ",
                                               actual.digest.ToString()));
+    }
+  }
+  return absl::OkStatus();
+}
+
+// What lies where a checkpoint has its files, and is none of the manifest's: its contents would be used unverified.
+Status CheckAllNamed(const std::string& directory, const Manifest& manifest) {
+  namespace fs = std::filesystem;
+  std::set<std::string> named = {kManifestName};
+  for (const FileEntry& entry : AllFiles(manifest)) named.insert(entry.file);
+  std::error_code error;
+  for (fs::recursive_directory_iterator entry(directory, error), end; !error && entry != end; entry.increment(error)) {
+    const std::string inner = entry->path().lexically_relative(directory).string();
+    const bool state = inner == "dense.safetensors" || inner == "trainer.json" || entry->path().extension() == ".arrow";
+    if (!state || entry->is_directory(error) || named.count(inner) > 0) continue;
+    return absl::DataLossError(absl::StrCat(entry->path().string(), ": the manifest does not name this file"));
+  }
+  if (error) return absl::DataLossError(absl::StrCat(directory, ": ", error.message()));
+  return absl::OkStatus();
+}
+
+// A server owns its buckets, so no two parts of a table share one.
+Status CheckPartsApart(const std::string& directory, const std::vector<PartEntry>& parts) {
+  std::map<std::pair<std::string, int>, const PartEntry*> owners;
+  for (const PartEntry& part : parts) {
+    for (const BucketEntry& bucket : part.buckets) {
+      const auto [owner, fresh] = owners.emplace(std::pair(part.table, bucket.bucket), &part);
+      if (fresh) continue;
+      return absl::DataLossError(absl::StrCat(directory, ": ", owner->second->file, " and ", part.file,
+                                              " both hold rows of bucket ", bucket.bucket, " of table ", part.table));
     }
   }
   return absl::OkStatus();
@@ -262,7 +297,9 @@ Status VerifyCheckpoint(const std::string& directory, const Manifest& manifest, 
     }
   }
   if (!deep) return absl::OkStatus();
+  PEPNET_RETURN_IF_ERROR(CheckAllNamed(directory, manifest));
   for (const auto* parts : {&manifest.parts, &manifest.candidates}) {
+    PEPNET_RETURN_IF_ERROR(CheckPartsApart(directory, *parts));
     for (const PartEntry& part : *parts) PEPNET_RETURN_IF_ERROR(VerifyRows(directory, part));
   }
   return absl::OkStatus();

@@ -15,6 +15,7 @@ namespace pepnet {
 namespace {
 
 constexpr int kFormatVersion = 1;
+constexpr int64_t kMaxStep = int64_t{1} << 62;  // the servers' limit: sums of two still fit
 
 std::string ChecksumTail(uint32_t crc32c) {
   return absl::StrCat(",\n  \"checksum\": \"", Crc32cToHex(crc32c), "\"\n}\n");
@@ -81,7 +82,7 @@ StatusOr<Manifest> ParseMembers(const nlohmann::json& root) {
         absl::StrCat("format_version is ", version, "; this program reads version ", kFormatVersion));
   }
   manifest.format_version = static_cast<int>(version);
-  PEPNET_ASSIGN_OR_RETURN(manifest.step, JsonInteger(root, "step", 0, INT64_MAX));
+  PEPNET_ASSIGN_OR_RETURN(manifest.step, JsonInteger(root, "step", 0, kMaxStep));
   const auto world = root.find("world");
   if (world == root.end()) return absl::DataLossError("\"world\" is missing");
   PEPNET_ASSIGN_OR_RETURN(const int64_t servers, JsonInteger(*world, "servers", 0, INT_MAX));

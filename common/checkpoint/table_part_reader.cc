@@ -45,7 +45,7 @@ class Reader : public TablePartReader {
       return absl::DataLossError(
           absl::StrCat(path_, ": expected columns ", expected->ToString(), "; found ", batches_->schema()->ToString()));
     }
-    const int64_t batch_count = (entry_.rows + kRowsPerRecordBatch - 1) / kRowsPerRecordBatch;
+    const int64_t batch_count = entry_.rows / kRowsPerRecordBatch + (entry_.rows % kRowsPerRecordBatch > 0 ? 1 : 0);
     if (batches_->num_record_batches() != batch_count) {
       return Differs("record batches", batch_count, batches_->num_record_batches());
     }
