@@ -1,4 +1,5 @@
 #include <CLI/CLI.hpp>
+#include <filesystem>
 #include <iostream>
 
 #include "absl/strings/str_format.h"
@@ -34,6 +35,27 @@ void LogIntervals(const std::vector<TaskIntervals>& intervals) {
   }
 }
 
+// Where the result goes: a name alone lies in model_dir.
+std::string ResultFile(const EvalFlags& flags, const JobConfig& config) {
+  const bool is_path = flags.eval_result_filename.find('/') != std::string::npos;
+  return is_path ? flags.eval_result_filename : config.model_dir + "/" + flags.eval_result_filename;
+}
+
+// Before the evaluation: a line at the end of a file of another kind would damage it, a checkpoint's manifest as well.
+Status CheckResultFile(const std::string& path) {
+  const std::filesystem::path file(path);
+  if (file.filename() == "train_eval_result.txt" || file.filename() == "train_eval_slices.jsonl") {
+    return InvalidInput("--eval_result_filename ", path,
+                        " is where a training keeps its own evaluations, which it goes on from; choose another name");
+  }
+  for (const std::string& name : {path, SlicesFile(path)}) {
+    std::error_code error;
+    if (std::filesystem::exists(name, error) && !std::filesystem::is_regular_file(name, error)) continue;
+    PEPNET_RETURN_IF_ERROR(CheckReplaceable("--eval_result_filename", name, {"{\"global_step\":"}));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 void AddEvalFlags(CLI::App* command, EvalFlags* flags) {
@@ -58,6 +80,8 @@ Status EvalCommand(const EvalFlags& flags, MpiSession* session) {
                         "; set it there or pass --eval_input_path");
   }
   return RunJob(config, flags.job, session, [&](const WorkerContext& context) -> Status {
+    const std::string file = ResultFile(flags, config);
+    if (context.first()) PEPNET_RETURN_IF_ERROR(CheckResultFile(file));
     const std::string path = flags.checkpoint_path.empty() ? config.model_dir : flags.checkpoint_path;
     PEPNET_ASSIGN_OR_RETURN(InferenceModel inference,
                             OpenForInference(context, path, ValuesFor(context.config->eval.uses_averages)));
@@ -70,9 +94,9 @@ Status EvalCommand(const EvalFlags& flags, MpiSession* session) {
     LogSlicesAndWarnings(result);
     const std::string line = EvaluationJson(result);
     std::cout << line << std::endl;
-    const bool is_path = flags.eval_result_filename.find('/') != std::string::npos;
-    if (!is_path) PEPNET_RETURN_IF_ERROR(MakeDirectories(config.model_dir));
-    const std::string file = is_path ? flags.eval_result_filename : config.model_dir + "/" + flags.eval_result_filename;
+    if (flags.eval_result_filename.find('/') == std::string::npos) {
+      PEPNET_RETURN_IF_ERROR(MakeDirectories(config.model_dir));
+    }
     if (!result.slices.empty()) {
       PEPNET_RETURN_IF_ERROR(AppendToFile(SlicesFile(file), SliceJson(result.step, result.slices)));
     }

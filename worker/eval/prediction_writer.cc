@@ -254,6 +254,17 @@ class CsvPredictionWriter : public PredictionWriter {
 
 }  // namespace
 
+Status CheckColumnNames(const std::vector<ModelOutput>& outputs, const std::shared_ptr<arrow::Schema>& reserved) {
+  for (const ModelOutput& output : outputs) {
+    if (reserved == nullptr || reserved->GetFieldByName(output.name) == nullptr) continue;
+    return InvalidInput(
+        "the reserved column '", output.name,
+        "' has the name of an output; leave it out, rename it in the input, or choose other outputs with "
+        "--output_columns");
+  }
+  return absl::OkStatus();
+}
+
 std::unique_ptr<PredictionWriter> PredictionWriter::Make(const std::string& temporary, const std::string& path,
                                                          bool csv) {
   if (csv) return std::make_unique<CsvPredictionWriter>(temporary, path);

@@ -20,6 +20,10 @@ class Schema;
 
 namespace pepnet {
 
+// A file has one column of each name: readers take one of two without a word, or none. InvalidArgument if a reserved
+// column (null: none) is called like an output.
+Status CheckColumnNames(const std::vector<ModelOutput>& outputs, const std::shared_ptr<arrow::Schema>& reserved);
+
 class PredictionWriter {
  public:
   // `temporary` is removed unless it becomes `path`.

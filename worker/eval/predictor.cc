@@ -40,7 +40,11 @@ StatusOr<std::vector<int>> ChooseOutputs(const std::vector<ModelOutput>& all, co
                           absl::StrJoin(all, ", ", [](std::string* out, const ModelOutput& o) { *out += o.name; }),
                           without_own.empty() ? "" : "; ", without_own);
     }
-    chosen.push_back(static_cast<int>(it - all.begin()));
+    const int position = static_cast<int>(it - all.begin());
+    if (std::find(chosen.begin(), chosen.end(), position) != chosen.end()) {
+      return InvalidInput("--output_columns names '", name, "' twice; a file has one column of each name");
+    }
+    chosen.push_back(position);
   }
   return chosen;
 }
@@ -115,6 +119,7 @@ StatusOr<int64_t> Predict(const WorkerContext& context, PepnetModel* model, cons
   options.contiguous = true;
   options.reserved_columns = request.reserved_columns;
   PEPNET_ASSIGN_OR_RETURN(std::unique_ptr<BatchLoader> loader, BatchLoader::Open(config, options));
+  PEPNET_RETURN_IF_ERROR(CheckColumnNames(columns, loader->reserved_schema()));
   std::unique_ptr<PredictionDirectory> directory;  // worker 0's
   PEPNET_ASSIGN_OR_RETURN(
       const std::string writing, OnFirstWorker(context, "output directory", [&]() -> StatusOr<std::string> {
