@@ -36,6 +36,17 @@ StatusOr<std::vector<Warning>> VocabularyWarnings(const JobConfig& config, const
   for (size_t f = 0; f < sum.vocabulary.size(); ++f) {
     const VocabularyCounts& seen = sum.vocabulary[f];
     if (!config.features[f].is_read || seen.tokens < kLeastTokens || seen.unknown * kLeastShare < seen.tokens) continue;
+    if (config.features[f].bucketizer == Bucketizer::kHash) {
+      warnings.push_back(
+          {warning_kinds::kVocabulary, absl::StrCat(config.features[f].name, ", ", rows, " rows"),
+           absl::StrFormat("feature %s (column %s): %d of %d tokens of the %s rows (%.3g %%) are whole numbers with a "
+                           "point, '%s' for example, as a column of floats has them; '5.0' and '5' are two ids: write "
+                           "the column as integers in all files",
+                           config.features[f].name, config.features[f].column, seen.unknown, seen.tokens, rows,
+                           100.0 * static_cast<double>(seen.unknown) / static_cast<double>(seen.tokens),
+                           seen.example)});
+      continue;
+    }
     warnings.push_back(
         {warning_kinds::kVocabulary, absl::StrCat(config.features[f].name, ", ", rows, " rows"),
          absl::StrFormat("feature %s (column %s): its vocabulary lacks %d of %d tokens of the %s rows (%.3g %%), "

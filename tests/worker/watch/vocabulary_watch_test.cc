@@ -11,12 +11,13 @@ namespace pepnet {
 namespace {
 
 // What worker 0 says if worker w read by_worker[w] of the one feature.
-std::string Said(const std::vector<VocabularyCounts>& by_worker) {
+std::string Said(const std::vector<VocabularyCounts>& by_worker, Bucketizer bucketizer = Bucketizer::kVocabulary) {
   JobConfig config;
   Feature& feature = config.features.emplace_back();
   feature.name = "city";
   feature.column = "c";
   feature.is_read = true;
+  feature.bucketizer = bucketizer;
   std::vector<int> ranks;
   for (size_t w = 0; w < by_worker.size(); ++w) ranks.push_back(static_cast<int>(w));
   std::string text;
@@ -44,6 +45,14 @@ TEST(VocabularyWarningsTest, ShareAndExampleAreThoseOfAllWorkers) {
                 .find("lacks 300 of 1000 tokens of the eval rows (30 %), "
                       "'Bonn'"),
             std::string::npos);
+}
+
+TEST(VocabularyWarningsTest, HashedWholeNumbersWithAPointAreNamed) {
+  EXPECT_EQ(
+      Said({{100, 25, "5.0"}}, Bucketizer::kHash),
+      "feature city (column c): 25 of 100 tokens of the eval rows (25 %) are whole numbers with a point, '5.0' for "
+      "example, as a column of floats has them; '5.0' and '5' are two ids: write the column as integers in all "
+      "files");
 }
 
 TEST(VocabularyWarningsTest, AFewUnknownTokensAreUsual) {

@@ -10,9 +10,11 @@ namespace pepnet {
 
 // Of a feature with a vocabulary: tokens that were looked up, and those of them that it lacks and that were read as its
 // unknown word. Default values of empty cells are not looked up.
+// Of a feature with a hash_bucket_size: tokens that were hashed, and those of them that are whole numbers with a point
+// ("5.0"), as a table writes whole numbers where one of them is missing.
 struct VocabularyCounts {
   int64_t tokens = 0, unknown = 0;
-  std::string example;  // the first unknown token, "" if there is none
+  std::string example;  // the first unknown token, or the first with a point, "" if there is none
 
   // `later`: of rows that come later, whose example counts less.
   void Add(const VocabularyCounts& later) {

@@ -5,6 +5,7 @@
 
 #include "worker/data/encode/sequence_cells.h"
 #include "worker/data/files/cell_text.h"
+#include "worker/data/files/number_text.h"
 
 namespace pepnet {
 namespace {
@@ -24,10 +25,6 @@ Status CheckType(const Feature& feature, const ColumnView& view) {
   if (view.kind() == ColumnView::Kind::kReal && (feature.bucketizer != Bucketizer::kBoundaries || feature.weighted)) {
     return InvalidInput("feature '", feature.name, "' needs ids as integers or texts, but the column has type ",
                         view.type_name(), "; write the column as integers");
-  }
-  if (feature.weighted && view.is_map() && view.map_kind() == ColumnView::Kind::kText) {
-    return InvalidInput("weighted feature '", feature.name, "' needs numbers as weights, but the column has type ",
-                        view.type_name());
   }
   if (feature.weighted && !view.is_map() && view.kind() != ColumnView::Kind::kText) {
     return InvalidInput("weighted feature '", feature.name,
@@ -224,8 +221,13 @@ Status FeatureEncoder::EncodeIds(const FeatureRule& rule, const CellColumn& cell
       }
       if (view.is_map()) {
         double weight = 0;
-        if (!view.MapValue(element, &weight))
+        if (view.map_kind() == ColumnView::Kind::kText) {
+          const std::string_view text = view.MapText(element);
+          if (text.empty()) return InvalidInput("the weight of id ", view.ToText(element), " is empty");
+          PEPNET_ASSIGN_OR_RETURN(weight, ReadReal(text));
+        } else if (!view.MapValue(element, &weight)) {
           return InvalidInput("the weight of id ", view.ToText(element), " is null");
+        }
         PEPNET_RETURN_IF_ERROR(sink.AddWeight(weight));
       }
     }
@@ -247,6 +249,10 @@ Status FeatureEncoder::EncodeIds(const FeatureRule& rule, const CellColumn& cell
       out->weights.insert(out->weights.end(), rule.empty.weights.begin(), rule.empty.weights.end());
     } else {
       PEPNET_RETURN_IF_ERROR(encode_cell(view, range));
+    }
+    if (out->ids.size() > static_cast<size_t>(INT32_MAX)) {
+      return InvalidInput("feature '", feature.name, "' has more than ", INT32_MAX,
+                          " ids up to here in the batch; lower batch_size");
     }
     out->offsets.push_back(static_cast<int32_t>(out->ids.size()));
     return absl::OkStatus();

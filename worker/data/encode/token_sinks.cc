@@ -12,6 +12,13 @@ int64_t BoundaryId(const std::vector<double>& boundaries, double x) {
   return std::upper_bound(boundaries.begin(), boundaries.end(), x) - boundaries.begin();
 }
 
+// "5.0": what a whole number looks like in a column of floats.
+bool IsWholeWithPoint(std::string_view token) {
+  if (token.size() < 3 || token.substr(token.size() - 2) != ".0") return false;
+  const std::string_view digits = token.substr(token[0] == '-' ? 1 : 0, token.size() - 2 - (token[0] == '-' ? 1 : 0));
+  return !digits.empty() && digits.find_first_not_of("0123456789") == std::string_view::npos;
+}
+
 StatusOr<float> FiniteFloat(double value, std::string_view what) {
   const float rounded = static_cast<float>(value);
   if (!std::isfinite(rounded)) {
@@ -63,12 +70,15 @@ Status IdSink::AddIdText(std::string_view token) {
       if (parsed == NumberText::kNotANumber) {
         return InvalidInput(QuoteCell(token), " is not an integer, and feature '", feature_.name,
                             "' takes ids as they are, ", IdRangeText(feature_.rows),
-                            "; correct the data, or give the feature a hash_bucket_size or a vocabulary");
+                            "; correct the data, or give the feature a hash_bucket_size or a vocabulary",
+                            NumberRemedy(token));
       }
       if (parsed == NumberText::kTooLarge) return AddOutOfRange(token);
       return AddInRange(id);
     }
     case Bucketizer::kHash: {
+      ++vocabulary_counts_.tokens;
+      if (IsWholeWithPoint(token) && ++vocabulary_counts_.unknown == 1) vocabulary_counts_.example = std::string(token);
       const uint64_t hash = options_.farm_hash ? FarmFingerprint64(token) : LibstdcxxStringHash(token);
       ids_.push_back(static_cast<int64_t>(hash % static_cast<uint64_t>(feature_.rows)));
       return absl::OkStatus();

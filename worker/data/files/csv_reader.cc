@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstring>
 #include <optional>
+#include <set>
 #include <string_view>
 
 #include "common/file/owned_fd.h"
@@ -22,6 +23,23 @@ constexpr size_t kMaxRecordBytes = size_t{64} << 20;
 constexpr int64_t kMaxChunkRows = 65536;
 constexpr size_t kMaxChunkBytes = size_t{64} << 20;
 constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
+constexpr size_t kMaxColumns = size_t{1} << 20;  // in a header: each name takes 32 bytes and more
+
+// What a file that is no text begins with, and what to do about it.
+struct Beginning {
+  std::string_view bytes;
+  const char* remedy;
+};
+constexpr Beginning kNoText[] = {
+    {"\x1f\x8b", "is compressed (gzip); unpack it first: gunzip"},
+    {"BZh91AY&SY", "is compressed (bzip2); unpack it first: bunzip2"},
+    {"\x28\xb5\x2f\xfd", "is compressed (zstd); unpack it first: unzstd"},
+    {std::string_view("\xfd\x37zXZ\0", 6), "is compressed (xz); unpack it first: unxz"},
+    {"PK\x03\x04", "is a zip archive or an Excel workbook; save its table as CSV"},
+    {"PAR1", "is Parquet; set data_config.dataset_type to ParquetDataset"},
+    {"\xff\xfe", "is UTF-16; save it as UTF-8"},
+    {"\xfe\xff", "is UTF-16; save it as UTF-8"},
+};
 
 // Cuts a file into records: lines, except that a quoted field may hold line ends.
 class RecordScanner {
@@ -34,10 +52,20 @@ class RecordScanner {
     fd_ = OwnedFd(open(path_.c_str(), O_RDONLY | O_CLOEXEC));
     if (!fd_.valid()) return absl::NotFoundError(absl::StrCat("cannot open '", path_, "': ", std::strerror(errno)));
     PEPNET_RETURN_IF_ERROR(Refill());
-    if (std::string_view(buffer_.data(), end_).substr(0, kByteOrderMark.size()) == kByteOrderMark) {
-      begin_ = kByteOrderMark.size();
+    const std::string_view start(buffer_.data(), end_);
+    for (const Beginning& beginning : kNoText) {
+      if (start.substr(0, beginning.bytes.size()) != beginning.bytes) continue;
+      return InvalidInput("cannot read '", path_, "' as CSV: it ", beginning.remedy);
     }
+    if (start.substr(0, kByteOrderMark.size()) == kByteOrderMark) begin_ = kByteOrderMark.size();
     return absl::OkStatus();
+  }
+
+  // What the first Next() returns, which it still returns after this.
+  StatusOr<std::optional<std::string_view>> Peek() {
+    PEPNET_ASSIGN_OR_RETURN(const std::optional<std::string_view> record, Next(0));
+    if (record.has_value()) begin_ = static_cast<size_t>(record->data() - buffer_.data());
+    return record;
   }
 
   // The next record that is not an empty line, without its line end; nullopt at the end of the file. The view dies with
@@ -179,11 +207,33 @@ StatusOr<std::vector<std::string>> ReadHeader(const std::string& path, char deli
   if (!record.has_value()) return names;
   std::string scratch;
   int fields = 0;
+  if (static_cast<size_t>(std::count(record->begin(), record->end(), delimiter)) >= kMaxColumns) {
+    return InvalidInput("'", path, "': the header has more than ", kMaxColumns, " columns; is the delimiter '",
+                        std::string(1, delimiter), "' right?");
+  }
   const auto add = [&](int, std::string_view text) { names.emplace_back(text); };
   if (!SplitRecord(*record, delimiter, &scratch, add, &fields)) {
     return InvalidInput("'", path, "' header, column ", fields + 1, ": there is text behind the closing quote");
   }
   return names;
+}
+
+// A file that is said to have no header, and begins with one: every cell of its first row is the name of another column.
+// A column of its own could hold its name as a word, so it takes two.
+Status CheckNoHeader(const std::string& path, const FileFormat& format, RecordScanner* scanner) {
+  const auto peeked = scanner->Peek();
+  if (!peeked.ok() || !peeked->has_value()) return absl::OkStatus();  // an error comes again where the row is read
+  const std::string_view record = **peeked;
+  std::set<std::string_view> left(format.field_names.begin(), format.field_names.end());
+  std::string scratch;
+  int fields = 0;
+  size_t named = 0;
+  const auto take = [&](int, std::string_view text) { named += left.erase(text); };
+  if (!SplitRecord(record, format.delimiter, &scratch, take, &fields)) return absl::OkStatus();  // Read() says why
+  if (fields < 2 || named != static_cast<size_t>(fields)) return absl::OkStatus();
+  return InvalidInput("'", path,
+                      "' row 1 holds the names of the columns, but data_config.with_header is false; set "
+                      "with_header to true, or remove the row");
 }
 
 // The columns of one file: which fields are wanted, and how records become cells. Immutable; shared by the reader and the rows
@@ -312,6 +362,8 @@ class CsvReader : public RowReader {
     if (format.with_header) {
       PEPNET_ASSIGN_OR_RETURN(columns_->names, ReadHeader(*columns_->path, format.delimiter, &scanner_));
       no_header = columns_->names.empty();
+    } else {
+      PEPNET_RETURN_IF_ERROR(CheckNoHeader(*columns_->path, format, &scanner_));
     }
     arrow::FieldVector schema_fields;
     columns_->output_of_field.assign(columns_->names.size(), -1);

@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <system_error>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 
@@ -40,7 +41,23 @@ StatusOr<double> ReadReal(std::string_view text) {
     case NumberText::kNotANumber:
       break;
   }
-  return InvalidInput(QuoteCell(text), " is not a finite decimal number");
+  return InvalidInput(QuoteCell(text), " is not a finite decimal number", NumberRemedy(text));
+}
+
+std::string NumberRemedy(std::string_view text) {
+  double value = 0;
+  const absl::string_view stripped = absl::StripAsciiWhitespace(absl::string_view(text.data(), text.size()));
+  if (stripped.size() < text.size()) {
+    const bool number = ParseReal(std::string_view(stripped.data(), stripped.size()), &value) == NumberText::kOk;
+    return stripped.empty() ? "; it is blanks only: a cell without a value is empty"
+           : number         ? "; it has blanks around it: remove them from the data"
+                            : "";
+  }
+  static constexpr std::string_view kMissing[] = {"na",   "n/a",  "#n/a", "#na", "nan", "-nan", "null",
+                                                  "none", "<na>", "nil",  "\\n", "-",   "?",    "."};
+  const std::string lower = absl::AsciiStrToLower(stripped);
+  if (std::find(std::begin(kMissing), std::end(kMissing), lower) == std::end(kMissing)) return "";
+  return "; a cell without a value is empty, so write nothing where a value is missing";
 }
 
 std::string QuoteCell(std::string_view text) {

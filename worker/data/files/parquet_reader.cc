@@ -3,12 +3,15 @@
 #include <arrow/api.h>
 #include <arrow/io/file.h>
 #include <parquet/arrow/reader.h>
+#include <parquet/column_page.h>
+#include <parquet/column_reader.h>
 #include <parquet/file_reader.h>
 #include <parquet/metadata.h>
 #include <parquet/properties.h>
 #include <parquet/schema.h>
 
 #include <algorithm>
+#include <cstring>
 #include <exception>
 #include <string_view>
 
@@ -25,6 +28,9 @@ namespace {
 // come from the system, page by page, each time.
 constexpr int64_t kMostDecodedRows = 65536, kFewestDecodedRows = 512;
 constexpr int64_t kDecodedBytes = int64_t{8} << 20;
+// What the texts of the rows decoded at once may take, where a few words of a dictionary stand for all of them: a file of
+// some kilobytes can ask for any amount.
+constexpr int64_t kMostTextBytes = int64_t{256} << 20;
 
 Status ReadError(const std::string& path, std::string_view cause) {
   // Arrow appends hints in further lines; the first one is the cause.
@@ -40,6 +46,21 @@ Status Guard(const std::string& path, Function function) {
   } catch (const std::exception& error) {
     return ReadError(path, error.what());
   }
+}
+
+// The longest word of a dictionary page: for each word its length, in 4 bytes, and its bytes. What does not fit is for
+// Arrow to refuse.
+int64_t LongestWord(const parquet::DictionaryPage& page) {
+  const uint8_t* next = page.data();
+  int64_t left = page.size(), longest = 0;
+  while (left >= static_cast<int64_t>(sizeof(uint32_t))) {
+    uint32_t bytes = 0;
+    std::memcpy(&bytes, next, sizeof(bytes));
+    left -= static_cast<int64_t>(sizeof(bytes)) + bytes;
+    next += sizeof(bytes) + bytes;
+    if (left >= 0) longest = std::max<int64_t>(longest, bytes);
+  }
+  return longest;
 }
 
 template <typename Index>
@@ -126,7 +147,8 @@ class ParquetReader : public RowReader {
       parquet::arrow::FileReaderBuilder builder;
       parquet::ReaderProperties checks;
       checks.set_page_checksum_verification(true);  // where a file has checksums
-      if (arrow::Status status = builder.Open(*file, checks); !status.ok()) return ReadError(*path_, status.message());
+      file_ = *file;
+      if (arrow::Status status = builder.Open(file_, checks); !status.ok()) return ReadError(*path_, status.message());
       parquet::ArrowReaderProperties properties;
       properties.set_use_threads(false);
       properties.set_pre_buffer(false);  // would read ahead in threads of Arrow's own
@@ -158,7 +180,7 @@ class ParquetReader : public RowReader {
         const std::string name = leaves->Column(leaf)->path()->ToDotVector().front();
         if (std::find(columns.begin(), columns.end(), name) != columns.end()) leaves_.push_back(leaf);
       }
-      reader_->set_batch_size(RowsAtOnce());
+      rows_at_once_ = RowsAtOnce();
       return absl::OkStatus();
     });
   }
@@ -227,6 +249,31 @@ class ParquetReader : public RowReader {
     const int64_t row_bytes = std::max<int64_t>(1, bytes / std::max<int64_t>(1, rows_));
     return std::clamp(kDecodedBytes / row_bytes, kFewestDecodedRows, kMostDecodedRows);
   }
+  // The same for the row group under work, where a row's texts are long.
+  int64_t RowsAtOnceOfGroup() {
+    const auto group = reader_->parquet_reader()->metadata()->RowGroup(static_cast<int>(group_));
+    const int64_t rows = std::max<int64_t>(1, group_rows_[group_]);
+    const int64_t at_once = std::min(rows_at_once_, rows);
+    int64_t row_bytes = 0;
+    for (const int leaf : leaves_) {
+      const auto column = group->ColumnChunk(leaf);
+      if (column->type() != parquet::Type::BYTE_ARRAY || !column->has_dictionary_page()) continue;
+      // No word is longer than all of the column, so most groups need no look at it.
+      const int64_t words = (column->num_values() + rows - 1) / rows;  // of a row
+      if (column->total_uncompressed_size() < kMostTextBytes / std::max<int64_t>(1, at_once * words)) continue;
+      if (dictionaries_ == nullptr) {
+        parquet::ReaderProperties page_wise;
+        page_wise.enable_buffered_stream();  // else the whole column is read for its first page
+        dictionaries_ = parquet::ParquetFileReader::Open(file_, page_wise, reader_->parquet_reader()->metadata());
+      }
+      const auto pages = dictionaries_->RowGroup(static_cast<int>(group_))->GetColumnPageReader(leaf);
+      const std::shared_ptr<parquet::Page> page = pages->NextPage();
+      if (page == nullptr || page->type() != parquet::PageType::DICTIONARY_PAGE) continue;
+      row_bytes += words * LongestWord(static_cast<const parquet::DictionaryPage&>(*page));
+    }
+    return std::clamp<int64_t>(kMostTextBytes / std::max<int64_t>(1, row_bytes), 1, rows_at_once_);
+  }
+
   void Advance(int64_t count) {
     row_ += count;
     used_ += count;
@@ -237,6 +284,7 @@ class ParquetReader : public RowReader {
   Status Decode() {
     return Guard(*path_, [&]() -> Status {
       if (batches_ == nullptr) {
+        reader_->set_batch_size(RowsAtOnceOfGroup());
         auto opened = reader_->GetRecordBatchReader({static_cast<int>(group_)}, leaves_);
         if (!opened.ok()) return ReadError(*path_, opened.status().message());
         batches_ = std::move(opened).ValueOrDie();
@@ -275,9 +323,12 @@ class ParquetReader : public RowReader {
   const std::shared_ptr<const std::string> path_;  // shared with the chunks, which outlive the reader
   const std::shared_ptr<ReadCounts> counts_;       // shared with whoever asks for them
   std::unique_ptr<parquet::arrow::FileReader> reader_;
+  std::shared_ptr<arrow::io::RandomAccessFile> file_;
+  std::unique_ptr<parquet::ParquetFileReader> dictionaries_;  // for a look at the first pages; null before the first
   std::shared_ptr<arrow::Schema> file_schema_, schema_;
   std::vector<int64_t> group_rows_;
   std::vector<int> leaves_;
+  int64_t rows_at_once_ = kMostDecodedRows;
   int64_t rows_ = 0;
   size_t group_ = 0;                                   // the row group under work
   std::unique_ptr<arrow::RecordBatchReader> batches_;  // of that group; null before its first row is needed

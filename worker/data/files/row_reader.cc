@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_join.h"
 #include "common/base/log_functions.h"
 
@@ -68,9 +69,18 @@ StatusOr<int> FindColumn(const std::string& path, const std::vector<std::string>
   if (found == columns.end()) {
     constexpr size_t kShown = 40;
     const size_t shown = std::min(columns.size(), kShown);
-    return InvalidInput("'", path, "' has no column '", name, "'; its columns are ",
-                        absl::StrJoin(columns.begin(), columns.begin() + shown, ", "),
-                        shown < columns.size() ? absl::StrCat(" and ", columns.size() - shown, " more") : "");
+    const auto shown_name = [](std::string* out, const std::string& column) {
+      const bool plain = !column.empty() && absl::StripAsciiWhitespace(column) == column;
+      absl::StrAppend(out, plain ? "" : "'", column, plain ? "" : "'");  // quotes make blanks visible
+    };
+    const auto blank = std::find_if(columns.begin(), columns.end(), [&name](const std::string& column) {
+      return absl::StripAsciiWhitespace(column) == absl::string_view(name);
+    });
+    return InvalidInput(
+        "'", path, "' has no column '", name, "'; its columns are ",
+        absl::StrJoin(columns.begin(), columns.begin() + shown, ", ", shown_name),
+        shown < columns.size() ? absl::StrCat(" and ", columns.size() - shown, " more") : "",
+        blank != columns.end() ? absl::StrCat("; '", *blank, "' has blanks around it: remove them from the file") : "");
   }
   if (std::find(found + 1, columns.end(), name) != columns.end()) {
     return InvalidInput("'", path, "' has more than one column '", name, "'; rename one of them");

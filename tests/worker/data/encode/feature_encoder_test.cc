@@ -5,10 +5,12 @@
 
 #include <functional>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "tests/support/with_mutant.h"
 #include "tests/worker/data/data_files.h"
+#include "worker/data/files/number_text.h"
 
 namespace pepnet {
 namespace {
@@ -131,9 +133,10 @@ TEST(FeatureEncoderTest, ColumnTypesOfIds) {
 TEST(FeatureEncoderTest, TextInAnIntegerColumnIsAnErrorWithFileRowColumnAndValue) {
   for (const char* cell : {"+5", "1e3", "true", " 5", "0x1F", "5.0", "2024-01-01", "NA"}) {
     EXPECT_EQ(EncodeTexts(IdFeature("c", 10), {"1", cell}),
-              std::string("'f' row 2, column 'c': '") + cell +
-                  "' is not an integer, and feature 'c' takes ids as they are, 0 to 9; correct the data, or give the "
-                  "feature a hash_bucket_size or a vocabulary");
+              absl::StrCat("'f' row 2, column 'c': '", cell,
+                           "' is not an integer, and feature 'c' takes ids as they are, 0 to 9; correct the data, or "
+                           "give the feature a hash_bucket_size or a vocabulary",
+                           NumberRemedy(cell)));
   }
 }
 
@@ -278,7 +281,7 @@ TEST(FeatureEncoderTest, TokensThatAVocabularyLacksAreCounted) {
   EXPECT_EQ(sum.tokens, 12);
   EXPECT_EQ(sum.unknown, 3);
   EXPECT_EQ(sum.example, "Ulm");
-  EXPECT_EQ(Encode(Hash(5), TextCells({"a"}), {}, nullptr, &counts).size(), 1u);
+  EXPECT_EQ(Encode(IdFeature("c", 10), TextCells({"7"}), {}, nullptr, &counts).size(), 1u);
   EXPECT_EQ(counts.tokens, 0);
 }
 
@@ -310,6 +313,14 @@ TEST(FeatureEncoderTest, BoundariesSeeTheNormalizedValueButTheDefaultAsItIs) {
   EXPECT_EQ(EncodeTexts(feature, {"10", "40", "60", ""}), "0|2|3|2");
 }
 
+TEST(FeatureEncoderTest, HashedWholeNumbersWithAPointAreCounted) {
+  VocabularyCounts counts;
+  Encode(Hash(100), TextCells({"5", "5.0", "-12.0", "5.5", "a.0", ".0", "1.2.0", "", "v1.0"}), {}, nullptr, &counts);
+  EXPECT_EQ(counts.tokens, 8);
+  EXPECT_EQ(counts.unknown, 2);
+  EXPECT_EQ(counts.example, "5.0");
+}
+
 // ---- weighted ----
 
 TEST(FeatureEncoderTest, WeightedTokens) {
@@ -322,6 +333,10 @@ TEST(FeatureEncoderTest, WeightedTokens) {
   EXPECT_EQ(Encode(feature, Column(arrow::list(arrow::utf8()), R"([["1:0.5", "2:1"], []])")), "1:0.5,2:1|");
   EXPECT_EQ(Encode(feature, Column(arrow::map(arrow::int64(), arrow::float32()), "[[[1, 0.5], [2, 1]], null]")),
             "1:0.5,2:1|");
+  const auto texts = arrow::map(arrow::utf8(), arrow::utf8());
+  EXPECT_EQ(Encode(feature, Column(texts, R"([[["1", "0.5"], ["2", "1"]], null])")), "1:0.5,2:1|");
+  EXPECT_THAT(Encode(feature, Column(texts, R"([[["1", "x"]]])")), HasSubstr("'x' is not a finite decimal number"));
+  EXPECT_THAT(Encode(feature, Column(texts, R"([[["1", ""]]])")), HasSubstr("the weight of id 1 is empty"));
   EXPECT_EQ(EncodeTexts(feature, {"1"}),
             "'f' row 1, column 'c': the token '1' of weighted feature 'c' is not of the form 'id:weight'");
   EXPECT_THAT(EncodeTexts(feature, {"1:x"}), HasSubstr("'x' is not a finite decimal number"));
@@ -367,7 +382,7 @@ TEST(FeatureEncoderTest, RawErrors) {
             "'f' row 2, column 'c': the cell is empty, and feature 'c' has no default_value");
   for (const char* cell : {"nan", "inf", "x", "+1", "1 "}) {
     EXPECT_EQ(EncodeTexts(RawFeature("c", 1), {cell}),
-              std::string("'f' row 1, column 'c': '") + cell + "' is not a finite decimal number");
+              absl::StrCat("'f' row 1, column 'c': '", cell, "' is not a finite decimal number", NumberRemedy(cell)));
   }
   EXPECT_THAT(EncodeTexts(RawFeature("c", 1), {"1e300"}), HasSubstr("is not a finite float32"));
   EXPECT_THAT(Encode(RawFeature("c", 1), Column(arrow::float64(), "[Inf]")),

@@ -1,7 +1,10 @@
 #include "worker/data/files/parquet_reader.h"
 
+#include <arrow/api.h>
+#include <arrow/io/file.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <parquet/arrow/writer.h>
 
 #include <filesystem>
 #include <fstream>
@@ -160,6 +163,39 @@ TEST(ParquetReaderTest, ForeignOrTruncatedFilesAreOneSentenceWithThePath) {
     EXPECT_THAT(message, Not(HasSubstr("\n"))) << size;
   }
   EXPECT_FALSE(OpenParquetReader(dir.Write("csv", "a,b\n1,2\n3,4\n5,6\n"), {"a"}).ok());
+}
+
+// A megabyte that stands in every row takes a megabyte of the file, and would take a gigabyte decoded at once.
+TEST(ParquetReaderTest, FewRowsOfALongWordAreDecodedAtOnce) {
+  TestDirectory dir;
+  std::string json = "[";
+  for (int row = 0; row < 1000; ++row) absl::StrAppend(&json, row > 0 ? "," : "", row % 2);
+  arrow::StringBuilder words;
+  ASSERT_TRUE(words.AppendValues({std::string(1 << 20, 'x'), "short"}).ok());
+  const auto column = arrow::DictionaryArray::FromArrays(arrow::dictionary(arrow::int32(), arrow::utf8()),
+                                                         JsonArray(arrow::int32(), json + "]"), *words.Finish());
+  const auto texts = (*column)->View(arrow::dictionary(arrow::int32(), arrow::utf8()));
+  ASSERT_TRUE(texts.ok());
+  auto schema = arrow::schema({arrow::field("v", arrow::dictionary(arrow::int32(), arrow::utf8()))});
+  auto file = *arrow::io::FileOutputStream::Open(dir.Path("p"));
+  // Without Arrow's own schema the column is read as texts.
+  ASSERT_TRUE(
+      parquet::arrow::WriteTable(*arrow::Table::Make(schema, {*texts}), arrow::default_memory_pool(), file, 1000,
+                                 parquet::WriterProperties::Builder().dictionary_pagesize_limit(8 << 20)->build())
+          .ok());
+  ASSERT_OK_AND_ASSIGN(const auto reader, OpenParquetReader(dir.Path("p"), {"v"}));
+  ASSERT_EQ(reader->schema()->field(0)->type()->ToString(), "string");
+  int64_t rows = 0, bytes = 0;
+  while (true) {
+    ASSERT_OK_AND_ASSIGN(const auto chunk, reader->Read(1000));
+    if (chunk.rows->num_rows() == 0) break;
+    EXPECT_LE(chunk.rows->num_rows(), 256);
+    ASSERT_OK_AND_ASSIGN(const auto view, ColumnView::Make(chunk.rows->column(0)));
+    for (int64_t row = 0; row < chunk.rows->num_rows(); ++row) bytes += static_cast<int64_t>(view.Text(row).size());
+    rows += chunk.rows->num_rows();
+  }
+  EXPECT_EQ(rows, 1000);
+  EXPECT_EQ(bytes, 500 * ((int64_t{1} << 20) + 5));
 }
 
 // Each byte of the column set to the largest value: whatever comes back was in the dictionary, and
