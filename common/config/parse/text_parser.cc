@@ -3,9 +3,12 @@
 #include <google/protobuf/io/tokenizer.h>
 
 #include <algorithm>
+#include <set>
 #include <utility>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 
 #include "common/base/text.h"
 
@@ -30,20 +33,75 @@ std::string Quoted(const std::string& message, int n) {
   }
 }
 
+// The enumeration that a field of this name has, anywhere below `type`; null if there is none.
+const google::protobuf::EnumDescriptor* FindEnum(const Descriptor& type, const std::string& field,
+                                                 std::set<const Descriptor*>* seen) {
+  if (!seen->insert(&type).second) return nullptr;
+  for (int i = 0; i < type.field_count(); ++i) {
+    if (type.field(i)->name() == field && type.field(i)->enum_type() != nullptr) return type.field(i)->enum_type();
+  }
+  for (int i = 0; i < type.field_count(); ++i) {
+    if (type.field(i)->message_type() == nullptr) continue;
+    if (const auto* found = FindEnum(*type.field(i)->message_type(), field, seen)) return found;
+  }
+  return nullptr;
+}
+
+// "": no value of a field, but another fault.
+struct WrongValue {
+  std::string value, text;
+};
+
+// Of the parser's complaints about a value of an enumeration or a boolean. It makes them at the word behind the value.
+WrongValue ExplainValue(const std::string& message) {
+  if (message.find("Invalid value for boolean field") == 0) {
+    const std::string value = Quoted(message, 1);
+    return {value, absl::StrCat("\"", value, "\" is no value of ", Quoted(message, 0), "; expected true or false")};
+  }
+  if (message.find("Unknown enumeration value of") != 0) return {};
+  const std::string value = Quoted(message, 0), field = Quoted(message, 1);
+  std::set<const Descriptor*> seen;
+  std::vector<std::string> names;
+  if (const auto* type = FindEnum(*config::EasyRecConfig::descriptor(), field, &seen)) {
+    for (int i = 0; i < type->value_count(); ++i) names.push_back(type->value(i)->name());
+  }
+  return {value, absl::StrCat("\"", value, "\" is no value of ", field, Suggestion(value, names),
+                              names.empty() ? "" : "; expected one of ", absl::StrJoin(names, ", "))};
+}
+
 // Keeps the parser's complaints in order. With unknown fields allowed, the parser reports each as the warning
 //     Message type "<type>" has no field named "<field>".
 // and goes on, so that one run finds them all.
 class Collector : public google::protobuf::io::ErrorCollector {
  public:
-  Collector(bool ignore_unknown_fields, ConfigSource* source) : ignore_(ignore_unknown_fields), source_(source) {}
+  // Borrows both.
+  Collector(bool ignore_unknown_fields, const std::string* text, ConfigSource* source)
+      : ignore_(ignore_unknown_fields), lines_(absl::StrSplit(*text, '\n')), source_(source) {}
 
   void AddError(int line, google::protobuf::io::ColumnNumber column, const std::string& message) override {
-    Add(line, column, message);
+    const WrongValue wrong = ExplainValue(message);
+    if (wrong.text.empty()) {
+      Add(line, column, message);
+      return;
+    }
+    const auto [value_line, value_column] = FindBefore(wrong.value, line, column);
+    Add(value_line, value_column, wrong.text);
   }
 
   void AddWarning(int line, google::protobuf::io::ColumnNumber column, const std::string& message) override {
     const Descriptor* type =
         google::protobuf::DescriptorPool::generated_pool()->FindMessageTypeByName(Quoted(message, 0));
+    // "[foo.bar]: 3", an extension: no message of the schema has any.
+    if (message.find("xtension \"") != std::string::npos) {
+      const std::string field = absl::StrCat("[", Quoted(message, 0), "]");
+      if (ignore_) {
+        source_->AddNote(absl::StrCat(source_->name(), ":", line + 1, ": unknown field \"", Printable(field, 200),
+                                      "\" is ignored, as asked for"));
+      } else {
+        Add(line, column, absl::StrCat("unknown field \"", field, "\""));
+      }
+      return;
+    }
     if (type == nullptr || message.find("has no field named") == std::string::npos) {
       source_->AddNote(absl::StrCat(source_->name(), ":", line + 1, ": ", message));
       return;
@@ -62,6 +120,16 @@ class Collector : public google::protobuf::io::ErrorCollector {
   const std::vector<std::string>& faults() const { return faults_; }
 
  private:
+  // Where `word` last stands before the place; the place itself if it does not.
+  std::pair<int, int> FindBefore(const std::string& word, int line, int column) const {
+    for (int at = std::min(line, static_cast<int>(lines_.size()) - 1); at >= 0; --at) {
+      const absl::string_view text = lines_[at].substr(0, at == line ? column : absl::string_view::npos);
+      const size_t found = text.rfind(word);
+      if (found != absl::string_view::npos) return {at, static_cast<int>(found)};
+    }
+    return {line, column};
+  }
+
   void Add(int line, int column, const std::string& message) {
     const std::string place =
         line < 0 ? source_->name() : absl::StrCat(source_->name(), ":", line + 1, ":", column + 1);
@@ -69,6 +137,7 @@ class Collector : public google::protobuf::io::ErrorCollector {
   }
 
   const bool ignore_;
+  const std::vector<absl::string_view> lines_;
   ConfigSource* const source_;
   std::vector<std::string> faults_;
 };
@@ -144,7 +213,7 @@ Status ParseText(const std::string& text, bool ignore_unknown_fields, ConfigSour
                         "JSON ends in .json");
   }
   PEPNET_ASSIGN_OR_RETURN(const std::string separated, WithoutSeparators(text, source->name()));
-  Collector collector(ignore_unknown_fields, source);
+  Collector collector(ignore_unknown_fields, &separated, source);
   TextFormat::ParseInfoTree tree;
   TextFormat::Parser parser;
   parser.AllowUnknownField(true);
