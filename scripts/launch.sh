@@ -38,7 +38,8 @@ while (($#)); do
   esac
   shift
 done
-[[ $workers =~ ^[1-9][0-9]*$ ]] || die "--workers needs a number of at least 1, not '$workers'"
+# At most 9,999 each, and without zeros in front, which bash would read as octal.
+[[ $workers =~ ^[1-9][0-9]{0,3}$ ]] || die "--workers needs a number from 1 to 9999, not '$workers'"
 case $placement in
   dedicated) ;;
   colocated)
@@ -46,8 +47,8 @@ case $placement in
     servers=$workers ;;
   *) die "--placement is '$placement', expected dedicated or colocated" ;;
 esac
-[[ $servers =~ ^[0-9]+$ ]] || die "--servers needs a number, not '$servers'"
-[[ $restarts =~ ^[0-9]+$ ]] || die "--max-restarts needs a number, not '$restarts'"
+[[ $servers =~ ^(0|[1-9][0-9]{0,3})$ ]] || die "--servers needs a number from 0 to 9999, not '$servers'"
+[[ $restarts =~ ^(0|[1-9][0-9]{0,8})$ ]] || die "--max-restarts needs a number from 0 to 999999999, not '$restarts'"
 (($# > 0)) || die "no command for pepnet; write it behind --, for example: -- train --pipeline_config_path F"
 program=$root/build/$preset/pepnet
 [[ -x $program ]] || die "there is no $program; run scripts/build.sh --preset $preset first"

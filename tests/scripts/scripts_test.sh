@@ -158,6 +158,14 @@ expect "launch: one process where the caller stands" 0 "pepnet in $scratch: \[ev
   "${launch[@]}" --servers 0 --workers 1 -- eval --y
 expect "launch: workers without servers" 1 'need servers' "${launch[@]}" --servers 0 --workers 2 -- train
 expect "launch: no number" 1 "not 'x'" "${launch[@]}" --servers x --workers 2 -- train
+for number in 08 99999999999999999999 10000 -1 2x ""; do
+  expect "launch: workers '$number'" 1 "--workers needs a number from 1 to 9999, not '$number'" \
+    "${launch[@]}" --servers 1 --workers "$number" -- train
+  [[ -z $number ]] || expect "launch: servers '$number'" 1 "--servers needs a number from 0 to 9999, not '$number'" \
+    "${launch[@]}" --workers 1 --servers "$number" -- train
+done
+expect "launch: restarts" 1 "--max-restarts needs a number from 0 to 999999999, not '08'" \
+  "${launch[@]}" --servers 1 --workers 1 --max-restarts 08 -- train --model_dir m
 expect "launch: no command" 1 'no command' "${launch[@]}" --servers 1 --workers 2
 expect "launch: missing host file" 1 'cannot read' "${launch[@]}" --servers 1 --workers 1 --hostfile nowhere -- train
 expect "launch: missing program" 1 'build.sh --preset debug' \
