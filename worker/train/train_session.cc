@@ -104,7 +104,10 @@ void TrainSession::LogResumed(const std::string& directory) const {
 StatusOr<ReaderGroup> TrainSession::FindReaderGroup() {
   PEPNET_ASSIGN_OR_RETURN(const std::vector<std::string> spaces,
                           context_.collective->Allgather(SocketSpace(), "hosts of the workers"));
-  ReaderGroup group = GroupOfWorker(spaces, context_.collective->index(), absl::StrCat(nonce_, "-", opened_));
+  // 64 random bits each; of a name within 107 bytes.
+  PEPNET_ASSIGN_OR_RETURN(const std::vector<std::string> secrets,
+                          context_.collective->Allgather(TemporaryName(""), "names of the workers' sockets"));
+  ReaderGroup group = GroupOfWorker(spaces, context_.collective->index(), absl::StrCat(nonce_, "-", opened_), secrets);
   group.timeout_s = context_.options.timeout_s;
   if (context_.options.watch != nullptr)
     group.lost = [peers = context_.options.watch->peers()] { return peers->Lost(); };

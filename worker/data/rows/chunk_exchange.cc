@@ -36,7 +36,8 @@ constexpr int kSeals =
 
 // The name of a member's listener.
 std::string ListenerName(const ReaderGroup& group, int index) {
-  return absl::StrCat("pepnet-", group.name, "-", index);
+  return absl::StrCat("pepnet-", group.name, "-", index, group.secrets.empty() ? "" : "-",
+                      group.secrets.empty() ? "" : group.secrets[static_cast<size_t>(index)]);
 }
 
 struct Hello {

@@ -46,7 +46,8 @@ std::string SocketSpace() {
   return absl::StrCat(boot_id, " ", network, " ", geteuid());
 }
 
-ReaderGroup GroupOfWorker(const std::vector<std::string>& spaces, int worker, const std::string& job) {
+ReaderGroup GroupOfWorker(const std::vector<std::string>& spaces, int worker, const std::string& job,
+                          const std::vector<std::string>& secrets) {
   ReaderGroup group;
   for (size_t other = 0; other < spaces.size(); ++other) {
     if (static_cast<int>(other) == worker) {
@@ -55,6 +56,7 @@ ReaderGroup GroupOfWorker(const std::vector<std::string>& spaces, int worker, co
       continue;
     }
     group.members.push_back(absl::StrCat("worker ", other));
+    if (!secrets.empty()) group.secrets.push_back(secrets[other]);
   }
   group.name = absl::StrFormat("%016x-%s", std::hash<std::string>()(job), group.members.front().substr(7));
   return group;

@@ -15,9 +15,12 @@ enum class ShareReader { kAuto, kOn, kOff };
 struct ReaderGroup {
   std::string name;                  // the same on all members, and of no other group of this host at this time
   std::vector<std::string> members;  // "worker 3", by index within the group; fewer than two: nobody to share with
-  int index = 0;                     // of this worker
-  double timeout_s = 300;            // of a wait for another member
-  std::function<Status()> lost;      // any thread; not OK: the job cannot go on. May be empty
+  // Part of the names of the members' sockets, by index: what nobody guesses, or another user of the host could take a
+  // name before its member does, also when it sees the others'. Empty: none, where there are no other users.
+  std::vector<std::string> secrets;
+  int index = 0;                 // of this worker
+  double timeout_s = 300;        // of a wait for another member
+  std::function<Status()> lost;  // any thread; not OK: the job cannot go on. May be empty
 
   int count() const { return static_cast<int>(members.size()); }
 };
@@ -45,7 +48,9 @@ bool ShareByDefault(const ReadShape& shape, int sharing);
 
 // Workers with the same text can reach one another's sockets, being of one user; "" if the system does not tell.
 std::string SocketSpace();
-// The group of worker number `worker`: all workers with its space. `spaces` by worker; `job`: a text that no other job has.
-ReaderGroup GroupOfWorker(const std::vector<std::string>& spaces, int worker, const std::string& job);
+// The group of worker number `worker`: all workers with its space. `spaces` and `secrets` (or none) by worker; `job`: a
+// text that no other job has.
+ReaderGroup GroupOfWorker(const std::vector<std::string>& spaces, int worker, const std::string& job,
+                          const std::vector<std::string>& secrets = {});
 
 }  // namespace pepnet

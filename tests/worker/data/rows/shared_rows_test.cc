@@ -495,6 +495,13 @@ TEST(ReaderGroupTest, HoldsTheWorkersOfOneSpace) {
   const ReaderGroup group = GroupOfWorker(spaces, 2, "job");
   EXPECT_EQ(group.members, (std::vector<std::string>{"worker 0", "worker 2", "worker 5"}));
   EXPECT_EQ(group.index, 1);
+  EXPECT_TRUE(group.secrets.empty());
+  const std::vector<std::string> secrets = {"a", "b", "c", "d", "e", "f"};
+  const ReaderGroup hidden = GroupOfWorker(spaces, 2, "job", secrets);
+  ASSERT_EQ(hidden.secrets.size(), hidden.members.size());
+  for (int i = 0; i < hidden.count(); ++i) {
+    EXPECT_EQ(hidden.members[i], absl::StrCat("worker ", hidden.secrets[i][0] - 'a'));
+  }
   EXPECT_EQ(GroupOfWorker(spaces, 5, "job").name, group.name);
   EXPECT_NE(GroupOfWorker(spaces, 1, "job").name, group.name);
   EXPECT_NE(GroupOfWorker(spaces, 2, "other job").name, group.name);
