@@ -33,20 +33,41 @@ nlohmann::ordered_json IntervalJson(const std::optional<Interval>& interval) {
   return {{"value", interval->value}, {"low", interval->low}, {"high", interval->high}};
 }
 
+// Puts what stands at `path` aside, as "<path>.damaged" or with a number behind it. Returns its new name.
+StatusOr<std::string> PutAside(const std::string& path) {
+  std::string aside = path + ".damaged";
+  for (int number = 2; NameIsTaken(aside); ++number) aside = absl::StrCat(path, ".damaged-", number);
+  PEPNET_RETURN_IF_ERROR(RenameAndSync(path, aside));
+  return aside;
+}
+
 // Keeps the leading lines whose `key` is at most `step`: later lines belong to steps that will be run again. Returns the
-// `key` of the last line kept, -1 if there is none.
+// `key` of the last line kept, -1 if there is none. A damaged line in front of others is left out with a warning, and the
+// file as it was is kept beside.
 StatusOr<int64_t> CutBack(const std::string& path, const char* key, int64_t step) {
   int64_t last = -1;
   if (!PathExists(path)) return last;
   PEPNET_ASSIGN_OR_RETURN(std::string text, ReadFile(path));
   std::string kept;
+  int64_t number = 0, damaged = 0, first_damaged = 0,
+          behind = 0;  // lines; behind: that are whole, behind a damaged one
   for (absl::string_view line : absl::StrSplit(text, '\n', absl::SkipEmpty())) {
+    ++number;
     const nlohmann::json json = nlohmann::json::parse(line.begin(), line.end(), nullptr, /*allow_exceptions=*/false);
-    // A line cut short by a crash does not parse; it and all that follows go.
-    if (json.is_discarded() || !json.is_object() || !json.contains(key) || !json[key].is_number_integer()) break;
+    if (json.is_discarded() || !json.is_object() || !json.contains(key) || !json[key].is_number_integer()) {
+      if (++damaged == 1) first_damaged = number;
+      continue;
+    }
+    if (damaged > 0) ++behind;
     if (json[key].get<int64_t>() > step) break;
     last = json[key].get<int64_t>();
     absl::StrAppend(&kept, line, "\n");
+  }
+  // What a crash leaves is one line at the end that is cut short.
+  if (damaged > 1 || behind > 0) {
+    PEPNET_ASSIGN_OR_RETURN(const std::string aside, PutAside(path));
+    LogWarning(absl::StrCat(path, " is damaged in ", damaged, " of its lines, the first is line ", first_damaged,
+                            "; they are left out, and the file as it was is kept as ", aside));
   }
   if (kept != text) PEPNET_RETURN_IF_ERROR(WriteFileAtomically(path, kept));
   return last;
@@ -96,7 +117,9 @@ StatusOr<RunLog> RunLog::Open(const std::string& model_dir, int64_t restored_ste
     PEPNET_ASSIGN_OR_RETURN(const std::string text, ReadFile(warnings));
     for (absl::string_view line : absl::StrSplit(text, '\n', absl::SkipEmpty())) {
       const nlohmann::json json = nlohmann::json::parse(line.begin(), line.end());  // CutBack() kept what parses
-      log.recorded_.emplace(json.value("kind", ""), json.value("subject", ""));
+      const auto kind = json.find("kind"), subject = json.find("subject");
+      if (kind == json.end() || subject == json.end() || !kind->is_string() || !subject->is_string()) continue;
+      log.recorded_.emplace(kind->get<std::string>(), subject->get<std::string>());
     }
   }
   if (options.tensorboard) {

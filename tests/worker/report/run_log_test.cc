@@ -29,6 +29,25 @@ TEST(RunLogTest, ResumingCutsTheFilesBackToTheRestoredStep) {
   EXPECT_EQ(*ReadFile(directory / "train_eval_result.txt"), "{\"global_step\":10}\n");
 }
 
+// A line that somebody has damaged must not take the lines behind it along.
+TEST(RunLogTest, ADamagedLineIsLeftOutAndTheFileIsKept) {
+  TemporaryDirectory directory;
+  const std::string text = "{\"global_step\":5}\n{\"global_st\xff\n{\"global_step\":10}\n{\"global_step\":20}\n";
+  for (const char* aside : {"train_eval_result.txt.damaged", "train_eval_result.txt.damaged-2"}) {
+    ASSERT_OK(WriteFileAtomically(directory / "train_eval_result.txt", text));
+    testing::internal::CaptureStderr();
+    ASSERT_OK_AND_ASSIGN(const auto log, RunLog::Open(directory.path(), 10));
+    const std::string told = testing::internal::GetCapturedStderr();
+    EXPECT_EQ(log.last_evaluated_step(), 10);
+    EXPECT_EQ(*ReadFile(directory / "train_eval_result.txt"), "{\"global_step\":5}\n{\"global_step\":10}\n");
+    EXPECT_EQ(*ReadFile(directory / aside), text);
+    EXPECT_NE(told.find("the first is line 2"), std::string::npos) << told;
+  }
+  ASSERT_OK(WriteFileAtomically(directory / "warnings.jsonl", "{\"step\":5,\"kind\":3}\n{\"step\":6}\n"));
+  ASSERT_OK(RunLog::Open(directory.path(), 10));
+  EXPECT_EQ(*ReadFile(directory / "warnings.jsonl"), "{\"step\":5,\"kind\":3}\n{\"step\":6}\n");
+}
+
 TEST(RunLogTest, ARepeatedEvaluationOfAFinishedJobIsWrittenOnce) {
   TemporaryDirectory directory;
   ASSERT_OK(WriteFileAtomically(directory / "train_eval_result.txt", "{\"global_step\":10,\"auc\":0.5}\n"));
