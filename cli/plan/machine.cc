@@ -50,10 +50,16 @@ Status ReadTrain(const Json& report, double batch_size, Machine* machine) {
     own += percent / 100;
   }
   if (speed <= 0 || own <= 0) return InvalidInput("a speed of ", speed, " samples/s");
-  const std::string text = report.at("settings").value("workers", "1");
+  std::string text = "1";
+  if (const auto settings = report.find("settings"); settings != report.end()) {
+    if (!settings->is_object()) return InvalidInput("its settings are no object");
+    if (const auto setting = settings->find("workers"); setting != settings->end()) {
+      text = setting->is_string() ? setting->get<std::string>() : Printable(setting->dump(), 200);
+    }
+  }
   double workers = 0;
   if (!absl::SimpleAtod(text, &workers) || workers < 1) {
-    return InvalidInput("its setting 'workers' is '", text, "', expected a number from 1");
+    return InvalidInput("its setting 'workers' is '", Printable(text, 200), "', expected a number from 1");
   }
   machine->worker_samples_per_second = speed / workers / own;
   return absl::OkStatus();
