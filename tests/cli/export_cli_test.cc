@@ -83,6 +83,32 @@ TEST_F(ExportCli, EveryFileIsInTheListWithItsSum) {
   EXPECT_TRUE(absl::StrContains(again.Cause(), "exists already")) << again.Cause();
 }
 
+TEST_F(ExportCli, InspectVerifiesItsFiles) {
+  const auto verify = [&](const std::string& what) {
+    return RunShell(absl::StrCat("$PEPNET inspect --verify ", directory_ / what));
+  };
+  ASSERT_EQ(Export("--format safetensors,parquet").exit_status, 0);
+  for (const char* whole : {"out", "out/model.safetensors"}) {
+    const ProcessResult result = verify(whole);
+    EXPECT_EQ(result.exit_status, 0) << result.err;
+    EXPECT_TRUE(absl::StrContains(result.out, "out: every file is as export.json says")) << result.out;
+  }
+  for (const char* file : {"model.safetensors", "dense.parquet"}) {
+    const std::string path = absl::StrCat(directory_ / "out/", file);
+    std::string bytes = *ReadFile(path);
+    bytes[bytes.size() / 2] ^= 1;
+    ASSERT_OK(WriteFileAtomically(path, bytes));
+    const ProcessResult result = verify("out");
+    EXPECT_EQ(result.exit_status, 1);
+    EXPECT_TRUE(absl::StrContains(result.Cause(), absl::StrCat(file, ": expected crc32c"))) << result.Cause();
+    bytes[bytes.size() / 2] ^= 1;
+    ASSERT_OK(WriteFileAtomically(path, bytes));
+  }
+  ASSERT_OK(RemoveTree(directory_ / "out"));
+  ASSERT_EQ(Export("--format parquet").exit_status, 0);
+  EXPECT_EQ(verify("out").exit_status, 0);
+}
+
 TEST_F(ExportCli, AssetFilesAreCopiedAndListed) {
   ASSERT_OK(WriteFileAtomically(directory_ / "words.txt", "red\n"));
   const std::string words = directory_ / "words.txt";
