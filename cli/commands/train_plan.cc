@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "common/base/text.h"
 #include "worker/data/files/input_files.h"
 #include "worker/data/history/file_identity.h"
 #include "worker/model/parameters.h"
@@ -163,6 +164,17 @@ std::vector<Warning> ConfigWarnings(const JobConfig& config) {
                                          "label is not known yet; take the feature out of feature_groups")});
         break;
       }
+    }
+    // Lines such as "iPhone 13" are read as a word and its row.
+    const auto words = static_cast<int64_t>(feature.vocabulary.size());
+    if (feature.bucketizer == Bucketizer::kVocabulary && feature.rows > 2 * words + 4) {
+      const std::string example = Printable(feature.vocabulary.begin()->first, 40);
+      const int64_t row = feature.vocabulary.begin()->second;
+      warnings.push_back({warning_kinds::kVocabulary, feature.name,
+                          absl::StrCat("feature ", feature.name, ": its vocabulary has ", words, " words for ",
+                                       feature.rows, " rows, '", example, "' in row ", row,
+                                       " for example: if the number belongs to the word, write '", example, " ", row,
+                                       " 0', the word and its row, in vocab_file")});
     }
   }
   return warnings;

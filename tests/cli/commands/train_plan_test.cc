@@ -86,6 +86,27 @@ TEST(PlanWarningsTest, ACopyOfATrainFileIsNoEvalFile) {
   EXPECT_TRUE(PlanWarnings(config).empty());
 }
 
+TEST(ConfigWarningsTest, AVocabularyWhoseWordsEndInNumbersIsNamed) {
+  JobConfig config;
+  Feature& feature = config.features.emplace_back();
+  feature.name = "phone";
+  feature.is_read = true;
+  feature.bucketizer = Bucketizer::kVocabulary;
+  feature.vocabulary = {{"Galaxy", 22}, {"Pixel", 7}, {"iPhone", 13}};
+  feature.rows = 23;
+  const std::vector<Warning> warnings = ConfigWarnings(config);
+  ASSERT_EQ(warnings.size(), 1u);
+  EXPECT_EQ(
+      warnings[0].text,
+      "feature phone: its vocabulary has 3 words for 23 rows, 'Galaxy' in row 22 for example: if the number belongs "
+      "to the word, write 'Galaxy 22 0', the word and its row, in vocab_file");
+  feature.vocabulary = {{"Galaxy 22", 0}, {"Pixel 7", 1}, {"iPhone 13", 2}};
+  feature.rows = 3;
+  EXPECT_TRUE(ConfigWarnings(config).empty());
+  feature.vocabulary = {{"a", 2}};  // of a vocab_list: two rows stand before it
+  EXPECT_TRUE(ConfigWarnings(config).empty());
+}
+
 TEST(ConfigWarningsTest, AFeatureThatReadsALabelOfATaskIsNamed) {
   TemporaryDirectory directory;
   JobConfig config = MakeRandomJob(directory.path(), {});
