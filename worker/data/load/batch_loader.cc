@@ -108,6 +108,10 @@ class BatchLoader::Pipeline {
       for (int i = 1; i <= decoding_threads; ++i) {
         threads_.push_back(StartThread(absl::StrCat("read-", i), [this] { DecodeLoop(); }));
       }
+      // At once, for who counts them by name: a thread names itself only when it runs.
+      for (size_t i = 0; i < threads_.size(); ++i) {
+        pthread_setname_np(threads_[i].native_handle(), absl::StrCat("read-", i).c_str());
+      }
     } catch (...) {
       End();
       throw;
