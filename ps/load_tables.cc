@@ -48,11 +48,13 @@ struct PartLoad {
   int64_t step;  // of the checkpoint
   bool renamed, with_state;
   TableShard* table;
+  int64_t* rounded;  // counts the rows whose values the table does not hold exactly
 };
 
 Status LoadRows(const PartLoad& load, const RowColumns& rows) {
   TableShard* const table = load.table;
   const size_t dim = table->dim(), state_dim = table->state_dim();
+  std::vector<float> stored;  // what the table makes of a row's values
   for (size_t i = 0; i < rows.ids.size(); ++i) {
     if (i + kPrefetchRows < rows.ids.size()) table->PrefetchIndex(rows.ids[i + kPrefetchRows]);
     const int64_t id = rows.ids[i];
@@ -71,8 +73,16 @@ Status LoadRows(const PartLoad& load, const RowColumns& rows) {
       return absl::DataLossError(
           absl::StrCat("row ", id, " holds ", *wrong, "; weights that are not finite cannot be trained or used"));
     }
+    const auto create = [&](const float* state) {
+      const int64_t slot = table->Create(id, value, state);
+      if (table->codec().is_float()) return slot;
+      stored.resize(dim);
+      table->codec().Read(table->floats(slot), stored.data());
+      if (!std::equal(stored.begin(), stored.end(), value)) ++*load.rounded;
+      return slot;
+    };
     if (!load.with_state) {
-      table->Create(id, value, nullptr);
+      create(nullptr);
       continue;
     }
     if (rows.last_step[i] < 0 || rows.last_step[i] > load.step) {
@@ -83,7 +93,7 @@ Status LoadRows(const PartLoad& load, const RowColumns& rows) {
       return absl::DataLossError(absl::StrCat("row ", id, " says that it changed ", rows.frequency[i],
                                               " times, expected 0 to ", kMaxFrequency));
     }
-    const int64_t slot = table->Create(id, value, rows.states.data() + i * state_dim);
+    const int64_t slot = create(rows.states.data() + i * state_dim);
     table->frequency(slot) = rows.frequency[i];
     table->last_step(slot) = rows.last_step[i];
   }
@@ -91,7 +101,7 @@ Status LoadRows(const PartLoad& load, const RowColumns& rows) {
 }
 
 Status LoadPart(const ServerPlan& plan, const std::string& directory, const Manifest& manifest, const PartEntry& part,
-                bool with_state, TableShard* table) {
+                bool with_state, TableShard* table, int64_t* rounded) {
   PEPNET_RETURN_IF_ERROR(CheckShape(part, *table, with_state));
   // The bucket of a row depends on the table's name: under another name its rows are spread over all buckets of the
   // part.
@@ -101,8 +111,21 @@ Status LoadPart(const ServerPlan& plan, const std::string& directory, const Mani
   PEPNET_ASSIGN_OR_RETURN(auto reader, TablePartReader::Open(directory, part));
   // Only now: the file has as many rows as the manifest says.
   if (!renamed) table->Reserve(table->size() + range.count);
-  const PartLoad load{plan, manifest.step, renamed, with_state, table};
+  const PartLoad load{plan, manifest.step, renamed, with_state, table, rounded};
   return reader->Read(range.first, range.count, [&](const RowColumns& rows) { return LoadRows(load, rows); });
+}
+
+// Another data_type than that of the run before is no error: float32 holds the values of every one.
+void NoteOtherValues(const TableShard& table, ValueKind before, int64_t rounded) {
+  const char* const now = TypeOf(table.table().value_kind).name;
+  if (before != table.table().value_kind) {
+    LOG(INFO) << "table " << table.table().name << " kept " << TypeOf(before).name << " in the checkpoint and keeps "
+              << now << " now";
+  }
+  if (rounded > 0) {
+    LOG(INFO) << "table " << table.table().name << ": " << rounded << " of " << table.size()
+              << " rows were not exact in " << now << "; they are rounded to nearest";
+  }
 }
 
 }  // namespace
@@ -113,7 +136,8 @@ std::vector<TableShard> MakeTables(const ServerPlan& plan) {
   for (const Table& table : plan.tables) {
     TableShard& shard = tables.emplace_back(table, plan.optimizer, seed);
     // Room in the index for the rows that there may be, so that it does not have to grow while a step waits.
-    const int64_t limit = std::min(RowLimit(table.dim, shard.state_dim(), table.policy), kMostReserved);
+    const int64_t limit =
+        std::min(RowLimit(RowBytes(table.value_kind, table.dim, shard.state_dim()), table.policy), kMostReserved);
     if (limit > 0) shard.Reserve(limit / kBucketCount * (plan.end_bucket - plan.first_bucket) * 17 / 16);
   }
   return tables;
@@ -126,12 +150,15 @@ StatusOr<std::vector<TableShard>> LoadTables(const ServerPlan& plan, const std::
   for (TableShard& table : tables) {
     const auto mapped = options.table_map.find(table.table().name);
     const std::string& source = mapped == options.table_map.end() ? table.table().name : mapped->second;
+    int64_t rounded = 0;
+    ValueKind before = table.table().value_kind;
     const auto load = [&](const std::vector<PartEntry>& parts, TableShard* shard) -> StatusOr<bool> {
       bool found = false;
       for (const PartEntry& part : parts) {
         if (part.table != source) continue;
         found = true;
-        const Status status = LoadPart(plan, directory, manifest, part, options.with_state, shard);
+        if (shard == &table) before = part.value_kind;
+        const Status status = LoadPart(plan, directory, manifest, part, options.with_state, shard, &rounded);
         if (!status.ok()) {
           return Annotate(status,
                           absl::StrCat("loading table ", table.table().name, " from ", directory, "/", part.file));
@@ -140,6 +167,7 @@ StatusOr<std::vector<TableShard>> LoadTables(const ServerPlan& plan, const std::
       return found;
     };
     PEPNET_ASSIGN_OR_RETURN(const bool found, load(manifest.parts, &table));
+    NoteOtherValues(table, before, rounded);
     RowLifecycle* const lifecycle = table.lifecycle();
     if (options.with_state && lifecycle != nullptr && lifecycle->candidates() != nullptr &&
         !MutantActive(Mutant::kResumeForgetsCandidates)) {

@@ -62,14 +62,21 @@ RowPointers PointToPulledRows(std::vector<TableShard>* tables, const PullBody& p
   RowPointers pointers;
   pointers.rows.Resize(slots.size());
   pointers.unseen_floats.resize(tables->size());
+  pointers.copied_floats.resize(tables->size());
   ForEachTable(pull, team, [&](size_t t, size_t first) {
     TableShard& table = (*tables)[t];
     const std::span<const int64_t> ids = pull.ids.subspan(first, pull.counts[t]);
     MakeRowsIfMutant(ids, &table);
+    if (!table.codec().is_float()) {
+      table.Find(ids, slots.subspan(first, ids.size()));
+      pointers.copied_floats[t] = ids.size() * static_cast<size_t>(table.dim());
+      return;
+    }
     const size_t unseen = table.FindAndPoint(ids, slots.subspan(first, ids.size()), pointers.rows.data() + first);
     pointers.unseen_floats[t] = unseen * static_cast<size_t>(table.dim());
   });
   for (const size_t floats : pointers.unseen_floats) pointers.all_unseen_floats += floats;
+  for (const size_t floats : pointers.copied_floats) pointers.all_copied_floats += floats;
   return pointers;
 }
 
@@ -81,6 +88,19 @@ void ReadUnseenRows(const std::vector<TableShard>& tables, const PullBody& pull,
     if (pointers->unseen_floats[t] == 0) return;
     const std::span<const int64_t> ids = pull.ids.subspan(first, pull.counts[t]);
     tables[t].ReadInitialValues(ids, slots.subspan(first, ids.size()), pointers->rows.data() + first, parts[t]);
+  });
+}
+
+void CopyNarrowRows(const std::vector<TableShard>& tables, const PullBody& pull, std::span<const int64_t> slots,
+                    float* out, RowPointers* pointers, ThreadTeam* team) {
+  if (pointers->all_copied_floats == 0) return;
+  const std::vector<float*> parts = Parts(out, pointers->copied_floats);
+  ForEachTable(pull, team, [&](size_t t, size_t first) {
+    if (pointers->copied_floats[t] == 0) return;
+    const std::span<const int64_t> ids = pull.ids.subspan(first, pull.counts[t]);
+    tables[t].ReadValues(ids, slots.subspan(first, ids.size()), parts[t]);
+    const size_t dim = static_cast<size_t>(tables[t].dim());
+    for (size_t i = 0; i < ids.size(); ++i) pointers->rows[first + i] = parts[t] + i * dim;
   });
 }
 

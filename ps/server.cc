@@ -296,16 +296,19 @@ Bytes Server::State::CopyRows(const Request& request, std::span<int64_t> slots) 
   return reply;
 }
 
-// The rows stay where they are. The initial values of ids without a row stand in the ticket, from where their rows will be
-// made, or, where none is kept, behind the pointers.
+// The rows stay where they are; those of fewer bits are copied behind the pointers. The initial values of ids without a
+// row stand in the ticket, from where their rows will be made, or, where none is kept, behind the copies.
 Bytes Server::State::PointToRows(const Request& request, std::span<int64_t> slots,
                                  AlignedBuffer<float>* initial_values) {
   const PullBody& pull = request.pull;
   RowPointers pointers = PointToPulledRows(&tables, pull, slots, Team());
   const bool in_ticket = !ReadOnly(request.header());
   const size_t behind = in_ticket ? 0 : pointers.all_unseen_floats * sizeof(float);
-  Bytes reply = MakeFrame(ReplyHeader(request.header(), MessageType::kRows), pointers.rows.bytes() + behind);
-  float* unseen = reinterpret_cast<float*>(FrameBody(reply) + pointers.rows.bytes());
+  Bytes reply = MakeFrame(ReplyHeader(request.header(), MessageType::kRows),
+                          pointers.rows.bytes() + pointers.all_copied_floats * sizeof(float) + behind);
+  float* const copies = reinterpret_cast<float*>(FrameBody(reply) + pointers.rows.bytes());
+  CopyNarrowRows(tables, pull, slots, copies, &pointers, Team());
+  float* unseen = copies + pointers.all_copied_floats;
   if (in_ticket) {
     initial_values->Resize(pointers.all_unseen_floats);
     unseen = initial_values->data();

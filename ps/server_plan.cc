@@ -39,7 +39,8 @@ StatusOr<RowPolicy> ReadPolicy(const wire::RowPolicyPlan& in, const Table& table
   policy.memory_budget_bytes = in.memory_budget_bytes();
   policy.half_life_steps = in.half_life_steps();
   PEPNET_RETURN_IF_ERROR(ReadKind<EvictionType>(in.eviction(), "eviction", &policy.eviction));
-  const std::string fault = RowPolicyFault(policy, table.dim, SparseStateDim(optimizer.kind, table.dim));
+  const std::string fault =
+      RowPolicyFault(policy, RowBytes(table.value_kind, table.dim, SparseStateDim(optimizer.kind, table.dim)));
   if (!fault.empty()) return InvalidInput("server plan: table ", table.name, ": ", fault);
   return policy;
 }
@@ -64,6 +65,9 @@ StatusOr<Table> ReadTable(const wire::TablePlan& in, const SparseOptimizer& opti
   const std::string fault = check != nullptr ? check(table.initializer) : "";
   if (!fault.empty()) return InvalidInput("server plan: table ", table.name, ": ", in.init_kind(), " ", fault);
   table.trainable = in.trainable();
+  if (!in.data_type().empty()) {
+    PEPNET_RETURN_IF_ERROR(ReadKind<ValueType>(in.data_type(), "data_type", &table.value_kind));
+  }
   if (in.has_policy()) {
     PEPNET_ASSIGN_OR_RETURN(table.policy, ReadPolicy(in.policy(), table, optimizer));
   }

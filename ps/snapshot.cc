@@ -204,7 +204,9 @@ StatusOr<PartEntry> Snapshot::SaveShard(size_t shard) {
   changed_.NotifyAll();
   copies.clear();
   PEPNET_RETURN_IF_ERROR(status);
-  return writer->Finish();
+  PEPNET_ASSIGN_OR_RETURN(PartEntry part, writer->Finish());
+  part.value_kind = source.table().value_kind;
+  return part;
 }
 
 StatusOr<SavedParts> Snapshot::SaveAll() {

@@ -11,6 +11,7 @@ namespace pepnet {
 namespace {
 
 constexpr size_t kPrefetchRows = 24;  // rows asked for ahead of their use
+constexpr size_t kBlockRows = 64;     // updated while they are in the cache
 
 }  // namespace
 
@@ -29,7 +30,7 @@ Status StepUpdate::Apply(const SparseOptimizer& optimizer, double lr, int64_t up
       const size_t count = ticket.pull.counts[t];
       const std::span<const int64_t> slots = ticket.slots.span().subspan(first_id[p], count);
       const float* initial_values = nullptr;
-      if (!ticket.initial_values.empty()) {
+      if (!ticket.initial_values.empty() && (*tables)[t].codec().is_float()) {
         const auto unseen = std::count(slots.begin(), slots.end(), TableShard::kNoSlot);
         initial_values = ticket.initial_values.data() + first_initial[p];
         first_initial[p] += static_cast<size_t>(unseen * (*tables)[t].dim());
@@ -49,17 +50,6 @@ Status StepUpdate::Apply(const SparseOptimizer& optimizer, double lr, int64_t up
     results[t] = ApplyTable(table_step, std::span(sources).subspan(t * pushes.size(), pushes.size()));
   });
   for (const Status& result : results) PEPNET_RETURN_IF_ERROR(result);
-  return absl::OkStatus();
-}
-
-Status StepUpdate::ApplyTable(const TableStep& step, std::span<Source> sources) {
-  RowLifecycle* const lifecycle = step.table->lifecycle();
-  if (lifecycle != nullptr) {
-    step.table->KeepErased(step.change != nullptr);
-    Admit(step, sources);
-  }
-  PEPNET_RETURN_IF_ERROR(sources.size() == 1 ? ApplyOne(step, &sources[0]) : ApplySum(step, sources));
-  if (lifecycle != nullptr) lifecycle->Finish(step.step, step.table);
   return absl::OkStatus();
 }
 
@@ -102,18 +92,46 @@ Status StepUpdate::NamedTwice(const TableStep& step, const Source& source, size_
                       " twice in its pull of step ", step.step, ", expected distinct ids");
 }
 
+void StepUpdate::UpdateNarrow(const TableStep& step, std::span<RowUpdate> rows, std::span<const int64_t> ids) {
+  const ValueCodec& codec = step.table->codec();
+  const size_t dim = step.table->dim();
+  AlignedBuffer<float>& widened = step.scratch->widened;
+  widened.Resize(kBlockRows * dim);
+  float* stored[kBlockRows];
+  for (size_t i = 0; i < rows.size(); ++i) {
+    stored[i] = rows[i].value;
+    rows[i].value = widened.data() + i * dim;
+    codec.Read(stored[i], rows[i].value);
+  }
+  UpdateRows(step.optimizer, step.lr, step.update, step.table->dim(), rows);
+  const uint64_t key = step.table->RoundingKey(step.step);
+  for (size_t i = 0; i < rows.size(); ++i) codec.Write(rows[i].value, key, ids[i], stored[i]);
+}
+
+template <bool narrow>
 void StepUpdate::UpdateGathered(const TableStep& step) {
-  if (step.table->table().trainable)
-    UpdateRows(step.optimizer, step.lr, step.update, step.table->dim(), step.scratch->rows);
-  step.scratch->rows.clear();
+  std::vector<RowUpdate>& rows = step.scratch->rows;
+  if (step.table->table().trainable) {
+    if constexpr (narrow) {
+      for (size_t first = 0; first < rows.size(); first += kBlockRows) {
+        const size_t count = std::min(kBlockRows, rows.size() - first);
+        UpdateNarrow(step, std::span(rows).subspan(first, count), std::span(step.scratch->ids).subspan(first, count));
+      }
+    } else {
+      UpdateRows(step.optimizer, step.lr, step.update, step.table->dim(), rows);
+    }
+  }
+  rows.clear();
+  step.scratch->ids.clear();
 }
 
 // Every row has one gradient: it is updated while it is in the cache.
+template <bool narrow>
 Status StepUpdate::ApplyOne(const TableStep& step, Source* source) {
-  constexpr size_t kBlockRows = 64;
   const size_t dim = step.table->dim();
   std::vector<RowUpdate>& rows = step.scratch->rows;
   rows.clear();
+  step.scratch->ids.clear();
   for (size_t i = 0; i < source->ids.size(); ++i) {
     const int64_t slot = SlotOf(step, source, i);
     if (slot == TableShard::kNoSlot) continue;
@@ -122,13 +140,15 @@ Status StepUpdate::ApplyOne(const TableStep& step, Source* source) {
     if (step.change != nullptr) step.change->Before(step.table_index, slot);
     info.last_step = step.step;
     info.frequency += 1;
-    rows.push_back({step.table->value(slot), step.table->state(slot), source->gradients + i * dim});
-    if (rows.size() == kBlockRows) UpdateGathered(step);
+    rows.push_back({step.table->floats(slot), step.table->state(slot), source->gradients + i * dim});
+    if constexpr (narrow) step.scratch->ids.push_back(MutantActive(Mutant::kRoundingBySlot) ? slot : info.id);
+    if (rows.size() == kBlockRows) UpdateGathered<narrow>(step);
   }
-  UpdateGathered(step);
+  UpdateGathered<narrow>(step);
   return absl::OkStatus();
 }
 
+template <bool narrow>
 Status StepUpdate::ApplySum(const TableStep& step, std::span<Source> sources) {
   TableShard* const table = step.table;
   const size_t dim = table->dim();
@@ -173,11 +193,29 @@ Status StepUpdate::ApplySum(const TableStep& step, std::span<Source> sources) {
   }
 
   rows.clear();
+  step.scratch->ids.clear();
   for (const Touched& row : touched) {
-    table->last_step(row.slot) = step.step;
-    rows.push_back({table->value(row.slot), table->state(row.slot), row.gradient});
+    RowInfo& info = table->info(row.slot);
+    info.last_step = step.step;
+    rows.push_back({table->floats(row.slot), table->state(row.slot), row.gradient});
+    if constexpr (narrow) step.scratch->ids.push_back(MutantActive(Mutant::kRoundingBySlot) ? row.slot : info.id);
   }
-  UpdateGathered(step);
+  UpdateGathered<narrow>(step);
+  return absl::OkStatus();
+}
+
+Status StepUpdate::ApplyTable(const TableStep& step, std::span<Source> sources) {
+  RowLifecycle* const lifecycle = step.table->lifecycle();
+  if (lifecycle != nullptr) {
+    step.table->KeepErased(step.change != nullptr);
+    Admit(step, sources);
+  }
+  if (step.table->codec().is_float()) {
+    PEPNET_RETURN_IF_ERROR(sources.size() == 1 ? ApplyOne<false>(step, &sources[0]) : ApplySum<false>(step, sources));
+  } else {
+    PEPNET_RETURN_IF_ERROR(sources.size() == 1 ? ApplyOne<true>(step, &sources[0]) : ApplySum<true>(step, sources));
+  }
+  if (lifecycle != nullptr) lifecycle->Finish(step.step, step.table);
   return absl::OkStatus();
 }
 

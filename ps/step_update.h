@@ -1,5 +1,7 @@
 // StepUpdate: adds the workers' gradients of one step and applies them, once per row (design section 5, item 7).
 //
+// Values:  of a table that does not keep float32 are widened, updated and rounded back (ps/table/value_codec.h), by the
+//          seed, the step, the table and the id alone.
 // Bits:    the gradient of a row is ((g_0 + g_1) + g_2) + ... over the workers that hold it, in the order of the pushes
 //          handed in; nothing is divided (the loss carries 1 / global batch already).
 // Rows:    are made here, table by table, when a ticket names an id without a row: in the order of the pushes, or as
@@ -72,6 +74,8 @@ class StepUpdate {
   struct Scratch {
     std::vector<Touched> touched;
     std::vector<RowUpdate> rows;
+    std::vector<int64_t> ids;      // of `rows`, of a table whose values are not float32
+    AlignedBuffer<float> widened;  // values of some of them
     AlignedBuffer<float> sums;
     std::vector<int64_t> unseen;
   };
@@ -93,10 +97,17 @@ class StepUpdate {
   // order. Asks for what later ids need.
   static int64_t SlotOf(const TableStep& step, Source* source, size_t i);
   static Status NamedTwice(const TableStep& step, const Source& source, size_t i);
+  // `narrow`: the values of the table are not float32.
+  template <bool narrow>
   static Status ApplyOne(const TableStep& step, Source* source);
+  template <bool narrow>
   static Status ApplySum(const TableStep& step, std::span<Source> sources);
   // Updates the rows in the scratch space and empties it.
+  template <bool narrow>
   static void UpdateGathered(const TableStep& step);
+  // The same for `rows` of these ids, a block of them, whose values are widened to float32 and rounded back
+  // stochastically.
+  static void UpdateNarrow(const TableStep& step, std::span<RowUpdate> rows, std::span<const int64_t> ids);
 
   ThreadTeam* const team_;
   std::vector<Scratch> scratch_;  // by member of the team

@@ -14,6 +14,7 @@
 #include "common/file/file.h"
 #include "common/job_config/shape_description.h"
 #include "ps/table/sparse_optimizer.h"
+#include "ps/table/value_codec.h"
 #include "worker/checkpoint/model_dir.h"
 #include "worker/checkpoint/train_state.h"
 
@@ -103,12 +104,15 @@ StatusOr<PartEntry> WriteRows(const JobConfig& config, const Table& table, const
     for (size_t i = 0; i < count; ++i) {
       run_ids[i] = ids[order[first + i]];
       std::copy_n(values.data() + order[first + i] * dim, dim, run_values.data() + i * dim);
+      RoundToNearest(table.value_kind, std::span(run_values).subspan(i * dim, dim));
     }
     PEPNET_RETURN_IF_ERROR(
         writer->Append({run_ids, run_values, std::span<const float>(states).first(count * state_dim),
                         std::span<const int64_t>(zeros).first(count), std::span<const int64_t>(zeros).first(count)}));
   }
-  return writer->Finish();
+  PEPNET_ASSIGN_OR_RETURN(PartEntry part, writer->Finish());
+  part.value_kind = table.value_kind;
+  return part;
 }
 
 }  // namespace

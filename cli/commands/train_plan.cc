@@ -61,7 +61,7 @@ std::string LengthLine(const JobConfig& config) {
 
 double BytesOf(const Table& table, const JobConfig& config) {
   const int state = SparseStateDim(config.train.sparse_optimizer.kind, table.dim);
-  return static_cast<double>(table.RowsToPlanFor()) * (table.dim + state) * sizeof(float);
+  return static_cast<double>(table.RowsToPlanFor()) * static_cast<double>(RowBytes(table.value_kind, table.dim, state));
 }
 
 std::string SizeLine(const JobConfig& config) {
@@ -132,8 +132,9 @@ std::string TrainPlan(const JobConfig& config, const TrainRanks& ranks) {
   for (const Table& table : config.tables) {
     const double bytes = BytesOf(table, config);
     const std::string policy = RowPolicyText(table.policy);
-    absl::StrAppendFormat(&text, "    %s: %s %d rows x %d, %.1f MiB with optimizer state%s%s%s\n", table.name,
+    absl::StrAppendFormat(&text, "    %s: %s %d rows x %d%s, %.1f MiB with optimizer state%s%s%s\n", table.name,
                           table.grows() ? "grows, expected" : "at most", table.RowsToPlanFor(), table.dim,
+                          table.value_kind == ValueKind::kFp32 ? "" : absl::StrCat(" ", TypeOf(table.value_kind).name),
                           bytes / kMebibyte, table.trainable ? "" : ", not trained", policy.empty() ? "" : "; ",
                           policy);
   }

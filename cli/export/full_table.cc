@@ -5,6 +5,7 @@
 
 #include "common/base/mutant.h"
 #include "common/base/threads.h"
+#include "ps/table/value_codec.h"
 
 namespace pepnet {
 namespace {
@@ -72,6 +73,7 @@ StatusOr<TableRows> ReadTable(const std::string& checkpoint, const Manifest& man
         }
         const int64_t place = table.grows() ? static_cast<int64_t>(result.ids.size()) : id;
         std::memcpy(result.values.data() + place * table.dim, row.data(), row.size_bytes());
+        RoundToNearest(table.value_kind, {result.values.data() + place * table.dim, row.size()});
         if (table.grows()) result.ids.push_back(id);
       }
       return absl::OkStatus();

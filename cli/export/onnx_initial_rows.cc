@@ -27,6 +27,12 @@ class InitialRows {
         graph_(ops->graph()) {}
 
   StatusOr<Value> Make(const Value& ids) {
+    PEPNET_ASSIGN_OR_RETURN(const Value exact, Exact(ids));
+    return Rounded(exact);
+  }
+
+ private:
+  StatusOr<Value> Exact(const Value& ids) {
     const Initializer& init = table_.initializer;
     switch (init.kind) {
       case InitKind::kConstant:
@@ -46,7 +52,27 @@ class InitialRows {
                         "; expected nn.init.uniform_, normal_ or constant_, or --format parquet,safetensors");
   }
 
- private:
+  // To the nearest value that a row of the table can have, by Dekker's splitting: with c = x (2^s + 1), rounded to float,
+  // c - (c - x) is x to 24 - s bits. Which of two values that are equally near is taken may differ from a server's.
+  StatusOr<Value> Rounded(const Value& x) {
+    switch (table_.value_kind) {
+      case ValueKind::kFp32:
+        return x;
+      case ValueKind::kFp16:
+        return ToBits(11, x);
+      case ValueKind::kBf16:
+        return ToBits(8, x);
+      case ValueKind::kInt8:
+        break;
+    }
+    return InvalidInput("--format onnx: table ", table_.name, " grows and has rows of INT8, whose initial values the graph "
+                        "does not make; expected another data_type, or --format parquet,safetensors");
+  }
+  Value ToBits(int bits, const Value& x) {
+    const Value c = graph_.Apply("Mul", {x, ops_.Number(std::ldexp(1.0f, 24 - bits) + 1)});
+    return graph_.Apply("Sub", {c, graph_.Apply("Sub", {c, x})});
+  }
+
   // [k, dim]
   Value Shape(const Value& ids) { return ops_.Concat({graph_.Apply("Shape", {ids}), ops_.Integers({table_.dim})}, 0); }
 

@@ -11,7 +11,8 @@
 namespace pepnet {
 
 // [k, dim] float of ids [k] int64, k >= 0. Uniform and constant values are the same bits, normal ones the same but for
-// the last bits of sine, cosine and logarithm. InvalidArgument for other initialisers. Raises the graph's opset to 18,
+// the last bits of sine, cosine and logarithm, and rounded for FP16 and BF16 rows. InvalidArgument for other initialisers
+// and for INT8 rows. Raises the graph's opset to 18,
 // which has bitwise operators.
 StatusOr<OnnxGraph::Value> AddInitialRows(const Table& table, uint64_t seed, const OnnxGraph::Value& ids, OnnxOps* ops);
 

@@ -7,6 +7,7 @@
 
 #include "cli/export/formats.h"
 #include "common/file/file.h"
+#include "ps/table/value_codec.h"
 
 namespace pepnet {
 namespace {
@@ -110,6 +111,7 @@ Status WriteTable(const ExportSource& source, const Table& table, const std::str
   PEPNET_RETURN_IF_ERROR(file.Open());
   RowSum written;
   std::vector<int32_t> offsets;
+  std::vector<float> rounded;  // as servers of this config read the values
   for (const PartEntry& part : source.manifest->parts) {
     if (part.table != table.name) continue;
     PEPNET_ASSIGN_OR_RETURN(std::unique_ptr<TablePartReader> reader, TablePartReader::Open(source.checkpoint, part));
@@ -117,10 +119,18 @@ Status WriteTable(const ExportSource& source, const Table& table, const std::str
       const int64_t count = static_cast<int64_t>(rows.ids.size());
       offsets.resize(count + 1);
       for (int64_t i = 0; i <= count; ++i) offsets[i] = static_cast<int32_t>(i * table.dim);
-      for (int64_t i = 0; i < count; ++i) {
-        written.Add(rows.ids[i], rows.values.subspan(i * table.dim, table.dim), rows.frequency[i], rows.last_step[i]);
+      std::span<const float> values = rows.values;
+      if (table.value_kind != ValueKind::kFp32) {
+        rounded.assign(values.begin(), values.end());
+        for (int64_t i = 0; i < count; ++i) {
+          RoundToNearest(table.value_kind, std::span(rounded).subspan(i * table.dim, table.dim));
+        }
+        values = rounded;
       }
-      return file.Append(count, {Integers(rows.ids), Lists(schema->field(1)->type(), offsets, rows.values),
+      for (int64_t i = 0; i < count; ++i) {
+        written.Add(rows.ids[i], values.subspan(i * table.dim, table.dim), rows.frequency[i], rows.last_step[i]);
+      }
+      return file.Append(count, {Integers(rows.ids), Lists(schema->field(1)->type(), offsets, values),
                                  Integers(rows.frequency), Integers(rows.last_step)});
     }));
   }

@@ -47,6 +47,10 @@ void AppendDetails(const TableSummary& table, std::string* text) {
   if (table.candidates > 0) {
     absl::StrAppend(text, "  ", table.table, ": ", table.candidates, " candidates, ids without a row yet\n");
   }
+  if (table.value_kind != ValueKind::kFp32) {
+    absl::StrAppend(text, "  ", table.table, ": values kept in ", TypeOf(table.value_kind).name, ", ",
+                    RowBytes(table.value_kind, table.dim, table.state_dim), " bytes per row with state on a server\n");
+  }
   if (table.rows == 0) return;
   absl::StrAppend(text, "  ", table.table, ": ", s.dead_rows, " rows never updated, ", s.zero_rows, " rows all zero, ",
                   s.non_finite_rows, " rows with NaN or infinity\n");
@@ -84,6 +88,7 @@ StatusOr<CheckpointSummary> SummarizeCheckpoint(const std::string& directory, co
     entry.table = part.table;
     entry.dim = part.dim;
     entry.state_dim = part.state_dim;
+    entry.value_kind = part.value_kind;
     entry.statistics.parts.push_back({part.rows, part.bytes, 0});
     entry.rows += part.rows;
     entry.bytes += part.bytes;
@@ -149,6 +154,8 @@ std::string SummaryToJson(const CheckpointSummary& summary) {
     if (table.candidates > 0) item["candidates"] = table.candidates;
     item["dim"] = table.dim;
     item["state_dim"] = table.state_dim;
+    item["data_type"] = TypeOf(table.value_kind).name;
+    item["row_bytes"] = RowBytes(table.value_kind, table.dim, table.state_dim);
     item["parts"] = table.statistics.parts.size();
     item["bytes"] = table.bytes;
     const TableStatistics& statistics = table.statistics;

@@ -21,6 +21,7 @@ inline constexpr char kHtmlBeginning[] = "<!doctype html>\n<html lang=\"en\"><he
 struct TableSummary {
   std::string table;
   int dim = 0, state_dim = 0;
+  ValueKind value_kind = ValueKind::kFp32;  // how the servers kept the values
   int64_t rows = 0, bytes = 0;
   int64_t candidates = 0;  // ids that are counted and have no row yet
   TableStatistics statistics;

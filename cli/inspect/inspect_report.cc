@@ -67,9 +67,10 @@ std::string SummaryToHtml(const CheckpointSummary& summary) {
   for (const TableSummary& table : summary.tables) {
     absl::StrAppendFormat(
         &html,
-        "<tr><td>%s</td><td>%d</td><td>%d</td><td>%d</td><td>%d</td><td>%.4g</td><td>%.4g</td><td>%.4g</td></tr>\n",
-        Escape(table.table), table.rows, table.dim, table.state_dim, table.bytes, table.statistics.norm_min,
-        table.statistics.norm_mean(), table.statistics.norm_max);
+        "<tr><td>%s</td><td>%d</td><td>%d%s</td><td>%d</td><td>%d</td><td>%.4g</td><td>%.4g</td><td>%.4g</td></tr>\n",
+        Escape(table.table), table.rows, table.dim,
+        table.value_kind == ValueKind::kFp32 ? "" : absl::StrCat(" ", TypeOf(table.value_kind).name), table.state_dim,
+        table.bytes, table.statistics.norm_min, table.statistics.norm_mean(), table.statistics.norm_max);
   }
   html += "</table>\n";
   for (const TableSummary& table : summary.tables) AppendTable(table, &html);

@@ -99,14 +99,14 @@ StatusOr<std::vector<WhatIfTable>> WhatIf(const std::string& directory, const Ro
   std::map<std::string, WhatIfTable> tables;
   for (const PartEntry& part : manifest.parts) {
     if (!table.empty() && part.table != table) continue;
-    const std::string fault = RowPolicyFault(policy, part.dim, part.state_dim);
+    const int64_t row_bytes = RowBytes(part.value_kind, part.dim, part.state_dim);
+    const std::string fault = RowPolicyFault(policy, row_bytes);
     if (!fault.empty()) return InvalidInput("--what_if, table ", part.table, ": ", fault);
     WhatIfTable& entry = tables[part.table];
     entry.table = part.table;
-    entry.bytes_per_row = MostBytesPerRow(part.dim, part.state_dim, policy);
-    const size_t share = policy.limits_rows()
-                             ? static_cast<size_t>(RowLimit(part.dim, part.state_dim, policy) / kBucketCount)
-                             : SIZE_MAX;
+    entry.bytes_per_row = MostBytesPerRow(row_bytes, policy);
+    const size_t share =
+        policy.limits_rows() ? static_cast<size_t>(RowLimit(row_bytes, policy) / kBucketCount) : SIZE_MAX;
     const uint64_t hash = HashName(part.table);
     PEPNET_ASSIGN_OR_RETURN(const auto reader, TablePartReader::Open(directory, part));
     Bucket bucket;

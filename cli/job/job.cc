@@ -79,7 +79,8 @@ RankFacts WorkerFacts(const std::string& role, const JobConfig& config, const Jo
       CpuDescription());
   for (const Table& table : config.tables) {
     const int state = SparseStateDim(config.train.sparse_optimizer.kind, table.dim);
-    facts.table_bytes += static_cast<double>(table.RowsToPlanFor()) * (table.dim + state) * sizeof(float);
+    facts.table_bytes +=
+        static_cast<double>(table.RowsToPlanFor()) * static_cast<double>(RowBytes(table.value_kind, table.dim, state));
   }
   return facts;
 }

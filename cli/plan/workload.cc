@@ -46,9 +46,9 @@ Status CountDistinct(const JobConfig& config, int64_t batches, Workload* load) {
 
 }  // namespace
 
-double BytesPerRow(int row_floats) {
+double BytesPerRow(int64_t row_bytes) {
   // id, frequency and last step; an index entry of 8 bytes in an index that is at least 47 % full.
-  return 4 * row_floats + 24 + 17;
+  return static_cast<double>(row_bytes) + 24 + 17;
 }
 
 StatusOr<Workload> MeasureWorkload(const JobConfig& config, int64_t batches) {
@@ -57,7 +57,8 @@ StatusOr<Workload> MeasureWorkload(const JobConfig& config, int64_t batches) {
   load.shuffle = config.data.shuffle;
   for (const Table& table : config.tables) {
     const int state = SparseStateDim(config.train.sparse_optimizer.kind, table.dim);
-    load.tables.push_back({table.name, static_cast<double>(table.RowsToPlanFor()), table.dim + state, 0});
+    load.tables.push_back(
+        {table.name, static_cast<double>(table.RowsToPlanFor()), RowBytes(table.value_kind, table.dim, state), 0});
   }
   if (batches > 0) {
     PEPNET_ASSIGN_OR_RETURN(const InputFiles files, FindInputFiles(config.train_input_path, config.data.dataset_type,

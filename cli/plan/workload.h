@@ -14,7 +14,7 @@ namespace pepnet {
 struct TableLoad {
   std::string name;
   double rows = 0;             // num_buckets and the like: what the table can grow to
-  int row_floats = 0;          // values and optimizer state
+  int64_t row_bytes = 0;       // values and optimizer state, as the servers keep them
   double unique_per_step = 0;  // distinct rows that one worker's batch asks for
 };
 
@@ -22,7 +22,7 @@ struct Workload {
   int64_t batch_size = 0;  // rows a worker trains on in a step
   std::vector<TableLoad> tables;
   double unique_rows = 0;   // sum over the tables
-  double row_bytes = 0;     // of their values: what a pull answers and a push carries
+  double row_bytes = 0;     // of their values in float32: what a pull answers and a push carries
   double id_bytes = 0;      // of their ids: what a pull asks with
   double dense_bytes = 0;   // parameters, 4 bytes each: what the workers sum
   bool row_by_row = false;  // as ReadShape::row_by_row
@@ -35,6 +35,6 @@ struct Workload {
 StatusOr<Workload> MeasureWorkload(const JobConfig& config, int64_t batches);
 
 // Bytes a server needs for one row: values, state, counters, its share of the index.
-double BytesPerRow(int row_floats);
+double BytesPerRow(int64_t row_bytes);
 
 }  // namespace pepnet

@@ -147,6 +147,7 @@ void DescribeTables(const Manifest& manifest, RunRecord* run) {
     table.file_bytes = Sum(table.file_bytes, part.bytes);
     table.dim = part.dim;
     table.state_dim = part.state_dim;
+    table.value_kind = part.value_kind;
   }
   for (auto& [table_name, described] : tables) {
     const std::string& name = table_name;
@@ -155,7 +156,8 @@ void DescribeTables(const Manifest& manifest, RunRecord* run) {
     const RowPolicy policy = index >= 0 ? run->config->tables[index].policy : RowPolicy();
     // A growing table takes ids of any size: a share of their range would say nothing.
     if (index >= 0 && !run->config->tables[index].grows()) table.id_range = run->config->tables[index].rows;
-    table.memory_bytes = Product(table.rows, MostBytesPerRow(table.dim, table.state_dim, policy));
+    const int64_t row_bytes = RowBytes(table.value_kind, table.dim, table.state_dim);
+    table.memory_bytes = Product(table.rows, MostBytesPerRow(row_bytes, policy));
     const auto rows_in = [&name](const CheckpointRecord& checkpoint) {
       const auto found = checkpoint.table_rows.find(name);
       return found == checkpoint.table_rows.end() ? int64_t{0} : found->second;

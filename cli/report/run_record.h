@@ -71,6 +71,7 @@ struct TableRecord {
   int64_t rows = 0;
   int64_t id_range = 0;  // of the config; 0: not known, or the table grows with its ids
   int dim = 0, state_dim = 0;
+  ValueKind value_kind = ValueKind::kFp32;   // how the servers kept the values
   int64_t file_bytes = 0, memory_bytes = 0;  // memory: on the servers, at most
   int64_t grown = 0;                         // rows in the newest checkpoint less those in the oldest that is there
   int64_t dead_rows = 0, not_finite_rows = 0;

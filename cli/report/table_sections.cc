@@ -45,14 +45,16 @@ std::string TablesOf(const RunRecord& run) {
     rows += static_cast<double>(one.rows);
     file_bytes += static_cast<double>(one.file_bytes);
     memory_bytes += static_cast<double>(one.memory_bytes);
-    table.rows.push_back(
-        {HtmlText(one.name), CountText(one.rows),
-         one.id_range > 0
-             ? absl::StrFormat("%.1f %%", 100.0 * static_cast<double>(one.rows) / static_cast<double>(one.id_range))
-             : "-",
-         GrowthText(one, several), absl::StrCat(one.dim), absl::StrCat(one.state_dim),
-         BytesText(static_cast<double>(one.file_bytes)), BytesText(static_cast<double>(one.memory_bytes)),
-         one.hottest.empty() ? "-" : CountText(one.dead_rows), HottestText(one)});
+    table.rows.push_back({HtmlText(one.name), CountText(one.rows),
+                          one.id_range > 0 ? absl::StrFormat("%.1f %%", 100.0 * static_cast<double>(one.rows) /
+                                                                            static_cast<double>(one.id_range))
+                                           : "-",
+                          GrowthText(one, several),
+                          one.value_kind == ValueKind::kFp32 ? absl::StrCat(one.dim)
+                                                             : absl::StrCat(one.dim, " ", TypeOf(one.value_kind).name),
+                          absl::StrCat(one.state_dim), BytesText(static_cast<double>(one.file_bytes)),
+                          BytesText(static_cast<double>(one.memory_bytes)),
+                          one.hottest.empty() ? "-" : CountText(one.dead_rows), HottestText(one)});
   }
   table.rows.push_back(
       {"<b>all</b>", RoundedText(rows), "", "", "", "", BytesText(file_bytes), BytesText(memory_bytes), "", ""});

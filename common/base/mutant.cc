@@ -23,6 +23,7 @@ constexpr const char* kNames[] = {
     "sum_in_arrival_order",
     "init_by_server",
     "pull_creates_row",
+    "rounding_by_slot",
     "resume_forgets_position",
     "resume_forgets_dense_state",
     "resume_forgets_averages",

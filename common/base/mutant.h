@@ -25,6 +25,7 @@ enum class Mutant {
   kSumInArrivalOrder,         // L3: gradients are added in the order in which pushes arrive
   kInitByServer,              // L3: a row's initial value depends on its server
   kPullCreatesRow,            // L3: a pull creates the row
+  kRoundingBySlot,            // L3: how a row is rounded depends on where it stands in its server
   kResumeForgetsPosition,     // L4: a resumed run starts at the first row
   kResumeForgetsDenseState,   // L4: a resumed run starts with fresh dense optimizer state
   kResumeForgetsAverages,     // L4: a resumed run averages from the weights that it starts with

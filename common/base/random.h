@@ -22,6 +22,7 @@ enum class RandomPurpose : uint64_t {
   kAdmission = 6,  // (seed, table hash) x id x step
   kExplain = 7,    // (seed, feature hash): which row gives its values
   kBootstrap = 8,  // (seed, round) x row
+  kRounding = 9,   // (seed, table hash, step) x id x element
   kSlopes = 10,    // (seed, module hash, step) x global row x element: of nn.RReLU
 };
 

@@ -4,7 +4,8 @@
 //     "format_version": 1, "step": n, "world": {"servers": s, "workers": w, "batch_size": b}, "seed": n,
 //     "shape": text, "string_hash": text, "cpu": text,
 //     "files": [{"file": path, "bytes": n, "crc32c": hex}...],
-//     "parts": [{"table": name, "file": path, "rows": n, "dim": d, "state_dim": d, "bytes": n, "crc32c": hex,
+//     "parts": [{"table": name, "file": path, "rows": n, "dim": d, "state_dim": d,
+//                "data_type": BF16, FP16 or INT8 (absent: FP32), "bytes": n, "crc32c": hex,
 //                "buckets": [{"bucket": b, "first_row": n, "rows": n, "digest": hex}...]}...],
 //     "candidates": as "parts", of ids that are counted for admission; absent if no table counts them,
 //     "checksum": hex

@@ -3,6 +3,7 @@
 #include <bit>
 #include <climits>
 #include <cstring>
+#include <optional>
 
 #include "absl/strings/str_format.h"
 #include "arrow/type.h"
@@ -58,6 +59,15 @@ StatusOr<PartEntry> ParsePart(const nlohmann::json& item) {
   PEPNET_ASSIGN_OR_RETURN(const int64_t state_dim, JsonInteger(item, "state_dim", 0, INT_MAX));
   part.dim = static_cast<int>(dim);
   part.state_dim = static_cast<int>(state_dim);
+  if (item.contains("data_type")) {
+    PEPNET_ASSIGN_OR_RETURN(const std::string data_type, JsonString(item, "data_type"));
+    const std::optional<ValueKind> kind = FindKind<ValueKind>(&ValueType::name, data_type);
+    if (!kind.has_value()) {
+      return absl::DataLossError(absl::StrCat("\"data_type\" is \"", data_type, "\", expected ",
+                                              ListOfKinds<ValueKind>(&ValueType::name, " or ")));
+    }
+    part.value_kind = *kind;
+  }
   PEPNET_ASSIGN_OR_RETURN(part.bytes, JsonInteger(item, "bytes", 0, INT64_MAX));
   PEPNET_ASSIGN_OR_RETURN(part.crc32c, JsonCrc32c(item, "crc32c"));
   PEPNET_ASSIGN_OR_RETURN(part.buckets, ParseBuckets(item, part.rows));
@@ -127,6 +137,7 @@ std::string PartEntriesToJson(const std::vector<PartEntry>& parts) {
     head["rows"] = part.rows;
     head["dim"] = part.dim;
     head["state_dim"] = part.state_dim;
+    if (part.value_kind != ValueKind::kFp32) head["data_type"] = TypeOf(part.value_kind).name;
     head["bytes"] = part.bytes;
     head["crc32c"] = Crc32cToHex(part.crc32c);
     std::string line = DumpOrDie(head);

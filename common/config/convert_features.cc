@@ -44,8 +44,7 @@ Status ReadColumn(const ProtoFeature& from, const DataConfig& data, const Config
 
 // The fields that IdFeature and RawFeature share.
 template <typename ProtoFeature>
-Status ConvertCommon(const ProtoFeature& from, const DataConfig& data, ConfigSource* writable, Feature* feature) {
-  const ConfigSource& source = *writable;
+Status ConvertCommon(const ProtoFeature& from, const DataConfig& data, const ConfigSource& source, Feature* feature) {
   if (from.feature_name().empty()) return source.Error(from, "feature_name", "is missing; expected a name");
   feature->name = from.feature_name();
   if (data.fg_mode == FgMode::kNone) {
@@ -69,17 +68,12 @@ Status ConvertCommon(const ProtoFeature& from, const DataConfig& data, ConfigSou
     return source.Error(from, "pooling", "\"", from.pooling(), "\"; expected sum or mean");
   }
   feature->pooling = pooling == "sum" ? Pooling::kSum : Pooling::kMean;
-  if (from.data_type() == "FP16" || from.data_type() == "BF16") {
-    writable->Note(from, "data_type", absl::StrCat(from.data_type(), " is read as FP32: rows are kept in float32"));
-  } else if (from.data_type() != "FP32") {
-    return source.Error(from, "data_type", "\"", from.data_type(), "\" is not supported; expected FP32, FP16 or BF16");
-  }
   return absl::OkStatus();
 }
 
 Status ConvertId(const config::IdFeature& id, const DataConfig& data, ConfigSource* writable, Feature* feature) {
   const ConfigSource& source = *writable;
-  PEPNET_RETURN_IF_ERROR(ConvertCommon(id, data, writable, feature));
+  PEPNET_RETURN_IF_ERROR(ConvertCommon(id, data, source, feature));
   PEPNET_ASSIGN_OR_RETURN(feature->dim, ReadEmbeddingDim(id, "expected the width of a row", source));
   if (id.value_dim() > 1) {
     return source.Error(id, "value_dim", id.value_dim(),
@@ -146,7 +140,7 @@ Status ConvertBoundaries(const config::RawFeature& raw, const ConfigSource& sour
 
 Status ConvertRaw(const config::RawFeature& raw, bool is_sequence, const DataConfig& data, ConfigSource* source,
                   Feature* feature) {
-  PEPNET_RETURN_IF_ERROR(ConvertCommon(raw, data, source, feature));
+  PEPNET_RETURN_IF_ERROR(ConvertCommon(raw, data, *source, feature));
   if (raw.value_dim() == 0 || raw.value_dim() > kMaxDim) {
     return source->Error(raw, "value_dim", raw.value_dim(), "; expected the number of values per cell, 1 to ", kMaxDim);
   }

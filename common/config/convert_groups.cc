@@ -61,7 +61,7 @@ Status LeafPlan::Build(const config::EasyRecConfig& config, ConfigSource* source
     if (leaf.table < 0) {
       leaf.table = static_cast<int>(out->tables.size());
       out->tables.push_back({name, feature.rows, feature.dim, wanted.initializer, wanted.trainable,
-                             key.of_sequence_group, wanted.expected_rows, wanted.policy});
+                             key.of_sequence_group, wanted.expected_rows, wanted.policy, wanted.value_kind});
       first_uses.push_back({key.feature, key.suffix});
       continue;
     }
@@ -75,6 +75,7 @@ Status LeafPlan::Build(const config::EasyRecConfig& config, ConfigSource* source
                           : table.dim != feature.dim                                   ? "embedding_dim"
                           : !key.of_sequence_group && first.pooling != feature.pooling ? "pooling"
                           : table.trainable != wanted.trainable                        ? "trainable"
+                          : table.value_kind != wanted.value_kind                      ? "data_type"
                           : table.initializer != wanted.initializer                    ? "init_fn"
                                                                                        : nullptr;
     if (differs == nullptr) continue;

@@ -120,6 +120,21 @@ StatusOr<GrowingTable> ReadDynamicEmbedding(const config::DynamicEmbedding& from
   return table;
 }
 
+StatusOr<ValueKind> ReadValueKind(const Message& feature, const Feature& converted, ConfigSource* source) {
+  const auto* const field = feature.GetDescriptor()->FindFieldByName("data_type");
+  if (field == nullptr) return ValueKind::kFp32;
+  const std::string name = feature.GetReflection()->GetString(feature, field);
+  const std::optional<ValueKind> kind = FindKind<ValueKind>(&ValueType::name, name);
+  if (!kind.has_value()) {
+    return source->Error(feature, "data_type", "\"", name, "\" is not supported; expected ",
+                         ListOfKinds<ValueKind>(&ValueType::name, " or "));
+  }
+  if (*kind != ValueKind::kFp32 && converted.bucketizer == Bucketizer::kNone) {
+    source->Note(feature, "data_type", absl::StrCat(name, " has no effect: the feature has no table"));
+  }
+  return *kind;
+}
+
 }  // namespace
 
 StatusOr<std::optional<GrowingTable>> ReadGrowingTable(const Message& feature, ConfigSource* source) {
@@ -146,7 +161,7 @@ StatusOr<std::optional<GrowingTable>> ReadGrowingTable(const Message& feature, C
   // The size of a row, which a budget depends on, is not known yet.
   RowPolicy without_budget = table->policy;
   without_budget.memory_budget_bytes = 0;
-  if (const std::string fault = RowPolicyFault(without_budget, 1, 0); !fault.empty()) {
+  if (const std::string fault = RowPolicyFault(without_budget, sizeof(float)); !fault.empty()) {
     return PolicyError(*from, fault, *source);
   }
   if (of_other_system != nullptr) {
@@ -161,6 +176,7 @@ StatusOr<TableFields> ReadTableFields(const Message& feature, const Feature& con
   TableFields fields;
   fields.embedding_name = reflection->GetString(feature, descriptor->FindFieldByName("embedding_name"));
   fields.trainable = reflection->GetBool(feature, descriptor->FindFieldByName("trainable"));
+  PEPNET_ASSIGN_OR_RETURN(fields.value_kind, ReadValueKind(feature, converted, source));
   PEPNET_ASSIGN_OR_RETURN(const std::optional<GrowingTable> growing, ReadGrowingTable(feature, source));
   if (growing.has_value()) {
     fields.expected_rows = growing->expected_rows;

@@ -34,6 +34,7 @@ struct TableFields {
   bool trainable = true;
   int64_t expected_rows = 0;
   RowPolicy policy;
+  ValueKind value_kind = ValueKind::kFp32;
 };
 StatusOr<TableFields> ReadTableFields(const google::protobuf::Message& feature, const Feature& converted,
                                       ConfigSource* source);

@@ -184,7 +184,7 @@ Status CheckPolicies(const JobConfig& job, const std::string& source) {
     }
     if (!policy.is_active()) continue;
     const int state_dim = SparseStateDim(job.train.sparse_optimizer.kind, table.dim);
-    const std::string fault = RowPolicyFault(table.policy, table.dim, state_dim);
+    const std::string fault = RowPolicyFault(table.policy, RowBytes(table.value_kind, table.dim, state_dim));
     if (!fault.empty()) return InvalidInput(source, ": dynamic_table of table \"", table.name, "\": ", fault);
   }
   return absl::OkStatus();

@@ -42,23 +42,22 @@ std::string TruncationFault(const Initializer& initializer) {
                       " with mean=", mean, ", std=", deviation);
 }
 
-int64_t MostBytesPerRow(int dim, int state_dim, const RowPolicy& policy) {
+int64_t MostBytesPerRow(int64_t row_bytes, const RowPolicy& policy) {
   constexpr int64_t kKnown = 24;       // id, frequency and last step
   constexpr int64_t kIndexEntry = 12;  // 8 bytes, of an index that is sized for the limit and 70 % full
   constexpr int64_t kBucketList = 8;   // 4 bytes, of a list that grows to double its size
   constexpr int64_t kSlotOfGone = 4;   // to be used again
   const int64_t of_any = kKnown + kIndexEntry + kBucketList + kSlotOfGone;
-  return (int64_t{dim} + state_dim) * static_cast<int64_t>(sizeof(float)) +
-         of_any * (policy.counts_candidates() ? 2 : 1);
+  return row_bytes + of_any * (policy.counts_candidates() ? 2 : 1);
 }
 
-int64_t RowLimit(int dim, int state_dim, const RowPolicy& policy) {
+int64_t RowLimit(int64_t row_bytes, const RowPolicy& policy) {
   if (policy.memory_budget_bytes == 0) return policy.max_rows;
-  const int64_t in_budget = policy.memory_budget_bytes / MostBytesPerRow(dim, state_dim, policy);
+  const int64_t in_budget = policy.memory_budget_bytes / MostBytesPerRow(row_bytes, policy);
   return policy.max_rows == 0 ? in_budget : std::min(policy.max_rows, in_budget);
 }
 
-std::string RowPolicyFault(const RowPolicy& policy, int dim, int state_dim) {
+std::string RowPolicyFault(const RowPolicy& policy, int64_t row_bytes) {
   constexpr int64_t kMost = int64_t{1} << 62;  // sums of two still fit
   const auto wrong = [](int64_t number, int64_t least) { return number < least || number > kMost; };
   if (wrong(policy.admit_after_steps, 1)) {
@@ -75,10 +74,9 @@ std::string RowPolicyFault(const RowPolicy& policy, int dim, int state_dim) {
   if (wrong(policy.memory_budget_bytes, 0)) {
     return absl::StrCat("memory_budget_mb: ", policy.memory_budget_bytes, " bytes; expected at least 0");
   }
-  if (policy.memory_budget_bytes > 0 && RowLimit(dim, state_dim, policy) < kBucketCount) {
-    return absl::StrCat("memory_budget_mb: ", policy.memory_budget_bytes, " bytes hold ",
-                        RowLimit(dim, state_dim, policy), " rows of ", MostBytesPerRow(dim, state_dim, policy),
-                        " bytes; expected room for ", kBucketCount);
+  if (policy.memory_budget_bytes > 0 && RowLimit(row_bytes, policy) < kBucketCount) {
+    return absl::StrCat("memory_budget_mb: ", policy.memory_budget_bytes, " bytes hold ", RowLimit(row_bytes, policy),
+                        " rows of ", MostBytesPerRow(row_bytes, policy), " bytes; expected room for ", kBucketCount);
   }
   const bool by_score = policy.eviction == EvictionKind::kScore;
   if (by_score ? wrong(policy.half_life_steps, 1) : policy.half_life_steps != 0) {

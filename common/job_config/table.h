@@ -1,4 +1,4 @@
-// Table: one embedding table of the job, and how its rows begin.
+// Table: one embedding table of the job, how its rows begin and how their values are kept.
 #pragma once
 
 #include <cstdint>
@@ -99,6 +99,43 @@ constexpr IdRange IdsOf(int64_t rows) {
 // For messages: "0 to 99".
 inline std::string IdRangeText(int64_t rows) { return absl::StrCat(IdsOf(rows).first, " to ", IdsOf(rows).last); }
 
+// How a server keeps the values of a row; optimizer state is float32. What is rounded, and how: ps/table/value_codec.h.
+enum class ValueKind { kFp32, kFp16, kBf16, kInt8 };
+
+struct ValueType {
+  const char* name;                 // in configs (data_type), checkpoints and on the wire: never changes
+  int64_t (*value_bytes)(int dim);  // of the values of a row, in whole words of 4 bytes
+};
+
+namespace value_types {
+
+inline constexpr ValueType kFp32 = {"FP32", [](int dim) { return int64_t{4} * dim; }};
+inline constexpr ValueType kFp16 = {"FP16", [](int dim) { return (int64_t{2} * dim + 3) / 4 * 4; }};
+inline constexpr ValueType kBf16 = {"BF16", [](int dim) { return (int64_t{2} * dim + 3) / 4 * 4; }};
+// And a byte of scale.
+inline constexpr ValueType kInt8 = {"INT8", [](int dim) { return (int64_t{dim} + 1 + 3) / 4 * 4; }};
+
+}  // namespace value_types
+
+constexpr const ValueType* FindType(ValueKind kind) {
+  switch (kind) {
+    case ValueKind::kFp32:
+      return &value_types::kFp32;
+    case ValueKind::kFp16:
+      return &value_types::kFp16;
+    case ValueKind::kBf16:
+      return &value_types::kBf16;
+    case ValueKind::kInt8:
+      return &value_types::kInt8;
+  }
+  return nullptr;
+}
+
+// Bytes of a row's values and its `state_dim` floats of optimizer state.
+inline int64_t RowBytes(ValueKind kind, int dim, int state_dim) {
+  return TypeOf(kind).value_bytes(dim) + int64_t{state_dim} * static_cast<int64_t>(sizeof(float));
+}
+
 struct Table {
   // embedding_name or <feature_name>_emb, with the group's embedding_name_suffix behind it. Tables of sequence groups
   // are others than those of the same name that groups pool from: "sequence.<dim>." stands before their names.
@@ -111,20 +148,20 @@ struct Table {
   // Of a table that grows with the ids that occur, whose `rows` are only the range of its ids: rows to plan for.
   int64_t expected_rows = 0;
   RowPolicy policy = {};  // of a table that grows
+  ValueKind value_kind = ValueKind::kFp32;
 
   bool grows() const { return expected_rows > 0; }
   int64_t RowsToPlanFor() const { return grows() ? expected_rows : rows; }
 };
 
-// Bytes of one row of `dim` floats with `state_dim` floats of optimizer state on a server, at most: the floats, what is
-// known of the row, its entry in the index and in the list of its bucket, and the counter of one candidate where the
-// policy counts them.
-int64_t MostBytesPerRow(int dim, int state_dim, const RowPolicy& policy);
+// Bytes that one row of RowBytes() takes on a server, at most: values and state, what is known of the row, its entry in
+// the index and in the list of its bucket, and the counter of one candidate where the policy counts them.
+int64_t MostBytesPerRow(int64_t row_bytes, const RowPolicy& policy);
 // The most rows that the policy allows the table on all servers; 0: no limit.
-int64_t RowLimit(int dim, int state_dim, const RowPolicy& policy);
+int64_t RowLimit(int64_t row_bytes, const RowPolicy& policy);
 
-// Why the policy cannot be carried out for rows of this size, as a clause that begins with the field; "": it can.
-std::string RowPolicyFault(const RowPolicy& policy, int dim, int state_dim);
+// Why the policy cannot be carried out for rows of RowBytes(), as a clause that begins with the field; "": it can.
+std::string RowPolicyFault(const RowPolicy& policy, int64_t row_bytes);
 
 // What the policy does, in words, with clauses between commas: "at most 5000 rows: rows unnamed for longest leave
 // first, ...". "" if it does nothing.

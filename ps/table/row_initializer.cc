@@ -6,6 +6,7 @@
 
 #include "common/base/random.h"
 #include "common/base/simd.h"
+#include "ps/table/value_codec.h"
 
 namespace pepnet {
 namespace {
@@ -62,6 +63,7 @@ FloatRange UniformRange(const Table& table) {
 
 RowInitializer::RowInitializer(const Table& table, uint64_t seed)
     : initializer_(table.initializer),
+      value_kind_(table.value_kind),
       range_(UniformRange(table)),
       rows_(static_cast<uint64_t>(table.rows)),
       seed_(seed),
@@ -69,6 +71,11 @@ RowInitializer::RowInitializer(const Table& table, uint64_t seed)
       key_(RandomKey(seed, RandomPurpose::kTableInit, table_hash_)) {}
 
 void RowInitializer::Fill(int64_t id, std::span<float> out) const {
+  FillExactly(id, out);
+  RoundToNearest(value_kind_, out);
+}
+
+void RowInitializer::FillExactly(int64_t id, std::span<float> out) const {
   switch (initializer_.kind) {
     case InitKind::kConstant:
       std::fill(out.begin(), out.end(), range_.low);
@@ -142,7 +149,12 @@ void RowInitializer::FillRows(std::span<const int64_t> ids, int dim, float* out)
                     out + i * row_blocks * kBlockFloats);
     }
   }
-  for (; i < ids.size(); ++i) Fill(ids[i], {out + i * static_cast<size_t>(dim), static_cast<size_t>(dim)});
+  const auto row = [&](size_t number) {
+    return std::span(out + number * static_cast<size_t>(dim), static_cast<size_t>(dim));
+  };
+  for (; i < ids.size(); ++i) FillExactly(ids[i], row(i));
+  if (value_kind_ == ValueKind::kFp32) return;
+  for (size_t number = 0; number < ids.size(); ++number) RoundToNearest(value_kind_, row(number));
 }
 
 }  // namespace pepnet

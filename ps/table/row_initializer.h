@@ -1,4 +1,5 @@
-// The first value of a row: a function of (seed, table, id) alone (law L3).
+// The first value of a row: a function of (seed, table, id) alone (law L3). A table of fewer bits rounds it to nearest
+// (value_codec.h).
 //
 //   kDefault  U(-sqrt(1/rows), sqrt(1/rows))              kUniform   U(a, b)
 //   kNormal   a + b * N(0, 1), Box-Muller                 kConstant  a
@@ -37,12 +38,14 @@ class RowInitializer {
   void FillRows(std::span<const int64_t> ids, int dim, float* out) const;
 
  private:
+  void FillExactly(int64_t id, std::span<float> out) const;  // float32
   void FillUniform(int64_t id, std::span<float> out) const;
   void FillNormal(int64_t id, std::span<float> out) const;
   void FillTruncatedNormal(int64_t id, std::span<float> out) const;
   void FillSparse(int64_t id, std::span<float> out) const;
 
   Initializer initializer_;
+  ValueKind value_kind_;
   FloatRange range_;  // uniform; constant: low
   uint64_t rows_;
   uint64_t seed_, table_hash_;

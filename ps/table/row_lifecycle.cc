@@ -17,6 +17,7 @@ constexpr size_t kPrefetchRows = 16;  // rows asked for ahead of their use
 Table CandidateTable(const Table& table, int64_t limit) {
   Table candidates = table;
   candidates.dim = 0;
+  candidates.value_kind = ValueKind::kFp32;
   candidates.policy = {.ttl_steps = table.policy.ttl_steps, .max_rows = limit};
   return candidates;
 }
@@ -30,7 +31,7 @@ RowLifecycle::RowLifecycle(const Table& table, int state_dim, uint64_t seed)
     : policy_(table.policy),
       admission_key_(RandomKey(seed, RandomPurpose::kAdmission, HashName(table.name))),
       share_(std::numeric_limits<size_t>::max()) {
-  const int64_t limit = RowLimit(table.dim, state_dim, policy_);
+  const int64_t limit = RowLimit(RowBytes(table.value_kind, table.dim, state_dim), policy_);
   if (policy_.limits_rows()) share_ = static_cast<size_t>(std::max<int64_t>(1, limit / kBucketCount));
   if (policy_.removes_rows()) slots_.resize(kBucketCount);
   if (policy_.counts_candidates()) {

@@ -2,7 +2,7 @@
 // as long as the store.
 //
 // Layout:  slots count the rows by age. A chunk holds kChunkRows rows: first the floats of each row (value, then optimizer
-//          state), then the RowInfo of each. The first chunks are made one by one, so that a small table stays small;
+//          state; values of fewer bits take whole floats, value_codec.h), then the RowInfo of each. The first chunks are made one by one, so that a small table stays small;
 //          later ones are cut from slabs on huge pages.
 // Threads: one thread appends and changes. Floats and RowInfo of rows that are not being changed, and the ids of all
 //          rows, may be read through a View by another thread meanwhile.

@@ -22,10 +22,12 @@ TableShard::TableShard(const Table& table, const SparseOptimizer& optimizer, uin
     : table_(table),
       optimizer_(optimizer),
       initializer_(table, seed),
+      codec_(table.value_kind, table.dim),
+      seed_(seed),
       table_hash_(HashName(table.name)),
       state_dim_(SparseStateDim(optimizer.kind, table.dim)),
-      row_bytes_((int64_t{table.dim} + state_dim_) * sizeof(float)),
-      rows_(int64_t{table.dim} + state_dim_),
+      row_bytes_(static_cast<size_t>(RowBytes(table.value_kind, table.dim, state_dim_))),
+      rows_(codec_.words() + state_dim_),
       index_(table.rows) {
   if (table.policy.is_active()) lifecycle_ = std::make_unique<RowLifecycle>(table, state_dim_, seed);
 }
@@ -46,19 +48,30 @@ void TableShard::Find(std::span<const int64_t> ids, std::span<int64_t> slots) co
       ids, table_hash_, rows_, [](int64_t) {}, [&](size_t i, int64_t slot) { slots[i] = slot; });
 }
 
-void TableShard::FindAndRead(std::span<const int64_t> ids, std::span<int64_t> slots, float* out) const {
+template <typename Read>
+void TableShard::FindAndReadRows(std::span<const int64_t> ids, std::span<int64_t> slots, float* out,
+                                 const Read& read) const {
   CHECK_EQ(ids.size(), slots.size());
   const size_t dim = table_.dim;
   index_.Find(
-      ids, table_hash_, rows_, [&](int64_t slot) { PrefetchFloats(value(slot), dim); },
+      ids, table_hash_, rows_, [&](int64_t slot) { PrefetchFloats(floats(slot), static_cast<size_t>(codec_.words())); },
       [&](size_t i, int64_t slot) {
         slots[i] = slot;
         if (slot == kNoSlot) {
           initializer_.Fill(ids[i], {out + i * dim, dim});
         } else {
-          CopyRow(value(slot), dim, out + i * dim);
+          read(floats(slot), out + i * dim);
         }
       });
+}
+
+void TableShard::FindAndRead(std::span<const int64_t> ids, std::span<int64_t> slots, float* out) const {
+  if (codec_.is_float()) {
+    const size_t dim = table_.dim;
+    FindAndReadRows(ids, slots, out, [dim](const float* row, float* to) { CopyRow(row, dim, to); });
+  } else {
+    FindAndReadRows(ids, slots, out, [this](const float* row, float* to) { codec_.Read(row, to); });
+  }
 }
 
 size_t TableShard::FindAndPoint(std::span<const int64_t> ids, std::span<int64_t> slots, const float** rows) const {
@@ -124,6 +137,11 @@ void TableShard::KeepErased(bool keep) {
 }
 
 int64_t TableShard::Create(int64_t id) {
+  if (!codec_.is_float()) {
+    std::vector<float> value(static_cast<size_t>(table_.dim));
+    initializer_.Fill(id, value);
+    return Create(id, value.data(), nullptr);
+  }
   const int64_t slot = NewRow(id);
   initializer_.Fill(id, {value(slot), static_cast<size_t>(table_.dim)});
   FillInitialState(optimizer_, {state(slot), static_cast<size_t>(state_dim_)});
@@ -132,7 +150,7 @@ int64_t TableShard::Create(int64_t id) {
 
 int64_t TableShard::Create(int64_t id, const float* value, const float* state) {
   const int64_t slot = NewRow(id);
-  CopyRow(value, static_cast<size_t>(table_.dim), this->value(slot));
+  codec_.Write(value, floats(slot));
   if (state != nullptr) {
     CopyRow(state, static_cast<size_t>(state_dim_), this->state(slot));
   } else {
@@ -143,18 +161,29 @@ int64_t TableShard::Create(int64_t id, const float* value, const float* state) {
 
 void TableShard::Reserve(int64_t rows) { index_.Reserve(rows, rows_, table_hash_); }
 
-void TableShard::ReadValues(std::span<const int64_t> ids, std::span<const int64_t> slots, float* out) const {
+template <typename Read>
+void TableShard::ReadRows(std::span<const int64_t> ids, std::span<const int64_t> slots, float* out,
+                          const Read& read) const {
   CHECK_EQ(ids.size(), slots.size());
   const size_t dim = table_.dim;
   for (size_t i = 0; i < ids.size(); ++i, out += dim) {
     if (i + kPrefetchRows < ids.size() && slots[i + kPrefetchRows] != kNoSlot) {
-      PrefetchFloats(value(slots[i + kPrefetchRows]), dim);
+      PrefetchFloats(floats(slots[i + kPrefetchRows]), static_cast<size_t>(codec_.words()));
     }
     if (slots[i] == kNoSlot) {
       initializer_.Fill(ids[i], {out, dim});
     } else {
-      CopyRow(value(slots[i]), dim, out);
+      read(floats(slots[i]), out);
     }
+  }
+}
+
+void TableShard::ReadValues(std::span<const int64_t> ids, std::span<const int64_t> slots, float* out) const {
+  if (codec_.is_float()) {
+    const size_t dim = table_.dim;
+    ReadRows(ids, slots, out, [dim](const float* row, float* to) { CopyRow(row, dim, to); });
+  } else {
+    ReadRows(ids, slots, out, [this](const float* row, float* to) { codec_.Read(row, to); });
   }
 }
 

@@ -12,11 +12,13 @@
 #include <span>
 #include <vector>
 
+#include "common/base/random.h"
 #include "common/job_config/sparse_optimizer.h"
 #include "common/job_config/table.h"
 #include "ps/table/row_index.h"
 #include "ps/table/row_initializer.h"
 #include "ps/table/row_store.h"
+#include "ps/table/value_codec.h"
 
 namespace pepnet {
 
@@ -52,19 +54,19 @@ class TableShard {
   // Find() and ReadValues() in one pass: what a pull needs.
   void FindAndRead(std::span<const int64_t> ids, std::span<int64_t> slots, float* out) const;
   // Find() and where the rows' values are: what a pull by reference needs. Leaves rows[i] of an id without a row as it is;
-  // returns how many there are.
+  // returns how many there are. Precondition: codec().is_float().
   size_t FindAndPoint(std::span<const int64_t> ids, std::span<int64_t> slots, const float** rows) const;
   // Brings what Find(id) or Create(id) will touch of the index into the cache.
   void PrefetchIndex(int64_t id) const { index_.PrefetchEntry(RowHash(table_hash_, id)); }
   // The same for a row that is about to be updated.
   void PrefetchRow(int64_t slot) const {
     __builtin_prefetch(&info(slot), 1);
-    const char* const row = reinterpret_cast<const char*>(value(slot));
+    const char* const row = reinterpret_cast<const char*>(floats(slot));
     for (size_t byte = 0; byte < row_bytes_; byte += 64) __builtin_prefetch(row + byte, 1);
   }
   // Makes a row with its initial value and state, frequency 0 and last step 0. Precondition: `id` has no row.
   int64_t Create(int64_t id);
-  // The same with this value (dim() floats) and state (state_dim() floats; null: the initial one).
+  // The same with this value (dim() floats, rounded to nearest) and state (state_dim() floats; null: the initial one).
   int64_t Create(int64_t id, const float* value, const float* state);
   // Removes a row.
   void Erase(int64_t slot);
@@ -85,11 +87,21 @@ class TableShard {
   // The value that Create(id) would give; out.size() == dim.
   void ReadInitialValue(int64_t id, std::span<float> out) const { initializer_.Fill(id, out); }
 
-  // Precondition: 0 <= slot < size(). State follows the value directly.
+  // How the values stand in a row.
+  const ValueCodec& codec() const { return codec_; }
+  // Of the rounding that step `step` does (value_codec.h).
+  uint64_t RoundingKey(int64_t step) const {
+    return RandomKey(seed_, RandomPurpose::kRounding, table_hash_, static_cast<uint64_t>(step));
+  }
+
+  // A row as it stands: what codec() reads and writes, then the state. Precondition: 0 <= slot < size().
+  float* floats(int64_t slot) { return rows_.floats(slot); }
+  float* state(int64_t slot) { return floats(slot) + codec_.words(); }
+  const float* floats(int64_t slot) const { return rows_.floats(slot); }
+  const float* state(int64_t slot) const { return floats(slot) + codec_.words(); }
+  // The values where they are. Precondition: codec().is_float().
   float* value(int64_t slot) { return rows_.floats(slot); }
-  float* state(int64_t slot) { return value(slot) + table_.dim; }
   const float* value(int64_t slot) const { return rows_.floats(slot); }
-  const float* state(int64_t slot) const { return value(slot) + table_.dim; }
   RowInfo& info(int64_t slot) { return rows_.info(slot); }
   const RowInfo& info(int64_t slot) const { return rows_.info(slot); }
   int64_t& frequency(int64_t slot) { return info(slot).frequency; }
@@ -103,12 +115,20 @@ class TableShard {
   std::vector<Row> SortedRows() const;
 
  private:
+  // Calls read(floats of a row, out) or fills in an initial value for each id; FindAndRead() and ReadValues() with a
+  // loop of its own for each way to read.
+  template <typename Read>
+  void FindAndReadRows(std::span<const int64_t> ids, std::span<int64_t> slots, float* out, const Read& read) const;
+  template <typename Read>
+  void ReadRows(std::span<const int64_t> ids, std::span<const int64_t> slots, float* out, const Read& read) const;
   // Makes a row whose floats are not set.
   int64_t NewRow(int64_t id);
 
   Table table_;
   SparseOptimizer optimizer_;
   RowInitializer initializer_;
+  ValueCodec codec_;
+  uint64_t seed_;
   uint64_t table_hash_;
   int state_dim_;
   size_t row_bytes_;  // of value and state

@@ -15,7 +15,7 @@ constexpr size_t kPrefetchRows = 16;  // rows asked for ahead of their use
 }  // namespace
 
 TableSnapshot::TableSnapshot(const TableShard* table, int64_t step, CopyBudget* budget)
-    : table_(table), step_(step), rows_(table->view()), copies_(int64_t{table->dim()} + table->state_dim(), budget) {}
+    : table_(table), step_(step), rows_(table->view()), copies_(table->codec().words() + table->state_dim(), budget) {}
 
 const RowStore::View& TableSnapshot::rows() {
   if (MutantActive(Mutant::kSnapshotTakesLaterRows)) rows_ = table_->view();
@@ -28,11 +28,13 @@ bool TableSnapshot::Protect(int64_t slot) {
   const RowInfo& info = table_->info(slot);
   const int bucket = BucketOfRow(info);
   if (bucket < first_open_bucket_ || MutantActive(Mutant::kSnapshotWithoutCopy)) return true;
-  return copies_.Add(bucket, slot, info, table_->value(slot));
+  return copies_.Add(bucket, slot, info, table_->floats(slot));
 }
 
 void TableSnapshot::Take(std::span<const uint32_t> slots, int bucket, RowImage* image) {
   const size_t dim = table_->dim(), state_dim = table_->state_dim();
+  const ValueCodec& codec = table_->codec();
+  const auto state_at = static_cast<size_t>(codec.words());
   size_t row = image->ids.size();
   image->Resize(row + slots.size(), dim, state_dim);
   int copies_bucket = -1;
@@ -41,7 +43,7 @@ void TableSnapshot::Take(std::span<const uint32_t> slots, int bucket, RowImage* 
     if (i + kPrefetchRows < slots.size()) {
       __builtin_prefetch(&rows_.info(slots[i + kPrefetchRows]));
       __builtin_prefetch(rows_.floats(slots[i + kPrefetchRows]));
-      __builtin_prefetch(rows_.floats(slots[i + kPrefetchRows]) + dim);
+      __builtin_prefetch(rows_.floats(slots[i + kPrefetchRows]) + state_at);
     }
     const RowInfo* info = &rows_.info(slots[i]);
     const float* floats = rows_.floats(slots[i]);
@@ -62,8 +64,8 @@ void TableSnapshot::Take(std::span<const uint32_t> slots, int bucket, RowImage* 
     image->ids[row] = info->id;
     image->frequency[row] = info->frequency;
     image->last_step[row] = info->last_step;
-    CopyRow(floats, dim, image->values.data() + row * dim);
-    CopyRow(floats + dim, state_dim, image->states.data() + row * state_dim);
+    codec.Read(floats, image->values.data() + row * dim);
+    CopyRow(floats + state_at, state_dim, image->states.data() + row * state_dim);
   }
   for (; first_open_bucket_ < bucket; ++first_open_bucket_) copies_.Free(first_open_bucket_);
 }

@@ -57,6 +57,7 @@ class DynamicTableCli : public ::testing::Test {
   DynamicTableCli() : job_(Options()) {}
   static RandomJobOptions Options() {
     RandomJobOptions options = LivingTableJob();
+    options.word_rows += " data_type: 'BF16'";
     options.batch_size = 8;
     options.sparse_optimizer = "adagrad_optimizer { lr: 0.05 }";
     return options;
@@ -74,7 +75,7 @@ class DynamicTableCli : public ::testing::Test {
 
 TEST_F(DynamicTableCli, ServersAndStopsDoNotChangeWhichRowsThereAre) {
   Train("$PEPNET", "one");
-  EXPECT_THAT(log_, HasSubstr("word_emb: grows, expected 1024 rows x 4"));
+  EXPECT_THAT(log_, HasSubstr("word_emb: grows, expected 1024 rows x 4 BF16"));
   EXPECT_THAT(log_,
               HasSubstr("an id gets its row in step 2 of those that name it, admitted with probability 0.9, rows "
                         "expire when 25 steps have not named them, at most 1024 rows: rows named in the fewest steps "
@@ -172,6 +173,23 @@ TEST_F(DynamicTableCli, APolicyMayChangeBetweenRuns) {
                      "ttl_steps\": 3}'"));
   EXPECT_THAT(log_, Not(HasSubstr("of those that name it")));
   EXPECT_THAT(RunShell(absl::StrCat("$PEPNET inspect ", Newest("model"))).out, Not(HasSubstr("candidates, ids")));
+}
+
+TEST_F(DynamicTableCli, TheTypeOfValuesMayChangeBetweenRuns) {
+  const auto edit = [](const std::string& type, int epochs) {
+    return absl::StrCat("--edit_config_json '{\"feature_configs[4].id_feature.data_type\": \"", type,
+                        "\", \"train_config.num_epochs\": ", epochs, "}'");
+  };
+  Train("$PEPNET", "model", edit("FP32", 1));
+  Train("$PEPNET", "model", absl::StrCat("--continue_train ", edit("BF16", 2)));
+  EXPECT_THAT(log_, HasSubstr("table word_emb kept FP32 in the checkpoint and keeps BF16 now"));
+  EXPECT_THAT(log_, HasSubstr("rows were not exact in BF16; they are rounded to nearest"));
+  EXPECT_THAT(RunShell(absl::StrCat("$PEPNET inspect ", Newest("model"))).out,
+              HasSubstr("word_emb: values kept in BF16, 24 bytes per row with state on a server"));
+  Train("$PEPNET", "model", absl::StrCat("--continue_train ", edit("FP32", 3)));
+  EXPECT_THAT(log_, HasSubstr("table word_emb kept BF16 in the checkpoint and keeps FP32 now"));
+  EXPECT_THAT(log_, Not(HasSubstr("rounded to nearest")));
+  EXPECT_THAT(RunShell(absl::StrCat("$PEPNET inspect ", Newest("model"))).out, Not(HasSubstr("values kept in")));
 }
 
 }  // namespace

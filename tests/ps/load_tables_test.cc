@@ -182,6 +182,45 @@ TEST(LoadTablesTest, WhatDoesNotFitIsRefusedByTableAndNumbers) {
   EXPECT_FALSE(LoadTables(MakePlan(0, 1), directory / "model.ckpt-10", {}).ok());
 }
 
+// A checkpoint of tables of one type, read by tables of another, and what became of it.
+TEST(LoadTablesTest, AnotherTypeOfValuesIsReadAndRoundedToNearestWhereItMust) {
+  for (const ValueKind from : AllKinds<ValueKind>()) {
+    TemporaryDirectory directory;
+    auto writer = CheckpointWriter::Begin(directory.path(), 9);
+    ASSERT_OK(writer);
+    ServerPlan plan = MakePlan(0, 1);
+    for (Table& table : plan.tables) table.value_kind = from;
+    std::vector<TableShard> tables = MakeTables(plan);
+    for (int64_t id = 0; id < 600; ++id) {
+      const std::vector<float> value = {static_cast<float>(id) * 0.37f, 1, -2}, state = {1.1f, 2.2f, 3.3f};
+      tables[0].Create(id, value.data(), state.data());
+    }
+    ASSERT_OK_AND_ASSIGN(const auto parts, SaveNow(plan, tables, 9, writer->temporary_directory()));
+    Manifest manifest;
+    manifest.step = 9;
+    manifest.server_count = 1;
+    manifest.parts = parts.rows;
+    ASSERT_OK_AND_ASSIGN(const auto path, writer->Commit(manifest));
+    ASSERT_OK_AND_ASSIGN(const Manifest read, ReadManifest(path));
+    EXPECT_EQ(read.parts[0].value_kind, from);
+    for (const ValueKind to : AllKinds<ValueKind>()) {
+      for (Table& table : plan.tables) table.value_kind = to;
+      ASSERT_OK_AND_ASSIGN(const auto loaded, LoadTables(plan, path, {}));
+      ASSERT_EQ(loaded[0].size(), 600);
+      for (int64_t id = 0; id < 600; ++id) {
+        std::vector<float> expected(3), value(3);
+        tables[0].codec().Read(tables[0].floats(tables[0].Find(id)), expected.data());
+        RoundToNearest(to, expected);
+        const int64_t slot = loaded[0].Find(id);
+        loaded[0].codec().Read(loaded[0].floats(slot), value.data());
+        ASSERT_EQ(value, expected) << TypeOf(from).name << " read as " << TypeOf(to).name << ", row " << id;
+        ASSERT_THAT(std::vector<float>(loaded[0].state(slot), loaded[0].state(slot) + 3),
+                    testing::ElementsAre(1.1f, 2.2f, 3.3f));
+      }
+    }
+  }
+}
+
 TEST(LoadTablesTest, ARowFromTheFutureIsRefused) {
   TemporaryDirectory directory;
   auto writer = CheckpointWriter::Begin(directory.path(), 5);  // rows say that they last changed in step 6

@@ -31,7 +31,8 @@ struct JobShape {
   int workers_of_data = 0;     // cut the data of this many workers among `workers` (0: `workers` itself)
   std::string load_directory;  // resume from here at first_step - 1
   RowPolicy policy;            // of the first table
-  int64_t user_ids = 40;       // few, so that workers meet in most rows; those beyond 40 are named rarely
+  ValueKind value_kind = ValueKind::kFp32;  // of both tables
+  int64_t user_ids = 40;                    // few, so that workers meet in most rows; those beyond 40 are named rarely
 };
 
 // A slice of the global batch of a step: which ids it names.
@@ -168,6 +169,7 @@ std::string RunJob(const JobShape& shape, bool values_only = false, const std::s
     policy->set_eviction(TypeOf(shape.policy.eviction).name);
     policy->set_half_life_steps(shape.policy.half_life_steps);
   }
+  for (wire::TablePlan& table : *plan.mutable_tables()) table.set_data_type(TypeOf(shape.value_kind).name);
   InProcessOptions options;
   options.delay_seed = shape.delay_seed;
   options.max_delay_us = shape.delay_seed == 0 ? 0 : 2000;
@@ -300,6 +302,71 @@ TEST(ServerInvarianceTest, ResumeOnAnotherNumberOfServersIsExact) {
       EXPECT_EQ(RunJob(shape), expected) << servers << " servers";
     }
   }
+}
+
+class NarrowInvariance : public testing::TestWithParam<ValueKind> {
+ protected:
+  NarrowInvariance() { shape_.value_kind = GetParam(); }
+  JobShape shape_;
+};
+
+INSTANTIATE_TEST_SUITE_P(All, NarrowInvariance, testing::Values(ValueKind::kFp16, ValueKind::kBf16, ValueKind::kInt8),
+                         [](const auto& info) { return std::string(TypeOf(info.param).name); });
+
+TEST_P(NarrowInvariance, TheRowsAreThoseOfOneServerWhateverTheOrderOfMessages) {
+  for (SparseOptimizerKind kind : {SparseOptimizerKind::kAdagrad, SparseOptimizerKind::kAdam}) {
+    shape_.kind = kind;
+    shape_.servers = 1;
+    shape_.delay_seed = 0;
+    const std::string expected = RunJob(shape_);
+    ASSERT_THAT(expected, testing::StartsWith("item 0: ")) << expected;
+    JobShape wide = shape_;
+    wide.value_kind = ValueKind::kFp32;
+    ASSERT_NE(RunJob(wide), expected) << "the type did nothing";
+    for (int servers : {1, 2, 3, 5}) {
+      shape_.servers = servers;
+      shape_.delay_seed = static_cast<uint64_t>(servers);
+      EXPECT_EQ(RunJob(shape_), expected) << servers << " servers, optimizer " << TypeOf(kind).name;
+    }
+  }
+}
+
+TEST_P(NarrowInvariance, TheRowsAreThoseOfOneWorker) {
+  shape_.exact_sums = true;
+  const std::string expected = RunJob(shape_);
+  shape_.workers_of_data = 3;
+  for (int workers : {1, 2}) {
+    shape_.workers = workers;
+    EXPECT_EQ(RunJob(shape_), expected) << workers << " workers";
+  }
+}
+
+TEST_P(NarrowInvariance, ResumeOnAnotherNumberOfServersIsExact) {
+  const std::string expected = RunJob(shape_);
+  TemporaryDirectory directory;
+  shape_.last_step = 3;
+  ASSERT_THAT(RunJob(shape_, false, directory.path()), testing::StartsWith("item "));
+  shape_.first_step = 4;
+  shape_.last_step = 6;
+  shape_.load_directory = directory / CheckpointName(3);
+  for (int servers : {1, 2, 3}) {
+    shape_.servers = servers;
+    EXPECT_EQ(RunJob(shape_), expected) << servers << " servers";
+  }
+}
+
+TEST_P(NarrowInvariance, ReadingChangesNothing) {
+  const std::string expected = RunJob(shape_);
+  shape_.evaluate = true;
+  EXPECT_EQ(RunJob(shape_), expected);
+}
+
+TEST_P(NarrowInvariance, RoundingByTheSlotOfARowIsSeen) {
+  PEPNET_NEEDS_MUTANTS();
+  const WithMutant mutant(Mutant::kRoundingBySlot);
+  const std::string one = RunJob(shape_);
+  shape_.servers = 3;
+  EXPECT_NE(RunJob(shape_), one);
 }
 
 // One policy of each kind, and all together.

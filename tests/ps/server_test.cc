@@ -276,6 +276,8 @@ TEST_F(ServerTest, BadPlansAreRefusedByField) {
   EXPECT_THAT(
       error([](auto* plan) { plan->mutable_tables(0)->set_init_kind("cauchy"); }),
       HasSubstr("init_kind is cauchy, expected default, uniform, normal, constant, truncated_normal, eye or sparse"));
+  EXPECT_THAT(error([](auto* plan) { plan->mutable_tables(0)->set_data_type("FP8"); }),
+              HasSubstr("data_type is FP8, expected FP32, FP16, BF16 or INT8"));
   EXPECT_THAT(error([](auto* plan) { plan->mutable_optimizer()->set_kind("lion"); }),
               HasSubstr("optimizer kind is lion, expected sgd, adagrad, rowwise_adagrad, adam, partial_rowwise_adam, "
                         "ftrl, adagrad_decay, lars_sgd, lamb, partial_rowwise_lamb, adadelta or rmsprop"));

@@ -1,5 +1,6 @@
 #include "ps/step_update.h"
 
+#include <cmath>
 #include <deque>
 #include <vector>
 
@@ -165,6 +166,83 @@ TEST(StepUpdateFrozenTest, FrozenTablesGetRowsButNoUpdate) {
   EXPECT_EQ(tables[0].value(slot)[0], 1.0f);
   EXPECT_EQ(tables[0].state(slot)[0], 0.0f);
   EXPECT_EQ(tables[0].frequency(slot), 1);
+}
+
+// One table under sgd whose rows begin with 1, and pushes that name ids 0 to n - 1, each with this gradient.
+class NarrowStep {
+ public:
+  NarrowStep(ValueKind kind, int64_t ids, bool is_trainable = true) : ids_(static_cast<size_t>(ids)) {
+    Table table;
+    table.name = "a";
+    table.rows = 1 << 20;
+    table.dim = 3;
+    table.initializer = {InitKind::kConstant, 1.0, 0.0};
+    table.trainable = is_trainable;
+    table.value_kind = kind;
+    optimizer_.kind = SparseOptimizerKind::kSgd;
+    tables_.emplace_back(table, optimizer_, 1);
+    for (size_t i = 0; i < ids_.size(); ++i) ids_[i] = static_cast<int64_t>(i);
+  }
+  void Apply(int64_t step, double lr, int workers, float gradient) {
+    const std::vector<uint32_t> counts = {static_cast<uint32_t>(ids_.size())};
+    const std::vector<float> gradients(ids_.size() * 3, gradient);
+    std::vector<Ticket> tickets;
+    std::vector<PushedGradients> pushes;
+    tickets.reserve(static_cast<size_t>(workers));
+    for (int worker = 0; worker < workers; ++worker) {
+      tickets.push_back({ParsedFrame(FrameHeader(), 0), {counts, ids_}, AlignedBuffer<int64_t>(ids_.size())});
+      tables_[0].Find(ids_, tickets.back().slots.span());
+      pushes.push_back({worker, &tickets.back(), gradients});
+    }
+    ASSERT_OK(update_.Apply(optimizer_, lr, step, step, pushes, &tables_));
+  }
+  std::vector<float> Values() const {
+    std::vector<int64_t> slots(ids_.size());
+    std::vector<float> values(ids_.size() * 3);
+    tables_[0].FindAndRead(ids_, slots, values.data());
+    return values;
+  }
+
+ private:
+  SparseOptimizer optimizer_;
+  std::vector<TableShard> tables_;
+  std::vector<int64_t> ids_;
+  StepUpdate update_;
+};
+
+// A sixteenth of a quantum a step: rounding to nearest would never move.
+TEST(StepUpdateNarrowTest, StepsBelowHalfAQuantumMoveByTheRightMean) {
+  constexpr int kSteps = 64, kIds = 3000;
+  for (const auto& [kind, quantum] :
+       {std::pair(ValueKind::kFp16, 0x1p-10), {ValueKind::kBf16, 0x1p-7}, {ValueKind::kInt8, 0x1p-6}}) {
+    for (const int workers : {1, 2}) {  // one gradient a row, and sums
+      NarrowStep steps(kind, kIds);
+      // Upwards from 1, where the quantum is that of [1, 2).
+      for (int step = 1; step <= kSteps; ++step) steps.Apply(step, quantum / 16 / workers, workers, -1.0f);
+      double sum = 0;
+      for (const float x : steps.Values()) {
+        sum += x - 1;
+        ASSERT_EQ(std::fmod(x, quantum), 0) << TypeOf(kind).name;
+      }
+      const double mean = sum / (kIds * 3);
+      // Each step's draw has a deviation of at most half a quantum; INT8's scale is that of the row's largest element.
+      const double deviation = quantum / 2 * std::sqrt(kSteps / (kIds * 3.0));
+      EXPECT_NEAR(mean, kSteps * quantum / 16, 4.5 * deviation) << TypeOf(kind).name << ", " << workers << " workers";
+    }
+  }
+}
+
+TEST(StepUpdateNarrowTest, AStepThatMovesNothingAndATableThatIsNotTrainedKeepTheirBits) {
+  for (const ValueKind kind : {ValueKind::kFp16, ValueKind::kBf16, ValueKind::kInt8}) {
+    NarrowStep moved(kind, 200);
+    moved.Apply(1, 0.013, 1, 0.77f);
+    const std::vector<float> values = moved.Values();
+    for (int step = 2; step < 6; ++step) moved.Apply(step, 0.1, 1, 0.0f);
+    EXPECT_EQ(moved.Values(), values) << TypeOf(kind).name;
+    NarrowStep frozen(kind, 200, /*is_trainable=*/false);
+    for (int step = 1; step < 6; ++step) frozen.Apply(step, 0.1, 2, 0.3f);
+    EXPECT_THAT(frozen.Values(), testing::Each(1.0f)) << TypeOf(kind).name;
+  }
 }
 
 }  // namespace

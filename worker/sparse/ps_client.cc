@@ -29,6 +29,7 @@ wire::ServerPlan MakePlan(const JobConfig& config, const std::vector<int>& worke
     out->set_init_low(table.initializer.low);
     out->set_init_high(table.initializer.high);
     out->set_trainable(table.trainable);
+    out->set_data_type(TypeOf(table.value_kind).name);
     if (!table.policy.is_active()) continue;
     wire::RowPolicyPlan* const policy = out->mutable_policy();
     policy->set_admit_after_steps(table.policy.admit_after_steps);

@@ -26,6 +26,11 @@ TEST(TrainPlanTest, SaysWhoDoesWhatWithWhat) {
   EXPECT_THAT(plan, HasSubstr("length: 2 epochs; "));
   EXPECT_THAT(plan, HasSubstr("uid_emb: at most 50 rows x 4, 0.0 MiB with optimizer state"));
   EXPECT_THAT(plan, HasSubstr("7 tables"));
+  config.tables[0].value_kind = ValueKind::kInt8;
+  config.tables[0].rows = int64_t{1} << 20;
+  config.train.sparse_optimizer.kind = SparseOptimizerKind::kSgd;  // 4 int8 and a scale, in words
+  EXPECT_THAT(TrainPlan(config, {{0}, 1, 1}),
+              HasSubstr(config.tables[0].name + ": at most 1048576 rows x 4 INT8, 8.0 MiB with optimizer state"));
   config.train.save_checkpoints_steps = 7;
   config.train.keep_checkpoint_max = 3;
   EXPECT_THAT(TrainPlan(config, {{0}, 1, 1}),

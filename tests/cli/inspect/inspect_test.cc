@@ -26,12 +26,13 @@ class InspectTest : public testing::Test {
  protected:
   // A checkpoint of the given tables with one dense tensor.
   std::string Write(const std::string& model, const std::vector<std::pair<std::string, TestRows>>& tables,
-                    int part_count, float weight = 1) {
+                    int part_count, float weight = 1, ValueKind value_kind = ValueKind::kFp32) {
     auto writer = CheckpointWriter::Begin(directory_ / model, 3).value();
     Manifest manifest;
     manifest.step = 3;
     for (const auto& [name, rows] : tables) {
-      const auto parts = WriteParts(writer.temporary_directory(), name, rows, part_count).value();
+      auto parts = WriteParts(writer.temporary_directory(), name, rows, part_count).value();
+      for (PartEntry& part : parts) part.value_kind = value_kind;
       manifest.parts.insert(manifest.parts.end(), parts.begin(), parts.end());
     }
     const auto sum = WriteTensor(writer.temporary_directory() + "/dense.safetensors", weight);
@@ -77,6 +78,19 @@ TEST_F(InspectTest, SummaryHoldsRowsNormsAndDigest) {
   // The digest of a table does not depend on the number of parts.
   const std::string other = Write("other", {{"t", rows}}, 3);
   EXPECT_EQ(SummarizeCheckpoint(other, "t")->tables[0].digest, table.digest);
+}
+
+TEST_F(InspectTest, ATableOfFewerBitsSaysSoAndItsBytesCount) {
+  const std::string path = Write("m", {{"t", MakeRows("t", 30, 6, 6)}}, 2, 1, ValueKind::kBf16);
+  ASSERT_OK_AND_ASSIGN(const auto summary, SummarizeCheckpoint(path));
+  EXPECT_EQ(summary.tables[0].value_kind, ValueKind::kBf16);
+  EXPECT_THAT(SummaryToText(summary), HasSubstr("t: values kept in BF16, 36 bytes per row with state on a server"));
+  EXPECT_THAT(SummaryToHtml(summary), HasSubstr("<td>6 BF16</td>"));
+  const auto json = nlohmann::json::parse(SummaryToJson(summary));
+  EXPECT_EQ(json["tables"][0]["data_type"], "BF16");
+  EXPECT_EQ(json["tables"][0]["row_bytes"], 36);
+  ASSERT_OK_AND_ASSIGN(const auto what_if, WhatIf(path, {.max_rows = 1024}, "t"));
+  EXPECT_EQ(what_if[0].bytes_per_row, MostBytesPerRow(36, {.max_rows = 1024}));
 }
 
 TEST_F(InspectTest, StatisticsNameDeadZeroAndHotRowsAndEachServersLoad) {

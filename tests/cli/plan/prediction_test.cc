@@ -8,7 +8,7 @@ namespace {
 Workload SomeWorkload() {
   Workload load;
   load.batch_size = 1000;
-  load.tables = {{"user_id_emb", 1e6, 32, 500}, {"ad_emb", 2e6, 32, 1500}};
+  load.tables = {{"user_id_emb", 1e6, 128, 500}, {"ad_emb", 2e6, 128, 1500}};
   load.unique_rows = 2000;
   load.row_bytes = 2000 * 64;
   load.id_bytes = 2000 * 8;
@@ -108,8 +108,8 @@ TEST(Prediction, ServersAreAdvisedUntilTheyAreCheap) {
 }
 
 TEST(Prediction, MemoryIsSharedByTheServers) {
-  EXPECT_DOUBLE_EQ(BytesPerRow(32), 128 + 24 + 17);
-  EXPECT_DOUBLE_EQ(ServerBytes(SomeWorkload(), 3, 2), 2 * 3e6 * BytesPerRow(32) / 3);
+  EXPECT_DOUBLE_EQ(BytesPerRow(128), 128 + 24 + 17);
+  EXPECT_DOUBLE_EQ(ServerBytes(SomeWorkload(), 3, 2), 2 * 3e6 * BytesPerRow(128) / 3);
 }
 
 }  // namespace

@@ -5,6 +5,8 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
+#include "absl/strings/str_replace.h"
+
 #include "common/file/file.h"
 #include "tests/common/checkpoint/test_files.h"
 #include "tests/common/checkpoint/test_rows.h"
@@ -205,14 +207,20 @@ TEST_F(TablePartTest, DigestsAddModulo128Bits) {
 }
 
 TEST_F(TablePartTest, EntriesSurviveJson) {
-  ASSERT_OK_AND_ASSIGN(const auto parts,
+  ASSERT_OK_AND_ASSIGN(auto parts,
                        WriteParts(directory_.path(), "q\"\xc3\xa9", MakeRows("q\"\xc3\xa9", 2000, 4, 1), 3));
+  EXPECT_THAT(PartEntriesToJson(parts), testing::Not(HasSubstr("data_type")));  // as before there were others
+  parts[1].value_kind = ValueKind::kBf16;
   const std::string json = PartEntriesToJson(parts);
   ASSERT_OK_AND_ASSIGN(const auto back, PartEntriesFromJson(json));
   EXPECT_EQ(PartEntriesToJson(back), json);
   ASSERT_EQ(back.size(), 3u);
   EXPECT_EQ(back[1].table, "q\"\xc3\xa9");
   EXPECT_EQ(back[1].rows, parts[1].rows);
+  EXPECT_EQ(back[0].value_kind, ValueKind::kFp32);
+  EXPECT_EQ(back[1].value_kind, ValueKind::kBf16);
+  EXPECT_THAT(PartEntriesFromJson(absl::StrReplaceAll(json, {{"BF16", "BF8"}})),
+              IsError(HasSubstr("\"data_type\" is \"BF8\", expected FP32, FP16, BF16 or INT8")));
   EXPECT_EQ(back[2].buckets.back().digest, parts[2].buckets.back().digest);
   EXPECT_EQ(PartEntriesToJson({}), "[]");
   EXPECT_TRUE(PartEntriesFromJson("[]").value().empty());

@@ -56,9 +56,9 @@ TEST(GrowingTablesTest, ADynamicTableHasItsPolicy) {
 
 TEST(GrowingTablesTest, ABudgetIsCheckedAgainstTheSizeOfARow) {
   // 4 floats, 4 of adagrad, 48 bytes of the row and 48 of a candidate.
-  EXPECT_EQ(MostBytesPerRow(4, 4, RowPolicy{.admit_after_steps = 2}), 128);
-  EXPECT_EQ(RowLimit(4, 4, {.memory_budget_bytes = 1 << 20}), (1 << 20) / 80);
-  EXPECT_EQ(RowLimit(4, 4, {.max_rows = 2000, .memory_budget_bytes = 1 << 20}), 2000);
+  EXPECT_EQ(MostBytesPerRow(32, RowPolicy{.admit_after_steps = 2}), 128);
+  EXPECT_EQ(RowLimit(32, {.memory_budget_bytes = 1 << 20}), (1 << 20) / 80);
+  EXPECT_EQ(RowLimit(32, {.max_rows = 2000, .memory_budget_bytes = 1 << 20}), 2000);
   const std::string wide = Changed("num_buckets: 10", "dynamic_table { memory_budget_mb: 1 expected_rows: 9 }",
                                    Changed("embedding_dim: 4", "embedding_dim: 400"));
   EXPECT_THAT(ErrorOf(wide), HasSubstr("memory_budget_mb: 1048576 bytes hold "));
@@ -159,11 +159,40 @@ TEST(GrowingTablesTest, FeaturesOfOneTableExpectTheSameRows) {
               HasSubstr("table \"shared\" is shared with feature user, but the two differ in expected rows"));
 }
 
-TEST(LowPrecisionTest, HalfWidthsAreReadAsFloat32WithANote) {
-  ASSERT_OK_AND_ASSIGN(const JobConfig job, Parse(With("num_buckets: 10 data_type: 'FP16'")));
-  EXPECT_THAT(AllNotes(job), HasSubstr("id_feature.data_type: FP16 is read as FP32: rows are kept in float32"));
-  EXPECT_THAT(ErrorOf(With("num_buckets: 10 data_type: 'INT8'")),
-              HasSubstr("data_type: \"INT8\" is not supported; expected FP32, FP16 or BF16"));
+TEST(LowPrecisionTest, RowsOfFewerBitsTakeFewerBytes) {
+  const auto bytes = [](ValueKind kind, int dim, int state_dim) { return RowBytes(kind, dim, state_dim); };
+  EXPECT_EQ(bytes(ValueKind::kFp32, 16, 16), 128);
+  EXPECT_EQ(bytes(ValueKind::kFp16, 16, 1), 36);
+  EXPECT_EQ(bytes(ValueKind::kBf16, 16, 16), 96);
+  EXPECT_EQ(bytes(ValueKind::kBf16, 3, 0), 8);
+  EXPECT_EQ(bytes(ValueKind::kInt8, 16, 16), 84);
+  EXPECT_EQ(bytes(ValueKind::kInt8, 3, 0), 4);
+  EXPECT_EQ(bytes(ValueKind::kInt8, 4, 0), 8);
+  // 2 words of values and 4 of adagrad.
+  EXPECT_EQ(RowLimit(bytes(ValueKind::kBf16, 4, 4), {.memory_budget_bytes = 1 << 20}), (1 << 20) / 72);
+}
+
+TEST(LowPrecisionTest, FeaturesOfOneTableAgreeOnTheType) {
+  std::string text = With("num_buckets: 20 data_type: 'BF16' embedding_name: 'shared'");
+  text = Changed("hash_bucket_size: 20", "hash_bucket_size: 20 data_type: 'FP16' embedding_name: 'shared'", text);
+  EXPECT_THAT(ErrorOf(text),
+              HasSubstr("table \"shared\" is shared with feature user, but the two differ in data_type"));
+}
+
+TEST(LowPrecisionTest, ATypeOfAFeatureWithoutTableIsNoted) {
+  const std::string price = "expression: \"item:price\"";
+  ASSERT_OK_AND_ASSIGN(const JobConfig job, Parse(Changed(price, price + " data_type: 'BF16'")));
+  EXPECT_THAT(AllNotes(job), HasSubstr("raw_feature.data_type: BF16 has no effect: the feature has no table"));
+}
+
+TEST(LowPrecisionTest, ATablesTypeIsTheFeatures) {
+  for (const ValueKind kind : AllKinds<ValueKind>()) {
+    ASSERT_OK_AND_ASSIGN(const JobConfig job,
+                         Parse(With(absl::StrCat("num_buckets: 10 data_type: '", TypeOf(kind).name, "'"))));
+    EXPECT_EQ(job.tables.front().value_kind, kind) << TypeOf(kind).name;
+  }
+  EXPECT_THAT(ErrorOf(With("num_buckets: 10 data_type: 'INT4'")),
+              HasSubstr("data_type: \"INT4\" is not supported; expected FP32, FP16, BF16 or INT8"));
 }
 
 TEST(DenseEmbeddingTest, TrainableIsOfTables) {

@@ -155,7 +155,7 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"embedding_dim: 4", "embedding_dim: 4 pooling: 'max'", kUser + "pooling: \"max\"; expected sum or mean"},
         Case{"embedding_dim: 4", "embedding_dim: 4 value_dim: 2", kUser + "value_dim: 2"},
         Case{"embedding_dim: 4", "embedding_dim: 4 separator: ''", kUser + "separator: is empty"},
-        Case{"embedding_dim: 4", "embedding_dim: 4 data_type: 'INT8'", kUser + "data_type: \"INT8\""},
+        Case{"embedding_dim: 4", "embedding_dim: 4 data_type: 'INT4'", kUser + "data_type: \"INT4\""},
         Case{"embedding_dim: 4", "embedding_dim: 4 use_mask: true", kUser + "use_mask: true is not supported"},
         Case{"embedding_dim: 4", "embedding_dim: 4 stub_type: true", kUser + "stub_type: true is not supported"},
         Case{"embedding_dim: 4", "embedding_dim: 4 sequence_length: 9",

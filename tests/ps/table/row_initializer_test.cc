@@ -9,6 +9,7 @@
 #include "common/base/hash.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "ps/table/value_codec.h"
 
 namespace pepnet {
 namespace {
@@ -221,6 +222,31 @@ TEST(RowInitializerTest, SparseOfATableThatGrowsHasItsShareOfZeros) {
   }
   const double n = kRows * 8;
   EXPECT_NEAR(zeros / n, 0.25, 5 * std::sqrt(0.25 * 0.75 / n));
+}
+
+TEST(RowInitializerTest, ATableOfFewerBitsBeginsWithTheNearestValues) {
+  for (const ValueKind kind : AllKinds<ValueKind>()) {
+    for (const int dim : {8, 5}) {
+      Table table = MakeTable("a", 100, dim);
+      std::vector<std::vector<float>> expected;
+      std::vector<int64_t> ids;
+      for (int64_t id = 0; id < 40; ++id) {
+        ids.push_back(id);
+        expected.push_back(RowOf(table, 3, id));
+        RoundToNearest(kind, expected.back());
+      }
+      table.value_kind = kind;
+      std::vector<float> rows(ids.size() * static_cast<size_t>(dim));
+      RowInitializer(table, 3).FillRows(ids, dim, rows.data());
+      for (size_t i = 0; i < ids.size(); ++i) {
+        ASSERT_EQ(RowOf(table, 3, ids[i]), expected[i]) << TypeOf(kind).name;
+        ASSERT_EQ(std::vector<float>(rows.begin() + static_cast<ptrdiff_t>(i) * dim,
+                                     rows.begin() + static_cast<ptrdiff_t>(i + 1) * dim),
+                  expected[i])
+            << TypeOf(kind).name;
+      }
+    }
+  }
 }
 
 TEST(RowInitializerTest, ManyRowsAtOnceAreTheSameRows) {

@@ -57,6 +57,29 @@ TEST(TableShardTest, NewRowHasItsInitialValueAndState) {
   EXPECT_EQ(shard.last_step(slot), 0);
 }
 
+TEST(TableShardTest, ARowOfFewerBitsReadsWhatItsIdReadBefore) {
+  for (const ValueKind kind : {ValueKind::kFp16, ValueKind::kBf16, ValueKind::kInt8}) {
+    Table table = MakeTable(5);
+    table.value_kind = kind;
+    TableShard shard(table, Adagrad(), 1);
+    const std::vector<int64_t> ids = {IdOf(4), IdOf(5), IdOf(6)};
+    std::vector<int64_t> slots(3);
+    std::vector<float> before(15), after(15), again(15);
+    shard.FindAndRead(ids, slots, before.data());
+    EXPECT_THAT(slots, testing::Each(TableShard::kNoSlot));
+    for (const int64_t id : ids) shard.Create(id);
+    shard.FindAndRead(ids, slots, after.data());
+    shard.ReadValues(ids, slots, again.data());
+    EXPECT_THAT(slots, testing::Each(testing::Ne(TableShard::kNoSlot)));
+    EXPECT_EQ(after, before) << TypeOf(kind).name;
+    EXPECT_EQ(again, before);
+    for (const int64_t slot : slots) {
+      EXPECT_EQ(std::vector<float>(shard.state(slot), shard.state(slot) + 5), std::vector<float>(5, 0.5f));
+      EXPECT_EQ(shard.state(slot) - shard.floats(slot), kind == ValueKind::kInt8 ? 2 : 3);
+    }
+  }
+}
+
 TEST(TableShardTest, GrowthKeepsSlotsPointersAndContents) {
   constexpr int64_t kRows = 100'000;
   TableShard shard(MakeTable(), Adagrad(), 1);

@@ -111,9 +111,16 @@ class Apart : public Transport {
   Transport* const inner_;
 };
 
-// The same rows and the same updates, whether rows come by reference (threads of one process, float32) or as messages.
-TEST(PsClientTest, RowsByReferenceAreThoseOfMessages) {
-  const JobConfig config = TwoTables();
+// The same rows and the same updates, whether rows come by reference (threads of one process, float32) or as messages,
+// and however the tables keep them.
+class PsClientValues : public testing::TestWithParam<ValueKind> {};
+
+INSTANTIATE_TEST_SUITE_P(All, PsClientValues, testing::ValuesIn(AllKinds<ValueKind>()),
+                         [](const auto& info) { return std::string(TypeOf(info.param).name); });
+
+TEST_P(PsClientValues, RowsByReferenceAreThoseOfMessages) {
+  JobConfig config = TwoTables();
+  config.tables[0].value_kind = GetParam();
   const auto train = [&](bool apart, int servers, std::vector<std::vector<float>>* seen) {
     std::vector<int> server_ranks;
     for (int s = 0; s < servers; ++s) server_ranks.push_back(1 + s);
