@@ -77,6 +77,7 @@ void ExpectSameEvaluation(const JobConfig& a, const JobConfig& b) {
 struct WorldCase {
   const char* name;
   RandomJobOptions job;
+  bool all_value_kinds = false;
 };
 
 std::ostream& operator<<(std::ostream& out, const WorldCase& world_case) { return out << world_case.name; }
@@ -88,15 +89,21 @@ TEST_P(L2WorldSize, AnyNumberOfWorkersTrainsLikeOne) {
   TemporaryDirectory directory;
   const int global_batch = 12;
   options.batch_size = global_batch;
-  const JobConfig one = MakeRandomJob(directory.path(), options, "one");
+  const auto job = [&](const std::string& name) {
+    const JobConfig config = MakeRandomJob(directory.path(), options, name);
+    return GetParam().all_value_kinds ? OfAllValueKinds(config) : config;
+  };
+  // A gradient that differs in its last bits may take an element to the other neighbour: a quantum of BF16 or INT8.
+  const bool is_narrow = GetParam().all_value_kinds;
+  const JobConfig one = job("one");
   const Status trained = Train(one, {1, 1, {}}, TestOptions());
   ASSERT_OK(trained);
   for (int workers : {2, 3, 4}) {
     options.batch_size = global_batch / workers;
-    const JobConfig many = MakeRandomJob(directory.path(), options, absl::StrCat("w", workers));
+    const JobConfig many = job(absl::StrCat("w", workers));
     const Status status = Train(many, {workers, 2, {}}, TestOptions());
     ASSERT_OK(status);
-    ExpectSameWeights(one, many, 2e-5, 5e-4);
+    ExpectSameWeights(one, many, is_narrow ? 4e-3 : 2e-5, is_narrow ? 8e-3 : 5e-4);
     ExpectSameEvaluation(one, many);
   }
 }
@@ -152,6 +159,7 @@ std::vector<WorldCase> WorldCases() {
   odd.files = 3;
   odd.shuffle = false;
   cases.push_back({"an_empty_file_among_full_ones", odd});
+  cases.push_back({"rows_of_fewer_bits", base, true});
   RandomJobOptions living = LivingTableJob();
   living.dense_optimizer = base.dense_optimizer;
   cases.push_back({"admission_expiry_eviction", living});

@@ -21,7 +21,7 @@ TEST(L3ShardInvariance, ServersDelaysAndReaderThreadsDoNotChangeABit) {
   options.batch_size = 4;
   options.sparse_optimizer = "adagrad_optimizer { lr: 0.05 }";
   TemporaryDirectory directory;
-  const JobConfig first = MakeRandomJob(directory.path(), options, "s1");
+  const JobConfig first = OfAllValueKinds(MakeRandomJob(directory.path(), options, "s1"));
   ASSERT_OK(Train(first, {3, 1, {}}, TestOptions()));
   struct Variant {
     int servers, num_workers, max_delay_us;
@@ -31,7 +31,7 @@ TEST(L3ShardInvariance, ServersDelaysAndReaderThreadsDoNotChangeABit) {
                                  Variant{3, 4, 2000, 3}}) {
     options.num_workers = variant.num_workers;
     const std::string name = absl::StrCat("s", variant.servers, "-", variant.seed, "-", variant.num_workers);
-    const JobConfig other = MakeRandomJob(directory.path(), options, name);
+    const JobConfig other = OfAllValueKinds(MakeRandomJob(directory.path(), options, name));
     ASSERT_OK(Train(other, {3, variant.servers, {variant.seed, variant.max_delay_us}}, TestOptions()));
     EXPECT_EQ(CheckpointDifference(Newest(first), Newest(other)), "") << name;
   }
@@ -42,11 +42,11 @@ TEST(L3ShardInvariance, RanksThatWorkAndServeDoNotChangeABit) {
   options.batch_size = 4;
   options.sparse_optimizer = "adagrad_optimizer { lr: 0.05 }";
   TemporaryDirectory directory;
-  const JobConfig dedicated = MakeRandomJob(directory.path(), options, "dedicated");
+  const JobConfig dedicated = OfAllValueKinds(MakeRandomJob(directory.path(), options, "dedicated"));
   ASSERT_OK(Train(dedicated, {3, 2, {}}, TestOptions()));
   for (const InProcessOptions& network : {InProcessOptions{}, {4, 800}, {5, 2000}}) {
     const std::string name = absl::StrCat("colocated-", network.delay_seed);
-    const JobConfig colocated = MakeRandomJob(directory.path(), options, name);
+    const JobConfig colocated = OfAllValueKinds(MakeRandomJob(directory.path(), options, name));
     ASSERT_OK(Train(colocated, {3, 3, network, {}, /*colocated=*/true}, TestOptions()));
     EXPECT_EQ(CheckpointDifference(Newest(dedicated), Newest(colocated)), "") << name;
   }
@@ -57,13 +57,13 @@ TEST(L3ShardInvariance, RowsAreAdmittedAndLeaveAlikeOnAnyNumberOfServers) {
   options.batch_size = 4;
   options.sparse_optimizer = "adagrad_optimizer { lr: 0.05 }";
   TemporaryDirectory directory;
-  const JobConfig first = MakeRandomJob(directory.path(), options, "s1");
+  const JobConfig first = OfAllValueKinds(MakeRandomJob(directory.path(), options, "s1"));
   ASSERT_OK(Train(first, {2, 1, {}}, TestOptions()));
   ASSERT_OK_AND_ASSIGN(const Manifest manifest, ReadManifest(Newest(first)));
   ASSERT_EQ(manifest.candidates.size(), 1u);
   EXPECT_GT(manifest.candidates[0].rows, 0);
   for (const int servers : {2, 3, 5}) {
-    const JobConfig other = MakeRandomJob(directory.path(), options, absl::StrCat("s", servers));
+    const JobConfig other = OfAllValueKinds(MakeRandomJob(directory.path(), options, absl::StrCat("s", servers)));
     ASSERT_OK(Train(other, {2, servers, {static_cast<uint64_t>(servers), 800}}, TestOptions()));
     EXPECT_EQ(CheckpointDifference(Newest(first), Newest(other)), "") << servers;
   }

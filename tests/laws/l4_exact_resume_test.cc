@@ -33,10 +33,10 @@ Status TrainAndKill(const JobConfig& config, int64_t steps) {
 // What `job` writes, checkpoints every 5 steps, when it ends after `steps` and goes on, is what it writes undisturbed.
 void ExpectTheSameBits(const RandomJobOptions& job, int steps) {
   TemporaryDirectory directory;
-  const JobConfig undisturbed = MakeRandomJob(directory.path(), job, "undisturbed");
+  const JobConfig undisturbed = OfAllValueKinds(MakeRandomJob(directory.path(), job, "undisturbed"));
   ASSERT_OK(Train(undisturbed, {2, 2, {}}, TestOptions()));
 
-  JobConfig disturbed = MakeRandomJob(directory.path(), job, "disturbed");
+  JobConfig disturbed = OfAllValueKinds(MakeRandomJob(directory.path(), job, "disturbed"));
   disturbed.train.save_checkpoints_steps = 5;
   ASSERT_FALSE(TrainAndKill(disturbed, steps).ok());
   ASSERT_OK(Train(disturbed, {2, 2, {}}, Continue()));

@@ -9,6 +9,7 @@
 #include "cli/commands/commands.h"
 #include "common/checkpoint/checkpoint.h"
 #include "common/file/file.h"
+#include "tests/laws/law_support.h"
 #include "tests/support/cluster.h"
 #include "tests/support/random_job.h"
 #include "tests/support/status_matchers.h"
@@ -43,7 +44,7 @@ TEST_P(L5Evaluation, InTrainingEqualsThatOfTheCheckpoint) {
   options.num_epochs = 1;
   options.sessions = options.variational_dropout = true;
   TemporaryDirectory directory;
-  JobConfig config = MakeRandomJob(directory.path(), options);
+  JobConfig config = OfAllValueKinds(MakeRandomJob(directory.path(), options));
   config.train.num_epochs = 0;
   config.train.num_steps = 3;       // many ids stay unseen and must read their initial value everywhere
   config.data.eval_batch_size = 8;  // of all workers together; does not divide by 3
@@ -85,6 +86,7 @@ class L5Export : public ::testing::TestWithParam<bool> {};
 TEST_P(L5Export, GivesEvalsProbabilitiesOrIsRefused) {
   RandomJobOptions options;
   if (GetParam()) options.dense_optimizer += " ema { decay: 0.5 }";
+  options.word_rows = absl::StrCat("hash_bucket_size: 15 data_type: '", GetParam() ? "BF16" : "INT8", "'");
   TemporaryDirectory directory;
   JobConfig config = MakeRandomJob(directory.path(), options);
   config.train.num_epochs = 0;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "common/checkpoint/checkpoint.h"
 #include "common/job_config/job_config.h"
@@ -10,6 +11,13 @@
 namespace pepnet {
 
 inline RunOptions Continue() { return TestOptions(/*continue_train=*/true); }
+
+// The job with tables of all kinds of values, by turns.
+inline JobConfig OfAllValueKinds(JobConfig config) {
+  const std::vector<ValueKind> kinds = AllKinds<ValueKind>();
+  for (size_t t = 0; t < config.tables.size(); ++t) config.tables[t].value_kind = kinds[t % kinds.size()];
+  return config;
+}
 
 // The path of the newest checkpoint of a job.
 inline std::string Newest(const JobConfig& config) { return *ResolveCheckpoint(config.model_dir); }
