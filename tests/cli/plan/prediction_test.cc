@@ -2,6 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/support/random_job.h"
+#include "tests/support/status_matchers.h"
+#include "tests/support/temporary_directory.h"
+
 namespace pepnet {
 namespace {
 
@@ -105,6 +109,20 @@ TEST(Prediction, ServersAreAdvisedUntilTheyAreCheap) {
   const int advised = AdviseServersPerHost(SomeWorkload(), machine, {1, 1, 1, 1e9, 1}, 16);
   EXPECT_EQ(advised, 4);  // 10 ms of 110
   EXPECT_EQ(AdviseServersPerHost(SomeWorkload(), machine, {1, 1, 1, 1e9, 1}, 2), 2);
+}
+
+TEST(Prediction, RowsOfFewerBitsTakeLessMemoryAndTravelAsFloat32) {
+  TemporaryDirectory directory;
+  JobConfig config = MakeRandomJob(directory.path(), {});  // tables of width 4 under sgd
+  ASSERT_OK_AND_ASSIGN(const Workload wide, MeasureWorkload(config, 0));
+  for (Table& table : config.tables) table.value_kind = ValueKind::kInt8;
+  ASSERT_OK_AND_ASSIGN(const Workload narrow, MeasureWorkload(config, 0));
+  for (size_t t = 0; t < config.tables.size(); ++t) {
+    EXPECT_EQ(wide.tables[t].row_bytes, 16);
+    EXPECT_EQ(narrow.tables[t].row_bytes, 8);
+  }
+  EXPECT_EQ(narrow.row_bytes, wide.row_bytes);
+  EXPECT_LT(ServerBytes(narrow, 1, 1), ServerBytes(wide, 1, 1));
 }
 
 TEST(Prediction, MemoryIsSharedByTheServers) {
