@@ -93,6 +93,10 @@ def main():
                    "--tables", "bytes", "--batch_sizes", "64,256")
         totals = [float(line.split(" = ")[1].split(" ")[0]) for line in wire.splitlines() if " = " in line]
         expect(len(totals) == 5 and totals == sorted(totals, reverse=True), "every measure takes bytes off the wire")
+        types = run(ROOT / "scripts/bench/row_types.py", "--pepnet", PEPNET, "--rows", 3000, "--test_rows", 1000, "--seeds", 1,
+                    "--threads", 1, "--work_dir", work / "row_types")
+        sizes = [float(line.split("|")[2]) for line in types.splitlines() if line.startswith(("| FP", "| BF", "| INT"))]
+        expect(sizes == [128, 96, 96, 84], f"a row of each type takes its bytes with adagrad's state: {sizes}")
         sparse = [ROOT / "scripts/bench/sparse.py", "--pepnet", PEPNET, "--work_dir", work / "sparse", "--jobs", "C", "--rounds", 1,
                   "--rows", 4096, "--steps", 2, "--threads", 1, "--peers", "eager", "--max_foreign_percent", 100]
         page.write_text("<!-- sparse -->\nold\n<!-- /sparse -->\n")
