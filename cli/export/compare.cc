@@ -3,7 +3,7 @@
 #include <cmath>
 #include <cstring>
 
-#include "cli/export/full_table.h"
+#include "cli/export/tables/full_table.h"
 #include "common/checkpoint/safetensors.h"
 #include "worker/data/load/batch_loader.h"
 #include "worker/eval/inference.h"

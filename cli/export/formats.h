@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "cli/export/onnx_features.h"
+#include "cli/export/onnx/features.h"
 #include "common/base/status.h"
 #include "common/checkpoint/checkpoint.h"
 #include "common/job_config/job_config.h"

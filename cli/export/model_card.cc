@@ -4,7 +4,7 @@
 
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
-#include "cli/export/onnx_network.h"
+#include "cli/export/onnx/network.h"
 #include "common/base/text.h"
 #include "common/checkpoint/strict_json.h"
 #include "common/file/file.h"

@@ -3,8 +3,8 @@
 //   export.json: {"format_version": 1, "pepnet": version, "checkpoint": path, "step": n, "string_hash": text,
 //                 "files": [{"file", "bytes", "crc32c"}...],
 //                 "inputs": [{"feature", "input", "column", "type", "separator", "weighted", "bucketizer", "rows"}...],
-//                 "own_domain": {"input", "column", "domains"},     with --own_domain alone (cli/export/onnx_network.h)
-//                 "outputs": [{"name", "width"}...]}           inputs and outputs: of model.onnx (cli/export/onnx_features.h)
+//                 "own_domain": {"input", "column", "domains"},     with --own_domain alone (cli/export/onnx/network.h)
+//                 "outputs": [{"name", "width"}...]}           inputs and outputs: of model.onnx (cli/export/onnx/features.h)
 #pragma once
 
 #include <string>

@@ -1,5 +1,5 @@
 #include "cli/export/formats.h"
-#include "cli/export/onnx_network.h"
+#include "cli/export/onnx/network.h"
 #include "worker/data/encode/feature_encoder.h"
 
 namespace pepnet {

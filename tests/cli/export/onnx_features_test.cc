@@ -1,4 +1,4 @@
-#include "cli/export/onnx_features.h"
+#include "cli/export/onnx/features.h"
 
 #include <gtest/gtest.h>
 

@@ -1,4 +1,4 @@
-#include "cli/export/onnx_expression.h"
+#include "cli/export/onnx/expression.h"
 
 #include <algorithm>
 #include <numbers>

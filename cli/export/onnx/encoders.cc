@@ -1,4 +1,4 @@
-#include "cli/export/onnx_encoders.h"
+#include "cli/export/onnx/encoders.h"
 
 #include <cmath>
 #include <limits>

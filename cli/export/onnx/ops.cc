@@ -1,4 +1,4 @@
-#include "cli/export/onnx_ops.h"
+#include "cli/export/onnx/ops.h"
 
 namespace pepnet {
 

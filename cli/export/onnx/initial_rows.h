@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-#include "cli/export/onnx_ops.h"
+#include "cli/export/onnx/ops.h"
 #include "common/base/status.h"
 #include "common/job_config/table.h"
 

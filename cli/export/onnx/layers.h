@@ -4,7 +4,7 @@
 #include <map>
 #include <string>
 
-#include "cli/export/onnx_ops.h"
+#include "cli/export/onnx/ops.h"
 #include "common/job_config/activation.h"
 #include "common/job_config/mlp.h"
 #include "worker/model/parameters.h"

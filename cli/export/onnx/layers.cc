@@ -1,4 +1,4 @@
-#include "cli/export/onnx_layers.h"
+#include "cli/export/onnx/layers.h"
 
 #include "absl/strings/str_cat.h"
 

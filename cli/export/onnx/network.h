@@ -4,8 +4,8 @@
 #include <string>
 #include <vector>
 
-#include "cli/export/onnx_features.h"
-#include "cli/export/onnx_graph.h"
+#include "cli/export/onnx/features.h"
+#include "cli/export/onnx/graph.h"
 #include "common/job_config/job_config.h"
 #include "worker/model/parameters.h"
 

@@ -5,7 +5,7 @@
 #include <map>
 #include <vector>
 
-#include "cli/export/onnx_graph.h"
+#include "cli/export/onnx/graph.h"
 
 namespace pepnet {
 

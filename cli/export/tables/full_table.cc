@@ -1,4 +1,4 @@
-#include "cli/export/full_table.h"
+#include "cli/export/tables/full_table.h"
 
 #include <cmath>
 #include <cstring>
@@ -16,9 +16,9 @@ Status Resize(const Table& table, int64_t rows, AlignedBuffer<float>* values) {
     values->Resize(static_cast<size_t>(rows * table.dim));
     return absl::OkStatus();
   });
-  return Annotate(made, absl::StrCat("table ", table.name, " as a dense tensor of ", rows, " x ", table.dim, " (",
-                                     rows * table.dim * sizeof(float) >> 20,
-                                     " MiB), which --format parquet does not need"));
+  return Annotate(made,
+                  absl::StrCat("table ", table.name, " as a dense tensor of ", rows, " x ", table.dim, " (",
+                               rows * table.dim * sizeof(float) >> 20, " MiB), which --format parquet does not need"));
 }
 
 // The initial value of every row.

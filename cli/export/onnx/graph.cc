@@ -1,4 +1,4 @@
-#include "cli/export/onnx_graph.h"
+#include "cli/export/onnx/graph.h"
 
 #include <algorithm>
 #include <cstring>

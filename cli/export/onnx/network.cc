@@ -1,11 +1,11 @@
-#include "cli/export/onnx_network.h"
+#include "cli/export/onnx/network.h"
 
 #include <map>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "cli/export/onnx_encoders.h"
-#include "cli/export/onnx_layers.h"
+#include "cli/export/onnx/encoders.h"
+#include "cli/export/onnx/layers.h"
 #include "worker/model/output_rules.h"
 
 namespace pepnet {

@@ -19,8 +19,8 @@
 #include <string>
 #include <vector>
 
-#include "cli/export/full_table.h"
-#include "cli/export/onnx_graph.h"
+#include "cli/export/onnx/graph.h"
+#include "cli/export/tables/full_table.h"
 #include "common/job_config/job_config.h"
 
 namespace pepnet {

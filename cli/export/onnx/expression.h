@@ -3,7 +3,7 @@
 
 #include <span>
 
-#include "cli/export/onnx_graph.h"
+#include "cli/export/onnx/graph.h"
 #include "common/expression/expression.h"
 
 namespace pepnet {

@@ -1,4 +1,4 @@
-#include "cli/export/onnx_features.h"
+#include "cli/export/onnx/features.h"
 
 #include <algorithm>
 #include <bit>
@@ -9,9 +9,9 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "cli/export/onnx_expression.h"
-#include "cli/export/onnx_initial_rows.h"
-#include "cli/export/onnx_ops.h"
+#include "cli/export/onnx/expression.h"
+#include "cli/export/onnx/initial_rows.h"
+#include "cli/export/onnx/ops.h"
 #include "worker/data/encode/feature_encoder.h"
 
 namespace pepnet {

@@ -1,4 +1,4 @@
-#include "cli/export/onnx_initial_rows.h"
+#include "cli/export/onnx/initial_rows.h"
 
 #include <array>
 #include <cmath>
@@ -65,7 +65,8 @@ class InitialRows {
       case ValueKind::kInt8:
         break;
     }
-    return InvalidInput("--format onnx: table ", table_.name, " grows and has rows of INT8, whose initial values the graph "
+    return InvalidInput("--format onnx: table ", table_.name,
+                        " grows and has rows of INT8, whose initial values the graph "
                         "does not make; expected another data_type, or --format parquet,safetensors");
   }
   Value ToBits(int bits, const Value& x) {

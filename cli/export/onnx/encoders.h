@@ -3,9 +3,9 @@
 
 #include <vector>
 
-#include "cli/export/onnx_features.h"
-#include "cli/export/onnx_graph.h"
-#include "cli/export/onnx_layers.h"
+#include "cli/export/onnx/features.h"
+#include "cli/export/onnx/graph.h"
+#include "cli/export/onnx/layers.h"
 #include "common/job_config/job_config.h"
 
 namespace pepnet {
