@@ -124,8 +124,9 @@ Status CheckNames(const JobConfig& job, const std::string& source) {
   return absl::OkStatus();
 }
 
-int64_t BytesPerRow(const JobConfig& job, const Table& table) {
-  return MostBytesPerRow(table.dim, SparseStateDim(job.train.sparse_optimizer.kind, table.dim), table.policy);
+// Of the values and optimizer state.
+int64_t RowBytesOf(const JobConfig& job, const Table& table) {
+  return RowBytes(table.value_kind, table.dim, SparseStateDim(job.train.sparse_optimizer.kind, table.dim));
 }
 
 // Gives the tables that grow without a limit of their own their shares of train_config.dynamic_table_budget_mb.
@@ -136,18 +137,17 @@ Status ShareBudget(const config::TrainConfig& train, ConfigSource* source, JobCo
   if (mib == 0) return absl::OkStatus();
   if (mib > kMostMib) return source->Error(train, kField, mib, "; expected at most ", kMostMib);
   int64_t left = static_cast<int64_t>(mib << 20);
-  unsigned __int128 wanted = 0;
-  std::vector<Table*> sharing;
+  std::vector<std::pair<Table*, double>> sharing;  // and what its expected rows take
+  double wanted = 0;
   for (Table& table : job->tables) {
     if (!table.grows()) continue;
-    const int64_t bytes = BytesPerRow(*job, table);
+    const int64_t bytes = MostBytesPerRow(RowBytesOf(*job, table), table.policy);
     if (table.policy.limits_rows()) {
-      const int64_t rows =
-          RowLimit(table.dim, SparseStateDim(job->train.sparse_optimizer.kind, table.dim), table.policy);
+      const int64_t rows = RowLimit(RowBytesOf(*job, table), table.policy);
       left = rows > left / bytes ? 0 : left - rows * bytes;
     } else {
-      sharing.push_back(&table);
-      wanted += static_cast<unsigned __int128>(table.expected_rows) * static_cast<uint64_t>(bytes);
+      sharing.emplace_back(&table, static_cast<double>(table.expected_rows) * static_cast<double>(bytes));
+      wanted += sharing.back().second;
     }
   }
   if (sharing.empty()) {
@@ -155,12 +155,8 @@ Status ShareBudget(const config::TrainConfig& train, ConfigSource* source, JobCo
                          ", but no table grows without a limit of its own; remove it, or max_rows and "
                          "memory_budget_mb of a dynamic_table");
   }
-  for (Table* const table : sharing) {
-    const unsigned __int128 wants =
-        static_cast<unsigned __int128>(table->expected_rows) * static_cast<uint64_t>(BytesPerRow(*job, *table));
-    // Of numbers this large a share in double is exact enough, and the same everywhere.
-    const double share = static_cast<double>(wants) / static_cast<double>(wanted);
-    table->policy.memory_budget_bytes = static_cast<int64_t>(share * static_cast<double>(left));
+  for (const auto& [table, wants] : sharing) {
+    table->policy.memory_budget_bytes = static_cast<int64_t>(wants / wanted * static_cast<double>(left));
     if (table->policy.memory_budget_bytes == 0) {
       return source->Error(train, kField, mib, ", of which nothing is left for table \"", table->name,
                            "\" beside the limits of others; raise it");
@@ -183,8 +179,7 @@ Status CheckPolicies(const JobConfig& job, const std::string& source) {
           "nor train_config.dynamic_table_budget_mb; set one");
     }
     if (!policy.is_active()) continue;
-    const int state_dim = SparseStateDim(job.train.sparse_optimizer.kind, table.dim);
-    const std::string fault = RowPolicyFault(table.policy, RowBytes(table.value_kind, table.dim, state_dim));
+    const std::string fault = RowPolicyFault(table.policy, RowBytesOf(job, table));
     if (!fault.empty()) return InvalidInput(source, ": dynamic_table of table \"", table.name, "\": ", fault);
   }
   return absl::OkStatus();

@@ -72,7 +72,7 @@ struct ActivationType {
   // The name of a weight that training changes; the first argument is its first value. Null: none.
   const char* weight = nullptr;
   // It normalises each channel over the rows of a batch before anything else, has one weight a channel, and its own
-  // ONNX graph (cli/export/onnx_layers.cc).
+  // ONNX graph (cli/export/onnx/layers.cc).
   bool normalises = false;
   std::string (*check)(const Activation&) = nullptr;  // "": legal; else what a message says behind the name
   // Each channel of its result depends on all channels of the row; its argument is torch's dim, which is the last axis.

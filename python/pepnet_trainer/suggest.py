@@ -98,6 +98,9 @@ def suggest(
     ).config()
 
 
+LABEL_WORDS = (("false", "true"), ("no", "yes"), ("f", "t"), ("n", "y"))  # negative, positive
+
+
 class _Suggestion:
     def __init__(
         self,
@@ -208,6 +211,12 @@ class _Suggestion:
                 "drop these rows, or fill them with 0"
             )
         values = pc.unique(column).to_pylist()
+        words = [str(value).lower() for value in values]
+        if any(set(words) <= set(pair) for pair in LABEL_WORDS):  # a bool, or words that the program takes
+            if len(values) == 1:
+                raise ValueError(f"the label {name!r} is {values[0]} in every row: there is nothing to learn")
+            positive = {pair[1] for pair in LABEL_WORDS}
+            return np.array([str(value).lower() in positive for value in column.to_pylist()], np.float64)
         numeric = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
         if not numeric or not set(values) <= {0, 1}:
             shown = ", ".join(map(repr, sorted(values, key=str)[:5])) + (", ..." if len(values) > 5 else "")

@@ -193,14 +193,21 @@ class SuggestTest(unittest.TestCase):
         self.assertEqual(self.features(config)["foo"][0], "id_feature")
         self.assertEqual(self.features(config)["bar"][0], "raw_feature")
 
+    def test_words_and_bools_are_labels(self):
+        words = {"word": ["Yes", "no"] * (len(self.frame) // 2), "flag": [True, False, False] * (len(self.frame) // 3)}
+        config = pt.Config.from_dataframe(self.frame.assign(**words), ["word", "flag"], ignore=["click"])
+        self.assertIn('label_fields: ["word", "flag"]', config.text)
+        with self.assertRaisesRegex(ValueError, "'word' is yes in every row"):
+            pt.Config.from_dataframe(self.frame.assign(word="yes"), ["word"])
+
     def test_labels_that_are_none_are_refused(self):
         frame = self.frame
         for labels, extra, sentence in (
             (["rating"], {"rating": np.arange(len(frame)) % 5}, "'rating' holds 0, 1, 2, 3, 4, and a label is 0 or 1"),
             (
                 ["word"],
-                {"word": ["yes", "no"] * (len(frame) // 2)},
-                "'word' holds 'no', 'yes'.*make a column of 0 and 1",
+                {"word": ["gold", "plain"] * (len(frame) // 2)},
+                "'word' holds 'gold', 'plain'.*make a column of 0 and 1",
             ),
             (["none"], {"none": 0}, "'none' is 0 in every row"),
             (["gap"], {"gap": [1.0, np.nan] * (len(frame) // 2)}, "'gap' is empty in 3,000 rows"),

@@ -232,16 +232,16 @@ class OnnxTest(unittest.TestCase):
         pepnet("train", "--pipeline_config_path", job.config)
         self.compare(job.config, job.directory / "eval.csv", read_csv(job.directory / "eval.csv", text), job.model_dir)
 
-    def growing_job(self, name, mode, user_init="nn.init.uniform_,a=-1,b=1"):
+    def growing_job(self, name, mode, user_init="nn.init.uniform_,a=-1,b=1", user_type="FP32", item_type="FP32"):
         """Users and items in tables that grow; many rows of eval.csv name ids that have no row, in cells of one or two."""
         job = SmallJob(self.scratch / name)
         separator = "\3" if mode == "FG_NONE" else "|"
         text = job.config.read_text().replace("FG_DAG", mode)
         text = text.replace("num_buckets: 50 embedding_dim: 4",
-                            f'dynamic_table {{ max_rows: 1024 admit_after_steps: 2 }} init_fn: "{user_init}" embedding_dim: 5')
+                            f'dynamic_table {{ max_rows: 1024 admit_after_steps: 2 }} init_fn: "{user_init}" embedding_dim: 5 data_type: "{user_type}"')
         text = text.replace("num_buckets: 40 embedding_dim: 4",
                             'separator: "|" pooling: "mean" dynamic_table { expected_rows: 100 } '
-                            'init_fn: "nn.init.normal_,mean=0.1,std=0.5" embedding_dim: 8')
+                            f'init_fn: "nn.init.normal_,mean=0.1,std=0.5" embedding_dim: 8 data_type: "{item_type}"')
         job.config.write_text(text)
         for file in ("train.csv", "eval.csv"):
             path = job.directory / file
@@ -267,6 +267,15 @@ class OnnxTest(unittest.TestCase):
                 known = {key: value[:0] for key, value in feeds.items()}  # a batch without rows
                 self.assertEqual([len(values) for values in session.run(names, known)], [0] * len(names))
                 self.assertTrue(all(np.isfinite(values).all() for values in whole))
+
+    def test_rows_of_fewer_bits_in_tables_that_grow(self):
+        job = self.growing_job("job", "FG_DAG", user_type="BF16", item_type="FP16")
+        columns = read_csv(job.directory / "eval.csv", "")
+        self.compare(job.config, job.directory / "eval.csv", columns, job.model_dir)
+        refused = self.growing_job("int8", "FG_DAG", user_type="INT8")
+        said = pepnet("export", "--pipeline_config_path", refused.config, "--export_dir", self.scratch / "int8_export",
+                      "--format", "onnx", status=1)
+        self.assertIn("table uid_emb grows and has rows of INT8", said.stderr)
 
     def test_a_table_that_grows_and_is_empty(self):
         job = self.growing_job("job", "FG_DAG")

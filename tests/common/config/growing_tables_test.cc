@@ -75,7 +75,8 @@ TEST(GrowingTablesTest, TablesShareTheBudgetOfTheJob) {
   ASSERT_OK_AND_ASSIGN(const JobConfig job,
                        Parse(WithBudget("expected_rows: 30000", "expected_rows: 10000 eviction: 'LFU'")));
   const auto bytes = [&](const Table& table) {
-    return MostBytesPerRow(table.dim, SparseStateDim(job.train.sparse_optimizer.kind, table.dim), table.policy);
+    const int state_dim = SparseStateDim(job.train.sparse_optimizer.kind, table.dim);
+    return MostBytesPerRow(RowBytes(table.value_kind, table.dim, state_dim), table.policy);
   };
   const Table &user = job.tables[0], &item = job.tables[1];
   const double sum = 30000.0 * bytes(user) + 10000.0 * bytes(item);

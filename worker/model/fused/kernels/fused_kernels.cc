@@ -195,8 +195,8 @@ PEPNET_SIMD_INLINE void WithFunction(const KernelActivation& activation, const B
       return body(LogSigmoidFunction{});
     case ActivationKind::kThreshold:
       return body(ThresholdFunction{w, v});
-    case ActivationKind::
-        kDice:  // of these one number is not enough: the fused engine leaves them to the reference engine
+    // Of these one number is not enough: the fused engine leaves them to the reference engine.
+    case ActivationKind::kDice:
     case ActivationKind::kRrelu:
     case ActivationKind::kSoftmax:
     case ActivationKind::kSoftmin:
