@@ -222,7 +222,8 @@ TEST(SetFieldsTest, FaultsNameTheAssignment) {
   EXPECT_THAT(fault("towers[name=5"), HasSubstr("expected path=value"));
   EXPECT_THAT(fault("train_config.num_step=5"), HasSubstr("--set: train_config.num_step: "));
   EXPECT_THAT(fault("train_config.num_steps=five"), HasSubstr("--set: train_config.num_steps: "));
-  EXPECT_THAT(fault("model_config.pepnet.ppnet_hidden_units=[6,"), HasSubstr("ppnet_hidden_units=[6,: [6, is not JSON"));
+  EXPECT_THAT(fault("model_config.pepnet.ppnet_hidden_units=[6,"),
+              HasSubstr("ppnet_hidden_units=[6,: [6, is not JSON"));
 }
 
 }  // namespace
