@@ -43,7 +43,7 @@ _pepnet() {
   if [[ -n $choices ]]; then
     mapfile -t COMPREPLY < <(compgen -W "${choices//,/ }" -- "$word")
   elif [[ $word == -* ]]; then
-    words=$(grep -oE -- '^  (-[a-z],)?--[a-z_]+' <<<"$help" | grep -oE -- '--[a-z_]+')
+    words=$(grep -oE -- '^  (-[a-z], ?)?--[a-z_]+' <<<"$help" | grep -oE -- '--[a-z_]+')
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$word")
   else
     compopt -o filenames 2>/dev/null || true

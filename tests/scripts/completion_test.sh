@@ -30,7 +30,7 @@ offers "$build/pepnet" expo
 expect "a begun command" export
 for command in $commands; do
   # From the program's words, not from its layout: each --flag that stands at the beginning of an entry.
-  wanted=$("$build/pepnet" "$command" --help | grep -oE '^ {1,4}(-[a-z],)?--[a-z_]+' | sed -E 's/.*--/--/' | sort | xargs)
+  wanted=$("$build/pepnet" "$command" --help | grep -oE '^ {1,4}(-[a-z], ?)?--[a-z_]+' | sed -E 's/.*--/--/' | sort | xargs)
   [[ $wanted == *--help* ]]
   offers "$build/pepnet" "$command" --
   expect "flags of $command" "$wanted"
