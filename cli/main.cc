@@ -84,7 +84,6 @@ int main(int argc, char** argv) {
   Program program("pepnet", argv[0]);
   CLI::App app("pepnet trains PEPNet with parameter servers: one process, or many under mpirun.", "pepnet");
   CommandList list(&app, &program);
-  app.add_subcommand("init", "writes a commented config from Parquet or CSV files (needs Python)");
   if (argc > 1 && argv[1] == std::string_view("init")) {  // its flags are those of the Python package
     return program.Run([&]() -> Status {
       PEPNET_RETURN_IF_ERROR(CheckOneProcess("init"));
@@ -106,6 +105,7 @@ int main(int argc, char** argv) {
   list.AddSingle("plan", "memory, traffic and throughput on a cluster, predicted from measured speeds", AddPlanFlags,
                  PlanCommand);
   list.AddJob("bench", "measures a part of the system beside the machine's limits", AddBenchFlags, BenchCommand);
+  app.add_subcommand("init", "writes a commented config from Parquet or CSV files (needs Python)");
   program.Parse(&app, argc, argv);
   return program.Run([&] { return list.RunTheOneGiven(); });
 }

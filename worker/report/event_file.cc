@@ -2,12 +2,14 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <bit>
 #include <chrono>
 #include <cstdio>
 #include <cstring>
 
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_format.h"
 #include "common/file/crc32c.h"
 #include "common/file/file.h"
@@ -20,6 +22,8 @@ static_assert(std::endian::native == std::endian::little, "records are written a
 
 constexpr char kPrefix[] = "events.out.tfevents.";
 constexpr char kSuffix[] = ".pepnet";
+constexpr int kSecondsDigits = 10;
+constexpr int64_t kMostAhead = 3600;  // seconds: files further ahead are of a clock that was wrong
 constexpr size_t kHeaderBytes = sizeof(uint64_t) + sizeof(uint32_t), kFooterBytes = sizeof(uint32_t);
 
 double Now() { return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count(); }
@@ -78,15 +82,21 @@ Status CutBack(const std::string& path, int64_t step) {
 StatusOr<EventFile> EventFile::Open(const std::string& directory, int64_t restored_step) {
   PEPNET_RETURN_IF_ERROR(MakeDirectories(directory));
   PEPNET_ASSIGN_OR_RETURN(const std::vector<std::string> names, ListDirectory(directory));
+  // Readers take the files in the order of their names, so a run that begins in the second of the one before is named
+  // by the next second.
+  auto seconds = static_cast<int64_t>(Now());
   for (const std::string& name : names) {
     if (!absl::StartsWith(name, kPrefix) || !absl::EndsWith(name, kSuffix)) continue;
+    int64_t earlier = 0;
+    const std::string digits = name.substr(sizeof(kPrefix) - 1, kSecondsDigits);
+    if (absl::SimpleAtoi(digits, &earlier) && earlier < seconds + kMostAhead) seconds = std::max(seconds, earlier + 1);
     PEPNET_RETURN_IF_ERROR(CutBack(absl::StrCat(directory, "/", name), restored_step));
   }
   char host[256] = "";
   if (gethostname(host, sizeof(host) - 1) != 0) std::snprintf(host, sizeof(host), "localhost");
   EventFile file;
   file.path_ =
-      absl::StrFormat("%s/%s%010d.%s.%d%s", directory, kPrefix, static_cast<int64_t>(Now()), host, getpid(), kSuffix);
+      absl::StrFormat("%s/%s%0*d.%s.%d%s", directory, kPrefix, kSecondsDigits, seconds, host, getpid(), kSuffix);
   file.restored_step_ = restored_step;
   return file;
 }

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "common/file/file.h"
@@ -42,7 +43,7 @@ std::string Read(const std::string& path) {
   return text;
 }
 
-// Two runs of a second or less would share a file name; a name of an older run is what a real one has.
+// Gives the last file the name of an older run.
 void Age(const std::string& directory, const std::string& name) {
   ASSERT_OK(RenameAndSync(EventFiles(directory).back(), directory + "/events.out.tfevents." + name + ".h.1.pepnet"));
 }
@@ -77,6 +78,21 @@ TEST(EventFileTest, ResumingCutsEarlierFilesBackAndStartsANewOne) {
   ASSERT_OK(EventFile::Open(directory.path(), 0));
   EXPECT_EQ(EventFiles(directory.path()), std::vector<std::string>{directory / "events.out.tfevents.9999999999.other"});
   EXPECT_EQ(*ReadFile(directory / "events.out.tfevents.9999999999.other"), "not ours");
+}
+
+// Readers take files in the order of their names.
+TEST(EventFileTest, RunsWithinASecondStandInTheirOrder) {
+  TemporaryDirectory directory;
+  for (int64_t step = 1; step <= 4; ++step) {
+    ASSERT_OK_AND_ASSIGN(auto file, EventFile::Open(directory.path(), step - 1));
+    ASSERT_OK(file.Append(step, {{"x", 0.5}}));
+  }
+  std::vector<std::string> files = EventFiles(directory.path());
+  std::sort(files.begin(), files.end());
+  ASSERT_EQ(files.size(), 4u);
+  for (int64_t step = 1; step <= 4; ++step) {
+    EXPECT_EQ(Read(files[static_cast<size_t>(step - 1)]), absl::StrCat("v s", step, " ", step, ":x=0.5"));
+  }
 }
 
 TEST(EventFileTest, ADamagedRecordEndsWhatIsKept) {
