@@ -1,6 +1,7 @@
 // Laws L2 to L4 as far as they are the servers': the rows do not depend on the number of servers, on the order in which
 // messages arrive, on who reads, or on a restart. Whole jobs of worker threads and servers; each law also with the
 // mutant that breaks it.
+#include <initializer_list>
 #include <map>
 
 #include "gmock/gmock.h"
@@ -212,6 +213,39 @@ std::string RunJob(const JobShape& shape, bool values_only = false, const std::s
 
 constexpr uint64_t kDelaySeeds[] = {1, 2, 3, 4, 5};
 
+// One or two workers with the data of three make the rows of one: the sums of gradients are exact.
+void ExpectTheRowsOfOneWorker(JobShape shape) {
+  shape.exact_sums = true;
+  const std::string expected = RunJob(shape);
+  shape.workers_of_data = 3;
+  for (int workers : {1, 2}) {
+    shape.workers = workers;
+    EXPECT_EQ(RunJob(shape), expected) << workers << " workers";
+  }
+}
+
+// A job that is stopped and saved after `saved_step` goes on, on these numbers of servers, to the rows of one that is not.
+void ExpectExactResume(JobShape shape, int64_t saved_step, std::initializer_list<int> server_counts) {
+  const std::string expected = RunJob(shape);
+  const int64_t last_step = shape.last_step;
+  TemporaryDirectory directory;
+  shape.last_step = saved_step;
+  ASSERT_THAT(RunJob(shape, false, directory.path()), testing::StartsWith("item "));
+  shape.first_step = saved_step + 1;
+  shape.last_step = last_step;
+  shape.load_directory = directory / CheckpointName(saved_step);
+  for (int servers : server_counts) {
+    shape.servers = servers;
+    EXPECT_EQ(RunJob(shape), expected) << servers << " servers";
+  }
+}
+
+void ExpectReadingChangesNothing(JobShape shape) {
+  const std::string expected = RunJob(shape);
+  shape.evaluate = true;
+  EXPECT_EQ(RunJob(shape), expected);
+}
+
 TEST(ServerInvarianceTest, ShardInvarianceUnderAnyArrivalOrder) {
   for (int workers : {2, 3}) {
     JobShape shape;
@@ -290,17 +324,7 @@ TEST(ServerInvarianceTest, ResumeOnAnotherNumberOfServersIsExact) {
     JobShape shape;
     shape.kind = kind;
     shape.servers = 1;
-    const std::string expected = RunJob(shape);
-    TemporaryDirectory directory;
-    shape.last_step = 3;
-    ASSERT_THAT(RunJob(shape, false, directory.path()), testing::StartsWith("item "));
-    shape.first_step = 4;
-    shape.last_step = 6;
-    shape.load_directory = directory / CheckpointName(3);
-    for (int servers : {1, 2, 3}) {
-      shape.servers = servers;
-      EXPECT_EQ(RunJob(shape), expected) << servers << " servers";
-    }
+    ExpectExactResume(shape, 3, {1, 2, 3});
   }
 }
 
@@ -331,35 +355,11 @@ TEST_P(NarrowInvariance, TheRowsAreThoseOfOneServerWhateverTheOrderOfMessages) {
   }
 }
 
-TEST_P(NarrowInvariance, TheRowsAreThoseOfOneWorker) {
-  shape_.exact_sums = true;
-  const std::string expected = RunJob(shape_);
-  shape_.workers_of_data = 3;
-  for (int workers : {1, 2}) {
-    shape_.workers = workers;
-    EXPECT_EQ(RunJob(shape_), expected) << workers << " workers";
-  }
-}
+TEST_P(NarrowInvariance, TheRowsAreThoseOfOneWorker) { ExpectTheRowsOfOneWorker(shape_); }
 
-TEST_P(NarrowInvariance, ResumeOnAnotherNumberOfServersIsExact) {
-  const std::string expected = RunJob(shape_);
-  TemporaryDirectory directory;
-  shape_.last_step = 3;
-  ASSERT_THAT(RunJob(shape_, false, directory.path()), testing::StartsWith("item "));
-  shape_.first_step = 4;
-  shape_.last_step = 6;
-  shape_.load_directory = directory / CheckpointName(3);
-  for (int servers : {1, 2, 3}) {
-    shape_.servers = servers;
-    EXPECT_EQ(RunJob(shape_), expected) << servers << " servers";
-  }
-}
+TEST_P(NarrowInvariance, ResumeOnAnotherNumberOfServersIsExact) { ExpectExactResume(shape_, 3, {1, 2, 3}); }
 
-TEST_P(NarrowInvariance, ReadingChangesNothing) {
-  const std::string expected = RunJob(shape_);
-  shape_.evaluate = true;
-  EXPECT_EQ(RunJob(shape_), expected);
-}
+TEST_P(NarrowInvariance, ReadingChangesNothing) { ExpectReadingChangesNothing(shape_); }
 
 TEST_P(NarrowInvariance, RoundingByTheSlotOfARowIsSeen) {
   PEPNET_NEEDS_MUTANTS();
@@ -407,35 +407,11 @@ TEST_P(PolicyInvariance, TheRowsAreThoseOfOneServerWhateverTheOrderOfMessages) {
   }
 }
 
-TEST_P(PolicyInvariance, TheRowsAreThoseOfOneWorker) {
-  shape_.exact_sums = true;
-  const std::string expected = RunJob(shape_);
-  shape_.workers_of_data = 3;
-  for (int workers : {1, 2}) {
-    shape_.workers = workers;
-    EXPECT_EQ(RunJob(shape_), expected) << workers << " workers";
-  }
-}
+TEST_P(PolicyInvariance, TheRowsAreThoseOfOneWorker) { ExpectTheRowsOfOneWorker(shape_); }
 
-TEST_P(PolicyInvariance, ResumeOnAnotherNumberOfServersIsExact) {
-  const std::string expected = RunJob(shape_);
-  TemporaryDirectory directory;
-  shape_.last_step = 4;
-  ASSERT_THAT(RunJob(shape_, false, directory.path()), testing::StartsWith("item "));
-  shape_.first_step = 5;
-  shape_.last_step = 9;
-  shape_.load_directory = directory / CheckpointName(4);
-  for (int servers : {1, 3}) {
-    shape_.servers = servers;
-    EXPECT_EQ(RunJob(shape_), expected) << servers << " servers";
-  }
-}
+TEST_P(PolicyInvariance, ResumeOnAnotherNumberOfServersIsExact) { ExpectExactResume(shape_, 4, {1, 3}); }
 
-TEST_P(PolicyInvariance, ReadingCountsNothing) {
-  const std::string expected = RunJob(shape_);
-  shape_.evaluate = true;
-  EXPECT_EQ(RunJob(shape_), expected);
-}
+TEST_P(PolicyInvariance, ReadingCountsNothing) { ExpectReadingChangesNothing(shape_); }
 
 TEST(PolicyMutantsTest, EachIsSeen) {
   PEPNET_NEEDS_MUTANTS();

@@ -1,9 +1,12 @@
 #include "cli/export/tables/full_table.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <utility>
 
 #include "common/base/mutant.h"
+#include "common/base/partition.h"
 #include "common/base/threads.h"
 #include "ps/table/value_codec.h"
 
@@ -83,16 +86,20 @@ StatusOr<TableRows> ReadTable(const std::string& checkpoint, const Manifest& man
 }
 
 RowFinder::RowFinder(const Table& table, uint64_t seed, const TableRows& rows)
-    : rows_(rows), dim_(static_cast<size_t>(table.dim)), grows_(table.grows()), initializer_(table, seed) {
-  for (size_t i = 0; i < rows.ids.size(); ++i) places_.emplace(rows.ids[i], i);
-}
+    : rows_(rows),
+      dim_(static_cast<size_t>(table.dim)),
+      grows_(table.grows()),
+      table_hash_(HashName(table.name)),
+      initializer_(table, seed) {}
 
 void RowFinder::Copy(int64_t id, float* out) const {
   size_t place = static_cast<size_t>(id);
   if (grows_) {
-    const auto found = places_.find(id);
-    if (found == places_.end()) return initializer_.Fill(id, {out, dim_});
-    place = found->second;
+    const auto key = [this](int64_t of) { return std::pair(BucketOf(RowHash(table_hash_, of)), of); };
+    const auto found = std::lower_bound(rows_.ids.begin(), rows_.ids.end(), key(id),
+                                        [&](int64_t a, const auto& b) { return key(a) < b; });
+    if (found == rows_.ids.end() || *found != id) return initializer_.Fill(id, {out, dim_});
+    place = static_cast<size_t>(found - rows_.ids.begin());
   }
   std::memcpy(out, rows_.values.data() + place * dim_, dim_ * sizeof(float));
 }

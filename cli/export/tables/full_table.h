@@ -4,7 +4,6 @@
 #include <cstdint>
 #include <functional>
 #include <string>
-#include <unordered_map>
 #include <vector>
 
 #include "common/base/aligned_buffer.h"
@@ -35,7 +34,7 @@ struct TableSource {
   uint64_t seed = 0;  // of the initial values of rows that no table has
 };
 
-// Finds rows by their ids, initial values where there is none. Borrows `rows`.
+// Finds rows by their ids, initial values where there is none. Borrows `rows`, in the order of ReadTable().
 class RowFinder {
  public:
   RowFinder(const Table& table, uint64_t seed, const TableRows& rows);
@@ -46,8 +45,8 @@ class RowFinder {
   const TableRows& rows_;
   const size_t dim_;
   const bool grows_;
+  const uint64_t table_hash_;  // of the order of rows of a table that grows
   const RowInitializer initializer_;
-  std::unordered_map<int64_t, size_t> places_;  // of a table that grows
 };
 
 }  // namespace pepnet
