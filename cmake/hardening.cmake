@@ -1,4 +1,4 @@
-# What makes a fault of the programs harder to use by others: they are position independent, and what the loader has
+# Makes a fault of the programs harder to use by others: they are position independent, and what the loader has
 # written (the table of imported functions among it) is read-only before main() begins.
 #
 # Every entry of their RPATH is an absolute path. CMake ends one that it may exchange at the installation with a ':', and

@@ -164,7 +164,7 @@ Status Snapshot::SaveRows(size_t shard, BucketOrder* order, TablePartWriter* wri
        next += kRowsPerRecordBatch, image = 1 - image) {
     Batch batch;
     const bool more = next < order->size();
-    // What is thrown, for want of memory, must not leave here: the thread "take" still reads from `order`.
+    // An exception, for want of memory, must not leave here: the thread "take" still reads from `order`.
     status = Caught([&] {
       if (more) batch = MakeBatch(shard, order, next, &images_[1 - image]);
       return absl::OkStatus();

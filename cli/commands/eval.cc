@@ -35,7 +35,7 @@ void LogIntervals(const std::vector<TaskIntervals>& intervals) {
   }
 }
 
-// Where the result goes: a name alone lies in model_dir.
+// The file of the result: a name alone lies in model_dir.
 std::string ResultFile(const EvalFlags& flags, const JobConfig& config) {
   const bool is_path = flags.eval_result_filename.find('/') != std::string::npos;
   return is_path ? flags.eval_result_filename : config.model_dir + "/" + flags.eval_result_filename;

@@ -26,8 +26,8 @@ namespace {
 
 constexpr const char* kTrainerFile = "trainer.json";
 
-// What --verify asks of a manifest whose files all are as it says: that it speaks of a state that training could go on
-// from.
+// The demands of --verify on a manifest whose files all are as it says: that it speaks of a state that training could
+// go on from.
 Status CheckState(const std::string& directory, const Manifest& manifest) {
   for (const char* file : {"dense.safetensors", kTrainerFile}) {
     const auto named = [file](const FileEntry& entry) { return entry.file == file; };
@@ -97,7 +97,7 @@ Status InspectDifference(const InspectFlags& flags) {
   return absl::FailedPreconditionError(absl::StrCat(left, " and ", right, " are not equal: ", DiffInBrief(diff)));
 }
 
-// What one flag asks for and another leaves no room for; nothing that is asked for is passed over.
+// Refuses flags of which one leaves no room for another; nothing that is asked for is passed over.
 Status CheckTogether(const InspectFlags& flags) {
   const std::vector<std::pair<const char*, bool>> views = {{"--diff", !flags.diff.empty()},
                                                            {"--id", flags.id.has_value()},

@@ -142,7 +142,7 @@ Status VerifyRows(const std::string& directory, const PartEntry& part) {
   return absl::OkStatus();
 }
 
-// What lies where a checkpoint has its files, and is none of the manifest's: its contents would be used unverified.
+// Refuses files where a checkpoint has its own that are none of the manifest's: they would be used unverified.
 Status CheckAllNamed(const std::string& directory, const Manifest& manifest) {
   namespace fs = std::filesystem;
   std::set<std::string> named = {kManifestName};

@@ -54,7 +54,7 @@ struct PartEntry {
   std::string file;  // relative to the checkpoint directory
   int64_t rows = 0;
   int dim = 0, state_dim = 0;
-  // How the servers kept the values. The file holds them as float32, which the values of every kind are exactly.
+  // The type of the values on servers. The file holds them as float32, which the values of every kind are exactly.
   ValueKind value_kind = ValueKind::kFp32;
   int64_t bytes = 0;
   uint32_t crc32c = 0;

@@ -87,7 +87,7 @@ inline std::vector<const Mlp*> Mlps(const Model& model) {
   return mlps;
 }
 
-// What stands behind the layers of the network: PPNet's, then those of Mlps().
+// The activations behind the layers of the network: PPNet's, then those of Mlps().
 inline std::vector<Activation> Activations(const Model& model) {
   std::vector<Activation> activations;
   if (model.uia.has_value()) activations.push_back(model.ppnet_activation);

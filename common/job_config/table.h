@@ -99,7 +99,7 @@ constexpr IdRange IdsOf(int64_t rows) {
 // For messages: "0 to 99".
 inline std::string IdRangeText(int64_t rows) { return absl::StrCat(IdsOf(rows).first, " to ", IdsOf(rows).last); }
 
-// How a server keeps the values of a row; optimizer state is float32. What is rounded, and how: ps/table/value_codec.h.
+// The type of a row's values on a server; optimizer state is float32. ps/table/value_codec.h says how they are rounded.
 enum class ValueKind { kFp32, kFp16, kBf16, kInt8 };
 
 struct ValueType {

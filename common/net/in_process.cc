@@ -26,14 +26,14 @@ struct Item {
   Bytes body;
 };
 
-// What one rank has sent to another on one channel.
+// The messages that one rank has sent to another on one channel.
 struct Source {
   std::deque<Item> items;
   uint64_t sent = 0;
   Clock::time_point last_visible;
 };
 
-// What has been sent to one rank on one channel. A source stands in it from its first message on: most ranks of a large
+// The messages sent to one rank on one channel. A source stands in it from its first message on: most ranks of a large
 // hub never talk to each other, and a queue for each pair of a thousand ranks would take gigabytes.
 struct Mailbox {
   Mutex mutex;

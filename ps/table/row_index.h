@@ -88,7 +88,7 @@ class RowIndex {
   };
 
   static uint32_t Half(int64_t id) { return static_cast<uint32_t>(id); }
-  // Where the probe of a hash starts.
+  // The place at which the probe of a hash starts.
   const Entry* Start(uint64_t hash) const {
     const size_t home = places_.Home(hash);
     return home < moved_ ? grown_.entries() + grown_.Home(hash) : places_.entries() + home;

@@ -87,7 +87,7 @@ class TableShard {
   // The value that Create(id) would give; out.size() == dim.
   void ReadInitialValue(int64_t id, std::span<float> out) const { initializer_.Fill(id, out); }
 
-  // How the values stand in a row.
+  // The layout of the values in a row.
   const ValueCodec& codec() const { return codec_; }
   // Of the rounding that step `step` does (value_codec.h).
   uint64_t RoundingKey(int64_t step) const {

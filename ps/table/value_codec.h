@@ -58,7 +58,7 @@ class ValueCodec {
   int64_t words_;
 };
 
-// What the values of one row read after they have been rounded to nearest.
+// Replaces the values of one row by what they read after they have been rounded to nearest.
 void RoundToNearest(ValueKind kind, std::span<float> values);
 
 }  // namespace pepnet

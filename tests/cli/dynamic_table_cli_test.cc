@@ -128,7 +128,7 @@ TEST_F(DynamicTableCli, ReadersLeaveTheTableAlone) {
   EXPECT_EQ(RunShell(absl::StrCat("$PEPNET inspect --verify ", before)).exit_status, 0);
 }
 
-// What was exported and imported predicts what the checkpoint does, of ids with rows and of ids without.
+// An export that was imported predicts what the checkpoint does, of ids with rows and of ids without.
 TEST_F(DynamicTableCli, ExportedRowsCanBeImported) {
   Train("$PEPNET", "model");
   const std::string config = absl::StrCat(" --pipeline_config_path ", job_ / "job.config");

@@ -63,7 +63,7 @@ StatusOr<int64_t> CutBack(const std::string& path, const char* key, int64_t step
     last = json[key].get<int64_t>();
     absl::StrAppend(&kept, line, "\n");
   }
-  // What a crash leaves is one line at the end that is cut short.
+  // A crash leaves one line at the end that is cut short.
   if (damaged > 1 || behind > 0) {
     PEPNET_ASSIGN_OR_RETURN(const std::string aside, PutAside(path));
     LogWarning(absl::StrCat(path, " is damaged in ", damaged, " of its lines, the first is line ", first_damaged,

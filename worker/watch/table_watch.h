@@ -26,7 +26,7 @@ struct DynamicTableCounts {
 };
 // In the order of the config.
 std::vector<DynamicTableCounts> DynamicTablesOf(const JobConfig& config, const std::vector<std::string>& stats);
-// What has become of the ids since the servers started.
+// Says what has become of the ids since the servers started.
 std::string DynamicTableLine(const DynamicTableCounts& counts);
 
 }  // namespace pepnet

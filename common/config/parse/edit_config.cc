@@ -18,7 +18,7 @@ using google::protobuf::Message;
 using google::protobuf::Reflection;
 using Json = nlohmann::ordered_json;
 
-// Where a change comes from, for messages.
+// The flags that changes come from, for messages.
 constexpr char kEdit[] = "--edit_config_json", kSet[] = "--set";
 
 struct Step {

@@ -120,7 +120,7 @@ class Collector : public google::protobuf::io::ErrorCollector {
   const std::vector<std::string>& faults() const { return faults_; }
 
  private:
-  // Where `word` last stands before the place; the place itself if it does not.
+  // The last place of `word` before this one; the place itself if it does not.
   std::pair<int, int> FindBefore(const std::string& word, int line, int column) const {
     for (int at = std::min(line, static_cast<int>(lines_.size()) - 1); at >= 0; --at) {
       const absl::string_view text = lines_[at].substr(0, at == line ? column : absl::string_view::npos);

@@ -25,7 +25,7 @@ constexpr size_t kMaxChunkBytes = size_t{64} << 20;
 constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
 constexpr size_t kMaxColumns = size_t{1} << 20;  // in a header: each name takes 32 bytes and more
 
-// What a file that is no text begins with, and what to do about it.
+// The first bytes of files that are no text, and what to do about each.
 struct Beginning {
   std::string_view bytes;
   const char* remedy;
@@ -61,7 +61,7 @@ class RecordScanner {
     return absl::OkStatus();
   }
 
-  // What the first Next() returns, which it still returns after this.
+  // The record that the first Next() returns, which it still returns after this.
   StatusOr<std::optional<std::string_view>> Peek() {
     PEPNET_ASSIGN_OR_RETURN(const std::optional<std::string_view> record, Next(0));
     if (record.has_value()) begin_ = static_cast<size_t>(record->data() - buffer_.data());

@@ -21,7 +21,7 @@ NumberText ParseReal(std::string_view text, double* value);
 // ParseReal(), or an error that quotes the text.
 StatusOr<double> ReadReal(std::string_view text);
 
-// What to do about a text that is no number, to stand behind the sentence that says so: blanks around a number, a word
+// The remedy for a text that is no number, to stand behind the sentence that says so: blanks around a number, a word
 // for a value that is missing. "" for anything else.
 std::string NumberRemedy(std::string_view text);
 

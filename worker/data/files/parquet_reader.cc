@@ -28,8 +28,8 @@ namespace {
 // come from the system, page by page, each time.
 constexpr int64_t kMostDecodedRows = 65536, kFewestDecodedRows = 512;
 constexpr int64_t kDecodedBytes = int64_t{8} << 20;
-// What the texts of the rows decoded at once may take, where a few words of a dictionary stand for all of them: a file of
-// some kilobytes can ask for any amount.
+// The most that texts of the rows decoded at once may take, where a few words of a dictionary stand for all of them: a
+// file of some kilobytes can ask for any amount.
 constexpr int64_t kMostTextBytes = int64_t{256} << 20;
 
 Status ReadError(const std::string& path, std::string_view cause) {
