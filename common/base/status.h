@@ -2,6 +2,7 @@
 // absl::StatusOr<T>; what can only be our own bug is a CHECK. Context is added on the way up, cause last.
 #pragma once
 
+#include <cstdio>
 #include <string>
 #include <utility>
 
@@ -26,7 +27,19 @@ inline Status Annotate(const Status& status, const std::string& context) {
   return Status(status.code(), absl::StrCat(context, ": ", status.message()));
 }
 
+// Writes to stderr that the error passes this line on its way up: what PEPNET_PASSES_ON does in a build with
+// -DPEPNET_STATUS_LOCATIONS=ON.
+inline void TellWhereItPasses(const Status& error, const char* file, int line) {
+  std::fprintf(stderr, "%s:%d: passes on: %s\n", file, line, std::string(error.message()).c_str());
+}
+
 }  // namespace pepnet
+
+#ifdef PEPNET_STATUS_LOCATIONS
+#define PEPNET_PASSES_ON(error) ::pepnet::TellWhereItPasses(error, __FILE__, __LINE__)
+#else
+#define PEPNET_PASSES_ON(error) static_cast<void>(0)
+#endif
 
 #define PEPNET_CONCAT_INNER(a, b) a##b
 #define PEPNET_CONCAT(a, b) PEPNET_CONCAT_INNER(a, b)
@@ -35,6 +48,7 @@ inline Status Annotate(const Status& status, const std::string& context) {
 #define PEPNET_RETURN_IF_ERROR(expr)                                  \
   do {                                                                \
     if (::absl::Status pepnet_status = (expr); !pepnet_status.ok()) { \
+      PEPNET_PASSES_ON(pepnet_status);                                \
       return pepnet_status;                                           \
     }                                                                 \
   } while (false)
@@ -44,5 +58,8 @@ inline Status Annotate(const Status& status, const std::string& context) {
   PEPNET_ASSIGN_OR_RETURN_IMPL(PEPNET_CONCAT(pepnet_statusor_, __LINE__), lhs, expr)
 #define PEPNET_ASSIGN_OR_RETURN_IMPL(var, lhs, expr) \
   auto var = (expr);                                 \
-  if (!var.ok()) return var.status();                \
+  if (!var.ok()) {                                   \
+    PEPNET_PASSES_ON(var.status());                  \
+    return var.status();                             \
+  }                                                  \
   lhs = std::move(var).value()

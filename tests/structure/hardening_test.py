@@ -67,7 +67,7 @@ def runs_what_lies_here(program):
 
 
 def main():
-    arguments = argparse.ArgumentParser(usage=__doc__)
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("programs", nargs="+")
     arguments.add_argument("--compile-commands")
     arguments = arguments.parse_args()
