@@ -27,6 +27,25 @@ run() {
   "$@"
 }
 
+read -r -a pip_args <<<"${PEPNET_PIP_ARGS:-}"
+# pip_install DIRECTORY ARGUMENTS...: into the virtual environment there.
+pip_install() {
+  run "$1/bin/python3" -m pip install --disable-pip-version-check "${pip_args[@]}" "${@:2}"
+}
+
+torch_version=2.13.0
+has_gpu() { nvidia-smi --list-gpus 2>/dev/null | grep -q .; }
+# install_torch DIRECTORY: the CPU build (0.2 GB) where there is no GPU and an index of pip's has it; else what the index
+# has under the plain version, which on PyPI is the build with CUDA.
+install_torch() {
+  if ! has_gpu; then
+    pip_install "$1" "torch==$torch_version+cpu" && return
+    echo "No index that pip knows has torch $torch_version+cpu, the build without CUDA. Going on with the plain torch," \
+      "several gigabytes on PyPI. pytorch.org names the index of CPU builds: PEPNET_PIP_ARGS='--extra-index-url ...' takes it."
+  fi
+  pip_install "$1" "torch==$torch_version"
+}
+
 # `--help` prints the comment that stands at the top of the script.
 print_usage() {
   sed -n '2,/^[^#]/{/^#/s/^# \{0,1\}//p}' "$script_path"

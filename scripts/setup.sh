@@ -5,7 +5,8 @@
 # With --tests also a second environment, $PEPNET_VENV-tools, with the programs that tests read our files with, that
 # scripts/plot_run.py draws with, and that scripts/dev/check.sh formats with; NCCL with the CUDA runtime in the first
 # one, so that what runs on GPUs is compiled and linked on every machine; clang, which proves the locks (the preset
-# clang), and clang-tidy. Changes nothing when nothing is missing.
+# clang), and clang-tidy. Says first what it will fetch; changes nothing when nothing is missing. torch is the CPU build
+# where there is no GPU and pip finds one.
 #   PEPNET_VENV      where the virtual environment is (default: .venv in the repository)
 #   PEPNET_PYTHON    the Python that makes it (default: python3, 3.10 or newer)
 #   PEPNET_PIP_ARGS  more arguments for `pip install`, for example an index with smaller torch builds
@@ -18,7 +19,6 @@ case ${1:-} in
   *) die "unknown argument '$1'; see --help" ;;
 esac
 
-torch_version=2.13.0
 pyarrow_version=26.0.1
 onnx_version=1.23.2
 # Of the second environment.
@@ -72,7 +72,6 @@ if command -v dpkg >/dev/null; then
 else
   echo "no dpkg here, so the libraries are not checked; pepnet needs what Debian calls: ${libraries[*]}"
 fi
-((${#missing[@]} == 0)) || install_packages "${missing[@]}"
 
 # Asks by importing: a half-installed or foreign environment does not pass.
 wheels_work() {
@@ -84,7 +83,6 @@ sys.exit(found != tuple(sys.argv[1:]))
 PYTHON
 }
 
-read -r -a pip_args <<<"${PEPNET_PIP_ARGS:-}"
 # make_venv DIRECTORY
 make_venv() {
   local python=${PEPNET_PYTHON:-python3}
@@ -100,20 +98,7 @@ make_venv() {
   can_make_venv || python=/usr/bin/python3
   run "$python" -m venv "$1"
 }
-# pip_install DIRECTORY ARGUMENTS...
-pip_install() {
-  run "$1/bin/python3" -m pip install --disable-pip-version-check "${pip_args[@]}" "${@:2}"
-}
-
-if ! wheels_work; then
-  make_venv "$venv"
-  pip_install "$venv" "torch==$torch_version" "pyarrow==$pyarrow_version" numpy
-  pip_install "$venv" --no-deps "onnx==$onnx_version"  # one of its files is all that is needed
-  wheels_work || die "torch $torch_version, pyarrow $pyarrow_version and onnx $onnx_version do not load from $venv:
-$("$venv/bin/python3" -c 'import numpy, pyarrow.parquet, torch' 2>&1 | tail -n 1)"
-fi
-
-# A torch with CUDA has brought an NCCL of its own, which stays.
+# A torch with CUDA has an NCCL of its own, which stays.
 nccl_is_there() {
   "$venv/bin/python3" - "${nccl_packages[@]}" 2>/dev/null <<'PYTHON'
 import importlib.metadata, importlib.util, pathlib, sys
@@ -122,10 +107,6 @@ if not (torch / "lib/libtorch_cuda.so").exists():
     sys.exit(any(importlib.metadata.version(name) != version for name, version in (p.split("==") for p in sys.argv[1:])))
 PYTHON
 }
-if [[ $with_tests == true ]] && ! nccl_is_there; then
-  pip_install "$venv" --no-deps "${nccl_packages[@]}"
-fi
-
 tools_work() {
   "$venv-tools/bin/python3" - "${tools_packages[@]}" 2>/dev/null <<'PYTHON'
 import importlib.metadata, sys
@@ -134,7 +115,39 @@ from tensorboard.backend.event_processing import event_accumulator
 sys.exit(any(importlib.metadata.version(name) != version for name, version in (p.split("==") for p in sys.argv[1:])))
 PYTHON
 }
-if [[ $with_tests == true ]] && ! tools_work; then
+
+# What will be fetched, before the first byte of it.
+fetched=() lacks_wheels=false lacks_nccl=false lacks_tools=false
+((${#missing[@]} == 0)) || fetched+=("Debian packages (up to 0.3 GB): ${missing[*]}")
+if ! wheels_work; then
+  lacks_wheels=true
+  size="0.2 GB if pip finds the CPU build, several GB with CUDA otherwise"
+  ! has_gpu || size="several GB, with CUDA for the GPU of this machine"
+  fetched+=("into $venv: torch $torch_version ($size), pyarrow $pyarrow_version, numpy, onnx $onnx_version (0.1 GB)")
+fi
+if [[ $with_tests == true ]]; then
+  nccl_is_there || { lacks_nccl=true; fetched+=("into $venv: NCCL and the CUDA runtime, to compile and link with (0.3 GB)"); }
+  tools_work || { lacks_tools=true; fetched+=("into $venv-tools: ${tools_packages[*]} (0.2 GB)"); }
+fi
+if ((${#fetched[@]} > 0)); then
+  echo "This machine lacks, and the set-up fetches (minutes, as fast as the network is):"
+  printf '  %s\n' "${fetched[@]}"
+fi
+
+((${#missing[@]} == 0)) || install_packages "${missing[@]}"
+if [[ $lacks_wheels == true ]]; then
+  make_venv "$venv"
+  install_torch "$venv"
+  pip_install "$venv" "pyarrow==$pyarrow_version" numpy
+  pip_install "$venv" --no-deps "onnx==$onnx_version"  # one of its files is all that is needed
+  wheels_work || die "torch $torch_version, pyarrow $pyarrow_version and onnx $onnx_version do not load from $venv:
+$("$venv/bin/python3" -c 'import numpy, pyarrow.parquet, torch' 2>&1 | tail -n 1)"
+fi
+# A torch with CUDA that has just come brings an NCCL of its own.
+if [[ $lacks_nccl == true ]] && ! nccl_is_there; then
+  pip_install "$venv" --no-deps "${nccl_packages[@]}"
+fi
+if [[ $lacks_tools == true ]]; then
   make_venv "$venv-tools"
   pip_install "$venv-tools" "${tools_packages[@]}"
   tools_work || die "the packages ${tools_packages[*]} do not load from $venv-tools"

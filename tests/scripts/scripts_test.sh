@@ -183,6 +183,29 @@ expect "mutants: red without a mutant" 1 'fail without a mutant' "${mutants[@]}"
 
 expect "build: unknown preset" 1 "no preset 'fast'" bash "$scripts/build.sh" --preset fast
 expect "test: preset without a name" 1 'needs a name' bash "$scripts/test.sh" --preset
+# A pip that knows no CPU build where the name of its environment says so, and GPUs where a driver tells of one.
+for environment in with_cpu_build without_cpu_build; do
+  mkdir -p "$scratch/$environment/bin"
+  stand_in "$scratch/$environment/bin/python3" <<'SH'
+#!/usr/bin/env bash
+[[ $0 == */with_cpu_build/* || $* != *+cpu* ]] && echo "installed ${!#}"
+SH
+done
+mkdir -p "$scratch/gpu"
+stand_in "$scratch/gpu/nvidia-smi" <<'SH'
+#!/usr/bin/env bash
+echo "GPU 0: a stand-in"
+SH
+installs_torch() {  # ENVIRONMENT
+  bash -c 'set -e; source "$1"; install_torch "$2"' "$scripts/setup.sh" "$scripts/common.sh" "$scratch/$1"
+}
+with_gpu() { PATH=$scratch/gpu:$PATH "$@"; }
+expect "torch: the CPU build without a GPU" 0 '^installed torch==[0-9.]+\+cpu$' installs_torch with_cpu_build
+expect "torch: no CPU build is said" 0 'several gigabytes on PyPI' installs_torch without_cpu_build
+expect "torch: goes on without a CPU build" 0 '^installed torch==[0-9.]+$' installs_torch without_cpu_build
+expect "torch: the plain build with a GPU" 0 '^installed torch==[0-9.]+$' with_gpu installs_torch with_cpu_build
+
+expect "quickstart: no such wheel" 1 'there is no wheel at that path' bash "$scripts/quickstart.sh" --wheel none.whl
 expect "setup: unknown argument" 1 "unknown argument 'now'" bash "$scripts/setup.sh" now
 
 # gpu_check.sh where there is no GPU, where libtorch has no CUDA, and with stand-ins for all that it starts.
