@@ -9,6 +9,7 @@ indented) says what to do with it:
                                 each other in one directory; a command that fails stops the test.
   <!-- test: run, A => B -->    the same with text A replaced by B (smaller numbers); several are separated by commas
   <!-- test: run if MODULE -->  the same, where Python has the module
+  <!-- test: python if MODULE --> with the Python of VENV or of VENV-tools, whichever has it
   <!-- test: cluster -->        the same, but mpirun leaves its hosts out and runs the ranks here; sbatch, scontrol,
                                 kubectl and docker only check the files that they are given
   <!-- test: python -->         the same for Python
@@ -134,6 +135,10 @@ def lay_out(scratch):
         (stand_ins / name).chmod(0o755)
 
 
+def has_module(python, module):
+    return python.exists() and subprocess.run([python, "-c", f"import {module}"], capture_output=True).returncode == 0
+
+
 def run_page(path, scratch):
     """Runs the marked blocks of a page; returns (blocks run, reasons of those that are not, failures)."""
     lay_out(scratch)
@@ -143,7 +148,7 @@ def run_page(path, scratch):
                    "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "OMPI_MCA_rmaps_base_oversubscribe": "1",
                    "OMPI_MCA_hwloc_base_binding_policy": "none", "REAL_MPIRUN": shutil.which("mpirun") or "mpirun"}
     clustered = {**environment, "PATH": f"{scratch}/.stand_ins:{environment['PATH']}"}
-    ran, reasons, python = 0, [], VENV / "bin/python3"
+    ran, reasons = 0, []
     for block in blocks(path):
         if block.mark is None:
             return ran, reasons, [f"{path.name}:{block.line}: a code block without a mark; see docs_test.py"]
@@ -152,9 +157,13 @@ def run_page(path, scratch):
         if block.mark == "no":
             reasons.append(f"{path.name}:{block.line}: {block.detail}")
             continue
-        if block.module and subprocess.run([python, "-c", f"import {block.module}"], capture_output=True).returncode:
-            reasons.append(f"{path.name}:{block.line}: there is no {block.module}")
-            continue
+        python = VENV / "bin/python3"
+        if block.module:
+            candidates = [python] if block.mark == "run" else [python, pathlib.Path(f"{VENV}-tools/bin/python3")]
+            python = next((one for one in candidates if has_module(one, block.module)), None)
+            if python is None:
+                reasons.append(f"{path.name}:{block.line}: there is no {block.module}")
+                continue
         text = replaced(block)
         command = [python, "-c", text] if block.mark == "python" else ["bash", "-euo", "pipefail", "-c", text]
         start = time.monotonic()
