@@ -3,8 +3,7 @@
 #pragma once
 
 // The sanitizers' runtimes are not up yet when the loader asks which clone to take.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__) && \
-    !defined(__SANITIZE_THREAD__)
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(PEPNET_SANITIZED)
 #define PEPNET_SIMD_CLONES __attribute__((target_clones("avx2", "default")))
 #else
 #define PEPNET_SIMD_CLONES

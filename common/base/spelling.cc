@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 
 namespace pepnet {
 namespace {
@@ -23,6 +24,16 @@ size_t EditDistance(const std::string& a, const std::string& b) {
   return d[a.size()][b.size()];
 }
 
+// "min_batch_size" is no misspelling of "batch_size": a word like this turns a name into that of another thing.
+bool AddsTurningWord(const std::string& name, const std::string& candidate) {
+  const std::vector<std::string> known = absl::StrSplit(candidate, '_');
+  for (const std::string& word : std::vector<std::string>(absl::StrSplit(name, '_'))) {
+    const bool turns = word == "min" || word == "max" || word == "no" || word == "num" || word == "old" || word == "new";
+    if (turns && std::find(known.begin(), known.end(), word) == known.end()) return true;
+  }
+  return false;
+}
+
 }  // namespace
 
 std::string NearestName(const std::string& name, const std::vector<std::string>& candidates) {
@@ -30,7 +41,7 @@ std::string NearestName(const std::string& name, const std::vector<std::string>&
   size_t best = name.size() / 3 + 2;  // farther away than this is not a typing error
   for (const std::string& candidate : candidates) {
     const size_t distance = EditDistance(name, candidate);
-    if (distance < best) {
+    if (distance < best && !AddsTurningWord(name, candidate)) {
       best = distance;
       nearest = candidate;
     }
