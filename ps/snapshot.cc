@@ -72,6 +72,8 @@ Snapshot::~Snapshot() {
 
 Snapshot::Change::Change(Snapshot* snapshot) : snapshot_(*snapshot) {
   const auto before = Clock::now();
+  // Mutexes are not fair: "take" unlocks and locks in a loop, and would win against a waiting loop again and again. It
+  // looks at this count in between, and yields.
   ++snapshot_.changes_waiting_;
   snapshot_.mutex_.Lock();
   --snapshot_.changes_waiting_;
@@ -101,7 +103,7 @@ void Snapshot::Take() {
     while (!over_ && !wanted_.has_value()) changed_.Wait(&mutex_);
     if (over_) return;
     const Batch& batch = *wanted_;
-    batch.image->Resize(0, 0, 0);
+    batch.image->Resize(0, 0, 0);  // keeps the memory that MakeBatch() has made
     for (size_t first = 0; first < batch.slots.size() && !cancelled_; first += kRowsPerRun) {
       if (first > 0) LetChangesIn();
       const size_t count = std::min(kRowsPerRun, batch.slots.size() - first);
@@ -115,6 +117,8 @@ void Snapshot::Take() {
 void Snapshot::LetChangesIn() {
   const bool memory_is_short = changes_without_memory_ > 0;
   mutex_.Unlock();
+  // Who waits for memory sleeps on the condition, and is not counted in changes_waiting_: the copies that the last run has
+  // given back may be all it needs, so it is woken and gets a moment to take the lock.
   if (memory_is_short) {
     changed_.NotifyAll();
     std::this_thread::sleep_for(std::chrono::microseconds(50));
@@ -202,7 +206,7 @@ StatusOr<PartEntry> Snapshot::SaveShard(size_t shard) {
     copies = shards_[shard].Close();
   }
   changed_.NotifyAll();
-  copies.clear();
+  copies.clear();  // behind the lock: giving back gigabytes takes the kernel milliseconds
   PEPNET_RETURN_IF_ERROR(status);
   PEPNET_ASSIGN_OR_RETURN(PartEntry part, writer->Finish());
   part.value_kind = source.table().value_kind;

@@ -209,6 +209,9 @@ void FillMaskRow(const KernelDropout& dropout, int64_t row, int64_t width) {
   FillDropoutMask(dropout.key, dropout.ratio, dropout.rows[row], 1, width, dropout.mask_row);
 }
 
+// One layer of PPNet on one row (spec 1.4):  out = dropout(f(a + a_bias) * gamma * sigmoid(s + s_bias)).
+// `a` keeps the layer's value before f and `s` the gate, 0 where dropout has struck: what the backward pass needs, and
+// nothing else: a gate that is 0 of itself has derivatives 0 as well, so no mask has to be kept beside it.
 template <typename Function>
 PEPNET_SIMD_INLINE void GateProductRow(const Function f, int64_t width, float scale, const float* __restrict a_bias,
                                        const float* __restrict s_bias, const float* __restrict mask,
@@ -223,6 +226,10 @@ PEPNET_SIMD_INLINE void GateProductRow(const Function f, int64_t width, float sc
   }
 }
 
+// Its derivatives, with d that of the loss by `out`, in place:
+//   a = d gamma gate f'(a)            by the value before f
+//   s = d gamma f(a) gate (1 - gate)  by the value before the sigmoid
+// A dropped element has gate 0, so both are 0 without a branch.
 template <typename Function>
 PEPNET_SIMD_INLINE void GateProductBackwardRow(const Function f, int64_t width, float scale, const float* __restrict d,
                                                float* __restrict a, float* __restrict s, float* __restrict a_sum,
