@@ -6,25 +6,59 @@ import bisect
 import math
 import os
 import pathlib
-from typing import Any, Callable, Iterable, Mapping, NamedTuple, Union
+from typing import Any, Callable, Iterable, Iterator, Mapping, NamedTuple, Union
 
 import numpy as np
 import torch
 
-from .config import column_of
-from .onnx_inputs import std_hash, tokens_of
+from .config import Config, column_of
+from .onnx_inputs import elements_of, std_hash, tokens_of
 from .text_format import Message
 
 
 class Ids(NamedTuple):
-    """The rows of a table that each cell of a column names: those of cell i are ids[offsets[i]:offsets[i + 1]]."""
+    """The rows of a table that each cell of a column names: those of cell i are ids[offsets[i]:offsets[i + 1]].
+
+    Of a sequence the offsets are those of elements, and the elements of cell i are elements[i]:elements[i + 1].
+    """
 
     ids: torch.Tensor
-    offsets: torch.Tensor  # one more than there are cells
+    offsets: torch.Tensor  # one more than there are cells, or elements
     weights: torch.Tensor | None
+    elements: torch.Tensor | None = None
+
+    def by_cell(self) -> Ids:
+        """The ids of each cell, whichever elements they are in."""
+        return self if self.elements is None else Ids(self.ids, self.offsets[self.elements], self.weights)
 
 
-Encoded = Mapping[str, Union[Ids, torch.Tensor]]  # by feature
+class Values(NamedTuple):
+    """The elements of a sequence of numbers: those of cell i are values[elements[i]:elements[i + 1]]."""
+
+    values: torch.Tensor  # [elements, value_dim]
+    elements: torch.Tensor
+
+
+Cells = Union[Ids, Values, torch.Tensor]  # of one feature; numbers that are no sequence are [cells, value_dim]
+Encoded = Mapping[str, Cells]  # by feature
+
+
+class SequenceCells(NamedTuple):
+    """How the cells of a sequence are read."""
+
+    prefix: str  # of the feature's and the column's name: "click__"
+    delimiter: str  # of elements in a text
+    max_elements: int  # that are read; 0: all
+
+
+class Leaf(NamedTuple):
+    """What a group reads of a feature: its values, or vectors from one of its tables."""
+
+    feature: str
+    table: str  # named as in checkpoints: those of sequence groups are "sequence.<width>.<name>"; "": values
+    width: int
+    by_element: bool  # a vector for each element of a sequence, not for each row
+    embedded: bool = False  # the values go through the feature's dense embedding
 
 
 def shortest(value: float) -> float:
@@ -51,20 +85,66 @@ def _normalizer(text: str) -> Callable[[float], float]:
     raise ValueError(f"the normalizer {text!r} is unknown here")
 
 
+def feature_messages(config: Config) -> Iterator[tuple[str, Message, SequenceCells | None]]:
+    """(kind, message, how it is a sequence) of each feature; kinds are those of features that are no sequences."""
+    features = config.features()
+    joint = _joint(config)
+    for kind, message in features:
+        if kind == "sequence_feature":
+            cells = SequenceCells(
+                message.first("sequence_name") + joint,
+                message.first("sequence_delim", ";"),
+                int(message.first("sequence_length", 0)),
+            )
+            for entry in message.all("features"):
+                for inner, values in entry.items():
+                    yield inner, values[0], cells
+        elif kind.startswith("sequence_"):
+            delimiter, length = message.first("sequence_delim", ";"), int(message.first("sequence_length", 0))
+            yield kind.removeprefix("sequence_"), message, SequenceCells("", delimiter, length)
+        else:
+            yield kind, message, None
+
+
+def _joint(config: Config) -> str:
+    """What stands between the names of a sequence_feature and of its features: "_" where the groups list them so."""
+    groups = config.parsed().message("model_config").all("feature_groups")
+    groups = [*groups, *(one for group in groups for one in group.all("sequence_groups"))]
+    listed = {name for group in groups for name in group.all("feature_names")}
+    pairs, plain = [], set()
+    for kind, message in config.features():
+        if kind != "sequence_feature":
+            plain.add(message.first("feature_name"))
+            continue
+        inner = [values[0] for entry in message.all("features") for values in entry.values()]
+        pairs += [(message.first("sequence_name"), one.first("feature_name")) for one in inner]
+    usual, short = ({joint.join(pair) for pair in pairs} for joint in ("__", "_"))
+    return "_" if listed & (short - plain) and not listed & usual else "__"
+
+
 class Feature:
     """Turns the cells of a column into what the network reads, as training did."""
 
     def __init__(
-        self, kind: str, message: Message, encoded: bool, separator: str, string_hash: str, directory: pathlib.Path
+        self,
+        kind: str,
+        message: Message,
+        encoded: bool,
+        separator: str,
+        string_hash: str,
+        directory: pathlib.Path,
+        sequence: SequenceCells | None = None,
     ) -> None:
-        self.name: str = message.first("feature_name")
+        self.sequence = sequence
+        prefix = sequence.prefix if sequence else ""
+        self.name: str = prefix + message.first("feature_name")
         grows = any(name in message for name in ("dynamic_table", "zch", "dynamicemb"))
         if kind not in ("id_feature", "raw_feature") or grows:
             raise ValueError(
                 f"feature {self.name!r} ({kind}) is of a kind that a torch module does not have; score with Scorer or "
                 "pepnet predict"
             )
-        self.column = column_of(message, encoded)
+        self.column = prefix + column_of(message, encoded)
         self.separator = separator if encoded else message.first("separator", "\x1d")
         self.weighted = bool(message.first("weighted", False))
         self.mean = str(message.first("pooling", "sum")).lower() == "mean"
@@ -73,8 +153,9 @@ class Feature:
         self.ids = kind == "id_feature"
         self.dense = not self.ids and not boundaries
         self.values = int(message.first("value_dim", 1)) if self.dense else 0
-        self.autodis: Message | None = message.message("autodis") if "autodis" in message else None
-        self.embedded = self.dense and (self.autodis is not None or "mlp" in message)
+        # A sequence of numbers is read as it is.
+        self.autodis: Message | None = message.message("autodis") if "autodis" in message and not sequence else None
+        self.embedded = self.dense and not sequence and (self.autodis is not None or "mlp" in message)
         self.width = self.values if self.dense and not self.embedded else int(message.first("embedding_dim"))
         self._normalize = _normalizer("" if encoded else message.first("normalizer", ""))
         self._id_of: Callable[[Any], int] = int
@@ -86,12 +167,17 @@ class Feature:
             default = message.first("fg_encoded_default_value", "")
         else:
             default = message.first("default_value", "0" if kind == "raw_feature" else "")
+            default = default or ("0" if sequence else "")
         tokens = tokens_of(default, self.separator)
         if self.dense:
             values = [float(token) for token in tokens]
             self._empty: list[Any] | None = (values * self.values if len(values) == 1 else values) or None
         else:
             self._empty = [self._weighted_id(token, self._id_of) for token in tokens]
+        self._encoded = encoded
+        self._one_id = sequence is not None and self.ids and int(message.first("value_dim", 1)) == 1
+        # An empty cell without a default value has no element.
+        self._fills_empty = bool(default)
         # The default value is bucketised and not normalised.
         if boundaries and not encoded:
             find, normalize = self._id_of, self._normalize
@@ -133,8 +219,10 @@ class Feature:
             return (id_of(text), float(weight)) if colon else (id_of(token), 1.0)
         return id_of(token), 1.0
 
-    def encode(self, cells: Iterable[Any]) -> Ids | torch.Tensor:
-        """The cells of the feature's column: ids of its table, or its values [cells, values]."""
+    def encode(self, cells: Iterable[Any]) -> Cells:
+        """The cells of the feature's column: ids of its table, or its values."""
+        if self.sequence is not None:
+            return self._encode_sequence(cells, self.sequence)
         if self.dense:
             rows = []
             for cell in cells:
@@ -156,6 +244,59 @@ class Feature:
             offsets.append(len(found))
         weights = torch.tensor([weight for _, weight in found], dtype=torch.float32) if self.weighted else None
         return Ids(torch.tensor([one for one, _ in found], dtype=torch.int64), torch.tensor(offsets), weights)
+
+    def _encode_sequence(self, cells: Iterable[Any], sequence: SequenceCells) -> Ids | Values:
+        item = {
+            # Finished cells are read whole, and a flat list of their numbers holds value_dim for each element.
+            "sequence": {
+                "delimiter": sequence.delimiter,
+                "max_elements": 0 if self._encoded else sequence.max_elements,
+                "one_id": False,
+            },
+            "separator": self.separator,
+            "values": self.values if self.dense and self._encoded else 1,
+        }
+        found: list[Any] = []  # ids, or lists of values
+        offsets, elements = [0], [0]
+        for cell in cells:
+            parts = elements_of(cell, item)
+            if not parts and self._fills_empty:
+                found += self._element([], cell, is_cell=True)
+                offsets.append(len(found))
+            for tokens in parts:
+                found += self._element(tokens, cell)
+                offsets.append(len(found))
+            elements.append(len(offsets) - 1)
+        if self.dense:
+            values = torch.tensor(found, dtype=torch.float64).reshape(len(found), self.values).float()
+            return Values(values, torch.tensor(elements))
+        return Ids(torch.tensor(found, dtype=torch.int64), torch.tensor(offsets), None, torch.tensor(elements))
+
+    def _element(self, tokens: list[Any], cell: Any, is_cell: bool = False) -> list[Any]:
+        """The ids of an element, or a list with its values. One without tokens reads the default value."""
+        if not tokens and self._encoded and not is_cell:
+            raise ValueError(f"an element of the cell {cell!r} is empty; sequence {self.name!r} needs a value there")
+        if self.dense:
+            values = [self._normalize(float(token)) for token in tokens] if tokens else self._empty
+            if values is None or len(values) != self.values:
+                raise ValueError(f"sequence {self.name!r} needs {self.values} value(s) in an element, not {tokens!r}")
+            return [values]
+        ids = [self._id_of(token) for token in tokens] if tokens else [one for one, _ in self._empty or []]
+        if self._one_id and self._encoded and len(ids) > 1:
+            raise ValueError(
+                f"an element of the cell {cell!r} holds {len(ids)} ids, but sequence {self.name!r} has value_dim 1"
+            )
+        return ids[:1] if self._one_id else ids
+
+    def leaf(self, suffix: str, of_sequence_group: bool = False) -> Leaf:
+        """What a group reads of the feature; `suffix` is the group's embedding_name_suffix."""
+        if self.dense:
+            embedded = self.embedded and not of_sequence_group
+            return Leaf(self.name, "", self.width if embedded else self.values, self.sequence is not None, embedded)
+        table = f"{self.table}_{suffix}" if suffix else self.table
+        if of_sequence_group:
+            table = f"sequence.{self.width}.{table}"
+        return Leaf(self.name, table, self.width, of_sequence_group and self.sequence is not None)
 
 
 def _vocabulary_file(message: Message, directory: pathlib.Path) -> dict[str, int]:

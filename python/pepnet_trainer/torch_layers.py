@@ -120,13 +120,20 @@ class PPNet(nn.Module):
 
 
 class Perceptron(nn.Module):
-    """Linear, normalisation if asked for, activation, dropout."""
+    """Linear, normalisation if asked for, activation, dropout.
 
-    def __init__(self, inputs: int, outputs: int, mlp: Message, dropout: float) -> None:
+    `of_positions`: of an attention, whose batch norm the reference puts between two transpositions. Here positions come
+    as rows, so that nothing is transposed, but the layers keep their numbers.
+    """
+
+    def __init__(self, inputs: int, outputs: int, mlp: Message, dropout: float, of_positions: bool = False) -> None:
         super().__init__()
         has_batch_norm = bool(mlp.first("use_bn", False))
-        layers: list[nn.Module] = [nn.Linear(inputs, outputs, bias=bool(mlp.first("bias", True)) and not has_batch_norm)]
-        if has_batch_norm:
+        has_bias = bool(mlp.first("bias", True)) and not has_batch_norm
+        layers: list[nn.Module] = [nn.Linear(inputs, outputs, bias=has_bias)]
+        if has_batch_norm and of_positions:
+            layers += [nn.Identity(), batch_norm(outputs, affine=True), nn.Identity()]
+        elif has_batch_norm:
             layers.append(batch_norm(outputs, affine=True))
         if mlp.first("use_ln", False):
             layers.append(nn.LayerNorm(outputs))
@@ -139,22 +146,35 @@ class Perceptron(nn.Module):
         return self.perceptron(x)
 
 
+class MLP(nn.Module):
+    """The layers of an MLP of the config, [rows, inputs] -> [rows, width]; without hidden_units it changes nothing."""
+
+    def __init__(self, inputs: int, mlp: Message, of_positions: bool = False) -> None:
+        super().__init__()
+        widths = [inputs, *(int(units) for units in mlp.all("hidden_units"))]
+        ratios = ratios_of(mlp.all("dropout_ratio"), len(widths) - 1)
+        self.width = widths[-1]
+        self.mlp = nn.Sequential(
+            *(
+                Perceptron(before, after, mlp, ratio, of_positions)
+                for before, after, ratio in zip(widths, widths[1:], ratios)
+            )
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.mlp(x)
+
+
 class Tower(nn.Module):
     """An MLP, if there is one, and a linear layer: [rows, num_class]."""
 
     def __init__(self, inputs: int, mlp: Message, num_class: int) -> None:
         super().__init__()
-        hidden = [int(units) for units in mlp.all("hidden_units")]
-        if hidden:
-            ratios = ratios_of(mlp.all("dropout_ratio"), len(hidden))
-            layers = [
-                Perceptron(before, after, mlp, ratio) for before, after, ratio in zip([inputs, *hidden], hidden, ratios)
-            ]
-            self.tower_mlp = nn.ModuleDict({"mlp": nn.Sequential(*layers)})
-        self.linear = nn.Linear(([inputs] + hidden)[-1], num_class)
+        self.tower_mlp = MLP(inputs, mlp)
+        self.linear = nn.Linear(self.tower_mlp.width, num_class)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.linear(self.tower_mlp["mlp"](x) if hasattr(self, "tower_mlp") else x)
+        return self.linear(self.tower_mlp(x))
 
 
 class _Weight(nn.Module):

@@ -19,10 +19,9 @@ from . import checkpoint, frames
 from .config import Config
 from .frames import Frame, Rows
 from .onnx_inputs import domains_of
-from .torch_features import Encoded, Feature, Ids, shortest
-from .torch_layers import DenseEmbedding, EPNet, PPNet, Tower, VariationalDropout, ratios_of
-
-TABLE = "embedding_group.emb_impls.__BASE__.ebc.embedding_bags."
+from .torch_features import Cells, Encoded, Feature, feature_messages, shortest
+from .torch_groups import EmbeddingGroup, table_of
+from .torch_layers import EPNet, PPNet, Tower, VariationalDropout, ratios_of
 
 
 class PEPNet(nn.Module):
@@ -45,72 +44,46 @@ class PEPNet(nn.Module):
         message = config.parsed()
         model, data = message.message("model_config"), message.message("data_config")
         pepnet = model.message("pepnet")
-        used = {name for group in model.all("feature_groups") for name in group.all("feature_names")}
-        self.features = {
-            feature.first("feature_name"): Feature(
-                kind,
-                feature,
-                config.encoded(),
-                data.first("fg_encoded_multival_sep", "\x03"),
-                string_hash,
-                pathlib.Path(directory),
-            )
-            for kind, feature in config.features()
-            if feature.first("feature_name") in used
-        }
-        self.groups = {
-            group.first("group_name"): list(group.all("feature_names")) for group in model.all("feature_groups")
-        }
-        width = {
-            name: sum(self.features[feature].width for feature in features) for name, features in self.groups.items()
-        }
-        if "all" not in self.groups:
+        groups = model.all("feature_groups")
+        listing = [*groups, *(one for group in groups for one in group.all("sequence_groups"))]
+        used = {name for group in listing for name in group.all("feature_names")}
+        self.features: dict[str, Feature] = {}
+        for kind, feature, sequence in feature_messages(config):
+            if (sequence.prefix if sequence else "") + feature.first("feature_name") in used:
+                one = Feature(
+                    kind,
+                    feature,
+                    config.encoded(),
+                    data.first("fg_encoded_multival_sep", "\x03"),
+                    string_hash,
+                    pathlib.Path(directory),
+                    sequence,
+                )
+                self.features[one.name] = one
+        self.embedding_group = EmbeddingGroup(groups, self.features, tables)
+        widths = self.embedding_group.widths
+        if "all" not in widths:
             raise ValueError("the config has no feature group 'all'; load the effective config (pepnet check-config)")
-
-        self.embedding_group = nn.Module()
-        self.embedding_group.emb_impls = nn.ModuleDict({"__BASE__": nn.Module()})
-        self.embedding_group.emb_impls["__BASE__"].ebc = nn.Module()
-        bags = self.embedding_group.emb_impls["__BASE__"].ebc.embedding_bags = nn.Module()
-        for feature in self.features.values():
-            if not feature.dense and feature.table not in bags._modules:
-                # Set as an entry: a table may have any name, also one that modules use for themselves.
-                bags._modules[feature.table] = nn.EmbeddingBag(*tables[feature.table], mode="sum")
-        self._bags = bags._modules
-        embeddings = {name: DenseEmbedding(one) for name, one in self.features.items() if one.embedded}
-        if embeddings:
-            dense = nn.Module()
-            # Features of one configuration lie under one key.
-            for one in embeddings.values():
-                if one.key not in dense._modules:
-                    dense._modules[one.key] = nn.Module()
-                dense._modules[one.key]._modules.update(one._modules)
-            collection = self.embedding_group.emb_impls["__BASE__"].dense_ec = nn.Module()
-            collection.dense_embs = dense
-        self._embeddings = [embeddings]  # in a list, so that their parameters have one name
 
         if model.first("variational_dropout") is not None:
             self.group_variational_dropouts = nn.ModuleDict(
-                {
-                    name: VariationalDropout([self.features[feature].width for feature in features])
-                    for name, features in self.groups.items()
-                    if name in ("all", "domain", "uia") and len(features) > 1
-                }
+                {name: VariationalDropout(parts) for name, parts in widths.items() if len(parts) > 1}
             )
-        main = width["all"]
-        if "domain" in self.groups:
+        main = sum(widths["all"])
+        if "domain" in widths:
             self.epnet = EPNet(
                 main,
-                width["domain"],
+                sum(widths["domain"]),
                 int(pepnet.first("epnet_hidden_unit", main)),
                 shortest(pepnet.first("epnet_gamma", 2.0)),
             )
         self.towers = pepnet.all("task_towers")
         task_input = main
-        if "uia" in self.groups:
+        if "uia" in widths:
             hidden = [int(units) for units in pepnet.all("ppnet_hidden_units")]
             self.ppnet = PPNet(
                 main,
-                width["uia"],
+                sum(widths["uia"]),
                 hidden,
                 len(self.towers),
                 pepnet.first("ppnet_activation", "nn.ReLU"),
@@ -126,7 +99,7 @@ class PEPNet(nn.Module):
             for _ in range(self.domains or 1)
         )
 
-    def encode(self, rows: Rows) -> dict[str, Ids | torch.Tensor]:
+    def encode(self, rows: Rows) -> dict[str, Cells]:
         """Raw rows, as the training data have them, as tensors by feature."""
         table = frames.to_arrow(rows)
         columns = {feature.column for feature in self.features.values()}
@@ -136,32 +109,9 @@ class PEPNet(nn.Module):
         table = frames.fit(table, {feature.column for feature in self.features.values() if feature.ids})
         return {name: feature.encode(table[feature.column].to_pylist()) for name, feature in self.features.items()}
 
-    def _pooled(self, name: str, encoded: Ids | torch.Tensor) -> torch.Tensor:
-        if isinstance(encoded, torch.Tensor):
-            embedding = self._embeddings[0].get(name)
-            return encoded if embedding is None else embedding(encoded)
-        bag = self._bags[self.features[name].table]
-        pooled = nn.functional.embedding_bag(
-            encoded.ids,
-            bag.weight,
-            encoded.offsets,
-            mode="sum",
-            per_sample_weights=encoded.weights,
-            include_last_offset=True,
-        )
-        if self.features[name].mean:
-            counts = encoded.offsets[1:] - encoded.offsets[:-1]
-            pooled = pooled / counts.clamp(min=1).unsqueeze(1)
-        return pooled
-
     def forward(self, encoded: Encoded) -> dict[str, torch.Tensor]:
         """Outputs by name, one entry per row, of what encode() gives."""
-        pooled = {name: self._pooled(name, value) for name, value in encoded.items()}
-        groups = {
-            name: torch.cat([pooled[feature] for feature in features], dim=1)
-            for name, features in self.groups.items()
-            if name in ("all", "domain", "uia")
-        }
+        groups = self.embedding_group(encoded)
         if hasattr(self, "group_variational_dropouts"):
             for name, dropout in self.group_variational_dropouts.items():
                 groups[name] = dropout(groups[name])
@@ -230,12 +180,10 @@ def _of_own_domain(outputs: dict[str, np.ndarray], domains: np.ndarray) -> dict[
     }
 
 
-def _moved(value: Ids | torch.Tensor, device: torch.device) -> Ids | torch.Tensor:
-    if isinstance(value, torch.Tensor):
-        return value.to(device)
-    return Ids(
-        value.ids.to(device), value.offsets.to(device), None if value.weights is None else value.weights.to(device)
-    )
+def _moved(cells: Cells, device: torch.device) -> Cells:
+    if isinstance(cells, torch.Tensor):
+        return cells.to(device)
+    return type(cells)(*(None if part is None else part.to(device) for part in cells))
 
 
 def load_torch(export_dir: str | os.PathLike[str]) -> PEPNet:
@@ -245,11 +193,7 @@ def load_torch(export_dir: str | os.PathLike[str]) -> PEPNet:
     if not path.exists():
         raise FileNotFoundError(f"{str(directory)!r} holds no model.safetensors; export with formats=['safetensors']")
     tensors = {name.removeprefix("model."): values for name, values in checkpoint.read_safetensors(path).items()}
-    tables = {
-        name[len(TABLE) : -len(".weight")]: (values.shape[0], values.shape[1])
-        for name, values in tensors.items()
-        if name.startswith(TABLE)
-    }
+    tables = {table_of(name): (values.shape[0], values.shape[1]) for name, values in tensors.items() if table_of(name)}
     described = directory / "export.json"
     string_hash = json.loads(described.read_text()).get("string_hash", "") if described.exists() else "std"
     model = PEPNet(

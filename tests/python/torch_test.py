@@ -7,13 +7,12 @@ import os
 import pathlib
 import re
 import sys
-import tempfile
 import unittest
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from torch_export import ExportTest
 
 import pepnet_trainer as pt
 
@@ -22,32 +21,10 @@ sys.path.insert(0, str(SOURCE / "tests/tools"))
 import movielens_like  # noqa: E402
 
 GOLDEN_CASES = ["features", "losses_metrics", "mixed", "multi_domain", "no_domain", "no_uia", "optim", "pareto", "raw_embed",
-                "seed_small", "towers"]
+                "seed_small", "seq_attention", "seq_din", "seq_pooling", "seq_standalone", "suffix", "towers"]
 
 
-class LoadTorchTest(unittest.TestCase):
-    def setUp(self):
-        scratch = tempfile.TemporaryDirectory()
-        self.addCleanup(scratch.cleanup)
-        self.scratch = pathlib.Path(scratch.name)
-
-    def compare(self, export, expected, rows):
-        model = pt.load_torch(export)
-        found = model.predict(rows, batch_size=64)
-        self.assertEqual(found.column_names, expected.column_names)
-        self.assertGreater(len(found), 0)
-        for name in found.column_names:
-            np.testing.assert_allclose(
-                np.array(found[name].to_pylist(), np.float32),
-                np.array(expected[name].to_pylist(), np.float32),
-                rtol=1e-5,
-                atol=1e-5,
-                err_msg=name,
-            )
-        names = {name.removeprefix("model.") for name in pt.read_safetensors(export / "model.safetensors")}
-        self.assertEqual(set(model.state_dict()), names)
-        return model
-
+class LoadTorchTest(ExportTest):
     def test_golden_cases(self):
         for case in GOLDEN_CASES:
             with self.subTest(case):
