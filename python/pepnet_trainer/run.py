@@ -187,9 +187,14 @@ class Run:
         *,
         checkpoint: CheckpointChoice = None,
         edits: Edits | None = None,
+        own_domain: bool = False,
     ) -> pathlib.Path:
         """Writes a checkpoint (by default the newest) for other programs and returns the directory, which must not
-        exist: by default <model_dir>/export-<step>. load_torch() and Scorer read it."""
+        exist: by default <model_dir>/export-<step>. load_torch() and Scorer read it.
+
+        With domain_input_name in the config, a Scorer gives the outputs of every domain, probs_<task>_0, ...;
+        `own_domain` adds those of each row's own domain, probs_<task>, which load_torch() gives in any case.
+        """
         chosen = checkpoint_files.resolve(checkpoint) if checkpoint is not None else self.newest.path
         if export_dir is None:
             export_dir = self.model_dir / f"export-{chosen.name.rpartition('-')[2]}"
@@ -204,6 +209,7 @@ class Run:
             export_dir,
             "--format",
             ",".join(formats),
+            *(["--own_domain"] if own_domain else []),
         )
         return pathlib.Path(export_dir)
 

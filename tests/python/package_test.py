@@ -13,6 +13,7 @@ import unittest
 import unittest.mock
 
 import numpy as np
+from scene_rows import CONFIG, scene_rows
 from shop_frame import shop_frame
 
 import pepnet_trainer as pt
@@ -76,6 +77,21 @@ class ShopTest(unittest.TestCase):
             scorer(self.later.drop(columns="price"))
         with self.assertRaisesRegex(pt.PepnetError, "^pepnet: .*exist"):
             self.trained.export(export)
+
+    def test_the_scorer_chooses_each_rows_own_domain(self):
+        rows = scene_rows()
+        run = pt.train(pt.Config(CONFIG), rows, model_dir=self.scratch / "scenes", progress=False)
+        expected = run.predict(rows)
+        self.assertIn("probs_click", expected.column_names)
+        scores = pt.Scorer(run.export(formats=["onnx"], own_domain=True))(rows)
+        self.assertEqual(scores.column_names, expected.column_names)
+        for name in scores.column_names:
+            np.testing.assert_allclose(scores[name], expected[name], rtol=1e-5, atol=1e-5, err_msg=name)
+        without = pt.Scorer(run.export(self.scratch / "all_domains", ["onnx"]))
+        self.assertNotIn("probs_click", without.outputs)
+        self.assertEqual(set(scores.column_names) - set(without.outputs), {"probs_click", "logits_click"})
+        with self.assertRaisesRegex(pt.PepnetError, "--own_domain is of model.onnx"):
+            run.export(self.scratch / "weights", ["safetensors"], own_domain=True)
 
     def test_tables_can_be_read(self):
         self.assertIn("user_id_emb", pt.table_names(self.trained))
