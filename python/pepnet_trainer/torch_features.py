@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import bisect
 import math
-import os
 import pathlib
 from typing import Any, Callable, Iterable, Iterator, Mapping, NamedTuple, Union
 
@@ -14,6 +13,7 @@ import torch
 from .config import Config, column_of
 from .onnx_inputs import elements_of, std_hash, tokens_of
 from .text_format import Message
+from .vocabulary import vocabulary_of
 
 
 class Ids(NamedTuple):
@@ -199,19 +199,11 @@ class Feature:
                 return known[text]
 
             return bucket
-        unknown = message.first("default_bucketize_value")
-        first = 2 if unknown is None else 0
-        if "vocab_list" in message:
-            words = {str(word): first + at for at, word in enumerate(message.all("vocab_list"))}
-        elif "vocab_dict" in message:
-            words = {entry.first("key"): int(entry.first("value")) for entry in message.all("vocab_dict")}
-        else:
-            words = _vocabulary_file(message, directory)
-        default = message.first("default_value", "")
-        if unknown is None and default:
-            words = {default: 0, **words} if "vocab_list" in message else {**words, default: 0}
-        other = 1 if unknown is None else int(unknown)
-        return lambda token: words.get(str(token), other)
+        vocabulary = vocabulary_of(message, directory)
+        if vocabulary is None:
+            raise ValueError(f"feature {self.name!r} does not say how tokens become rows")
+        rows_of, unknown = vocabulary
+        return lambda token: rows_of.get(str(token), unknown)
 
     def _weighted_id(self, token: Any, id_of: Callable[[Any], int]) -> tuple[int, float]:
         if self.weighted:
@@ -297,13 +289,3 @@ class Feature:
         if of_sequence_group:
             table = f"sequence.{self.width}.{table}"
         return Leaf(self.name, table, self.width, of_sequence_group and self.sequence is not None)
-
-
-def _vocabulary_file(message: Message, directory: pathlib.Path) -> dict[str, int]:
-    name = os.path.join(message.first("asset_dir", ""), message.first("vocab_file"))
-    path = directory / name if (directory / name).exists() else pathlib.Path(name)
-    words: dict[str, int] = {}
-    for at, line in enumerate(path.read_text().splitlines()):
-        word, _, row = line.partition(" ")
-        words[word] = int(row) if row else at
-    return words

@@ -22,6 +22,7 @@ from .onnx_inputs import domains_of
 from .torch_features import Cells, Encoded, Feature, feature_messages, shortest
 from .torch_groups import EmbeddingGroup, table_of
 from .torch_layers import EPNet, PPNet, Tower, VariationalDropout, ratios_of
+from .vocabulary import domain_words
 
 
 class PEPNet(nn.Module):
@@ -93,6 +94,7 @@ class PEPNet(nn.Module):
             task_input = hidden[-1]
         self.domain_column: str = pepnet.first("domain_input_name", "")
         self.domains = int(pepnet.first("task_domain_num", 1)) if self.domain_column else 0
+        self.domain_words = domain_words(config, self.domain_column, pathlib.Path(directory)) if self.domains else []
         self._task_tower = nn.ModuleList(
             Tower(task_input, tower.message("mlp"), int(tower.first("num_class", 1)))
             for tower in self.towers
@@ -154,7 +156,8 @@ class PEPNet(nn.Module):
         self.train(was_training)
         whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         if self.domains and self.domain_column in table.column_names:
-            domains = domains_of(table[self.domain_column].to_pylist(), self.domain_column, self.domains)
+            cells = frames.fit(table, [self.domain_column])[self.domain_column].to_pylist()
+            domains = domains_of(cells, self.domain_column, self.domains, self.domain_words)
             whole |= _of_own_domain(whole, domains)
         result = pa.table(
             {

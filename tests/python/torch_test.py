@@ -12,6 +12,7 @@ import unittest
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from scene_rows import CONFIG, SCENES, scene_rows
 from torch_export import ExportTest
 
 import pepnet_trainer as pt
@@ -113,6 +114,22 @@ class LoadTorchTest(ExportTest):
         self.assertTrue(bool((noisy[:, : dropout.widths[0]] == first.unsqueeze(1)).all()))
         self.assertLess(abs(float(first.mean() - left[0])), 0.1)
         self.assertGreater(float(first.std()), 0.05)
+
+    def test_domains_are_words_of_a_vocabulary(self):
+        rows = scene_rows()
+        run = pt.train(pt.Config(CONFIG), rows, model_dir=self.scratch / "run", progress=False)
+        model = self.compare(run.export(formats=["safetensors"]), run.predict(rows), rows)
+        self.assertEqual(model.domain_words, SCENES)
+        scores = model.predict(rows)
+        own = [scores[f"probs_click_{SCENES.index(scene.as_py())}"][row] for row, scene in enumerate(rows["scene"])]
+        self.assertEqual(scores["probs_click"].to_pylist(), [one.as_py() for one in own])
+        self.assertNotEqual(scores["probs_click"], scores["probs_click_0"])
+        # A number in range stands for itself, without words of the feature as well.
+        numbers = rows.set_column(2, "scene", pa.array(["1", "home", "7"] * 66 + ["0", "2"]))
+        with self.assertRaisesRegex(ValueError, "'7'; expected a domain, 0 to 2, or one of search, home, cart"):
+            model.predict(numbers)
+        known = numbers.filter([cell.as_py() != "7" for cell in numbers["scene"]])
+        self.compare(run.export(self.scratch / "again", ["safetensors"]), run.predict(known), known)
 
     def test_errors_say_what_is_missing(self):
         with self.assertRaisesRegex(FileNotFoundError, "no model.safetensors; export with formats"):

@@ -14,7 +14,7 @@ import pyarrow as pa
 from shop_frame import shop_frame
 
 import pepnet_trainer as pt
-from pepnet_trainer import column_statistics, frames, progress, text_format
+from pepnet_trainer import column_statistics, frames, progress, text_format, vocabulary
 
 SOURCE = pathlib.Path(os.environ["PEPNET_SOURCE_DIR"])
 
@@ -116,6 +116,46 @@ class FramesTest(unittest.TestCase):
         train, other = pt.split(pa.Table.from_pandas(frame), 0.4, seed=3)
         self.assertEqual(sorted(train["x"].to_pylist() + other["x"].to_pylist()), list("abcde"))
         self.assertEqual(len(other), 2)
+
+
+class VocabularyTest(unittest.TestCase):
+    def read(self, text, directory="."):
+        return vocabulary.vocabulary_of(text_format.parse(text), pathlib.Path(directory))
+
+    def test_lists_and_dicts(self):
+        self.assertEqual(self.read('vocab_list: ["a", "b"]'), ({"a": 2, "b": 3}, 1))
+        self.assertEqual(
+            self.read('vocab_list: ["a", "b"] default_value: "b|c" separator: "|"'), ({"a": 2, "b": 3, "c": 0}, 1)
+        )
+        self.assertEqual(self.read('vocab_list: "a" default_value: "c" default_bucketize_value: 0'), ({"a": 0}, 0))
+        entries = 'vocab_dict { key: "a" value: 5 } vocab_dict { key: "b" value: 2 }'
+        self.assertEqual(self.read(entries + ' default_value: "b"'), ({"a": 5, "b": 0}, 1))
+        self.assertIsNone(self.read("num_buckets: 5"))
+
+    def test_files_have_words_or_words_and_rows(self):
+        text = 'vocab_file: "words" default_bucketize_value: 1'
+        with tempfile.TemporaryDirectory() as name:
+            for contents, expected in (
+                ("a\nb c\nd 1\n", {"a": 0, "b c": 1, "d 1": 2}),
+                ("\ufeffa 7\r\nb c\t3\n", {"a": 7, "b c": 3}),
+            ):
+                (pathlib.Path(name) / "words").write_bytes(contents.encode())
+                self.assertEqual(self.read(text, name), (expected, 1))
+            (pathlib.Path(name) / "words").write_text("a 7\nb")
+            with self.assertRaisesRegex(ValueError, "words': 'b' lacks a row number, unlike the first line"):
+                self.read(text, name)
+
+    def test_domains_are_words_in_the_order_of_their_rows(self):
+        config = """
+            data_config { fg_mode: FG_DAG }
+            feature_configs { id_feature { feature_name: "n" expression: "user:scene" num_buckets: 9 } }
+            feature_configs { id_feature { feature_name: "w" expression: "user:scene" default_value: "none"
+              vocab_dict { key: "home" value: 4 } vocab_dict { key: "cart" value: 2 } } }"""
+        words = vocabulary.domain_words(pt.Config(config), "scene", pathlib.Path("."))
+        self.assertEqual(words, ["cart", "home"])
+        self.assertEqual(vocabulary.domain_words(pt.Config(config), "other", pathlib.Path(".")), [])
+        finished = config.replace("FG_DAG", "FG_NONE")
+        self.assertEqual(vocabulary.domain_words(pt.Config(finished), "w", pathlib.Path(".")), [])
 
 
 class SuggestTest(unittest.TestCase):
