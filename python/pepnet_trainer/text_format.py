@@ -6,6 +6,8 @@ import json
 import re
 from typing import Any, Iterator, Union
 
+import numpy as np
+
 Value = Union[str, int, float, bool, "Symbol", "Message"]
 
 
@@ -28,6 +30,11 @@ class Message(dict[str, list[Any]]):
     def message(self, name: str) -> Message:
         """The field's message, or an empty one where the text has none."""
         return self.first(name) or Message()
+
+
+def shortest(value: float) -> float:
+    """The shortest decimal of a float32 field, as the program takes it."""
+    return float(str(np.float32(value)))
 
 
 _TOKEN = re.compile(
@@ -96,7 +103,7 @@ class _Parser:
             match = _TOKEN.match(text, at)
             if not match:
                 line = text.count("\n", 0, at) + 1
-                raise ValueError(f"line {line} of the config: cannot read {text[at:at + 20]!r}")
+                raise ValueError(f"line {line} of the config: cannot read {text[at : at + 20]!r}")
             at = match.end()
             if match.lastgroup != "space":
                 yield match.lastgroup or "", match[0], match.start()

@@ -7,13 +7,16 @@ import math
 import pathlib
 from typing import Any, Callable, Iterable, Iterator, Mapping, NamedTuple, Union
 
-import numpy as np
 import torch
 
 from .config import Config, column_of
+from .initial_rows import Initializer, grows, initializer_of
 from .onnx_inputs import elements_of, std_hash, tokens_of
-from .text_format import Message
+from .text_format import Message, shortest
 from .vocabulary import vocabulary_of
+
+
+ANY_ID = 1 << 62  # tokens are hashed modulo this where a table grows
 
 
 class Ids(NamedTuple):
@@ -59,11 +62,6 @@ class Leaf(NamedTuple):
     width: int
     by_element: bool  # a vector for each element of a sequence, not for each row
     embedded: bool = False  # the values go through the feature's dense embedding
-
-
-def shortest(value: float) -> float:
-    """The shortest decimal of a float32 field, as the program takes it."""
-    return float(str(np.float32(value)))
 
 
 def _normalizer(text: str) -> Callable[[float], float]:
@@ -138,8 +136,7 @@ class Feature:
         self.sequence = sequence
         prefix = sequence.prefix if sequence else ""
         self.name: str = prefix + message.first("feature_name")
-        grows = any(name in message for name in ("dynamic_table", "zch", "dynamicemb"))
-        if kind not in ("id_feature", "raw_feature") or grows:
+        if kind not in ("id_feature", "raw_feature"):
             raise ValueError(
                 f"feature {self.name!r} ({kind}) is of a kind that a torch module does not have; score with Scorer or "
                 "pepnet predict"
@@ -157,6 +154,14 @@ class Feature:
         self.autodis: Message | None = message.message("autodis") if "autodis" in message and not sequence else None
         self.embedded = self.dense and not sequence and (self.autodis is not None or "mlp" in message)
         self.width = self.values if self.dense and not self.embedded else int(message.first("embedding_dim"))
+        # What rows begin with where the table has those of the ids that occurred, and no others.
+        self.growing: Initializer | None = None
+        if grows(message):
+            try:
+                self.growing = initializer_of(message, self.width)
+            except ValueError as error:
+                raise ValueError(f"feature {self.name!r}: {error}") from None
+        self.data_type = str(message.first("data_type", "FP32"))
         self._normalize = _normalizer("" if encoded else message.first("normalizer", ""))
         self._id_of: Callable[[Any], int] = int
         if not encoded and boundaries:
@@ -186,10 +191,10 @@ class Feature:
     def _bucketizer(self, message: Message, string_hash: str, directory: pathlib.Path) -> Callable[[Any], int]:
         if "num_buckets" in message:
             return int
-        if "hash_bucket_size" in message:
+        if "hash_bucket_size" in message or self.growing is not None:
             if string_hash == "farm":
                 raise ValueError(f"feature {self.name!r} was trained with --hash=farm, which is not known here")
-            rows = int(message.first("hash_bucket_size"))
+            rows = ANY_ID if self.growing is not None else int(message.first("hash_bucket_size"))
             known: dict[str, int] = {}
 
             def bucket(token: Any) -> int:

@@ -10,10 +10,12 @@ from typing import Mapping, Sequence
 import torch
 from torch import nn
 
+from .initial_rows import InitialRows
 from .text_format import Message
 from .torch_features import Cells, Encoded, Feature, Leaf, Values
 from .torch_layers import DenseEmbedding
 from .torch_sequences import SequenceEncoders, sequence_groups
+from .torch_tables import GrowingTable
 
 ROLES = ("all", "domain", "uia")  # the groups that PEPNet reads
 POOLED = "embedding_group.emb_impls.__BASE__.ebc.embedding_bags."
@@ -39,9 +41,13 @@ class EmbeddingGroup(nn.Module):
     """
 
     def __init__(
-        self, groups: Sequence[Message], features: Mapping[str, Feature], tables: Mapping[str, tuple[int, int]]
+        self,
+        groups: Sequence[Message],
+        features: Mapping[str, Feature],
+        tables: Mapping[str, tuple[int, int]],
+        seed: int | None,
     ) -> None:
-        """`groups` are the config's feature_groups, `tables` has (rows, width) by name."""
+        """`groups` are the config's feature_groups, `tables` has (rows, width) by name, `seed` is the training's."""
         super().__init__()
         self.features = features
         self.groups: dict[str, list[Leaf]] = {}
@@ -64,12 +70,12 @@ class EmbeddingGroup(nn.Module):
                 encoders[name] = SequenceEncoders(group, sequences)
                 self.widths[name] += encoders[name].widths
         self._leaves = sorted(leaves)
-        self._add_tables(tables)
+        self._add_tables(tables, seed)
         self._add_dense_embeddings()
         if encoders:
             self._group_name_to_seq_encoders = encoders
 
-    def _add_tables(self, tables: Mapping[str, tuple[int, int]]) -> None:
+    def _add_tables(self, tables: Mapping[str, tuple[int, int]], seed: int | None) -> None:
         """Gives every leaf that is no value its table, under the reference's name."""
         self._tables: dict[str, nn.Module] = {}
         self.emb_impls = nn.ModuleDict({"__BASE__": nn.Module()})
@@ -80,13 +86,20 @@ class EmbeddingGroup(nn.Module):
                 continue
             if leaf.table not in tables:
                 raise ValueError(f"the export lacks the table {leaf.table!r}, which feature {leaf.feature!r} reads")
+            feature, (rows, width) = self.features[leaf.feature], tables[leaf.table]
+            table: nn.Module
+            if feature.growing is not None:
+                initial = InitialRows(leaf.table, width, feature.growing, feature.data_type, seed)
+                table = GrowingTable(rows, width, initial)
+            elif leaf.table.startswith("sequence."):
+                table = nn.Embedding(rows, width)
+            else:
+                table = nn.EmbeddingBag(rows, width, mode="sum")
             # Set as entries: a table may have any name, also one that modules use for themselves.
             if leaf.table.startswith("sequence."):
-                _, width, name = leaf.table.split(".", 2)
-                table: nn.Module = nn.Embedding(*tables[leaf.table])
-                self._sequence_tables(width)._modules[name] = table
+                name = leaf.table.split(".", 2)[2]
+                self._sequence_tables(str(width))._modules[name] = table
             else:
-                table = nn.EmbeddingBag(*tables[leaf.table], mode="sum")
                 collection.embedding_bags._modules[leaf.table] = table
             self._tables[leaf.table] = table
 
@@ -123,9 +136,13 @@ class EmbeddingGroup(nn.Module):
         if isinstance(cells, torch.Tensor):
             return self._embeddings[leaf.feature](cells) if leaf.embedded else cells
         bags = cells if leaf.by_element else cells.by_cell()
+        table, ids = self._tables[leaf.table], bags.ids
+        weight = table.weight
+        if isinstance(table, GrowingTable):
+            weight, ids = table(ids), torch.arange(len(ids), device=ids.device)
         pooled = nn.functional.embedding_bag(
-            bags.ids,
-            self._tables[leaf.table].weight,
+            ids,
+            weight,
             bags.offsets,
             mode="sum",
             per_sample_weights=bags.weights,

@@ -8,8 +8,8 @@ from typing import Sequence
 import torch
 from torch import nn
 
-from .text_format import Message
-from .torch_features import Feature, shortest
+from .text_format import Message, shortest
+from .torch_features import Feature
 
 ACTIVATIONS = (
     "ReLU ReLU6 LeakyReLU PReLU ELU CELU SELU GELU SiLU Mish Hardswish Sigmoid Hardsigmoid LogSigmoid Tanh Hardtanh "

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import re
 from typing import Mapping
 
 import numpy as np
@@ -19,9 +20,11 @@ from . import checkpoint, frames
 from .config import Config
 from .frames import Frame, Rows
 from .onnx_inputs import domains_of
-from .torch_features import Cells, Encoded, Feature, feature_messages, shortest
+from .text_format import shortest
+from .torch_features import Cells, Encoded, Feature, feature_messages
 from .torch_groups import EmbeddingGroup, table_of
 from .torch_layers import EPNet, PPNet, Tower, VariationalDropout, ratios_of
+from .torch_tables import GrowingTable
 from .vocabulary import domain_words
 
 
@@ -39,8 +42,10 @@ class PEPNet(nn.Module):
         *,
         string_hash: str = "std",
         directory: str | os.PathLike[str] = ".",
+        seed: int | None = None,
     ) -> None:
-        """`config` is an effective config, `tables` has (rows, width) by name."""
+        """`config` is an effective config, `tables` has (rows, width) by name; files of vocabularies lie in `directory`.
+        `seed` is the training's: what ids without a row read in tables that grow depends on it."""
         super().__init__()
         message = config.parsed()
         model, data = message.message("model_config"), message.message("data_config")
@@ -61,7 +66,7 @@ class PEPNet(nn.Module):
                     sequence,
                 )
                 self.features[one.name] = one
-        self.embedding_group = EmbeddingGroup(groups, self.features, tables)
+        self.embedding_group = EmbeddingGroup(groups, self.features, tables, seed)
         widths = self.embedding_group.widths
         if "all" not in widths:
             raise ValueError("the config has no feature group 'all'; load the effective config (pepnet check-config)")
@@ -200,13 +205,27 @@ def load_torch(export_dir: str | os.PathLike[str]) -> PEPNet:
     described = directory / "export.json"
     string_hash = json.loads(described.read_text()).get("string_hash", "") if described.exists() else "std"
     model = PEPNet(
-        Config.from_file(directory / "pipeline.config"), tables, string_hash=string_hash, directory=directory
+        Config.from_file(directory / "pipeline.config"),
+        tables,
+        string_hash=string_hash,
+        directory=directory,
+        seed=_seed(directory),
     )
     with torch.no_grad():
-        for name, parameter in (*model.named_parameters(), *model.named_buffers()):
+        for name, value in model.state_dict().items():
             if name not in tensors:
                 raise ValueError(f"{str(path)!r} lacks {name}")
-            parameter.copy_(torch.from_numpy(np.array(tensors.pop(name))))
+            value.copy_(torch.from_numpy(np.array(tensors.pop(name))))
     if tensors:
         raise ValueError(f"{str(path)!r} holds tensors that this model does not have: {', '.join(sorted(tensors)[:5])}")
+    for module in model.modules():
+        if isinstance(module, GrowingTable):
+            module.index()
     return model.eval()
+
+
+def _seed(directory: pathlib.Path) -> int | None:
+    """The seed of the training, from the model card of its export."""
+    card = directory / "README.md"
+    found = re.search(r"^\| seed \| (\d+) \|$", card.read_text(), re.MULTILINE) if card.exists() else None
+    return int(found[1]) if found else None

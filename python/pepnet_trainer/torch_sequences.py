@@ -11,8 +11,8 @@ from typing import Mapping, NamedTuple, Sequence
 import torch
 from torch import nn
 
-from .text_format import Message
-from .torch_features import Cells, Encoded, Feature, Leaf, shortest
+from .text_format import Message, shortest
+from .torch_features import Cells, Encoded, Feature, Leaf
 from .torch_layers import MLP
 
 HIDDEN = -1e30  # score of a position that is not there: its exponential is 0 beside any other

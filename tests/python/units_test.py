@@ -14,7 +14,7 @@ import pyarrow as pa
 from shop_frame import shop_frame
 
 import pepnet_trainer as pt
-from pepnet_trainer import column_statistics, frames, progress, text_format, vocabulary
+from pepnet_trainer import column_statistics, frames, initial_rows, progress, text_format, vocabulary
 
 SOURCE = pathlib.Path(os.environ["PEPNET_SOURCE_DIR"])
 
@@ -116,6 +116,69 @@ class FramesTest(unittest.TestCase):
         train, other = pt.split(pa.Table.from_pandas(frame), 0.4, seed=3)
         self.assertEqual(sorted(train["x"].to_pylist() + other["x"].to_pylist()), list("abcde"))
         self.assertEqual(len(other), 2)
+
+
+class InitialRowsTest(unittest.TestCase):
+    """The values that tests/ps/table/row_initializer_test.cc freezes, and rounding by hand."""
+
+    def rows(self, ids, *init, table="n", width=6, seed=42, data_type="FP32"):
+        made = initial_rows.InitialRows(table, width, initial_rows.Initializer(*init), data_type, seed)
+        return made.rows(np.array(ids, np.int64))
+
+    def test_values_are_those_of_the_servers(self):
+        bound = 0.001**0.5
+        expected = """
+            -0x1.47bc9p-6 0x1.bb422p-8 -0x1.c7e90cp-7 -0x1.e7cbbp-8 0x1.0123p-10 0x1.84293p-7
+            0x1.fea0e8p-6 -0x1.615a6p-10 0x1.5185b4p-6 0x1.1f5488p-6 0x1.1eac78p-7 0x1.450a2p-9
+            0x1.fc33bp-6 -0x1.7aa758p-7 0x1.50b3cp-9 0x1.2a7e38p-6 0x1.02b688p-5 -0x1.61e4ccp-6"""
+        found = self.rows([0, 1, 999], "uniform", -bound, bound, table="user_id_emb")
+        self.assertEqual(found.ravel().tolist(), [float.fromhex(text) for text in expected.split()])
+        found = self.rows([(1 << 40) + 5], "uniform", -0.01, 0.01, table="cate_id_emb", width=3, seed=7)
+        self.assertEqual(
+            found[0].tolist(), [float.fromhex(x) for x in "0x1.4207acp-7 0x1.406488p-7 -0x1.91a9acp-9".split()]
+        )
+        expected = [0.5043212, 0.49563727, 0.49695545, 0.46566665, 0.49474114, 0.48948663]
+        np.testing.assert_allclose(self.rows([3], "normal", 0.5, 0.02)[0], expected, rtol=2e-7)
+        self.assertEqual(self.rows([-3, 8], "constant", 0.25, seed=None).tolist(), [[0.25] * 6] * 2)
+        with self.assertRaisesRegex(ValueError, "id 9 has no row in table 'n', and its initial value needs the seed"):
+            self.rows([9], "uniform", 0, 1, seed=None)
+
+    def test_values_of_fewer_bits(self):
+        for kind, value, nearest in (
+            ("FP16", 0.1, 0.0999755859375),
+            ("FP16", 1e6, 65504),
+            ("FP16", 2.0**-25, 0),  # as near to 2^-24, which is odd
+            ("BF16", 0.1, 0.10009765625),
+            ("BF16", 1 + 2.0**-8, 1),
+            ("BF16", 1 + 3 * 2.0**-8, 1 + 2.0**-6),
+            ("INT8", -127, -127),
+            ("INT8", 127.5, 128),
+            ("INT8", 0, 0),
+        ):
+            self.assertEqual(self.rows([1], "constant", value, data_type=kind).tolist(), [[nearest] * 6], (kind, value))
+        row = initial_rows._rounded("INT8", np.array([[1.0, 0.3, -0.004, 0.0]], np.float32))
+        self.assertEqual(row.tolist(), [[1.0, 19 / 64, 0.0, 0.0]])
+
+    def test_initializers_of_features(self):
+        for text, expected in (
+            ("dynamic_table { max_rows: 5000 }", ("uniform", -0.01, 0.01)),
+            ("zch { zch_size: 100 }", ("uniform", -0.1, 0.1)),
+            ("dynamicemb { max_capacity: 100 initializer_args { lower: -0.3 } }", ("uniform", -0.3, 0.1)),
+            ('dynamicemb { max_capacity: 9 initializer_args { mode: "NORMAL" mean: 2 } }', ("normal", 2, 0.5)),
+            ('dynamicemb { max_capacity: 9 initializer_args { mode: "CONSTANT" value: 0.1 } }', ("constant", 0.1, 0)),
+            ('dynamic_table { expected_rows: 46 } init_fn: "nn.init.xavier_normal_,gain=2"', ("normal", 0, 0.4)),
+            ('dynamic_table { expected_rows: 50 } init_fn: "nn.init.ones_"', ("constant", 1, 0)),
+        ):
+            found = initial_rows.initializer_of(text_format.parse(text), 4)
+            self.assertEqual(found.kind, expected[0], text)
+            np.testing.assert_allclose([found.a, found.b], expected[1:], rtol=1e-12, err_msg=text)
+        kaiming = "dynamic_table { expected_rows: 50 } init_fn: \"nn.init.kaiming_uniform_,mode='fan_in',nonlinearity='relu'\""
+        self.assertAlmostEqual(initial_rows.initializer_of(text_format.parse(kaiming), 6).b, 1)
+        refused = text_format.parse('dynamic_table { expected_rows: 50 } init_fn: "nn.init.eye_"')
+        with self.assertRaisesRegex(
+            ValueError, "nn.init.eye_, which a torch module does not compute; expected nn.init"
+        ):
+            initial_rows.initializer_of(refused, 4)
 
 
 class VocabularyTest(unittest.TestCase):
