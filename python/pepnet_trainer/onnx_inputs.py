@@ -91,6 +91,14 @@ def domains_of(cells: Iterable[Any], column: str, count: int, words: Sequence[st
     return np.array(domains, np.int64)
 
 
+def not_computed(item: Mapping[str, Any]) -> str:
+    """What to do where the column of a computed feature is missing."""
+    return (
+        f"feature {item['feature']!r} is computed from {', '.join(item['computed_from'])}, which is not done here; give "
+        f"what it computes as the column {item['column']!r}, or score with pepnet predict"
+    )
+
+
 def feeds(export: Mapping[str, Any], columns: Mapping[str, Iterable[Any]]) -> dict[str, np.ndarray]:
     """The inputs of model.onnx from raw cells. `export` is the parsed export.json; `columns` has one cell per row by
     column name."""
@@ -107,10 +115,7 @@ def feeds(export: Mapping[str, Any], columns: Mapping[str, Iterable[Any]]) -> di
         if item["bucketizer"] == "hash" and export["string_hash"] == "farm":
             raise ValueError(f"{name}: this code hashes as --hash=std does, the model was trained with --hash=farm")
         if "computed_from" in item and item["column"] not in columns:
-            raise ValueError(
-                f"feature {item['feature']!r} is computed from {', '.join(item['computed_from'])}, which is not done "
-                f"here; give what it computes as the column {item['column']!r}, or score with pepnet predict"
-            )
+            raise ValueError(not_computed(item))
         cells: list[list[Any]] = []
         if "sequence" in item:
             rows = [elements_of(cell, item) for cell in columns[item["column"]]]

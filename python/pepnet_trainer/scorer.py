@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from . import frames
 from .frames import Frame, Rows
-from .onnx_inputs import feeds
+from .onnx_inputs import feeds, not_computed
 
 
 class Scorer:
@@ -48,6 +48,9 @@ class Scorer:
         """Probabilities and logits of every row, as `pepnet predict` gives them, with the index of a DataFrame."""
         table = frames.to_arrow(rows)
         missing = [name for name in self.columns if name not in table.column_names]
+        for item in self.export["inputs"]:
+            if item["column"] in missing and "computed_from" in item:
+                raise ValueError(not_computed(item))
         if missing:
             raise ValueError(f"the rows lack the column(s) {', '.join(missing)}")
         ids = {item["column"] for item in self.export["inputs"] if item["bucketizer"] in ("id", "hash", "vocabulary")}

@@ -138,8 +138,8 @@ class Feature:
         self.name: str = prefix + message.first("feature_name")
         if kind not in ("id_feature", "raw_feature"):
             raise ValueError(
-                f"feature {self.name!r} ({kind}) is of a kind that a torch module does not have; score with Scorer or "
-                "pepnet predict"
+                f"feature {self.name!r} is computed ({kind}), which a torch module does not do; score with pepnet predict "
+                f"(Run.predict), or with Scorer, to which you give what it computes as the column {self.name!r}"
             )
         self.column = prefix + column_of(message, encoded)
         self.separator = separator if encoded else message.first("separator", "\x1d")

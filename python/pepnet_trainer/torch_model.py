@@ -227,5 +227,7 @@ def load_torch(export_dir: str | os.PathLike[str]) -> PEPNet:
 def _seed(directory: pathlib.Path) -> int | None:
     """The seed of the training, from the model card of its export."""
     card = directory / "README.md"
-    found = re.search(r"^\| seed \| (\d+) \|$", card.read_text(), re.MULTILINE) if card.exists() else None
+    found = (
+        re.search(r"^\| seed \| (\d+) \|$", card.read_text("utf-8", "replace"), re.MULTILINE) if card.exists() else None
+    )
     return int(found[1]) if found else None

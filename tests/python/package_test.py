@@ -13,6 +13,7 @@ import unittest
 import unittest.mock
 
 import numpy as np
+import pyarrow as pa
 from scene_rows import CONFIG, scene_rows
 from shop_frame import shop_frame
 
@@ -92,6 +93,22 @@ class ShopTest(unittest.TestCase):
         self.assertEqual(set(scores.column_names) - set(without.outputs), {"probs_click", "logits_click"})
         with self.assertRaisesRegex(pt.PepnetError, "--own_domain is of model.onnx"):
             run.export(self.scratch / "weights", ["safetensors"], own_domain=True)
+
+    def test_the_scorer_takes_what_a_computed_feature_computes(self):
+        """As load_torch() says, which refuses such features."""
+        feature = """
+feature_configs { combo_feature { feature_name: "both" expression: ["user:user", "context:scene"]
+  hash_bucket_size: 50 embedding_dim: 4 } }
+model_config {"""
+        text = CONFIG.replace("model_config {", feature, 1).replace('["user", "where"]', '["user", "where", "both"]')
+        rows = scene_rows()
+        run = pt.train(pt.Config(text), rows, model_dir=self.scratch / "computed", progress=False)
+        scorer = pt.Scorer(run.export(formats=["onnx"]))
+        cells = [f"{user}_{scene}" for user, scene in zip(rows["user"].to_pylist(), rows["scene"].to_pylist())]
+        scores = scorer(rows.append_column("both", pa.array(cells)))
+        np.testing.assert_allclose(scores["probs_click_1"], run.predict(rows)["probs_click_1"], rtol=1e-5, atol=1e-5)
+        with self.assertRaisesRegex(ValueError, "'both' is computed from user, scene, which is not done here; give what"):
+            scorer(rows)
 
     def test_tables_can_be_read(self):
         self.assertIn("user_id_emb", pt.table_names(self.trained))

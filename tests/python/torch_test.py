@@ -16,6 +16,7 @@ from scene_rows import CONFIG, SCENES, scene_rows
 from torch_export import ExportTest
 
 import pepnet_trainer as pt
+from pepnet_trainer import torch_model
 
 SOURCE = pathlib.Path(os.environ["PEPNET_SOURCE_DIR"])
 sys.path.insert(0, str(SOURCE / "tests/tools"))
@@ -130,6 +131,23 @@ class LoadTorchTest(ExportTest):
             model.predict(numbers)
         known = numbers.filter([cell.as_py() != "7" for cell in numbers["scene"]])
         self.compare(run.export(self.scratch / "again", ["safetensors"]), run.predict(known), known)
+
+    def test_computed_features_are_refused_by_what_to_do(self):
+        kinds = "combo lookup match expr overlap bool_mask combine tokenize custom".split()
+        for kind in (*(f"{name}_feature" for name in kinds), "kv_dot_product"):
+            for text, name in (
+                (f'{kind} {{ feature_name: "x" }}', "x"),
+                (f'sequence_{kind} {{ feature_name: "x" }}', "x"),
+                (f'sequence_feature {{ sequence_name: "s" features {{ {kind} {{ feature_name: "x" }} }} }}', "s__x"),
+            ):
+                text = f"feature_configs {{ {text} }} model_config {{ feature_groups {{"
+                config = pt.Config(text + f' group_name: "all" feature_names: "{name}" }} }}')
+                said = (
+                    rf"feature '{name}' is computed \({kind}\), which a torch module does not do; score with pepnet "
+                    rf"predict \(Run.predict\), or with Scorer, to which you give .* as the column '{name}'"
+                )
+                with self.assertRaisesRegex(ValueError, said):
+                    torch_model.PEPNet(config, {})
 
     def test_errors_say_what_is_missing(self):
         with self.assertRaisesRegex(FileNotFoundError, "no model.safetensors; export with formats"):
