@@ -64,11 +64,14 @@ class Leaf(NamedTuple):
     embedded: bool = False  # the values go through the feature's dense embedding
 
 
-def _normalizer(text: str) -> Callable[[float], float]:
+def _normalizer(text: str, feature: str) -> Callable[[float], float]:
     if not text:
         return lambda x: x
     if text.replace(" ", "").startswith("method=expression"):
-        raise ValueError(f"the normalizer {text!r} is a formula, which a torch module does not compute; use Scorer")
+        raise ValueError(
+            f"feature {feature!r}: the normalizer {text!r} is a formula, which a torch module does not compute; score with "
+            "Scorer or pepnet predict"
+        )
     fields = dict(part.strip().split("=", 1) for part in text.split(","))
     method = fields.get("method")
     if method == "log10":
@@ -80,7 +83,7 @@ def _normalizer(text: str) -> Callable[[float], float]:
     if method == "minmax":
         low, high = float(fields["min"]), float(fields["max"])
         return lambda x: (x - low) / (high - low)
-    raise ValueError(f"the normalizer {text!r} is unknown here")
+    raise ValueError(f"feature {feature!r}: the normalizer {text!r} is unknown here")
 
 
 def feature_messages(config: Config) -> Iterator[tuple[str, Message, SequenceCells | None]]:
@@ -162,7 +165,7 @@ class Feature:
             except ValueError as error:
                 raise ValueError(f"feature {self.name!r}: {error}") from None
         self.data_type = str(message.first("data_type", "FP32"))
-        self._normalize = _normalizer("" if encoded else message.first("normalizer", ""))
+        self._normalize = _normalizer("" if encoded else message.first("normalizer", ""), self.name)
         self._id_of: Callable[[Any], int] = int
         if not encoded and boundaries:
             self._id_of = lambda x: bisect.bisect_right(boundaries, float(x))
@@ -193,7 +196,9 @@ class Feature:
             return int
         if "hash_bucket_size" in message or self.growing is not None:
             if string_hash == "farm":
-                raise ValueError(f"feature {self.name!r} was trained with --hash=farm, which is not known here")
+                raise ValueError(
+                    f"feature {self.name!r} was trained with --hash=farm, which is not known here; score with pepnet predict"
+                )
             rows = ANY_ID if self.growing is not None else int(message.first("hash_bucket_size"))
             known: dict[str, int] = {}
 

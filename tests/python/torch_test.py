@@ -149,6 +149,18 @@ class LoadTorchTest(ExportTest):
                 with self.assertRaisesRegex(ValueError, said):
                     torch_model.PEPNet(config, {})
 
+    def test_what_is_not_computed_here_is_refused(self):
+        text = 'feature_configs {{ {} }} model_config {{ feature_groups {{ group_name: "all" feature_names: "x" }} }}'
+        mode = "data_config { fg_mode: FG_DAG }"
+        formula = 'raw_feature { feature_name: "x" expression: "user:x" normalizer: "method=expression,expr=log(x)" }'
+        hashed = 'id_feature { feature_name: "x" expression: "user:x" hash_bucket_size: 9 embedding_dim: 2 }'
+        for feature, said in (
+            (formula, "feature 'x': the normalizer .* is a formula, .* score with Scorer or pepnet predict"),
+            (hashed, "feature 'x' was trained with --hash=farm, which is not known here; score with pepnet predict"),
+        ):
+            with self.assertRaisesRegex(ValueError, said):
+                torch_model.PEPNet(pt.Config(mode + text.format(feature)), {}, string_hash="farm")
+
     def test_errors_say_what_is_missing(self):
         with self.assertRaisesRegex(FileNotFoundError, "no model.safetensors; export with formats"):
             pt.load_torch(self.scratch)
