@@ -28,7 +28,7 @@ void AddExplainFlags(CLI::App* command, ExplainFlags* flags) {
   command->add_option("--eval_input_path", flags->config.eval_input_path, "comma list of paths and globs");
   command
       ->add_option("--rows", flags->rows,
-                   "the first so many rows of the input, which every worker holds in memory; 0: all of them")
+                   "the first so many rows of the input, which the workers share in memory; 0: all of them")
       ->check(CLI::NonNegativeNumber);
   command->add_option("--seed", flags->job.run.seed, "of the rows that give their values (default 0)");
   command->add_option("--output", flags->output, "also write all digits to this file, as JSON");
@@ -45,7 +45,7 @@ Status ExplainCommand(const ExplainFlags& flags, MpiSession* session) {
     const std::string path = flags.checkpoint_path.empty() ? config.model_dir : flags.checkpoint_path;
     PEPNET_ASSIGN_OR_RETURN(InferenceModel inference,
                             OpenForInference(context, path, ValuesFor(context.config->eval.uses_averages)));
-    PEPNET_ASSIGN_OR_RETURN(RowBlocks rows, ReadRowBlocks(context, config.eval_input_path, flags.rows));
+    PEPNET_ASSIGN_OR_RETURN(RowBlocks rows, ReadRowBlocks(context, config.eval_input_path, flags.rows, kGateRows));
     PEPNET_ASSIGN_OR_RETURN(
         const Importance importance,
         ExplainFeatures(context, inference.model.get(), &rows, inference.finished_steps, context.options.seed));

@@ -22,6 +22,9 @@ enum class Mutant {
   kDropoutByLocalRow,         // L2: dropout is keyed by the row within the slice
   kStatisticsOfSlice,         // L2: batch norm takes the statistics of the slice
   kSessionEndsAtSlice,        // L2: a loss compares the rows of a session within the slice
+  kExplainDealsByWorker,      // L2: explain deals a feature out by another permutation on each worker
+  kBootstrapByLocalRow,       // L2: how often the bootstrap draws a row depends on its number within the slice
+  kSliceOfOwnValues,          // L2: a worker gives slices of train metrics by its own rows
   kSumInArrivalOrder,         // L3: gradients are added in the order in which pushes arrive
   kInitByServer,              // L3: a row's initial value depends on its server
   kPullCreatesRow,            // L3: a pull creates the row
@@ -30,6 +33,7 @@ enum class Mutant {
   kResumeForgetsDenseState,   // L4: a resumed run starts with fresh dense optimizer state
   kResumeForgetsAverages,     // L4: a resumed run averages from the weights that it starts with
   kResumeForgetsEvaluations,  // L4: a resumed run waits for a better evaluation from the start again
+  kResumeForgetsTrainSlices,  // L4: a resumed run has no rows of train metrics that wait for a slice
   kBudgetByServer,            // L3: all rows of a server share one limit, whatever their bucket
   kCountByWorker,             // L2: every worker that names a row or a candidate counts
   kResumeForgetsCandidates,   // L4: a resumed run has counted no candidates

@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/log_functions.h"
+#include "common/base/mutant.h"
 #include "common/base/random.h"
 #include "common/base/screen.h"
 #include "worker/metrics/metric_counts.h"
@@ -122,14 +123,15 @@ class Explainer {
   StatusOr<std::vector<TaskQuality>> Evaluate(const Unit* unit, const KeyedPermutation* source) {
     Scores scores(&config_);
     const int workers = context_.collective->count();
+    std::vector<std::vector<FeatureColumn>> cells;  // by feature of the unit, of all rows as they are
+    for (size_t i = 0; unit != nullptr && i < unit->features.size(); ++i) {
+      PEPNET_ASSIGN_OR_RETURN(cells.emplace_back(), GatherFeature(rows_, unit->features[i], context_.collective));
+    }
     for (size_t block = context_.collective->index(); block < rows_.blocks.size(); block += workers) {
-      // Of all features before the first is swapped: a block may give to itself.
       std::vector<FeatureColumn> columns;
-      if (unit != nullptr) {
-        for (const size_t f : unit->features) {
-          columns.push_back(TakeFrom(rows_, config_.features[f], f, block,
-                                     [&](int64_t row) { return static_cast<int64_t>((*source)(row)); }));
-        }
+      for (size_t i = 0; i < cells.size(); ++i) {
+        columns.push_back(TakeFrom(rows_, cells[i], config_.features[unit->features[i]], block,
+                                   [&](int64_t row) { return static_cast<int64_t>((*source)(row)); }));
       }
       const std::vector<int64_t> keys = DomainKeys(config_, rows_.blocks[block]);
       FedBatch fed;
@@ -213,7 +215,8 @@ StatusOr<Importance> ExplainFeatures(const WorkerContext& context, PepnetModel* 
   const bool draws = context.first() && ProgressIsDrawn();
   for (size_t u = 0; u < units.size(); ++u) {
     if (draws) DrawProgress({absl::StrCat("feature ", u + 1, "/", units.size()), units[u].name});
-    const KeyedPermutation source(RandomKey(seed, RandomPurpose::kExplain, HashName(units[u].name)),
+    const uint64_t chance = MutantActive(Mutant::kExplainDealsByWorker) ? seed + context.collective->index() : seed;
+    const KeyedPermutation source(RandomKey(chance, RandomPurpose::kExplain, HashName(units[u].name)),
                                   static_cast<uint64_t>(rows->rows));
     FeatureImportance& feature = importance.features.emplace_back();
     feature.name = units[u].name;

@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <map>
+#include <mutex>
 
 #include "absl/strings/str_cat.h"
 #include "tests/support/cluster.h"
@@ -190,8 +191,9 @@ TEST_F(FeatureImportanceTest, RowsKeepAllOfAFeatureOnTheirWay) {
     for (size_t f = 0; f < config_.features.size(); ++f) {
       const Feature& feature = config_.features[f];
       const auto same = [](int64_t row) { return row; };
+      PEPNET_ASSIGN_OR_RETURN(const auto cells_of_some, GatherFeature(some, f, context.collective));
       for (const size_t block : {0, 3}) {
-        FeatureColumn column = TakeFrom(some, feature, f, block, same);
+        FeatureColumn column = TakeFrom(some, cells_of_some, feature, block, same);
         const std::string taken = Text(column);
         EXPECT_FALSE(taken.empty());
         column.Swap(&some.blocks[block], f);  // now the file's
@@ -201,16 +203,51 @@ TEST_F(FeatureImportanceTest, RowsKeepAllOfAFeatureOnTheirWay) {
       // Row r from row 299 - r, and back again.
       const auto reversed = [](int64_t row) { return 299 - row; };
       std::vector<FeatureColumn> columns;
+      PEPNET_ASSIGN_OR_RETURN(const auto cells, GatherFeature(all, f, context.collective));
       for (size_t block = 0; block < all.blocks.size(); ++block) {
-        columns.push_back(TakeFrom(all, feature, f, block, reversed));
+        columns.push_back(TakeFrom(all, cells, feature, block, reversed));
       }
       for (size_t block = 0; block < all.blocks.size(); ++block) columns[block].Swap(&all.blocks[block], f);
+      PEPNET_ASSIGN_OR_RETURN(const auto back, GatherFeature(all, f, context.collective));
       for (size_t block = 0; block < all.blocks.size(); ++block) {
-        EXPECT_EQ(Text(TakeFrom(all, feature, f, block, reversed)), Text(columns[block])) << feature.name;
+        EXPECT_EQ(Text(TakeFrom(all, back, feature, block, reversed)), Text(columns[block])) << feature.name;
       }
     }
     return absl::OkStatus();
   }));
+}
+
+// 300 rows in 25 blocks of 12.
+TEST_F(FeatureImportanceTest, TheWorkersShareTheRowsAndTellOneAnotherAFeature) {
+  std::vector<std::string> alone;  // by feature
+  ASSERT_OK(RunCluster(config_, {1, 1, {}}, TestOptions(), [&](const WorkerContext& context) -> Status {
+    PEPNET_ASSIGN_OR_RETURN(const RowBlocks rows, ReadRowBlocks(context, config_.eval_input_path, 41));
+    for (size_t f = 0; f < config_.features.size(); ++f) {
+      PEPNET_ASSIGN_OR_RETURN(const auto cells, GatherFeature(rows, f, context.collective));
+      std::string text;
+      for (const FeatureColumn& block : cells) absl::StrAppend(&text, Text(block), "; ");
+      alone.push_back(text);
+    }
+    return absl::OkStatus();
+  }));
+  std::mutex mutex;
+  std::vector<int64_t> held(3);  // rows, by worker
+  ASSERT_OK(RunCluster(config_, {3, 1, {}}, TestOptions(), [&](const WorkerContext& context) -> Status {
+    PEPNET_ASSIGN_OR_RETURN(const RowBlocks rows, ReadRowBlocks(context, config_.eval_input_path, 41, 13));
+    EXPECT_EQ(rows.rows, 41);
+    EXPECT_EQ(rows.blocks.size(), 4u);
+    for (size_t f = 0; f < config_.features.size(); ++f) {
+      PEPNET_ASSIGN_OR_RETURN(const auto cells, GatherFeature(rows, f, context.collective));
+      std::string text;
+      for (const FeatureColumn& block : cells) absl::StrAppend(&text, Text(block), "; ");
+      EXPECT_EQ(text, alone[f]) << config_.features[f].name;
+    }
+    const std::lock_guard<std::mutex> lock(mutex);
+    for (const Batch& block : rows.blocks) held[context.collective->index()] += block.rows;
+    return absl::OkStatus();
+  }));
+  // Blocks 0, 3 (5 rows) and the second of the first 13 rows; 1; 2.
+  EXPECT_THAT(held, ElementsAre(12 + 5 + 12, 12, 12));
 }
 
 TEST(ExplainReportTest, GatesHaveALineEach) {
