@@ -12,6 +12,7 @@ namespace pepnet {
 namespace {
 
 constexpr char kSteps[] = "metrics.jsonl", kEvaluations[] = "train_eval_result.txt";
+constexpr char kRule[] = "train_eval_result.txt by keep_best";
 constexpr char kPartRate[] = "lr_part_";  // the figure's name, before the number of the part optimizer
 
 // A figure of a run, without points yet.
@@ -38,10 +39,12 @@ Curve CurveOfSteps(const RunRecord& run, size_t number, const std::string& name)
   return curve;
 }
 
-Curve CurveOfEvaluations(const RunRecord& run, size_t number, const std::string& name) {
-  Curve curve = EmptyCurve(run, number, name, kEvaluations);
+Curve CurveOfEvaluations(const RunRecord& run, size_t number, const FigureName& figure) {
+  Curve curve = EmptyCurve(run, number, figure.name, figure.rule ? kRule : kEvaluations);
   curve.dots = true;
-  for (const LoggedEvaluation& evaluation : run.evaluations) AddPoint(evaluation.step, evaluation.values, &curve);
+  for (const auto& [step, value] : EvaluatedValues(run, figure)) {
+    curve.points.emplace_back(static_cast<double>(step), value);
+  }
   return curve;
 }
 
@@ -74,7 +77,7 @@ std::string FigureOf(const std::vector<RunRecord>& runs, const FigureName& figur
     curves.push_back(std::move(steps));
   }
   for (size_t i = 0; i < runs.size(); ++i) {
-    curves.push_back(CurveOfEvaluations(runs[i], i, figure.name));
+    curves.push_back(CurveOfEvaluations(runs[i], i, figure));
     evaluated |= !curves.back().points.empty();
   }
   ChartLayout layout;
@@ -82,6 +85,24 @@ std::string FigureOf(const std::vector<RunRecord>& runs, const FigureName& figur
   layout.subtitle = trained && evaluated ? "dots: evaluations; thin: training batches"
                     : trained            ? "training batches"
                                          : "evaluations";
+  layout.y_name = figure.loss ? "loss" : figure.larger_is_better ? "larger is better" : "smaller is better";
+  return CurvesFigure(layout, curves);
+}
+
+// A train metric of the last window, and of all rows so far.
+std::string WindowsFigure(const std::vector<RunRecord>& runs, const FigureName& figure) {
+  std::vector<Curve> curves;
+  for (size_t i = 0; i < runs.size(); ++i) {
+    Curve window = CurveOfSteps(runs[i], i, "window_" + figure.name);
+    window.thin = true;
+    curves.push_back(std::move(window));
+    Curve lifetime = CurveOfSteps(runs[i], i, "lifetime_" + figure.name);
+    lifetime.dashed = true;
+    curves.push_back(std::move(lifetime));
+  }
+  ChartLayout layout;
+  layout.title = figure.name + " of the training rows";
+  layout.subtitle = "thin: the last window; dashed: all rows so far";
   layout.y_name = figure.loss ? "loss" : figure.larger_is_better ? "larger is better" : "smaller is better";
   return CurvesFigure(layout, curves);
 }
@@ -121,7 +142,7 @@ std::string CurvesSection(const std::vector<RunRecord>& runs) {
   std::string html, task;
   bool open = false;
   for (const FigureName& figure : FigureNames(runs)) {
-    const std::string drawn = FigureOf(runs, figure);
+    const std::string drawn = FigureOf(runs, figure) + WindowsFigure(runs, figure);
     if (drawn.empty()) continue;
     if (!open || figure.task != task) {
       absl::StrAppend(&html, open ? "</div>\n" : "", "<h3>",

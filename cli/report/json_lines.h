@@ -1,4 +1,4 @@
-// Files of JSON lines that a run appends to: metrics.jsonl, train_eval_result.txt,
+// Files of JSON lines that a run appends to: metrics.jsonl, train_slices.jsonl, train_eval_result.txt,
 // train_eval_slices.jsonl, warnings.jsonl.
 //
 // Threads: no state.

@@ -127,9 +127,11 @@ std::string ReportPage(const std::vector<RunRecord>& runs) {
   const Section sections[] = {{"remarks", "What stands out", RemarksSection(runs)},
                               {"domains", "Domains", SlicesSection(runs)},
                               {"curves", "Losses and metrics", CurvesSection(runs)},
+                              {"train_domains", "Training by domain", TrainSlicesSection(runs)},
                               {"calibration", "Calibration", CalibrationSection(runs)},
                               {"speed", "Speed", SpeedSection(runs)},
                               {"tables", "Tables", TablesSection(runs)},
+                              {"explained", "The model", ExplainSection(runs)},
                               {"checkpoints", "Checkpoints", CheckpointsSection(runs)},
                               {"cluster", "Cluster", ClusterSection(runs)},
                               {"config", "Config", ConfigSection(runs)}};

@@ -8,6 +8,8 @@
 //     "steps": [lines of metrics.jsonl that are drawn, without what is null in them: all up to kMostPoints (chart.h), of
 //       longer logs every n-th],
 //     "evaluations": [lines of train_eval_result.txt], "slices": [{"global_step": n, "slices": [...]}],
+//     "train_slices": [{"step": n, "slices": [{"slice_by", "value", "metric", "window": [rows, value or null],
+//       "lifetime": [rows, value or null]}...]} of the steps of train_slices.jsonl that are drawn],
 //     "best": best_checkpoint.json or null, "checkpoints": [...], "tables": [...], "config": [{"path", "values"}...],
 //     "remarks": [{"warning": bool, "text": text}...]}...]}
 //

@@ -57,6 +57,24 @@ Json SlicesJson(const RunRecord& run) {
   return list;
 }
 
+Json WindowJson(const WindowValue& window) { return {window.rows, OrNull(window.value)}; }
+
+Json TrainSlicesJson(const RunRecord& run) {
+  Json list = Json::array();
+  for (const size_t i : KeptLines(run.train_slices.size())) {
+    Json slices = Json::array();
+    for (const TrainSlice& slice : run.train_slices[i].slices) {
+      slices.push_back({{"slice_by", slice.column},
+                        {"value", SliceName({slice.column, slice.kind, slice.value, slice.task, {}})},
+                        {"metric", slice.windows.metric},
+                        {"window", WindowJson(slice.windows.window)},
+                        {"lifetime", WindowJson(slice.windows.lifetime)}});
+    }
+    list.push_back({{"step", run.train_slices[i].step}, {"slices", slices}});
+  }
+  return list;
+}
+
 Json TablesJson(const RunRecord& run) {
   Json list = Json::array();
   for (const TableRecord& table : run.tables) {
@@ -90,6 +108,7 @@ Json RunJson(const RunRecord& run) {
     json["evaluations"].push_back(std::move(line));
   }
   json["slices"] = SlicesJson(run);
+  json["train_slices"] = TrainSlicesJson(run);
   json["best"] = Json();
   if (run.best.has_value()) {
     json["best"] = {{"step", run.best->step}, {"metric", run.best->metric}, {"value", run.best->value}};

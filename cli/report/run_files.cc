@@ -1,11 +1,14 @@
 #include "cli/report/run_files.h"
 
+#include <cmath>
 #include <limits>
+#include <optional>
 
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_split.h"
 #include "cli/inspect/inspect.h"
+#include "cli/inspect/neighbours.h"
 #include "cli/report/config_fields.h"
 #include "common/base/text.h"
 #include "common/checkpoint/checkpoint.h"
@@ -18,6 +21,7 @@ namespace pepnet {
 namespace {
 
 constexpr int64_t kMostReportBytes = int64_t{16} << 20;
+constexpr int64_t kNearestShown = 5;
 constexpr int64_t kMostConfigBytes = int64_t{64} << 20;
 
 Status ReadConfig(RunRecord* run) {
@@ -73,6 +77,81 @@ Status ReadJob(RunRecord* run) {
     }
   }
   run->job = std::move(job);
+  return absl::OkStatus();
+}
+
+// ---- explained.json -----------------------------------------------------------------------------------------------------
+
+std::optional<double> FiniteAt(const nlohmann::json& json, const char* name) {
+  const auto found = json.find(name);
+  if (found == json.end() || !found->is_number() || !std::isfinite(found->get<double>())) return std::nullopt;
+  return found->get<double>();
+}
+
+StatusOr<std::vector<ExplainRecord::Quality>> QualitiesAt(const nlohmann::json& json) {
+  std::vector<ExplainRecord::Quality> qualities;
+  const auto list = json.find("tasks");
+  if (list == json.end() || !list->is_array()) return absl::DataLossError("\"tasks\" is no list");
+  for (const nlohmann::json& one : *list) {
+    if (!one.is_object()) return absl::DataLossError("a member of \"tasks\" is no object");
+    ExplainRecord::Quality quality;
+    PEPNET_ASSIGN_OR_RETURN(quality.task, JsonString(one, "task"));
+    if (const auto domain = one.find("domain"); domain != one.end() && domain->is_string()) {
+      quality.domain = domain->get<std::string>();
+    }
+    quality.auc = FiniteAt(one, "auc");
+    quality.auc_drop = FiniteAt(one, "auc_drop");
+    quality.logloss_rise = FiniteAt(one, "logloss_rise");
+    for (const std::optional<double>& auc : {quality.auc, quality.auc_drop}) {
+      if (std::fabs(auc.value_or(0)) > 1) {
+        return absl::DataLossError(absl::StrCat("an AUC, or a drop of it, is ", *auc, ", expected -1 to 1"));
+      }
+    }
+    qualities.push_back(std::move(quality));
+  }
+  return qualities;
+}
+
+StatusOr<ExplainRecord> ExplainedFromJson(const nlohmann::json& json) {
+  if (!json.is_object()) return absl::DataLossError("holds no JSON object");
+  ExplainRecord record;
+  record.checkpoint = TextAt(json, "checkpoint");
+  record.rows = IntegerAt(json, "rows");
+  record.gate_rows = IntegerAt(json, "gate_rows");
+  record.domain_column = TextAt(json, "domain_column");
+  PEPNET_ASSIGN_OR_RETURN(record.base, QualitiesAt(json));
+  const auto features = json.find("features"), gates = json.find("gates");
+  if (features == json.end() || !features->is_array()) return absl::DataLossError("\"features\" is no list");
+  for (const nlohmann::json& one : *features) {
+    if (!one.is_object()) return absl::DataLossError("a member of \"features\" is no object");
+    ExplainRecord::Feature feature;
+    PEPNET_ASSIGN_OR_RETURN(feature.name, JsonString(one, "name"));
+    PEPNET_ASSIGN_OR_RETURN(feature.tasks, QualitiesAt(one));
+    if (feature.tasks.size() != record.base.size()) {
+      return absl::DataLossError(absl::StrCat("feature ", Printable(feature.name, 100), " has ", feature.tasks.size(),
+                                              " tasks and domains, expected ", record.base.size()));
+    }
+    record.features.push_back(std::move(feature));
+  }
+  if (gates == json.end() || !gates->is_array()) return record;
+  for (const nlohmann::json& one : *gates) {
+    if (!one.is_object()) return absl::DataLossError("a member of \"gates\" is no object");
+    const auto number = [&one](const char* name) { return FiniteAt(one, name).value_or(0); };
+    record.gates.push_back({TextAt(one, "network"), TextAt(one, "task"), TextAt(one, "part"), number("mean"),
+                            number("from_one"), number("varies"), number("off"), number("full")});
+  }
+  return record;
+}
+
+Status ReadExplained(RunRecord* run) {
+  const std::string path = run->directory + "/explained.json";
+  if (!PathExists(path)) return absl::OkStatus();
+  PEPNET_ASSIGN_OR_RETURN(const std::string text, ReadFile(path, kMostReportBytes));
+  const StatusOr<nlohmann::json> json = ParseStrictJson(text);
+  if (!json.ok()) return Annotate(json.status(), path);
+  StatusOr<ExplainRecord> record = ExplainedFromJson(*json);
+  if (!record.ok()) return Annotate(record.status(), path);
+  run->explained = *std::move(record);
   return absl::OkStatus();
 }
 
@@ -167,6 +246,19 @@ void DescribeTables(const Manifest& manifest, RunRecord* run) {
   }
 }
 
+// The rows that point the way of the table's hottest one. A row without a direction has none.
+void AddLearntId(const std::string& directory, const TableRecord& table, RunRecord* run) {
+  const int index = TableIndex(*run, table.name);
+  if (table.hottest.empty()) return;
+  const StatusOr<Neighbours> found = FindNeighbours(directory, table.name, table.hottest[0].id, kNearestShown);
+  if (!found.ok()) return;
+  LearntId learnt{table.name, table.hottest[0], found->norm, found->mean_cosine, {}};
+  for (const Neighbour& near : found->nearest) {
+    learnt.nearest.push_back({near.id, index >= 0 ? WordOf(*run->config, index, near.id) : std::string(), near.cosine});
+  }
+  run->learnt.push_back(std::move(learnt));
+}
+
 Status ReadTables(bool rows, RunRecord* run) {
   if (run->checkpoints.empty()) return absl::OkStatus();
   int64_t step = run->checkpoints.back().step;
@@ -191,6 +283,7 @@ Status ReadTables(bool rows, RunRecord* run) {
             {row.id, row.frequency, index >= 0 ? WordOf(*run->config, index, row.id) : std::string()});
       }
     }
+    AddLearntId(directory, table, run);
   }
   return absl::OkStatus();
 }
@@ -202,6 +295,7 @@ void ReadRunFiles(bool rows, RunRecord* run) {
     if (!status.ok()) run->notices.push_back(absl::StrCat(status.message(), "; ", missing));
   };
   note(ReadConfig(run), "so what only the config says is missing (its fields, vocabulary words, tasks)");
+  note(ReadExplained(run), "so what the features are worth is missing");
   note(ReadJob(run), "so how the job ended is not known");
   if (PathExists(absl::StrCat(run->directory, "/", kBestCheckpointFile))) {
     StatusOr<BestCheckpoint> best = ReadBestCheckpoint(run->directory);

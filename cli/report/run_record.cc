@@ -87,8 +87,8 @@ StatusOr<std::vector<CalibrationBin>> BinsFromJson(const nlohmann::json& json) {
   return bins;
 }
 
-// The line that SliceJson() wrote.
-StatusOr<Slice> SliceFromJson(const nlohmann::json& json) {
+// Which slice a line of train_eval_slices.jsonl or train_slices.jsonl is of.
+StatusOr<Slice> SlicePlaceFromJson(const nlohmann::json& json) {
   Slice slice;
   PEPNET_ASSIGN_OR_RETURN(slice.column, JsonString(json, "slice_by"));
   PEPNET_ASSIGN_OR_RETURN(slice.task, JsonString(json, "task"));
@@ -106,6 +106,12 @@ StatusOr<Slice> SliceFromJson(const nlohmann::json& json) {
   } else {
     return absl::DataLossError(absl::StrCat("\"slice\" is \"", Printable(kind, 50), "\", expected value, rest or all"));
   }
+  return slice;
+}
+
+// The line that SliceJson() wrote.
+StatusOr<Slice> SliceFromJson(const nlohmann::json& json) {
+  PEPNET_ASSIGN_OR_RETURN(Slice slice, SlicePlaceFromJson(json));
   SliceQuality& quality = slice.quality;
   PEPNET_ASSIGN_OR_RETURN(quality.rows, JsonInteger(json, "rows", 0, kMostSteps));
   PEPNET_ASSIGN_OR_RETURN(quality.positives, JsonInteger(json, "positives", 0, quality.rows));
@@ -125,6 +131,33 @@ Status ReadSliceFigures(const std::string& directory, std::vector<SlicedEvaluati
     PEPNET_ASSIGN_OR_RETURN(Slice slice, SliceFromJson(json));
     if (slices->empty() || slices->back().step != step) slices->push_back({step, {}});
     slices->back().slices.push_back(std::move(slice));
+    return absl::OkStatus();
+  });
+}
+
+StatusOr<WindowValue> WindowFromJson(const nlohmann::json& json, const char* name) {
+  const auto found = json.find(name);
+  if (found == json.end() || !found->is_object())
+    return absl::DataLossError(absl::StrCat("\"", name, "\" is no object"));
+  WindowValue window;
+  PEPNET_ASSIGN_OR_RETURN(window.rows, JsonInteger(*found, "rows", 0, kMostSteps));
+  window.value = NumberAt(*found, "value");
+  if (window.value.has_value()) return window;
+  PEPNET_ASSIGN_OR_RETURN(window.why_none, JsonString(*found, "why"));
+  return window;
+}
+
+// The lines that TrainSliceJson() wrote.
+Status ReadTrainSlices(const std::string& directory, std::vector<SlicedStep>* steps) {
+  return ReadJsonLines(directory + "/train_slices.jsonl", [steps](const nlohmann::json& json) -> Status {
+    PEPNET_ASSIGN_OR_RETURN(const int64_t step, JsonInteger(json, "step", 0, kMostSteps));
+    PEPNET_ASSIGN_OR_RETURN(const Slice place, SlicePlaceFromJson(json));
+    TrainSlice slice{place.column, place.kind, place.value, place.task, {}};
+    PEPNET_ASSIGN_OR_RETURN(slice.windows.metric, JsonString(json, "metric"));
+    PEPNET_ASSIGN_OR_RETURN(slice.windows.window, WindowFromJson(json, "window"));
+    PEPNET_ASSIGN_OR_RETURN(slice.windows.lifetime, WindowFromJson(json, "lifetime"));
+    if (steps->empty() || steps->back().step != step) steps->push_back({step, {}});
+    steps->back().slices.push_back(std::move(slice));
     return absl::OkStatus();
   });
 }
@@ -162,6 +195,7 @@ StatusOr<RunRecord> ReadRun(const std::string& directory, const RunReadOptions& 
   PEPNET_RETURN_IF_ERROR(ReadSteps(directory, &run.steps));
   PEPNET_RETURN_IF_ERROR(ReadEvaluationFigures(directory, &run.evaluations));
   PEPNET_RETURN_IF_ERROR(ReadSliceFigures(directory, &run.slices));
+  PEPNET_RETURN_IF_ERROR(ReadTrainSlices(directory, &run.train_slices));
   PEPNET_RETURN_IF_ERROR(ReadWarnings(directory, &run.warnings));
   PEPNET_ASSIGN_OR_RETURN(const std::vector<int64_t> checkpoints, ListCheckpoints(directory));
   if (run.steps.empty() && run.evaluations.empty() && checkpoints.empty()) {
@@ -171,6 +205,11 @@ StatusOr<RunRecord> ReadRun(const std::string& directory, const RunReadOptions& 
                      "checkpoint; expected the model_dir of a training that has got that far"));
   }
   ReadRunFiles(options.rows, &run);
+  if (run.config.has_value()) {
+    const BestRule& rule = run.config->train.best;
+    const bool is_member = rule.metrics.size() == 1 && rule.metrics[0].weight == 1 && rule.metrics[0].slice_by.empty();
+    if (rule.enabled() && !is_member) run.ruled = ReadValuedSteps(directory, rule);
+  }
   return run;
 }
 

@@ -1,8 +1,8 @@
 // RunRecord: what a training left in its model_dir, as plain structs: the source of `pepnet report` and `pepnet compare`.
 //
-// Read are pipeline.config, metrics.jsonl, train_eval_result.txt, train_eval_slices.jsonl, warnings.jsonl,
-// best_checkpoint.json, job_report.json, the manifests of the checkpoints and, if asked for, the rows of one checkpoint. All are open formats
-// (docs/formats.md); nothing is trained or evaluated. The run may be in progress: what it is writing is not read yet.
+// Read are pipeline.config, metrics.jsonl, train_slices.jsonl, train_eval_result.txt, train_eval_slices.jsonl,
+// warnings.jsonl, best_checkpoint.json, explained.json, job_report.json, the manifests of the checkpoints and, if asked for, the rows of
+// one checkpoint. All are open formats (docs/formats.md); nothing is trained or evaluated. The run may be in progress: what it is writing is not read yet.
 //
 // Threads: no state.
 #pragma once
@@ -16,7 +16,9 @@
 #include "common/base/status.h"
 #include "common/job_config/job_config.h"
 #include "worker/checkpoint/best_checkpoint.h"
+#include "worker/checkpoint/best_evaluation.h"
 #include "worker/metrics/slices.h"
+#include "worker/metrics/train_metrics.h"
 
 namespace pepnet {
 
@@ -41,6 +43,12 @@ struct LoggedEvaluation {
 struct SlicedEvaluation {
   int64_t step = 0;
   std::vector<Slice> slices;
+};
+
+// The lines of train_slices.jsonl of one step.
+struct SlicedStep {
+  int64_t step = 0;
+  std::vector<TrainSlice> slices;
 };
 
 // A line of warnings.jsonl.
@@ -78,6 +86,42 @@ struct TableRecord {
   std::vector<HotId> hottest;  // most updates first; empty if no rows were read
 };
 
+// What an id has learnt: the rows of its table that point the same way (cli/inspect/neighbours.h).
+struct LearntId {
+  std::string table;
+  HotId id;
+  double norm = 0, mean_cosine = 0;  // mean: over all other rows
+  struct Near {
+    int64_t id = 0;
+    std::string word;
+    double cosine = 0;
+  };
+  std::vector<Near> nearest;
+};
+
+// explained.json, what `pepnet explain --output` wrote (docs/explain.md).
+struct ExplainRecord {
+  struct Quality {
+    std::string task;
+    std::optional<std::string> domain;                  // nullopt: all rows
+    std::optional<double> auc, auc_drop, logloss_rise;  // of the rows as they are: auc alone
+  };
+  struct Feature {
+    std::string name;
+    std::vector<Quality> tasks;  // as `base`
+  };
+  struct Gate {
+    std::string network, task, part;  // task: of ppnet
+    double mean = 0, from_one = 0, varies = 0, off = 0, full = 0;
+  };
+  std::string checkpoint;
+  int64_t rows = 0, gate_rows = 0;
+  std::string domain_column;
+  std::vector<Quality> base;
+  std::vector<Feature> features;  // most AUC first
+  std::vector<Gate> gates;
+};
+
 // job_report.json (docs/reliability.md).
 struct JobState {
   std::string status;  // running, done, stopped, failed
@@ -102,12 +146,17 @@ struct RunRecord {
   std::vector<LoggedStep> steps;
   std::vector<LoggedEvaluation> evaluations;
   std::vector<SlicedEvaluation> slices;  // ascending steps
-  std::vector<LoggedWarning> warnings;   // in the order in which they were said
+  std::vector<SlicedStep> train_slices;  // ascending steps
+  // The evaluations by keep_best where it is a sum, or of a slice: no member of a line has that number. Else empty.
+  std::vector<ValuedStep> ruled;
+  std::vector<LoggedWarning> warnings;  // in the order in which they were said
   std::optional<BestCheckpoint> best;
   std::vector<CheckpointRecord> checkpoints;  // ascending steps
   std::vector<std::string> set_aside;         // names of *.damaged and *.rejected
   int64_t tables_step = -1;                   // -1: there is no checkpoint
   std::vector<TableRecord> tables;            // by name
+  std::vector<LearntId> learnt;               // the hottest id of each table; empty if no rows were read
+  std::optional<ExplainRecord> explained;     // nullopt: there is no such file
   std::vector<ConfigField> config_fields;     // in the order of the config
   std::optional<JobConfig> config;            // nullopt: notices say why
   std::optional<JobState> job;
@@ -115,8 +164,8 @@ struct RunRecord {
 };
 
 struct RunReadOptions {
-  // Also read the rows of one checkpoint, the best or else the newest, for the hottest ids and the rows that were never
-  // updated: takes as long as `pepnet inspect`.
+  // Also read the rows of one checkpoint, the best or else the newest, for the hottest ids, what the first of each table
+  // has learnt, and the rows that were never updated: takes about three times as long as `pepnet inspect`.
   bool rows = true;
 };
 

@@ -15,11 +15,15 @@ std::string SpeedSection(const std::vector<RunRecord>& runs);
 
 // The slices of eval_config.slice_by: all runs beside each other, then each slice over the steps.
 std::string SlicesSection(const std::vector<RunRecord>& runs);
+// The train metrics by the same columns, over the steps.
+std::string TrainSlicesSection(const std::vector<RunRecord>& runs);
 // Predicted against observed rates.
 std::string CalibrationSection(const std::vector<RunRecord>& runs);
 
 // Tables: rows, memory, growth, hottest ids.
 std::string TablesSection(const std::vector<RunRecord>& runs);
+// What the features are worth and what the gates do, of explained.json, and what the hottest ids have learnt.
+std::string ExplainSection(const std::vector<RunRecord>& runs);
 // Checkpoints, the best one marked.
 std::string CheckpointsSection(const std::vector<RunRecord>& runs);
 // Servers, workers, hosts, rows by server.

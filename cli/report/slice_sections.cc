@@ -208,6 +208,64 @@ std::string ShownSteps(const std::vector<RunRecord>& runs) {
   return text;
 }
 
+// ---- train metrics ----------------------------------------------------------------------------------------------------
+
+constexpr size_t kMostTrainCurves = 8;  // slices of a chart, those with most rows
+constexpr char kTrainSlicesFile[] = "train_slices.jsonl";
+
+std::string TrainSliceName(const TrainSlice& slice) {
+  return SliceName({slice.column, slice.kind, slice.value, slice.task, {}});
+}
+
+bool SamePlace(const TrainSlice& a, const TrainSlice& b) {
+  return a.column == b.column && a.kind == b.kind && a.value == b.value && a.windows.metric == b.windows.metric;
+}
+
+// One chart: the slices of a column and a metric at the last step, most rows first, with their values over the steps.
+std::string TrainSliceChart(const RunRecord& run, size_t number, const std::vector<const TrainSlice*>& slices,
+                            bool window) {
+  std::vector<Curve> curves;
+  for (const TrainSlice* slice : slices) {
+    if (curves.size() == kMostTrainCurves) break;
+    Curve curve;
+    curve.label = absl::StrCat(slice->column, " ", TrainSliceName(*slice));
+    curve.colour = static_cast<int>(curves.size());
+    curve.run = number;
+    curve.name = absl::StrCat(window ? "window " : "lifetime ", slice->windows.metric, " ", curve.label);
+    curve.source = kTrainSlicesFile;
+    for (const size_t i : KeptLines(run.train_slices.size())) {
+      for (const TrainSlice& one : run.train_slices[i].slices) {
+        const std::optional<double>& value = window ? one.windows.window.value : one.windows.lifetime.value;
+        if (!SamePlace(one, *slice) || !value.has_value()) continue;
+        curve.points.emplace_back(static_cast<double>(run.train_slices[i].step), *value);
+      }
+    }
+    curves.push_back(std::move(curve));
+  }
+  ChartLayout layout;
+  layout.title = absl::StrCat(run.name, ": ", slices[0]->windows.metric, " by ", slices[0]->column);
+  layout.subtitle = window ? "training rows of the last window" : "all training rows so far";
+  layout.y_name = slices[0]->windows.metric;
+  return CurvesFigure(layout, curves);
+}
+
+std::string CellOf(const WindowValue& window) {
+  return window.value.has_value() ? MetricText(*window.value)
+                                  : absl::StrCat("<span class=\"soft\">", HtmlText(window.why_none), "</span>");
+}
+
+std::string TrainSliceTable(const std::vector<const TrainSlice*>& slices) {
+  HtmlTable table;
+  table.head = {HtmlText(slices[0]->column), "rows of the last window", HtmlText(slices[0]->windows.metric), "all rows",
+                HtmlText(slices[0]->windows.metric)};
+  for (const TrainSlice* slice : slices) {
+    const TrainWindows& windows = slice->windows;
+    table.rows.push_back({HtmlText(TrainSliceName(*slice)), CountText(windows.window.rows), CellOf(windows.window),
+                          CountText(windows.lifetime.rows), CellOf(windows.lifetime)});
+  }
+  return TableHtml(table);
+}
+
 }  // namespace
 
 std::string SlicesSection(const std::vector<RunRecord>& runs) {
@@ -250,6 +308,31 @@ std::string CalibrationSection(const std::vector<RunRecord>& runs) {
                       "dashed line as many are positive as predicted, below it fewer. Intervals of at least ",
                       kLeastBinRows, " rows; ", HtmlText(ShownSteps(runs)), ".</p>\n<div class=\"charts\">\n", charts,
                       "</div>\n");
+}
+
+std::string TrainSlicesSection(const std::vector<RunRecord>& runs) {
+  std::string charts, tables;
+  for (size_t i = 0; i < runs.size(); ++i) {
+    if (runs[i].train_slices.empty()) continue;
+    // The file has the slices of a column and a metric behind each other.
+    const std::vector<TrainSlice>& last = runs[i].train_slices.back().slices;
+    for (size_t begin = 0, end = 0; begin < last.size(); begin = end) {
+      std::vector<const TrainSlice*> slices;
+      while (end < last.size() && last[end].column == last[begin].column &&
+             last[end].windows.metric == last[begin].windows.metric) {
+        slices.push_back(&last[end++]);
+      }
+      charts +=
+          TrainSliceChart(runs[i], i, slices, /*window=*/true) + TrainSliceChart(runs[i], i, slices, /*window=*/false);
+      absl::StrAppend(&tables, "<h3>", HtmlText(runs[i].name), ", ", HtmlText(slices[0]->windows.metric), " by ",
+                      HtmlText(slices[0]->column), "</h3>\n", TrainSliceTable(slices));
+    }
+  }
+  if (tables.empty()) return "";
+  return absl::StrCat(
+      Heading("train_domains", "Training rows by domain and other slices"),
+      "<p class=\"soft\">The train_metrics of the towers, of the training batches.</p>\n", "<div class=\"charts\">\n",
+      charts, "</div>\n<details><summary>The figures at the last logged step", "</summary>\n", tables, "</details>\n");
 }
 
 }  // namespace pepnet

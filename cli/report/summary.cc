@@ -33,6 +33,14 @@ bool IsOther(const std::string& name) {
          absl::EndsWith(name, "gradient_norm");
 }
 
+// The last window or the lifetime of a train metric that the same line has.
+bool IsWindow(const std::string& name, const Figures& values) {
+  for (const absl::string_view prefix : {"window_", "lifetime_"}) {
+    if (absl::StartsWith(name, prefix) && values.count(name.substr(prefix.size())) > 0) return true;
+  }
+  return false;
+}
+
 // The task whose name ends the figure's; "" if none does.
 std::string TaskIn(const std::string& name, const std::vector<std::string>& tasks) {
   std::string longest;
@@ -115,7 +123,7 @@ std::vector<FigureName> FigureNames(const std::vector<RunRecord>& runs) {
   // Metrics of training batches that no evaluation has, and everything without a config.
   const auto add = [&](const Figures& values) {
     for (const auto& [name, value] : values) {
-      if (IsOther(name) || !known.insert(name).second) continue;
+      if (IsOther(name) || IsWindow(name, values) || !known.insert(name).second) continue;
       const bool loss = LooksLikeLoss(name);
       figures.push_back({name, TaskIn(name, tasks), !loss, loss});
     }
@@ -142,29 +150,42 @@ std::vector<FigureName> FigureNames(const std::vector<RunRecord>& runs) {
     };
     return place(a) < place(b);
   });
+  for (const RunRecord& run : runs) {
+    if (run.ruled.empty() || !run.config.has_value()) continue;
+    const BestRule& rule = run.config->train.best;
+    FigureName figure{NameOf(rule), "", rule.larger_is_better, false, /*rule=*/true};
+    if (known.insert(figure.name).second) figures.push_back(std::move(figure));
+  }
   return figures;
+}
+
+std::vector<ValuedStep> EvaluatedValues(const RunRecord& run, const FigureName& figure) {
+  if (figure.rule) {
+    const bool same = run.config.has_value() && NameOf(run.config->train.best) == figure.name;
+    return same ? run.ruled : std::vector<ValuedStep>();
+  }
+  std::vector<ValuedStep> values;
+  for (const LoggedEvaluation& evaluation : run.evaluations) {
+    const auto found = evaluation.values.find(figure.name);
+    if (found != evaluation.values.end()) values.push_back({evaluation.step, found->second});
+  }
+  return values;
 }
 
 std::optional<ResultAt> BestResult(const RunRecord& run, const FigureName& figure) {
   std::optional<ResultAt> best;
-  for (const LoggedEvaluation& evaluation : run.evaluations) {
-    const auto found = evaluation.values.find(figure.name);
-    if (found == evaluation.values.end()) continue;
-    const double value = found->second;
+  for (const auto& [step, value] : EvaluatedValues(run, figure)) {
     if (!best.has_value() || (figure.larger_is_better ? value > best->value : value < best->value)) {
-      best = {evaluation.step, value};
+      best = {step, value};
     }
   }
   return best;
 }
 
 std::optional<ResultAt> LastResult(const RunRecord& run, const FigureName& figure) {
-  std::optional<ResultAt> last;
-  for (const LoggedEvaluation& evaluation : run.evaluations) {
-    const auto found = evaluation.values.find(figure.name);
-    if (found != evaluation.values.end()) last = {evaluation.step, found->second};
-  }
-  return last;
+  const std::vector<ValuedStep> values = EvaluatedValues(run, figure);
+  if (values.empty()) return std::nullopt;
+  return ResultAt{values.back().step, values.back().value};
 }
 
 std::vector<bool> BestOf(const std::vector<std::optional<ResultAt>>& results, bool larger_is_better) {

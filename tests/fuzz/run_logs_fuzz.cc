@@ -14,7 +14,7 @@ namespace {
 
 constexpr const char* kFiles[] = {"metrics.jsonl",   "train_eval_result.txt", "train_eval_slices.jsonl",
                                   "job_report.json", "best_checkpoint.json",  "pipeline.config",
-                                  "warnings.jsonl"};
+                                  "warnings.jsonl",  "train_slices.jsonl",    "explained.json"};
 
 size_t CountOf(const std::string& text, const std::string& word) {
   size_t count = 0;

@@ -19,7 +19,8 @@ from report_page import trained_job
 from small_job import pepnet
 
 SKIPPED = 77  # SKIP_RETURN_CODE of the test
-NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome-headless-shell")
+NAMES = ("chromium", "chromium-browser", "google-chrome", "chromium-headless-shell",
+         "chrome-headless-shell")
 # What the browser found, as text in the document around the page: the page itself has no program. It stands in a frame,
 # because no window of Chromium's is narrower than 500 pixels.
 FRAME = """<!doctype html><title>probe</title><body style="margin:0">

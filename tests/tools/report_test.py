@@ -17,6 +17,8 @@ class ReportTest(unittest.TestCase):
         cls.job = trained_job(cls.scratch.name)
         cls.model, cls.second = cls.job.model_dir, cls.job.directory / "second"
         train(cls.job, cls.second, "--seed", 2)
+        pepnet("explain", "--pipeline_config_path", cls.job.config, "--model_dir", cls.model,
+               "--output", cls.model / "explained.json")
         cls.text = pepnet("report", cls.model, cls.second, "-o", "-").stdout
         cls.page = Page(cls.text)
 
@@ -74,6 +76,72 @@ class ReportTest(unittest.TestCase):
             self.assertEqual(set(curves), set(evaluations[0]) - {"global_step"})
             for name, points in curves.items():
                 self.assert_curve(points, [(line["global_step"], line[name]) for line in evaluations], name)
+
+    def test_each_point_of_a_train_slice_is_a_figure_of_train_slices_jsonl(self):
+        for number, model in enumerate((self.model, self.second)):
+            lines = lines_of(model / "train_slices.jsonl")
+            curves = self.curves(number, "train_slices.jsonl")
+            self.assertGreaterEqual(len(curves), 4)
+            for name, points in curves.items():
+                which, metric, _, value = name.split(" ")
+                expected = [(line["step"], line[which]["value"]) for line in lines
+                            if (line["metric"], line.get("value", f"({line['slice']})")) == (metric, value)]
+                self.assertTrue(expected, name)
+                self.assert_curve(points, [point for point in expected if point[1] is not None], name)
+            shown = [(step["step"], one["value"], one["metric"], *one["window"], *one["lifetime"])
+                     for step in self.page.data["runs"][number]["train_slices"] for one in step["slices"]]
+            self.assertEqual(shown, [(line["step"], line.get("value", f"({line['slice']})"), line["metric"],
+                                      line["window"]["rows"], line["window"]["value"],
+                                      line["lifetime"]["rows"], line["lifetime"]["value"]) for line in lines])
+
+    def test_the_sum_that_keep_best_compares_is_a_figure_of_its_own(self):
+        third = self.job.directory / "sum"
+        edits = {"eval_config.slice_by": ["uid"], "train_config.keep_best": [
+            {"metric": "auc_ctr"}, {"metric": "auc_cvr", "slice_by": "uid", "slice_value": "(all)", "weight": 0.5}]}
+        pepnet("train", "--pipeline_config_path", self.job.config, "--model_dir", third, "--edit_config_json",
+               json.dumps(edits))
+        name = "auc_ctr + 0.5 auc_cvr where uid is (all)"
+        of_all = {line["global_step"]: line["auc"] for line in lines_of(third / "train_eval_slices.jsonl")
+                  if (line["slice"], line["task"]) == ("all", "cvr")}
+        values = [(line["global_step"], line["auc_ctr"] + 0.5 * of_all[line["global_step"]])
+                  for line in lines_of(third / "train_eval_result.txt")]
+        page = Page(pepnet("report", third, "-o", "-").stdout)
+        curves = {curve: points for _, curve, file, points in page.curves if file.endswith("by keep_best")}
+        self.assert_curve(curves[name], values, name)
+        best = max(value for _, value in values)
+        compared = pepnet("compare", self.model, third).stdout
+        row = next(line for line in compared.splitlines() if line.startswith(name))
+        self.assertRegex(row, rf"-\s+@\d+ {best:.4f}")
+
+    def test_what_the_model_goes_by_is_explained_json(self):
+        explained = json.loads((self.model / "explained.json").read_text())
+        self.assertEqual({feature["name"] for feature in explained["features"]}, {"uid", "iid"})
+        for task in ("ctr", "cvr"):
+            (base,) = [one for one in explained["tasks"] if (one["task"], one["domain"]) == (task, None)]
+            rows = [row for table in self.page.tables for row in table
+                    if row[:2] == ["(as it is)", ""] and row[2] == f"{base['auc']:.4f}"]
+            self.assertTrue(rows, base)
+            for feature in explained["features"]:
+                (quality,) = [one for one in feature["tasks"] if (one["task"], one["domain"]) == (task, None)]
+                expected = [feature["name"], f"{quality['logloss_rise']:+.4f}", f"{-quality['auc_drop']:+.4f}"]
+                self.assertTrue([row for table in self.page.tables for row in table if row[:3] == expected], expected)
+        for gate in explained["gates"]:
+            name = " ".join(text for text in (gate["network"], gate["task"], gate["part"]) if text)
+            expected = [name, *(f"{gate[key]:.3f}" for key in ("mean", "from_one", "varies"))]
+            self.assertTrue([row for table in self.page.tables for row in table if row[:4] == expected], expected)
+
+    def test_the_hottest_ids_have_the_neighbours_that_inspect_finds(self):
+        hottest = self.page.data["runs"][0]["tables"]
+        for table in hottest:
+            out = pepnet("inspect", self.model, "--checkpoint_path", "best", "--table", table["table"], "--id",
+                         table["hottest"][0]["id"], "--neighbours", 5, "--json").stdout
+            found = json.loads(out.splitlines()[-1])
+            shown = [row for rows in self.page.tables for row in rows
+                     if row[0] == table["table"] and len(row) == 5 and row[1].startswith(str(found["id"]))]
+            self.assertTrue(shown, table["table"])  # of this run first
+            self.assertEqual(shown[0][2], f"{found['norm']:.4f}")
+            for neighbour in found["neighbours"]:
+                self.assertIn(f"{neighbour['cosine']:.3f}", shown[0][4])
 
     def test_stage_times_come_from_metrics_jsonl(self):
         lines = lines_of(self.model / "metrics.jsonl")

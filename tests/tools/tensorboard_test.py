@@ -6,7 +6,12 @@ import tempfile
 import unittest
 
 from small_job import SmallJob, pepnet
+from tensorboard import context
+from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
+from tensorboard.plugins.base_plugin import TBContext
+from tensorboard.plugins.hparams import api_pb2, backend_context, list_session_groups
 
 
 def read(directory):
@@ -14,6 +19,18 @@ def read(directory):
     events.Reload()
     tags = events.Tags()["scalars"]
     return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in tags}
+
+
+def session_groups(directory):
+    """What the HParams plugin shows of the runs below a directory."""
+    multiplexer = EventMultiplexer()
+    multiplexer.AddRunsFromDirectory(str(directory))
+    multiplexer.Reload()
+    tensorboard = TBContext(logdir=str(directory), data_provider=MultiplexerDataProvider(multiplexer, str(directory)))
+    statuses = [api_pb2.STATUS_UNKNOWN, api_pb2.STATUS_SUCCESS, api_pb2.STATUS_FAILURE, api_pb2.STATUS_RUNNING]
+    request = api_pb2.ListSessionGroupsRequest(start_index=0, slice_size=100, allowed_statuses=statuses)
+    handler = list_session_groups.Handler(context.RequestContext(), backend_context.Context(tensorboard), "", request)
+    return {group.name: group for group in handler.run().session_groups}
 
 
 def lines(path):
@@ -59,6 +76,50 @@ class TensorBoardTest(unittest.TestCase):
         self.assert_log_and_events_agree(job)
         before.Reload()
         self.assertEqual([event.step for event in before.Scalars("loss/total")], [5, 10, 15, 20])
+
+    def test_train_metrics_of_the_last_window_the_lifetime_and_slices(self):
+        job = SmallJob(self.scratch)
+        pepnet("train", "--pipeline_config_path", job.config, "--edit_config_json", '{"eval_config.slice_by": ["uid"]}')
+        log, steps = lines(job.model_dir / "metrics.jsonl"), read(job.model_dir)
+        for name in ("window_auc_ctr", "lifetime_auc_ctr"):
+            logged = [(line["step"], line[name]) for line in log if line.get(name) is not None]
+            self.assertTrue(logged)
+            self.assert_same(steps[f"metric/{name}"], logged)
+        slices = lines(job.model_dir / "train_slices.jsonl")
+        self.assertEqual({line["step"] for line in slices}, {5, 10, 15, 20})
+        for step in (5, 10, 15, 20):
+            of_step = [line for line in slices if line["step"] == step]
+            # Each row lies in one slice; 200 rows in batches of 16, so that step 13 has 8; windows of 5 steps.
+            rows = [8 if number == 13 else 16 for number in range(1, step + 1)]
+            self.assertEqual(sum(line["window"]["rows"] for line in of_step), sum(rows[-5:]))
+            self.assertEqual(sum(line["lifetime"]["rows"] for line in of_step), sum(rows))
+        value = slices[0]["value"]
+        for name in ("window", "lifetime"):
+            logged = [(line["step"], line[name]["value"]) for line in slices
+                      if line.get("value") == value and line[name]["value"] is not None]
+            self.assert_same(steps[f"slice/uid={value}/{name}_auc_ctr"], logged)
+
+    def test_the_hparams_plugin_lays_runs_side_by_side(self):
+        job = SmallJob(self.scratch)
+        for name, rate in (("slow", 0.001), ("fast", 0.25)):
+            pepnet("train", "--pipeline_config_path", job.config, "--model_dir", job.directory / "runs" / name,
+                   "--edit_config_json", json.dumps({"train_config.sparse_optimizer.adagrad_optimizer.lr": rate}))
+        groups = session_groups(job.directory / "runs")
+        self.assertEqual(len(groups), 2)
+        for name, rate in (("slow", 0.001), ("fast", 0.25)):
+            group = next(group for group in groups.values() if group.sessions[0].name.rstrip("/") == name)
+            hparams = {key: value.number_value or value.string_value for key, value in group.hparams.items()}
+            self.assertTrue(math.isclose(hparams["sparse_optimizer.lr"], rate, rel_tol=1e-6), hparams)
+            self.assertEqual(hparams["sparse_optimizer"], "adagrad")
+            self.assertEqual((hparams["batch_size"], hparams["workers"]), (16, 1))
+            self.assertIn("ctr.hidden_units", hparams)
+            self.assertIn("embedding_dim", hparams)
+            self.assertEqual(group.sessions[0].status, api_pb2.STATUS_SUCCESS)
+            metrics = {(metric.name.group, metric.name.tag): metric.value for metric in group.metric_values}
+            evaluations = lines(job.directory / "runs" / name / "train_eval_result.txt")
+            for metric, best in (("auc_ctr", max), ("binary_cross_entropy_cvr", min)):
+                self.assertAlmostEqual(metrics["eval_val", f"metric/{metric}"], evaluations[-1][metric], places=5)
+                self.assertAlmostEqual(metrics["", f"best/{metric}"], best(line[metric] for line in evaluations), places=5)
 
     def test_what_is_asked_for(self):
         job = SmallJob(self.scratch, 'tensorboard_summaries: ["global_gradient_norm", "gradient_norm"]')

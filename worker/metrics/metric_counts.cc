@@ -193,6 +193,13 @@ double MetricSums::Value(const double* sums) const {
   return sums[1] > 0 ? sums[0] / sums[1] : std::numeric_limits<double>::quiet_NaN();
 }
 
+double MetricSums::Rows(const double* sums) const {
+  const auto size = static_cast<std::ptrdiff_t>(size_);
+  if (metric_->kind == MetricKind::kAuc) return std::accumulate(sums, sums + size, 0.0);
+  if (metric_->kind == MetricKind::kMulticlassAuc) return std::accumulate(sums, sums + size / num_class_, 0.0);
+  return sums[size_ - 1];
+}
+
 std::string MetricSums::WhyNoValue(const double* sums) const {
   if (metric_->kind != MetricKind::kAuc) return "";
   const auto width = static_cast<std::ptrdiff_t>(size_ / 2);

@@ -67,6 +67,8 @@ class MetricSums {
   double Value(const double* sums) const;
   // Why Value() is only a stand-in, as a clause ("every label is 1"); "" if it is none. An auc needs both classes.
   std::string WhyNoValue(const double* sums) const;
+  // The rows that were added.
+  double Rows(const double* sums) const;
   // Whether `sums` has rows. Not of AUCs, which have a value without.
   bool HasRows(const double* sums) const { return sums[size_ - 1] > 0; }
 

@@ -2,36 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <utility>
 
 #include "worker/metrics/metric_counts.h"
 
 namespace pepnet {
 namespace {
-
-constexpr int64_t kNoValue = std::numeric_limits<int64_t>::min();  // key of a row without id
-
-// Key of each row of the batch.
-StatusOr<std::vector<int64_t>> Keys(const SliceColumn& column, const Batch& batch) {
-  if (column.label >= 0) {
-    const LabelColumn& label = batch.labels[column.label];
-    if (static_cast<int64_t>(label.integers.size()) == batch.rows) return label.integers;
-    return InvalidInput(batch.origin, ": column '", column.name,
-                        "' holds numbers that are not whole; eval_config.slice_by needs whole ones");
-  }
-  return FirstIds(batch, column.feature, kNoValue);
-}
-
-std::string ValueText(const JobConfig& config, const SliceColumn& column, int64_t key) {
-  if (key == kNoValue) return "";
-  if (column.feature >= 0 && !config.features[column.feature].vocabulary.empty()) {
-    const Feature& feature = config.features[column.feature];
-    if (const std::string* const word = VocabularyWord(feature, key); word != nullptr) return *word;
-    if (key == feature.unknown_id) return "(unknown)";
-  }
-  return absl::StrCat(key);
-}
 
 double Entropy(double rate) { return -rate * std::log(rate) - (1 - rate) * std::log1p(-rate); }
 
@@ -94,6 +70,26 @@ std::string SliceName(const Slice& slice) {
   return "";
 }
 
+StatusOr<std::vector<int64_t>> SliceKeys(const SliceColumn& column, const Batch& batch) {
+  if (column.label >= 0) {
+    const LabelColumn& label = batch.labels[column.label];
+    if (static_cast<int64_t>(label.integers.size()) == batch.rows) return label.integers;
+    return InvalidInput(batch.origin, ": column '", column.name,
+                        "' holds numbers that are not whole; eval_config.slice_by needs whole ones");
+  }
+  return FirstIds(batch, column.feature, kNoSliceKey);
+}
+
+std::string SliceValueText(const JobConfig& config, const SliceColumn& column, int64_t key) {
+  if (key == kNoSliceKey) return "";
+  if (column.feature >= 0 && !config.features[column.feature].vocabulary.empty()) {
+    const Feature& feature = config.features[column.feature];
+    if (const std::string* const word = VocabularyWord(feature, key); word != nullptr) return *word;
+    if (key == feature.unknown_id) return "(unknown)";
+  }
+  return absl::StrCat(key);
+}
+
 SliceSet::SliceSet(const JobConfig* config) : config_(config) {
   for (const SliceColumn& column : config->eval.slice_by) {
     for (size_t t = 0; t < config->model.towers.size(); ++t) {
@@ -109,7 +105,7 @@ Status SliceSet::Add(const Batch& batch, const std::vector<std::vector<float>>& 
   for (Item& item : items_) {
     if (item.column != column) {
       column = item.column;
-      PEPNET_ASSIGN_OR_RETURN(keys, Keys(*column, batch));
+      PEPNET_ASSIGN_OR_RETURN(keys, SliceKeys(*column, batch));
     }
     const Tower& tower = config_->model.towers[item.tower];
     const LabelColumn& label = batch.labels[tower.label];
@@ -132,8 +128,8 @@ void SliceSet::Measure(Item* item, std::vector<Slice>* slices) const {
   std::stable_sort(values.begin(), values.end(), [](const auto& a, const auto& b) { return a.size() > b.size(); });
   const size_t own = std::min(values.size(), static_cast<size_t>(config_->eval.slice_top));
   for (size_t i = 0; i < own; ++i) {
-    slices->push_back({item->column->name, Slice::Kind::kValue, ValueText(*config_, *item->column, values[i][0].key),
-                       task, MeasureSlice(values[i])});
+    slices->push_back({item->column->name, Slice::Kind::kValue,
+                       SliceValueText(*config_, *item->column, values[i][0].key), task, MeasureSlice(values[i])});
   }
   std::vector<ScoredRow> together;
   if (own < values.size()) {

@@ -16,6 +16,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <span>
 #include <string>
@@ -68,6 +69,14 @@ struct Slice {
 
 // The name of its value: "1", "red"; "(none)" for rows without one, "(rest)", "(all)".
 std::string SliceName(const Slice& slice);
+
+// The key of a row without a value of the column.
+inline constexpr int64_t kNoSliceKey = std::numeric_limits<int64_t>::min();
+// By which rows of a batch belong to a slice: the first id of the feature, or the label. InvalidArgument if a column of
+// labels holds a number that is not whole.
+StatusOr<std::vector<int64_t>> SliceKeys(const SliceColumn& column, const Batch& batch);
+// Slice::value of a key.
+std::string SliceValueText(const JobConfig& config, const SliceColumn& column, int64_t key);
 
 class SliceSet {
  public:

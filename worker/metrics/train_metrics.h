@@ -4,8 +4,12 @@
 // summed over the workers and folded, after which all workers hold the same:
 //   auc:        counts = r counts + (1 - r) window, value = AUC(counts).   The first window: counts = window.
 //   the others: value = r value + (1 - r) metric(window).                   The first window: value = metric(window).
+// Beside that decayed value each metric has that of the last window alone and that of its lifetime, all windows since the
+// training began; and these two for each slice of eval_config.slice_by (sliced_sums.h).
 //
 // Use:     Add() then EndStep() after every step on every worker; Gather() before saving (both collective operations).
+// State:   "auc_ctr": the decayed value and the open window. "auc_ctr/lifetime": the last window and the lifetime.
+//          "auc_ctr/by/<column>": SlicedSums::State(). A checkpoint without the last two is one of an earlier version.
 // Threads: one.
 #pragma once
 
@@ -19,8 +23,24 @@
 #include "common/net/collective.h"
 #include "worker/data/batch.h"
 #include "worker/metrics/metric_counts.h"
+#include "worker/metrics/sliced_sums.h"
 
 namespace pepnet {
+
+// A train metric of the last window and of its lifetime.
+struct TrainWindows {
+  std::string metric;  // "auc_ctr"
+  WindowValue window, lifetime;
+};
+
+// The same on the rows of one slice.
+struct TrainSlice {
+  std::string column;
+  Slice::Kind kind = Slice::Kind::kValue;  // never kAll, which TrainWindows has
+  std::string value;                       // as Slice::value
+  std::string task;                        // name of the tower
+  TrainWindows windows;
+};
 
 class TrainMetrics {
  public:
@@ -28,17 +48,22 @@ class TrainMetrics {
 
   bool empty() const { return items_.empty(); }
   // scores[tower], as LossReport holds them; those of a tower without train metrics are not read.
-  void Add(const Batch& batch, const std::vector<std::vector<float>>& scores);
+  // InvalidArgument if a column of slice_by holds numbers that are not whole.
+  Status Add(const Batch& batch, const std::vector<std::vector<float>>& scores);
   Status EndStep(Collective* collective);
   // "auc_ctr" -> value, for metrics whose first window has ended. Equal on every worker.
   std::map<std::string, double> Values() const;
+  // Of the same metrics, by tower in the order of the config; and of their slices, column by column, the slices with most
+  // rows first. Equal on every worker.
+  std::vector<TrainWindows> Windows() const;
+  std::vector<TrainSlice> Slices() const;
 
   // Moves what the workers counted in the open windows to worker 0, whose State() is then that of the job.
   Status Gather(Collective* collective);
   // By metric name; for the checkpoint.
   std::map<std::string, std::vector<double>> State() const;
-  // On every worker with worker 0's State(). A metric that the state does not know, or knows with other thresholds,
-  // starts afresh; their names are returned.
+  // On every worker with worker 0's State(). What the state does not know, or knows with other thresholds or another
+  // slice_top, starts afresh; returned are what it is, for a log: "auc_ctr", "auc_ctr by tab", "auc_ctr since the start".
   std::vector<std::string> Restore(const std::map<std::string, std::vector<double>>& state, bool first_worker);
 
  private:
@@ -46,8 +71,10 @@ class TrainMetrics {
     const TrainMetric* metric;
     int tower;
     MetricSums sums;
-    std::vector<double> window;  // counts of this worker in the open window
-    std::vector<double> counts;  // MetricType::decays_counts: of the windows so far, decayed
+    std::vector<double> window;                    // counts of this worker in the open window
+    std::vector<double> counts;                    // MetricType::decays_counts: of the windows so far, decayed
+    std::vector<double> last = {}, lifetime = {};  // of the job: the last window, all that have ended
+    std::vector<SlicedSums> slices = {};           // by EvalConfig::slice_by
     double value = 0;
     int64_t steps = 0;      // finished steps
     bool measured = false;  // a window has ended

@@ -45,6 +45,39 @@ std::string Frame(const events::Event& event) {
   return record;
 }
 
+// A record for the HParams plugin.
+std::string HParamsRecord(int64_t step, const char* tag, const events::HParamsPluginData& data) {
+  events::Event event;
+  event.set_wall_time(Now());
+  event.set_step(step);
+  events::Summary::Value* const value = event.mutable_summary()->add_value();
+  value->set_tag(tag);
+  events::SummaryMetadata::PluginData* const plugin = value->mutable_metadata()->mutable_plugin_data();
+  plugin->set_plugin_name("hparams");
+  plugin->set_content(data.SerializeAsString());
+  return Frame(event);
+}
+
+std::string SessionStartRecord(int64_t step, const std::vector<Hyperparameter>& hyperparameters) {
+  events::HParamsPluginData data;
+  events::HParamsSessionStart* const start = data.mutable_session_start_info();
+  start->set_start_time_secs(Now());
+  for (const Hyperparameter& one : hyperparameters) {
+    auto& value = (*start->mutable_hparams())[one.name];
+    if (const auto* const text = std::get_if<std::string>(&one.value); text != nullptr) {
+      value.set_string_value(*text);
+    } else {
+      value.set_number_value(std::get<double>(one.value));
+    }
+  }
+  return HParamsRecord(step, "_hparams_/session_start_info", data);
+}
+
+bool HasScalars(const events::Event& event) {
+  const auto& values = event.summary().value();
+  return std::any_of(values.begin(), values.end(), [](const auto& value) { return !value.has_metadata(); });
+}
+
 // The event at `offset` and the offset behind it; false at the end and where the bytes are no whole record.
 bool ReadEvent(const std::string& bytes, size_t* offset, events::Event* event) {
   if (bytes.size() - *offset < kHeaderBytes) return false;
@@ -69,7 +102,7 @@ Status CutBack(const std::string& path, int64_t step) {
   bool any = false;
   events::Event event;
   while (ReadEvent(bytes, &end, &event) && (event.step() <= step || event.has_session_log())) {
-    any = any || event.has_summary();
+    any = any || HasScalars(event);
     kept = end;
   }
   if (!any) return RemoveTree(path);
@@ -112,6 +145,7 @@ Status EventFile::Append(int64_t step, const std::vector<std::pair<std::string, 
     start.set_step(restored_step_ + 1);
     start.mutable_session_log()->set_status(events::SessionLog::START);
     records = Frame(version) + Frame(start);
+    if (!hyperparameters_.empty()) records += SessionStartRecord(restored_step_, hyperparameters_);
     started_ = true;
   }
   events::Event event;
@@ -123,6 +157,14 @@ Status EventFile::Append(int64_t step, const std::vector<std::pair<std::string, 
     scalar->set_simple_value(static_cast<float>(value));
   }
   return AppendToFile(path_, records + Frame(event));
+}
+
+Status EventFile::End(int64_t step) {
+  if (!started_ || hyperparameters_.empty()) return absl::OkStatus();
+  events::HParamsPluginData data;
+  data.mutable_session_end_info()->set_status(1);
+  data.mutable_session_end_info()->set_end_time_secs(Now());
+  return AppendToFile(path_, HParamsRecord(step, "_hparams_/session_end_info", data));
 }
 
 }  // namespace pepnet

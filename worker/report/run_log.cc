@@ -20,12 +20,30 @@ namespace {
 constexpr char kMetricsFile[] = "metrics.jsonl";
 constexpr char kEvaluationFile[] = "train_eval_result.txt";
 constexpr char kSlicesFile[] = "train_eval_slices.jsonl";
+constexpr char kTrainSlicesFile[] = "train_slices.jsonl";
 constexpr char kWarningsFile[] = "warnings.jsonl";
 constexpr char kEvaluationEvents[] = "eval_val";  // the reference's name
 
 nlohmann::ordered_json Number(double value) {
   if (std::isfinite(value)) return value;
   return nullptr;
+}
+
+nlohmann::ordered_json OrNull(const std::optional<double>& value) {
+  if (value.has_value()) return *value;
+  return nullptr;
+}
+
+constexpr char kWindow[] = "window_", kLifetime[] = "lifetime_";
+
+// "window_auc_ctr" and "lifetime_auc_ctr", those that have a value.
+std::vector<std::pair<std::string, double>> WindowScalars(const StepRecord& record) {
+  std::vector<std::pair<std::string, double>> scalars;
+  for (const TrainWindows& windows : record.train_windows) {
+    if (windows.window.value.has_value()) scalars.push_back({kWindow + windows.metric, *windows.window.value});
+    if (windows.lifetime.value.has_value()) scalars.push_back({kLifetime + windows.metric, *windows.lifetime.value});
+  }
+  return scalars;
 }
 
 nlohmann::ordered_json IntervalJson(const std::optional<Interval>& interval) {
@@ -111,6 +129,7 @@ StatusOr<RunLog> RunLog::Open(const std::string& model_dir, int64_t restored_ste
   PEPNET_ASSIGN_OR_RETURN(log.last_evaluated_step_,
                           CutBack(model_dir + "/" + kEvaluationFile, "global_step", restored_step));
   PEPNET_ASSIGN_OR_RETURN(log.last_sliced_step_, CutBack(model_dir + "/" + kSlicesFile, "global_step", restored_step));
+  PEPNET_RETURN_IF_ERROR(CutBack(model_dir + "/" + kTrainSlicesFile, "step", restored_step).status());
   const std::string warnings = model_dir + "/" + kWarningsFile;
   PEPNET_RETURN_IF_ERROR(CutBack(warnings, "step", restored_step).status());
   if (PathExists(warnings)) {
@@ -124,6 +143,7 @@ StatusOr<RunLog> RunLog::Open(const std::string& model_dir, int64_t restored_ste
   }
   if (options.tensorboard) {
     PEPNET_ASSIGN_OR_RETURN(log.step_events_, EventFile::Open(model_dir, restored_step));
+    log.step_events_->Describe(options.hyperparameters);
     PEPNET_ASSIGN_OR_RETURN(log.evaluation_events_,
                             EventFile::Open(absl::StrCat(model_dir, "/", kEvaluationEvents), restored_step));
   }
@@ -161,12 +181,21 @@ Status RunLog::Step(const StepRecord& record, const StageTimes& times) {
   for (const auto& [part, lr] : record.lr_parts) json[absl::StrCat("lr_part_", part)] = lr;
   json["samples_per_second"] = rate;
   for (const auto& [name, value] : record.train_metrics) json[name] = Number(value);
+  for (const TrainWindows& windows : record.train_windows) {
+    json[kWindow + windows.metric] = OrNull(windows.window.value);
+    json[kLifetime + windows.metric] = OrNull(windows.lifetime.value);
+  }
   for (const auto& [name, value] : record.gradient_norms) json[name] = Number(value);
   nlohmann::ordered_json stages;
   for (int s = 0; s < kStageCount; ++s) stages[kStageNames[s]] = times.seconds(s);
   json["stage_seconds"] = stages;
   for (const DynamicTableCounts& table : record.tables) {
     json["tables"][table.table] = {{"rows", table.rows}, {"candidates", table.candidates}};
+  }
+  // The slices first: a step with its line in metrics.jsonl is whole.
+  if (!record.train_slices.empty()) {
+    const std::string lines = TrainSliceJson(record.step, record.train_slices);
+    PEPNET_RETURN_IF_ERROR(AppendToFile(model_dir_ + "/" + kTrainSlicesFile, lines));
   }
   PEPNET_RETURN_IF_ERROR(AppendToFile(model_dir_ + "/" + kMetricsFile, json.dump() + "\n"));
   PEPNET_RETURN_IF_ERROR(WriteEvents(record, total, rate, times));
@@ -191,6 +220,7 @@ Status RunLog::Step(const StepRecord& record, const StageTimes& times) {
     }
     absl::StrAppendFormat(&line, " total_loss:%.5f", total);
     for (const auto& [name, value] : record.train_metrics) absl::StrAppendFormat(&line, " %s:%.5f", name, value);
+    for (const auto& [name, value] : WindowScalars(record)) absl::StrAppendFormat(&line, " %s:%.5f", name, value);
   }
   LogInfo(line);
   return absl::OkStatus();
@@ -212,6 +242,8 @@ Status RunLog::WriteEvents(const StepRecord& record, double total_loss, double r
     }
   }
   for (const auto& [name, value] : record.train_metrics) scalars.push_back({"metric/" + name, value});
+  for (const auto& [name, value] : WindowScalars(record)) scalars.push_back({"metric/" + name, value});
+  for (auto& scalar : TrainSliceScalars(record.train_slices)) scalars.push_back(std::move(scalar));
   scalars.insert(scalars.end(), record.gradient_norms.begin(), record.gradient_norms.end());
   scalars.push_back({"speed/samples_per_second", rate});
   for (int s = 0; s < kStageCount; ++s) {
@@ -240,8 +272,9 @@ void RunLog::WriteTextfile(const StepRecord& record, double total_loss, double r
   textfile_->Set("pepnet_loss", "gauge", "Losses of the last logged step.", "name", losses);
   textfile_->Set("pepnet_learning_rate", "gauge", "Learning rates of the last logged step.", "part", rates);
   if (!record.train_metrics.empty()) {
-    textfile_->Set("pepnet_train_metric", "gauge", "Metrics of the training batches.", "name",
-                   {record.train_metrics.begin(), record.train_metrics.end()});
+    std::vector<std::pair<std::string, double>> metrics(record.train_metrics.begin(), record.train_metrics.end());
+    for (auto& scalar : WindowScalars(record)) metrics.push_back(std::move(scalar));
+    textfile_->Set("pepnet_train_metric", "gauge", "Metrics of the training batches.", "name", metrics);
   }
   textfile_->Set("pepnet_stage_seconds_total", "counter", "Wall time of worker 0 by stage since the run started.",
                  "stage", stages);
@@ -322,6 +355,14 @@ Status RunLog::WriteSlices(const EvaluationResult& result) {
   if (result.slices.empty()) return absl::OkStatus();
   last_sliced_step_ = result.step;
   return AppendToFile(path, SliceJson(result.step, result.slices));
+}
+
+Status RunLog::Finish(int64_t step, const std::vector<std::pair<std::string, double>>& best) {
+  if (!step_events_.has_value()) return absl::OkStatus();
+  std::vector<std::pair<std::string, double>> scalars;
+  for (const auto& [name, value] : best) scalars.push_back({"best/" + name, value});
+  if (!scalars.empty()) PEPNET_RETURN_IF_ERROR(step_events_->Append(step, scalars));
+  return step_events_->End(step);
 }
 
 void RunLog::Report(int64_t steps, int64_t rows, const StageTimes& times, const std::vector<std::string>& server_stats,

@@ -1,15 +1,17 @@
 // RunLog: what a training run tells its user: log lines (or one progress line on a terminal), metrics.jsonl, the lines of
 // train_eval_result.txt, TensorBoard events and, on request, a Prometheus text file. Only worker 0 has one.
 //
-// Files: model_dir/metrics.jsonl, one JSON object per logged step; model_dir/train_eval_result.txt, one per evaluation, first key
-//        global_step, then names sorted; train_eval_slices.jsonl, one object per slice of an evaluation
-//        (slice_report.h); TensorBoard events of the steps in model_dir, of the evaluations in model_dir/eval_val.
-//        warnings.jsonl, one object per warning, each kind and subject once;
+// Files: model_dir/metrics.jsonl, one JSON object per logged step; train_slices.jsonl, one per slice of its train metrics
+//        (slice_report.h); model_dir/train_eval_result.txt, one per evaluation, first key global_step, then names sorted;
+//        train_eval_slices.jsonl, one object per slice of an evaluation; TensorBoard events of the steps in model_dir, of
+//        the evaluations in model_dir/eval_val; warnings.jsonl, one object per warning, each kind and subject once.
 //        All are cut back to the restored step on resume, so that a resumed run's files equal the undisturbed run's.
-// Tags:  loss/<name>, loss/total, lr/g0 (tables), lr/g1 (network), metric/<name>, global_gradient_norm,
+// Tags:  loss/<name>, loss/total, lr/g0 (tables), lr/g1 (network), metric/<name>, of train metrics also
+//        metric/window_<name> and metric/lifetime_<name>, global_gradient_norm,
 //        tables/<name>/rows and tables/<name>/candidates of tables that grow,
-//        <parameter>/gradient_norm, slice/<column>=<value>/<metric>, speed/samples_per_second, seconds/<stage> (since
-//        the last logged step).
+//        <parameter>/gradient_norm, slice/<column>=<value>/<metric> (in model_dir with window_ or lifetime_ in front of
+//        the metric), speed/samples_per_second, seconds/<stage> (since the last logged step);
+//        at the end of a run best/<name>.
 // Threads: one.
 #pragma once
 
@@ -30,6 +32,7 @@
 #include "worker/metrics/bootstrap.h"
 #include "worker/metrics/slices.h"
 #include "worker/report/event_file.h"
+#include "worker/report/hyperparameters.h"
 #include "worker/report/metrics_textfile.h"
 #include "worker/report/stage_times.h"
 #include "worker/report/step_record.h"
@@ -49,6 +52,7 @@ struct EvaluationResult {
 struct RunLogOptions {
   bool tensorboard = false;
   bool summarize_loss = true, summarize_learning_rate = true;
+  std::vector<Hyperparameter> hyperparameters;                                                   // for TensorBoard
   std::string metrics_textfile;                                                                  // "": none
   std::function<std::chrono::steady_clock::time_point()> now = &std::chrono::steady_clock::now;  // for tests
 };
@@ -68,6 +72,8 @@ class RunLog {
   Status Warn(int64_t step, const std::vector<Warning>& warnings, bool logged = false);
   // Step of the last line of train_eval_result.txt, -1 if there is none.
   int64_t last_evaluated_step() const { return last_evaluated_step_; }
+  // The training has ended at `step`: for TensorBoard, by metric the best value of its evaluations, as best/<metric>.
+  Status Finish(int64_t step, const std::vector<std::pair<std::string, double>>& best);
   // The closing report: how much was trained, how fast; verbosely, where the time went.
   void Report(int64_t steps, int64_t rows, const StageTimes& times, const std::vector<std::string>& server_stats,
               const std::string& checkpoint);

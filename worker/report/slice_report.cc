@@ -16,6 +16,9 @@ constexpr double kFarOff = 1.5;       // factor between predicted and observed
 constexpr double kDeviations = 4;     // standard deviations that chance does not explain
 
 std::string ValueName(const Slice& slice) { return Printable(SliceName(slice), 40); }
+std::string ValueName(const TrainSlice& slice) {
+  return ValueName(Slice{slice.column, slice.kind, slice.value, slice.task, {}});
+}
 
 const char* KindName(Slice::Kind kind) {
   switch (kind) {
@@ -36,6 +39,12 @@ std::string Cell(const std::optional<double>& value) {
 nlohmann::ordered_json Number(const std::optional<double>& value) {
   if (value.has_value() && std::isfinite(*value)) return *value;
   return nullptr;
+}
+
+nlohmann::ordered_json WindowJson(const WindowValue& window) {
+  nlohmann::ordered_json json = {{"rows", window.rows}, {"value", Number(window.value)}};
+  if (!window.value.has_value()) json["why"] = window.why_none;
+  return json;
 }
 
 // Standard deviation of an AUC of labels that have nothing to do with the scores (Mann and Whitney, 1947).
@@ -140,6 +149,58 @@ std::vector<std::pair<std::string, double>> SliceScalars(const std::vector<Slice
         {"auc_", slice.quality.auc}, {"logloss_", slice.quality.logloss}, {"pcoc_", slice.quality.pcoc}};
     for (const auto& [name, number] : numbers) {
       if (number.has_value()) scalars.push_back({absl::StrCat(tag, name, slice.task), *number});
+    }
+  }
+  return scalars;
+}
+
+std::string TrainSliceTable(int64_t step, const std::vector<TrainSlice>& slices) {
+  size_t metric_width = 6, value_width = 5;
+  for (const TrainSlice& slice : slices) {
+    metric_width = std::max(metric_width, slice.windows.metric.size());
+    value_width = std::max({value_width, ValueName(slice).size(), std::min<size_t>(slice.column.size(), 40)});
+  }
+  std::string text;
+  const std::string* column = nullptr;
+  for (const TrainSlice& slice : slices) {
+    if (column == nullptr || *column != slice.column) {
+      column = &slice.column;
+      absl::StrAppendFormat(&text, "%straining up to step %d by %s\n%-*s  %-*s %12s %8s %12s %8s",
+                            text.empty() ? "" : "\n", step, Printable(*column, 40), metric_width, "metric", value_width,
+                            Printable(*column, 40), "last window", "value", "all rows", "value");
+    }
+    const TrainWindows& windows = slice.windows;
+    absl::StrAppendFormat(&text, "\n%-*s  %-*s %12d %8s %12d %8s", metric_width, windows.metric, value_width,
+                          ValueName(slice), windows.window.rows, Cell(windows.window.value), windows.lifetime.rows,
+                          Cell(windows.lifetime.value));
+  }
+  return text;
+}
+
+std::string TrainSliceJson(int64_t step, const std::vector<TrainSlice>& slices) {
+  std::string lines;
+  for (const TrainSlice& slice : slices) {
+    nlohmann::ordered_json json = {{"step", step}, {"slice_by", slice.column}, {"slice", KindName(slice.kind)}};
+    if (slice.kind == Slice::Kind::kValue) {
+      json["value"] = slice.value.empty() ? nlohmann::ordered_json() : nlohmann::ordered_json(slice.value);
+    }
+    json["task"] = slice.task;
+    json["metric"] = slice.windows.metric;
+    json["window"] = WindowJson(slice.windows.window);
+    json["lifetime"] = WindowJson(slice.windows.lifetime);
+    absl::StrAppend(&lines, json.dump(), "\n");
+  }
+  return lines;
+}
+
+std::vector<std::pair<std::string, double>> TrainSliceScalars(const std::vector<TrainSlice>& slices) {
+  std::vector<std::pair<std::string, double>> scalars;
+  for (const TrainSlice& slice : slices) {
+    const std::string tag = absl::StrCat("slice/", slice.column, "=", ValueName(slice), "/");
+    const TrainWindows& windows = slice.windows;
+    for (const auto& [name, value] :
+         {std::make_pair("window_", &windows.window.value), std::make_pair("lifetime_", &windows.lifetime.value)}) {
+      if (value->has_value()) scalars.push_back({absl::StrCat(tag, name, windows.metric), **value});
     }
   }
   return scalars;

@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "worker/metrics/train_metrics.h"
 #include "worker/watch/table_watch.h"
 
 namespace pepnet {
@@ -26,6 +27,8 @@ struct StepRecord {
   std::vector<std::pair<int, double>> lr_parts;  // of the part optimizers that have parameters: number and rate
   int64_t rows = 0;                              // global rows trained since the run started
   std::map<std::string, double> train_metrics;   // those that have a value already
+  std::vector<TrainWindows> train_windows;       // of the same metrics
+  std::vector<TrainSlice> train_slices;          // of eval_config.slice_by
   // Of the last dense step, before clipping; empty if not asked for: "global_gradient_norm", "<parameter>/gradient_norm".
   std::vector<std::pair<std::string, double>> gradient_norms;
   std::vector<DynamicTableCounts> tables;  // those that grow, as of `step`

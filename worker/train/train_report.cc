@@ -12,6 +12,7 @@
 #include "worker/checkpoint/model_dir.h"
 #include "worker/eval/evaluator.h"
 #include "worker/report/run_lines.h"
+#include "worker/report/slice_report.h"
 #include "worker/watch/table_watch.h"
 #include "worker/watch/vocabulary_watch.h"
 
@@ -47,6 +48,7 @@ Status TrainReport::Open(const TrainSession& session) {
   options.tensorboard = config_.train.use_tensorboard;
   options.summarize_loss = config_.train.summarize_loss;
   options.summarize_learning_rate = config_.train.summarize_learning_rate;
+  options.hyperparameters = HyperparametersOf(config_, context_.collective->count(), session.counters().seed);
   options.metrics_textfile = context_.options.metrics_textfile;
   PEPNET_ASSIGN_OR_RETURN(log_, RunLog::Open(config_.model_dir, session.start_step(), options));
   PEPNET_RETURN_IF_ERROR(log_->Warn(session.start_step(), earlier_warnings_, /*logged=*/true));
@@ -130,6 +132,8 @@ StepRecord TrainReport::RecordOf(const LearningRates& lr, const TrainSession& se
   for (const int part : session.state().optimizers.parts()) record.lr_parts.emplace_back(part, lr.parts[part]);
   record.rows = rows_trained_;
   record.train_metrics = session.metrics().Values();
+  record.train_windows = session.metrics().Windows();
+  record.train_slices = session.metrics().Slices();
   record.gradient_norms = step.gradient_norms();
   return record;
 }
@@ -184,6 +188,9 @@ Status TrainReport::Close(const TrainSession& session, const CheckpointSaver* sa
   PEPNET_RETURN_IF_ERROR(log_->Warn(step, warnings));
   PEPNET_RETURN_IF_ERROR(log_->Warn(step, TableWarnings(config_, RowsOfServers(stats))));
   for (const DynamicTableCounts& counts : DynamicTablesOf(config_, stats)) LogInfo(DynamicTableLine(counts));
+  if (const std::vector<TrainSlice> slices = session.metrics().Slices(); !slices.empty()) {
+    LogLines(TrainSliceTable(step, slices));
+  }
   const int64_t steps = step - session.start_step();
   log_->Report(steps, rows_trained_, times_, stats, checkpoint);
   log_->ReportSaves(saver->costs(), save_delays_);
@@ -194,7 +201,25 @@ Status TrainReport::Close(const TrainSession& session, const CheckpointSaver* sa
                                static_cast<double>(traffic.sent) / rows, static_cast<double>(traffic.received) / rows));
   }
   LogEvaluations(best);
-  return absl::OkStatus();
+  return log_->Finish(step, BestValues());
+}
+
+// By metric, then by keep_best's sum where that is none of them: the best of the evaluations.
+std::vector<std::pair<std::string, double>> TrainReport::BestValues() const {
+  std::vector<std::pair<std::string, double>> values;
+  const auto add = [&](const BestRule& rule, const std::string& name) {
+    const std::optional<ValuedStep> best = Judge(rule, ReadValuedSteps(config_.model_dir, rule)).best;
+    const auto same = [&](const auto& value) { return value.first == name; };
+    if (best.has_value() && std::none_of(values.begin(), values.end(), same)) values.push_back({name, best->value});
+  };
+  for (const EvaluationMetric& metric : EvaluationMetrics(config_.model)) {
+    BestRule rule;
+    rule.metrics = {{metric.name}};
+    rule.larger_is_better = metric.larger_is_better;
+    add(rule, metric.name);
+  }
+  if (config_.train.best.enabled()) add(config_.train.best, NameOf(config_.train.best));
+  return values;
 }
 
 void TrainReport::LogEvaluations(const BestKeeper* best) const {

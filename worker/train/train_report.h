@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "common/base/status.h"
@@ -73,6 +74,7 @@ class TrainReport {
   // The warnings that training has given rise to so far. A collective operation; on worker 0 not empty alone.
   StatusOr<std::vector<Warning>> DataWarnings(const TrainSession& session) const;
   void LogEvaluations(const BestKeeper* best) const;
+  std::vector<std::pair<std::string, double>> BestValues() const;
   double StepsPerEpoch() const;
   StepRecord RecordOf(const LearningRates& lr, const TrainSession& session, const TrainStep& step) const;
 

@@ -76,7 +76,7 @@ StatusOr<bool> Trainer::Step() {
   PEPNET_RETURN_IF_ERROR(step_.Push(*fed, lr.sparse));  // first, so that the servers apply it during the rest
   PEPNET_RETURN_IF_ERROR(step_.SumGradients());
   step_.UpdateDense(lr);
-  session_.metrics().Add(batch, step_.losses().scores);
+  PEPNET_RETURN_IF_ERROR(session_.metrics().Add(batch, step_.losses().scores));
   PEPNET_RETURN_IF_ERROR(session_.metrics().EndStep(context_.collective));
   session_.FinishStep(batch);
   last_ids_ = std::move(fed->ids);

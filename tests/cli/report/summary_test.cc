@@ -68,6 +68,23 @@ TEST(SummaryTest, NamesWithoutAConfigAreToldApartByTheirWords) {
   EXPECT_TRUE(figures[1].loss && !figures[1].larger_is_better);
 }
 
+TEST(SummaryTest, WindowsOfATrainMetricBelongToItAndTheSumOfKeepBestIsAFigure) {
+  RunRecord run = RunOf({{10, {{"auc_ctr", 0.6}}}, {20, {{"auc_ctr", 0.7}}}});
+  LoggedStep& step = run.steps.emplace_back();
+  step.values = {{"auc_ctr", 0.6}, {"window_auc_ctr", 0.5}, {"lifetime_auc_ctr", 0.55}, {"window_size", 3}};
+  JobConfig& config = run.config.emplace();
+  config.train.best.metrics = {{"auc_ctr", 2}};
+  run.ruled = {{10, 1.2}, {20, 1.4}};
+  const std::vector<FigureName> figures = FigureNames({run});
+  ASSERT_EQ(figures.size(), 3u);
+  EXPECT_EQ(figures[0].name, "auc_ctr");
+  EXPECT_EQ(figures[1].name, "window_size") << "the window of no metric";
+  EXPECT_EQ(figures[2].name, "2 auc_ctr");
+  EXPECT_EQ(BestResult(run, figures[2])->value, 1.4);
+  EXPECT_EQ(LastResult(run, figures[2])->step, 20);
+  EXPECT_FALSE(BestResult(RunOf({}), figures[2]).has_value()) << "of a run with another rule";
+}
+
 TEST(SummaryTest, AnAucFarBelowThatOfAllRowsMustNotBeChance) {
   const Slice all = MakeSlice(Slice::Kind::kAll, 43268, 19022, 0.711, 1.03);
   EXPECT_TRUE(RanksFarBelow(MakeSlice(Slice::Kind::kValue, 3771, 341, 0.63, 3.3), all));

@@ -57,7 +57,7 @@ TEST(TrainMetricsTest, CountsDecayAtTheEndOfEachWindow) {
   OnWorkers(1, [&](Collective* collective) -> Status {
     TrainMetrics metrics(&config);
     auto step = [&](const std::vector<float>& labels, const std::vector<float>& scores) -> Status {
-      metrics.Add(Rows(labels), {scores, scores});
+      PEPNET_RETURN_IF_ERROR(metrics.Add(Rows(labels), {scores, scores}));
       return metrics.EndStep(collective);
     };
     PEPNET_RETURN_IF_ERROR(step({1, 0}, {0.75f, 0.25f}));
@@ -97,7 +97,7 @@ TEST(TrainMetricsTest, AnyNumberOfWorkersAndAStopInsideAWindowGiveTheSameValues)
             labels.push_back(static_cast<float>((row * 7 + step) % 3 == 0));
             scores.push_back(static_cast<float>((row * 5 + step * 3) % 9) / 8);
           }
-          metrics.Add(Rows(labels), {scores, scores});
+          PEPNET_RETURN_IF_ERROR(metrics.Add(Rows(labels), {scores, scores}));
           PEPNET_RETURN_IF_ERROR(metrics.EndStep(collective));
         }
         PEPNET_RETURN_IF_ERROR(metrics.Gather(collective));
@@ -122,6 +122,238 @@ TEST(TrainMetricsTest, AStateThatDoesNotFitIsNamedAndLeftOut) {
   EXPECT_EQ(metrics.Restore({{"auc_a", {1, 2, 3}}}, true),
             (std::vector<std::string>{"auc_a", "mean_absolute_error_b"}));
   EXPECT_TRUE(metrics.Values().empty());
+}
+
+// ---- the last window, the lifetime and slices -----------------------------------------------------------------------
+
+TEST(TrainMetricsTest, TheLastWindowAndTheLifetimeStandBesideTheDecayedValue) {
+  const JobConfig config = Config(0.75, 2);
+  OnWorkers(1, [&](Collective* collective) -> Status {
+    TrainMetrics metrics(&config);
+    auto window = [&](const std::vector<float>& labels, const std::vector<float>& scores) -> Status {
+      PEPNET_RETURN_IF_ERROR(metrics.Add(Rows(labels), {scores, scores}));
+      PEPNET_RETURN_IF_ERROR(metrics.EndStep(collective));
+      return metrics.EndStep(collective);  // without a row
+    };
+    // Thresholds 0, 0.5, 1: the positive above and the negative below 0.5, then one negative above it.
+    PEPNET_RETURN_IF_ERROR(window({1, 0}, {0.75f, 0.25f}));
+    EXPECT_EQ(metrics.Windows()[0].metric, "auc_a");
+    EXPECT_EQ(metrics.Windows()[0].window.value, 1);
+    EXPECT_EQ(metrics.Windows()[0].lifetime.value, 1);
+    PEPNET_RETURN_IF_ERROR(window({0}, {0.75f}));
+    const TrainWindows auc = metrics.Windows()[0], error = metrics.Windows()[1];
+    EXPECT_EQ(auc.window.value, std::nullopt);
+    EXPECT_EQ(auc.window.why_none, "every label is 0");
+    EXPECT_EQ(auc.window.rows, 1);
+    EXPECT_EQ(auc.lifetime.rows, 3);
+    EXPECT_DOUBLE_EQ(*auc.lifetime.value, 0.75) << "the positive beats one negative and ties the other";
+    EXPECT_DOUBLE_EQ(*error.window.value, 0.75);
+    EXPECT_DOUBLE_EQ(*error.lifetime.value, (0.25 + 0.25 + 0.75) / 3);
+    PEPNET_RETURN_IF_ERROR(metrics.EndStep(collective));
+    PEPNET_RETURN_IF_ERROR(metrics.EndStep(collective));
+    EXPECT_EQ(metrics.Windows()[1].window.why_none, "no rows");
+    EXPECT_EQ(metrics.Windows()[1].lifetime.rows, 3);
+    return absl::OkStatus();
+  });
+}
+
+// Rows of the column "tab", which is label 1; label 0 is what is predicted.
+struct TabRow {
+  int64_t tab;
+  float label, score;
+};
+
+Batch TabRows(const std::vector<TabRow>& rows, std::vector<float>* scores) {
+  Batch batch;
+  batch.rows = static_cast<int64_t>(rows.size());
+  batch.labels.resize(2);
+  for (const TabRow& row : rows) {
+    batch.labels[0].values.push_back(row.label);
+    batch.labels[1].values.push_back(static_cast<float>(row.tab));
+    batch.labels[1].integers.push_back(row.tab);
+    scores->push_back(row.score);
+  }
+  return batch;
+}
+
+JobConfig Sliced(int top, int64_t decay_step) {
+  JobConfig config = Config(0.5, decay_step);
+  config.model.towers[0].name = "a";
+  config.model.towers[1].name = "b";
+  config.data.labels = {"y", "tab"};
+  config.eval.slice_by = {{"tab", -1, 1}};
+  config.eval.slice_top = top;
+  return config;
+}
+
+// "tab=7 auc_a 2:- 5:0.75": rows and value of the last window and of the lifetime.
+std::vector<std::string> Texts(const std::vector<TrainSlice>& slices) {
+  const auto text = [](const WindowValue& window) {
+    return absl::StrCat(window.rows, ":", window.value.has_value() ? absl::StrCat(*window.value) : "-");
+  };
+  std::vector<std::string> texts;
+  for (const TrainSlice& slice : slices) {
+    texts.push_back(absl::StrCat(slice.column, "=", slice.kind == Slice::Kind::kRest ? "(rest)" : slice.value, " ",
+                                 slice.windows.metric, " ", text(slice.windows.window), " ",
+                                 text(slice.windows.lifetime)));
+  }
+  return texts;
+}
+
+TEST(TrainMetricsTest, ValuesGetSlicesAtTheEndOfTheirFirstWindowWhileThereIsRoom) {
+  const JobConfig config = Sliced(/*top=*/2, /*decay_step=*/2);
+  OnWorkers(1, [&](Collective* collective) -> Status {
+    TrainMetrics metrics(&config);
+    auto step = [&](const std::vector<TabRow>& rows) -> Status {
+      std::vector<float> scores;
+      const Batch batch = TabRows(rows, &scores);
+      PEPNET_RETURN_IF_ERROR(metrics.Add(batch, {scores, scores}));
+      return metrics.EndStep(collective);
+    };
+    PEPNET_RETURN_IF_ERROR(step({{7, 1, 0.75f}, {7, 0, 0.25f}}));
+    EXPECT_TRUE(metrics.Slices().empty()) << "no window has ended";
+    PEPNET_RETURN_IF_ERROR(step({{7, 0, 0.75f}}));
+    EXPECT_EQ(Texts(metrics.Slices()),
+              (std::vector<std::string>{"tab=7 auc_a 3:0.75 3:0.75",
+                                        absl::StrCat("tab=7 mean_absolute_error_b 3:", 1.25 / 3, " 3:", 1.25 / 3)}));
+    // 9 and 5 come in one window, 5 with more rows: it gets the last slice, with all of its rows.
+    PEPNET_RETURN_IF_ERROR(step({{9, 1, 0.5f}, {5, 1, 0.75f}}));
+    PEPNET_RETURN_IF_ERROR(step({{5, 0, 0.25f}}));
+    std::vector<std::string> texts = Texts(metrics.Slices());
+    texts.resize(3);
+    EXPECT_EQ(texts,
+              (std::vector<std::string>{"tab=7 auc_a 0:- 3:0.75", "tab=5 auc_a 2:1 2:1", "tab=(rest) auc_a 1:- 1:-"}));
+    // 9 stays in the rest, however many rows it has.
+    PEPNET_RETURN_IF_ERROR(step({{9, 0, 0.25f}, {9, 0, 0.25f}, {9, 0, 0.25f}}));
+    PEPNET_RETURN_IF_ERROR(step({{7, 0, 0.25f}}));
+    texts = Texts(metrics.Slices());
+    texts.resize(3);
+    EXPECT_EQ(texts, (std::vector<std::string>{absl::StrCat("tab=7 auc_a 1:- 4:", 2.5 / 3), "tab=5 auc_a 0:- 2:1",
+                                               "tab=(rest) auc_a 3:- 4:1"}));
+    return absl::OkStatus();
+  });
+}
+
+// The numbers of each slice against those of a metric that sees the rows of that value alone; any number of workers, and
+// stops inside windows, with rows that wait for a slice.
+TEST(TrainMetricsTest, SlicesAreExactForAnyNumberOfWorkersAndStops) {
+  constexpr int kSteps = 14;
+  const JobConfig config = Sliced(/*top=*/3, /*decay_step=*/4);
+  const auto rows_of_step = [](int step) {
+    std::vector<TabRow> rows;
+    for (int row = 0; row < 12; ++row) {
+      // Tab 0 in all steps, 1 to 3 from later windows on, so that one of them has no slice.
+      const int64_t tab = (row * 5 + step) % std::min(4, 1 + step / 3) - 1;
+      rows.push_back(
+          {tab, static_cast<float>((row * 7 + step) % 3 == 0), static_cast<float>((row * 5 + step * 3) % 9) / 8});
+    }
+    return rows;
+  };
+  auto run = [&](int workers, const std::vector<int>& stops) {
+    std::vector<std::vector<std::string>> by_worker(workers);  // of the last part of the run
+    std::map<std::string, std::vector<double>> state;
+    std::mutex mutex;
+    for (size_t leg = 0; leg + 1 < stops.size(); ++leg) {
+      OnWorkers(workers, [&, begin = stops[leg], end = stops[leg + 1]](Collective* collective) -> Status {
+        TrainMetrics metrics(&config);
+        if (begin > 0) {
+          EXPECT_TRUE(metrics.Restore(state, collective->index() == 0).empty());
+        }
+        PEPNET_RETURN_IF_ERROR(collective->Barrier("state read"));
+        for (int step = begin; step < end; ++step) {
+          std::vector<TabRow> mine;
+          const std::vector<TabRow> all = rows_of_step(step);
+          for (size_t row = collective->index(); row < all.size(); row += workers) mine.push_back(all[row]);
+          std::vector<float> scores;
+          const Batch batch = TabRows(mine, &scores);
+          PEPNET_RETURN_IF_ERROR(metrics.Add(batch, {scores, scores}));
+          PEPNET_RETURN_IF_ERROR(metrics.EndStep(collective));
+        }
+        const std::vector<std::string> here = Texts(metrics.Slices());
+        PEPNET_RETURN_IF_ERROR(metrics.Gather(collective));
+        const std::lock_guard<std::mutex> lock(mutex);
+        if (collective->index() == 0) state = metrics.State();
+        by_worker[collective->index()] = here;
+        return absl::OkStatus();
+      });
+    }
+    for (const std::vector<std::string>& texts : by_worker) EXPECT_EQ(texts, by_worker[0]);
+    return by_worker[0];
+  };
+  const std::vector<std::string> expected = run(1, {0, kSteps});
+  ASSERT_EQ(expected.size(), 8u) << "three values and the rest, of two metrics";
+  for (int workers : {2, 3, 5}) EXPECT_EQ(run(workers, {0, kSteps}), expected) << workers;
+  EXPECT_EQ(run(3, {0, 1, 6, 7, 13, kSteps}), expected);
+
+  // Only tab -1, the first, is seen from the start on; the rest is what has no slice.
+  const JobConfig alone = Config(0.5, 4);
+  for (const std::string& text : expected) {
+    if (!text.starts_with("tab=-1 auc_a")) continue;
+    OnWorkers(1, [&](Collective* collective) -> Status {
+      TrainMetrics metrics(&alone);
+      for (int step = 0; step < kSteps; ++step) {
+        std::vector<float> labels, scores;
+        for (const TabRow& row : rows_of_step(step)) {
+          if (row.tab != -1) continue;
+          labels.push_back(row.label);
+          scores.push_back(row.score);
+        }
+        PEPNET_RETURN_IF_ERROR(metrics.Add(Rows(labels), {scores, scores}));
+        PEPNET_RETURN_IF_ERROR(metrics.EndStep(collective));
+      }
+      const TrainWindows windows = metrics.Windows()[0];
+      EXPECT_EQ(text, absl::StrCat("tab=-1 auc_a ", windows.window.rows, ":", *windows.window.value, " ",
+                                   windows.lifetime.rows, ":", *windows.lifetime.value));
+      return absl::OkStatus();
+    });
+    return;
+  }
+  ADD_FAILURE() << "tab -1 has no slice";
+}
+
+TEST(TrainMetricsTest, OfACheckpointWithoutThemTheLifetimeAndTheSlicesStartAfresh) {
+  const JobConfig config = Sliced(2, 3);
+  TrainMetrics metrics(&config);
+  const auto state = metrics.State();
+  std::map<std::string, std::vector<double>> earlier;  // as an earlier version wrote it
+  for (const char* name : {"auc_a", "mean_absolute_error_b"}) earlier[name] = state.at(name);
+  EXPECT_EQ(metrics.Restore(earlier, true),
+            (std::vector<std::string>{"auc_a since the start", "auc_a by tab", "mean_absolute_error_b since the start",
+                                      "mean_absolute_error_b by tab"}));
+  const JobConfig more = Sliced(3, 3);
+  TrainMetrics other(&more);
+  EXPECT_EQ(other.Restore(state, true), (std::vector<std::string>{"auc_a by tab", "mean_absolute_error_b by tab"}))
+      << "with another slice_top";
+}
+
+TEST(SlicedSumsTest, ADamagedStateIsRefused) {
+  const JobConfig config = Sliced(2, 3);
+  const MetricSums sums(&config.model.towers[0].train_metrics[0].metric, 1);
+  const auto restores = [&](const std::vector<double>& state) {
+    return SlicedSums(sums, &config.model.towers[0], 2).Restore(state, true);
+  };
+  std::vector<double> state = SlicedSums(sums, &config.model.towers[0], 2).State();
+  EXPECT_TRUE(restores(state));
+  for (size_t length = 0; length < state.size(); ++length) {
+    EXPECT_FALSE(restores(std::vector<double>(state.begin(), state.begin() + static_cast<std::ptrdiff_t>(length))));
+  }
+  for (const double damage : {-1.0, 0.5, 1e300, 4294967295.0}) {
+    for (size_t i = 0; i < state.size(); ++i) {
+      std::vector<double> damaged = state;
+      damaged[i] = damage;
+      EXPECT_FALSE(restores(damaged)) << i << " " << damage;
+    }
+  }
+}
+
+TEST(SlicedSumsTest, ZerosAreWrittenAsTheirNumber) {
+  const std::vector<double> numbers = {0, 0, 0, 1.5, 0, 2, 0, 0};
+  const std::vector<double> packed = {0, 3, 1.5, 0, 1, 2, 0, 2};
+  EXPECT_EQ(WithoutZeros(numbers), packed);
+  EXPECT_EQ(WithZeros(packed, 8), numbers);
+  EXPECT_EQ(WithZeros(packed, 7), std::nullopt);
+  EXPECT_EQ(WithZeros(std::vector<double>{0}, 8), std::nullopt);
+  EXPECT_EQ(WithZeros(std::vector<double>{0, 0.5}, 8), std::nullopt);
 }
 
 // Whole jobs: with routing off for the tower, weights as without train metrics; a resumed run's counts are the undisturbed run's.

@@ -36,7 +36,8 @@ std::string Read(const std::string& path) {
     if (event.has_file_version()) text += "v";
     if (event.has_session_log()) absl::StrAppend(&text, "s", event.step());
     for (const auto& value : event.summary().value()) {
-      absl::StrAppend(&text, event.step(), ":", value.tag(), "=", value.simple_value());
+      absl::StrAppend(&text, event.step(), ":", value.tag(), value.has_simple_value() ? "=" : "");
+      if (value.has_simple_value()) absl::StrAppend(&text, value.simple_value());
     }
     at += 12 + length + 4;
   }
@@ -56,6 +57,29 @@ TEST(EventFileTest, AFileAppearsWithTheFirstScalars) {
   ASSERT_OK(file.Append(6, {{"loss/total", 0.25}}));
   ASSERT_EQ(EventFiles(directory / "a/b").size(), 1u);
   EXPECT_EQ(Read(EventFiles(directory / "a/b")[0]), "v s1 3:loss/total=0.5 6:loss/total=0.25");
+}
+
+TEST(EventFileTest, ANumberThatIsZeroIsWritten) {
+  TemporaryDirectory directory;
+  ASSERT_OK_AND_ASSIGN(auto file, EventFile::Open(directory.path(), 0));
+  ASSERT_OK(file.Append(1, {{"auc", 0}}));
+  EXPECT_EQ(Read(EventFiles(directory.path())[0]), "v s1 1:auc=0");
+}
+
+TEST(EventFileTest, WhatARunWasSetToStandsBeforeItsScalars) {
+  TemporaryDirectory directory;
+  {
+    ASSERT_OK_AND_ASSIGN(auto file, EventFile::Open(directory.path(), 0));
+    file.Describe({{"lr", 0.5}, {"optimizer", "adam"}});
+    ASSERT_OK(file.End(0));
+    EXPECT_TRUE(EventFiles(directory.path()).empty()) << "a run without a scalar leaves no file";
+    ASSERT_OK(file.Append(3, {{"x", 1}}));
+    ASSERT_OK(file.End(3));
+  }
+  EXPECT_EQ(Read(EventFiles(directory.path())[0]),
+            "v s1 0:_hparams_/session_start_info 3:x=1 3:_hparams_/session_end_info");
+  ASSERT_OK(EventFile::Open(directory.path(), 2));
+  EXPECT_TRUE(EventFiles(directory.path()).empty()) << "no scalar is left";
 }
 
 TEST(EventFileTest, ResumingCutsEarlierFilesBackAndStartsANewOne) {

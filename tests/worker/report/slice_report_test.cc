@@ -115,5 +115,29 @@ TEST(SliceReportTest, TheRunsFileIsCutBackAndReplacedAsTheResultsAre) {
   EXPECT_EQ(*ReadFile(path), SliceJson(10, kSlices) + SliceJson(20, result.slices));
 }
 
+TEST(TrainSliceReportTest, TableJsonAndScalars) {
+  const std::vector<TrainSlice> slices = {
+      {"tab", Slice::Kind::kValue, "home", "click", {"auc_click", {80, 0.625, ""}, {320, 0.5, ""}}},
+      {"tab", Slice::Kind::kValue, "", "click", {"auc_click", {0, std::nullopt, "no rows"}, {3, 0.25, ""}}},
+      {"tab", Slice::Kind::kRest, "", "click", {"auc_click", {2, 1, ""}, {2, 1, ""}}}};
+  EXPECT_EQ(TrainSliceTable(40, slices),
+            "training up to step 40 by tab\n"
+            "metric     tab     last window    value     all rows    value\n"
+            "auc_click  home             80   0.6250          320   0.5000\n"
+            "auc_click  (none)            0        -            3   0.2500\n"
+            "auc_click  (rest)            2   1.0000            2   1.0000");
+  EXPECT_EQ(TrainSliceJson(40, {slices[1], slices[2]}),
+            R"({"step":40,"slice_by":"tab","slice":"value","value":null,"task":"click","metric":"auc_click",)"
+            R"("window":{"rows":0,"value":null,"why":"no rows"},"lifetime":{"rows":3,"value":0.25}})"
+            "\n"
+            R"({"step":40,"slice_by":"tab","slice":"rest","task":"click","metric":"auc_click",)"
+            R"("window":{"rows":2,"value":1.0},"lifetime":{"rows":2,"value":1.0}})"
+            "\n");
+  const std::vector<std::pair<std::string, double>> scalars = TrainSliceScalars({slices[0], slices[1]});
+  ASSERT_EQ(scalars.size(), 3u);
+  EXPECT_EQ(scalars[0], (std::pair<std::string, double>("slice/tab=home/window_auc_click", 0.625)));
+  EXPECT_EQ(scalars[2], (std::pair<std::string, double>("slice/tab=(none)/lifetime_auc_click", 0.25)));
+}
+
 }  // namespace
 }  // namespace pepnet

@@ -1,0 +1,257 @@
+#include "worker/metrics/sliced_sums.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <utility>
+
+#include "common/base/mutant.h"
+
+namespace pepnet {
+namespace {
+
+// A key as two whole numbers that a double holds exactly.
+void AppendKey(int64_t key, std::vector<double>* out) {
+  const auto bits = static_cast<uint64_t>(key);
+  out->push_back(static_cast<double>(bits >> 32));
+  out->push_back(static_cast<double>(bits & 0xffffffffu));
+}
+
+bool IsWord(double number) { return number >= 0 && number <= 0xffffffffu && number == std::floor(number); }
+
+int64_t KeyOf(double high, double low) {
+  return static_cast<int64_t>(static_cast<uint64_t>(high) << 32 | static_cast<uint64_t>(low));
+}
+
+template <typename T>
+std::string BytesOf(const std::vector<T>& list) {
+  return std::string(reinterpret_cast<const char*>(list.data()), list.size() * sizeof(T));
+}
+
+template <typename T>
+Status AppendBytes(const std::string& bytes, const char* what, std::vector<T>* list) {
+  if (bytes.size() % sizeof(T) != 0) return absl::InternalError(absl::StrCat(what, ": ", bytes.size(), " bytes"));
+  const size_t before = list->size();
+  list->resize(before + bytes.size() / sizeof(T));
+  if (!bytes.empty()) std::memcpy(list->data() + before, bytes.data(), bytes.size());
+  return absl::OkStatus();
+}
+
+constexpr size_t kHeader =
+    4;  // numbers of a state before its keys: the most slices, slices, scores of a row, waiting rows
+
+}  // namespace
+
+WindowValue ValueOfWindow(const MetricSums& sums, const double* counts) {
+  WindowValue result;
+  result.rows = std::llround(sums.Rows(counts));
+  result.why_none = result.rows == 0 ? "no rows" : sums.WhyNoValue(counts);
+  if (!result.why_none.empty()) return result;
+  const double value = sums.Value(counts);
+  if (std::isfinite(value)) {
+    result.value = value;
+  } else {
+    result.why_none = "it is not finite";
+  }
+  return result;
+}
+
+std::vector<double> WithoutZeros(std::span<const double> numbers) {
+  std::vector<double> packed;
+  for (size_t i = 0; i < numbers.size();) {
+    packed.push_back(numbers[i]);
+    if (numbers[i] != 0) {
+      ++i;
+      continue;
+    }
+    const size_t begin = i;
+    while (i < numbers.size() && numbers[i] == 0) ++i;
+    packed.push_back(static_cast<double>(i - begin));
+  }
+  return packed;
+}
+
+std::optional<std::vector<double>> WithZeros(std::span<const double> packed, size_t most) {
+  std::vector<double> numbers;
+  for (size_t i = 0; i < packed.size(); ++i) {
+    const double number = packed[i];
+    double run = 1;
+    if (number == 0) {
+      if (++i == packed.size() || !IsWord(packed[i]) || packed[i] < 1) return std::nullopt;
+      run = packed[i];
+    }
+    if (run > static_cast<double>(most - numbers.size())) return std::nullopt;
+    numbers.insert(numbers.end(), static_cast<size_t>(run), number);
+  }
+  return numbers;
+}
+
+void SlicedSums::Rows::Add(int64_t key, float label, const float* of_row, int width) {
+  keys.push_back(key);
+  labels.push_back(label);
+  scores.insert(scores.end(), of_row, of_row + width);
+}
+
+SlicedSums::SlicedSums(const MetricSums& sums, const Tower* tower, int most_slices)
+    : sums_(sums),
+      tower_(tower),
+      most_slices_(static_cast<size_t>(most_slices)),
+      window_(sums.size()),
+      last_(sums.size()),
+      lifetime_(sums.size()) {}
+
+void SlicedSums::Add(const std::vector<int64_t>& keys, const LabelColumn& label, const TowerScores& scores) {
+  width_ = scores.width;
+  Rows counted;
+  for (size_t row = 0; row < keys.size(); ++row) {
+    const bool waits = !full() && slice_of_key_.count(keys[row]) == 0;
+    (waits ? waiting_ : counted).Add(keys[row], label.values[row], scores.scores + row * scores.width, scores.width);
+  }
+  Count(counted);
+}
+
+void SlicedSums::Count(const Rows& rows) {
+  std::vector<Rows> by_slice(keys_.size() + 1);
+  for (size_t row = 0; row < rows.keys.size(); ++row) {
+    const auto found = slice_of_key_.find(rows.keys[row]);
+    by_slice[found == slice_of_key_.end() ? 0 : found->second].Add(rows.keys[row], rows.labels[row],
+                                                                   rows.scores.data() + row * width_, width_);
+  }
+  for (size_t slice = 0; slice < by_slice.size(); ++slice) {
+    const auto count = static_cast<int64_t>(by_slice[slice].keys.size());
+    if (count == 0) continue;
+    LabelColumn label;
+    label.values = std::move(by_slice[slice].labels);
+    sums_.Add(*tower_, label, {by_slice[slice].scores.data(), width_}, count, window_.data() + slice * sums_.size());
+  }
+}
+
+void SlicedSums::GiveSlice(int64_t key) {
+  keys_.push_back(key);
+  slice_of_key_[key] = keys_.size();
+  for (std::vector<double>* counts : {&window_, &last_, &lifetime_}) counts->resize(size());
+}
+
+// All workers' values without a slice, by rows.
+Status SlicedSums::GiveSlices(Collective* collective) {
+  if (full()) return absl::OkStatus();  // on every worker
+  std::map<int64_t, int64_t> mine;
+  for (const int64_t key : waiting_.keys) ++mine[key];
+  std::vector<int64_t> pairs;
+  for (const auto& [key, rows] : mine) pairs.insert(pairs.end(), {key, rows});
+  PEPNET_ASSIGN_OR_RETURN(const std::vector<std::string> all,
+                          collective->Allgather(BytesOf(pairs), "values of the train metrics' slices"));
+  std::map<int64_t, int64_t> rows_of_key;
+  for (size_t w = 0; w < all.size(); ++w) {
+    if (MutantActive(Mutant::kSliceOfOwnValues) && static_cast<int>(w) != collective->index()) continue;
+    std::vector<int64_t> theirs;
+    PEPNET_RETURN_IF_ERROR(AppendBytes(all[w], "values of slices", &theirs));
+    for (size_t i = 0; i + 1 < theirs.size(); i += 2) rows_of_key[theirs[i]] += theirs[i + 1];
+  }
+  std::vector<std::pair<int64_t, int64_t>> most(rows_of_key.begin(), rows_of_key.end());
+  std::stable_sort(most.begin(), most.end(), [](const auto& a, const auto& b) { return a.second > b.second; });
+  for (const auto& [key, rows] : most) {
+    if (full()) break;
+    GiveSlice(key);
+  }
+  Count(std::exchange(waiting_, {}));
+  return absl::OkStatus();
+}
+
+Status SlicedSums::EndWindow(Collective* collective) {
+  PEPNET_RETURN_IF_ERROR(GiveSlices(collective));
+  PEPNET_RETURN_IF_ERROR(collective->AllreduceSum(std::span<double>(window_), "train metrics by slice"));
+  for (size_t i = 0; i < window_.size(); ++i) lifetime_[i] += window_[i];
+  last_.swap(window_);
+  window_.assign(size(), 0);
+  return absl::OkStatus();
+}
+
+std::vector<SlicedSums::Values> SlicedSums::Get() const {
+  std::vector<Values> values;
+  const auto add = [&](Slice::Kind kind, int64_t key, size_t slice) {
+    const size_t at = slice * sums_.size();
+    Values one{kind, key, ValueOfWindow(sums_, last_.data() + at), ValueOfWindow(sums_, lifetime_.data() + at)};
+    if (one.lifetime.rows > 0) values.push_back(std::move(one));
+  };
+  for (const auto& [key, slice] : slice_of_key_) add(Slice::Kind::kValue, key, slice);
+  std::stable_sort(values.begin(), values.end(),
+                   [](const Values& a, const Values& b) { return a.lifetime.rows > b.lifetime.rows; });
+  add(Slice::Kind::kRest, 0, 0);
+  return values;
+}
+
+Status SlicedSums::Gather(Collective* collective) {
+  PEPNET_RETURN_IF_ERROR(collective->AllreduceSum(std::span<double>(window_), "train metrics by slice"));
+  if (collective->index() != 0) window_.assign(size(), 0);
+  if (full()) return absl::OkStatus();
+  std::vector<int64_t> width = {width_};  // of a worker without rows it is 0
+  const Rows mine = std::exchange(waiting_, {});
+  PEPNET_ASSIGN_OR_RETURN(const auto widths, collective->GatherToFirst(BytesOf(width), "width of waiting rows"));
+  PEPNET_ASSIGN_OR_RETURN(const auto keys, collective->GatherToFirst(BytesOf(mine.keys), "values of waiting rows"));
+  PEPNET_ASSIGN_OR_RETURN(const auto labels, collective->GatherToFirst(BytesOf(mine.labels), "labels of waiting rows"));
+  PEPNET_ASSIGN_OR_RETURN(const auto scores, collective->GatherToFirst(BytesOf(mine.scores), "scores of waiting rows"));
+  for (size_t w = 0; w < keys.size(); ++w) {
+    width.clear();
+    PEPNET_RETURN_IF_ERROR(AppendBytes(widths[w], "width of waiting rows", &width));
+    width_ = std::max(width_, width.empty() ? 0 : static_cast<int>(width[0]));
+    PEPNET_RETURN_IF_ERROR(AppendBytes(keys[w], "values of waiting rows", &waiting_.keys));
+    PEPNET_RETURN_IF_ERROR(AppendBytes(labels[w], "labels of waiting rows", &waiting_.labels));
+    PEPNET_RETURN_IF_ERROR(AppendBytes(scores[w], "scores of waiting rows", &waiting_.scores));
+  }
+  return absl::OkStatus();
+}
+
+std::vector<double> SlicedSums::State() const {
+  std::vector<double> state = {static_cast<double>(most_slices_), static_cast<double>(keys_.size()),
+                               static_cast<double>(width_), static_cast<double>(waiting_.keys.size())};
+  for (const int64_t key : keys_) AppendKey(key, &state);
+  for (const int64_t key : waiting_.keys) AppendKey(key, &state);
+  state.insert(state.end(), waiting_.labels.begin(), waiting_.labels.end());
+  state.insert(state.end(), waiting_.scores.begin(), waiting_.scores.end());
+  std::vector<double> counts = last_;
+  counts.insert(counts.end(), lifetime_.begin(), lifetime_.end());
+  counts.insert(counts.end(), window_.begin(), window_.end());
+  const std::vector<double> packed = WithoutZeros(counts);
+  state.insert(state.end(), packed.begin(), packed.end());
+  return state;
+}
+
+bool SlicedSums::Restore(const std::vector<double>& state, bool first_worker) {
+  if (state.size() < kHeader || !std::all_of(state.begin(), state.begin() + kHeader, IsWord)) return false;
+  // With another limit values of the rest would get a slice behind their first rows.
+  if (state[0] != static_cast<double>(most_slices_)) return false;
+  const auto slices = static_cast<size_t>(state[1]), width = static_cast<size_t>(state[2]);
+  const auto waiting = static_cast<size_t>(state[3]);
+  // A row has two numbers for its key, a label and its scores; widths are those of TowerScores.
+  if (slices > most_slices_ || width > static_cast<size_t>(std::max(2, tower_->num_class))) return false;
+  const size_t front = kHeader + 2 * slices + waiting * (3 + width);
+  if (front > state.size() || (waiting > 0 && (width == 0 || slices == most_slices_))) return false;
+  const size_t counts_size = (slices + 1) * sums_.size();
+  const auto counts = WithZeros(std::span<const double>(state).subspan(front), 3 * counts_size);
+  if (!counts.has_value() || counts->size() != 3 * counts_size) return false;
+  const double* from = state.data() + kHeader;
+  std::vector<int64_t> keys;
+  for (size_t i = 0; i < slices + waiting; ++i, from += 2) {
+    if (!IsWord(from[0]) || !IsWord(from[1])) return false;
+    keys.push_back(KeyOf(from[0], from[1]));
+  }
+  const std::vector<int64_t> sliced(keys.begin(), keys.begin() + static_cast<std::ptrdiff_t>(slices));
+  std::vector<int64_t> distinct = sliced;
+  std::sort(distinct.begin(), distinct.end());
+  if (std::adjacent_find(distinct.begin(), distinct.end()) != distinct.end()) return false;
+
+  for (const int64_t key : sliced) GiveSlice(key);
+  const auto part = [&](size_t i) { return counts->begin() + static_cast<std::ptrdiff_t>(i * counts_size); };
+  last_.assign(part(0), part(1));
+  lifetime_.assign(part(1), part(2));
+  width_ = static_cast<int>(width);
+  if (!first_worker || MutantActive(Mutant::kResumeForgetsTrainSlices)) return true;
+  window_.assign(part(2), part(3));
+  waiting_.keys.assign(keys.begin() + static_cast<std::ptrdiff_t>(slices), keys.end());
+  for (size_t i = 0; i < waiting; ++i) waiting_.labels.push_back(static_cast<float>(*from++));
+  for (size_t i = 0; i < waiting * width; ++i) waiting_.scores.push_back(static_cast<float>(*from++));
+  return true;
+}
+
+}  // namespace pepnet
