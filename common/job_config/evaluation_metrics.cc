@@ -2,11 +2,25 @@
 
 namespace pepnet {
 
+std::string NameInTaskSpace(const Tower& tower, const Metric& metric) {
+  if (tower.task_space_indicator < 0 || TypeOf(metric.kind).needs_rows) return "";
+  return metric.name + "_in_task_space";
+}
+
+std::string NameByImpressions(const Metric& metric) {
+  return metric.kind == MetricKind::kGroupedAuc ? metric.name + "_by_impressions" : "";
+}
+
 std::vector<EvaluationMetric> EvaluationMetrics(const Model& model) {
   std::vector<EvaluationMetric> metrics;
   for (const Tower& tower : model.towers) {
     for (const Metric& metric : tower.metrics) {
       metrics.push_back({metric.name, tower.name, TypeOf(metric.kind).larger_is_better, /*loss=*/false});
+    }
+    for (const Metric& metric : tower.metrics) {
+      for (const std::string& name : {NameByImpressions(metric), NameInTaskSpace(tower, metric)}) {
+        if (!name.empty()) metrics.push_back({name, tower.name, TypeOf(metric.kind).larger_is_better, /*loss=*/false});
+      }
     }
     for (const Loss& loss : tower.losses) metrics.push_back({loss.name, tower.name, false, /*loss=*/true});
   }

@@ -1,11 +1,16 @@
-// Exact grouped AUC (spec 6.1): one AUC per key, averaged without weights over the keys that have both classes.
+// Exact grouped AUC (spec 6.1): one AUC per key, averaged over the keys that have both classes, each counting alike or by its
+// rows.
 #pragma once
 
 #include "worker/metrics/scored_rows.h"
 
 namespace pepnet {
 
-// Mean over keys in ascending order; NaN if no key has both classes or a score is NaN. Sorts the rows.
-double GroupedAuc(ScoredRows* rows);
+struct GroupedAucs {
+  double mean;     // every key counts alike, as in the reference
+  double by_rows;  // a key counts as often as it has rows (impressions)
+};
+// Summed over keys in ascending order; NaN if no key has both classes or a score is NaN. Sorts the rows.
+GroupedAucs GroupedAuc(ScoredRows* rows);
 
 }  // namespace pepnet

@@ -1,5 +1,6 @@
 #include "worker/metrics/metrics.h"
 
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -8,8 +9,10 @@
 #include <span>
 
 #include "common/base/logging.h"
+#include "common/job_config/evaluation_metrics.h"
 #include "worker/metrics/grouped_auc.h"
 #include "worker/metrics/metric_counts.h"
+#include "worker/metrics/sliced_sums.h"
 #include "worker/metrics/xauc.h"
 
 namespace pepnet {
@@ -20,7 +23,9 @@ namespace pepnet {
 struct MetricSet::State {
   struct Item {
     const Metric* metric;
+    std::string name;
     int tower;
+    bool in_task_space = false;         // of the rows in the tower's task space alone
     size_t sums = 0;                    // where its numbers begin
     std::optional<MetricSums> counted;  // else rows
     std::unique_ptr<ScoredRows> rows;   // of a metric that needs all rows in one place
@@ -41,26 +46,45 @@ struct MetricSet::State {
     for (int64_t row = 0; row < batch.rows; ++row) item.rows->Add(keys[row], scores.One(row), label.values[row]);
   }
 
-  static double ValueOfRows(const Item& item) {
-    return item.metric->kind == MetricKind::kGroupedAuc
-               ? GroupedAuc(item.rows.get())
-               : MeanXauc(item.rows.get(), /*weighted=*/item.metric->kind == MetricKind::kGroupedXauc);
+  static void CountInTaskSpace(const Item& item, const Tower& tower, const Batch& batch, const TowerScores& scores,
+                               double* sums) {
+    const std::vector<float>& indicator = batch.labels[tower.task_space_indicator].values;
+    LabelColumn labels;
+    std::vector<float> of_rows;
+    for (int64_t row = 0; row < batch.rows; ++row) {
+      if (!(indicator[row] > 0)) continue;
+      labels.values.push_back(batch.labels[tower.label].values[row]);
+      const float* const first = scores.scores + row * scores.width;
+      of_rows.insert(of_rows.end(), first, first + scores.width);
+    }
+    const auto rows = static_cast<int64_t>(labels.values.size());
+    item.counted->Add(tower, labels, {of_rows.data(), scores.width}, rows, sums);
+  }
+
+  // The metric, and of a grouped AUC also the mean by impressions.
+  using RowValues = std::array<double, 2>;
+  static RowValues ValuesOfRows(const Item& item) {
+    if (item.metric->kind == MetricKind::kGroupedAuc) {
+      const GroupedAucs values = GroupedAuc(item.rows.get());
+      return {values.mean, values.by_rows};
+    }
+    return {MeanXauc(item.rows.get(), /*weighted=*/item.metric->kind == MetricKind::kGroupedXauc), 0};
   }
 
   // Worker 0 gathers the rows, computes, and tells the others.
-  StatusOr<double> MergedValueOfRows(const Item& item, Collective* collective) const {
-    if (collective == nullptr) return ValueOfRows(item);
-    PEPNET_RETURN_IF_ERROR(item.rows->GatherToFirst(collective, "rows of " + item.metric->name));
-    std::string bytes(sizeof(double), '\0');
+  StatusOr<RowValues> MergedValuesOfRows(const Item& item, Collective* collective) const {
+    if (collective == nullptr) return ValuesOfRows(item);
+    PEPNET_RETURN_IF_ERROR(item.rows->GatherToFirst(collective, "rows of " + item.name));
+    RowValues values = {};
+    std::string bytes(sizeof(values), '\0');
     if (collective->index() == 0) {
-      const double value = ValueOfRows(item);
-      std::memcpy(bytes.data(), &value, sizeof(value));
+      values = ValuesOfRows(item);
+      std::memcpy(bytes.data(), values.data(), sizeof(values));
     }
-    PEPNET_ASSIGN_OR_RETURN(const std::string received, collective->BroadcastFromFirst(bytes, item.metric->name));
-    double value = 0;
-    CHECK_EQ(received.size(), sizeof(value)) << item.metric->name;
-    std::memcpy(&value, received.data(), sizeof(value));
-    return value;
+    PEPNET_ASSIGN_OR_RETURN(const std::string received, collective->BroadcastFromFirst(bytes, item.name));
+    CHECK_EQ(received.size(), sizeof(values)) << item.name;
+    std::memcpy(values.data(), received.data(), sizeof(values));
+    return values;
   }
 
   // Sums over the workers.
@@ -81,7 +105,7 @@ MetricSet::MetricSet(const JobConfig* config) : state_(std::make_unique<State>()
   for (size_t t = 0; t < config->model.towers.size(); ++t) {
     const Tower& tower = config->model.towers[t];
     for (const Metric& metric : tower.metrics) {
-      State::Item item{&metric, static_cast<int>(t), sums, std::nullopt, nullptr};
+      State::Item item{&metric, metric.name, static_cast<int>(t), false, sums, std::nullopt, nullptr};
       if (TypeOf(metric.kind).needs_rows) {
         if (TypeOf(metric.kind).grouping_field != nullptr) CHECK_GE(metric.grouping_feature, 0) << metric.name;
         item.rows = std::make_unique<ScoredRows>();
@@ -90,6 +114,12 @@ MetricSet::MetricSet(const JobConfig* config) : state_(std::make_unique<State>()
         sums += item.counted->size();
       }
       state_->items.push_back(std::move(item));
+      const std::string in_space = NameInTaskSpace(tower, metric);
+      if (in_space.empty()) continue;
+      State::Item same{&metric, in_space, static_cast<int>(t), true, sums, std::nullopt, nullptr};
+      same.counted.emplace(&metric, tower.num_class);
+      sums += same.counted->size();
+      state_->items.push_back(std::move(same));
     }
     for (const Loss& loss : tower.losses) {
       if (state_->losses.emplace(loss.name, sums).second) ++sums;
@@ -112,7 +142,12 @@ void MetricSet::Add(const Batch& batch, const std::vector<std::vector<float>>& s
     if (item.rows != nullptr) {
       state_->AddRows(item, batch, label, tower_scores);
     } else {
-      item.counted->Add(tower, label, tower_scores, batch.rows, state_->sums.data() + item.sums);
+      double* const sums = state_->sums.data() + item.sums;
+      if (item.in_task_space) {
+        State::CountInTaskSpace(item, tower, batch, tower_scores, sums);
+      } else {
+        item.counted->Add(tower, label, tower_scores, batch.rows, sums);
+      }
     }
   }
 }
@@ -140,16 +175,22 @@ StatusOr<std::map<std::string, double>> MetricSet::Finish(Collective* collective
   for (const State::Item& item : state_->items) {
     if (item.rows == nullptr) {
       const double* sums = state_->sums.data() + item.sums;
-      values[item.metric->name] = item.counted->Value(sums);
+      if (item.in_task_space) {  // pepnet's own, so that it need not be 0 without a value
+        const WindowValue value = ValueOfWindow(*item.counted, sums);
+        values[item.name] = value.value.value_or(std::numeric_limits<double>::quiet_NaN());
+        if (first && !value.value.has_value()) LOG(WARNING) << item.name << " has no value: " << value.why_none;
+        continue;
+      }
+      values[item.name] = item.counted->Value(sums);
       if (const std::string reason = item.counted->WhyNoValue(sums); first && !reason.empty()) {
-        LOG(WARNING) << item.metric->name << " has no value: " << reason
-                     << "; it is written as 0, as the reference does";
+        LOG(WARNING) << item.name << " has no value: " << reason << "; it is written as 0, as the reference does";
       }
       continue;
     }
-    const auto value = state_->MergedValueOfRows(item, collective);
-    if (!value.ok()) return Annotate(value.status(), "merging the metrics");
-    values[item.metric->name] = *value;
+    const auto of_rows = state_->MergedValuesOfRows(item, collective);
+    if (!of_rows.ok()) return Annotate(of_rows.status(), "merging the metrics");
+    values[item.name] = (*of_rows)[0];
+    if (const std::string name = NameByImpressions(*item.metric); !name.empty()) values[name] = (*of_rows)[1];
   }
   for (const auto& [name, index] : state_->losses) values[name] = mean(state_->sums[index], state_->loss_rows);
   return values;

@@ -16,7 +16,7 @@ using Row = std::tuple<int64_t, float, bool>;
 double Compute(const std::vector<Row>& rows) {
   ScoredRows scored;
   for (const auto& [key, score, positive] : rows) scored.Add(key, score, positive);
-  return GroupedAuc(&scored);
+  return GroupedAuc(&scored).mean;
 }
 
 TEST(GroupedAucTest, NoRowsOrOnlyOneClassPerKeyIsNan) {
@@ -34,6 +34,23 @@ TEST(GroupedAucTest, KeysCountEquallyAndThoseOfOneClassNotAtAll) {
                             {2, 0.1f, false},
                             {3, 0.7f, true}}),
                    (1 + 0.75) / 2);
+}
+
+TEST(GroupedAucTest, ByRowsAKeyCountsAsOftenAsItHasRows) {
+  ScoredRows rows;
+  for (const auto& [key, score, positive] : std::vector<Row>{{1, 0.9f, true},
+                                                             {1, 0.1f, false},
+                                                             {2, 0.9f, true},
+                                                             {2, 0.4f, true},
+                                                             {2, 0.5f, false},
+                                                             {2, 0.1f, false},
+                                                             {3, 0.7f, true},
+                                                             {3, 0.8f, true}}) {
+    rows.Add(key, score, positive);
+  }
+  EXPECT_DOUBLE_EQ(GroupedAuc(&rows).by_rows, (2 * 1 + 4 * 0.75) / 6) << "key 3 has no negative";
+  ScoredRows none;
+  EXPECT_TRUE(std::isnan(GroupedAuc(&none).by_rows));
 }
 
 TEST(GroupedAucTest, ATieCountsHalf) {
@@ -81,7 +98,7 @@ TEST(GroupedAucTest, EqualsTheFractionOfPairsWonAndMergesBitwiseInAnyOrder) {
   }
   ASSERT_TRUE(parts[1].Merge(parts[2].Serialize()));
   ASSERT_TRUE(parts[1].Merge(parts[0].Serialize()));
-  EXPECT_EQ(GroupedAuc(&parts[1]), value);
+  EXPECT_EQ(GroupedAuc(&parts[1]).mean, value);
 }
 
 TEST(ScoredRowsTest, MergeRefusesHalfARow) {
