@@ -97,6 +97,36 @@ TEST(L4Resume, CandidatesAndRowsThatLeaveGoOnAsIfNothingHadHappened) {
   for (const int steps : {16, 44}) ExpectTheSameBits(options, steps);
 }
 
+// Windows of train metrics, their slices, and the rows that wait for one.
+TEST(L4Resume, TrainMetricsBySliceGoOnAsIfNothingHadHappened) {
+  RandomJobOptions options;
+  options.batch_size = 4;
+  TemporaryDirectory directory;
+  const auto job = [&](const std::string& name) {
+    JobConfig config = MakeRandomJob(directory.path(), options, name);
+    TrainMetric& metric = config.model.towers[0].train_metrics.emplace_back();
+    metric.metric = config.model.towers[0].metrics[0];
+    metric.decay_step = 6;
+    config.eval.slice_by = {{config.features[0].name, /*feature=*/0, /*label=*/-1}};
+    config.eval.slice_top = 9;
+    config.train.log_step_count_steps = 2;
+    return config;
+  };
+  const JobConfig undisturbed = job("undisturbed");
+  ASSERT_OK(Train(undisturbed, {2, 2, {}}, TestOptions()));
+  const std::string slices = *ReadFile(undisturbed.model_dir + "/train_slices.jsonl");
+  EXPECT_NE(slices.find("\"slice\":\"rest\""), std::string::npos) << slices;
+  for (const int steps : {5, 7, 11, 13}) {
+    JobConfig disturbed = job(absl::StrCat("disturbed", steps));
+    disturbed.train.save_checkpoints_steps = 5;
+    ASSERT_FALSE(TrainAndKill(disturbed, steps).ok());
+    ASSERT_OK(Train(disturbed, {2, 2, {}}, Continue()));
+    EXPECT_EQ(*ReadFile(Newest(disturbed) + "/trainer.json"), *ReadFile(Newest(undisturbed) + "/trainer.json"))
+        << steps;
+    EXPECT_EQ(*ReadFile(disturbed.model_dir + "/train_slices.jsonl"), slices) << steps;
+  }
+}
+
 // Labels that have nothing to do with the features: the loss on other rows soon rises, and patience runs out.
 TEST(L4Resume, ARunThatStopsForWantOfABetterEvaluationStopsBehindTheSameStep) {
   RandomJobOptions options;

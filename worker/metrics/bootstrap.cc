@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/mutant.h"
 #include "common/base/random.h"
 #include "common/base/thread_team.h"
 #include "worker/metrics/metric_counts.h"
@@ -137,7 +138,7 @@ BootstrapSet::BootstrapSet(const JobConfig* config, int rounds, uint64_t seed)
     : config_(config), rounds_(rounds), seed_(seed), tasks_(config->model.towers.size()) {}
 
 void BootstrapSet::Add(const Batch& batch, const std::vector<std::vector<float>>& scores) {
-  const int64_t first = rows_before_ + batch.first_row;
+  const int64_t first = rows_before_ + (MutantActive(Mutant::kBootstrapByLocalRow) ? 0 : batch.first_row);
   rows_before_ += batch.global_rows;
   if (rounds_ == 0 || batch.rows == 0) return;
   for (size_t t = 0; t < tasks_.size(); ++t) {

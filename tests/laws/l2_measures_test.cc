@@ -1,0 +1,146 @@
+// Law L2 of what is measured: any number of workers finds the same bits, given the same weights.
+// Mutants under which a test here must fail are named in common/base/mutant.h.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "tests/laws/law_support.h"
+#include "tests/support/cluster.h"
+#include "tests/support/random_job.h"
+#include "tests/support/status_matchers.h"
+#include "tests/support/temporary_directory.h"
+#include "worker/eval/inference.h"
+#include "worker/explain/explain_report.h"
+#include "worker/explain/feature_importance.h"
+#include "worker/metrics/bootstrap.h"
+#include "worker/metrics/train_metrics.h"
+#include "worker/report/run_log.h"
+
+namespace pepnet {
+namespace {
+
+// A job of 101 rows, trained, so that its predictions differ; the last global batch of any of these has another size than
+// the others.
+JobConfig TrainedJob(const std::string& directory) {
+  RandomJobOptions options;
+  options.batch_size = 12;
+  const JobConfig config = MakeRandomJob(directory, options);
+  EXPECT_OK(Train(config, {1, 1, {}}, TestOptions()));
+  return config;
+}
+
+TEST(L2Measures, ExplainFindsTheSameBitsForAnyNumberOfWorkers) {
+  TemporaryDirectory directory;
+  const JobConfig config = TrainedJob(directory.path());
+  const auto explained = [&](int workers) {
+    std::string text;
+    EXPECT_OK(RunCluster(config, {workers, 2, {}}, TestOptions(), [&](const WorkerContext& context) -> Status {
+      PEPNET_ASSIGN_OR_RETURN(InferenceModel inference,
+                              OpenForInference(context, config.model_dir, DenseValues::kWeights));
+      PEPNET_ASSIGN_OR_RETURN(RowBlocks rows, ReadRowBlocks(context, config.eval_input_path, 95));
+      PEPNET_ASSIGN_OR_RETURN(const Importance importance,
+                              ExplainFeatures(context, inference.model.get(), &rows, inference.finished_steps, 5));
+      if (context.first()) text = ExplanationJson({}, importance, {});
+      return absl::OkStatus();
+    }));
+    return text;
+  };
+  const std::string alone = explained(1);
+  EXPECT_NE(alone.find("\"auc_drop\":0."), std::string::npos) << alone;
+  for (int workers : {2, 3, 4}) EXPECT_EQ(explained(workers), alone) << workers;
+}
+
+// Of predictions that are made up, and so the same to the bit for any number of workers, as in the next test.
+TEST(L2Measures, BootstrapIntervalsAreTheSameBitsForAnyNumberOfWorkers) {
+  JobConfig config;
+  config.data.labels = {"y"};
+  Tower& tower = config.model.towers.emplace_back();
+  tower.name = "y";
+  tower.label = 0;
+  tower.losses.emplace_back();
+  const auto intervals = [&](int workers) {
+    std::string text;
+    std::vector<int> ranks;
+    for (int w = 0; w < workers; ++w) ranks.push_back(w);
+    EXPECT_OK(RunRanks(workers, {}, [&](int rank, Transport* transport) -> Status {
+      const auto collective = MakeCollective(transport, Channel::kDense, ranks, 30);
+      BootstrapSet set(&config, /*rounds=*/40, /*seed=*/3);
+      for (int64_t begin = 0; begin < 101; begin += 12) {  // global batches, of which each worker has a slice
+        Batch batch;
+        batch.global_rows = std::min<int64_t>(12, 101 - begin);
+        const int64_t share = (12 + workers - 1) / workers;
+        batch.first_row = std::min(batch.global_rows, share * rank);
+        batch.rows = std::min(batch.global_rows, share * (rank + 1)) - batch.first_row;
+        LabelColumn& label = batch.labels.emplace_back();
+        std::vector<float> scores;
+        for (int64_t row = begin + batch.first_row; row < begin + batch.first_row + batch.rows; ++row) {
+          label.values.push_back(static_cast<float>(row * 7 % 3 == 0));
+          scores.push_back(static_cast<float>(row * 5 % 17) / 17);
+        }
+        set.Add(batch, {scores});
+      }
+      PEPNET_ASSIGN_OR_RETURN(const std::vector<TaskIntervals> found, set.Finish(collective.get(), 2));
+      if (rank == 0) text = EvaluationJson({1, {}, {}, found});
+      return absl::OkStatus();
+    }));
+    return text;
+  };
+  const std::string alone = intervals(1);
+  EXPECT_NE(alone.find("\"low\":0."), std::string::npos) << alone;
+  for (int workers : {2, 3}) EXPECT_EQ(intervals(workers), alone) << workers;
+}
+
+// Counts of one binned metric by the values of a column.
+TEST(L2Measures, TrainMetricsBySliceAreTheSameBitsForAnyNumberOfWorkers) {
+  JobConfig config;
+  config.data.labels = {"y", "tab"};
+  Tower& tower = config.model.towers.emplace_back();
+  tower.label = 0;
+  tower.train_metrics.emplace_back();
+  tower.train_metrics[0].metric = {MetricKind::kAuc, "auc_y", 20, 0.5, -1};
+  tower.train_metrics[0].decay_step = 3;
+  config.eval.slice_by = {{"tab", -1, 1}};
+  config.eval.slice_top = 4;
+  const auto measured = [&](int workers) {
+    std::string text;
+    std::vector<int> ranks;
+    for (int w = 0; w < workers; ++w) ranks.push_back(w);
+    EXPECT_OK(RunRanks(workers, {}, [&](int rank, Transport* transport) -> Status {
+      const auto collective = MakeCollective(transport, Channel::kDense, ranks, 30);
+      TrainMetrics metrics(&config);
+      for (int step = 0; step < 7; ++step) {
+        Batch batch;
+        batch.labels.resize(2);
+        std::vector<float> scores;
+        for (int row = rank; row < 40; row += workers) {
+          const int tab = (row * row + step) % 7;  // more values than slices
+          batch.labels[0].values.push_back(static_cast<float>((row * 7 + step) % 3 == 0));
+          batch.labels[1].values.push_back(static_cast<float>(tab));
+          batch.labels[1].integers.push_back(tab);
+          scores.push_back(static_cast<float>((row * 5 + step * 3) % 17) / 17);
+          ++batch.rows;
+        }
+        PEPNET_RETURN_IF_ERROR(metrics.Add(batch, {scores}));
+        PEPNET_RETURN_IF_ERROR(metrics.EndStep(collective.get()));
+      }
+      if (rank != 0) return absl::OkStatus();
+      for (const TrainSlice& slice : metrics.Slices()) {
+        absl::StrAppendFormat(&text, "%s%d %d %a %d %a\n", slice.value, static_cast<int>(slice.kind),
+                              slice.windows.window.rows, slice.windows.window.value.value_or(-1),
+                              slice.windows.lifetime.rows, slice.windows.lifetime.value.value_or(-1));
+      }
+      return absl::OkStatus();
+    }));
+    return text;
+  };
+  const std::string alone = measured(1);
+  EXPECT_EQ(std::count(alone.begin(), alone.end(), '\n'), 5) << alone;
+  for (int workers : {2, 3, 5}) EXPECT_EQ(measured(workers), alone) << workers;
+}
+
+}  // namespace
+}  // namespace pepnet
