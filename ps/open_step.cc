@@ -8,11 +8,21 @@
 #include "common/process/trace.h"
 
 namespace pepnet {
+namespace {
+
+std::vector<int64_t> TimesToLive(const ServerPlan& plan) {
+  std::vector<int64_t> seconds;
+  for (const Table& table : plan.tables) seconds.push_back(table.policy.ttl_seconds);
+  return seconds;
+}
+
+}  // namespace
 
 OpenStep::OpenStep(const ServerPlan* plan, std::vector<TableShard>* tables, ThreadTeam* team)
     : plan_(*plan),
       tables_(*tables),
       step_update_(team),
+      clock_(plan->max_event_time_jump, TimesToLive(*plan)),
       applied_(plan->finished_steps),
       tickets_(plan->worker_ranks.size()) {}
 
@@ -56,6 +66,10 @@ Status OpenStep::CheckPush(const FrameHeader& header) const {
   if (header.body_bytes != expected) {
     return InvalidInput("push of ", header.body_bytes, " bytes, the ticket's rows have ", expected);
   }
+  if (header.event_time < 0 || header.event_time >= kEndOfEventTime) {
+    return InvalidInput("push with event time ", header.event_time, ", expected 0 to ", kEndOfEventTime - 1,
+                        " seconds since 1970");
+  }
   if (header.update < 1) return InvalidInput("push with update ", header.update, ", expected at least 1");
   if (!pushes_.empty()) {
     const FrameHeader& first = pushes_.front().header();
@@ -76,6 +90,15 @@ StatusOr<bool> OpenStep::AddPush(ParsedFrame push) {
   return true;
 }
 
+int64_t OpenStep::EventTime() const {
+  int64_t time = 0;
+  for (const ParsedFrame& push : pushes_) {
+    const int64_t of_worker = push.header().event_time;
+    time = MutantActive(Mutant::kEventTimeByWorker) ? of_worker : std::max(time, of_worker);
+  }
+  return time;
+}
+
 Status OpenStep::Apply() {
   TraceScope scope("apply step");
   if (!MutantActive(Mutant::kSumInArrivalOrder)) {
@@ -91,9 +114,11 @@ Status OpenStep::Apply() {
   for (ParsedFrame& push : pushes_) {
     gradients.push_back({WorkerOf(push), &*tickets_[WorkerOf(push)], GradientsOf(push)});
   }
+  const bool timed = plan_.max_event_time_jump > 0;
+  if (timed) clock_.Advance(applied_ + 1, EventTime());
   const FrameHeader& header = pushes_.front().header();
-  PEPNET_RETURN_IF_ERROR(
-      step_update_.Apply(plan_.optimizer, header.lr, header.update, applied_ + 1, gradients, &tables_, snapshot_));
+  PEPNET_RETURN_IF_ERROR(step_update_.Apply(plan_.optimizer, header.lr, header.update, applied_ + 1, gradients,
+                                            &tables_, snapshot_, timed ? &clock_ : nullptr));
   ++applied_;
   pushes_.clear();
   for (std::optional<Ticket>& ticket : tickets_) ticket.reset();

@@ -10,6 +10,7 @@
 #include <span>
 #include <vector>
 
+#include "ps/event_clock.h"
 #include "ps/server_plan.h"
 #include "ps/step_update.h"
 
@@ -31,6 +32,10 @@ class OpenStep {
   // Precondition: the worker has no ticket.
   void OpenTicket(int worker, Ticket ticket);
 
+  // The event time of the steps that are applied.
+  EventClock& clock() { return clock_; }
+  const EventClock& clock() const { return clock_; }
+
   // A checkpoint that is being written: rows are saved from change until it is closed. nullptr: none. Borrows.
   void set_snapshot(Snapshot* snapshot) { snapshot_ = snapshot; }
 
@@ -45,12 +50,15 @@ class OpenStep {
     return {reinterpret_cast<float*>(push.body()), push.body_bytes() / sizeof(float)};
   }
   Status CheckPush(const FrameHeader& header) const;
+  // The latest event time of the rows of the step; 0: none has one.
+  int64_t EventTime() const;
   Status Apply();
 
   const ServerPlan& plan_;
   std::vector<TableShard>& tables_;
   StepUpdate step_update_;
   Snapshot* snapshot_ = nullptr;
+  EventClock clock_;
   int64_t applied_;
   std::vector<std::optional<Ticket>> tickets_;  // by worker
   std::vector<ParsedFrame> pushes_;             // by arrival

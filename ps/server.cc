@@ -10,8 +10,10 @@
 #include "nlohmann/json.hpp"
 
 #include "common/base/logging.h"
+#include "common/base/mutant.h"
 #include "common/base/partition.h"
 #include "common/base/thread_team.h"
+#include "common/checkpoint/manifest.h"
 #include "common/file/file.h"
 #include "common/net/message.h"
 #include "common/net/packing.h"
@@ -46,10 +48,12 @@ struct Request {
 
 bool ReadOnly(const FrameHeader& header) { return (header.flags & FrameHeader::kReadOnly) != 0; }
 
-wire::SaveReply MakeSaveReply(const SavedParts& parts, const SnapshotCost& cost) {
+wire::SaveReply MakeSaveReply(const SavedParts& parts, const std::vector<EventPoint>& event_times,
+                              const SnapshotCost& cost) {
   wire::SaveReply reply;
   reply.set_parts_json(PartEntriesToJson(parts.rows));
   if (!parts.candidates.empty()) reply.set_candidates_json(PartEntriesToJson(parts.candidates));
+  if (!event_times.empty()) reply.set_event_times_json(EventPointsToJson(event_times));
   reply.set_rows(cost.rows);
   reply.set_copied_rows(cost.copied_rows);
   reply.set_copied_bytes(cost.copied_bytes);
@@ -357,11 +361,11 @@ Status Server::State::StartSave(const Request& request) {
   if (snapshot != nullptr && !snapshot->finished()) {
     return Refuse(request, absl::FailedPreconditionError("the checkpoint before is still being written"));
   }
-  const auto answer = [this, to = Asker(request), name = Name()](const StatusOr<SavedParts>& parts,
-                                                                 const SnapshotCost& cost) {
+  const auto answer = [this, to = Asker(request), name = Name(), event_times = step->clock().points()](
+                          const StatusOr<SavedParts>& parts, const SnapshotCost& cost) {
     Status sent;
     if (parts.ok()) {
-      const std::string reply = MakeSaveReply(*parts, cost).SerializeAsString();
+      const std::string reply = MakeSaveReply(*parts, event_times, cost).SerializeAsString();
       sent = Send(to, MakeFrame(ReplyHeader(to.header, MessageType::kSave), reply));
     } else {
       sent = Refuse(to, parts.status());
@@ -401,7 +405,14 @@ Status Server::State::HandleLoad(const Request& request) {
   options.with_state = load.with_state();
   options.table_map.insert(load.table_map().begin(), load.table_map().end());
   PEPNET_ASSIGN_OR_RETURN(tables, LoadTables(*plan, load.directory(), options));
+  // Steps that train anew, from a checkpoint of other steps, have no times yet.
+  std::vector<EventPoint> event_times;
+  if (options.with_state && !MutantActive(Mutant::kResumeForgetsEventTimes)) {
+    PEPNET_ASSIGN_OR_RETURN(Manifest manifest, ReadManifest(load.directory()));
+    event_times = std::move(manifest.event_times);
+  }
   step->ContinueAfter(load.finished_steps());
+  step->clock().Restore(std::move(event_times));
   int64_t rows = 0;
   for (const TableShard& table : tables) rows += table.size();
   VLOG(1) << Name() << " loaded " << rows << " rows of " << load.directory() << "; " << applied()
@@ -424,6 +435,9 @@ Status Server::State::Stats(const Request& request) {
     item["expired"] = counts.expired;
     item["evicted"] = counts.evicted;
     item["candidates"] = table.lifecycle()->candidates() != nullptr ? table.lifecycle()->candidates()->size() : 0;
+  }
+  if (plan->max_event_time_jump > 0) {
+    json["event_time"] = {{"now", step->clock().now()}, {"limited_steps", step->clock().limited_steps()}};
   }
   json["bytes"] = bytes;
   json["applied_steps"] = applied();

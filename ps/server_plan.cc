@@ -38,6 +38,9 @@ StatusOr<RowPolicy> ReadPolicy(const wire::RowPolicyPlan& in, const Table& table
   policy.max_rows = in.max_rows();
   policy.memory_budget_bytes = in.memory_budget_bytes();
   policy.half_life_steps = in.half_life_steps();
+  policy.ttl_seconds = in.ttl_seconds();
+  policy.filter_bytes = in.filter_bytes();
+  policy.filter_halve_steps = in.filter_halve_steps();
   PEPNET_RETURN_IF_ERROR(ReadKind<EvictionType>(in.eviction(), "eviction", &policy.eviction));
   const std::string fault =
       RowPolicyFault(policy, RowBytes(table.value_kind, table.dim, SparseStateDim(optimizer.kind, table.dim)));
@@ -116,6 +119,16 @@ StatusOr<ServerPlan> ParseServerPlan(const std::string& body, int rank_count) {
   plan.phase_timeout_s = in.phase_timeout_s();
   if (plan.finished_steps < 0 || plan.finished_steps > kMaxSteps) {
     return InvalidInput("server plan: finished_steps is ", plan.finished_steps, ", expected 0 to ", kMaxSteps);
+  }
+  plan.max_event_time_jump = in.max_event_time_jump();
+  if (plan.max_event_time_jump < 0 || plan.max_event_time_jump > kMaxSteps) {
+    return InvalidInput("server plan: max_event_time_jump is ", plan.max_event_time_jump, ", expected 0 to ",
+                        kMaxSteps);
+  }
+  for (const Table& table : plan.tables) {
+    if (table.policy.ttl_seconds == 0 || plan.max_event_time_jump > 0) continue;
+    return InvalidInput("server plan: table ", table.name, " has ttl_seconds ", table.policy.ttl_seconds,
+                        ", but max_event_time_jump is 0: rows have no time");
   }
   PEPNET_RETURN_IF_ERROR(CheckSeconds("timeout_s", plan.timeout_s));
   PEPNET_RETURN_IF_ERROR(CheckSeconds("phase_timeout_s", plan.phase_timeout_s));

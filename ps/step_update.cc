@@ -16,7 +16,8 @@ constexpr size_t kBlockRows = 64;     // updated while they are in the cache
 }  // namespace
 
 Status StepUpdate::Apply(const SparseOptimizer& optimizer, double lr, int64_t update, int64_t step,
-                         std::span<const PushedGradients> pushes, std::vector<TableShard>* tables, Snapshot* snapshot) {
+                         std::span<const PushedGradients> pushes, std::vector<TableShard>* tables, Snapshot* snapshot,
+                         const EventClock* clock) {
   std::optional<Snapshot::Change> change;
   if (snapshot != nullptr && snapshot->open()) change.emplace(snapshot);
   // sources[t * pushes + p]: what push p holds for table t.
@@ -45,8 +46,8 @@ Status StepUpdate::Apply(const SparseOptimizer& optimizer, double lr, int64_t up
   std::vector<Status> results(tables->size());
   ThreadTeam* const team = change.has_value() || rows < kRowsForTeam ? nullptr : team_;
   ForEachOnTeam(team, tables->size(), [&](int member, size_t t) {
-    const TableStep table_step{optimizer,        lr, update, step, t, &(*tables)[t], change ? &*change : nullptr,
-                               &scratch_[member]};
+    const TableStep table_step{optimizer,         lr,   update, step, t, &(*tables)[t], change ? &*change : nullptr,
+                               &scratch_[member], clock};
     results[t] = ApplyTable(table_step, std::span(sources).subspan(t * pushes.size(), pushes.size()));
   });
   for (const Status& result : results) PEPNET_RETURN_IF_ERROR(result);
@@ -215,7 +216,10 @@ Status StepUpdate::ApplyTable(const TableStep& step, std::span<Source> sources) 
   } else {
     PEPNET_RETURN_IF_ERROR(sources.size() == 1 ? ApplyOne<true>(step, &sources[0]) : ApplySum<true>(step, sources));
   }
-  if (lifecycle != nullptr) lifecycle->Finish(step.step, step.table);
+  if (lifecycle != nullptr) {
+    const int64_t ttl_seconds = step.table->table().policy.ttl_seconds;
+    lifecycle->Finish(step.step, step.table, step.clock != nullptr ? step.clock->LastStepBefore(ttl_seconds) : -1);
+  }
   return absl::OkStatus();
 }
 

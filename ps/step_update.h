@@ -19,6 +19,7 @@
 #include "common/base/aligned_buffer.h"
 #include "common/base/thread_team.h"
 #include "common/net/message.h"
+#include "ps/event_clock.h"
 #include "ps/pull_rows.h"
 #include "ps/snapshot.h"
 #include "ps/table/sparse_optimizer.h"
@@ -51,9 +52,11 @@ class StepUpdate {
   // Applies step `step` to all tables: value and state by the optimizer (not for tables that are not trainable),
   // frequency by one, last step = `step`. Precondition: each push has GradientFloats() floats; the last step of every
   // row is in [0, step). InvalidArgument if a ticket names a row twice; the tables are then half updated and the caller
-  // must give up. `snapshot`: a checkpoint of these tables that is being written, or nullptr.
+  // must give up. `snapshot`: a checkpoint of these tables that is being written, or nullptr. `clock`: has been moved
+  // on to the step; nullptr: rows have no event time.
   Status Apply(const SparseOptimizer& optimizer, double lr, int64_t update, int64_t step,
-               std::span<const PushedGradients> pushes, std::vector<TableShard>* tables, Snapshot* snapshot = nullptr);
+               std::span<const PushedGradients> pushes, std::vector<TableShard>* tables, Snapshot* snapshot = nullptr,
+               const EventClock* clock = nullptr);
 
  private:
   // One distinct row of the step. `gradient` points into a push while one worker holds the row, then into the sums.
@@ -88,6 +91,7 @@ class StepUpdate {
     TableShard* table;
     Snapshot::Change* change;  // or nullptr
     Scratch* scratch;
+    const EventClock* clock;  // or nullptr
   };
 
   static Status ApplyTable(const TableStep& step, std::span<Source> sources);

@@ -59,6 +59,12 @@ std::string LengthLine(const JobConfig& config) {
   return text;
 }
 
+std::string EventTimeLine(const JobConfig& config) {
+  if (!config.data.event_time.has_value()) return "";
+  return absl::StrCat("  event time: the latest of column ", config.data.event_time->name, "; a step moves it on by ",
+                      config.data.event_time->max_jump_seconds, " s at most\n");
+}
+
 double BytesOf(const Table& table, const JobConfig& config) {
   const int state = SparseStateDim(config.train.sparse_optimizer.kind, table.dim);
   return static_cast<double>(table.RowsToPlanFor()) * static_cast<double>(RowBytes(table.value_kind, table.dim, state));
@@ -123,12 +129,13 @@ std::optional<Warning> OverlapOf(const InputFiles& train, const InputFiles& eval
 
 std::string TrainPlan(const JobConfig& config, const TrainRanks& ranks) {
   const int64_t workers = static_cast<int64_t>(ranks.workers.size());
-  std::string text = absl::StrCat(
-      "the plan\n  ranks: ", Counted(workers, "worker"), " (", absl::StrJoin(ranks.workers, ", "), ") with ",
-      Counted(ranks.threads, "thread"), " each, ", Counted(ranks.servers, "server"),
-      ranks.colocated ? " in the same ranks" : "", "\n  global batch: ", workers * config.data.batch_size,
-      " rows\n  train data: ", DataLine(config, config.train_input_path),
-      "\n  eval data: ", DataLine(config, config.eval_input_path), "\n  length: ", LengthLine(config), "\n  tables:\n");
+  std::string text =
+      absl::StrCat("the plan\n  ranks: ", Counted(workers, "worker"), " (", absl::StrJoin(ranks.workers, ", "),
+                   ") with ", Counted(ranks.threads, "thread"), " each, ", Counted(ranks.servers, "server"),
+                   ranks.colocated ? " in the same ranks" : "", "\n  global batch: ", workers * config.data.batch_size,
+                   " rows\n  train data: ", DataLine(config, config.train_input_path),
+                   "\n  eval data: ", DataLine(config, config.eval_input_path), "\n  length: ", LengthLine(config),
+                   "\n", EventTimeLine(config), "  tables:\n");
   for (const Table& table : config.tables) {
     const double bytes = BytesOf(table, config);
     const std::string policy = RowPolicyText(table.policy);

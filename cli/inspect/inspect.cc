@@ -116,6 +116,11 @@ std::string SummaryToText(const CheckpointSummary& summary) {
   for (const FileEntry& file : manifest.files) {
     absl::StrAppend(&text, "  ", file.file, ": ", file.bytes, " bytes, crc32c ", Crc32cToHex(file.crc32c), "\n");
   }
+  if (!manifest.event_times.empty()) {
+    absl::StrAppend(&text, "  event time ", manifest.event_times.back().time, " s since 1970; ",
+                    manifest.event_times.size(), " times known, from ", manifest.event_times.front().time,
+                    " at the end of step ", manifest.event_times.front().step, "\n");
+  }
   std::vector<std::string> names;
   for (const TableSummary& table : summary.tables) names.push_back(table.table);
   const int width = static_cast<int>(WidestName(names));
@@ -146,6 +151,7 @@ std::string SummaryToJson(const CheckpointSummary& summary) {
   root["batch_size"] = manifest.batch_size;
   root["cpu"] = manifest.cpu;
   root["bytes"] = summary.bytes;
+  if (!manifest.event_times.empty()) root["event_time"] = manifest.event_times.back().time;
   root["tables"] = nlohmann::ordered_json::array();
   for (const TableSummary& table : summary.tables) {
     nlohmann::ordered_json item;

@@ -12,12 +12,13 @@
 #include "common/base/partition.h"
 #include "common/checkpoint/manifest.h"
 #include "common/job_config/table.h"
+#include "ps/event_clock.h"
 #include "ps/table/row_rank.h"
 
 namespace pepnet {
 namespace {
 
-constexpr char kFields[] = "max_rows, memory_budget_mb, ttl_steps, eviction or half_life_steps";
+constexpr char kFields[] = "max_rows, memory_budget_mb, ttl_steps, ttl_seconds, eviction or half_life_steps";
 
 // Rows of one bucket that have not expired.
 using Bucket = std::vector<std::pair<RowRank, int64_t>>;  // with their frequencies
@@ -75,6 +76,7 @@ StatusOr<RowPolicy> ParseWhatIf(const std::string& text) {
     int64_t* const number = name == "max_rows"           ? &policy.max_rows
                             : name == "memory_budget_mb" ? &policy.memory_budget_bytes
                             : name == "ttl_steps"        ? &policy.ttl_steps
+                            : name == "ttl_seconds"      ? &policy.ttl_seconds
                             : name == "half_life_steps"  ? &policy.half_life_steps
                                                          : nullptr;
     if (number == nullptr) {
@@ -88,7 +90,7 @@ StatusOr<RowPolicy> ParseWhatIf(const std::string& text) {
   }
   if (!policy.removes_rows()) {
     return InvalidInput("--what_if: \"", text,
-                        "\" takes no rows out; expected max_rows, memory_budget_mb or ttl_steps");
+                        "\" takes no rows out; expected max_rows, memory_budget_mb, ttl_steps or ttl_seconds");
   }
   return policy;
 }
@@ -96,6 +98,12 @@ StatusOr<RowPolicy> ParseWhatIf(const std::string& text) {
 StatusOr<std::vector<WhatIfTable>> WhatIf(const std::string& directory, const RowPolicy& policy,
                                           const std::string& table) {
   PEPNET_ASSIGN_OR_RETURN(const Manifest manifest, ReadManifest(directory));
+  if (policy.ttl_seconds > 0 && manifest.event_times.empty()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("--what_if: ttl_seconds needs event times, which ", directory,
+                     " does not hold; train with data_config.event_time, or use ttl_steps"));
+  }
+  const int64_t named_until = EventClock::LastStepBefore(manifest.event_times, policy.ttl_seconds);
   std::map<std::string, WhatIfTable> tables;
   for (const PartEntry& part : manifest.parts) {
     if (!table.empty() && part.table != table) continue;
@@ -121,7 +129,7 @@ StatusOr<std::vector<WhatIfTable>> WhatIf(const std::string& directory, const Ro
         Add(info.frequency, &entry.all);
         Add(info.frequency, &entry.by_age[Exponent(age)]);
         Add(info.frequency, &entry.by_frequency[Exponent(std::max<int64_t>(0, info.frequency))]);
-        if (policy.ttl_steps > 0 && age >= policy.ttl_steps) {
+        if ((policy.ttl_steps > 0 && age >= policy.ttl_steps) || info.last_step <= named_until) {
           Add(info.frequency, &entry.expired);
         } else {
           bucket.emplace_back(RankOf(policy, info, manifest.step, row_hash), info.frequency);

@@ -30,7 +30,7 @@ struct WhatIfTable {
 };
 
 // Sweeps every bucket of each table (of `table` alone unless it is empty) as of the checkpoint's step, and brings it to
-// its share.
+// its share. For ttl_seconds the checkpoint must hold event times.
 StatusOr<std::vector<WhatIfTable>> WhatIf(const std::string& directory, const RowPolicy& policy,
                                           const std::string& table);
 std::string WhatIfToText(const RowPolicy& policy, const std::vector<WhatIfTable>& tables);

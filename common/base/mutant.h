@@ -36,7 +36,9 @@ enum class Mutant {
   kResumeForgetsTrainSlices,  // L4: a resumed run has no rows of train metrics that wait for a slice
   kBudgetByServer,            // L3: all rows of a server share one limit, whatever their bucket
   kCountByWorker,             // L2: every worker that names a row or a candidate counts
+  kEventTimeByWorker,         // L2: the event time of a step is that of its last worker
   kResumeForgetsCandidates,   // L4: a resumed run has counted no candidates
+  kResumeForgetsEventTimes,   // L4: a resumed run knows no event times of earlier steps
   kSnapshotWithoutCopy,       // L4: rows that change before they are saved are not copied first
   kSnapshotTakesLaterRows,    // L4: rows made while a checkpoint is being written get into it
   kInferenceForgetsSeed,      // L5: eval and predict give unseen ids another initial value than training

@@ -51,8 +51,9 @@ std::string ForeignEntry(const std::string& directory) {
     const std::string inner = entry->path().lexically_relative(directory).string();
     const fs::file_type type = entry->symlink_status(error).type();
     const bool in_tables = inner.rfind("tables/", 0) == 0;
+    const std::string ending = entry->path().extension().string();
     const bool file = inner == kManifestName || inner == "dense.safetensors" || inner == "trainer.json" ||
-                      (in_tables && entry->path().extension() == ".arrow");
+                      (in_tables && (ending == ".arrow" || ending == ".safetensors"));
     if (type == fs::file_type::directory ? inner == "tables" || in_tables : file && type == fs::file_type::regular) {
       continue;
     }
@@ -78,6 +79,7 @@ std::vector<FileEntry> AllFiles(const Manifest& manifest) {
   for (const auto* parts : {&manifest.parts, &manifest.candidates}) {
     for (const PartEntry& part : *parts) files.push_back({part.file, part.bytes, part.crc32c});
   }
+  for (const FilterEntry& filter : manifest.filters) files.push_back({filter.file, filter.bytes, filter.crc32c});
   return files;
 }
 
@@ -150,7 +152,8 @@ Status CheckAllNamed(const std::string& directory, const Manifest& manifest) {
   std::error_code error;
   for (fs::recursive_directory_iterator entry(directory, error), end; !error && entry != end; entry.increment(error)) {
     const std::string inner = entry->path().lexically_relative(directory).string();
-    const bool state = inner == "dense.safetensors" || inner == "trainer.json" || entry->path().extension() == ".arrow";
+    const std::string ending = entry->path().extension().string();
+    const bool state = inner == "trainer.json" || ending == ".safetensors" || ending == ".arrow";
     if (!state || entry->is_directory(error) || named.count(inner) > 0) continue;
     return absl::DataLossError(absl::StrCat(entry->path().string(), ": the manifest does not name this file"));
   }

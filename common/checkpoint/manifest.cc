@@ -48,6 +48,7 @@ Status CheckFileNames(const Manifest& manifest) {
                                               " and state_dim ", part.state_dim, ", expected 0"));
     }
   }
+  for (const FilterEntry& filter : manifest.filters) PEPNET_RETURN_IF_ERROR(check(filter.file));
   for (const PartEntry& part : manifest.parts) {
     PEPNET_RETURN_IF_ERROR(check(part.file));
     if (part.dim == 0)
@@ -101,6 +102,16 @@ StatusOr<Manifest> ParseMembers(const nlohmann::json& root) {
   if (const auto candidates = root.find("candidates"); candidates != root.end()) {
     PEPNET_ASSIGN_OR_RETURN(manifest.candidates, PartEntriesFromJson(candidates->dump()));
   }
+  if (const auto filters = root.find("filters"); filters != root.end()) {
+    PEPNET_ASSIGN_OR_RETURN(manifest.filters, FilterEntriesFromJson(filters->dump()));
+  }
+  if (const auto times = root.find("event_times"); times != root.end()) {
+    PEPNET_ASSIGN_OR_RETURN(manifest.event_times, EventPointsFromJson(times->dump()));
+    if (!manifest.event_times.empty() && manifest.event_times.back().step > manifest.step) {
+      return absl::DataLossError(absl::StrCat("\"event_times\" ends with step ", manifest.event_times.back().step,
+                                              ", expected at most ", manifest.step));
+    }
+  }
   PEPNET_RETURN_IF_ERROR(CheckFileNames(manifest));
   return manifest;
 }
@@ -139,6 +150,12 @@ StatusOr<std::string> ManifestToText(const Manifest& manifest) {
   absl::StrAppend(&text, ",\n  \"parts\": ", PartEntriesToJson(manifest.parts));
   if (!manifest.candidates.empty()) {
     absl::StrAppend(&text, ",\n  \"candidates\": ", PartEntriesToJson(manifest.candidates));
+  }
+  if (!manifest.filters.empty()) {
+    absl::StrAppend(&text, ",\n  \"filters\": ", FilterEntriesToJson(manifest.filters));
+  }
+  if (!manifest.event_times.empty()) {
+    absl::StrAppend(&text, ",\n  \"event_times\": ", EventPointsToJson(manifest.event_times));
   }
   return text + ChecksumTail(ExtendCrc32c(0, text.data(), text.size()));
 }

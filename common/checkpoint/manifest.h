@@ -8,6 +8,8 @@
 //                "data_type": BF16, FP16 or INT8 (absent: FP32), "bytes": n, "crc32c": hex,
 //                "buckets": [{"bucket": b, "first_row": n, "rows": n, "digest": hex}...]}...],
 //     "candidates": as "parts", of ids that are counted for admission; absent if no table counts them,
+//     "filters": as filter_part.h says, of ids that filters count; absent if no table has one,
+//     "event_times": [[step, seconds since 1970]...], event_point.h; absent if rows have no time,
 //     "checksum": hex
 //   }
 //
@@ -20,6 +22,8 @@
 #include <vector>
 
 #include "common/base/status.h"
+#include "common/checkpoint/event_point.h"
+#include "common/checkpoint/filter_part.h"
 #include "common/checkpoint/table_part.h"
 
 namespace pepnet {
@@ -44,6 +48,8 @@ struct Manifest {
   std::vector<FileEntry> files;  // dense.safetensors, trainer.json
   std::vector<PartEntry> parts;
   std::vector<PartEntry> candidates;
+  std::vector<FilterEntry> filters;
+  std::vector<EventPoint> event_times;
 };
 
 // An error if file names repeat or leave the directory.

@@ -1,4 +1,7 @@
+#include <algorithm>
+#include <iterator>
 #include <set>
+#include <utility>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_split.h"
@@ -75,6 +78,36 @@ Status ConvertInputFields(const config::DataConfig& data, const ConfigSource& so
   return absl::OkStatus();
 }
 
+Status ConvertEventTime(const config::EventTime& from, const ConfigSource& source, DataConfig* out) {
+  constexpr std::pair<const char*, int64_t> kUnits[] = {
+      {"SECONDS", 1}, {"MILLISECONDS", 1000}, {"MICROSECONDS", 1'000'000}};
+  constexpr uint64_t kMostSeconds = 100'000'000'000;  // beyond any event time
+  if (from.field().empty()) return source.Error(from, "field", "is missing; expected the name of an input column");
+  EventTimeColumn column;
+  column.name = from.field();
+  const auto unit =
+      std::find_if(std::begin(kUnits), std::end(kUnits), [&](const auto& known) { return from.unit() == known.first; });
+  if (unit == std::end(kUnits)) {
+    return source.Error(from, "unit", "\"", from.unit(), "\"; expected SECONDS, MILLISECONDS or MICROSECONDS");
+  }
+  column.units_per_second = unit->second;
+  if (from.max_jump_seconds() == 0 || from.max_jump_seconds() > kMostSeconds) {
+    return source.Error(from, "max_jump_seconds", from.max_jump_seconds(), "; expected 1 to ", kMostSeconds,
+                        " seconds");
+  }
+  column.max_jump_seconds = static_cast<int64_t>(from.max_jump_seconds());
+  for (const InputField& field : out->input_fields) {
+    if (field.name != column.name || field.type == ColumnType::kInteger || field.type == ColumnType::kUnspecified) {
+      continue;
+    }
+    return source.Error(from, "field", "\"", column.name, "\" is declared by input_fields as ",
+                        field.type == ColumnType::kString ? "a text" : "a floating point number",
+                        "; expected whole numbers (INT64)");
+  }
+  out->event_time = std::move(column);
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 Status ConvertData(const config::DataConfig& data, ConfigSource* source, DataConfig* out) {
@@ -111,6 +144,7 @@ Status ConvertData(const config::DataConfig& data, ConfigSource* source, DataCon
   out->delimiter = data.delimiter()[0];
   out->with_header = data.with_header();
   PEPNET_RETURN_IF_ERROR(ConvertInputFields(data, *source, out));
+  if (data.has_event_time()) PEPNET_RETURN_IF_ERROR(ConvertEventTime(data.event_time(), *source, out));
   if (data.num_workers() > 1024) {
     return source->Error(data, "num_workers", data.num_workers(), " reader threads; expected at most 1024");
   }

@@ -35,11 +35,26 @@ Status CheckRows(const Message& table, const char* field, uint64_t rows, const C
   return source.Error(table, field, rows, "; expected 1 to ", kMaxRows, " rows");
 }
 
+Status ReadFilter(const config::AdmissionFilter& from, const ConfigSource& source, RowPolicy* policy) {
+  constexpr uint64_t kMostMib = uint64_t{1} << 20;
+  if (from.memory_mb() == 0 || from.memory_mb() > kMostMib) {
+    return source.Error(from, "memory_mb", from.memory_mb(), "; expected 1 to ", kMostMib, " MiB of counters");
+  }
+  if (from.halve_every_steps() == 0 || from.halve_every_steps() > kMaxRows) {
+    return source.Error(from, "halve_every_steps", from.halve_every_steps(), "; expected 1 to ", kMaxRows,
+                        ", or the counters fill up");
+  }
+  policy->filter_bytes = static_cast<int64_t>(from.memory_mb()) << 20;
+  policy->filter_halve_steps = static_cast<int64_t>(from.halve_every_steps());
+  return absl::OkStatus();
+}
+
 StatusOr<GrowingTable> ReadDynamicTable(const config::DynamicTable& from, const ConfigSource& source) {
   GrowingTable table;
   table.initializer = {InitKind::kUniform, -kDynamicBound, kDynamicBound};
   const std::pair<const char*, uint64_t> counts[] = {{"admit_after_steps", from.admit_after_steps()},
                                                      {"ttl_steps", from.ttl_steps()},
+                                                     {"ttl_seconds", from.ttl_seconds()},
                                                      {"max_rows", from.max_rows()},
                                                      {"half_life_steps", from.half_life_steps()},
                                                      {"expected_rows", from.expected_rows()},
@@ -55,6 +70,8 @@ StatusOr<GrowingTable> ReadDynamicTable(const config::DynamicTable& from, const 
   policy.max_rows = static_cast<int64_t>(from.max_rows());
   policy.memory_budget_bytes = static_cast<int64_t>(from.memory_budget_mb()) << 20;
   policy.half_life_steps = static_cast<int64_t>(from.half_life_steps());
+  policy.ttl_seconds = static_cast<int64_t>(from.ttl_seconds());
+  if (from.has_admission_filter()) PEPNET_RETURN_IF_ERROR(ReadFilter(from.admission_filter(), source, &policy));
   const std::optional<EvictionKind> eviction = FindKind<EvictionKind>(&EvictionType::name, from.eviction());
   if (!eviction.has_value()) {
     return source.Error(from, "eviction", "\"", from.eviction(), "\"; expected ",

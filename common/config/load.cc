@@ -178,6 +178,10 @@ Status CheckPolicies(const JobConfig& job, const std::string& source) {
           "\": eviction says which rows leave first, but neither max_rows nor memory_budget_mb limits them, "
           "nor train_config.dynamic_table_budget_mb; set one");
     }
+    if (policy.ttl_seconds > 0 && !job.data.event_time.has_value()) {
+      return InvalidInput(source, ": dynamic_table of table \"", table.name, "\": ttl_seconds is ", policy.ttl_seconds,
+                          ", but no column says when events happened; set data_config.event_time { field }");
+    }
     if (!policy.is_active()) continue;
     const std::string fault = RowPolicyFault(table.policy, RowBytesOf(job, table));
     if (!fault.empty()) return InvalidInput(source, ": dynamic_table of table \"", table.name, "\": ", fault);

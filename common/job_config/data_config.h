@@ -48,6 +48,13 @@ struct InputField {
   ColumnType type = ColumnType::kUnspecified;
 };
 
+// The input column that says when the event of a row happened.
+struct EventTimeColumn {
+  std::string name;
+  int64_t units_per_second = 1;  // of whole numbers; Arrow timestamps have their own unit
+  int64_t max_jump_seconds = 0;  // by which a step may move the job's event time on
+};
+
 struct DataConfig {
   std::optional<DatasetType> dataset_type = DatasetType::kCsv;  // nullopt: the input paths decide (spec 4)
   std::string dataset_type_name;                                // as the config has it
@@ -58,7 +65,8 @@ struct DataConfig {
   int64_t eval_batch_size = 0;              // rows of a global evaluation batch; 0: batch_size per worker
   std::vector<std::string> labels;          // label_fields
   std::vector<std::string> sample_weights;  // sample_weight_fields
-  std::vector<InputField> input_fields;     // column names of a CSV without header, in file order
+  std::optional<EventTimeColumn> event_time;
+  std::vector<InputField> input_fields;  // column names of a CSV without header, in file order
   char delimiter = ',';
   bool with_header = false;
   int num_workers = 8;

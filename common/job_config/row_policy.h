@@ -20,14 +20,21 @@ struct RowPolicy {
   int64_t memory_budget_bytes = 0;  // the same in bytes of rows, their state, their index and counters; 0: no limit
   EvictionKind eviction = EvictionKind::kLru;
   int64_t half_life_steps = 0;  // of kScore
+  int64_t ttl_seconds = 0;      // a row whose last step is so far behind the job's event time expires; 0: never
+  // Of the counters of ids without a row, of the table on all servers; 0: they are counted exactly, as candidates.
+  int64_t filter_bytes = 0;
+  int64_t filter_halve_steps = 0;  // these counters are halved once in so many steps
 
-  // Ids that have no row yet are counted.
-  bool counts_candidates() const { return admit_after_steps > 1; }
+  // Ids that have no row yet are counted one by one.
+  bool counts_candidates() const { return admit_after_steps > 1 && filter_bytes == 0; }
+  // They are counted in a filter of bounded memory.
+  bool filters() const { return filter_bytes > 0; }
+  bool expires() const { return ttl_steps > 0 || ttl_seconds > 0; }
   bool limits_rows() const { return max_rows > 0 || memory_budget_bytes > 0; }
   // Rows leave the table.
-  bool removes_rows() const { return ttl_steps > 0 || limits_rows(); }
+  bool removes_rows() const { return expires() || limits_rows(); }
   // Not all ids that are trained have rows for ever.
-  bool is_active() const { return counts_candidates() || admit_probability < 1 || removes_rows(); }
+  bool is_active() const { return admit_after_steps > 1 || admit_probability < 1 || removes_rows(); }
   bool operator==(const RowPolicy&) const = default;
 };
 

@@ -28,6 +28,25 @@ bool CutBefore(const std::string& end, std::string* text, std::string* head) {
   return true;
 }
 
+// Why ids cannot be counted in the filter; "": they can, or there is none.
+std::string FilterFault(const RowPolicy& policy) {
+  constexpr int64_t kMostBytes = int64_t{1} << 40, kMostCount = 255;
+  if (policy.filter_bytes == 0 && policy.filter_halve_steps == 0) return "";
+  if (policy.filter_bytes < kBucketCount * kFilterWordBytes || policy.filter_bytes > kMostBytes ||
+      policy.filter_bytes % (kBucketCount * kFilterWordBytes) != 0) {
+    return absl::StrCat("memory_mb is ", policy.filter_bytes, " bytes; expected 1 MiB to ", kMostBytes >> 20, " MiB");
+  }
+  if (policy.filter_halve_steps < 1 || policy.filter_halve_steps > int64_t{1} << 62) {
+    return absl::StrCat("halve_every_steps is ", policy.filter_halve_steps,
+                        "; expected at least 1, or the counters fill up");
+  }
+  if (policy.admit_after_steps < 2 || policy.admit_after_steps > kMostCount) {
+    return absl::StrCat("counts up to admit_after_steps, which is ", policy.admit_after_steps, "; expected 2 to ",
+                        kMostCount);
+  }
+  return "";
+}
+
 }  // namespace
 
 std::string TruncationFault(const Initializer& initializer) {
@@ -53,7 +72,8 @@ int64_t MostBytesPerRow(int64_t row_bytes, const RowPolicy& policy) {
 
 int64_t RowLimit(int64_t row_bytes, const RowPolicy& policy) {
   if (policy.memory_budget_bytes == 0) return policy.max_rows;
-  const int64_t in_budget = policy.memory_budget_bytes / MostBytesPerRow(row_bytes, policy);
+  const int64_t of_rows = std::max<int64_t>(0, policy.memory_budget_bytes - policy.filter_bytes);
+  const int64_t in_budget = of_rows / MostBytesPerRow(row_bytes, policy);
   return policy.max_rows == 0 ? in_budget : std::min(policy.max_rows, in_budget);
 }
 
@@ -67,6 +87,10 @@ std::string RowPolicyFault(const RowPolicy& policy, int64_t row_bytes) {
     return absl::StrCat("admit_probability: ", policy.admit_probability, "; expected more than 0, at most 1");
   }
   if (wrong(policy.ttl_steps, 0)) return absl::StrCat("ttl_steps: ", policy.ttl_steps, "; expected at least 0");
+  if (wrong(policy.ttl_seconds, 0)) return absl::StrCat("ttl_seconds: ", policy.ttl_seconds, "; expected at least 0");
+  if (const std::string fault = FilterFault(policy); !fault.empty()) {
+    return absl::StrCat("admission_filter: ", fault);
+  }
   if (policy.max_rows != 0 && wrong(policy.max_rows, kBucketCount)) {
     return absl::StrCat("max_rows: ", policy.max_rows, "; expected at least ", kBucketCount,
                         ", one row for each bucket");
@@ -88,14 +112,22 @@ std::string RowPolicyFault(const RowPolicy& policy, int64_t row_bytes) {
 
 std::string RowPolicyText(const RowPolicy& policy) {
   std::vector<std::string> clauses;
-  if (policy.counts_candidates()) {
+  if (policy.admit_after_steps > 1) {
     clauses.push_back(absl::StrCat("an id gets its row in step ", policy.admit_after_steps, " of those that name it"));
+  }
+  if (policy.filters()) {
+    clauses.push_back(absl::StrCat("counted in a filter of ", policy.filter_bytes >> 20, " MiB, halved every ",
+                                   policy.filter_halve_steps, " steps"));
   }
   if (policy.admit_probability < 1) {
     clauses.push_back(absl::StrCat("admitted with probability ", policy.admit_probability));
   }
   if (policy.ttl_steps > 0) {
     clauses.push_back(absl::StrCat("rows expire when ", policy.ttl_steps, " steps have not named them"));
+  }
+  if (policy.ttl_seconds > 0) {
+    clauses.push_back(
+        absl::StrCat("rows expire ", policy.ttl_seconds, " s of event time after the last step that named them"));
   }
   if (policy.limits_rows()) {
     std::vector<std::string> limits;

@@ -154,6 +154,9 @@ struct Table {
   int64_t RowsToPlanFor() const { return grows() ? expected_rows : rows; }
 };
 
+// The counters of a filter stand in words of so many bytes, as many in each bucket.
+inline constexpr int64_t kFilterWordBytes = 8;
+
 // Bytes that one row of RowBytes() takes on a server, at most: values and state, what is known of the row, its entry in
 // the index and in the list of its bucket, and the counter of one candidate where the policy counts them.
 int64_t MostBytesPerRow(int64_t row_bytes, const RowPolicy& policy);

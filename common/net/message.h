@@ -3,7 +3,7 @@
 //
 //   frame   = header body
 //   header  = magic u32 'PEPN' | version u16 | type u16 | sender u32 | table_count u32 | step i64 | body_bytes u64
-//             | lr f64 | update i64 | flags u32 | exponent i32 | reserved u64                   (64 bytes, little-endian)
+//             | lr f64 | update i64 | flags u32 | exponent i32 | event_time i64                  (64 bytes, little-endian)
 //   Pull    : counts u32 * table_count, padded to 8 bytes, then ids i64 * sum(counts), in table order.
 //             step: the step whose rows are wanted; answered once step - 1 is applied. flags bit 0: read-only (eval, predict):
 //             no ticket is kept and no push follows; step then means "after `step` steps are applied". flags bits 1, 2: the
@@ -13,7 +13,8 @@
 //             a pointer u64 to its floats, in the server's table or behind the pointers; good until this worker's next
 //             push, and after a read-only pull until any update that this worker takes part in.
 //   Push    : gradients f32 in the order of the ticket (worker, step) that the pull opened; ids do not travel again.
-//             lr: rate of this step; update: number of this table update, from 1 (adam's t).
+//             lr: rate of this step; update: number of this table update, from 1 (adam's t). event_time: the latest of
+//             the worker's rows, in seconds since 1970; 0: none of them has one.
 //   Control : body is a serialised message of proto/wire.proto, chosen by type.
 //   Error   : code u32 (absl::StatusCode, never 0), then the text of the Status; the request failed.
 // On its way a frame may be packed into fewer bytes: common/net/packing.h.
@@ -63,7 +64,7 @@ struct FrameHeader {
   int64_t update = 0;
   uint32_t flags = 0;
   int32_t exponent = 0;  // packed float16: the body holds value * 2^exponent
-  uint64_t reserved = 0;
+  int64_t event_time = 0;
 };
 static_assert(sizeof(FrameHeader) == 64);
 

@@ -1,6 +1,7 @@
 #include "ps/table/row_lifecycle.h"
 
 #include <algorithm>
+#include <bit>
 #include <limits>
 
 #include "common/base/logging.h"
@@ -18,7 +19,7 @@ Table CandidateTable(const Table& table, int64_t limit) {
   Table candidates = table;
   candidates.dim = 0;
   candidates.value_kind = ValueKind::kFp32;
-  candidates.policy = {.ttl_steps = table.policy.ttl_steps, .max_rows = limit};
+  candidates.policy = {.ttl_steps = table.policy.ttl_steps, .max_rows = limit, .ttl_seconds = table.policy.ttl_seconds};
   return candidates;
 }
 
@@ -126,12 +127,12 @@ void RowLifecycle::Trim(int bucket, int64_t step, TableShard* rows) {
   counts_.evicted += static_cast<int64_t>(leave);
 }
 
-void RowLifecycle::Expire(int bucket, int64_t step, TableShard* rows) {
+void RowLifecycle::Expire(int bucket, int64_t named_until, TableShard* rows) {
   std::vector<uint32_t>& slots = slots_[bucket];
   size_t kept = 0;
   for (size_t i = 0; i < slots.size(); ++i) {
     if (i + kPrefetchRows < slots.size()) __builtin_prefetch(&rows->info(slots[i + kPrefetchRows]));
-    if (step - rows->last_step(slots[i]) >= policy_.ttl_steps) {
+    if (rows->last_step(slots[i]) <= named_until) {
       rows->Erase(slots[i]);
     } else {
       slots[kept++] = slots[i];
@@ -143,17 +144,22 @@ void RowLifecycle::Expire(int bucket, int64_t step, TableShard* rows) {
 
 int64_t RowLifecycle::SweepPeriod(int64_t ttl_steps) { return std::clamp<int64_t>(ttl_steps / 8, 1, 256); }
 
-void RowLifecycle::Finish(int64_t step, TableShard* rows) {
-  if (policy_.ttl_steps > 0) {
-    const int64_t period = SweepPeriod(policy_.ttl_steps);
-    for (int64_t bucket = step % period; bucket < kBucketCount; bucket += period) {
-      Expire(static_cast<int>(bucket), step, rows);
-    }
+void RowLifecycle::Sweep(int64_t period, int64_t step, int64_t named_until, TableShard* rows) {
+  for (int64_t bucket = step % period; bucket < kBucketCount; bucket += period) {
+    Expire(static_cast<int>(bucket), named_until, rows);
+  }
+}
+
+void RowLifecycle::Finish(int64_t step, TableShard* rows, int64_t named_until) {
+  if (policy_.ttl_steps > 0) Sweep(SweepPeriod(policy_.ttl_steps), step, step - policy_.ttl_steps, rows);
+  if (policy_.ttl_seconds > 0 && named_until >= 0) {
+    const auto period = static_cast<uint64_t>(SweepPeriod(step - named_until));
+    Sweep(static_cast<int64_t>(std::bit_floor(period)), step, named_until, rows);
   }
   for (const int bucket : grown_) Trim(bucket, step, rows);
   grown_.clear();
   if (candidates_ != nullptr && candidates_->lifecycle() != nullptr) {
-    candidates_->lifecycle()->Finish(step, candidates_.get());
+    candidates_->lifecycle()->Finish(step, candidates_.get(), named_until);
   }
 }
 

@@ -4,13 +4,15 @@
 //   step t    Admit()    ids without a row are counted; who has been named often enough gets a row
 //             ...        the gradients of step t are applied to the rows there are
 //             Finish()   buckets with more rows than their share are brought below it; some buckets are swept: rows
-//                        that ttl_steps steps have not named leave
+//                        that have not been named for their time to live leave
 //
 // Decisions: are made bucket by bucket, from the ids that the steps have named, taken as sets, from the config and the
 //            number of the step. So they are the same for any number of servers and workers and any order of messages.
 // Limits:    a table of L rows has L / 1024 in each bucket. Within a step a bucket may hold more: the rows that the
 //            step makes. Eviction leaves 15/16 of a share, so that a bucket is not ranked anew for every row.
-// Sweeps:    each bucket is looked through every SweepPeriod() steps, so that no step pays for all.
+// Sweeps:    each bucket is looked through every SweepPeriod() steps, so that no step pays for all. For an age in event
+//            time the period is that of the steps of that age, cut to a power of two: it changes with the data, and
+//            powers of two leave no bucket out when it does.
 // Candidates: are ids that have been named and not yet admitted, rows without floats in a table of their own, which has
 //            the same limits; those that were not named for longest leave it.
 // Threads:   one.
@@ -47,8 +49,9 @@ class RowLifecycle {
   // it changes.
   void Admit(int64_t step, TableShard* rows, std::vector<int64_t>* unseen,
              absl::FunctionRef<void(int64_t slot)> before_change);
-  // After the gradients of `step` are applied.
-  void Finish(int64_t step, TableShard* rows);
+  // After the gradients of `step` are applied. `named_until`: rows that no later step has named are too old by their
+  // event time (ttl_seconds); -1: none is.
+  void Finish(int64_t step, TableShard* rows, int64_t named_until = -1);
   // A row has been made.
   void Added(int64_t slot, uint64_t hash);
 
@@ -66,8 +69,10 @@ class RowLifecycle {
   void EraseCandidate(int64_t slot);
   // A row has gone, by other means than Expire() and Trim().
   void Removed(int64_t slot, uint64_t hash);
-  // Removes the rows of a bucket that `step` finds expired.
-  void Expire(int bucket, int64_t step, TableShard* rows);
+  // Looks through the buckets whose turn it is in `step`.
+  void Sweep(int64_t period, int64_t step, int64_t named_until, TableShard* rows);
+  // Removes the rows of a bucket whose last step is `named_until` or an earlier one.
+  void Expire(int bucket, int64_t named_until, TableShard* rows);
   // Removes the rows of the lowest rank if the bucket has more than its share.
   void Trim(int bucket, int64_t step, TableShard* rows);
 

@@ -76,11 +76,13 @@ class DynamicTableCli : public ::testing::Test {
 TEST_F(DynamicTableCli, ServersAndStopsDoNotChangeWhichRowsThereAre) {
   Train("$PEPNET", "one");
   EXPECT_THAT(log_, HasSubstr("word_emb: grows, expected 1024 rows x 4 BF16"));
-  EXPECT_THAT(log_,
-              HasSubstr("an id gets its row in step 2 of those that name it, admitted with probability 0.9, rows "
-                        "expire when 25 steps have not named them, at most 1024 rows: rows named in the fewest steps "
-                        "leave first"));
+  EXPECT_THAT(
+      log_, HasSubstr("an id gets its row in step 2 of those that name it, admitted with probability 0.9, rows "
+                      "expire when 25 steps have not named them, rows expire 1200 s of event time after the last step "
+                      "that named them, at most 1024 rows: rows named in the fewest steps leave first"));
   EXPECT_THAT(log_, HasSubstr("\"lifecycle\":{\"word_emb\":{\"admitted\":"));
+  EXPECT_THAT(log_, HasSubstr("event time: the latest of column time; a step moves it on by 86400 s at most"));
+  EXPECT_THAT(log_, HasSubstr("event time: 16000"));
   Train("$MPIRUN -n 4 $PEPNET", "three", "--num_servers=3");
   Train("$PEPNET", "halves", "--edit_config_json '{\"train_config.num_epochs\": 0, \"train_config.num_steps\": 40}'");
   Train("$MPIRUN -n 3 $PEPNET", "halves", "--num_servers=2 --continue_train");
@@ -104,6 +106,10 @@ TEST_F(DynamicTableCli, InspectShowsCandidatesAndWhatAPolicyWouldTakeOut) {
   const auto tables = nlohmann::json::parse(json.out);
   EXPECT_GT(tables[0]["expired"]["rows"], 0);
   EXPECT_LT(tables[0]["expired"]["rows"], tables[0]["all"]["rows"]);
+  const ProcessResult by_time =
+      RunShell(absl::StrCat("$PEPNET inspect --json --what_if ttl_seconds=600 --table word_emb ", path));
+  ASSERT_EQ(by_time.exit_status, 0) << by_time.err;
+  EXPECT_GT(nlohmann::json::parse(by_time.out)[0]["all"]["rows"], 0);
   const ProcessResult wrong = RunShell(absl::StrCat("$PEPNET inspect --what_if rows=5 ", path));
   EXPECT_EQ(wrong.exit_status, 1);
   EXPECT_THAT(wrong.Cause(), HasSubstr("\"rows=5\"; expected name=value"));

@@ -57,16 +57,25 @@ float GradientIn(int slice, int64_t step, size_t table, int64_t id, int e, bool 
          (words[1] % 2 == 0 ? 1.0f : 1000.0f);  // different magnitudes: order shows in the sum
 }
 
+// A thousand seconds a step, give or take: now this slice is ahead and now that one, also of later steps.
+int64_t EventTimeOf(int slice, int64_t step) {
+  const auto words =
+      Philox4x32(RandomKey(5, RandomPurpose::kTest, 0), static_cast<uint64_t>(slice), static_cast<uint64_t>(step));
+  return 1'600'000'000 + 1000 * step + words[0] % 3000;
+}
+
 // What worker `worker` of the job does in a step: the slices worker, worker + W, ... of the data.
 struct Work {
   TableIds ids;
   std::vector<std::map<int64_t, std::vector<float>>> gradients;
+  int64_t event_time = 0;
 };
 Work WorkOf(const JobShape& shape, int worker, int64_t step) {
   Work work{TableIds(2), {{}, {}}};
   const int slices = shape.workers_of_data > 0 ? shape.workers_of_data : shape.workers;
   for (int slice = worker; slice < slices; slice += shape.workers) {
     const TableIds ids = IdsOf(slice, step, shape.user_ids);
+    if (!ids[0].empty()) work.event_time = std::max(work.event_time, EventTimeOf(slice, step));
     for (size_t t = 0; t < 2; ++t) {
       for (int64_t id : ids[t]) {
         auto [row, fresh] = work.gradients[t].try_emplace(id, t == 0 ? 3 : 2, 0.0f);
@@ -93,6 +102,7 @@ Status RunWorker(const JobShape& shape, int index, TestWorker* worker) {
       PEPNET_RETURN_IF_ERROR(worker->ReceiveRows(all).status());
     }
     if (step < shape.last_step) PEPNET_RETURN_IF_ERROR(worker->SendPull(step + 1, WorkOf(shape, index, step + 1).ids));
+    worker->set_event_time(work.event_time);
     PEPNET_RETURN_IF_ERROR(worker->SendPush(
         step, work.ids, [&](size_t t, int64_t id, int e) { return work.gradients[t].at(id)[e]; }, 0.05));
   }
@@ -115,6 +125,9 @@ Status SaveJob(const JobShape& shape, const std::string& model_dir, TestWorker* 
     if (!reply.ParseFromString(body)) return absl::DataLossError("not a SaveReply");
     PEPNET_ASSIGN_OR_RETURN(const std::vector<PartEntry> parts, PartEntriesFromJson(reply.parts_json()));
     manifest.parts.insert(manifest.parts.end(), parts.begin(), parts.end());
+    if (!reply.event_times_json().empty()) {
+      PEPNET_ASSIGN_OR_RETURN(manifest.event_times, EventPointsFromJson(reply.event_times_json()));
+    }
     if (reply.candidates_json().empty()) continue;
     PEPNET_ASSIGN_OR_RETURN(const std::vector<PartEntry> counted, PartEntriesFromJson(reply.candidates_json()));
     manifest.candidates.insert(manifest.candidates.end(), counted.begin(), counted.end());
@@ -169,6 +182,8 @@ std::string RunJob(const JobShape& shape, bool values_only = false, const std::s
     policy->set_max_rows(shape.policy.max_rows);
     policy->set_eviction(TypeOf(shape.policy.eviction).name);
     policy->set_half_life_steps(shape.policy.half_life_steps);
+    policy->set_ttl_seconds(shape.policy.ttl_seconds);
+    if (shape.policy.ttl_seconds > 0) plan.set_max_event_time_jump(86400);
   }
   for (wire::TablePlan& table : *plan.mutable_tables()) table.set_data_type(TypeOf(shape.value_kind).name);
   InProcessOptions options;
@@ -376,6 +391,8 @@ std::vector<RowPolicy> Policies() {
       {.admit_after_steps = 3, .ttl_steps = 2},
       {.admit_probability = 0.5},
       {.ttl_steps = 2},
+      {.ttl_seconds = 2500},
+      {.admit_after_steps = 2, .max_rows = kBucketCount, .ttl_seconds = 4000},
       {.max_rows = kBucketCount},
       {.max_rows = kBucketCount, .eviction = EvictionKind::kLfu},
       {.max_rows = kBucketCount, .eviction = EvictionKind::kScore, .half_life_steps = 2},
@@ -435,15 +452,36 @@ TEST(PolicyMutantsTest, EachIsSeen) {
     shape.workers = 1;
     EXPECT_NE(RunJob(shape), three);
   }
-  const std::string expected = RunJob(shape);
-  TemporaryDirectory directory;
-  shape.last_step = 4;
-  ASSERT_THAT(RunJob(shape, false, directory.path()), testing::StartsWith("item "));
-  shape.first_step = 5;
-  shape.last_step = 9;
-  shape.load_directory = directory / CheckpointName(4);
-  const WithMutant mutant(Mutant::kResumeForgetsCandidates);
-  EXPECT_NE(RunJob(shape), expected);
+  shape.policy = {.ttl_seconds = 2500};
+  shape.workers = 3;
+  shape.workers_of_data = 0;
+  {
+    const WithMutant mutant(Mutant::kEventTimeByWorker);
+    const std::string three = RunJob(shape);
+    shape.workers_of_data = 3;
+    shape.workers = 1;
+    EXPECT_NE(RunJob(shape), three);
+  }
+}
+
+TEST(PolicyMutantsTest, WhatAResumedRunForgetsIsSeen) {
+  PEPNET_NEEDS_MUTANTS();
+  for (const auto& [policy, forgets] : {std::pair(RowPolicy{.admit_after_steps = 3}, Mutant::kResumeForgetsCandidates),
+                                        {RowPolicy{.ttl_seconds = 2500}, Mutant::kResumeForgetsEventTimes}}) {
+    JobShape shape;
+    shape.user_ids = 300;
+    shape.policy = policy;
+    shape.last_step = 9;
+    const std::string expected = RunJob(shape);
+    TemporaryDirectory directory;
+    shape.last_step = 4;
+    ASSERT_THAT(RunJob(shape, false, directory.path()), testing::StartsWith("item "));
+    shape.first_step = 5;
+    shape.last_step = 9;
+    shape.load_directory = directory / CheckpointName(4);
+    const WithMutant mutant(forgets);
+    EXPECT_NE(RunJob(shape), expected);
+  }
 }
 
 }  // namespace

@@ -232,6 +232,9 @@ TEST_F(ServerTest, APushThatCannotBeAppliedEndsTheServerAndTellsAllWorkers) {
       {"step 1 of worker 0: push of 12 bytes, the ticket's rows have 20", [&] { push(0, fewer); }},
       {"step 2 of worker 0: push without ticket", [&] { push(0, ids, 0.5, 0, 2); }},
       {"step 1 of worker 0: push with update -1", [&] { push(0, ids, 0.5, -1); }},
+      {"step 1 of worker 0: push with event time -1, expected 0 to 99999999999 seconds since 1970",
+       [&] { worker(0).set_event_time(-1), push(0, ids); }},
+      {"push with event time 100000000000", [&] { worker(0).set_event_time(100'000'000'000), push(0, ids); }},
       {"step 1 of worker 0: second push of this step", [&] { push(0, ids), push(0, ids); }},
       {"step 1 of worker 1: push with lr 0.25 and update 1, worker 0 sent lr 0.5 and update 1",
        [&] { push(0, ids), push(1, ids, 0.25); }},
@@ -308,6 +311,27 @@ TEST_F(ServerTest, BadPlansAreRefusedByField) {
   EXPECT_THAT(error([](auto* plan) { plan->add_worker_ranks(0); }), HasSubstr("worker rank 0"));
   EXPECT_THAT(error([](auto* plan) { plan->add_worker_ranks(2); }), HasSubstr("worker rank 2"));
   EXPECT_THAT(error([](auto* plan) { plan->set_finished_steps(-1); }), HasSubstr("finished_steps is -1"));
+  EXPECT_THAT(error([](auto* plan) { plan->set_max_event_time_jump(-1); }), HasSubstr("max_event_time_jump is -1"));
+  const auto policy = [&](const std::function<void(wire::RowPolicyPlan*)>& set) {
+    return error([&](auto* plan) {
+      wire::RowPolicyPlan* const out = plan->mutable_tables(0)->mutable_policy();
+      out->set_admit_after_steps(2);
+      out->set_admit_probability(1);
+      out->set_eviction("LRU");
+      set(out);
+    });
+  };
+  EXPECT_THAT(policy([](auto* plan) { plan->set_ttl_seconds(5); }),
+              HasSubstr("table user has ttl_seconds 5, but max_event_time_jump is 0: rows have no time"));
+  EXPECT_THAT(policy([](auto* plan) { plan->set_ttl_seconds(-5); }), HasSubstr("ttl_seconds: -5"));
+  EXPECT_THAT(policy([](auto* plan) { plan->set_filter_bytes(8191); }), HasSubstr("memory_mb is 8191 bytes"));
+  EXPECT_THAT(policy([](auto* plan) { plan->set_filter_bytes(8192); }), HasSubstr("halve_every_steps is 0"));
+  EXPECT_THAT(policy([](auto* plan) {
+                plan->set_filter_bytes(8192);
+                plan->set_filter_halve_steps(5);
+                plan->set_admit_after_steps(256);
+              }),
+              HasSubstr("counts up to admit_after_steps, which is 256; expected 2 to 255"));
   EXPECT_THAT(ErrorOf(MessageType::kConfigure, "\xff\xff"), HasSubstr("not a wire::ServerPlan"));
   EXPECT_OK(worker().Configure());
   EXPECT_THAT(ErrorOf(MessageType::kConfigure, plan_.SerializeAsString()), HasSubstr("configured twice"));

@@ -126,6 +126,7 @@ Status TestWorker::SendPush(int64_t step, const TableIds& ids, const GradientOf&
     header.step = step;
     header.lr = lr;
     header.update = update == 0 ? step : update;
+    header.event_time = event_time_;
     const std::string body(reinterpret_cast<const char*>(gradients.data()), gradients.size() * sizeof(float));
     PEPNET_RETURN_IF_ERROR(Send(static_cast<int>(server), header, body));
   }

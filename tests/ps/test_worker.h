@@ -30,6 +30,8 @@ class TestWorker {
   Status SendPull(int64_t step, const TableIds& ids, bool read_only = false);
   // The rows of the oldest open pull of these ids.
   StatusOr<TableRows> ReceiveRows(const TableIds& ids);
+  // Of the pushes from now on; 0: their rows have none.
+  void set_event_time(int64_t seconds) { event_time_ = seconds; }
   Status SendPush(int64_t step, const TableIds& ids, const GradientOf& gradient, double lr = 0.5, int64_t update = 0);
   // A control request to every server; the bodies of the replies.
   StatusOr<std::vector<std::string>> Call(MessageType type, const std::string& body);
@@ -46,6 +48,7 @@ class TestWorker {
   int index_;
   std::vector<int> server_ranks_;
   wire::ServerPlan plan_;
+  int64_t event_time_ = 0;
 };
 
 }  // namespace pepnet

@@ -113,7 +113,9 @@ RandomJobOptions LivingTableJob() {
   options.rows = 480;
   options.words = 150;
   options.word_rows =
-      "dynamic_table { max_rows: 1024 eviction: \"LFU\" admit_after_steps: 2 admit_probability: 0.9 ttl_steps: 25 }";
+      "dynamic_table { max_rows: 1024 eviction: \"LFU\" admit_after_steps: 2 admit_probability: 0.9 ttl_steps: 25 "
+      "ttl_seconds: 1200 }";
+  options.event_times = true;
   return options;
 }
 
@@ -122,14 +124,20 @@ std::string WriteRandomJob(const std::string& directory, const RandomJobOptions&
   int written = 0;
   for (int file = 0; file < options.files; ++file) {
     std::ofstream out(absl::StrCat(directory, "/train-", file, ".csv"));
-    out << "clk,buy,uid,iid,hist,tags,word,dom,price,score,click__iid,click__age\n";
+    out << (options.event_times ? "time," : "")
+        << "clk,buy,uid,iid,hist,tags,word,dom,price,score,click__iid,click__age\n";
     if (options.files > 2 && file == 1) continue;
     const int last = file + 1 == options.files ? options.rows : std::min(options.rows, written + options.rows / 3 + 1);
-    for (; written < last; ++written) out << RandomRow(random, options) << RandomClicks(clicks);
+    for (; written < last; ++written) {
+      // Ten seconds a row, and up to a thousand more: the last row of a batch is not always its latest.
+      if (options.event_times) out << 1'600'000'000 + written * 10 + written * 7919 % 101 * 10 << ",";
+      out << RandomRow(random, options) << RandomClicks(clicks);
+    }
   }
   const std::string head = absl::Substitute(
       kConfig, directory, options.sparse_optimizer, options.dense_optimizer, options.num_epochs, options.train_extra,
-      options.batch_size, options.num_workers, options.shuffle ? "true" : "false", options.data_extra, options.dropout);
+      options.batch_size, options.num_workers, options.shuffle ? "true" : "false",
+      absl::StrCat(options.data_extra, options.event_times ? " event_time { field: \"time\" }" : ""), options.dropout);
   const char* const norm = options.batch_norm ? "use_bn: true" : "";
   const std::string function = options.batch_norm ? "Dice" : options.activation;
   const std::string activation = function.empty() ? "" : absl::StrCat("activation: \"", function, "\"");

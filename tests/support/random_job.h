@@ -30,6 +30,7 @@ struct RandomJobOptions {
   int num_workers = 2;
   std::string word_rows = "hash_bucket_size: 15";  // how the words become rows
   int words = 30;                                  // that there are
+  bool event_times = false;                        // a further column, "time", and data_config.event_time
 };
 
 // Options under which the words stand in a table that admits, expires and evicts: more words than a batch names, some often,

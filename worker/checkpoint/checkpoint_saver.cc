@@ -47,6 +47,8 @@ Status CheckpointSaver::Write(CheckpointWriter writer, Manifest manifest, int64_
   PEPNET_ASSIGN_OR_RETURN(SavedTables saved, client_->FinishSave(manifest.step, cancelled_));
   manifest.parts = std::move(saved.parts);
   manifest.candidates = std::move(saved.candidates);
+  manifest.filters = std::move(saved.filters);
+  manifest.event_times = std::move(saved.event_times);
   PEPNET_ASSIGN_OR_RETURN(last_path_, writer.Commit(manifest));
   PEPNET_RETURN_IF_ERROR(PruneCheckpoints(model_dir_, keep_, best_step));
   ++costs_.checkpoints;

@@ -50,7 +50,8 @@ struct Batch {
   std::vector<std::vector<int32_t>> elements;
   std::vector<LabelColumn> labels;                 // by index into DataConfig::labels; empty if labels are not read
   std::vector<std::vector<float>> sample_weights;  // by index into DataConfig::sample_weights
-  bool last_in_epoch = false;                      // no global batch follows in this pass
+  int64_t event_time = 0;      // the latest of its rows, in seconds since 1970; 0: none has one, or it is not read
+  bool last_in_epoch = false;  // no global batch follows in this pass
   DataPosition position_after;
   std::string origin;  // "'train.csv' rows 17-24", for messages; rows count from 1 within their file
   // All ids of one row, whether they stand in elements or not.

@@ -66,6 +66,7 @@ StatusOr<std::optional<FedBatch>> BatchFeeder::PrepareNext() {
   const int64_t step = mode_ == Mode::kTrain ? first_step_ + prepared_ : first_step_;
   TraceScope scope("request rows");
   PEPNET_ASSIGN_OR_RETURN(fed.ticket, client_->StartPull(fed.ids, step, mode_ != Mode::kTrain));
+  fed.ticket.event_time = fed.batch.event_time;
   ++prepared_;
   return std::optional<FedBatch>(std::move(fed));
 }

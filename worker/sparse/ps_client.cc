@@ -39,7 +39,11 @@ wire::ServerPlan MakePlan(const JobConfig& config, const std::vector<int>& worke
     policy->set_memory_budget_bytes(table.policy.memory_budget_bytes);
     policy->set_eviction(TypeOf(table.policy.eviction).name);
     policy->set_half_life_steps(table.policy.half_life_steps);
+    policy->set_ttl_seconds(table.policy.ttl_seconds);
+    policy->set_filter_bytes(table.policy.filter_bytes);
+    policy->set_filter_halve_steps(table.policy.filter_halve_steps);
   }
+  if (config.data.event_time.has_value()) plan.set_max_event_time_jump(config.data.event_time->max_jump_seconds);
   const SparseOptimizer& optimizer = config.train.sparse_optimizer;
   wire::SparseOptimizerPlan* out = plan.mutable_optimizer();
   const SparseOptimizerType& type = TypeOf(optimizer.kind);
@@ -230,6 +234,19 @@ StatusOr<SavedTables> PsClient::FinishSave(int64_t step, const std::atomic<bool>
       PEPNET_ASSIGN_OR_RETURN(entries, PartEntriesFromJson(reply.candidates_json()));
       for (PartEntry& entry : entries) saved.candidates.push_back(std::move(entry));
     }
+    if (!reply.filters_json().empty()) {
+      PEPNET_ASSIGN_OR_RETURN(const std::vector<FilterEntry> filters, FilterEntriesFromJson(reply.filters_json()));
+      saved.filters.insert(saved.filters.end(), filters.begin(), filters.end());
+    }
+    std::vector<EventPoint> event_times;
+    if (!reply.event_times_json().empty()) {
+      PEPNET_ASSIGN_OR_RETURN(event_times, EventPointsFromJson(reply.event_times_json()));
+    }
+    if (server > 0 && event_times != saved.event_times) {
+      return absl::InternalError(absl::StrCat(ServerName(server), " has another event time than ", ServerName(0),
+                                              " at the end of step ", step));
+    }
+    saved.event_times = std::move(event_times);
     saved.rows += reply.rows();
     saved.copied_rows += reply.copied_rows();
     saved.copied_bytes += reply.copied_bytes();
@@ -412,6 +429,7 @@ Status PsClient::Push(const PullTicket& ticket, RowGradients gradients, double l
   header.step = ticket.step;
   header.lr = lr;
   header.update = update;
+  header.event_time = ticket.event_time;
   header.flags = DtypeFlags(wire_dtype_);
   if (wire_dtype_ == WireDtype::kFloat16) {
     header.exponent = Float16Exponent({});

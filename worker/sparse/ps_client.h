@@ -29,6 +29,8 @@
 
 #include "common/base/aligned_buffer.h"
 #include "common/base/status.h"
+#include "common/checkpoint/event_point.h"
+#include "common/checkpoint/filter_part.h"
 #include "common/checkpoint/table_part.h"
 #include "common/job_config/job_config.h"
 #include "common/net/message.h"
@@ -50,6 +52,7 @@ struct Route {
 struct PullTicket {
   int64_t step = 0;
   bool read_only = false;
+  int64_t event_time = 0;                  // Batch::event_time
   std::vector<std::vector<Route>> routes;  // by server and table
   std::vector<size_t> table_sizes;         // by table: number of unique ids
 };
@@ -66,6 +69,8 @@ struct RowGradients {
 // What the servers wrote for one checkpoint, and what it cost them: sums, and the largest of each server's largest.
 struct SavedTables {
   std::vector<PartEntry> parts, candidates;  // as in the manifest
+  std::vector<FilterEntry> filters;
+  std::vector<EventPoint> event_times;
   int64_t rows = 0, copied_rows = 0, waits = 0;
   uint64_t copied_bytes = 0, peak_bytes = 0;
   double longest_hold_seconds = 0, write_seconds = 0;

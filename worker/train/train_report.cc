@@ -188,6 +188,7 @@ Status TrainReport::Close(const TrainSession& session, const CheckpointSaver* sa
   PEPNET_RETURN_IF_ERROR(log_->Warn(step, warnings));
   PEPNET_RETURN_IF_ERROR(log_->Warn(step, TableWarnings(config_, RowsOfServers(stats))));
   for (const DynamicTableCounts& counts : DynamicTablesOf(config_, stats)) LogInfo(DynamicTableLine(counts));
+  if (const std::string line = EventTimeLine(config_, stats); !line.empty()) LogInfo(line);
   if (const std::vector<TrainSlice> slices = session.metrics().Slices(); !slices.empty()) {
     LogLines(TrainSliceTable(step, slices));
   }

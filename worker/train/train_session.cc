@@ -153,6 +153,7 @@ Status TrainSession::OpenFiles() {
   PEPNET_RETURN_IF_ERROR(CheckFilesSeen(context_, data_.history.files));
   LoaderOptions options = LoaderOptionsOf(context_, config_.train_input_path);
   for (const FileIdentity& file : data_.history.files) options.paths.push_back(file.path);
+  options.event_times = true;
   options.seed = counters.seed;
   options.shuffle = config_.data.shuffle;
   options.shuffle_buffer_size = config_.data.shuffle_buffer_size;

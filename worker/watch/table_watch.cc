@@ -66,6 +66,22 @@ std::vector<DynamicTableCounts> DynamicTablesOf(const JobConfig& config, const s
   return tables;
 }
 
+std::string EventTimeLine(const JobConfig& config, const std::vector<std::string>& stats) {
+  const std::vector<nlohmann::json> clocks = MembersOf(stats, "event_time");  // of all servers the same
+  if (!config.data.event_time.has_value() || clocks.empty()) return "";
+  const int64_t now = clocks[0].value("now", int64_t{0}), limited = clocks[0].value("limited_steps", int64_t{0});
+  if (now == 0) {
+    return absl::StrCat("event time: no row had one in column ", config.data.event_time->name,
+                        ", so none expired by it");
+  }
+  std::string line = absl::StrCat("event time: ", now, " s since 1970");
+  if (limited > 0) {
+    absl::StrAppend(&line, "; ", limited, " steps named times further ahead than max_jump_seconds, ",
+                    config.data.event_time->max_jump_seconds, ", and moved it on by no more");
+  }
+  return line;
+}
+
 std::string DynamicTableLine(const DynamicTableCounts& counts) {
   if (!counts.has_policy) return absl::StrCat(counts.table, ": ", counts.rows, " rows");
   return absl::StrCat(counts.table, ": ", counts.rows, " rows and ", counts.candidates, " candidates; ",

@@ -26,6 +26,9 @@ struct DynamicTableCounts {
 };
 // In the order of the config.
 std::vector<DynamicTableCounts> DynamicTablesOf(const JobConfig& config, const std::vector<std::string>& stats);
+// Says how far the event time has come, and whether steps would have moved it on by more than the config allows; "":
+// rows have none.
+std::string EventTimeLine(const JobConfig& config, const std::vector<std::string>& stats);
 // Says what has become of the ids since the servers started.
 std::string DynamicTableLine(const DynamicTableCounts& counts);
 

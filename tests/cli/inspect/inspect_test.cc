@@ -26,10 +26,12 @@ class InspectTest : public testing::Test {
  protected:
   // A checkpoint of the given tables with one dense tensor.
   std::string Write(const std::string& model, const std::vector<std::pair<std::string, TestRows>>& tables,
-                    int part_count, float weight = 1, ValueKind value_kind = ValueKind::kFp32) {
+                    int part_count, float weight = 1, ValueKind value_kind = ValueKind::kFp32,
+                    const std::vector<EventPoint>& event_times = {}) {
     auto writer = CheckpointWriter::Begin(directory_ / model, 3).value();
     Manifest manifest;
     manifest.step = 3;
+    manifest.event_times = event_times;
     for (const auto& [name, rows] : tables) {
       auto parts = WriteParts(writer.temporary_directory(), name, rows, part_count).value();
       for (PartEntry& part : parts) part.value_kind = value_kind;
@@ -323,6 +325,25 @@ TEST_F(InspectTest, WhatIfCountsTheRowsThatAPolicyWouldTakeOut) {
   EXPECT_EQ(tables[0].evicted.rows, beyond);
   EXPECT_LT(tables[0].evicted.named * 1500, named * beyond);  // the least frequent
   EXPECT_EQ(WhatIf(path, policy, "x").status().code(), absl::StatusCode::kNotFound);
+}
+
+TEST_F(InspectTest, WhatIfFindsRowsByTheirEventTime) {
+  TestRows rows = MakeRows("t", 8, 2, 1);
+  for (size_t row = 0; row < rows.size(); ++row) rows.last_step[row] = static_cast<int64_t>(row % 4);
+  const std::string path =
+      Write("m", {{"t", rows}}, 1, 1, ValueKind::kFp32, {{1, 1'600'000'000}, {2, 1'600'000'300}, {3, 1'600'000'400}});
+  for (const auto& [seconds, expired] : {std::pair(401, 0), {400, 4}, {101, 4}, {100, 6}}) {
+    ASSERT_OK_AND_ASSIGN(const RowPolicy policy, ParseWhatIf(absl::StrCat("ttl_seconds=", seconds)));
+    ASSERT_OK_AND_ASSIGN(const auto tables, WhatIf(path, policy, ""));
+    EXPECT_EQ(tables[0].expired.rows, expired) << seconds;
+  }
+  ASSERT_OK_AND_ASSIGN(const auto summary, SummarizeCheckpoint(path));
+  EXPECT_THAT(SummaryToText(summary), HasSubstr("event time 1600000400 s since 1970; 3 times known, from 1600000000 at "
+                                                "the end of step 1\n"));
+  EXPECT_EQ(nlohmann::json::parse(SummaryToJson(summary))["event_time"], 1'600'000'400);
+  const std::string timeless = Write("n", {{"t", rows}}, 1);
+  EXPECT_THAT(WhatIf(timeless, *ParseWhatIf("ttl_seconds=5"), ""),
+              IsError(HasSubstr("ttl_seconds needs event times, which " + timeless + " does not hold")));
 }
 
 TEST_F(InspectTest, WhatIfSaysWhatItExpects) {

@@ -54,6 +54,28 @@ TEST(GrowingTablesTest, ADynamicTableHasItsPolicy) {
   EXPECT_FALSE(grows.tables[0].policy.is_active());
 }
 
+TEST(GrowingTablesTest, RowsExpireByTheTimeOfAColumn) {
+  const auto with_time = [](const std::string& fields) {
+    return Changed("data_config {", "data_config { event_time { " + fields + " }",
+                   With("dynamic_table { expected_rows: 70 ttl_seconds: 604800 }"));
+  };
+  ASSERT_OK_AND_ASSIGN(const JobConfig job, Parse(with_time("field: 'ts'")));
+  EXPECT_EQ(job.tables[0].policy, RowPolicy{.ttl_seconds = 604800});
+  EXPECT_TRUE(job.tables[0].policy.removes_rows());
+  EXPECT_EQ(RowPolicyText(job.tables[0].policy),
+            "rows expire 604800 s of event time after the last step that named them");
+  ASSERT_TRUE(job.data.event_time.has_value());
+  EXPECT_EQ(job.data.event_time->name, "ts");
+  EXPECT_EQ(job.data.event_time->units_per_second, 1);
+  EXPECT_EQ(job.data.event_time->max_jump_seconds, 86400);
+  ASSERT_OK_AND_ASSIGN(const JobConfig fine, Parse(with_time("field: 'ts' unit: 'MICROSECONDS' max_jump_seconds: 5")));
+  EXPECT_EQ(fine.data.event_time->units_per_second, 1'000'000);
+  EXPECT_EQ(fine.data.event_time->max_jump_seconds, 5);
+  EXPECT_THAT(ErrorOf(With("dynamic_table { expected_rows: 70 ttl_seconds: 9 }")),
+              HasSubstr("dynamic_table of table \"user_emb\": ttl_seconds is 9, but no column says when events "
+                        "happened; set data_config.event_time { field }"));
+}
+
 TEST(GrowingTablesTest, ABudgetIsCheckedAgainstTheSizeOfARow) {
   // 4 floats, 4 of adagrad, 48 bytes of the row and 48 of a candidate.
   EXPECT_EQ(MostBytesPerRow(32, RowPolicy{.admit_after_steps = 2}), 128);

@@ -38,7 +38,7 @@ class Life {
   int64_t step() const { return step_; }
 
   // The ids that have rows afterwards.
-  std::vector<int64_t> Step(const std::vector<int64_t>& ids) {
+  std::vector<int64_t> Step(const std::vector<int64_t>& ids, int64_t named_until = -1) {
     ++step_;
     shard_->KeepErased(false);
     std::vector<int64_t> unseen;
@@ -52,7 +52,7 @@ class Life {
       ++shard_->frequency(slot);
       shard_->last_step(slot) = step_;
     }
-    lifecycle().Finish(step_, shard_.get());
+    lifecycle().Finish(step_, shard_.get(), named_until);
     return Ids();
   }
   std::vector<int64_t> Ids() const {
@@ -126,6 +126,31 @@ TEST(RowLifecycleTest, ARowThatIsNotNamedForItsTimeExpiresAtTheNextSweep) {
   while (slow.step() < 64) EXPECT_EQ(slow.Step({}), ids);
   for (int step = 0; step < 8; ++step) slow.Step({});
   EXPECT_THAT(slow.Ids(), IsEmpty());
+}
+
+TEST(RowLifecycleTest, ARowWhoseLastStepIsTooOldByItsEventTimeExpires) {
+  Life life({.admit_after_steps = 2, .ttl_seconds = 100});
+  life.Step({1, 2, 3});
+  EXPECT_THAT(life.Step({1, 2}), ElementsAre(1, 2));
+  life.Step({2, 4});
+  EXPECT_EQ(life.lifecycle().candidates()->size(), 2);
+  EXPECT_THAT(life.Step({}, 1), ElementsAre(1, 2));  // candidate 3 was named in step 1 alone
+  EXPECT_EQ(life.lifecycle().candidates()->size(), 1);
+  EXPECT_THAT(life.Step({}, 2), ElementsAre(2));
+  EXPECT_THAT(life.Step({2}, 5), ElementsAre(2));
+  EXPECT_EQ(life.lifecycle().candidates()->size(), 0);
+  EXPECT_EQ(life.lifecycle().counts().expired, 1);
+  // 100 steps of that age: an eighth is 12, and 8 the power of two below it.
+  Life slow({.ttl_seconds = 100});
+  std::vector<int64_t> ids(200);
+  for (size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<int64_t>(i);
+  EXPECT_EQ(slow.Step(ids), ids);
+  while (slow.step() < 100) EXPECT_EQ(slow.Step({}), ids);
+  std::vector<size_t> left;
+  for (int step = 0; step < 8; ++step) left.push_back(slow.Step({}, 1).size());
+  EXPECT_LT(left.front(), ids.size());
+  EXPECT_GT(left.front(), 0u);
+  EXPECT_EQ(left.back(), 0u);
 }
 
 TEST(RowLifecycleTest, CandidatesExpireToo) {

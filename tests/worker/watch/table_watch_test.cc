@@ -42,5 +42,21 @@ TEST(DynamicTablesTest, CountsOfAllServersAreAddedUp) {
   EXPECT_EQ(DynamicTableLine(tables[1]), "u: 14 rows");
 }
 
+TEST(DynamicTablesTest, TheEventTimeAndStepsThatWereLimitedAreSaid) {
+  JobConfig config;
+  const auto stats = [](int64_t now, int64_t limited) {
+    return std::vector<std::string>(
+        2, absl::StrCat(R"({"event_time":{"now":)", now, R"(,"limited_steps":)", limited, "}}"));
+  };
+  EXPECT_EQ(EventTimeLine(config, stats(5, 0)), "");
+  config.data.event_time = {"when", 1, 600};
+  EXPECT_EQ(EventTimeLine(config, {R"({"rows":{}})"}), "");
+  EXPECT_EQ(EventTimeLine(config, stats(0, 0)), "event time: no row had one in column when, so none expired by it");
+  EXPECT_EQ(EventTimeLine(config, stats(1'600'000'000, 0)), "event time: 1600000000 s since 1970");
+  EXPECT_EQ(EventTimeLine(config, stats(1'600'000'000, 3)),
+            "event time: 1600000000 s since 1970; 3 steps named times further ahead than max_jump_seconds, 600, and "
+            "moved it on by no more");
+}
+
 }  // namespace
 }  // namespace pepnet

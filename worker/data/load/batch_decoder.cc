@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "common/process/trace.h"
+#include "worker/data/encode/event_times.h"
 
 namespace pepnet {
 
@@ -18,7 +19,8 @@ int ColumnPlan::Add(const std::string& name) {
   return static_cast<int>(names.size()) - 1;
 }
 
-ColumnPlan PlanColumns(const JobConfig& config, LabelSet labels, const std::vector<std::string>& reserved) {
+ColumnPlan PlanColumns(const JobConfig& config, LabelSet labels, const std::vector<std::string>& reserved,
+                       bool event_times) {
   ColumnPlan plan;
   for (const Feature& feature : config.features) {
     for (const std::string& column : ColumnsOf(feature)) plan.features.push_back(plan.Add(column));
@@ -36,6 +38,7 @@ ColumnPlan PlanColumns(const JobConfig& config, LabelSet labels, const std::vect
       break;
   }
   for (const std::string& column : reserved) plan.reserved.push_back(plan.Add(column));
+  if (event_times && config.data.event_time.has_value()) plan.event_time = plan.Add(config.data.event_time->name);
   return plan;
 }
 
@@ -45,6 +48,8 @@ StatusOr<std::unique_ptr<BatchDecoder>> BatchDecoder::Create(const JobConfig& co
   std::unique_ptr<BatchDecoder> decoder(new BatchDecoder());
   decoder->plan_ = std::move(plan);
   decoder->reserved_schema_ = std::move(reserved_schema);
+  decoder->event_time_ = config.data.event_time;
+  decoder->texts_are_numbers_ = TypeOf(file_type).text_only;
   PEPNET_ASSIGN_OR_RETURN(decoder->features_,
                           FeatureEncoder::Create(config.features, {options.farm_hash, options.clamp_out_of_range}));
   if (options.labels != LabelSet::kNone) {
@@ -65,6 +70,10 @@ StatusOr<Batch> BatchDecoder::Decode(const CutBatch& cut, EncodeCounts* counts) 
   PEPNET_RETURN_IF_ERROR(features_->Encode(cut.rows, plan_.features, &batch, counts));
   if (labels_ != nullptr) {
     PEPNET_RETURN_IF_ERROR(labels_->Encode(cut.rows, plan_.labels, plan_.sample_weights, &batch));
+  }
+  if (plan_.event_time >= 0) {
+    PEPNET_ASSIGN_OR_RETURN(batch.event_time,
+                            LatestEventTime(*event_time_, texts_are_numbers_, cut.rows, plan_.event_time));
   }
   if (reserved_schema_ != nullptr) {
     PEPNET_ASSIGN_OR_RETURN(batch.reserved, Reserve(cut.rows));

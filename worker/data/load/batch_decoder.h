@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -22,10 +23,12 @@ namespace pepnet {
 struct ColumnPlan {
   std::vector<std::string> names;                               // unique, in order of first use
   std::vector<int> features, labels, sample_weights, reserved;  // labels: -1 where one is not read
+  int event_time = -1;                                          // -1: not read
 
   int Add(const std::string& name);
 };
-ColumnPlan PlanColumns(const JobConfig& config, LabelSet labels, const std::vector<std::string>& reserved);
+ColumnPlan PlanColumns(const JobConfig& config, LabelSet labels, const std::vector<std::string>& reserved,
+                       bool event_times = false);
 
 class BatchDecoder {
  public:
@@ -46,6 +49,8 @@ class BatchDecoder {
   std::shared_ptr<arrow::Schema> reserved_schema_;
   std::unique_ptr<FeatureEncoder> features_;
   std::unique_ptr<LabelEncoder> labels_;  // null if none are read
+  std::optional<EventTimeColumn> event_time_;
+  bool texts_are_numbers_ = false;
 };
 
 }  // namespace pepnet

@@ -300,7 +300,7 @@ StatusOr<std::unique_ptr<BatchLoader>> BatchLoader::Open(const JobConfig& config
   const FileFormat format = FormatOf(config.data, files.type);
   PEPNET_ASSIGN_OR_RETURN(const std::vector<std::string> reserved,
                           ExpandReserved(options.reserved_columns, files, format));
-  ColumnPlan plan = PlanColumns(config, options.labels, reserved);
+  ColumnPlan plan = PlanColumns(config, options.labels, reserved, options.event_times);
   if (plan.names.empty()) return InvalidInput("the config has no feature, so no column of the input would be read");
 
   std::shared_ptr<arrow::Schema> reserved_schema;

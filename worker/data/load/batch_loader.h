@@ -52,6 +52,7 @@ struct LoaderOptions {
   int64_t shuffle_buffer_size = 32;
   bool drop_remainder = false;       // drops the last short *global* batch of an epoch
   LabelSet labels = LabelSet::kAll;  // those that are not read may be absent from the files, as in predict
+  bool event_times = false;          // whether DataConfig::event_time is read
   bool farm_hash = false;            // --hash=farm
   bool clamp_out_of_range = false;   // opt-in: ids out of range read row 0, counted in clamped_ids()
   int64_t max_epochs = 1;            // 0: endless

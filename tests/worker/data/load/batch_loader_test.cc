@@ -157,6 +157,19 @@ TEST_P(BatchLoaderTest, EpochsFollowOneAnother) {
   EXPECT_TRUE(ShowAll(config_, options_).empty()) << "a finished run has nothing left";
 }
 
+TEST_P(BatchLoaderTest, TheLatestEventTimeOfABatchIsReadWhereItIsAskedFor) {
+  WriteFiles({3, 0, 7});
+  config_.data.event_time = {.name = "x", .units_per_second = 1, .max_jump_seconds = 100};
+  options_.event_times = true;
+  std::vector<int64_t> times;
+  for (const Batch& batch : ReadAll(BatchLoader::Open(config_, options_)->get())) times.push_back(batch.event_time);
+  EXPECT_THAT(times, ::testing::ElementsAre(3, 7, 9));
+  config_.data.event_time->name = "when";
+  EXPECT_THAT(OpenError(config_, options_), HasSubstr("when"));
+  options_.event_times = false;  // as in evaluations, whose files need no such column
+  for (const Batch& batch : ReadAll(BatchLoader::Open(config_, options_)->get())) EXPECT_EQ(batch.event_time, 0);
+}
+
 // Law L2: worker w of W takes the w-th slice of what one worker with batch W*b reads, shuffled or not.
 TEST_P(BatchLoaderTest, LawL2SlicesOfAllWorkersAreTheBatchesOfOne) {
   for (const auto& files : {std::vector<int>{31}, {24}, {1}, {5, 0, 1, 1, 13}, {2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2}}) {
