@@ -7,6 +7,7 @@
 #include "common/base/mutant.h"
 #include "common/base/partition.h"
 #include "common/checkpoint/checkpoint.h"
+#include "common/checkpoint/filter_part.h"
 #include "ps/table/row_lifecycle.h"
 
 namespace pepnet {
@@ -115,6 +116,31 @@ Status LoadPart(const ServerPlan& plan, const std::string& directory, const Mani
   return reader->Read(range.first, range.count, [&](const RowColumns& rows) { return LoadRows(load, rows); });
 }
 
+// The counters of this server's buckets from all filters of the table in the checkpoint.
+Status LoadFilter(const ServerPlan& plan, const std::string& directory, const Manifest& manifest,
+                  const std::string& table, AdmissionFilter* filter) {
+  bool found = false;
+  for (const FilterEntry& entry : manifest.filters) {
+    if (entry.table != table) continue;
+    found = true;
+    if (entry.counter_bits != filter->counter_bits() || entry.bucket_words != filter->bucket_words()) {
+      LOG(INFO) << "table " << table << ": the admission filter of the checkpoint has counters of "
+                << entry.counter_bits << " bits, " << entry.bucket_words << " words a bucket, this one "
+                << filter->counter_bits() << " and " << filter->bucket_words() << "; it starts empty";
+      return absl::OkStatus();
+    }
+    if (entry.end_bucket <= plan.first_bucket || entry.first_bucket >= plan.end_bucket) continue;
+    const Status status = ReadFilter(directory, entry, [&](int bucket, std::span<const uint64_t> words) {
+      if (bucket >= plan.first_bucket && bucket < plan.end_bucket) filter->Load(bucket, words);
+    });
+    if (!status.ok()) {
+      return Annotate(status, absl::StrCat("loading the admission filter of table ", table, " from ", directory));
+    }
+  }
+  if (!found) LOG(INFO) << "table " << table << ": the checkpoint has no admission filter; it starts empty";
+  return absl::OkStatus();
+}
+
 // Another data_type than that of the run before is no error: float32 holds the values of every one.
 void NoteOtherValues(const TableShard& table, ValueKind before, int64_t rounded) {
   const char* const now = TypeOf(table.table().value_kind).name;
@@ -172,6 +198,10 @@ StatusOr<std::vector<TableShard>> LoadTables(const ServerPlan& plan, const std::
     if (options.with_state && lifecycle != nullptr && lifecycle->candidates() != nullptr &&
         !MutantActive(Mutant::kResumeForgetsCandidates)) {
       PEPNET_RETURN_IF_ERROR(load(manifest.candidates, lifecycle->candidates()).status());
+    }
+    if (options.with_state && lifecycle != nullptr && lifecycle->filter() != nullptr && source == table.table().name &&
+        !MutantActive(Mutant::kResumeForgetsCandidates)) {
+      PEPNET_RETURN_IF_ERROR(LoadFilter(plan, directory, manifest, source, lifecycle->filter()));
     }
     if (found) continue;
     const std::string missing = absl::StrCat("table ", table.table().name, " is to be loaded from table ", source,

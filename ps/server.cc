@@ -53,6 +53,7 @@ wire::SaveReply MakeSaveReply(const SavedParts& parts, const std::vector<EventPo
   wire::SaveReply reply;
   reply.set_parts_json(PartEntriesToJson(parts.rows));
   if (!parts.candidates.empty()) reply.set_candidates_json(PartEntriesToJson(parts.candidates));
+  if (!parts.filters.empty()) reply.set_filters_json(FilterEntriesToJson(parts.filters));
   if (!event_times.empty()) reply.set_event_times_json(EventPointsToJson(event_times));
   reply.set_rows(cost.rows);
   reply.set_copied_rows(cost.copied_rows);

@@ -47,6 +47,17 @@ Snapshot::Snapshot(const ServerPlan& plan, const std::vector<TableShard>& tables
     candidates_at_[table] = sources_.size();
     sources_.push_back(lifecycle->candidates());
   }
+  for (const TableShard& table : tables) {
+    const AdmissionFilter* const filter = table.lifecycle() != nullptr ? table.lifecycle()->filter() : nullptr;
+    if (filter == nullptr) continue;
+    FilterImage& image = filters_.emplace_back();
+    image.entry.table = table.table().name;
+    image.entry.first_bucket = plan.first_bucket;
+    image.entry.end_bucket = plan.end_bucket;
+    image.entry.counter_bits = filter->counter_bits();
+    image.entry.bucket_words = filter->bucket_words();
+    image.buckets = filter->TakeImage();
+  }
   for (const TableShard* source : sources_) shards_.emplace_back(source, step, &budget_);
   take_ = StartThread("take", [this] { Take(); });
   try {
@@ -213,6 +224,15 @@ StatusOr<PartEntry> Snapshot::SaveShard(size_t shard) {
   return part;
 }
 
+StatusOr<FilterEntry> Snapshot::SaveFilter(const FilterImage& image) const {
+  TraceScope scope("write filter");
+  const AdmissionFilter::Words zeros(static_cast<size_t>(image.entry.bucket_words), 0);
+  return WriteFilter(directory_, image.entry, plan_.server_index, plan_.server_count, [&](int bucket) {
+    const auto& words = image.buckets[static_cast<size_t>(bucket)];
+    return std::span<const uint64_t>(words != nullptr ? *words : zeros);
+  });
+}
+
 StatusOr<SavedParts> Snapshot::SaveAll() {
   // Never made here: where worker 0's directory is not seen, this host writes to another file system.
   if (!IsDirectory(directory_)) {
@@ -227,6 +247,15 @@ StatusOr<SavedParts> Snapshot::SaveAll() {
       return Annotate(part.status(), absl::StrCat("saving table ", sources_[shard]->table().name, " in ", directory_));
     }
     (shard < plan_.tables.size() ? saved.rows : saved.candidates).push_back(*std::move(part));
+  }
+  for (FilterImage& image : filters_) {
+    StatusOr<FilterEntry> filter = SaveFilter(image);
+    if (!filter.ok()) {
+      return Annotate(filter.status(),
+                      absl::StrCat("saving the admission filter of table ", image.entry.table, " in ", directory_));
+    }
+    saved.filters.push_back(*std::move(filter));
+    image.buckets.clear();  // what has changed since is there a second time
   }
   return saved;
 }

@@ -7,7 +7,8 @@
 //             for a thread that gets no core.
 // Waiting:    a change waits while up to kRowsPerRun rows are taken, and, when the copies have used up their memory,
 //             until rows are taken and written. Both are measured.
-// Memory:     beside the copies and the order, two record batches.
+// Memory:     beside the copies and the order, two record batches; of an admission filter the buckets that change
+//             before all is written, a second time.
 // Failure:    the first error ends the saving; nothing is copied any more and changes go on. It is what `done` gets.
 // Ownership:  borrows the tables, which outlive it and are not loaded anew before it is gone.
 #pragma once
@@ -26,8 +27,10 @@
 
 #include "common/base/mutex.h"
 #include "common/base/status.h"
+#include "common/checkpoint/filter_part.h"
 #include "common/checkpoint/table_part.h"
 #include "ps/server_plan.h"
+#include "ps/table/admission_filter.h"
 #include "ps/table/bucket_order.h"
 #include "ps/table/table_snapshot.h"
 
@@ -48,6 +51,7 @@ struct SnapshotCost {
 struct SavedParts {
   std::vector<PartEntry> rows;        // one a table
   std::vector<PartEntry> candidates;  // one a table that counts them
+  std::vector<FilterEntry> filters;   // one a table that has one
 };
 
 class Snapshot {
@@ -98,6 +102,12 @@ class Snapshot {
   void Take();
   StatusOr<SavedParts> SaveAll();
   StatusOr<PartEntry> SaveShard(size_t shard);
+  // An admission filter as it was at the step.
+  struct FilterImage {
+    FilterEntry entry;  // without file, bytes and crc32c
+    AdmissionFilter::Image buckets;
+  };
+  StatusOr<FilterEntry> SaveFilter(const FilterImage& image) const;
   // Rows that are to be taken, together one record batch.
   struct Batch {
     size_t shard = 0;
@@ -118,6 +128,7 @@ class Snapshot {
   const ServerPlan& plan_;
   std::vector<const TableShard*> sources_;  // by shard: the tables, then the candidates of those that count them
   std::vector<size_t> candidates_at_;       // by table: the shard of its candidates
+  std::vector<FilterImage> filters_;        // used by "save" alone
   const std::string directory_;
   const Done done_;
   const std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();

@@ -67,7 +67,9 @@ std::string EventTimeLine(const JobConfig& config) {
 
 double BytesOf(const Table& table, const JobConfig& config) {
   const int state = SparseStateDim(config.train.sparse_optimizer.kind, table.dim);
-  return static_cast<double>(table.RowsToPlanFor()) * static_cast<double>(RowBytes(table.value_kind, table.dim, state));
+  return static_cast<double>(table.RowsToPlanFor()) *
+             static_cast<double>(RowBytes(table.value_kind, table.dim, state)) +
+         static_cast<double>(table.policy.filter_bytes);
 }
 
 std::string SizeLine(const JobConfig& config) {

@@ -47,6 +47,10 @@ void AppendDetails(const TableSummary& table, std::string* text) {
   if (table.candidates > 0) {
     absl::StrAppend(text, "  ", table.table, ": ", table.candidates, " candidates, ids without a row yet\n");
   }
+  if (table.filter_bytes > 0) {
+    absl::StrAppend(text, "  ", table.table, ": ids without a row are counted in a filter of ", table.filter_bytes,
+                    " bytes\n");
+  }
   if (table.value_kind != ValueKind::kFp32) {
     absl::StrAppend(text, "  ", table.table, ": values kept in ", TypeOf(table.value_kind).name, ", ",
                     RowBytes(table.value_kind, table.dim, table.state_dim), " bytes per row with state on a server\n");
@@ -103,6 +107,12 @@ StatusOr<CheckpointSummary> SummarizeCheckpoint(const std::string& directory, co
     summary.bytes += part.bytes;
     if (const auto entry = tables.find(part.table); entry != tables.end()) entry->second.candidates += part.rows;
   }
+  for (const FilterEntry& filter : summary.manifest.filters) {
+    summary.bytes += filter.bytes;
+    if (const auto entry = tables.find(filter.table); entry != tables.end()) {
+      entry->second.filter_bytes += (filter.end_bucket - filter.first_bucket) * filter.bucket_words * kFilterWordBytes;
+    }
+  }
   if (!table.empty() && tables.empty()) return absl::NotFoundError(absl::StrCat(directory, " has no table ", table));
   for (auto& [name, entry] : tables) summary.tables.push_back(std::move(entry));
   return summary;
@@ -158,6 +168,7 @@ std::string SummaryToJson(const CheckpointSummary& summary) {
     item["table"] = table.table;
     item["rows"] = table.rows;
     if (table.candidates > 0) item["candidates"] = table.candidates;
+    if (table.filter_bytes > 0) item["filter_bytes"] = table.filter_bytes;
     item["dim"] = table.dim;
     item["state_dim"] = table.state_dim;
     item["data_type"] = TypeOf(table.value_kind).name;

@@ -80,7 +80,8 @@ RankFacts WorkerFacts(const std::string& role, const JobConfig& config, const Jo
   for (const Table& table : config.tables) {
     const int state = SparseStateDim(config.train.sparse_optimizer.kind, table.dim);
     facts.table_bytes +=
-        static_cast<double>(table.RowsToPlanFor()) * static_cast<double>(RowBytes(table.value_kind, table.dim, state));
+        static_cast<double>(table.RowsToPlanFor()) * static_cast<double>(RowBytes(table.value_kind, table.dim, state)) +
+        static_cast<double>(table.policy.filter_bytes);
   }
   return facts;
 }

@@ -65,7 +65,8 @@ Prediction Predict(const Workload& load, const Machine& machine, const ClusterPl
 
 double ServerBytes(const Workload& load, int servers, double fill) {
   double bytes = 0;
-  for (const TableLoad& table : load.tables) bytes += fill * table.rows * BytesPerRow(table.row_bytes);
+  for (const TableLoad& table : load.tables)
+    bytes += fill * table.rows * BytesPerRow(table.row_bytes) + table.filter_bytes;
   return bytes / servers;
 }
 

@@ -60,7 +60,8 @@ StatusOr<Workload> MeasureWorkload(const JobConfig& config, int64_t batches) {
     const int64_t row_bytes = RowBytes(table.value_kind, table.dim, state);
     int64_t rows = table.RowsToPlanFor();
     if (table.policy.limits_rows()) rows = std::min(rows, RowLimit(row_bytes, table.policy));
-    load.tables.push_back({table.name, static_cast<double>(rows), row_bytes, 0});
+    load.tables.push_back(
+        {table.name, static_cast<double>(rows), row_bytes, 0, static_cast<double>(table.policy.filter_bytes)});
   }
   if (batches > 0) {
     PEPNET_ASSIGN_OR_RETURN(const InputFiles files, FindInputFiles(config.train_input_path, config.data.dataset_type,

@@ -16,6 +16,7 @@ struct TableLoad {
   double rows = 0;             // num_buckets and the like: what the table can grow to
   int64_t row_bytes = 0;       // values and optimizer state, as the servers keep them
   double unique_per_step = 0;  // distinct rows that one worker's batch asks for
+  double filter_bytes = 0;     // of its admission filter, on all servers
 };
 
 struct Workload {

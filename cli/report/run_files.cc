@@ -174,6 +174,7 @@ StatusOr<CheckpointRecord> ReadCheckpoint(const std::string& directory) {
   record.cpu = manifest.cpu;
   for (const FileEntry& file : manifest.files) record.bytes = Sum(record.bytes, file.bytes);
   for (const PartEntry& part : manifest.candidates) record.bytes = Sum(record.bytes, part.bytes);
+  for (const FilterEntry& filter : manifest.filters) record.bytes = Sum(record.bytes, filter.bytes);
   for (const PartEntry& part : manifest.parts) {
     record.bytes = Sum(record.bytes, part.bytes);
     record.rows = Sum(record.rows, part.rows);

@@ -145,6 +145,7 @@ Status ShareBudget(const config::TrainConfig& train, ConfigSource* source, JobCo
     if (table.policy.limits_rows()) {
       const int64_t rows = RowLimit(RowBytesOf(*job, table), table.policy);
       left = rows > left / bytes ? 0 : left - rows * bytes;
+      left = std::max<int64_t>(0, left - table.policy.filter_bytes);
     } else {
       sharing.emplace_back(&table, static_cast<double>(table.expected_rows) * static_cast<double>(bytes));
       wanted += sharing.back().second;

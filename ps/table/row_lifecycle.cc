@@ -35,6 +35,7 @@ RowLifecycle::RowLifecycle(const Table& table, int state_dim, uint64_t seed)
   const int64_t limit = RowLimit(RowBytes(table.value_kind, table.dim, state_dim), policy_);
   if (policy_.limits_rows()) share_ = static_cast<size_t>(std::max<int64_t>(1, limit / kBucketCount));
   if (policy_.removes_rows()) slots_.resize(kBucketCount);
+  if (policy_.filters()) filter_ = std::make_unique<AdmissionFilter>(policy_);
   if (policy_.counts_candidates()) {
     SparseOptimizer without_state;
     without_state.kind = SparseOptimizerKind::kSgd;
@@ -54,6 +55,11 @@ void RowLifecycle::Admit(int64_t step, TableShard* rows, std::vector<int64_t>* u
   if (!MutantActive(Mutant::kCountByWorker)) {
     unseen->erase(std::unique(unseen->begin(), unseen->end()), unseen->end());
   }
+  if (filter_ != nullptr) {
+    hashes_.clear();
+    for (const int64_t id : *unseen) hashes_.push_back(RowHash(rows->table_hash(), id));
+    filter_->Count(hashes_);
+  }
   for (size_t i = 0; i < unseen->size(); ++i) {
     const int64_t id = (*unseen)[i];
     if (i + kPrefetchRows < unseen->size()) {
@@ -70,6 +76,8 @@ void RowLifecycle::Admit(int64_t step, TableShard* rows, std::vector<int64_t>* u
       }
       candidates_->last_step(candidate) = step;
       named = ++candidates_->frequency(candidate);
+    } else if (filter_ != nullptr) {
+      named = filter_->CountOf(hashes_[i]);
     }
     if (named < policy_.admit_after_steps || !Draw(step, id)) {
       ++counts_.refused;
@@ -156,6 +164,7 @@ void RowLifecycle::Finish(int64_t step, TableShard* rows, int64_t named_until) {
     const auto period = static_cast<uint64_t>(SweepPeriod(step - named_until));
     Sweep(static_cast<int64_t>(std::bit_floor(period)), step, named_until, rows);
   }
+  if (filter_ != nullptr) filter_->Forget(step);
   for (const int bucket : grown_) Trim(bucket, step, rows);
   grown_.clear();
   if (candidates_ != nullptr && candidates_->lifecycle() != nullptr) {
@@ -164,7 +173,8 @@ void RowLifecycle::Finish(int64_t step, TableShard* rows, int64_t named_until) {
 }
 
 uint64_t RowLifecycle::memory_bytes() const {
-  uint64_t bytes = slots_.capacity() * sizeof(slots_[0]) + (candidates_ != nullptr ? candidates_->memory_bytes() : 0);
+  uint64_t bytes = slots_.capacity() * sizeof(slots_[0]) + (candidates_ != nullptr ? candidates_->memory_bytes() : 0) +
+                   (filter_ != nullptr ? filter_->memory_bytes() : 0) + hashes_.capacity() * sizeof(uint64_t);
   for (const std::vector<uint32_t>& slots : slots_) bytes += slots.capacity() * sizeof(uint32_t);
   return bytes;
 }

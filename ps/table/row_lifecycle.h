@@ -15,6 +15,8 @@
 //            powers of two leave no bucket out when it does.
 // Candidates: are ids that have been named and not yet admitted, rows without floats in a table of their own, which has
 //            the same limits; those that were not named for longest leave it.
+// Filter:    counts them in their place where the policy has one (admission_filter.h). It forgets by halving alone: an
+//            id whose row has left finds its count as it was.
 // Threads:   one.
 #pragma once
 
@@ -26,6 +28,7 @@
 #include "absl/functional/function_ref.h"
 
 #include "common/job_config/table.h"
+#include "ps/table/admission_filter.h"
 #include "ps/table/row_rank.h"
 #include "ps/table/table_shard.h"
 
@@ -55,9 +58,12 @@ class RowLifecycle {
   // A row has been made.
   void Added(int64_t slot, uint64_t hash);
 
-  // Ids that have been counted and have no row yet, as rows of width 0; null: none are counted.
+  // Ids that have been counted and have no row yet, as rows of width 0; null: none are counted, or in filter().
   TableShard* candidates() { return candidates_.get(); }
   const TableShard* candidates() const { return candidates_.get(); }
+  // Null: the policy has none.
+  AdmissionFilter* filter() { return filter_.get(); }
+  const AdmissionFilter* filter() const { return filter_.get(); }
   const LifecycleCounts& counts() const { return counts_; }
   uint64_t memory_bytes() const;
 
@@ -82,6 +88,8 @@ class RowLifecycle {
   std::vector<std::vector<uint32_t>> slots_;  // by bucket
   std::vector<int> grown_;                    // buckets that got rows since the last Finish() and have more than share_
   std::unique_ptr<TableShard> candidates_;
+  std::unique_ptr<AdmissionFilter> filter_;
+  std::vector<uint64_t> hashes_;  // of the ids that a step counts in it
   LifecycleCounts counts_;
   std::vector<std::pair<RowRank, uint32_t>> ranks_;  // and slots, of the bucket that is trimmed
 };

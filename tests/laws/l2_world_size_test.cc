@@ -163,6 +163,9 @@ std::vector<WorldCase> WorldCases() {
   RandomJobOptions living = LivingTableJob();
   living.dense_optimizer = base.dense_optimizer;
   cases.push_back({"admission_expiry_eviction", living});
+  RandomJobOptions filtered = FilteredTableJob();
+  filtered.dense_optimizer = base.dense_optimizer;
+  cases.push_back({"admission_by_a_filter", filtered});
   return cases;
 }
 

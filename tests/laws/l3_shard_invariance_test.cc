@@ -69,6 +69,22 @@ TEST(L3ShardInvariance, RowsAreAdmittedAndLeaveAlikeOnAnyNumberOfServers) {
   }
 }
 
+TEST(L3ShardInvariance, AFilterAdmitsAlikeOnAnyNumberOfServers) {
+  RandomJobOptions options = FilteredTableJob();
+  options.batch_size = 4;
+  TemporaryDirectory directory;
+  const JobConfig first = MakeRandomJob(directory.path(), options, "s1");
+  ASSERT_OK(Train(first, {2, 1, {}}, TestOptions()));
+  ASSERT_OK_AND_ASSIGN(const Manifest manifest, ReadManifest(Newest(first)));
+  ASSERT_EQ(manifest.filters.size(), 1u);
+  EXPECT_FALSE(manifest.event_times.empty());
+  for (const int servers : {2, 5}) {
+    const JobConfig other = MakeRandomJob(directory.path(), options, absl::StrCat("s", servers));
+    ASSERT_OK(Train(other, {2, servers, {static_cast<uint64_t>(servers), 800}}, TestOptions()));
+    EXPECT_EQ(CheckpointDifference(Newest(first), Newest(other)), "") << servers;
+  }
+}
+
 TEST(L3ShardInvariance, RoundedRowsOnTheWireAreTheSameForAnyNumberOfServers) {
   RandomJobOptions options;
   options.batch_size = 4;

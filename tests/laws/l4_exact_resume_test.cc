@@ -91,10 +91,11 @@ TEST(L4Resume, RunningStatisticsGoOnAsIfNothingHadHappened) {
 }
 
 TEST(L4Resume, CandidatesAndRowsThatLeaveGoOnAsIfNothingHadHappened) {
-  RandomJobOptions options = LivingTableJob();
-  options.batch_size = 4;
-  options.sparse_optimizer = "adagrad_optimizer { lr: 0.05 }";
-  for (const int steps : {16, 44}) ExpectTheSameBits(options, steps);
+  for (RandomJobOptions options : {LivingTableJob(), FilteredTableJob()}) {
+    options.batch_size = 4;
+    options.sparse_optimizer = "adagrad_optimizer { lr: 0.05 }";
+    for (const int steps : {16, 44}) ExpectTheSameBits(options, steps);
+  }
 }
 
 // Windows of train metrics, their slices, and the rows that wait for one.

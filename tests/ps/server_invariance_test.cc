@@ -128,6 +128,10 @@ Status SaveJob(const JobShape& shape, const std::string& model_dir, TestWorker* 
     if (!reply.event_times_json().empty()) {
       PEPNET_ASSIGN_OR_RETURN(manifest.event_times, EventPointsFromJson(reply.event_times_json()));
     }
+    if (!reply.filters_json().empty()) {
+      PEPNET_ASSIGN_OR_RETURN(const std::vector<FilterEntry> filters, FilterEntriesFromJson(reply.filters_json()));
+      manifest.filters.insert(manifest.filters.end(), filters.begin(), filters.end());
+    }
     if (reply.candidates_json().empty()) continue;
     PEPNET_ASSIGN_OR_RETURN(const std::vector<PartEntry> counted, PartEntriesFromJson(reply.candidates_json()));
     manifest.candidates.insert(manifest.candidates.end(), counted.begin(), counted.end());
@@ -164,6 +168,15 @@ std::string TextOf(const std::string& directory, bool values_only) {
   }
   std::string text;
   for (const auto& [key, line] : lines) absl::StrAppend(&text, key.first, " ", key.second, ":", line, "\n");
+  if (values_only) return text;
+  std::map<int, std::string> filters;  // by bucket
+  for (const FilterEntry& filter : manifest->filters) {
+    const Status status = ReadFilter(directory, filter, [&](int bucket, std::span<const uint64_t> words) {
+      for (const uint64_t word : words) absl::StrAppend(&filters[bucket], " ", absl::Hex(word));
+    });
+    if (!status.ok()) return status.ToString();
+  }
+  for (const auto& [bucket, words] : filters) absl::StrAppend(&text, "filter ", bucket, ":", words, "\n");
   return text;
 }
 
@@ -183,6 +196,8 @@ std::string RunJob(const JobShape& shape, bool values_only = false, const std::s
     policy->set_eviction(TypeOf(shape.policy.eviction).name);
     policy->set_half_life_steps(shape.policy.half_life_steps);
     policy->set_ttl_seconds(shape.policy.ttl_seconds);
+    policy->set_filter_bytes(shape.policy.filter_bytes);
+    policy->set_filter_halve_steps(shape.policy.filter_halve_steps);
     if (shape.policy.ttl_seconds > 0) plan.set_max_event_time_jump(86400);
   }
   for (wire::TablePlan& table : *plan.mutable_tables()) table.set_data_type(TypeOf(shape.value_kind).name);
@@ -384,6 +399,9 @@ TEST_P(NarrowInvariance, RoundingByTheSlotOfARowIsSeen) {
   EXPECT_NE(RunJob(shape_), one);
 }
 
+// A filter of one word a bucket, whose counters many ids share.
+constexpr int64_t kSmallFilter = kBucketCount * kFilterWordBytes;
+
 // One policy of each kind, and all together.
 std::vector<RowPolicy> Policies() {
   return {
@@ -391,6 +409,13 @@ std::vector<RowPolicy> Policies() {
       {.admit_after_steps = 3, .ttl_steps = 2},
       {.admit_probability = 0.5},
       {.ttl_steps = 2},
+      {.admit_after_steps = 3, .filter_bytes = kSmallFilter, .filter_halve_steps = 3},
+      {.admit_after_steps = 20, .filter_bytes = kSmallFilter, .filter_halve_steps = 100},
+      {.admit_after_steps = 2,
+       .admit_probability = 0.8,
+       .max_rows = kBucketCount,
+       .filter_bytes = 4 * kSmallFilter,
+       .filter_halve_steps = 2},
       {.ttl_seconds = 2500},
       {.admit_after_steps = 2, .max_rows = kBucketCount, .ttl_seconds = 4000},
       {.max_rows = kBucketCount},
@@ -443,9 +468,12 @@ TEST(PolicyMutantsTest, EachIsSeen) {
     EXPECT_NE(RunJob(shape), one);
     shape.servers = 1;
   }
-  shape.policy = {.admit_after_steps = 3};
   shape.exact_sums = true;
-  {
+  for (const int64_t filter_bytes : {int64_t{0}, 4 * kSmallFilter}) {
+    shape.policy = {
+        .admit_after_steps = 3, .filter_bytes = filter_bytes, .filter_halve_steps = filter_bytes > 0 ? 100 : 0};
+    shape.workers = 3;
+    shape.workers_of_data = 0;
     const WithMutant mutant(Mutant::kCountByWorker);
     const std::string three = RunJob(shape);
     shape.workers_of_data = 3;
@@ -466,7 +494,9 @@ TEST(PolicyMutantsTest, EachIsSeen) {
 
 TEST(PolicyMutantsTest, WhatAResumedRunForgetsIsSeen) {
   PEPNET_NEEDS_MUTANTS();
+  const RowPolicy filters{.admit_after_steps = 3, .filter_bytes = kSmallFilter, .filter_halve_steps = 100};
   for (const auto& [policy, forgets] : {std::pair(RowPolicy{.admit_after_steps = 3}, Mutant::kResumeForgetsCandidates),
+                                        {filters, Mutant::kResumeForgetsCandidates},
                                         {RowPolicy{.ttl_seconds = 2500}, Mutant::kResumeForgetsEventTimes}}) {
     JobShape shape;
     shape.user_ids = 300;

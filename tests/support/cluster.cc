@@ -1,7 +1,11 @@
 #include "tests/support/cluster.h"
 
+#include <map>
 #include <mutex>
+#include <span>
 #include <thread>
+#include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/logging.h"
@@ -26,6 +30,18 @@ std::map<std::pair<std::string, int>, std::pair<int64_t, RowDigest>> Buckets(con
   for (const PartEntry& part : manifest.parts) add(part.table, part);
   for (const PartEntry& part : manifest.candidates) add(part.table + ", candidates", part);
   return result;
+}
+
+// The counters of all admission filters, by table and bucket.
+StatusOr<std::map<std::pair<std::string, int>, std::vector<uint64_t>>> FiltersOf(const std::string& directory,
+                                                                                 const Manifest& manifest) {
+  std::map<std::pair<std::string, int>, std::vector<uint64_t>> filters;
+  for (const FilterEntry& entry : manifest.filters) {
+    PEPNET_RETURN_IF_ERROR(ReadFilter(directory, entry, [&](int bucket, std::span<const uint64_t> words) {
+      filters[{entry.table, bucket}].assign(words.begin(), words.end());
+    }));
+  }
+  return filters;
 }
 
 // Two threads a rank, which share its transport: a server, and a worker that does `work_as`.
@@ -115,6 +131,11 @@ std::string CheckpointDifference(const std::string& a, const std::string& b) {
     }
   }
   if (buckets_a.size() != buckets_b.size()) return "one checkpoint has rows in more buckets than the other";
+  if (manifest_a->event_times != manifest_b->event_times) return "the event times differ";
+  const auto filters_a = FiltersOf(a, *manifest_a), filters_b = FiltersOf(b, *manifest_b);
+  if (!filters_a.ok()) return std::string(filters_a.status().message());
+  if (!filters_b.ok()) return std::string(filters_b.status().message());
+  if (*filters_a != *filters_b) return "the admission filters differ";
   return "";
 }
 

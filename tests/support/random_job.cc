@@ -119,6 +119,14 @@ RandomJobOptions LivingTableJob() {
   return options;
 }
 
+RandomJobOptions FilteredTableJob() {
+  RandomJobOptions options = LivingTableJob();
+  options.word_rows =
+      "dynamic_table { max_rows: 1024 admit_after_steps: 2 admission_filter { memory_mb: 1 halve_every_steps: 20 } "
+      "ttl_seconds: 1200 }";
+  return options;
+}
+
 std::string WriteRandomJob(const std::string& directory, const RandomJobOptions& options) {
   std::mt19937_64 random(options.data_seed), clicks(options.data_seed + 1000);
   int written = 0;

@@ -36,6 +36,8 @@ struct RandomJobOptions {
 // Options under which the words stand in a table that admits, expires and evicts: more words than a batch names, some often,
 // most rarely, so that all three happen.
 RandomJobOptions LivingTableJob();
+// The same with an admission filter instead of candidates.
+RandomJobOptions FilteredTableJob();
 
 // Writes the rows as CSV files under `directory` and returns the config text (model_dir: <directory>/model).
 std::string WriteRandomJob(const std::string& directory, const RandomJobOptions& options);

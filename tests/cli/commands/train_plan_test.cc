@@ -31,6 +31,12 @@ TEST(TrainPlanTest, SaysWhoDoesWhatWithWhat) {
   config.train.sparse_optimizer.kind = SparseOptimizerKind::kSgd;  // 4 int8 and a scale, in words
   EXPECT_THAT(TrainPlan(config, {{0}, 1, 1}),
               HasSubstr(config.tables[0].name + ": at most 1048576 rows x 4 INT8, 8.0 MiB with optimizer state"));
+  EXPECT_THAT(TrainPlan(config, {{0}, 1, 1}), testing::Not(HasSubstr("event time")));
+  config.data.event_time = {"when", 1, 600};
+  config.tables[0].policy = {.admit_after_steps = 2, .filter_bytes = 3 << 20, .filter_halve_steps = 9};
+  EXPECT_THAT(TrainPlan(config, {{0}, 1, 1}),
+              HasSubstr("\n  event time: the latest of column when; a step moves it on by 600 s at most\n"));
+  EXPECT_THAT(TrainPlan(config, {{0}, 1, 1}), HasSubstr("INT8, 11.0 MiB with optimizer state; an id gets its row in"));
   config.train.save_checkpoints_steps = 7;
   config.train.keep_checkpoint_max = 3;
   EXPECT_THAT(TrainPlan(config, {{0}, 1, 1}),

@@ -298,6 +298,64 @@ TEST_F(CheckpointTest, MissingDirectoryAndMissingManifestDiffer) {
   EXPECT_EQ(ReadManifest(model_dir_ + "/model.ckpt-1").status().code(), absl::StatusCode::kDataLoss);
 }
 
+TEST_F(CheckpointTest, EventTimesAreReadBackAndEndWithTheStep) {
+  Manifest manifest;
+  manifest.step = 7;
+  EXPECT_EQ(ManifestToText(manifest)->find("event_times"), std::string::npos);
+  manifest.event_times = {{3, 1'600'000'000}, {7, 1'600'000'100}};
+  ASSERT_OK_AND_ASSIGN(const std::string text, ManifestToText(manifest));
+  EXPECT_THAT(text, HasSubstr("\n  \"event_times\": [[3, 1600000000], [7, 1600000100]],"));
+  EXPECT_EQ(ManifestFromText(text)->event_times, manifest.event_times);
+  manifest.step = 6;
+  EXPECT_THAT(ManifestFromText(*ManifestToText(manifest)),
+              IsError(HasSubstr("\"event_times\" ends with step 7, expected at most 6")));
+}
+
+TEST_F(CheckpointTest, FiltersAreListedReadAndVerified) {
+  ASSERT_OK_AND_ASSIGN(CheckpointWriter writer, CheckpointWriter::Begin(model_dir_, 3));
+  Manifest manifest;
+  manifest.step = 3;
+  const std::vector<uint64_t> words = {1, 0x8000000000000002, 3};
+  for (const auto& [part, first, end] : {std::tuple(0, 0, 2), {1, 2, kBucketCount}}) {
+    FilterEntry entry;
+    entry.table = "t/x";
+    entry.first_bucket = first;
+    entry.end_bucket = end;
+    entry.counter_bits = 8;
+    entry.bucket_words = 3;
+    ASSERT_OK_AND_ASSIGN(entry, WriteFilter(writer.temporary_directory(), entry, part, 2,
+                                            [&](int) { return std::span<const uint64_t>(words); }));
+    manifest.filters.push_back(entry);
+  }
+  EXPECT_EQ(manifest.filters[1].file, "tables/t%2Fx/filter-00001-of-00002.safetensors");
+  ASSERT_OK_AND_ASSIGN(const std::string path, writer.Commit(manifest));
+  ASSERT_OK_AND_ASSIGN(const Manifest read, ReadManifest(path));
+  EXPECT_EQ(FilterEntriesToJson(read.filters), FilterEntriesToJson(manifest.filters));
+  std::vector<int> buckets;
+  EXPECT_OK(ReadFilter(path, read.filters[0], [&](int bucket, std::span<const uint64_t> found) {
+    buckets.push_back(bucket);
+    EXPECT_TRUE(std::equal(found.begin(), found.end(), words.begin(), words.end()));
+  }));
+  EXPECT_EQ(buckets, (std::vector<int>{0, 1}));
+  EXPECT_OK(VerifyCheckpoint(path, read, true, /*deep=*/true));
+  FilterEntry wrong = read.filters[0];
+  wrong.bucket_words = 2;
+  EXPECT_THAT(ReadFilter(path, wrong, [](int, std::span<const uint64_t>) {}),
+              IsError(HasSubstr("expected one tensor counters, I64 [2, 2]")));
+  for (const auto& [from, to] : {std::pair("\"counter_bits\":8", "\"counter_bits\":7"),
+                                 {"\"bucket_words\":3", "\"bucket_words\":0"},
+                                 {"\"end_bucket\":1024", "\"end_bucket\":1025"}}) {
+    std::string json = FilterEntriesToJson(manifest.filters);
+    const size_t at = json.find(from);
+    ASSERT_NE(at, std::string::npos) << from;
+    EXPECT_FALSE(FilterEntriesFromJson(json.replace(at, std::string(from).size(), to)).ok()) << to;
+  }
+  std::string bytes = ReadBytes(path + "/" + read.filters[1].file);
+  bytes[bytes.size() / 2] ^= 1;
+  WriteBytes(path + "/" + read.filters[1].file, bytes);
+  EXPECT_THAT(VerifyCheckpoint(path, read), IsError(HasSubstr("filter-00001-of-00002.safetensors")));
+}
+
 // Candidates are rows of width 0, with a list of their own, so that nobody takes them for rows.
 TEST_F(CheckpointTest, CandidatesAreListedApartAndVerified) {
   ASSERT_OK_AND_ASSIGN(CheckpointWriter writer, CheckpointWriter::Begin(model_dir_, 3));

@@ -76,6 +76,28 @@ TEST(GrowingTablesTest, RowsExpireByTheTimeOfAColumn) {
                         "happened; set data_config.event_time { field }"));
 }
 
+TEST(GrowingTablesTest, IdsAreCountedInAFilter) {
+  const std::string filter = "admission_filter { memory_mb: 2 halve_every_steps: 500 }";
+  ASSERT_OK_AND_ASSIGN(const JobConfig job,
+                       Parse(With("dynamic_table { expected_rows: 70 admit_after_steps: 3 " + filter + " }")));
+  const RowPolicy& policy = job.tables[0].policy;
+  EXPECT_EQ(policy, (RowPolicy{.admit_after_steps = 3, .filter_bytes = 2 << 20, .filter_halve_steps = 500}));
+  EXPECT_FALSE(policy.counts_candidates());
+  EXPECT_TRUE(policy.is_active());
+  EXPECT_EQ(RowPolicyText(policy),
+            "an id gets its row in step 3 of those that name it, counted in a filter of 2 MiB, halved every 500 steps");
+  EXPECT_EQ(MostBytesPerRow(32, policy), 80);  // no counter of a candidate
+  // A budget holds the filter, too.
+  EXPECT_EQ(
+      RowLimit(
+          32,
+          {.admit_after_steps = 3, .memory_budget_bytes = 5 << 20, .filter_bytes = 2 << 20, .filter_halve_steps = 500}),
+      (3 << 20) / 80);
+  EXPECT_THAT(
+      ErrorOf(With("dynamic_table { memory_budget_mb: 2 expected_rows: 9 admit_after_steps: 3 " + filter + " }")),
+      HasSubstr("memory_budget_mb: 2097152 bytes hold 0 rows"));
+}
+
 TEST(GrowingTablesTest, ABudgetIsCheckedAgainstTheSizeOfARow) {
   // 4 floats, 4 of adagrad, 48 bytes of the row and 48 of a candidate.
   EXPECT_EQ(MostBytesPerRow(32, RowPolicy{.admit_after_steps = 2}), 128);

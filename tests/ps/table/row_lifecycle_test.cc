@@ -96,6 +96,40 @@ TEST(RowLifecycleTest, AnIdGetsItsRowInTheNthStepThatNamesIt) {
   EXPECT_THAT(std::vector<float>(value, value + 2), ElementsAre(expected[0], expected[1]));
 }
 
+constexpr int64_t kRoomyFilter = 64 * kBucketCount * kFilterWordBytes;
+
+TEST(RowLifecycleTest, AFilterAdmitsInTheNthStepThatNamesAnId) {
+  Life life({.admit_after_steps = 3, .filter_bytes = kRoomyFilter, .filter_halve_steps = 1'000'000});
+  EXPECT_EQ(life.lifecycle().candidates(), nullptr);
+  EXPECT_THAT(life.Step({5, 5, 5, 7}), IsEmpty());  // workers that name an id in one step count once
+  EXPECT_THAT(life.Step({5}), IsEmpty());
+  EXPECT_THAT(life.Step({7}), IsEmpty());
+  EXPECT_THAT(life.Step({5, 9}), ElementsAre(5));
+  EXPECT_EQ(life.FrequencyOf(5), 3);
+  EXPECT_THAT(life.Step({7, 9}), ElementsAre(5, 7));
+  EXPECT_EQ(life.lifecycle().counts().admitted, 2);
+  EXPECT_EQ(life.lifecycle().counts().refused, 6);
+}
+
+TEST(RowLifecycleTest, AnIdWhoseRowHasLeftFindsItsCountInTheFilter) {
+  Life life({.admit_after_steps = 2, .ttl_steps = 3, .filter_bytes = kRoomyFilter, .filter_halve_steps = 1'000'000});
+  life.Step({5});
+  EXPECT_THAT(life.Step({5}), ElementsAre(5));
+  for (int step = 0; step < 3; ++step) life.Step({});
+  EXPECT_THAT(life.Ids(), IsEmpty());
+  EXPECT_THAT(life.Step({5}), ElementsAre(5));
+  EXPECT_EQ(life.FrequencyOf(5), 2);
+}
+
+TEST(RowLifecycleTest, AFilterForgetsIdsThatNoLongerCome) {
+  Life life({.admit_after_steps = 2, .ttl_steps = 3, .filter_bytes = kRoomyFilter, .filter_halve_steps = 8});
+  for (int step = 0; step < 9; ++step) life.Step({5});
+  EXPECT_THAT(life.Ids(), ElementsAre(5));
+  for (int step = 0; step < 16; ++step) life.Step({});  // halved twice
+  EXPECT_THAT(life.Ids(), IsEmpty());
+  EXPECT_THAT(life.Step({5}), IsEmpty());
+}
+
 TEST(RowLifecycleTest, AdmissionByProbabilityIsDrawnByStepAndId) {
   Life life({.admit_probability = 0.25}), again({.admit_probability = 0.25});
   std::vector<int64_t> ids(10'000);
