@@ -28,7 +28,8 @@ size_t EditDistance(const std::string& a, const std::string& b) {
 bool AddsTurningWord(const std::string& name, const std::string& candidate) {
   const std::vector<std::string> known = absl::StrSplit(candidate, '_');
   for (const std::string& word : std::vector<std::string>(absl::StrSplit(name, '_'))) {
-    const bool turns = word == "min" || word == "max" || word == "no" || word == "num" || word == "old" || word == "new";
+    const bool turns =
+        word == "min" || word == "max" || word == "no" || word == "num" || word == "old" || word == "new";
     if (turns && std::find(known.begin(), known.end(), word) == known.end()) return true;
   }
   return false;
