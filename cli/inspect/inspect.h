@@ -23,7 +23,7 @@ struct TableSummary {
   int dim = 0, state_dim = 0;
   ValueKind value_kind = ValueKind::kFp32;  // how the servers kept the values
   int64_t rows = 0, bytes = 0;
-  int64_t candidates = 0;  // ids that are counted and have no row yet
+  int64_t candidates = 0;    // ids that are counted and have no row yet
   int64_t filter_bytes = 0;  // of the counters of its admission filter; 0: it has none
   TableStatistics statistics;
   RowDigest digest;  // sum over all buckets: equal for equal rows, however many parts
