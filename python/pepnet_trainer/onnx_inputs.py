@@ -9,12 +9,15 @@ import csv
 import json
 import math
 import pathlib
+import re
 import sys
-from typing import Any, Iterable, Mapping, Sequence
+from typing import Any, Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
 MASK = (1 << 64) - 1
+INTEGER = re.compile(r"-?[0-9]+")
+REAL = re.compile(r"-?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
 
 
 def std_hash(text: str) -> int:
@@ -57,6 +60,22 @@ def tokens_of(cell: Any, separator: str | None) -> list[Any]:
     raise TypeError(f"a cell of type {type(cell).__name__} ({cell!r}) is neither a number, a text nor a list of them")
 
 
+def integer_of(token: Any) -> int:
+    """A token as a whole number, by the rules of the program: Python alone would read 1_0, blanks and 5.7, too."""
+    whole = INTEGER.fullmatch(token) is not None if isinstance(token, str) else token == token // 1
+    if not whole:
+        raise ValueError(f"{token!r} is not a whole number; correct the data")
+    return int(token)
+
+
+def real_of(token: Any) -> float:
+    """A token as a number, by the rules of the program."""
+    value = float(token) if not isinstance(token, str) or REAL.fullmatch(token) else math.nan
+    if not math.isfinite(value):
+        raise ValueError(f"{token!r} is not a finite decimal number; correct the data")
+    return value
+
+
 def elements_of(cell: Any, item: Mapping[str, Any]) -> list[list[Any]]:
     """The elements of a sequence's cell, each a list of tokens; one without tokens reads the default value."""
     sequence, separator = item["sequence"], item["separator"]
@@ -89,6 +108,13 @@ def domains_of(cells: Iterable[Any], column: str, count: int, words: Sequence[st
             known = f", or one of {', '.join(list(words)[:10])}" if words else ""
             raise ValueError(f"column {column!r} holds {cell!r}; expected a domain, 0 to {count - 1}{known}")
     return np.array(domains, np.int64)
+
+
+def _read(token: Any, read: Callable[[Any], Any], item: Mapping[str, Any]) -> Any:
+    try:
+        return read(token)
+    except ValueError as error:
+        raise ValueError(f"column {item['column']!r}: {error}") from None
 
 
 def not_computed(item: Mapping[str, Any]) -> str:
@@ -127,19 +153,21 @@ def feeds(export: Mapping[str, Any], columns: Mapping[str, Iterable[Any]]) -> di
         lengths = np.array([len(tokens) for tokens in cells], np.int64)
         width = item.get("values", max(lengths, default=0))
         kind: Any = {"int64": np.int64, "double": np.float64, "string": object}[item["type"]]
+        read: Any = {"int64": integer_of, "double": real_of, "string": str}[item["type"]]
         values = np.full((len(cells), width), "" if kind is object else 0, kind)
         weights = np.zeros((len(cells), width), np.float32)
         buckets: dict[str, int] = {}
         for row, tokens in enumerate(cells):
             for at, token in enumerate(tokens):
                 if item["weighted"]:
-                    token, weights[row, at] = token.rsplit(":", 1)
+                    token, weight = token.rsplit(":", 1)
+                    weights[row, at] = _read(weight, real_of, item)
                 if item["bucketizer"] == "hash":
                     text = str(token)
                     if text not in buckets:
                         buckets[text] = std_hash(text) % item["rows"]
                     token = buckets[text]
-                values[row, at] = str(token) if kind is object else kind(token)
+                values[row, at] = _read(token, read, item)
         if "sequence" in item:
             result[name] = values.reshape(len(rows), longest, width)
             result[name + ".counts"] = lengths.reshape(len(rows), longest)

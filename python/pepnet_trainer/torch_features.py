@@ -11,7 +11,7 @@ import torch
 
 from .config import Config, column_of
 from .initial_rows import Initializer, grows, initializer_of
-from .onnx_inputs import elements_of, std_hash, tokens_of
+from .onnx_inputs import elements_of, integer_of, real_of, std_hash, tokens_of
 from .text_format import Message, shortest
 from .vocabulary import vocabulary_of
 
@@ -166,9 +166,9 @@ class Feature:
                 raise ValueError(f"feature {self.name!r}: {error}") from None
         self.data_type = str(message.first("data_type", "FP32"))
         self._normalize = _normalizer("" if encoded else message.first("normalizer", ""), self.name)
-        self._id_of: Callable[[Any], int] = int
+        self._id_of: Callable[[Any], int] = integer_of
         if not encoded and boundaries:
-            self._id_of = lambda x: bisect.bisect_right(boundaries, float(x))
+            self._id_of = lambda x: bisect.bisect_right(boundaries, real_of(x))
         elif not encoded and not self.dense:
             self._id_of = self._bucketizer(message, string_hash, directory)
         if encoded:
@@ -178,7 +178,7 @@ class Feature:
             default = default or ("0" if sequence else "")
         tokens = tokens_of(default, self.separator)
         if self.dense:
-            values = [float(token) for token in tokens]
+            values = [real_of(token) for token in tokens]
             self._empty: list[Any] | None = (values * self.values if len(values) == 1 else values) or None
         else:
             self._empty = [self._weighted_id(token, self._id_of) for token in tokens]
@@ -189,11 +189,11 @@ class Feature:
         # The default value is bucketised and not normalised.
         if boundaries and not encoded:
             find, normalize = self._id_of, self._normalize
-            self._id_of = lambda x: find(normalize(float(x)))
+            self._id_of = lambda x: find(normalize(real_of(x)))
 
     def _bucketizer(self, message: Message, string_hash: str, directory: pathlib.Path) -> Callable[[Any], int]:
         if "num_buckets" in message:
-            return int
+            return integer_of
         if "hash_bucket_size" in message or self.growing is not None:
             if string_hash == "farm":
                 raise ValueError(
@@ -218,7 +218,7 @@ class Feature:
     def _weighted_id(self, token: Any, id_of: Callable[[Any], int]) -> tuple[int, float]:
         if self.weighted:
             text, colon, weight = str(token).rpartition(":")
-            return (id_of(text), float(weight)) if colon else (id_of(token), 1.0)
+            return (id_of(text), real_of(weight)) if colon else (id_of(token), 1.0)
         return id_of(token), 1.0
 
     def encode(self, cells: Iterable[Any]) -> Cells:
@@ -229,7 +229,7 @@ class Feature:
             rows = []
             for cell in cells:
                 tokens = tokens_of(cell, self.separator)
-                values = [self._normalize(float(token)) for token in tokens] if tokens else self._empty
+                values = [self._normalize(real_of(token)) for token in tokens] if tokens else self._empty
                 if values is None or len(values) != self.values:
                     raise ValueError(f"feature {self.name!r} needs {self.values} value(s) in a cell, not {cell!r}")
                 rows.append(values)
@@ -279,7 +279,7 @@ class Feature:
         if not tokens and self._encoded and not is_cell:
             raise ValueError(f"an element of the cell {cell!r} is empty; sequence {self.name!r} needs a value there")
         if self.dense:
-            values = [self._normalize(float(token)) for token in tokens] if tokens else self._empty
+            values = [self._normalize(real_of(token)) for token in tokens] if tokens else self._empty
             if values is None or len(values) != self.values:
                 raise ValueError(f"sequence {self.name!r} needs {self.values} value(s) in an element, not {tokens!r}")
             return [values]

@@ -108,13 +108,28 @@ class PEPNet(nn.Module):
 
     def encode(self, rows: Rows) -> dict[str, Cells]:
         """Raw rows, as the training data have them, as tensors by feature."""
-        table = frames.to_arrow(rows)
+        return self._encode(frames.to_arrow(rows), first_row=1)
+
+    def _encode(self, table: pa.Table, first_row: int) -> dict[str, Cells]:
+        """`first_row` is the number of the table's first row in messages."""
         columns = {feature.column for feature in self.features.values()}
         missing = sorted(columns - set(table.column_names))
         if missing:
             raise ValueError(f"the rows lack the column(s) {', '.join(missing)}")
         table = frames.fit(table, {feature.column for feature in self.features.values() if feature.ids})
-        return {name: feature.encode(table[feature.column].to_pylist()) for name, feature in self.features.items()}
+        encoded: dict[str, Cells] = {}
+        for name, feature in self.features.items():
+            cells = table[feature.column].to_pylist()
+            try:
+                encoded[name] = feature.encode(cells)
+            except (ValueError, TypeError):
+                for row, cell in enumerate(cells, first_row):
+                    try:
+                        feature.encode([cell])
+                    except (ValueError, TypeError) as error:
+                        raise type(error)(f"row {row}, column {feature.column!r}: {error}") from None
+                raise
+        return encoded
 
     def forward(self, encoded: Encoded) -> dict[str, torch.Tensor]:
         """Outputs by name, one entry per row, of what encode() gives."""
@@ -155,7 +170,8 @@ class PEPNet(nn.Module):
         with torch.no_grad():
             for start in range(0, max(len(table), 1), batch_size):
                 encoded = {
-                    name: _moved(value, device) for name, value in self.encode(table.slice(start, batch_size)).items()
+                    name: _moved(value, device)
+                    for name, value in self._encode(table.slice(start, batch_size), first_row=start + 1).items()
                 }
                 parts.append({name: value.cpu().numpy() for name, value in self(encoded).items()})
         self.train(was_training)

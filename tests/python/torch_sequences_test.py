@@ -156,13 +156,16 @@ class TorchSequencesTest(ExportTest):
         model = self.compare(run.export(formats=["safetensors"]), run.predict(table), table)
         one = table.slice(5, 1)
         for column, cell, said in (
+            ("click__item", "3;1_0", "'1_0' is not a whole number; correct the data"),
+            ("click__pair", "0.5\x03nan", "'nan' is not a finite decimal number; correct the data"),
             ("click__price", "1;;2", "an element of the cell '1;;2' is empty; sequence 'click__price' needs a value"),
             ("click__item", "1\x032", "holds 2 ids, but sequence 'click__item' has value_dim 1"),
             ("click__pair", "0.5", r"sequence 'click__pair' needs 2 value\(s\) in an element"),
         ):
-            wrong = one.set_column(one.column_names.index(column), column, pa.array([cell]))
-            with self.assertRaisesRegex(ValueError, said):
-                model.predict(wrong)
+            at, kind = one.column_names.index(column), pa.string()
+            wrong = one.set_column(at, column, pa.array([cell], kind))
+            with self.assertRaisesRegex(ValueError, f"^row 101, column '{column}': .*{said}"):
+                model.predict(pa.concat_tables([table.set_column(at, column, pa.array([None] * 100, kind)), wrong]))
             with self.assertRaises(pt.PepnetError):
                 run.predict(wrong)
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 from shop_frame import shop_frame
 
 import pepnet_trainer as pt
-from pepnet_trainer import column_statistics, frames, initial_rows, progress, text_format, vocabulary
+from pepnet_trainer import column_statistics, frames, initial_rows, onnx_inputs, progress, text_format, vocabulary
 
 SOURCE = pathlib.Path(os.environ["PEPNET_SOURCE_DIR"])
 
@@ -116,6 +116,27 @@ class FramesTest(unittest.TestCase):
         train, other = pt.split(pa.Table.from_pandas(frame), 0.4, seed=3)
         self.assertEqual(sorted(train["x"].to_pylist() + other["x"].to_pylist()), list("abcde"))
         self.assertEqual(len(other), 2)
+
+
+class TokensTest(unittest.TestCase):
+    def test_numbers_are_those_of_the_program(self):
+        for text, number in (("007", 7), ("-3", -3), (5, 5), (5.0, 5), (2**62, 2**62)):
+            self.assertEqual(onnx_inputs.integer_of(text), number)
+        for text in ("1_0", " 5", "+5", "1e1", "5.0", "", "\u0665", 5.5, float("nan")):
+            with self.assertRaisesRegex(ValueError, "is not a whole number; correct the data"):
+                onnx_inputs.integer_of(text)
+        for text, number in (("1e1", 10), ("-.5", -0.5), ("3.", 3), ("007", 7), (2, 2), (0.25, 0.25)):
+            self.assertEqual(onnx_inputs.real_of(text), number)
+        for text in ("1_0", " 5", "+5", "1e", "nan", "inf", "-", ".", "0x1", "1e999", float("inf")):
+            with self.assertRaisesRegex(ValueError, "is not a finite decimal number; correct the data"):
+                onnx_inputs.real_of(text)
+
+    def test_the_column_of_a_wrong_cell_is_named(self):
+        item = {"input": "p", "column": "price", "separator": "|", "weighted": False, "bucketizer": "none", "values": 1}
+        export = {"string_hash": "std", "inputs": [{**item, "feature": "p", "type": "double", "rows": 0}]}
+        self.assertEqual(onnx_inputs.feeds(export, {"price": ["0.5"]})["p"].tolist(), [[0.5]])
+        with self.assertRaisesRegex(ValueError, "column 'price': '1_0' is not a finite decimal number"):
+            onnx_inputs.feeds(export, {"price": ["1_0"]})
 
 
 class InitialRowsTest(unittest.TestCase):
