@@ -86,6 +86,11 @@ def _normalizer(text: str, feature: str) -> Callable[[float], float]:
     raise ValueError(f"feature {feature!r}: the normalizer {text!r} is unknown here")
 
 
+def _is_empty(cell: Any) -> bool:
+    """Does a feature read its default value? A cell of separators alone is not empty, and has no token either."""
+    return len(cell) == 0 if isinstance(cell, (str, bytes, list, tuple, Mapping)) else not tokens_of(cell, None)
+
+
 def feature_messages(config: Config) -> Iterator[tuple[str, Message, SequenceCells | None]]:
     """(kind, message, how it is a sequence) of each feature; kinds are those of features that are no sequences."""
     features = config.features()
@@ -181,9 +186,10 @@ class Feature:
             values = [real_of(token) for token in tokens]
             self._empty: list[Any] | None = (values * self.values if len(values) == 1 else values) or None
         else:
-            self._empty = [self._weighted_id(token, self._id_of) for token in tokens]
+            self._empty = [self._weighted_id(token, is_default=True) for token in tokens]
         self._encoded = encoded
-        self._one_id = sequence is not None and self.ids and int(message.first("value_dim", 1)) == 1
+        self._takes_reals = bool(boundaries) and not encoded
+        self._one_id = self.ids and int(message.first("value_dim", 1 if sequence else 0)) == 1
         # An empty cell without a default value has no element.
         self._fills_empty = bool(default)
         # The default value is bucketised and not normalised.
@@ -215,11 +221,16 @@ class Feature:
         rows_of, unknown = vocabulary
         return lambda token: rows_of.get(str(token), unknown)
 
-    def _weighted_id(self, token: Any, id_of: Callable[[Any], int]) -> tuple[int, float]:
-        if self.weighted:
-            text, colon, weight = str(token).rpartition(":")
-            return (id_of(text), real_of(weight)) if colon else (id_of(token), 1.0)
-        return id_of(token), 1.0
+    def _weighted_id(self, token: Any, is_default: bool = False) -> tuple[int, float]:
+        """(row, weight) of a token."""
+        if isinstance(token, float) and not self._takes_reals:
+            raise ValueError(f"{token!r} is no id; feature {self.name!r} takes whole numbers or texts")
+        if not self.weighted:
+            return self._id_of(token), 1.0
+        text, colon, weight = str(token).rpartition(":")
+        if not colon and not is_default:
+            raise ValueError(f"the token {token!r} of weighted feature {self.name!r} is not of the form 'id:weight'")
+        return (self._id_of(text), real_of(weight)) if colon else (self._id_of(token), 1.0)
 
     def encode(self, cells: Iterable[Any]) -> Cells:
         """The cells of the feature's column: ids of its table, or its values."""
@@ -229,7 +240,7 @@ class Feature:
             rows = []
             for cell in cells:
                 tokens = tokens_of(cell, self.separator)
-                values = [self._normalize(real_of(token)) for token in tokens] if tokens else self._empty
+                values = self._empty if _is_empty(cell) else [self._normalize(real_of(token)) for token in tokens]
                 if values is None or len(values) != self.values:
                     raise ValueError(f"feature {self.name!r} needs {self.values} value(s) in a cell, not {cell!r}")
                 rows.append(values)
@@ -241,8 +252,10 @@ class Feature:
                 cell = [f"{key}:{value}" for key, value in cell.items()]
             elif self.weighted and isinstance(cell, (list, tuple)) and cell and isinstance(cell[0], tuple):
                 cell = [f"{key}:{value}" for key, value in cell]  # a map column of Arrow
-            tokens = tokens_of(cell, self.separator)
-            found += [self._weighted_id(token, self._id_of) for token in tokens] if tokens else (self._empty or [])
+            ids = [self._weighted_id(token) for token in tokens_of(cell, self.separator)]
+            if self._one_id and len(ids) > 1:
+                raise ValueError(f"the cell {cell!r} holds {len(ids)} ids, but feature {self.name!r} has value_dim 1")
+            found += self._empty or [] if _is_empty(cell) else ids
             offsets.append(len(found))
         weights = torch.tensor([weight for _, weight in found], dtype=torch.float32) if self.weighted else None
         return Ids(torch.tensor([one for one, _ in found], dtype=torch.int64), torch.tensor(offsets), weights)
@@ -283,7 +296,7 @@ class Feature:
             if values is None or len(values) != self.values:
                 raise ValueError(f"sequence {self.name!r} needs {self.values} value(s) in an element, not {tokens!r}")
             return [values]
-        ids = [self._id_of(token) for token in tokens] if tokens else [one for one, _ in self._empty or []]
+        ids = [one for one, _ in (map(self._weighted_id, tokens) if tokens else self._empty or [])]
         if self._one_id and self._encoded and len(ids) > 1:
             raise ValueError(
                 f"an element of the cell {cell!r} holds {len(ids)} ids, but sequence {self.name!r} has value_dim 1"

@@ -9,6 +9,7 @@ import re
 import sys
 import unittest
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
@@ -24,6 +25,31 @@ import movielens_like  # noqa: E402
 
 GOLDEN_CASES = ["features", "losses_metrics", "mixed", "multi_domain", "no_domain", "no_uia", "optim", "pareto", "raw_embed",
                 "seed_small", "seq_attention", "seq_din", "seq_pooling", "seq_standalone", "suffix", "towers"]
+
+CELLS = """
+train_config {
+  sparse_optimizer { adagrad_optimizer { lr: 0.1 } constant_learning_rate {} }
+  dense_optimizer { adam_optimizer { lr: 0.01 } constant_learning_rate {} }
+  num_epochs: 2
+}
+data_config { batch_size: 8 dataset_type: ParquetDataset fg_mode: FG_DAG label_fields: "click" num_workers: 1 }
+feature_configs { id_feature { feature_name: "one" expression: "user:one" num_buckets: 20 embedding_dim: 4
+  separator: "|" value_dim: 1 } }
+feature_configs { id_feature { feature_name: "hash" expression: "user:hash" hash_bucket_size: 20 embedding_dim: 4
+  separator: "|" default_value: "a|b" pooling: "mean" } }
+feature_configs { id_feature { feature_name: "weighted" expression: "user:weighted" hash_bucket_size: 20 separator: "|"
+  embedding_dim: 4 weighted: true pooling: "mean" default_value: "a" } }
+feature_configs { id_feature { feature_name: "word" expression: "user:word" vocab_list: ["a", "b"] embedding_dim: 4
+  separator: "|" default_value: "none" } }
+feature_configs { raw_feature { feature_name: "pair" expression: "user:pair" separator: "|" value_dim: 2
+  default_value: "1|2" } }
+feature_configs { raw_feature { feature_name: "bucket" expression: "user:bucket" separator: "|" boundaries: [0, 1, 2]
+  embedding_dim: 4 default_value: "" } }
+model_config {
+  feature_groups { group_name: "all" feature_names: ["one", "hash", "weighted", "word", "pair", "bucket"] }
+  pepnet { task_towers { tower_name: "click" label_name: "click" losses { binary_cross_entropy {} } } }
+}
+"""
 
 
 class LoadTorchTest(ExportTest):
@@ -131,6 +157,37 @@ class LoadTorchTest(ExportTest):
             model.predict(numbers)
         known = numbers.filter([cell.as_py() != "7" for cell in numbers["scene"]])
         self.compare(run.export(self.scratch / "again", ["safetensors"]), run.predict(known), known)
+
+    def test_odd_cells_are_read_or_refused_as_training_does(self):
+        cells = {
+            "one": ["", "|", "007", "|3|", None],
+            "hash": ["", "|", "a", "a||c", " a"],
+            "weighted": ["", "|", "a:2", "a:b:-1|c:.5", "c:1e1"],
+            "word": ["", "|", "a", "none|b", "other"],
+            "pair": ["", "1|2", "1||2", "-.5|1e1", None],
+            "bucket": ["", "|", "1", "-1e9|1.5", "2"],
+        }
+        draw = np.random.default_rng(7)
+        rows = {name: pa.array(draw.choice(np.array(some, object), 60), pa.string()) for name, some in cells.items()}
+        rows = pa.table({"click": pa.array(draw.integers(0, 2, 60)), **rows})
+        run = pt.train(pt.Config(CELLS), rows, model_dir=self.scratch / "run", progress=False)
+        model = self.compare(run.export(formats=["safetensors"]), run.predict(rows), rows)
+        one = rows.slice(0, 1)
+        for name, cell, said in (
+            ("one", "1|2", "the cell '1|2' holds 2 ids, but feature 'one' has value_dim 1"),
+            ("one", "1.0", "'1.0' is not a whole number"),
+            ("hash", [1.5], "1.5 is no id; feature 'hash' takes whole numbers or texts"),
+            ("weighted", "a", "the token 'a' of weighted feature 'weighted' is not of the form 'id:weight'"),
+            ("weighted", "a:1_0", "'1_0' is not a finite decimal number"),
+            ("pair", "|", r"feature 'pair' needs 2 value(s) in a cell, not '|'"),
+            ("bucket", "inf", "'inf' is not a finite decimal number"),
+        ):
+            with self.subTest(name, cell=cell):
+                wrong = one.set_column(one.column_names.index(name), name, pa.array([cell]))
+                with self.assertRaisesRegex(ValueError, re.escape(f"row 1, column '{name}': {said}")):
+                    model.predict(wrong)
+                with self.assertRaises(pt.PepnetError):
+                    run.predict(wrong)
 
     def test_computed_features_are_refused_by_what_to_do(self):
         kinds = "combo lookup match expr overlap bool_mask combine tokenize custom".split()
