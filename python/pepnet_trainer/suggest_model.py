@@ -136,8 +136,8 @@ class ModelMaker:
         if rarest is not None and self.draft.rows_per_word[rarest] < 10:
             self.draft.builder.num_epochs = 1
             self.draft.builder.epochs_comment = (
-                f"a word of {rarest} comes {self.draft.rows_per_word[rarest]:.1f} times on average: more passes would learn "
-                "rows by heart"
+                f"a word of {rarest} comes {self.draft.rows_per_word[rarest]:.1f} times on average: more passes would "
+                "learn rows by heart"
             )
         else:
             self.draft.builder.num_epochs = 3 if rows < 500_000 else 2 if rows < 5_000_000 else 1
@@ -160,7 +160,8 @@ class ModelMaker:
 
     def _preface(self) -> None:
         lines = [
-            f"Made from {self.draft.rows:,} rows by pepnet_trainer; read the comments, then change what you know better."
+            f"Made from {self.draft.rows:,} rows by pepnet_trainer; read the comments, then change what you know "
+            "better."
         ]
         if self.draft.builder.train_path is not None:
             lines.append(

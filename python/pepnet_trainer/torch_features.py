@@ -69,8 +69,8 @@ def _normalizer(text: str, feature: str) -> Callable[[float], float]:
         return lambda x: x
     if text.replace(" ", "").startswith("method=expression"):
         raise ValueError(
-            f"feature {feature!r}: the normalizer {text!r} is a formula, which a torch module does not compute; score with "
-            "Scorer or pepnet predict"
+            f"feature {feature!r}: the normalizer {text!r} is a formula, which a torch module does not compute; score "
+            "with Scorer or pepnet predict"
         )
     fields = dict(part.strip().split("=", 1) for part in text.split(","))
     method = fields.get("method")
@@ -146,8 +146,8 @@ class Feature:
         self.name: str = prefix + message.first("feature_name")
         if kind not in ("id_feature", "raw_feature"):
             raise ValueError(
-                f"feature {self.name!r} is computed ({kind}), which a torch module does not do; score with pepnet predict "
-                f"(Run.predict), or with Scorer, to which you give what it computes as the column {self.name!r}"
+                f"feature {self.name!r} is computed ({kind}), which a torch module does not do; score with pepnet "
+                f"predict (Run.predict), or with Scorer, to which you give what it computes as the column {self.name!r}"
             )
         self.column = prefix + column_of(message, encoded)
         self.separator = separator if encoded else message.first("separator", "\x1d")
@@ -203,7 +203,8 @@ class Feature:
         if "hash_bucket_size" in message or self.growing is not None:
             if string_hash == "farm":
                 raise ValueError(
-                    f"feature {self.name!r} was trained with --hash=farm, which is not known here; score with pepnet predict"
+                    f"feature {self.name!r} was trained with --hash=farm, which is not known here; score with pepnet "
+                    "predict"
                 )
             rows = ANY_ID if self.growing is not None else int(message.first("hash_bucket_size"))
             known: dict[str, int] = {}

@@ -44,8 +44,8 @@ class PEPNet(nn.Module):
         directory: str | os.PathLike[str] = ".",
         seed: int | None = None,
     ) -> None:
-        """`config` is an effective config, `tables` has (rows, width) by name; files of vocabularies lie in `directory`.
-        `seed` is the training's: what ids without a row read in tables that grow depends on it."""
+        """`config` is an effective config, `tables` has (rows, width) by name; files of vocabularies lie in
+        `directory`. `seed` is the training's: what ids without a row read in tables that grow depends on it."""
         super().__init__()
         message = config.parsed()
         model, data = message.message("model_config"), message.message("data_config")

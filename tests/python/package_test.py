@@ -107,7 +107,7 @@ model_config {"""
         cells = [f"{user}_{scene}" for user, scene in zip(rows["user"].to_pylist(), rows["scene"].to_pylist())]
         scores = scorer(rows.append_column("both", pa.array(cells)))
         np.testing.assert_allclose(scores["probs_click_1"], run.predict(rows)["probs_click_1"], rtol=1e-5, atol=1e-5)
-        with self.assertRaisesRegex(ValueError, "'both' is computed from user, scene, which is not done here; give what"):
+        with self.assertRaisesRegex(ValueError, "'both' is computed from user, scene, which is not done here; give"):
             scorer(rows)
 
     def test_tables_can_be_read(self):

@@ -29,7 +29,8 @@ feature_configs { sequence_feature {
     pooling: "mean" separator: "|" embedding_dim: 2 default_value: "b" } }
   features { raw_feature { feature_name: "price" expression: "item:price" boundaries: [0.5, 1.5] embedding_dim: 3
     normalizer: "method=zscore,mean=1,standard_deviation=2" default_value: "7" } }
-  features { raw_feature { feature_name: "pair" expression: "item:pair" value_dim: 2 separator: "|" embedding_dim: 3 mlp {}
+  features { raw_feature { feature_name: "pair" expression: "item:pair" value_dim: 2 separator: "|"
+    embedding_dim: 3 mlp {}
     normalizer: "method=minmax,min=0,max=4" } }
 } }
 feature_configs { sequence_id_feature { feature_name: "words" expression: "user:words" hash_bucket_size: 20

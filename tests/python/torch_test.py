@@ -23,8 +23,10 @@ SOURCE = pathlib.Path(os.environ["PEPNET_SOURCE_DIR"])
 sys.path.insert(0, str(SOURCE / "tests/tools"))
 import movielens_like  # noqa: E402
 
-GOLDEN_CASES = ["features", "losses_metrics", "mixed", "multi_domain", "no_domain", "no_uia", "optim", "pareto", "raw_embed",
-                "seed_small", "seq_attention", "seq_din", "seq_pooling", "seq_standalone", "suffix", "towers"]
+GOLDEN_CASES = """
+    features losses_metrics mixed multi_domain no_domain no_uia optim pareto raw_embed seed_small seq_attention
+    seq_din seq_pooling seq_standalone suffix towers
+""".split()
 
 CELLS = """
 train_config {

@@ -193,7 +193,10 @@ class InitialRowsTest(unittest.TestCase):
             found = initial_rows.initializer_of(text_format.parse(text), 4)
             self.assertEqual(found.kind, expected[0], text)
             np.testing.assert_allclose([found.a, found.b], expected[1:], rtol=1e-12, err_msg=text)
-        kaiming = "dynamic_table { expected_rows: 50 } init_fn: \"nn.init.kaiming_uniform_,mode='fan_in',nonlinearity='relu'\""
+        kaiming = (
+            "dynamic_table { expected_rows: 50 } "
+            "init_fn: \"nn.init.kaiming_uniform_,mode='fan_in',nonlinearity='relu'\""
+        )
         self.assertAlmostEqual(initial_rows.initializer_of(text_format.parse(kaiming), 6).b, 1)
         refused = text_format.parse('dynamic_table { expected_rows: 50 } init_fn: "nn.init.eye_"')
         with self.assertRaisesRegex(
