@@ -78,6 +78,7 @@ StatusOr<std::string> ExportJson(const ExportSource& source, const std::string& 
                                  {"pepnet", PEPNET_VERSION},
                                  {"checkpoint", source.checkpoint},
                                  {"step", source.manifest->step},
+                                 {"seed", source.manifest->seed},
                                  {"string_hash", source.manifest->string_hash}};
   json["files"] = nlohmann::ordered_json::array();
   for (const std::string& file : facts.files) {

@@ -103,7 +103,7 @@ class InitialRows:
         if self.seed is None:
             raise ValueError(
                 f"id {int(ids[0])} has no row in table {self.table!r}, and its initial value needs the seed of the "
-                "training, which the README.md of the export tells and which is not there; keep that file"
+                "training, which the export's export.json tells and which is not there; keep that file"
             )
         key = _combined(_mix64((self.seed + 0x9E3779B97F4A7C15) & MASK), TABLE_INIT)
         key = _combined(_combined(key, _hash_name(self.table)), 0)

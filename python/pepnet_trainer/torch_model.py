@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import pathlib
-import re
 from typing import Mapping
 
 import numpy as np
@@ -219,13 +218,13 @@ def load_torch(export_dir: str | os.PathLike[str]) -> PEPNet:
     tensors = {name.removeprefix("model."): values for name, values in checkpoint.read_safetensors(path).items()}
     tables = {table_of(name): (values.shape[0], values.shape[1]) for name, values in tensors.items() if table_of(name)}
     described = directory / "export.json"
-    string_hash = json.loads(described.read_text()).get("string_hash", "") if described.exists() else "std"
+    facts = json.loads(described.read_text()) if described.exists() else {"string_hash": "std"}
     model = PEPNet(
         Config.from_file(directory / "pipeline.config"),
         tables,
-        string_hash=string_hash,
+        string_hash=facts.get("string_hash", ""),
         directory=directory,
-        seed=_seed(directory),
+        seed=facts.get("seed"),
     )
     with torch.no_grad():
         for name, value in model.state_dict().items():
@@ -238,12 +237,3 @@ def load_torch(export_dir: str | os.PathLike[str]) -> PEPNet:
         if isinstance(module, GrowingTable):
             module.index()
     return model.eval()
-
-
-def _seed(directory: pathlib.Path) -> int | None:
-    """The seed of the training, from the model card of its export."""
-    card = directory / "README.md"
-    found = (
-        re.search(r"^\| seed \| (\d+) \|$", card.read_text("utf-8", "replace"), re.MULTILINE) if card.exists() else None
-    )
-    return int(found[1]) if found else None

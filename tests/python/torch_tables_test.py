@@ -77,16 +77,17 @@ class TorchTablesTest(ExportTest):
         self.assertEqual(len(tables["city_emb"].weight), 0)  # none is admitted
 
         # Those values matter: with another seed they are others.
-        card = export / "README.md"
-        text = card.read_text()
-        card.write_text(text.replace("| seed | 77 |", "| seed | 78 |"))
+        described = export / "export.json"
+        text = described.read_text()
+        self.assertIn('"seed": 77', text)
+        described.write_text(text.replace('"seed": 77', '"seed": 78'))
         other = pt.load_torch(export).predict(later)["logits_click"].to_numpy()
         differs = np.abs(other - model.predict(later)["logits_click"].to_numpy()) > 1e-3
         self.assertGreater(differs.mean(), 0.5)
-        card.unlink()
+        described.unlink()
         with self.assertRaisesRegex(ValueError, "has no row in table .* needs the seed of the training"):
             pt.load_torch(export).predict(later)
-        card.write_text(text)
+        described.write_text(text)
 
         # It is an ordinary module: copied, saved and read, trained on.
         expected = model.predict(later)
