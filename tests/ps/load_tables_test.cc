@@ -5,6 +5,7 @@
 
 #include "common/base/partition.h"
 #include "common/checkpoint/checkpoint.h"
+#include "ps/table/row_lifecycle.h"
 #include "tests/common/checkpoint/test_files.h"
 #include "tests/ps/save_now.h"
 #include "tests/support/status_matchers.h"
@@ -218,6 +219,44 @@ TEST(LoadTablesTest, AnotherTypeOfValuesIsReadAndRoundedToNearestWhereItMust) {
                     testing::ElementsAre(1.1f, 2.2f, 3.3f));
       }
     }
+  }
+}
+
+TEST(LoadTablesTest, AFilterIsLoadedBucketByBucketAndStartsEmptyWhereItHasAnotherSize) {
+  const auto plan_of = [](int64_t words, int64_t most, int index, int count) {
+    ServerPlan plan = MakePlan(index, count);
+    plan.tables[0].policy = {
+        .admit_after_steps = most, .filter_bytes = words * kBucketCount * kFilterWordBytes, .filter_halve_steps = 1000};
+    return plan;
+  };
+  std::vector<uint64_t> hashes;
+  for (int64_t id = 0; id < 5000; ++id) hashes.push_back(RowHash(HashName("user/id"), id));
+  TemporaryDirectory directory;
+  ASSERT_OK_AND_ASSIGN(CheckpointWriter writer, CheckpointWriter::Begin(directory.path(), 9));
+  const ServerPlan one = plan_of(2, 3, 0, 1);
+  const std::vector<TableShard> tables = [&] {
+    std::vector<TableShard> filled = MakeTables(one);
+    filled[0].lifecycle()->filter()->Count(hashes);
+    return filled;
+  }();
+  ASSERT_OK_AND_ASSIGN(const SavedParts parts, SaveNow(one, tables, 9, writer.temporary_directory()));
+  Manifest manifest;
+  manifest.step = 9;
+  manifest.parts = parts.rows;
+  manifest.filters = parts.filters;
+  ASSERT_OK_AND_ASSIGN(const std::string path, writer.Commit(manifest));
+  for (int server = 0; server < 3; ++server) {
+    const ServerPlan plan = plan_of(2, 3, server, 3);
+    ASSERT_OK_AND_ASSIGN(const auto loaded, LoadTables(plan, path, {}));
+    for (const uint64_t hash : hashes) {
+      const bool here = BucketOf(hash) >= plan.first_bucket && BucketOf(hash) < plan.end_bucket;
+      ASSERT_EQ(loaded[0].lifecycle()->filter()->CountOf(hash),
+                here ? tables[0].lifecycle()->filter()->CountOf(hash) : 0);
+    }
+  }
+  for (const auto& [words, most] : {std::pair(4, 3), {2, 16}}) {  // more words; counters of 8 bits
+    ASSERT_OK_AND_ASSIGN(const auto loaded, LoadTables(plan_of(words, most, 0, 1), path, {}));
+    EXPECT_EQ(loaded[0].lifecycle()->filter()->memory_bytes(), 0u) << words << " words, to " << most;
   }
 }
 

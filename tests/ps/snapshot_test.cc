@@ -270,5 +270,35 @@ TEST_F(SnapshotTest, RowsAndCandidatesThatLeaveMeanwhileAreSavedAsTheyWere) {
   EXPECT_LE(living.memory_bytes(), bytes + bytes / 8);
 }
 
+TEST_F(SnapshotTest, CountersOfAFilterThatChangeMeanwhileAreSavedAsTheyWere) {
+  ServerPlan plan = plan_;
+  plan.tables[1].policy = {.admit_after_steps = 3,
+                           .max_rows = 4 * kBucketCount,
+                           .filter_bytes = 16 * kBucketCount * kFilterWordBytes,
+                           .filter_halve_steps = 7};
+  std::vector<TableShard> tables = MakeTables(plan);
+  TableShard& living = tables[1];
+  int64_t step = 1;
+  for (; step < 12; ++step) LivingStep(step, &living, nullptr);
+  ASSERT_OK_AND_ASSIGN(const SavedParts expected, SaveNow(plan, tables, step, at_rest_));
+  ASSERT_EQ(expected.filters.size(), 1u);
+  EXPECT_EQ(expected.filters[0].end_bucket - expected.filters[0].first_bucket, plan.end_bucket - plan.first_bucket);
+
+  HeldSync held;
+  std::promise<StatusOr<SavedParts>> result;
+  Snapshot snapshot(plan, tables, step, training_, 64 << 20,
+                    [&](const StatusOr<SavedParts>& parts, const SnapshotCost&) { result.set_value(parts); });
+  held.WaitForSync();  // of the first table: no filter is written
+  for (const int64_t end = step + 9; step < end;) LivingStep(++step, &living, &snapshot);
+  held.Release();
+  ASSERT_OK_AND_ASSIGN(const SavedParts saved, result.get_future().get());
+  ASSERT_EQ(saved.filters.size(), 1u);
+  EXPECT_TRUE(*ReadFile(training_ + "/" + saved.filters[0].file) ==
+              *ReadFile(at_rest_ + "/" + expected.filters[0].file));
+  ASSERT_OK_AND_ASSIGN(const SavedParts later, SaveNow(plan, tables, step, training_));
+  EXPECT_FALSE(*ReadFile(training_ + "/" + later.filters[0].file) ==
+               *ReadFile(at_rest_ + "/" + expected.filters[0].file));
+}
+
 }  // namespace
 }  // namespace pepnet
