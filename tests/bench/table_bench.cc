@@ -1,6 +1,8 @@
 // How fast one core serves rows of 16 floats with Adagrad: what a server does for a pull and for a push, without the wire.
-//   table_bench [--keys 20000] [rows ...]      default rows: 1000000 10000000 20000000
-// The rows that were updated are counted in the same run.
+//   table_bench [--keys 20000] [--policy none|limit|expiry|candidates|filter] [--new 0] [rows ...]
+//                                              default rows: 1000000 10000000 20000000
+// --policy: of a dynamic_table; none, the default, is a table whose rows stay. --new: so many of a hundred ids of a push
+// have no row. The rows that were updated are counted in the same run.
 #include <time.h>
 #include <unistd.h>
 
@@ -10,10 +12,12 @@
 #include <cstring>
 #include <fstream>
 #include <random>
+#include <string>
 #include <vector>
 
 #include "common/base/hash.h"
 #include "ps/step_update.h"
+#include "ps/table/row_lifecycle.h"
 
 namespace pepnet {
 namespace {
@@ -34,8 +38,20 @@ double ResidentBytes() {
   return resident * static_cast<double>(sysconf(_SC_PAGESIZE));
 }
 
-// A pull frame of `count` distinct random ids below `rows`.
-Ticket RandomTicket(int64_t rows, int64_t count, std::mt19937_64* random) {
+RowPolicy PolicyOf(const std::string& name, int64_t rows) {
+  if (name == "none") return {};
+  if (name == "limit") return {.max_rows = 2 * rows};
+  if (name == "expiry") return {.ttl_steps = 1'000'000};
+  if (name == "candidates") return {.admit_after_steps = 2};
+  if (name == "filter") return {.admit_after_steps = 2, .filter_bytes = 64 << 20, .filter_halve_steps = 1000};
+  std::fprintf(stderr, "--policy %s: expected none, limit, expiry, candidates or filter\n", name.c_str());
+  std::exit(1);
+}
+
+// A pull frame of `count` distinct random ids below `rows`, the first of them replaced by new_ids others from *next_new
+// on.
+Ticket RandomTicket(int64_t rows, int64_t count, std::mt19937_64* random, int64_t new_ids = 0,
+                    int64_t* next_new = nullptr) {
   FrameHeader header;
   header.type = MessageType::kPull;
   header.table_count = 1;
@@ -48,10 +64,11 @@ Ticket RandomTicket(int64_t rows, int64_t count, std::mt19937_64* random) {
     ids[i] =
         i * stride + static_cast<int64_t>(Mix64(offset + static_cast<uint64_t>(i)) % static_cast<uint64_t>(stride));
   }
+  for (int64_t i = 0; i < new_ids; ++i) ids[i] = (*next_new)++;
   std::shuffle(ids, ids + count, *random);
   ParsedFrame parsed = ParsedFrame::Parse(std::move(frame)).value();
   const PullBody pull = ParsePull(parsed).value();
-  return {std::move(parsed), pull, std::vector<int64_t>(static_cast<size_t>(count))};
+  return {std::move(parsed), pull, AlignedBuffer<int64_t>(static_cast<size_t>(count))};
 }
 
 // Between two messages other ones come: what one left in the cache is gone when the next is served.
@@ -92,11 +109,12 @@ std::vector<double> LimitSeconds(bool change, int64_t rows, int64_t keys, int me
   return seconds;
 }
 
-void Measure(int64_t rows, int64_t keys) {
+void Measure(int64_t rows, int64_t keys, const std::string& policy, int64_t new_percent) {
   Table description;
   description.name = "user";
   description.rows = rows;
   description.dim = kDim;
+  description.policy = PolicyOf(policy, rows);
   SparseOptimizer optimizer;
   optimizer.kind = SparseOptimizerKind::kAdagrad;
   const double resident_before = ResidentBytes();
@@ -113,30 +131,35 @@ void Measure(int64_t rows, int64_t keys) {
   std::vector<float> gradients(static_cast<size_t>(keys * kDim), 0.01f);
   double read_sum = 0;
   const int messages = 120;
+  int64_t next_new = rows;
   std::vector<float> out(static_cast<size_t>(keys * kDim));
   for (int message = 0; message < messages; ++message) {
     Ticket ticket = RandomTicket(rows, keys, &random);
     start = CpuSeconds();
-    tables[0].Find(ticket.pull.ids, ticket.slots);
+    tables[0].Find(ticket.pull.ids, ticket.slots.span());
     find.push_back(CpuSeconds() - start);
     start = CpuSeconds();
-    tables[0].ReadValues(ticket.pull.ids, ticket.slots, out.data());
+    tables[0].ReadValues(ticket.pull.ids, ticket.slots.span(), out.data());
     read.push_back(CpuSeconds() - start);
     read_sum += out[static_cast<size_t>(message)];
     Ticket other = RandomTicket(rows, keys, &random);  // other rows: these are in the cache now
     start = CpuSeconds();
-    tables[0].FindAndRead(other.pull.ids, other.slots, out.data());
+    tables[0].FindAndRead(other.pull.ids, other.slots.span(), out.data());
     pull.push_back(CpuSeconds() - start);
-    ticket = RandomTicket(rows, keys, &random);
-    tables[0].Find(ticket.pull.ids, ticket.slots);
+    ticket = RandomTicket(rows, keys, &random, keys * new_percent / 100, &next_new);
+    tables[0].Find(ticket.pull.ids, ticket.slots.span());
     EvictCache();
     const PushedGradients pushed{0, &ticket, gradients};
     start = CpuSeconds();
     if (!update.Apply(optimizer, 0.1, message + 1, message + 1, {&pushed, 1}, &tables).ok()) std::abort();
     push.push_back(CpuSeconds() - start);
   }
+  // A row that is admitted counts the steps before, in which it was refused or, by a full filter, was not named.
   int64_t changed = 0;
-  for (int64_t slot = 0; slot < rows; ++slot) changed += tables[0].frequency(slot);
+  if (const RowLifecycle* const lifecycle = tables[0].lifecycle(); lifecycle != nullptr) {
+    changed = lifecycle->counts().refused - lifecycle->counts().admitted * (description.policy.admit_after_steps - 1);
+  }
+  for (const TableShard::Row& row : tables[0].SortedRows()) changed += tables[0].frequency(row.slot);
   if (changed != messages * keys || read_sum != read_sum) std::abort();  // NaN: rows that were never made
   // Median, and the best tenth: what is left when nothing else disturbs the caches.
   const auto rate = [&](std::vector<double> seconds, int part) {
@@ -155,10 +178,16 @@ void Measure(int64_t rows, int64_t keys) {
 
 int Main(int argc, char** argv) {
   int64_t keys = 20'000;
+  int64_t new_percent = 0;
+  std::string policy = "none";
   std::vector<int64_t> sizes;
   for (int i = 1; i < argc; ++i) {
     if (std::strcmp(argv[i], "--keys") == 0 && i + 1 < argc) {
       keys = std::atoll(argv[++i]);
+    } else if (std::strcmp(argv[i], "--policy") == 0 && i + 1 < argc) {
+      policy = argv[++i];
+    } else if (std::strcmp(argv[i], "--new") == 0 && i + 1 < argc) {
+      new_percent = std::clamp(std::atoll(argv[++i]), 0ll, 100ll);
     } else {
       sizes.push_back(std::atoll(argv[i]));
     }
@@ -170,7 +199,7 @@ int Main(int argc, char** argv) {
       "changed; memory: bytes/row\n");
   std::printf("%10s %8s %17s %17s %17s %17s %17s %17s %10s %10s\n", "rows", "create", "find", "read", "pull", "push",
               "limit: read", "limit: change", "memory", "resident");
-  for (int64_t rows : sizes) Measure(rows, keys);
+  for (int64_t rows : sizes) Measure(rows, keys, policy, new_percent);
   return 0;
 }
 
