@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <numeric>
 #include <span>
 #include <unordered_map>
 
@@ -51,46 +52,78 @@ double ShareOf(const std::vector<int64_t>& counts, int64_t least) {
   return counts.empty() ? 0 : static_cast<double>(hits) / static_cast<double>(counts.size());
 }
 
-}  // namespace
+// A bijection of `word` for a given hash and of the hash for a given word; Mix64() at the end of a row spreads the bits.
+// Two rounds of that for each id, as HashCombine() has them, were most of what watching a row-bound job cost.
+uint64_t Add(uint64_t hash, uint64_t word) {
+  hash = (hash ^ word) * 0x9e3779b97f4a7c15ULL;
+  return hash ^ (hash >> 32);
+}
 
-uint64_t RowHash(const JobConfig& config, const Batch& batch, int64_t row) {
-  uint64_t hash = 0;
-  const auto add_float = [&](float value) { hash = HashCombine(hash, std::bit_cast<uint32_t>(value)); };
+uint64_t AddFloat(uint64_t hash, float value) { return Add(hash, std::bit_cast<uint32_t>(value)); }
+
+// RowHash() of each of these rows. Feature by feature: the rows do not wait for each other's memory then, and a column is
+// walked in its order.
+std::vector<uint64_t> RowHashes(const JobConfig& config, const Batch& batch, std::span<const int64_t> rows) {
+  std::vector<uint64_t> hashes(rows.size());
   for (size_t f = 0; f < config.features.size(); ++f) {
     const Feature& feature = config.features[f];
     if (!feature.is_read) continue;
     const bool is_sequence = feature.sequence.has_value();
-    const int64_t first = is_sequence ? batch.elements[f][row] : row;
-    const int64_t last = is_sequence ? batch.elements[f][row + 1] : row + 1;
-    hash = HashCombine(hash, static_cast<uint64_t>(last - first));
-    if (feature.bucketizer == Bucketizer::kNone) {
-      for (int64_t i = first * feature.dim; i < last * feature.dim; ++i) add_float(batch.values[f][i]);
-      continue;
-    }
+    const bool has_ids = feature.bucketizer != Bucketizer::kNone;
     const IdColumn& column = batch.ids[f];
-    hash = HashCombine(hash, static_cast<uint64_t>(column.offsets[last] - column.offsets[first]));
-    for (int32_t i = column.offsets[first]; i < column.offsets[last]; ++i) {
-      hash = HashCombine(hash, static_cast<uint64_t>(column.ids[i]));
-      if (!column.weights.empty()) add_float(column.weights[i]);
+    const bool is_weighted = !column.weights.empty();
+    for (size_t i = 0; i < rows.size(); ++i) {
+      const int64_t first = is_sequence ? batch.elements[f][rows[i]] : rows[i];
+      const int64_t last = is_sequence ? batch.elements[f][rows[i] + 1] : rows[i] + 1;
+      uint64_t hash = Add(hashes[i], static_cast<uint64_t>(last - first));
+      if (has_ids) {
+        const int32_t begin = column.offsets[first], end = column.offsets[last];
+        hash = Add(hash, static_cast<uint64_t>(end - begin));
+        for (int32_t id = begin; id < end; ++id) {
+          hash = Add(hash, static_cast<uint64_t>(column.ids[id]));
+          if (is_weighted) hash = AddFloat(hash, column.weights[id]);
+        }
+      } else {
+        for (int64_t v = first * feature.dim; v < last * feature.dim; ++v) hash = AddFloat(hash, batch.values[f][v]);
+      }
+      hashes[i] = hash;
     }
   }
-  for (const Tower& tower : config.model.towers) add_float(batch.labels[tower.label].values[row]);
-  return hash;
+  for (size_t i = 0; i < rows.size(); ++i) {
+    for (const Tower& tower : config.model.towers) {
+      hashes[i] = AddFloat(hashes[i], batch.labels[tower.label].values[rows[i]]);
+    }
+    hashes[i] = Mix64(hashes[i]);
+  }
+  return hashes;
+}
+
+}  // namespace
+
+uint64_t RowHash(const JobConfig& config, const Batch& batch, int64_t row) {
+  return RowHashes(config, batch, std::span<const int64_t>(&row, 1))[0];
 }
 
 void TrainedRows::Observe(const Batch& batch) {
   const int64_t first = rows_before_ + batch.first_row;
   rows_before_ += batch.global_rows;
-  for (int64_t row = 0; row < batch.rows && first + row < kStride * kMost; ++row) {
-    if ((first + row) % kStride == 0) hashes_.push_back(RowHash(*config_, batch, row));
+  std::vector<int64_t> rows;
+  for (int64_t row = (kStride - first % kStride) % kStride; row < batch.rows && first + row < kStride * kMost;
+       row += kStride) {
+    rows.push_back(row);
   }
+  const std::vector<uint64_t> hashes = RowHashes(*config_, batch, rows);
+  hashes_.insert(hashes_.end(), hashes.begin(), hashes.end());
 }
 
 void RowOverlap::Add(const Batch& batch) {
   const int64_t first = rows_before_ + batch.first_row;
   rows_before_ += batch.global_rows;
+  std::vector<int64_t> rows(static_cast<size_t>(batch.rows));
+  std::iota(rows.begin(), rows.end(), int64_t{0});
+  const std::vector<uint64_t> hashes = RowHashes(*config_, batch, rows);
   for (int64_t row = 0; row < batch.rows; ++row) {
-    hashes_.push_back(RowHash(*config_, batch, row));
+    hashes_.push_back(hashes[row]);
     const int64_t number = first + row;
     if (number % TrainedRows::kStride == 0 && number < TrainedRows::kStride * TrainedRows::kMost) {
       sampled_.push_back(hashes_.back());
