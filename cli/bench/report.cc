@@ -35,6 +35,33 @@ std::string Heading(const BenchReport::Column& column) {
   return column.unit.empty() ? column.name : absl::StrCat(column.name, " (", column.unit, ")");
 }
 
+// The leading columns that say what a row is of: those in front of the first one that was measured.
+size_t NamingColumns(const BenchReport& report) {
+  size_t naming = 0;
+  const auto measured = [&](const auto& row) { return std::holds_alternative<Spread>(row[naming]); };
+  while (naming < report.columns.size() && std::none_of(report.rows.begin(), report.rows.end(), measured)) ++naming;
+  return naming;
+}
+
+// The columns of each block of the table: as many as fit, the naming ones in front of every block.
+std::vector<std::vector<size_t>> Blocks(const std::vector<size_t>& widths, size_t naming) {
+  std::vector<std::vector<size_t>> blocks(1);
+  size_t used = 0;
+  for (size_t i = 0; i < widths.size(); ++i) {
+    if (i > naming && blocks.back().size() > naming && used + 2 + widths[i] > kBenchWidth) {
+      blocks.emplace_back();
+      used = 0;
+      for (size_t n = 0; n < naming; ++n) {
+        blocks.back().push_back(n);
+        used += (n == 0 ? 0 : 2) + widths[n];
+      }
+    }
+    used += (blocks.back().empty() ? 0 : 2) + widths[i];
+    blocks.back().push_back(i);
+  }
+  return blocks;
+}
+
 }  // namespace
 
 Spread SpreadOf(std::vector<double> values) {
@@ -62,14 +89,16 @@ std::string TextOf(const BenchReport& report) {
     CHECK_EQ(row.size(), report.columns.size());
     for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], CellText(row[i]).size());
   }
-  auto pad = [&](size_t i, const std::string& cell) {
-    absl::StrAppend(&text, i == 0 ? "" : "  ", std::string(widths[i] - cell.size(), ' '), cell);
-  };
-  for (size_t i = 0; i < report.columns.size(); ++i) pad(i, Heading(report.columns[i]));
-  text += "\n";
-  for (const auto& row : report.rows) {
-    for (size_t i = 0; i < row.size(); ++i) pad(i, CellText(row[i]));
-    text += "\n";
+  for (const std::vector<size_t>& block : Blocks(widths, NamingColumns(report))) {
+    const auto line = [&](const auto& cell_of) {
+      for (size_t c = 0; c < block.size(); ++c) {
+        const std::string cell = cell_of(block[c]);
+        absl::StrAppend(&text, c == 0 ? "" : "  ", std::string(widths[block[c]] - cell.size(), ' '), cell);
+      }
+      text += "\n";
+    };
+    line([&](size_t i) { return Heading(report.columns[i]); });
+    for (const auto& row : report.rows) line([&](size_t i) { return CellText(row[i]); });
   }
   for (const std::string& sentence : report.checked) absl::StrAppend(&text, "checked: ", sentence, "\n");
   return text;

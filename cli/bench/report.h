@@ -1,6 +1,7 @@
 // BenchReport: what one benchmark found: a row per size, named columns with units, the machine's limits of the same run.
 //
-// Text: TextOf() draws a table, a spread as "median [least..most]".
+// Text: TextOf() draws a table, a spread as "median [least..most]". Columns that go beyond kBenchWidth stand in a table
+//       below, which begins with the same naming columns.
 // JSON: {"bench", "version", "settings": {name: text}, "limits": {name: {"value", "unit"}}, "columns": [{"name", "unit"}],
 //       "rows": [{column: text, number or {"median", "least", "most"}}], "checked": [sentence]}.
 #pragma once
@@ -13,6 +14,8 @@
 #include "common/base/status.h"
 
 namespace pepnet {
+
+inline constexpr size_t kBenchWidth = 120;
 
 struct Spread {
   double median = 0, least = 0, most = 0;

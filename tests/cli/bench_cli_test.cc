@@ -1,6 +1,8 @@
 // `pepnet bench` at tiny sizes: every subcommand runs, checks itself, and leaves a report that a program can read.
 #include <gtest/gtest.h>
 
+#include "absl/strings/match.h"
+#include "absl/strings/str_split.h"
 #include "common/file/file.h"
 #include "nlohmann/json.hpp"
 #include "tests/support/golden.h"
@@ -35,7 +37,14 @@ class BenchCliTest : public testing::Test {
     }
     EXPECT_FALSE(json["limits"].empty());
     EXPECT_FALSE(json["checked"].empty());
-    // The same rows on stdout, in words.
+    // The same rows on stdout, in words; the tables fit a terminal of 120 columns.
+    for (const absl::string_view line : absl::StrSplit(result.out, '\n')) {
+      const bool is_table = !absl::StartsWith(line, "bench ") && !absl::StrContains(line, ": ");
+      EXPECT_TRUE(!is_table || line.size() <= 120) << line;
+    }
+    for (const nlohmann::json& column : json["columns"]) {
+      EXPECT_NE(result.out.find(column["name"].get<std::string>()), std::string::npos) << column;
+    }
     EXPECT_NE(result.out.find("checked: "), std::string::npos) << result.out;
     return json;
   }
