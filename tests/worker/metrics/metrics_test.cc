@@ -283,6 +283,8 @@ TEST(MetricSetTest, ATowerWithATaskSpaceIsAlsoMeasuredThere) {
   JobConfig config = OneTower({kAucMetric, kAccuracyMetric, kGroupedMetric});
   config.data.labels = {"y", "clk"};
   config.model.towers[0].task_space_indicator = 1;
+  EXPECT_EQ(EvaluationMetrics(config.model).size(), 5u) << "it learns from all rows";
+  config.model.towers[0].out_task_space_weight = 0;
   Batch batch = MakeBatch({1, 0, 0, 1, 0});
   batch.labels.resize(2);
   batch.labels[1].values = {1, 1, 0, 2, 0};
