@@ -74,12 +74,9 @@ StatusOr<std::vector<ModelOutput>> Outputs(const ExportSource& source) {
 
 StatusOr<std::string> ExportJson(const ExportSource& source, const std::string& directory, const CardFacts& facts) {
   const JobConfig& config = *source.config;
-  nlohmann::ordered_json json = {{"format_version", 1},
-                                 {"pepnet", PEPNET_VERSION},
-                                 {"checkpoint", source.checkpoint},
-                                 {"step", source.manifest->step},
-                                 {"seed", source.manifest->seed},
-                                 {"string_hash", source.manifest->string_hash}};
+  nlohmann::ordered_json json = {
+      {"format_version", 1},           {"pepnet", PEPNET_VERSION},      {"checkpoint", source.checkpoint},
+      {"step", source.manifest->step}, {"seed", source.manifest->seed}, {"string_hash", source.manifest->string_hash}};
   json["files"] = nlohmann::ordered_json::array();
   for (const std::string& file : facts.files) {
     PEPNET_ASSIGN_OR_RETURN(const FileSum sum, SumFile(absl::StrCat(directory, "/", file)));
