@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "common/base/logging.h"
 #include "common/base/mutant.h"
@@ -169,11 +170,10 @@ std::vector<TableShard> MakeTables(const ServerPlan& plan) {
   return tables;
 }
 
-StatusOr<std::vector<TableShard>> LoadTables(const ServerPlan& plan, const std::string& directory,
-                                             const LoadOptions& options) {
-  PEPNET_ASSIGN_OR_RETURN(const Manifest manifest, ReadManifest(directory));
-  std::vector<TableShard> tables = MakeTables(plan);
-  for (TableShard& table : tables) {
+StatusOr<LoadedTables> LoadTables(const ServerPlan& plan, const std::string& directory, const LoadOptions& options) {
+  PEPNET_ASSIGN_OR_RETURN(Manifest manifest, ReadManifest(directory));
+  LoadedTables loaded{MakeTables(plan), {}};
+  for (TableShard& table : loaded.tables) {
     const auto mapped = options.table_map.find(table.table().name);
     const std::string& source = mapped == options.table_map.end() ? table.table().name : mapped->second;
     int64_t rounded = 0;
@@ -209,7 +209,10 @@ StatusOr<std::vector<TableShard>> LoadTables(const ServerPlan& plan, const std::
     if (options.with_state && options.table_map.empty()) return absl::NotFoundError(missing);
     LOG(WARNING) << missing << "; its rows start at their initial values";
   }
-  return tables;
+  if (options.with_state && !MutantActive(Mutant::kResumeForgetsEventTimes)) {
+    loaded.event_times = std::move(manifest.event_times);
+  }
+  return loaded;
 }
 
 }  // namespace pepnet

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "common/base/status.h"
+#include "common/checkpoint/event_point.h"
 #include "ps/server_plan.h"
 #include "ps/table/table_shard.h"
 
@@ -22,9 +23,13 @@ struct LoadOptions {
 // Empty shards for the tables of `plan`.
 std::vector<TableShard> MakeTables(const ServerPlan& plan);
 
+struct LoadedTables {
+  std::vector<TableShard> tables;
+  std::vector<EventPoint> event_times;  // empty without state: steps that train anew have no times yet
+};
+
 // The rows of this server's buckets from a complete checkpoint, whatever number of servers wrote it. A table that is
 // not in the checkpoint stays empty where `options` ask for less than everything, else it is an error.
-StatusOr<std::vector<TableShard>> LoadTables(const ServerPlan& plan, const std::string& directory,
-                                             const LoadOptions& options);
+StatusOr<LoadedTables> LoadTables(const ServerPlan& plan, const std::string& directory, const LoadOptions& options);
 
 }  // namespace pepnet

@@ -10,10 +10,10 @@
 #include "nlohmann/json.hpp"
 
 #include "common/base/logging.h"
-#include "common/base/mutant.h"
 #include "common/base/partition.h"
 #include "common/base/thread_team.h"
-#include "common/checkpoint/manifest.h"
+#include "common/checkpoint/event_point.h"
+#include "common/checkpoint/filter_part.h"
 #include "common/file/file.h"
 #include "common/net/message.h"
 #include "common/net/packing.h"
@@ -405,15 +405,10 @@ Status Server::State::HandleLoad(const Request& request) {
   LoadOptions options;
   options.with_state = load.with_state();
   options.table_map.insert(load.table_map().begin(), load.table_map().end());
-  PEPNET_ASSIGN_OR_RETURN(tables, LoadTables(*plan, load.directory(), options));
-  // Steps that train anew, from a checkpoint of other steps, have no times yet.
-  std::vector<EventPoint> event_times;
-  if (options.with_state && !MutantActive(Mutant::kResumeForgetsEventTimes)) {
-    PEPNET_ASSIGN_OR_RETURN(Manifest manifest, ReadManifest(load.directory()));
-    event_times = std::move(manifest.event_times);
-  }
+  PEPNET_ASSIGN_OR_RETURN(LoadedTables loaded, LoadTables(*plan, load.directory(), options));
+  tables = std::move(loaded.tables);
   step->ContinueAfter(load.finished_steps());
-  step->clock().Restore(std::move(event_times));
+  step->clock().Restore(std::move(loaded.event_times));
   int64_t rows = 0;
   for (const TableShard& table : tables) rows += table.size();
   VLOG(1) << Name() << " loaded " << rows << " rows of " << load.directory() << "; " << applied()

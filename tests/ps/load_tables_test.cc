@@ -93,7 +93,8 @@ TEST(LoadTablesTest, RowsOfAnyNumberOfServersLoadIntoAnyNumber) {
       for (int server = 0; server < loaded; ++server) {
         const ServerPlan plan = MakePlan(server, loaded);
         const std::vector<TableShard> expected = FilledTables(plan);
-        ASSERT_OK_AND_ASSIGN(const auto tables, LoadTables(plan, path, {}));
+        ASSERT_OK_AND_ASSIGN(const LoadedTables from_disk, LoadTables(plan, path, {}));
+        const std::vector<TableShard>& tables = from_disk.tables;
         for (size_t t = 0; t < 3; ++t) {
           ASSERT_EQ(tables[t].size(), expected[t].size());
           rows += expected[t].size();
@@ -131,13 +132,13 @@ TEST(LoadTablesTest, WithoutStateARowKeepsItsValueAndStartsAfresh) {
   options.with_state = false;
   ServerPlan plan = MakePlan(0, 1);
   const std::string path = WriteCheckpoint(directory, 2);
-  auto tables = LoadTables(plan, path, options);
-  ASSERT_OK(tables);
-  EXPECT_EQ(RowText((*tables)[1], 3), "3/0.5 3.25/0.5 f0 s0");
+  auto loaded = LoadTables(plan, path, options);
+  ASSERT_OK(loaded);
+  EXPECT_EQ(RowText(loaded->tables[1], 3), "3/0.5 3.25/0.5 f0 s0");
   plan.optimizer.kind = SparseOptimizerKind::kSgd;  // another optimizer is welcome then
-  tables = LoadTables(plan, path, options);
-  ASSERT_OK(tables);
-  EXPECT_EQ((*tables)[1].value((*tables)[1].Find(3))[1], 3.25f);
+  loaded = LoadTables(plan, path, options);
+  ASSERT_OK(loaded);
+  EXPECT_EQ(loaded->tables[1].value(loaded->tables[1].Find(3))[1], 3.25f);
 }
 
 TEST(LoadTablesTest, RenamedTablesAreReadWholeAndCutByTheirNewBuckets) {
@@ -149,7 +150,8 @@ TEST(LoadTablesTest, RenamedTablesAreReadWholeAndCutByTheirNewBuckets) {
     plan.tables = {MakeTable("member", 30'000, 3)};
     LoadOptions options;
     options.table_map = {{"member", "user/id"}};
-    ASSERT_OK_AND_ASSIGN(const auto tables, LoadTables(plan, path, options));
+    ASSERT_OK_AND_ASSIGN(const LoadedTables from_disk, LoadTables(plan, path, options));
+    const std::vector<TableShard>& tables = from_disk.tables;
     rows += tables.front().size();
     for (const auto& [id, slot] : tables.front().SortedRows()) {
       const int bucket = BucketOf(RowHash(HashName("member"), id));
@@ -206,7 +208,8 @@ TEST(LoadTablesTest, AnotherTypeOfValuesIsReadAndRoundedToNearestWhereItMust) {
     EXPECT_EQ(read.parts[0].value_kind, from);
     for (const ValueKind to : AllKinds<ValueKind>()) {
       for (Table& table : plan.tables) table.value_kind = to;
-      ASSERT_OK_AND_ASSIGN(const auto loaded, LoadTables(plan, path, {}));
+      ASSERT_OK_AND_ASSIGN(const LoadedTables from_disk, LoadTables(plan, path, {}));
+      const std::vector<TableShard>& loaded = from_disk.tables;
       ASSERT_EQ(loaded[0].size(), 600);
       for (int64_t id = 0; id < 600; ++id) {
         std::vector<float> expected(3), value(3);
@@ -247,7 +250,8 @@ TEST(LoadTablesTest, AFilterIsLoadedBucketByBucketAndStartsEmptyWhereItHasAnothe
   ASSERT_OK_AND_ASSIGN(const std::string path, writer.Commit(manifest));
   for (int server = 0; server < 3; ++server) {
     const ServerPlan plan = plan_of(2, 3, server, 3);
-    ASSERT_OK_AND_ASSIGN(const auto loaded, LoadTables(plan, path, {}));
+    ASSERT_OK_AND_ASSIGN(const LoadedTables from_disk, LoadTables(plan, path, {}));
+    const std::vector<TableShard>& loaded = from_disk.tables;
     for (const uint64_t hash : hashes) {
       const bool here = BucketOf(hash) >= plan.first_bucket && BucketOf(hash) < plan.end_bucket;
       ASSERT_EQ(loaded[0].lifecycle()->filter()->CountOf(hash),
@@ -255,7 +259,8 @@ TEST(LoadTablesTest, AFilterIsLoadedBucketByBucketAndStartsEmptyWhereItHasAnothe
     }
   }
   for (const auto& [words, most] : {std::pair(4, 3), {2, 16}}) {  // more words; counters of 8 bits
-    ASSERT_OK_AND_ASSIGN(const auto loaded, LoadTables(plan_of(words, most, 0, 1), path, {}));
+    ASSERT_OK_AND_ASSIGN(const LoadedTables from_disk, LoadTables(plan_of(words, most, 0, 1), path, {}));
+    const std::vector<TableShard>& loaded = from_disk.tables;
     EXPECT_EQ(loaded[0].lifecycle()->filter()->memory_bytes(), 0u) << words << " words, to " << most;
   }
 }
