@@ -6,6 +6,7 @@
 #include "absl/strings/str_join.h"
 #include "cli/inspect/inspect_diff.h"
 #include "common/base/text.h"
+#include "worker/report/json_number.h"
 
 namespace pepnet {
 namespace {
@@ -111,11 +112,6 @@ std::string DenseLines(const CheckpointDiff& diff) {
   return text;
 }
 
-nlohmann::ordered_json Number(double value) {
-  if (std::isfinite(value)) return value;
-  return nullptr;
-}
-
 }  // namespace
 
 std::string DiffToText(const CheckpointDiff& diff, const TableWords& words) {
@@ -141,16 +137,16 @@ std::string DiffToJson(const CheckpointDiff& diff, const TableWords& words) {
                                   {"only_right", table.only_right},
                                   {"other_values", table.other_values},
                                   {"other_state", table.other_state},
-                                  {"relative_change", Number(table.relative_change)},
-                                  {"largest_value", Number(table.largest_value)},
-                                  {"largest_state", Number(table.largest_state)},
+                                  {"relative_change", JsonNumber(table.relative_change)},
+                                  {"largest_value", JsonNumber(table.largest_value)},
+                                  {"largest_state", JsonNumber(table.largest_state)},
                                   {"moved", nlohmann::ordered_json::array()}};
     for (const MovedRow& row : table.moved) {
       nlohmann::ordered_json moved = {{"id", row.id}};
       if (const std::string* word = WordOf(words, table.table, row.id)) moved["word"] = *word;
-      moved["distance"] = Number(row.distance);
-      moved["left_norm"] = Number(row.left_norm);
-      moved["right_norm"] = Number(row.right_norm);
+      moved["distance"] = JsonNumber(row.distance);
+      moved["left_norm"] = JsonNumber(row.left_norm);
+      moved["right_norm"] = JsonNumber(row.right_norm);
       one["moved"].push_back(std::move(moved));
     }
     json["tables"].push_back(std::move(one));
@@ -164,8 +160,8 @@ std::string DiffToJson(const CheckpointDiff& diff, const TableWords& words) {
     for (const TensorDiff& tensor : diff.tensors) {
       dense["changed"].push_back({{"name", tensor.name},
                                   {"in", NameOf(tensor.place)},
-                                  {"relative_change", Number(tensor.relative_change)},
-                                  {"largest", Number(tensor.largest)}});
+                                  {"relative_change", JsonNumber(tensor.relative_change)},
+                                  {"largest", JsonNumber(tensor.largest)}});
     }
     json["dense"] = std::move(dense);
   }

@@ -4,6 +4,7 @@
 #include "cli/report/page.h"
 #include "cli/report/summary.h"
 #include "worker/metrics/slices.h"
+#include "worker/report/json_number.h"
 
 namespace pepnet {
 namespace {
@@ -28,8 +29,6 @@ Json StepsJson(const RunRecord& run) {
   return list;
 }
 
-Json OrNull(const std::optional<double>& value) { return value.has_value() ? Json(*value) : Json(); }
-
 Json SlicesJson(const RunRecord& run) {
   Json list = Json::array();
   for (const SlicedEvaluation& evaluation : run.slices) {
@@ -45,11 +44,11 @@ Json SlicesJson(const RunRecord& run) {
                         {"task", slice.task},
                         {"rows", q.rows},
                         {"positives", q.positives},
-                        {"auc", OrNull(q.auc)},
-                        {"logloss", OrNull(q.logloss)},
-                        {"normalized_entropy", OrNull(q.normalized_entropy)},
-                        {"pcoc", OrNull(q.pcoc)},
-                        {"ece", OrNull(q.ece)},
+                        {"auc", JsonNumber(q.auc)},
+                        {"logloss", JsonNumber(q.logloss)},
+                        {"normalized_entropy", JsonNumber(q.normalized_entropy)},
+                        {"pcoc", JsonNumber(q.pcoc)},
+                        {"ece", JsonNumber(q.ece)},
                         {"calibration", bins}});
     }
     list.push_back({{"global_step", evaluation.step}, {"slices", slices}});
@@ -57,7 +56,7 @@ Json SlicesJson(const RunRecord& run) {
   return list;
 }
 
-Json WindowJson(const WindowValue& window) { return {window.rows, OrNull(window.value)}; }
+Json WindowJson(const WindowValue& window) { return {window.rows, JsonNumber(window.value)}; }
 
 Json TrainSlicesJson(const RunRecord& run) {
   Json list = Json::array();
@@ -65,7 +64,7 @@ Json TrainSlicesJson(const RunRecord& run) {
     Json slices = Json::array();
     for (const TrainSlice& slice : run.train_slices[i].slices) {
       slices.push_back({{"slice_by", slice.column},
-                        {"value", SliceName({slice.column, slice.kind, slice.value, slice.task, {}})},
+                        {"value", SliceName(slice.kind, slice.value)},
                         {"metric", slice.windows.metric},
                         {"window", WindowJson(slice.windows.window)},
                         {"lifetime", WindowJson(slice.windows.lifetime)}});

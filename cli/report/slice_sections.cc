@@ -208,14 +208,10 @@ std::string ShownSteps(const std::vector<RunRecord>& runs) {
   return text;
 }
 
-// ---- train metrics ----------------------------------------------------------------------------------------------------
+// ---- train metrics --------------------------------------------------------------------------------------------------
 
 constexpr size_t kMostTrainCurves = 8;  // slices of a chart, those with most rows
 constexpr char kTrainSlicesFile[] = "train_slices.jsonl";
-
-std::string TrainSliceName(const TrainSlice& slice) {
-  return SliceName({slice.column, slice.kind, slice.value, slice.task, {}});
-}
 
 bool SamePlace(const TrainSlice& a, const TrainSlice& b) {
   return a.column == b.column && a.kind == b.kind && a.value == b.value && a.windows.metric == b.windows.metric;
@@ -228,7 +224,7 @@ std::string TrainSliceChart(const RunRecord& run, size_t number, const std::vect
   for (const TrainSlice* slice : slices) {
     if (curves.size() == kMostTrainCurves) break;
     Curve curve;
-    curve.label = absl::StrCat(slice->column, " ", TrainSliceName(*slice));
+    curve.label = absl::StrCat(slice->column, " ", SliceName(slice->kind, slice->value));
     curve.colour = static_cast<int>(curves.size());
     curve.run = number;
     curve.name = absl::StrCat(window ? "window " : "lifetime ", slice->windows.metric, " ", curve.label);
@@ -260,8 +256,8 @@ std::string TrainSliceTable(const std::vector<const TrainSlice*>& slices) {
                 HtmlText(slices[0]->windows.metric)};
   for (const TrainSlice* slice : slices) {
     const TrainWindows& windows = slice->windows;
-    table.rows.push_back({HtmlText(TrainSliceName(*slice)), CountText(windows.window.rows), CellOf(windows.window),
-                          CountText(windows.lifetime.rows), CellOf(windows.lifetime)});
+    table.rows.push_back({HtmlText(SliceName(slice->kind, slice->value)), CountText(windows.window.rows),
+                          CellOf(windows.window), CountText(windows.lifetime.rows), CellOf(windows.lifetime)});
   }
   return TableHtml(table);
 }

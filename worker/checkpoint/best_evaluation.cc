@@ -1,5 +1,6 @@
 #include "worker/checkpoint/best_evaluation.h"
 
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -124,7 +125,9 @@ std::optional<double> ValueOf(const BestRule& rule, const std::map<std::string, 
 
 std::vector<ValuedStep> ReadValuedSteps(const std::string& model_dir, const BestRule& rule) {
   std::vector<ValuedStep> steps;
-  const std::map<SliceKey, nlohmann::json> slices = ReadSlices(model_dir);
+  const auto of_slice = [](const BestMetric& metric) { return !metric.slice_by.empty(); };
+  std::map<SliceKey, nlohmann::json> slices;
+  if (std::any_of(rule.metrics.begin(), rule.metrics.end(), of_slice)) slices = ReadSlices(model_dir);
   for (const EvaluationLine& line : ReadEvaluations(model_dir)) {
     const nlohmann::json json = Parse(line.json);
     const std::optional<double> value = WeightedSum(rule, [&](const BestMetric& metric) -> std::optional<double> {

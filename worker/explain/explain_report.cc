@@ -8,6 +8,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "common/base/text.h"
+#include "worker/report/json_number.h"
 
 namespace pepnet {
 namespace {
@@ -62,18 +63,13 @@ std::string NameOf(const FeatureImportance& feature) {
   return name;
 }
 
-nlohmann::ordered_json Number(const std::optional<double>& value) {
-  if (value.has_value()) return *value;
-  return nullptr;
-}
-
 nlohmann::ordered_json QualityJson(const TaskQuality& quality) {
   nlohmann::ordered_json json = {{"task", quality.task}};
   json["domain"] = quality.domain.has_value() ? nlohmann::ordered_json(*quality.domain) : nlohmann::ordered_json();
   json["rows"] = quality.rows;
   json["positives"] = quality.positives;
-  json["auc"] = Number(quality.auc);
-  json["logloss"] = Number(quality.logloss);
+  json["auc"] = JsonNumber(quality.auc);
+  json["logloss"] = JsonNumber(quality.logloss);
   return json;
 }
 

@@ -58,10 +58,10 @@ SliceQuality MeasureSlice(std::span<const ScoredRow> rows) {
   return quality;
 }
 
-std::string SliceName(const Slice& slice) {
-  switch (slice.kind) {
+std::string SliceName(Slice::Kind kind, const std::string& value) {
+  switch (kind) {
     case Slice::Kind::kValue:
-      return slice.value.empty() ? "(none)" : slice.value;
+      return value.empty() ? "(none)" : value;
     case Slice::Kind::kRest:
       return "(rest)";
     case Slice::Kind::kAll:

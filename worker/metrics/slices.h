@@ -67,8 +67,9 @@ struct Slice {
   SliceQuality quality;
 };
 
-// The name of its value: "1", "red"; "(none)" for rows without one, "(rest)", "(all)".
-std::string SliceName(const Slice& slice);
+// The name of a slice's value: "1", "red"; "(none)" for rows without one, "(rest)", "(all)".
+std::string SliceName(Slice::Kind kind, const std::string& value);
+inline std::string SliceName(const Slice& slice) { return SliceName(slice.kind, slice.value); }
 
 // The key of a row without a value of the column.
 inline constexpr int64_t kNoSliceKey = std::numeric_limits<int64_t>::min();

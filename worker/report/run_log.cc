@@ -1,6 +1,5 @@
 #include "worker/report/run_log.h"
 
-#include <cmath>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
@@ -11,6 +10,7 @@
 #include "common/base/log_functions.h"
 #include "common/base/screen.h"
 #include "common/file/file.h"
+#include "worker/report/json_number.h"
 #include "worker/report/run_lines.h"
 #include "worker/report/slice_report.h"
 
@@ -23,16 +23,6 @@ constexpr char kSlicesFile[] = "train_eval_slices.jsonl";
 constexpr char kTrainSlicesFile[] = "train_slices.jsonl";
 constexpr char kWarningsFile[] = "warnings.jsonl";
 constexpr char kEvaluationEvents[] = "eval_val";  // the reference's name
-
-nlohmann::ordered_json Number(double value) {
-  if (std::isfinite(value)) return value;
-  return nullptr;
-}
-
-nlohmann::ordered_json OrNull(const std::optional<double>& value) {
-  if (value.has_value()) return *value;
-  return nullptr;
-}
 
 constexpr char kWindow[] = "window_", kLifetime[] = "lifetime_";
 
@@ -96,7 +86,7 @@ StatusOr<int64_t> CutBack(const std::string& path, const char* key, int64_t step
 std::string EvaluationJson(const EvaluationResult& result) {
   nlohmann::ordered_json json;
   json["global_step"] = result.step;
-  for (const auto& [name, value] : result.values) json[name] = Number(value);
+  for (const auto& [name, value] : result.values) json[name] = JsonNumber(value);
   if (!result.intervals.empty()) json["bootstrap"] = result.intervals[0].rounds;
   for (const TaskIntervals& task : result.intervals) {
     json["intervals"][task.task] = {
@@ -174,18 +164,18 @@ Status RunLog::Step(const StepRecord& record, const StageTimes& times) {
     total += record.losses[i] * (record.loss_weights.empty() ? 1 : record.loss_weights[i]);
   }
   nlohmann::ordered_json json = {{"step", record.step}, {"epoch", record.epoch}};
-  for (size_t i = 0; i < record.losses.size(); ++i) json[record.loss_names[i]] = Number(record.losses[i]);
-  json["total_loss"] = Number(total);
+  for (size_t i = 0; i < record.losses.size(); ++i) json[record.loss_names[i]] = JsonNumber(record.losses[i]);
+  json["total_loss"] = JsonNumber(total);
   json["lr_sparse"] = record.lr_sparse;
   json["lr_dense"] = record.lr_dense;
   for (const auto& [part, lr] : record.lr_parts) json[absl::StrCat("lr_part_", part)] = lr;
   json["samples_per_second"] = rate;
-  for (const auto& [name, value] : record.train_metrics) json[name] = Number(value);
+  for (const auto& [name, value] : record.train_metrics) json[name] = JsonNumber(value);
   for (const TrainWindows& windows : record.train_windows) {
-    json[kWindow + windows.metric] = OrNull(windows.window.value);
-    json[kLifetime + windows.metric] = OrNull(windows.lifetime.value);
+    json[kWindow + windows.metric] = JsonNumber(windows.window.value);
+    json[kLifetime + windows.metric] = JsonNumber(windows.lifetime.value);
   }
-  for (const auto& [name, value] : record.gradient_norms) json[name] = Number(value);
+  for (const auto& [name, value] : record.gradient_norms) json[name] = JsonNumber(value);
   nlohmann::ordered_json stages;
   for (int s = 0; s < kStageCount; ++s) stages[kStageNames[s]] = times.seconds(s);
   json["stage_seconds"] = stages;

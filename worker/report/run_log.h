@@ -1,11 +1,12 @@
 // RunLog: what a training run tells its user: log lines (or one progress line on a terminal), metrics.jsonl, the lines of
 // train_eval_result.txt, TensorBoard events and, on request, a Prometheus text file. Only worker 0 has one.
 //
-// Files: model_dir/metrics.jsonl, one JSON object per logged step; train_slices.jsonl, one per slice of its train metrics
-//        (slice_report.h); model_dir/train_eval_result.txt, one per evaluation, first key global_step, then names sorted;
-//        train_eval_slices.jsonl, one object per slice of an evaluation; TensorBoard events of the steps in model_dir, of
-//        the evaluations in model_dir/eval_val; warnings.jsonl, one object per warning, each kind and subject once.
-//        All are cut back to the restored step on resume, so that a resumed run's files equal the undisturbed run's.
+// Files: model_dir/metrics.jsonl, one JSON object per logged step; train_slices.jsonl, one per slice of its train
+//        metrics (slice_report.h); model_dir/train_eval_result.txt, one per evaluation, first key global_step, then
+//        names sorted; train_eval_slices.jsonl, one object per slice of an evaluation; TensorBoard events of the steps
+//        in model_dir, of the evaluations in model_dir/eval_val; warnings.jsonl, one object per warning, each kind and
+//        subject once. All are cut back to the restored step on resume, so that a resumed run's files equal the
+//        undisturbed run's.
 // Tags:  loss/<name>, loss/total, lr/g0 (tables), lr/g1 (network), metric/<name>, of train metrics also
 //        metric/window_<name> and metric/lifetime_<name>, global_gradient_norm,
 //        tables/<name>/rows and tables/<name>/candidates of tables that grow,

@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_format.h"
 #include "common/base/text.h"
+#include "worker/report/json_number.h"
 
 namespace pepnet {
 namespace {
@@ -15,9 +16,20 @@ constexpr int64_t kLeastRows = 1000;  // for a warning
 constexpr double kFarOff = 1.5;       // factor between predicted and observed
 constexpr double kDeviations = 4;     // standard deviations that chance does not explain
 
-std::string ValueName(const Slice& slice) { return Printable(SliceName(slice), 40); }
-std::string ValueName(const TrainSlice& slice) {
-  return ValueName(Slice{slice.column, slice.kind, slice.value, slice.task, {}});
+// Of a Slice or a TrainSlice, which name their place alike.
+template <typename AnySlice>
+std::string ValueName(const AnySlice& slice) {
+  return Printable(SliceName(slice.kind, slice.value), 40);
+}
+
+// Of the column of a table that holds the values' names, under the name of what the slices are by.
+template <typename AnySlice>
+size_t WidthOfValues(const std::vector<AnySlice>& slices) {
+  size_t width = 0;
+  for (const AnySlice& slice : slices) {
+    width = std::max({width, ValueName(slice).size(), std::min<size_t>(slice.column.size(), 40)});
+  }
+  return width;
 }
 
 const char* KindName(Slice::Kind kind) {
@@ -32,17 +44,23 @@ const char* KindName(Slice::Kind kind) {
   return "";
 }
 
+// The members of a line that say which slice it is of; `step_name` is that of its first member.
+template <typename AnySlice>
+nlohmann::ordered_json PlaceJson(const char* step_name, int64_t step, const AnySlice& slice) {
+  nlohmann::ordered_json json = {{step_name, step}, {"slice_by", slice.column}, {"slice", KindName(slice.kind)}};
+  if (slice.kind == Slice::Kind::kValue) {
+    json["value"] = slice.value.empty() ? nlohmann::ordered_json() : nlohmann::ordered_json(slice.value);
+  }
+  json["task"] = slice.task;
+  return json;
+}
+
 std::string Cell(const std::optional<double>& value) {
   return value.has_value() ? absl::StrFormat("%.4f", *value) : "-";
 }
 
-nlohmann::ordered_json Number(const std::optional<double>& value) {
-  if (value.has_value() && std::isfinite(*value)) return *value;
-  return nullptr;
-}
-
 nlohmann::ordered_json WindowJson(const WindowValue& window) {
-  nlohmann::ordered_json json = {{"rows", window.rows}, {"value", Number(window.value)}};
+  nlohmann::ordered_json json = {{"rows", window.rows}, {"value", JsonNumber(window.value)}};
   if (!window.value.has_value()) json["why"] = window.why_none;
   return json;
 }
@@ -78,11 +96,9 @@ std::string WarningOf(const Slice& slice) {
 }  // namespace
 
 std::string SliceTable(int64_t step, const std::vector<Slice>& slices) {
-  size_t task_width = 4, value_width = 7;
-  for (const Slice& slice : slices) {
-    task_width = std::max(task_width, slice.task.size());
-    value_width = std::max({value_width, ValueName(slice).size(), std::min<size_t>(slice.column.size(), 40)});
-  }
+  size_t task_width = 4;
+  for (const Slice& slice : slices) task_width = std::max(task_width, slice.task.size());
+  const size_t value_width = std::max<size_t>(7, WidthOfValues(slices));
   std::string text;
   const std::string* column = nullptr;
   for (const Slice& slice : slices) {
@@ -104,18 +120,14 @@ std::string SliceJson(int64_t step, const std::vector<Slice>& slices) {
   std::string lines;
   for (const Slice& slice : slices) {
     const SliceQuality& quality = slice.quality;
-    nlohmann::ordered_json json = {{"global_step", step}, {"slice_by", slice.column}, {"slice", KindName(slice.kind)}};
-    if (slice.kind == Slice::Kind::kValue) {
-      json["value"] = slice.value.empty() ? nlohmann::ordered_json() : nlohmann::ordered_json(slice.value);
-    }
-    json["task"] = slice.task;
+    nlohmann::ordered_json json = PlaceJson("global_step", step, slice);
     json["rows"] = quality.rows;
     json["positives"] = quality.positives;
-    json["auc"] = Number(quality.auc);
-    json["logloss"] = Number(quality.logloss);
-    json["normalized_entropy"] = Number(quality.normalized_entropy);
-    json["pcoc"] = Number(quality.pcoc);
-    json["ece"] = Number(quality.ece);
+    json["auc"] = JsonNumber(quality.auc);
+    json["logloss"] = JsonNumber(quality.logloss);
+    json["normalized_entropy"] = JsonNumber(quality.normalized_entropy);
+    json["pcoc"] = JsonNumber(quality.pcoc);
+    json["ece"] = JsonNumber(quality.ece);
     nlohmann::ordered_json bins = nlohmann::ordered_json::array();
     for (const CalibrationBin& bin : quality.calibration) {
       bins.push_back({{"from", static_cast<double>(bin.bin) / kCalibrationBins},
@@ -155,11 +167,9 @@ std::vector<std::pair<std::string, double>> SliceScalars(const std::vector<Slice
 }
 
 std::string TrainSliceTable(int64_t step, const std::vector<TrainSlice>& slices) {
-  size_t metric_width = 6, value_width = 5;
-  for (const TrainSlice& slice : slices) {
-    metric_width = std::max(metric_width, slice.windows.metric.size());
-    value_width = std::max({value_width, ValueName(slice).size(), std::min<size_t>(slice.column.size(), 40)});
-  }
+  size_t metric_width = 6;
+  for (const TrainSlice& slice : slices) metric_width = std::max(metric_width, slice.windows.metric.size());
+  const size_t value_width = std::max<size_t>(5, WidthOfValues(slices));
   std::string text;
   const std::string* column = nullptr;
   for (const TrainSlice& slice : slices) {
@@ -180,11 +190,7 @@ std::string TrainSliceTable(int64_t step, const std::vector<TrainSlice>& slices)
 std::string TrainSliceJson(int64_t step, const std::vector<TrainSlice>& slices) {
   std::string lines;
   for (const TrainSlice& slice : slices) {
-    nlohmann::ordered_json json = {{"step", step}, {"slice_by", slice.column}, {"slice", KindName(slice.kind)}};
-    if (slice.kind == Slice::Kind::kValue) {
-      json["value"] = slice.value.empty() ? nlohmann::ordered_json() : nlohmann::ordered_json(slice.value);
-    }
-    json["task"] = slice.task;
+    nlohmann::ordered_json json = PlaceJson("step", step, slice);
     json["metric"] = slice.windows.metric;
     json["window"] = WindowJson(slice.windows.window);
     json["lifetime"] = WindowJson(slice.windows.lifetime);

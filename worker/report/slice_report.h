@@ -28,10 +28,11 @@ std::vector<Warning> SliceWarnings(const std::vector<Slice>& slices);
 // TensorBoard's scalars: "slice/tab=1/auc_click" and so on.
 std::vector<std::pair<std::string, double>> SliceScalars(const std::vector<Slice>& slices);
 
-// The same of train metrics by slice. The table has the values of the last window and of the whole training; of JSON, one
-// object a line: {"step": 100, "slice_by": "tab", "slice": "value", "value": "1", "task": "click", "metric": "auc_click",
-// "window": {"rows": 800, "value": 0.61}, "lifetime": {"rows": 3200, "value": 0.6}}, where a value that does not exist is
-// null and followed by "why"; scalars: "slice/tab=1/window_auc_click" and "slice/tab=1/lifetime_auc_click".
+// The same of train metrics by slice. The table has the values of the last window and of the whole training; of JSON,
+// one object a line: {"step": 100, "slice_by": "tab", "slice": "value", "value": "1", "task": "click", "metric":
+// "auc_click", "window": {"rows": 800, "value": 0.61}, "lifetime": {"rows": 3200, "value": 0.6}}, where a value that
+// does not exist is null and followed by "why"; scalars: "slice/tab=1/window_auc_click" and
+// "slice/tab=1/lifetime_auc_click".
 std::string TrainSliceTable(int64_t step, const std::vector<TrainSlice>& slices);
 std::string TrainSliceJson(int64_t step, const std::vector<TrainSlice>& slices);
 std::vector<std::pair<std::string, double>> TrainSliceScalars(const std::vector<TrainSlice>& slices);
