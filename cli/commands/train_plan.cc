@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "cli/job/job.h"
 #include "common/base/text.h"
 #include "worker/data/files/input_files.h"
 #include "worker/data/history/file_identity.h"
@@ -65,16 +66,9 @@ std::string EventTimeLine(const JobConfig& config) {
                       config.data.event_time->max_jump_seconds, " s at most\n");
 }
 
-double BytesOf(const Table& table, const JobConfig& config) {
-  const int state = SparseStateDim(config.train.sparse_optimizer.kind, table.dim);
-  return static_cast<double>(table.RowsToPlanFor()) *
-             static_cast<double>(RowBytes(table.value_kind, table.dim, state)) +
-         static_cast<double>(table.policy.filter_bytes);
-}
-
 std::string SizeLine(const JobConfig& config) {
   double total = 0;
-  for (const Table& table : config.tables) total += BytesOf(table, config);
+  for (const Table& table : config.tables) total += PlannedBytes(table, config);
   int64_t dense = 0;
   for (const ParameterSpec& spec : DenseParameterList(config)) dense += spec.elements();
   return absl::StrFormat("%s of at most %.1f MiB, %s", Counted(static_cast<int64_t>(config.tables.size()), "table"),
@@ -139,7 +133,7 @@ std::string TrainPlan(const JobConfig& config, const TrainRanks& ranks) {
                    "\n  eval data: ", DataLine(config, config.eval_input_path), "\n  length: ", LengthLine(config),
                    "\n", EventTimeLine(config), "  tables:\n");
   for (const Table& table : config.tables) {
-    const double bytes = BytesOf(table, config);
+    const double bytes = PlannedBytes(table, config);
     const std::string policy = RowPolicyText(table.policy);
     absl::StrAppendFormat(&text, "    %s: %s %d rows x %d%s, %.1f MiB with optimizer state%s%s%s\n", table.name,
                           table.grows() ? "grows, expected" : "at most", table.RowsToPlanFor(), table.dim,

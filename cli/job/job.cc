@@ -77,12 +77,7 @@ RankFacts WorkerFacts(const std::string& role, const JobConfig& config, const Jo
                    flags.run.seed, " ", flags.run.continue_train, " ", flags.run.restart_data_at_step, " ",
                    flags.run.ignore_restore_optimizer, " ", flags.run.clamp_out_of_range),
       CpuDescription());
-  for (const Table& table : config.tables) {
-    const int state = SparseStateDim(config.train.sparse_optimizer.kind, table.dim);
-    facts.table_bytes +=
-        static_cast<double>(table.RowsToPlanFor()) * static_cast<double>(RowBytes(table.value_kind, table.dim, state)) +
-        static_cast<double>(table.policy.filter_bytes);
-  }
+  for (const Table& table : config.tables) facts.table_bytes += PlannedBytes(table, config);
   return facts;
 }
 
@@ -194,6 +189,13 @@ Status RunColocated(Transport* transport, const Layout& layout, const JobFlags& 
 }
 
 }  // namespace
+
+double PlannedBytes(const Table& table, const JobConfig& config) {
+  const int state = SparseStateDim(config.train.sparse_optimizer.kind, table.dim);
+  return static_cast<double>(table.RowsToPlanFor()) *
+             static_cast<double>(RowBytes(table.value_kind, table.dim, state)) +
+         static_cast<double>(table.policy.filter_bytes);
+}
 
 StatusOr<int> ThreadsOf(const JobFlags& flags) {
   if (flags.threads > 0) return flags.threads;

@@ -23,6 +23,9 @@ Status RunJob(const JobConfig& config, const JobFlags& flags, MpiSession* sessio
 // --threads, else OMP_NUM_THREADS, else the cores of this host shared among its ranks. Error: a variable that is no number.
 StatusOr<int> ThreadsOf(const JobFlags& flags);
 
+// The bytes of a table on all servers, counters for admission included, when it holds the rows to plan for.
+double PlannedBytes(const Table& table, const JobConfig& config);
+
 // Ends after kShutdown: the body of serving ranks. watch: may be null.
 Status Serve(Transport* transport, JobWatch* watch);
 
