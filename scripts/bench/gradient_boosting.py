@@ -15,15 +15,13 @@ Prints one JSON object: auc_<name> over all test rows, and auc_<name>_in_space o
 """
 import argparse
 import json
-import pathlib
 import time
 
 import lightgbm
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from logistic_regression import read_split
-from sklearn.metrics import roc_auc_score
+from baseline_rows import Rows, add_arguments
 
 
 def encode_column(train, test):
@@ -38,38 +36,32 @@ def encode_column(train, test):
             yield ".parts", False, *counts
         train, test = (pc.list_element(column, 0) for column in parts)
     known = train.combine_chunks().dictionary_encode().dictionary
-    # What training has not met is missing.
+    # Values that training has not met are missing.
     yield "", True, *(pc.index_in(column, known).to_numpy().astype(np.float64) for column in (train, test))
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data_dir", type=pathlib.Path, required=True)
-    parser.add_argument("--tasks", nargs="+", default=["ctr:clk", "cvr:buy:clk"])
-    parser.add_argument("--ignore", nargs="*", default=[], help="columns that are no features")
+    add_arguments(parser)
     parser.add_argument("--rounds", type=int, default=500, help="trees at most")
     parser.add_argument("--learning_rate", type=float, default=0.05)
-    parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
 
-    tasks = [(task.split(":") + [None])[:3] for task in args.tasks]
-    train, test = read_split(args.data_dir, "train"), read_split(args.data_dir, "test")
-    labels = {name for _, label, space in tasks for name in (label, space) if name}
+    rows = Rows(args)
     names, categories, columns = [], [], []
-    for name in train.column_names:
-        if name not in labels and name not in args.ignore:
-            for ending, category, *values in encode_column(train[name], test[name]):
-                names.append(name + ending)
-                columns.append(values)
-                if category:
-                    categories.append(name + ending)
+    for name in rows.columns:
+        for ending, category, *values in encode_column(rows.train[name], rows.test[name]):
+            names.append(name + ending)
+            columns.append(values)
+            if category:
+                categories.append(name + ending)
     x_train, x_test = (np.column_stack([column[part] for column in columns]) for part in (0, 1))
 
     start = time.perf_counter()
-    report = {"lightgbm": lightgbm.__version__, "train_rows": train.num_rows, "features": names}
-    for name, label, space in tasks:
-        y_train, y_test = ((part[label].to_numpy() == 1).astype(np.int32) for part in (train, test))
-        inside = np.flatnonzero(train[space].to_numpy() > 0 if space else np.ones(train.num_rows, dtype=bool))
+    report = {"lightgbm": lightgbm.__version__, "train_rows": rows.train.num_rows, "features": names}
+    for name, label, space in rows.tasks:
+        y_train, _ = rows.labels(label)
+        inside = np.flatnonzero(rows.inside(rows.train, space))
         fitted, watched = inside[: len(inside) * 9 // 10], inside[len(inside) * 9 // 10 :]
         described = {"feature_name": names, "categorical_feature": categories}
         data = lightgbm.Dataset(x_train[fitted], y_train[fitted], **described)
@@ -78,12 +70,8 @@ def main():
              "verbose": -1},
             data, args.rounds, valid_sets=[lightgbm.Dataset(x_train[watched], y_train[watched], reference=data)],
             callbacks=[lightgbm.early_stopping(30, verbose=False)])
-        scores = model.predict(x_test)
-        report[f"auc_{name}"] = float(roc_auc_score(y_test, scores))
+        report |= rows.aucs(name, label, space, model.predict(x_test))
         report[f"trees_{name}"] = model.best_iteration
-        if space:
-            inside = test[space].to_numpy() > 0
-            report[f"auc_{name}_in_space"] = float(roc_auc_score(y_test[inside], scores[inside]))
     report["seconds"] = round(time.perf_counter() - start, 1)
     print(json.dumps(report))
 

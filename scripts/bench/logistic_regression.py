@@ -17,28 +17,15 @@ Prints one JSON object: auc_<name> over all test rows, and auc_<name>_in_space o
 """
 import argparse
 import json
-import pathlib
 import time
 import zlib
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv
-import pyarrow.parquet as pq
 import scipy.sparse
+from baseline_rows import Rows, add_arguments
 from sklearn.linear_model import LogisticRegression, SGDClassifier
-from sklearn.metrics import roc_auc_score
-
-
-def read_split(data_dir, name):
-    paths = sorted(data_dir.glob(f"{name}*.parquet"))
-    if paths:
-        return pa.concat_tables([pq.read_table(path) for path in paths])
-    paths = sorted(data_dir.glob(f"{name}*.csv"))
-    if not paths:
-        raise SystemExit(f"{data_dir} holds no {name}*.parquet and no {name}*.csv")
-    return pa.concat_tables([pyarrow.csv.read_csv(path) for path in paths])
 
 
 def hash_values(values, column, bits):
@@ -87,33 +74,23 @@ def fit(args, x, y):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data_dir", type=pathlib.Path, required=True)
-    parser.add_argument("--tasks", nargs="+", default=["ctr:clk", "cvr:buy:clk"])
-    parser.add_argument("--ignore", nargs="*", default=[], help="columns that are no features")
+    add_arguments(parser)
     parser.add_argument("--bits", type=int, default=22)
     parser.add_argument("--solver", choices=["sgd", "liblinear"], default="sgd")
     parser.add_argument("--epochs", type=int, default=5, help="sgd: passes over the data")
     parser.add_argument("--alpha", type=float, default=1e-6, help="sgd: regularisation")
     parser.add_argument("--c", type=float, default=0.1, help="liblinear: inverse regularisation")
-    parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
 
-    tasks = [(task.split(":") + [None])[:3] for task in args.tasks]
-    train, test = read_split(args.data_dir, "train"), read_split(args.data_dir, "test")
-    labels = {name for _, label, space in tasks for name in (label, space) if name}
-    columns = [name for name in train.column_names if name not in labels and name not in args.ignore]
-
+    rows = Rows(args)
     start = time.perf_counter()
-    x_train, x_test = encode(train, columns, args.bits), encode(test, columns, args.bits)
-    report = {"solver": args.solver, "train_rows": train.num_rows, "features": columns}
-    for name, label, space in tasks:
-        y_train, y_test = ((part[label].to_numpy() == 1).astype(np.int32) for part in (train, test))
-        inside = train[space].to_numpy() > 0 if space else np.ones(train.num_rows, dtype=bool)
+    x_train, x_test = (encode(part, rows.columns, args.bits) for part in (rows.train, rows.test))
+    report = {"solver": args.solver, "train_rows": rows.train.num_rows, "features": rows.columns}
+    for name, label, space in rows.tasks:
+        y_train, _ = rows.labels(label)
+        inside = rows.inside(rows.train, space)
         scores = fit(args, x_train[inside], y_train[inside]).decision_function(x_test)
-        report[f"auc_{name}"] = float(roc_auc_score(y_test, scores))
-        if space:
-            inside = test[space].to_numpy() > 0
-            report[f"auc_{name}_in_space"] = float(roc_auc_score(y_test[inside], scores[inside]))
+        report |= rows.aucs(name, label, space, scores)
     report["seconds"] = round(time.perf_counter() - start, 1)
     print(json.dumps(report))
 
