@@ -254,7 +254,8 @@ void ExpectTheRowsOfOneWorker(JobShape shape) {
   }
 }
 
-// A job that is stopped and saved after `saved_step` goes on, on these numbers of servers, to the rows of one that is not.
+// A job that is stopped and saved after `saved_step` goes on, on these numbers of servers, to the rows of one that is
+// not.
 void ExpectExactResume(JobShape shape, int64_t saved_step, std::initializer_list<int> server_counts) {
   const std::string expected = RunJob(shape);
   const int64_t last_step = shape.last_step;
@@ -468,28 +469,23 @@ TEST(PolicyMutantsTest, EachIsSeen) {
     EXPECT_NE(RunJob(shape), one);
     shape.servers = 1;
   }
+  const auto expect_workers_to_matter = [&shape](Mutant mutant) {
+    const WithMutant active(mutant);
+    shape.workers = 3;
+    shape.workers_of_data = 0;
+    const std::string three = RunJob(shape);
+    shape.workers_of_data = 3;
+    shape.workers = 1;
+    EXPECT_NE(RunJob(shape), three);
+  };
   shape.exact_sums = true;
   for (const int64_t filter_bytes : {int64_t{0}, 4 * kSmallFilter}) {
     shape.policy = {
         .admit_after_steps = 3, .filter_bytes = filter_bytes, .filter_halve_steps = filter_bytes > 0 ? 100 : 0};
-    shape.workers = 3;
-    shape.workers_of_data = 0;
-    const WithMutant mutant(Mutant::kCountByWorker);
-    const std::string three = RunJob(shape);
-    shape.workers_of_data = 3;
-    shape.workers = 1;
-    EXPECT_NE(RunJob(shape), three);
+    expect_workers_to_matter(Mutant::kCountByWorker);
   }
   shape.policy = {.ttl_seconds = 2500};
-  shape.workers = 3;
-  shape.workers_of_data = 0;
-  {
-    const WithMutant mutant(Mutant::kEventTimeByWorker);
-    const std::string three = RunJob(shape);
-    shape.workers_of_data = 3;
-    shape.workers = 1;
-    EXPECT_NE(RunJob(shape), three);
-  }
+  expect_workers_to_matter(Mutant::kEventTimeByWorker);
 }
 
 TEST(PolicyMutantsTest, WhatAResumedRunForgetsIsSeen) {

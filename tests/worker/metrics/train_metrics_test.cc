@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <mutex>
 
 #include "absl/strings/str_cat.h"
@@ -77,36 +78,53 @@ TEST(TrainMetricsTest, CountsDecayAtTheEndOfEachWindow) {
   });
 }
 
+// The steps from stops.front() to stops.back() on so many workers, as a run that is stopped and resumed at each number
+// in between. `add` gives the metrics a worker's rows of a step; `see` is shown each worker's metrics at the end of
+// each part, one worker at a time.
+void RunWithStops(const JobConfig& config, int workers, const std::vector<int>& stops,
+                  const std::function<Status(int step, int worker, TrainMetrics* metrics)>& add,
+                  const std::function<void(int worker, const TrainMetrics& metrics)>& see) {
+  std::map<std::string, std::vector<double>> state;
+  std::mutex mutex;
+  for (size_t part = 0; part + 1 < stops.size(); ++part) {
+    OnWorkers(workers, [&, begin = stops[part], end = stops[part + 1]](Collective* collective) -> Status {
+      TrainMetrics metrics(&config);
+      if (begin > 0) {
+        EXPECT_TRUE(metrics.Restore(state, collective->index() == 0).empty());
+      }
+      PEPNET_RETURN_IF_ERROR(collective->Barrier("state read"));
+      for (int step = begin; step < end; ++step) {
+        PEPNET_RETURN_IF_ERROR(add(step, collective->index(), &metrics));
+        PEPNET_RETURN_IF_ERROR(metrics.EndStep(collective));
+      }
+      {
+        const std::lock_guard<std::mutex> lock(mutex);
+        see(collective->index(), metrics);
+      }
+      PEPNET_RETURN_IF_ERROR(metrics.Gather(collective));
+      if (collective->index() == 0) state = metrics.State();
+      return absl::OkStatus();
+    });
+  }
+}
+
 TEST(TrainMetricsTest, AnyNumberOfWorkersAndAStopInsideAWindowGiveTheSameValues) {
   const JobConfig config = Config(0.5, 3);
   auto run = [&](int workers, bool interrupted) {
     std::map<std::string, double> values;
-    std::map<std::string, std::vector<double>> state;
-    std::mutex mutex;
-    const std::vector<int> stops = interrupted ? std::vector<int>{0, 5, 9} : std::vector<int>{0, 9};
-    for (size_t leg = 0; leg + 1 < stops.size(); ++leg) {
-      OnWorkers(workers, [&, begin = stops[leg], end = stops[leg + 1]](Collective* collective) -> Status {
-        TrainMetrics metrics(&config);
-        if (begin > 0) {
-          EXPECT_TRUE(metrics.Restore(state, collective->index() == 0).empty());
-        }
-        PEPNET_RETURN_IF_ERROR(collective->Barrier("state read"));
-        for (int step = begin; step < end; ++step) {
+    RunWithStops(
+        config, workers, interrupted ? std::vector<int>{0, 5, 9} : std::vector<int>{0, 9},
+        [&](int step, int worker, TrainMetrics* metrics) {
           std::vector<float> labels, scores;
-          for (int row = collective->index(); row < 12; row += workers) {
+          for (int row = worker; row < 12; row += workers) {
             labels.push_back(static_cast<float>((row * 7 + step) % 3 == 0));
             scores.push_back(static_cast<float>((row * 5 + step * 3) % 9) / 8);
           }
-          PEPNET_RETURN_IF_ERROR(metrics.Add(Rows(labels), {scores, scores}));
-          PEPNET_RETURN_IF_ERROR(metrics.EndStep(collective));
-        }
-        PEPNET_RETURN_IF_ERROR(metrics.Gather(collective));
-        const std::lock_guard<std::mutex> lock(mutex);
-        if (collective->index() == 0) state = metrics.State();
-        if (collective->index() == 0) values = metrics.Values();
-        return absl::OkStatus();
-      });
-    }
+          return metrics->Add(Rows(labels), {scores, scores});
+        },
+        [&](int worker, const TrainMetrics& metrics) {
+          if (worker == 0) values = metrics.Values();
+        });
     return values;
   };
   const auto expected = run(1, false);
@@ -234,8 +252,8 @@ TEST(TrainMetricsTest, ValuesGetSlicesAtTheEndOfTheirFirstWindowWhileThereIsRoom
   });
 }
 
-// The numbers of each slice against those of a metric that sees the rows of that value alone; any number of workers, and
-// stops inside windows, with rows that wait for a slice.
+// The numbers of each slice against those of a metric that sees the rows of that value alone; any number of workers,
+// and stops inside windows, with rows that wait for a slice.
 TEST(TrainMetricsTest, SlicesAreExactForAnyNumberOfWorkersAndStops) {
   constexpr int kSteps = 14;
   const JobConfig config = Sliced(/*top=*/3, /*decay_step=*/4);
@@ -251,32 +269,17 @@ TEST(TrainMetricsTest, SlicesAreExactForAnyNumberOfWorkersAndStops) {
   };
   auto run = [&](int workers, const std::vector<int>& stops) {
     std::vector<std::vector<std::string>> by_worker(workers);  // of the last part of the run
-    std::map<std::string, std::vector<double>> state;
-    std::mutex mutex;
-    for (size_t leg = 0; leg + 1 < stops.size(); ++leg) {
-      OnWorkers(workers, [&, begin = stops[leg], end = stops[leg + 1]](Collective* collective) -> Status {
-        TrainMetrics metrics(&config);
-        if (begin > 0) {
-          EXPECT_TRUE(metrics.Restore(state, collective->index() == 0).empty());
-        }
-        PEPNET_RETURN_IF_ERROR(collective->Barrier("state read"));
-        for (int step = begin; step < end; ++step) {
+    RunWithStops(
+        config, workers, stops,
+        [&](int step, int worker, TrainMetrics* metrics) {
           std::vector<TabRow> mine;
           const std::vector<TabRow> all = rows_of_step(step);
-          for (size_t row = collective->index(); row < all.size(); row += workers) mine.push_back(all[row]);
+          for (size_t row = worker; row < all.size(); row += workers) mine.push_back(all[row]);
           std::vector<float> scores;
           const Batch batch = TabRows(mine, &scores);
-          PEPNET_RETURN_IF_ERROR(metrics.Add(batch, {scores, scores}));
-          PEPNET_RETURN_IF_ERROR(metrics.EndStep(collective));
-        }
-        const std::vector<std::string> here = Texts(metrics.Slices());
-        PEPNET_RETURN_IF_ERROR(metrics.Gather(collective));
-        const std::lock_guard<std::mutex> lock(mutex);
-        if (collective->index() == 0) state = metrics.State();
-        by_worker[collective->index()] = here;
-        return absl::OkStatus();
-      });
-    }
+          return metrics->Add(batch, {scores, scores});
+        },
+        [&](int worker, const TrainMetrics& metrics) { by_worker[worker] = Texts(metrics.Slices()); });
     for (const std::vector<std::string>& texts : by_worker) EXPECT_EQ(texts, by_worker[0]);
     return by_worker[0];
   };
