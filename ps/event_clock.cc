@@ -40,7 +40,7 @@ void EventClock::Advance(int64_t step, int64_t time) {
 
 void EventClock::Restore(std::vector<EventPoint> points) { points_ = std::move(points); }
 
-// What remains depends on the points alone, so that a run that stops goes on with the same ones.
+// Thinning looks at the points alone, so that a run that stops goes on with the same ones.
 void EventClock::Thin() {
   if (longest_ttl_ > 0) {
     const auto needed = std::find_if(points_.begin(), points_.end(),

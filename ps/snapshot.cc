@@ -128,8 +128,8 @@ void Snapshot::Take() {
 void Snapshot::LetChangesIn() {
   const bool memory_is_short = changes_without_memory_ > 0;
   mutex_.Unlock();
-  // Who waits for memory sleeps on the condition, and is not counted in changes_waiting_: the copies that the last run has
-  // given back may be all it needs, so it is woken and gets a moment to take the lock.
+  // A change that waits for memory sleeps on the condition, and is not counted in changes_waiting_: the copies that the
+  // last run has given back may be all it needs, so it is woken and gets a moment to take the lock.
   if (memory_is_short) {
     changed_.NotifyAll();
     std::this_thread::sleep_for(std::chrono::microseconds(50));

@@ -35,8 +35,8 @@ pip_install() {
 
 torch_version=2.13.0
 has_gpu() { nvidia-smi --list-gpus 2>/dev/null | grep -q .; }
-# install_torch DIRECTORY: the CPU build (0.2 GB) where there is no GPU and an index of pip's has it; else what the index
-# has under the plain version, which on PyPI is the build with CUDA.
+# install_torch DIRECTORY: the CPU build (0.2 GB) where there is no GPU and an index of pip's has it; else what the
+# index has under the plain version, which on PyPI is the build with CUDA.
 install_torch() {
   if ! has_gpu; then
     pip_install "$1" "torch==$torch_version+cpu" && return

@@ -3,7 +3,8 @@
 # From a fresh clone to a trained model: sets up, builds, gets MovieLens-100K, trains PEPNet on it as one process and
 # again under mpirun with 2 servers and 2 workers, and predicts. Starts over in runs/pepnet_movielens and
 # runs/pepnet_movielens_mpi; downloads only what is not there yet. About ten minutes on two cores, most of it compiling.
-#   --wheel FILE   installs this wheel (dist/pepnet_trainer-*.whl, scripts/wheel.sh) into a virtual environment of its own,
+#   --wheel FILE   installs this wheel (dist/pepnet_trainer-*.whl, scripts/wheel.sh) into a virtual environment of its
+#   own,
 #                  runs/wheel_venv, instead of building: one to two minutes
 #   PEPNET_VENV, PEPNET_PYTHON, PEPNET_PIP_ARGS   as for scripts/setup.sh
 here=$PWD

@@ -116,7 +116,7 @@ sys.exit(any(importlib.metadata.version(name) != version for name, version in (p
 PYTHON
 }
 
-# What will be fetched, before the first byte of it.
+# The list of what will be fetched, before the first byte of it.
 fetched=() lacks_wheels=false lacks_nccl=false lacks_tools=false
 ((${#missing[@]} == 0)) || fetched+=("Debian packages (up to 0.3 GB): ${missing[*]}")
 if ! wheels_work; then

@@ -87,7 +87,7 @@ StatusOr<std::vector<CalibrationBin>> BinsFromJson(const nlohmann::json& json) {
   return bins;
 }
 
-// Which slice a line of train_eval_slices.jsonl or train_slices.jsonl is of.
+// The slice that a line of train_eval_slices.jsonl or train_slices.jsonl is of, without its figures.
 StatusOr<Slice> SlicePlaceFromJson(const nlohmann::json& json) {
   Slice slice;
   PEPNET_ASSIGN_OR_RETURN(slice.column, JsonString(json, "slice_by"));

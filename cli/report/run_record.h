@@ -1,8 +1,9 @@
 // RunRecord: what a training left in its model_dir, as plain structs: the source of `pepnet report` and `pepnet compare`.
 //
 // Read are pipeline.config, metrics.jsonl, train_slices.jsonl, train_eval_result.txt, train_eval_slices.jsonl,
-// warnings.jsonl, best_checkpoint.json, explained.json, job_report.json, the manifests of the checkpoints and, if asked for, the rows of
-// one checkpoint. All are open formats (docs/formats.md); nothing is trained or evaluated. The run may be in progress: what it is writing is not read yet.
+// warnings.jsonl, best_checkpoint.json, explained.json, job_report.json, the manifests of the checkpoints and, if asked
+// for, the rows of one checkpoint. All are open formats (docs/formats.md); nothing is trained or evaluated. The run may
+// be in progress: what it is writing is not read yet.
 //
 // Threads: no state.
 #pragma once
@@ -86,7 +87,7 @@ struct TableRecord {
   std::vector<HotId> hottest;  // most updates first; empty if no rows were read
 };
 
-// What an id has learnt: the rows of its table that point the same way (cli/inspect/neighbours.h).
+// The rows of a table that point the same way as an id's (cli/inspect/neighbours.h): what the id has learnt.
 struct LearntId {
   std::string table;
   HotId id;
@@ -164,8 +165,8 @@ struct RunRecord {
 };
 
 struct RunReadOptions {
-  // Also read the rows of one checkpoint, the best or else the newest, for the hottest ids, what the first of each table
-  // has learnt, and the rows that were never updated: takes about three times as long as `pepnet inspect`.
+  // Also read the rows of one checkpoint, the best or else the newest, for the hottest ids, what the first of each
+  // table has learnt, and the rows that were never updated: takes about three times as long as `pepnet inspect`.
   bool rows = true;
 };
 

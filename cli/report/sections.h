@@ -22,7 +22,7 @@ std::string CalibrationSection(const std::vector<RunRecord>& runs);
 
 // Tables: rows, memory, growth, hottest ids.
 std::string TablesSection(const std::vector<RunRecord>& runs);
-// What the features are worth and what the gates do, of explained.json, and what the hottest ids have learnt.
+// The worth of the features and the gates, of explained.json, and what the hottest ids have learnt.
 std::string ExplainSection(const std::vector<RunRecord>& runs);
 // Checkpoints, the best one marked.
 std::string CheckpointsSection(const std::vector<RunRecord>& runs);

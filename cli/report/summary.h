@@ -22,9 +22,9 @@ struct FigureName {
   bool rule = false;  // it is what keep_best compares, a sum or a number of a slice: RunRecord::ruled
 };
 
-// The losses and metrics of the runs, by task, and behind them what keep_best compares where that is none of them. Task and
-// direction are those of the configs; without a config a name with cross_entropy or loss in it is a loss, and of a metric
-// the larger value is taken for the better one. The last window and the lifetime of a train metric
+// The losses and metrics of the runs, by task, and behind them what keep_best compares where that is none of them. Task
+// and direction are those of the configs; without a config a name with cross_entropy or loss in it is a loss, and of a
+// metric the larger value is taken for the better one. The last window and the lifetime of a train metric
 // ("window_auc_ctr", "lifetime_auc_ctr") belong to the metric and are not among them.
 std::vector<FigureName> FigureNames(const std::vector<RunRecord>& runs);
 

@@ -19,7 +19,7 @@
 
 namespace pepnet {
 
-// What the manifest says about one such file.
+// One such file, as the manifest describes it.
 struct FilterEntry {
   std::string table;
   std::string file;  // relative to the checkpoint directory

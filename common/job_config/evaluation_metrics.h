@@ -16,12 +16,12 @@ struct EvaluationMetric {
 };
 
 // The name of a metric on the rows of the tower's task space alone, those whose task_space_indicator_label is > 0:
-// "auc_cvr_in_task_space". "" if there is no such number: of a tower without task space, and of metrics that need the rows
-// themselves.
+// "auc_cvr_in_task_space". "" if there is no such number: of a tower without task space, and of metrics that need the
+// rows themselves.
 std::string NameInTaskSpace(const Tower& tower, const Metric& metric);
 
-// The name of the mean of a grouped AUC in which a group counts by its rows: "grouped_auc_ctr_by_impressions"; "" of other
-// metrics.
+// The name of the mean of a grouped AUC in which a group counts by its rows: "grouped_auc_ctr_by_impressions"; "" of
+// other metrics.
 std::string NameByImpressions(const Metric& metric);
 
 // By tower: its metrics, those by impressions and in its task space, then its losses, in the order of the config.

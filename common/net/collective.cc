@@ -287,8 +287,8 @@ class CollectiveOverTransport : public Collective {
     const int first = index_ == 0 ? 1 : 0;
     PEPNET_ASSIGN_OR_RETURN(Piece carrier, ReceiveExactly(first, call, mine.size_bytes()));
     T* const sum = reinterpret_cast<T*>(carrier.message.data() + carrier.offset);
-    // The order is x0 + x1 + x2 + ... on every worker. The message is x1 on worker 0 and x0 elsewhere. Where `mine` is the
-    // other one of these two it comes now, the wrong way round on worker 0: two summands commute, to the bit.
+    // The order is x0 + x1 + x2 + ... on every worker. The message is x1 on worker 0 and x0 elsewhere. Where `mine` is
+    // the other one of these two it comes now, the wrong way round on worker 0: two summands commute, to the bit.
     if (index_ <= 1) AddTo(sum, mine.data(), mine.size());
     for (int w = index_ == 1 ? 2 : first + 1; w < count(); ++w) {
       if (w == index_) {
@@ -321,8 +321,8 @@ class CollectiveOverTransport : public Collective {
       const int to = (index_ + k) % count();
       PEPNET_RETURN_IF_ERROR(SendTo(to, call, block(to).data(), block(to).size_bytes()));
     }
-    // A straggler delays its own block and whoever waits for its piece, no more: blocks are added by different workers, and
-    // each adds the pieces in worker order as they come, however late.
+    // A straggler delays its own block and whoever waits for its piece, no more: blocks are added by different workers,
+    // and each adds the pieces in worker order as they come, however late.
     const std::span<T> mine = block(index_);
     PEPNET_ASSIGN_OR_RETURN(Piece sum, AddUpInMessage<T>(call, mine));
     if (!mine.empty()) std::memcpy(mine.data(), sum.data(), mine.size_bytes());

@@ -28,8 +28,8 @@ RowIndex::Places RowIndex::MakePlaces(size_t capacity, size_t spill) {
   return {AlignedBuffer<uint8_t>((capacity + spill + 1) * sizeof(Entry)), capacity, spill, 0};
 }
 
-// A grown array is set to empty in pieces, just ahead of where entries come in: setting all of it when growth begins would
-// be the long pause that growing in small steps avoids.
+// A grown array is set to empty in pieces, just ahead of where entries come in: setting all of it when growth begins
+// would be the long pause that growing in small steps avoids.
 void RowIndex::WriteTo(size_t last, Places* places) {
   if (last < places->written) return;
   const size_t end = std::min(places->end(), last + kWrittenAtOnce) + 1;
@@ -72,8 +72,8 @@ void RowIndex::Erase(uint64_t hash, int64_t slot, const RowStore& rows, uint64_t
   for (; all[hole].slot != static_cast<uint32_t>(slot); ++hole) {
     CHECK_NE(all[hole].slot, kEmpty) << "slot " << slot << " is not in the index";
   }
-  // Backward-shift deletion: a mark in place of the entry would lengthen probes for ever. An entry of the run may stand in
-  // the hole unless a probe for it starts behind the hole; one that moves leaves a hole of its own, further on.
+  // Backward-shift deletion: a mark in place of the entry would lengthen probes for ever. An entry of the run may stand
+  // in the hole unless a probe for it starts behind the hole; one that moves leaves a hole of its own, further on.
   for (size_t at = hole + 1; all[at].slot != kEmpty; ++at) {
     if (places.Home(RowHash(table_hash, IdOf(all[at], rows))) > hole) continue;
     all[hole] = all[at];

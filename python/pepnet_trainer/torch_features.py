@@ -162,7 +162,7 @@ class Feature:
         self.autodis: Message | None = message.message("autodis") if "autodis" in message and not sequence else None
         self.embedded = self.dense and not sequence and (self.autodis is not None or "mlp" in message)
         self.width = self.values if self.dense and not self.embedded else int(message.first("embedding_dim"))
-        # What rows begin with where the table has those of the ids that occurred, and no others.
+        # The initial values of rows where the table has those of the ids that occurred, and no others.
         self.growing: Initializer | None = None
         if grows(message):
             try:

@@ -110,7 +110,7 @@ def main():
     directory = pathlib.Path(tempfile.mkdtemp(prefix="pepnet-soak-"))
     model_dir, temporary = directory / "model", directory / "tmp"
     temporary.mkdir()
-    # Open MPI's sockets and shared memory stay out of the short path that sockets need.
+    # A directory of the job's own: what it leaves there is seen in the end.
     os.environ["TMPDIR"] = str(temporary)
     command = [f"{flags.build}/pepnet", "train", "--pipeline_config_path", write_job(str(directory), draw), "--threads=1",
                "--seed=5", "--model_dir", str(model_dir)]

@@ -23,8 +23,8 @@
 namespace pepnet {
 namespace {
 
-// A job of 101 rows, trained, so that its predictions differ; the last global batch of any of these has another size than
-// the others.
+// A job of 101 rows, trained, so that its predictions differ; the last global batch of any of these has another size
+// than the others.
 JobConfig TrainedJob(const std::string& directory) {
   RandomJobOptions options;
   options.batch_size = 12;

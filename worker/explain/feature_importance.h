@@ -45,8 +45,8 @@ struct Importance {
   std::vector<FeatureImportance> features;  // those that cost most AUC first, over the tasks on all rows
 };
 
-// On worker 0; empty on the others. A collective operation: the workers hold the blocks of one ReadRowBlocks(). The tables are read as of
-// `finished_steps` applied steps.
+// On worker 0; empty on the others. A collective operation: the workers hold the blocks of one ReadRowBlocks(). The
+// tables are read as of `finished_steps` applied steps.
 StatusOr<Importance> ExplainFeatures(const WorkerContext& context, PepnetModel* model, RowBlocks* rows,
                                      int64_t finished_steps, uint64_t seed);
 

@@ -46,7 +46,8 @@ struct GateStatistics {
   std::vector<GateStatistic> gates;  // epnet in the order of the columns, then ppnet by task and layer
 };
 
-// Of the first kGateRows rows. Not collective: worker 0 calls it, and holds the blocks with these rows. Empty for a model without gates.
+// Of the first kGateRows rows. Not collective: worker 0 calls it, and holds the blocks with these rows. Empty for a
+// model without gates.
 StatusOr<GateStatistics> MeasureGates(const WorkerContext& context, const InferenceModel& inference, RowBlocks* rows);
 
 }  // namespace pepnet

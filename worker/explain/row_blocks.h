@@ -1,10 +1,10 @@
 // Rows of a data set that stay in memory, in blocks shared out over the workers, and the dealing out of single features
 // among them.
 //
-// Blocks:  of as many rows as a batch, the last one shorter; block b holds rows [b * size, ...) of the input order. Worker
-//          w of W holds blocks w, w + W, ...; worker 0 may hold the first ones beside them.
-// Memory:  a W-th of the rows on each worker, and, while a feature is dealt out, that feature of all rows, so that a row
-//          can take it from any other.
+// Blocks:  of as many rows as a batch, the last one shorter; block b holds rows [b * size, ...) of the input order.
+//          Worker w of W holds blocks w, w + W, ...; worker 0 may hold the first ones beside them.
+// Memory:  a W-th of the rows on each worker, and, while a feature is dealt out, that feature of all rows, so that a
+//          row can take it from any other.
 // Threads: one at a time.
 #pragma once
 
@@ -48,8 +48,8 @@ struct FeatureColumn {
 // their number.
 StatusOr<std::vector<FeatureColumn>> GatherFeature(const RowBlocks& rows, size_t feature, Collective* collective);
 
-// The column that `described` would have in the rows of block `block` if row r held what row source(r) holds. `columns`:
-// what GatherFeature() returned.
+// The column that `described` would have in the rows of block `block` if row r held what row source(r) holds.
+// `columns`: what GatherFeature() returned.
 FeatureColumn TakeFrom(const RowBlocks& rows, const std::vector<FeatureColumn>& columns, const Feature& described,
                        size_t block, const std::function<int64_t(int64_t)>& source);
 

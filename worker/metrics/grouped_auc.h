@@ -1,5 +1,5 @@
-// Exact grouped AUC (spec 6.1): one AUC per key, averaged over the keys that have both classes, each counting alike or by its
-// rows.
+// Exact grouped AUC (spec 6.1): one AUC per key, averaged over the keys that have both classes, each counting alike or
+// by its rows.
 #pragma once
 
 #include "worker/metrics/scored_rows.h"

@@ -26,8 +26,9 @@ class MetricSet {
   // Loss of one global batch, this worker's part (sum over workers = loss); weighted by the batch's global rows.
   void AddLosses(const std::vector<std::string>& names, const std::vector<double>& values, int64_t global_rows);
 
-  // Also "grouped_auc_ctr_by_impressions", and of a tower with a task space "auc_cvr_in_task_space" (common/job_config/evaluation_metrics.h).
-  // "auc_ctr" -> value for all metrics and losses, equal on every worker. `collective` null: one worker.
+  // Also "grouped_auc_ctr_by_impressions", and of a tower with a task space "auc_cvr_in_task_space"
+  // (common/job_config/evaluation_metrics.h). "auc_ctr" -> value for all metrics and losses, equal on every worker.
+  // `collective` null: one worker.
   StatusOr<std::map<std::string, double>> Finish(Collective* collective);
 
  private:

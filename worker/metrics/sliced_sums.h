@@ -1,15 +1,15 @@
 // SlicedSums: a train metric by the values of one eval_config.slice_by column, of the last window and of all windows.
 //
-// A value gets a slice of its own at the end of the window in which it first comes up, while fewer than slice_top values
-// have one; of several those with most rows in that window (a tie: the lower key first). Slices stay, so that what a
-// slice counts is all rows of its value since the training began; the other values are the rest together.
+// A value gets a slice of its own at the end of the window in which it first comes up, while fewer than slice_top
+// values have one; of several those with most rows in that window (a tie: the lower key first). Slices stay, so that
+// what a slice counts is all rows of its value since the training began; the other values are the rest together.
 //
 // Use:     Add() per batch, EndWindow() behind every decay_step steps, Gather() before State() (both collective
 //          operations).
 // Order:   counts of rows are whole numbers, so that any number of workers counts the same; sums of errors are added in
 //          worker order.
-// Memory:  three times MetricSums::size() numbers for each slice; while slices are left to be given, also the rows of the
-//          open window whose value has none: 12 bytes and the scores of each.
+// Memory:  three times MetricSums::size() numbers for each slice; while slices are left to be given, also the rows of
+//          the open window whose value has none: 12 bytes and the scores of each.
 // Threads: one.
 #pragma once
 
@@ -56,8 +56,8 @@ class SlicedSums {
     int64_t key = 0;  // of kValue
     WindowValue window, lifetime;
   };
-  // As of the last window that has ended; equal on every worker. The slices with most rows since the training began first
-  // (a tie: the lower key first), then the rest if it has rows.
+  // As of the last window that has ended; equal on every worker. The slices with most rows since the training began
+  // first (a tie: the lower key first), then the rest if it has rows.
   std::vector<Values> Get() const;
 
   // Moves what the workers counted in the open window to worker 0, whose State() is then that of the job.

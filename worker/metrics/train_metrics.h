@@ -4,8 +4,8 @@
 // summed over the workers and folded, after which all workers hold the same:
 //   auc:        counts = r counts + (1 - r) window, value = AUC(counts).   The first window: counts = window.
 //   the others: value = r value + (1 - r) metric(window).                   The first window: value = metric(window).
-// Beside that decayed value each metric has that of the last window alone and that of its lifetime, all windows since the
-// training began; and these two for each slice of eval_config.slice_by (sliced_sums.h).
+// Beside that decayed value each metric has that of the last window alone and that of its lifetime, all windows since
+// the training began; and these two for each slice of eval_config.slice_by (sliced_sums.h).
 //
 // Use:     Add() then EndStep() after every step on every worker; Gather() before saving (both collective operations).
 // State:   "auc_ctr": the decayed value and the open window. "auc_ctr/lifetime": the last window and the lifetime.
@@ -53,8 +53,8 @@ class TrainMetrics {
   Status EndStep(Collective* collective);
   // "auc_ctr" -> value, for metrics whose first window has ended. Equal on every worker.
   std::map<std::string, double> Values() const;
-  // Of the same metrics, by tower in the order of the config; and of their slices, column by column, the slices with most
-  // rows first. Equal on every worker.
+  // Of the same metrics, by tower in the order of the config; and of their slices, column by column, the slices with
+  // most rows first. Equal on every worker.
   std::vector<TrainWindows> Windows() const;
   std::vector<TrainSlice> Slices() const;
 
@@ -63,7 +63,8 @@ class TrainMetrics {
   // By metric name; for the checkpoint.
   std::map<std::string, std::vector<double>> State() const;
   // On every worker with worker 0's State(). What the state does not know, or knows with other thresholds or another
-  // slice_top, starts afresh; returned are what it is, for a log: "auc_ctr", "auc_ctr by tab", "auc_ctr since the start".
+  // slice_top, starts afresh; returned are what it is, for a log: "auc_ctr", "auc_ctr by tab", "auc_ctr since the
+  // start".
   std::vector<std::string> Restore(const std::map<std::string, std::vector<double>>& state, bool first_worker);
 
  private:

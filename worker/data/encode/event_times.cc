@@ -17,7 +17,7 @@ namespace {
 
 constexpr int64_t kSecondsOfDay = 86400;
 
-// How the numbers of a column become seconds.
+// The factors by which the numbers of a column become seconds.
 struct Scale {
   int64_t units_per_second = 1, seconds_per_unit = 1;
 };
