@@ -14,6 +14,8 @@ EventClock::EventClock(int64_t max_jump_seconds, const std::vector<int64_t>& ttl
     shortest = shortest == 0 ? ttl : std::min(shortest, ttl);
     longest_ttl_ = std::max(longest_ttl_, ttl);
   }
+  // Points are kept without a time to live as well: a resumed run whose config sets one finds them
+  // in the checkpoint.
   spacing_ = shortest == 0 ? kHour : shortest / kParts;
 }
 
@@ -23,14 +25,20 @@ void EventClock::Advance(int64_t step, int64_t time) {
     return;
   }
   const int64_t before = now();
+  // One row dated years ahead would otherwise expire whole tables. A true jump, as after a gap in
+  // the data, is caught up with step by step.
   if (time - before > max_jump_) {
     time = before + max_jump_;
     ++limited_steps_;
   }
   const size_t count = points_.size();
+  // The clock stands still (late or undated rows): this is now the last step that ended at that
+  // time.
   if (time <= before) {
     points_.back().step = step;
   } else if (count >= 2 && time - points_[count - 2].time <= spacing_) {
+    // The last point gives way to this one. Rows that it dated now count as named at `time`, which is
+    // later by no more than the spacing: they leave late, never early.
     points_.back() = {step, time};
   } else {
     points_.push_back({step, time});
@@ -53,6 +61,8 @@ void EventClock::Thin() {
     return static_cast<double>(points_[i + 1].time - points_[i - 1].time) /
            static_cast<double>(now() - points_[i].time);
   };
+  // The last two stay: the last is the time now, and Advance() measures the spacing from the one
+  // before.
   size_t dropped = 1;
   for (size_t i = 2; i + 2 < points_.size(); ++i) {
     if (gap(i) < gap(dropped)) dropped = i;
@@ -62,6 +72,8 @@ void EventClock::Thin() {
 
 int64_t EventClock::LastStepBefore(const std::vector<EventPoint>& points, int64_t ttl_seconds) {
   if (points.empty() || ttl_seconds == 0) return -1;
+  // A point holds the last step that ended at its time, so rows that no later step has named are at
+  // least that old.
   const int64_t until = points.back().time - ttl_seconds;
   const auto later = std::upper_bound(points.begin(), points.end(), until,
                                       [](int64_t time, const EventPoint& point) { return time < point.time; });

@@ -63,11 +63,14 @@ Status LoadRows(const PartLoad& load, const RowColumns& rows) {
     if (!IdsOf(table->table().rows).Contains(id)) {
       return InvalidInput("the checkpoint holds row ", id, ", expected ", IdRangeText(table->table().rows));
     }
+    // Under a new name every server reads all rows and keeps its own. Under the same name
+    // LoadPart() has asked for the rows of this server's buckets, so any other bucket is damage.
     const int bucket = BucketOf(RowHash(table->table_hash(), id));
     if (bucket < load.plan.first_bucket || bucket >= load.plan.end_bucket) {
       if (load.renamed) continue;
       return absl::DataLossError(absl::StrCat("row ", id, " stands in the wrong bucket"));
     }
+    // Create() would end the process: it takes a second row for a bug of ours, but a file is input.
     if (table->Find(id) != TableShard::kNoSlot) return absl::DataLossError(absl::StrCat("row ", id, " occurs twice"));
     const float* const value = rows.values.data() + i * dim;
     if (const float* const wrong = std::find_if(value, value + dim, [](float x) { return !std::isfinite(x); });
@@ -75,6 +78,8 @@ Status LoadRows(const PartLoad& load, const RowColumns& rows) {
       return absl::DataLossError(
           absl::StrCat("row ", id, " holds ", *wrong, "; weights that are not finite cannot be trained or used"));
     }
+    // A narrower type than that of the run before rounds values, which is counted and logged (law
+    // L7).
     const auto create = [&](const float* state) {
       const int64_t slot = table->Create(id, value, state);
       if (table->codec().is_float()) return slot;
@@ -87,6 +92,9 @@ Status LoadRows(const PartLoad& load, const RowColumns& rows) {
       create(nullptr);
       continue;
     }
+    // A step marks the rows that it gathers with negative last steps, and a snapshot takes a row
+    // with a later last step for changed: both count on last steps between 0 and the step of the
+    // checkpoint.
     if (rows.last_step[i] < 0 || rows.last_step[i] > load.step) {
       return absl::DataLossError(absl::StrCat("row ", id, " says that it last changed in step ", rows.last_step[i],
                                               ", expected 0 to ", load.step));
@@ -124,6 +132,9 @@ Status LoadFilter(const ServerPlan& plan, const std::string& directory, const Ma
   for (const FilterEntry& entry : manifest.filters) {
     if (entry.table != table) continue;
     found = true;
+    // The place of an id depends on the size of a bucket's counters, so counters of another layout
+    // are of no use. They are estimates: starting anew delays admissions and loses no trained
+    // value.
     if (entry.counter_bits != filter->counter_bits() || entry.bucket_words != filter->bucket_words()) {
       LOG(INFO) << "table " << table << ": the admission filter of the checkpoint has counters of "
                 << entry.counter_bits << " bits, " << entry.bucket_words << " words a bucket, this one "
@@ -163,6 +174,7 @@ std::vector<TableShard> MakeTables(const ServerPlan& plan) {
   for (const Table& table : plan.tables) {
     TableShard& shard = tables.emplace_back(table, plan.optimizer, seed);
     // Room in the index for the rows that there may be, so that it does not have to grow while a step waits.
+    // A 16th is added because a bucket holds more than its share until the end of a step.
     const int64_t limit =
         std::min(RowLimit(RowBytes(table.value_kind, table.dim, shard.state_dim()), table.policy), kMostReserved);
     if (limit > 0) shard.Reserve(limit / kBucketCount * (plan.end_bucket - plan.first_bucket) * 17 / 16);
@@ -170,6 +182,8 @@ std::vector<TableShard> MakeTables(const ServerPlan& plan) {
   return tables;
 }
 
+// Each table loads three things that belong to one step: its rows, the candidates for admission,
+// and the counters of its admission filter. Without state (fine-tuning) the rows alone are taken.
 StatusOr<LoadedTables> LoadTables(const ServerPlan& plan, const std::string& directory, const LoadOptions& options) {
   PEPNET_ASSIGN_OR_RETURN(Manifest manifest, ReadManifest(directory));
   LoadedTables loaded{MakeTables(plan), {}};
@@ -197,8 +211,11 @@ StatusOr<LoadedTables> LoadTables(const ServerPlan& plan, const std::string& dir
     RowLifecycle* const lifecycle = table.lifecycle();
     if (options.with_state && lifecycle != nullptr && lifecycle->candidates() != nullptr &&
         !MutantActive(Mutant::kResumeForgetsCandidates)) {
+      // A checkpoint of a run without such a policy has no candidates; then counting starts anew.
       PEPNET_RETURN_IF_ERROR(load(manifest.candidates, lifecycle->candidates()).status());
     }
+    // Counters are placed by a hash that contains the table's name: those of a table with another
+    // name would count other ids.
     if (options.with_state && lifecycle != nullptr && lifecycle->filter() != nullptr && source == table.table().name &&
         !MutantActive(Mutant::kResumeForgetsCandidates)) {
       PEPNET_RETURN_IF_ERROR(LoadFilter(plan, directory, manifest, source, lifecycle->filter()));

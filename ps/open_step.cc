@@ -33,6 +33,7 @@ void OpenStep::ContinueAfter(int64_t applied) {
 
 int OpenStep::MissingWorker() const {
   if (tickets_.size() == 1) return 0;
+  // Before the first push nobody is late: all workers may be computing.
   if (pushes_.empty()) return -1;
   for (size_t worker = 0; worker < tickets_.size(); ++worker) {
     const bool came = std::any_of(pushes_.begin(), pushes_.end(),
@@ -55,6 +56,7 @@ void OpenStep::OpenTicket(int worker, Ticket ticket) {
 }
 
 Status OpenStep::CheckPush(const FrameHeader& header) const {
+  // Every check comes before the push is kept: once it is, Apply() takes its sizes for granted.
   const std::optional<Ticket>& ticket = tickets_[header.sender];
   if (!ticket || header.step != applied_ + 1) {
     return InvalidInput("push without ticket: no pull of this step was answered, ", applied_, " steps are applied");
@@ -71,6 +73,8 @@ Status OpenStep::CheckPush(const FrameHeader& header) const {
                         " seconds since 1970");
   }
   if (header.update < 1) return InvalidInput("push with update ", header.update, ", expected at least 1");
+  // Workers compute rate and update number from the same schedule. A difference means that they
+  // have come apart, and any choice between them would train a model that no config describes.
   if (!pushes_.empty()) {
     const FrameHeader& first = pushes_.front().header();
     if (header.lr != first.lr || header.update != first.update) {
@@ -85,6 +89,7 @@ StatusOr<bool> OpenStep::AddPush(ParsedFrame push) {
   const FrameHeader& header = push.header();
   PEPNET_RETURN_IF_ERROR(Annotate(CheckPush(header), absl::StrCat("step ", header.step, " of worker ", header.sender)));
   pushes_.push_back(std::move(push));
+  // CheckPush() lets each worker push once, so the number alone says that all have come.
   if (pushes_.size() < tickets_.size()) return false;
   PEPNET_RETURN_IF_ERROR(Apply());
   return true;
@@ -101,6 +106,8 @@ int64_t OpenStep::EventTime() const {
 
 Status OpenStep::Apply() {
   TraceScope scope("apply step");
+  // Float sums depend on their order, and messages arrive in any: law L3 asks for the order of
+  // workers.
   if (!MutantActive(Mutant::kSumInArrivalOrder)) {
     std::sort(pushes_.begin(), pushes_.end(),
               [](const ParsedFrame& a, const ParsedFrame& b) { return WorkerOf(a) < WorkerOf(b); });
@@ -115,10 +122,14 @@ Status OpenStep::Apply() {
     gradients.push_back({WorkerOf(push), &*tickets_[WorkerOf(push)], GradientsOf(push)});
   }
   const bool timed = plan_.max_event_time_jump > 0;
+  // The clock moves before rows change, so that rows which this step finds too old leave at its
+  // end. All workers push to all servers, rows or none: every server sees the same times and the
+  // same clock.
   if (timed) clock_.Advance(applied_ + 1, EventTime());
   const FrameHeader& header = pushes_.front().header();
   PEPNET_RETURN_IF_ERROR(step_update_.Apply(plan_.optimizer, header.lr, header.update, applied_ + 1, gradients,
                                             &tables_, snapshot_, timed ? &clock_ : nullptr));
+  // Ids, slots and initial values of the step stand in the tickets, so these go when it is applied.
   ++applied_;
   pushes_.clear();
   for (std::optional<Ticket>& ticket : tickets_) ticket.reset();

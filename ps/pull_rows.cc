@@ -50,6 +50,7 @@ uint64_t GradientFloats(const std::vector<TableShard>& tables, std::span<const u
 void CopyPulledRows(std::vector<TableShard>* tables, const PullBody& pull, std::span<int64_t> slots, float* out,
                     ThreadTeam* team) {
   const std::vector<float*> parts = Parts(out, FloatsByTable(*tables, pull.counts));
+  // Tables write to parts of `out` that do not overlap, so that threads need no lock.
   ForEachTable(pull, team, [&](size_t t, size_t first) {
     const std::span<const int64_t> ids = pull.ids.subspan(first, pull.counts[t]);
     MakeRowsIfMutant(ids, &(*tables)[t]);
@@ -63,6 +64,8 @@ RowPointers PointToPulledRows(std::vector<TableShard>* tables, const PullBody& p
   pointers.rows.Resize(slots.size());
   pointers.unseen_floats.resize(tables->size());
   pointers.copied_floats.resize(tables->size());
+  // The first pass only counts what does not stand in the tables. The reply is one frame, made when
+  // these sizes are known; then the other two passes fill it and set the pointers that are left.
   ForEachTable(pull, team, [&](size_t t, size_t first) {
     TableShard& table = (*tables)[t];
     const std::span<const int64_t> ids = pull.ids.subspan(first, pull.counts[t]);

@@ -94,6 +94,8 @@ struct Server::State {
 
   FrameHeader ReplyHeader(const FrameHeader& asked, MessageType type) const;
   Status Send(const Asker& to, Bytes frame) {
+    // A checkpoint is answered minutes later, while rows travel: a channel of its own keeps the two
+    // apart.
     const Channel channel = to.header.type == MessageType::kSave ? Channel::kSave : Channel::kRows;
     return transport->Send(channel, to.rank, std::move(frame));
   }
@@ -122,6 +124,7 @@ struct Server::State {
 
 // ---- replies ------------------------------------------------------------------------------------------------------
 
+// The flags of a pull come back with its rows: they name the number format that Pack() rounds to.
 FrameHeader Server::State::ReplyHeader(const FrameHeader& asked, MessageType type) const {
   FrameHeader header;
   header.type = type;
@@ -146,7 +149,7 @@ void Server::State::TellWorkers(const Status& reason) {
     const Status sent = transport->Send(Channel::kRows, rank, MakeErrorFrame(header, reason));
     if (!sent.ok()) VLOG(1) << "rank " << rank << " was not told: " << sent.ToString();
   }
-  // Who waits for a checkpoint is told, too.
+  // A worker waits for a checkpoint on a channel of its own, where the frames above do not arrive.
   for (const auto& [steps, waiter] : waiting) {
     if (waiter.header().type == MessageType::kSave) Refuse(waiter, reason).IgnoreError();
   }
@@ -164,6 +167,8 @@ Status Server::State::Handle(Message message) {
   }
   if (header.type == MessageType::kShutdown) {
     stopped = true;
+    // Requests in line wait for steps that will not come: unanswered, they would wait until their
+    // deadlines (law L6).
     for (const auto& [steps, waiter] : waiting) {
       PEPNET_RETURN_IF_ERROR(Refuse(waiter, absl::CancelledError(absl::StrCat("shut down before step ", steps))));
     }
@@ -190,6 +195,7 @@ Status Server::State::Handle(Message message) {
     case MessageType::kLoad: {
       const Status status = HandleLoad(request);
       PEPNET_RETURN_IF_ERROR(status.ok() ? Acknowledge(request) : Refuse(request, status));
+      // The load has set applied(), and a pull of the next step may have come before it.
       return ServeWaiting();
     }
     case MessageType::kStats:
@@ -239,6 +245,7 @@ Status Server::State::ServeAfter(int64_t steps, Request request) {
     waiting.emplace(steps, std::move(request));
     return absl::OkStatus();
   }
+  // The rows as they were then are gone. Any others would make results depend on arrival (law L3).
   if (steps < applied()) {
     return Refuse(request, absl::FailedPreconditionError(absl::StrCat(
                                "the rows after step ", steps, " are wanted, but ", applied(), " steps are applied")));
@@ -263,6 +270,8 @@ StatusOr<PullBody> Server::State::CheckPull(const Request& request) const {
   if (request.header().table_count != tables.size()) {
     return InvalidInput("pull for ", request.header().table_count, " tables, the plan has ", tables.size());
   }
+  // Ids are checked against the table and against this server's buckets before anything is read: a
+  // wrong id is an error with its value, never a clamped row (law L7).
   PEPNET_ASSIGN_OR_RETURN(const PullBody pull, ParsePull(request.frame));
   const int64_t* id = pull.ids.data();
   for (size_t t = 0; t < tables.size(); ++t) {
@@ -273,6 +282,7 @@ StatusOr<PullBody> Server::State::CheckPull(const Request& request) const {
         return InvalidInput("id ", *id, " of table ", table.name, " is out of range, expected ",
                             IdRangeText(table.rows));
       }
+      // One server owns all buckets: a hash per id is saved.
       if (plan->server_count == 1) continue;
       const int bucket = BucketOf(RowHash(tables[t].table_hash(), *id));
       if (bucket < plan->first_bucket || bucket >= plan->end_bucket) {
@@ -287,6 +297,8 @@ StatusOr<PullBody> Server::State::CheckPull(const Request& request) const {
 Status Server::State::HandlePull(Request request) {
   const StatusOr<PullBody> pull = CheckPull(request);
   if (!pull.ok()) return Refuse(request, pull.status());
+  // The pull borrows from the frame, whose bytes stay where they are while the request waits in
+  // line.
   request.pull = *pull;
   const int64_t step = request.header().step;
   if (step < 0) return Refuse(request, InvalidInput("pull of step ", step, ", expected a step from 0"));
@@ -301,8 +313,14 @@ Bytes Server::State::CopyRows(const Request& request, std::span<int64_t> slots) 
   return reply;
 }
 
-// The rows stay where they are; those of fewer bits are copied behind the pointers. The initial values of ids without a
-// row stand in the ticket, from where their rows will be made, or, where none is kept, behind the copies.
+// The rows stay where they are; the reply says where. Values of fewer bits have no floats to point
+// to and are widened behind the pointers. Body of the frame, and the memory beside it:
+//
+//   frame   | pointer u64 per id | widened values f32 | initial values f32 (read-only pulls) |
+//   ticket  | initial values f32 (pulls of a step): their rows will be made from them      |
+//
+// Initial values of a step stand in the ticket because the reply goes to the worker, while the rows
+// are made when the step is applied.
 Bytes Server::State::PointToRows(const Request& request, std::span<int64_t> slots,
                                  AlignedBuffer<float>* initial_values) {
   const PullBody& pull = request.pull;
@@ -319,6 +337,8 @@ Bytes Server::State::PointToRows(const Request& request, std::span<int64_t> slot
     unseen = initial_values->data();
   }
   ReadUnseenRows(tables, pull, slots, unseen, &pointers, Team());
+  // The pointers come last: the two calls above have set those to values that are not in the
+  // tables.
   if (!pointers.rows.empty()) std::memcpy(FrameBody(reply), pointers.rows.data(), pointers.rows.bytes());
   return reply;
 }
@@ -341,9 +361,11 @@ Status Server::State::AnswerPull(Request request) {
   Bytes reply = by_reference ? PointToRows(request, slots.span(), &initial_values) : CopyRows(request, slots.span());
   ++pulls;
   pulled_rows += slots.size();
+  // Reads of initial values are counted, so that nothing is silent about ids without rows (law L7).
   unseen_rows += std::count(slots.begin(), slots.end(), TableShard::kNoSlot);
   PEPNET_RETURN_IF_ERROR(Send(request, Pack(std::move(reply))));
   if (!read_only) {
+    // The frame moves into the ticket: the push names no ids, so they are read from here again.
     step->OpenTicket(worker, {std::move(request.frame), pull, std::move(slots), std::move(initial_values)});
   }
   return absl::OkStatus();
@@ -362,6 +384,9 @@ Status Server::State::StartSave(const Request& request) {
   if (snapshot != nullptr && !snapshot->finished()) {
     return Refuse(request, absl::FailedPreconditionError("the checkpoint before is still being written"));
   }
+  // Runs on the thread "save", perhaps many steps later: it has copies of what the loop goes on
+  // changing, and uses nothing else but the plan and the transport, which any thread may send
+  // through.
   const auto answer = [this, to = Asker(request), name = Name(), event_times = step->clock().points()](
                           const StatusOr<SavedParts>& parts, const SnapshotCost& cost) {
     Status sent;
@@ -379,6 +404,8 @@ Status Server::State::StartSave(const Request& request) {
             << cost.waits << " changes waited for memory, a step was held up " << cost.longest_hold_seconds * 1e3
             << " ms at most";
   };
+  // The snapshot before this one has ended: slots that it kept become free before the new views are
+  // taken, and no view contains a row that has gone.
   for (TableShard& table : tables) table.KeepErased(false);
   snapshot = std::make_unique<Snapshot>(*plan, tables, applied(), request.directory, Snapshot::DefaultCopyBytes(tables),
                                         answer);
@@ -393,6 +420,7 @@ Status Server::State::HandleLoad(const Request& request) {
   if (load.finished_steps() < 0 || load.finished_steps() > kMaxSteps) {
     return InvalidInput("load with finished_steps ", load.finished_steps(), ", expected 0 to ", kMaxSteps);
   }
+  // The slots of a ticket point into tables that the load replaces.
   if (const int worker = step->WorkerWithTicket(); worker >= 0) {
     return absl::FailedPreconditionError(
         absl::StrCat("load while worker ", worker, " holds the ticket of step ", applied() + 1));
@@ -400,6 +428,7 @@ Status Server::State::HandleLoad(const Request& request) {
   if (snapshot != nullptr && !snapshot->finished()) {
     return absl::FailedPreconditionError("load while a checkpoint of the rows is being written");
   }
+  // The snapshot borrows the tables, so it goes first. OpenStep refers to the vector, which stays.
   step->set_snapshot(nullptr);
   snapshot.reset();
   LoadOptions options;
@@ -457,6 +486,8 @@ StatusOr<Message> Server::State::NextRequest() {
   constexpr double kNoDeadlineSeconds = 1e9;
   const bool bounded = watch != nullptr && plan && plan->timeout_s > 0;
   if (plan && watch != nullptr) {
+    // Heartbeats carry this to the other ranks: a server that waits for any rank waits in truth for
+    // one worker, and the search for the root cause of a failure follows it from there.
     const int missing = step->MissingWorker();
     watch->server_status()->SetStep(applied() + 1);
     watch->server_status()->Expect(missing < 0 ? kAnyRank : plan->worker_ranks[static_cast<size_t>(missing)]);
@@ -468,6 +499,8 @@ StatusOr<Message> Server::State::NextRequest() {
                                                    After(std::chrono::duration<double>(wait_s)), "the next request");
     if (!absl::IsDeadlineExceeded(message.status())) return message;
     const double idle_s = std::chrono::duration<double>(Clock::now() - start).count();
+    // A worker may announce a phase at any time, so the question is asked when the short deadline
+    // passes.
     if (!bounded || (watch->peers()->PhaseAnnounced() && idle_s < plan->phase_timeout_s)) continue;
     return message;
   }
@@ -489,6 +522,8 @@ Status Server::Serve() {
     Status status = state.Handle(*std::move(message));
     if (!status.ok()) {
       status = Annotate(status, absl::StrCat(state.Name(), ", message from rank ", source));
+      // The process may end right behind this: the frames have to be on their way first. A worker
+      // that has died takes none, hence the limit (law L6).
       state.TellWorkers(status);
       const Status flushed = state.transport->Flush(After(kFlushWait));
       if (!flushed.ok()) VLOG(1) << flushed.ToString();

@@ -79,6 +79,8 @@ StatusOr<Table> ReadTable(const wire::TablePlan& in, const SparseOptimizer& opti
 
 }  // namespace
 
+// The plan comes from another process, perhaps of another build (pepnet_ps is a binary of its own),
+// so it is checked like input although its sender has checked the config.
 StatusOr<ServerPlan> ParseServerPlan(const std::string& body, int rank_count) {
   wire::ServerPlan in;
   if (!in.ParseFromString(body)) return InvalidInput("server plan: not a wire::ServerPlan (", body.size(), " bytes)");
@@ -92,12 +94,14 @@ StatusOr<ServerPlan> ParseServerPlan(const std::string& body, int rank_count) {
   std::set<std::string> names;
   for (const wire::TablePlan& table_plan : in.tables()) {
     PEPNET_ASSIGN_OR_RETURN(Table table, ReadTable(table_plan, plan.optimizer));
+    // Rows are hashed with the name of their table: two tables of one name would be one.
     if (!names.insert(table.name).second) return InvalidInput("server plan: table ", table.name, " occurs twice");
     plan.tables.push_back(std::move(table));
   }
   plan.seed = in.seed();
   plan.server_index = in.server_index();
   plan.server_count = in.server_count();
+  // A server without a bucket would own no row, so there are at most as many servers as buckets.
   if (plan.server_count < 1 || plan.server_count > kBucketCount || plan.server_index < 0 ||
       plan.server_index >= plan.server_count) {
     return InvalidInput("server plan: server ", plan.server_index, " of ", plan.server_count, ", expected 1 to ",

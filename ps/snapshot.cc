@@ -35,6 +35,9 @@ uint64_t Snapshot::DefaultCopyBytes(const std::vector<TableShard>& tables) {
 Snapshot::Snapshot(const ServerPlan& plan, const std::vector<TableShard>& tables, int64_t step, std::string directory,
                    uint64_t copy_bytes, Done done)
     : plan_(plan), directory_(std::move(directory)), done_(std::move(done)) {
+  // All of this happens on the loop's thread between two steps: tables, candidates and filters show
+  // the same step. Shards are numbered tables first, then candidates, as SaveAll() sorts their
+  // parts.
   budget_.limit_bytes = copy_bytes;
   for (const TableShard& table : tables) {
     sources_.push_back(&table);
@@ -59,6 +62,7 @@ Snapshot::Snapshot(const ServerPlan& plan, const std::vector<TableShard>& tables
     image.buckets = filter->TakeImage();
   }
   for (const TableShard* source : sources_) shards_.emplace_back(source, step, &budget_);
+  // The threads start last, when everything that they read is there.
   take_ = StartThread("take", [this] { Take(); });
   try {
     save_ = StartThread("save", [this] { Save(); });
@@ -75,6 +79,7 @@ Snapshot::~Snapshot() {
     cancelled_ = true;
   }
   changed_.NotifyAll();
+  // "save" ends first: its Close() is what ends "take".
   save_.join();
   take_.join();
 }
@@ -100,6 +105,8 @@ void Snapshot::Change::WaitFor(size_t shard, int64_t slot) {
   const auto before = Clock::now();
   ++snapshot_.cost_.waits;
   ++snapshot_.changes_without_memory_;
+  // The whole question is asked again: meanwhile the row may have been taken, and needs no copy
+  // then.
   while (!snapshot_.shards_[shard].BeforeChange(slot)) snapshot_.changed_.Wait(&snapshot_.mutex_);
   --snapshot_.changes_without_memory_;
   held_up_ += Clock::now() - before;
@@ -113,6 +120,9 @@ void Snapshot::Take() {
   for (;;) {
     while (!over_ && !wanted_.has_value()) changed_.Wait(&mutex_);
     if (over_) return;
+    // The batch stays good while LetChangesIn() gives the lock away: "save" sets no other one
+    // before this thread has reset it. The same holds for the image, which "save" reads only
+    // afterwards.
     const Batch& batch = *wanted_;
     batch.image->Resize(0, 0, 0);  // keeps the memory that MakeBatch() has made
     for (size_t first = 0; first < batch.slots.size() && !cancelled_; first += kRowsPerRun) {
@@ -120,6 +130,7 @@ void Snapshot::Take() {
       const size_t count = std::min(kRowsPerRun, batch.slots.size() - first);
       shards_[batch.shard].Take(batch.slots.subspan(first, count), batch.buckets[first / kRowsPerRun], batch.image);
     }
+    // Also when the batch was cut short: WaitUntilTaken() returns and finds cancelled_.
     wanted_.reset();
     changed_.NotifyAll();
   }
@@ -145,6 +156,8 @@ Snapshot::Batch Snapshot::MakeBatch(size_t shard, BucketOrder* order, int64_t fi
   const int64_t end = std::min(first + kRowsPerRecordBatch, order->size());
   batch.shard = shard;
   batch.slots = order->Slots(first, end);
+  // The buckets before that of the next row are complete when a run is taken, so the copies of
+  // their rows are freed run by run; changes that wait for memory go on early.
   for (int64_t run = first; run < end;) {
     run = std::min<int64_t>(run + kRowsPerRun, end);
     batch.buckets.push_back(order->BucketAt(run));
@@ -170,7 +183,13 @@ Status Snapshot::WaitUntilTaken() {
   return cancelled_ ? absl::CancelledError("the server ends") : absl::OkStatus();
 }
 
-// While one record batch is summed and written, the next is taken and the one after it is not yet in order.
+// While one record batch is summed and written, the next is taken and the one after it is not yet
+// in order:
+//
+//   save   order 0 | order 1 | append 0, order 2 | append 1, order 3 | ...
+//   take           | take 0  | take 1            | take 2            | ...
+//
+// There are two images: append k reads one while take k + 1 fills the other.
 Status Snapshot::SaveRows(size_t shard, BucketOrder* order, TablePartWriter* writer) {
   Status status;
   int image = 0;
@@ -205,6 +224,8 @@ StatusOr<PartEntry> Snapshot::SaveShard(size_t shard) {
     MutexLock lock(&mutex_);
     rows = &shards_[shard].rows();
   }
+  // Off the lock, although rows change meanwhile: the order reads ids alone, and those of a view do
+  // not change while it is read (TableShard::KeepErased).
   BucketOrder order(*rows, source.table_hash());
   {
     MutexLock lock(&mutex_);
@@ -277,6 +298,8 @@ void Snapshot::Save() {
   if (setpriority(PRIO_PROCESS, static_cast<id_t>(gettid()), kSaveNiceness) != 0) {
     VLOG(1) << "the thread that saves keeps its priority";
   }
+  // An exception that left the thread would end the process; want of memory is the checkpoint's
+  // error.
   const StatusOr<SavedParts> parts = Caught([&] { return SaveAll(); });
   Close();
   SnapshotCost cost;

@@ -19,6 +19,9 @@ Status StepUpdate::Apply(const SparseOptimizer& optimizer, double lr, int64_t up
                          std::span<const PushedGradients> pushes, std::vector<TableShard>* tables, Snapshot* snapshot,
                          const EventClock* clock) {
   std::optional<Snapshot::Change> change;
+  // The lock of the snapshot is held for the whole step, except while a change waits for memory. So
+  // the thread that copies rows sees a step's changes or none of them, or is told by a row's last
+  // step.
   if (snapshot != nullptr && snapshot->open()) change.emplace(snapshot);
   // sources[t * pushes + p]: what push p holds for table t.
   std::vector<Source> sources;
@@ -30,6 +33,8 @@ Status StepUpdate::Apply(const SparseOptimizer& optimizer, double lr, int64_t up
       const Ticket& ticket = *pushes[p].ticket;
       const size_t count = ticket.pull.counts[t];
       const std::span<const int64_t> slots = ticket.slots.span().subspan(first_id[p], count);
+      // Only pulls by reference leave initial values in the ticket, for tables of float32, without
+      // gaps: one for each id that had no row.
       const float* initial_values = nullptr;
       if (!ticket.initial_values.empty() && (*tables)[t].codec().is_float()) {
         const auto unseen = std::count(slots.begin(), slots.end(), TableShard::kNoSlot);
@@ -44,12 +49,14 @@ Status StepUpdate::Apply(const SparseOptimizer& optimizer, double lr, int64_t up
     }
   }
   std::vector<Status> results(tables->size());
+  // The lock of the snapshot belongs to this thread, so it changes all rows itself.
   ThreadTeam* const team = change.has_value() || rows < kRowsForTeam ? nullptr : team_;
   ForEachOnTeam(team, tables->size(), [&](int member, size_t t) {
     const TableStep table_step{optimizer,         lr,   update, step, t, &(*tables)[t], change ? &*change : nullptr,
                                &scratch_[member], clock};
     results[t] = ApplyTable(table_step, std::span(sources).subspan(t * pushes.size(), pushes.size()));
   });
+  // By table, not by time: the message does not depend on threads.
   for (const Status& result : results) PEPNET_RETURN_IF_ERROR(result);
   return absl::OkStatus();
 }
@@ -62,6 +69,7 @@ void StepUpdate::Admit(const TableStep& step, std::span<const Source> sources) {
       if (source.slots[i] == TableShard::kNoSlot) unseen.push_back(source.ids[i]);
     }
   }
+  // A candidate that a snapshot has still to take is copied before it is counted.
   step.table->lifecycle()->Admit(step.step, step.table, &unseen, [&](int64_t slot) {
     if (step.change != nullptr) step.change->BeforeCandidate(step.table_index, slot);
   });
@@ -78,12 +86,15 @@ int64_t StepUpdate::SlotOf(const TableStep& step, Source* source, size_t i) {
   }
   int64_t slot = source->slots[i];
   if (slot != TableShard::kNoSlot) return slot;
+  // The place moves on for every id that had no row when the pull was answered, even if another
+  // worker's push has made the row since: the values of the ids behind it stand after this one's.
   const float* value = nullptr;
   if (source->initial_values != nullptr) {
     value = source->initial_values;
     source->initial_values += step.table->dim();
   }
   slot = step.table->Find(source->ids[i]);  // it may have been made in this step
+  // With a policy, Admit() has made the rows of this step already; an id without one is refused.
   if (slot != TableShard::kNoSlot || step.table->lifecycle() != nullptr) return slot;
   return value != nullptr ? step.table->Create(source->ids[i], value, nullptr) : step.table->Create(source->ids[i]);
 }
@@ -98,6 +109,8 @@ void StepUpdate::UpdateNarrow(const TableStep& step, std::span<RowUpdate> rows, 
   const size_t dim = step.table->dim();
   AlignedBuffer<float>& widened = step.scratch->widened;
   widened.Resize(kBlockRows * dim);
+  // The rows of a block are redirected to float32 copies, updated by the same code as any table,
+  // and rounded back to where they stand. Optimizers do not know of narrow values.
   float* stored[kBlockRows];
   for (size_t i = 0; i < rows.size(); ++i) {
     stored[i] = rows[i].value;
@@ -105,6 +118,8 @@ void StepUpdate::UpdateNarrow(const TableStep& step, std::span<RowUpdate> rows, 
     codec.Read(stored[i], rows[i].value);
   }
   UpdateRows(step.optimizer, step.lr, step.update, step.table->dim(), rows);
+  // Rounding is keyed by step, table and id, not by slot: slots depend on the number of servers
+  // (law L3).
   const uint64_t key = step.table->RoundingKey(step.step);
   for (size_t i = 0; i < rows.size(); ++i) codec.Write(rows[i].value, key, ids[i], stored[i]);
 }
@@ -131,12 +146,16 @@ template <bool narrow>
 Status StepUpdate::ApplyOne(const TableStep& step, Source* source) {
   const size_t dim = step.table->dim();
   std::vector<RowUpdate>& rows = step.scratch->rows;
+  // Every row now has its whole gradient. The order of `touched` is that of first mention; it does
+  // not matter to bits, since an update reads and writes one row alone.
   rows.clear();
   step.scratch->ids.clear();
   for (size_t i = 0; i < source->ids.size(); ++i) {
     const int64_t slot = SlotOf(step, source, i);
     if (slot == TableShard::kNoSlot) continue;
     RowInfo& info = step.table->info(slot);
+    // Before() comes before the last step is written: the snapshot tells by it whether the row is
+    // still as it was.
     if (info.last_step == step.step) return NamedTwice(step, *source, i);
     if (step.change != nullptr) step.change->Before(step.table_index, slot);
     info.last_step = step.step;
@@ -161,6 +180,8 @@ Status StepUpdate::ApplySum(const TableStep& step, std::span<Source> sources) {
   touched.clear();
   touched.reserve(total);
   sums.Resize(total / 2 * dim);  // a sum has at least two summands
+  // The array does not grow below: gradients point into it, and by that a row's first sum is told
+  // from a gradient that still stands in its push.
   float* next_sum = sums.data();
 
   // While a row is gathered its last step holds -1 - its position in `touched`: no table of slots is needed, and a thread
@@ -179,6 +200,9 @@ Status StepUpdate::ApplySum(const TableStep& step, std::span<Source> sources) {
       } else {
         Touched& row = touched[static_cast<size_t>(-1 - info.last_step)];
         if (row.last_worker == source.worker) return NamedTwice(step, source, i);
+        // The second summand makes the sum in memory of ours, since pushes are const; later ones
+        // add to it in place. Either way the order is ((g_0 + g_1) + g_2) + ..., that of the
+        // workers (law L3).
         if (row.gradient >= sums.begin() && row.gradient < sums.end()) {
           float* sum = sums.data() + (row.gradient - sums.data());
           for (size_t e = 0; e < dim; ++e) sum[e] += gradient[e];
@@ -208,6 +232,8 @@ Status StepUpdate::ApplySum(const TableStep& step, std::span<Source> sources) {
 Status StepUpdate::ApplyTable(const TableStep& step, std::span<Source> sources) {
   RowLifecycle* const lifecycle = step.table->lifecycle();
   if (lifecycle != nullptr) {
+    // While a snapshot reads the table, slots of rows that leave must not serve again. The first
+    // step behind it gives them back.
     step.table->KeepErased(step.change != nullptr);
     Admit(step, sources);
   }

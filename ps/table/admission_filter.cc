@@ -29,6 +29,8 @@ AdmissionFilter::AdmissionFilter(const RowPolicy& policy)
 }
 
 std::array<uint64_t, AdmissionFilter::kHashes> AdmissionFilter::PlacesOf(uint64_t row_hash) const {
+  // Double hashing: two hashes a and b give all places a + i b, nearly as good as independent ones.
+  // An odd b is never 0. The product maps 32 bits to [0, counters) without a division.
   const uint64_t mixed = Mix64(row_hash ^ kSalt);
   const auto a = static_cast<uint32_t>(mixed), b = static_cast<uint32_t>(mixed >> 32) | 1;
   std::array<uint64_t, kHashes> places;
@@ -37,6 +39,8 @@ std::array<uint64_t, AdmissionFilter::kHashes> AdmissionFilter::PlacesOf(uint64_
 }
 
 AdmissionFilter::Words& AdmissionFilter::Writable(int bucket) {
+  // Copy on write: an image shares the words of all buckets, so the first change of a bucket behind
+  // it replaces them here, and the image keeps the old ones until the checkpoint is written.
   std::shared_ptr<Words>& words = buckets_[bucket];
   if (words == nullptr) {
     words = std::make_shared<Words>(static_cast<size_t>(words_), 0);
@@ -56,6 +60,8 @@ void AdmissionFilter::Count(std::span<const uint64_t> row_hashes) {
       }
     }
     Words& words = Writable(BucketOf(row_hashes[i]));
+    // Counters stop at the limit, beyond which nobody asks, so that none carries into its neighbour
+    // in the word.
     for (const uint64_t place : PlacesOf(row_hashes[i])) {
       if (CounterAt(words, place) < limit_) words[place / per_word_] += uint64_t{1} << (place % per_word_ * bits_);
     }

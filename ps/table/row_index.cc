@@ -43,6 +43,7 @@ bool RowIndex::Place(uint64_t hash, Entry entry, Places* places) {
     WriteTo(at, places);
     if (places->entries()[at].slot == kEmpty) break;
   }
+  // The last place stays empty: it ends the probes of the runs before it.
   if (at == places->end()) return false;
   places->entries()[at] = entry;
   WriteTo(at + 1, places);  // a probe goes on to it
@@ -53,6 +54,7 @@ void RowIndex::Insert(uint64_t hash, int64_t slot, const RowStore& rows, uint64_
   CHECK_LE(slot, kMostRows) << "one table has more rows on this server than an index can hold; add servers";
   ++count_;
   if (!grows() && places_.capacity < CapacityFor(count_)) {
+    // Growth by half leaves the index 52 % full when it ends; doubling would leave it 39 % full.
     const size_t capacity = places_.capacity + places_.capacity / 2;
     grown_ = MakePlaces(capacity, std::max(places_.spill, SpillOf(capacity)));
   }
@@ -66,12 +68,21 @@ void RowIndex::Insert(uint64_t hash, int64_t slot, const RowStore& rows, uint64_
 }
 
 void RowIndex::Erase(uint64_t hash, int64_t slot, const RowStore& rows, uint64_t table_hash) {
+  // While the index grows, the places before moved_ still hold what has moved. No probe sees them:
+  // one of places_ starts at moved_ or behind, since any home before it belongs to grown_, and goes
+  // forward.
   Places& places = places_.Home(hash) < moved_ ? grown_ : places_;
   Entry* const all = places.entries();
   size_t hole = places.Home(hash);
   for (; all[hole].slot != static_cast<uint32_t>(slot); ++hole) {
     CHECK_NE(all[hole].slot, kEmpty) << "slot " << slot << " is not in the index";
   }
+  // Example, homes in brackets, with a[4] erased:
+  //
+  //    place    4     5     6     7     8                 4     5     6     7     8
+  //            a[4]  b[4]  c[6]  d[5]  empty      ->     b[4]  d[5]  c[6]  empty empty
+  //
+  // c stays, for its probe starts at 6, behind the hole at 5; d fills that hole.
   // Backward-shift deletion: a mark in place of the entry would lengthen probes for ever. An entry of the run may stand
   // in the hole unless a probe for it starts behind the hole; one that moves leaves a hole of its own, further on.
   for (size_t at = hole + 1; all[at].slot != kEmpty; ++at) {
@@ -85,6 +96,7 @@ void RowIndex::Erase(uint64_t hash, int64_t slot, const RowStore& rows, uint64_t
 
 void RowIndex::Reserve(int64_t count, const RowStore& rows, uint64_t table_hash) {
   const size_t capacity = CapacityFor(count);
+  // All at once: callers set tables up or load them, and no step waits meanwhile.
   if (capacity > std::max(places_.capacity, grown_.capacity)) Rebuild(capacity, SpillOf(capacity), rows, table_hash);
 }
 
@@ -97,10 +109,13 @@ void RowIndex::Move(const RowStore& rows, uint64_t table_hash) {
   for (; at < least || (at < end && old[at].slot != kEmpty); ++at) {
     if (old[at].slot == kEmpty) continue;
     if (Place(RowHash(table_hash, IdOf(old[at], rows)), old[at], &grown_)) continue;
+    // The run behind the last home of grown_ fills its spill. The entries before `at` are in
+    // grown_, the others in places_: from here Rebuild() takes each from where it is.
     moved_ = at;
     return Rebuild(grown_.capacity, 2 * grown_.spill, rows, table_hash);
   }
   if (at == end) {
+    // From now on it is the only array, and a probe may start at any of its places.
     WriteTo(grown_.end(), &grown_);
     places_ = std::exchange(grown_, Places());
     moved_ = 0;
@@ -118,6 +133,9 @@ void RowIndex::Move(const RowStore& rows, uint64_t table_hash) {
 }
 
 void RowIndex::Rebuild(size_t capacity, size_t spill, const RowStore& rows, uint64_t table_hash) {
+  // Of an index that grows, grown_ holds the entries before moved_ and places_ those from there on,
+  // so no entry is taken twice. Places of grown_ that are not written hold garbage and are left
+  // out.
   const Places sources[] = {std::exchange(grown_, Places()), std::exchange(places_, Places())};
   const size_t begins[] = {0, std::exchange(moved_, 0)};
   constexpr size_t kAhead = 64;  // entries whose ids are asked for ahead of their use

@@ -20,6 +20,9 @@ PEPNET_SIMD_CLONES
 void UniformBlocks(uint64_t key, float low, float span, const int64_t* ids, size_t row_blocks, size_t blocks,
                    float* __restrict out) {
   for (size_t first = 0; first < blocks; first += kLanes) {
+    // A counter of 128 bits, lowest word first: | block of the row | 0 | id low | id high |. The
+    // arrays hold one word of kLanes counters each, so that every loop over `l` becomes vector
+    // instructions.
     uint32_t c0[kLanes], c1[kLanes], c2[kLanes], c3[kLanes];
     for (size_t l = 0; l < kLanes; ++l) {
       const uint64_t id = static_cast<uint64_t>(ids[(first + l) / row_blocks]);
@@ -45,6 +48,8 @@ void UniformBlocks(uint64_t key, float low, float span, const int64_t* ids, size
       float* __restrict const block = out + (first + l) * kBlockFloats;
       const uint32_t words[kBlockFloats] = {c0[l], c1[l], c2[l], c3[l]};
       for (size_t e = 0; e < kBlockFloats; ++e) {
+        // 24 bits fit an int32, whose conversion to float all vector units have; that of uint32
+        // came with AVX-512.
         block[e] = low + span * (static_cast<float>(static_cast<int32_t>(words[e] >> 8)) * 0x1.0p-24f);
       }
     }
@@ -104,6 +109,7 @@ void RowInitializer::FillUniform(int64_t id, std::span<float> out) const {
 }
 
 void RowInitializer::FillNormal(int64_t id, std::span<float> out) const {
+  // A kSparse initializer keeps its share of zeros in `a`, where kNormal keeps the mean.
   const double mean = initializer_.kind == InitKind::kSparse ? 0 : initializer_.a;
   for (size_t begin = 0; begin < out.size(); begin += 4) {
     const auto words = Philox4x32(key_, static_cast<uint64_t>(id), begin / 4);
@@ -114,6 +120,8 @@ void RowInitializer::FillNormal(int64_t id, std::span<float> out) const {
 
 void RowInitializer::FillTruncatedNormal(int64_t id, std::span<float> out) const {
   const auto& [kind, mean, deviation, low, high] = initializer_;
+  // An interval above the mean is mirrored: F is precise in its lower half, where 1 - F does not
+  // cancel.
   const bool is_upper = low > mean;
   const double sign = is_upper ? -1 : 1;
   const double begin = NormalDistribution((is_upper ? mean - high : low - mean) / deviation);
@@ -123,6 +131,7 @@ void RowInitializer::FillTruncatedNormal(int64_t id, std::span<float> out) const
     const size_t count = std::min<size_t>(4, out.size() - e);
     for (size_t i = 0; i < count; ++i) {
       const double z = NormalQuantile(begin + share * ((words[i] + 0.5) * 0x1.0p-32));
+      // The quantile is rounded, so a number at a bound may fall just outside.
       out[e + i] = static_cast<float>(std::clamp(mean + sign * deviation * z, low, high));
     }
   }
@@ -133,12 +142,16 @@ void RowInitializer::FillSparse(int64_t id, std::span<float> out) const {
   const double rows = static_cast<double>(rows_);
   const auto zeros = static_cast<uint64_t>(std::clamp(std::ceil(initializer_.a * rows), 0.0, rows));
   for (size_t e = 0; e < out.size(); ++e) {
+    // Column e has a permutation of its own: the id with place p < zeros is 0. No state is kept,
+    // and any server finds the zeros of its rows alone (law L3).
     const KeyedPermutation place(RandomKey(seed_, RandomPurpose::kTableInit, table_hash_, 1 + e), rows_);
     if (place(static_cast<uint64_t>(id) % rows_) < zeros) out[e] = 0;
   }
 }
 
 void RowInitializer::FillRows(std::span<const int64_t> ids, int dim, float* out) const {
+  // Uniform values are the default, and early steps draw them for nearly every id: they go kLanes
+  // counters at a time, the rest one by one. Both ways give the same bits.
   const bool is_uniform = initializer_.kind == InitKind::kDefault || initializer_.kind == InitKind::kUniform;
   size_t i = 0;
   if (is_uniform && dim % kBlockFloats == 0) {

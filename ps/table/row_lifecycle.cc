@@ -37,6 +37,7 @@ RowLifecycle::RowLifecycle(const Table& table, int state_dim, uint64_t seed)
   if (policy_.removes_rows()) slots_.resize(kBucketCount);
   if (policy_.filters()) filter_ = std::make_unique<AdmissionFilter>(policy_);
   if (policy_.counts_candidates()) {
+    // SGD keeps no state: a candidate is its RowInfo and an entry of an index.
     SparseOptimizer without_state;
     without_state.kind = SparseOptimizerKind::kSgd;
     candidates_ = std::make_unique<TableShard>(CandidateTable(table, limit), without_state, seed);
@@ -45,17 +46,23 @@ RowLifecycle::RowLifecycle(const Table& table, int state_dim, uint64_t seed)
 
 bool RowLifecycle::Draw(int64_t step, int64_t id) const {
   if (policy_.admit_probability >= 1) return true;
+  // A function of seed, table, id and step: the same on any server, and after a resume (laws L3,
+  // L4).
   const uint32_t word = Philox4x32(admission_key_, static_cast<uint64_t>(id), static_cast<uint64_t>(step))[0];
   return UnitFloat(word) < policy_.admit_probability;
 }
 
 void RowLifecycle::Admit(int64_t step, TableShard* rows, std::vector<int64_t>* unseen,
                          absl::FunctionRef<void(int64_t)> before_change) {
+  // A set, in order of ids: several workers name the same id, and how many there are must not count
+  // (law L2). From here on nothing depends on the order of pushes.
   std::sort(unseen->begin(), unseen->end());
   if (!MutantActive(Mutant::kCountByWorker)) {
     unseen->erase(std::unique(unseen->begin(), unseen->end()), unseen->end());
   }
   if (filter_ != nullptr) {
+    // All ids of the step are counted before the first is asked for: ids share counters, and one
+    // that is asked for early would miss what a later one adds.
     hashes_.clear();
     for (const int64_t id : *unseen) hashes_.push_back(RowHash(rows->table_hash(), id));
     filter_->Count(hashes_);
@@ -74,6 +81,8 @@ void RowLifecycle::Admit(int64_t step, TableShard* rows, std::vector<int64_t>* u
       } else {
         before_change(candidate);
       }
+      // By now a snapshot has a copy of the candidate; it tells by the last step that the row has
+      // changed.
       candidates_->last_step(candidate) = step;
       named = ++candidates_->frequency(candidate);
     } else if (filter_ != nullptr) {
@@ -92,6 +101,8 @@ void RowLifecycle::Admit(int64_t step, TableShard* rows, std::vector<int64_t>* u
 
 void RowLifecycle::Added(int64_t slot, uint64_t hash) {
   if (!policy_.removes_rows()) return;
+  // The last entry is compared to keep grown_ short. A bucket may still stand in it twice: Trim()
+  // then finds the second time that nothing is left to do.
   const int bucket = ListOf(hash);
   slots_[bucket].push_back(static_cast<uint32_t>(slot));
   if (slots_[bucket].size() > share_ && (grown_.empty() || grown_.back() != bucket)) grown_.push_back(bucket);
@@ -99,6 +110,8 @@ void RowLifecycle::Added(int64_t slot, uint64_t hash) {
 
 void RowLifecycle::Removed(int64_t slot, uint64_t hash) {
   if (!policy_.removes_rows()) return;
+  // The list of a bucket is short (1,024th of the table) and in no order: Expire() looks at all of
+  // it and Trim() ranks it, so the last entry may take the place of the one that goes.
   std::vector<uint32_t>& slots = slots_[ListOf(hash)];
   const auto found = std::find(slots.begin(), slots.end(), static_cast<uint32_t>(slot));
   CHECK(found != slots.end()) << "slot " << slot << " is not in the list of its bucket";
@@ -122,6 +135,8 @@ void RowLifecycle::Trim(int bucket, int64_t step, TableShard* rows) {
     const RowInfo& info = rows->info(slots[i]);
     ranks_.emplace_back(RankOf(policy_, info, step, RowHash(rows->table_hash(), info.id)), slots[i]);
   }
+  // No two rows rank alike (row_rank.h), so the set that leaves does not depend on the order of the
+  // list, which a resume changes (law L4): it reads rows by id.
   const size_t leave = slots.size() - (share_ - share_ / 16);
   std::nth_element(ranks_.begin(), ranks_.begin() + static_cast<ptrdiff_t>(leave - 1), ranks_.end());
   slots.clear();
@@ -137,6 +152,7 @@ void RowLifecycle::Trim(int bucket, int64_t step, TableShard* rows) {
 
 void RowLifecycle::Expire(int bucket, int64_t named_until, TableShard* rows) {
   std::vector<uint32_t>& slots = slots_[bucket];
+  // Rows that stay close ranks in place: kept <= i, so nothing unread is written over.
   size_t kept = 0;
   for (size_t i = 0; i < slots.size(); ++i) {
     if (i + kPrefetchRows < slots.size()) __builtin_prefetch(&rows->info(slots[i + kPrefetchRows]));
@@ -159,6 +175,8 @@ void RowLifecycle::Sweep(int64_t period, int64_t step, int64_t named_until, Tabl
 }
 
 void RowLifecycle::Finish(int64_t step, TableShard* rows, int64_t named_until) {
+  // Expiry comes before eviction: a row that is too old leaves as such and makes room for younger
+  // ones.
   if (policy_.ttl_steps > 0) Sweep(SweepPeriod(policy_.ttl_steps), step, step - policy_.ttl_steps, rows);
   if (policy_.ttl_seconds > 0 && named_until >= 0) {
     const auto period = static_cast<uint64_t>(SweepPeriod(step - named_until));
@@ -167,6 +185,8 @@ void RowLifecycle::Finish(int64_t step, TableShard* rows, int64_t named_until) {
   if (filter_ != nullptr) filter_->Forget(step);
   for (const int bucket : grown_) Trim(bucket, step, rows);
   grown_.clear();
+  // Candidates are a table with the same times to live and a limit of its own, and are finished
+  // alike.
   if (candidates_ != nullptr && candidates_->lifecycle() != nullptr) {
     candidates_->lifecycle()->Finish(step, candidates_.get(), named_until);
   }

@@ -6,6 +6,8 @@ namespace pepnet {
 namespace {
 
 double Score(int64_t frequency, int64_t age, int64_t half_life) {
+  // The power is put together from its exponent instead of by std::exp2, whose last bit differs
+  // between libraries. A normal double ends at 2^-1022; so small a score counts as 0.
   const int64_t halvings = age / half_life;
   if (halvings > 1000) return 0;
   const double within = static_cast<double>(age % half_life) / static_cast<double>(half_life);

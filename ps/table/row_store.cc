@@ -13,6 +13,7 @@ void RowStore::AddChunk() {
     chunks_.push_back(memory_.back().data());
     return;
   }
+  // A slab is reserved, not used: pages that are never written take no memory (huge_memory.h).
   if (slab_left_ == 0) {
     memory_.emplace_back(kSlabChunks * chunk_bytes());
     slab_left_ = kSlabChunks;
@@ -23,6 +24,7 @@ void RowStore::AddChunk() {
 
 RowStore::View RowStore::view() const {
   View view;
+  // The pointers are copied because the vector moves when a chunk is added; the chunks stay.
   view.chunks_ = chunks_;
   view.size_ = size_;
   view.row_floats_ = row_floats_;

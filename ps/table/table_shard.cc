@@ -76,6 +76,7 @@ void TableShard::FindAndRead(std::span<const int64_t> ids, std::span<int64_t> sl
 
 size_t TableShard::FindAndPoint(std::span<const int64_t> ids, std::span<int64_t> slots, const float** rows) const {
   CHECK_EQ(ids.size(), slots.size());
+  // Rows are not prefetched: nobody reads them here, the worker reads them through the pointers.
   size_t unseen = 0;
   index_.Find(
       ids, table_hash_, rows_, [](int64_t) {},
@@ -105,6 +106,8 @@ int64_t TableShard::NewRow(int64_t id) {
   const uint64_t hash = RowHash(table_hash_, id);
   CHECK_EQ(index_.Find(id, hash, rows_), kNoSlot) << "row " << id << " of table " << table_.name << " exists";
   int64_t slot;
+  // A free slot within a view stays free: its new id would show in the checkpoint of an earlier
+  // step.
   if (free_.empty() || keep_erased_) {
     slot = rows_.Append();
   } else {
@@ -112,12 +115,15 @@ int64_t TableShard::NewRow(int64_t id) {
     free_.pop_back();
   }
   rows_.info(slot) = {.id = id, .frequency = 0, .last_step = 0};
+  // The index reads the id from the row, so the RowInfo is written first.
   index_.Insert(hash, slot, rows_, table_hash_);
   if (lifecycle_ != nullptr) lifecycle_->Added(slot, hash);
   return slot;
 }
 
 void TableShard::Erase(int64_t slot) {
+  // The index goes first: it needs the id, which is then overwritten unless a snapshot still reads
+  // it.
   index_.Erase(RowHash(table_hash_, info(slot).id), slot, rows_, table_hash_);
   if (keep_erased_) {
     erased_.push_back(static_cast<uint32_t>(slot));
@@ -130,6 +136,7 @@ void TableShard::Erase(int64_t slot) {
 void TableShard::KeepErased(bool keep) {
   if (lifecycle_ != nullptr && lifecycle_->candidates() != nullptr) lifecycle_->candidates()->KeepErased(keep);
   keep_erased_ = keep;
+  // The view is gone: nobody reads the ids of rows that were erased meanwhile.
   if (keep) return;
   for (const uint32_t slot : erased_) rows_.info(slot).id = RowInfo::kNoId;
   free_.insert(free_.end(), erased_.begin(), erased_.end());
@@ -138,6 +145,8 @@ void TableShard::KeepErased(bool keep) {
 
 int64_t TableShard::Create(int64_t id) {
   if (!codec_.is_float()) {
+    // An initial value is a number of the narrow type already (RowInitializer), so writing it is
+    // exact.
     std::vector<float> value(static_cast<size_t>(table_.dim));
     initializer_.Fill(id, value);
     return Create(id, value.data(), nullptr);

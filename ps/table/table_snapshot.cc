@@ -26,6 +26,8 @@ int TableSnapshot::BucketOfRow(const RowInfo& info) const { return BucketOf(RowH
 
 bool TableSnapshot::Protect(int64_t slot) {
   const RowInfo& info = table_->info(slot);
+  // Rows of buckets that are taken change freely. The others are copied as they are now, which is
+  // as they were at the step: BeforeChange() has seen that nothing changed them since.
   const int bucket = BucketOfRow(info);
   if (bucket < first_open_bucket_ || MutantActive(Mutant::kSnapshotWithoutCopy)) return true;
   return copies_.Add(bucket, slot, info, table_->floats(slot));
@@ -45,6 +47,9 @@ void TableSnapshot::Take(std::span<const uint32_t> slots, int bucket, RowImage* 
       __builtin_prefetch(rows_.floats(slots[i + kPrefetchRows]));
       __builtin_prefetch(rows_.floats(slots[i + kPrefetchRows]) + state_at);
     }
+    // A row that has changed since the step stands in the copies: BeforeChange() came first. Ids do
+    // not change, so its bucket is found from either. Slots come bucket by bucket, hence one
+    // look-up of copies for many rows.
     const RowInfo* info = &rows_.info(slots[i]);
     const float* floats = rows_.floats(slots[i]);
     if (Changed(*info) && !MutantActive(Mutant::kSnapshotWithoutCopy)) {
@@ -64,6 +69,8 @@ void TableSnapshot::Take(std::span<const uint32_t> slots, int bucket, RowImage* 
     image->ids[row] = info->id;
     image->frequency[row] = info->frequency;
     image->last_step[row] = info->last_step;
+    // Files hold float32 for every kind of value; the state behind the value words is float32
+    // already.
     codec.Read(floats, image->values.data() + row * dim);
     CopyRow(floats + state_at, state_dim, image->states.data() + row * state_dim);
   }
@@ -71,6 +78,7 @@ void TableSnapshot::Take(std::span<const uint32_t> slots, int bucket, RowImage* 
 }
 
 std::vector<AlignedBuffer<uint8_t>> TableSnapshot::Close() {
+  // BeforeChange() asks for no more copies of any bucket, and Clear() gives the budget back.
   first_open_bucket_ = kBucketCount;
   return copies_.Clear();
 }

@@ -30,6 +30,8 @@ Quanta QuantaOf(uint32_t magnitude, int quantum_exponent) {
   // |x| = mantissa * 2^(max(exponent, 1) - 150)
   const uint64_t mantissa = (magnitude & 0x7FFFFF) | (exponent > 0 ? 0x800000 : 0);
   const int shift = quantum_exponent + 150 - static_cast<int>(std::max<uint32_t>(exponent, 1));
+  // The mantissa has 24 bits, so 32 more fit. A shift of 63 leaves 0, as any longer one would,
+  // which the language does not define.
   const uint64_t fixed = mantissa << 32 >> std::min(shift, 63);
   return {static_cast<uint32_t>(fixed >> 32), static_cast<uint32_t>(fixed)};
 }
@@ -55,6 +57,8 @@ template <typename Round>
 uint16_t ToBf16(float x, size_t element, Round* round) {
   const uint32_t magnitude = MagnitudeOf(x);
   const uint16_t sign = static_cast<uint16_t>((BitsOf(x) & kSign) >> 16);
+  // The rounding is asked for NaN and infinities too: it draws four words at every fourth element,
+  // and would otherwise use those of an earlier one.
   const uint32_t code = (*round)({magnitude >> 16, magnitude << 16}, element);
   if (magnitude > kInfinity) return sign | 0x7FC0;
   if (magnitude == kInfinity) return sign | 0x7F80;
@@ -68,6 +72,9 @@ uint16_t ToFp16(float x, size_t element, Round* round) {
   constexpr int kSubnormalQuantum = -24;
   const uint32_t magnitude = MagnitudeOf(x);
   const uint16_t sign = static_cast<uint16_t>((BitsOf(x) & kSign) >> 16);
+  // Normal numbers: 13 of the 23 mantissa bits go, which are the rest in 2^-32 when shifted up by
+  // 19; the difference of the bits is the code, and a carry into the exponent is the next code.
+  // Below 2^-14 all quanta are 2^-24.
   const Quanta quanta = magnitude < kLeastNormal ? QuantaOf(magnitude, kSubnormalQuantum)
                                                  : Quanta{((magnitude - kLeastNormal) >> 13) + 0x400, magnitude << 19};
   const uint32_t code = (*round)(quanta, element);
@@ -78,6 +85,7 @@ uint16_t ToFp16(float x, size_t element, Round* round) {
 float FromFp16(uint16_t code) {
   const uint32_t sign = uint32_t{code & 0x8000u} << 16, magnitude = code & 0x7FFF;
   if (magnitude >= 0x7C00) return std::bit_cast<float>(sign | kInfinity | (magnitude & 0x3FF) << 13);
+  // The exponent is biased by 127 instead of 15. A subnormal number is `magnitude` quanta of 2^-24.
   if (magnitude >= 0x400) return std::bit_cast<float>(sign | ((magnitude << 13) + (112u << 23)));
   return std::bit_cast<float>(sign | BitsOf(static_cast<float>(magnitude) * 0x1.0p-24f));
 }
@@ -108,6 +116,7 @@ void ToInt8(const float* values, size_t dim, Round* round, int8_t* out) {
 }
 void FromInt8(const int8_t* row, size_t dim, float* values) {
   const int scale = row[dim];
+  // 0 * NaN is NaN, so a row that is not finite reads NaN in every element.
   const float factor = scale == kNotFinite ? std::bit_cast<float>(kInfinity | 0x400000)
                                            : std::bit_cast<float>(static_cast<uint32_t>(scale + 127) << 23);
   for (size_t e = 0; e < dim; ++e) values[e] = static_cast<float>(row[e]) * factor;
