@@ -384,9 +384,9 @@ Status Server::State::StartSave(const Request& request) {
   if (snapshot != nullptr && !snapshot->finished()) {
     return Refuse(request, absl::FailedPreconditionError("the checkpoint before is still being written"));
   }
-  // Runs on the thread "save", perhaps many steps later: it has copies of what the loop goes on
-  // changing, and uses nothing else but the plan and the transport, which any thread may send
-  // through.
+  // The answer is sent from the thread "save", perhaps many steps later: it has copies of what the
+  // loop goes on changing, and uses nothing else but the plan and the transport, which any thread
+  // may send through.
   const auto answer = [this, to = Asker(request), name = Name(), event_times = step->clock().points()](
                           const StatusOr<SavedParts>& parts, const SnapshotCost& cost) {
     Status sent;

@@ -130,7 +130,8 @@ void Snapshot::Take() {
       const size_t count = std::min(kRowsPerRun, batch.slots.size() - first);
       shards_[batch.shard].Take(batch.slots.subspan(first, count), batch.buckets[first / kRowsPerRun], batch.image);
     }
-    // Also when the batch was cut short: WaitUntilTaken() returns and finds cancelled_.
+    // The request ends even where the batch was cut short, so that WaitUntilTaken() returns and
+    // finds cancelled_.
     wanted_.reset();
     changed_.NotifyAll();
   }
@@ -224,8 +225,8 @@ StatusOr<PartEntry> Snapshot::SaveShard(size_t shard) {
     MutexLock lock(&mutex_);
     rows = &shards_[shard].rows();
   }
-  // Off the lock, although rows change meanwhile: the order reads ids alone, and those of a view do
-  // not change while it is read (TableShard::KeepErased).
+  // The order is made without the lock although rows change meanwhile: it reads ids alone, and
+  // those of a view do not change while it is read (TableShard::KeepErased).
   BucketOrder order(*rows, source.table_hash());
   {
     MutexLock lock(&mutex_);

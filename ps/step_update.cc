@@ -56,7 +56,8 @@ Status StepUpdate::Apply(const SparseOptimizer& optimizer, double lr, int64_t up
                                &scratch_[member], clock};
     results[t] = ApplyTable(table_step, std::span(sources).subspan(t * pushes.size(), pushes.size()));
   });
-  // By table, not by time: the message does not depend on threads.
+  // The first error by table is returned, not the first in time, so that it does not depend on
+  // threads.
   for (const Status& result : results) PEPNET_RETURN_IF_ERROR(result);
   return absl::OkStatus();
 }

@@ -46,6 +46,8 @@ bool IsTemporaryCheckpoint(const std::string& name) {
 std::string ForeignEntry(const std::string& directory) {
   namespace fs = std::filesystem;
   std::error_code error;
+  // Links are never followed: what they lead to is not of this program's making, and would be
+  // removed.
   if (!fs::is_directory(fs::symlink_status(directory, error))) return ".";
   for (fs::recursive_directory_iterator entry(directory, error), end; !error && entry != end; entry.increment(error)) {
     const std::string inner = entry->path().lexically_relative(directory).string();
@@ -87,6 +89,7 @@ Status CheckSizes(const std::string& directory, const Manifest& manifest) {
   for (const FileEntry& entry : AllFiles(manifest)) {
     const std::string path = absl::StrCat(directory, "/", entry.file);
     std::error_code error;
+    // Sizes cost no reading, so they are compared even where checksums are not (--no_verify).
     const uintmax_t size = std::filesystem::file_size(path, error);
     if (error == std::errc::no_such_file_or_directory) {
       return absl::DataLossError(absl::StrCat(path, ": the file is missing"));
@@ -103,6 +106,9 @@ Status CheckSizes(const std::string& directory, const Manifest& manifest) {
 Status VerifyRows(const std::string& directory, const PartEntry& part) {
   const std::string path = absl::StrCat(directory, "/", part.file);
   const uint64_t table_hash = HashName(part.table);
+  // The digests of the manifest were made of the rows in memory. Made again of the file, they show
+  // damage that happened before the checksum of the file was taken, and rows that stand in another
+  // bucket.
   PEPNET_ASSIGN_OR_RETURN(const auto reader, TablePartReader::Open(directory, part));
   std::vector<BucketEntry> found;
   int64_t last_id = 0;
@@ -115,6 +121,7 @@ Status VerifyRows(const std::string& directory, const PartEntry& part) {
         return absl::DataLossError(absl::StrCat(path, ": id ", id, " has frequency ", rows.frequency[i],
                                                 " and last step ", rows.last_step[i], ", which no training writes"));
       }
+      // The order is strict, which also says that no id occurs twice.
       if (!found.empty() && std::pair(found.back().bucket, last_id) >= std::pair(bucket, id)) {
         return absl::DataLossError(absl::StrCat(path, ": id ", id, " stands out of order behind id ", last_id));
       }
@@ -186,6 +193,7 @@ Status WriteAndSync(const std::string& path, const std::string& contents, FileEn
 
 // fsync of every directory that holds a file of the manifest, deepest first.
 Status SyncDirectories(const std::string& directory, const Manifest& manifest) {
+  // The fsync of a file makes its bytes durable, not its name, which its directory holds.
   std::set<std::string> inner;
   for (const FileEntry& entry : AllFiles(manifest)) {
     for (auto path = std::filesystem::path(entry.file).parent_path(); !path.empty(); path = path.parent_path()) {
@@ -231,6 +239,15 @@ StatusOr<FileEntry> CheckpointWriter::WriteFile(const std::string& name, const s
 StatusOr<std::string> CheckpointWriter::Commit(const Manifest& manifest) {
   CheckOrDie(final_ == absl::StrCat(model_dir_, "/", CheckpointName(manifest.step)),
              absl::StrCat("manifest of step ", manifest.step, " for ", final_));
+  // The order is the promise of law L6: complete, or not there.
+  //
+  //   1  every file has the size that its writer reported, and was fsynced by it
+  //   2  fsync of the inner directories: the files' names are durable
+  //   3  manifest.json, fsynced, and fsync of the temporary directory
+  //   4  rename to model.ckpt-N, fsync of model_dir
+  //
+  // A crash before 4 leaves a temporary directory, which no reader looks at. With 4 before 1 to 3
+  // the name could be on disk before the data.
   const bool manifest_first = MutantActive(Mutant::kManifestFirst);
   if (!manifest_first) {
     PEPNET_RETURN_IF_ERROR(CheckSizes(temporary_, manifest));
@@ -310,6 +327,8 @@ Status VerifyCheckpoint(const std::string& directory, const Manifest& manifest, 
 
 Status PruneCheckpoints(const std::string& model_dir, int64_t keep, int64_t keep_step) {
   PEPNET_ASSIGN_OR_RETURN(const auto steps, ListCheckpoints(model_dir));
+  // Incomplete directories neither count nor go. The best checkpoint (keep_step) stays even where
+  // it is not among the newest, beyond their number.
   const auto count = static_cast<int64_t>(steps.size());
   const int64_t excess = keep > 0 ? std::max<int64_t>(0, count - keep) : 0;
   for (int64_t i = 0; i < excess; ++i) {
@@ -328,6 +347,8 @@ Status PruneCheckpoints(const std::string& model_dir, int64_t keep, int64_t keep
   if (!PathExists(model_dir)) return absl::OkStatus();
   PEPNET_ASSIGN_OR_RETURN(const auto names, ListDirectory(model_dir));
   for (const std::string& name : names) {
+    // This takes the directories renamed above and those of runs that were killed. None is being
+    // written: one process owns model_dir, and prunes behind the commit of its only save.
     if (IsTemporaryCheckpoint(name)) PEPNET_RETURN_IF_ERROR(RemoveOwn(absl::StrCat(model_dir, "/", name)));
   }
   return absl::OkStatus();

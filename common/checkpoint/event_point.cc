@@ -17,11 +17,13 @@ StatusOr<std::vector<EventPoint>> EventPointsFromJson(const std::string& json) {
   PEPNET_ASSIGN_OR_RETURN(const nlohmann::json list, ParseStrictJson(json));
   std::vector<EventPoint> points;
   const auto fits = [](const nlohmann::json& item, int64_t least, int64_t end) {
+    // Above 2^63 - 1 a number is stored unsigned, and would turn negative.
     return item.is_number_integer() && (!item.is_number_unsigned() || item.get<uint64_t>() < uint64_t{1} << 63) &&
            item.get<int64_t>() >= least && item.get<int64_t>() < end;
   };
   if (!list.is_array()) return absl::DataLossError("\"event_times\" is not a list");
   for (const nlohmann::json& item : list) {
+    // The clock searches the points, so both members have to ascend.
     const int64_t least_step = points.empty() ? 0 : points.back().step + 1;
     const int64_t least_time = points.empty() ? 1 : points.back().time + 1;
     if (!item.is_array() || item.size() != 2 || !fits(item[0], least_step, kMostSteps) ||

@@ -68,6 +68,8 @@ StatusOr<std::vector<FilterEntry>> FilterEntriesFromJson(const std::string& json
 
 StatusOr<FilterEntry> WriteFilter(const std::string& directory, FilterEntry entry, int part, int part_count,
                                   const std::function<std::span<const uint64_t>(int bucket)>& words_of) {
+  // The file is dense: buckets of the range without a counter are written as zeros, so that a
+  // reader finds bucket b at row b - first_bucket.
   static_assert(std::endian::native == std::endian::little, "words are written as they lie in memory");
   entry.file =
       absl::StrFormat("tables/%s/filter-%05d-of-%05d.safetensors", PercentEncode(entry.table), part, part_count);
@@ -96,6 +98,8 @@ Status ReadFilter(const std::string& directory, const FilterEntry& entry,
     return absl::DataLossError(
         absl::StrCat(path, ": expected one tensor counters, I64 [", shape[0], ", ", shape[1], "]"));
   }
+  // A word uses all 64 bits for counters. ReadIntegers() hands I64 on as it is, where a double
+  // would keep 53 of them.
   PEPNET_ASSIGN_OR_RETURN(const std::vector<int64_t> words, reader->ReadIntegers(kTensor));
   std::vector<uint64_t> row(static_cast<size_t>(entry.bucket_words));
   for (int bucket = entry.first_bucket; bucket < entry.end_bucket; ++bucket) {

@@ -23,6 +23,8 @@ std::string ChecksumTail(uint32_t crc32c) {
 
 // A path that stays within the checkpoint directory, whoever wrote the manifest.
 bool IsInnerPath(const std::string& file) {
+  // A manifest may come from anywhere; a path with ".." would let it read, or on removal lose,
+  // other files.
   const std::filesystem::path path(file);
   if (file.empty() || path.is_absolute() || file.find('\0') != std::string::npos) return false;
   for (const auto& component : path) {
@@ -36,6 +38,7 @@ Status CheckFileNames(const Manifest& manifest) {
   const auto check = [&names](const std::string& file) -> Status {
     if (!IsInnerPath(file))
       return absl::DataLossError(absl::StrCat("file '", Printable(file), "' lies outside the checkpoint"));
+    // One file under two entries would be checked against two checksums, and loaded twice.
     if (!names.insert(file).second) return absl::DataLossError(absl::StrCat("file ", file, " is named twice"));
     return absl::OkStatus();
   };
@@ -77,6 +80,7 @@ StatusOr<std::vector<FileEntry>> ParseFiles(const nlohmann::json& root) {
 
 StatusOr<Manifest> ParseMembers(const nlohmann::json& root) {
   Manifest manifest;
+  // The version comes first: in another one, the other members may mean something else.
   PEPNET_ASSIGN_OR_RETURN(const int64_t version, JsonInteger(root, "format_version", 1, INT_MAX));
   if (version != kFormatVersion) {
     return absl::FailedPreconditionError(
@@ -98,6 +102,7 @@ StatusOr<Manifest> ParseMembers(const nlohmann::json& root) {
   PEPNET_ASSIGN_OR_RETURN(manifest.files, ParseFiles(root));
   const auto parts = root.find("parts");
   if (parts == root.end()) return absl::DataLossError("\"parts\" is missing");
+  // Servers report their parts in this form as well (wire::SaveReply), so that there is one parser.
   PEPNET_ASSIGN_OR_RETURN(manifest.parts, PartEntriesFromJson(parts->dump()));
   if (const auto candidates = root.find("candidates"); candidates != root.end()) {
     PEPNET_ASSIGN_OR_RETURN(manifest.candidates, PartEntriesFromJson(candidates->dump()));
@@ -178,6 +183,7 @@ StatusOr<Manifest> ReadManifest(const std::string& directory) {
   const std::string path = absl::StrCat(directory, "/", kManifestName);
   StatusOr<std::string> text = ReadFile(path);
   if (!text.ok()) {
+    // A directory without a manifest is a checkpoint that was damaged, not one that is missing.
     if (text.status().code() == absl::StatusCode::kNotFound && IsDirectory(directory)) {
       return absl::DataLossError(absl::StrCat(directory, " is damaged or incomplete: ", kManifestName, " is missing"));
     }

@@ -81,6 +81,8 @@ StatusOr<TensorInfo> ParseTensor(const nlohmann::json& entry, uint64_t data_byte
     return absl::DataLossError(absl::StrCat("data_offsets ", Printable(offsets->dump(), 200), " do not lie within the ",
                                             data_bytes, " bytes of data"));
   }
+  // The element size of an unknown dtype is 0, and its bytes are taken as they are: such tensors
+  // are listed, never read.
   uint64_t elements = 0, expected = 0;
   const uint64_t element_bytes = ElementBytes(info.dtype);
   if (!ShapeProduct(info.shape, 1, &elements) || !ShapeProduct(info.shape, element_bytes, &expected) ||
@@ -135,6 +137,7 @@ StatusOr<std::map<std::string, TensorInfo>> ParseHeader(int fd, uint64_t file_by
   if (file_bytes < kLengthBytes) {
     return absl::DataLossError(absl::StrCat("has ", file_bytes, " bytes, too few for a header length"));
   }
+  // The length is checked before it is used as one: a damaged file must not ask for exabytes.
   PEPNET_RETURN_IF_ERROR(ReadAt(fd, header_bytes, kLengthBytes, 0));
   if (*header_bytes > kMaxHeaderBytes || *header_bytes > file_bytes - kLengthBytes) {
     return absl::DataLossError(absl::StrCat("header length ", *header_bytes, " does not fit a file of ", file_bytes,
@@ -170,6 +173,8 @@ int64_t TensorInfo::elements() const {
 }
 
 StatusOr<std::unique_ptr<SafetensorsReader>> SafetensorsReader::Open(const std::string& path) {
+  // O_NONBLOCK keeps a pipe of this name from holding open() until somebody writes to it (law L6).
+  // The pipe is refused below.
   OwnedFd fd(open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
   if (!fd.valid()) return FileError(path, "open");
   struct stat info;
@@ -178,6 +183,7 @@ StatusOr<std::unique_ptr<SafetensorsReader>> SafetensorsReader::Open(const std::
   reader->path_ = path;
   if (!S_ISREG(info.st_mode)) return InvalidInput(path, " is not a regular file");
   if (info.st_size > 0) {
+    // Mapping costs nothing until ViewFloats() is read; the other readers use pread().
     void* map = mmap(nullptr, static_cast<size_t>(info.st_size), PROT_READ, MAP_PRIVATE, fd.get(), 0);
     if (map == MAP_FAILED) return FileError(path, "map");
     reader->map_ = static_cast<const uint8_t*>(map);
@@ -310,6 +316,8 @@ StatusOr<std::unique_ptr<SafetensorsWriter>> SafetensorsWriter::Create(const std
   }
   StatusOr<std::string> text = DumpJson(header);
   if (!text.ok()) return Annotate(text.status(), absl::StrCat(path, ": the tensor names"));
+  // The file: | length u64 | JSON | spaces up to a multiple of 8 | data |. To a JSON parser the
+  // spaces are nothing, and the data begin at a multiple of 8 of the file.
   text->append((kDataAlignment - text->size() % kDataAlignment) % kDataAlignment, ' ');
   if (text->size() > kMaxHeaderBytes) {
     return InvalidInput(path, ": the header of ", tensors.size(), " tensors has ", text->size(),

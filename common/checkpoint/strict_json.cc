@@ -21,6 +21,8 @@ StatusOr<const json*> Member(const json& object, const char* name) {
 
 StatusOr<json> ParseStrictJson(const std::string& text) {
   PEPNET_RETURN_IF_ERROR(CheckJsonDepth(text));
+  // nlohmann keeps the last of two members of one name, other parsers the first: a file that means
+  // two things is refused.
   NameWatch<json> watch;
   try {
     json value = json::parse(text, watch.Callback());

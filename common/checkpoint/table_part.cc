@@ -37,6 +37,8 @@ StatusOr<std::vector<BucketEntry>> ParseBuckets(const nlohmann::json& part, int6
     const int64_t lowest = buckets.empty() ? 0 : buckets.back().bucket + 1;
     PEPNET_ASSIGN_OR_RETURN(const int64_t bucket, JsonInteger(item, "bucket", lowest, kBucketCount - 1));
     entry.bucket = static_cast<int>(bucket);
+    // The member is redundant on purpose: people and other tools find a bucket without adding up
+    // those before it.
     PEPNET_RETURN_IF_ERROR(JsonInteger(item, "first_row", rows, rows).status());
     PEPNET_ASSIGN_OR_RETURN(entry.rows, JsonInteger(item, "rows", 1, part_rows - rows));
     PEPNET_ASSIGN_OR_RETURN(const std::string digest, JsonString(item, "digest"));
@@ -77,6 +79,8 @@ StatusOr<PartEntry> ParsePart(const nlohmann::json& item) {
 }  // namespace
 
 void RowDigest::Add(const RowDigest& other) {
+  // A sum mod 2^128 does not depend on the order of rows. It is a sum and not an exclusive or,
+  // under which two equal rows would cancel. The carry is the overflow of the lower half.
   lo += other.lo;
   hi += other.hi + (lo < other.lo ? 1 : 0);
 }
@@ -92,6 +96,7 @@ StatusOr<RowDigest> RowDigest::Parse(const std::string& hex) {
 
 RowDigest DigestOfRow(int64_t id, std::span<const float> value, std::span<const float> state, int64_t frequency,
                       int64_t last_step) {
+  // The bytes that are hashed stand as common/checkpoint/table_part.h draws them, little-endian.
   thread_local std::vector<unsigned char> row;  // reused: one allocation per thread, not per row
   row.resize(3 * sizeof(int64_t) + value.size_bytes() + state.size_bytes());
   unsigned char* out = row.data();

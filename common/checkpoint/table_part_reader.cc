@@ -33,9 +33,12 @@ class Reader : public TablePartReader {
     if (!file.ok()) return Damaged(file.status());
     const auto size = (*file)->GetSize();
     if (!size.ok()) return Damaged(size.status());
+    // A file that is cut short has lost its footer; this says so before Arrow says something else.
     if (*size != entry_.bytes) return Differs("bytes", entry_.bytes, *size);
     arrow::ipc::IpcReadOptions options = arrow::ipc::IpcReadOptions::Defaults();
     options.use_threads = false;
+    // Columns are read through pointers to int64 and float, which a damaged file could let point
+    // anywhere: Arrow copies those that are not aligned.
     options.ensure_alignment = arrow::ipc::Alignment::kDataTypeSpecificAlignment;
     auto batches = arrow::ipc::RecordBatchFileReader::Open(*file, options);
     if (!batches.ok()) return Damaged(batches.status());
@@ -45,6 +48,8 @@ class Reader : public TablePartReader {
       return absl::DataLossError(
           absl::StrCat(path_, ": expected columns ", expected->ToString(), "; found ", batches_->schema()->ToString()));
     }
+    // All record batches but the last have kRowsPerRecordBatch rows, so the number of a row gives
+    // its batch and no index is needed.
     const int64_t batch_count = entry_.rows / kRowsPerRecordBatch + (entry_.rows % kRowsPerRecordBatch > 0 ? 1 : 0);
     if (batches_->num_record_batches() != batch_count) {
       return Differs("record batches", batch_count, batches_->num_record_batches());
@@ -84,6 +89,7 @@ class Reader : public TablePartReader {
     const arrow::RecordBatch& batch = *last_batch_;
     const auto dim = static_cast<size_t>(entry_.dim), state_dim = static_cast<size_t>(entry_.state_dim);
     RowColumns run;
+    // value and state have no column where their width is 0 (TablePartSchema()).
     int column = 0;
     run.ids = Integers(*batch.column(column++)).subspan(offset, count);
     if (dim > 0) run.values = Floats(*batch.column(column++)).subspan(offset * dim, count * dim);
@@ -94,11 +100,15 @@ class Reader : public TablePartReader {
   }
 
   Status Load(int index, int64_t rows) {
+    // The index is reset before anything can fail: an error must not leave the old index with
+    // another batch.
     last_index_ = -1;
     last_batch_.reset();
     auto read = batches_->ReadRecordBatch(index);
     if (!read.ok()) return Damaged(read.status());
     const arrow::RecordBatch& batch = **read;
+    // Lengths and offsets come from the file: without this check, columns would be read beyond
+    // their end.
     if (const arrow::Status valid = batch.ValidateFull(); !valid.ok()) return Damaged(valid);
     if (batch.num_rows() != rows) return Differs("rows in a record batch", rows, batch.num_rows());
     for (const auto& column : batch.columns()) {

@@ -26,6 +26,7 @@ class FileStream : public arrow::io::OutputStream {
   explicit FileStream(WriteBehind* file) : file_(file) {}
   using arrow::io::OutputStream::Write;
   arrow::Status Write(const void* data, int64_t bytes) override {
+    // Arrow's own status keeps the text and loses the code; the file's error is what the user gets.
     if (error_.ok()) error_ = file_->Append(data, static_cast<size_t>(bytes));
     return error_.ok() ? arrow::Status::OK() : arrow::Status::IOError(std::string(error_.message()));
   }
@@ -84,6 +85,7 @@ class Writer : public TablePartWriter {
   Status Append(const RowColumns& rows) override {
     PEPNET_RETURN_IF_ERROR(CheckSizes(rows));
     const size_t count = rows.ids.size();
+    // Digests are made from the rows in memory, before they go through Arrow and the disk.
     for (size_t i = 0; i < count; ++i) PEPNET_RETURN_IF_ERROR(CountRow(rows, i));
     for (size_t i = 0; i < count;) {
       const size_t wanted = static_cast<size_t>(kRowsPerRecordBatch) - ids_.size();
@@ -108,6 +110,8 @@ class Writer : public TablePartWriter {
     if (!ids_.empty()) PEPNET_RETURN_IF_ERROR(WritePending());
     if (const arrow::Status status = batches_->Close(); !status.ok()) return WriteError(status);
     PEPNET_RETURN_IF_ERROR(file_->Finish());
+    // The directories are synced by the process that made them: on a network file system worker 0,
+    // on another host, cannot be sure to sync what it did not write.
     const auto table_directory = std::filesystem::path(absl::StrCat(directory_, "/", entry_.file)).parent_path();
     PEPNET_RETURN_IF_ERROR(SyncDirectory(table_directory.string()));
     PEPNET_RETURN_IF_ERROR(SyncDirectory(table_directory.parent_path().string()));
@@ -175,6 +179,8 @@ class Writer : public TablePartWriter {
 
   Status WriteBatch(const RowColumns& rows) {
     const size_t count = rows.ids.size();
+    // The arrays borrow the memory of the rows: all of it has been handed to the stream when
+    // WriteRecordBatch() returns.
     arrow::ArrayVector columns = {Integers(rows.ids)};
     const auto add_lists = [&](std::span<const float> values) {
       columns.push_back(Lists(schema_->field(static_cast<int>(columns.size()))->type(), values, count));

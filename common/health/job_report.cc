@@ -79,6 +79,12 @@ bool IsBetter(const JobReport& report, const std::string& path) {
   };
   const auto certainty = json.find("certainty");
   const int64_t seen = certainty != json.end() && certainty->is_number_integer() ? certainty->get<int64_t>() : 0;
+  // Several ranks write about one failure, in any order, and what stands there is replaced as
+  // follows:
+  //
+  //   by another run   only when that run begins ("running")
+  //   by the same run  "running" by anything; else by a report that is surer of the cause. Among
+  //                    equally sure ones the first stays: it is nearest to the cause.
   if (text("run") != report.run) return report.status == "running";
   return text("status") == "running" || static_cast<int64_t>(report.certainty) > seen;
 }
@@ -111,6 +117,8 @@ std::string JobReport::ToJson() const {
     for (const PeerView& view : ranks) json["ranks"].push_back(RankJson(view));
     json["text"] = Text(*this);
   }
+  // Names of files and error texts need not be UTF-8: what is not is replaced, since a report with
+  // a blot is better than none.
   return json.dump(1, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 

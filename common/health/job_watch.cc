@@ -60,6 +60,7 @@ void JobWatch::EnterModelDir(const std::string& run_file, bool first) {
   {
     MutexLock lock(&mutex_);
     const std::string run = run_file.substr(slash + 1);
+    // Worker 0 of a colocated job enters twice, once for its server, which is not the first.
     first_ = first || (first_ && run == run_);
     directory_ = run_file.substr(0, slash);
     run_ = run;
@@ -82,11 +83,14 @@ JobReport JobWatch::Describe(const Status& error) {
   report.status = "failed";
   report.ranks = peers_.Ranks(/*look=*/true);
   report.written_by = transport_ == nullptr ? 0 : transport_->rank();
+  // An error that does not come from waiting for another rank is this rank's own.
   report.certainty = JobReport::kOwnError;
   report.looks = "failed";
   report.culprit = report.written_by;
   int lost = kAnyRank;
   const bool peer_lost = !peers_.Lost(&lost).ok() && lost != report.written_by;
+  // A wait that has failed is found by its message, which is part of `error`: Status carries no
+  // link.
   std::optional<RankStatus::WaitView> wait = status_.FailedWait(error.message());
   const bool by_server = !wait.has_value() && colocated_;
   if (by_server) wait = server_status_.FailedWait(error.message());
@@ -95,6 +99,8 @@ JobReport JobWatch::Describe(const Status& error) {
     report.peer = wait->peer;
     report.waited_s = wait->waited_s;
   }
+  // The wait is a symptom: whoever it waited for may wait for a third rank. Culprit() follows the
+  // chain through what the heartbeats say; a rank that the heartbeats have lost needs no search.
   if (peer_lost || wait.has_value()) {
     report.culprit = peer_lost ? lost : peers_.Culprit({wait->peer, wait->on_server}, by_server).rank;
     report.looks = "unknown";
@@ -126,6 +132,8 @@ void JobWatch::Write(JobReport report) {
 }
 
 void JobWatch::Fail(const Status& error) {
+  // The other ranks are told first: their waits for this one end soon, and their reports should
+  // know the cause.
   peers_.AnnounceFailure(std::string(error.message()));
   Write(Describe(error));
 }
@@ -144,6 +152,9 @@ std::string JobWatch::EndedBy(const std::string& signal) {
     return std::find_if(report.ranks.begin(), report.ranks.end(),
                         [&](const PeerView& view) { return view.state == state; });
   };
+  // mpirun ends all ranks when one has gone, so a signal is mostly a consequence. A rank that says
+  // it has failed is a better cause than one whose process is gone: that may have been ended by
+  // mpirun, too.
   if (const auto failed = first_in(PeerState::kFailed); failed != report.ranks.end()) {
     absl::StrAppend(&line, "; ", failed->Name(), " has failed: ", failed->failure);
     report.looks = "failed";

@@ -28,6 +28,7 @@ PeerWatch::PeerWatch(Transport* transport, RankStatus* status, PeerWatchOptions 
   MutexLock lock(&mutex_);
   if (transport_ != nullptr) peers_.resize(static_cast<size_t>(transport_->size()));
   for (size_t r = 0; r < peers_.size(); ++r) peers_[r].view.rank = static_cast<int>(r);
+  // The lock is held, so that the thread's first round sees all of this.
   thread_ = StartThread("heartbeat", [this] { Run(); });
 }
 
@@ -38,6 +39,8 @@ PeerWatch::~PeerWatch() {
   }
   wakes_.NotifyAll();
   thread_.join();
+  // The goodbye follows the join: messages between two ranks keep their order, so no heartbeat
+  // comes behind it and makes this rank look alive again.
   Send(wire::Beat::LEFT, "");
 }
 
@@ -80,6 +83,8 @@ void PeerWatch::LoseOwnRank(const Status& failure) {
 
 double PeerWatch::period() const {
   if (options_.period_s > 0) return options_.period_s;
+  // Every rank tells every other, so a rank handles ranks / period heartbeats per second: the last
+  // term bounds that.
   return std::max({kShortestPeriodSeconds, std::min(kPeriodSeconds, silence_s_ / kBeatsPerSilence),
                    static_cast<double>(peers_.size()) / kBeatsPerSecond});
 }
@@ -125,6 +130,8 @@ void PeerWatch::Run() {
     const Status overdue = ended || options_.end_now == nullptr ? absl::OkStatus() : Overdue();
     if (!overdue.ok()) {
       ended = true;
+      // The callback runs without the lock, since it asks this object what to write into the job's
+      // report.
       options_.end_now(overdue);
     }
     MutexLock lock(&mutex_);
@@ -174,9 +181,12 @@ void PeerWatch::Collect() {
   if (transport_ == nullptr) return;
   {
     MutexLock lock(&mutex_);
+    // All count as silent for one more heartbeat; those that have sent one since are set back
+    // below.
     for (PeerRecord& peer : peers_) ++peer.silent_beats, peer.failed_beats += peer.view.state == PeerState::kFailed;
   }
   while (true) {
+    // With a deadline that has passed, Receive() takes what is there and waits for nothing.
     const StatusOr<Message> message = transport_->Receive(Channel::kBeats, kAnyRank, Clock::now(), "heartbeats");
     if (!message.ok()) return;  // none is left; a broken transport shows where rows are waited for
     wire::Beat beat;
@@ -205,6 +215,7 @@ void PeerWatch::Judge() {
   const Patience patience = this->patience();
   for (PeerRecord& peer : peers_) {
     peer.view.age_s = static_cast<double>(peer.silent_beats) * patience.period_s;
+    // Only the first loss is kept. Ranks that are lost behind it are mostly consequences.
     if (peer.view.rank == transport_->rank() || !lost_.ok()) continue;
     const ProcessState process = NeedsLook(peer) ? StateOf(peer.view.process, options_.self) : ProcessState::kUnknown;
     const std::string how = WhyLost(process, patience, &peer);
@@ -217,6 +228,8 @@ void PeerWatch::Judge() {
 
 Status PeerWatch::Overdue() {
   if (Clock::now() < patient_until_) return absl::OkStatus();
+  // Waits end by themselves at their deadlines, with a better message than this one. The watchdog
+  // is for those that cannot, such as a read from a file system that hangs (law L6).
   std::vector<RankStatus::WaitView> waits = status_->view().waits;
   {
     MutexLock lock(&mutex_);
@@ -243,12 +256,14 @@ std::vector<PeerView> PeerWatch::Ranks(bool look) const {
     for (const PeerRecord& peer : peers_) views.push_back(peer.view);
   }
   const PeerView own = Own();
+  // Without other processes there is one view, this rank's own.
   if (views.empty()) views.resize(1);
   views[static_cast<size_t>(own.rank)] = own;
   for (PeerView& view : views) {
     if (!look || view.rank == own.rank || (view.state != PeerState::kAlive && view.state != PeerState::kSilent))
       continue;
     const ProcessState process = StateOf(view.process, options_.self);
+    // A report is written once, so one look at /proc has to do, where WhyLost() waits for a second.
     if (process == ProcessState::kGone) view.state = PeerState::kDead;
     if (process == ProcessState::kStopped) view.state = PeerState::kStopped;
   }

@@ -20,6 +20,8 @@ void RankStatus::Expect(int rank) {
 }
 
 RankStatus::WaitView RankStatus::ViewOf(const OpenWait& wait, int expected) {
+  // A server waits for any request; Expect() has said whose is missing, which is what others want
+  // to know.
   const Clock::time_point now = Clock::now();
   return {wait.what, wait.peer == kAnyRank ? expected : wait.peer, Seconds(now - wait.start),
           Seconds(now - wait.deadline), wait.on_server};
@@ -36,6 +38,8 @@ RankStatus::View RankStatus::view() const {
 
 std::optional<RankStatus::WaitView> RankStatus::FailedWait(absl::string_view error) const {
   MutexLock lock(&mutex_);
+  // Errors get context on their way up, so the text of the wait is a part of the final one. The
+  // latest comes first: waits may fail and be tried again.
   for (auto it = failed_.rbegin(); it != failed_.rend(); ++it) {
     if (absl::StrContains(error, it->first)) return it->second;
   }
@@ -70,6 +74,8 @@ RankStatus::Wait::~Wait() {
 void RankStatus::Wait::Extend(Clock::duration by) {
   if (status_ == nullptr) return;
   MutexLock lock(&status_->mutex_);
+  // The start moves as well as the deadline, so that the time waited is time in which this process
+  // ran.
   entry_->start += by;
   entry_->deadline += by;
 }

@@ -31,11 +31,13 @@ bool NeedsLook(const PeerRecord& peer) {
 
 std::string WhyLost(ProcessState process, const Patience& patience, PeerRecord* peer) {
   PeerView& view = peer->view;
+  // The rank gets time to end the job itself: its own message is the better one.
   if (view.state == PeerState::kFailed &&
       static_cast<double>(peer->failed_beats) * patience.period_s > patience.failure_grace_s) {
     return absl::StrCat("has failed: ", view.failure);
   }
   if (!NeedsLook(*peer)) return "";
+  // A look is possible only on the same host; ranks elsewhere are judged by their silence alone.
   peer->gone_looks = process == ProcessState::kGone ? peer->gone_looks + 1 : 0;
   if (view.state != PeerState::kUnheard) {
     view.state = process == ProcessState::kStopped ? PeerState::kStopped : PeerState::kSilent;
@@ -44,6 +46,7 @@ std::string WhyLost(ProcessState process, const Patience& patience, PeerRecord* 
     view.state = PeerState::kDead;
     return "is dead: its process is gone";
   }
+  // A rank that stops is left to its silence, too: a debugger may let it go on.
   if (view.age_s < patience.silence_s || MutantActive(Mutant::kSilenceIsHealth)) return "";
   return process == ProcessState::kStopped   ? "hangs: its process is stopped by a signal or a debugger"
          : process == ProcessState::kRunning ? "hangs: its process is there, but is silent"
@@ -62,6 +65,12 @@ std::string LossText(const PeerView& view, absl::string_view how) {
 
 Seat RootCause(const JobView& job, Seat peer, bool by_server) {
   if (peer.rank == kAnyRank) return LeastHealthy(job.ranks);
+  // The open waits form a chain, and its end is to blame. For example, worker 0 on rank 0 asks
+  // about a wait for rank 3:
+  //
+  //   rank 0 --rows of step 8--> rank 3 (a server) --push of step 7--> rank 2 (computes)
+  //
+  // The server cannot answer before rank 2 has pushed, so the cause is rank 2.
   const int size = static_cast<int>(job.ranks.size());
   const bool colocated = job.ranks[static_cast<size_t>(job.own)].colocated;
   // The bound ends a cycle: every rank has two roles at most.
@@ -70,7 +79,10 @@ Seat RootCause(const JobView& job, Seat peer, bool by_server) {
     if (peer.rank == job.own && !colocated) return peer;
     const PeerView& view = job.ranks[static_cast<size_t>(peer.rank)];
     const RankStatus::WaitView& wait = view.WaitOf(peer.server);
+    // A rank that waits for the asker closes the circle: both wait for each other, so a message
+    // between them is lost, and the other one is named.
     const bool for_the_asker = wait.peer == job.own && (!colocated || wait.on_server == by_server);
+    // A heartbeat is up to one period old: a shorter wait may have ended since.
     const bool waits_for_another = view.state == PeerState::kAlive && !wait.what.empty() && wait.peer >= 0 &&
                                    !for_the_asker && wait.waited_s >= job.period_s;
     if (!waits_for_another) return peer;

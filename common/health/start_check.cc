@@ -38,6 +38,8 @@ bool Counts(const std::string& name) {
 
 std::map<std::string, std::string> LoadedLibraries() {
   std::map<std::string, std::string> libraries;
+  // The files that are mapped say which libraries this process runs with, whatever the paths and
+  // links of its host; their sizes tell versions apart without reading them.
   std::ifstream maps("/proc/self/maps");
   std::string line;
   while (std::getline(maps, line)) {
@@ -66,6 +68,8 @@ int64_t AvailableMemory() {
       available = 1024 * kib;
     }
   }
+  // In a container (cgroup v2) the host's free memory is not what this process may take. "max" is
+  // not a number, so that a container without a limit leaves `available` as it is.
   int64_t limit = 0, used = 0;
   if (std::ifstream("/sys/fs/cgroup/memory.max") >> limit && std::ifstream("/sys/fs/cgroup/memory.current") >> used) {
     available = std::min(available, limit - used);
@@ -170,6 +174,8 @@ StatusOr<StartReport> JudgeStart(const std::vector<RankFacts>& facts, const Layo
   std::set<std::string> cpus;
   double table_bytes = 0;
   for (size_t rank = 0; rank < facts.size(); ++rank) {
+    // Programs are compared among their like: pepnet_ps is another file than pepnet, and loads no
+    // libtorch.
     const size_t first = first_of_program.emplace(facts[rank].program, rank).first->second;
     PEPNET_RETURN_IF_ERROR(CompareWithFirst(facts, first, rank));
     if (facts[rank].open_files > 0 && facts[rank].open_files < files_needed) {
@@ -195,6 +201,7 @@ StatusOr<StartReport> JudgeStart(const std::vector<RankFacts>& facts, const Layo
     };
     const int64_t working = count_in(workers), serving = count_in(servers);
     const double memory = static_cast<double>(facts[ranks[0]].memory_bytes);
+    // Rows are spread over servers by a hash, so each needs about the same.
     const double need =
         servers.empty() ? 0 : table_bytes * static_cast<double>(serving) / static_cast<double>(servers.size());
     report.lines.push_back(
@@ -213,6 +220,8 @@ StatusOr<StartReport> JudgeStart(const std::vector<RankFacts>& facts, const Layo
 StatusOr<StartReport> CheckStart(Transport* transport, const Layout& layout, const RankFacts& mine) {
   std::vector<int> ranks(static_cast<size_t>(transport->size()));
   std::iota(ranks.begin(), ranks.end(), 0);
+  // All ranks, servers too, judge the same facts in the same way, so that all end with the same
+  // error.
   const std::unique_ptr<Collective> all = MakeCollective(transport, Channel::kControl, ranks, kStartSeconds);
   PEPNET_ASSIGN_OR_RETURN(const std::vector<std::string> texts,
                           all->Allgather(Encode(mine), "check of all ranks before the start"));

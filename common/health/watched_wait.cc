@@ -28,11 +28,14 @@ Deadline WatchedWait::NextLook() {
 }
 
 Status WatchedWait::Look(const std::function<Status(Clock::time_point start)>& words) {
+  // The time lost by suspension is given back first, so that no deadline has passed because of it.
   if (const Clock::duration late = Clock::now() - look_; late > kSuspended) {
     start_ += late;
     deadline_ += late;
     wait_.Extend(late);
   }
+  // A lost rank comes before the deadline: it is the cause, the deadline a symptom. Any rank
+  // counts, not only the one that is waited for, since no step ends without all of them.
   if (peers_ != nullptr) {
     const Status lost = peers_->Lost();
     if (!lost.ok()) {
@@ -48,6 +51,7 @@ Status WatchedWait::Look(const std::function<Status(Clock::time_point start)>& w
 }
 
 Status WatchedWait::Fail(const Status& error) {
+  // A wait for any rank is one for the rank that Expect() has named.
   const int rank = peer_.rank == kAnyRank && status_ != nullptr ? wait_.view().peer : peer_.rank;
   const std::string why = peers_ == nullptr ? "" : peers_->Explain({rank, peer_.server}, by_server_);
   const Status failed = why.empty() ? error : Status(error.code(), absl::StrCat(error.message(), "; ", why));

@@ -62,6 +62,7 @@ StatusOr<Layout> LayoutFromWishes(std::span<const RoleWish> wishes, int rank) {
                         " pepnet_ps ranks and no worker: start workers beside them, for example ", "mpirun -n ", size,
                         " pepnet_ps : -n 1 pepnet train ...");
   }
+  // Flags of pepnet_ps ranks do not count: that they serve is all they say.
   const int num_servers = wishes[static_cast<size_t>(workers[0])].num_servers;
   const bool colocated = wishes[static_cast<size_t>(workers[0])].colocated;
   for (int r : workers) {
@@ -108,6 +109,7 @@ StatusOr<Layout> LayoutFromWishes(std::span<const RoleWish> wishes, int rank) {
     return InvalidInput("--num_servers=", num_servers, " of ", size, " ranks leaves no worker: use at most ", size - 1,
                         ", or start more ranks");
   }
+  // The last ranks serve, so that worker 0, which opens the job's files and its report, is rank 0.
   servers.assign(workers.end() - num_servers, workers.end());
   workers.resize(static_cast<size_t>(size - num_servers));
   return MakeLayout(workers, servers, rank);
@@ -132,6 +134,8 @@ StatusOr<std::unique_ptr<MpiSession>> MpiSession::Start(MpiOptions options) {
         "this MPI library was built without MPI_THREAD_MULTIPLE: use one that has it (Open MPI: "
         "--enable-mpi-thread-multiple)");
   }
+  // By default MPI ends all ranks at an error. Returned instead, it becomes a message that says
+  // what was being done, and the other ranks learn the cause.
   PEPNET_RETURN_IF_ERROR(
       MpiStatus(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN), "set the error handler"));
   std::unique_ptr<MpiSession> session(new MpiSession());
@@ -142,6 +146,7 @@ StatusOr<std::unique_ptr<MpiSession>> MpiSession::Start(MpiOptions options) {
 MpiSession::~MpiSession() {
   if (state_->transport == nullptr) return;  // Start() failed half way: the process ends with its error
   const Status flushed = state_->transport->Flush(After(std::chrono::duration<double>(kLastMessagesSeconds)));
+  // The thread "mpi-send" ends here: no thread may call MPI beside or behind MPI_Finalize.
   state_->transport.reset();
   if (!flushed.ok()) {
     LOG(ERROR) << "at the end of the job: " << flushed.message();
@@ -159,6 +164,7 @@ MpiSession::~MpiSession() {
     if (done) return;
     LOG(ERROR) << "this rank has done its part, but another has not ended within " << kFinalizeSeconds
                << " s (MPI_Finalize)";
+    // exit() would run destructors while the main thread is still inside MPI_Finalize.
     std::_Exit(1);
   };
   // Without a thread to spare MPI_Finalize has no deadline of ours; the job is done all the same.
@@ -194,6 +200,8 @@ StatusOr<Layout> MpiSession::ExchangeRoles(const RoleWish& wish, Transport* tran
     if (all[r].size() != sizeof(other)) {
       return InvalidInput("rank ", r, " runs another version of pepnet: start all ranks with the same build");
     }
+    // The struct travels as it lies in memory. Ranks of one job have one build, which the size
+    // checks roughly here and CheckStart() (common/health) exactly.
     std::memcpy(&other, all[r].data(), sizeof(other));
     wishes.push_back({other.wants_to_serve != 0, other.num_servers, other.colocated != 0});
   }

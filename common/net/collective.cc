@@ -70,6 +70,8 @@ struct Call {
   std::string what;
   Deadline deadline;
 
+  // The sequence number tells calls of the same name apart: a worker that has left one out would
+  // else add numbers of another step without an error (law L7).
   bool operator==(const Call& o) const {
     return operation == o.operation && sequence == o.sequence && elements == o.elements && what == o.what;
   }
@@ -88,6 +90,7 @@ Bytes Pack(const Call& call, const void* payload, size_t payload_bytes) {
   const CallHeader header{kMagic, call.operation, call.sequence, call.elements, call.what.size()};
   const size_t offset = PayloadOffset(call.what.size());
   Bytes message(offset + payload_bytes);
+  // The padding is cleared, so that a message never carries bytes of an earlier use of its memory.
   std::memset(message.data(), 0, offset);
   std::memcpy(message.data(), &header, sizeof(header));
   std::memcpy(message.data() + sizeof(header), call.what.data(), call.what.size());
@@ -178,11 +181,15 @@ class CollectiveOverTransport : public Collective {
   }
 
  private:
+  // Every worker counts its calls alike, whatever they are, so that the numbers agree as long as
+  // the calls do.
   Call Begin(Operation operation, uint64_t elements, const std::string& what) {
     return Call{operation, ++sequence_, elements, what, After(std::chrono::duration<double>(timeout_s_))};
   }
 
   template <typename Body>
+  // After an error the messages of the broken call may still arrive, and a later call would take
+  // them for its own.
   auto Guarded(const Body& body) -> decltype(body()) {
     return first_error_.Guard(body, [] {});
   }
@@ -210,6 +217,8 @@ class CollectiveOverTransport : public Collective {
     piece.offset = PayloadOffset(header.what_bytes);
     const char* what = reinterpret_cast<const char*>(piece.message.data()) + sizeof(header);
     const Call theirs{header.operation, header.sequence, header.elements, std::string(what, header.what_bytes), {}};
+    // Messages between two ranks keep their order, so the next one of a worker belongs to this call
+    // unless the workers have come apart.
     if (!(theirs == call)) {
       return absl::FailedPreconditionError(absl::StrCat("the workers are in different calls: worker ", index_, " in ",
                                                         call.Text(), ", worker ", worker, " in ", theirs.Text()));
@@ -235,6 +244,8 @@ class CollectiveOverTransport : public Collective {
   StatusOr<std::vector<std::string>> Exchange(const Call& call, const std::string& mine) {
     PEPNET_RETURN_IF_ERROR(SendToOthers(call, mine.data(), mine.size()));
     std::vector<std::string> all;
+    // Everything has been sent before anything is waited for, so no two workers wait for each
+    // other.
     for (int w = 0; w < count(); ++w) {
       if (w == index_) {
         all.push_back(mine);
@@ -268,6 +279,9 @@ class CollectiveOverTransport : public Collective {
       const T* values = mine.data();
       Piece piece;
       if (w != index_) {
+        // A piece that comes before its turn waits in the transport: a straggler delays those
+        // behind it, and the order of the additions is the same (law L3; the tests delay messages
+        // by seed).
         PEPNET_ASSIGN_OR_RETURN(piece, ReceiveExactly(w, call, mine.size_bytes()));
         values = reinterpret_cast<const T*>(piece.data());
       }
@@ -304,6 +318,8 @@ class CollectiveOverTransport : public Collective {
   template <typename T>
   Status SumInOneRound(const Call& call, std::span<T> data) {
     PEPNET_RETURN_IF_ERROR(SendToOthers(call, data.data(), data.size_bytes()));
+    // The sum has memory of its own: `data` is a summand until its turn, and on no worker but 0 the
+    // first.
     AlignedBuffer<T> sum(data.size());
     PEPNET_RETURN_IF_ERROR(AddUp<T>(call, data, sum.data()));
     if (!data.empty()) std::memcpy(data.data(), sum.data(), data.size_bytes());
@@ -312,6 +328,13 @@ class CollectiveOverTransport : public Collective {
 
   template <typename T>
   Status SumInTwoRounds(const Call& call, std::span<T> data) {
+    // The sum of the arrays x_i of W workers takes two rounds:
+    //
+    //   round 1   worker i sends block j of x_i to worker j, for each j
+    //   round 2   worker j adds up block j and sends the sum to all
+    //
+    // A worker sends and receives 2 (W - 1) / W of the array, as in a ring, but in two steps
+    // instead of 2 (W - 1). Blocks are cut by the number of elements and of workers alone (law L3).
     const auto block = [&](int w) {
       const size_t begin = data.size() * static_cast<size_t>(w) / ranks_.size();
       const size_t end = data.size() * static_cast<size_t>(w + 1) / ranks_.size();

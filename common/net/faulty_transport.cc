@@ -26,6 +26,8 @@ FaultyTransport::FaultyTransport(Transport* inner, const std::vector<Fault>& pla
 }
 
 void FaultyTransport::MeetStep(Channel channel, const Bytes& body) {
+  // Pushes are the middle of a step: rows are pulled, the update is not applied. Worker and server
+  // both meet them, one when it sends and the other when it receives.
   if ((step_faults_.empty() && delays_.empty()) || channel != Channel::kRequests) return;
   const StatusOr<FrameHeader> header = ParseHeader(body);
   if (!header.ok() || header->type != MessageType::kPush) return;
@@ -56,6 +58,8 @@ void FaultyTransport::Delay() {
   const uint64_t number = sent_++;
   for (const Fault& fault : delays_) {
     if (step_ < fault.step) continue;
+    // The draw depends on seed, rank and number of the message alone, so that a rehearsal can be
+    // repeated.
     const uint64_t draw = HashCombine(HashCombine(fault.seed, static_cast<uint64_t>(rank())), number);
     const auto most_us = static_cast<uint64_t>(fault.max_ms) * 1000;
     std::this_thread::sleep_for(std::chrono::microseconds(draw % (most_us + 1)));

@@ -76,6 +76,8 @@ class InProcessTransport : public Transport {
     Mailbox& box = board_.mailbox(rank, channel);
     {
       MutexLock lock(&box.mutex);
+      // The delay is a function of channel, sender, receiver and number, not of the moment, so that
+      // a seed repeats the delays of a run.
       Source& from = box.sources[rank_];
       Clock::time_point visible_at = Clock::now() + Delay(channel, rank, from.sent++);
       if (visible_at < from.last_visible) visible_at = from.last_visible;  // order per sender
@@ -106,6 +108,8 @@ class InProcessTransport : public Transport {
         return message;
       }
       if (now >= deadline) return WaitTimedOut(what, channel, source, start);
+      // The wait ends when the first message becomes visible; one that is sent meanwhile wakes it
+      // earlier.
       Clock::time_point until = deadline;
       if (any && items->front().visible_at < until) until = items->front().visible_at;
       box.changed.WaitUntil(&box.mutex, until);
@@ -183,6 +187,7 @@ void InProcessHub::Abort(const std::string& reason) {
 Status RunRanks(int size, InProcessOptions options, const std::function<Status(int, Transport*)>& body) {
   InProcessHub hub(size, options);
   Mutex mutex;
+  // The errors that Abort() causes on other ranks come later, so the first is the cause.
   Status first_error;
   const auto end = [&](int rank, const Status& status) {
     if (status.ok()) return;

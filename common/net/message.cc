@@ -10,6 +10,8 @@ namespace {
 static_assert(std::endian::native == std::endian::little,
               "frames are little-endian and are copied as they lie in memory");
 
+// Bytes of the counts: | count u32 per table | 4 bytes of zeros where their number is odd |. The
+// ids behind them begin at a multiple of 8, and can be read where they stand.
 constexpr size_t CountBytes(size_t table_count) { return (table_count * sizeof(uint32_t) + 7) / 8 * 8; }
 
 bool KnownType(MessageType type) { return type >= MessageType::kConfigure && type <= MessageType::kError; }
@@ -50,6 +52,8 @@ StatusOr<FrameHeader> ParseHeader(const Bytes& frame) {
   if (!KnownType(header.type)) {
     return InvalidInput("frame has unknown type ", static_cast<int>(header.type));
   }
+  // Whoever reads a body takes this length for granted: here it is compared with the bytes that
+  // came.
   if (header.body_bytes != frame.size() - sizeof(FrameHeader)) {
     return InvalidInput("frame announces a body of ", header.body_bytes, " bytes and carries ",
                         frame.size() - sizeof(FrameHeader));
@@ -124,6 +128,7 @@ Status ParseErrorFrame(const ParsedFrame& frame) {
   if (code == 0) return InvalidInput("error frame with code OK");  // an error must never turn into success
   const absl::string_view text(reinterpret_cast<const char*>(frame.body()) + sizeof(code),
                                header.body_bytes - sizeof(code));
+  // A newer absl may know codes that this one does not: the text is what matters.
   const bool known = code <= static_cast<uint32_t>(absl::StatusCode::kUnauthenticated);
   return Status(known ? static_cast<absl::StatusCode>(code) : absl::StatusCode::kUnknown, text);
 }

@@ -45,6 +45,7 @@ class Backoff {
     const Clock::time_point now = Clock::now();
     if (polling_ && now - start_ < kPolling) {
       sched_yield();
+      // The time that the core was away tells whether another thread wanted it.
       if (Clock::now() - now > kCoreWanted) polling_ = false;
       return;
     }
@@ -53,6 +54,7 @@ class Backoff {
     const auto waited = std::chrono::duration_cast<std::chrono::microseconds>(now - start_);
     auto sleep = std::clamp(waited / 8, kShortestSleep, kLongestSleep);
     if (busy && waited < kBusy) sleep = kShortestSleep;
+    // A deadline that is nearer than the next poll cuts the sleep short.
     const auto left = std::chrono::duration_cast<std::chrono::microseconds>(deadline - now) + kResolution;
     std::this_thread::sleep_for(std::clamp(left, kResolution, sleep));
   }
@@ -101,6 +103,8 @@ StatusOr<std::unique_ptr<MpiTransport>> MpiTransport::Create(MPI_Comm world, Mpi
   PEPNET_RETURN_IF_ERROR(MpiStatus(MPI_Comm_size(world, &size), "tell the number of ranks"));
   std::unique_ptr<MpiTransport> transport(new MpiTransport(rank, size, options));
   for (ChannelState& state : transport->channels_) {
+    // A communicator of its own for each channel: a wildcard receive on one never meets a message
+    // of another, and each has its own lock.
     PEPNET_RETURN_IF_ERROR(MpiStatus(MPI_Comm_dup(world, &state.comm), "create the communicator of a channel"));
     PEPNET_RETURN_IF_ERROR(MpiStatus(MPI_Comm_set_errhandler(state.comm, MPI_ERRORS_RETURN), "set the error handler"));
     MutexLock lock(&state.mutex);
@@ -144,6 +148,8 @@ Status MpiTransport::Send(Channel channel, int rank, Bytes body) {
   state.outgoing.emplace_back();
   Outgoing& outgoing = state.outgoing.back();
   outgoing.body = std::move(body);
+  // On an error the entry stays in the list: MPI may still read from pieces that have begun to
+  // leave.
   Status status = StartSend(state, rank, outgoing);
   if (!status.ok()) {
     state.failure = Annotate(status, absl::StrCat("sending ", bytes, " bytes to rank ", rank));
@@ -151,6 +157,8 @@ Status MpiTransport::Send(Channel channel, int rank, Bytes body) {
   }
   bytes_sent_[static_cast<size_t>(channel)] += bytes;
   {
+    // Locks are taken in this order, channel before sender, and never the other way round. The
+    // count rises before PollSends() can lower it.
     MutexLock sender_lock(&sender_mutex_);
     unfinished_sends_ += 1;
   }
@@ -197,6 +205,9 @@ Status MpiTransport::PollSends(ChannelState& state) {
 
 Status MpiTransport::PollArrivals(ChannelState& state, bool* progress) {
   while (true) {
+    // A matched probe (Improbe) takes the message off MPI's queue, so that no other call can
+    // receive it in between. All that has arrived is matched, from whatever rank: MPI moves a long
+    // message on only when its receive has been started.
     int found = 0;
     MPI_Message message = MPI_MESSAGE_NULL;
     MPI_Status status;
@@ -232,6 +243,8 @@ Status MpiTransport::StartReceive(ChannelState& state, MPI_Message* message, con
     ++state.in_flight;
     return absl::OkStatus();
   }
+  // A piece belongs to the last body of its source, since messages of one source are matched in
+  // order. Length and room are checked: the bytes come from another process.
   if (status.MPI_TAG == kWholeTag) {
     queue.emplace_back();
     queue.back().body = Bytes(bytes);
@@ -251,6 +264,8 @@ Status MpiTransport::StartReceive(ChannelState& state, MPI_Message* message, con
 
 Status MpiTransport::PollReceives(ChannelState& state, bool* progress) {
   if (state.in_flight == 0) return absl::OkStatus();
+  // Bodies of one source may be finished out of order by MPI; TakeComplete() hands them out in
+  // order.
   for (std::deque<Incoming>& queue : state.incoming) {
     for (Incoming& incoming : queue) {
       if (incoming.requests.empty()) continue;  // finished, or nothing but its length has come
@@ -266,6 +281,8 @@ Status MpiTransport::PollReceives(ChannelState& state, bool* progress) {
 
 bool MpiTransport::TakeComplete(ChannelState& state, int source, Message* message) {
   const auto complete = [&](int s) ABSL_EXCLUSIVE_LOCKS_REQUIRED(state.mutex) {
+    // Only the front counts: behind an unfinished body a finished one waits, which keeps the order
+    // of messages of one source.
     const std::deque<Incoming>& queue = state.incoming[static_cast<size_t>(s)];
     return !queue.empty() && queue.front().requests.empty() && queue.front().claimed == queue.front().body.size();
   };
@@ -273,6 +290,7 @@ bool MpiTransport::TakeComplete(ChannelState& state, int source, Message* messag
   if (source != kAnyRank) {
     if (complete(source)) best = source;
   } else {
+    // The message that arrived first comes first, so that no rank is served last for ever.
     uint64_t best_arrival = 0;
     for (int s = 0; s < size_; ++s) {
       if (!complete(s)) continue;
@@ -296,6 +314,9 @@ StatusOr<Message> MpiTransport::Receive(Channel channel, int source, Deadline de
   ChannelState& state = this->state(channel);
   Backoff backoff;
   while (true) {
+    // The lock is held for one poll and not while sleeping, so that other threads can send
+    // meanwhile. At least one poll is made: a deadline that has passed is a look at what is there
+    // (heartbeats use it).
     bool progress = false, busy = false;
     {
       MutexLock lock(&state.mutex);
@@ -356,6 +377,7 @@ void MpiTransport::MoveSendsOn() {
     bool failed = false, moved = false;
     for (size_t c = 0; c < channels_.size(); ++c) {
       ChannelState& state = channels_[c];
+      // The receiver of this channel has polled since the last look, and with it its sends.
       if (const uint64_t now = state.polls; std::exchange(polls[c], now) != now) continue;
       MutexLock lock(&state.mutex);
       if (state.outgoing.empty()) continue;
@@ -373,6 +395,8 @@ void MpiTransport::MoveSendsOn() {
     before = now;
     if (failed) {
       MutexLock lock(&sender_mutex_);
+      // The channel has failed for good, so there is nothing left to move; the thread waits to be
+      // joined.
       while (!stopping_) sender_wakes_.Wait(&sender_mutex_);
       return;
     }

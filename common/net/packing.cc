@@ -28,6 +28,7 @@ Bytes ShortenIds(const FrameHeader& header, Bytes frame) {
   const int64_t* in = reinterpret_cast<const int64_t*>(FrameBody(frame) + counts);
   uint64_t used = 0;  // bits of any id
   for (size_t i = 0; i < ids; ++i) used |= static_cast<uint64_t>(in[i]);
+  // A negative id has its upper bits set and does not fit either.
   if (used > std::numeric_limits<uint32_t>::max()) return frame;
   Bytes packed = MakeFrame(WithFlags(header, header.flags | FrameHeader::kShortIds), counts + ids * sizeof(uint32_t));
   std::memcpy(FrameBody(packed), FrameBody(frame), counts);
@@ -75,10 +76,12 @@ StatusOr<ParsedFrame> Widen(const ParsedFrame& frame) {
   const size_t count = header.body_bytes / sizeof(uint16_t);
   const uint16_t* in = reinterpret_cast<const uint16_t*>(frame.body());
   const bool half = DtypeOf(header) == WireDtype::kFloat16;
+  // Flags and exponent say how the frame travelled; the plain frame knows nothing of it.
   const int exponent = std::exchange(header.exponent, 0);
   ParsedFrame plain(WithFlags(header, header.flags & ~FrameHeader::kDtypeMask), count * sizeof(float));
   float* out = reinterpret_cast<float*>(plain.body());
   if (half) {
+    // A power of two loses nothing on the way back but what lies below the least float32.
     const double scale = std::ldexp(1.0, -exponent);
     for (size_t i = 0; i < count; ++i) out[i] = static_cast<float>(FromFloat16(in[i]) * scale);
   } else {
@@ -103,6 +106,7 @@ StatusOr<WireDtype> ParseWireDtype(const std::string& name) {
 int Float16Exponent(std::span<const float> values) {
   float largest = 0;
   for (float value : values) {
+    // Infinities and NaN travel as such and do not decide about the scale of the others.
     const float size = std::fabs(value);
     if (size > largest && size <= std::numeric_limits<float>::max()) largest = size;
   }

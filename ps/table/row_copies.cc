@@ -35,7 +35,8 @@ bool RowCopies::Add(int bucket, int64_t slot, const RowInfo& info, const float* 
 }
 
 std::span<const RowCopies::Ref> RowCopies::OfBucket(int bucket) {
-  // Sorted when it is read and not when a copy is added: adding is part of a training step.
+  // Copies are sorted when they are read and not when one is added, because adding is part of a
+  // training step.
   std::sort(of_bucket_[bucket].begin(), of_bucket_[bucket].end());
   return of_bucket_[bucket];
 }

@@ -96,7 +96,7 @@ void RowIndex::Erase(uint64_t hash, int64_t slot, const RowStore& rows, uint64_t
 
 void RowIndex::Reserve(int64_t count, const RowStore& rows, uint64_t table_hash) {
   const size_t capacity = CapacityFor(count);
-  // All at once: callers set tables up or load them, and no step waits meanwhile.
+  // All entries move at once: callers set tables up or load them, and no step waits meanwhile.
   if (capacity > std::max(places_.capacity, grown_.capacity)) Rebuild(capacity, SpillOf(capacity), rows, table_hash);
 }
 
@@ -133,7 +133,7 @@ void RowIndex::Move(const RowStore& rows, uint64_t table_hash) {
 }
 
 void RowIndex::Rebuild(size_t capacity, size_t spill, const RowStore& rows, uint64_t table_hash) {
-  // Of an index that grows, grown_ holds the entries before moved_ and places_ those from there on,
+  // While an index grows, grown_ holds the entries before moved_ and places_ those from there on,
   // so no entry is taken twice. Places of grown_ that are not written hold garbage and are left
   // out.
   const Places sources[] = {std::exchange(grown_, Places()), std::exchange(places_, Places())};

@@ -46,16 +46,16 @@ RowLifecycle::RowLifecycle(const Table& table, int state_dim, uint64_t seed)
 
 bool RowLifecycle::Draw(int64_t step, int64_t id) const {
   if (policy_.admit_probability >= 1) return true;
-  // A function of seed, table, id and step: the same on any server, and after a resume (laws L3,
-  // L4).
+  // The draw is a function of seed, table, id and step, so it is the same on any server and after a
+  // resume (laws L3, L4).
   const uint32_t word = Philox4x32(admission_key_, static_cast<uint64_t>(id), static_cast<uint64_t>(step))[0];
   return UnitFloat(word) < policy_.admit_probability;
 }
 
 void RowLifecycle::Admit(int64_t step, TableShard* rows, std::vector<int64_t>* unseen,
                          absl::FunctionRef<void(int64_t)> before_change) {
-  // A set, in order of ids: several workers name the same id, and how many there are must not count
-  // (law L2). From here on nothing depends on the order of pushes.
+  // The ids become a set in ascending order: several workers name the same id, and how many there
+  // are must not count (law L2). From here on nothing depends on the order of pushes.
   std::sort(unseen->begin(), unseen->end());
   if (!MutantActive(Mutant::kCountByWorker)) {
     unseen->erase(std::unique(unseen->begin(), unseen->end()), unseen->end());
@@ -81,8 +81,8 @@ void RowLifecycle::Admit(int64_t step, TableShard* rows, std::vector<int64_t>* u
       } else {
         before_change(candidate);
       }
-      // By now a snapshot has a copy of the candidate; it tells by the last step that the row has
-      // changed.
+      // A snapshot has its copy of the candidate by now; it tells by the last step that the
+      // candidate has changed.
       candidates_->last_step(candidate) = step;
       named = ++candidates_->frequency(candidate);
     } else if (filter_ != nullptr) {

@@ -72,8 +72,8 @@ uint16_t ToFp16(float x, size_t element, Round* round) {
   constexpr int kSubnormalQuantum = -24;
   const uint32_t magnitude = MagnitudeOf(x);
   const uint16_t sign = static_cast<uint16_t>((BitsOf(x) & kSign) >> 16);
-  // Normal numbers: 13 of the 23 mantissa bits go, which are the rest in 2^-32 when shifted up by
-  // 19; the difference of the bits is the code, and a carry into the exponent is the next code.
+  // A normal number loses 13 of its 23 mantissa bits; shifted up by 19 they are the rest in 2^-32.
+  // The difference of the bits is the code, and a carry into the exponent gives the next code.
   // Below 2^-14 all quanta are 2^-24.
   const Quanta quanta = magnitude < kLeastNormal ? QuantaOf(magnitude, kSubnormalQuantum)
                                                  : Quanta{((magnitude - kLeastNormal) >> 13) + 0x400, magnitude << 19};
