@@ -40,16 +40,22 @@ double NormalQuantile(double p) {
     const double q = p - 0.5;
     x = polynomial(kCentre, q * q) * q / polynomial(kCentreBelow, q * q);
   }
+  // Halley's method for F(x) = p, with the normal density f = F' and F'' = -x f: with e = (F(x) -
+  // p) / f(x), x becomes x - e / (1 + x e / 2). One step brings 1e-9 to the precision of a double.
   const double step = (NormalDistribution(x) - p) * std::sqrt(2 * std::numbers::pi) * std::exp(x * x / 2);
   return x - step / (1 + x * step / 2);
 }
 
 KeyedPermutation::KeyedPermutation(uint64_t key, uint64_t n) : key_(key), n_(n), half_bits_(1) {
+  // The halves have equal width, so the domain is the least 4^b >= n, so fewer than four walks are
+  // needed on the average.
   while (half_bits_ < 31 && (uint64_t{1} << (2 * half_bits_)) < n) ++half_bits_;
 }
 
 uint64_t KeyedPermutation::Encrypt(uint64_t x) const {
   const uint64_t mask = (uint64_t{1} << half_bits_) - 1;
+  // A Feistel round is a bijection whatever its function is: (l, r) -> (r, l ^ F(r)) can be undone.
+  // So no two numbers meet, and no table is needed to seek in the permutation.
   uint64_t left = x >> half_bits_, right = x & mask;
   for (uint64_t round = 0; round < 6; ++round) {
     const uint64_t next = left ^ (HashCombine(key_ + round, right) & mask);

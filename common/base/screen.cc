@@ -38,6 +38,8 @@ void WriteAll(std::string_view bytes) {
     if (written >= 0) {
       bytes.remove_prefix(static_cast<size_t>(written));
     } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
+      // Standard error may be a pipe that was set to non-blocking by another process that shares
+      // it.
       pollfd wait = {STDERR_FILENO, POLLOUT, 0};
       if (poll(&wait, 1, /*timeout=*/1000) == 0) return;  // nobody reads
     } else if (errno != EINTR) {
@@ -110,6 +112,7 @@ bool ProgressIsDrawn() {
 void DrawProgress(const std::vector<std::string>& parts) {
   // The last column stays free: a terminal that has filled it may have moved on to the next line.
   const std::string text = FitParts(parts, ScreenWidth(kUsualWidth) - 1);
+  // The whole line goes out in one write(): two would let a line of another process come between.
   std::string bytes = "\r";
   bytes += text;
   bytes += kEraseToEnd;
@@ -159,6 +162,7 @@ std::string FitParts(const std::vector<std::string>& parts, int columns) {
       continue;
     }
     const int wider = width + static_cast<int>(sizeof(kSeparator) - 1) + DisplayWidth(part);
+    // Parts come by importance, so the rest goes, even where a later one is short enough.
     if (wider > columns) break;
     line += kSeparator;
     line += part;

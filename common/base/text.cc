@@ -58,6 +58,7 @@ std::string PrintableMessage(std::string_view message, bool keep_lines) {
 std::string Printable(std::string_view text, size_t max_bytes) {
   if (text.size() <= max_bytes) return PrintableMessage(text, /*keep_lines=*/false);
   size_t end = max_bytes;
+  // A text is cut between two characters, not within one.
   while (end > 0 && (static_cast<uint8_t>(text[end]) & 0xc0) == 0x80) --end;
   return PrintableMessage(text.substr(0, end), /*keep_lines=*/false) + "...";
 }
@@ -94,6 +95,8 @@ Status CheckJsonDepth(std::string_view json) {
   for (size_t i = 0; i < json.size(); ++i) {
     const char c = json[i];
     if (inside_text) {
+      // Only depth is checked here, since the parser recurses: whatever else is wrong it says
+      // itself. A backslash hides the next byte, so that \" does not end a text.
       if (c == '\\') ++i;
       if (c == '"') inside_text = false;
     } else if (c == '"') {

@@ -57,6 +57,7 @@ void ThreadTeam::Serve(int member) {
     while (!leaving_ && work_ == done) begun_.Wait(&mutex_);
     if (leaving_) return;
     done = work_;
+    // The reference stays good without the lock: Run() returns only when every member is done.
     const std::function<void(int)>& body = *body_;
     lock.Unlock();
     Call(body, member);
@@ -69,6 +70,8 @@ void ThreadTeam::Call(const std::function<void(int)>& body, int member) {
   try {
     body(member);
   } catch (...) {
+    // Each member has a place of its own, and Run() reads them when running_ is 0: no lock is
+    // needed.
     errors_[member] = std::current_exception();
   }
 }
@@ -78,6 +81,8 @@ void ForEachOnTeam(ThreadTeam* team, size_t count, const std::function<void(int 
     for (size_t i = 0; i < count; ++i) body(0, i);
     return;
   }
+  // Work is handed out piece by piece: a member that is ready takes the next one. The result must
+  // not depend on which member that is, so a piece is never split (law L3).
   std::atomic<size_t> next = 0;
   team->Run([&](int member) {
     for (size_t i = next++; i < count; i = next++) body(member, i);

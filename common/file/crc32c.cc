@@ -36,8 +36,12 @@ uint64_t LoadWord(const uint8_t* p) {
 
 uint32_t ExtendCrc32cPortable(uint32_t crc, const void* data, size_t bytes) {
   const uint8_t* p = static_cast<const uint8_t*>(data);
+  // The state is kept inverted between calls, as the definition of crc32c demands at both ends, so
+  // that the checksum of pieces, one after the other, is that of the whole.
   crc = ~crc;
   for (; bytes >= 8; p += 8, bytes -= 8) {
+    // Eight bytes are taken at once: byte k of them is followed by 7 - k others, which table 7 - k
+    // accounts for.
     const uint64_t word = LoadWord(p) ^ crc;
     crc = 0;
     for (size_t k = 0; k < 8; ++k) crc ^= kTables[7 - k][(word >> (8 * k)) & 0xff];
@@ -94,6 +98,8 @@ __attribute__((target("sse4.2"))) static uint32_t ExtendCrc32cSse42(uint32_t crc
       second = _mm_crc32_u64(second, LoadWord(p + kStreamBytes + i));
       third = _mm_crc32_u64(third, LoadWord(p + 2 * kStreamBytes + i));
     }
+    // The streams began with state 0. Appending a stream to another means to move the first on by
+    // as many zero bytes and to add (xor) the second: the crc is linear.
     state = SkipStream(SkipStream(state) ^ second) ^ third;
   }
   for (; bytes >= 8; p += 8, bytes -= 8) state = _mm_crc32_u64(state, LoadWord(p));

@@ -53,6 +53,8 @@ int WriteFully(int fd, std::string_view data) {
     if (written < 0) {
       const int error = errno;
       if (error == EINTR) continue;
+      // O_DIRECT takes whole, aligned pages. The last write of a file seldom is that, and the same
+      // descriptor goes on through the page cache.
       if (error == EINVAL && StopBypassingCache(fd)) continue;  // not whole, aligned pages
       return error;
     }
@@ -173,6 +175,8 @@ StatusOr<std::string> ReadFile(const std::string& path, int64_t max_bytes) {
       return InvalidInput("cannot read ", path, ": it has ", std::max(expected, static_cast<int64_t>(size)),
                           " bytes, expected at most ", max_bytes);
     }
+    // One byte more than the file should have is asked for, so that the end is met by a read of 0
+    // bytes and a file that grows meanwhile is noticed. The size is a hint: files of /proc say 0.
     contents.resize(std::max(size + 1, std::min(contents.capacity(), size + kBlockBytes)));
     PEPNET_ASSIGN_OR_RETURN(const size_t got, file.Read(contents.data() + size, contents.size() - size));
     size += got;
@@ -196,6 +200,8 @@ Status WriteFileAtomically(const std::string& path, const std::string& contents)
   };
   Status status = write();
   if (status.ok()) {
+    // A reader sees the old file or the new one, never a part. The fsync before makes sure that the
+    // name does not reach the disk before the contents.
     if (const int error = Rename(temporary, path); error != 0) status = FileError("rename a new file to", path, error);
   }
   if (!status.ok()) {

@@ -55,6 +55,8 @@ Status WriteBehind::Append(const void* data, size_t bytes) {
     const size_t piece = std::min({bytes, kPieceBytes, kBlockBytes - block_.size});
     uint8_t* const to = block_.data.get() + block_.size;
     std::memcpy(to, next, piece);
+    // The checksum is taken of the copy, which is in the cache and which nobody changes any more:
+    // what is written is what was summed.
     crc32c_ = ExtendCrc32c(crc32c_, to, piece);
     next += piece;
     bytes -= piece;
@@ -69,6 +71,8 @@ Status WriteBehind::HandOver() {
   MutexLock lock(&mutex_);
   full_.push_back(std::move(block_));
   changed_.NotifyAll();
+  // All blocks are on their way: the disk is slower than the thread that appends, and sets the
+  // pace.
   while (empty_.empty()) changed_.Wait(&mutex_);
   block_ = std::move(empty_.front());
   empty_.pop_front();

@@ -185,6 +185,8 @@ Status NcclCollective::Prepare(ncclUniqueId* id, int* version) {
     return InvalidInput("GPU ", device_, " is asked for, the GPUs that this process sees are 0 to ", gpus.count - 1,
                         ": start fewer workers per host, or train with --device=cpu");
   }
+  // NCCL chooses algorithm and protocol by size and topology, and each adds in an order of its own.
+  // One of each gives the same bits on the same topology.
   if (options_.deterministic) {
     setenv("NCCL_ALGO", "Ring", /*replace=*/0);
     setenv("NCCL_PROTO", "Simple", /*replace=*/0);
@@ -331,6 +333,8 @@ Status NcclCollective::Reduce(void* data, size_t elements, ncclDataType_t type, 
 
 Status NcclCollective::BeginSum(float* data, size_t elements, void* stream, const std::string& what) {
   return Guarded([&]() -> Status {
+    // Sums are listed here and compared once, in FinishSums(): to compare each bucket would take a
+    // message between the workers for every one.
     sums_.push_back({elements, what});
     if (elements == 0) return absl::OkStatus();
     PEPNET_RETURN_IF_ERROR(UseDevice(device_));
@@ -344,6 +348,9 @@ Status NcclCollective::BeginSum(float* data, size_t elements, void* stream, cons
 Status NcclCollective::Agree(const std::vector<Sum>& sums, const std::string& what) {
   std::vector<size_t> sizes;
   for (const Sum& sum : sums) sizes.push_back(sum.elements);
+  // All workers have compared this very list before. Where one worker's list has changed and
+  // another's has not, the barrier of the one meets another call of the other or its own deadline,
+  // and either error names the sums.
   if (sizes == agreed_sizes_) return absl::OkStatus();
   const std::string list = absl::StrJoin(sums, ", ", [](std::string* text, const Sum& sum) {
     absl::StrAppend(text, sum.what, " of ", sum.elements, " elements");
@@ -388,6 +395,8 @@ Status NcclCollective::Stage(void* data, size_t elements, size_t element_bytes, 
     PEPNET_RETURN_IF_ERROR(Annotate(FromCuda("cudaMalloc", cudaMalloc(&device_staging_, kStagingBytes)), call));
   }
   PEPNET_RETURN_IF_ERROR(host_->Barrier(call));  // are all workers in this call?
+  // Pinned memory is scarce, so a long span passes through it piece by piece. A piece is summed
+  // before the next is copied in: there is one buffer on either side.
   const size_t most = kStagingBytes / element_bytes;
   for (size_t begin = 0; begin < elements; begin += most) {
     const size_t count = std::min(most, elements - begin);

@@ -58,6 +58,7 @@ StatusOr<int64_t> ByteCount(const std::string& key, const std::string& value) {
   if (power >= units.size() || !absl::SimpleAtoi(value.substr(0, digits), &number) || number > int64_t{1} << 30) {
     return InvalidInput(key, "=", value, ": expected a size like 4096, 64k or 1MB");
   }
+  // The product is at most 2^30 << 30, which fits.
   return number << (10 * power);
 }
 

@@ -110,11 +110,14 @@ FileHook::Verdict FileFaults::Before(FileOperation operation, const std::string&
       }
     } else if (fault.kind == FaultKind::kBitFlip && !data.empty() && Counts(armed, path)) {
       act(0);
+      // The caller's bytes stay as they are, and its checksum with them: the damage happens on the
+      // way.
       altered_ = std::string(data);
       const auto bit = static_cast<size_t>(fault.bit) % (8 * altered_.size());
       altered_[bit / 8] = static_cast<char>(altered_[bit / 8] ^ (1 << (bit % 8)));
       verdict.data = altered_;
     } else if (fault.kind == FaultKind::kKill && fault.point == "mid_write" && Counts(armed, path)) {
+      // The first half is written and then the process dies in After(), as in a power failure.
       torn_write_ = true;
       verdict.data = data.substr(0, data.size() / 2);
     }

@@ -36,6 +36,8 @@ ProcessIdentity ThisProcess() {
   std::ifstream boot("/proc/sys/kernel/random/boot_id");
   std::string boot_id;
   char pids[64] = {};
+  // A pid means a process only within its namespace and until the next boot: two ranks may compare
+  // pids if both agree, so that containers on one host do not take each other's processes for dead.
   if (std::getline(boot, boot_id) && readlink("/proc/self/ns/pid", pids, sizeof(pids) - 1) > 0 &&
       ReadStat(self.pid, &state, &self.start_ticks)) {
     self.space = absl::StrCat(boot_id, " ", pids);
@@ -47,6 +49,7 @@ ProcessState StateOf(const ProcessIdentity& other, const ProcessIdentity& self) 
   if (other.space.empty() || other.space != self.space) return ProcessState::kUnknown;
   char state = 0;
   uint64_t start_ticks = 0;
+  // A pid serves again: a process with another start time is another one.
   if (!ReadStat(other.pid, &state, &start_ticks) || start_ticks != other.start_ticks) return ProcessState::kGone;
   switch (state) {
     case 'Z':

@@ -36,11 +36,14 @@ StopSignal::StopSignal(bool under_mpirun, std::function<void(int)> end_now)
     : under_mpirun_(under_mpirun), end_now_(std::move(end_now)) {
   const sigset_t set = Signals(under_mpirun_);
   pthread_sigmask(SIG_BLOCK, &set, nullptr);  // inherited by every later thread
+  // A thread waits for signals instead of a handler: a handler may do next to nothing, while the
+  // thread may log, take locks and write a report.
   listener_ = StartThread("signals", [this] { Listen(); });
 }
 
 StopSignal::~StopSignal() {
   ending_ = true;
+  // The thread waits in sigwait(); ending_ tells it that this signal is no request.
   pthread_kill(listener_.native_handle(), SIGUSR1);
   listener_.join();
   const sigset_t set = Signals(under_mpirun_);
