@@ -300,6 +300,8 @@ Status ConvertDerived(const FeatureMessage& from, const DataConfig& data, Config
   const ReadingFeature reading = ReadingFeatureOf(from, data, token_rows);
   PEPNET_RETURN_IF_ERROR(std::visit(
       [&](const auto& feature) {
+        // Messages about the reading feature, which no config holds, become messages about the
+        // computed one.
         const ConfigSource::StandIn stand_in(source, feature, *from.message);
         return ConvertWhole(from, feature, data, source, out);
       },
@@ -386,6 +388,8 @@ std::vector<FeatureMessage> FeatureMessages(const config::FeatureConfig& config)
 }
 
 std::string SequenceJoint(const config::EasyRecConfig& config) {
+  // The config does not say which way of naming it uses, so the groups are asked: one usual name
+  // decides for the usual way; a name that only the other way explains decides for that.
   std::set<std::string> listed, usual, plain, rtp;
   for (const config::FeatureGroupConfig& group : config.model_config().feature_groups()) {
     listed.insert(group.feature_names().begin(), group.feature_names().end());

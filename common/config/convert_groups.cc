@@ -42,6 +42,8 @@ Status LeafPlan::Build(const config::EasyRecConfig& config, ConfigSource* source
     PEPNET_ASSIGN_OR_RETURN(fields.emplace_back(), ReadTableFields(*messages[f], out->features[f], source));
   }
   std::vector<FirstUse> first_uses;  // by table
+  // The map is ordered, so leaves and tables get the same numbers whatever the order of the groups
+  // in the file: checkpoints and pulls list tables in this order on every rank.
   for (auto& [key, place] : places_) {
     Feature& feature = out->features[key.feature];
     feature.is_read = true;
@@ -67,6 +69,8 @@ Status LeafPlan::Build(const config::EasyRecConfig& config, ConfigSource* source
     }
     const Table& table = out->tables[leaf.table];
     const Feature& first = out->features[first_uses[leaf.table].feature];
+    // Two features share a table only if all that it is made from agrees; the first difference is
+    // named.
     const char* differs = table.sequence != key.of_sequence_group                      ? "kind"
                           : first_uses[leaf.table].suffix != key.suffix                ? "embedding_name_suffix"
                           : table.rows != feature.rows                                 ? "rows"
@@ -167,6 +171,8 @@ class GroupConverter {
       encoder.module = absl::StrCat("model.embedding_group._group_name_to_seq_encoders.", out->name, ".", i);
       encoder.dropout_layer = next_dropout_layer_;
       PEPNET_RETURN_IF_ERROR(ConvertEncoder(from.sequence_encoders(i), &group, first_group, &encoder));
+      // Every dropout has a layer number of its own, which keys its random numbers: two of the same
+      // number would drop the same elements.
       next_dropout_layer_ += std::max<int64_t>(1, encoder.attn_mlp.hidden_units.size());
       out->encoders.push_back(static_cast<int>(job_->model.encoders.size()));
       out->width += encoder.width;

@@ -95,6 +95,8 @@ StatusOr<GrowingTable> ReadZch(const config::ZeroCollisionHash& zch, const Confi
   table.expected_rows = static_cast<int64_t>(zch.zch_size());
   table.policy.max_rows = LimitOf(zch.zch_size());
   if (zch.has_lfu() || zch.has_distance_lfu()) table.policy.eviction = EvictionKind::kLfu;
+  // The initial values are those of a table of this size in the reference, though the table here
+  // grows.
   const double bound = std::sqrt(1.0 / static_cast<double>(zch.zch_size()));
   table.initializer = {InitKind::kUniform, -bound, bound};
   return table;

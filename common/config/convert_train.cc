@@ -318,6 +318,8 @@ Status ConvertKeepBest(const config::TrainConfig& train, ConfigSource* source, c
         return source->Error(from, "metric", "\"", known.name, "\" stands twice; give it one weight");
       }
     }
+    // A sum of an AUC and a loss has no better direction, unless one of them has a negative weight,
+    // which turns its own around.
     mixed = mixed || (larger.has_value() && *larger != candidate.larger_is_better);
     larger = candidate.larger_is_better;
     rule->metrics.push_back(candidate.metric);
@@ -385,6 +387,7 @@ Status CheckSameBest(const config::ExportConfig& from, const ConfigSource& sourc
 // Evaluations before the end, where the config alone says how many; -1: the data decide.
 int64_t EvaluationsBeforeTheEnd(const TrainConfig& train) {
   if (train.save_checkpoints_epochs > 0) {
+    // The evaluation at the very end does not count: there is nothing left that it could end early.
     return train.num_epochs > 0 ? (train.num_epochs - 1) / train.save_checkpoints_epochs : -1;
   }
   if (train.save_checkpoints_steps == 0) return 0;

@@ -50,6 +50,8 @@ bool GivesTokens(const FeatureMessage& from) {
 
 // Copies the fields of `from` that `to` has, too, in the same form. Texts carry them: their numbers may differ.
 void CopySameFields(const Message& from, Message* to) {
+  // Fields are matched by name and form, since the numbers of the two messages differ: they are
+  // printed as text and read back.
   const std::unique_ptr<Message> same(from.New());
   same->CopyFrom(from);
   std::vector<const FieldDescriptor*> fields;
@@ -127,6 +129,8 @@ class Inputs {
     for (size_t i = 0; i < inputs_.size(); ++i) {
       OperatorInput& input = inputs_[i];
       const bool is_feature = input.feature == kUnresolved;
+      // sequence_fields decide where they are set; else the only input is the sequence, and of
+      // several those of side item are.
       input.by_element = !chosen.empty()       ? std::count(chosen.begin(), chosen.end(), input.column) > 0
                          : inputs_.size() == 1 ? !is_feature
                                                : sides_[i] == "item";
@@ -496,6 +500,8 @@ Status ResolveInputs(const std::vector<FeatureMessage>& messages, const ConfigSo
   const size_t features = out->features.size();
   std::map<std::string, int> numbers;
   for (size_t f = 0; f < features; ++f) numbers.emplace(out->features[f].name, static_cast<int>(f));
+  // Kahn's algorithm: the order in which features can be computed, or a circle, where some never
+  // settle.
   std::vector<std::vector<int>> readers(features);  // the features that a feature is an input of
   std::vector<int> waits_for(features, 0);          // inputs that are not settled
   for (size_t f = 0; f < features; ++f) {

@@ -91,6 +91,8 @@ Status CheckKinds(const Descriptor& message, const std::string& oneof, const cha
     }
     PEPNET_RETURN_IF_ERROR(check(TypeOf(kind), *member->message_type()));
   }
+  // This is the other direction: a member of the schema that no description knows would be accepted
+  // and then silently not used (law L7).
   const auto* const members = message.FindOneofByName(oneof);
   for (int i = 0; i < members->field_count(); ++i) {
     const FieldDescriptor& member = *members->field(i);

@@ -76,6 +76,8 @@ void FillDefaults(Message* message) {
         FillDefaults(reflection->MutableMessage(message, field));
       }
     } else if (field->has_default_value() && field->containing_oneof() == nullptr && !SpeaksBySet(*field)) {
+      // A default is spelled out only where that changes nothing: to set a member of a oneof would
+      // choose it.
       SetToDefault(field, message);
     }
   }

@@ -136,6 +136,8 @@ Status ShareBudget(const config::TrainConfig& train, ConfigSource* source, JobCo
   const uint64_t mib = train.dynamic_table_budget_mb();
   if (mib == 0) return absl::OkStatus();
   if (mib > kMostMib) return source->Error(train, kField, mib, "; expected at most ", kMostMib);
+  // Tables with limits of their own are paid for first; what is left is shared in proportion to the
+  // memory that the expected rows of the others take.
   int64_t left = static_cast<int64_t>(mib << 20);
   std::vector<std::pair<Table*, double>> sharing;  // and what its expected rows take
   double wanted = 0;
@@ -144,6 +146,7 @@ Status ShareBudget(const config::TrainConfig& train, ConfigSource* source, JobCo
     const int64_t bytes = MostBytesPerRow(RowBytesOf(*job, table), table.policy);
     if (table.policy.limits_rows()) {
       const int64_t rows = RowLimit(RowBytesOf(*job, table), table.policy);
+      // The comparison divides because the product may not fit.
       left = rows > left / bytes ? 0 : left - rows * bytes;
       left = std::max<int64_t>(0, left - table.policy.filter_bytes);
     } else {
@@ -220,6 +223,9 @@ StatusOr<JobConfig> ParseJobConfig(const std::string& text, const std::string& s
     }
     return ended(parsed);
   }
+  // The order is that of precedence: the file, --edit_config_json, --set, then the flags that have
+  // a name of their own. Old spellings are rewritten behind all of them, since edits may use them
+  // as well.
   if (const Status edited = EditConfig(overrides.edit_config_json, &source, &config); !edited.ok())
     return ended(edited);
   if (const Status set = SetFields(overrides.set, &source, &config); !set.ok()) return ended(set);
@@ -232,6 +238,7 @@ StatusOr<JobConfig> ParseJobConfig(const std::string& text, const std::string& s
   }
   if (const Status typed = ApplyDatasetType(overrides.dataset_type, &config, &source); !typed.ok()) return ended(typed);
   if (const Status legacy = RewriteLegacyDialect(&source, &config); !legacy.ok()) return ended(legacy);
+  // Unused features go before unsupported fields are looked for, since they may have such fields.
   DropUnusedFeatures(&source, &config);
   if (faults.Add(FindUnsupportedFields(config, &source))) return faults.First();
   if (faults.Add(FindMissingSections(config, source))) return faults.First();

@@ -77,6 +77,7 @@ bool IsUsed(const Message& feature, const std::string& joint, const std::set<std
 
 void DropUnusedFeatures(ConfigSource* source, config::EasyRecConfig* config) {
   std::set<std::string> texts;
+  // A model that cannot be read may use any feature, so then nothing is dropped.
   if (!config->model_config().has_pepnet() || !CollectTexts(config->model_config(), &texts)) return;
   CollectInputs(*config, &texts);
   texts.insert(config->eval_config().slice_by().begin(), config->eval_config().slice_by().end());
@@ -121,6 +122,7 @@ void DropUnusedFeatures(ConfigSource* source, config::EasyRecConfig* config) {
     note(fault, name.empty() ? TextField(message, "sequence_name") : name);
     dropped.push_back(i);
   }
+  // The last comes first, since removing an element moves those behind it.
   for (auto i = dropped.rbegin(); i != dropped.rend(); ++i) config->mutable_feature_configs()->DeleteSubrange(*i, 1);
 }
 

@@ -72,6 +72,9 @@ class Expression::Parser {
       const BinaryOperator* const found = PeekBinary();
       if (found == nullptr || found->precedence < precedence) return left;
       at_ += found->sign().size();
+      // Precedence climbing: the right operand takes operators that bind tighter, so equal ones
+      // group from the left, a - b - c as (a - b) - c; only ^ takes its own kind, and groups from
+      // the right.
       const int least = found->precedence == kPowerPrecedence ? kPowerPrecedence : found->precedence + 1;
       PEPNET_ASSIGN_OR_RETURN(const int right, ParseBinary(least, depth + 1));
       PEPNET_ASSIGN_OR_RETURN(left, AddCall(OperatorFunction(found->op), {left, right}));
@@ -83,6 +86,7 @@ class Expression::Parser {
     SkipBlanks();
     if (Take("+")) return ParseUnary(depth + 1);
     if (!Take("-")) return ParseOperand(depth + 1);
+    // The operand may be a power and nothing looser: -x^2 is -(x^2), and -x * y is (-x) * y.
     PEPNET_ASSIGN_OR_RETURN(const int operand, ParseBinary(kUnaryPrecedence + 1, depth + 1));
     return AddCall(OperatorFunction(ExpressionOperator::kNegate), {operand});
   }
@@ -245,6 +249,8 @@ double Expression::Compute(std::span<const double> values) const {
         results[i] = values[node.variable];
         break;
       case Node::Kind::kCall: {
+        // Nearly all functions have a few arguments, which need no memory from the heap for every
+        // cell.
         constexpr size_t kFew = 8;
         const size_t count = node.arguments.size();
         std::array<double, kFew> few;
@@ -275,6 +281,8 @@ void Expression::ComputeCells(std::span<const std::span<const double>> cells, do
   // variable of its owner, so long is every one.
   const size_t whole = nodes.size();
   std::vector<size_t> owners(nodes.size(), whole), longest_of(nodes.size() + 1, 0);
+  // Arguments stand before their function, so that going backwards meets every owner before the
+  // variables within it.
   for (size_t i = nodes.size(); i-- > 0;) {
     const Node& node = nodes[i];
     if (node.kind == Node::Kind::kVariable) {
@@ -292,6 +300,8 @@ void Expression::ComputeCells(std::span<const std::span<const double>> cells, do
     }
     if (node.kind == Node::Kind::kVariable) {
       result.values = cells[node.variable];
+      // A cell of one value counts for every place and stays as it is; a longer one that is too
+      // short is filled.
       const size_t longest = longest_of[owners[i]], size = result.values.size();
       if (size == 1 || size == longest) continue;
       result.owned.assign(result.values.begin(), result.values.end());
@@ -307,6 +317,8 @@ void Expression::ComputeCells(std::span<const std::span<const double>> cells, do
       return values.size() == 1 ? values[0] : values[place];
     };
     if (node.function->of_cells != nullptr) {
+      // A function of cells sees all its arguments at the same length, like one that works place by
+      // place.
       std::vector<std::vector<double>> filled;
       for (const int argument : node.arguments) {
         std::vector<double>& whole = filled.emplace_back();

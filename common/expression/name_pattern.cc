@@ -51,6 +51,8 @@ class NamePattern::Parser {
     if (at_ < text_.size()) return Error(at_, "a ')' without its '('");
     pattern_.states_.resize(1);  // kMatch
     pattern_.start_ = Emit(whole, 0);
+    // Repetitions within repetitions multiply: a short text such as ((a{1000}){1000}){1000} asks
+    // for a billion states. Emit() stops at the limit; here that becomes an error.
     if (emitted_ > kMaxStates)
       return InvalidInput("\"", shown_, "\" repeats too much; expected fewer or smaller {m,n}");
     return absl::OkStatus();
@@ -271,6 +273,9 @@ class NamePattern::Parser {
         }
         return start;
       }
+      // x{2,4} becomes x x (x (x)?)?, made from the end to the start. x* is a split that leads into
+      // the body, whose end leads back to the split; the split is made first and gets its way into
+      // the body afterwards.
       case Part::Kind::kRepeat: {
         int start = next;
         if (part.most < 0) {
@@ -304,6 +309,8 @@ StatusOr<NamePattern> NamePattern::Parse(std::string_view text) {
 }
 
 bool NamePattern::Matches(std::string_view name) const {
+  // Thompson's construction: all states that the name may have led to are kept at once. A
+  // backtracking matcher would try exponentially many ways on patterns such as (a*)*b.
   const std::vector<uint32_t> characters = CodePoints(name);
   std::vector<int> now, next = {start_}, open;
   std::vector<size_t> seen_at(states_.size(), SIZE_MAX);  // the place at which a state was reached last
@@ -316,6 +323,8 @@ bool NamePattern::Matches(std::string_view name) const {
     while (!open.empty()) {
       const int number = open.back();
       open.pop_back();
+      // Each state counts once a place, which bounds the work and ends circles of splits, as of
+      // (x*)*.
       if (seen_at[number] == place) continue;
       seen_at[number] = place;
       const State& state = states_[number];

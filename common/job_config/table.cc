@@ -72,6 +72,8 @@ int64_t MostBytesPerRow(int64_t row_bytes, const RowPolicy& policy) {
 
 int64_t RowLimit(int64_t row_bytes, const RowPolicy& policy) {
   if (policy.memory_budget_bytes == 0) return policy.max_rows;
+  // The budget is for all that the policy makes the table keep: first the filter, then rows with
+  // their share of index and lists.
   const int64_t of_rows = std::max<int64_t>(0, policy.memory_budget_bytes - policy.filter_bytes);
   const int64_t in_budget = of_rows / MostBytesPerRow(row_bytes, policy);
   return policy.max_rows == 0 ? in_budget : std::min(policy.max_rows, in_budget);

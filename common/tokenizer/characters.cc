@@ -49,6 +49,8 @@ std::optional<Character> FirstCharacter(std::string_view text) {
   }
   if (code < kLeast[length] || code > 0x10ffff || (code >= 0xd800 && code <= 0xdfff)) return std::nullopt;
   Character character{code, CharacterKind::kUnknown, std::nullopt, text.substr(0, length)};
+  // Characters between the ranges are not known, and are refused: the library's answer for them was
+  // not recorded, and a guess could give other ids than in training.
   const auto* const range = std::lower_bound(std::begin(kRanges), std::end(kRanges), code,
                                              [](const Range& one, uint32_t wanted) { return one.last < wanted; });
   if (range == std::end(kRanges) || code < range->first) return character;

@@ -38,6 +38,7 @@ bool ConfigSource::FindPath(const Message& from, const Message* target, std::vec
     if (found) return;
     std::string longer = absl::StrCat(*path, path->empty() ? "" : ".", field.name());
     if (index >= 0) {
+      // The position as the file has it: elements before this one may have been dropped since.
       const auto recorded = positions_.find(&child);
       absl::StrAppend(&longer, "[", recorded == positions_.end() ? index : recorded->second, "]");
     }
@@ -103,6 +104,7 @@ void ConfigSource::MarkFieldEdited(const Message& message, const FieldDescriptor
 }
 
 void ConfigSource::CopyLines(const Message& from, const Message& to) {
+  // The copies are collected first: inserting while going through the map could meet them again.
   std::vector<std::pair<FieldKey, std::vector<int>>> copies;
   for (auto it = field_lines_.lower_bound({&from, ""}); it != field_lines_.end() && it->first.first == &from; ++it) {
     copies.push_back({{&to, it->first.second}, it->second});
@@ -157,6 +159,7 @@ const Message& ConfigSource::Original(const Message& message) const {
 
 int ConfigSource::Line(const Message& of, const std::string& field, int index) const {
   const Message& message = Original(of);
+  // A field that a flag has set has no line in the file, even where it had one before.
   if (origins_.count({&message, field}) != 0) return 0;
   if (auto it = field_lines_.find({&message, field});
       !field.empty() && it != field_lines_.end() && !it->second.empty()) {

@@ -30,6 +30,8 @@ struct Step {
 // Splits at dots outside brackets.
 StatusOr<std::vector<Step>> ParsePath(const std::string& path) {
   std::vector<Step> steps(1);
+  // A selector may hold dots ([id_feature.feature_name=user_id]), so that only dots outside
+  // brackets part the steps.
   bool inside = false, closed = false;
   for (const char c : path) {
     Step& step = steps.back();
@@ -101,6 +103,7 @@ StatusOr<std::vector<int>> SelectByValue(const Message& message, const FieldDesc
                                          const std::string& selector) {
   if (field.cpp_type() != FieldDescriptor::CPPTYPE_MESSAGE) return InvalidInput("[", selector, "] needs messages");
   const size_t at = selector.find_first_of("<=>");
+  // `at + 1` may be the end of the text, where std::string holds a zero that may be read.
   const size_t length = selector[at] != '=' && selector[at + 1] == '=' ? 2 : 1;
   const std::string path(absl::StripAsciiWhitespace(selector.substr(0, at)));
   std::string value(absl::StripAsciiWhitespace(selector.substr(at + length)));
@@ -132,6 +135,8 @@ StatusOr<std::vector<int>> Select(const Message& message, const FieldDescriptor&
   } else {
     if (selector.empty()) return InvalidInput("[] selects nothing");
     PEPNET_ASSIGN_OR_RETURN(begin, ParseIndex(selector, size, 0));
+    // An index beyond the end makes an empty range, which is refused below with the size of the
+    // list.
     end = begin < size ? begin + 1 : size;
   }
   if (begin < 0 || end > size || begin >= end) {

@@ -141,6 +141,8 @@ Status JsonFields::SetMessage(const Json& value, const FieldDescriptor& field, i
                    : index < reflection->FieldSize(*message, &field)
                        ? reflection->MutableRepeatedMessage(message, &field, index)
                        : reflection->AddMessage(message, &field);
+  // Lines are forgotten before Clear(), which frees the messages below whose addresses they are
+  // kept by.
   if (!origin_.empty()) source_->MarkEdited(*child, origin_);
   child->Clear();
   if (value.is_object()) return SetAll(value, child);
@@ -220,6 +222,8 @@ Status JsonFields::Set(const Json& value, const FieldDescriptor& field, Message*
   if (value.is_string() && !Stripped(value).empty() && Stripped(value).front() == '[') {
     return MergeText(absl::StrCat(field.name(), ": ", Stripped(value)), field, message);
   }
+  // An object with the members "key" and "value" is one entry, as protobuf writes it; any other
+  // object is a map from word to row.
   const bool is_map = is_message && IsMapEntry(field) && value.is_object() &&
                       !(value.size() == 2 && value.contains("key") && value.contains("value"));
   const Json list = is_map ? EntriesOf(value) : value.is_array() ? value : Json::array({value});

@@ -83,6 +83,7 @@ Status RewriteGroupNames(ConfigSource* source, config::ModelConfig* model) {
 }
 
 void DropGroupsWithoutRole(ConfigSource* source, config::ModelConfig* model) {
+  // The loop runs from the end, so that removing a group does not move those still to be looked at.
   for (int i = model->feature_groups_size() - 1; i >= 0; --i) {
     const std::string name = model->feature_groups(i).group_name();
     bool has_role = false;

@@ -84,6 +84,8 @@ class Collector : public google::protobuf::io::ErrorCollector {
       Add(line, column, message);
       return;
     }
+    // The parser has read the word behind the value when it complains: the place is looked for
+    // backwards.
     const auto [value_line, value_column] = FindBefore(wrong.value, line, column);
     Add(value_line, value_column, wrong.text);
   }
@@ -204,6 +206,7 @@ bool IsEasyRec(const std::vector<std::string>& faults) {
 
 Status ParseText(const std::string& text, bool ignore_unknown_fields, ConfigSource* source,
                  config::EasyRecConfig* config, std::vector<std::string>* all) {
+  // Both cases are common, and the parser's own words for them would not say what to do.
   if (text.rfind("\xef\xbb\xbf", 0) == 0) {
     return InvalidInput(source->name(), ":1: the file begins with a byte order mark; save it as UTF-8 without one");
   }
@@ -216,6 +219,8 @@ Status ParseText(const std::string& text, bool ignore_unknown_fields, ConfigSour
   Collector collector(ignore_unknown_fields, &separated, source);
   TextFormat::ParseInfoTree tree;
   TextFormat::Parser parser;
+  // Unknown fields come as warnings of the Collector and not as errors, which would end the parse
+  // at the first: a user sees all of them at once, each with a suggestion.
   parser.AllowUnknownField(true);
   parser.RecordErrorsTo(&collector);
   parser.WriteLocationsTo(&tree);

@@ -40,6 +40,8 @@ class Reader {
   Reader(const Json& file, const std::string& path) : file_(file), path_(path) {}
 
   StatusOr<TokenizerFile> Read() {
+    // A part that is not known may change what the tokenizer gives, so it is refused and not
+    // skipped (law L7).
     for (const auto& [name, value] : file_.items()) {
       static const std::set<std::string> kKnown = {"version",        "truncation", "padding",
                                                    "added_tokens",   "normalizer", "pre_tokenizer",

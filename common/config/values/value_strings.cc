@@ -57,6 +57,8 @@ Status NothingLeft(const Arguments& arguments, const std::string& of) {
 double ShortestDecimal(float value) {
   if (!std::isfinite(value)) return value;
   char text[64];
+  // A config says 0.1 and means it; the float32 field holds 0.100000001490116. The shortest decimal
+  // that reads back to the same float is what was written, and becomes the nearest double.
   const auto written = std::to_chars(text, text + sizeof(text), value);
   double result = 0;
   std::from_chars(text, written.ptr, result);
@@ -212,6 +214,7 @@ StatusOr<std::optional<Initializer>> ScaledInitializer(const std::string& name, 
     double gain = 1;
     PEPNET_RETURN_IF_ERROR(TakeNumber("gain", arguments, &gain));
     if (gain < 0) return InvalidInput(name, " needs gain >= 0, got ", gain);
+    // A uniform distribution on [-b, b] has the deviation b / sqrt(3): hence `bound` below.
     deviation = gain * std::sqrt(2 / (dim + rows));
   } else {
     PEPNET_ASSIGN_OR_RETURN(deviation, KaimingDeviation(dim, rows, arguments));

@@ -58,6 +58,8 @@ StatusOr<std::map<std::string, int64_t>> ParseVocabularyFile(const std::string& 
     std::string line = lines[i];
     if (!line.empty() && line.back() == '\r') line.pop_back();
     const std::string where = absl::StrCat(path, ":", i + 1);
+    // The first line decides what all lines are. One that differs is refused instead of guessed at
+    // (law L7).
     const size_t gap = line.find_last_of(" \t");
     uint64_t row = 0;
     const bool has_row = gap != std::string::npos && absl::SimpleAtoi(line.substr(gap + 1), &row);
@@ -85,6 +87,8 @@ Status BuildVocabulary(const config::IdFeature& id, const ConfigSource& source, 
   const bool with_default = id.has_default_bucketize_value();
   std::string field = "vocab_list";
   if (id.vocab_list_size() > 0) {
+    // Without default_bucketize_value row 0 is that of the default value and row 1 that of unknown
+    // words, as in the reference.
     const int64_t first = with_default ? 0 : 2;
     for (const std::string& word : id.vocab_list()) {
       const int64_t row = first + static_cast<int64_t>(feature->vocabulary.size());
