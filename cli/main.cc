@@ -30,6 +30,8 @@ class CommandList {
   void AddJob(const char* name, const char* help, void (*add_flags)(CLI::App*, Flags*),
               Status (*command)(const Flags&, MpiSession*), bool stops = false) {
     Add<Flags>(name, help, add_flags, [this, command, stops](Flags* flags) -> Status {
+      // Signals are met before the job is joined: MPI starts threads, and only threads that are
+      // started later inherit the blocked signals.
       if (stops) flags->job.run.stop_request = program_->MeetSignals();
       PEPNET_RETURN_IF_ERROR(program_->Join(flags->job.run.timeout_s));
       flags->job.run.watch = program_->watch();
@@ -66,6 +68,8 @@ class CommandList {
   void Add(const char* name, const char* help, void (*add_flags)(CLI::App*, Flags*),
            std::function<Status(Flags*)> run) {
     CLI::App* const app = app_->add_subcommand(name, help);
+    // The flags are shared because std::function copies what it holds, while the parser writes to
+    // one object.
     const auto flags = std::make_shared<Flags>();
     add_flags(app, flags.get());
     commands_.push_back({app, [flags, run = std::move(run)] { return run(flags.get()); }});

@@ -14,6 +14,8 @@ constexpr double kTimeoutS = 300;
 // Whole numbers, so that the sum is exact: worker w gives (i + w) % 64 in element i.
 Status CheckSum(const AlignedBuffer<float>& data, int workers) {
   for (size_t i = 0; i < data.size(); ++i) {
+    // Sums of small whole numbers are exact in float, in any order, so that equality is the right
+    // test.
     float expected = 0;
     for (int w = 0; w < workers; ++w) expected += static_cast<float>((i + w) % 64);
     if (data[i] != expected)

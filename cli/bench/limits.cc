@@ -131,6 +131,7 @@ double MatrixPeak(int threads, int64_t n, int tries) {
         Product(n, n, n, {memory[3 * t].data(), n}, {memory[3 * t + 1].data(), n}, 0, {memory[3 * t + 2].data(), n});
       },
       tries);
+  // A product of n x n matrices has n^3 multiplications and as many additions.
   return 2e-9 * static_cast<double>(n) * n * n * threads / seconds;
 }
 
@@ -144,6 +145,7 @@ double MemoryBandwidth(int threads, int64_t bytes) {
     const float *const x = b.data(), *const y = c.data();
     for (int64_t i = count * t / threads; i < end; ++i) out[i] = x[i] + 0.5f * y[i];
   });
+  // Two arrays are read and one is written.
   return 3e-9 * static_cast<double>(bytes) / seconds;
 }
 
@@ -153,6 +155,7 @@ RandomRowRates MeasureRandomRows(int64_t rows) {
   const size_t bytes = (rows * kFloats * sizeof(float) + kHugePage - 1) / kHugePage * kHugePage;
   std::unique_ptr<float, FreeDeleter> table(static_cast<float*>(std::aligned_alloc(kHugePage, bytes)));
   madvise(table.get(), bytes, MADV_HUGEPAGE);  // a wish; without it the rates are those of small pages
+  // Pages are made before the measurement, which would otherwise be of the kernel.
   std::memset(static_cast<void*>(table.get()), 0, bytes);
   std::vector<int64_t> picks(std::max<int64_t>(std::min<int64_t>(rows, 4000000), 10000));
   for (size_t i = 0; i < picks.size(); ++i) picks[i] = static_cast<int64_t>(Mix64(i + 1) % rows) * kFloats;

@@ -36,6 +36,7 @@ struct Run {
 Status CountMultiplications(const JobConfig& config, const WorkerContext& context, const BenchFlags& flags, Run* run) {
   LoaderOptions options;
   options.input_path = config.train_input_path;
+  // One reader of global batches sees the rows of all workers (law L2), behind the measurement.
   options.batch_size = config.data.batch_size * context.collective->count();
   options.seed = context.options.seed;
   options.shuffle = config.data.shuffle;

@@ -193,6 +193,7 @@ Status ExportCommand(const ExportFlags& flags) {
   PEPNET_ASSIGN_OR_RETURN(std::string checkpoint, ChooseCheckpoint(config, flags));
   PEPNET_ASSIGN_OR_RETURN(Manifest manifest, ReadManifest(checkpoint));
   PEPNET_RETURN_IF_ERROR(VerifyCheckpoint(checkpoint, manifest, !flags.no_verify));
+  // A checkpoint of another model would fail somewhere below with a worse sentence, or not at all.
   const std::string difference = FirstDifference(ShapeDescription(config), manifest.shape);
   if (!difference.empty()) {
     return InvalidInput(checkpoint, " was written by another config: ", difference,

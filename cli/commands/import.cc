@@ -104,6 +104,7 @@ StatusOr<PartEntry> WriteRows(const JobConfig& config, const Table& table, const
     for (size_t i = 0; i < count; ++i) {
       run_ids[i] = ids[order[first + i]];
       std::copy_n(values.data() + order[first + i] * dim, dim, run_values.data() + i * dim);
+      // Checkpoints hold what servers of this config read, so that a load rounds nothing more.
       RoundToNearest(table.value_kind, std::span(run_values).subspan(i * dim, dim));
     }
     PEPNET_RETURN_IF_ERROR(

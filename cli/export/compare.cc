@@ -71,6 +71,8 @@ StatusOr<int64_t> CompareWithEval(const WorkerContext& context, const ExportSour
                           OpenForInference(context, source.checkpoint, ValuesFor(config.export_config.uses_averages)));
   PEPNET_ASSIGN_OR_RETURN(Sample sample, RunEval(context, inference));
   PEPNET_RETURN_IF_ERROR(LookUp(source, &sample));
+  // The exported weights go through a second model and the eval path of law L5: the same rows must
+  // give the same outputs, within 1e-5.
   DenseParameters parameters(DenseParameterList(config));
   for (size_t i = 0; i < parameters.specs().size(); ++i) {
     const std::span<const float> value = source.parameters->value(static_cast<int>(i));
@@ -87,6 +89,7 @@ StatusOr<int64_t> CompareWithEval(const WorkerContext& context, const ExportSour
     for (size_t o = 0; o < outputs.size(); ++o) {
       for (size_t i = 0; i < outputs[o].values.size(); ++i) {
         const double x = outputs[o].values[i], expected = sample.outputs[b][o].values[i];
+        // 1 is the border of |x - expected| <= 1e-5 + 1e-5 |expected|; `worst` begins there.
         const double distance = std::fabs(x - expected) / (1e-5 + 1e-5 * std::fabs(expected));
         if (distance <= worst) continue;  // a NaN on both sides is eval's affair
         worst = distance;

@@ -135,6 +135,8 @@ Status WriteTable(const ExportSource& source, const Table& table, const std::str
     }));
   }
   PEPNET_RETURN_IF_ERROR(file.Close());
+  // The file is read back and compared by a sum of digests, which needs no second copy of the table
+  // in memory.
   RowSum read;
   PEPNET_RETURN_IF_ERROR(FromArrow(SumRows(path, table.dim, &read), path));
   if (read.rows != written.rows || !(read.digest == written.digest)) {

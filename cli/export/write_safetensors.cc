@@ -10,6 +10,8 @@ StatusOr<std::vector<std::string>> WriteSafetensors(const ExportSource& source, 
   const std::string name = "model.safetensors", path = directory + "/" + name;
   const DenseParameters& parameters = *source.parameters;
   std::vector<SafetensorsWriter::Declaration> declarations;
+  // The header names all tensors before the first byte of data, so the tables follow one by one and
+  // only one of them is in memory.
   for (const ParameterSpec& spec : parameters.specs()) declarations.push_back({spec.name, "F32", spec.shape});
   for (const Table& table : source.config->tables) {
     const int64_t rows = table.grows() ? CheckpointedRows(*source.manifest, table) : table.rows;

@@ -90,6 +90,7 @@ template <typename T>
 double LargestDifference(const T* a, const T* b, size_t count) {
   double largest = 0;
   for (size_t i = 0; i < count; ++i) {
+    // Equal bits are no difference, not even those of a NaN.
     if (std::memcmp(&a[i], &b[i], sizeof(T)) == 0) continue;
     const double difference = std::abs(static_cast<double>(a[i]) - static_cast<double>(b[i]));
     largest = std::max(largest, std::isnan(difference) ? HUGE_VAL : difference);
@@ -121,6 +122,8 @@ class Movement {
     moved_ += moved;
     norm_ += norm;
     rows_.push_back({id, std::sqrt(moved), std::sqrt(norm), std::sqrt(SquaredDistance(right, nullptr, dim))});
+    // The list is cut when it is four times as long as what is shown: memory stays bounded, and
+    // sorting costs little a row.
     if (rows_.size() >= 4 * kMovedNamed) Cut();
   }
   void Finish(TableDiff* diff) {
@@ -146,6 +149,7 @@ class Movement {
 
 void CompareRows(const Rows& left, const Rows& right, TableDiff* diff, Movement* movement) {
   const auto d = static_cast<size_t>(diff->left_dim), s = static_cast<size_t>(diff->left_state_dim);
+  // Two sorted lists are merged: an id on one side alone is counted there.
   size_t i = 0, j = 0;
   while (i < left.order.size() || j < right.order.size()) {
     const bool left_ends = i == left.order.size(), right_ends = j == right.order.size();
@@ -188,6 +192,8 @@ StatusOr<TableDiff> CompareTables(const std::string& name, const Table& left, co
   Movement movement;
   for (int bucket = 0; bucket < kBucketCount; ++bucket) {
     const BucketEntry a = left.bucket(bucket), b = right.bucket(bucket);
+    // Digests are in the manifests, so equal buckets are never read. Those of two runs with other
+    // numbers of servers can be compared, as a bucket's digest does not depend on its part.
     if (a.rows == b.rows && a.digest == b.digest) continue;
     PEPNET_ASSIGN_OR_RETURN(const Rows left_rows, left.ReadBucket(bucket));
     PEPNET_ASSIGN_OR_RETURN(const Rows right_rows, right.ReadBucket(bucket));

@@ -82,6 +82,8 @@ StatusOr<Neighbours> FindNeighbours(const std::string& directory, const std::str
         sum += cosine;
         ++result.rows;
         result.nearest.push_back({row, cosine, norm, frequency});
+        // The list is cut when it has grown to a multiple of its size, so that sorting costs little
+        // a row.
         if (static_cast<int64_t>(result.nearest.size()) >= 2 * count + 1024) keep();
       }).status());
   keep();

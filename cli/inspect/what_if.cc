@@ -32,6 +32,8 @@ int Exponent(int64_t number) { return static_cast<int>(std::bit_width(static_cas
 
 void Trim(size_t share, Bucket* bucket, WhatIfTable* table) {
   if (bucket->size() > share) {
+    // The same ranks and shares as in training (ps/table/row_lifecycle.h), at the state of the
+    // checkpoint. A server leaves 15/16 of a share; this shows what the limit itself takes out.
     const auto kept = bucket->end() - static_cast<ptrdiff_t>(share);
     std::nth_element(bucket->begin(), kept, bucket->end());
     for (auto row = bucket->begin(); row != kept; ++row) Add(row->second, &table->evicted);
@@ -123,6 +125,7 @@ StatusOr<std::vector<WhatIfTable>> WhatIf(const std::string& directory, const Ro
       for (size_t i = 0; i < rows.ids.size(); ++i) {
         const RowInfo info{rows.ids[i], rows.frequency[i], rows.last_step[i]};
         const uint64_t row_hash = RowHash(hash, info.id);
+        // Rows come bucket by bucket, so one bucket is held at a time.
         if (BucketOf(row_hash) != number) Trim(share, &bucket, &entry);
         number = BucketOf(row_hash);
         const int64_t age = std::max<int64_t>(0, manifest.step - info.last_step);

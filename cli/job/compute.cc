@@ -50,6 +50,8 @@ StatusOr<std::vector<int>> AssignGpus(const ComputeWish& wish, const std::vector
           Name(w, facts), ": ", facts.no_nccl, ", which the GPUs of several workers need to sum their gradients"));
     }
     size_t gpu = 0;
+    // Workers of one host take GPUs in the order of their numbers. Addresses tell GPUs apart and
+    // not numbers, since each process may see another list (CUDA_VISIBLE_DEVICES).
     while (gpu < facts.gpus.size() && !taken[facts.host].insert(facts.gpus[gpu]).second) ++gpu;
     if (gpu == facts.gpus.size()) {
       const auto here = std::count_if(workers.begin(), workers.end(),
@@ -95,6 +97,8 @@ ComputeFacts FactsOfThisWorker(bool looks_for_gpus) {
   return facts;
 }
 
+// All workers decide from the same facts, so they decide alike: one that computed on the CPU beside
+// others on GPUs would give other bits, and all would wait for it in every step.
 StatusOr<ComputeChoice> ChooseCompute(const ComputeWish& wish, const std::vector<ComputeFacts>& workers) {
   ComputeChoice choice;
   if (wish.device != "cpu") {

@@ -110,6 +110,8 @@ Status WorkWith(Transport* transport, const Layout& layout, const JobFlags& flag
                 const std::function<Status(const WorkerContext&)>& work) {
   std::unique_ptr<Collective> collective =
       MakeCollective(transport, Channel::kDense, layout.worker_ranks, context.options.timeout_s);
+  // Two collectives on two channels: what workers agree on between steps has the longer deadline of
+  // a phase, and never waits behind the sums of a step.
   std::unique_ptr<Collective> phases =
       MakeCollective(transport, Channel::kControl, layout.worker_ranks, context.options.phase_timeout_s);
   PsClient client(transport, context.config, layout.server_ranks, layout.index, context.options.timeout_s,
@@ -127,6 +129,7 @@ Status WorkWith(Transport* transport, const Layout& layout, const JobFlags& flag
   if (context.first()) LogNotes(*context.config);
   PEPNET_RETURN_IF_ERROR(work(context));
   const RankStatus::Phase phase(context.status(), "end");
+  // Servers may end only when no worker needs them any more; the barrier says so to worker 0.
   PEPNET_RETURN_IF_ERROR(phases->Barrier("end of the job"));
   if (layout.index == 0) PEPNET_RETURN_IF_ERROR(client.Shutdown());
   return transport->Flush(After(std::chrono::duration<double>(context.options.timeout_s)));
@@ -174,6 +177,8 @@ Status RunColocated(Transport* transport, const Layout& layout, const JobFlags& 
   Mutex mutex;
   Status first_error;
   const auto run = [&](const std::function<Status()>& role) {
+    // The first role that fails holds the cause: LoseOwnRank() ends the waits of the other, whose
+    // error is a consequence and is dropped.
     const Status status = Caught(role);
     if (status.ok()) return;
     MutexLock lock(&mutex);
@@ -184,6 +189,7 @@ Status RunColocated(Transport* transport, const Layout& layout, const JobFlags& 
   std::thread server =
       StartThread(absl::StrCat("server-", layout.index), [&] { run([&] { return Serve(for_server.get(), watch); }); });
   run([&] { return WorkWith(for_worker.get(), layout, flags, context, work); });
+  // The server ends by kShutdown of worker 0, or by LoseOwnRank().
   server.join();
   return first_error;
 }

@@ -46,6 +46,8 @@ Prediction Predict(const Workload& load, const Machine& machine, const ClusterPl
   const double wire = hosts > 1 ? kPacketBytesPerByte / cluster.nic_bytes_per_second : 0;  // seconds a byte
   p.link_s = (rows_out + dense_out) * wire;
   const double sum_s = workers > 1 ? 2 * load.dense_bytes * (workers - 1) / workers / machine.sum_bytes_per_second : 0;
+  // Three things may bind the exchange: the link with all its bytes, the rows on the link and then
+  // in the servers, or the dense gradients on the link and then their addition.
   p.exchange_s = std::max({p.link_s, rows_out * wire + p.server_s, dense_out * wire + sum_s});
 
   PredictReader(load, machine, cluster, &p);

@@ -68,6 +68,9 @@ Status CheckValue(const CLI::Option& option, const std::string& flag, const std:
 }  // namespace
 
 Status CheckArguments(const CLI::App& app, int argc, const char* const* argv) {
+  // CLI11 reports the first thing that it cannot place, which is seldom what is wrong: these checks
+  // come before it, with suggestions. They walk down the commands first, so that flags are those of
+  // the last.
   const CLI::App* command = &app;
   std::string name;  // "", "train ", "bench dense "
   int next = 1;
@@ -105,6 +108,7 @@ Status CheckArguments(const CLI::App& app, int argc, const char* const* argv) {
     if (flag.size() < argument.size()) {
       PEPNET_RETURN_IF_ERROR(CheckValue(*option, flag, argument.substr(flag.size() + 1)));
     } else if (i + 1 < argc) {
+      // The value is passed over: it may begin with dashes, as negative numbers do.
       PEPNET_RETURN_IF_ERROR(CheckValue(*option, flag, argv[++i]));
     }
   }

@@ -82,11 +82,14 @@ Status Program::Join(double timeout_s) {
 }
 
 int Program::Run(const std::function<Status()>& work) {
+  // The output counts as part of the work: a result that was cut by a full disk must not end with
+  // 0.
   Status status = Caught(work);  // of a library; ours return Status
   if (status.ok()) status = CheckStandardOutput();
   const bool stopped = IsStoppedOnRequest(status);
   if (!status.ok() && !stopped) Fail(status);
   if (watch_ != nullptr) watch_->Close(stopped ? "stopped" : "done");
+  // The thread of the signals goes before the watch, which it may ask.
   stop_.reset();
   watch_.reset();  // says goodbye to the other ranks
   if (!stopped) return 0;
@@ -104,6 +107,8 @@ void Program::Fail(const Status& status) {
 }
 
 void Program::Exit(const std::string& last_words, int exit_status) {
+  // The results stand before the last words, although both are written through buffers of their
+  // own.
   std::fflush(stdout);
   EndProgress();
   std::cerr << name_ << ": " << PrintableMessage(last_words, /*keep_lines=*/false) << std::endl;
@@ -112,6 +117,8 @@ void Program::Exit(const std::string& last_words, int exit_status) {
 }
 
 void Program::EndBySignal(int signal) {
+  // The signal may come at any moment, even while Join() or Run() changes watch_, so it has a
+  // pointer of its own.
   JobWatch* const watch = watch_for_signals_;
   LOG(WARNING) << (watch == nullptr ? absl::StrCat("ended by ", SignalName(signal))
                                     : watch->EndedBy(SignalName(signal)));

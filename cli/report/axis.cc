@@ -43,6 +43,7 @@ Axis RoundAxis(double low, double high, bool log, double start, double end) {
   }
   low = std::clamp(low, -kLargest, kLargest);
   high = std::clamp(high, -kLargest, kLargest);
+  // All points at one height would make an axis without length.
   if (high - low <= std::max(kSmallest, 1e-9 * std::max(std::fabs(low), std::fabs(high)))) {
     const double room = std::max(std::fabs(low) * 0.1, low == 0 ? 1 : kSmallest);
     low -= room;

@@ -55,6 +55,9 @@ void Flatten(const Node& node, const std::string& prefix, const std::string& out
       continue;
     }
     const int number = next[field->name]++;
+    // A message of a repeated field is called by what its author calls it, such as
+    // feature_configs[uid], so that two configs are compared feature by feature whatever their
+    // order. Numbers are the last resort.
     std::string label = IdentityOf(*field);
     if (label == outer && count[field->name] == 1) label.clear();  // it has been said
     if (label.empty() && count[field->name] > 1) label = absl::StrCat(number);

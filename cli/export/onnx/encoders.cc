@@ -118,6 +118,8 @@ class EncoderGraph {
 
   Value Attention(const Value& scores, const Encoder& encoder, const GroupValues& group) {
     const Value valid = Valid(group, encoder.max_length);
+    // Positions behind a row's end get the lowest float before the softmax and a factor of 0 behind
+    // it, so that a row without any position gives zeros and not the mean of nothing.
     const Value masked = graph_.Apply("Where", {valid, scores, layers_.Number(std::numeric_limits<float>::lowest())});
     const Value weights = graph_.Apply("Softmax", {masked}, {{"axis", int64_t{1}}});
     return WeightedSum(graph_.Apply("Mul", {weights, AsFactor(valid)}), group.sequence);
@@ -136,6 +138,8 @@ class EncoderGraph {
     for (const int window : encoder.windows) {
       end += window;
       const Value until = AsFactor(Valid(group, static_cast<int>(end)));
+      // Windows follow each other without overlap: positions [0, w1), [w1, w1 + w2), ...; each is
+      // the difference of two masks that begin at 0.
       const Value in_window = before.empty() ? until : graph_.Apply("Sub", {until, before});
       const Value count = graph_.Apply("Max", {layers_.Sum(in_window, 1, true), layers_.Number(1)});
       parts.push_back(graph_.Apply("Div", {WeightedSum(graph_.Apply("Mul", {a, in_window}), s), count}));
@@ -153,6 +157,8 @@ class EncoderGraph {
     const int64_t width = encoder.attention_width, heads = encoder.heads;
     for (const char* name : {"._query", "._key", "._value"}) {
       PEPNET_ASSIGN_OR_RETURN(const Value x, layers_.Linear(encoder.module + name, group.sequence, 3));
+      // torch keeps the three projections in one matrix [3 E, E]; rows first to first + E are this
+      // one's.
       const int64_t first = static_cast<int64_t>(parts.size()) * width;
       const Value begin = layers_.Integers({first}), end = layers_.Integers({first + width});
       const Value product =

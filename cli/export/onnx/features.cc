@@ -317,6 +317,7 @@ class FeatureGraph {
     const Value bucket = ops_.Sum(graph_.Cast(reached, Type::kInt64), last);
     if (feature.normalizer.kind != NormalizerKind::kLog10) return bucket;
     const std::vector<double>& b = feature.boundaries;
+    // Values up to log10's threshold become the constant b, whose bucket is known here.
     const int64_t below = std::upper_bound(b.begin(), b.end(), feature.normalizer.b) - b.begin();
     return graph_.Apply("Where",
                         {graph_.Apply("Greater", {x, Real(feature.normalizer.a)}), bucket, ops_.Scalar(below)});
@@ -363,6 +364,9 @@ StatusOr<std::vector<double>> RawThresholds(const Feature& feature) {
       g.kind == NormalizerKind::kLog10 ? std::nextafter(g.a, kInfinity) : std::numeric_limits<double>::lowest();
   std::vector<double> thresholds;
   for (const double boundary : feature.boundaries) {
+    // A binary search over all doubles for the least x whose normalized value reaches the boundary:
+    // the graph then compares raw values and agrees with training to the last bit, whatever its own
+    // logarithm or division rounds to.
     int64_t low = Ordered(lowest), high = Ordered(kInfinity);
     while (low < high) {  // the answer is in [low, high]
       const int64_t middle = low + static_cast<int64_t>((static_cast<uint64_t>(high) - static_cast<uint64_t>(low)) / 2);
@@ -383,6 +387,8 @@ StatusOr<GraphTable> AddTable(const Table& table, uint64_t seed, TableRows* rows
   GraphTable made(table, seed, *rows);
   int64_t count = table.rows;
   if (table.grows()) {
+    // Ids without a row get the place behind the last one, a row of zeros, which FindRows()
+    // overwrites with their initial values.
     made.no_place = static_cast<int64_t>(rows->ids.size());
     if (made.no_place > kMostKeys) {
       return InvalidInput("--format onnx: table ", table.name, " has ", made.no_place,

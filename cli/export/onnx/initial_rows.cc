@@ -85,6 +85,8 @@ class InitialRows {
 
   // The upper and the lower half of the product of two numbers below 2^32, in steps that stay below 2^63.
   std::pair<Value, Value> Product(int64_t factor, const Value& x) {
+    // ONNX has no unsigned 64-bit product. With x below 2^32 and halves f1 2^16 + f0 of the factor:
+    // x f0 and x f1 stay below 2^48, and the carry goes from the first to the second.
     const Value low = Times(x, factor & kLow16);
     const Value sum = graph_.Apply("Add", {ShiftedBy16(low), Times(x, factor >> 16)});
     return {ShiftedBy16(sum), graph_.Apply("Add", {Times(And(sum, kLow16), kTo16), And(low, kLow16)})};

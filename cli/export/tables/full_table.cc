@@ -74,6 +74,8 @@ StatusOr<TableRows> ReadTable(const std::string& checkpoint, const Manifest& man
           return InvalidInput(checkpoint, ": row ", id, " of table ", table.name, " holds ", v,
                               "; export an earlier checkpoint (--checkpoint_path)");
         }
+        // A table with an end has a row for every id, at the id; the rows of one that grows come in
+        // the order of the parts, by (bucket, id), which RowFinder searches.
         const int64_t place = table.grows() ? static_cast<int64_t>(result.ids.size()) : id;
         std::memcpy(result.values.data() + place * table.dim, row.data(), row.size_bytes());
         RoundToNearest(table.value_kind, {result.values.data() + place * table.dim, row.size()});
@@ -95,6 +97,8 @@ RowFinder::RowFinder(const Table& table, uint64_t seed, const TableRows& rows)
 void RowFinder::Copy(int64_t id, float* out) const {
   size_t place = static_cast<size_t>(id);
   if (grows_) {
+    // Parts stand by server, servers own ranges of buckets, and rows are sorted by id within a
+    // bucket: the whole is sorted by (bucket, id).
     const auto key = [this](int64_t of) { return std::pair(BucketOf(RowHash(table_hash_, of)), of); };
     const auto found = std::lower_bound(rows_.ids.begin(), rows_.ids.end(), key(id),
                                         [&](int64_t a, const auto& b) { return key(a) < b; });
