@@ -147,17 +147,15 @@ template <bool narrow>
 Status StepUpdate::ApplyOne(const TableStep& step, Source* source) {
   const size_t dim = step.table->dim();
   std::vector<RowUpdate>& rows = step.scratch->rows;
-  // Every row now has its whole gradient. The order of `touched` is that of first mention; it does
-  // not matter to bits, since an update reads and writes one row alone.
   rows.clear();
   step.scratch->ids.clear();
   for (size_t i = 0; i < source->ids.size(); ++i) {
     const int64_t slot = SlotOf(step, source, i);
     if (slot == TableShard::kNoSlot) continue;
     RowInfo& info = step.table->info(slot);
+    if (info.last_step == step.step) return NamedTwice(step, *source, i);
     // Before() comes before the last step is written: the snapshot tells by it whether the row is
     // still as it was.
-    if (info.last_step == step.step) return NamedTwice(step, *source, i);
     if (step.change != nullptr) step.change->Before(step.table_index, slot);
     info.last_step = step.step;
     info.frequency += 1;
@@ -218,6 +216,8 @@ Status StepUpdate::ApplySum(const TableStep& step, std::span<Source> sources) {
     }
   }
 
+  // Every row now has its whole gradient. The order of `touched` is that of first mention; it does
+  // not matter to bits, since an update reads and writes one row alone.
   rows.clear();
   step.scratch->ids.clear();
   for (const Touched& row : touched) {

@@ -47,8 +47,8 @@ double NormalQuantile(double p) {
 }
 
 KeyedPermutation::KeyedPermutation(uint64_t key, uint64_t n) : key_(key), n_(n), half_bits_(1) {
-  // The halves have equal width, so the domain is the least 4^b >= n, so fewer than four walks are
-  // needed on the average.
+  // The halves have equal width: the domain is the least 4^b >= n, and fewer than four walks are
+  // needed on average.
   while (half_bits_ < 31 && (uint64_t{1} << (2 * half_bits_)) < n) ++half_bits_;
 }
 

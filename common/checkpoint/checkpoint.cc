@@ -34,6 +34,11 @@ std::optional<int64_t> StepOfName(const std::string& name) {
 
 // A temporary or removed checkpoint: ".tmp.model.ckpt-17" of this or an earlier version, with whatever ends it.
 bool IsTemporaryCheckpoint(const std::string& name) {
+  // The forms, `rest` being what follows the first ".tmp.":
+  //
+  //   .tmp.model.ckpt-17                        of an earlier version, half written
+  //   .tmp.model.ckpt-17.removed                of an earlier version, half removed
+  //   .tmp.model.ckpt-17.tmp.0123456789abcdef   of this version, either of the two
   static constexpr std::string_view kStart = ".tmp.";
   if (name.rfind(kTemporaryPrefix, 0) != 0) return false;
   const std::string rest = name.substr(kStart.size());
@@ -295,6 +300,8 @@ StatusOr<std::string> ResolveCheckpoint(const std::string& path) {
   if (steps.empty() && directories.empty()) {
     return absl::NotFoundError(absl::StrCat("no complete checkpoint (", kPrefix, "N) in ", directory));
   }
+  // An incomplete directory that is older than the newest complete checkpoint does not matter:
+  // nobody asks for it.
   const std::string newest = steps.empty() ? "" : absl::StrCat(directory, "/", CheckpointName(steps.back()));
   if (!steps.empty() && (directories.empty() || directories.back() <= steps.back())) return newest;
   // A directory gets its name after its manifest is written: an older one is not taken in its place without a word.
@@ -305,6 +312,7 @@ StatusOr<std::string> ResolveCheckpoint(const std::string& path) {
 }
 
 Status VerifyCheckpoint(const std::string& directory, const Manifest& manifest, bool contents, bool deep) {
+  // The checks go from cheap to dear: sizes, then the checksum of every byte, then every row.
   PEPNET_RETURN_IF_ERROR(CheckSizes(directory, manifest));
   if (!contents) return absl::OkStatus();
   for (const FileEntry& entry : AllFiles(manifest)) {

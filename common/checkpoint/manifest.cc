@@ -18,6 +18,8 @@ constexpr int kFormatVersion = 1;
 constexpr int64_t kMaxStep = int64_t{1} << 62;  // the servers' limit: sums of two still fit
 
 std::string ChecksumTail(uint32_t crc32c) {
+  // The length is the same for every checksum, so that a reader finds the tail from the end of the
+  // file.
   return absl::StrCat(",\n  \"checksum\": \"", Crc32cToHex(crc32c), "\"\n}\n");
 }
 
@@ -56,6 +58,8 @@ Status CheckFileNames(const Manifest& manifest) {
     PEPNET_RETURN_IF_ERROR(check(part.file));
     if (part.dim == 0)
       return absl::DataLossError(absl::StrCat("rows of table ", part.table, " have dim 0, expected at least 1"));
+    // Each server reports its own part; rows of two widths in one table would be taken apart
+    // wrongly.
     const std::pair width(part.dim, part.state_dim);
     if (widths.emplace(part.table, width).first->second != width) {
       return absl::DataLossError(absl::StrCat("the parts of table ", part.table, " differ in dim or state_dim"));
@@ -127,6 +131,7 @@ StatusOr<std::string> ManifestToText(const Manifest& manifest) {
   PEPNET_RETURN_IF_ERROR(CheckFileNames(manifest));
   std::string text = "{";
   // One member per line.
+  // The text is put together here and not by a JSON library: the checksum is of its bytes.
   const auto add = [&text](const char* name, const nlohmann::ordered_json& value) -> Status {
     PEPNET_ASSIGN_OR_RETURN(const std::string line, DumpJson(value));
     absl::StrAppend(&text, text.size() > 1 ? "," : "", "\n  \"", name, "\": ", line);

@@ -120,6 +120,7 @@ Status CheckCoverage(const std::map<std::string, TensorInfo>& tensors, uint64_t 
 Status ReadAt(int fd, void* to, uint64_t bytes, uint64_t offset) {
   auto* out = static_cast<uint8_t*>(to);
   while (bytes > 0) {
+    // pread() may return less than asked for, at a signal or on a network file system.
     const ssize_t got = pread(fd, out, bytes, static_cast<off_t>(offset));
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) return absl::UnavailableError(absl::StrCat("cannot be read: ", std::strerror(errno)));
@@ -150,6 +151,7 @@ StatusOr<std::map<std::string, TensorInfo>> ParseHeader(int fd, uint64_t file_by
   const uint64_t data_bytes = file_bytes - kLengthBytes - *header_bytes;
   std::map<std::string, TensorInfo> tensors;
   for (const auto& [name, entry] : header.items()) {
+    // The member is free text for people and names no tensor.
     if (name == kMetadata) continue;
     StatusOr<TensorInfo> info = ParseTensor(entry, data_bytes);
     if (!info.ok()) return Annotate(info.status(), absl::StrCat("tensor ", Printable(name, 200)));
@@ -331,6 +333,7 @@ StatusOr<std::unique_ptr<SafetensorsWriter>> SafetensorsWriter::Create(const std
 }
 
 Status SafetensorsWriter::Append(const void* data, size_t bytes) {
+  // Pieces need not end where tensors do: only the total is compared, here and in Finish().
   if (bytes > declared_bytes_ - appended_bytes_) {
     return absl::InternalError(
         absl::StrCat(path_, ": more data than the ", declared_bytes_, " bytes that were declared"));

@@ -148,6 +148,8 @@ std::string PartEntriesToJson(const std::vector<PartEntry>& parts) {
     std::string line = DumpOrDie(head);
     line.pop_back();  // the closing brace comes behind the buckets
     absl::StrAppend(&text, i > 0 ? "," : "", "\n", line, ",\"buckets\":[");
+    // A bucket has a line of its own, so that a diff of two manifests shows which buckets have
+    // changed.
     int64_t first_row = 0;
     for (size_t b = 0; b < part.buckets.size(); ++b) {
       const BucketEntry& bucket = part.buckets[b];
@@ -176,6 +178,7 @@ std::shared_ptr<arrow::Schema> TablePartSchema(int dim, int state_dim) {
   const auto floats = [](int width) {
     return arrow::fixed_size_list(arrow::field("item", arrow::float32(), /*nullable=*/false), width);
   };
+  // No field may be null: a row has all of its numbers.
   arrow::FieldVector fields = {arrow::field("id", arrow::int64(), false)};
   if (dim > 0) fields.push_back(arrow::field("value", floats(dim), false));
   if (state_dim > 0) fields.push_back(arrow::field("state", floats(state_dim), false));

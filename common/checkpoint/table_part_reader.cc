@@ -20,6 +20,7 @@ std::span<const int64_t> Integers(const arrow::Array& column) {
 // The items of all lists. Precondition: the column is valid (ValidateFull) and has no nulls.
 std::span<const float> Floats(const arrow::Array& column) {
   const auto& lists = static_cast<const arrow::FixedSizeListArray&>(column);
+  // A list array may be a slice of a longer one: its items begin at the offset of the first list.
   const auto& items = static_cast<const arrow::FloatArray&>(*lists.values());
   return {items.raw_values() + lists.value_offset(0), static_cast<size_t>(lists.length() * lists.value_length(0))};
 }
@@ -61,6 +62,7 @@ class Reader : public TablePartReader {
     if (first < 0 || count < 0 || first > entry_.rows || count > entry_.rows - first) {
       return InvalidInput(path_, ": rows ", first, " to ", first, " + ", count, " asked for; it has ", entry_.rows);
     }
+    // The range may begin and end within record batches, which can only be read whole.
     const int64_t end = first + count;
     while (first < end) {
       const int64_t index = first / kRowsPerRecordBatch;

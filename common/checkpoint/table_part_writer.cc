@@ -88,6 +88,8 @@ class Writer : public TablePartWriter {
     // Digests are made from the rows in memory, before they go through Arrow and the disk.
     for (size_t i = 0; i < count; ++i) PEPNET_RETURN_IF_ERROR(CountRow(rows, i));
     for (size_t i = 0; i < count;) {
+      // Record batches end at fixed numbers of rows, however the calls cut them: the same rows make
+      // the same bytes, and the reader finds a row by its number.
       const size_t wanted = static_cast<size_t>(kRowsPerRecordBatch) - ids_.size();
       const size_t taken = std::min(wanted, count - i);
       const RowColumns run = Cut(rows, i, taken);
@@ -108,6 +110,8 @@ class Writer : public TablePartWriter {
 
   StatusOr<PartEntry> Finish() override {
     if (!ids_.empty()) PEPNET_RETURN_IF_ERROR(WritePending());
+    // Close() writes the footer, which says where the record batches are; only then is the file
+    // complete.
     if (const arrow::Status status = batches_->Close(); !status.ok()) return WriteError(status);
     PEPNET_RETURN_IF_ERROR(file_->Finish());
     // The directories are synced by the process that made them: on a network file system worker 0,

@@ -43,7 +43,7 @@ Status LeafPlan::Build(const config::EasyRecConfig& config, ConfigSource* source
   }
   std::vector<FirstUse> first_uses;  // by table
   // The map is ordered, so leaves and tables get the same numbers whatever the order of the groups
-  // in the file: checkpoints and pulls list tables in this order on every rank.
+  // in the file.
   for (auto& [key, place] : places_) {
     Feature& feature = out->features[key.feature];
     feature.is_read = true;

@@ -175,8 +175,8 @@ StatusOr<std::string> ReadFile(const std::string& path, int64_t max_bytes) {
       return InvalidInput("cannot read ", path, ": it has ", std::max(expected, static_cast<int64_t>(size)),
                           " bytes, expected at most ", max_bytes);
     }
-    // One byte more than the file should have is asked for, so that the end is met by a read of 0
-    // bytes and a file that grows meanwhile is noticed. The size is a hint: files of /proc say 0.
+    // One byte more than the file should have is asked for: one read takes it all and the next one
+    // meets the end. The size is a hint, since files of /proc say 0 and others may grow meanwhile.
     contents.resize(std::max(size + 1, std::min(contents.capacity(), size + kBlockBytes)));
     PEPNET_ASSIGN_OR_RETURN(const size_t got, file.Read(contents.data() + size, contents.size() - size));
     size += got;

@@ -217,6 +217,8 @@ void PeerWatch::Judge() {
     peer.view.age_s = static_cast<double>(peer.silent_beats) * patience.period_s;
     // Only the first loss is kept. Ranks that are lost behind it are mostly consequences.
     if (peer.view.rank == transport_->rank() || !lost_.ok()) continue;
+    // Only ranks that are late are looked for, so that /proc is not read for every rank at every
+    // heartbeat.
     const ProcessState process = NeedsLook(peer) ? StateOf(peer.view.process, options_.self) : ProcessState::kUnknown;
     const std::string how = WhyLost(process, patience, &peer);
     if (how.empty()) continue;

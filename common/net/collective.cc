@@ -187,9 +187,9 @@ class CollectiveOverTransport : public Collective {
     return Call{operation, ++sequence_, elements, what, After(std::chrono::duration<double>(timeout_s_))};
   }
 
-  template <typename Body>
   // After an error the messages of the broken call may still arrive, and a later call would take
   // them for its own.
+  template <typename Body>
   auto Guarded(const Body& body) -> decltype(body()) {
     return first_error_.Guard(body, [] {});
   }

@@ -117,7 +117,7 @@ FileHook::Verdict FileFaults::Before(FileOperation operation, const std::string&
       altered_[bit / 8] = static_cast<char>(altered_[bit / 8] ^ (1 << (bit % 8)));
       verdict.data = altered_;
     } else if (fault.kind == FaultKind::kKill && fault.point == "mid_write" && Counts(armed, path)) {
-      // The first half is written and then the process dies in After(), as in a power failure.
+      // The first half is written and then the process dies in After(): a torn write.
       torn_write_ = true;
       verdict.data = data.substr(0, data.size() / 2);
     }

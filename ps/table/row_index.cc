@@ -69,22 +69,23 @@ void RowIndex::Insert(uint64_t hash, int64_t slot, const RowStore& rows, uint64_
 
 void RowIndex::Erase(uint64_t hash, int64_t slot, const RowStore& rows, uint64_t table_hash) {
   // While the index grows, the places before moved_ still hold what has moved. No probe sees them:
-  // one of places_ starts at moved_ or behind, since any home before it belongs to grown_, and goes
-  // forward.
+  // a probe of places_ starts at moved_ or behind it, since any home before belongs to grown_, and
+  // goes forward.
   Places& places = places_.Home(hash) < moved_ ? grown_ : places_;
   Entry* const all = places.entries();
   size_t hole = places.Home(hash);
   for (; all[hole].slot != static_cast<uint32_t>(slot); ++hole) {
     CHECK_NE(all[hole].slot, kEmpty) << "slot " << slot << " is not in the index";
   }
+  // Backward-shift deletion: a mark in place of the entry would lengthen probes for ever. An entry of the run may stand
+  // in the hole unless a probe for it starts behind the hole; one that moves leaves a hole of its own, further on.
+  //
   // Example, homes in brackets, with a[4] erased:
   //
   //    place    4     5     6     7     8                 4     5     6     7     8
   //            a[4]  b[4]  c[6]  d[5]  empty      ->     b[4]  d[5]  c[6]  empty empty
   //
   // c stays, for its probe starts at 6, behind the hole at 5; d fills that hole.
-  // Backward-shift deletion: a mark in place of the entry would lengthen probes for ever. An entry of the run may stand
-  // in the hole unless a probe for it starts behind the hole; one that moves leaves a hole of its own, further on.
   for (size_t at = hole + 1; all[at].slot != kEmpty; ++at) {
     if (places.Home(RowHash(table_hash, IdOf(all[at], rows))) > hole) continue;
     all[hole] = all[at];

@@ -110,8 +110,8 @@ void RowLifecycle::Added(int64_t slot, uint64_t hash) {
 
 void RowLifecycle::Removed(int64_t slot, uint64_t hash) {
   if (!policy_.removes_rows()) return;
-  // The list of a bucket is short (1,024th of the table) and in no order: Expire() looks at all of
-  // it and Trim() ranks it, so the last entry may take the place of the one that goes.
+  // The list of a bucket is short (a 1,024th of the table) and in no order: Expire() looks at all
+  // of it and Trim() ranks it, so the last entry may take the place of the one that goes.
   std::vector<uint32_t>& slots = slots_[ListOf(hash)];
   const auto found = std::find(slots.begin(), slots.end(), static_cast<uint32_t>(slot));
   CHECK(found != slots.end()) << "slot " << slot << " is not in the list of its bucket";
