@@ -18,7 +18,7 @@ constexpr int64_t kMaxFrequency = int64_t{1} << 62;  // training adds to it
 constexpr int64_t kMostReserved = int64_t{1} << 23;  // rows, whose index entries take 100 MB
 constexpr size_t kPrefetchRows = 16;                 // whose places in the index are asked for ahead of their use
 
-// Where in a part the rows of the buckets [first, end) stand: one range, since parts are in bucket order.
+// The rows of the buckets [first, end) in a part: one range, since parts are in bucket order.
 struct RowRange {
   int64_t first = 0, count = 0;
 };
@@ -44,7 +44,7 @@ Status CheckShape(const PartEntry& part, const TableShard& table, bool with_stat
   return absl::OkStatus();
 }
 
-// What is to be loaded from one part, and into what.
+// The loading of one part: its source, its target and the options.
 struct PartLoad {
   const ServerPlan& plan;
   int64_t step;  // of the checkpoint

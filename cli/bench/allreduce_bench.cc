@@ -44,7 +44,7 @@ Status Reduce(Transport* transport, const BenchFlags& flags, double bandwidth, B
     if (collective->index() > 0) continue;
     std::vector<double> milliseconds;
     for (double s : seconds) milliseconds.push_back(1e3 * s);
-    // What each worker sends and receives at least, as nccl-tests counts it.
+    // The bytes that each worker sends and receives at least, as nccl-tests counts them.
     const double bus_bytes = 2.0 * (workers - 1) / workers * static_cast<double>(floats) * sizeof(float);
     const Spread bus = RatesOf(1e-9 * bus_bytes, seconds);
     report->rows.push_back({static_cast<double>(floats), static_cast<double>(workers), SpreadOf(milliseconds),

@@ -51,7 +51,7 @@ Batch RandomBatch(const JobConfig& config, int64_t rows, double click_rate) {
   return batch;
 }
 
-// Where an engine's matrix products run: each has a peak of its own.
+// The unit that runs an engine's matrix products: each has a peak of its own.
 enum class Unit { kCpu, kGpu, kGpuBf16 };
 
 struct Engine {

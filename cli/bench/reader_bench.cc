@@ -88,7 +88,7 @@ StatusOr<int64_t> ArrowRows(const JobConfig& config, const InputFiles& files) {
   return rows;
 }
 
-// How one row of the report is read.
+// The way in which one row of the report is read.
 struct Setting {
   int64_t batch_size = 0;
   int decoding_threads = 1;

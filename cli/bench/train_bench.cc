@@ -19,7 +19,7 @@
 namespace pepnet {
 namespace {
 
-// What one run of some batch size gave, on worker 0.
+// The figures of one run of some batch size, on worker 0.
 struct Run {
   int64_t batch_size = 0;
   std::vector<double> seconds;  // of each measured step
@@ -100,7 +100,7 @@ Status TrainSteps(const WorkerContext& context, const BenchFlags& flags, Run* ru
   return context.first() ? CountMultiplications(*context.config, context, flags, run) : absl::OkStatus();
 }
 
-// What a worker does without waiting for others.
+// The stages in which a worker waits for nobody.
 constexpr Stage kOwnStages[] = {Stage::kRead, Stage::kPool, Stage::kCompute, Stage::kUpdate};
 
 Status FindSlowest(const WorkerContext& context, Run* run) {

@@ -18,8 +18,8 @@
 namespace pepnet {
 namespace {
 
-// What is about to run, once, before anything is trained.
-// Settings that look wrong are logged, and returned.
+// Logs the plan of the run once, before anything is trained. Settings that look wrong are logged,
+// and returned.
 std::vector<Warning> LogPlan(const WorkerContext& context, bool colocated) {
   const TrainRanks ranks{context.worker_ranks, context.client->server_count(), context.options.threads, colocated};
   if (LogsVerbosely()) {
@@ -34,7 +34,7 @@ std::vector<Warning> LogPlan(const WorkerContext& context, bool colocated) {
   return warnings;
 }
 
-// Where the results are, and what can be done with them.
+// Logs where the results are, and what can be done with them.
 void LogWhatIsThere(const JobConfig& config, const std::string& config_path, int64_t step) {
   const bool best = PathExists(absl::StrCat(config.model_dir, "/", kBestCheckpointFile));
   LOG(INFO) << CheckpointName(step) << (config.eval_input_path.empty() ? "" : ", train_eval_result.txt")

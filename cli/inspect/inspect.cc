@@ -41,7 +41,7 @@ size_t WidestName(const std::vector<std::string>& names) {
   return width;
 }
 
-// What is behind the table's line.
+// The details behind the table's line.
 void AppendDetails(const TableSummary& table, std::string* text) {
   const TableStatistics& s = table.statistics;
   if (table.candidates > 0) {

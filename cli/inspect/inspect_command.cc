@@ -152,7 +152,7 @@ Status VerifyExport(const std::string& directory, const std::string& file) {
   return InvalidInput("--verify: ", path, " does not name ", file, "; leave --verify out");
 }
 
-// What the flags name.
+// The path that the flags name: a checkpoint, its parent or a safetensors file.
 StatusOr<std::string> PathOf(const InspectFlags& flags) {
   if (flags.checkpoint_path.empty()) {
     if (!flags.path.empty()) return flags.path;

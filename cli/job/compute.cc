@@ -112,7 +112,7 @@ StatusOr<ComputeChoice> ChooseCompute(const ComputeWish& wish, const std::vector
       choice.gpus = *std::move(gpus);
       choice.lines.push_back(Describe(choice.gpus, wish, workers));
     } else {
-      // Where some worker has a GPU, somebody expects it to be used.
+      // If some worker has a GPU, somebody expects it to be used.
       const bool expected =
           std::any_of(workers.begin(), workers.end(), [](const auto& facts) { return !facts.gpus.empty(); });
       (expected ? choice.warnings : choice.lines)

@@ -68,7 +68,8 @@ WorkerContext MakeContext(const JobConfig& config, const JobFlags& flags) {
   return context;
 }
 
-// What must be the same on all workers, or they would train different models, and the bytes of full tables.
+// The facts that must be the same on all workers, or they would train different models, and the
+// bytes of full tables.
 RankFacts WorkerFacts(const std::string& role, const JobConfig& config, const JobFlags& flags) {
   RankFacts facts = FactsOfThisRank(
       role,

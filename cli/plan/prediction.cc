@@ -8,7 +8,8 @@
 namespace pepnet {
 namespace {
 
-// What a link carries for each byte of a message: Ethernet, IP and TCP headers of full packets (66 bytes for every 1,448).
+// Bytes that a link carries for each byte of a message: Ethernet, IP and TCP headers of full
+// packets (66 bytes for every 1,448).
 constexpr double kPacketBytesPerByte = (1448.0 + 66) / 1448;
 
 void PredictReader(const Workload& load, const Machine& machine, const ClusterPlan& cluster, Prediction* p) {

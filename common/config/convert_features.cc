@@ -332,7 +332,7 @@ Status ConvertFeature(const FeatureMessage& from, const DataConfig& data, Config
   return absl::OkStatus();
 }
 
-// Whether the feature makes a sequence of one text.
+// True if the feature makes a sequence of one text.
 bool TokensAreElements(const Message& feature) {
   return feature.GetDescriptor() == config::TokenizeFeature::descriptor() &&
          static_cast<const config::TokenizeFeature&>(feature).tokens_as_sequence();

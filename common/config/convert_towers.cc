@@ -94,7 +94,7 @@ Status ConvertLoss(const config::LossConfig& from, const config::TaskTower& towe
   return absl::OkStatus();
 }
 
-// What num_class a metric needs; "": this one fits.
+// The num_class that a metric needs; "": this one fits.
 std::string ClassesThatDoNotFit(const MetricType& type, uint32_t num_class) {
   switch (type.input) {
     case MetricInput::kScore:

@@ -132,7 +132,7 @@ std::string ShownValue(const Message& message, const FieldDescriptor& field) {
   return absl::StrCat(text, " ");
 }
 
-// What to do instead of a message that can only be named.
+// The advice in place of a message that can only be named.
 std::string UnsupportedAdvice(const FieldDescriptor& field) {
   const std::string& owner = field.containing_type()->name();
   if (owner == "ModelConfig" && field.containing_oneof() != nullptr) return "this model is not supported; pepnet is";

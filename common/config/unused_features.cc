@@ -58,7 +58,7 @@ void CollectInputs(const config::EasyRecConfig& config, std::set<std::string>* t
   }
 }
 
-// Whether one of the sequence's features stands there by its whole name.
+// True if one of the sequence's features stands there by its whole name.
 bool NamesOneOf(const std::string& sequence, const std::string& joint, const std::set<std::string>& texts) {
   const std::string prefix = sequence + joint;
   const auto next = texts.lower_bound(prefix);

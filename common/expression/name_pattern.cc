@@ -118,7 +118,8 @@ class NamePattern::Parser {
     return absl::OkStatus();
   }
 
-  // Whether *, +, ? or {m,n} stands here. Braces with anything else in them are literals, as in Python.
+  // True if *, +, ? or {m,n} stands here. Braces with anything else in them are literals, as in
+  // Python.
   StatusOr<bool> TakeCount(int* least, int* most) {
     if (Take('*')) return *least = 0, *most = -1, true;
     if (Take('+')) return *least = 1, *most = -1, true;

@@ -1,4 +1,4 @@
-// What device_collective.h promises, in a build without NCCL (PEPNET_WITH_NCCL): no GPU.
+// The functions of device_collective.h in a build without NCCL (PEPNET_WITH_NCCL): there is no GPU.
 #include <utility>
 
 #include "common/gpu/device_collective.h"

@@ -44,7 +44,7 @@ Json RankJson(const PeerView& view) {
   return json;
 }
 
-// What people read: one line per rank, the cause last.
+// The part for people: one line per rank, the cause last.
 std::vector<std::string> Text(const JobReport& report) {
   std::vector<std::string> lines;
   for (const PeerView& view : report.ranks) {

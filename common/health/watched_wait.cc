@@ -5,7 +5,7 @@
 namespace pepnet {
 namespace {
 
-// Who wakes up so late was suspended, or starved: that time does not count.
+// A thread that wakes up so late was suspended, or starved: that time does not count.
 constexpr std::chrono::seconds kSuspended(2);
 constexpr std::chrono::milliseconds kLook(250);  // how often a wait looks whether a peer is lost
 

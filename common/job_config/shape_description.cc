@@ -187,7 +187,7 @@ void AppendTower(const Tower& tower, std::string* out) {
   absl::StrAppend(out, "\n");
 }
 
-// What stands before ": " -> the line.
+// The lines of a description, by what stands before ": ".
 std::map<std::string, std::string> Facts(const std::string& description, std::vector<std::string>* order) {
   std::map<std::string, std::string> facts;
   for (const auto& view : absl::StrSplit(description, '\n')) {

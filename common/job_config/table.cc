@@ -28,7 +28,7 @@ bool CutBefore(const std::string& end, std::string* text, std::string* head) {
   return true;
 }
 
-// Why ids cannot be counted in the filter; "": they can, or there is none.
+// The reason why ids cannot be counted in the filter; "": they can, or there is none.
 std::string FilterFault(const RowPolicy& policy) {
   constexpr int64_t kMostBytes = int64_t{1} << 40, kMostCount = 255;
   if (policy.filter_bytes == 0 && policy.filter_halve_steps == 0) return "";

@@ -35,7 +35,7 @@ StatusOr<Layout> MakeLayout(std::vector<int> workers, std::vector<int> servers, 
   return layout;
 }
 
-// What a wish travels as.
+// The form in which a wish travels.
 struct WireWish {
   int32_t wants_to_serve;
   int32_t num_servers;

@@ -42,7 +42,7 @@ struct Mailbox {
   uint64_t arrivals ABSL_GUARDED_BY(mutex) = 0;
 };
 
-// What the ranks share.
+// The state that the ranks share.
 struct Switchboard {
   int size = 0;
   InProcessOptions options;

@@ -28,10 +28,10 @@ constexpr int kLengthTag = 1;
 constexpr int kPieceTag = 2;
 constexpr uint64_t kMaxBodyBytes = uint64_t{1} << 38;  // more is no message of ours, and no host has the memory for it
 
-// How often "mpi-send" looks whether the threads that receive move the sends on.
+// The interval at which "mpi-send" looks whether the threads that receive move the sends on.
 constexpr std::chrono::microseconds kLookAgain{200};
 
-// How a thread waits for the next poll to bring something:
+// Backoff: the way in which a thread waits for the next poll to bring something:
 //
 //   1. it polls and gives the core away between two polls. Who gets it back at once has it for himself, and an answer that
 //      is on its way is met within a microsecond. This ends after kPolling, and at once when another thread wanted the core:
@@ -373,7 +373,8 @@ void MpiTransport::MoveSendsOn() {
       while (!stopping_ && unfinished_sends_ == 0) sender_wakes_.Wait(&sender_mutex_);
       if (stopping_) return;
     }
-    // Who has sent mostly waits for an answer next and polls meanwhile: this thread has work only where nobody does.
+    // A thread that has sent mostly waits for an answer next and polls meanwhile: this thread has
+    // work only where nobody does.
     bool failed = false, moved = false;
     for (size_t c = 0; c < channels_.size(); ++c) {
       ChannelState& state = channels_[c];

@@ -37,7 +37,7 @@ Type InputType(const Feature& feature) {
   return Type::kInt64;
 }
 
-// What must be equal for two features to read the same input.
+// The properties that must be equal for two features to read the same input.
 std::string InputKind(const Feature& feature) {
   // Ids that are made outside the graph are those of one bucketizer with one number of rows.
   const bool made = TokensOf(feature) == OnnxTokens::kIds && feature.bucketizer != Bucketizer::kIdentity;

@@ -85,7 +85,8 @@ StatusOr<int> ParseIndex(const std::string& text, int size, int if_empty) {
   return index < 0 ? index + size : index;
 }
 
-// Whether "text <comparison> value" holds: equality of texts, order of numbers. What is not set is in no order.
+// True if "text <comparison> value" holds: equality of texts, order of numbers. A field that is not
+// set is in no order.
 StatusOr<bool> Holds(const std::string& text, const std::string& comparison, const std::string& value) {
   if (comparison == "=") return text == value;
   double left = 0, right = 0;
