@@ -1,4 +1,5 @@
-// pepnet: one binary, one command per file (cli/commands/<command>.cc). This file lists the commands.
+// pepnet: one binary, one command per file (cli/commands/<command>.cc). This file lists the
+// commands.
 #include <CLI/CLI.hpp>
 #include <functional>
 #include <memory>

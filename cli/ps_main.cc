@@ -52,7 +52,8 @@ int main(int argc, char** argv) {
          "--quiet", [] { pepnet::SetLogDetail(pepnet::LogDetail::kQuiet); }, "log warnings and errors only")
       ->excludes(verbose);
   program.Parse(&app, argc, argv);
-  // mpirun forwards SIGUSR1 to all ranks: the workers checkpoint and then end the job, a server goes on until then.
+  // mpirun forwards SIGUSR1 to all ranks: the workers checkpoint and then end the job, a server
+  // goes on until then.
   program.MeetSignals();
   return program.Run([&] { return pepnet::Serve(inject, &program); });
 }

@@ -37,8 +37,8 @@ void EventClock::Advance(int64_t step, int64_t time) {
   if (time <= before) {
     points_.back().step = step;
   } else if (count >= 2 && time - points_[count - 2].time <= spacing_) {
-    // The last point gives way to this one. Rows that it dated now count as named at `time`, which is
-    // later by no more than the spacing: they leave late, never early.
+    // The last point gives way to this one. Rows that it dated now count as named at `time`, which
+    // is later by no more than the spacing: they leave late, never early.
     points_.back() = {step, time};
   } else {
     points_.push_back({step, time});

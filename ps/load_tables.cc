@@ -113,8 +113,8 @@ Status LoadRows(const PartLoad& load, const RowColumns& rows) {
 Status LoadPart(const ServerPlan& plan, const std::string& directory, const Manifest& manifest, const PartEntry& part,
                 bool with_state, TableShard* table, int64_t* rounded) {
   PEPNET_RETURN_IF_ERROR(CheckShape(part, *table, with_state));
-  // The bucket of a row depends on the table's name: under another name its rows are spread over all buckets of the
-  // part.
+  // The bucket of a row depends on the table's name: under another name its rows are spread over
+  // all buckets of the part.
   const bool renamed = part.table != table->table().name;
   const RowRange range = renamed ? RowRange{0, part.rows} : RowsOfBuckets(part, plan.first_bucket, plan.end_bucket);
   if (range.count == 0) return absl::OkStatus();
@@ -173,8 +173,9 @@ std::vector<TableShard> MakeTables(const ServerPlan& plan) {
   std::vector<TableShard> tables;
   for (const Table& table : plan.tables) {
     TableShard& shard = tables.emplace_back(table, plan.optimizer, seed);
-    // Room in the index for the rows that there may be, so that it does not have to grow while a step waits.
-    // A 16th is added because a bucket holds more than its share until the end of a step.
+    // Room in the index for the rows that there may be, so that it does not have to grow while a
+    // step waits. A 16th is added because a bucket holds more than its share until the end of a
+    // step.
     const int64_t limit =
         std::min(RowLimit(RowBytes(table.value_kind, table.dim, shard.state_dim()), table.policy), kMostReserved);
     if (limit > 0) shard.Reserve(limit / kBucketCount * (plan.end_bucket - plan.first_bucket) * 17 / 16);

@@ -122,7 +122,7 @@ struct Server::State {
   int64_t pulls = 0, pulled_rows = 0, unseen_rows = 0, pushes = 0;
 };
 
-// ---- replies ------------------------------------------------------------------------------------------------------
+// ---- replies ------------------------------------------------------------------------------------
 
 // The flags of a pull come back with its rows: they name the number format that Pack() rounds to.
 FrameHeader Server::State::ReplyHeader(const FrameHeader& asked, MessageType type) const {
@@ -139,7 +139,8 @@ Status Server::State::Refuse(const Asker& to, const Status& reason) {
   return Send(to, MakeErrorFrame(ReplyHeader(to.header, MessageType::kError), Annotate(reason, Name())));
 }
 
-// A fault of the server or of the protocol ends the job: each worker finds the cause where it waits next.
+// A fault of the server or of the protocol ends the job: each worker finds the cause where it waits
+// next.
 void Server::State::TellWorkers(const Status& reason) {
   if (!plan) return;
   FrameHeader header;
@@ -155,7 +156,7 @@ void Server::State::TellWorkers(const Status& reason) {
   }
 }
 
-// ---- requests -----------------------------------------------------------------------------------------------------
+// ---- requests -----------------------------------------------------------------------------------
 
 Status Server::State::Handle(Message message) {
   PEPNET_ASSIGN_OR_RETURN(ParsedFrame frame, Unpack(std::move(message.body)));
@@ -263,7 +264,7 @@ Status Server::State::ServeWaiting() {
   return absl::OkStatus();
 }
 
-// ---- pull ---------------------------------------------------------------------------------------------------------
+// ---- pull ---------------------------------------------------------------------------------------
 
 StatusOr<PullBody> Server::State::CheckPull(const Request& request) const {
   PEPNET_RETURN_IF_ERROR(CheckWorker(request));
@@ -378,7 +379,7 @@ Status Server::State::HandlePush(Request request) {
   return complete ? ServeWaiting() : absl::OkStatus();
 }
 
-// ---- control ------------------------------------------------------------------------------------------------------
+// ---- control ------------------------------------------------------------------------------------
 
 Status Server::State::StartSave(const Request& request) {
   if (snapshot != nullptr && !snapshot->finished()) {
@@ -475,13 +476,14 @@ Status Server::State::Stats(const Request& request) {
   return Send(request, MakeFrame(ReplyHeader(request.header(), MessageType::kStats), reply.SerializeAsString()));
 }
 
-// ---- loop ---------------------------------------------------------------------------------------------------------
+// ---- loop ---------------------------------------------------------------------------------------
 
 Server::Server(Transport* transport, JobWatch* watch, int threads)
     : state_(std::make_unique<State>(transport, watch, threads)) {}
 Server::~Server() = default;
 
-// Before the plan comes, the workers may verify a checkpoint for hours; a dead or hung worker is noticed all the same.
+// Before the plan comes, the workers may verify a checkpoint for hours; a dead or hung worker is
+// noticed all the same.
 StatusOr<Message> Server::State::NextRequest() {
   constexpr double kNoDeadlineSeconds = 1e9;
   const bool bounded = watch != nullptr && plan && plan->timeout_s > 0;

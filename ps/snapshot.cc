@@ -19,7 +19,8 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// Lower than the computing threads: while they are busy the writing gets little of the cores, when they wait all of it.
+// Lower than the computing threads: while they are busy the writing gets little of the cores, when
+// they wait all of it.
 constexpr int kSaveNiceness = 10;
 
 double Seconds(Clock::duration duration) { return std::chrono::duration<double>(duration).count(); }
@@ -84,12 +85,12 @@ Snapshot::~Snapshot() {
   take_.join();
 }
 
-// ---- the loop's side ----------------------------------------------------------------------------------------------
+// ---- the loop's side ----------------------------------------------------------------------------
 
 Snapshot::Change::Change(Snapshot* snapshot) : snapshot_(*snapshot) {
   const auto before = Clock::now();
-  // Mutexes are not fair: "take" unlocks and locks in a loop, and would win against a waiting loop again and again. It
-  // looks at this count in between, and yields.
+  // Mutexes are not fair: "take" unlocks and locks in a loop, and would win against a waiting loop
+  // again and again. It looks at this count in between, and yields.
   ++snapshot_.changes_waiting_;
   snapshot_.mutex_.Lock();
   --snapshot_.changes_waiting_;
@@ -112,7 +113,7 @@ void Snapshot::Change::WaitFor(size_t shard, int64_t slot) {
   held_up_ += Clock::now() - before;
 }
 
-// ---- the thread "take" --------------------------------------------------------------------------------------------
+// ---- the thread "take" --------------------------------------------------------------------------
 
 void Snapshot::Take() {
   pthread_setname_np(pthread_self(), "take");
@@ -140,8 +141,9 @@ void Snapshot::Take() {
 void Snapshot::LetChangesIn() {
   const bool memory_is_short = changes_without_memory_ > 0;
   mutex_.Unlock();
-  // A change that waits for memory sleeps on the condition, and is not counted in changes_waiting_: the copies that the
-  // last run has given back may be all it needs, so it is woken and gets a moment to take the lock.
+  // A change that waits for memory sleeps on the condition, and is not counted in changes_waiting_:
+  // the copies that the last run has given back may be all it needs, so it is woken and gets a
+  // moment to take the lock.
   if (memory_is_short) {
     changed_.NotifyAll();
     std::this_thread::sleep_for(std::chrono::microseconds(50));
@@ -150,7 +152,7 @@ void Snapshot::LetChangesIn() {
   mutex_.Lock();
 }
 
-// ---- the thread "save" --------------------------------------------------------------------------------------------
+// ---- the thread "save" --------------------------------------------------------------------------
 
 Snapshot::Batch Snapshot::MakeBatch(size_t shard, BucketOrder* order, int64_t first, RowImage* image) const {
   Batch batch;
@@ -199,7 +201,8 @@ Status Snapshot::SaveRows(size_t shard, BucketOrder* order, TablePartWriter* wri
        next += kRowsPerRecordBatch, image = 1 - image) {
     Batch batch;
     const bool more = next < order->size();
-    // An exception, for want of memory, must not leave here: the thread "take" still reads from `order`.
+    // An exception, for want of memory, must not leave here: the thread "take" still reads from
+    // `order`.
     status = Caught([&] {
       if (more) batch = MakeBatch(shard, order, next, &images_[1 - image]);
       return absl::OkStatus();
@@ -256,7 +259,8 @@ StatusOr<FilterEntry> Snapshot::SaveFilter(const FilterImage& image) const {
 }
 
 StatusOr<SavedParts> Snapshot::SaveAll() {
-  // Never made here: where worker 0's directory is not seen, this host writes to another file system.
+  // Never made here: where worker 0's directory is not seen, this host writes to another file
+  // system.
   if (!IsDirectory(directory_)) {
     return absl::NotFoundError(
         absl::StrCat("the checkpoint directory ", directory_,

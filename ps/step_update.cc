@@ -183,8 +183,9 @@ Status StepUpdate::ApplySum(const TableStep& step, std::span<Source> sources) {
   // from a gradient that still stands in its push.
   float* next_sum = sums.data();
 
-  // While a row is gathered its last step holds -1 - its position in `touched`: no table of slots is needed, and a thread
-  // that takes a snapshot while this one waits for memory sees that the row is changing.
+  // While a row is gathered its last step holds -1 - its position in `touched`: no table of slots
+  // is needed, and a thread that takes a snapshot while this one waits for memory sees that the row
+  // is changing.
   for (Source& source : sources) {
     const float* gradient = source.gradients;
     for (size_t i = 0; i < source.ids.size(); ++i, gradient += dim) {

@@ -1,4 +1,5 @@
-// bench allreduce: the workers' sum of dense gradients, as threads of one process or as the ranks of mpirun.
+// bench allreduce: the workers' sum of dense gradients, as threads of one process or as the ranks
+// of mpirun.
 #include <numeric>
 
 #include "cli/bench/bench.h"

@@ -1,5 +1,5 @@
-// bench checkpoint: a server's rows to disk and back, through the path of every checkpoint: parts, manifest, fsync,
-// rename. In each round the disk's own rate is taken first, with a file as large.
+// bench checkpoint: a server's rows to disk and back, through the path of every checkpoint: parts,
+// manifest, fsync, rename. In each round the disk's own rate is taken first, with a file as large.
 #include "cli/bench/bench.h"
 #include "cli/bench/limits.h"
 #include "cli/bench/row_job.h"

@@ -1,5 +1,5 @@
-// bench dense: TrainStep of the dense engines on random features, the engines in turn, so that what else the machine
-// does meets all of them.
+// bench dense: TrainStep of the dense engines on random features, the engines in turn, so that what
+// else the machine does meets all of them.
 #include <cmath>
 #include <map>
 #include <memory>

@@ -37,7 +37,8 @@ double BusySeconds() {
   return (user + nice + system + interrupts + soft_interrupts + stolen) / static_cast<double>(sysconf(_SC_CLK_TCK));
 }
 
-// Runs `body(thread)` on all threads at once, several times; the shortest time from the common start to the last end.
+// Runs `body(thread)` on all threads at once, several times; the shortest time from the common
+// start to the last end.
 double BestSeconds(int threads, const std::function<void(int)>& body, int tries = kTries) {
   double best = 1e30;
   for (int attempt = 0; attempt < tries; ++attempt) {

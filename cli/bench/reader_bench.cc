@@ -1,6 +1,7 @@
-// bench reader: one pass over the training files, as batches of the first worker of a job (or the first few, as threads); beside
-// it one pass of Arrow alone over the same columns, which is the limit: nothing that reads these files through Arrow can be
-// faster. Decoding alone and passing over alone are measured for `pepnet plan`.
+// bench reader: one pass over the training files, as batches of the first worker of a job (or the
+// first few, as threads); beside it one pass of Arrow alone over the same columns, which is the
+// limit: nothing that reads these files through Arrow can be faster. Decoding alone and passing
+// over alone are measured for `pepnet plan`.
 #include <arrow/csv/api.h>
 #include <arrow/io/file.h>
 #include <arrow/table.h>
@@ -178,9 +179,9 @@ int64_t RowsOfWorkers(int64_t rows, const Setting& setting) {
   return rows / global * own + std::min(rows % global, own);
 }
 
-// Processor seconds of walking all rows without making batches: decoding them, or passing over them as a shuffled or an
-// ordered epoch does. A shuffled one holds the rows of a window, whose memory costs as much as decoding into it; what a row
-// costs hardly grows beyond kHeldRows.
+// Processor seconds of walking all rows without making batches: decoding them, or passing over them
+// as a shuffled or an ordered epoch does. A shuffled one holds the rows of a window, whose memory
+// costs as much as decoding into it; what a row costs hardly grows beyond kHeldRows.
 StatusOr<double> WalkSeconds(const JobConfig& config, const InputFiles& files, bool decode) {
   RowStream stream(files, FormatOf(config.data, files.type), Columns(config));
   constexpr int64_t kHeldRows = 524288;

@@ -2,7 +2,8 @@
 //
 //   pull     StartPull to the last row in place, one request at a time
 //   pull x2  the same with the next request always under way
-//   push     Push to the server's word that it is applied (a request behind it that the server answers in turn)
+//   push     Push to the server's word that it is applied (a request behind it that the server
+//            answers in turn)
 //   step     pull and push of the same rows, the next pull sent ahead, as training does
 #include "cli/bench/bench.h"
 #include "cli/bench/limits.h"

@@ -1,6 +1,7 @@
-// bench sparse: what a training step does with rows, stage by stage, without the network: the batches of a config's
-// training files, their unique ids, the rows of these in a server's tables, pooled, and their gradients back into them.
-// The files are passed over twice: in the first pass the rows are made, in the second they exist.
+// bench sparse: what a training step does with rows, stage by stage, without the network: the
+// batches of a config's training files, their unique ids, the rows of these in a server's tables,
+// pooled, and their gradients back into them. The files are passed over twice: in the first pass
+// the rows are made, in the second they exist.
 #include <algorithm>
 #include <optional>
 
@@ -135,8 +136,9 @@ class SparseSteps {
     }
   }
 
-  // One table of the step, computed again as the formulas stand (worker/sparse/pooling.h): its pooled sums of one bag,
-  // and one row's gradient. Features with sequences, weights or means are left to the tests.
+  // One table of the step, computed again as the formulas stand (worker/sparse/pooling.h): its
+  // pooled sums of one bag, and one row's gradient. Features with sequences, weights or means are
+  // left to the tests.
   Status Check(const Batch& batch, const UniqueIds& ids, const PulledRows& rows, const FloatBuffers& pooled,
                const std::vector<std::span<float>>& gradients) const {
     for (size_t l = 0; l < config_.leaves.size(); ++l) {

@@ -1,4 +1,5 @@
-// bench table: what one server does to its rows, without messages: looking up, reading, creating and updating them.
+// bench table: what one server does to its rows, without messages: looking up, reading, creating
+// and updating them.
 #include "cli/bench/bench.h"
 #include "cli/bench/limits.h"
 #include "cli/bench/row_job.h"

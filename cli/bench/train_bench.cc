@@ -1,4 +1,5 @@
-// bench train: whole training steps of a config as `pepnet train` makes them, without checkpoints and evaluation.
+// bench train: whole training steps of a config as `pepnet train` makes them, without checkpoints
+// and evaluation.
 #include <algorithm>
 #include <cmath>
 #include <numeric>
@@ -32,7 +33,8 @@ struct Run {
   double slowest_behind = 1;    // its own work as a multiple of the workers' mean
 };
 
-// The matrix products that steps [warmup, warmup + steps) need with routing, from the rows themselves.
+// The matrix products that steps [warmup, warmup + steps) need with routing, from the rows
+// themselves.
 Status CountMultiplications(const JobConfig& config, const WorkerContext& context, const BenchFlags& flags, Run* run) {
   LoaderOptions options;
   options.input_path = config.train_input_path;

@@ -41,7 +41,8 @@ std::string ResultFile(const EvalFlags& flags, const JobConfig& config) {
   return is_path ? flags.eval_result_filename : config.model_dir + "/" + flags.eval_result_filename;
 }
 
-// Before the evaluation: a line at the end of a file of another kind would damage it, a checkpoint's manifest as well.
+// Before the evaluation: a line at the end of a file of another kind would damage it, a
+// checkpoint's manifest as well.
 Status CheckResultFile(const std::string& path) {
   const std::filesystem::path file(path);
   if (file.filename() == "train_eval_result.txt" || file.filename() == "train_eval_slices.jsonl") {

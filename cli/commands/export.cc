@@ -1,4 +1,5 @@
-// export: a checkpoint in the formats that other programs open. Complete, read back and compared with eval, or absent.
+// export: a checkpoint in the formats that other programs open. Complete, read back and compared
+// with eval, or absent.
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <filesystem>
@@ -65,7 +66,8 @@ StatusOr<int64_t> Compare(const JobConfig& config, const ExportSource& source, c
     LOG(WARNING) << "the export is not compared with eval: " << found.message();
     return -1;
   }
-  // The file itself where there is one; the onnx and parquet files hold the same tensors, which was checked when they were written.
+  // The file itself where there is one; the onnx and parquet files hold the same tensors, which was
+  // checked when they were written.
   DenseParameters parameters(DenseParameterList(config));
   ExportSource exported = source;
   if (std::find(facts.formats.begin(), facts.formats.end(), "safetensors") != facts.formats.end()) {

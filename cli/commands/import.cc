@@ -1,4 +1,5 @@
-// import: model.ckpt-0 from a safetensors file under the reference's names; training starts from it with --continue_train.
+// import: model.ckpt-0 from a safetensors file under the reference's names; training starts from it
+// with --continue_train.
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cmath>
@@ -46,7 +47,8 @@ StatusOr<std::vector<float>> ReadTensor(const SafetensorsReader& reader, const s
   return values;
 }
 
-// The ids whose rows a tensor of the table holds: all, or of a table that grows those that stand beside it.
+// The ids whose rows a tensor of the table holds: all, or of a table that grows those that stand
+// beside it.
 StatusOr<std::vector<int64_t>> TableIds(const SafetensorsReader& reader, const std::string& path, const Table& table) {
   if (!table.grows()) {
     std::vector<int64_t> ids(table.rows);

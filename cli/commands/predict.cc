@@ -14,7 +14,8 @@ namespace {
 
 const CLI::Range kCount(1, 1 << 30, "a whole number from 1");
 
-// Blanks around a name are of the list, as in lists of paths. A name given twice would make two columns of one name.
+// Blanks around a name are of the list, as in lists of paths. A name given twice would make two
+// columns of one name.
 StatusOr<std::vector<std::string>> Names(const char* flag, const std::vector<std::string>& list) {
   std::vector<std::string> names;
   for (const std::string& piece : list) {

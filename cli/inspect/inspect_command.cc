@@ -26,8 +26,8 @@ namespace {
 
 constexpr const char* kTrainerFile = "trainer.json";
 
-// The demands of --verify on a manifest whose files all are as it says: that it speaks of a state that training could
-// go on from.
+// The demands of --verify on a manifest whose files all are as it says: that it speaks of a state
+// that training could go on from.
 Status CheckState(const std::string& directory, const Manifest& manifest) {
   for (const char* file : {"dense.safetensors", kTrainerFile}) {
     const auto named = [file](const FileEntry& entry) { return entry.file == file; };
@@ -115,7 +115,8 @@ Status CheckTogether(const InspectFlags& flags) {
   return absl::OkStatus();
 }
 
-// An export's files are as its export.json says. `directory`: of the export; `file`: the one that is asked for, "" for all.
+// An export's files are as its export.json says. `directory`: of the export; `file`: the one that
+// is asked for, "" for all.
 Status VerifyExport(const std::string& directory, const std::string& file) {
   const std::string path = directory + "/export.json";
   if (!PathExists(path)) {

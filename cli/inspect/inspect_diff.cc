@@ -103,7 +103,8 @@ bool SameBits(const T* a, const T* b, size_t count) {
   return count == 0 || std::memcmp(a, b, count * sizeof(T)) == 0;
 }
 
-// The square of the Euclidean distance of two rows, or of the norm of one; infinite where a number is none.
+// The square of the Euclidean distance of two rows, or of the norm of one; infinite where a number
+// is none.
 double SquaredDistance(const float* a, const float* b, size_t count) {
   double sum = 0;
   for (size_t i = 0; i < count; ++i) {

@@ -25,7 +25,8 @@
 namespace pepnet {
 namespace {
 
-// The number from 1 in an environment variable; 0 if it is not set. OpenMP's variables may be lists, of which the first counts.
+// The number from 1 in an environment variable; 0 if it is not set. OpenMP's variables may be
+// lists, of which the first counts.
 StatusOr<int> EnvironmentCount(const char* name) {
   const char* text = std::getenv(name);
   if (text == nullptr || *text == '\0') return 0;
@@ -82,7 +83,8 @@ RankFacts WorkerFacts(const std::string& role, const JobConfig& config, const Jo
   return facts;
 }
 
-// Sets what this worker computes with. Returns what sums dense gradients between GPUs; null where `collective` does.
+// Sets what this worker computes with. Returns what sums dense gradients between GPUs; null where
+// `collective` does.
 StatusOr<std::unique_ptr<DeviceCollective>> ChooseDevice(const JobFlags& flags, Collective* collective,
                                                          WorkerContext* context) {
   const ComputeWish wish{flags.device, context->config->train.mixed_precision == "BF16", flags.trains};
@@ -147,8 +149,8 @@ Status RunEmbedded(const JobConfig& config, const JobFlags& flags, const std::ve
   layout.worker_ranks = {0};
   for (int s = 0; s < servers; ++s) layout.server_ranks.push_back(1 + s);
   if (flags.run.watch != nullptr) flags.run.watch->peers()->SetRole("worker 0");
-  // Rows that the worker reads by reference lie in the servers, which may fail before it has ended. Where there are many,
-  // they share the work already.
+  // Rows that the worker reads by reference lie in the servers, which may fail before it has ended.
+  // Where there are many, they share the work already.
   const int server_threads = std::max(1, flags.threads / servers);
   std::vector<std::unique_ptr<Server>> alive(static_cast<size_t>(servers));
   return RunRanks(1 + servers, {}, [&](int rank, Transport* plain) {
@@ -167,8 +169,8 @@ Status RunEmbedded(const JobConfig& config, const JobFlags& flags, const std::ve
   });
 }
 
-// A rank that works and serves: its server is a thread of this process. Whichever role fails first ends the other one, too, and its
-// error is the rank's.
+// A rank that works and serves: its server is a thread of this process. Whichever role fails first
+// ends the other one, too, and its error is the rank's.
 Status RunColocated(Transport* transport, const Layout& layout, const JobFlags& flags, const WorkerContext& context,
                     const std::function<Status(const WorkerContext&)>& work) {
   JobWatch* const watch = context.options.watch;

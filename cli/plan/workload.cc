@@ -11,8 +11,8 @@
 namespace pepnet {
 namespace {
 
-// Each leaf's lookups as if all of them were different, a multi-value one counted once: a lower bound of an upper
-// bound, used only where there are no data to look at.
+// Each leaf's lookups as if all of them were different, a multi-value one counted once: a lower
+// bound of an upper bound, used only where there are no data to look at.
 void AssumeDistinct(const JobConfig& config, Workload* load) {
   for (const Leaf& leaf : config.leaves) {
     if (leaf.table < 0) continue;

@@ -31,7 +31,8 @@ bool IsDigits(std::string_view text) {
   return !text.empty() && std::all_of(text.begin(), text.end(), [](unsigned char c) { return absl::ascii_isdigit(c); });
 }
 
-// `type` is CLI11's word for the type of a flag. CLI11 would take the nearest value for one out of range.
+// `type` is CLI11's word for the type of a flag. CLI11 would take the nearest value for one out of
+// range.
 Status CheckNumber(const std::string& flag, const std::string& type, const std::string& value) {
   if (type == "FLOAT") {
     double number = 0;

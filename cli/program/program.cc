@@ -27,8 +27,8 @@ namespace {
 constexpr int kFailedExitStatus = 1;
 constexpr int kUsageExitStatus = 2;
 
-// Before any library begins: where the current directory has been removed, MKL's own start ends the process with a word
-// about a library that cannot be loaded.
+// Before any library begins: where the current directory has been removed, MKL's own start ends the
+// process with a word about a library that cannot be loaded.
 __attribute__((no_sanitize("address", "undefined", "thread"))) void CheckCurrentDirectory() {
   static char path[PATH_MAX];
   if (syscall(SYS_getcwd, path, sizeof(path)) >= 0 || errno != ENOENT) return;

@@ -86,7 +86,8 @@ std::vector<std::string> MessagesOf(const std::string& path) {
   return messages;
 }
 
-// The outermost message around a field that some run lacks as a whole; "": all runs have all of them.
+// The outermost message around a field that some run lacks as a whole; "": all runs have all of
+// them.
 std::string MissingMessage(const FieldOfRuns& field, const std::vector<std::set<std::string>>& messages) {
   for (const std::string& message : MessagesOf(field.path)) {
     for (const std::set<std::string>& of_run : messages) {
@@ -96,7 +97,8 @@ std::string MissingMessage(const FieldOfRuns& field, const std::vector<std::set<
   return "";
 }
 
-// The values of a repeated field that are not common to all runs, behind the number of those that are.
+// The values of a repeated field that are not common to all runs, behind the number of those that
+// are.
 std::vector<std::string> WithoutCommon(const std::vector<std::vector<std::string>>& values) {
   std::set<std::string> common(values[0].begin(), values[0].end());
   for (const std::vector<std::string>& of_run : values) {

@@ -11,7 +11,8 @@
 namespace pepnet {
 namespace {
 
-// Colours: Okabe and Ito's, which most people with colour blindness tell apart; lighter ones on a dark screen.
+// Colours: Okabe and Ito's, which most people with colour blindness tell apart; lighter ones on a
+// dark screen.
 constexpr char kStyle[] = R"css(
 :root{color-scheme:light dark;--paper:#fff;--ink:#1b1f24;--soft:#5b6570;--line:#d8dee4;--band:#f5f7f9;--bad:#b3261e;
 --good:#1a7f37;--c0:#0072b2;--c1:#d55e00;--c2:#009e73;--c3:#aa4499;--c4:#b8860b;--c5:#56b4e9;--c6:#661100;--c7:#7a7a7a;

@@ -80,7 +80,7 @@ Status ReadJob(RunRecord* run) {
   return absl::OkStatus();
 }
 
-// ---- explained.json -------------------------------------------------------------------------------------------------
+// ---- explained.json -----------------------------------------------------------------------------
 
 std::optional<double> FiniteAt(const nlohmann::json& json, const char* name) {
   const auto found = json.find(name);

@@ -20,7 +20,8 @@ namespace {
 constexpr double kMostSeconds = 1e12;  // 30,000 years
 constexpr int64_t kMostSteps = std::numeric_limits<int64_t>::max();
 
-// Numbers of `json` into `figures`; returns how many members are null. Members of other types are not known here.
+// Numbers of `json` into `figures`; returns how many members are null. Members of other types are
+// not known here.
 int64_t TakeFigures(const nlohmann::json& json, const std::set<std::string>& skip, Figures* figures) {
   int64_t nulls = 0;
   for (const auto& [name, value] : json.items()) {
@@ -87,7 +88,8 @@ StatusOr<std::vector<CalibrationBin>> BinsFromJson(const nlohmann::json& json) {
   return bins;
 }
 
-// The slice that a line of train_eval_slices.jsonl or train_slices.jsonl is of, without its figures.
+// The slice that a line of train_eval_slices.jsonl or train_slices.jsonl is of, without its
+// figures.
 StatusOr<Slice> SlicePlaceFromJson(const nlohmann::json& json) {
   Slice slice;
   PEPNET_ASSIGN_OR_RETURN(slice.column, JsonString(json, "slice_by"));

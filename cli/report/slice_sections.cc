@@ -34,7 +34,8 @@ std::vector<ColumnTask> ColumnTasks(const std::vector<RunRecord>& runs) {
   return list;
 }
 
-// The slices of one column and task in an evaluation, as they stand in the file: most rows first, then rest and all.
+// The slices of one column and task in an evaluation, as they stand in the file: most rows first,
+// then rest and all.
 std::vector<const Slice*> SlicesOf(const SlicedEvaluation* evaluation, const ColumnTask& which) {
   std::vector<const Slice*> slices;
   if (evaluation == nullptr) return slices;
@@ -208,7 +209,7 @@ std::string ShownSteps(const std::vector<RunRecord>& runs) {
   return text;
 }
 
-// ---- train metrics --------------------------------------------------------------------------------------------------
+// ---- train metrics ------------------------------------------------------------------------------
 
 constexpr size_t kMostTrainCurves = 8;  // slices of a chart, those with most rows
 constexpr char kTrainSlicesFile[] = "train_slices.jsonl";
@@ -217,7 +218,8 @@ bool SamePlace(const TrainSlice& a, const TrainSlice& b) {
   return a.column == b.column && a.kind == b.kind && a.value == b.value && a.windows.metric == b.windows.metric;
 }
 
-// One chart: the slices of a column and a metric at the last step, most rows first, with their values over the steps.
+// One chart: the slices of a column and a metric at the last step, most rows first, with their
+// values over the steps.
 std::string TrainSliceChart(const RunRecord& run, size_t number, const std::vector<const TrainSlice*>& slices,
                             bool window) {
   std::vector<Curve> curves;

@@ -63,7 +63,8 @@ void AddSliceRemarks(const RunRecord& run, std::vector<Remark>* remarks) {
     if (all.kind != Slice::Kind::kAll) continue;
     for (const Slice& slice : shown->slices) {
       if (slice.column != all.column || slice.task != all.task || !RanksFarBelow(slice, all)) continue;
-      // Not a fault in itself: all rows also have pairs of rows of different slices, which may be easier to order.
+      // Not a fault in itself: all rows also have pairs of rows of different slices, which may be
+      // easier to order.
       remarks->push_back(Note(absl::StrFormat(
           "step %d, %s where %s is %s (%d rows): auc %.4f among themselves, %.4f over all rows", shown->step,
           slice.task, slice.column, SliceName(slice), slice.quality.rows, *slice.quality.auc, *all.quality.auc)));

@@ -10,7 +10,8 @@
 namespace pepnet {
 namespace {
 
-// The only process-wide state of the logger: what stands in front of a line. Written at start-up, before threads.
+// The only process-wide state of the logger: what stands in front of a line. Written at start-up,
+// before threads.
 std::string& Label() {
   static std::string label;
   return label;

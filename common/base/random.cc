@@ -14,8 +14,8 @@ float NormalFloat(const std::array<uint32_t, 4>& words, size_t i, double mean, d
 
 double NormalDistribution(double x) { return 0.5 * std::erfc(-x / std::numbers::sqrt2); }
 
-// Acklam's rational approximation ("An algorithm for computing the inverse normal cumulative distribution function",
-// relative error below 1.2e-9) and one step of Halley's method.
+// Acklam's rational approximation ("An algorithm for computing the inverse normal cumulative
+// distribution function", relative error below 1.2e-9) and one step of Halley's method.
 double NormalQuantile(double p) {
   constexpr double kCentre[] = {-3.969683028665376e+01, 2.209460984245205e+02,  -2.759285104469687e+02,
                                 1.383577518672690e+02,  -3.066479806614716e+01, 2.506628277459239e+00};

@@ -48,8 +48,8 @@ void WriteAll(std::string_view bytes) {
   }
 }
 
-// The character at the beginning of `text`, which is not empty, and its bytes; a byte that begins none stands for
-// itself.
+// The character at the beginning of `text`, which is not empty, and its bytes; a byte that begins
+// none stands for itself.
 uint32_t FirstCharacter(std::string_view text, size_t* bytes) {
   const auto lead = static_cast<unsigned char>(text[0]);
   const size_t length = lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : lead >= 0xc0 ? 2 : 1;

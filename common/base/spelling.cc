@@ -24,7 +24,8 @@ size_t EditDistance(const std::string& a, const std::string& b) {
   return d[a.size()][b.size()];
 }
 
-// "min_batch_size" is no misspelling of "batch_size": a word like this turns a name into that of another thing.
+// "min_batch_size" is no misspelling of "batch_size": a word like this turns a name into that of
+// another thing.
 bool AddsTurningWord(const std::string& name, const std::string& candidate) {
   const std::vector<std::string> known = absl::StrSplit(candidate, '_');
   for (const std::string& word : std::vector<std::string>(absl::StrSplit(name, '_'))) {

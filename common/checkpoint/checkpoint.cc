@@ -32,7 +32,8 @@ std::optional<int64_t> StepOfName(const std::string& name) {
   return step;
 }
 
-// A temporary or removed checkpoint: ".tmp.model.ckpt-17" of this or an earlier version, with whatever ends it.
+// A temporary or removed checkpoint: ".tmp.model.ckpt-17" of this or an earlier version, with
+// whatever ends it.
 bool IsTemporaryCheckpoint(const std::string& name) {
   // The forms, `rest` being what follows the first ".tmp.":
   //
@@ -47,7 +48,8 @@ bool IsTemporaryCheckpoint(const std::string& name) {
   return rest == base || rest == base + ".removed" || IsTemporaryNameOf(rest, base);
 }
 
-// The first entry of a whole or half checkpoint that no checkpoint has, as a path within it; "" if there is none.
+// The first entry of a whole or half checkpoint that no checkpoint has, as a path within it; "" if
+// there is none.
 std::string ForeignEntry(const std::string& directory) {
   namespace fs = std::filesystem;
   std::error_code error;
@@ -156,7 +158,8 @@ Status VerifyRows(const std::string& directory, const PartEntry& part) {
   return absl::OkStatus();
 }
 
-// Refuses files where a checkpoint has its own that are none of the manifest's: they would be used unverified.
+// Refuses files where a checkpoint has its own that are none of the manifest's: they would be used
+// unverified.
 Status CheckAllNamed(const std::string& directory, const Manifest& manifest) {
   namespace fs = std::filesystem;
   std::set<std::string> named = {kManifestName};
@@ -230,7 +233,8 @@ StatusOr<CheckpointWriter> CheckpointWriter::Begin(const std::string& model_dir,
     LogWarning(absl::StrCat(writer.final_, " has no ", kManifestName, "; it is renamed to ", aside));
     PEPNET_RETURN_IF_ERROR(RenameAndSync(writer.final_, aside));
   }
-  // Not synced: a directory that a crash takes away again held nothing that counts, and the caller trains meanwhile.
+  // Not synced: a directory that a crash takes away again held nothing that counts, and the caller
+  // trains meanwhile.
   PEPNET_RETURN_IF_ERROR(MakeDirectories(writer.temporary_));
   return writer;
 }
@@ -304,7 +308,8 @@ StatusOr<std::string> ResolveCheckpoint(const std::string& path) {
   // nobody asks for it.
   const std::string newest = steps.empty() ? "" : absl::StrCat(directory, "/", CheckpointName(steps.back()));
   if (!steps.empty() && (directories.empty() || directories.back() <= steps.back())) return newest;
-  // A directory gets its name after its manifest is written: an older one is not taken in its place without a word.
+  // A directory gets its name after its manifest is written: an older one is not taken in its place
+  // without a word.
   return absl::DataLossError(absl::StrCat(
       directory, "/", CheckpointName(directories.back()), " is damaged or incomplete: ", kManifestName, " is missing; ",
       steps.empty() ? absl::StrCat("no other checkpoint in ", directory, " is complete")
@@ -342,7 +347,8 @@ Status PruneCheckpoints(const std::string& model_dir, int64_t keep, int64_t keep
   for (int64_t i = 0; i < excess; ++i) {
     const int64_t step = steps[static_cast<size_t>(i)];
     if (step == keep_step) continue;
-    // Renamed first: a removal that is cut short leaves a temporary directory, not half a checkpoint.
+    // Renamed first: a removal that is cut short leaves a temporary directory, not half a
+    // checkpoint.
     const std::string directory = absl::StrCat(model_dir, "/", CheckpointName(step));
     if (const std::string foreign = ForeignEntry(directory); !foreign.empty()) {
       LogWarning(absl::StrCat(directory, " is kept beyond keep_checkpoint_max: it holds ", foreign,

@@ -93,8 +93,8 @@ StatusOr<TensorInfo> ParseTensor(const nlohmann::json& entry, uint64_t data_byte
   return info;
 }
 
-// As the Python library demands: in the order of their offsets the tensors leave no gap, do not overlap, and end with
-// the file.
+// As the Python library demands: in the order of their offsets the tensors leave no gap, do not
+// overlap, and end with the file.
 Status CheckCoverage(const std::map<std::string, TensorInfo>& tensors, uint64_t data_bytes) {
   std::vector<std::pair<const std::string*, const TensorInfo*>> order;
   for (const auto& [name, info] : tensors) order.emplace_back(&name, &info);
@@ -210,7 +210,8 @@ StatusOr<const TensorInfo*> SafetensorsReader::Find(const std::string& name) con
   return &found->second;
 }
 
-// Read, not mapped: a file that somebody cuts meanwhile gives an error, where a page that is gone ends the process.
+// Read, not mapped: a file that somebody cuts meanwhile gives an error, where a page that is gone
+// ends the process.
 template <typename Stored, typename Wanted>
 Status SafetensorsReader::VisitAs(const TensorInfo& info,
                                   const std::function<void(std::span<const Wanted>)>& visit) const {

@@ -338,7 +338,8 @@ bool TokensAreElements(const Message& feature) {
          static_cast<const config::TokenizeFeature&>(feature).tokens_as_sequence();
 }
 
-// The feature of a kind or an operator that the oneof of `holder` sets, `prefix` before the name of its field.
+// The feature of a kind or an operator that the oneof of `holder` sets, `prefix` before the name of
+// its field.
 FeatureMessage MessageIn(const Message& holder, const std::string& prefix) {
   FeatureMessage found;
   found.message = &holder;

@@ -95,7 +95,8 @@ namespace {
 
 constexpr int kMaxPositions = 1 << 24;
 constexpr int kMaxAttentionWidth = 1 << 16;
-// Dropout layers of encoders are numbered from here, behind any network's (worker/model/dropout_mask.h).
+// Dropout layers of encoders are numbered from here, behind any network's
+// (worker/model/dropout_mask.h).
 constexpr int64_t kFirstEncoderLayer = 1 << 20;
 
 struct PlannedSequenceGroup {
@@ -237,7 +238,8 @@ class GroupConverter {
     return places;
   }
 
-  // A group reads a leaf through its feature's dense embedding, which is made where the first group asks for it.
+  // A group reads a leaf through its feature's dense embedding, which is made where the first group
+  // asks for it.
   int WidthInGroup(int leaf) {
     const std::optional<DenseEmbedding>& embedding = job_->features[job_->leaves[leaf].feature].embedding;
     if (!embedding.has_value()) return job_->leaves[leaf].dim;

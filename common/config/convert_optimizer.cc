@@ -86,7 +86,8 @@ Status ConvertLinearDecay(const config::LinearDecayLR& from, const ConfigSource&
   return ConvertWarmup(from, source, out);
 }
 
-// SparseOptimizer, DenseOptimizer and PartOptimizer carry the same oneof. Without a schedule *out becomes `otherwise`.
+// SparseOptimizer, DenseOptimizer and PartOptimizer carry the same oneof. Without a schedule *out
+// becomes `otherwise`.
 template <typename ProtoOptimizer>
 Status ConvertSchedule(const ProtoOptimizer& optimizer, const Schedule* otherwise, ConfigSource* source,
                        Schedule* out) {
@@ -147,8 +148,9 @@ void NoteDefaults(const Message& from, std::span<const Parameter<Owner>> paramet
   }
 }
 
-// One of the optimizers that Type describes: `optimizer` is config::SparseOptimizer, config::DenseOptimizer or
-// config::PartOptimizer, whose oneof "optimizer" names the kind. `schedule`: if it has none of its own; null: constant.
+// One of the optimizers that Type describes: `optimizer` is config::SparseOptimizer,
+// config::DenseOptimizer or config::PartOptimizer, whose oneof "optimizer" names the kind.
+// `schedule`: if it has none of its own; null: constant.
 template <typename Type, typename ProtoOptimizer, typename Optimizer>
 Status ConvertOptimizer(const ProtoOptimizer& optimizer, const std::string& example, const Schedule* schedule,
                         ConfigSource* source, Optimizer* out) {

@@ -222,7 +222,7 @@ Status ConvertUseOfAverages(const config::EasyRecConfig& config, const ConfigSou
   return absl::OkStatus();
 }
 
-// ---- keep_best, patience and min_delta, and exporter_type "best": one rule ------------------------------------------
+// ---- keep_best, patience and min_delta, and exporter_type "best": one rule ----------------------
 
 namespace {
 
@@ -340,8 +340,9 @@ Status ConvertKeepBest(const config::TrainConfig& train, ConfigSource* source, c
   return absl::OkStatus();
 }
 
-// exporter_type "best" without keep_best. The reference trains on with a name that no evaluation has (its default has
-// no task in it); so does this, with a note, and only the export that wants the best one is refused.
+// exporter_type "best" without keep_best. The reference trains on with a name that no evaluation
+// has (its default has no task in it); so does this, with a note, and only the export that wants
+// the best one is refused.
 void ConvertBestExporter(const config::ExportConfig& from, ConfigSource* source, JobConfig* job) {
   const std::vector<Candidate> candidates = WholeEvaluation(job->model);
   const std::string& name = from.best_exporter_metric();

@@ -48,7 +48,8 @@ bool GivesTokens(const FeatureMessage& from) {
   return false;
 }
 
-// Copies the fields of `from` that `to` has, too, in the same form. Texts carry them: their numbers may differ.
+// Copies the fields of `from` that `to` has, too, in the same form. Texts carry them: their numbers
+// may differ.
 void CopySameFields(const Message& from, Message* to) {
   // Fields are matched by name and form, since the numbers of the two messages differ: they are
   // printed as text and read back.
@@ -114,8 +115,8 @@ class Inputs {
     return absl::StrCat(from_.group != nullptr ? from_.group->sequence_name() : "", data_.sequence_joint, column);
   }
 
-  // Decides which inputs of a sequence are sequences, and what their columns are called. Where the operator gives the
-  // elements itself none is.
+  // Decides which inputs of a sequence are sequences, and what their columns are called. Where the
+  // operator gives the elements itself none is.
   StatusOr<std::vector<OperatorInput>> Finish(bool gives_elements) {
     if (!from_.is_sequence || gives_elements) return std::move(inputs_);
     const std::vector<std::string> chosen = SequenceFields();
@@ -276,7 +277,8 @@ std::string ParamOf(const config::CustomFeature& from, const std::string& key) {
   return "";
 }
 
-// In a sequence_feature the formula calls its inputs <sequence_name>__<column>, all of them, or by their columns.
+// In a sequence_feature the formula calls its inputs <sequence_name>__<column>, all of them, or by
+// their columns.
 Status ReadSeqExpr(const config::CustomFeature& from, const ConfigSource& source, Inputs* inputs,
                    FeatureOperator* out) {
   out->kind = OperatorKind::kExpr;
@@ -524,7 +526,8 @@ Status ResolveInputs(const std::vector<FeatureMessage>& messages, const ConfigSo
       ++waits_for[f];
     }
   }
-  // Features settle when all their inputs have: first those without, then those that read them, and so on.
+  // Features settle when all their inputs have: first those without, then those that read them, and
+  // so on.
   std::vector<int> settled;
   for (size_t f = 0; f < features; ++f) {
     if (waits_for[f] == 0) settled.push_back(static_cast<int>(f));

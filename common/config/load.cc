@@ -129,7 +129,8 @@ int64_t RowBytesOf(const JobConfig& job, const Table& table) {
   return RowBytes(table.value_kind, table.dim, SparseStateDim(job.train.sparse_optimizer.kind, table.dim));
 }
 
-// Gives the tables that grow without a limit of their own their shares of train_config.dynamic_table_budget_mb.
+// Gives the tables that grow without a limit of their own their shares of
+// train_config.dynamic_table_budget_mb.
 Status ShareBudget(const config::TrainConfig& train, ConfigSource* source, JobConfig* job) {
   constexpr char kField[] = "dynamic_table_budget_mb";
   constexpr uint64_t kMostMib = uint64_t{1} << 42;
@@ -280,7 +281,8 @@ StatusOr<JobConfig> ParseJobConfig(const std::string& text, const std::string& s
   if (faults.Add(ConvertEval(config.eval_config(), source, &job.eval))) return faults.First();
   if (faults.Add(ConvertExport(config.export_config(), &source, &job.export_config))) return faults.First();
   if (faults.empty()) faults.Add(ConvertUseOfAverages(config, source, &job));
-  // It compares metrics of the model; what is missing where something else is wrong may only follow from that.
+  // It compares metrics of the model; what is missing where something else is wrong may only follow
+  // from that.
   if (faults.empty()) faults.Add(ConvertBest(config, overrides.for_training, &source, &job));
   if (faults.empty()) faults.Add(CheckNames(job, source_name));
   if (!faults.empty()) {

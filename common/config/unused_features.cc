@@ -17,8 +17,8 @@ namespace {
 using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
 
-// Adds every text of `message`, features' names among them. False if a message in it cannot be read. What fields
-// without effect and rejected scalars hold is not looked at.
+// Adds every text of `message`, features' names among them. False if a message in it cannot be
+// read. What fields without effect and rejected scalars hold is not looked at.
 bool CollectTexts(const Message& message, std::set<std::string>* texts) {
   const auto* reflection = message.GetReflection();
   std::vector<const FieldDescriptor*> fields;

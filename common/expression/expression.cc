@@ -277,8 +277,8 @@ void Expression::ComputeCells(std::span<const std::span<const double>> cells, do
   };
   std::vector<Result> results(nodes.size());
   std::vector<double> arguments;
-  // A variable belongs to the function of cells that is closest around it, or to the whole. As long as the longest
-  // variable of its owner, so long is every one.
+  // A variable belongs to the function of cells that is closest around it, or to the whole. As long
+  // as the longest variable of its owner, so long is every one.
   const size_t whole = nodes.size();
   std::vector<size_t> owners(nodes.size(), whole), longest_of(nodes.size() + 1, 0);
   // Arguments stand before their function, so that going backwards meets every owner before the

@@ -13,7 +13,8 @@ namespace {
 
 constexpr uint32_t kLastCodePoint = 0x10ffff;
 
-// The characters of `text`; a byte that begins no character of UTF-8 comes as a number above all code points.
+// The characters of `text`; a byte that begins no character of UTF-8 comes as a number above all
+// code points.
 std::vector<uint32_t> CodePoints(std::string_view text) {
   std::vector<uint32_t> points;
   for (size_t i = 0; i < text.size();) {
@@ -248,8 +249,8 @@ class NamePattern::Parser {
     return static_cast<int>(pattern_.states_.size()) - 1;
   }
 
-  // The state at which `part` begins, which leads on to `next`. Stops at kMaxStates calls, however repetitions stand
-  // within each other.
+  // The state at which `part` begins, which leads on to `next`. Stops at kMaxStates calls, however
+  // repetitions stand within each other.
   int Emit(const Part& part, int next) {
     if (++emitted_ > kMaxStates) return next;
     switch (part.kind) {

@@ -12,7 +12,8 @@ namespace {
 
 constexpr uint32_t kReversedPolynomial = 0x82f63b78u;
 
-// kTables[0][b]: the crc of the byte b; kTables[k][b]: of b followed by k zero bytes (slicing by eight).
+// kTables[0][b]: the crc of the byte b; kTables[k][b]: of b followed by k zero bytes (slicing by
+// eight).
 constexpr auto kTables = [] {
   std::array<std::array<uint32_t, 256>, 8> tables{};
   for (uint32_t b = 0; b < 256; ++b) {
@@ -54,8 +55,9 @@ uint32_t ExtendCrc32cPortable(uint32_t crc, const void* data, size_t bytes) {
 
 namespace {
 
-// The state after kStreamBytes zero bytes, as the xor of what its four bytes contribute. The state is linear over xor and one
-// zero byte is the matrix that has the states of single bits as columns; ten squarings make it 2^10 zero bytes.
+// The state after kStreamBytes zero bytes, as the xor of what its four bytes contribute. The state
+// is linear over xor and one zero byte is the matrix that has the states of single bits as columns;
+// ten squarings make it 2^10 zero bytes.
 constexpr size_t kStreamBytes = 1024;
 constexpr auto kSkipTables = [] {
   std::array<uint32_t, 32> columns{};
@@ -87,7 +89,8 @@ uint64_t SkipStream(uint64_t state) {
 
 }  // namespace
 
-// The instruction takes three cycles and may begin every cycle: three streams at once are three times as fast.
+// The instruction takes three cycles and may begin every cycle: three streams at once are three
+// times as fast.
 __attribute__((target("sse4.2"))) static uint32_t ExtendCrc32cSse42(uint32_t crc, const void* data, size_t bytes) {
   const uint8_t* p = static_cast<const uint8_t*>(data);
   uint64_t state = static_cast<uint32_t>(~crc);

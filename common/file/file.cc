@@ -29,7 +29,8 @@ constexpr char kTemporaryMark[] = ".tmp.";
 // Set while a fault plan is active; read by every thread that writes.
 std::atomic<FileHook*> g_hook = nullptr;
 
-// Runs `operation` between the hook's Before() and After(). `operation(data)` returns 0 or an errno value.
+// Runs `operation` between the hook's Before() and After(). `operation(data)` returns 0 or an errno
+// value.
 template <typename Operation>
 int Hooked(FileOperation kind, const std::string& path, std::string_view data, const Operation& operation) {
   FileHook* const hook = g_hook.load();
@@ -91,7 +92,8 @@ StatusOr<OwnedFd> Open(const char* verb, const std::string& path, int flags) {
   }
 }
 
-// Opens for reading, without waiting for the other end of a pipe; what is no regular file is refused.
+// Opens for reading, without waiting for the other end of a pipe; what is no regular file is
+// refused.
 StatusOr<OwnedFd> OpenRegular(const std::string& path) {
   PEPNET_ASSIGN_OR_RETURN(OwnedFd fd, Open("open", path, O_RDONLY | O_NONBLOCK | O_NOCTTY));
   struct stat info;
@@ -187,7 +189,8 @@ StatusOr<std::string> ReadFile(const std::string& path, int64_t max_bytes) {
 }
 
 Status WriteFileAtomically(const std::string& path, const std::string& contents) {
-  // A name of its own: neither another writer of the path nor a link that somebody planted is written through.
+  // A name of its own: neither another writer of the path nor a link that somebody planted is
+  // written through.
   const std::string temporary = TemporaryName(path);
   bool made = false;
   const auto write = [&]() -> Status {
@@ -378,13 +381,15 @@ Status FileWriter::Flush() {
 Status FileWriter::WriteOut(const char* data, size_t bytes) {
   const Status status = WriteAll(fd_.get(), path_, data, bytes);
   if (!status.ok()) {
-    // After a failed write the file's contents are unknown: close it, so that a later call cannot call it finished.
+    // After a failed write the file's contents are unknown: close it, so that a later call cannot
+    // call it finished.
     (void)fd_.Close();
     return status;
   }
   written_ += static_cast<int64_t>(bytes);
   if (written_ - started_ >= kWriteBackBytes) {
-    // A wish: left alone, the system collects gigabytes first and then makes the writer wait. The fsync says what failed.
+    // A wish: left alone, the system collects gigabytes first and then makes the writer wait. The
+    // fsync says what failed.
     ::sync_file_range(fd_.get(), started_, written_ - started_, SYNC_FILE_RANGE_WRITE);
     started_ = written_;
   }

@@ -1,5 +1,5 @@
-// The one file that includes CUDA and NCCL. Tests compile it a second time, against functions of their own
-// (tests/common/gpu/fake_cuda_nccl.h), so it uses few of theirs.
+// The one file that includes CUDA and NCCL. Tests compile it a second time, against functions of
+// their own (tests/common/gpu/fake_cuda_nccl.h), so it uses few of theirs.
 #include <cuda_runtime_api.h>
 #include <nccl.h>
 
@@ -19,13 +19,14 @@
 #include "common/net/first_error.h"
 #include "proto/wire.pb.h"
 
-// The communicator does not block: every call on it may return ncclInProgress, and then nothing else may be asked of it before
-// ncclCommGetAsyncError() says that it is done. So no call of this file waits inside NCCL, where nobody could end the wait.
+// The communicator does not block: every call on it may return ncclInProgress, and then nothing
+// else may be asked of it before ncclCommGetAsyncError() says that it is done. So no call of this
+// file waits inside NCCL, where nobody could end the wait.
 //
 // A sum of a device array:
 //
-//   the caller's stream   ... backward writes the bucket | record `begin_` ...         | wait for `done_` | optimizer
-//   our stream                                wait for `begin_` | ncclAllReduce | ... | record `done_`
+//   caller's stream  backward writes the bucket | record `begin_` ...  | wait for `done_` | step
+//   our stream                    wait for `begin_` | ncclAllReduce | record `done_`
 // The enums of CUDA and NCCL have many more values than the ones told apart here.
 #pragma GCC diagnostic ignored "-Wswitch-enum"
 
@@ -76,8 +77,9 @@ std::string VersionText(int version) {
   return absl::StrCat(version / unit, ".", version % unit / 100, ".", version % 100);
 }
 
-// This thread works on `device` from here on. It does not go back: a thread that sets a GPU takes memory on it, and every worker
-// whose thread began with GPU 0 would leave some there, or be refused where a GPU is for one process alone.
+// This thread works on `device` from here on. It does not go back: a thread that sets a GPU takes
+// memory on it, and every worker whose thread began with GPU 0 would leave some there, or be
+// refused where a GPU is for one process alone.
 Status UseDevice(int device) {
   int current = -1;
   PEPNET_RETURN_IF_ERROR(FromCuda("cudaGetDevice", cudaGetDevice(&current)));
@@ -176,7 +178,7 @@ NcclCollective::~NcclCollective() {
   if (stream_ != nullptr) cudaStreamDestroy(stream_);
 }
 
-// ---- connecting ------------------------------------------------------------------------------------------------------
+// ---- connecting ---------------------------------------------------------------------------------
 
 Status NcclCollective::Prepare(ncclUniqueId* id, int* version) {
   const GpuReport gpus = FindGpus();
@@ -203,7 +205,8 @@ Status NcclCollective::Prepare(ncclUniqueId* id, int* version) {
   return absl::OkStatus();
 }
 
-// Every worker hears what every other one has before anybody waits inside NCCL for somebody who will not come.
+// Every worker hears what every other one has before anybody waits inside NCCL for somebody who
+// will not come.
 Status NcclCollective::Connect() {
   ncclUniqueId id = {};
   int version = 0;
@@ -242,7 +245,7 @@ Status NcclCollective::Connect() {
   });
 }
 
-// ---- waiting and failing ---------------------------------------------------------------------------------------------
+// ---- waiting and failing ------------------------------------------------------------------------
 
 template <typename Body>
 auto NcclCollective::Guarded(const Body& body) -> decltype(body()) {
@@ -261,8 +264,9 @@ void NcclCollective::Abort() {
   LOG(WARNING) << FromNccl("ncclCommAbort", result, nullptr).message();
 }
 
-// NCCL does not say whom it waits for. What the other workers' heartbeats say, as far as it is not this very wait (a worker may be in
-// two waits, and shows the longer one). "" if they say nothing else, or blame a rank anyway (WatchedWait adds it).
+// NCCL does not say whom it waits for. What the other workers' heartbeats say, as far as it is not
+// this very wait (a worker may be in two waits, and shows the longer one). "" if they say nothing
+// else, or blame a rank anyway (WatchedWait adds it).
 std::string NcclCollective::WhatOthersDo(const std::string& what) const {
   if (options_.peers == nullptr || options_.peers->Culprit({}).rank != kAnyRank) return "";
   std::string text;
@@ -321,7 +325,7 @@ StatusOr<bool> NcclCollective::DoneEventHasPassed() {
   return false;
 }
 
-// ---- sums ------------------------------------------------------------------------------------------------------------
+// ---- sums ---------------------------------------------------------------------------------------
 
 // Puts the sum on our stream.
 Status NcclCollective::Reduce(void* data, size_t elements, ncclDataType_t type, const std::string& what,

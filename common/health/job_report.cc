@@ -55,7 +55,8 @@ std::vector<std::string> Text(const JobReport& report) {
   return lines;
 }
 
-// Keeps other ranks of this host from writing at the same time. Where the file system cannot lock, the last writer wins.
+// Keeps other ranks of this host from writing at the same time. Where the file system cannot lock,
+// the last writer wins.
 class DirectoryLock {
  public:
   explicit DirectoryLock(const std::string& path) : fd_(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {

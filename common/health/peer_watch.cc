@@ -115,7 +115,7 @@ PeerView PeerWatch::OwnLocked() const {
   return own;
 }
 
-// ---- the thread -----------------------------------------------------------------------------------------------------
+// ---- the thread ---------------------------------------------------------------------------------
 
 void PeerWatch::Run() {
   pthread_setname_np(pthread_self(), "beats");
@@ -249,7 +249,7 @@ Status PeerWatch::Overdue() {
   return lost_.ok() || in_grace ? absl::OkStatus() : lost_;
 }
 
-// ---- what is known --------------------------------------------------------------------------------------------------
+// ---- what is known ------------------------------------------------------------------------------
 
 std::vector<PeerView> PeerWatch::Ranks(bool look) const {
   std::vector<PeerView> views;
@@ -300,7 +300,8 @@ std::string PeerWatch::Explain(Seat peer, bool by_server) const {
 bool PeerWatch::PhaseAnnounced() const {
   MutexLock lock(&mutex_);
   if (!OwnLocked().phase.empty()) return true;
-  // A silent rank is taken at its last word: if it does not come back, it is lost after the silence.
+  // A silent rank is taken at its last word: if it does not come back, it is lost after the
+  // silence.
   return std::any_of(peers_.begin(), peers_.end(), [](const PeerRecord& peer) {
     return peer.view.state != PeerState::kLeft && peer.view.state != PeerState::kFailed && !peer.view.phase.empty();
   });

@@ -3,8 +3,8 @@
 namespace pepnet {
 
 std::string NameInTaskSpace(const Tower& tower, const Metric& metric) {
-  // A tower that learns from the other rows as well is at home there, too; and where a tower learns its own indicator,
-  // every label in its space is 1.
+  // A tower that learns from the other rows as well is at home there, too; and where a tower learns
+  // its own indicator, every label in its space is 1.
   const bool has_space =
       tower.task_space_indicator >= 0 && tower.out_task_space_weight == 0 && tower.task_space_indicator != tower.label;
   if (!has_space || TypeOf(metric.kind).needs_rows) return "";

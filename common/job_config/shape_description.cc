@@ -11,8 +11,8 @@
 
 #include "common/base/hash.h"
 
-// One fact per line, "<what>: <value>". Doubles are written with all their digits, text with escapes, so that equal
-// lines mean equal facts.
+// One fact per line, "<what>: <value>". Doubles are written with all their digits, text with
+// escapes, so that equal lines mean equal facts.
 namespace pepnet {
 namespace {
 

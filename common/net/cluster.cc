@@ -42,10 +42,11 @@ struct WireWish {
   int32_t colocated;
 };
 
-// Open MPI writes the whole of a long message to a TCP connection as soon as its receiver asks for it, and what that receiver's
-// own message has to be asked for with stands behind it: two ranks that send to each other at the same time do it one after the
-// other. In fragments both go at once (a sum over two hosts takes 0.7 of the time; docs/performance.md). What mpirun or the
-// environment sets counts.
+// Open MPI writes the whole of a long message to a TCP connection as soon as its receiver asks for
+// it, and what that receiver's own message has to be asked for with stands behind it: two ranks
+// that send to each other at the same time do it one after the other. In fragments both go at once
+// (a sum over two hosts takes 0.7 of the time; docs/performance.md). What mpirun or the environment
+// sets counts.
 void ShareLinksBothWays() { setenv("OMPI_MCA_btl_tcp_rdma_pipeline_frag_size", "262144", /*replace=*/0); }
 
 const char* PlacementName(bool colocated) { return colocated ? "colocated" : "dedicated"; }

@@ -8,15 +8,17 @@
 #include "common/base/logging.h"
 #include "common/net/first_error.h"
 
-// Every message of an operation carries what its sender believes it is doing, so that two workers that are not in the
-// same call get an error that names both calls:
+// Every message of an operation carries what its sender believes it is doing, so that two workers
+// that are not in the same call get an error that names both calls:
 //
 //   message = magic u32 'PEPC' | operation u32 | sequence u64 | elements u64 | what_bytes u64
-//           | what, padded with zeros to a multiple of 64 bytes counted from the start of the message | payload
+//           | what, padded with zeros to a multiple of 64 bytes from the start of the message
+//           | payload
 //
-// A sum runs in two rounds. Worker j owns block j of the elements (cut by their number and the number of workers only):
-// it receives the others' pieces, forms ((x0 + x1) + x2) + ..., and sends the sum to all. Short sums take one round in
-// which everybody sends everything and adds for himself: the same additions in the same order, half the latency.
+// A sum runs in two rounds. Worker j owns block j of the elements (cut by their number and the
+// number of workers only): it receives the others' pieces, forms ((x0 + x1) + x2) + ..., and sends
+// the sum to all. Short sums take one round in which everybody sends everything and adds for
+// himself: the same additions in the same order, half the latency.
 namespace pepnet {
 namespace {
 
@@ -98,7 +100,8 @@ Bytes Pack(const Call& call, const void* payload, size_t payload_bytes) {
   return message;
 }
 
-// A received message that belongs to the call. The payload is 64-byte aligned and as long as it says.
+// A received message that belongs to the call. The payload is 64-byte aligned and as long as it
+// says.
 struct Piece {
   Bytes message;
   size_t offset = 0;
@@ -294,15 +297,16 @@ class CollectiveOverTransport : public Collective {
     return absl::OkStatus();
   }
 
-  // The same sum, formed in the message of another worker of this call, which can then travel on as it is: large arrays need
-  // no memory and no copy more.
+  // The same sum, formed in the message of another worker of this call, which can then travel on as
+  // it is: large arrays need no memory and no copy more.
   template <typename T>
   StatusOr<Piece> AddUpInMessage(const Call& call, std::span<const T> mine) {
     const int first = index_ == 0 ? 1 : 0;
     PEPNET_ASSIGN_OR_RETURN(Piece carrier, ReceiveExactly(first, call, mine.size_bytes()));
     T* const sum = reinterpret_cast<T*>(carrier.message.data() + carrier.offset);
-    // The order is x0 + x1 + x2 + ... on every worker. The message is x1 on worker 0 and x0 elsewhere. Where `mine` is
-    // the other one of these two it comes now, the wrong way round on worker 0: two summands commute, to the bit.
+    // The order is x0 + x1 + x2 + ... on every worker. The message is x1 on worker 0 and x0
+    // elsewhere. Where `mine` is the other one of these two it comes now, the wrong way round on
+    // worker 0: two summands commute, to the bit.
     if (index_ <= 1) AddTo(sum, mine.data(), mine.size());
     for (int w = index_ == 1 ? 2 : first + 1; w < count(); ++w) {
       if (w == index_) {
@@ -344,8 +348,8 @@ class CollectiveOverTransport : public Collective {
       const int to = (index_ + k) % count();
       PEPNET_RETURN_IF_ERROR(SendTo(to, call, block(to).data(), block(to).size_bytes()));
     }
-    // A straggler delays its own block and whoever waits for its piece, no more: blocks are added by different workers,
-    // and each adds the pieces in worker order as they come, however late.
+    // A straggler delays its own block and whoever waits for its piece, no more: blocks are added
+    // by different workers, and each adds the pieces in worker order as they come, however late.
     const std::span<T> mine = block(index_);
     PEPNET_ASSIGN_OR_RETURN(Piece sum, AddUpInMessage<T>(call, mine));
     if (!mine.empty()) std::memcpy(mine.data(), sum.data(), mine.size_bytes());

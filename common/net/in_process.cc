@@ -33,8 +33,9 @@ struct Source {
   Clock::time_point last_visible;
 };
 
-// The messages sent to one rank on one channel. A source stands in it from its first message on: most ranks of a large
-// hub never talk to each other, and a queue for each pair of a thousand ranks would take gigabytes.
+// The messages sent to one rank on one channel. A source stands in it from its first message on:
+// most ranks of a large hub never talk to each other, and a queue for each pair of a thousand ranks
+// would take gigabytes.
 struct Mailbox {
   Mutex mutex;
   CondVar changed;
@@ -95,7 +96,8 @@ class InProcessTransport : public Transport {
     Mailbox& box = board_.mailbox(rank_, channel);
     MutexLock lock(&box.mutex);
     while (true) {
-      // Abort() sets its flag before it takes this lock to wake us, so the flag cannot be missed here.
+      // Abort() sets its flag before it takes this lock to wake us, so the flag cannot be missed
+      // here.
       PEPNET_RETURN_IF_ERROR(Annotate(board_.AbortStatus(), absl::StrCat("waiting for ", what)));
       const auto from = source == kAnyRank ? EarliestSource(box) : box.sources.find(source);
       std::deque<Item>* const items = from == box.sources.end() ? nullptr : &from->second.items;

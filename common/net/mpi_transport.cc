@@ -16,10 +16,11 @@
 // On the wire, per channel (one communicator each):
 //
 //   body of at most split_bytes   = one message with kWholeTag
-//   longer body                   = u64 length with kLengthTag, then its pieces in order with kPieceTag
+//   longer body                   = u64 length with kLengthTag, then its pieces in order with
+//                                   kPieceTag
 //
-// MPI keeps the order of messages between two ranks on one communicator when they are matched with a wildcard tag, so
-// the pieces of two bodies never mix.
+// MPI keeps the order of messages between two ranks on one communicator when they are matched with
+// a wildcard tag, so the pieces of two bodies never mix.
 namespace pepnet {
 namespace {
 
@@ -33,14 +34,17 @@ constexpr std::chrono::microseconds kLookAgain{200};
 
 // Backoff: the way in which a thread waits for the next poll to bring something:
 //
-//   1. it polls and gives the core away between two polls. Who gets it back at once has it for himself, and an answer that
-//      is on its way is met within a microsecond. This ends after kPolling, and at once when another thread wanted the core:
-//      from then on giving it away would cost a time slice, while a sleeper that wakes up is served soon.
-//   2. it sleeps an eighth of the time that it has waited so far, at most kLongestSleep: what arrives is met at most that
-//      much late, and a rank that waits for long uses next to no core.
+//   1. It polls and gives the core away between two polls. A thread that gets the core back at once
+//      has it for itself, and an answer that is on its way is met within a microsecond. This ends
+//      after kPolling, and at once when another thread wanted the core: from then on giving it away
+//      would cost a time slice, while a sleeper that wakes up is served soon.
+//   2. It sleeps an eighth of the time that it has waited so far, at most kLongestSleep: a message
+//      that arrives is met at most that much late, and a rank that waits for long uses next to no
+//      core.
 class Backoff {
  public:
-  // `busy`: a transfer is under way, which advances only when MPI is called: sleep briefly at first.
+  // `busy`: a transfer is under way, which advances only when MPI is called: sleep briefly at
+  // first.
   void Pause(bool busy, Deadline deadline) {
     const Clock::time_point now = Clock::now();
     if (polling_ && now - start_ < kPolling) {
@@ -127,7 +131,8 @@ MpiTransport::~MpiTransport() {
     if (!state.outgoing.empty()) new std::list<Outgoing>(std::move(state.outgoing));
     if (state.in_flight > 0) new std::vector<std::deque<Incoming>>(std::move(state.incoming));
   }
-  // The communicators are freed by MPI_Finalize: MPI_Comm_free would be a collective call that can hang.
+  // The communicators are freed by MPI_Finalize: MPI_Comm_free would be a collective call that can
+  // hang.
 }
 
 Status MpiTransport::Send(Channel channel, int rank, Bytes body) {

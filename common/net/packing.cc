@@ -133,9 +133,10 @@ StatusOr<ParsedFrame> Unpack(Bytes received) {
   return frame;
 }
 
-// ---- rounding -------------------------------------------------------------------------------------------------------
+// ---- rounding -----------------------------------------------------------------------------------
 
-// The upper half of a float; adding 0x7fff, and 1 more if the kept part is odd, rounds to nearest, ties to even.
+// The upper half of a float; adding 0x7fff, and 1 more if the kept part is odd, rounds to nearest,
+// ties to even.
 uint16_t ToBFloat16(float value) {
   const uint32_t bits = std::bit_cast<uint32_t>(value);
   if ((bits & 0x7fffffff) > 0x7f800000) return static_cast<uint16_t>((bits >> 16) | 0x40);  // NaN stays one
@@ -158,7 +159,8 @@ uint16_t ToFloat16(float value) {
   return sign | static_cast<uint16_t>((rounded - 0x38000000) >> 13);  // the exponent's bias falls from 127 to 15
 }
 
-// As a float, the ten bits of the fraction stand 13 places higher and the exponent is 112 too small.
+// As a float, the ten bits of the fraction stand 13 places higher and the exponent is 112 too
+// small.
 float FromFloat16(uint16_t bits) {
   const uint32_t sign = uint32_t{bits & 0x8000u} << 16, rest = uint32_t{bits & 0x7fffu} << 13;
   if ((bits & 0x7c00) == 0x7c00) return std::bit_cast<float>(sign | rest | 0x7f800000);  // infinite, or NaN

@@ -11,7 +11,8 @@
 namespace pepnet {
 namespace {
 
-// State and start time from /proc/PID/stat; false if there is no such process. The name, in parentheses, may hold anything.
+// State and start time from /proc/PID/stat; false if there is no such process. The name, in
+// parentheses, may hold anything.
 bool ReadStat(int64_t pid, char* state, uint64_t* start_ticks) {
   std::ifstream in(absl::StrCat("/proc/", pid, "/stat"));
   std::string line;

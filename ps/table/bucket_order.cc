@@ -60,8 +60,8 @@ void BucketOrder::SortBucket(int bucket) {
   if (count < kRadixRows) {
     std::sort(entries_.begin(), entries_.end(), [](const Entry& a, const Entry& b) { return a.id < b.id; });
   } else {
-    // By one byte after the other, the lowest first, each pass keeping the order of the one before. With the sign bit
-    // turned over, negative ids come first.
+    // By one byte after the other, the lowest first, each pass keeping the order of the one before.
+    // With the sign bit turned over, negative ids come first.
     const auto byte = [](const Entry& entry, int shift) {
       return (static_cast<uint64_t>(entry.id) ^ uint64_t{1} << 63) >> shift & 0xff;
     };

@@ -28,8 +28,8 @@ RowIndex::Places RowIndex::MakePlaces(size_t capacity, size_t spill) {
   return {AlignedBuffer<uint8_t>((capacity + spill + 1) * sizeof(Entry)), capacity, spill, 0};
 }
 
-// A grown array is set to empty in pieces, just ahead of where entries come in: setting all of it when growth begins
-// would be the long pause that growing in small steps avoids.
+// A grown array is set to empty in pieces, just ahead of where entries come in: setting all of it
+// when growth begins would be the long pause that growing in small steps avoids.
 void RowIndex::WriteTo(size_t last, Places* places) {
   if (last < places->written) return;
   const size_t end = std::min(places->end(), last + kWrittenAtOnce) + 1;
@@ -61,7 +61,8 @@ void RowIndex::Insert(uint64_t hash, int64_t slot, const RowStore& rows, uint64_
   // Before the new entry: growth may end here, and the entry belongs to the array that is left.
   if (grows()) Move(rows, table_hash);
   const Entry entry = {Half(rows.info(slot).id), static_cast<uint32_t>(slot)};
-  // A run that fills the spill is bad luck of the hashes, not fullness: more room behind the last home cures it.
+  // A run that fills the spill is bad luck of the hashes, not fullness: more room behind the last
+  // home cures it.
   while (!Place(hash, entry, places_.Home(hash) < moved_ ? &grown_ : &places_)) {
     Rebuild(std::max(places_.capacity, grown_.capacity), 2 * std::max(places_.spill, grown_.spill), rows, table_hash);
   }
@@ -77,8 +78,9 @@ void RowIndex::Erase(uint64_t hash, int64_t slot, const RowStore& rows, uint64_t
   for (; all[hole].slot != static_cast<uint32_t>(slot); ++hole) {
     CHECK_NE(all[hole].slot, kEmpty) << "slot " << slot << " is not in the index";
   }
-  // Backward-shift deletion: a mark in place of the entry would lengthen probes for ever. An entry of the run may stand
-  // in the hole unless a probe for it starts behind the hole; one that moves leaves a hole of its own, further on.
+  // Backward-shift deletion: a mark in place of the entry would lengthen probes for ever. An entry
+  // of the run may stand in the hole unless a probe for it starts behind the hole; one that moves
+  // leaves a hole of its own, further on.
   //
   // Example, homes in brackets, with a[4] erased:
   //
@@ -102,8 +104,9 @@ void RowIndex::Reserve(int64_t count, const RowStore& rows, uint64_t table_hash)
 }
 
 void RowIndex::Move(const RowStore& rows, uint64_t table_hash) {
-  // Entries move in the order of their places, which is that of their homes except within a run. So a run moves as a
-  // whole, the loop stops at an empty place only, and each hash has one array that may hold it.
+  // Entries move in the order of their places, which is that of their homes except within a run. So
+  // a run moves as a whole, the loop stops at an empty place only, and each hash has one array that
+  // may hold it.
   const Entry* const old = places_.entries();
   const size_t end = places_.end(), least = std::min(end, moved_ + kMovedPerInsert);
   size_t at = moved_;
@@ -127,7 +130,8 @@ void RowIndex::Move(const RowStore& rows, uint64_t table_hash) {
   WriteTo(static_cast<size_t>(static_cast<unsigned __int128>(moved_) * grown_.capacity / places_.capacity) + 1,
           &grown_);
   if (halves_are_ids_) return;
-  // The next call asks the row store for these ids; an insertion lies between, time enough to fetch them.
+  // The next call asks the row store for these ids; an insertion lies between, time enough to fetch
+  // them.
   for (size_t next = at; next < std::min(end, at + kMovedPerInsert); ++next) {
     if (old[next].slot != kEmpty) __builtin_prefetch(&rows.info(old[next].slot));
   }

@@ -14,8 +14,9 @@ namespace {
 constexpr size_t kBlockFloats = 4;  // of one counter
 constexpr size_t kLanes = 8;        // counters at once
 
-// The values of `blocks` counters, a multiple of kLanes: block b of them is block b % row_blocks of row
-// ids[b / row_blocks]. Philox4x32 (common/base/random.h) and UnitFloat(), lane by lane: the same bits.
+// The values of `blocks` counters, a multiple of kLanes: block b of them is block b % row_blocks of
+// row ids[b / row_blocks]. Philox4x32 (common/base/random.h) and UnitFloat(), lane by lane: the
+// same bits.
 PEPNET_SIMD_CLONES
 void UniformBlocks(uint64_t key, float low, float span, const int64_t* ids, size_t row_blocks, size_t blocks,
                    float* __restrict out) {

@@ -18,7 +18,8 @@ inline __attribute__((always_inline)) void PrefetchRow(std::span<const RowUpdate
   __builtin_prefetch(rows[i].gradient, 0);
 }
 
-// Calls update(value, state, gradient) for each row, with the rows to come on their way into the cache.
+// Calls update(value, state, gradient) for each row, with the rows to come on their way into the
+// cache.
 template <typename Update>
 inline __attribute__((always_inline)) void ForEachRow(std::span<const RowUpdate> rows, const Update& update) {
   for (size_t i = 0; i < rows.size(); ++i) {
@@ -27,7 +28,8 @@ inline __attribute__((always_inline)) void ForEachRow(std::span<const RowUpdate>
   }
 }
 
-// Sum of term(e)^2 over a row. Four partial sums by e % 4, added pairwise: one order for vector and scalar code.
+// Sum of term(e)^2 over a row. Four partial sums by e % 4, added pairwise: one order for vector and
+// scalar code.
 template <typename Term>
 float SumOfSquares(int dim, const Term& term) {
   float sum[4] = {0, 0, 0, 0};
@@ -84,7 +86,8 @@ inline __attribute__((always_inline)) void AdagradOfAnyWidth(float lr, int dim, 
   }
 }
 
-// The usual optimizer has a version for wider vectors: the same operations on each element, so the same bits.
+// The usual optimizer has a version for wider vectors: the same operations on each element, so the
+// same bits.
 #if defined(__x86_64__)
 __attribute__((target("avx2"))) void AdagradAvx2(float lr, int dim, std::span<const RowUpdate> rows) {
   AdagradOfAnyWidth(lr, dim, rows);
@@ -120,7 +123,8 @@ void RowwiseAdagrad(float lr, float wd, int dim, std::span<const RowUpdate> rows
 // u = z without l1 of its size.
 inline float Shrunk(float z, float l1) { return std::abs(z) <= l1 ? 0.0f : z - std::copysign(l1, z); }
 
-//   z  = -w (beta / lr + l2)                    before the first update of an element (s = 0): w is the minimiser there
+//   z  = -w (beta / lr + l2)                    before the first update of an element (s = 0): w is
+//                                               the minimiser there
 //   s' = s + g^2
 //   z  = z + g - (sqrt(s') - sqrt(s)) / lr w
 //   u  = z - sign(z) l1, 0 where |z| <= l1
@@ -184,7 +188,8 @@ struct AdamFactors {
 
 //   m = b1 m + (1 - b1) g
 //   v = b2 v + (1 - b2) g^2
-//   w = w - lr (m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps) + wd w)       t = number of table updates, not per row
+//   w = w - lr (m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps) + wd w)
+//   with t the number of table updates, not of the row's
 void Adam(const AdamFactors& f, float lr, float wd, int dim, std::span<const RowUpdate> rows) {
   ForEachRow(rows, [=](float* __restrict w, float* __restrict state, const float* __restrict g) {
     float* __restrict m = state;
@@ -211,7 +216,8 @@ void PartialRowwiseAdam(const AdamFactors& f, float lr, float wd, int dim, std::
   });
 }
 
-// w = w - lr (|w| / |r|) r, the end of both lambs: the step is as long as lr says of the row. r = 0 moves nothing.
+// w = w - lr (|w| / |r|) r, the end of both lambs: the step is as long as lr says of the row. r = 0
+// moves nothing.
 inline void StepByLength(float lr, int dim, float* __restrict w, const float* __restrict r) {
   const float length = std::sqrt(SumOfSquares(dim, [=](int e) { return r[e]; }));
   if (length == 0) return;

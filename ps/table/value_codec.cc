@@ -24,7 +24,8 @@ struct Quanta {
   uint32_t rest;
 };
 
-// |x| 2^32 / 2^quantum_exponent, rounded down. Precondition: the quantum is no less than the last place of x.
+// |x| 2^32 / 2^quantum_exponent, rounded down. Precondition: the quantum is no less than the last
+// place of x.
 Quanta QuantaOf(uint32_t magnitude, int quantum_exponent) {
   const uint32_t exponent = magnitude >> 23;
   // |x| = mantissa * 2^(max(exponent, 1) - 150)

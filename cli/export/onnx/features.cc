@@ -74,7 +74,8 @@ struct GraphTable {
   const uint64_t seed;
   const RowFinder finder;
   Value constant;  // [rows, dim]; of a table that grows one row more, of zeros
-  // Of a table that grows: its ids, the rows of `constant` they have, and that row more, of an id without a row.
+  // Of a table that grows: its ids, the rows of `constant` they have, and that row more, of an id
+  // without a row.
   std::vector<int64_t> keys, places;
   int64_t no_place = 0;
 };
@@ -199,8 +200,9 @@ class FeatureGraph {
     return vector;
   }
 
-  // The elements of a sequence as a leaf. `vectors`: [batch, n, dim]; `fallback`: the vector of an element without
-  // tokens, which counts as `fallback_count` tokens. `counts_out`: [batch, n, 1] float, tokens of the leaf's elements.
+  // The elements of a sequence as a leaf. `vectors`: [batch, n, dim]; `fallback`: the vector of an
+  // element without tokens, which counts as `fallback_count` tokens. `counts_out`: [batch, n, 1]
+  // float, tokens of the leaf's elements.
   StatusOr<OnnxLeaf> Elements(const Feature& feature, const Cells& cells, const Value& vectors,
                               const std::vector<float>& fallback, int64_t fallback_count, bool has_default,
                               Value* counts_out = nullptr) {
@@ -278,7 +280,8 @@ class FeatureGraph {
   StatusOr<Value> Ids(const Feature& feature, const Cells& cells) {
     switch (TokensOf(feature)) {
       case OnnxTokens::kIds:
-        // Gather counts negative numbers from the end; here they must be as wrong as numbers that are too large.
+        // Gather counts negative numbers from the end; here they must be as wrong as numbers that
+        // are too large.
         return graph_.Apply(
             "Where", {graph_.Apply("Less", {cells.values, ops_.Scalar(0)}), ops_.Scalar(feature.rows), cells.values});
       case OnnxTokens::kWords: {
@@ -302,7 +305,8 @@ class FeatureGraph {
 
   // Number of boundaries <= normalized x.
   StatusOr<Value> Bucket(const Feature& feature, const Value& x) {
-    // A formula need not grow with x: its value is compared, which may differ from training in a last bit.
+    // A formula need not grow with x: its value is compared, which may differ from training in a
+    // last bit.
     const bool is_formula = feature.normalizer.kind == NormalizerKind::kExpression;
     std::vector<double> thresholds = feature.boundaries;
     Value compared = x;

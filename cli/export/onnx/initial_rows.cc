@@ -52,8 +52,9 @@ class InitialRows {
                         "; expected nn.init.uniform_, normal_ or constant_, or --format parquet,safetensors");
   }
 
-  // To the nearest value that a row of the table can have, by Dekker's splitting: with c = x (2^s + 1), rounded to float,
-  // c - (c - x) is x to 24 - s bits. Which of two values that are equally near is taken may differ from a server's.
+  // To the nearest value that a row of the table can have, by Dekker's splitting: with c = x (2^s +
+  // 1), rounded to float, c - (c - x) is x to 24 - s bits. Which of two values that are equally
+  // near is taken may differ from a server's.
   StatusOr<Value> Rounded(const Value& x) {
     switch (table_.value_kind) {
       case ValueKind::kFp32:
@@ -83,7 +84,8 @@ class InitialRows {
   // Of numbers that are not negative.
   Value ShiftedBy16(const Value& x) { return graph_.Apply("Div", {x, ops_.Scalar(kTo16)}); }
 
-  // The upper and the lower half of the product of two numbers below 2^32, in steps that stay below 2^63.
+  // The upper and the lower half of the product of two numbers below 2^32, in steps that stay below
+  // 2^63.
   std::pair<Value, Value> Product(int64_t factor, const Value& x) {
     // ONNX has no unsigned 64-bit product. With x below 2^32 and halves f1 2^16 + f0 of the factor:
     // x f0 and x f1 stay below 2^48, and the carry goes from the first to the second.
@@ -97,7 +99,8 @@ class InitialRows {
     const Value column = ops_.Unsqueeze(ids, 1);
     std::vector<int64_t> numbers;
     for (int64_t block = 0; block < blocks_; ++block) numbers.push_back(block);
-    // The upper half of an id is what is left without the lower one, and is not negative with its 32 bits alone.
+    // The upper half of an id is what is left without the lower one, and is not negative with its
+    // 32 bits alone.
     const Value lower = And(column, kLow32);
     const Value upper =
         And(graph_.Apply("Div", {graph_.Apply("Sub", {column, lower}), ops_.Scalar(int64_t{1} << 32)}), kLow32);

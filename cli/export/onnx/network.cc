@@ -84,13 +84,15 @@ class NetworkGraph {
     return layers_.Linear(module + ".linear", x);
   }
 
-  // Adds the outputs of each row's own domain, of `values` by rule, each [batch]: a domain's tower has one class.
+  // Adds the outputs of each row's own domain, of `values` by rule, each [batch]: a domain's tower
+  // has one class.
   Status ChooseOwnDomain(const JobConfig& config, const std::vector<Value>& values,
                          std::map<std::string, std::pair<Value, int>>* outputs) {
     PEPNET_ASSIGN_OR_RETURN(const std::vector<OwnDomainOutput> own_outputs, OwnDomainOutputs(config));
     const Value domain = graph_.Input(OwnDomainInput(config), OnnxGraph::Type::kInt64, {{"batch", 0}},
                                       absl::StrCat("the row's domain, 0 to ", model_.domain_count - 1));
-    // GatherElements counts negative numbers from the end; here they must be as wrong as numbers that are too large.
+    // GatherElements counts negative numbers from the end; here they must be as wrong as numbers
+    // that are too large.
     const Value is_negative = graph_.Apply("Less", {domain, layers_.Scalar(0)});
     const Value checked = graph_.Apply("Where", {is_negative, layers_.Scalar(model_.domain_count), domain});
     const Value place = layers_.Unsqueeze(checked, 1);
@@ -103,7 +105,8 @@ class NetworkGraph {
     return absl::OkStatus();
   }
 
-  // Softmax and column 1 keep the class axis or take one of it; the others drop it where there is one class.
+  // Softmax and column 1 keep the class axis or take one of it; the others drop it where there is
+  // one class.
   Value Rule(const OutputRule& rule, const Value& z) {
     switch (rule.kind) {
       case OutputRule::Kind::kRaw:

@@ -9,7 +9,8 @@ namespace {
 using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
 
-// Calls visit(field, index, sub-message) for every sub-message that is set; index is -1 for singular fields.
+// Calls visit(field, index, sub-message) for every sub-message that is set; index is -1 for
+// singular fields.
 void ForEachChild(const Message& message,
                   const std::function<void(const FieldDescriptor&, int, const Message&)>& visit) {
   const auto* reflection = message.GetReflection();

@@ -99,7 +99,8 @@ StatusOr<bool> Holds(const std::string& text, const std::string& comparison, con
                               : left >= right;
 }
 
-// Elements whose field, reached by a dotted path, compares with a value: "path=value", also with <, >, <= and >=.
+// Elements whose field, reached by a dotted path, compares with a value: "path=value", also with <,
+// >, <= and >=.
 StatusOr<std::vector<int>> SelectByValue(const Message& message, const FieldDescriptor& field,
                                          const std::string& selector) {
   if (field.cpp_type() != FieldDescriptor::CPPTYPE_MESSAGE) return InvalidInput("[", selector, "] needs messages");

@@ -52,7 +52,8 @@ struct WrongValue {
   std::string value, text;
 };
 
-// Of the parser's complaints about a value of an enumeration or a boolean. It makes them at the word behind the value.
+// Of the parser's complaints about a value of an enumeration or a boolean. It makes them at the
+// word behind the value.
 WrongValue ExplainValue(const std::string& message) {
   if (message.find("Invalid value for boolean field") == 0) {
     const std::string value = Quoted(message, 1);
@@ -69,7 +70,8 @@ WrongValue ExplainValue(const std::string& message) {
                               names.empty() ? "" : "; expected one of ", absl::StrJoin(names, ", "))};
 }
 
-// Keeps the parser's complaints in order. With unknown fields allowed, the parser reports each as the warning
+// Keeps the parser's complaints in order. With unknown fields allowed, the parser reports each as
+// the warning
 //     Message type "<type>" has no field named "<field>".
 // and goes on, so that one run finds them all.
 class Collector : public google::protobuf::io::ErrorCollector {

@@ -128,8 +128,8 @@ class Reader {
                  ListOfKinds<WordSplit>(&WordSplitType::name, " or "), ". Of other tokenizers ", kRemedy);
   }
 
-  // Tokens that are cut out of a text wherever they stand. Those that are looked for behind the normalizer, or only as
-  // whole words, or with the blanks around them, are not.
+  // Tokens that are cut out of a text wherever they stand. Those that are looked for behind the
+  // normalizer, or only as whole words, or with the blanks around them, are not.
   Status ReadAddedTokens() {
     const Json* const added = Member(file_, "added_tokens");
     if (added == nullptr) return absl::OkStatus();

@@ -89,8 +89,8 @@ StatusOr<ActivationKind> KindByApproximation(ActivationKind kind, Arguments* arg
   return InvalidInput("approximate=", word, " is neither 'none' nor 'tanh'");
 }
 
-// Leaves dim=-1, the channels, in `activation`, which works over one axis of a layer's result of `axes` axes. `given`:
-// whether the config says which; torch takes the rows of three axes else.
+// Leaves dim=-1, the channels, in `activation`, which works over one axis of a layer's result of
+// `axes` axes. `given`: whether the config says which; torch takes the rows of three axes else.
 Status TakeAxis(const std::string& name, bool given, int axes, Activation* activation) {
   const double dim = activation->parameter;
   const std::string expected = axes == 2 ? "expected dim=-1 or dim=1, the channels of a row"
@@ -157,8 +157,9 @@ StatusOr<Activation> ParseActivation(const std::string& text, int axes) {
 
 namespace {
 
-// torch.nn.init.calculate_gain(): by which factor a layer's outputs must be larger for their variance to survive the
-// activation. `a`: the slope of leaky_relu. nullopt: torch knows no such activation.
+// torch.nn.init.calculate_gain(): by which factor a layer's outputs must be larger for their
+// variance to survive the activation. `a`: the slope of leaky_relu. nullopt: torch knows no such
+// activation.
 std::optional<double> GainOf(const std::string& nonlinearity, double a) {
   constexpr const char* kLinear[] = {"linear",  "conv1d",           "conv2d",           "conv3d",
                                      "sigmoid", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"};
@@ -172,7 +173,8 @@ std::optional<double> GainOf(const std::string& nonlinearity, double a) {
   return std::nullopt;
 }
 
-// Moves argument `name`, a text in quotes, out of `arguments` into `value`; absent leaves `value` alone.
+// Moves argument `name`, a text in quotes, out of `arguments` into `value`; absent leaves `value`
+// alone.
 Status TakeText(const std::string& name, Arguments* arguments, std::string* value) {
   const auto it = arguments->find(name);
   if (it == arguments->end()) return absl::OkStatus();
