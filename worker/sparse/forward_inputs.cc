@@ -19,6 +19,7 @@ const ModelInput& ForwardInputs::PoolRows(const FedBatch& fed, const PulledRows&
   input_.leaves = LeafPointers(*config_, fed.batch, pooled_);
   // Dropout is drawn by the number of steps before this one; only a step that is trained has any.
   input_.step = fed.ticket.read_only ? 0 : fed.ticket.step - 1;
+  // Prediction has no labels and so no denominators; the model then computes no losses.
   input_.row_scales = nullptr;
   if (fed.denominators.has_value()) {
     row_scales_ = RowScales(*config_, fed.batch, *fed.denominators);

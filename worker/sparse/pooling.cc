@@ -17,6 +17,9 @@ constexpr int32_t kAhead = 24;             // lookups whose rows are asked for a
 // made: a row's bag of a sequence that is pooled whole.
 std::span<const int32_t> BagOffsets(const Batch& batch, const Leaf& leaf, std::vector<int32_t>* joined) {
   const std::vector<int32_t>& offsets = batch.ids[leaf.feature].offsets;
+  // A batch without sequences leaves `elements` empty. A sequence that is read whole by a pooled
+  // leaf has one bag per row: the ids of all of its elements, which stand side by side, so joining
+  // the bags is a matter of offsets and no id is copied.
   const std::vector<int32_t>& elements = batch.elements.empty() ? offsets : batch.elements[leaf.feature];
   if (leaf.sequence || batch.elements.empty() || elements.empty()) return offsets;
   joined->clear();
@@ -66,10 +69,15 @@ template <int fixed_dim>
 PEPNET_SIMD_INLINE void PoolBagsOf(const Lookups& lookups, const float* const* rows, int any_dim, size_t first,
                                    size_t last, float* __restrict out) {
   const int dim = fixed_dim > 0 ? fixed_dim : any_dim;
+  // Rows are prefetched past the end of a bag, up to the end of the share: bags are short (often
+  // one id), the rows lie scattered over memory, and the wait for them is most of the time of this
+  // loop.
   const int32_t end = lookups.bags[last];
   for (size_t b = first; b < last; ++b) {
     const float inverse_count = lookups.InverseCount(b);
     float* __restrict const target = out + b * static_cast<size_t>(dim);
+    // A width known at compile time keeps the sum in registers, stored once; else it goes through
+    // memory with every lookup.
     float sum[fixed_dim > 0 ? fixed_dim : 1];
     float* __restrict const sums = fixed_dim > 0 ? sum : target;
     for (int d = 0; d < dim; ++d) sums[d] = 0;
@@ -112,6 +120,9 @@ struct GradientColumns {
   int32_t set = 0;  // rows before this one have a sum; the first lookup of a row is the one that numbers it
 
   float* At(int32_t position) const { return rows + int64_t{position} * dim + first; }
+  // Zeroes rows that no lookup has reached. They exist only where ids stand outside every bag:
+  // unique ids are numbered by their first lookup in the same order of leaves, bags and lookups, so
+  // a row's first gradient finds `set` at its own position.
   void ZeroBefore(int32_t position) {
     for (; set < position; ++set) std::fill_n(At(set), width, 0.0f);
   }
@@ -129,6 +140,9 @@ PEPNET_SIMD_INLINE void ScatterLeafOf(const Lookups& lookups, const float* leaf_
       const float factor = lookups.Factor(lookup, inverse_count);
       const int32_t position = lookups.positions[lookup];
       float* __restrict const target = columns->At(position);
+      // The buffer is uninitialised (it may be the body of the push itself), so the first gradient
+      // of a row is stored and later ones are added, which saves a pass over all rows. "0 +" turns
+      // -0 into +0, as adding to a zeroed row would: the bits do not tell the two ways apart.
       if (position >= columns->set) {
         columns->ZeroBefore(position);
         ++columns->set;
@@ -169,6 +183,9 @@ void PoolLeaves(const JobConfig& config, const Batch& batch, const UniqueIds& id
   std::vector<std::vector<int32_t>> joined(config.leaves.size());
   std::vector<Lookups> lookups(config.leaves.size());
   std::vector<Share> shares;
+  // Leaves are cut into shares of bags. The cut depends on the number of lookups alone, never on
+  // the team, and a bag is summed by one member in lookup order: the bits are those of one thread
+  // (law L3).
   for (size_t l = 0; l < config.leaves.size(); ++l) {
     if (config.leaves[l].table < 0) continue;
     lookups[l] = LookupsOf(config, batch, ids, l, &joined[l]);
@@ -197,7 +214,10 @@ void ScatterGradients(const JobConfig& config, const Batch& batch, const UniqueI
   const SparseOptimizer& optimizer = config.train.sparse_optimizer;
   const float limit = static_cast<float>(optimizer.max_gradient);
   if (CountLookups(config, ids) < kLookupsForTeam) team = nullptr;
-  // A share is some columns of a table where there are few tables, and wide ones.
+  // A share is a table, or some columns of one where there are few tables, and wide ones. A cut by
+  // lookups would let two members add to one row; a cut by columns gives every float to one member,
+  // which visits all lookups in the order of one thread. So `wanted` may depend on the team without
+  // a bit depending on it. Cuts fall on cache lines, so that members do not write to the same line.
   const size_t wanted = team != nullptr ? 4 * static_cast<size_t>(team->size()) : 1;
   std::vector<Share> shares;
   for (size_t t = 0; t < config.tables.size(); ++t) {
@@ -211,11 +231,14 @@ void ScatterGradients(const JobConfig& config, const Batch& batch, const UniqueI
     const Share& share = shares[s];
     GradientColumns columns{row_gradients[share.table].data(), config.tables[share.table].dim, share.first,
                             share.width};
+    // A member has its own scratch space: shares of one table run at the same time.
     std::vector<int32_t> joined;
     AlignedBuffer<float> clipped;
     for (size_t l = 0; l < config.leaves.size(); ++l) {
       if (config.leaves[l].table != static_cast<int>(share.table)) continue;
       const float* gradients = leaf_gradients[l].data();
+      // Clipping comes before the factors of the pooling, as in the reference (spec 5.2): the
+      // derivative of the pooled vector is clamped, not that of the row.
       if (optimizer.gradient_clipping) {
         clipped.Resize(leaf_gradients[l].size());
         std::transform(leaf_gradients[l].begin(), leaf_gradients[l].end(), clipped.begin(),
@@ -224,6 +247,7 @@ void ScatterGradients(const JobConfig& config, const Batch& batch, const UniqueI
       }
       ScatterLeaf(LookupsOf(config, batch, ids, l, &joined), gradients, &columns);
     }
+    // Rows behind the last lookup's, by the same argument as in ZeroBefore().
     columns.ZeroBefore(static_cast<int32_t>(ids.ids[share.table].size()));
   });
 }

@@ -17,6 +17,8 @@ constexpr int64_t kMaxCount = int64_t{1} << 48;  // of rows in a reply: sums ove
 
 wire::ServerPlan MakePlan(const JobConfig& config, const std::vector<int>& worker_ranks, uint64_t seed,
                           int64_t finished_steps) {
+  // Every server gets the whole plan. It takes its own part from server_index and server_count, so
+  // that all servers compute the same split of the buckets.
   wire::ServerPlan plan;
   for (const Table& table : config.tables) {
     wire::TablePlan* out = plan.add_tables();
@@ -66,10 +68,15 @@ size_t RouteFloats(const JobConfig& config, const std::vector<Route>& route) {
 // Deals the ids of one table out to the servers: routes[server] is set.
 void DealOut(const std::vector<int64_t>& ids, uint64_t table_hash, std::span<Route*> routes) {
   const int servers = static_cast<int>(routes.size());
+  // One server holds all buckets. Positions stay empty, which means "in the order of the table" and
+  // saves the indirection here, in the gather and in the scatter.
   if (servers == 1) {
     routes[0]->count = ids.size();
     return;
   }
+  // Two passes: the first finds each id's server and counts, the second writes positions at their
+  // final place. The order within a route stays that of the unique ids, so a row's place in the
+  // frame, and with it the sum of its gradients, is a function of the batch alone (law L3).
   std::vector<int32_t> server_of(ids.size());
   for (size_t i = 0; i < ids.size(); ++i) {
     server_of[i] = ServerOfBucket(BucketOf(RowHash(table_hash, ids[i])), servers);
@@ -126,6 +133,8 @@ StatusOr<ParsedFrame> PsClient::NextFrame(int server, double timeout_s, const st
   auto message =
       transport_->Receive(Channel::kRows, server_ranks_[server], After(std::chrono::duration<double>(timeout_s)), what);
   if (!message.ok()) return Annotate(message.status(), ServerName(server));
+  // Traffic is counted as it travelled, before unpacking widens it. Evaluation is left out: the
+  // counts are reported per training step.
   const size_t travelled = message->body.size();
   PEPNET_ASSIGN_OR_RETURN(ParsedFrame frame, Unpack(std::move(message->body)));
   const FrameHeader& header = frame.header();
@@ -147,11 +156,16 @@ StatusOr<std::vector<ParsedFrame>> PsClient::RequestAll(MessageType type, const 
   header.type = type;
   header.sender = worker_index_;
   header.step = step;
+  // All requests leave before the first reply is awaited: the servers work side by side, and a load
+  // takes as long as that of the slowest one.
   for (int rank : server_ranks_) {
     PEPNET_RETURN_IF_ERROR(transport_->Send(Channel::kRequests, rank, MakeFrame(header, body)));
   }
   std::vector<ParsedFrame> replies;
   for (int server = 0; server < server_count(); ++server) {
+    // The pull of the next training step may be under way (worker/sparse/batch_feeder.h), and its
+    // answer may overtake this reply on the same channel. It is kept: dropping it would lose the
+    // rows of a step that will be asked for.
     for (;;) {
       PEPNET_ASSIGN_OR_RETURN(ParsedFrame frame, NextFrame(server, timeout_s, what));
       if (frame.header().type != MessageType::kRows) {
@@ -205,6 +219,9 @@ StatusOr<SavedTables> PsClient::FinishSave(int64_t step, const std::atomic<bool>
   const Deadline deadline = After(std::chrono::duration<double>(phase_timeout_s_));
   const std::string what = absl::StrCat("saved rows of step ", step);
   SavedTables saved;
+  // Replies come on a channel of their own and are awaited by a thread of their own, so the
+  // training goes on meanwhile. Receiving in slices lets that thread notice `cancelled`: when the
+  // job fails, no server may ever answer.
   for (int server = 0; server < server_count(); ++server) {
     StatusOr<Message> message = absl::UnknownError("");
     do {
@@ -218,6 +235,8 @@ StatusOr<SavedTables> PsClient::FinishSave(int64_t step, const std::atomic<bool>
                       absl::StrCat(ServerName(server), " had ", phase_timeout_s_, " s to write; at their end"));
     }
     if (!message.ok()) return Annotate(message.status(), ServerName(server));
+    // Everything in the reply is checked here, before it can reach a manifest: a checkpoint is
+    // written from these lines.
     PEPNET_ASSIGN_OR_RETURN(const ParsedFrame frame, ParsedFrame::Parse(std::move(message->body)));
     if (frame.header().type == MessageType::kError) return Annotate(ParseErrorFrame(frame), ServerName(server));
     wire::SaveReply reply;
@@ -242,11 +261,15 @@ StatusOr<SavedTables> PsClient::FinishSave(int64_t step, const std::atomic<bool>
     if (!reply.event_times_json().empty()) {
       PEPNET_ASSIGN_OR_RETURN(event_times, EventPointsFromJson(reply.event_times_json()));
     }
+    // The event clock follows the workers' pushes, which every server receives; a difference means
+    // that the servers do not hold the same step, and the checkpoint would be no state of any step.
     if (server > 0 && event_times != saved.event_times) {
       return absl::InternalError(absl::StrCat(ServerName(server), " has another event time than ", ServerName(0),
                                               " at the end of step ", step));
     }
     saved.event_times = std::move(event_times);
+    // Work adds up over the servers, which ran side by side; times and peaks do not, so the largest
+    // counts.
     saved.rows += reply.rows();
     saved.copied_rows += reply.copied_rows();
     saved.copied_bytes += reply.copied_bytes();
@@ -299,6 +322,8 @@ StatusOr<PullTicket> PsClient::StartPull(const UniqueIds& ids, int64_t step, boo
     for (int server = 0; server < server_count(); ++server) routes[server] = &ticket.routes[server][t];
     DealOut(ids.ids[t], table_hashes_[t], routes);
   }
+  // One frame per server, also where it has no ids: the push that follows needs the ticket that
+  // this pull opens there.
   for (int server = 0; server < server_count(); ++server) {
     std::vector<uint32_t> counts;
     size_t id_count = 0;
@@ -313,6 +338,8 @@ StatusOr<PullTicket> PsClient::StartPull(const UniqueIds& ids, int64_t step, boo
     header.step = step;
     // Evaluation and prediction read the rows as they are (law L5).
     header.flags = read_only ? FrameHeader::kReadOnly : DtypeFlags(wire_dtype_);
+    // Pointers travel instead of rows where both sides are threads of one process. With 16 bits on
+    // the wire they cannot: the rounding is part of the numbers, the same with and without MPI.
     if (transport_->shares_memory() && DtypeOf(header) == WireDtype::kFloat32) {
       header.flags |= FrameHeader::kByReference;
     }
@@ -329,10 +356,15 @@ StatusOr<PullTicket> PsClient::StartPull(const UniqueIds& ids, int64_t step, boo
 }
 
 StatusOr<ParsedFrame> PsClient::ReceiveRows(int server, int64_t step, bool read_only) {
+  // The two kinds count differently (the step to come, and the steps that are applied), so the step
+  // alone does not tell them apart.
   auto matches = [&](const FrameHeader& header) {
     return header.step == step && ((header.flags & FrameHeader::kReadOnly) != 0) == read_only;
   };
   std::deque<ParsedFrame>& early = early_rows_[server];
+  // An evaluation runs between two steps while the pull of the next one is under way, and a server
+  // answers each as soon as it can: answers arrive in another order than they are awaited in. At
+  // most one training pull waits, so the deque stays short.
   for (auto it = early.begin(); it != early.end(); ++it) {
     if (!matches(it->header())) continue;
     ParsedFrame frame = std::move(*it);
@@ -358,6 +390,8 @@ Status PsClient::FinishPull(const PullTicket& ticket, PulledRows* rows) {
     const std::vector<Route>& routes = ticket.routes[server];
     // From elsewhere a pointer would be any number.
     const bool by_reference = transport_->shares_memory() && (frame.header().flags & FrameHeader::kByReference) != 0;
+    // The length is compared before anything is read from the body: a server of another build, or
+    // with other tables, must not make this worker read past the frame.
     size_t ids = 0;
     for (const Route& route : routes) ids += route.count;
     const size_t expected = by_reference ? ids * sizeof(const float*) : RouteFloats(*config_, routes) * sizeof(float);
@@ -380,6 +414,7 @@ Status PsClient::FinishPull(const PullTicket& ticket, PulledRows* rows) {
         floats += routes[t].count * dim;
       }
     }
+    // The rows are read where they arrived, so the frame lives as long as they do.
     rows->Hold(std::move(frame));
   }
   return absl::OkStatus();
@@ -403,6 +438,8 @@ Status PsClient::FinishPull(const PullTicket& ticket, std::vector<AlignedBuffer<
 
 RowGradients PsClient::MakeGradients(const PullTicket& ticket) const {
   RowGradients gradients;
+  // With one server the message order is the order of the unique ids, table after table. The
+  // gradients are then formed in the body of the push, and nothing is copied.
   float* frame_floats = nullptr;
   if (server_count() == 1) {
     gradients.frame = MakeFrame(FrameHeader{}, RouteFloats(*config_, ticket.routes[0]) * sizeof(float));
@@ -421,6 +458,7 @@ RowGradients PsClient::MakeGradients(const PullTicket& ticket) const {
 }
 
 Status PsClient::Push(const PullTicket& ticket, RowGradients gradients, double lr, int64_t update) {
+  // A read-only pull left no ticket on the server: nothing there could say which rows these are.
   CHECK(!ticket.read_only);
   FrameHeader header;
   header.type = MessageType::kPush;
@@ -431,15 +469,20 @@ Status PsClient::Push(const PullTicket& ticket, RowGradients gradients, double l
   header.update = update;
   header.event_time = ticket.event_time;
   header.flags = DtypeFlags(wire_dtype_);
+  // One exponent for all tables and servers. An exponent of each server would depend on how the
+  // rows are spread, and with it the rounding of every gradient (law L3).
   if (wire_dtype_ == WireDtype::kFloat16) {
     header.exponent = Float16Exponent({});
     for (const std::span<float> table : gradients.tables)
       header.exponent = std::min(header.exponent, Float16Exponent(table));
   }
+  // The floats have been formed behind a header that nobody knew then; it is put in front now.
   if (!gradients.frame.empty()) {
     SetHeader(header, &gradients.frame);
     return SendRows(0, std::move(gradients.frame), /*read_only=*/false);
   }
+  // A push goes to every server, also without a gradient in it: the step is applied when the pushes
+  // of all workers have arrived.
   for (int server = 0; server < server_count(); ++server) {
     Bytes frame = MakeFrame(header, RouteFloats(*config_, ticket.routes[server]) * sizeof(float));
     float* out = reinterpret_cast<float*>(FrameBody(frame));

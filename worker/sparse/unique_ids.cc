@@ -17,9 +17,13 @@ class PositionMap {
  public:
   // Empties the map for the lookups of one table of `rows` rows.
   void Reset(size_t lookups, int64_t rows) {
+    // At most two thirds full, when every lookup is a new id, so probe runs stay short; a power of
+    // two, so that the place of an id is a mask and not a division.
     const size_t capacity = std::bit_ceil(std::max<size_t>(16, lookups + lookups / 2));
     mask_ = capacity - 1;
     halves_are_ids_ = rows > 0 && rows <= int64_t{1} << 32;
+    // The array never shrinks: a member takes tables of very different sizes in turn, and growing
+    // costs page faults. Only the part in use is emptied.
     if (entries_.size() < capacity) entries_.resize(capacity);
     std::fill_n(entries_.begin(), capacity, Entry{0, -1});
   }
@@ -27,6 +31,7 @@ class PositionMap {
   // positions[i] becomes that of lookups[i] in *ids, at whose end new ones are put. The entries of a block are asked for
   // while the block before it is looked up.
   void FindOrAppend(std::span<const int64_t> lookups, std::vector<int64_t>* ids, int32_t* positions) {
+    // Two blocks of places: one that is being looked up and one whose cache lines are on their way.
     size_t places[2][kBlock];
     const auto ask = [&](size_t first) {
       size_t* const places_of_block = places[first / kBlock % 2];
@@ -36,6 +41,8 @@ class PositionMap {
         __builtin_prefetch(&entries_[places_of_block[i]], 1);
       }
     };
+    // The entries of block n + 1 travel from memory while block n is looked up. Hashes are computed
+    // once and kept, since the first of the two passes needs them already.
     if (!lookups.empty()) ask(0);
     for (size_t first = 0; first < lookups.size(); first += kBlock) {
       if (first + kBlock < lookups.size()) ask(first + kBlock);
@@ -49,16 +56,20 @@ class PositionMap {
 
  private:
   static constexpr size_t kBlock = 16;
+  //   | half u32 = id mod 2^32 | position i32 |   (8 bytes, so 8 entries in a cache line)
   struct Entry {
     uint32_t half;
     int32_t position;  // -1: none
   };
 
+  // Linear probing from `at`. Entries are never removed within a batch, so an empty entry proves
+  // that the id is new.
   int32_t FindOrAppend(int64_t id, size_t at, std::vector<int64_t>* ids) {
     const uint32_t half = static_cast<uint32_t>(id);
     for (;; at = (at + 1) & mask_) {
       Entry& entry = entries_[at];
       if (entry.position < 0) {
+        // The push_back below gives the id exactly this position: ids are numbered by first lookup.
         entry = {half, static_cast<int32_t>(ids->size())};
         ids->push_back(id);
         return entry.position;
@@ -81,6 +92,7 @@ UniqueIds FindUniqueIds(const JobConfig& config, const Batch& batch, ThreadTeam*
   result.ids.resize(config.tables.size());
   result.positions.resize(config.leaves.size());
 
+  // Counting first gives each map its final size: it never rehashes in the middle of a table.
   std::vector<size_t> lookups(config.tables.size(), 0);
   size_t all_lookups = 0;
   for (const Leaf& leaf : config.leaves) {
@@ -90,6 +102,8 @@ UniqueIds FindUniqueIds(const JobConfig& config, const Batch& batch, ThreadTeam*
   }
   if (all_lookups < kLookupsForTeam) team = nullptr;
   std::vector<PositionMap> maps(team != nullptr ? team->size() : 1);
+  // A table is done by one member from its first leaf to its last. Cutting it up would need a merge
+  // whose order is that of the threads, and positions must follow the batch alone (law L3).
   ForEachOnTeam(team, config.tables.size(), [&](int member, size_t table) {
     PositionMap& map = maps[member];
     map.Reset(lookups[table], config.tables[table].rows);
