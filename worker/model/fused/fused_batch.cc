@@ -24,11 +24,14 @@ FusedBatch::FusedBatch(const JobConfig* config, const FusedLayers* layers)
 void FusedBatch::Locate(const FeatureGroup& group, Occurrence::Group kind) {
   std::vector<size_t>& listed = listed_[static_cast<size_t>(kind)];
   const size_t encoders = config_->model.encoders.size();
+  // A dense embedding stands for its leaf: a group that lists the leaf reads the vector made of it.
   for (const int leaf : group.leaves) {
     const int embedding = config_->leaves[leaf].embedding;
     listed.push_back(embedding < 0 ? static_cast<size_t>(leaf) : leaves_ + encoders + embedding);
   }
   for (const int encoder : group.encoders) listed.push_back(leaves_ + encoder);
+  // The columns of a group, in the order of the config; a source may stand in several groups:
+  //   | leaf | leaf | ... | encoder | ... |
   int64_t column = 0;
   for (const size_t source : listed) {
     occurrences_[source].push_back({kind, column});
@@ -47,6 +50,7 @@ void FusedBatch::Begin(const ModelInput& input, const std::vector<const float*>&
   in_ = &input;
   rows_ = input.batch->rows;
   CheckOrDie(input.leaves.size() == leaves_, "one pointer per leaf");
+  // An index of sources: leaves, then encoders' outputs, then embeddings' (see the header).
   sources_ = input.leaves;
   sources_.insert(sources_.end(), computed.begin(), computed.end());
   for (size_t source = 0; source < occurrences_.size(); ++source) {
@@ -54,6 +58,8 @@ void FusedBatch::Begin(const ModelInput& input, const std::vector<const float*>&
                "no values for a column of the groups");
   }
   order_.resize(static_cast<size_t>(rows_));
+  // Stable: rows of one domain keep the order of the batch, so that sums over them, and with them
+  // the bits, do not depend on the sorting algorithm.
   std::iota(order_.begin(), order_.end(), 0);
   if (by_domain && config_->model.domain_label >= 0) {
     std::stable_sort(order_.begin(), order_.end(), [&](int64_t a, int64_t b) { return domain(a) < domain(b); });
@@ -73,6 +79,8 @@ void FusedBatch::SizeGradients() {
 void FusedBatch::Gather(int64_t begin, int64_t end) {
   const Model& model = config_->model;
   if (model.uia) GatherGroup(Occurrence::Group::kUia, begin, end, Input(begin));
+  // Without EPNet the main group is E and goes to its final place; with it, to the gate's input,
+  // and EPNet writes E to Input.
   if (!model.domain) return GatherGroup(Occurrence::Group::kMain, begin, end, Input(begin).Column(uia_width_));
   GatherGroup(Occurrence::Group::kDomain, begin, end, GateInput(begin));
   GatherGroup(Occurrence::Group::kMain, begin, end, GateInput(begin).Column(domain_width_));
@@ -82,6 +90,7 @@ void FusedBatch::GatherGroup(Occurrence::Group group, int64_t begin, int64_t end
   const std::vector<size_t>& listed = listed_[static_cast<size_t>(group)];
   const float* const factors = factors_[static_cast<size_t>(group)].values;
   int64_t column = 0;
+  // Source by source: each reads one array from front to back and writes a column stripe.
   for (size_t s = 0; s < listed.size(); ++s) {
     const int64_t dim = WidthOf(listed[s]);
     const float* const from = sources_[listed[s]];
@@ -116,6 +125,9 @@ void FusedBatch::ScatterFactors(int64_t begin, int64_t end) {
     const std::vector<size_t>& listed = listed_[static_cast<size_t>(group)];
     const Matrix gradient = GradientOf(group, begin);
     for (int64_t i = begin; i < end; ++i) {
+      // y = factor * x for the columns of one source and row:
+      //   d factor = sum over columns of dy x      dx = factor dy
+      // The sum reads dy before it is overwritten.
       float* columns = gradient.data + (i - begin) * gradient.stride;
       for (size_t s = 0; s < listed.size(); ++s) {
         const int64_t dim = WidthOf(listed[s]),
@@ -135,6 +147,7 @@ void FusedBatch::ScatterFactors(int64_t begin, int64_t end) {
 
 void FusedBatch::Scatter(int64_t begin, int64_t end, const std::vector<float*>& leaves,
                          const std::vector<float*>& computed) const {
+  // Sources without an array take no gradient: they are values of the input.
   for (size_t source = 0; source < occurrences_.size(); ++source) {
     float* const gradient = source < leaves_ ? leaves[source] : computed[source - leaves_];
     if (gradient != nullptr && !occurrences_[source].empty()) ScatterSource(source, begin, end, gradient);
@@ -144,6 +157,8 @@ void FusedBatch::Scatter(int64_t begin, int64_t end, const std::vector<float*>& 
 void FusedBatch::ScatterSource(size_t source, int64_t begin, int64_t end, float* gradient) const {
   const int64_t dim = WidthOf(source);
   for (int64_t i = begin; i < end; ++i) {
+    // Position i holds row order_[i]: the way back undoes the sorting. Occurrences are added in the
+    // order main, domain, uia, so that a shared leaf's bits do not depend on lanes.
     float* const to = gradient + order_[i] * dim;
     std::fill_n(to, dim, 0.0f);
     for (const Occurrence& place : occurrences_[source]) {

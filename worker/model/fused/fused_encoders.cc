@@ -13,6 +13,8 @@ struct Positions {
 };
 
 Positions PositionsOf(const std::vector<int32_t>& elements, const std::vector<int32_t>& offsets, int64_t row) {
+  // The leaf listed first says how many positions a row has. Other leaves of the group may have
+  // fewer elements, which are padded with zeros, or more, which are cut off.
   return {elements[row], std::min(elements[row + 1] - elements[row], offsets[row + 1] - offsets[row])};
 }
 
@@ -51,6 +53,8 @@ void FusedEncoders::Begin(const ModelInput& input, const EncoderPass& pass, int6
   const Batch& batch = *input.batch;
   for (size_t g = 0; g < groups_.size(); ++g) {
     const SequenceGroup& group = model_.sequence_groups[g];
+    // Offsets are borrowed from the batch: the positions of a group are the elements of its first
+    // leaf.
     groups_[g].offsets = &batch.elements[config_->leaves[group.sequence[0]].feature];
     Sized(&groups_[g].sequence, groups_[g].offsets->back() * int64_t{group.width});
     if (!group.query.empty()) Sized(&groups_[g].query, batch.rows * group.width);
@@ -60,11 +64,14 @@ void FusedEncoders::Begin(const ModelInput& input, const EncoderPass& pass, int6
     Sized(&outputs_[e], batch.rows * model_.encoders[e].width);
     saved += encoders_[e]->SavedBytes(groups_[model_.encoders[e].sequence_group].offsets->back());
   }
+  // Saved arrays grow with the positions of the batch, hence the bound. Backward of an encoder
+  // gives the same bits with them and without (sequence_encoder.h).
   keeps_ = pass.train && saved <= kMostSavedBytes;
   global_rows_.resize(batch.rows);
   for (int64_t row = 0; row < batch.rows; ++row) global_rows_[row] = first_row + row;
 
-  // Rows weigh as many positions as they have, and one more.
+  // Rows weigh as many positions as they have, and one more: sequences differ by orders of
+  // magnitude in length, and equal numbers of rows would leave most lanes waiting for one.
   std::vector<int64_t> weights(batch.rows + 1, 0);
   for (int64_t row = 0; row < batch.rows; ++row) {
     weights[row + 1] = weights[row] + 1;
@@ -73,6 +80,8 @@ void FusedEncoders::Begin(const ModelInput& input, const EncoderPass& pass, int6
   const int64_t lanes = static_cast<int64_t>(saved_.size());
   shares_.assign(1, 0);
   for (int64_t lane = 1; lane <= lanes; ++lane) {
+    // The first row whose weight reaches the lane's share. Two lanes may get the same row number,
+    // and the one between them no rows.
     const auto at = std::lower_bound(weights.begin(), weights.end(), weights.back() * lane / lanes);
     shares_.push_back(lane == lanes ? batch.rows : at - weights.begin());
   }
@@ -97,6 +106,8 @@ void FusedEncoders::Pack(size_t number, int64_t begin, int64_t end) {
   const std::vector<int32_t>& offsets = *arrays.offsets;
   const int64_t width = group.width;
   int64_t column = 0;
+  // Leaf by leaf into column stripes of [positions, width], as in FusedBatch. A lane writes the
+  // positions of its own rows only, a range of each array.
   for (const int l : group.sequence) {
     const Leaf& leaf = config_->leaves[l];
     const std::vector<int32_t>& elements = in_->batch->elements[leaf.feature];
@@ -111,6 +122,7 @@ void FusedEncoders::Pack(size_t number, int64_t begin, int64_t end) {
     column += leaf.dim;
   }
   if (group.query.empty()) return;
+  // The query is as wide as a position; columns behind its leaves stay zero.
   std::fill_n(arrays.query.data() + begin * width, (end - begin) * width, 0.0f);
   column = 0;
   for (const int l : group.query) {
@@ -136,12 +148,15 @@ void FusedEncoders::Unpack(size_t number, int64_t begin, int64_t end) {
       const Positions here = PositionsOf(elements, offsets, row);
       const float* from = arrays.sequence_gradient.data() + offsets[row] * width + column;
       float* to = leaf_gradients_[l] + here.first_element * leaf.dim;
+      // Positions that were padding get no gradient; elements that were cut off keep their zero.
       for (int64_t i = 0; i < here.count; ++i, from += width, to += leaf.dim) {
         for (int64_t d = 0; d < leaf.dim; ++d) to[d] += from[d];
       }
     }
     column += leaf.dim;
   }
+  // A query's leaf may stand in groups, too, whose gradient lies there already: it was set in front
+  // of a barrier, and this adds to it.
   column = 0;
   for (const int l : group.query) {
     const int64_t dim = config_->leaves[l].dim;
@@ -182,6 +197,7 @@ void FusedEncoders::Backward(int lane, const float* values, float* gradients) {
   const int64_t begin = shares_[lane], end = shares_[lane + 1];
   if (begin == end) return;
   const EncoderPass pass = PassOf(lane);
+  // Encoders add to these, since several may read one group; each lane clears its own range.
   for (size_t g = 0; g < groups_.size(); ++g) {
     const int64_t width = model_.sequence_groups[g].width;
     const std::vector<int32_t>& offsets = *groups_[g].offsets;
@@ -191,6 +207,7 @@ void FusedEncoders::Backward(int lane, const float* values, float* gradients) {
       std::fill_n(groups_[g].query_gradient.data() + begin * width, (end - begin) * width, 0.0f);
     }
   }
+  // In the order of the config, so that the sum over encoders has one order.
   for (size_t e = 0; e < encoders_.size(); ++e) {
     const Encoder& encoder = model_.encoders[e];
     const SequenceBlock block = BlockOf(e, begin, end);
@@ -199,6 +216,7 @@ void FusedEncoders::Backward(int lane, const float* values, float* gradients) {
     encoders_[e]->Backward(values, block, pass, output_gradients_[e].data() + begin * encoder.width, encoder.width,
                            keeps_ ? &saved_[lane][e] : nullptr, group.sequence_gradient.data(), query, gradients);
   }
+  // Behind the last encoder: a group's gradient is complete only now.
   for (size_t g = 0; g < groups_.size(); ++g) Unpack(g, begin, end);
 }
 

@@ -13,6 +13,8 @@ KernelActivation FusedLane::Function(const FusedActivation& activation) const {
 }
 
 KernelDropout FusedLane::Dropout(const FusedDropout& dropout, const FusedRows& rows) {
+  // A key for each (layer, step); the row and the element make the rest of the counter, so a mask
+  // is the same on any lane and any worker (law L2).
   if (!rows.dropout || dropout.ratio <= 0) return {};
   return {dropout.ratio, DropoutKey(rows.seed, dropout.number, rows.step), rows.global,
           Sized(&mask_row_, layers_->widest)};
@@ -21,6 +23,8 @@ KernelDropout FusedLane::Dropout(const FusedDropout& dropout, const FusedRows& r
 // ---- matrix products ----------------------------------------------------------------------------------------------
 
 void FusedLane::LinearForward(const FusedLinear& linear, int64_t rows, ConstMatrix x, float* y) {
+  // Matrix shapes: x [rows, in], weight [out, in] as PyTorch keeps it, y and dy [rows, out].
+  //   y = x W^T      dW += dy^T x      dx = dy W
   ProductByTransposed(rows, linear.out, linear.in, x, {values_ + linear.weight, linear.in}, 0, {y, linear.out});
 }
 
@@ -42,6 +46,10 @@ void FusedLane::GateForward(const FusedGate& gate, int64_t rows, ConstMatrix x, 
 }
 
 void FusedLane::GateBackward(const FusedGate& gate, int64_t rows, ConstMatrix x, const float* hidden, const float* d) {
+  // d is dL/d out of the gate's second layer. Backward through hidden = relu(x W1^T + b1):
+  //   dW2 += d^T hidden      dh = (d W2) * (hidden > 0)      dW1 += dh^T x
+  // The second layer's bias has had its gradient from the elementwise kernel. dL/dx is left to the
+  // caller: most of x stands behind a stop-gradient.
   const int64_t width = gate.first.out;
   float* const hidden_gradient = Sized(&hidden_gradient_, rows * width);
   WeightGradient(gate.second, rows, {hidden, width}, d);
@@ -55,6 +63,8 @@ void FusedLane::GateBackward(const FusedGate& gate, int64_t rows, ConstMatrix x,
 void FusedLane::EpnetForward(int64_t rows, Matrix gate_input, int64_t domain_width, float* hidden, float* gate,
                              Matrix out) {
   const FusedGate& net = *layers_->epnet;
+  // E = gamma * sigmoid(gate([domain ; sg(main)])) * main (spec 1.3): the gate's bias, sigmoid and
+  // product are one pass over the block.
   GateForward(net, rows, gate_input, hidden, gate);
   const Matrix main = gate_input.Column(domain_width);
   pepnet::GateForward(rows, net.second.out, ValueAt(net.second.bias), net.gamma, main.data, main.stride, gate, out.data,
@@ -65,10 +75,14 @@ void FusedLane::EpnetBackward(int64_t rows, Matrix gate_input, int64_t domain_wi
                               Matrix d, float* domain_gradient, bool gate_sees_gradient) {
   const FusedGate& net = *layers_->epnet;
   const Matrix main = gate_input.Column(domain_width);
+  // The kernel turns d into the gradient of main through the product and `gate` into that of the
+  // gate's output, in place: nothing reads either of the two again.
   pepnet::GateBackward(rows, net.second.out, net.gamma, main.data, main.stride, gate, d.data, d.stride,
                        GradientAt(net.second.bias));
   GateBackward(net, rows, gate_input, hidden, gate);
   const float* const hidden_gradient = hidden_gradient_.data();
+  // The gate sees main detached, so its input gradient is computed for the domain columns alone:
+  // exact, and without a product over the widest columns.
   InputGradient(net.first, rows, hidden_gradient, 0, domain_width, 0, {domain_gradient, domain_width});
   if (gate_sees_gradient) InputGradient(net.first, rows, hidden_gradient, domain_width, net.second.out, 1, d);
 }
@@ -91,6 +105,8 @@ GateProduct FusedLane::ProductOf(const FusedPpnetLayer& layer, const FusedRows& 
 }
 
 Matrix FusedLane::PpnetForward(int task, const FusedRows& rows, Matrix gate_input, int64_t uia_width) {
+  // x_0 = E, x_{i+1} = dropout(f(x_i A_i^T + a_i) * gamma * sigmoid(gate_i(q))), q = [U ; sg(E)]
+  // (spec 1.4). All layers' gates read the same q.
   const std::vector<FusedPpnetLayer>& net = layers_->ppnet[task];
   if (ppnet_.size() < net.size()) ppnet_.resize(net.size());
   Matrix x = gate_input.Column(uia_width);
@@ -111,11 +127,19 @@ Matrix FusedLane::PpnetForward(int task, const FusedRows& rows, Matrix gate_inpu
 void FusedLane::PpnetBackward(int task, const FusedRows& rows, Matrix gate_input, int64_t uia_width, Matrix d,
                               Matrix gate_input_gradient, bool fresh, bool gate_sees_gradient) {
   const std::vector<FusedPpnetLayer>& net = layers_->ppnet[task];
+  // The order matters, because gradients take the places of activations:
+  //   1. the elementwise kernel turns a and s into their gradients; it reads d, which is in `out`;
+  //   2. the gate's products read s and `hidden`;
+  //   3. the product of the weight's gradient reads x, the output of the layer below, which
+  //   4. that of the input's gradient overwrites: it is the d of the layer below.
   for (size_t i = net.size(); i-- > 0;) {
     const FusedPpnetLayer& layer = net[i];
     PpnetBuffers& buffers = ppnet_[i];
     GateProductBackward(ProductOf(layer, rows, &buffers), d.data, d.stride, GradientAt(layer.linear.bias),
                         GradientAt(layer.gate.second.bias), GradientAt(layer.activation.weight));
+    // Of all products that write to gate_input_gradient, the first to reach a column overwrites it:
+    // the top layer's gate the columns of U, the bottom layer's linear path those of E. Filling it
+    // with zeros first would cost a pass over the widest array of the block.
     const bool first_write = fresh && i + 1 == net.size();
     // The gate: its input's own columns alone get a gradient.
     GateBackward(layer.gate, rows.count, gate_input, buffers.hidden.data(), buffers.gate.data());
@@ -135,6 +159,7 @@ void FusedLane::PpnetBackward(int task, const FusedRows& rows, Matrix gate_input
 // ---- towers -------------------------------------------------------------------------------------------------------
 
 Activated FusedLane::ActivatedOf(const FusedMlpLayer& layer, const FusedRows& rows, MlpBuffers* buffers) {
+  // Layer norm adds the linear layer's bias itself, before it takes the mean.
   const bool norm = layer.norm_weight >= 0;
   Activated activated;
   activated.rows = rows.count;
@@ -161,6 +186,8 @@ float* FusedLane::TowerForward(int tower, const FusedRows& rows, Matrix x) {
                        ValueAt(layer.norm_bias), buffers.linear.data(), Sized(&buffers.inverse_deviation, rows.count),
                        Sized(&buffers.normalised, size));
     }
+    // The mask is kept as bytes: without a gate beside it a zero output does not tell a dropped
+    // element from one that is zero of itself.
     if (rows.dropout && layer.dropout.ratio > 0)
       buffers.kept.Resize(std::max(buffers.kept.size(), static_cast<size_t>(size)));
     Sized(&buffers.out, size);
@@ -184,6 +211,8 @@ void FusedLane::TowerBackward(int tower, const FusedRows& rows, Matrix x, const 
   };
   AddColumnSums(rows.count, net.linear.out, d, GradientAt(net.linear.bias));
   backward(net.linear, net.mlp.size(), d);
+  // As in PpnetBackward(): the output of a layer is overwritten by its gradient once the layer
+  // above has used it for its weights.
   for (size_t i = net.mlp.size(); i-- > 0;) {
     const FusedMlpLayer& layer = net.mlp[i];
     MlpBuffers& buffers = mlp_[i];

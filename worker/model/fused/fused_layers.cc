@@ -17,6 +17,9 @@ FusedLayers PlaceLayers(const JobConfig& config, const DenseParameters& paramete
   FusedLayers layers;
   const LayerPlacer place(&parameters, &layers.widest);
   if (model.domain.has_value()) layers.epnet = PlaceGate(place, "model.epnet.gate_nu", model.epnet_gamma);
+  // Dropout layers are numbered in the reference's order: PPNet's by task and layer, then the
+  // towers'. The number is part of the mask's key, so it must not depend on which layers have
+  // dropout.
   int64_t number = 0;
   if (model.uia.has_value()) {
     for (size_t task = 0; task < model.towers.size(); ++task) {
@@ -30,6 +33,7 @@ FusedLayers PlaceLayers(const JobConfig& config, const DenseParameters& paramete
       }
     }
   }
+  // Tower task * domain_count + domain, as in the reference's list of towers.
   for (size_t i = 0; i < model.towers.size() * model.domain_count; ++i) {
     const std::string module = "model._task_tower." + std::to_string(i);
     const Tower& tower = model.towers[i / model.domain_count];

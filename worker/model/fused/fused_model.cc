@@ -65,6 +65,11 @@ class FusedModel : public PepnetModel {
                                  std::vector<AlignedBuffer<float>>* leaf_gradients) override {
     PEPNET_RETURN_IF_ERROR(CheckLossInput(*config_, input, "TrainStep"));
     return Guarded("train step", [&]() -> StatusOr<LossReport> {
+      // The phases of a step. Each OnEachLane() is a barrier, which stands where a phase reads rows
+      // that another lane may have written:
+      //   encoders, embeddings -> groups and EPNet
+      //   -> per task: PPNet, towers, losses, and backward through them
+      //   -> backward of EPNet, leaves -> backward of encoders, embeddings -> sum over the lanes
       Begin(input, true);
       PrepareGradients();
       EncodersForward();
@@ -72,6 +77,8 @@ class FusedModel : public PepnetModel {
       VariationalForward();
       OnEachLane([&](LaneState* state, int lane) { SharedForward(state, lane); });
       PEPNET_RETURN_IF_ERROR(CompareSessions());
+      // Tasks go one after the other, and all lanes work on the same task: each gets an equal share
+      // of the rows that count for it, which are seldom the same for two tasks.
       for (int task = 0; task < static_cast<int>(model_.towers.size()); ++task) {
         const bool all_rows = SelectRows(task);
         // The first task overwrites the shared input's gradient if it reaches every row; else all add to zeros.
@@ -83,6 +90,9 @@ class FusedModel : public PepnetModel {
           });
         });
       }
+      // Backward of the shared part comes behind that of all tasks, which have added up the
+      // gradient of the input E by then. It overwrites the gradients of leaves that groups list;
+      // the encoders, which read some of the same leaves, add to them behind it.
       const std::vector<float*> gradients = SizeLeafGradients(leaf_gradients);
       if (!encoders_.empty()) encoders_.BeginBackward(gradients);
       const std::vector<float*> computed = Joined(encoders_.OutputGradients(), embeddings_.OutputGradients());
@@ -93,12 +103,15 @@ class FusedModel : public PepnetModel {
       AddLaneGradients();
       LossReport report;
       report.scores = TrainScores();
+      // Partial sums in double, by lane: added in lane order, they are a function of the batch and
+      // the number of lanes.
       for (size_t slot = 0; slot < slots_.size(); ++slot) {
         double sum = 0;
         for (const LaneState& state : lanes_) sum += state.losses[slot];
         report.names.push_back(slots_[slot].loss->name);
         report.values.push_back(sum);
       }
+      // The penalty is the same for all rows and comes once a step, behind the sum over the lanes.
       variational_.Penalties(parameters_->values().data(), gradient_scale, parameters_->gradients().data(), &report);
       return report;
     });
@@ -116,6 +129,8 @@ class FusedModel : public PepnetModel {
       task_outputs_.resize(layers_.ppnet.size());
       for (AlignedBuffer<float>& outputs : task_outputs_)
         Sized(&outputs, all_.rows() * model_.ppnet_hidden_units.back());
+      // One barrier is enough: evaluation takes every row, so a lane reads the blocks that it has
+      // made itself.
       OnEachLane([&](LaneState* state, int lane) {
         SharedForward(state, lane);
         ForEachBlock(all_.rows(), lane, [&](int64_t begin, int64_t end) { EvaluateBlock(state, begin, end); });
@@ -158,9 +173,12 @@ class FusedModel : public PepnetModel {
   // ---- one step's frame -------------------------------------------------------------------------------------------
 
   void Begin(const ModelInput& input, bool train) {
+    // Masks are drawn by the global number of a row (law L2): a worker's slice begins at first_row.
     const int64_t shift = MutantActive(Mutant::kDropoutByLocalRow) ? 0 : input.batch->first_row;
     if (!encoders_.empty()) encoders_.Begin(input, {train, seed_, input.step, nullptr}, shift);
     if (!embeddings_.empty()) embeddings_.Begin(input);
+    // Evaluation keeps the batch's order, because its outputs are those of all domains for every
+    // row.
     all_.Begin(input, Joined(encoders_.Outputs(), embeddings_.Outputs()), train && options_.routing);
     if (!variational_.empty()) {
       variational_.Begin(input, train, seed_, shift);
@@ -174,6 +192,7 @@ class FusedModel : public PepnetModel {
 
   template <typename Body>
   void OnEachLane(const Body& body) {
+    // BLAS must not start threads of its own: the lanes already use all cores.
     team_.Run([&](int lane) {
       const OwnThreadScope own_thread;
       body(&lanes_[lane], lane);
@@ -183,6 +202,9 @@ class FusedModel : public PepnetModel {
   // The blocks of a lane's share of `count` rows, equal within a row.
   template <typename Body>
   void ForEachBlock(int64_t count, int lane, const Body& body) const {
+    // Blocks of nearly equal size, at most block_rows each, instead of full ones and a short rest:
+    // a product of a few rows is slow, and activations of a block stay in cache from forward to
+    // backward. The cut depends on the counts alone.
     const int64_t lanes = static_cast<int64_t>(lanes_.size());
     const int64_t first = count * lane / lanes, share = count * (lane + 1) / lanes - first;
     const int64_t blocks = (share + options_.block_rows - 1) / options_.block_rows;
@@ -243,6 +265,7 @@ class FusedModel : public PepnetModel {
 
   // The arena that a lane adds its parameters' gradients to.
   float* GradientsOf(LaneState* state, int lane) const {
+    // Lane 0 adds to the caller's arena itself, which saves one arena and one pass of the sum.
     return lane == 0 ? parameters_->gradients().data() : state->gradients.data();
   }
 
@@ -281,6 +304,7 @@ class FusedModel : public PepnetModel {
   // For towers: the raw outputs of all domains, in the batch's order, for all rows.
   void EvaluateBlock(LaneState* state, int64_t begin, int64_t end) {
     const FusedRows rows{end - begin};
+    // Without routing: prediction reports the output of every domain's tower for every row.
     for (size_t task = 0; task < model_.towers.size(); ++task) {
       Matrix x = all_.Input(begin).Column(all_.uia_width());
       if (model_.uia) {
@@ -297,6 +321,7 @@ class FusedModel : public PepnetModel {
   }
 
   StatusOr<LossReport> EvaluationLosses() {
+    // A loss with sessions has one tower a task, so the first tower's outputs are all there are.
     std::vector<const float*> raw_outputs(model_.towers.size(), nullptr);
     for (size_t task = 0; task < raw_outputs.size(); ++task) {
       if (HasSessions(model_.towers[task])) raw_outputs[task] = logits_[task * model_.domain_count].data();
@@ -308,11 +333,14 @@ class FusedModel : public PepnetModel {
       const Tower& tower = model_.towers[slot.task];
       double sum = 0;
       for (int64_t row = 0; row < all_.rows(); ++row) {
+        // The loss of a row is that of its own domain's tower, as in training (law L5).
         const float* const z =
             logits_[slot.task * model_.domain_count + all_.domain(row)].data() + row * tower.num_class;
         double l =
             RowLossAndGradient(*slot.loss, tower.num_class, z, all_.in().batch->labels[tower.label], row, 0, nullptr);
         if (!sessions_[i].losses.empty()) l += sessions_[i].losses[row];
+        // scale is w / W over the global batch: the workers' sums add up to the loss of the global
+        // batch.
         sum += l * static_cast<double>((*all_.in().row_scales)[slot.task][row]);
       }
       report.names.push_back(slot.loss->name);
@@ -355,6 +383,8 @@ class FusedModel : public PepnetModel {
     }
     all_.SizeGradients();
     const size_t arena = parameters_->gradients().size();
+    // The arenas of other lanes are zero between steps: AddLaneGradients() leaves them so, and only
+    // a new size clears them here.
     lanes_[0].lane.SetGradients(parameters_->gradients().data());
     for (size_t i = 1; i < lanes_.size(); ++i) {
       if (lanes_[i].gradients.size() != arena) lanes_[i].gradients.ResizeZeroed(arena);
@@ -423,6 +453,8 @@ class FusedModel : public PepnetModel {
                   double gradient_scale) {
     const int64_t count = end - begin, width = all_.input_width();
     const FusedRows rows = RowsOfBlock(state, begin, end, [&](int64_t i) { return selected_[i]; });
+    // Where every row counts the block is read and written in place; else its rows are gathered to
+    // a dense block first, since the products want rows side by side.
     Matrix input = all_.Input(begin), input_gradient = all_.InputGradient(begin);
     if (!all_rows) {
       input = {Sized(&state->input, count * width), width};
@@ -431,6 +463,8 @@ class FusedModel : public PepnetModel {
         std::copy_n(all_.Input(selected_[begin + i]).data, width, input.Row(i).data);
       }
     }
+    // A gathered block has a gradient array of its own, which the first product may overwrite; it
+    // is added to the shared one at the end. In place, only the first task may overwrite.
     const bool overwrite = fresh || (!all_rows && !gate_sees_gradient_);
     if (!all_rows && !overwrite) std::fill_n(input_gradient.data, count * width, 0.0f);
 
@@ -438,6 +472,8 @@ class FusedModel : public PepnetModel {
     if (model_.uia) {
       const TraceScope scope("forward");
       x = state->lane.PpnetForward(task, rows, input, all_.uia_width());
+      // With PPNet the towers read its output, whose gradient is an array of the lane; without it
+      // they read E, and their gradient goes to the input's gradient directly.
       x_gradient = {Sized(&state->task_gradient, count * x.stride), x.stride};
     }
     TrainTowers(state, task, rows, x, x_gradient, model_.uia || overwrite, gradient_scale);
@@ -447,6 +483,7 @@ class FusedModel : public PepnetModel {
                                 gate_sees_gradient_);
     }
     if (all_rows) return;
+    // Positions of a task are distinct, so no two lanes add to the same row.
     for (int64_t i = 0; i < count; ++i) {
       AddTo(width, input_gradient.Row(i).data, all_.InputGradient(selected_[begin + i]).data);
     }
@@ -456,6 +493,8 @@ class FusedModel : public PepnetModel {
   void TrainTowers(LaneState* state, int task, const FusedRows& rows, Matrix x, Matrix x_gradient, bool overwrite,
                    double gradient_scale) {
     auto train = [&](int64_t domain, int64_t first, int64_t last, bool fresh) {
+      // Rows of a part stay where they are; only the view moves, and with it the global row numbers
+      // that dropout is drawn by.
       const int tower = task * model_.domain_count + static_cast<int>(domain);
       FusedRows part = rows;
       part.count = last - first;
@@ -470,12 +509,16 @@ class FusedModel : public PepnetModel {
       state->lane.TowerBackward(tower, part, x.Row(first), state->logit_gradient.data(), fresh ? 0 : 1,
                                 x_gradient.Row(first));
     };
+    // Without routing every row goes through every domain's tower. Rows of other domains have a
+    // zero gradient there (see Losses()), so the result is the same; the tests compare the two.
     if (!options_.routing) {
       for (int64_t domain = 0; domain < model_.domain_count; ++domain) {
         train(domain, 0, rows.count, overwrite && domain == 0);
       }
       return;
     }
+    // Sorting by domain in FusedBatch::Begin() has made a domain's rows consecutive, so there are
+    // at most as many runs as domains.
     for (int64_t first = 0; first < rows.count;) {
       const int64_t domain = all_.domain(state->rows[first]);
       int64_t last = first;
@@ -492,6 +535,7 @@ class FusedModel : public PepnetModel {
     const std::vector<float>& scale = (*all_.in().row_scales)[task];
     const int64_t size = (last - first) * tower.num_class;
     float* const gradient = Sized(&state->logit_gradient, size);
+    // Rows without a loss here (another domain's, without routing) must send back zeros.
     std::fill_n(gradient, size, 0.0f);
     for (int64_t i = first; WantsScores(task) && i < last; ++i) {
       const int64_t row = state->rows[i];
@@ -504,10 +548,14 @@ class FusedModel : public PepnetModel {
       for (int64_t i = first; i < last; ++i) {
         const int64_t row = state->rows[i];
         if (all_.domain(row) != domain && model_.domain_label >= 0) continue;
+        // gradient_scale is 1/N under accumulation of N batches. It belongs to the gradient alone:
+        // the reported loss is that of this batch.
         const float factor = static_cast<float>(scale[row] * gradient_scale);
         const int64_t at = (i - first) * tower.num_class;
         double l = RowLossAndGradient(*slots_[slot].loss, tower.num_class, z + at, all_.in().batch->labels[tower.label],
                                       row, factor, gradient + at);
+        // The part of sessions has been computed for all rows and workers before
+        // (CompareSessions()); its gradient holds the scales of all rows already.
         if (const SessionPart& part = sessions_[slot]; !part.losses.empty()) {
           l += part.losses[row];
           for (int64_t c = 0; c < tower.num_class; ++c) {
@@ -537,6 +585,8 @@ class FusedModel : public PepnetModel {
   // In lane order; the lanes' arenas are zero again afterwards.
   void AddLaneGradients() {
     if (lanes_.size() == 1) return;
+    // Each member adds one slice of the arena over all lanes in lane order: every float is summed
+    // by one thread, so the bits do not depend on which member is faster.
     const std::span<float> total = parameters_->gradients();
     const int64_t size = static_cast<int64_t>(total.size()), lanes = team_.size();
     team_.Run([&](int lane) {

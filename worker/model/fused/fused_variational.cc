@@ -42,9 +42,13 @@ void FusedVariational::Forward(int64_t begin, int64_t end, const float* values) 
     const float* const weights = values + layer.place;
     const uint64_t key = DropoutKey(seed_, layer.group->variational->layer, in_->step);
     uniforms.resize(static_cast<size_t>(sources));
+    // u is drawn by the global row (law L2). Evaluation takes the factor's expected form 1 - p and
+    // draws nothing.
     for (int64_t row = begin; row < end; ++row) {
       if (train_) FillUniforms(key, first_row_ + row, sources, uniforms.data());
       for (int64_t s = 0; s < sources; ++s) {
+        // Backward needs d factor / dw at this u; it is a by-product of forward and costs one
+        // array.
         const VariationalFactor factor =
             train_ ? TrainingFactor(weights[s], uniforms[s]) : EvaluationFactor(weights[s]);
         layer.factors[row * sources + s] = static_cast<float>(factor.factor);
@@ -57,6 +61,8 @@ void FusedVariational::Forward(int64_t begin, int64_t end, const float* values) 
 void FusedVariational::Backward(int64_t begin, int64_t end, float* gradients) const {
   for (const Layer& layer : layers_) {
     const int64_t sources = static_cast<int64_t>(layer.group->sources());
+    // Source by source, rows in order, in double: the weight of a source gathers all rows of the
+    // block.
     for (int64_t s = 0; s < sources; ++s) {
       double sum = 0;
       for (int64_t row = begin; row < end; ++row) {
@@ -73,6 +79,8 @@ void FusedVariational::Penalties(const float* values, double gradient_scale, flo
   for (const Layer& layer : layers_) {
     const VariationalDropout& dropout = *layer.group->variational;
     const double factor = dropout.lambda * PenaltyShare(in_->batch->rows, in_->batch->global_rows);
+    // Each worker adds the share of its rows, so that the sum over the workers is the penalty of
+    // the global batch once, however many workers there are (law L2).
     double sum = 0;
     for (size_t s = 0; s < layer.group->sources(); ++s) {
       const VariationalFactor kept = EvaluationFactor(values[layer.place + static_cast<int64_t>(s)]);

@@ -6,9 +6,10 @@
 namespace pepnet {
 namespace {
 
+// Callers write 1 - sigmoid(x) as Sigmoid(-x): in double the difference is 0 for x above 37.
 double Sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
 
-// max(z, 0) - z y + log(1 + exp(-|z|));  d/dz = sigmoid(z) - y
+// max(z, 0) - z y + log(1 + exp(-|z|)), whose exp() cannot overflow;  d/dz = sigmoid(z) - y
 double CrossEntropy(double z, double y) { return std::max(z, 0.0) - z * y + std::log1p(std::exp(-std::abs(z))); }
 
 // -sum_c q_c log p_c, p = softmax(z), q = s / C everywhere and 1 - s more at y;  d/dz_c = p_c - q_c
@@ -40,7 +41,8 @@ double RowLossAndGradient(const Loss& loss, int classes, const float* z, const L
       break;
     }
     case LossKind::kBinaryFocal: {
-      // The modulation stands behind a stop-gradient.
+      // The modulation stands behind a stop-gradient, as in the reference: the derivative is that
+      // of the cross-entropy alone, times it.
       const double y = label.values[row], p = Sigmoid(x), not_p = Sigmoid(-x);
       const double modulation = loss.focal_alpha * y * std::pow(not_p, loss.focal_gamma) +
                                 (1 - loss.focal_alpha) * (1 - y) * std::pow(p, loss.focal_gamma);

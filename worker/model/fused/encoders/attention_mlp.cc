@@ -37,6 +37,7 @@ AttentionMlp::AttentionMlp(const Encoder& encoder, Input input, int64_t channels
   CheckOrDie(!layers_.empty(), encoder.module + " has no hidden layer");
   CheckOrDie(layers_[0].linear.in == (input == Input::kWithDifference ? 4 : 3) * channels,
              encoder.module + " has an MLP of another width");
+  // A layer that works in place keeps one array per position instead of two.
   for (const FusedMlpLayer& layer : layers_) {
     const int64_t norm_floats = layer.norm_weight >= 0 ? layer.linear.out + 1 : 0;
     kept_floats_ += (InPlace(layer) ? 1 : 2) * layer.linear.out + norm_floats;
@@ -44,6 +45,8 @@ AttentionMlp::AttentionMlp(const Encoder& encoder, Input input, int64_t channels
   }
 }
 
+// Few hidden units make long tiles and many make short ones; below 64 positions a product is not
+// worth its call.
 int64_t AttentionMlp::tile_positions() const { return std::clamp<int64_t>(kTileFloats / tile_floats_, 64, 1024); }
 
 // ---- one layer -----------------------------------------------------------------------------------------------------
@@ -52,15 +55,21 @@ AttentionMlp::LayerArrays AttentionMlp::ArraysOf(const Call& call, size_t index,
   const FusedMlpLayer& layer = layers_[index];
   const int64_t width = layer.linear.out, size = call.kept_positions * width, first = tile.first_position * width;
   const size_t number = kLayerArray + index * kArraysOfLayer;
+  // Kept arrays of all tiles lie side by side, each tile at its own place; where nothing is kept,
+  // every tile begins at 0.
   LayerArrays at;
   at.linear = call.kept->Get(number + kLinear, size) + first;
   if (InPlace(layer)) {
     at.out = at.linear;
     if (call.gradients == nullptr) return at;
+    // Two scratch arrays in turn: the gradient of layer i is read while that of layer i - 1 is
+    // written.
     at.gradient = call.scratch->Get(index % 2 == 0 ? kEvenGradient : kOddGradient, tile.positions * width);
     at.out_gradient = at.gradient;
     return at;
   }
+  // Elsewhere the gradient takes the place of the value. Backward goes from the last layer to the
+  // first and reads a layer's value before it overwrites it.
   at.out = call.kept->Get(number + kOut, size) + first;
   at.out_gradient = at.out;
   at.gradient = at.linear;
@@ -116,6 +125,8 @@ void AttentionMlp::ActivateBackward(const Call& call, const FusedMlpLayer& layer
 // The mask of a row: element e of position i is element i * width + e of the global row.
 void AttentionMlp::Drop(const Call& call, const FusedMlpLayer& layer, const RowTile& tile, float* x) const {
   if (!call.pass.train || layer.dropout.ratio <= 0) return;
+  // Forward and backward draw the same mask: it is a function of the row and the element, so it is
+  // never kept.
   const uint64_t key = DropoutKey(call.pass.seed, layer.dropout.number, call.pass.step);
   const int64_t width = layer.linear.out;
   ForEachRow(tile, [&](const TileRow& row) {
@@ -133,6 +144,9 @@ void AttentionMlp::Begin(Call* call) const {
   call->own = call->scratch->Get(kComposed, 3 * size);
   call->product = call->own + size;
   call->query = call->product + size;
+  // The columns of W [h, in], in one of the two inputs' orders, become three matrices [C, h]:
+  //   own = (Ws - Wd)^T      product = Wp^T      query = (Wq + Wd)^T
+  // `own` and `product` lie one behind the other, so that together they are one matrix [2 C, h].
   const float* const weight = call->values + layers_[0].linear.weight;
   for (int64_t c = 0; c < channels_; ++c) {
     for (int64_t j = 0; j < width; ++j) {
@@ -151,6 +165,7 @@ void AttentionMlp::Begin(Call* call) const {
 
 void AttentionMlp::Finish(const Call& call) const {
   const int64_t width = layers_[0].linear.out, in = layers_[0].linear.in;
+  // The way back of Begin(): Wd had a part in two of the three, with opposite signs.
   float* const gradient = call.gradients + layers_[0].linear.weight;
   for (int64_t j = 0; j < width; ++j) {
     for (int64_t c = 0; c < channels_; ++c) {
@@ -169,11 +184,13 @@ void AttentionMlp::FirstLayer(const Call& call, const RowTile& tile, const Layer
   const int64_t width = layer.linear.out;
   const float* const query = tile.block->query + tile.first_row * channels_;
   float* const term = call.scratch->Get(kRowTerm, tile.rows * width);
+  // The query's term and the bias, once a row: [rows, h].
   Product(tile.rows, width, channels_, {query, channels_}, {call.query, width}, 0, {term, width});
   if (layer.linear.bias >= 0) AddBias(tile.rows, width, ValueAt(call, layer.linear.bias), term);
 
   float* const joined = call.scratch->Get(kJoined, channels_ * width);
   float* const packed = call.scratch->Get(kPacked, (tile.positions - tile.long_positions) * 2 * channels_);
+  // Long rows stand first in the tile, so the packed short ones are one range behind them.
   ForEachRow(tile, [&](const TileRow& row) {
     const int64_t b = row.row - tile.first_row;
     const float* const q = query + b * channels_;
@@ -189,6 +206,7 @@ void AttentionMlp::FirstLayer(const Call& call, const RowTile& tile, const Layer
     Activate(call, layer, row.length, here);
   });
   const LayerArrays rest = From(at, tile.long_positions, width);
+  // All short rows together: one product [positions, 2 C] x [2 C, h] instead of many small ones.
   const int64_t short_positions = tile.positions - tile.long_positions;
   Product(short_positions, width, 2 * channels_, {packed, 2 * channels_}, {call.own, width}, 1, {rest.linear, width});
   if (short_positions > 0) Activate(call, layer, short_positions, rest);
@@ -203,6 +221,8 @@ void AttentionMlp::FirstLayerBackward(const Call& call, const RowTile& tile, con
   auto gradient_of = [&](const TileRow& row) {
     return query_gradient == nullptr ? nullptr : query_gradient + (row.row - tile.first_row) * channels_;
   };
+  // d of the query's term is the sum of d over the row's positions, and so is the bias's: the
+  // activation's backward leaves it in `term`.
   float* const term = call.scratch->GetZeroed(kRowTerm, tile.rows * width);
   float* const joined = call.scratch->Get(kJoined, 2 * size);
   float* const joined_gradient = joined + size;
@@ -215,6 +235,9 @@ void AttentionMlp::FirstLayerBackward(const Call& call, const RowTile& tile, con
       return PackWithProduct(row.length, channels_, row.sequence, q,
                              packed + (row.start - tile.long_positions) * 2 * channels_);
     }
+    // A long row, with J = own + diag(q) product [C, h]:
+    //   ds += d J^T      dJ = s^T d
+    // JoinedWeightBackward() takes dJ apart.
     const ConstMatrix d(at.gradient + row.start * width, width);
     JoinedWeight(channels_, width, call.own, call.product, q, joined);
     ProductByTransposed(row.length, channels_, width, d, {joined, width}, 1, {d_sequence + row.source, channels_});
@@ -223,6 +246,8 @@ void AttentionMlp::FirstLayerBackward(const Call& call, const RowTile& tile, con
                          gradient_of(row));
   });
   if (short_positions > 0) {
+    // The short rows: `packed` is read for the weights' gradient first and then holds its own
+    // gradient.
     const ConstMatrix d(at.gradient + tile.long_positions * width, width);
     const Matrix in = {packed, 2 * channels_};
     TransposedProduct(2 * channels_, width, short_positions, in, d, 1, {call.own_gradient, width});
@@ -251,6 +276,7 @@ void AttentionMlp::Forward(const Call& call, const RowTile& tile, float* scores)
     const FusedLinear& linear = layer.linear;
     const ConstMatrix in(at.out, linear.in);
     at = ArraysOf(call, i, tile);
+    // The bias is there before the product, which adds to it: one pass less than adding it behind.
     if (linear.bias >= 0) FillRows(tile.positions, linear.out, call.values + linear.bias, at.linear);
     ProductByTransposed(tile.positions, linear.out, linear.in, in, {call.values + linear.weight, linear.in},
                         linear.bias >= 0 ? 1 : 0, {at.linear, linear.out});
@@ -266,6 +292,7 @@ void AttentionMlp::Backward(const Call& call, const RowTile& tile, const float* 
                             float* d_query) const {
   if (tile.positions == 0) return;
   LayerArrays at = ArraysOf(call, layers_.size() - 1, tile);
+  // dw += sum of dz_i x_i and dx_i = dz_i w, the last linear layer having one output.
   AddWeightedSum(tile.positions, linear_.in, d_scores, at.out, call.gradients + linear_.weight);
   Outer(tile.positions, linear_.in, d_scores, call.values + linear_.weight, at.out_gradient);
   for (size_t i = layers_.size(); i-- > 1;) {
@@ -274,6 +301,7 @@ void AttentionMlp::Backward(const Call& call, const RowTile& tile, const float* 
     Drop(call, layer, tile, at.out_gradient);
     ActivateBackward(call, layer, tile.positions, GradientAt(call, linear.bias), at);
     const ConstMatrix d(at.gradient, linear.out);
+    // From here `at` is the layer below: its output is this layer's input.
     at = ArraysOf(call, i - 1, tile);
     TransposedProduct(linear.out, linear.in, tile.positions, d, {at.out, linear.in}, 1,
                       {call.gradients + linear.weight, linear.in});

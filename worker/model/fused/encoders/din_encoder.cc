@@ -28,6 +28,7 @@ class ScoredEncoder : public SequenceEncoder {
 
   void Forward(const float* values, const SequenceBlock& block, const EncoderPass& pass, float* out, int64_t out_stride,
                Saved* saved) const override {
+    // Rows without positions are not visited below, and their output is zero.
     for (int64_t b = 0; b < block.rows; ++b) {
       std::fill_n(out + b * out_stride, width(), 0.0f);
     }
@@ -52,6 +53,8 @@ class ScoredEncoder : public SequenceEncoder {
     ForEachTile(block, limit_, mlp_.tile_positions(), [&](RowTile tile) {
       float* const scores = TileScores(call, saved, &tile);
       if (tile.positions == 0) return;
+      // Forward kept nothing: the tile's scores and activations are computed once more, to the same
+      // bits, because tiles are cut in the same way.
       if (saved == nullptr) {
         mlp_.Forward(call, tile, scores);
         ForEachRow(tile, [&](const TileRow& row) { Weigh(values, row.length, scores + row.start); });
@@ -119,6 +122,9 @@ class DinEncoder final : public ScoredEncoder {
 
   void RowBackward(const float*, const TileRow& row, const float* weights, const float* d_out, float* d_scores,
                    float* d_row, float*) const override {
+    // With w = softmax(z) and out = sum of w_i s_i:
+    //   dw_i = d_out . s_i      dz = w (dw - w . dw)      ds_i = w_i d_out
+    // The gradient of s_i through z_i comes behind this, from the MLP.
     Dots(row.length, channels_, row.sequence, d_out, d_scores);
     SoftmaxBackward(row.length, weights, d_scores);
     AddOuter(row.length, channels_, weights, d_out, d_row);
@@ -163,6 +169,8 @@ class MultiWindowDin final : public ScoredEncoder {
   // Calls body(window, its first position, its number of positions) for each window that is not empty.
   template <typename Body>
   void ForEachWindow(int64_t length, const Body& body) const {
+    // Windows cover the positions from the first one on; a short row leaves the last ones empty,
+    // and their r_w stays 0.
     int64_t first = 0;
     for (size_t window = 0; window < windows_.size() && first < length; ++window) {
       const int64_t count = std::min<int64_t>(windows_[window], length - first);

@@ -17,6 +17,7 @@ class PoolingEncoder final : public SequenceEncoder {
 
   void Forward(const float*, const SequenceBlock& block, const EncoderPass&, float* out, int64_t out_stride,
                Saved*) const override {
+    // An empty row is a sum of nothing: ScaledSum() still writes its zeros.
     for (int64_t b = 0; b < block.rows; ++b) {
       const int64_t length = RowLength(block, b, limit_);
       ScaledSum(length, channels_, FactorOf(length), block.sequence + block.offsets[b] * channels_,

@@ -158,6 +158,8 @@ SelfAttention::Composed SelfAttention::Carve(float* arrays) const {
 
 void SelfAttention::ComposePart(const Call& call, int64_t index, const FusedLinear& linear, float* weight,
                                 float* shift) const {
+  // V = P W [E, C] and v = P b + p [E]: products of weights alone, once a block instead of once a
+  // position.
   const float* const outer = call.values + in_weight_ + index * width_ * width_;
   Product(width_, channels_, width_, {outer, width_}, {call.values + linear.weight, channels_}, 0, {weight, channels_});
   if (shift == nullptr) return;
@@ -186,6 +188,8 @@ void SelfAttention::Compose(Call* call) const {
   ComposePart(*call, 0, query_, to.query, to.query_shift);
   ComposePart(*call, 1, key_, to.key, nullptr);
   ComposePart(*call, 2, value_, to.value, to.value_shift);
+  // r = min(C, d): the scores' factors are as thin as they can be. For C <= d the keys' weights
+  // move over to the left side and right_j is s_j itself, so nothing has to be computed for it.
   if (HasRight()) {
     std::copy_n(to.query, width_ * channels_, to.left);
     std::copy_n(to.query_shift, width_, to.left_shift);
@@ -198,8 +202,11 @@ void SelfAttention::Compose(Call* call) const {
       WeightedSum(head_width_, channels_, to.query_shift + first, key.data, to.left_shift + head * channels_);
     }
   }
+  // 1 / sqrt(d) goes into the left factors, once a block, and not into n x n scores a head and row.
   Scale(heads_ * rank_ * channels_, scale_, to.left);
   Scale(heads_ * rank_, scale_, to.left_shift);
+  // The gradients of the composed weights gather all tiles; ComposeBackward() hands them on to the
+  // parameters at the end.
   if (call->gradients == nullptr) return;
   call->gradient = Carve(call->scratch->GetZeroed(kComposedGradient, ComposedFloats()));
 }
@@ -252,8 +259,10 @@ float* SelfAttention::WeightsOf(const Call& call, const TileRow& row, const Fact
                       {factors.right.data + head * factors.right_step, factors.right.stride}, 0, {weights, n});
   SoftmaxRows(n, n, weights);
   *mask = nullptr;
+  // Weights are kept without the mask: softmax's backward needs them so.
   if (!call.pass.train || dropout_.ratio <= 0) return weights;
   *mask = call.scratch->Get(kMask, size);
+  // Head h's part of the row's mask begins at element h n n; one head's is made at a time.
   FillDropoutMaskFrom(DropoutKey(call.pass.seed, dropout_.number, call.pass.step), dropout_.ratio,
                       call.block->global_rows[row.row], head * size, size, *mask);
   return weights;
@@ -266,6 +275,8 @@ void SelfAttention::Mix(const Call& call, const TileRow& row, const Factors& fac
   for (int64_t head = 0; head < heads_; ++head) {
     float* mask;
     float* const weights = WeightsOf(call, row, factors, head, &mask);
+    // The n x n weights of a head are used up here: only their column sums go on, so no array grows
+    // with heads * n * n.
     MaskedColumnMeans(n, share, weights, mask, columns + head * n);
     sums[head] = Sum(n, columns + head * n);
   }
@@ -278,6 +289,8 @@ void SelfAttention::MixBackward(const Call& call, const TileRow& row, const floa
                                 float* mixed, float* sums, float* d_sequence) const {
   const int64_t n = row.length, columns = heads_ * rank_;
   const float share = InverseLength(*call.block, row.row);
+  // The factors and weights are computed again, row by row: keeping them would take n x n floats
+  // for every head and row.
   const Factors factors = FactorsOf(call, row);
   float* const means = call.scratch->Get(kColumns, 2 * heads_ * n);
   float* const d_means = means + heads_ * n;
@@ -292,8 +305,10 @@ void SelfAttention::MixBackward(const Call& call, const TileRow& row, const floa
     float* const weights = WeightsOf(call, row, factors, head, &mask);
     MaskedColumnMeans(n, share, weights, mask, mean);
     sums[head] = Sum(n, mean);
+    // All rows i of the weights have the same gradient, since the output is a mean over i.
     for (int64_t j = 0; j < n; ++j) d_mean[j] = (d_mean[j] + d_sums[head]) * share;
     MaskedSoftmaxBackward(n, d_mean, mask, weights);
+    // Without right factors of its own, right_j is s_j, and its gradient is added there.
     const float* const right = factors.right.data + head * factors.right_step;
     Product(n, rank_, n, {weights, n}, {right, factors.right.stride}, 0, {d_left + head * rank_, columns});
     TransposedProduct(n, rank_, n, {weights, n}, {factors.left + head * rank_, columns}, HasRight() ? 0 : 1,
@@ -339,6 +354,7 @@ void SelfAttention::Forward(const float* values, const SequenceBlock& block, con
   Compose(&call);
   ForEachTile(block, limit_, kTilePositions, [&](const RowTile& tile) {
     const int64_t mixed_width = heads_ * channels_;
+    // Empty rows are not visited and need their zeros: a context of zero gives an output of zero.
     float* const mixed = call.scratch->GetZeroed(kMixed, tile.rows * mixed_width);
     float* const sums = call.scratch->GetZeroed(kRowSum, tile.rows * heads_);
     ForEachRow(tile, [&](const TileRow& row) {
@@ -372,6 +388,7 @@ void SelfAttention::Backward(const float* values, const SequenceBlock& block, co
   ForEachTile(block, limit_, kTilePositions, [&](const RowTile& tile) {
     const int64_t rows = tile.rows, mixed_width = heads_ * channels_;
     const ConstMatrix d_tile(d_out + tile.first_row * d_out_stride, d_out_stride);
+    // dL/d context comes first, for all rows of the tile at once: out = O context + (n / L) o.
     float* const d_context = call.scratch->Get(kContextGradient, rows * width_);
     Product(rows, width_, width_, d_tile, {values + out_.weight, width_}, 0, {d_context, width_});
     // Of `mixed` and its sums; both are computed with the weights' gradients.

@@ -24,6 +24,8 @@ class SimpleAttention final : public SequenceEncoder {
     EncoderBuffers own;
     float* const weights = Weights(block, pass, saved, &own);
     int64_t first = 0;
+    // Kept weights of all rows lie packed, in the order of the rows; without `saved` one row's are
+    // enough.
     for (int64_t b = 0; b < block.rows; ++b) {
       const int64_t length = RowLength(block, b, limit_);
       float* const w = weights + (saved != nullptr ? first : 0);
@@ -46,8 +48,10 @@ class SimpleAttention final : public SequenceEncoder {
       float* const w = weights + (saved != nullptr ? first : 0);
       if (saved == nullptr) RowWeights(block, b, length, w);
       const float* const d_row = d_out + b * d_out_stride;
+      // d_i = d_out . s_i, then through softmax: dz_i = w_i (d_i - sum of w_k d_k).
       Dots(length, channels_, block.sequence + source, d_row, d);
       SoftmaxBackward(length, w, d);
+      // s_i has two ways to the output, through the sum and through its own score.
       AddOuter(length, channels_, w, d_row, d_sequence + source);
       AddOuter(length, channels_, d, block.query + b * channels_, d_sequence + source);
       if (d_query != nullptr) {

@@ -33,6 +33,7 @@ int Stride(int64_t stride, int64_t columns) {
 // BLAS thinks in columns: a row-major y [m, n] is its transpose, and y^T = op(w)^T op(x)^T.
 void Gemm(bool transpose_x, bool transpose_w, int64_t m, int64_t n, int64_t k, ConstMatrix x, ConstMatrix w, float beta,
           Matrix y) {
+  // With beta = 0 BLAS writes y without reading it, so y may be uninitialised memory, NaN included.
   if (m == 0 || n == 0) return;
   CheckOrDie(m <= std::numeric_limits<int>::max() && n <= std::numeric_limits<int>::max() &&
                  k <= std::numeric_limits<int>::max(),

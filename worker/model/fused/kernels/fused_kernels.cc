@@ -146,6 +146,9 @@ struct TanhshrinkFunction {
 
 template <typename Body>
 PEPNET_SIMD_INLINE void WithFunction(const KernelActivation& activation, const Body& body) {
+  // The switch stands outside the loops over rows: each function gets loops of its own, with its
+  // formula inlined and vectorised, instead of a branch an element. The bodies must be inlined, or
+  // they would be compiled without the instruction set of the clone that calls them.
   const float w = activation.parameter, v = activation.parameter2;
   switch (activation.kind) {
     case ActivationKind::kIdentity:
@@ -217,6 +220,8 @@ PEPNET_SIMD_INLINE void GateProductRow(const Function f, int64_t width, float sc
                                        const float* __restrict s_bias, const float* __restrict mask,
                                        float* __restrict a, float* __restrict s, float* __restrict out) {
   for (int64_t c = 0; c < width; ++c) {
+    // The bias of both linear layers is added here: the products before it write to uninitialised
+    // memory and need no pass to fill it.
     const float pre = a[c] + a_bias[c];
     const float gate = Sigmoid(s[c] + s_bias[c]);
     const float kept = mask == nullptr || mask[c] != 0 ? gate : 0.0f;
@@ -236,6 +241,7 @@ PEPNET_SIMD_INLINE void GateProductBackwardRow(const Function f, int64_t width, 
                                                float* __restrict s_sum) {
   for (int64_t c = 0; c < width; ++c) {
     const float gate = s[c], pre = a[c];
+    // The scale that forward had: gamma, and 1 / (1 - ratio) under dropout.
     const float through = d[c] * scale * gate;
     const float da = through * f.Slope(pre);
     const float ds = through * f.Value(pre) * (1.0f - gate);
@@ -253,6 +259,8 @@ PEPNET_SIMD_INLINE void ActivatedRow(const Function f, int64_t width, float* __r
 
 // Gradient of PReLU's weight from one row, given the gradient of the activation's value: sum of d x over x <= 0.
 double PreluWeightGradient(int64_t width, const float* x, const float* d, float scale, const float* factor) {
+  // One weight gathers all elements of a block; in float the sum of so many terms would lose its
+  // low bits.
   double sum = 0;
   for (int64_t c = 0; c < width; ++c) {
     if (x[c] <= 0) sum += static_cast<double>(d[c]) * scale * (factor == nullptr ? 1.0f : factor[c]) * x[c];
@@ -264,9 +272,12 @@ double PreluWeightGradient(int64_t width, const float* x, const float* d, float 
 
 PEPNET_SIMD_CLONES void BiasRelu(int64_t rows, int64_t width, const float* bias, float* x) {
   for (int64_t row = 0; row < rows; ++row) {
+    // __restrict stands on pointers of the loop's own: as far as the compiler knows, the parameters
+    // may overlap, and it would not vectorise or would test for it in every row.
     const float* __restrict b = bias;
     float* __restrict y = x + row * width;
     for (int64_t c = 0; c < width; ++c) {
+      // Written so that a NaN, for which every comparison is false, stays one.
       const float v = y[c] + b[c];
       y[c] = v < 0 ? 0.0f : v;
     }
@@ -309,6 +320,7 @@ PEPNET_SIMD_CLONES void GateBackward(int64_t rows, int64_t width, float gamma, c
     float* __restrict g = d + row * d_stride;
     float* __restrict sum = bias_gradient;
     for (int64_t c = 0; c < width; ++c) {
+      // With v = sigmoid(s):  dL/dm = d gamma v;  dL/ds = d gamma m v (1 - v).
       const float v = gate[c];
       const float through = g[c] * gamma * v;
       const float ds = through * m[c] * (1.0f - v);
@@ -321,6 +333,7 @@ PEPNET_SIMD_CLONES void GateBackward(int64_t rows, int64_t width, float gamma, c
 
 PEPNET_SIMD_CLONES void GateProductForward(const GateProduct& layer) {
   const int64_t width = layer.width;
+  // With dropout the kept elements' factor 1 / (1 - ratio) joins gamma, so a mask only selects.
   const float* const mask = layer.dropout.ratio > 0 ? layer.dropout.mask_row : nullptr;
   const float scale = layer.gamma * (mask != nullptr ? KeptScale(layer.dropout.ratio) : 1.0f);
   WithFunction(
@@ -329,6 +342,8 @@ PEPNET_SIMD_CLONES void GateProductForward(const GateProduct& layer) {
           float* const a = layer.a + row * width;
           float* const s = layer.s + row * width;
           float* const out = layer.out + row * width;
+          // The branch stands outside the loop over columns, which is vectorised once for each
+          // case.
           if (mask == nullptr) {
             GateProductRow(f, width, scale, layer.a_bias, layer.s_bias, nullptr, a, s, out);
           } else {
@@ -350,6 +365,7 @@ PEPNET_SIMD_CLONES void GateProductBackward(const GateProduct& layer, const floa
         for (int64_t row = 0; row < layer.rows; ++row) {
           float* const a = layer.a + row * width;
           float* const s = layer.s + row * width;
+          // Before the row's kernel, which overwrites a and s.
           if (layer.activation.kind == ActivationKind::kPrelu) {
             prelu += PreluWeightGradient(width, a, d + row * d_stride, scale, s);
           }
@@ -361,6 +377,7 @@ PEPNET_SIMD_CLONES void GateProductBackward(const GateProduct& layer, const floa
 
 PEPNET_SIMD_CLONES void ActivatedForward(const Activated& layer) {
   const int64_t width = layer.width;
+  // The bias stays in u: backward needs the value in front of the activation.
   if (layer.bias != nullptr) AddBias(layer.rows, width, layer.bias, layer.u);
   WithFunction(
       layer.activation, [&](const auto f) __attribute__((always_inline)) {
@@ -393,6 +410,7 @@ PEPNET_SIMD_CLONES void ActivatedBackward(const Activated& layer, const float* d
             const uint8_t* __restrict kept = layer.kept + row * width;
             for (int64_t c = 0; c < width; ++c) {
               const float through = kept[c] != 0 ? g[c] * scale : 0.0f;
+              // PReLU's weight gradient reads u, and so comes before u is overwritten.
               if (layer.activation.kind == ActivationKind::kPrelu && u[c] <= 0)
                 prelu += static_cast<double>(through) * u[c];
               u[c] = through * f.Slope(u[c]);
@@ -404,6 +422,8 @@ PEPNET_SIMD_CLONES void ActivatedBackward(const Activated& layer, const float* d
           }
         }
       });
+  // In a pass of its own, row after row: the order of a column's sum is that of the rows, with
+  // dropout and without.
   if (bias_gradient != nullptr) AddColumnSums(layer.rows, width, layer.u, bias_gradient);
   if (layer.activation.kind == ActivationKind::kPrelu) *activation_gradient += static_cast<float>(prelu);
 }
@@ -414,6 +434,8 @@ void LayerNormForward(int64_t rows, int64_t width, const float* bias, const floa
   const double n = static_cast<double>(width);
   for (int64_t row = 0; row < rows; ++row) {
     float* const v = x + row * width;
+    // Two passes, in double: the mean of squares less the square of the mean would cancel for rows
+    // far from zero.
     double mean = 0, variance = 0;
     for (int64_t c = 0; c < width; ++c) mean += v[c];
     mean /= n;
@@ -421,6 +443,8 @@ void LayerNormForward(int64_t rows, int64_t width, const float* bias, const floa
     const double inverse = 1.0 / std::sqrt(variance / n + 1e-5);
     inverse_deviation[row] = static_cast<float>(inverse);
     for (int64_t c = 0; c < width; ++c) {
+      // The normalised row takes the place of the input. Backward needs it and rstd = 1 /
+      // deviation, and nothing else.
       v[c] = static_cast<float>((v[c] - mean) * inverse);
       out[row * width + c] = weight[c] * v[c] + shift[c];
     }
@@ -434,6 +458,8 @@ void LayerNormBackward(int64_t rows, int64_t width, const float* weight, const f
   for (int64_t row = 0; row < rows; ++row) {
     float* const v = x + row * width;
     const float* const g = d + row * width;
+    // The first pass takes both means over the row and the gradients of gamma and beta (weight and
+    // shift); the second one overwrites x and so must come behind it.
     double sum = 0, product = 0;
     for (int64_t c = 0; c < width; ++c) {
       const double dv = static_cast<double>(g[c]) * weight[c];

@@ -17,6 +17,8 @@ using Lanes = float __attribute__((vector_size(kLanes * sizeof(float))));
 PEPNET_SIMD_INLINE void Load(const float* from, Lanes& x) { std::memcpy(&x, from, sizeof(x)); }
 
 PEPNET_SIMD_INLINE float SumOf(const Lanes& x) {
+  // A fixed tree. Left to itself a compiler could sum in another order for each vector width, and
+  // the same checkpoint would go on with other bits on another machine.
   return ((x[0] + x[4]) + (x[2] + x[6])) + ((x[1] + x[5]) + (x[3] + x[7]));
 }
 
@@ -29,6 +31,7 @@ PEPNET_SIMD_INLINE float Dot(int64_t width, const float* x, const float* y) {
     Load(y + c, b);
     lanes += a * b;
   }
+  // The rest is summed apart, so that the eight sums see whole vectors alone.
   float rest = 0;
   for (; c < width; ++c) rest += x[c] * y[c];
   return SumOf(lanes) + rest;
@@ -98,6 +101,8 @@ PEPNET_SIMD_INLINE float MostOf(int64_t count, const float* z) {
 }
 
 PEPNET_SIMD_INLINE void SoftmaxOf(int64_t count, float* z) {
+  // Largest element first: exp(z - max) is at most 1 and cannot overflow, and at least one term is
+  // 1, so the sum is not zero.
   const float most = MostOf(count, z);
   float* __restrict e = z;
   for (int64_t i = 0; i < count; ++i) e[i] = Exp(e[i] - most);
@@ -174,6 +179,7 @@ PEPNET_SIMD_CLONES void SoftmaxRows(int64_t rows, int64_t positions, float* z) {
 }
 
 PEPNET_SIMD_CLONES void SoftmaxBackward(int64_t positions, const float* w, float* d) {
+  // d . w, which softmax's derivative w (d - w . d) subtracts from all.
   const float mean = Dot(positions, w, d);
   const float* __restrict weight = w;
   float* __restrict gradient = d;
@@ -200,6 +206,8 @@ PEPNET_SIMD_CLONES void MaskedSoftmaxBackward(int64_t n, const float* d, const f
   for (int64_t i = 0; i < n; ++i) {
     float* __restrict weight = w + i * n;
     if (mask == nullptr) {
+      // Every row i has the same d: only the sum over i is asked for, so dL/da_ij does not depend
+      // on i.
       const float mean = Dot(n, weight, gradient);
       for (int64_t j = 0; j < n; ++j) weight[j] = weight[j] * (gradient[j] - mean);
     } else {
@@ -288,6 +296,7 @@ PEPNET_SIMD_CLONES void PreluWeightedMean(int64_t positions, int64_t width, floa
 PEPNET_SIMD_CLONES float PreluWeightedMeanBackward(int64_t positions, int64_t width, float slope, const float* z,
                                                    const float* x, const float* d, float* dz, float* dx) {
   const float share = 1.0f / static_cast<float>(positions);
+  // One weight for all positions: summed in double.
   double slope_gradient = 0;
   for (int64_t i = 0; i < positions; ++i) {
     const bool above = z[i] > 0;
