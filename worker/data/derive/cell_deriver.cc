@@ -63,6 +63,7 @@ void ListElements(const ColumnView& view, int64_t row, const std::string& delimi
   elements->clear();
   const ColumnView::Range range = view.Elements(row);
   if (view.IsEmptyCell(range)) {
+    // One empty element and not none: an operator may turn it into its default.
     elements->push_back({});
     return;
   }
@@ -113,6 +114,7 @@ StatusOr<CellColumn> CellDeriver::Compute(const RowSelection& selection, const s
   PEPNET_RETURN_IF_ERROR(CheckTypes(selection, inputs));
   const std::vector<OperatorInput>& described = feature_.op->inputs;
   const bool is_sequence = feature_.sequence.has_value();
+  // One of each input, reused from row to row: they borrow their texts from the columns.
   std::vector<InputCell> cells;
   for (size_t i = 0; i < inputs.size(); ++i) {
     InputForm form = operator_->FormOf(static_cast<int>(i));
@@ -129,6 +131,8 @@ StatusOr<CellColumn> CellDeriver::Compute(const RowSelection& selection, const s
   };
   const auto read_row = [&](size_t i, const CellColumn::Cell& cell) -> Status {
     const ColumnView::Range range = cell.view->Elements(cell.row);
+    // An empty cell of a feature reads as that feature's default_value, before the operator sees
+    // it.
     if (cell.view->IsEmptyCell(range)) return cells[i].AddText(inputs[i].default_value);
     return cells[i].AddCell(*cell.view, range);
   };
@@ -138,6 +142,8 @@ StatusOr<CellColumn> CellDeriver::Compute(const RowSelection& selection, const s
     const auto at = [&](const std::string& column, const Status& status) {
       return status.ok() ? status : AtCell(selection.chunks[chunk], row, column, status);
     };
+    // Inputs by element must have equally many: element i of one belongs to element i of the other,
+    // and padding would pair the wrong ones.
     size_t count = 0;  // elements of the row
     std::string counted;
     for (size_t i = 0; i < inputs.size(); ++i) {
@@ -160,6 +166,7 @@ StatusOr<CellColumn> CellDeriver::Compute(const RowSelection& selection, const s
     ++place;
     if (!is_sequence) return at(feature_.name, apply());
     PEPNET_RETURN_IF_ERROR(builder.StartCell());
+    // An operator that makes elements itself (a tokenizer) is applied once a row.
     if (feature_.op->gives_elements) {
       output.Clear();
       PEPNET_RETURN_IF_ERROR(at(feature_.name, operator_->Apply(cells, &output)));
@@ -173,6 +180,7 @@ StatusOr<CellColumn> CellDeriver::Compute(const RowSelection& selection, const s
     if (feature_.sequence->max_elements > 0) {
       count = std::min(count, static_cast<size_t>(feature_.sequence->max_elements));
     }
+    // Inputs that are not by element keep the row's cell for all its elements.
     for (size_t element = 0; element < count; ++element) {
       for (size_t i = 0; i < inputs.size(); ++i) {
         if (!described[i].by_element) continue;

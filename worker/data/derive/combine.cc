@@ -28,6 +28,8 @@ class CombineCell : public ColumnOperator {
       out->numbers.push_back(number);
       return absl::OkStatus();
     }
+    // 2^63 is a double, and the largest int64 is not, so the comparison is with a number that is
+    // one. It is negated, so that NaN is refused, too.
     constexpr double kBeyondInt64 = 9223372036854775808.0;
     if (!(std::abs(number) < kBeyondInt64))
       return InvalidInput("the number ", number, " is too large for a row number");

@@ -17,11 +17,14 @@ class Combo : public ColumnOperator {
     size_t count = 1;
     for (const InputCell& input : inputs) {
       if (input.empty()) return absl::OkStatus();
+      // Divided, not multiplied: the product may overflow.
       if (input.tokens().size() > kMaxCombinations / count) {
         return InvalidInput("the tokens have more than ", kMaxCombinations, " combinations; shorten the cells");
       }
       count *= input.tokens().size();
     }
+    // The combination's number in mixed radix: digit `place` is an index into the tokens of that
+    // input.
     for (size_t combination = 0; combination < count; ++combination) {
       std::string& token = out->tokens.emplace_back();
       size_t left = combination, below = count;

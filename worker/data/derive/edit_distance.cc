@@ -54,6 +54,8 @@ class EditDistance : public ColumnOperator {
   static size_t Distance(const std::vector<std::string_view>& a, const std::vector<std::string_view>& b) {
     std::vector<size_t> best(b.size() + 1);
     std::iota(best.begin(), best.end(), size_t{0});
+    // One row of the table is enough: best[j + 1] still holds the row above, and `diagonal` what
+    // stood there before it was overwritten.
     for (size_t i = 0; i < a.size(); ++i) {
       size_t diagonal = best[0];
       best[0] = i + 1;

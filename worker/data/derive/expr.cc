@@ -17,6 +17,7 @@ class Expr : public ColumnOperator {
   InputForm FormOf(int) const override { return {InputForm::Kind::kNumbers, separator_}; }
 
   Status Apply(std::span<const InputCell> inputs, OperatorOutput* out) const override {
+    // One number in each cell is the usual case, computed without the arithmetic of whole cells.
     bool single = !reads_cells_;
     for (const InputCell& input : inputs) {
       if (input.empty()) return absl::OkStatus();

@@ -17,6 +17,7 @@ StatusOr<double> Pair::Number() const {
 }
 
 Pair SplitPair(std::string_view text, char mark) {
+  // The first mark: a value may hold the mark, a key cannot.
   const size_t at = text.find(mark);
   Pair pair;
   pair.key = text.substr(0, at);
@@ -94,6 +95,8 @@ Status InputCell::AddElement(const ColumnView& view, int64_t element) {
   }
   if (view.kind() == ColumnView::Kind::kText) return AddToken(view.Text(element));
   if (form_.kind == InputForm::Kind::kTokens) {
+    // Numbers become their shortest decimal texts, as a CSV file would have them, so that tokens
+    // and hashes agree.
     tokens_.push_back(Kept(view, element));
     return absl::OkStatus();
   }
@@ -130,6 +133,7 @@ std::string_view InputCell::Kept(double number) {
 }
 
 std::string_view InputCell::Keep(std::string_view text) {
+  // A deque keeps the texts where they are while it grows: views of earlier ones stay good.
   if (kept_count_ == kept_.size()) kept_.emplace_back();
   std::string& kept = kept_[kept_count_++];
   kept = text;

@@ -19,6 +19,7 @@ class Lookup : public ColumnOperator {
 
   Status Apply(std::span<const InputCell> inputs, OperatorOutput* out) const override {
     std::vector<double> numbers;
+    // The keys' order decides that of the tokens; keys that are not there give nothing.
     for (const std::string_view key : inputs[1].tokens()) {
       const Pair* const pair = FindPair(inputs[0].pairs(), key);
       if (pair == nullptr) continue;

@@ -17,7 +17,8 @@ class Match : public ColumnOperator {
   }
 
   Status Apply(std::span<const InputCell> inputs, OperatorOutput* out) const override {
-    // A key that takes all is no input.
+    // A key that takes all is no input: the inputs are the nested cell, and then the keys that are
+    // given.
     const InputCell* const pkeys = op_.takes_all[0] ? nullptr : &inputs[1];
     const InputCell* const skeys = op_.takes_all[1] ? nullptr : &inputs.back();
     std::vector<Pair> inner;
@@ -35,6 +36,7 @@ class Match : public ColumnOperator {
       for (const Pair& pair : pairs) PEPNET_RETURN_IF_ERROR(visit(pair));
       return absl::OkStatus();
     }
+    // In the order of the keys, not of the cell, so that equal keys give equal tokens.
     for (const std::string_view key : keys->tokens()) {
       const Pair* const found = FindPair(pairs, key);
       if (found != nullptr) PEPNET_RETURN_IF_ERROR(visit(*found));

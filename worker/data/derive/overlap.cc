@@ -10,6 +10,7 @@ using Terms = std::span<const std::string_view>;
 // The share of `of` that stands in `in`, too; a term that is repeated counts each time.
 double CommonRatio(Terms of, Terms in) {
   if (of.empty()) return 0;
+  // Terms are few: a search in a row of them beats a set that has to be built first.
   const auto common = std::count_if(
       of.begin(), of.end(), [in](std::string_view term) { return std::find(in.begin(), in.end(), term) != in.end(); });
   return static_cast<double>(common) / static_cast<double>(of.size());
@@ -17,6 +18,7 @@ double CommonRatio(Terms of, Terms in) {
 
 // Whether all terms of `part` stand in `whole` in their order, others between them or not.
 bool Contains(Terms whole, Terms part) {
+  // Greedy: the first place of each term leaves the most room for the next.
   size_t found = 0;
   for (size_t i = 0; i < whole.size() && found < part.size(); ++i) found += whole[i] == part[found] ? 1 : 0;
   return found == part.size();

@@ -52,10 +52,12 @@ Status CheckTypes(const Feature& feature, const RowSelection& selection, const C
 bool AppendPlainIds(const FeatureRule& rule, const CellColumn& cells, IdColumn* out) {
   const Feature& feature = rule.feature;
   const bool limits_tokens = TypeOf(feature.kind).limits_tokens && feature.value_dim > 0;
+  // The rule must change nothing: no hash, no default for an empty cell, no limit to check.
   if (feature.bucketizer != Bucketizer::kIdentity || feature.weighted || limits_tokens || !rule.empty.ids.empty() ||
       cells.is_computed()) {
     return false;
   }
+  // All chunks or none: a part of the fast path would need the slow one's state behind it.
   std::vector<ColumnView::PlainIntegers> chunks;
   for (const ColumnView& view : cells.views()) {
     chunks.push_back(view.plain_integers());
@@ -68,6 +70,7 @@ bool AppendPlainIds(const FeatureRule& rule, const CellColumn& cells, IdColumn* 
   };
   const std::vector<RowRun>& runs = cells.selection().runs;
   size_t count = 0;
+  // Counting first sizes the arrays once; the loops below write through plain pointers.
   for (const RowRun& run : runs) count += numbers(run).size();
   out->ids.resize(count);
   out->offsets.resize(static_cast<size_t>(cells.rows()) + 1);
@@ -87,6 +90,8 @@ bool AppendPlainIds(const FeatureRule& rule, const CellColumn& cells, IdColumn* 
       end += starts != nullptr ? starts[row + 1] - starts[row] : 1;
       *offset++ = end;
     }
+    // The range is checked without a branch, for all ids of the column at once. One that is out of
+    // range is looked for again by the slow path, whose error names its row.
     for (const int64_t number : numbers(run)) {
       outside |= !range.Contains(number);
       *id++ = number;
@@ -146,6 +151,7 @@ Status FeatureEncoder::EncodeDefault(FeatureRule* rule) const {
 }
 
 Status FeatureEncoder::ReadCells(int f, Columns* columns) const {
+  // A feature may be an input of several others; its cells are read once.
   if (columns->cells[f].has_value()) return absl::OkStatus();
   const Feature& feature = rules_[f].feature;
   int column = first_columns_[f];
@@ -158,6 +164,7 @@ Status FeatureEncoder::ReadCells(int f, Columns* columns) const {
     PEPNET_ASSIGN_OR_RETURN(columns->cells[f], view(feature.sequence.has_value()));
     return CheckTypes(feature, columns->selection, *columns->cells[f]);
   }
+  // Inputs that are features themselves are computed first, below in this same function.
   std::vector<InputSource> inputs;
   for (const OperatorInput& input : feature.op->inputs) {
     if (input.feature < 0) {
@@ -201,6 +208,7 @@ Status FeatureEncoder::Encode(const RowSelection& selection, std::span<const int
 
 Status FeatureEncoder::EncodeIds(const FeatureRule& rule, const CellColumn& cells, IdColumn* out, int64_t* clamped,
                                  VocabularyCounts* vocabulary) const {
+  // Most columns of ids are plain integers in range, of which whole runs are copied.
   if (AppendPlainIds(rule, cells, out)) return absl::OkStatus();
   const Feature& feature = rule.feature;
   const bool limits_tokens = TypeOf(feature.kind).limits_tokens;
@@ -250,6 +258,7 @@ Status FeatureEncoder::EncodeIds(const FeatureRule& rule, const CellColumn& cell
     } else {
       PEPNET_RETURN_IF_ERROR(encode_cell(view, range));
     }
+    // Offsets have 32 bits.
     if (out->ids.size() > static_cast<size_t>(INT32_MAX)) {
       return InvalidInput("feature '", feature.name, "' has more than ", INT32_MAX,
                           " ids up to here in the batch; lower batch_size");

@@ -69,6 +69,7 @@ StatusOr<std::unique_ptr<LabelEncoder>> LabelEncoder::Create(const JobConfig& co
   for (const Tower& tower : config.model.towers) {
     Rule& rule = encoder->labels_[tower.label];
     for (const Loss& loss : tower.losses) {
+      // The strictest reader decides: one label may serve several towers.
       switch (TypeOf(loss.kind).label) {
         case LabelRule::kNumber:
           break;
@@ -91,6 +92,7 @@ StatusOr<std::unique_ptr<LabelEncoder>> LabelEncoder::Create(const JobConfig& co
     rule.integer_use = "the domain label (domain_input_name)";
     rule.words = DomainWords(config);
   }
+  // Declarations that cannot be are errors at start, before a row is read.
   for (const Rule& rule : encoder->labels_) {
     if (rule.declared == ColumnType::kString && !rule.TakesWords()) {
       return InvalidInput("input_fields declares the label '", rule.column, "' as a string; a label is a number",
@@ -166,6 +168,7 @@ Status LabelEncoder::EncodeLabel(const Rule& rule, const RowSelection& selection
   const bool needs_integers = !rule.integer_use.empty();
   PEPNET_RETURN_IF_ERROR(CheckColumn(selection, views, rule.column, needs_integers ? rule.integer_use : "a label", true,
                                      !needs_integers && rule.declared != ColumnType::kInteger, rule.TakesWords()));
+  // A column keeps its integers only if all its cells are integers.
   bool all_integers = true;
   const auto encode = [&](const ColumnView& view, int64_t row) -> Status {
     if (view.IsEmpty(row)) return InvalidInput("the label is empty; every row needs one");
@@ -173,6 +176,8 @@ Status LabelEncoder::EncodeLabel(const Rule& rule, const RowSelection& selection
     bool is_integer = false;
     float value = 0;
     if (view.kind() == ColumnView::Kind::kText) {
+      // From the most exact reading to the least: an integer, a word, a real number. An integer
+      // that went through float would lose digits above 2^24.
       is_integer = rule.declared != ColumnType::kFloating && ParseInteger(view.Text(row), &integer) == NumberText::kOk;
       if (!is_integer && !rule.binary_tower.empty()) {
         const std::optional<int64_t> label = LabelOfWord(view.Text(row));
@@ -195,11 +200,14 @@ Status LabelEncoder::EncodeLabel(const Rule& rule, const RowSelection& selection
       }
     } else if (view.kind() == ColumnView::Kind::kInteger) {
       is_integer = view.Integer(row, &integer);
+      // Above int64 a label is no class; as a number it may be one of a regression.
       if (!is_integer) value = static_cast<float>(view.Real(row));
     } else {
       value = static_cast<float>(view.Real(row));
       if (!std::isfinite(value)) return InvalidInput("the label ", view.Real(row), " is not a finite number");
     }
+    // Words of a vocabulary may be digits ("301"), and then look like integers that are out of
+    // range.
     if (!rule.words.empty() && is_integer && (integer < 0 || integer >= rule.integer_limit)) {
       PEPNET_ASSIGN_OR_RETURN(integer, DomainOfWord(rule, view.ToText(row)));  // a word that is a number
     }

@@ -45,6 +45,7 @@ class IdElements {
   Status AddDefault() {
     out_.ids.insert(out_.ids.end(), rule_.empty.ids.begin(), rule_.empty.ids.end());
     Close();
+    // Offsets count ids; the element ends here, whether it has one id or many.
     return absl::OkStatus();
   }
 
@@ -141,6 +142,7 @@ class ValueElements {
 template <typename Elements>
 Status EncodeCell(const FeatureRule& rule, const ColumnView& view, const ColumnView::Range& range, Elements* elements) {
   const Sequence& sequence = *rule.feature.sequence;
+  // The limit counts from the elements of the rows before: `elements` gathers the whole column.
   const int64_t limit = sequence.max_elements > 0 ? elements->count() + int64_t{sequence.max_elements}
                                                   : std::numeric_limits<int64_t>::max();
   const auto is_full = [&] { return elements->count() >= limit; };
@@ -151,6 +153,8 @@ Status EncodeCell(const FeatureRule& rule, const ColumnView& view, const ColumnV
     return absl::OkStatus();
   }
   if (view.kind() != ColumnView::Kind::kText) {
+    // A list of numbers may be flat: FG_NONE writes value_dim numbers for each element, one behind
+    // the other.
     const int64_t step = view.is_list() ? elements->list_step() : 1;
     if ((range.end - range.begin) % step != 0) {
       return InvalidInput("the list holds ", range.end - range.begin, " values, which is no multiple of the value_dim ",
@@ -181,6 +185,7 @@ Status EncodeRows(const FeatureRule& rule, const CellColumn& cells, Elements* ou
     if (!view.IsEmptyCell(range)) {
       const int32_t before = out->count();
       cell = EncodeCell(rule, view, range, out);
+      // The failed element is the one behind those that are whole.
       if (!cell.ok()) cell = Annotate(cell, absl::StrCat("element ", out->count() - before + 1));
     } else if (rule.empty.has_default) {
       cell = out->AddDefault();
@@ -211,6 +216,8 @@ Status EncodeSequenceIds(const FeatureRule& rule, const EncoderOptions& options,
 
 Status EncodeSequenceValues(const FeatureRule& rule, const CellColumn& cells, AlignedBuffer<float>* out,
                             std::vector<int32_t>* elements) {
+  // The number of elements is known only at the end, so the values are gathered first and copied
+  // once.
   ValueElements values(rule);
   PEPNET_RETURN_IF_ERROR(EncodeRows(rule, cells, &values, elements));
   out->Resize(values.values().size());

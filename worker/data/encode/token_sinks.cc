@@ -47,6 +47,7 @@ double Normalize(const Normalizer& normalizer, double x) {
 
 Status IdSink::AddToken(std::string_view token, bool is_default) {
   if (!feature_.weighted) return AddIdText(token);
+  // The last colon: ids may hold colons, weights cannot (feature_encoder.h).
   const size_t colon = token.rfind(':');
   double weight = 1;
   if (colon == std::string_view::npos) {
@@ -78,6 +79,8 @@ Status IdSink::AddIdText(std::string_view token) {
     }
     case Bucketizer::kHash: {
       ++vocabulary_counts_.tokens;
+      // A hash of "5.0" is another row than that of "5", so a column that became floats on its way
+      // changes all ids. It is counted and reported, since it is legal (law L7).
       if (IsWholeWithPoint(token) && ++vocabulary_counts_.unknown == 1) vocabulary_counts_.example = std::string(token);
       const uint64_t hash = options_.farm_hash ? FarmFingerprint64(token) : LibstdcxxStringHash(token);
       ids_.push_back(static_cast<int64_t>(hash % static_cast<uint64_t>(feature_.rows)));
@@ -129,6 +132,8 @@ Status IdSink::AddWeight(double weight) {
   return absl::OkStatus();
 }
 
+// The default is an error. Row 0 is somebody else's embedding: reading it silently would train that
+// row with strangers' clicks (law L7).
 Status IdSink::AddOutOfRange(std::string_view id) {
   const bool silent = MutantActive(Mutant::kClampToRowZero);
   if (!options_.clamp_out_of_range && !silent) {
@@ -151,6 +156,7 @@ Status ValueSink::Add(double x) {
   if (!std::isfinite(x)) return InvalidInput("the value ", x, " is not a finite number; correct the data");
   PEPNET_ASSIGN_OR_RETURN(const float value, FiniteFloat(normalize_ ? Normalize(feature_.normalizer, x) : x,
                                                          normalize_ ? "the normalized value" : "the value"));
+  // More values than dim are counted and not written; Finish() refuses the cell.
   if (count_ < feature_.dim) out_[count_] = value;
   ++count_;
   return absl::OkStatus();

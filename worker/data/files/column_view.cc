@@ -73,6 +73,8 @@ Status Unsupported(const arrow::Array& array) {
 Status ColumnView::Inspect(const arrow::Array& array, Values* values) {
   values->array = values->texts = &array;
   values->type = array.type_id();
+  // A dictionary column has its values once and an index per cell; kind and type are those of the
+  // values.
   if (values->type == arrow::Type::DICTIONARY) {
     values->dictionary = static_cast<const arrow::DictionaryArray*>(&array);
     values->texts = values->dictionary->dictionary().get();
@@ -115,6 +117,7 @@ Status ColumnView::Inspect(const arrow::Array& array, Values* values) {
     default:
       return Unsupported(array);
   }
+  // Dictionaries of numbers have no reader here.
   if (values->dictionary != nullptr) return Unsupported(array);
   return absl::OkStatus();
 }
@@ -124,6 +127,7 @@ StatusOr<ColumnView> ColumnView::Make(std::shared_ptr<arrow::Array> array, bool 
   view.array_ = std::move(array);
   view.cell_bytes_ = CellBytes(*view.array_->type());
   const auto& buffers = view.array_->data()->buffers;
+  // A slice begins at an offset within its buffers, which raw pointers do not know of.
   if (view.cell_bytes_ > 0 && buffers.size() > 1 && buffers[1] != nullptr) {
     view.cells_ = buffers[1]->data() + view.array_->offset() * view.cell_bytes_;
   }
@@ -151,6 +155,7 @@ StatusOr<ColumnView> ColumnView::Make(std::shared_ptr<arrow::Array> array, bool 
     default:
       break;
   }
+  // One level of nesting is unwrapped, by a view of the inner lists as rows of their own.
   if (nested && view.is_list() && !view.is_map() && IsList(*values->type())) {
     PEPNET_ASSIGN_OR_RETURN(ColumnView inner, Make(arrow::MakeArray(values->data()), false));
     view.inner_ = std::make_shared<const ColumnView>(std::move(inner));
@@ -162,6 +167,7 @@ StatusOr<ColumnView> ColumnView::Make(std::shared_ptr<arrow::Array> array, bool 
 
 ColumnView::Range ColumnView::Elements(int64_t row) const {
   if (lists_ == Lists::kNone) return {row, row + 1};
+  // A null list may have any offsets.
   if (array_->IsNull(row)) return {0, 0};
   if (lists_ == Lists::kLargeList) {
     const auto* lists = static_cast<const arrow::LargeListArray*>(array_.get());
@@ -176,6 +182,7 @@ ColumnView::Range ColumnView::Elements(int64_t row) const {
 }
 
 ColumnView::PlainIntegers ColumnView::plain_integers() const {
+  // Nulls are asked for once, by the column, so that the loop over the numbers needs no branch.
   const bool is_plain = (lists_ == Lists::kNone || lists_ == Lists::kList) && inner_ == nullptr &&
                         elements_.type == arrow::Type::INT64 && elements_.array->null_count() == 0 &&
                         array_->null_count() == 0;
@@ -246,6 +253,8 @@ bool ColumnView::IntegerOf(const Values& values, int64_t element, int64_t* value
       *value = ValueOf<arrow::UInt32Array>(values.array, element);
       return true;
     case arrow::Type::UINT64:
+      // Above int64 a number is no id that a table could have; the caller takes its text for the
+      // message.
       *value = static_cast<int64_t>(ValueOf<arrow::UInt64Array>(values.array, element));
       return *value >= 0;
     case arrow::Type::BOOL:
@@ -282,6 +291,7 @@ double ColumnView::RealOf(const Values& values, int64_t element) {
   }
   int64_t integer = 0;
   if (IntegerOf(values, element, &integer)) return static_cast<double>(integer);
+  // The value went around in IntegerOf(): it is a uint64 above int64.
   return static_cast<double>(static_cast<uint64_t>(integer));
 }
 
@@ -304,6 +314,7 @@ std::string ColumnView::ToText(int64_t element) const {
   }
   if (elements_.kind == Kind::kReal) {
     char text[32];
+    // Digits enough to read the same value back, by type.
     const char* format = elements_.type == arrow::Type::HALF_FLOAT ? "%.5g"
                          : elements_.type == arrow::Type::FLOAT    ? "%.9g"
                                                                    : "%.17g";

@@ -51,6 +51,8 @@ class RecordScanner {
   Status Open() {
     fd_ = OwnedFd(open(path_.c_str(), O_RDONLY | O_CLOEXEC));
     if (!fd_.valid()) return absl::NotFoundError(absl::StrCat("cannot open '", path_, "': ", std::strerror(errno)));
+    // The first block is read at once: what begins like another format is refused with a remedy,
+    // instead of as a row with a wrong number of cells.
     PEPNET_RETURN_IF_ERROR(Refill());
     const std::string_view start(buffer_.data(), end_);
     for (const Beginning& beginning : kNoText) {
@@ -73,10 +75,13 @@ class RecordScanner {
   StatusOr<std::optional<std::string_view>> Next(int64_t row) {
     while (true) {
       size_t record_end = 0, next = 0;
+      // A record may be longer than the buffer: more is read until its end is in it.
       while (!FindEnd(&record_end, &next)) {
         if (end_of_file_) {
           if (begin_ == end_) return std::nullopt;
+          // An open quote at the end would make one cell of the rest of the file, silently.
           if (in_quotes_) return InvalidInput("'", path_, "' row ", row + 1, ": the file ends inside a quoted field");
+          // A last line without a line end is a record all the same.
           record_end = next = end_;
           break;
         }
@@ -87,6 +92,7 @@ class RecordScanner {
         PEPNET_RETURN_IF_ERROR(Refill());
       }
       std::string_view record(buffer_.data() + begin_, record_end - begin_);
+      // "\r" belongs to the line end only where there is one; at the end of the file it is data.
       const bool line_end = next > record_end;
       begin_ = next;
       if (line_end && !record.empty() && record.back() == '\r') record.remove_suffix(1);
@@ -100,6 +106,8 @@ class RecordScanner {
   bool FindEnd(size_t* record_end, size_t* next) {
     in_quotes_ = false;
     size_t at = begin_;  // outside of quotes
+    // memchr() over the next quote and the next line end finds most records without a look at
+    // single bytes. The line end counts only if no quoted field reaches over it.
     size_t line = Find('\n', at, end_);
     while (true) {
       const size_t quote = Find('"', at, line);
@@ -107,7 +115,10 @@ class RecordScanner {
       at = quote + 1;
       if (quote > begin_ && buffer_[quote - 1] != delimiter_) continue;  // data
       size_t closing = Find('"', at, end_);
+      // A doubled quote is a quote inside of the field, and goes on.
       while (closing + 1 < end_ && buffer_[closing + 1] == '"') closing = Find('"', closing + 2, end_);
+      // A quote at the very end of the buffer may be half of a doubled one: no line end is found
+      // behind it, so more is read, and the search begins anew.
       if (closing >= end_) {
         in_quotes_ = true;
         return false;
@@ -263,6 +274,7 @@ class CsvDecoder {
           field < static_cast<int>(columns_.output_of_field.size()) ? columns_.output_of_field[field] : -1;
       if (output < 0) return;
       arrow::StringBuilder& builder = builders_[output];
+      // An empty cell and a missing one are the same in CSV: null.
       const arrow::Status status = text.empty() ? builder.AppendNull() : builder.Append(text);
       if (!status.ok()) appended = status;
     };
@@ -274,6 +286,7 @@ class CsvDecoder {
           fields < static_cast<int>(names.size()) ? absl::StrCat("'", names[fields], "'") : absl::StrCat(fields + 1),
           ": there is text behind the closing quote");
     }
+    // Too few cells are as wrong as too many: the cells behind would belong to other columns.
     if (fields != static_cast<int>(names.size())) {
       return InvalidInput("'", *columns_.path, "' row ", row + 1, " has ", fields, " cells, but there are ",
                           names.size(), " columns", columns_.format.with_header ? " in the header" : " in input_fields",
@@ -330,6 +343,7 @@ class HeldRecords : public HeldRows {
       numbers->push_back(first_row_ + row);
     }
     const auto count = static_cast<int64_t>(rows.size());
+    // The rows were counted as passed when they were held; those picked are decoded now.
     counts_->passed_rows -= count;
     counts_->decoded_rows += count;
     PEPNET_ASSIGN_OR_RETURN(auto decoded, decoder.Finish());
@@ -382,6 +396,7 @@ class CsvReader : public RowReader {
     CsvDecoder decoder(*columns_);
     const int64_t first_row = row_;
     size_t bytes = 0;
+    // The bound in bytes keeps a chunk's texts within 32-bit offsets.
     while (row_ - first_row < limit && bytes < kMaxChunkBytes) {
       PEPNET_ASSIGN_OR_RETURN(const auto record, scanner_.Next(row_));
       if (!record.has_value()) break;
@@ -397,6 +412,8 @@ class CsvReader : public RowReader {
   StatusOr<std::shared_ptr<const HeldRows>> Hold(int64_t max_rows) override {
     const int64_t limit = std::min(max_rows, kMaxChunkRows);
     auto held = std::make_shared<HeldRecords>(columns_, counts_, row_);
+    // Room for all rows at once, at the size that rows had so far, so that the text does not move
+    // while it grows.
     held->Reserve(static_cast<size_t>(bytes_per_row_ * static_cast<double>(limit)));
     while (held->size() < limit && held->bytes() < kMaxChunkBytes) {
       PEPNET_ASSIGN_OR_RETURN(const auto record, scanner_.Next(row_));
@@ -407,6 +424,7 @@ class CsvReader : public RowReader {
     counts_->passed_rows += held->size();
     if (held->size() > 0) {
       const double mean = static_cast<double>(held->bytes()) / static_cast<double>(held->size());
+      // A little more than the mean, but never more than the bound of a chunk.
       bytes_per_row_ = std::min(1.1 * mean, static_cast<double>(kMaxChunkBytes) / static_cast<double>(kMaxChunkRows));
     }
     return held;
@@ -414,6 +432,8 @@ class CsvReader : public RowReader {
 
   StatusOr<int64_t> Skip(int64_t max_rows) override {
     int64_t skipped = 0;
+    // Records must be found to be counted, so skipping a CSV file reads it; only the cells are
+    // spared.
     for (; skipped < max_rows; ++skipped, ++row_) {
       PEPNET_ASSIGN_OR_RETURN(const auto record, scanner_.Next(row_));
       if (!record.has_value()) break;

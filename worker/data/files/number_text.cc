@@ -15,6 +15,8 @@ namespace pepnet {
 NumberText ParseInteger(std::string_view text, int64_t* value) {
   const char* const end = text.data() + text.size();
   const auto [stop, error] = std::from_chars(text.data(), end, *value);
+  // from_chars() takes no blanks, no "+" and no locale: "1 " and "1,5" are not numbers on any
+  // machine.
   if (error == std::errc::invalid_argument || stop != end) return NumberText::kNotANumber;
   return error == std::errc() ? NumberText::kOk : NumberText::kTooLarge;
 }
@@ -28,6 +30,7 @@ NumberText ParseReal(std::string_view text, double* value) {
     *value = std::strtod(std::string(text).c_str(), nullptr);
     return std::isfinite(*value) ? NumberText::kOk : NumberText::kTooLarge;
   }
+  // "nan" and "inf" parse, and are not data.
   return std::isfinite(*value) ? NumberText::kOk : NumberText::kNotANumber;
 }
 

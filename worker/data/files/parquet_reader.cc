@@ -54,6 +54,8 @@ int64_t LongestWord(const parquet::DictionaryPage& page) {
   const uint8_t* next = page.data();
   int64_t left = page.size(), longest = 0;
   while (left >= static_cast<int64_t>(sizeof(uint32_t))) {
+    // The two subtractions may go below zero where the page is damaged; the loop then ends, and the
+    // length that led there is not used.
     uint32_t bytes = 0;
     std::memcpy(&bytes, next, sizeof(bytes));
     left -= static_cast<int64_t>(sizeof(bytes)) + bytes;
@@ -72,6 +74,8 @@ int64_t FirstOutside(const arrow::Array& indices, int64_t end) {
   // Most batches are right, and a loop without a branch finds that out fast.
   bool all = true;
   for (int64_t i = 0; i < indices.length(); ++i) all &= inside(values[i]);
+  // The slow loop finds the place for the message. Indices below nulls are undefined and may be
+  // anything.
   for (int64_t i = 0; !all && i < indices.length(); ++i) {
     if (!inside(values[i]) && !indices.IsNull(i)) return i;
   }
@@ -141,6 +145,7 @@ class ParquetReader : public RowReader {
         counts_(counts != nullptr ? std::move(counts) : std::make_shared<ReadCounts>()) {}
 
   Status Open() {
+    // The library throws and returns, depending on the place; both end up as one sentence.
     return Guard(*path_, [&]() -> Status {
       auto file = arrow::io::ReadableFile::Open(*path_);
       if (!file.ok()) return absl::NotFoundError(absl::StrCat("cannot open '", *path_, "': ", file.status().message()));
@@ -150,6 +155,7 @@ class ParquetReader : public RowReader {
       file_ = *file;
       if (arrow::Status status = builder.Open(file_, checks); !status.ok()) return ReadError(*path_, status.message());
       parquet::ArrowReaderProperties properties;
+      // One thread: the loader has its own, and decoded rows must not depend on a pool of Arrow's.
       properties.set_use_threads(false);
       properties.set_pre_buffer(false);  // would read ahead in threads of Arrow's own
       builder.properties(properties);
@@ -186,12 +192,14 @@ class ParquetReader : public RowReader {
   }
 
   StatusOr<RowChunk> Read(int64_t max_rows) override {
+    // Row groups without rows are passed over.
     while (decoded_ == nullptr && group_ < group_rows_.size()) PEPNET_RETURN_IF_ERROR(Decode());
     if (decoded_ == nullptr) {
       auto empty = arrow::RecordBatch::MakeEmpty(schema_);
       if (!empty.ok()) return ReadError(*path_, empty.status().message());
       return RowChunk{*empty, path_, row_, nullptr};
     }
+    // A slice: consecutive reads of one decoded piece share its memory.
     const int64_t count = std::min(max_rows, decoded_->num_rows() - used_);
     RowChunk chunk{decoded_->Slice(used_, count), path_, row_, nullptr};
     Advance(count);
@@ -212,6 +220,7 @@ class ParquetReader : public RowReader {
   StatusOr<int64_t> Skip(int64_t max_rows) override {
     int64_t skipped = 0;
     while (skipped < max_rows && (decoded_ != nullptr || group_ < group_rows_.size())) {
+      // A row group that is passed over as a whole is not decoded at all.
       if (decoded_ == nullptr && batches_ == nullptr && group_rows_[group_] <= max_rows - skipped) {
         skipped += group_rows_[group_];
         row_ += group_rows_[group_];
@@ -244,6 +253,8 @@ class ParquetReader : public RowReader {
     int64_t bytes = 0;
     for (int group = 0; group < metadata->num_row_groups(); ++group) {
       const auto columns = metadata->RowGroup(group);
+      // Uncompressed values, estimated by number: sizes in the footer are those of encoded pages,
+      // which say little about what they become.
       for (const int leaf : leaves_) bytes += columns->ColumnChunk(leaf)->num_values() * kValueBytes;
     }
     const int64_t row_bytes = std::max<int64_t>(1, bytes / std::max<int64_t>(1, rows_));
@@ -253,6 +264,7 @@ class ParquetReader : public RowReader {
   int64_t RowsAtOnceOfGroup() {
     const auto group = reader_->parquet_reader()->metadata()->RowGroup(static_cast<int>(group_));
     const int64_t rows = std::max<int64_t>(1, group_rows_[group_]);
+    // Texts by dictionary are the danger: few bytes in the file, any number in memory.
     const int64_t at_once = std::min(rows_at_once_, rows);
     int64_t row_bytes = 0;
     for (const int leaf : leaves_) {
@@ -293,6 +305,8 @@ class ParquetReader : public RowReader {
       }
       std::shared_ptr<arrow::RecordBatch> batch;
       if (arrow::Status status = batches_->ReadNext(&batch); !status.ok()) return ReadError(*path_, status.message());
+      // The end of the group. The footer promised a number of rows that positions are computed
+      // with, so a group that holds another is damage (laws L4, L7).
       if (batch == nullptr) {
         int64_t promised = 0;
         for (size_t group = 0; group <= group_; ++group) promised += group_rows_[group];
@@ -304,7 +318,8 @@ class ParquetReader : public RowReader {
         return absl::OkStatus();
       }
       if (batch->num_rows() == 0) return absl::OkStatus();
-      // Arrow returns the columns in file order.
+      // Arrow returns the columns in file order. Indices are checked where rows come in, once: what
+      // reads the cells afterwards does not look at them.
       arrow::ArrayVector arrays;
       for (const auto& field : schema_->fields()) {
         arrays.push_back(batch->GetColumnByName(field->name()));

@@ -42,6 +42,7 @@ struct Comparison {
 Comparison Compare(const DataHistory& history, const std::vector<FileIdentity>& given) {
   Comparison result;
   std::multimap<DataKey, size_t> free;  // given files that no recorded one has taken
+  // Copies of one file have one key: each recorded file takes one of them, and none is taken twice.
   for (size_t i = 0; i < given.size(); ++i) free.emplace(KeyOf(given[i]), i);
   result.found.resize(history.files.size());
   const auto take = [&](size_t index, bool same_path) {
@@ -51,6 +52,7 @@ Comparison Compare(const DataHistory& history, const std::vector<FileIdentity>& 
         begin, end, [&](const auto& entry) { return !same_path || given[entry.second].path == recorded.path; });
     if (it == end) return;
     result.found[index] = given[it->second];
+    // The user's file has no row count; that of the checkpoint spares reading it.
     result.found[index]->rows = recorded.rows;
     free.erase(it);
   };
@@ -69,6 +71,8 @@ Comparison Compare(const DataHistory& history, const std::vector<FileIdentity>& 
   for (const FileIdentity& file : history.trained) trained.insert(KeyOf(file));
   std::set<size_t> left;  // in the order in which they were given
   for (const auto& [key, index] : free) left.insert(index);
+  // Files that are left are told apart: those that an earlier pass trained, which are not read
+  // again, and those that are new.
   for (const size_t index : left) {
     (trained.count(KeyOf(given[index])) > 0 ? result.trained : result.fresh).push_back(given[index]);
   }
@@ -113,6 +117,8 @@ void NoteMoves(const Comparison& comparison, DataChoice* choice) {
 // Leaves new files without any row out: there is nothing to train on.
 Status DropRowless(const CountRows& count, Comparison* comparison, std::vector<std::string>* notes) {
   for (const FileIdentity& file : comparison->fresh) {
+    // A large file is taken to have rows without a look at it; counting a CSV file means reading
+    // it.
     int64_t rows = file.bytes > kMostBytesWithoutRows ? 1 : file.rows;
     if (rows < 0) {
       PEPNET_ASSIGN_OR_RETURN(rows, count(file));
@@ -133,13 +139,19 @@ std::string RestartAdvice(const DataQuestion& question) {
 
 DataChoice BeginGiven(const DataQuestion& question, std::vector<FileIdentity> files, int64_t epoch) {
   DataChoice choice;
+  // `files` were identified before; what the history was reading becomes trained in the same step,
+  // so that no file is in both lists.
   choice.history = BeginFiles(question.history, std::move(files), epoch);
   choice.position = {epoch, 0};
+  // Passes are counted from the start of the training, over all files, so that (seed, epoch,
+  // window) is never used for two passes.
   choice.last_epoch = question.num_epochs > 0 ? epoch + question.num_epochs : 0;
   return choice;
 }
 
 StatusOr<DataChoice> Restart(const DataQuestion& question) {
+  // The flag names the step so that it takes effect once: a scheduler that starts the same command
+  // again must not throw the training back to the first row.
   if (question.restart_at_step != question.finished_steps) {
     return InvalidInput("--restart_data_at_step=", question.restart_at_step, ", but training goes on from step ",
                         question.finished_steps, "; give that step to read the files from their first row there, or ",
@@ -185,9 +197,12 @@ DataChoice NothingLeft(const DataQuestion& question, const Comparison& compariso
 }
 
 DataChoice BetweenPassesOfSteps(const DataQuestion& question, const Comparison& comparison) {
+  // "Same" needs all three: a file that went, one that is new, one that an earlier pass trained.
   const bool same = comparison.missing.empty() && comparison.fresh.empty() && comparison.trained.empty();
   DataChoice choice = BeginGiven(question, same ? Present(comparison) : question.given, question.position.epoch);
   if (same) {
+    // The passes go on being counted from where they began: a change of nothing is no new
+    // beginning.
     choice.history.first_epoch = question.history.first_epoch;
   } else {
     choice.notes.push_back(absl::StrCat("the files differ from those of the pass before: ", Named(question.given),
@@ -198,14 +213,18 @@ DataChoice BetweenPassesOfSteps(const DataQuestion& question, const Comparison& 
 
 StatusOr<DataChoice> BetweenPasses(DataQuestion question, const CountRows& count) {
   const int64_t epoch = question.position.epoch;
+  // A file of which no pass began has not been read, and is new when it comes back.
   if (epoch == question.history.first_epoch) question.history.files.clear();  // no pass over them began
   Comparison comparison = Compare(question.history, question.given);
   if (question.num_epochs == 0) return BetweenPassesOfSteps(question, comparison);
   std::vector<std::string> notes;
   PEPNET_RETURN_IF_ERROR(DropRowless(count, &comparison, &notes));
+  // Passes that the running files are still owed.
   const int64_t left = question.history.first_epoch + question.num_epochs - epoch;
   std::vector<FileIdentity> stay = Present(comparison);
   DataChoice choice;
+  // The files that stay finish their passes first; new ones wait behind them, so that no pass
+  // changes its rows under way.
   if (left > 0 && !stay.empty()) {
     choice = BeginGiven(question, std::move(stay), question.history.first_epoch);
     choice.position = question.position;
@@ -229,6 +248,7 @@ StatusOr<DataChoice> BetweenPasses(DataQuestion question, const CountRows& count
   }
   choice.notes.insert(choice.notes.begin(), notes.begin(), notes.end());
   NoteChanged(question.history, comparison.fresh, &choice);
+  // Missing files had passes left. They cannot be done, and the user must hear of it (law L7).
   if (left > 0 && !comparison.missing.empty()) {
     choice.warnings.push_back(absl::StrCat(Named(comparison.missing), " of the ",
                                            Count(question.history.files.size(), "file"),
@@ -240,6 +260,7 @@ StatusOr<DataChoice> BetweenPasses(DataQuestion question, const CountRows& count
 
 // ---- inside a pass ------------------------------------------------------------------------------------------------
 
+// An edge of a window: all rows before it are read and none behind it, in either order of rows.
 bool AtEdge(int64_t row, int64_t window) { return window == 0 || row % window == 0; }
 
 std::string OrderName(int64_t window) {
@@ -249,6 +270,8 @@ std::string OrderName(int64_t window) {
 Status CheckOrder(const DataQuestion& question) {
   const int64_t before = question.history.window_rows, now = question.window_rows;
   const int64_t row = question.position.rows_in_epoch;
+  // Inside of a window the rows that were read are spread over it by the old permutation. A new one
+  // would pick others: some twice, some never.
   if (before == now || (AtEdge(row, before) && AtEdge(row, now))) return absl::OkStatus();
   return absl::FailedPreconditionError(absl::StrCat(
       "the order of the rows changed inside a pass: ", OrderName(before), " before, ", OrderName(now), " now, at row ",
@@ -278,14 +301,19 @@ struct Remainder {
 
 StatusOr<Remainder> WithoutMissing(const DataQuestion& question, const Comparison& comparison, const CountRows& count) {
   const int64_t row = question.position.rows_in_epoch, window = question.history.window_rows;
-  // Rows before it are read, or lie in a window whose rows are.
+  // Rows before it are read, or lie in a window whose rows are: with a shuffle the whole of a
+  // window counts as read once its first row is, since any of its rows may have been the first.
   const int64_t frontier = window == 0 ? row : (row + window - 1) / window * window;
   Remainder remainder;
   int64_t before = 0;  // rows of the files in front of the first missing one; then of those that are kept
   bool met_missing = false, rows_left = false;
   for (size_t i = 0; i < comparison.found.size(); ++i) {
     if (!comparison.found[i].has_value()) {
+      // Rows of this file were read, or may have been. Without the file the position would point
+      // into another one (law L4).
       if (!met_missing && before < frontier) return MissingFile(question, question.history.files[i]);
+      // Whether rows of this pass are left in the files that are kept, behind the position or
+      // behind the first missing file.
       if (!met_missing) rows_left = before > row;
       met_missing = true;
       continue;
@@ -306,12 +334,15 @@ StatusOr<Remainder> WithoutMissing(const DataQuestion& question, const Compariso
 }
 
 StatusOr<DataChoice> InsidePass(DataQuestion question, const CountRows& count) {
+  // First the order of rows, then the files: with another order no file's rows are known to be
+  // read.
   PEPNET_RETURN_IF_ERROR(CheckOrder(question));
   const int64_t epoch = question.position.epoch;
   const DataHistory recorded = question.history;
   Comparison comparison = Compare(recorded, question.given);
   DataChoice choice;
   if (question.num_epochs > 0) PEPNET_RETURN_IF_ERROR(DropRowless(count, &comparison, &choice.notes));
+  // Without a missing file nothing has to be counted, which is the usual case and costs nothing.
   Remainder remainder{Present(comparison)};
   if (!comparison.missing.empty()) {
     PEPNET_ASSIGN_OR_RETURN(remainder, WithoutMissing(question, comparison, count));
@@ -325,6 +356,7 @@ StatusOr<DataChoice> InsidePass(DataQuestion question, const CountRows& count) {
                          " had been read in this pass, which goes on without");
   // A file that the first pass had not come to was never read: should it come back, it is new.
   if (epoch == question.history.first_epoch) question.history.files = Present(comparison);
+  // All that is left of the pass was in files that went: what follows is decided as between passes.
   if (remainder.pass_is_over) {
     question.position = {epoch + 1, 0};
     PEPNET_ASSIGN_OR_RETURN(choice, BetweenPasses(question, count));
@@ -338,6 +370,7 @@ StatusOr<DataChoice> InsidePass(DataQuestion question, const CountRows& count) {
   if (!gone.empty()) choice.warnings.push_back(gone);
   NoteMoves(comparison, &choice);
   NoteChanged(recorded, comparison.fresh, &choice);
+  // num_steps: the running pass ends with its own files, and the next one takes the given ones.
   if (question.num_epochs == 0) {
     if (comparison.fresh.empty() && comparison.trained.empty()) return choice;
     choice.last_epoch = epoch + 1;
@@ -347,6 +380,8 @@ StatusOr<DataChoice> InsidePass(DataQuestion question, const CountRows& count) {
     return choice;
   }
   choice.next = comparison.fresh;
+  // num_epochs was lowered below the passes that are done; the pass under way would be one too
+  // many.
   if (choice.last_epoch <= epoch) {
     choice.nothing_left = true;
     choice.warnings.push_back(absl::StrCat("nothing is left to train: pass ", epoch - choice.history.first_epoch + 1,
@@ -364,10 +399,13 @@ StatusOr<DataChoice> InsidePass(DataQuestion question, const CountRows& count) {
 
 StatusOr<DataChoice> ChooseData(const DataQuestion& question, const CountRows& count) {
   const DataPosition& position = question.position;
+  // The flag has done its work in an earlier run that went on behind its step.
   const bool restarted = question.history.known && question.history.restarted_at_step == question.restart_at_step &&
                          question.finished_steps > question.restart_at_step;
   const bool nothing_read = position.epoch == 0 && position.rows_in_epoch == 0;
   StatusOr<DataChoice> choice = DataChoice();
+  // The order of the questions: the flag first, since it overrides all; then whether anything has
+  // been read at all; then whether the checkpoint knows what; and only then where the position is.
   if (question.restart_at_step >= 0 && !restarted) {
     choice = Restart(question);
   } else if (nothing_read) {
@@ -379,6 +417,7 @@ StatusOr<DataChoice> ChooseData(const DataQuestion& question, const CountRows& c
   } else {
     choice = InsidePass(question, count);
   }
+  // The window of this run belongs to the history that it will save, whatever the choice was.
   if (choice.ok()) choice->history.window_rows = question.window_rows;
   return choice;
 }

@@ -33,6 +33,7 @@ class Digest {
 
   void AddNumber(int64_t number) {
     unsigned char bytes[8];
+    // Byte by byte, little-endian on every machine: digests are compared across hosts.
     for (int i = 0; i < 8; ++i) bytes[i] = static_cast<unsigned char>(static_cast<uint64_t>(number) >> (8 * i));
     XXH3_128bits_update(state_.get(), bytes, sizeof(bytes));
   }
@@ -42,6 +43,7 @@ class Digest {
     bytes->resize(static_cast<size_t>(count));
     for (int64_t done = 0; done < count;) {
       const ssize_t got = pread(fd_, bytes->data() + done, static_cast<size_t>(count - done), begin + done);
+      // EINTR is no failure; a short read is none, either.
       if (got < 0 && errno == EINTR) continue;
       if (got < 0) {
         return absl::UnavailableError(absl::StrCat("input file '", path_, "' cannot be read: ", std::strerror(errno)));
@@ -81,12 +83,19 @@ int64_t FooterBytes(const std::string& end) {
 Status AddSamples(int64_t size, Digest* digest) {
   std::string bytes;
   PEPNET_RETURN_IF_ERROR(digest->AddBytes(0, kEnd, &bytes));
+  // Blocks begin at equal distances, a function of the size alone, so the same file has the same
+  // digest everywhere.
   const int64_t distance = (size - 2 * kEnd) / kBlocks;
   for (int64_t block = 0; block < kBlocks; ++block) {
     PEPNET_RETURN_IF_ERROR(digest->AddBytes(kEnd + block * distance, kBetween, &bytes));
   }
+  // The end comes last: `bytes` then holds the last bytes of the file, where the length of a
+  // Parquet footer stands.
   PEPNET_RETURN_IF_ERROR(digest->AddBytes(size - kEnd, kEnd, &bytes));
+  // A length that lies beyond the file is not that of a footer; the bound keeps a damaged file from
+  // being read whole.
   const int64_t footer = std::min(FooterBytes(bytes), std::min(kMostFooter, size - kParquetTail));
+  // The rest of the footer is in the last block already.
   if (footer + kParquetTail <= kEnd) return absl::OkStatus();
   return digest->AddBytes(size - kParquetTail - footer, footer + kParquetTail - kEnd, &bytes);
 }
@@ -94,6 +103,7 @@ Status AddSamples(int64_t size, Digest* digest) {
 }  // namespace
 
 StatusOr<FileIdentity> IdentifyFile(const std::string& path) {
+  // O_NONBLOCK: opening a pipe that nobody writes to would wait for ever.
   const OwnedFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   struct stat info;
   if (!fd.valid() || fstat(fd.get(), &info) != 0) {
@@ -130,6 +140,7 @@ StatusOr<int64_t> CountRowsOf(const std::string& path, const DataConfig& data, D
   InputFiles files;
   files.paths = {path};
   files.type = type;
+  // One column is enough to count by; the first is always there.
   RowStream stream(std::move(files), format, {columns.front()});
   PEPNET_RETURN_IF_ERROR(stream.LearnRows());
   return stream.CountRows();

@@ -14,6 +14,8 @@ constexpr int64_t kMost = int64_t{1} << 62;  // of a number; sums of two still f
 constexpr size_t kDigestDigits = 32;
 
 std::string EscapePath(const std::string& path) {
+  // JSON is UTF-8, and a path is any bytes. A "%" is escaped in every path, or an escaped one could
+  // not be told from one that looks so.
   const bool utf8 = IsUtf8(path);
   if (utf8 && path.find('%') == std::string::npos) return path;
   std::string text;
@@ -59,6 +61,7 @@ StatusOr<FileIdentity> FileFromJson(const nlohmann::json& json) {
     return absl::DataLossError("\"digest\" is not 32 hexadecimal digits");
   }
   const auto rows = json.find("rows");
+  // null is how a count that nobody knows is written; a missing member is damage.
   if (rows != json.end() && rows->is_null()) return file;
   PEPNET_ASSIGN_OR_RETURN(file.rows, JsonInteger(json, "rows", 0, kMost));
   return file;
@@ -101,6 +104,7 @@ StatusOr<std::vector<FileIdentity>> FilesFromJson(const nlohmann::json& json, co
 
 StatusOr<DataHistory> HistoryFromJson(const nlohmann::json& json) {
   PEPNET_ASSIGN_OR_RETURN(const int64_t version, JsonInteger(json, "version", 0, kMost));
+  // Refused rather than guessed at: a history that is misread trains rows twice or never.
   if (version != kVersion) {
     return absl::DataLossError(absl::StrCat("\"version\" is ", version, "; this program reads version ", kVersion));
   }

@@ -14,6 +14,7 @@ namespace pepnet {
 
 int ColumnPlan::Add(const std::string& name) {
   const auto found = std::find(names.begin(), names.end(), name);
+  // A column that several features read is read from the file once.
   if (found != names.end()) return static_cast<int>(found - names.begin());
   names.push_back(name);
   return static_cast<int>(names.size()) - 1;
@@ -31,6 +32,7 @@ ColumnPlan PlanColumns(const JobConfig& config, LabelSet labels, const std::vect
       for (const std::string& weight : config.data.sample_weights) plan.sample_weights.push_back(plan.Add(weight));
       break;
     case LabelSet::kDomain:
+      // Prediction of a model with domain towers needs the domain of a row and no other label.
       plan.labels.assign(config.data.labels.size(), -1);
       plan.labels[config.model.domain_label] = plan.Add(config.data.labels[config.model.domain_label]);
       break;
@@ -89,6 +91,8 @@ StatusOr<std::shared_ptr<arrow::RecordBatch>> BatchDecoder::Reserve(const RowSel
     for (const RowRun& run : rows.runs) {
       const RowChunk& chunk = rows.chunks[run.chunk];
       const auto column = chunk.rows->column(plan_.reserved[i]);
+      // The writer joins the pieces to one column of one type; a silent cast would change what the
+      // user gets back.
       if (!column->type()->Equals(*type)) {
         return InvalidInput("'", *chunk.path, "' column '", reserved_schema_->field(static_cast<int>(i))->name(),
                             "' has type ", column->type()->ToString(), ", but ", type->ToString(),

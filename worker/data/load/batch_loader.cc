@@ -43,6 +43,7 @@ StatusOr<std::vector<std::string>> ExpandReserved(const std::vector<std::string>
       if (!columns.empty()) break;
     }
   }
+  // A column twice would make two columns of one name in the output.
   std::vector<std::string> sorted = expanded;
   std::sort(sorted.begin(), sorted.end());
   const auto twice = std::adjacent_find(sorted.begin(), sorted.end());
@@ -75,6 +76,7 @@ bool ChooseSharing(const LoaderOptions& options, DatasetType type, const ReadSha
         ": ", reason);
     return share;
   };
+  // From the firmest reason to the weakest: nobody there, the user's word, what the costs say.
   if (count < 2) return choose(false, "there is no other worker to share with on this host");
   if (options.share == ShareReader::kOff) return choose(false, absl::StrCat(cost, " (--share_reader=off)"));
   const std::string saving =
@@ -102,6 +104,8 @@ class BatchLoader::Pipeline {
         description_(std::move(description)),
         sharing_(std::move(sharing)),
         shared_with_(std::move(shared_with)),
+        // A decoder each may be at work on a batch while kBatchesAhead are ready to be handed out.
+        // More would only hold memory: the trainer takes one at a time.
         capacity_(static_cast<size_t>(decoding_threads) + kBatchesAhead) {
     try {
       threads_.push_back(StartThread("read-0", [this] { ReadLoop(); }));
@@ -113,6 +117,7 @@ class BatchLoader::Pipeline {
         pthread_setname_np(threads_[i].native_handle(), absl::StrCat("read-", i).c_str());
       }
     } catch (...) {
+      // Threads that run already must not outlive the members they use.
       End();
       throw;
     }
@@ -121,6 +126,8 @@ class BatchLoader::Pipeline {
   ~Pipeline() { End(); }
 
   StatusOr<std::optional<Batch>> Next() {
+    // The first error ends the stream: batches behind it were cut from rows that nobody vouches
+    // for.
     if (!final_status_.ok()) return final_status_;
     MutexLock lock(&mutex_);
     final_status_ = WaitForFirst();
@@ -129,7 +136,10 @@ class BatchLoader::Pipeline {
     const std::shared_ptr<Slot> slot = std::move(slots_.front());
     slots_.pop_front();
     lock.Unlock();
+    // The reader waits for room, and the decoders for work.
     changed_.NotifyAll();
+    // Counts join when their batch is handed out, so that they do not depend on how far the
+    // decoders are ahead.
     encode_counts_.Add(slot->encoded);
     counts_ = slot->counts;
     if (!slot->batch.ok()) {
@@ -165,6 +175,8 @@ class BatchLoader::Pipeline {
   }
 
   Status WaitForFirst() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    // Alone there is nobody to wait for but the file system, whose deadline the caller keeps
+    // (BatchFeeder).
     if (!shared_with_.has_value()) {
       while (!FirstIsReady()) changed_.Wait(&mutex_);
       return absl::OkStatus();
@@ -174,6 +186,8 @@ class BatchLoader::Pipeline {
     for (Clock::time_point before = Clock::now(); !FirstIsReady();) {
       if (changed_.WaitUntil(&mutex_, before + kLook) || FirstIsReady()) continue;
       const Clock::time_point now = Clock::now();
+      // A process that was stopped (SIGSTOP) wakes up late. Only time that this thread was there to
+      // wait counts, or the job would end at the wake-up.
       if (now - before < kSuspended) waited += now - before;
       before = now;
       if (shared_with_->lost != nullptr) {
@@ -181,6 +195,8 @@ class BatchLoader::Pipeline {
       }
       const double seconds = std::chrono::duration<double>(waited).count();
       if (seconds < shared_with_->timeout_s) continue;
+      // The sentence names the worker whose rows are missing: the others of the host wait for the
+      // same one.
       const std::string missing = cutter_.rows()->WaitingFor();
       return absl::DeadlineExceededError(
           absl::StrCat("waited ", absl::SixDigits(seconds), " s for ",
@@ -200,9 +216,11 @@ class BatchLoader::Pipeline {
   void End() {
     {
       MutexLock lock(&mutex_);
+      // Under the lock, or a thread between its look at stop_ and its wait would miss the notice.
       stop_ = true;
     }
     changed_.NotifyAll();
+    // Ends a wait inside of the reader thread, which looks at stop_ only between batches.
     cutter_.rows()->Stop();
     for (std::thread& thread : threads_) thread.join();
   }
@@ -212,6 +230,7 @@ class BatchLoader::Pipeline {
     while (more) {
       {
         MutexLock lock(&mutex_);
+        // The bound counts what is cut and not handed out, decoded or not.
         while (!stop_ && slots_.size() >= capacity_) changed_.Wait(&mutex_);
         if (stop_) return;
       }
@@ -226,8 +245,11 @@ class BatchLoader::Pipeline {
         slot->done = true;
       }
       {
+        // The slot takes its place in the order here, where it is cut; decoders may finish in any
+        // order, and Next() still hands out in that of cutting (law L3: any num_workers).
         MutexLock lock(&mutex_);
         if (more) undecoded_.push_back(slot);
+        // An error stands in line behind the batches in front of it.
         if (more || slot->done) slots_.push_back(std::move(slot));
         all_cut_ = !more;
       }
@@ -241,11 +263,13 @@ class BatchLoader::Pipeline {
       {
         MutexLock lock(&mutex_);
         while (!stop_ && undecoded_.empty() && !all_cut_) changed_.Wait(&mutex_);
+        // No more work can come once all is cut, and none is left.
         if (stop_ || undecoded_.empty()) return;
         slot = std::move(undecoded_.front());
         undecoded_.pop_front();
       }
       slot->batch = Caught([&] { return decoder_->Decode(slot->cut, &slot->encoded); });
+      // The rows may be large, and their chunk is freed with the last batch that uses it.
       slot->cut = CutBatch();  // lets go of the rows
       {
         MutexLock lock(&mutex_);
@@ -312,6 +336,7 @@ StatusOr<std::unique_ptr<BatchLoader>> BatchLoader::Open(const JobConfig& config
   auto stream = std::make_unique<RowStream>(files, format, plan.names);
   PEPNET_RETURN_IF_ERROR(stream->LearnRows());
   int64_t some_rows = stream->known_rows();
+  // One row tells an input with rows from one without, before threads and other workers take part.
   if (some_rows < 0) {
     PEPNET_ASSIGN_OR_RETURN(some_rows, stream->Begin(1));
   }
@@ -325,6 +350,7 @@ StatusOr<std::unique_ptr<BatchLoader>> BatchLoader::Open(const JobConfig& config
   cut.batch_size = options.batch_size;
   if (options.global_batch_size > 0) {
     cut.global_batch_size = options.global_batch_size;
+    // Rounded up: the last slices are shorter, and no row of the global batch is left over.
     cut.batch_size = (options.global_batch_size + options.worker_count - 1) / options.worker_count;
   }
   cut.worker_index = options.worker_index;
@@ -338,11 +364,14 @@ StatusOr<std::unique_ptr<BatchLoader>> BatchLoader::Open(const JobConfig& config
   if (options.contiguous) {
     PEPNET_ASSIGN_OR_RETURN(rows, stream->CountRows());
     absl::StrAppend(&description, ", ", rows, " rows");
+    // Ranges of worker w: [rows w / W, rows (w + 1) / W). They differ by at most one row and cover
+    // all.
     cut.range_begin = rows * options.worker_index / options.worker_count;
     cut.range_end = rows * (options.worker_index + 1) / options.worker_count;
     rows = cut.range_end - cut.range_begin;
     cut.worker_index = 0;
     cut.worker_count = 1;
+    // Every row is to be predicted.
     cut.drop_remainder = false;
   } else if (rows >= 0) {
     absl::StrAppend(&description, ", ", rows, " rows");
@@ -358,6 +387,7 @@ StatusOr<std::unique_ptr<BatchLoader>> BatchLoader::Open(const JobConfig& config
   std::string sharing;
   std::unique_ptr<RowSequence> sequence;
   std::optional<ReaderGroup> shared_with;
+  // The stream goes to the thread "share" or to the cutter; only one of them may read it.
   if (ChooseSharing(options, files.type, shape, &sharing)) {
     shared_with = options.group;
     PEPNET_ASSIGN_OR_RETURN(sequence, SharedRows::Join(std::move(stream), options.group));

@@ -30,11 +30,15 @@ StatusOr<std::optional<CutBatch>> BatchCutter::Next() {
       in_epoch_ = true;
     }
     if (!following_.ok()) return following_.status();
+    // Cutting runs one batch ahead of handing out: last_in_epoch must be known when a batch is
+    // handed out, and of a CSV file the end is known only once it has been read.
     if (following_->has_value()) {
       CutBatch batch = *std::exchange(*following_, std::nullopt);
       handed_rows_ += batch.global_rows;
       following_ = Cut();
       batch.last_in_epoch = following_.ok() && !following_->has_value();
+      // The position names the next row to be trained, so a checkpoint that stores it loses no row
+      // and repeats none (law L4). With drop_remainder the last full batch ends the pass.
       batch.position_after = batch.last_in_epoch ? DataPosition{epoch_ + 1, 0} : DataPosition{epoch_, handed_rows_};
       return batch;
     }
@@ -54,7 +58,9 @@ StatusOr<std::optional<CutBatch>> BatchCutter::Next() {
 Status BatchCutter::BeginEpoch() {
   window_ = -1;
   cut_rows_ = handed_rows_ = epoch_start_;
-  // A shuffled epoch resumes at the start of a window, whose rows are needed once more.
+  // A shuffled epoch resumes at the start of a window, whose rows are needed once more: the
+  // permutation is a function of (seed, epoch, window), so the rows in front of the position are
+  // known to have been trained, and are left out by their place in it.
   const int64_t first =
       options_.shuffle ? epoch_start_ / window_rows_ * window_rows_ : options_.range_begin + epoch_start_;
   PEPNET_ASSIGN_OR_RETURN(int64_t found, rows_->Begin(first));
@@ -63,6 +69,8 @@ Status BatchCutter::BeginEpoch() {
     PEPNET_RETURN_IF_ERROR(LoadWindow(first / window_rows_));
     found += held_rows_;
   }
+  // A position behind the end must not pass for an epoch that is over: it means other data (law
+  // L7).
   if (found < (inside_window ? epoch_start_ : first)) {
     return InvalidInput("the data position to resume from is row ", epoch_start_, " of epoch ", epoch_,
                         ", but the input has only ", found, " rows; was the input changed?");
@@ -76,6 +84,7 @@ StatusOr<std::optional<CutBatch>> BatchCutter::Cut() {
   batch.first_row = std::min(options_.worker_index * options_.batch_size, batch.global_rows);
   cut_rows_ += batch.global_rows;
   if (batch.global_rows == 0) return std::nullopt;
+  // The rest is not given back: it was read, and the next pass begins with the first row.
   if (options_.drop_remainder && batch.global_rows < global_batch_size_) return std::nullopt;
   return batch;
 }
@@ -85,6 +94,9 @@ Status BatchCutter::CutInOrder(CutBatch* batch) {
   if (options_.range_end >= 0) {
     size = std::min(size, std::max<int64_t>(0, options_.range_end - options_.range_begin - cut_rows_));
   }
+  // Global batch t, cut into slices of batch_size rows, of which the last ones may be short:
+  //   | before: skipped | own: read | behind: skipped |      0 <= own <= batch_size
+  // Fewer rows than asked for mean the end of the input, wherever in the batch they are missed.
   const int64_t before = std::min(options_.worker_index * options_.batch_size, size);
   PEPNET_ASSIGN_OR_RETURN(batch->global_rows, rows_->Skip(before));
   if (batch->global_rows < before) return absl::OkStatus();
@@ -102,6 +114,7 @@ Status BatchCutter::LoadWindow(int64_t window) {
   held_.clear();
   held_start_.clear();
   held_rows_ = 0;
+  // The last window of a pass is shorter; its permutation is over the rows that it has.
   PEPNET_RETURN_IF_ERROR(rows_->Hold(window_rows_, &held_));
   for (const auto& held : held_) {
     held_start_.push_back(held_rows_);
@@ -111,6 +124,8 @@ Status BatchCutter::LoadWindow(int64_t window) {
 }
 
 Status BatchCutter::PickOwn(const std::vector<int64_t>& own, RowSelection* selection) const {
+  // One Pick() for each held piece, since a pick decodes all that it is asked for at once; the rows
+  // then go back to the order of the batch by `place`.
   std::vector<std::vector<int64_t>> wanted(held_.size());  // of each of held_, in the order of the batch
   std::vector<size_t> place;                               // in held_, of each own row
   place.reserve(own.size());
@@ -144,10 +159,13 @@ Status BatchCutter::CutShuffled(CutBatch* batch) {
     const int64_t begin = position - window * window_rows_;
     if (begin >= rows) return absl::OkStatus();  // the end of the epoch
     const int64_t count = std::min(global_batch_size_ - batch->global_rows, rows - begin);
+    // Seekable: the i-th row of the window is computed, not shuffled for, so every worker finds its
+    // own rows without drawing those of others, and a resumed run finds its place (laws L2, L4).
     const KeyedPermutation permutation(
         RandomKey(options_.seed, RandomPurpose::kShuffle, static_cast<uint64_t>(epoch_), static_cast<uint64_t>(window)),
         static_cast<uint64_t>(rows));
     std::vector<int64_t> own;  // rows of the window, in the order of the batch
+    // Of the batch's positions [own_begin, own_end) those that lie in this window.
     for (int64_t i = std::max<int64_t>(0, own_begin - batch->global_rows);
          i < std::min(count, own_end - batch->global_rows); ++i) {
       own.push_back(static_cast<int64_t>(permutation(static_cast<uint64_t>(begin + i))));

@@ -45,6 +45,9 @@ struct Hello {
   uint32_t index;
 };
 
+// One packet from giver to taker. Numbers stand as in memory: both ends are the same program.
+//   | magic u32 | kind u32 | epoch i64 | turn i64 | file i64 | first_row i64 | row_count i64 |
+//   | memory_bytes i64 | ends_turn i32 | error_code i32 | text of the error, up to 16 KiB |
 struct ChunkHeader {
   uint32_t magic;
   uint32_t kind;
@@ -80,6 +83,7 @@ Status WriteRows(const arrow::RecordBatch& rows, int fd) {
   const auto write = [&]() -> arrow::Status {
     ARROW_ASSIGN_OR_RAISE(auto out, arrow::io::FileOutputStream::Open(dup(fd)));  // closes its descriptor
     auto options = arrow::ipc::IpcWriteOptions::Defaults();
+    // The columns begin on cache lines, as those that this process decodes itself.
     options.alignment = 64;
     options.use_threads = false;
     ARROW_ASSIGN_OR_RAISE(auto writer, arrow::ipc::MakeStreamWriter(out, rows.schema(), options));
@@ -100,6 +104,8 @@ StatusOr<OwnedFd> MemoryOf(const SharedChunk& chunk, int64_t* bytes) {
   OwnedFd memory(memfd_create("pepnet-rows", MFD_CLOEXEC | MFD_ALLOW_SEALING));
   if (!memory.valid()) return SystemError("cannot make shared memory for decoded rows");
   PEPNET_RETURN_IF_ERROR(WriteRows(*chunk.rows, memory.get()));
+  // Sealed before anybody sees it: takers check the rows once and then read them in place, and a
+  // write behind the check would go unchecked.
   if (fcntl(memory.get(), F_ADD_SEALS, kSeals) != 0) return SystemError("cannot seal the memory of decoded rows");
   *bytes = lseek(memory.get(), 0, SEEK_END);
   return memory;
@@ -126,6 +132,8 @@ bool ParsePacket(const std::string& packet, SharedChunk* chunk) {
   ChunkHeader header{};
   if (packet.size() < sizeof(header)) return false;
   std::memcpy(&header, packet.data(), sizeof(header));
+  // The peer is a process of the same user, but not therefore of this program: every number is
+  // checked before it sizes or indexes anything.
   if (header.magic != kMagic || header.kind > static_cast<uint32_t>(SharedChunk::Kind::kError)) return false;
   if (header.file < 0 || header.first_row < 0 || header.row_count < 0 || header.memory_bytes < 0) return false;
   if (header.row_count > INT64_MAX - header.first_row) return false;
@@ -141,6 +149,7 @@ bool ParsePacket(const std::string& packet, SharedChunk* chunk) {
     chunk->error = Status(static_cast<absl::StatusCode>(header.error_code), packet.substr(sizeof(header)));
     if (chunk->error.ok()) return false;
   }
+  // Rows without memory, or memory without rows, are a broken packet.
   return (chunk->kind == SharedChunk::Kind::kRows) == chunk->memory.valid();
 }
 
@@ -198,14 +207,17 @@ arrow::Status CheckRows(const arrow::RecordBatch& rows) {
 Status SharedChunk::Open() {
   if (rows != nullptr) return absl::OkStatus();
   PEPNET_RETURN_IF_ERROR(CheckMemory(memory.get(), memory_bytes));
+  // Populated at once: every row of the chunk will be read, and a page fault each would cost more.
   void* data = mmap(nullptr, static_cast<size_t>(memory_bytes), PROT_READ, MAP_SHARED | MAP_POPULATE, memory.get(), 0);
   if (data == MAP_FAILED) return SystemError("cannot map rows that another worker of this host has decoded");
+  // The mapping keeps the memory; a descriptor for each mapped chunk would run into the limit.
   memory = OwnedFd();
   const auto buffer = std::make_shared<MappedBuffer>(static_cast<const uint8_t*>(data), memory_bytes);
   const auto read = [&]() -> arrow::Status {
     ARROW_ASSIGN_OR_RAISE(auto reader,
                           arrow::ipc::RecordBatchStreamReader::Open(std::make_shared<arrow::io::BufferReader>(buffer)));
     ARROW_RETURN_NOT_OK(reader->ReadNext(&rows));
+    // Checked once, here: what reads the columns afterwards trusts their offsets and indices.
     return rows == nullptr ? arrow::Status::OK() : CheckRows(*rows);
   };
   const arrow::Status status = read();
@@ -255,6 +267,8 @@ class ChunkExchange::Patience {
 
 Status ChunkExchange::Connect() {
   const Patience patience(group_);
+  // Listening comes before connecting. Every member does both in this order, so each finds the
+  // others' listeners sooner or later, and no order of starting can make a circle of waits.
   PEPNET_ASSIGN_OR_RETURN(FdListener listener, FdListener::Listen(ListenerName(group_, group_.index), group_.count()));
   givers_.resize(group_.members.size());
   takers_.resize(group_.members.size());
@@ -290,6 +304,8 @@ Status ChunkExchange::AwaitTakers(const Patience& patience, FdListener* listener
   for (int member = missing(); member >= 0; member = missing()) {
     PEPNET_RETURN_IF_ERROR(patience.MayWaitFor(member));
     PEPNET_ASSIGN_OR_RETURN(std::optional<FdChannel> channel, listener->Accept(kRetry));
+    // A connection that says nothing, or something else, is dropped: the name may be found by a
+    // stranger.
     if (!channel.has_value() || !Readable(channel->fd(), kRetry * 10)) continue;
     Hello hello{};
     if (recv(channel->fd(), &hello, sizeof(hello), 0) != sizeof(hello) || hello.magic != kMagic ||
@@ -313,12 +329,14 @@ Status ChunkExchange::Give(SharedChunk chunk) {
       chunk.error = made.status();
     }
   }
+  // The copy to memory comes before the wait, which it overlaps.
   PEPNET_RETURN_IF_ERROR(WaitForClaims());
   const std::string packet = PacketOf(chunk, bytes);
   for (Taker& taker : takers_) {
     if (!taker.channel.open()) continue;
     int error = taker.channel.Send(packet, memory.get());
-    // Linux counts the descriptors on their way of all processes of a user. They become fewer when others take theirs.
+    // Linux counts the descriptors on their way of all processes of a user. They become fewer when
+    // others take theirs; a lack of memory passes as well.
     while (error == ETOOMANYREFS || error == ENOBUFS || error == ENOMEM) {
       if (Readable(stop_.get(), kRetry)) return Cancelled();
       error = taker.channel.Send(packet, memory.get());
@@ -343,6 +361,7 @@ Status ChunkExchange::Give(SharedChunk chunk) {
 
 bool ChunkExchange::TooManyUnclaimed() {
   for (const Taker& taker : takers_) {
+    // A member that has gone claims nothing more and holds nobody up.
     if (taker.channel.open() && given_ - taker.claimed >= kUnclaimed) return true;
   }
   MutexLock lock(&mutex_);
@@ -353,6 +372,8 @@ Status ChunkExchange::WaitForClaims() {
   while (true) {
     std::vector<pollfd> entries = {{stop_.get(), POLLIN, 0}, {claim_.get(), POLLIN, 0}};
     for (const Taker& taker : takers_) entries.push_back({taker.channel.fd(), POLLIN, 0});
+    // Looked at before the poll: without a reason to wait, the poll only collects the claims that
+    // have come.
     const bool wait = TooManyUnclaimed();
     if (poll(entries.data(), entries.size(), wait ? -1 : 0) < 0 && errno != EINTR) return SystemError("poll");
     if (entries[0].revents != 0) return Cancelled();
@@ -363,6 +384,7 @@ Status ChunkExchange::WaitForClaims() {
     for (size_t t = 0; t < takers_.size(); ++t) {
       if (entries[2 + t].revents == 0 || !takers_[t].channel.open()) continue;
       char claim = 0;
+      // One claim is one byte. Several may have come; the loop takes one of each member a round.
       const ssize_t got = recv(takers_[t].channel.fd(), &claim, 1, MSG_DONTWAIT);
       if (got == 1) {
         ++takers_[t].claimed;
@@ -384,6 +406,7 @@ StatusOr<SharedChunk> ChunkExchange::Take(int member) {
     ++own_claimed_;
     lock.Unlock();
     const uint64_t one = 1;
+    // WaitForClaims() sleeps in poll() and is woken by this, as by the others' bytes.
     if (write(claim_.get(), &one, sizeof(one)) < 0 && errno != EAGAIN) return SystemError("eventfd");
     return chunk;
   }
@@ -392,6 +415,7 @@ StatusOr<SharedChunk> ChunkExchange::Take(int member) {
   while (poll(entries, 2, -1) < 0) {
     if (errno != EINTR) return SystemError("poll");
   }
+  // Stop() wins over a chunk that has come: the caller is leaving.
   if (entries[0].revents != 0) return Cancelled();
   SharedChunk chunk;
   std::string packet;
@@ -404,6 +428,8 @@ StatusOr<SharedChunk> ChunkExchange::Take(int member) {
                                             ", on this host, is no chunk of rows"));
   }
   const char claim = 1;
+  // The claim is sent at once and not when the rows are used up: it says that the descriptor has
+  // been received, which is what the bound counts.
   send(giver.fd(), &claim, 1, MSG_NOSIGNAL);  // who has gone needs no claims
   return chunk;
 }

@@ -25,10 +25,13 @@ constexpr int kMostSharing = 16;
 double DecodedPerRowAlone(const ReadShape& shape) {
   if (shape.row_by_row) return 1;
   if (shape.shuffle) return shape.workers;
+  // A slice of b rows touches 1 + b / g row groups of g rows on average, all of which are decoded:
+  // 1 + g / b rows for each of its own, and never more than the rows of the whole batch.
   return std::min(shape.workers, 1 + shape.row_group_rows / shape.batch_size);
 }
 
 double SharedCostPerRow(const ReadShape& shape, int sharing) {
+  // Decoding and giving an own share, and taking the shares of the others.
   const double decoded = DecodedPerRowShared(shape, sharing);
   return (1 + kGiving) * decoded + kTaking * (shape.workers - decoded);
 }
@@ -39,6 +42,8 @@ bool ShareByDefault(const ReadShape& shape, int sharing) {
 }
 
 std::string SocketSpace() {
+  // Abstract socket names are seen by processes of one network namespace of one boot of one kernel;
+  // the user stands in it because a connection of another one is refused.
   std::ifstream boot("/proc/sys/kernel/random/boot_id");
   std::string boot_id;
   char network[64] = {};
@@ -58,6 +63,7 @@ ReaderGroup GroupOfWorker(const std::vector<std::string>& spaces, int worker, co
     group.members.push_back(absl::StrCat("worker ", other));
     if (!secrets.empty()) group.secrets.push_back(secrets[other]);
   }
+  // Two groups of one job differ in their first member, two jobs in the hash.
   group.name = absl::StrFormat("%016x-%s", std::hash<std::string>()(job), group.members.front().substr(7));
   return group;
 }

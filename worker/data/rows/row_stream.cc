@@ -12,6 +12,8 @@ RowStream::RowStream(InputFiles files, FileFormat format, std::vector<std::strin
     : files_(std::move(files)), format_(std::move(format)), columns_(std::move(columns)) {}
 
 Status RowStream::LearnRows() {
+  // The rows of grouped formats stand in the footers, so counting costs an open per file. It also
+  // checks all columns before training starts, instead of hours later at the file that lacks one.
   if (!TypeOf(format_.type).decoded_in_groups) return absl::OkStatus();
   file_rows_.clear();
   known_rows_ = largest_row_group_ = 0;
@@ -27,6 +29,7 @@ Status RowStream::LearnRows() {
 
 StatusOr<int64_t> RowStream::CountRows() {
   if (known_rows_ >= 0) return known_rows_;
+  // Skipping to a row that cannot exist counts all rows on the way.
   PEPNET_ASSIGN_OR_RETURN(const int64_t rows, Begin(std::numeric_limits<int64_t>::max()));
   PEPNET_RETURN_IF_ERROR(Begin(0).status());
   return rows;
@@ -51,6 +54,7 @@ Status RowStream::OpenReader() {
 
 Status RowStream::Read(int64_t max_rows, RowSelection* selection) {
   while (max_rows > 0 && !AtEnd()) {
+    // An empty chunk is the end of a file, of which there may be several in a row.
     PEPNET_ASSIGN_OR_RETURN(RowChunk chunk, ReadInFile(max_rows));
     const int64_t count = chunk.rows->num_rows();
     if (count == 0) continue;
@@ -78,6 +82,7 @@ Status RowStream::Hold(int64_t max_rows, HeldRowsList* held) {
 StatusOr<int64_t> RowStream::Skip(int64_t max_rows) {
   int64_t skipped = 0;
   while (skipped < max_rows && !AtEnd()) {
+    // A file whose rows are known need not be opened to pass over all of it.
     if (reader_ == nullptr && !file_rows_.empty() && file_rows_[file_] <= max_rows - skipped) {
       skipped += file_rows_[file_];
       counts_->passed_rows += file_rows_[file_];
@@ -110,6 +115,7 @@ StatusOr<RowChunk> RowStream::ReadInFile(int64_t max_rows) {
 StatusOr<int64_t> RowStream::SkipInFile(int64_t max_rows) {
   PEPNET_RETURN_IF_ERROR(OpenReader());
   PEPNET_ASSIGN_OR_RETURN(const int64_t count, reader_->Skip(max_rows));
+  // Fewer rows than asked for are the end of the file.
   if (count < max_rows) NextFile();
   return count;
 }

@@ -36,6 +36,7 @@ void SharedRows::Stop() {
     stopped_ = true;
   }
   changed_.NotifyAll();
+  // Outside of the lock: the exchange wakes threads that may need it.
   exchange_->Stop();
 }
 
@@ -66,6 +67,8 @@ void SharedRows::GiveLoop() {
       first_row = *wanted_;
       wanted_.reset();
     }
+    // The walking thread waits for this result in Begin(), be it an error: the sentence is that of
+    // RowStream.
     StatusOr<int64_t> begun = Caught([&] { return stream_->Begin(first_row); });
     const bool found = begun.ok();
     {
@@ -90,8 +93,11 @@ Status SharedRows::GiveEpoch(int64_t epoch) {
   while (status.ok()) {
     const bool own = turn % count == group_.index;
     size_t file = 0;
+    // All members look at the same files in the same way, so all count the same turns; nothing
+    // about turns has to be agreed on or sent.
     StatusOr<int64_t> rows = stream_->RowsTogether(&file);
     if (rows.ok() && *rows == 0) {
+      // The owner of the turn that does not come tells the end to all; the others meet it there.
       if (!own) return absl::OkStatus();
       SharedChunk end;
       end.kind = SharedChunk::Kind::kEndOfInput;
@@ -99,6 +105,7 @@ Status SharedRows::GiveEpoch(int64_t epoch) {
       end.turn = turn;
       return exchange_->Give(std::move(end));
     }
+    // Somebody else's turn is passed over, undecoded.
     if (rows.ok()) rows = own ? GiveTurn(epoch, turn, file, *rows) : stream_->SkipInFile(*rows);
     NoteCounts();
     status = rows.status();
@@ -108,6 +115,7 @@ Status SharedRows::GiveEpoch(int64_t epoch) {
   SharedChunk error;
   error.kind = SharedChunk::Kind::kError;
   error.epoch = epoch;
+  // This member's next turn, counted from the one under work.
   error.turn = turn + (group_.index - turn % count + count) % count;
   error.error = status;
   if (!absl::IsCancelled(status)) (void)exchange_->Give(std::move(error));  // returns the error itself
@@ -118,6 +126,7 @@ StatusOr<int64_t> SharedRows::GiveTurn(int64_t epoch, int64_t turn, size_t file,
   int64_t given = 0;
   while (given < size) {
     StatusOr<RowChunk> chunk = [&] {
+      // A turn may take several chunks: a reader gives at most so many rows at once.
       TraceScope scope("read file");
       return stream_->ReadInFile(size - given);
     }();
@@ -130,12 +139,14 @@ StatusOr<int64_t> SharedRows::GiveTurn(int64_t epoch, int64_t turn, size_t file,
     shared.first_row = chunk->first_row;
     shared.row_count = chunk->rows->num_rows();
     if (shared.row_count == 0) {
+      // An empty turn is no turn: it is not counted (GiveEpoch), so takers do not wait for it.
       if (given == 0) return 0;
       shared.kind = SharedChunk::Kind::kEndOfTurn;
       PEPNET_RETURN_IF_ERROR(exchange_->Give(std::move(shared)));
       return given;
     }
     given += shared.row_count;
+    // The mark spares an extra packet in the usual case, where the rows of a turn are all there.
     shared.ends_turn = given == size;
     shared.rows = std::move(chunk->rows);
     PEPNET_RETURN_IF_ERROR(exchange_->Give(std::move(shared)));
@@ -147,6 +158,7 @@ StatusOr<int64_t> SharedRows::GiveTurn(int64_t epoch, int64_t turn, size_t file,
 
 StatusOr<int64_t> SharedRows::Begin(int64_t first_row) {
   if (!ended_) return absl::InternalError("an epoch of shared rows was begun before the last one had ended");
+  // The walker asks, and the thread "share" answers: the stream belongs to that thread alone.
   MutexLock lock(&mutex_);
   wanted_ = first_row;
   changed_.NotifyAll();
@@ -165,6 +177,8 @@ StatusOr<int64_t> SharedRows::Begin(int64_t first_row) {
 }
 
 Status SharedRows::Refill() {
+  // Chunks of the expected giver until one has rows that are not used. The turn alone says who
+  // gives next, so members need no messages about the order.
   while (!ended_ && used_ == current_.row_count) {
     const int giver = static_cast<int>(turn_ % group_.count());
     {
@@ -183,7 +197,10 @@ Status SharedRows::Refill() {
     }
     current_ = std::move(taken).value();
     used_ = 0;
+    // The error stands in place of rows, so every member reports it behind the same row.
     if (current_.kind == SharedChunk::Kind::kError) return current_.error;
+    // A member that reads other files would shift the rows silently: its chunks are for other turns
+    // (law L7).
     if (current_.epoch != epoch_ || current_.turn != turn_ || current_.file >= static_cast<int64_t>(paths_.size())) {
       return absl::FailedPreconditionError(
           absl::StrCat(group_.members[giver], " reads other input than ", group_.members[group_.index],
@@ -204,6 +221,7 @@ Status SharedRows::Refill() {
         last_ = absl::StrCat("'", paths_[current_.file], "' row ", current_.first_row + current_.row_count);
         continue;
     }
+    // Of the kinds without rows nothing is left to use.
     current_.row_count = 0;
   }
   return absl::OkStatus();
@@ -211,12 +229,14 @@ Status SharedRows::Refill() {
 
 StatusOr<RowChunk> SharedRows::Use(int64_t max_rows) {
   PEPNET_RETURN_IF_ERROR(current_.Open());
+  // The columns' order is part of the meaning of the cells: they are found by number from here on.
   if (current_.rows->schema()->field_names() != columns_) {
     return absl::FailedPreconditionError(absl::StrCat(
         "rows of '", paths_[current_.file], "' that another worker of this host has decoded have the columns ",
         absl::StrJoin(current_.rows->schema()->field_names(), ", "), "; expected ", absl::StrJoin(columns_, ", ")));
   }
   const int64_t count = std::min(max_rows, current_.row_count - used_);
+  // A slice shares the memory of the chunk, which lives as long as a batch decodes from it.
   RowChunk chunk{current_.rows->Slice(used_, count), std::make_shared<const std::string>(paths_[current_.file]),
                  current_.first_row + used_, nullptr};
   used_ += count;
@@ -254,6 +274,7 @@ StatusOr<int64_t> SharedRows::Skip(int64_t max_rows) {
     if (ended_) break;
     const int64_t count = std::min(max_rows - skipped, current_.row_count - used_);
     used_ += count;
+    // Rows of other workers are passed over in the chunk without mapping it.
     skipped += count;
   }
   return skipped;
