@@ -27,6 +27,8 @@ StatusOr<BestCheckpoint> Parse(const std::string& text) {
   if (value == json.end() || !value->is_number()) return absl::DataLossError("\"value\" is not a number");
   best.larger_is_better = larger->get<bool>();
   best.value = value->get<double>();
+  // The path is not free text: it must be the checkpoint of the step, in model_dir, and cannot lead
+  // anywhere else.
   if (best.path != CheckpointName(best.step)) {
     return absl::DataLossError(absl::StrCat("\"path\" is \"", Printable(best.path, 100), "\", expected ",
                                             CheckpointName(best.step), ", the checkpoint of its step"));
@@ -56,6 +58,7 @@ Status WriteBestCheckpoint(const std::string& model_dir, const BestCheckpoint& b
                                        {"value", best.value},
                                        {"path", best.path}};
   PEPNET_ASSIGN_OR_RETURN(const std::string text, DumpJson(json));
+  // Atomically: a reader, eval or a copying script, sees the old verdict or the new one.
   return WriteFileAtomically(absl::StrCat(model_dir, "/", kBestCheckpointFile), text + "\n");
 }
 

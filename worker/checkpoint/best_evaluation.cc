@@ -21,6 +21,8 @@ std::optional<double> WeightedSum(const BestRule& rule, const Lookup& lookup) {
   double sum = 0;
   for (const BestMetric& metric : rule.metrics) {
     const std::optional<double> value = lookup(metric);
+    // A rule of several metrics is only as good as all of them: with one missing the evaluation has
+    // no value.
     if (!value.has_value()) return std::nullopt;
     sum += metric.weight * *value;
   }
@@ -50,6 +52,7 @@ const char* NameOf(SliceMeasure measure) {
 }
 
 nlohmann::json Parse(absl::string_view line) {
+  // A line that is not whole is no error here: another process may be writing it.
   return nlohmann::json::parse(line.begin(), line.end(), nullptr, /*allow_exceptions=*/false);
 }
 
@@ -86,6 +89,7 @@ std::map<SliceKey, nlohmann::json> ReadSlices(const std::string& model_dir) {
     if (column == json.end() || !column->is_string() || task == json.end() || !task->is_string()) continue;
     const SliceKey key(json["global_step"].get<int64_t>(), column->get<std::string>(), SliceNameIn(json),
                        task->get<std::string>());
+    // Large, and no rule asks for it.
     json.erase("calibration");
     slices.emplace(key, std::move(json));
   }
@@ -127,6 +131,7 @@ std::vector<ValuedStep> ReadValuedSteps(const std::string& model_dir, const Best
   std::vector<ValuedStep> steps;
   const auto of_slice = [](const BestMetric& metric) { return !metric.slice_by.empty(); };
   std::map<SliceKey, nlohmann::json> slices;
+  // The file of slices may be large; it is read only if the rule needs it.
   if (std::any_of(rule.metrics.begin(), rule.metrics.end(), of_slice)) slices = ReadSlices(model_dir);
   for (const EvaluationLine& line : ReadEvaluations(model_dir)) {
     const nlohmann::json json = Parse(line.json);
@@ -140,6 +145,9 @@ std::vector<ValuedStep> ReadValuedSteps(const std::string& model_dir, const Best
   return steps;
 }
 
+// Two questions at once, with sign = 1 for metrics that grow and -1 for losses:
+//   best     a strict comparison, so the first of equal values stays
+//   patience a gain counts from the last one that counted, so small gains add up
 Standing Judge(const BestRule& rule, std::span<const ValuedStep> steps) {
   Standing standing;
   const double sign = rule.larger_is_better ? 1 : -1;

@@ -54,7 +54,7 @@ Status CheckParameterMap(const WorkerContext& context, const DenseParameters& pa
   return absl::OkStatus();
 }
 
-// A shape without its optimizers.
+// A shape without its optimizers: the lines of ShapeDescription() that name them.
 std::string WithoutOptimizers(const std::string& shape) {
   std::vector<std::string> kept;
   for (const auto& line : absl::StrSplit(shape, '\n')) {
@@ -93,7 +93,10 @@ Status CheckCanBeginAfresh(const SparseOptimizer& optimizer) {
 StatusOr<std::string> OnFirstWorker(const WorkerContext& context, const std::string& what,
                                     const std::function<StatusOr<std::string>()>& body) {
   std::string mine;
+  // Only worker 0 runs the body, and an error of it travels as its result: every worker returns the
+  // same error, so none waits for the others (law L6).
   if (context.first()) mine = Encode(body());
+  // `phases` has the long deadline: the body may verify or load tables.
   const StatusOr<std::string> result = context.phases->BroadcastFromFirst(mine, what);
   return result.ok() ? Decode(*result) : result;
 }
@@ -110,6 +113,8 @@ Status RunOnFirstWorker(const WorkerContext& context, const std::string& what, c
 Status BeginCheckpoint(const WorkerContext& context, TrainState& state, CheckpointSaver* saver,
                        const std::function<StatusOr<int64_t>()>& best_step) {
   return RunOnFirstWorker(context, "begin of a checkpoint", [&]() -> Status {
+    // One save at a time: a slow disk then slows the training down, instead of checkpoints piling
+    // up in memory.
     PEPNET_RETURN_IF_ERROR(saver->Wait().status());
     int64_t best = -1;
     if (best_step != nullptr) {
@@ -117,6 +122,7 @@ Status BeginCheckpoint(const WorkerContext& context, TrainState& state, Checkpoi
     }
     const JobConfig& config = *context.config;
     Manifest manifest;
+    // The manifest as far as it is known here; the files and parts come when they are written.
     manifest.step = state.counters.finished_steps;
     manifest.seed = state.counters.seed;
     manifest.server_count = context.client->server_count();
@@ -137,10 +143,13 @@ StatusOr<std::string> FindCheckpoint(const WorkerContext& context, const std::st
   return OnFirstWorker(context, "search for a checkpoint", [&]() -> StatusOr<std::string> {
     PEPNET_ASSIGN_OR_RETURN(std::string directory, ResolveCheckpointFlag(path, context.config->model_dir));
     StatusOr<Manifest> read = ReadManifest(directory);
+    // The files first: what they say may be trusted only if they are whole.
     const Status whole =
         read.ok() ? VerifyCheckpoint(directory, *read, context.options.verify_checkpoint) : read.status();
     if (!whole.ok()) return AdviseOnDamage(whole, directory);
     const Manifest& manifest = *read;
+    // The shape fixes which rows and weights mean what. Steps, rates and cadence may differ; see
+    // design section 7.
     const std::string shape = ShapeDescription(*context.config);
     const std::string difference = context.options.ignore_restore_optimizer
                                        ? FirstDifference(WithoutOptimizers(shape), WithoutOptimizers(manifest.shape))
@@ -151,10 +160,14 @@ StatusOr<std::string> FindCheckpoint(const WorkerContext& context, const std::st
     }
     PEPNET_RETURN_IF_ERROR(Annotate(CheckHoldsState(manifest, *context.config), directory));
     const std::string hash = StringHash(context);
+    // Ids of hashed features are row numbers of this hash. The other hash would read foreign rows,
+    // silently (law L7).
     if (!hash.empty() && !manifest.string_hash.empty() && manifest.string_hash != hash) {
       return InvalidInput(directory, " was trained with --hash=", manifest.string_hash, ", this run has --hash=", hash,
                           "; its ids would mean other rows: pass --hash=", manifest.string_hash);
     }
+    // Not an error: it trains on, but law L4's bitwise promise ends where instructions round
+    // otherwise.
     if (const std::string hardware = HardwareOf(context.options); manifest.cpu != hardware) {
       LogWarning(absl::StrCat(directory, " was written on a CPU with ", manifest.cpu, ", this one has ", hardware,
                               ": the run continues, but not to the same bits"));
@@ -166,6 +179,8 @@ StatusOr<std::string> FindCheckpoint(const WorkerContext& context, const std::st
 Status RestoreForTraining(const WorkerContext& context, const std::string& directory, TrainState* state) {
   const bool with_optimizer_state = !context.options.ignore_restore_optimizer;
   if (!with_optimizer_state) PEPNET_RETURN_IF_ERROR(CheckCanBeginAfresh(context.config->train.sparse_optimizer));
+  // Every worker reads the dense files itself, from the shared directory, instead of one sending
+  // them to all.
   PEPNET_RETURN_IF_ERROR(
       Annotate(ReadDenseFiles(directory, state, with_optimizer_state), absl::StrCat("restoring ", directory)));
   if (!with_optimizer_state && context.first()) {
@@ -175,6 +190,7 @@ Status RestoreForTraining(const WorkerContext& context, const std::string& direc
   PEPNET_RETURN_IF_ERROR(LogWhereAveragesBegin(context, directory));
   return RunOnFirstWorker(context, "restore of the tables", [&]() -> Status {
     PEPNET_ASSIGN_OR_RETURN(const Manifest manifest, ReadManifest(directory));
+    // Both files belong to one checkpoint, or the rows would be loaded as of another step.
     if (manifest.step != state->counters.finished_steps) {
       return absl::DataLossError(absl::StrCat(directory, ": trainer.json is of step ", state->counters.finished_steps,
                                               ", the manifest of step ", manifest.step));
@@ -187,6 +203,8 @@ Status RestoreForFineTuning(const WorkerContext& context, const std::string& pat
   const TrainConfig& train = context.config->train;
   PEPNET_RETURN_IF_ERROR(CheckParameterMap(context, state->parameters));
   auto found = OnFirstWorker(context, "search for a checkpoint", [&]() -> StatusOr<std::string> {
+    // The foreign checkpoint is verified like an own one, and its tables loaded as of step 0: state
+    // and counters begin here.
     PEPNET_ASSIGN_OR_RETURN(std::string directory, ResolveCheckpoint(path));
     PEPNET_ASSIGN_OR_RETURN(Manifest manifest, ReadManifest(directory));
     PEPNET_RETURN_IF_ERROR(VerifyCheckpoint(directory, manifest, context.options.verify_checkpoint));
@@ -207,6 +225,8 @@ Status RestoreForFineTuning(const WorkerContext& context, const std::string& pat
     return directory;
   });
   if (!found.ok()) return Annotate(found.status(), absl::StrCat("fine_tune_checkpoint ", path));
+  // A parameter that is missing keeps its initial value and is counted, since fine-tuning onto a
+  // changed network is legal (law L7).
   PEPNET_ASSIGN_OR_RETURN(std::vector<std::string> missing,
                           ReadDenseValuesByName(*found, train.fine_tune_param_map, &state->parameters));
   if (context.first()) {
@@ -214,6 +234,7 @@ Status RestoreForFineTuning(const WorkerContext& context, const std::string& pat
                          " dense parameters taken, ", missing.size(), " keep their initial value",
                          missing.empty() ? "" : absl::StrCat(" (first: ", missing[0], ")")));
   }
+  // The averages follow the weights that were read, not the initial ones.
   state->averages.StartFrom(state->parameters.values());
   return absl::OkStatus();
 }

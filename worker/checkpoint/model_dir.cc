@@ -42,8 +42,9 @@ bool IsLeftover(const std::string& name) {
   return IsNonceName(nonce) && (dot == std::string::npos || IsTemporaryNameOf(name, nonce));
 }
 
-// Removes what killed jobs left: their nonces, and files that an atomic write had not renamed yet. Only
-// files: other things of such a name are somebody else's.
+// Removes what killed jobs left: their nonces, and files that an atomic write had not renamed yet.
+// Only files: other things of such a name are somebody else's. The lock is held, so no living job
+// owns any of them.
 Status RemoveLeftovers(const std::string& model_dir) {
   PEPNET_ASSIGN_OR_RETURN(const std::vector<std::string> names, ListDirectory(model_dir));
   for (const std::string& name : names) {
@@ -61,8 +62,12 @@ Status RemoveLeftovers(const std::string& model_dir) {
 StatusOr<ModelDirLock> ModelDirLock::Acquire(const std::string& model_dir) {
   PEPNET_RETURN_IF_ERROR(MakeDirectories(model_dir));
   const std::string path = absl::StrCat(model_dir, "/.lock");
+  // O_NOFOLLOW: a link planted under this name would have another file opened and created as this
+  // user.
   OwnedFd fd(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644));
   if (!fd.valid()) return absl::UnavailableError(absl::StrCat("cannot open ", path, ": ", std::strerror(errno)));
+  // flock() goes with the process, however it dies, so no lock is ever stale; a file that is merely
+  // there would be.
   if (flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
     const int reason = errno;
     if (reason == EWOULDBLOCK) {
@@ -74,6 +79,7 @@ StatusOr<ModelDirLock> ModelDirLock::Acquire(const std::string& model_dir) {
   ModelDirLock lock(std::move(fd));
   PEPNET_RETURN_IF_ERROR(RemoveLeftovers(model_dir));
   const int64_t now = std::chrono::system_clock::now().time_since_epoch().count();
+  // Process id and time together, so that another run's nonce does not pass for this one's.
   lock.nonce_ = absl::StrCat(model_dir, "/.nonce-", getpid(), "-", now);
   PEPNET_RETURN_IF_ERROR(WriteFileAtomically(lock.nonce_, kNonceText));
   return lock;
@@ -83,6 +89,8 @@ Status WriteEffectiveConfig(const std::string& model_dir, const std::string& eff
   const std::string path = absl::StrCat(model_dir, "/", kConfigName);
   if (!CheckReplaceable(kConfigName, path, {kConfigBeginning}).ok()) {
     std::string kept;
+    // Numbers that are taken are passed over; a rename that never replaces leaves no moment between
+    // look and move.
     Status renamed = absl::AlreadyExistsError("");
     for (int number = 1; absl::IsAlreadyExists(renamed); ++number) {
       kept = absl::StrCat(path, ".", number);
@@ -95,6 +103,8 @@ Status WriteEffectiveConfig(const std::string& model_dir, const std::string& eff
 }
 
 ModelDirLock::~ModelDirLock() {
+  // In front of the unlocking, which the member's destructor does: a job that gets the lock next
+  // finds no nonce of ours.
   if (fd_.valid() && !nonce_.empty()) unlink(nonce_.c_str());
 }
 

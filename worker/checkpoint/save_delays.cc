@@ -11,6 +11,7 @@ void SaveDelays::Add(double seconds, bool saving) {
     started_ = true;
     return;
   }
+  // The step that begins a save counts as saving, since it waits for the copies.
   Steps& steps = saving ? saving_ : other_;
   ++steps.count;
   steps.seconds += seconds;

@@ -35,6 +35,7 @@ std::span<float> Slice(AlignedBuffer<float>& arena, const DenseParameters& param
   return {arena.data() + parameters.offset(i), static_cast<size_t>(parameters.specs()[i].elements())};
 }
 
+// Told by the sums themselves: behind a window's step they are zero.
 bool InsideWindow(const TrainState& state) {
   for (float g : state.accumulated_gradients) {
     if (g != 0) return true;
@@ -47,6 +48,8 @@ struct Extent {
   bool optimizers = true, averages = true, accumulated = false;
 };
 
+// The arrays in the order of the file, which is the order of reading, too:
+//   parameters | slots of the optimizers | averages | sums of the accumulation window
 std::vector<Item> ListItems(TrainState& state, const Extent& extent) {
   std::vector<Item> items;
   const std::vector<ParameterSpec>& specs = state.parameters.specs();
@@ -65,6 +68,7 @@ std::vector<Item> ListItems(TrainState& state, const Extent& extent) {
   }
   if (extent.accumulated) {
     for (int i = 0; i < static_cast<int>(specs.size()); ++i) {
+      // Statistics gather no gradients.
       if (!specs[i].trained) continue;
       items.push_back({absl::StrCat(specs[i].name, "/", kAccumulated), specs[i].shape,
                        Slice(state.accumulated_gradients, state.parameters, i)});
@@ -118,8 +122,11 @@ Status ReadCounters(const std::string& text, TrainState* state, bool* inside_win
   c.worker_count = static_cast<int>(workers);
   c.threads = static_cast<int>(threads);
   PEPNET_ASSIGN_OR_RETURN(*written_window, JsonInteger(json, "window", 0, kMaxCounter));
+  // Never more updates than micro-batches: another number means damage.
   PEPNET_ASSIGN_OR_RETURN(const int64_t optimizer_steps, JsonInteger(json, "optimizer_steps", 0, c.finished_steps));
   state->optimizers.set_steps(optimizer_steps);
+  // A boolean that is always written, so its absence is damage; "data" and "train_metrics" are
+  // written only where there are any.
   const auto inside = json.find("inside_window");
   if (inside == json.end() || !inside->is_boolean())
     return absl::DataLossError("\"inside_window\" is not true or false");
@@ -132,6 +139,7 @@ Status ReadCounters(const std::string& text, TrainState* state, bool* inside_win
   }
   const auto metrics = json.find("train_metrics");
   if (metrics == json.end()) return absl::OkStatus();
+  // The library throws on members of another kind.
   try {
     state->train_metrics = metrics->get<decltype(state->train_metrics)>();
   } catch (const nlohmann::json::exception& error) {
@@ -153,6 +161,8 @@ TrainState::TrainState(const JobConfig& config, uint64_t seed)
   accumulated_gradients.ResizeZeroed(parameters.values().size());
 }
 
+// Runs at the step, which waits for it: one pass over the arrays into memory that is kept, and no
+// file is touched.
 void CopyDenseState(TrainState& state, DenseImage* image) {
   const bool inside_window = InsideWindow(state);
   image->tensors.clear();
@@ -177,6 +187,8 @@ void CopyDenseState(TrainState& state, DenseImage* image) {
                                  {"batch_size", c.batch_size},
                                  {"worker_count", c.worker_count},
                                  {"threads", c.threads}};
+  // A checkpoint of a run that does not know its files says nothing about them, and is not made to
+  // look as if it did.
   if (c.data.known) json["data"] = HistoryToJson(c.data);
   if (!state.train_metrics.empty()) json["train_metrics"] = state.train_metrics;
   image->counters = json.dump(2) + "\n";
@@ -201,22 +213,29 @@ Status ReadDenseFiles(const std::string& directory, TrainState* state, bool with
   PEPNET_ASSIGN_OR_RETURN(const std::string text, ReadFile(directory + "/" + kTrainerFile, kMaxTrainerBytes));
   bool inside_window = false;
   int64_t written_window = 1;
+  // The config's window stays: the file's is compared with it below.
   const int64_t window = state->counters.window;
   const int64_t optimizer_steps = state->optimizers.steps();
   if (const Status read = ReadCounters(text, state, &inside_window, &written_window); !read.ok()) {
     return absl::DataLossError(absl::StrCat(directory, "/", kTrainerFile, " is damaged: ", read.message()));
   }
+  // The sums are of so many micro-batches. With another window the optimizer's step would come at
+  // another place.
   if (inside_window && written_window != window) {
     return InvalidInput(directory, " was saved inside a window of gradient_accumulation_steps: ", written_window,
                         ", this config has ", window, "; continue with the old value to the end of the window");
   }
   PEPNET_ASSIGN_OR_RETURN(std::unique_ptr<SafetensorsReader> reader,
                           SafetensorsReader::Open(directory + "/" + kDenseFile));
+  // Fresh optimizers have made no steps, whatever the file says.
   if (!with_optimizer_state) state->optimizers.set_steps(optimizer_steps);
   const bool averages = with_optimizer_state && HasAverages(*reader);
+  // The list is that of this config, so a tensor that the file lacks is an error with its name, and
+  // one that it has beside is not read.
   for (Item& item : ListItems(*state, {with_optimizer_state, averages, inside_window})) {
     PEPNET_RETURN_IF_ERROR(ReadInto(*reader, directory, item.name, item.shape, item.values));
   }
+  // Averages begin at the weights where the file has none, as after the first step.
   if (!averages || MutantActive(Mutant::kResumeForgetsAverages)) state->averages.StartFrom(state->parameters.values());
   if (MutantActive(Mutant::kResumeForgetsDenseState)) {
     state->optimizers.set_steps(0);
@@ -239,6 +258,7 @@ Status ReadDenseValues(const std::string& directory, DenseValues which, DensePar
   const bool averages = which == DenseValues::kAverages && HasAverages(*reader);
   for (int i = 0; i < static_cast<int>(parameters->specs().size()); ++i) {
     const ParameterSpec& spec = parameters->specs()[i];
+    // Statistics have no average (ParameterSpec::trained).
     const std::string name = averages && spec.trained ? absl::StrCat(spec.name, "/", kAverage) : spec.name;
     PEPNET_RETURN_IF_ERROR(ReadInto(*reader, directory, name, spec.shape, parameters->value(i)));
     PEPNET_RETURN_IF_ERROR(CheckFinite(directory, name, parameters->value(i)));
@@ -247,6 +267,7 @@ Status ReadDenseValues(const std::string& directory, DenseValues which, DensePar
 }
 
 Status CheckHoldsState(const Manifest& manifest, const JobConfig& config) {
+  // The manifest names what was verified. A file beside it could be anything.
   for (const char* file : {kDenseFile, kTrainerFile}) {
     const auto named = [file](const FileEntry& entry) { return entry.file == file; };
     if (std::any_of(manifest.files.begin(), manifest.files.end(), named)) continue;
@@ -275,6 +296,8 @@ StatusOr<std::vector<std::string>> ReadDenseValuesByName(const std::string& dire
       return InvalidInput("fine_tune_ckpt_param_map maps ", spec.name, " to '", theirs, "', which ", directory,
                           " does not hold");
     }
+    // Another shape counts as missing, as under another name: the caller reports how many kept
+    // their initial values.
     if (it == reader->tensors().end() || it->second.shape != spec.shape) {
       missing.push_back(spec.name);
       continue;

@@ -45,6 +45,7 @@ void AddRules(const Tower& tower, const std::string& suffix, int index, std::map
 
 std::vector<OutputRule> OutputRules(const JobConfig& config) {
   const Model& model = config.model;
+  // By name: the map sorts the outputs and lets losses with the same output share it.
   std::map<std::string, OutputRule> by_name;
   for (size_t task = 0; task < model.towers.size(); ++task) {
     for (int domain = 0; domain < model.domain_count; ++domain) {
@@ -67,6 +68,7 @@ StatusOr<std::vector<OwnDomainOutput>> OwnDomainOutputs(const JobConfig& config)
   for (size_t i = 0; i < rules.size(); ++i) {
     taken.insert(rules[i].name);
     const int domain = rules[i].tower % model.domain_count;
+    // The suffix "_<domain>" makes the own domain's name; see AddRules().
     const std::string name = rules[i].name.substr(0, rules[i].name.size() - absl::StrCat("_", domain).size());
     OwnDomainOutput& own = by_name[name];
     own.name = name;
@@ -76,6 +78,7 @@ StatusOr<std::vector<OwnDomainOutput>> OwnDomainOutputs(const JobConfig& config)
   }
   std::vector<OwnDomainOutput> outputs;
   for (auto& [name, own] : by_name) {
+    // The name would stand twice among the columns of a prediction.
     if (taken.count(name) > 0) {
       return InvalidInput("the output ", name,
                           " of each row's own domain would have the name of another tower's; rename "
@@ -100,6 +103,7 @@ ModelOutput SelectOwnDomain(const JobConfig& config, const Batch& batch, const O
 }
 
 Kind MetricOutputKind(const Tower& tower) {
+  // The first loss decides, as in the reference.
   switch (TypeOf(tower.losses.front().kind).output) {
     case TowerOutput::kProbability:
       return Kind::kSigmoid;
@@ -166,6 +170,8 @@ void AppendOutputs(OutputRule::Kind kind, int64_t rows, int classes, const float
   const bool softmax = kind == OutputRule::Kind::kSoftmax || kind == OutputRule::Kind::kSoftmaxColumn1;
   for (int64_t row = 0; row < rows; ++row, z += classes) {
     double sum = 0;
+    // In double, with the largest logit taken off: probabilities are the same for every engine and
+    // command (law L5).
     const double largest = softmax ? *std::max_element(z, z + classes) : 0;
     for (int c = 0; softmax && c < classes; ++c) sum += std::exp(z[c] - largest);
     for (int c = 0; c < classes; ++c) {

@@ -22,6 +22,7 @@ class ListBuilder {
  public:
   explicit ListBuilder(std::vector<ParameterSpec>* specs) : specs_(*specs) {}
 
+  // Names and shapes are the reference's: a checkpoint imports by name (spec 7).
   void Add(const std::string& name, std::vector<int64_t> shape, Init init, double constant = 0) {
     specs_.push_back({name, std::move(shape), init, 0, constant});
   }
@@ -112,6 +113,7 @@ void AddSelfAttention(const Encoder& encoder, ListBuilder* list) {
 }
 
 // Element e: (2 u - 1) * bound, u = word e % 4 of Philox block e / 4 of the parameter's own key.
+// The key is of the name, so that a parameter keeps its values when others come or go.
 void FillUniform(uint64_t seed, const std::string& name, double bound, std::span<float> values) {
   const uint64_t key = RandomKey(seed, RandomPurpose::kDenseInit, HashName(name));
   std::array<uint32_t, 4> words{};
@@ -136,6 +138,7 @@ void AddEmbedding(const DenseEmbedding& embedding, ListBuilder* list) {
   switch (embedding.kind) {
     case DenseEmbeddingKind::kMlp: {
       const double deviation = std::sqrt(2.0 / (embedding.values + width));
+      // The reference keeps the weight of a single value without its first dimension.
       if (embedding.values == 1) return list->Add(embedding.projection, {width}, Init::kNormal, deviation);
       return list->Add(embedding.projection, {embedding.values, width}, Init::kNormal, deviation);
     }

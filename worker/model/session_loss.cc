@@ -25,6 +25,7 @@ constexpr double kMinusInfinity = -std::numeric_limits<double>::infinity();
 class LogSum {
  public:
   void Add(double z) {
+    // The sum is kept relative to the largest value so far, so exp() never overflows, in one pass.
     if (z > largest_) {
       sum_ = sum_ * std::exp(largest_ - z) + 1;
       largest_ = z;
@@ -67,13 +68,16 @@ SessionRows RowsOf(const JobConfig& config, const LossSlot& slot, const ModelInp
   const std::vector<int64_t>& labels = batch.labels[config.model.towers[slot.task].label].integers;
   for (int64_t row = 0; row < batch.rows; ++row) {
     const std::span<const int64_t> ids = batch.RowIds(slot.loss->session_feature, row);
+    // Rows without a session share number 0.
     rows.session.push_back(ids.empty() ? 0 : ids.front());
     rows.positive.push_back(labels[row] == 1);
   }
   return rows;
 }
 
-// The rows of all workers, by loss; `first`: where this worker's begin.
+// The rows of all workers, by loss; `first`: where this worker's begin. Every worker needs all of
+// them, since a session may be spread over slices; they come in worker order, which is the order of
+// the global batch (laws L2, L3).
 Status Gather(Collective* workers, std::vector<SessionRows>* losses, int64_t* first) {
   const TraceScope scope("gather sessions");
   const std::vector<uint64_t> count = {losses->front().session.size()};
@@ -115,6 +119,8 @@ std::vector<LossSlot> LossSlots(const JobConfig& config) {
   for (size_t task = 0; task < config.model.towers.size(); ++task) {
     const std::vector<Loss>& losses = config.model.towers[task].losses;
     for (size_t i = 0; i < losses.size(); ++i) {
+      // A later loss of the same name is what the reference would report; the earlier one is not
+      // computed.
       const bool replaced = std::any_of(losses.begin() + i + 1, losses.end(),
                                         [&](const Loss& later) { return later.name == losses[i].name; });
       if (!replaced) slots.push_back({static_cast<int>(task), &losses[i]});
@@ -151,6 +157,8 @@ SessionPart RankInSessions(const SessionRows& rows, double share, int64_t begin,
     const int other = 1 - rows.positive[i];
     sessions[place[i]].others[other].Add(rows.z[2 * i + other]);
   }
+  // Three passes over the rows: the sums of each session, what its rows give back to the other
+  // class, and then the loss and gradient of this worker's rows.
   for (Session& session : sessions) {
     for (const int c : {0, 1}) session.limit[c] = session.others[c].value();
   }
@@ -167,6 +175,8 @@ SessionPart RankInSessions(const SessionRows& rows, double share, int64_t begin,
     part.losses.push_back(share * Softplus(own));
     double gradient[2];
     gradient[c] = -share * static_cast<double>(rows.scale[i]) * Sigmoid(own);
+    // The gradient that rows of the other class send to this one; exp(z - limit) is its share of
+    // their sum.
     gradient[1 - c] = share * std::exp(rows.z[2 * i + 1 - c] - session.limit[1 - c]) * session.pull[1 - c];
     part.gradient.insert(part.gradient.end(), {static_cast<float>(gradient[0]), static_cast<float>(gradient[1])});
   }

@@ -14,6 +14,7 @@ DenseAverages::DenseAverages(std::optional<double> decay, const DenseParameters&
     elements_.push_back(static_cast<size_t>(parameters.specs()[i].elements()));
   }
   runs_ = RunsOfParameters(parameters, [&](int i) { return parameters.specs()[i].trained; });
+  // Runs hold the padding, too, which is zero in both arenas and stays so.
   floats_.ResizeZeroed(parameters.arena_floats());
   for (int i = 0; i < static_cast<int>(parameters.specs().size()); ++i) {
     if (Has(i)) std::copy_n(parameters.value(i).begin(), elements_[i], value(i).begin());
@@ -29,6 +30,8 @@ void DenseAverages::Update(std::span<const float> values, bool first) {
   for (const ArenaRun& run : runs_) {
     const float* __restrict w = values.data() + run.begin;
     float* __restrict average = floats_.data() + run.begin;
+    // A copy, not a share of w: an average that began at zero would lag behind for about 1 / (1 -
+    // decay) steps.
     if (first) {
       std::copy_n(w, run.size, average);
       continue;

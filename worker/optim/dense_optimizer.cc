@@ -121,6 +121,8 @@ double BlockedSum(std::span<const float> gradients, Power power) {
     for (; i + kLanes <= end; i += kLanes) {
       for (size_t lane = 0; lane < kLanes; ++lane) lanes[lane] += power(static_cast<double>(gradients[i + lane]));
     }
+    // The rest goes to the first lanes in order, so that the lanes of a short block are those of a
+    // long one.
     for (size_t lane = 0; i < end; ++i, ++lane) lanes[lane] += power(static_cast<double>(gradients[i]));
     double block = 0;
     for (double lane : lanes) block += lane;
@@ -156,6 +158,7 @@ std::vector<ArenaRun> RunsOfParameters(const DenseParameters& parameters, const 
       open = false;
       continue;
     }
+    // Up to the next parameter, padding included: neighbours then join into one run without a gap.
     const size_t begin = parameters.offset(i);
     const size_t end = i + 1 < count ? parameters.offset(i + 1) : parameters.arena_floats();
     if (!open) runs.push_back({begin, 0});
@@ -173,6 +176,7 @@ DenseOptimizerState::DenseOptimizerState(const DenseOptimizer& config, std::vect
   for (std::string& name : type.slots(config)) {
     AlignedBuffer<float> slot;
     slot.ResizeZeroed(floats);
+    // Adagrad begins its sums at a value of the config.
     if (type.initial_state != nullptr) {
       std::fill(slot.begin(), slot.end(), static_cast<float>(type.initial_state(config)));
     }
@@ -191,6 +195,7 @@ size_t DenseOptimizerState::OffsetInSlot(size_t begin) const {
 
 void DenseOptimizerState::Step(std::span<float> values, std::span<const float> gradients, double lr) {
   CHECK_EQ(values.size(), gradients.size());
+  // Counted before the update: the formulas' t begins at 1.
   ++steps_;
   size_t slot_offset = 0;
   for (const ArenaRun& run : runs_) {
@@ -202,6 +207,7 @@ void DenseOptimizerState::Step(std::span<float> values, std::span<const float> g
 
 void DenseOptimizerState::StepRun(size_t n, float* w, const float* g, size_t slot_offset, double lr) {
   const auto slot = [&](size_t i) { return slots_[i].second.data() + slot_offset; };
+  // The first step of momentum takes the gradient as it is, without dampening.
   const bool first = steps_ == 1;
   switch (config_.kind) {
     case DenseOptimizerKind::kSgd:

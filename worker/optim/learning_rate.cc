@@ -95,6 +95,8 @@ double LearningRate(const Schedule& schedule, double base, int64_t s) {
 double SparseLearningRate(const TrainConfig& config, int64_t step, int64_t finished_epochs,
                           int64_t finished_epochs_at_window_start) {
   const int64_t window = std::max<int64_t>(config.gradient_accumulation_steps, 1);
+  // With accumulation the servers update at every micro-batch, at the rate that the window began
+  // with, as the reference's sparse optimizer does.
   const Schedule& schedule = config.sparse_optimizer.schedule;
   const int64_t epochs = window > 1 ? finished_epochs_at_window_start : finished_epochs;
   return LearningRate(schedule, config.sparse_optimizer.lr, schedule.by_epoch ? epochs : step - step % window);

@@ -33,6 +33,8 @@ std::vector<int> OptimizersOf(const JobConfig& config, const std::vector<Paramet
   }
   std::vector<int> owners;
   for (const ParameterSpec& spec : specs) {
+    // The patterns are tried in the order of the config, and the first one that matches owns the
+    // parameter: each has one optimizer.
     if (!spec.trained) {
       owners.push_back(kNoOptimizer);
       continue;
@@ -68,12 +70,15 @@ DenseOptimizers::DenseOptimizers(const JobConfig& config, const DenseParameters&
   }
   for (int p = 0; p < static_cast<int>(config.train.part_optimizers.size()); ++p) {
     std::vector<ArenaRun> runs = RunsOfParameters(parameters, [this, p](int i) { return owners_[i] == p; });
+    // A part without a parameter has no state and is no part of a checkpoint; IdlePartOptimizers()
+    // says so.
     if (runs.empty()) continue;
     parts_.push_back(p);
     part_states_.emplace_back(config.train.part_optimizers[p].optimizer, std::move(runs));
   }
 }
 
+// Disjoint runs of one arena, so the order of the optimizers changes no bit.
 void DenseOptimizers::Step(std::span<float> values, std::span<const float> gradients, double rate,
                            std::span<const double> part_rates) {
   main_.Step(values, gradients, rate);
@@ -88,6 +93,7 @@ void DenseOptimizers::set_steps(int64_t steps) {
 std::vector<DenseOptimizers::Slot> DenseOptimizers::Slots() {
   std::vector<Slot> slots;
   const auto add = [&](int owner, DenseOptimizerState* state) {
+    // Slot by slot and not parameter by parameter: the order of checkpoints, which must not change.
     for (auto& [name, floats] : state->slots()) {
       for (size_t i = 0; i < owners_.size(); ++i) {
         if (owners_[i] != owner || elements_[i] == 0) continue;

@@ -19,15 +19,19 @@ bool Same(const BestCheckpoint& a, const BestCheckpoint& b) {
 BestKeeper::BestKeeper(const BestRule* rule, std::string model_dir) : rule_(*rule), model_dir_(std::move(model_dir)) {}
 
 Status BestKeeper::Open() {
+  // Judged anew from the files that RunLog has cut back: nothing else has to be saved to go on as
+  // the undisturbed run would (law L4).
   if (!MutantActive(Mutant::kResumeForgetsEvaluations)) steps_ = ReadValuedSteps(model_dir_, rule_);
   standing_ = Judge(rule_, steps_);
   if (StatusOr<BestCheckpoint> published = ReadBestCheckpoint(model_dir_); published.ok()) {
     published_ = *std::move(published);
   }
+  // An earlier run may have died between an evaluation and this file.
   return Publish();
 }
 
 void BestKeeper::Evaluated(const EvaluationResult& result) {
+  // Evaluations of this step and of later ones are those of a run that was abandoned.
   while (!steps_.empty() && steps_.back().step >= result.step) steps_.pop_back();
   const std::optional<double> value = ValueOf(rule_, result.values, result.slices);
   if (value.has_value()) {
@@ -42,6 +46,8 @@ void BestKeeper::Evaluated(const EvaluationResult& result) {
 }
 
 StatusOr<int64_t> BestKeeper::StepToKeep() const {
+  // Of the evaluations whose checkpoints are still there: the best of all may have been removed by
+  // hand, or by an earlier run with other settings.
   PEPNET_ASSIGN_OR_RETURN(const std::vector<ValuedStep> kept, KeptSteps(model_dir_, steps_));
   const Standing standing = Judge(rule_, kept);
   return standing.best.has_value() ? standing.best->step : -1;
@@ -51,11 +57,13 @@ Status BestKeeper::Publish() {
   has_news_ = false;
   PEPNET_ASSIGN_OR_RETURN(const std::vector<ValuedStep> kept, KeptSteps(model_dir_, steps_));
   const std::optional<ValuedStep> best = Judge(rule_, kept).best;
+  // A file that names nothing would be worse than none.
   if (!best.has_value()) {
     published_.reset();
     return ForgetBestCheckpoint(model_dir_);
   }
   const BestCheckpoint now{best->step, NameOf(rule_), rule_.larger_is_better, best->value, CheckpointName(best->step)};
+  // The same verdict is not written again: Publish() runs at every save.
   if (published_.has_value() && Same(*published_, now)) return absl::OkStatus();
   PEPNET_RETURN_IF_ERROR(WriteBestCheckpoint(model_dir_, now));
   published_ = now;

@@ -21,6 +21,8 @@ std::span<const float> RowOf(const AlignedBuffer<float>& rows, size_t i, int dim
 }
 
 std::string FirstNonFinite(const FailedStep& step, PepnetModel* model) {
+  // In the order of the computation: rows, parameters, layers, outputs. The first one in this order
+  // is where it began; all behind it follows from it.
   for (size_t t = 0; t < step.config.tables.size(); ++t) {
     for (size_t i = 0; i < step.ids.ids[t].size(); ++i) {
       if (Finite({step.rows.table(t)[i], static_cast<size_t>(step.config.tables[t].dim)})) continue;
@@ -30,6 +32,8 @@ std::string FirstNonFinite(const FailedStep& step, PepnetModel* model) {
   for (size_t i = 0; i < step.parameters.specs().size(); ++i) {
     if (!Finite(step.parameters.value(static_cast<int>(i)))) return "parameter " + step.parameters.specs()[i].name;
   }
+  // This pass has no dropout, which the failed step had; if all is finite here, the last sentence
+  // says so.
   const auto outputs = model->Forward(step.input, nullptr);
   for (const ModelOutput& layer : model->intermediates()) {
     if (!Finite(layer.values)) return "layer " + layer.name;
@@ -45,6 +49,7 @@ std::string LargestGradients(const FailedStep& step) {
     float size;
     std::string row;
   };
+  // This worker's part alone: the other workers' gradients have not been summed, and will not be.
   FloatBuffers gradients;
   ScatterGradients(step.config, *step.input.batch, step.ids, step.leaf_gradients, &gradients);
   std::vector<Pull> pulls;
@@ -61,6 +66,7 @@ std::string LargestGradients(const FailedStep& step) {
       if (size > 0) pulls.push_back({size, absl::StrCat(step.config.tables[t].name, " id ", step.ids.ids[t][i])});
     }
   }
+  // Stable, so that equal sizes keep the order of the tables and ids.
   std::stable_sort(pulls.begin(), pulls.end(), [](const Pull& a, const Pull& b) { return a.size > b.size; });
   std::string text =
       not_finite > 0 ? absl::StrCat("; the gradients of ", not_finite, " of ", rows, " table rows are not finite") : "";

@@ -42,6 +42,7 @@ TrainReport::TrainReport(const WorkerContext* context)
       trained_rows_(context->config) {}
 
 Status TrainReport::Open(const TrainSession& session) {
+  // Rows of a pass are counted only if the pass is seen from its first row on.
   pass_is_whole_ = session.counters().position.rows_in_epoch == 0;
   if (!context_.first()) return absl::OkStatus();
   RunLogOptions options;
@@ -74,6 +75,8 @@ void TrainReport::Observe(const Batch& batch, const TrainSession& session) {
 
 Status TrainReport::LogStep(const Batch& batch, const LearningRates& lr, const TrainSession& session,
                             const TrainStep& step) {
+  // The number of rows trained is global, so all workers look at the same step: the warnings are
+  // sums over the workers, made by a collective operation.
   if (!looked_early_ && rows_trained_ >= kEarlyRows) {
     looked_early_ = true;
     PEPNET_ASSIGN_OR_RETURN(std::vector<Warning> warnings, DataWarnings(session));
@@ -88,12 +91,14 @@ Status TrainReport::LogStep(const Batch& batch, const LearningRates& lr, const T
     return absl::OkStatus();
   }
   std::vector<double> losses = step.losses().values;
+  // Collective, in front of the return of workers without a log.
   PEPNET_RETURN_IF_ERROR(context_.collective->AllreduceSum(std::span<double>(losses), "losses"));
   if (!log_.has_value()) return absl::OkStatus();
   StepRecord record = RecordOf(lr, session, step);
   record.losses = std::move(losses);
   record.loss_weights = step.losses().weights;
   if (std::any_of(config_.tables.begin(), config_.tables.end(), [](const Table& table) { return table.grows(); })) {
+    // As of this step: the answer waits until the servers have applied it.
     PEPNET_ASSIGN_OR_RETURN(const std::vector<std::string> stats, context_.client->Stats(record.step));
     record.tables = DynamicTablesOf(config_, stats);
   }
@@ -111,9 +116,11 @@ StepRecord TrainReport::RecordOf(const LearningRates& lr, const TrainSession& se
   const double steps_per_epoch = StepsPerEpoch();
   if (rows_per_epoch > 0) record.epoch_fraction = static_cast<double>(counters.position.rows_in_epoch) / rows_per_epoch;
   if (train.num_steps > 0) {
+    // The share of this run alone, for the time that is left.
     record.total_fraction = static_cast<double>(counters.finished_steps - session.start_step()) /
                             static_cast<double>(train.num_steps - session.start_step());
   } else if (rows_per_epoch > 0) {
+    // Passes that are left, less the part of the running one that is done.
     const double rows_to_train = static_cast<double>(session.last_epoch() - counters.position.epoch) * rows_per_epoch -
                                  static_cast<double>(counters.position.rows_in_epoch);
     const double rows_done = static_cast<double>(rows_trained_);
@@ -171,6 +178,7 @@ Status TrainReport::Close(const TrainSession& session, const CheckpointSaver* sa
                           const BestKeeper* best) {
   const RankStatus::Phase phase(context_.status(), "end");
   const ReadCounts read = session.read_counts();
+  // One allreduce for all counts, made by every worker; what follows is worker 0's.
   std::vector<int64_t> sums = {session.encode_counts().clamped, read.decoded_rows, read.passed_rows, read.bytes};
   PEPNET_RETURN_IF_ERROR(context_.collective->AllreduceSum(std::span<int64_t>(sums), "clamped ids and rows read"));
   LogClampedIds(context_, sums[0]);
@@ -184,6 +192,7 @@ Status TrainReport::Close(const TrainSession& session, const CheckpointSaver* sa
   if (!log_.has_value()) return absl::OkStatus();
   PEPNET_ASSIGN_OR_RETURN(const std::vector<std::string> stats, context_.client->Stats());
   const int64_t step = session.counters().finished_steps;
+  // No evaluation follows that could take these back.
   PEPNET_RETURN_IF_ERROR(log_->Warn(step, held_));
   PEPNET_RETURN_IF_ERROR(log_->Warn(step, warnings));
   PEPNET_RETURN_IF_ERROR(log_->Warn(step, TableWarnings(config_, RowsOfServers(stats))));
@@ -255,6 +264,7 @@ TrainReport::StepTimer::StepTimer(TrainReport* report, const CheckpointSaver* sa
       saving_(Saving()) {}
 
 void TrainReport::StepTimer::Done() {
+  // The evaluation inside of a step is no delay of saving.
   const double seconds = std::chrono::duration<double>(Clock::now() - start_).count();
   report_->save_delays_.Add(seconds - (report_->times_.seconds(Stage::kEval) - evaluated_), saving_ || Saving());
 }

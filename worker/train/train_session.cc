@@ -23,12 +23,14 @@ Status TrainSession::Restore() {
   state_ = std::make_unique<TrainState>(config_, context_.options.seed);
   PEPNET_ASSIGN_OR_RETURN(const std::string checkpoint, EnterModelDir());
   PEPNET_RETURN_IF_ERROR(checkpoint.empty() ? StartFresh() : Resume(checkpoint));
+  // The next checkpoint describes this run, not the one that it goes on from.
   TrainCounters& counters = state_->counters;
   counters.batch_size = config_.data.batch_size;
   counters.worker_count = context_.collective->count();
   counters.threads = context_.options.threads;
   start_step_ = counters.finished_steps;
   if (context_.status() != nullptr) context_.status()->SetStep(start_step_ + 1);
+  // Behind the restore: from here on the model may hold on to the parameters.
   PEPNET_ASSIGN_OR_RETURN(model_, MakeModel(&config_, &state_->parameters, ModelOptionsOf(context_, counters.seed)));
   return absl::OkStatus();
 }
@@ -41,6 +43,8 @@ StatusOr<std::string> TrainSession::EnterModelDir() {
                             return lock_->nonce();
                           }));
   nonce_ = std::move(nonce);
+  // Each worker looks for itself, but all learn how many are blind: the others would otherwise wait
+  // in the next collective operation for those that have left (law L6).
   std::vector<int64_t> blind = {PathExists(nonce_) ? 0 : 1};
   PEPNET_RETURN_IF_ERROR(context_.collective->AllreduceSum(std::span<int64_t>(blind), "view of model_dir"));
   if (blind[0] > 0) {
@@ -48,7 +52,9 @@ StatusOr<std::string> TrainSession::EnterModelDir() {
         absl::StrCat(blind[0], " of ", context_.collective->count(), " workers do not see ", nonce_,
                      ", which worker 0 made; model_dir must be one directory shared by all hosts"));
   }
+  // From here on model_dir is known to be ours, so the job's report may be written into it.
   if (context_.options.watch != nullptr) context_.options.watch->EnterModelDir(nonce_, context_.first());
+  // Worker 0 chooses, under the lock: two looks at a directory could see two newest checkpoints.
   return OnFirstWorker(context_, "look at model_dir",
                        [&] { return ChooseCheckpoint(config_.model_dir, context_.options); });
 }
@@ -57,6 +63,8 @@ Status TrainSession::StartFresh() {
   if (context_.options.continue_train && context_.first()) {
     LogInfo(absl::StrCat("--continue_train: ", config_.model_dir, " holds no complete checkpoint; starting at step 0"));
   }
+  // The servers begin empty: a row's initial value is a function of (seed, table, id), made when it
+  // is first asked for.
   PEPNET_RETURN_IF_ERROR(RunOnFirstWorker(context_, "server plan", [&] {
     return context_.client->Configure(context_.worker_ranks, state_->counters.seed, 0, nonce_);
   }));
@@ -66,6 +74,8 @@ Status TrainSession::StartFresh() {
 
 Status TrainSession::Resume(const std::string& checkpoint) {
   PEPNET_ASSIGN_OR_RETURN(resumed_from_, FindCheckpoint(context_, checkpoint));
+  // The seed is the checkpoint's: rows that do not exist yet must begin with the values that they
+  // would have begun with (law L4).
   PEPNET_RETURN_IF_ERROR(RunOnFirstWorker(context_, "server plan", [&]() -> Status {
     PEPNET_ASSIGN_OR_RETURN(const Manifest manifest, ReadManifest(resumed_from_));
     if (context_.options.seed_given && context_.options.seed != manifest.seed) {
@@ -107,6 +117,8 @@ StatusOr<ReaderGroup> TrainSession::FindReaderGroup() {
   // 64 random bits each; of a name within 107 bytes.
   PEPNET_ASSIGN_OR_RETURN(const std::vector<std::string> secrets,
                           context_.collective->Allgather(TemporaryName(""), "names of the workers' sockets"));
+  // Of one name there is one group: the nonce tells jobs apart, and the number the openings of one
+  // job, since an earlier group's sockets may not be gone yet.
   ReaderGroup group = GroupOfWorker(spaces, context_.collective->index(), absl::StrCat(nonce_, "-", opened_), secrets);
   group.timeout_s = context_.options.timeout_s;
   if (context_.options.watch != nullptr)
@@ -120,6 +132,7 @@ Status TrainSession::OpenData() {
   }
   TrainCounters& counters = state_->counters;
   const int64_t num_steps = config_.train.num_steps;
+  // num_steps counts from the first start, so a resumed run trains the rest.
   if (num_steps > 0 && counters.finished_steps >= num_steps) {
     if (context_.first()) {
       LogWarning(absl::StrCat("nothing is left to train: num_steps is ", num_steps, ", and the checkpoint is of step ",
@@ -137,6 +150,7 @@ bool TrainSession::has_next_files() const {
 }
 
 Status TrainSession::OpenNextFiles() {
+  // The counts of the feeder go with it; the report at the end is over all files.
   earlier_counts_ = read_counts();
   earlier_encode_counts_ = encode_counts();
   feeder_ = nullptr;  // its threads end before others begin
@@ -148,8 +162,12 @@ Status TrainSession::OpenNextFiles() {
 Status TrainSession::OpenFiles() {
   ++opened_;
   TrainCounters& counters = state_->counters;
+  // Before the first batch: a checkpoint of any step from here on says which files its position
+  // counts rows of (law L4).
   counters.data = data_.history;
   counters.position = data_.position;
+  // Another host with other files under the same paths would train other rows; sizes are compared
+  // before a row is read (law L7).
   PEPNET_RETURN_IF_ERROR(CheckFilesSeen(context_, data_.history.files));
   LoaderOptions options = LoaderOptionsOf(context_, config_.train_input_path);
   for (const FileIdentity& file : data_.history.files) options.paths.push_back(file.path);
@@ -164,17 +182,20 @@ Status TrainSession::OpenFiles() {
   options.share = context_.options.share_reader;
   PEPNET_ASSIGN_OR_RETURN(std::unique_ptr<BatchLoader> loader, BatchLoader::Open(config_, options));
   const std::vector<int64_t> rows = loader->rows_by_file();
+  // Parquet files say how many rows they have; a resumed run then need not count them.
   for (size_t i = 0; i < rows.size(); ++i) counters.data.files[i].rows = rows[i];
   if (context_.first()) {
     LogVerbose("training data: " + loader->description());
     if (options.worker_count > 1) LogVerbose("training data: " + loader->sharing());
   }
   for (const Tower& tower : config_.model.towers) {
+    // Said once, since it costs: such a tower gives up the rows that routing would spare it.
     if (opened_ > 1 || !context_.first() || tower.train_metrics.empty() || !tower.weighted) continue;
     LogInfo(absl::StrCat("tower ", tower.name,
                          " runs for all rows, those without loss weight too: its train_metrics read them"));
   }
   const int64_t num_steps = config_.train.num_steps;
+  // Batches beyond num_steps are not even asked for: their pulls would never be pushed.
   const int64_t steps_left = num_steps > 0 ? num_steps - counters.finished_steps : 0;
   feeder_ = std::make_unique<BatchFeeder>(&config_, std::move(loader), context_.client, context_.collective,
                                           BatchFeeder::Mode::kTrain, counters.finished_steps + 1, steps_left,
@@ -186,6 +207,7 @@ Status TrainSession::OpenFiles() {
 
 bool TrainSession::IsLast(const Batch& batch) const {
   const int64_t num_steps = config_.train.num_steps;
+  // Called behind FinishStep(), so the step counts as finished here.
   return num_steps > 0 ? counters().finished_steps >= num_steps
                        : batch.last_in_epoch && counters().position.epoch >= last_epoch();
 }

@@ -20,6 +20,8 @@ LearningRates TrainStep::Begin() {
   TrainCounters& counters = session_.state().counters;
   const int64_t step = counters.finished_steps;  // 0-based number of this micro-batch
   const int64_t epochs = counters.position.epoch;
+  // Schedules by epoch keep the epoch of the window's first micro-batch, also where a pass ends
+  // inside of the window. It is part of the checkpoint.
   if (step % train.gradient_accumulation_steps == 0) counters.window_epochs = epochs;
   return RatesOfStep(train, step, epochs, counters.window_epochs);
 }
@@ -37,12 +39,16 @@ Status TrainStep::Pull(const FedBatch& fed) {
 Status TrainStep::ForwardBackward(const FedBatch& fed) {
   {
     StageTimes::Scope scope(times_, Stage::kCompute);
+    // The model adds to the dense gradients, and parameters that this step does not use keep a
+    // zero: all workers then sum whole arenas.
     session_.state().parameters.ZeroGradients();
     const double gradient_scale = 1.0 / static_cast<double>(config_.train.gradient_accumulation_steps);
     PEPNET_ASSIGN_OR_RETURN(losses_, session_.model()->TrainStep(*input_, gradient_scale, &leaf_gradients_));
   }
+  // In front of the push: a loss that is not finite must not reach the tables.
   PEPNET_RETURN_IF_ERROR(CheckFinite(fed));
   StageTimes::Scope scope(times_, Stage::kPool);
+  // Formed where they will be sent from (RowGradients).
   row_gradients_ = context_.client->MakeGradients(fed.ticket);
   ScatterGradients(config_, fed.batch, fed.ids, leaf_gradients_, row_gradients_.tables, context_.team);
   return absl::OkStatus();
@@ -56,6 +62,7 @@ Status TrainStep::Push(const FedBatch& fed, double lr) {
       std::copy(table.begin(), table.end(), kept_row_gradients_.emplace_back(table.size()).begin());
     }
   }
+  // Updates count from 1 over the whole training: they are Adam's t, also after a resume.
   return context_.client->Push(fed.ticket, std::move(row_gradients_), lr,
                                /*update=*/session_.counters().finished_steps + 1);
 }
@@ -79,17 +86,20 @@ void TrainStep::UpdateDense(const LearningRates& lr) {
     const std::span<float> sums = state.accumulated_gradients.span();
     for (size_t i = 0; i < sums.size(); ++i) sums[i] += gradients[i];
     if ((state.counters.finished_steps + 1) % window != 0) return;
+    // The same buffer then serves clipping and the optimizers, with accumulation and without.
     std::copy(sums.begin(), sums.end(), gradients.begin());
     std::fill(sums.begin(), sums.end(), 0.0f);
   }
   NoteGradientNorms();
   ClipGradients(config_.train, gradients);
+  // Every worker has the same sums and makes the same step, so that dense weights never travel.
   state.optimizers.Step(state.parameters.values(), gradients, lr.dense, lr.parts);
   state.averages.Update(state.parameters.values(), /*first=*/state.optimizers.steps() == 1);
 }
 
 void TrainStep::NoteGradientNorms() {
   const TrainConfig& train = config_.train;
+  // Only worker 0 shows them; the sums are the same on all.
   if (!context_.first() || !(train.summarize_global_gradient_norm || train.summarize_gradient_norm)) return;
   gradient_norms_.clear();
   double total = 0;

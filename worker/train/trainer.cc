@@ -28,6 +28,7 @@ Status Trainer::Run() {
   if (!stopped_ && (saved_step_ != session_.counters().finished_steps || evaluation_.values.empty())) {
     PEPNET_RETURN_IF_ERROR(SaveAndEvaluate());
   }
+  // The last checkpoint may still be written; the job has not ended well before it is complete.
   PEPNET_RETURN_IF_ERROR(FinishSave());
   return report_.Close(session_, saver(), last_checkpoint_, best_.has_value() ? &*best_ : nullptr);
 }
@@ -39,12 +40,16 @@ Status Trainer::Start() {
     last_checkpoint_ = session_.resumed_from();
     saved_step_ = session_.start_step();
   }
+  // The log comes first: it cuts its files, evaluations among them, back to the restored step. The
+  // evaluations that are left then decide about the best checkpoint and about patience, as in the
+  // run that was never killed (law L4).
   PEPNET_RETURN_IF_ERROR(report_.Open(session_));
   if (context_.first()) {
     saver_.emplace(context_.client, config_.model_dir, config_.train.keep_checkpoint_max);
     if (config_.train.best.enabled()) best_.emplace(&config_.train.best, config_.model_dir);
     PEPNET_RETURN_IF_ERROR(best_.has_value() ? best_->Open() : ForgetBestCheckpoint(config_.model_dir));
   }
+  // A collective operation, so every worker comes here, with a best keeper or without.
   PEPNET_RETURN_IF_ERROR(JudgeEvaluations());
   if (out_of_patience_) {
     if (best_.has_value()) {
@@ -54,6 +59,7 @@ Status Trainer::Start() {
     }
     return absl::OkStatus();
   }
+  // The data come last: a training that is over opens no file.
   PEPNET_RETURN_IF_ERROR(session_.OpenData());
   return EvaluateRestored();
 }
@@ -64,12 +70,18 @@ StatusOr<bool> Trainer::Step() {
   if (session_.finished_before() || out_of_patience_) return false;
   TrainReport::StepTimer timer(&report_, saver());
   if (saver_.has_value()) PEPNET_RETURN_IF_ERROR(saver_->Check());  // the save under way may have failed
+  // A checkpoint that was written meanwhile may be the best one; best_checkpoint.json names only
+  // complete ones, so it could not be published by the step that evaluated it.
   PEPNET_RETURN_IF_ERROR(PublishBest());
 
+  // The batch was read, agreed on and asked for during the step before; this hands it out and
+  // prepares the next one (BatchFeeder).
   PEPNET_ASSIGN_OR_RETURN(std::optional<FedBatch> fed, NextBatch());
   if (!fed.has_value()) return false;
   const Batch& batch = fed->batch;
 
+  // From here to FinishStep() the state is that of no step: nothing in between may save, and no
+  // worker may leave without an error.
   const LearningRates lr = step_.Begin();
   PEPNET_RETURN_IF_ERROR(step_.Pull(*fed));
   PEPNET_RETURN_IF_ERROR(step_.ForwardBackward(*fed));
@@ -83,6 +95,8 @@ StatusOr<bool> Trainer::Step() {
 
   report_.Observe(batch, session_);
   PEPNET_RETURN_IF_ERROR(report_.LogStep(batch, lr, session_, step_));
+  // Behind FinishStep(): the checkpoint holds this step. In front of the next push: the servers
+  // then hold this step too (design section 7).
   if (SaveIsDue(batch)) PEPNET_RETURN_IF_ERROR(SaveAndEvaluate());
   timer.Done();
   return out_of_patience_ && !session_.IsLast(batch) ? StopEarly() : StopIfAsked();
@@ -91,6 +105,7 @@ StatusOr<bool> Trainer::Step() {
 StatusOr<std::optional<FedBatch>> Trainer::NextBatch() {
   StageTimes::Scope scope(report_.times(), Stage::kRead);
   PEPNET_ASSIGN_OR_RETURN(std::optional<FedBatch> fed, session_.feeder()->Next());
+  // A pass over files may have no batch at all: drop_remainder drops it, or the files have gone.
   while (!fed.has_value() && session_.has_next_files()) {
     PEPNET_RETURN_IF_ERROR(session_.OpenNextFiles());
     PEPNET_ASSIGN_OR_RETURN(fed, session_.feeder()->Next());
@@ -102,6 +117,7 @@ StatusOr<std::optional<FedBatch>> Trainer::NextBatch() {
 StatusOr<bool> Trainer::StopIfAsked() {
   if (!session_.feeder()->stop_agreed()) return true;
   stopped_ = true;
+  // The pull ahead has been sent. Its answer must be taken, or it would meet whoever receives next.
   PEPNET_RETURN_IF_ERROR(session_.feeder()->DropAhead());
   PEPNET_RETURN_IF_ERROR(Save());
   return false;
@@ -112,12 +128,14 @@ StatusOr<bool> Trainer::StopEarly() {
   if (best_.has_value()) {
     LogInfo(absl::StrCat("stopped early after step ", session_.counters().finished_steps, ": ", best_->PatienceText()));
   }
+  // The state was saved in front of the evaluation that ended the patience.
   PEPNET_RETURN_IF_ERROR(session_.feeder()->DropAhead());
   return false;
 }
 
 // ---- checkpoints and evaluations ----------------------------------------------------------------------------------
 
+// The same on all workers: it depends on counters that they share, never on a clock.
 bool Trainer::SaveIsDue(const Batch& batch) const {
   const TrainConfig& train = config_.train;
   if (train.save_checkpoints_epochs > 0) {
@@ -128,11 +146,17 @@ bool Trainer::SaveIsDue(const Batch& batch) const {
 
 Status Trainer::Save() {
   const int64_t step = session_.counters().finished_steps;
+  // The step may have been saved already, or restored: the end of a training is often a step that
+  // saves.
   if (saved_step_ == step) return absl::OkStatus();
   const RankStatus::Phase phase(context_.status(), "checkpoint");
   StageTimes::Scope scope(report_.times(), Stage::kCheckpoint);
+  // The counts of the train metrics are sums over the workers, so gathering is a collective
+  // operation, in front of the part that worker 0 does alone.
   PEPNET_RETURN_IF_ERROR(session_.metrics().Gather(context_.collective));
   session_.state().train_metrics = session_.metrics().State();
+  // Whether the checkpoint of the best step stays is asked while no save is running: an evaluation
+  // may have made another one the best since the last save.
   PEPNET_RETURN_IF_ERROR(BeginCheckpoint(context_, session_.state(), saver(), [&]() -> StatusOr<int64_t> {
     if (!best_.has_value()) return -1;
     PEPNET_RETURN_IF_ERROR(best_->Publish());
@@ -151,10 +175,13 @@ Status Trainer::FinishSave() {
 }
 
 Status Trainer::SaveAndEvaluate() {
+  // Saved first: a job that dies in the evaluation has lost nothing but that, and
+  // EvaluateRestored() makes up for it.
   PEPNET_RETURN_IF_ERROR(Save());
   if (config_.eval_input_path.empty()) return absl::OkStatus();
   StageTimes::Scope scope(report_.times(), Stage::kEval);
   const int64_t step = session_.counters().finished_steps;
+  // The averages take the place of the weights until the end of this function.
   std::optional<AveragesInPlace> averaged;
   if (config_.eval.uses_averages) averaged.emplace(&session_.state().averages, &session_.state().parameters);
   PEPNET_ASSIGN_OR_RETURN(
@@ -189,6 +216,7 @@ Status Trainer::EvaluateRestored() {
   const bool due = train.save_checkpoints_epochs > 0
                        ? position.rows_in_epoch == 0 && position.epoch % train.save_checkpoints_epochs == 0
                        : train.save_checkpoints_steps > 0 && step % train.save_checkpoints_steps == 0;
+  // Worker 0 alone has the files of results, and all must take the same way from here.
   PEPNET_ASSIGN_OR_RETURN(const std::string known, OnFirstWorker(context_, "last evaluation", [&] {
                             return StatusOr<std::string>(absl::StrCat(report_.last_evaluated_step()));
                           }));

@@ -18,6 +18,8 @@ namespace pepnet {
 namespace {
 
 StatusOr<DataChoice> Choose(const WorkerContext& context, const TrainCounters& counters) {
+  // Globs are expanded and files identified on worker 0 alone: hosts may list a directory at
+  // different moments, and all must read one list.
   const JobConfig& config = *context.config;
   PEPNET_ASSIGN_OR_RETURN(const InputFiles files, FindInputFiles(config.train_input_path, config.data.dataset_type,
                                                                  config.data.dataset_type_name));
@@ -31,6 +33,7 @@ StatusOr<DataChoice> Choose(const WorkerContext& context, const TrainCounters& c
     question.window_rows =
         ShuffleWindowRows(config.data.batch_size * context.collective->count(), config.data.shuffle_buffer_size);
   }
+  // num_steps repeats the data as often as it needs.
   question.num_epochs = config.train.num_steps > 0 ? 0 : config.train.num_epochs;
   question.restart_at_step = context.options.restart_data_at_step;
   return ChooseData(question,
@@ -60,6 +63,7 @@ StatusOr<DataChoice> ChooseTrainingFiles(const WorkerContext& context, const Tra
                             PEPNET_ASSIGN_OR_RETURN(choice, Choose(context, counters));
                             return EncodeChoice(choice);
                           }));
+  // The sentences stay on worker 0, which logs them; the others get the choice.
   if (!context.first()) return DecodeChoice(text);
   for (const std::string& note : choice.notes) LogInfo("training data: " + note);
   for (const std::string& warning : choice.warnings) LogWarning("training data: " + warning);
@@ -69,6 +73,8 @@ StatusOr<DataChoice> ChooseTrainingFiles(const WorkerContext& context, const Tra
 Status CheckFilesSeen(const WorkerContext& context, const std::vector<FileIdentity>& files) {
   Status mine;
   for (size_t i = 0; i < files.size() && mine.ok(); ++i) mine = CheckSeen(files[i], context.collective->index());
+  // Summed before anybody returns: workers that see all files must fail with those that do not, or
+  // they would wait for them in the next step (law L6).
   std::vector<int64_t> blind = {mine.ok() ? 0 : 1};
   PEPNET_RETURN_IF_ERROR(context.collective->AllreduceSum(std::span<int64_t>(blind), "view of the training files"));
   PEPNET_RETURN_IF_ERROR(mine);

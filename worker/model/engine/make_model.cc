@@ -28,9 +28,13 @@ StatusOr<std::unique_ptr<PepnetModel>> MakeModel(const JobConfig* config, DenseP
     if (options.engine == DenseEngine::kFused) {
       const std::string reason = WhyFusedEngineDoesNotRun(config->model, options);
       if (reason.empty()) {
+        // The number of lanes is part of what decides bits (fused_model.h), so it is the option's
+        // where one is given.
         const int lanes = options.threads > 0 ? options.threads : at::get_num_threads();
         return MakeFusedModel(config, parameters, options.seed, lanes, {.workers = options.workers});
       }
+      // Said, because it costs time, and because the two engines agree up to rounding only (law
+      // L7).
       LogInfo(absl::StrCat("dense engine: reference, because the fused one runs ", reason));
     }
     return MakeTorchModel(config, parameters, options);
