@@ -31,10 +31,13 @@ at::Tensor Fitting(const std::vector<double>& values, const at::Tensor& like) {
 
 void AppendColumnSums(const at::Tensor& rows, std::vector<double>* sums) {
   const at::Tensor columns = rows.to(at::kDouble).sum(0).to(at::kCPU).contiguous();
+  // Double on the device, too: the sum over a global batch must not depend on how its rows are cut
+  // over workers by more than rounding.
   sums->insert(sums->end(), columns.const_data_ptr<double>(), columns.const_data_ptr<double>() + columns.numel());
 }
 
 void SumOverWorkers(Collective* workers, std::vector<double>* sums) {
+  // The mutant's statistics are those of the slice, which law L2's test must notice.
   if (workers == nullptr || workers->count() == 1 || MutantActive(Mutant::kStatisticsOfSlice)) return;
   const Status summed = workers->AllreduceSum(std::span<double>(*sums), "statistics of batch norm");
   if (!summed.ok()) throw StatusError(summed);
@@ -48,6 +51,8 @@ struct BatchMoments {
 
 BatchMoments MomentsOf(const at::Tensor& rows, Collective* workers) {
   const size_t channels = static_cast<size_t>(rows.size(1));
+  // The sums of a worker: [rows, sum of x by channel, sum of x^2 by channel]. A worker without rows
+  // adds zeros, and takes part in the collective operation all the same.
   std::vector<double> sums = {static_cast<double>(rows.size(0))};
   const at::Tensor precise = rows.detach().to(at::kDouble);
   AppendColumnSums(precise, &sums);
@@ -57,6 +62,7 @@ BatchMoments MomentsOf(const at::Tensor& rows, Collective* workers) {
   for (size_t c = 0; c < channels && moments.rows > 0; ++c) {
     const double mean = sums[1 + c] / moments.rows;
     moments.mean[c] = mean;
+    // Rounding may leave a little less than nothing.
     moments.variance[c] = std::max(0.0, sums[1 + channels + c] / moments.rows - mean * mean);
   }
   return moments;
@@ -76,6 +82,7 @@ class Normalise : public torch::autograd::Function<Normalise> {
                             const BatchMoments* moments, Collective* workers) {
     const at::Tensor inverse = Fitting(InverseDeviations(*moments), rows);
     const at::Tensor normalised = rows.sub(Fitting(moments->mean, rows)).mul(inverse);
+    // x^ and the inverse deviation (rstd) are all that backward needs; x itself can go.
     context->save_for_backward({normalised, inverse});
     context->saved_data["rows"] = moments->rows;
     context->saved_data["workers"] = reinterpret_cast<int64_t>(workers);
@@ -87,10 +94,13 @@ class Normalise : public torch::autograd::Function<Normalise> {
     const torch::autograd::variable_list saved = context->get_saved_variables();
     const at::Tensor &normalised = saved[0], &inverse = saved[1], &d = gradients[0];
     const int64_t channels = normalised.size(1);
+    // The sums of the global batch, as in forward: every row's mean and deviation depend on all
+    // rows, so the gradient of a row does, too.
     std::vector<double> sums;
     AppendColumnSums(d, &sums);
     AppendColumnSums(d.mul(normalised), &sums);
     SumOverWorkers(reinterpret_cast<Collective*>(context->saved_data["workers"].toInt()), &sums);
+    // Where no worker has rows the sums are zero, and so is the quotient.
     const double rows = std::max(1.0, context->saved_data["rows"].toDouble());
     for (double& sum : sums) sum /= rows;
     const at::Tensor mean_d = Fitting({sums.begin(), sums.begin() + channels}, d);
@@ -101,6 +111,7 @@ class Normalise : public torch::autograd::Function<Normalise> {
 
 // r = (1 - momentum) r + momentum * (mean, unbiased variance)
 void MoveRunningValues(const BatchMoments& moments, std::span<float> mean, std::span<float> variance) {
+  // The unbiased variance of one row does not exist.
   if (moments.rows < 2) return;
   const double unbiased = moments.rows / (moments.rows - 1);
   for (size_t c = 0; c < mean.size(); ++c) {
@@ -119,6 +130,8 @@ BatchNormLayer::BatchNormLayer(LeafMaker* maker, const std::string& module)
 
 at::Tensor BatchNormLayer::operator()(const at::Tensor& x, const ForwardPass& pass) const {
   at::Tensor y = Rows(x);
+  // The host's copies are those that are saved. They are moved on every worker, from the same
+  // moments, so they stay equal.
   if (pass.training) {
     const BatchMoments moments = MomentsOf(y, pass.workers);
     y = Normalise::apply(y, &moments, pass.workers);

@@ -43,11 +43,14 @@ BatchTensors BatchInPlace(const JobConfig& config, const ModelInput& input, Batc
   if (use == BatchUse::kTraining) gradients->resize(config.leaves.size());
   for (size_t l = 0; l < config.leaves.size(); ++l) {
     const Leaf& leaf = config.leaves[l];
+    // Leaves without a table get no gradient: what they hold is input.
     if (use == BatchUse::kTraining) (*gradients)[l].Resize(0);
     const std::vector<int64_t> shape = {VectorsOf(leaf, *input.batch), leaf.dim};
     // libtorch has no type for constant memory; nothing writes to a leaf's values.
     tensors.leaves[l] = TensorOver(const_cast<float*>(input.leaves[l]), shape, at::kFloat, at::kCPU);
     if (use != BatchUse::kTraining || leaf.table < 0) continue;
+    // Backward adds to a leaf's .grad. It must be there and zero, and stands in the caller's
+    // buffer, so that nothing has to be copied behind it.
     AlignedBuffer<float>& gradient = (*gradients)[l];
     gradient.ResizeZeroed(static_cast<size_t>(shape[0] * shape[1]));
     MakeLeaf(tensors.leaves[l], TensorOver(gradient.data(), shape, at::kFloat, at::kCPU));
@@ -69,6 +72,8 @@ BatchTensors DeviceBatch::Upload(const ModelInput& input, BatchUse use, double g
   const size_t count = config_->leaves.size();
   BatchTensors tensors;
   tensors.leaves.resize(count);
+  // All arrays of the batch go to the device in one copy: each has its place in one block, and the
+  // tensors are views of the block there.
   struct Outgoing {
     std::span<const std::byte> data;
     std::vector<int64_t> shape;
@@ -97,6 +102,7 @@ BatchTensors DeviceBatch::Upload(const ModelInput& input, BatchUse use, double g
       add(std::span(labels[c].integers), {integers}, at::kLong, &tensors.labels.integers[c]);
     }
   }
+  // These must outlive the copies below, which read them.
   std::vector<std::vector<float>> seeds;
   if (use == BatchUse::kTraining) seeds = Seeds(*input.row_scales, gradient_scale);
   tensors.seeds.resize(seeds.size());
@@ -110,6 +116,7 @@ BatchTensors DeviceBatch::Upload(const ModelInput& input, BatchUse use, double g
     *array.tensor = values_.on_device(array.place, array.shape, array.type);
   }
   values_.Upload();
+  // Built on the host and moved: lengths are needed on both sides.
   tensors.sequences = IndexSequences(*config_, *batch_, values_.device());
   if (use != BatchUse::kTraining) return tensors;
 
@@ -119,6 +126,7 @@ BatchTensors DeviceBatch::Upload(const ModelInput& input, BatchUse use, double g
     const Leaf& leaf = config_->leaves[l];
     if (leaf.table >= 0) gradient_places_[l] = gradients_.Add(Floats(leaf) * sizeof(float));
   }
+  // The gradients come back in one copy, too.
   gradients_.Allocate();
   gradients_.ZeroDevice();
   for (size_t l = 0; l < count; ++l) {

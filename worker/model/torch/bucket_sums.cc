@@ -41,6 +41,9 @@ void BucketSums::Begin(void* stream) {
   for (const GradientBucket& bucket : buckets_) missing_.push_back(bucket.parameters.size());
 }
 
+// Gradients become final in the order of backward, which may differ between workers (a part that
+// one worker's rows do not use). Sums must begin in one order on all, or they would wait for each
+// other crosswise (law L6); so a bucket that is full waits for those in front of it.
 void BucketSums::Done(size_t bucket) {
   --missing_[bucket];
   while (next_ < buckets_.size() && missing_[next_] == 0) BeginNext();
@@ -48,12 +51,16 @@ void BucketSums::Done(size_t bucket) {
 
 void BucketSums::BeginNext() {
   const GradientBucket& bucket = buckets_[next_++];
+  // After an error the counting goes on, since backward cannot be stopped, but nothing more is
+  // sent.
   if (!status_.ok()) return;
   status_ = sums_->BeginSum(gradients_ + bucket.begin, bucket.end - bucket.begin, stream_,
                             absl::StrCat("dense gradients, bucket ", next_, " of ", buckets_.size()));
 }
 
 Status BucketSums::Finish() {
+  // Buckets with a parameter that got no gradient in this step: their zeros are summed like all
+  // else.
   while (next_ < buckets_.size()) BeginNext();
   PEPNET_RETURN_IF_ERROR(status_);
   return sums_->FinishSums(stream_, "dense gradients");

@@ -16,6 +16,7 @@ DenseEmbeddingLayer::DenseEmbeddingLayer(const DenseEmbedding& embedding, LeafMa
 at::Tensor DenseEmbeddingLayer::operator()(const at::Tensor& x) const {
   switch (embedding.kind) {
     case DenseEmbeddingKind::kMlp:
+      // The weight of a single value is a vector (spec 3.12), so the product goes by broadcasting.
       return embedding.values == 1 ? x.mul(projection) : at::matmul(x, projection);
     case DenseEmbeddingKind::kAutoDis: {
       const at::Tensor h = at::leaky_relu(x.mul(projection), DenseEmbedding::kSlope);

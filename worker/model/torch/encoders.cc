@@ -34,7 +34,9 @@ at::Tensor ValidPositions(const PaddedSequence& input, int max_length) {
   return at::arange(input.sequence.size(1), lengths.options()).unsqueeze(0).lt(lengths.unsqueeze(1));
 }
 
-// Score of a position that is not there: its exponential is 0 beside any other, and bfloat16 holds it.
+// Score of a position that is not there: its exponential is 0 beside any other, and bfloat16 holds
+// it. It is not -infinity: a row without positions would give 0 / 0, and its NaN would go into all
+// gradients.
 constexpr double kHidden = -1e30;
 
 at::Tensor AsFactor(const at::Tensor& valid, const at::Tensor& like) { return valid.to(like.scalar_type()); }
@@ -46,6 +48,8 @@ at::Tensor PaddedQuery(const PaddedSequence& input) {
 
 // Softmax over the valid positions of each row; zero at the others and in rows without any. [B, T]
 at::Tensor MaskedSoftmax(const at::Tensor& scores, const at::Tensor& valid) {
+  // A row without valid positions has a softmax over hidden scores alone, which is uniform and not
+  // zero: the product with `valid` makes it zero.
   const at::Tensor masked = scores.masked_fill(valid.logical_not(), kHidden);
   return at::softmax(masked, 1).mul(AsFactor(valid, scores));
 }
@@ -72,7 +76,9 @@ struct AttentionMlp {
     }
     return last(x).squeeze(2);
   }
-  // The masks of worker/model/dropout_mask.h for x [B, T, h]: element e of position t is number t * h + e of its row.
+  // The masks of worker/model/dropout_mask.h for x [B, T, h]: element e of position t is number t *
+  // h + e of its row. Padding lies behind a row's own positions, which so keep their masks for any
+  // padding (law L2).
   static at::Tensor PositionMask(const at::Tensor& x, uint64_t key, double ratio, int64_t first_row) {
     at::Tensor mask = at::empty(x.sizes(), at::kFloat);
     FillDropoutMask(key, ratio, first_row, x.size(0), x.size(1) * x.size(2), mask.mutable_data_ptr<float>());
@@ -136,6 +142,7 @@ class MultiWindowDinLayer : public EncoderLayer {
     std::vector<at::Tensor> parts;
     int64_t first = 0;
     for (const int window : encoder_.windows) {
+      // Windows beyond the padded length are empty; narrow() needs legal bounds all the same.
       const int64_t begin = std::min(first, s.size(1)), count = std::min<int64_t>(first + window, s.size(1)) - begin;
       const at::Tensor in_window = AsFactor(valid.narrow(1, begin, count), s);
       const at::Tensor sum = WeightedSum(a.narrow(1, begin, count).mul(in_window), s.narrow(1, begin, count));
@@ -169,12 +176,14 @@ class SelfAttentionLayer : public EncoderLayer {
     const at::Tensor q = Heads(query_(s), 0), k = Heads(key_(s), 1), v = Heads(value_(s), 2);  // [B, H, T, E/H]
     const double scale = 1 / std::sqrt(static_cast<double>(encoder_.attention_width / encoder_.heads));
     const at::Tensor scores = q.mul(scale).matmul(k.transpose(2, 3));  // [B, H, T, T]
+    // Keys are hidden, not queries: rows of padded queries are left out of the sum below.
     const at::Tensor keys = valid.unsqueeze(1).unsqueeze(2);
     at::Tensor weights = at::softmax(scores.masked_fill(keys.logical_not(), kHidden), 3);
     weights = weights.mul(AsFactor(keys, weights));
     if (pass.training && encoder_.dropout > 0) weights = weights.mul(Mask(input, weights, pass));
     const at::Tensor mixed = weights.matmul(v).transpose(1, 2).flatten(2);  // [B, T, E]
     const at::Tensor sum = WeightedSum(AsFactor(valid, s), out_(mixed));
+    // The mean is over the row's whole length, also where max_length hides positions of it.
     return sum.div(AsFactor(input.lengths.clamp_min(1).unsqueeze(1), sum));
   }
 
@@ -194,6 +203,8 @@ class SelfAttentionLayer : public EncoderLayer {
     at::Tensor mask = at::ones(weights.sizes(), at::kFloat);
     const uint64_t key = DropoutKey(pass.seed, encoder_.dropout_layer, pass.step);
     std::vector<float> row_mask;
+    // Row by row: the numbering of a row's elements depends on its own length, and rows of a batch
+    // are padded to the longest.
     for (int64_t b = 0; b < mask.size(0); ++b) {
       int64_t length = lengths[b].item<int64_t>();
       if (encoder_.max_length > 0) length = std::min<int64_t>(length, encoder_.max_length);
@@ -219,6 +230,7 @@ std::vector<SequenceIndex> IndexSequences(const JobConfig& config, const Batch& 
   for (const SequenceGroup& group : config.model.sequence_groups) {
     const std::vector<int32_t>& first = batch.elements[config.leaves[group.sequence[0]].feature];
     SequenceIndex& index = indices.emplace_back();
+    // The group's first leaf says how long a row is; others are cut or padded to it.
     index.lengths = at::empty({batch.rows}, at::kLong);
     int64_t longest = 0;
     for (int64_t b = 0; b < batch.rows; ++b) {
@@ -232,6 +244,8 @@ std::vector<SequenceIndex> IndexSequences(const JobConfig& config, const Batch& 
       int64_t* at_position = positions.mutable_data_ptr<int64_t>();
       for (int64_t b = 0; b < batch.rows; ++b) {
         const int64_t length = std::min(first[b + 1] - first[b], elements[b + 1] - elements[b]);
+        // elements.back() is one behind the last element: the row of zeros that PadSequence() puts
+        // there.
         for (int64_t t = 0; t < longest; ++t) *at_position++ = t < length ? elements[b] + t : elements.back();
       }
       index.positions.push_back(positions.to(device));
@@ -250,6 +264,7 @@ PaddedSequence PadSequence(const SequenceGroup& group, const std::vector<at::Ten
   if (!query.empty()) padded.query = at::cat(query, 1);
   for (size_t i = 0; i < group.sequence.size(); ++i) {
     const at::Tensor& leaf = leaves[group.sequence[i]];
+    // Padding is looked up like any position, in a row of zeros, whose gradient goes nowhere.
     const at::Tensor with_zero = at::cat({leaf, at::zeros({1, leaf.size(1)}, leaf.options())}, 0);
     const at::Tensor& positions = index.positions[i];
     channels.push_back(
@@ -259,6 +274,9 @@ PaddedSequence PadSequence(const SequenceGroup& group, const std::vector<at::Ten
   return padded;
 }
 
+// Batch norm inside of an encoder's MLP runs over padded positions as well, as in the reference, so
+// its statistics depend on the padding: all workers must pad to the longest row of the global batch
+// (law L2). A collective operation.
 void PadToLongest(Collective* workers, std::vector<PaddedSequence>* sequences) {
   if (workers == nullptr || workers->count() == 1 || MutantActive(Mutant::kStatisticsOfSlice)) return;
   std::vector<int64_t> lengths;

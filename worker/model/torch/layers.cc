@@ -48,6 +48,7 @@ at::Tensor LeafMaker::Find(const std::string& name, int* number) const {
   if (*number < 0) return {};
   const at::Tensor place = TensorOver(arenas_.values + parameters_->offset(*number),
                                       parameters_->specs()[*number].shape, at::kFloat, arenas_.device);
+  // Of another type the leaf is a copy, whose gradient could not reach the arena.
   return type_ == at::kFloat ? place : place.to(type_);
 }
 
@@ -69,6 +70,7 @@ at::Tensor LeafMaker::Statistics(const std::string& name, std::span<float>* host
   int i = -1;
   at::Tensor tensor = Find(name, &i);
   CheckOrDie(i >= 0, "the parameter list lacks " + name);
+  // Of another type the tensor is a copy, which training does not move.
   if (type_ == at::kFloat) *host = parameters_->value(i);
   return tensor;
 }

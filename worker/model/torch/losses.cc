@@ -27,6 +27,7 @@ at::Tensor BinaryFocal(const Loss& loss, const at::Tensor& z, const at::Tensor& 
   const double alpha = loss.focal_alpha, gamma = loss.focal_gamma;
   at::Tensor modulation;
   {
+    // The modulation is a weight of the row and not a part of what is derived.
     const at::NoGradGuard no_grad;
     const at::Tensor p = at::sigmoid(z), not_p = at::sigmoid(z.neg()), not_y = y.neg().add(1);
     modulation = y.mul(alpha).mul(not_p.pow(gamma)).add(not_y.mul(1 - alpha).mul(p.pow(gamma)));
@@ -76,6 +77,7 @@ class RowFormula : public torch::autograd::Function<RowFormula> {
                             const LabelColumn* label) {
     const at::Tensor z = output.detach().to(at::kCPU, at::kFloat).contiguous();
     const int64_t rows = z.size(0), classes = z.size(1);
+    // Values in double, as the fused engine sums them.
     at::Tensor values = at::empty({rows}, at::kDouble);
     at::Tensor slopes = at::zeros({rows, classes}, at::kFloat);
     for (int64_t row = 0; row < rows; ++row) {
@@ -119,6 +121,7 @@ std::vector<RowLoss> RowLosses(const JobConfig& config, const LabelTensors& labe
   at::Tensor domain;  // [rows, 1]
   if (model.domain_label >= 0) domain = labels.integers[model.domain_label].unsqueeze(1);
   std::vector<at::Tensor> outputs;  // by task
+  // Each row's loss is that of its own domain's tower; gather() sends gradients to that one alone.
   for (size_t task = 0; task < model.towers.size(); ++task) {
     at::Tensor& output = outputs.emplace_back(towers[task * model.domain_count]);
     if (!domain.defined()) continue;

@@ -26,6 +26,7 @@ at::Tensor Network::GroupTensor(const FeatureGroup& group, const std::vector<at:
   for (const int encoder : group.encoders) columns.push_back(encoded[encoder]);
   for (const VariationalLayer& layer : variational_) {
     if (!group.variational || group.variational->parameter != layer.dropout.parameter) continue;
+    // One factor a row and source, whatever the source's width.
     const at::Tensor factors = layer.Factors(columns[0].size(0), pass);
     for (size_t s = 0; s < columns.size(); ++s) {
       const at::Tensor factor = factors.narrow(1, static_cast<int64_t>(s), 1);
@@ -43,6 +44,7 @@ Network::Network(const JobConfig* config, LeafMaker* maker) : config_(config) {
     if (group->variational) variational_.emplace_back(maker, *group->variational);
   }
   if (model.domain.has_value()) epnet_.emplace(maker, "model.epnet.gate_nu", model.epnet_gamma);
+  // The same numbers as in worker/model/fused/fused_layers.cc: they are part of the keys of masks.
   int64_t number = 0;  // of dropout layers
   if (model.uia.has_value()) {
     for (size_t task = 0; task < model.towers.size(); ++task) {
@@ -85,6 +87,7 @@ NetworkResult Network::Forward(const std::vector<at::Tensor>& leaves, const std:
   for (size_t g = 0; g < model.sequence_groups.size(); ++g) {
     padded.push_back(PadSequence(model.sequence_groups[g], leaves, sequences[g]));
   }
+  // Only there does padding show in numbers (see PadToLongest()).
   const auto normalises = [](const Encoder& encoder) { return NormalisesOverRows(encoder.attn_mlp); };
   if (pass.training && std::any_of(model.encoders.begin(), model.encoders.end(), normalises)) {
     PadToLongest(pass.workers, &padded);
@@ -94,6 +97,7 @@ NetworkResult Network::Forward(const std::vector<at::Tensor>& leaves, const std:
     encoded.push_back((*encoders_[e])(padded[model.encoders[e].sequence_group], pass));
     keep(absl::StrCat("encoder_", e), encoded.back());
   }
+  // Groups read the embedding in place of its leaf; sequences read the leaf itself.
   std::vector<at::Tensor> listed = leaves;
   for (const DenseEmbeddingLayer& embedding : embeddings_) {
     listed[embedding.embedding.leaf] = embedding(leaves[embedding.embedding.leaf]);
@@ -111,6 +115,7 @@ NetworkResult Network::Forward(const std::vector<at::Tensor>& leaves, const std:
   if (model.uia.has_value()) {
     const at::Tensor uia = GroupTensor(*model.uia, listed, encoded, pass);
     keep("group_uia", uia);
+    // One gate input for all layers of all tasks: [U ; sg(E)].
     const at::Tensor gate_input = GateInput(uia, shared);
     for (size_t task = 0; task < tasks.size(); ++task) {
       at::Tensor x = shared;
@@ -127,6 +132,7 @@ NetworkResult Network::Forward(const std::vector<at::Tensor>& leaves, const std:
       x = layer.dropout(layer.perceptron(x, pass), pass);
     }
     const at::Tensor z = towers_[i].linear(x);
+    // The losses are computed in float32, whatever the products were made in.
     result.towers.push_back(z.scalar_type() == at::kBFloat16 ? z.to(at::kFloat) : z);
   }
   for (const VariationalLayer& layer : variational_) result.penalties.push_back({layer.dropout.loss, layer.Penalty()});

@@ -84,6 +84,7 @@ at::Tensor ApplyRule(const OutputRule& rule, const at::Tensor& tower) {
 double ScaledSum(const at::Tensor& losses, const std::vector<float>& scales) {
   const at::Tensor values = losses.detach().cpu().contiguous();
   const float* const l = values.const_data_ptr<float>();
+  // In the order of the rows and in double, as the fused engine adds them.
   double sum = 0;
   for (size_t i = 0; i < scales.size(); ++i) sum += static_cast<double>(l[i]) * static_cast<double>(scales[i]);
   return sum;
@@ -130,6 +131,8 @@ class TorchModel : public PepnetModel {
     // The environment may ask libtorch for TF32, whose rounding is outside of the promised tolerances.
     if (!device_.is_cpu()) at::globalContext().setFloat32MatmulPrecision("highest");
     if (options.device.kind != ComputeDevice::Kind::kHost) device_side_.emplace(config, parameters, device_);
+    // Leaves are views of the arenas, here or on the device, so that backward writes where the
+    // optimizers and the sums read.
     LeafMaker maker = device_side_ ? LeafMaker(parameters, device_side_->parameters.arenas()) : LeafMaker(parameters);
     network_.emplace(config, &maker);
     if (config->model.pareto_weights) {
@@ -142,7 +145,8 @@ class TorchModel : public PepnetModel {
     rules_ = OutputRules(*config);
   }
 
-  // After an error copies may still be under way into memory that is freed here.
+  // After an error copies may still be under way into memory that is freed here. A destructor must
+  // not throw, and there is nobody left to tell but the log.
   ~TorchModel() override {
     try {
       SynchronizeDevice(device_);
@@ -164,6 +168,7 @@ class TorchModel : public PepnetModel {
       const c10::DeviceGuard guard(device_);
       const Batch& batch = *input.batch;
       const BatchTensors tensors = TakeBatch(input, BatchUse::kTraining, gradient_scale, leaf_gradients);
+      // Some caller may have switched gradients off for this thread.
       const at::AutoGradMode with_gradients(true);
       NetworkResult result;
       std::vector<RowLoss> losses;
@@ -172,6 +177,8 @@ class TorchModel : public PepnetModel {
         result = RunNetwork(tensors, {true, seed_, input.step, batch.first_row, device_side_.has_value(), workers_});
         losses = RowLosses(*config_, tensors.labels, result.towers);
       }
+      // Behind forward and in front of backward: the rows of a session meet among all workers, by
+      // their raw outputs.
       PEPNET_ASSIGN_OR_RETURN(const std::vector<SessionPart> sessions, CompareSessions(input, result.towers));
       std::vector<double> weights;
       {
@@ -180,12 +187,14 @@ class TorchModel : public PepnetModel {
         if (config_->model.pareto_weights) {
           PEPNET_ASSIGN_OR_RETURN(weights, WeighLosses(LeastWeights(), dense_, workers_, &roots));
         }
+        // Begun on every worker for every step, also without rows: the sums are collective.
         if (sums_) sums_->Begin(CurrentStreamHandle(device_));
         // A worker without rows has a part in the sums that batch norm makes on the way back.
         if (batch.rows > 0 || normalises_) {
           Backward(std::move(roots), result, gradient_scale * PenaltyShare(batch.rows, batch.global_rows));
         }
       }
+      // On the host backward has written into the caller's buffers already.
       if (device_side_) PEPNET_RETURN_IF_ERROR(GiveGradients(leaf_gradients));
       LossReport report = Report(losses, sessions, *input.row_scales);
       report.weights = std::move(weights);
@@ -209,6 +218,8 @@ class TorchModel : public PepnetModel {
     return Guarded("forward", [&]() -> StatusOr<std::vector<ModelOutput>> {
       const c10::DeviceGuard guard(device_);
       const at::NoGradGuard no_grad;
+      // The parameters go to the device anew for each evaluation batch, too: the averages may stand
+      // in their place.
       const BatchTensors tensors =
           TakeBatch(input, losses != nullptr ? BatchUse::kLosses : BatchUse::kOutputs, 0, nullptr);
       NetworkResult result = RunNetwork(tensors, {});
@@ -216,6 +227,7 @@ class TorchModel : public PepnetModel {
       if (losses != nullptr) {
         PEPNET_ASSIGN_OR_RETURN(sessions, CompareSessions(input, result.towers));
       }
+      // Reading the outputs waits for the GPU; the watchdog must be able to see that.
       const RankStatus::Wait wait(device_.is_cpu() ? nullptr : status_, kAnyRank, GpuDeadline(), kGpuWait);
       std::vector<ModelOutput> outputs = Outputs(result.towers);
       if (losses != nullptr) {
@@ -315,6 +327,7 @@ class TorchModel : public PepnetModel {
 
   // Behind backward: the gradients to the host, the dense ones summed over the workers if asked for.
   Status GiveGradients(std::vector<AlignedBuffer<float>>* leaf_gradients) {
+    // Leaf gradients are final already and travel while the last buckets are summed.
     device_side_->batch.BeginDownload();
     if (sums_) {
       const TraceScope scope("gradient sums");
@@ -326,6 +339,7 @@ class TorchModel : public PepnetModel {
       const RankStatus::Wait wait(device_.is_cpu() ? nullptr : status_, kAnyRank, GpuDeadline(), kGpuWait);
       SynchronizeDevice(device_);
     }
+    // Behind the synchronisation: the downloads above were only begun.
     device_side_->batch.TakeGradients(leaf_gradients);
     device_side_->parameters.AddGradientsToHost();
     return absl::OkStatus();

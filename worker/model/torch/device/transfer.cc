@@ -11,12 +11,14 @@ at::Tensor TensorOver(void* data, at::IntArrayRef shape, at::ScalarType type, at
 }
 
 size_t Transfer::Add(size_t bytes) {
+  // Each array begins on a cache line, whatever the size of the one before.
   const size_t place = bytes_;
   bytes_ += (bytes + kBufferAlignment - 1) / kBufferAlignment * kBufferAlignment;
   return place;
 }
 
 void Transfer::Allocate() {
+  // A block that is large enough stays: page-locking is far dearer than the copies.
   if (bytes_ <= block_.size()) return;
   pinned_ = PinnedMemory();  // page-locked memory must not be freed
   block_ = AlignedBuffer<std::byte>(bytes_);
