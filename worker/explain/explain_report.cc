@@ -51,6 +51,7 @@ std::string Cell(const std::optional<double>& value) {
 std::string Change(const std::optional<double>& base, const std::optional<double>& shuffled) {
   if (!base.has_value() || !shuffled.has_value()) return "-";
   const double change = *shuffled - *base;
+  // -0.0000 would read as a loss.
   return absl::StrFormat("%+.4f", change == 0 ? 0.0 : change);
 }
 
@@ -110,6 +111,7 @@ std::string ImportanceTables(const Importance& importance) {
   for (size_t begin = 0, end = 0; begin < base.size(); begin = end) {
     for (end = begin + 1; end < base.size() && base[end].domain.has_value();) ++end;
     const size_t last = std::min(end, begin + 1 + kDomainColumns);
+    // A line for all rows and one domain would say the same twice.
     if (last - begin < 3) continue;  // one domain says what all rows do
     absl::StrAppend(&text, "\n\nchange of auc ", Printable(base[begin].task, kNameBytes), " by ",
                     Printable(importance.domain_column, kNameBytes));
@@ -206,6 +208,7 @@ std::string ExplanationJson(const ExplainedRun& run, const Importance& importanc
     }
     json["gates"].push_back(std::move(one));
   }
+  // Names are any bytes; what is not UTF-8 is replaced, so that the file stays JSON.
   return json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
 }
 

@@ -20,6 +20,8 @@ struct Linear {
   size_t in = 0, out = 0;
 
   void Apply(const float* x, std::vector<float>* y) const {
+    // Row by row, in the order of the columns: plain loops are enough for kGateRows rows, and they
+    // are independent of the engine that is explained.
     y->assign(bias.begin(), bias.end());
     for (size_t o = 0; o < out; ++o) {
       float sum = 0;
@@ -49,6 +51,7 @@ class Gate {
   size_t width() const { return second_.out; }
   // Valid until the next call.
   const std::vector<float>& Of(const std::vector<float>& x) {
+    // A gate of another width means that the parameters and the config are of two models.
     CheckOrDie(x.size() == first_.in, "a gate's input has another width");
     first_.Apply(x.data(), &hidden_);
     for (float& value : hidden_) value = std::max(value, 0.0f);
@@ -92,6 +95,7 @@ class Part {
     for (size_t i = 0; i < sums_.size(); ++i) {
       const double mean = sums_[i] / count;
       result.mean += mean / columns;
+      // E[x^2] - E[x]^2 in double; rounding may leave a little less than nothing.
       result.varies += std::sqrt(std::max(0.0, squares_[i] / count - mean * mean)) / columns;
     }
     result.from_one = from_one_ / (columns * count);
@@ -141,6 +145,7 @@ std::vector<GateParts> PartsOf(const JobConfig& config, const DenseParameters& p
       add(absl::StrCat(TypeOf(encoder.kind).name, " of ", model.sequence_groups[encoder.sequence_group].name),
           encoder.width);
     }
+    // The parts are in the order of the group's columns, which is what the gate multiplies.
     CheckOrDie(column == epnet.gate.width(), "the main group and EPNet's gate have different widths");
     list.push_back(std::move(epnet));
   }
@@ -184,6 +189,7 @@ StatusOr<GateStatistics> MeasureGates(const WorkerContext& context, const Infere
     std::map<std::string, ModelOutput> layers;
     for (ModelOutput& layer : inference.model->intermediates()) layers[layer.name] = std::move(layer);
     const ModelOutput& main = layers["group_all"];
+    // PPNet's gates read E, the output of EPNet, or the main group where there is no EPNet.
     const ModelOutput& shared = config.model.domain.has_value() ? layers["epnet_output"] : main;
     for (int64_t row = 0; row < rows->blocks[block].rows && statistics.rows < kGateRows; ++row, ++statistics.rows) {
       // [domain ; main] and [uia ; shared], as the gates read them.

@@ -19,6 +19,7 @@ void AppendRow(const FeatureColumn& from, const Feature& described, int64_t row,
   int64_t first = row, last = row + 1;
   if (described.sequence.has_value()) {
     first = from.elements[row];
+    // Elements count from the start of this column, not of the one that the row came from.
     last = from.elements[row + 1];
     out->elements.push_back(out->elements.back() + static_cast<int32_t>(last - first));
   }
@@ -54,6 +55,7 @@ bool TakeArray(std::string_view* bytes, std::vector<T>* out) {
   if (bytes->size() < sizeof(length)) return false;
   std::memcpy(&length, bytes->data(), sizeof(length));
   bytes->remove_prefix(sizeof(length));
+  // Divided, not multiplied: a length that is damaged may be anything.
   if (length < 0 || static_cast<uint64_t>(length) > bytes->size() / sizeof(T)) return false;
   out->resize(static_cast<size_t>(length));
   if (length > 0) std::memcpy(out->data(), bytes->data(), out->size() * sizeof(T));
@@ -86,6 +88,7 @@ bool TakeColumn(std::string_view* bytes, FeatureColumn* column) {
 StatusOr<std::vector<FeatureColumn>> GatherFeature(const RowBlocks& rows, size_t feature, Collective* collective) {
   const auto workers = static_cast<size_t>(collective->count());
   std::string mine;
+  // Worker w sends its blocks w, w + W, ... in order, so they need no numbers.
   for (size_t b = static_cast<size_t>(collective->index()); b < rows.blocks.size(); b += workers) {
     AppendColumn(rows.blocks[b], feature, &mine);
   }
@@ -124,6 +127,7 @@ FeatureColumn TakeFrom(const RowBlocks& rows, const std::vector<FeatureColumn>& 
   if (described.sequence.has_value()) column.elements.push_back(0);
   const int64_t first = static_cast<int64_t>(block) * rows.block_rows;
   for (int64_t row = 0; row < rows.RowsOf(block); ++row) {
+    // Row `from` lies in block from / block_rows: all blocks but the last are full.
     const int64_t from = source(first + row);
     AppendRow(columns[from / rows.block_rows], described, from % rows.block_rows, &column, &values);
   }
@@ -167,6 +171,7 @@ StatusOr<RowBlocks> ReadRowBlocks(const WorkerContext& context, const std::strin
                                   int64_t rows_of_first) {
   const JobConfig& config = *context.config;
   LoaderOptions options = LoaderOptionsOf(context, input_path);
+  // One reader of everything instead of slices: a block is kept whole by one worker.
   options.worker_index = 0;
   options.worker_count = 1;
   PEPNET_ASSIGN_OR_RETURN(const std::unique_ptr<BatchLoader> loader, BatchLoader::Open(config, options));
@@ -183,6 +188,8 @@ StatusOr<RowBlocks> ReadRowBlocks(const WorkerContext& context, const std::strin
     if (!batch.has_value()) break;
     PEPNET_RETURN_IF_ERROR(CheckLabels(config, *batch));
     if (most_rows > 0 && batch->rows > most_rows - result.rows) CutTo(most_rows - result.rows, config, &*batch);
+    // Every worker counts every block, also those that it lets go, so numbers agree without an
+    // exchange.
     const bool is_own = result.blocks.size() % workers == static_cast<size_t>(context.collective->index());
     const bool holds = is_own || (context.first() && result.rows < rows_of_first);
     result.rows += batch->rows;

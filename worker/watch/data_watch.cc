@@ -53,8 +53,10 @@ void DataWatch::Observe(const Batch& batch) {
   for (size_t f = 0; f < first_.size(); ++f) {
     const Feature& feature = config_->features[f];
     if (IsPlain(feature)) ranges_[f].Add(batch.values[f]);
+    // Features that have changed cost nothing any more; most do within a few rows.
     if (changed_[f] || !feature.is_read) continue;
     int64_t row = 0;
+    // The first row that this worker sees is the cell that all others are compared with.
     if (rows_ == 0) first_[f] = CellOf(batch, feature, f, row++);
     for (; row < batch.rows && !changed_[f]; ++row) changed_[f] = !(CellOf(batch, feature, f, row) == first_[f]);
   }
@@ -68,6 +70,7 @@ void DataWatch::Range::Add(std::span<const float> values) {
   if (!known) low = high = values[0];
   known = true;
   for (const float value : values) {
+    // Written so that a NaN, for which both are false, changes nothing.
     low = value < low ? value : low;
     high = value > high ? value : high;
   }
@@ -89,11 +92,13 @@ StatusOr<std::vector<Warning>> DataWatch::Warnings(Collective* collective) const
   }
   PEPNET_ASSIGN_OR_RETURN(const std::vector<std::string> all,
                           collective->GatherToFirst(mine.dump(), "what the data look like"));
+  // The gathering is over; what follows needs no other worker.
   std::vector<Warning> warnings;
   if (collective->index() != 0) return warnings;
   std::vector<nlohmann::json> seen;
   for (const std::string& text : all) {
     nlohmann::json one = nlohmann::json::parse(text);
+    // Workers that saw no rows say nothing about constants.
     if (one["rows"] > 0) seen.push_back(std::move(one));
   }
   int64_t rows = 0;
@@ -123,6 +128,7 @@ StatusOr<std::vector<Warning>> DataWatch::Warnings(Collective* collective) const
     bool constant = true;
     Range range;
     for (const auto& one : seen) {
+      // Constant on every worker, and to the same cell: each may have seen one value of its own.
       constant = constant && !one["features"][f].is_null() && one["features"][f] == seen[0]["features"][f];
       if (!one["ranges"][f].is_null()) range.Add(one["ranges"][f].get<std::vector<float>>());
     }

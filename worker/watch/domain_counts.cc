@@ -95,6 +95,8 @@ std::vector<Warning> DomainCounts::Warnings(const std::vector<int64_t>& sums) co
     std::vector<int64_t> never, always;
     for (int64_t d = 0; d < count_; ++d) {
       const int64_t rows = sums[d * width], positives = sums[d * width + 1 + l];
+      // A domain with towers learns from its rows alone, however few; else a rare label may be
+      // missing in a small domain by chance.
       const bool tells = has_towers_ || rate * static_cast<double>(rows) >= kLeastExpected;
       if (rows > 0 && positives == 0 && tells) never.push_back(d);
       if (rows >= kLeastAlwaysOne && positives == rows) always.push_back(d);

@@ -22,6 +22,7 @@ EvaluationWatch::EvaluationWatch(const JobConfig* config) : config_(config) {
   for (size_t t = 0; t < config->model.towers.size(); ++t) {
     const Tower& tower = config->model.towers[t];
     if (!HasScore(tower)) continue;
+    // Their optimum is not at predicted = observed, so a factor between the two is no mistake.
     const bool calibrates = std::all_of(tower.losses.begin(), tower.losses.end(), [](const Loss& loss) {
       return loss.kind != LossKind::kBinaryFocal && loss.label_smoothing == 0;
     });
@@ -46,6 +47,8 @@ void EvaluationWatch::Add(const Batch& batch, const std::vector<std::vector<floa
       sums[kWeight] += w;
       sums[kPredicted] += w * p;
       sums[kObserved] += w * y;
+      // For the deviation of sum w p - sum w y, a sum over independent rows:
+      //   variance <= sum of w^2 p (1 - p) <= sum of w^2 p; the same with y for the observed side.
       sums[kPredictedSquare] += w * w * p;
       sums[kObservedSquare] += w * w * y;
     }
@@ -75,6 +78,7 @@ StatusOr<std::vector<Warning>> EvaluationWatch::Warnings(const std::map<std::str
     const double predicted = sums[kPredicted], observed = sums[kObserved];
     if (!tasks_[i].calibrates || std::isnan(predicted) || observed <= 0) continue;
     const double factor = predicted / observed;
+    // The larger of the two bounds, so that chance is not taken for a mistake.
     const double deviation = std::sqrt(std::max(sums[kPredictedSquare], sums[kObservedSquare]));
     if ((factor < kFarOff && factor > 1 / kFarOff) || std::fabs(predicted - observed) <= kDeviations * deviation) {
       continue;

@@ -11,6 +11,8 @@ LabelCopies::LabelCopies(const JobConfig* config, std::vector<int> labels) : con
   for (const int label : labels) {
     for (size_t f = 0; f < config->features.size(); ++f) {
       if (!config->features[f].is_read) continue;
+      // Either class may be the one whose rows hold one cell: empty cells without a purchase, or a
+      // constant with one.
       for (const bool side : {false, true}) candidates_.push_back({label, f, side});
     }
   }
@@ -25,15 +27,20 @@ void LabelCopies::Compare(const Batch& batch, Candidate* candidate) const {
     candidate->known = true;
   }
   if (!candidate->known) return;
+  // From the first row of the batch on, also those in front of the row that set the cell: each row
+  // speaks for or against it.
   for (int64_t row = 0; row < batch.rows && !candidate->refuted; ++row) {
     const bool one = label[row] == 1;
     const bool same = CellOf(batch, feature, candidate->feature, row) == candidate->cell;
+    // The cell and the class must come and go together; one row that has only one of the two is
+    // enough.
     candidate->refuted = same != (one == candidate->side);
     ++candidate->rows[one];
   }
 }
 
 void LabelCopies::Observe(const Batch& batch) {
+  // Counted in rows of all workers, so that all stop at the same batch.
   if (global_rows_ >= kWatchedRows) return;
   global_rows_ += batch.global_rows;
   if (batch.rows == 0) return;
@@ -71,6 +78,8 @@ std::vector<Warning> LabelCopies::Warnings(const std::vector<std::string>& state
     for (const nlohmann::json& state : seen) {
       const nlohmann::json& one = state[i];
       if (one.is_null()) continue;
+      // Two workers with different cells of one class: then not all rows of the class hold the
+      // same.
       refuted = refuted || !one.is_array() || (first != nullptr && ((*first)[0] != one[0] || (*first)[1] != one[1]));
       if (refuted) break;
       first = &one;

@@ -29,6 +29,7 @@ StatusOr<std::vector<uint64_t>> Together(const std::vector<uint64_t>& mine, Coll
     all.resize(before + part.size() / sizeof(uint64_t));
     std::memcpy(all.data() + before, part.data(), (all.size() - before) * sizeof(uint64_t));
   }
+  // Sorted, so that the result depends on the rows and not on who holds them.
   std::sort(all.begin(), all.end());
   all.erase(std::unique(all.begin(), all.end()), all.end());
   return all;
@@ -37,6 +38,8 @@ StatusOr<std::vector<uint64_t>> Together(const std::vector<uint64_t>& mine, Coll
 // Counts how often each of `wanted` is among the rows of all workers.
 StatusOr<std::vector<int64_t>> Occurrences(const std::vector<uint64_t>& wanted, const std::vector<uint64_t>& mine,
                                            Collective* collective) {
+  // The wanted hashes go to all workers and the eval rows stay where they are: the sample is small,
+  // the rows are not.
   std::unordered_map<uint64_t, size_t> places;
   for (size_t i = 0; i < wanted.size(); ++i) places.emplace(wanted[i], i);
   std::vector<int64_t> counts(wanted.size());
@@ -75,6 +78,7 @@ std::vector<uint64_t> RowHashes(const JobConfig& config, const Batch& batch, std
     for (size_t i = 0; i < rows.size(); ++i) {
       const int64_t first = is_sequence ? batch.elements[f][rows[i]] : rows[i];
       const int64_t last = is_sequence ? batch.elements[f][rows[i] + 1] : rows[i] + 1;
+      // Lengths are part of the hash: [1, 2], [3] and [1], [2, 3] are different rows.
       uint64_t hash = Add(hashes[i], static_cast<uint64_t>(last - first));
       if (has_ids) {
         const int32_t begin = column.offsets[first], end = column.offsets[last];
@@ -108,6 +112,8 @@ void TrainedRows::Observe(const Batch& batch) {
   const int64_t first = rows_before_ + batch.first_row;
   rows_before_ += batch.global_rows;
   std::vector<int64_t> rows;
+  // The first row of this slice whose global number is a multiple of kStride, and from there by
+  // kStride.
   for (int64_t row = (kStride - first % kStride) % kStride; row < batch.rows && first + row < kStride * kMost;
        row += kStride) {
     rows.push_back(row);
@@ -136,6 +142,7 @@ StatusOr<std::optional<Warning>> RowOverlap::Compare(const TrainedRows& trained,
   PEPNET_ASSIGN_OR_RETURN(const std::vector<uint64_t> own, Together(sampled_, collective));
   PEPNET_ASSIGN_OR_RETURN(const std::vector<int64_t> hits, Occurrences(wanted, hashes_, collective));
   PEPNET_ASSIGN_OR_RETURN(const std::vector<int64_t> repeats, Occurrences(own, hashes_, collective));
+  // An eval row is always found among the eval rows: once is itself, twice is another one.
   const double trained_share = ShareOf(hits, 1), own_share = ShareOf(repeats, 2);
   const bool overlaps = trained_share * static_cast<double>(wanted.size()) >= kLeastHits &&
                         trained_share >= kLeastShare && trained_share >= 2 * own_share &&

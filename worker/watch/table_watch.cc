@@ -11,6 +11,7 @@ std::vector<Warning> TableWarnings(const JobConfig& config, const std::map<std::
   std::vector<Warning> warnings;
   for (const Table& table : config.tables) {
     const auto found = rows_seen.find(table.name);
+    // A table that grows has no size that could be too large.
     if (found == rows_seen.end() || table.grows() || table.rows < kLarge || found->second * 100 >= table.rows) continue;
     warnings.push_back(
         {warning_kinds::kTable, table.name,
@@ -26,6 +27,7 @@ namespace {
 std::vector<nlohmann::json> MembersOf(const std::vector<std::string>& stats, const char* name) {
   std::vector<nlohmann::json> members;
   for (const std::string& text : stats) {
+    // A reply that is no JSON has no members: this is a report, not a check.
     const nlohmann::json json = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
     if (json.is_object() && json.contains(name)) members.push_back(json[name]);
   }
