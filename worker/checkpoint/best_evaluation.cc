@@ -67,7 +67,8 @@ std::optional<double> NumberAt(const nlohmann::json& json, const std::string& ke
   return found->get<double>();
 }
 
-// The value of a line of train_eval_slices.jsonl as the table of slices writes it; "" for a line of another form.
+// The value of a line of train_eval_slices.jsonl as the table of slices writes it; "" for a line of
+// another form.
 std::string SliceNameIn(const nlohmann::json& json) {
   const auto kind = json.find("slice"), value = json.find("value");
   if (kind == json.end() || !kind->is_string()) return "";

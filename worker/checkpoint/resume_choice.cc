@@ -26,7 +26,8 @@ Status SetAside(const std::string& directory) {
 }
 
 StatusOr<std::string> ChooseGiven(const std::string& model_dir, const RunOptions& options) {
-  // Each start of a job that is started again with its own command line would begin at the best step once more.
+  // Each start of a job that is started again with its own command line would begin at the best
+  // step once more.
   if (options.checkpoint_path == kBestCheckpointWord) {
     PEPNET_ASSIGN_OR_RETURN(const std::string best, ResolveBestCheckpoint(model_dir));
     return InvalidInput(
@@ -72,7 +73,8 @@ StatusOr<std::string> ChooseCheckpoint(const std::string& model_dir, const RunOp
   if (!options.checkpoint_path.empty()) return ChooseGiven(model_dir, options);
   if (steps.empty()) return std::string();
   const std::string newest = absl::StrCat(model_dir, "/", CheckpointName(steps.back()));
-  // A directory gets its name after its manifest is written: without one it is damaged, not unfinished.
+  // A directory gets its name after its manifest is written: without one it is damaged, not
+  // unfinished.
   const StatusOr<Manifest> manifest = ReadManifest(newest);
   if (!manifest.ok()) return AdviseOnDamage(manifest.status(), newest);
   return newest;

@@ -99,7 +99,8 @@ bool HasAverages(const SafetensorsReader& reader) {
   return std::any_of(tensors.begin(), tensors.end(), [&](const auto& tensor) { return tensor.first.ends_with(end); });
 }
 
-// Weights for use: what is not finite would make every output of the model that it reaches so, without a word.
+// Weights for use: what is not finite would make every output of the model that it reaches so,
+// without a word.
 Status CheckFinite(const std::string& directory, const std::string& name, std::span<const float> values) {
   const auto wrong = std::find_if(values.begin(), values.end(), [](float value) { return !std::isfinite(value); });
   if (wrong == values.end()) return absl::OkStatus();

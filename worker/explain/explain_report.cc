@@ -15,7 +15,8 @@ namespace {
 
 constexpr size_t kNameBytes = 40;
 
-// Cells with the first column to the left and the others to the right, each as wide as its widest cell.
+// Cells with the first column to the left and the others to the right, each as wide as its widest
+// cell.
 class TextTable {
  public:
   void AddLine(std::vector<std::string> cells) { lines_.push_back(std::move(cells)); }

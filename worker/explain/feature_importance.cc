@@ -27,7 +27,8 @@ struct Unit {
 };
 
 std::vector<Unit> UnitsOf(const JobConfig& config) {
-  // By feature: the smallest feature that it shares a sequence group with, directly or through others.
+  // By feature: the smallest feature that it shares a sequence group with, directly or through
+  // others.
   std::vector<size_t> root(config.features.size());
   std::iota(root.begin(), root.end(), size_t{0});
   std::map<size_t, std::string> group_names;

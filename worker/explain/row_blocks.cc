@@ -39,7 +39,7 @@ void AppendRow(const FeatureColumn& from, const Feature& described, int64_t row,
   }
 }
 
-// ---- a column as bytes: for each of its arrays the number of elements, int64, and the elements; little-endian -------
+// ---- a column as bytes: for each of its arrays the number of elements, int64, and the elements; l
 
 template <typename T>
 void AppendArray(const T* data, size_t count, std::string* out) {

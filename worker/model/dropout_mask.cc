@@ -26,8 +26,9 @@ namespace {
 constexpr int64_t kBlocks = 8;  // Philox blocks computed side by side
 
 #if defined(__x86_64__)
-// words[4 * b + j] = word j of Philox4x32(key, hi, first_block + b), b < kBlocks. random.h explains the rounds. Each
-// 32-bit word lies in the lower half of a 64-bit lane; what the upper half holds is never read by the multiplication.
+// words[4 * b + j] = word j of Philox4x32(key, hi, first_block + b), b < kBlocks. random.h explains
+// the rounds. Each 32-bit word lies in the lower half of a 64-bit lane; what the upper half holds
+// is never read by the multiplication.
 __attribute__((target("avx2"))) void PhiloxBlocksAvx2(uint64_t key, uint64_t hi, uint64_t first_block,
                                                       uint32_t* words) {
   constexpr int kVectors = 2;

@@ -9,7 +9,8 @@ namespace {
 // Whether w differs between rows: a tower with `weight` alone has w = 1.
 bool HasRowWeights(const Tower& tower) { return tower.sample_weight >= 0 || tower.task_space_indicator >= 0; }
 
-// w of one row before normalisation. Precondition: the batch holds the columns that the tower names.
+// w of one row before normalisation. Precondition: the batch holds the columns that the tower
+// names.
 double RowWeight(const Tower& tower, const Batch& batch, int64_t row) {
   double w = 1;
   if (tower.sample_weight >= 0) w = batch.sample_weights[tower.sample_weight][row];

@@ -8,7 +8,8 @@ namespace pepnet {
 
 bool CpuHasBf16() {
 #if defined(__x86_64__)
-  // __builtin_cpu_supports() also asks whether the system saves the registers. Every CPU with AMX-BF16 has AVX512.
+  // __builtin_cpu_supports() also asks whether the system saves the registers. Every CPU with
+  // AMX-BF16 has AVX512.
   __builtin_cpu_init();
   if (!__builtin_cpu_supports("avx512f")) return false;
   unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;

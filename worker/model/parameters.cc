@@ -53,8 +53,8 @@ class ListBuilder {
     Linear(module + ".dense_layers.0", in, hidden, true);
     Linear(module + ".dense_layers.2", hidden, out, true);
   }
-  // Layers of `module`.mlp, input `in`. Returns the width of the last one. perceptron: Linear at index 0, then
-  // normalisation if asked for, then the activation.
+  // Layers of `module`.mlp, input `in`. Returns the width of the last one. perceptron: Linear at
+  // index 0, then normalisation if asked for, then the activation.
   int64_t HiddenLayers(const std::string& module, const Mlp& mlp, int64_t in) {
     for (size_t layer = 0; layer < mlp.hidden_units.size(); ++layer) {
       const std::string perceptron = module + ".mlp." + std::to_string(layer) + ".perceptron.";

@@ -11,8 +11,9 @@
 #include "common/base/mutant.h"
 #include "common/process/trace.h"
 
-// The rows of a worker travel as the arrays of SessionRows, in the machine's byte order, for each loss with sessions in
-// the order of the slots. All workers run one binary, and the number of losses is that of the config:
+// The rows of a worker travel as the arrays of SessionRows, in the machine's byte order, for each
+// loss with sessions in the order of the slots. All workers run one binary, and the number of
+// losses is that of the config:
 //
 //   message = rows u64 | loss *
 //   loss    = session i64 * rows | positive u8 * rows | scale f32 * rows | z f32 * 2 rows
@@ -49,7 +50,8 @@ void Append(const std::vector<T>& values, std::string* bytes) {
   bytes->append(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(T));
 }
 
-// Takes `count` values from the front of `bytes`, behind those that `values` has; false if there are fewer.
+// Takes `count` values from the front of `bytes`, behind those that `values` has; false if there
+// are fewer.
 template <typename T>
 bool Take(uint64_t count, std::string_view* bytes, std::vector<T>* values) {
   if (count > bytes->size() / sizeof(T)) return false;
@@ -134,13 +136,16 @@ bool HasSessions(const Tower& tower) {
                      [](const Loss& loss) { return HasSessions(TypeOf(loss.kind)); });
 }
 
-// With s(x) = sigmoid(x) and the session's sums D_1 = sum over its rows of label 1 of scale_i s(A - z_i[1]) and
-// D_0 = sum over those of label 0 of scale_i s(B - z_i[0]), all times 1 - alpha:
+// With s(x) = sigmoid(x) and the session's sums
+//   D_1 = sum over its rows of label 1 of scale_i s(A - z_i[1])
+//   D_0 = sum over those of label 0 of scale_i s(B - z_i[0])
+// the gradients are, all times 1 - alpha:
 //
 //   d/dz_i[1] = -scale_i s(A - z_i[1])    d/dz_i[0] = exp(z_i[0] - B) D_0    where the label is 1
 //   d/dz_i[0] = -scale_i s(B - z_i[0])    d/dz_i[1] = exp(z_i[1] - A) D_1    where it is 0
 SessionPart RankInSessions(const SessionRows& rows, double share, int64_t begin, int64_t end) {
-  // Of class c: the logarithm that rows of the other class are compared with, and what comes back from them.
+  // Of class c: the logarithm that rows of the other class are compared with, and what comes back
+  // from them.
   struct Session {
     LogSum others[2];  // [1]: A, [0]: B
     double limit[2] = {0, 0};

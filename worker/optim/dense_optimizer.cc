@@ -9,10 +9,11 @@
 namespace pepnet {
 namespace {
 
-// The loops below run over restrict pointers and hold selects but no branches, so that the compiler vectorises them.
-// Factors are computed in double and rounded once, as torch does with Python scalars; each element goes through torch's
-// operations in torch's order. One deliberate difference: 0 / 0, which only eps = 0 allows, counts as 0; in torch it is
-// NaN. Thereby padding floats, whose gradient is always 0, stay 0 under every configuration.
+// The loops below run over restrict pointers and hold selects but no branches, so that the compiler
+// vectorises them. Factors are computed in double and rounded once, as torch does with Python
+// scalars; each element goes through torch's operations in torch's order. One deliberate
+// difference: 0 / 0, which only eps = 0 allows, counts as 0; in torch it is NaN. Thereby padding
+// floats, whose gradient is always 0, stay 0 under every configuration.
 
 // a / b, but 0 if a is 0.
 inline float Ratio(float a, float b) { return a == 0.0f ? 0.0f : a / b; }
@@ -49,7 +50,8 @@ void StepAdagrad(size_t n, float* __restrict w, const float* __restrict gradient
 }
 
 // adam:  g' = g + weight_decay w.   adamw:  w *= 1 - lr weight_decay, g' = g.
-// m += (1 - beta1) (g' - m);  v = beta2 v + (1 - beta2) g'^2;  with amsgrad v^ = max(v^, v), else v^ = v
+// m += (1 - beta1) (g' - m);  v = beta2 v + (1 - beta2) g'^2
+// v^ = max(v^, v) with amsgrad, else v
 // w -= lr / (1 - beta1^t) m / (sqrt(v^) / sqrt(1 - beta2^t) + eps)
 template <bool kAmsgrad>
 void StepAdam(size_t n, float* __restrict w, const float* __restrict gradient, float* __restrict exp_avg,
@@ -79,7 +81,8 @@ void StepAdam(size_t n, float* __restrict w, const float* __restrict gradient, f
   }
 }
 
-// v = rho v + (1 - rho) g'^2;  d = sqrt(u + eps) / sqrt(v + eps) g';  u = rho u + (1 - rho) d^2;  w -= lr d
+// v = rho v + (1 - rho) g'^2;  d = sqrt(u + eps) / sqrt(v + eps) g'
+// u = rho u + (1 - rho) d^2;  w -= lr d
 void StepAdadelta(size_t n, float* __restrict w, const float* __restrict gradient, float* __restrict square_avg,
                   float* __restrict acc_delta, const DenseOptimizer& c, double lr) {
   const float decay = static_cast<float>(c.weight_decay), eps = static_cast<float>(c.eps);
@@ -107,8 +110,8 @@ void StepRmsprop(size_t n, float* __restrict w, const float* __restrict gradient
   }
 }
 
-// Sums of |g|^p in double: kLanes running sums per block, added lane by lane, then block by block, so that the bits
-// depend on the size alone while the inner loop still vectorises.
+// Sums of |g|^p in double: kLanes running sums per block, added lane by lane, then block by block,
+// so that the bits depend on the size alone while the inner loop still vectorises.
 constexpr size_t kBlock = 4096, kLanes = 8;
 
 template <typename Power>
@@ -238,7 +241,8 @@ double ClipGradients(const TrainConfig& config, std::span<float> gradients) {
     for (float& g : gradients) g = std::clamp(g, -bound, bound);  // a NaN stays NaN
     return 0;
   }
-  // g *= min(1, max_gradient / (norm + 1e-6)). A NaN norm makes every gradient NaN rather than pass unnoticed.
+  // g *= min(1, max_gradient / (norm + 1e-6)). A NaN norm makes every gradient NaN rather than pass
+  // unnoticed.
   const double norm = Norm(gradients, config.clip_norm_type);
   const double scale = config.clip_max_gradient / (norm + 1e-6);
   if (scale >= 1) return norm;

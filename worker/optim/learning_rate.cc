@@ -9,7 +9,8 @@
 namespace pepnet {
 namespace {
 
-// base * factor^p, p = (s - warmup_size) / decay_size, floored with `staircase`; never below min_learning_rate.
+// base * factor^p, p = (s - warmup_size) / decay_size, floored with `staircase`; never below
+// min_learning_rate.
 double ExponentialDecay(const Schedule& schedule, double base, int64_t s) {
   CHECK_GT(schedule.decay_size, 0);
   double power = static_cast<double>(s - schedule.warmup_size) / static_cast<double>(schedule.decay_size);
@@ -17,8 +18,9 @@ double ExponentialDecay(const Schedule& schedule, double base, int64_t s) {
   return std::max(base * std::pow(schedule.decay_factor, power), schedule.min_learning_rate);
 }
 
-// learning_rates[i - 1], i = number of schedule_sizes strictly below s: the rate changes one step after the size.
-// i = 0: base, or with `warmup` the line base + (learning_rates[0] - base) * s / schedule_sizes[0].
+// learning_rates[i - 1], i = number of schedule_sizes strictly below s: the rate changes one step
+// after the size. For i = 0 it is base, or with `warmup` the line
+//   base + (learning_rates[0] - base) * s / schedule_sizes[0]
 double ManualStep(const Schedule& schedule, double base, int64_t s) {
   const auto& sizes = schedule.schedule_sizes;
   const auto& rates = schedule.learning_rates;
@@ -31,7 +33,8 @@ double ManualStep(const Schedule& schedule, double base, int64_t s) {
 }
 
 // The line from base at warmup_size to min_learning_rate at num_training_steps:
-// min + (base - min) * (1 - (min(s, num_training_steps) - warmup_size) / (num_training_steps - warmup_size))
+//   min + (base - min) * (1 - (min(s, num_training_steps) - warmup_size) / length)
+//   length = num_training_steps - warmup_size
 double LinearDecay(const Schedule& schedule, double base, int64_t s) {
   const int64_t length = schedule.num_training_steps - schedule.warmup_size;
   CHECK_GT(length, 0);

@@ -13,8 +13,8 @@ constexpr size_t kBagLookups = 8192;       // lookups of a share of a leaf, abou
 constexpr int kLineFloats = 16;            // of a cache line
 constexpr int32_t kAhead = 24;             // lookups whose rows are asked for ahead of their use
 
-// The bags of a leaf begin here among the feature's ids, and the last one ends here. `joined` holds what has to be
-// made: a row's bag of a sequence that is pooled whole.
+// The bags of a leaf begin here among the feature's ids, and the last one ends here. `joined` holds
+// what has to be made: a row's bag of a sequence that is pooled whole.
 std::span<const int32_t> BagOffsets(const Batch& batch, const Leaf& leaf, std::vector<int32_t>* joined) {
   const std::vector<int32_t>& offsets = batch.ids[leaf.feature].offsets;
   // A batch without sequences leaves `elements` empty. A sequence that is read whole by a pooled

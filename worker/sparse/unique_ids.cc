@@ -11,8 +11,9 @@ namespace {
 
 constexpr size_t kLookupsForTeam = 32768;  // fewer are done before anybody else is awake
 
-// Open-addressing map from id to its position among the distinct ids. An entry is 8 bytes, the position and the lower
-// half of the id; in a table of up to 2^32 ids that is the whole id, else the distinct ids are asked when halves agree.
+// Open-addressing map from id to its position among the distinct ids. An entry is 8 bytes, the
+// position and the lower half of the id; in a table of up to 2^32 ids that is the whole id, else
+// the distinct ids are asked when halves agree.
 class PositionMap {
  public:
   // Empties the map for the lookups of one table of `rows` rows.
@@ -28,8 +29,8 @@ class PositionMap {
     std::fill_n(entries_.begin(), capacity, Entry{0, -1});
   }
 
-  // positions[i] becomes that of lookups[i] in *ids, at whose end new ones are put. The entries of a block are asked for
-  // while the block before it is looked up.
+  // positions[i] becomes that of lookups[i] in *ids, at whose end new ones are put. The entries of
+  // a block are asked for while the block before it is looked up.
   void FindOrAppend(std::span<const int64_t> lookups, std::vector<int64_t>* ids, int32_t* positions) {
     // Two blocks of places: one that is being looked up and one whose cache lines are on their way.
     size_t places[2][kBlock];

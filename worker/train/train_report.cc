@@ -157,7 +157,8 @@ Status TrainReport::Evaluated(const EvaluationResult& result) {
   std::vector<Warning> given;
   const std::vector<Warning> before = std::exchange(held_, {});
   for (const Warning& warning : result.warnings) {
-    // Predictions that get better from one evaluation to the next are those of a training under way.
+    // Predictions that get better from one evaluation to the next are those of a training under
+    // way.
     const bool stands = std::any_of(before.begin(), before.end(), [&](const Warning& earlier) {
       return earlier.kind == warning.kind && earlier.subject == warning.subject && earlier.distance <= warning.distance;
     });

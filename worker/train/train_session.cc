@@ -17,7 +17,7 @@ namespace pepnet {
 TrainSession::TrainSession(const WorkerContext* context)
     : context_(*context), config_(*context->config), metrics_(context->config) {}
 
-// ---- start or resume ----------------------------------------------------------------------------------------------
+// ---- start or resume ----------------------------------------------------------------------------
 
 Status TrainSession::Restore() {
   state_ = std::make_unique<TrainState>(config_, context_.options.seed);
@@ -109,7 +109,7 @@ void TrainSession::LogResumed(const std::string& directory) const {
           : ""));
 }
 
-// ---- data ---------------------------------------------------------------------------------------------------------
+// ---- data ---------------------------------------------------------------------------------------
 
 StatusOr<ReaderGroup> TrainSession::FindReaderGroup() {
   PEPNET_ASSIGN_OR_RETURN(const std::vector<std::string> spaces,

@@ -64,7 +64,7 @@ Status Trainer::Start() {
   return EvaluateRestored();
 }
 
-// ---- the step -----------------------------------------------------------------------------------------------------
+// ---- the step -----------------------------------------------------------------------------------
 
 StatusOr<bool> Trainer::Step() {
   if (session_.finished_before() || out_of_patience_) return false;
@@ -133,7 +133,7 @@ StatusOr<bool> Trainer::StopEarly() {
   return false;
 }
 
-// ---- checkpoints and evaluations ----------------------------------------------------------------------------------
+// ---- checkpoints and evaluations ----------------------------------------------------------------
 
 // The same on all workers: it depends on counters that they share, never on a clock.
 bool Trainer::SaveIsDue(const Batch& batch) const {
@@ -191,7 +191,8 @@ Status Trainer::SaveAndEvaluate() {
   return JudgeEvaluations();
 }
 
-// Makes worker 0's verdict on the evaluations known to all: it alone has their slices and those of earlier runs.
+// Makes worker 0's verdict on the evaluations known to all: it alone has their slices and those of
+// earlier runs.
 Status Trainer::JudgeEvaluations() {
   if (config_.train.best.patience == 0) return absl::OkStatus();
   int64_t stop = best_.has_value() && best_->standing().out_of_patience ? 1 : 0;

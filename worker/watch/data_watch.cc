@@ -77,8 +77,8 @@ void DataWatch::Range::Add(std::span<const float> values) {
 }
 
 StatusOr<std::vector<Warning>> DataWatch::Warnings(Collective* collective) const {
-  // The observations of one worker. "features": the constant cell of each feature, null if it has changed; "ranges":
-  // [low, high], null without values.
+  // The observations of one worker. "features": the constant cell of each feature, null if it has
+  // changed; "ranges": [low, high], null without values.
   nlohmann::json mine = {{"rows", rows_},
                          {"positives", positives_},
                          {"features", nlohmann::json::array()},

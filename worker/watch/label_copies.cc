@@ -50,7 +50,8 @@ void LabelCopies::Observe(const Batch& batch) {
 }
 
 std::string LabelCopies::State() const {
-  // Per candidate: false (refuted), null (nothing compared), or [ids, numbers, rows of label 0, of label 1].
+  // Per candidate: false (refuted), null (nothing compared), or [ids, numbers, rows of label 0, of
+  // label 1].
   nlohmann::json state = nlohmann::json::array();
   for (const Candidate& c : candidates_) {
     if (c.refuted) {

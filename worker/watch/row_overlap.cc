@@ -55,8 +55,9 @@ double ShareOf(const std::vector<int64_t>& counts, int64_t least) {
   return counts.empty() ? 0 : static_cast<double>(hits) / static_cast<double>(counts.size());
 }
 
-// A bijection of `word` for a given hash and of the hash for a given word; Mix64() at the end of a row spreads the
-// bits. Two rounds of that for each id, as HashCombine() has them, were most of what watching a row-bound job cost.
+// A bijection of `word` for a given hash and of the hash for a given word; Mix64() at the end of a
+// row spreads the bits. Two rounds of that for each id, as HashCombine() has them, were most of
+// what watching a row-bound job cost.
 uint64_t Add(uint64_t hash, uint64_t word) {
   hash = (hash ^ word) * 0x9e3779b97f4a7c15ULL;
   return hash ^ (hash >> 32);
@@ -64,8 +65,8 @@ uint64_t Add(uint64_t hash, uint64_t word) {
 
 uint64_t AddFloat(uint64_t hash, float value) { return Add(hash, std::bit_cast<uint32_t>(value)); }
 
-// RowHash() of each of these rows. Feature by feature: the rows do not wait for each other's memory then, and a column
-// is walked in its order.
+// RowHash() of each of these rows. Feature by feature: the rows do not wait for each other's memory
+// then, and a column is walked in its order.
 std::vector<uint64_t> RowHashes(const JobConfig& config, const Batch& batch, std::span<const int64_t> rows) {
   std::vector<uint64_t> hashes(rows.size());
   for (size_t f = 0; f < config.features.size(); ++f) {

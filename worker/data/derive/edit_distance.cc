@@ -50,7 +50,8 @@ class EditDistance : public ColumnOperator {
     return characters;
   }
 
-  // Levenshtein's: insertions, deletions and replacements of one character. best[j]: of a's first i and b's first j.
+  // Levenshtein's: insertions, deletions and replacements of one character. best[j]: of a's first i
+  // and b's first j.
   static size_t Distance(const std::vector<std::string_view>& a, const std::vector<std::string_view>& b) {
     std::vector<size_t> best(b.size() + 1);
     std::iota(best.begin(), best.end(), size_t{0});

@@ -47,8 +47,9 @@ Status CheckTypes(const Feature& feature, const RowSelection& selection, const C
   return absl::OkStatus();
 }
 
-// Integers that are ids as they stand, whole runs of rows at once. False, with nothing added: the cells need a closer
-// look, because they are of another kind, may be empty where that means something, or hold an id out of range.
+// Integers that are ids as they stand, whole runs of rows at once. False, with nothing added: the
+// cells need a closer look, because they are of another kind, may be empty where that means
+// something, or hold an id out of range.
 bool AppendPlainIds(const FeatureRule& rule, const CellColumn& cells, IdColumn* out) {
   const Feature& feature = rule.feature;
   const bool limits_tokens = TypeOf(feature.kind).limits_tokens && feature.value_dim > 0;

@@ -47,7 +47,8 @@ std::vector<std::string> DomainWords(const JobConfig& config) {
     if (feature.column != column || feature.vocabulary.empty() || feature.sequence.has_value()) continue;
     std::vector<std::pair<int64_t, std::string>> by_row;
     for (const auto& [word, row] : feature.vocabulary) {
-      // Row 0 of a vocabulary without default_bucketize_value is that of empty cells, which read the default_value.
+      // Row 0 of a vocabulary without default_bucketize_value is that of empty cells, which read
+      // the default_value.
       if (row > 0 || feature.unknown_id != 1 || word != feature.default_value) by_row.emplace_back(row, word);
     }
     std::sort(by_row.begin(), by_row.end());

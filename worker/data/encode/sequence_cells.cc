@@ -59,7 +59,8 @@ class IdElements {
     return is_text ? sink_.AddToken(view.Text(value), false) : sink_.AddNumber(view, value);
   }
 
-  // Whether the element has its one id; what follows is then not read. (FG_NONE reads it, to refuse it.)
+  // Whether the element has its one id; what follows is then not read. (FG_NONE reads it, to refuse
+  // it.)
   bool Passes(size_t before) const {
     return one_id_ && rule_.feature.sequence->fills_empty && out_.ids.size() > before;
   }

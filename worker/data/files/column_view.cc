@@ -37,7 +37,8 @@ auto WithDecimal(const arrow::Array& array, int64_t element, const Use& use) {
   }
 }
 
-// Bytes that a row of the type has in the second of an array's buffers; 0: none, or not whole bytes.
+// Bytes that a row of the type has in the second of an array's buffers; 0: none, or not whole
+// bytes.
 int64_t CellBytes(const arrow::DataType& type) {
   switch (type.id()) {
     case arrow::Type::STRING:

@@ -70,8 +70,8 @@ class RecordScanner {
     return record;
   }
 
-  // The next record that is not an empty line, without its line end; nullopt at the end of the file. The view dies with
-  // the next call. `row` is its number, for messages.
+  // The next record that is not an empty line, without its line end; nullopt at the end of the
+  // file. The view dies with the next call. `row` is its number, for messages.
   StatusOr<std::optional<std::string_view>> Next(int64_t row) {
     while (true) {
       size_t record_end = 0, next = 0;
@@ -101,8 +101,8 @@ class RecordScanner {
   }
 
  private:
-  // Finds the first line end behind begin_ that is not quoted. False if the buffer ends before. A quote opens a field only
-  // as its first byte, and ends it unless another one follows.
+  // Finds the first line end behind begin_ that is not quoted. False if the buffer ends before. A
+  // quote opens a field only as its first byte, and ends it unless another one follows.
   bool FindEnd(size_t* record_end, size_t* next) {
     in_quotes_ = false;
     size_t at = begin_;  // outside of quotes
@@ -175,8 +175,8 @@ class RecordScanner {
   bool in_quotes_ = false;  // the last search ended inside a quoted field
 };
 
-// Calls cell(field index, text) for every field of a record. `scratch` holds a field whose quotes had to be removed.
-// False at text behind a closing quote; the field index is then in *bad_field.
+// Calls cell(field index, text) for every field of a record. `scratch` holds a field whose quotes
+// had to be removed. False at text behind a closing quote; the field index is then in *bad_field.
 template <typename CellFunction>
 bool SplitRecord(std::string_view record, char delimiter, std::string* scratch, CellFunction cell, int* fields) {
   size_t at = 0;
@@ -229,8 +229,8 @@ StatusOr<std::vector<std::string>> ReadHeader(const std::string& path, char deli
   return names;
 }
 
-// A file that is said to have no header, and begins with one: every cell of its first row is the name of another column.
-// A column of its own could hold its name as a word, so it takes two.
+// A file that is said to have no header, and begins with one: every cell of its first row is the
+// name of another column. A column of its own could hold its name as a word, so it takes two.
 Status CheckNoHeader(const std::string& path, const FileFormat& format, RecordScanner* scanner) {
   const auto peeked = scanner->Peek();
   if (!peeked.ok() || !peeked->has_value()) return absl::OkStatus();  // an error comes again where the row is read
@@ -247,8 +247,8 @@ Status CheckNoHeader(const std::string& path, const FileFormat& format, RecordSc
                       "with_header to true, or remove the row");
 }
 
-// The columns of one file: which fields are wanted, and how records become cells. Immutable; shared by the reader and the rows
-// it holds, which outlive it.
+// The columns of one file: which fields are wanted, and how records become cells. Immutable; shared
+// by the reader and the rows it holds, which outlive it.
 struct CsvColumns {
   std::shared_ptr<const std::string> path;
   FileFormat format;

@@ -23,13 +23,13 @@
 namespace pepnet {
 namespace {
 
-// Rows decoded at once within a row group: as many as keep their columns in the cache, and the memory that Arrow decodes
-// them to in its allocator. Lists are long: sixty of twenty ids take 10 KB a row, and a whole group of such rows would
-// come from the system, page by page, each time.
+// Rows decoded at once within a row group: as many as keep their columns in the cache, and the
+// memory that Arrow decodes them to in its allocator. Lists are long: sixty of twenty ids take 10
+// KB a row, and a whole group of such rows would come from the system, page by page, each time.
 constexpr int64_t kMostDecodedRows = 65536, kFewestDecodedRows = 512;
 constexpr int64_t kDecodedBytes = int64_t{8} << 20;
-// The most that texts of the rows decoded at once may take, where a few words of a dictionary stand for all of them: a
-// file of some kilobytes can ask for any amount.
+// The most that texts of the rows decoded at once may take, where a few words of a dictionary stand
+// for all of them: a file of some kilobytes can ask for any amount.
 constexpr int64_t kMostTextBytes = int64_t{256} << 20;
 
 Status ReadError(const std::string& path, std::string_view cause) {
@@ -48,8 +48,8 @@ Status Guard(const std::string& path, Function function) {
   }
 }
 
-// The longest word of a dictionary page: for each word its length, in 4 bytes, and its bytes. What does not fit is for
-// Arrow to refuse.
+// The longest word of a dictionary page: for each word its length, in 4 bytes, and its bytes. What
+// does not fit is for Arrow to refuse.
 int64_t LongestWord(const parquet::DictionaryPage& page) {
   const uint8_t* next = page.data();
   int64_t left = page.size(), longest = 0;

@@ -29,8 +29,8 @@ template <int number = 0>
 const FormatReader& ReaderOf(DatasetType type) {
   // Walks the kinds at compile time, so that a new format links only with its reader.
   constexpr DatasetType kType = static_cast<DatasetType>(number);
-  // Whether the format exists. Asks for a member of its description: with the sanitizer of undefined behaviour GCC
-  // compares no address with null in a constant expression.
+  // Whether the format exists. Asks for a member of its description: with the sanitizer of
+  // undefined behaviour GCC compares no address with null in a constant expression.
   if constexpr (requires { typename std::integral_constant<char, *FindType(kType)->name>; }) {
     return type == kType ? ReaderOfFormat<kType>() : ReaderOf<number + 1>(type);
   } else {

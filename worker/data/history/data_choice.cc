@@ -166,7 +166,8 @@ StatusOr<DataChoice> Restart(const DataQuestion& question) {
   return choice;
 }
 
-// A position alone: the files given are taken for those that were read, as versions did that recorded none.
+// A position alone: the files given are taken for those that were read, as versions did that
+// recorded none.
 DataChoice Unchecked(const DataQuestion& question) {
   DataChoice choice = BeginGiven(question, question.given, 0);
   choice.position = question.position;
@@ -182,7 +183,7 @@ DataChoice Unchecked(const DataQuestion& question) {
   return choice;
 }
 
-// ---- between two passes -------------------------------------------------------------------------------------------
+// ---- between two passes -------------------------------------------------------------------------
 
 DataChoice NothingLeft(const DataQuestion& question, const Comparison& comparison) {
   DataChoice choice;
@@ -258,7 +259,7 @@ StatusOr<DataChoice> BetweenPasses(DataQuestion question, const CountRows& count
   return choice;
 }
 
-// ---- inside a pass ------------------------------------------------------------------------------------------------
+// ---- inside a pass ------------------------------------------------------------------------------
 
 // An edge of a window: all rows before it are read and none behind it, in either order of rows.
 bool AtEdge(int64_t row, int64_t window) { return window == 0 || row % window == 0; }

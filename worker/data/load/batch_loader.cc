@@ -91,7 +91,8 @@ bool ChooseSharing(const LoaderOptions& options, DatasetType type, const ReadSha
 
 }  // namespace
 
-// One reader thread cuts batches, decoding threads decode them, Next() hands them out in the order of cutting.
+// One reader thread cuts batches, decoding threads decode them, Next() hands them out in the order
+// of cutting.
 class BatchLoader::Pipeline {
  public:
   Pipeline(BatchCutter cutter, std::unique_ptr<BatchDecoder> decoder, int decoding_threads, int64_t rows_per_epoch,
@@ -159,8 +160,9 @@ class BatchLoader::Pipeline {
   bool shares() const { return shared_with_.has_value(); }
 
  private:
-  // A place in the stream. `cut` and `counts` (what had been read when it was cut) are written by the reader and then read by one decoder; `batch` and `encoded` are
-  // written by that decoder (by the reader for an error) before `done` is set under the lock.
+  // A place in the stream. `cut` and `counts` (what had been read when it was cut) are written by
+  // the reader and then read by one decoder; `batch` and `encoded` are written by that decoder (by
+  // the reader for an error) before `done` is set under the lock.
   struct Slot {
     CutBatch cut;
     ReadCounts counts;
@@ -234,7 +236,8 @@ class BatchLoader::Pipeline {
         while (!stop_ && slots_.size() >= capacity_) changed_.Wait(&mutex_);
         if (stop_) return;
       }
-      // Shared: the order queue and the decoder's queue both hold it, and either may let go first on a stop.
+      // Shared, because the order queue and the decoder's queue both hold it, and either may let go
+      // first on a stop.
       auto slot = std::make_shared<Slot>();
       StatusOr<std::optional<CutBatch>> cut = ReadAndCut();
       more = cut.ok() && cut->has_value();

@@ -56,8 +56,9 @@ struct ChunkHeader {
   int32_t error_code;
 };
 
-// Chunks travel as descriptors, of which Linux lets no more be under way, for all processes of a user, than one process may have
-// open. The loaders of `count` members may have so many under way that nobody takes yet.
+// Chunks travel as descriptors, of which Linux lets no more be under way, for all processes of a
+// user, than one process may have open. The loaders of `count` members may have so many under way
+// that nobody takes yet.
 Status RaiseDescriptorLimit(int count) {
   const rlim_t needed = 2 * static_cast<rlim_t>(count) * static_cast<rlim_t>(count - 1) * ChunkExchange::kUnclaimed;
   rlimit limit{};
@@ -153,8 +154,8 @@ bool ParsePacket(const std::string& packet, SharedChunk* chunk) {
   return (chunk->kind == SharedChunk::Kind::kRows) == chunk->memory.valid();
 }
 
-// Memory that may be mapped: it is as long as the packet says, and neither becomes shorter while it is read, which
-// would end the process, nor changes after it was checked.
+// Memory that may be mapped: it is as long as the packet says, and neither becomes shorter while it
+// is read, which would end the process, nor changes after it was checked.
 Status CheckMemory(int memory, int64_t bytes) {
   struct stat about {};
   if (fstat(memory, &about) != 0)
@@ -192,8 +193,9 @@ std::shared_ptr<arrow::ArrayData> WithoutTexts(const arrow::ArrayData& data) {
   return copy;
 }
 
-// Every offset and index of the columns lies within what it points into. Arrow's reader does not look. Texts count as
-// bytes, because those of CSV files, and of Parquet files that others wrote, need not be UTF-8.
+// Every offset and index of the columns lies within what it points into. Arrow's reader does not
+// look. Texts count as bytes, because those of CSV files, and of Parquet files that others wrote,
+// need not be UTF-8.
 arrow::Status CheckRows(const arrow::RecordBatch& rows) {
   ARROW_RETURN_NOT_OK(rows.Validate());
   for (const auto& column : rows.columns()) {

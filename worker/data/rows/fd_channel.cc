@@ -95,7 +95,8 @@ StatusOr<bool> FdChannel::Receive(size_t max_bytes, std::string* packet, OwnedFd
   message.msg_control = control;
   message.msg_controllen = sizeof(control);
   ssize_t got = 0;
-  // Whoever closes with claims unread resets the connection, which is reported once, before the packets that still wait.
+  // Whoever closes with claims unread resets the connection, which is reported once, before the
+  // packets that still wait.
   do {
     // MSG_CMSG_CLOEXEC: a program that is started at this moment must not inherit the descriptor.
     got = recvmsg(socket_.get(), &message, MSG_CMSG_CLOEXEC);
@@ -103,7 +104,8 @@ StatusOr<bool> FdChannel::Receive(size_t max_bytes, std::string* packet, OwnedFd
   if (got < 0) return SystemError("cannot receive rows of another worker");
   for (cmsghdr* head = CMSG_FIRSTHDR(&message); got > 0 && head != nullptr; head = CMSG_NXTHDR(&message, head)) {
     if (head->cmsg_level != SOL_SOCKET || head->cmsg_type != SCM_RIGHTS) continue;
-    // There is room for a second one, for alignment: what a peer puts there is closed, or it would stay open for ever.
+    // There is room for a second one, for alignment: what a peer puts there is closed, or it would
+    // stay open for ever.
     const size_t count = (head->cmsg_len - CMSG_LEN(0)) / sizeof(int);
     for (size_t i = 0; i < count; ++i) {
       int received = -1;

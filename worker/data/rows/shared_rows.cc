@@ -50,7 +50,7 @@ ReadCounts SharedRows::counts() const {
   return counts_;
 }
 
-// ---- the thread "share" ---------------------------------------------------------------------------------------------
+// ---- the thread "share" -------------------------------------------------------------------------
 
 void SharedRows::NoteCounts() {
   MutexLock lock(&mutex_);
@@ -111,7 +111,8 @@ Status SharedRows::GiveEpoch(int64_t epoch) {
     status = rows.status();
     if (rows.ok() && *rows > 0) ++turn;  // without rows: a CSV file that ended where a turn ended
   }
-  // In place of this member's next turn, which nobody reaches if the error lies in somebody else's: its owner finds it, too.
+  // In place of this member's next turn, which nobody reaches if the error lies in somebody else's:
+  // its owner finds it, too.
   SharedChunk error;
   error.kind = SharedChunk::Kind::kError;
   error.epoch = epoch;
@@ -154,7 +155,7 @@ StatusOr<int64_t> SharedRows::GiveTurn(int64_t epoch, int64_t turn, size_t file,
   return given;
 }
 
-// ---- the thread that walks the sequence -----------------------------------------------------------------------------
+// ---- the thread that walks the sequence ---------------------------------------------------------
 
 StatusOr<int64_t> SharedRows::Begin(int64_t first_row) {
   if (!ended_) return absl::InternalError("an epoch of shared rows was begun before the last one had ended");

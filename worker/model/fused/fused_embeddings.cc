@@ -110,8 +110,9 @@ void FusedEmbeddings::Forward(int64_t begin, int64_t end, const float* values, S
   }
 }
 
-// With dy the gradient of y: dE_c = p_c dy, dp_c = E_c . dy, dz_c = p_c (dp_c - sum_k p_k dp_k) / temperature,
-// dM = dz h^T, dh = M^T dz + keep_prob dz, dw_c = dh_c leaky_relu'(x w_c) x.
+// With dy the gradient of y:
+//   dE_c = p_c dy      dp_c = E_c . dy      dz_c = p_c (dp_c - sum_k p_k dp_k) / temperature
+//   dM = dz h^T      dh = M^T dz + keep_prob dz      dw_c = dh_c leaky_relu'(x w_c) x
 void FusedEmbeddings::Backward(int64_t begin, int64_t end, const float* values, float* gradients, Scratch* scratch) {
   for (size_t e = 0; e < layers_.size(); ++e) {
     const Layer& layer = layers_[e];

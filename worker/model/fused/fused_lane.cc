@@ -20,7 +20,7 @@ KernelDropout FusedLane::Dropout(const FusedDropout& dropout, const FusedRows& r
           Sized(&mask_row_, layers_->widest)};
 }
 
-// ---- matrix products ----------------------------------------------------------------------------------------------
+// ---- matrix products ----------------------------------------------------------------------------
 
 void FusedLane::LinearForward(const FusedLinear& linear, int64_t rows, ConstMatrix x, float* y) {
   // Matrix shapes: x [rows, in], weight [out, in] as PyTorch keeps it, y and dy [rows, out].
@@ -37,7 +37,7 @@ void FusedLane::InputGradient(const FusedLinear& linear, int64_t rows, const flo
   Product(rows, columns, linear.out, {dy, linear.out}, {values_ + linear.weight + first, linear.in}, beta, x_gradient);
 }
 
-// ---- gates --------------------------------------------------------------------------------------------------------
+// ---- gates --------------------------------------------------------------------------------------
 
 void FusedLane::GateForward(const FusedGate& gate, int64_t rows, ConstMatrix x, float* hidden, float* out) {
   LinearForward(gate.first, rows, x, hidden);
@@ -58,7 +58,7 @@ void FusedLane::GateBackward(const FusedGate& gate, int64_t rows, ConstMatrix x,
   WeightGradient(gate.first, rows, x, hidden_gradient);
 }
 
-// ---- EPNet --------------------------------------------------------------------------------------------------------
+// ---- EPNet --------------------------------------------------------------------------------------
 
 void FusedLane::EpnetForward(int64_t rows, Matrix gate_input, int64_t domain_width, float* hidden, float* gate,
                              Matrix out) {
@@ -87,7 +87,7 @@ void FusedLane::EpnetBackward(int64_t rows, Matrix gate_input, int64_t domain_wi
   if (gate_sees_gradient) InputGradient(net.first, rows, hidden_gradient, domain_width, net.second.out, 1, d);
 }
 
-// ---- PPNet --------------------------------------------------------------------------------------------------------
+// ---- PPNet --------------------------------------------------------------------------------------
 
 GateProduct FusedLane::ProductOf(const FusedPpnetLayer& layer, const FusedRows& rows, PpnetBuffers* buffers) {
   GateProduct product;
@@ -156,7 +156,7 @@ void FusedLane::PpnetBackward(int task, const FusedRows& rows, Matrix gate_input
   }
 }
 
-// ---- towers -------------------------------------------------------------------------------------------------------
+// ---- towers -------------------------------------------------------------------------------------
 
 Activated FusedLane::ActivatedOf(const FusedMlpLayer& layer, const FusedRows& rows, MlpBuffers* buffers) {
   // Layer norm adds the linear layer's bias itself, before it takes the mean.
@@ -203,7 +203,8 @@ float* FusedLane::TowerForward(int tower, const FusedRows& rows, Matrix x) {
 void FusedLane::TowerBackward(int tower, const FusedRows& rows, Matrix x, const float* d, float beta,
                               Matrix x_gradient) {
   const FusedTower& net = layers_->towers[tower];
-  // Input of layer i, and where its gradient goes: into the place of the output below, which nothing needs any more.
+  // Input of layer i, and where its gradient goes: into the place of the output below, which
+  // nothing needs any more.
   auto below = [&](size_t i) { return i > 0 ? Matrix{mlp_[i - 1].out.data(), net.mlp[i - 1].linear.out} : x; };
   auto backward = [&](const FusedLinear& linear, size_t i, const float* dy) {
     WeightGradient(linear, rows.count, below(i), dy);

@@ -81,7 +81,8 @@ class FusedModel : public PepnetModel {
       // of the rows that count for it, which are seldom the same for two tasks.
       for (int task = 0; task < static_cast<int>(model_.towers.size()); ++task) {
         const bool all_rows = SelectRows(task);
-        // The first task overwrites the shared input's gradient if it reaches every row; else all add to zeros.
+        // The first task overwrites the shared input's gradient if it reaches every row; else all
+        // add to zeros.
         const bool fresh = task == 0 && all_rows && !gate_sees_gradient_;
         if (task == 0 && !fresh) std::fill_n(all_.InputGradient(0).data, all_.rows() * all_.input_width(), 0.0f);
         OnEachLane([&](LaneState* state, int lane) {
@@ -170,7 +171,7 @@ class FusedModel : public PepnetModel {
   }
 
  private:
-  // ---- one step's frame -------------------------------------------------------------------------------------------
+  // ---- one step's frame -------------------------------------------------------------------------
 
   void Begin(const ModelInput& input, bool train) {
     // Masks are drawn by the global number of a row (law L2): a worker's slice begins at first_row.
@@ -269,8 +270,8 @@ class FusedModel : public PepnetModel {
     return lane == 0 ? parameters_->gradients().data() : state->gradients.data();
   }
 
-  // One array for each leaf with a table, else empty and null. Of those that a group lists, contents are undefined;
-  // others, which only encoders read, are zero.
+  // One array for each leaf with a table, else empty and null. Of those that a group lists,
+  // contents are undefined; others, which only encoders read, are zero.
   std::vector<float*> SizeLeafGradients(std::vector<AlignedBuffer<float>>* gradients) const {
     gradients->resize(config_->leaves.size());
     std::vector<float*> pointers(config_->leaves.size(), nullptr);
@@ -288,7 +289,7 @@ class FusedModel : public PepnetModel {
     return pointers;
   }
 
-  // ---- forward ----------------------------------------------------------------------------------------------------
+  // ---- forward ----------------------------------------------------------------------------------
 
   // The group tensors and EPNet.
   void SharedForward(LaneState* state, int lane) {
@@ -361,7 +362,7 @@ class FusedModel : public PepnetModel {
     return outputs;
   }
 
-  // ---- training ---------------------------------------------------------------------------------------------------
+  // ---- training ---------------------------------------------------------------------------------
 
   // The metrics of training batches are over all rows, so their tasks take all rows.
   bool WantsScores(int task) const { return !model_.towers[task].train_metrics.empty(); }
@@ -392,8 +393,9 @@ class FusedModel : public PepnetModel {
     }
   }
 
-  // The parts of losses that need the raw outputs of all rows, of all workers, before any gradient. Their tasks go
-  // forward once more for backward, to the same bits: what forward keeps is kept for a block alone.
+  // The parts of losses that need the raw outputs of all rows, of all workers, before any gradient.
+  // Their tasks go forward once more for backward, to the same bits: what forward keeps is kept for
+  // a block alone.
   Status CompareSessions() {
     std::vector<const float*> raw_outputs(model_.towers.size(), nullptr);
     session_logits_.resize(model_.towers.size());
@@ -411,8 +413,8 @@ class FusedModel : public PepnetModel {
     return absl::OkStatus();
   }
 
-  // The raw outputs of the positions [begin, end), with dropout. There are no domain towers: config refuses them with
-  // more than one class.
+  // The raw outputs of the positions [begin, end), with dropout. There are no domain towers: config
+  // refuses them with more than one class.
   void SessionForward(LaneState* state, int task, int64_t begin, int64_t end) {
     const FusedRows rows = RowsOfBlock(state, begin, end, [](int64_t i) { return i; });
     Matrix x = all_.Input(begin).Column(all_.uia_width());
@@ -424,7 +426,8 @@ class FusedModel : public PepnetModel {
     }
   }
 
-  // The rows at the positions position(i), begin <= i < end, into state->rows and state->global_rows.
+  // The rows at the positions position(i), begin <= i < end, into state->rows and
+  // state->global_rows.
   template <typename Position>
   FusedRows RowsOfBlock(LaneState* state, int64_t begin, int64_t end, const Position& position) {
     const int64_t shift = MutantActive(Mutant::kDropoutByLocalRow) ? 0 : all_.in().batch->first_row;
@@ -489,7 +492,8 @@ class FusedModel : public PepnetModel {
     }
   }
 
-  // With routing each run of rows of one domain goes through that domain's tower, else all rows through all.
+  // With routing each run of rows of one domain goes through that domain's tower, else all rows
+  // through all.
   void TrainTowers(LaneState* state, int task, const FusedRows& rows, Matrix x, Matrix x_gradient, bool overwrite,
                    double gradient_scale) {
     auto train = [&](int64_t domain, int64_t first, int64_t last, bool fresh) {
@@ -528,7 +532,8 @@ class FusedModel : public PepnetModel {
     }
   }
 
-  // Losses of the block's rows [first, last) and their gradient at the raw outputs, into logit_gradient.
+  // Losses of the block's rows [first, last) and their gradient at the raw outputs, into
+  // logit_gradient.
   void Losses(LaneState* state, int task, int64_t domain, int64_t first, int64_t last, const float* z,
               double gradient_scale) {
     const Tower& tower = model_.towers[task];
@@ -567,7 +572,8 @@ class FusedModel : public PepnetModel {
     }
   }
 
-  // EPNet, and the gradient of each leaf and of each computed source as the sum over the groups that list it.
+  // EPNet, and the gradient of each leaf and of each computed source as the sum over the groups
+  // that list it.
   void SharedBackward(LaneState* state, int lane, const std::vector<float*>& leaves,
                       const std::vector<float*>& computed) {
     ForEachBlock(all_.rows(), lane, [&](int64_t begin, int64_t end) {

@@ -1,5 +1,6 @@
-// BatchNormLayer (worker/model/torch/layers.h). In training the rows of all workers are one batch, as law L2 wants it:
-// forward sums (rows, x, x^2) of every channel over the workers, backward (dy, dy x^). Sums are made in double.
+// BatchNormLayer (worker/model/torch/layers.h). In training the rows of all workers are one batch,
+// as law L2 wants it: forward sums (rows, x, x^2) of every channel over the workers, backward (dy,
+// dy x^). Sums are made in double.
 #include <ATen/core/Tensor.h>
 #include <torch/csrc/autograd/custom_function.h>
 

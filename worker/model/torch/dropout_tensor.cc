@@ -13,8 +13,8 @@ namespace {
 
 constexpr int64_t kLow32 = 0xFFFFFFFF;
 
-// The 32-bit words of Philox lie in the lower halves of int64. A product of two of them wraps around as int64, its bits are right;
-// shifting right copies the sign, which the mask removes.
+// The 32-bit words of Philox lie in the lower halves of int64. A product of two of them wraps
+// around as int64, its bits are right; shifting right copies the sign, which the mask removes.
 struct Words {
   at::Tensor high, low;
 };
@@ -47,8 +47,9 @@ at::Tensor UniformsOnHost(uint64_t key, const DropoutRows& rows) {
 
 namespace {
 
-// The integers of 24 bits that masks and uniforms are made of, [rows, width]: Philox4x32 of common/base/random.h at the
-// counters (row, block), all blocks at once; word j of block b is element 4 b + j.
+// The integers of 24 bits that masks and uniforms are made of, [rows, width]: Philox4x32 of
+// common/base/random.h at the counters (row, block), all blocks at once; word j of block b is
+// element 4 b + j.
 at::Tensor WordsOnDevice(uint64_t key, const DropoutRows& rows, at::Device device) {
   const at::TensorOptions integers = at::TensorOptions(at::kLong).device(device);
   const int64_t blocks = (rows.width + 3) / 4;

@@ -196,8 +196,8 @@ class SelfAttentionLayer : public EncoderLayer {
     return projected.unflatten(2, {encoder_.heads, width / encoder_.heads}).transpose(1, 2);
   }
 
-  // The masks of worker/model/dropout_mask.h: element (head, i, j) of a row whose own length is T is number
-  // (head * T + i) * T + j.
+  // The masks of worker/model/dropout_mask.h: element (head, i, j) of a row whose own length is T
+  // is number (head * T + i) * T + j.
   at::Tensor Mask(const PaddedSequence& input, const at::Tensor& weights, const ForwardPass& pass) const {
     const at::Tensor lengths = input.lengths.to(at::kCPU);
     at::Tensor mask = at::ones(weights.sizes(), at::kFloat);

@@ -207,8 +207,9 @@ at::Tensor KernelActivated(const Activation& activation, const at::Tensor& x) {
   return KernelFunction::apply(x, static_cast<int64_t>(activation.kind), activation.parameter, activation.parameter2);
 }
 
-// x where x > 0, else a x with a drawn from [lower, upper). The channels of all positions of a sequence are the elements
-// of its row, so that a slope depends neither on other sequences nor on who has the row (law L2).
+// x where x > 0, else a x with a drawn from [lower, upper). The channels of all positions of a
+// sequence are the elements of its row, so that a slope depends neither on other sequences nor on
+// who has the row (law L2).
 at::Tensor ActivationLayer::WithDrawnSlopes(const at::Tensor& x, const ForwardPass& pass) const {
   const uint64_t key = RandomKey(pass.seed, RandomPurpose::kSlopes, module_hash, static_cast<uint64_t>(pass.step));
   const int64_t first_row = MutantActive(Mutant::kDropoutByLocalRow) ? 0 : pass.first_row;

@@ -59,7 +59,8 @@ constexpr TensorExpression kExpressions[] = {{LossKind::kBinaryCrossEntropy, Bin
                                              {LossKind::kL2, SquaredError},
                                              {LossKind::kJrc, Jrc}};
 
-// `values`, `integers`: the label as numbers of the one and the other kind; a loss reads one of them.
+// `values`, `integers`: the label as numbers of the one and the other kind; a loss reads one of
+// them.
 at::Tensor OneLoss(const Loss& loss, const at::Tensor& output, const at::Tensor& values, const at::Tensor& integers) {
   for (const TensorExpression& expression : kExpressions) {
     if (expression.kind != loss.kind) continue;

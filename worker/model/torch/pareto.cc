@@ -15,8 +15,8 @@
 namespace pepnet {
 namespace {
 
-// The point of { x >= 0, sum x = total } that is nearest to w: w less a constant, cut at 0 (Held, Wolfe and Crowder,
-// "Validation of subgradient optimization", 1974).
+// The point of { x >= 0, sum x = total } that is nearest to w: w less a constant, cut at 0 (Held,
+// Wolfe and Crowder, "Validation of subgradient optimization", 1974).
 std::vector<double> NearestOfSimplex(const std::vector<double>& w, double total) {
   std::vector<double> sorted = w;
   std::sort(sorted.begin(), sorted.end(), std::greater<>());

@@ -33,8 +33,8 @@
 namespace pepnet {
 namespace {
 
-// BF16 for the matrix products of a forward pass. The cache of cast weights must not outlive the pass: the optimizer changes
-// the weights behind libtorch's back.
+// BF16 for the matrix products of a forward pass. The cache of cast weights must not outlive the
+// pass: the optimizer changes the weights behind libtorch's back.
 class MixedPrecisionScope {
  public:
   MixedPrecisionScope(bool bf16, at::DeviceType device) : bf16_(bf16), device_(device) {
@@ -128,7 +128,8 @@ class TorchModel : public PepnetModel {
         slots_(LossSlots(*config)),
         normalises_(NormalisesOverRows(config->model)) {
     const c10::DeviceGuard guard(device_);
-    // The environment may ask libtorch for TF32, whose rounding is outside of the promised tolerances.
+    // The environment may ask libtorch for TF32, whose rounding is outside of the promised
+    // tolerances.
     if (!device_.is_cpu()) at::globalContext().setFloat32MatmulPrecision("highest");
     if (options.device.kind != ComputeDevice::Kind::kHost) device_side_.emplace(config, parameters, device_);
     // Leaves are views of the arenas, here or on the device, so that backward writes where the
@@ -256,7 +257,8 @@ class TorchModel : public PepnetModel {
     return outputs;
   }
 
-  // The parts of losses that need the raw outputs of all rows, of all workers. They meet on the host.
+  // The parts of losses that need the raw outputs of all rows, of all workers. They meet on the
+  // host.
   StatusOr<std::vector<SessionPart>> CompareSessions(const ModelInput& input, const std::vector<at::Tensor>& towers) {
     std::vector<at::Tensor> outputs(config_->model.towers.size());
     std::vector<const float*> raw_outputs(outputs.size(), nullptr);
@@ -325,7 +327,8 @@ class TorchModel : public PepnetModel {
     return device_side_->batch.Upload(input, use, gradient_scale);
   }
 
-  // Behind backward: the gradients to the host, the dense ones summed over the workers if asked for.
+  // Behind backward: the gradients to the host, the dense ones summed over the workers if asked
+  // for.
   Status GiveGradients(std::vector<AlignedBuffer<float>>* leaf_gradients) {
     // Leaf gradients are final already and travel while the last buckets are summed.
     device_side_->batch.BeginDownload();
@@ -345,7 +348,8 @@ class TorchModel : public PepnetModel {
     return absl::OkStatus();
   }
 
-  // A GPU that hangs in a call of its driver is ended by the watchdog, which looks at the table of open waits.
+  // A GPU that hangs in a call of its driver is ended by the watchdog, which looks at the table of
+  // open waits.
   static constexpr char kGpuWait[] = "this worker's own GPU";
   Deadline GpuDeadline() const { return After(std::chrono::duration<double>(timeout_s_)); }
 

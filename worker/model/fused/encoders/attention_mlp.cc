@@ -49,7 +49,7 @@ AttentionMlp::AttentionMlp(const Encoder& encoder, Input input, int64_t channels
 // worth its call.
 int64_t AttentionMlp::tile_positions() const { return std::clamp<int64_t>(kTileFloats / tile_floats_, 64, 1024); }
 
-// ---- one layer -----------------------------------------------------------------------------------------------------
+// ---- one layer ----------------------------------------------------------------------------------
 
 AttentionMlp::LayerArrays AttentionMlp::ArraysOf(const Call& call, size_t index, const RowTile& tile) const {
   const FusedMlpLayer& layer = layers_[index];
@@ -137,7 +137,7 @@ void AttentionMlp::Drop(const Call& call, const FusedMlpLayer& layer, const RowT
   });
 }
 
-// ---- the first layer -----------------------------------------------------------------------------------------------
+// ---- the first layer ----------------------------------------------------------------------------
 
 void AttentionMlp::Begin(Call* call) const {
   const int64_t width = layers_[0].linear.out, in = layers_[0].linear.in, size = channels_ * width;
@@ -265,7 +265,7 @@ void AttentionMlp::FirstLayerBackward(const Call& call, const RowTile& tile, con
   ProductByTransposed(tile.rows, channels_, width, {term, width}, {call.query, width}, 1, {query_gradient, channels_});
 }
 
-// ---- all layers ----------------------------------------------------------------------------------------------------
+// ---- all layers ---------------------------------------------------------------------------------
 
 void AttentionMlp::Forward(const Call& call, const RowTile& tile, float* scores) const {
   LayerArrays at = ArraysOf(call, 0, tile);

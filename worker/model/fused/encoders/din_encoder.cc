@@ -1,8 +1,8 @@
-// DIN and multi-window DIN: each position that exists gets a score z_i from AttentionMlp, and the scores make weights
-// of the positions.
+// DIN and multi-window DIN: each position that exists gets a score z_i from AttentionMlp, and the
+// scores make weights of the positions.
 //   DIN:          w = softmax(z);  out = sum over i of w_i s_i
-//   multi-window: a = PReLU(z);  r_w = sum over the n_w positions of window w of a_i s_i / max(n_w, 1);
-//                 out = [r_0 ; ... ; r_{L-1} ; q]
+//   multi-window: a = PReLU(z);  r_w = sum of a_i s_i / max(n_w, 1) over the n_w positions i of
+//                 window w;  out = [r_0 ; ... ; r_{L-1} ; q]
 #include <algorithm>
 #include <numeric>
 #include <vector>
@@ -75,7 +75,8 @@ class ScoredEncoder : public SequenceEncoder {
   virtual void Weigh(const float* values, int64_t length, float* scores) const = 0;
   // out is zero. weights: what Weigh left.
   virtual void RowForward(const float* values, const TileRow& row, const float* weights, float* out) const = 0;
-  // Adds to d_row, the gradient of the row's positions; d_scores is overwritten by the gradient of the scores.
+  // Adds to d_row, the gradient of the row's positions; d_scores is overwritten by the gradient of
+  // the scores.
   virtual void RowBackward(const float* values, const TileRow& row, const float* weights, const float* d_out,
                            float* d_scores, float* d_row, float* gradients) const = 0;
   virtual void AddBiasGradient(const AttentionMlp::Call& call, int64_t positions, const float* d_scores) const = 0;
@@ -99,7 +100,8 @@ class ScoredEncoder : public SequenceEncoder {
     return call;
   }
 
-  // The place of the tile's scores. Where nothing is kept, each tile begins where the one before did.
+  // The place of the tile's scores. Where nothing is kept, each tile begins where the one before
+  // did.
   float* TileScores(const AttentionMlp::Call& call, const Saved* saved, RowTile* tile) const {
     if (saved == nullptr) tile->first_position = 0;
     return call.kept->Get(kScores, call.kept_positions) + tile->first_position;
@@ -166,7 +168,8 @@ class MultiWindowDin final : public ScoredEncoder {
  private:
   int64_t QueryColumn() const { return static_cast<int64_t>(windows_.size()) * channels_; }
 
-  // Calls body(window, its first position, its number of positions) for each window that is not empty.
+  // Calls body(window, its first position, its number of positions) for each window that is not
+  // empty.
   template <typename Body>
   void ForEachWindow(int64_t length, const Body& body) const {
     // Windows cover the positions from the first one on; a short row leaves the last ones empty,

@@ -4,13 +4,16 @@
 //   out = sum over i of (O [sum_j a_hij v_hj]_h + o) / L
 //
 // The same is computed with fewer products:
-//   - Two linear layers behind one another are one: q_i = Vq s_i + vq with Vq = Pq Wq [E, C], vq = Pq bq + pq.
-//   - The scores are left_hi . right_hj, with left_hi = A_h s_i + a_h, each of width r. vk adds the same to all j, and
-//     softmax forgets it. With C <= d, right_hj = s_j, r = C, A_h = Vk_h^T Vq_h / sqrt(d), a_h = Vk_h^T vq_h / sqrt(d);
-//     else right_hj = Vk_h s_j, r = d, A_h = Vq_h / sqrt(d), a_h = vq_h / sqrt(d).
-//   - Only the sum over i is asked for: with w_hj = sum over i of a_hij / L, mixed_h = sum over j of w_hj s_j [C] and
-//     weight_h = sum over j of w_hj, the context is [Vv_h mixed_h + weight_h vv_h]_h, once a row, and out = O context +
-//     (n / L) o.
+//   - Two linear layers behind one another are one: q_i = Vq s_i + vq with Vq = Pq Wq [E, C] and
+//     vq = Pq bq + pq.
+//   - The scores are left_hi . right_hj, with left_hi = A_h s_i + a_h, each of width r. vk adds the
+//     same to all j, and softmax forgets it. With C <= d,
+//       right_hj = s_j, r = C, A_h = Vk_h^T Vq_h / sqrt(d), a_h = Vk_h^T vq_h / sqrt(d);
+//     else
+//       right_hj = Vk_h s_j, r = d, A_h = Vq_h / sqrt(d), a_h = vq_h / sqrt(d).
+//   - Only the sum over i is asked for: with w_hj = sum over i of a_hij / L,
+//     mixed_h = sum over j of w_hj s_j [C] and weight_h = sum over j of w_hj, the context is
+//     [Vv_h mixed_h + weight_h vv_h]_h, once a row, and out = O context + (n / L) o.
 // Backward goes the same way; da_hij is the same for all i, but for dropout.
 #include <algorithm>
 #include <cmath>
@@ -60,7 +63,8 @@ class SelfAttention final : public SequenceEncoder {
                 int64_t d_out_stride, Saved* saved, float* d_sequence, float* d_query, float* gradients) const override;
 
  private:
-  // The composed weights, or their gradients. [E, C] or [E] each, but left [H r, C] and left_shift [H r].
+  // The composed weights, or their gradients. [E, C] or [E] each, but left [H r, C] and left_shift
+  // [H r].
   struct Composed {
     float *query, *key, *value, *query_shift, *value_shift, *left, *left_shift;
   };
@@ -101,7 +105,8 @@ class SelfAttention final : public SequenceEncoder {
   // context [rows, E] of a tile from mixed [rows, H, C] and sums [rows, H].
   void Contexts(const Call& call, int64_t rows, const float* mixed, const float* sums, float* context) const;
 
-  // 1 / L of a row that is not empty, and n / L, 0 of an empty row. L counts positions beyond the limit too.
+  // 1 / L of a row that is not empty, and n / L, 0 of an empty row. L counts positions beyond the
+  // limit too.
   static float InverseLength(const SequenceBlock& block, int64_t b) {
     return 1.0f / static_cast<float>(block.offsets[b + 1] - block.offsets[b]);
   }
@@ -141,7 +146,7 @@ SelfAttention::SelfAttention(const Encoder& encoder, int64_t channels, const Den
   }
 }
 
-// ---- the weights ---------------------------------------------------------------------------------------------------
+// ---- the weights --------------------------------------------------------------------------------
 
 SelfAttention::Composed SelfAttention::Carve(float* arrays) const {
   const int64_t size = width_ * channels_;
@@ -167,7 +172,8 @@ void SelfAttention::ComposePart(const Call& call, int64_t index, const FusedLine
   AddTo(width_, call.values + in_bias_ + index * width_, shift);
 }
 
-// With dW the gradient of P W and dw that of P b + p:  dP += dW W^T + dw b^T;  dW' += P^T dW;  db += P^T dw;  dp += dw
+// With dW the gradient of P W and dw that of P b + p:
+//   dP += dW W^T + dw b^T      dW' += P^T dW      db += P^T dw      dp += dw
 void SelfAttention::ComposePartBackward(const Call& call, int64_t index, const FusedLinear& linear, const float* weight,
                                         const float* shift) const {
   const int64_t place = in_weight_ + index * width_ * width_;
@@ -236,7 +242,7 @@ void SelfAttention::ComposeBackward(const Call& call) const {
   ComposePartBackward(call, 2, value_, d.value, d.value_shift);
 }
 
-// ---- one row -------------------------------------------------------------------------------------------------------
+// ---- one row ------------------------------------------------------------------------------------
 
 SelfAttention::Factors SelfAttention::FactorsOf(const Call& call, const TileRow& row) const {
   const int64_t columns = heads_ * rank_;
@@ -326,7 +332,7 @@ void SelfAttention::MixBackward(const Call& call, const TileRow& row, const floa
   Product(n, channels_, columns, {d_right, columns}, {call.composed.key, channels_}, 1, d_row);
 }
 
-// ---- a tile --------------------------------------------------------------------------------------------------------
+// ---- a tile -------------------------------------------------------------------------------------
 
 void SelfAttention::Contexts(const Call& call, int64_t rows, const float* mixed, const float* sums,
                              float* context) const {

@@ -1,4 +1,4 @@
-// Simple attention: w = softmax over the positions that exist of s_i . q;  out = sum over i of w_i s_i
+// Simple attention: w = softmax(s_i . q) over the positions i that exist;  out = sum of w_i s_i
 // With dw_i = d_out . s_i and dz the gradient of softmax's input:
 //   ds_i = w_i d_out + dz_i q;  dq = sum over i of dz_i s_i
 #include <algorithm>

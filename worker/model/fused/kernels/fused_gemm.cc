@@ -9,7 +9,8 @@
 extern "C" void sgemm_(const char* a_type, const char* b_type, const int* m, const int* n, const int* k,
                        const float* alpha, const float* a, const int* a_stride, const float* b, const int* b_stride,
                        const float* beta, float* c, const int* c_stride);
-// MKL's: threads of the calling thread's products, 0 for the process's number. Returns the number before.
+// MKL's: threads of the calling thread's products, 0 for the process's number. Returns the number
+// before.
 extern "C" int MKL_Set_Num_Threads_Local(int threads);
 #else
 #include <ATen/core/Tensor.h>

@@ -12,8 +12,8 @@ namespace {
 
 PEPNET_SIMD_INLINE float Sigmoid(float x) { return 1.0f / (1.0f + Exp(-x)); }
 
-// Value and derivative at a pre-activation; w and v are the activation's parameters. A NaN goes through. PReLU's weight
-// has its own derivative: x where x <= 0.
+// Value and derivative at a pre-activation; w and v are the activation's parameters. A NaN goes
+// through. PReLU's weight has its own derivative: x where x <= 0.
 struct IdentityFunction {
   float w;
   PEPNET_SIMD_INLINE float Value(float x) const { return x; }
@@ -212,9 +212,11 @@ void FillMaskRow(const KernelDropout& dropout, int64_t row, int64_t width) {
   FillDropoutMask(dropout.key, dropout.ratio, dropout.rows[row], 1, width, dropout.mask_row);
 }
 
-// One layer of PPNet on one row (spec 1.4):  out = dropout(f(a + a_bias) * gamma * sigmoid(s + s_bias)).
-// `a` keeps the layer's value before f and `s` the gate, 0 where dropout has struck: what the backward pass needs, and
-// nothing else: a gate that is 0 of itself has derivatives 0 as well, so no mask has to be kept beside it.
+// One layer of PPNet on one row (spec 1.4):
+//   out = dropout(f(a + a_bias) * gamma * sigmoid(s + s_bias))
+// `a` keeps the layer's value before f and `s` the gate, 0 where dropout has struck: what the
+// backward pass needs, and nothing else: a gate that is 0 of itself has derivatives 0 as well, so
+// no mask has to be kept beside it.
 template <typename Function>
 PEPNET_SIMD_INLINE void GateProductRow(const Function f, int64_t width, float scale, const float* __restrict a_bias,
                                        const float* __restrict s_bias, const float* __restrict mask,
@@ -257,7 +259,8 @@ PEPNET_SIMD_INLINE void ActivatedRow(const Function f, int64_t width, float* __r
   for (int64_t c = 0; c < width; ++c) out[c] = f.Value(u[c]);
 }
 
-// Gradient of PReLU's weight from one row, given the gradient of the activation's value: sum of d x over x <= 0.
+// Gradient of PReLU's weight from one row, given the gradient of the activation's value: sum of d x
+// over x <= 0.
 double PreluWeightGradient(int64_t width, const float* x, const float* d, float scale, const float* factor) {
   // One weight gathers all elements of a block; in float the sum of so many terms would lose its
   // low bits.
