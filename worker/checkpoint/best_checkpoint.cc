@@ -58,7 +58,8 @@ Status WriteBestCheckpoint(const std::string& model_dir, const BestCheckpoint& b
                                        {"value", best.value},
                                        {"path", best.path}};
   PEPNET_ASSIGN_OR_RETURN(const std::string text, DumpJson(json));
-  // Atomically: a reader, eval or a copying script, sees the old verdict or the new one.
+  // The file is replaced atomically: a reader (eval, a copying script) sees the old verdict or the
+  // new one.
   return WriteFileAtomically(absl::StrCat(model_dir, "/", kBestCheckpointFile), text + "\n");
 }
 

@@ -90,7 +90,7 @@ std::map<SliceKey, nlohmann::json> ReadSlices(const std::string& model_dir) {
     if (column == json.end() || !column->is_string() || task == json.end() || !task->is_string()) continue;
     const SliceKey key(json["global_step"].get<int64_t>(), column->get<std::string>(), SliceNameIn(json),
                        task->get<std::string>());
-    // Large, and no rule asks for it.
+    // The calibration curve is large, and no rule asks for it.
     json.erase("calibration");
     slices.emplace(key, std::move(json));
   }
@@ -146,9 +146,9 @@ std::vector<ValuedStep> ReadValuedSteps(const std::string& model_dir, const Best
   return steps;
 }
 
-// Two questions at once, with sign = 1 for metrics that grow and -1 for losses:
-//   best     a strict comparison, so the first of equal values stays
-//   patience a gain counts from the last one that counted, so small gains add up
+// The loop answers two questions, with sign = 1 for metrics that grow and -1 for losses:
+//   best      a strict comparison, so the first of equal values stays
+//   patience  a gain counts from the last one that counted, so small gains add up
 Standing Judge(const BestRule& rule, std::span<const ValuedStep> steps) {
   Standing standing;
   const double sign = rule.larger_is_better ? 1 : -1;

@@ -35,7 +35,7 @@ Status CheckpointSaver::Begin(Manifest manifest, TrainState& state, int64_t best
   PEPNET_RETURN_IF_ERROR(client_->StartSave(writer.temporary_directory(), manifest.step));
   CopyDenseState(state, &image_);
   costs_.longest_copy_seconds = std::max(costs_.longest_copy_seconds, SecondsSince(start));
-  // Stored before the thread starts, so that running() is true from here on.
+  // The flag is cleared before the thread starts, so that running() is true from here on.
   ended_ = false;
   thread_ = StartThread("checkpoint",
                         [this, writer = std::move(writer), manifest = std::move(manifest), best_step]() mutable {

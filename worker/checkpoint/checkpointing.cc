@@ -113,8 +113,8 @@ Status RunOnFirstWorker(const WorkerContext& context, const std::string& what, c
 Status BeginCheckpoint(const WorkerContext& context, TrainState& state, CheckpointSaver* saver,
                        const std::function<StatusOr<int64_t>()>& best_step) {
   return RunOnFirstWorker(context, "begin of a checkpoint", [&]() -> Status {
-    // One save at a time: a slow disk then slows the training down, instead of checkpoints piling
-    // up in memory.
+    // Only one save runs at a time: a slow disk then slows the training down, instead of
+    // checkpoints piling up in memory.
     PEPNET_RETURN_IF_ERROR(saver->Wait().status());
     int64_t best = -1;
     if (best_step != nullptr) {
@@ -122,7 +122,8 @@ Status BeginCheckpoint(const WorkerContext& context, TrainState& state, Checkpoi
     }
     const JobConfig& config = *context.config;
     Manifest manifest;
-    // The manifest as far as it is known here; the files and parts come when they are written.
+    // This is the manifest as far as it is known here; files and parts are added when they are
+    // written.
     manifest.step = state.counters.finished_steps;
     manifest.seed = state.counters.seed;
     manifest.server_count = context.client->server_count();
@@ -143,7 +144,7 @@ StatusOr<std::string> FindCheckpoint(const WorkerContext& context, const std::st
   return OnFirstWorker(context, "search for a checkpoint", [&]() -> StatusOr<std::string> {
     PEPNET_ASSIGN_OR_RETURN(std::string directory, ResolveCheckpointFlag(path, context.config->model_dir));
     StatusOr<Manifest> read = ReadManifest(directory);
-    // The files first: what they say may be trusted only if they are whole.
+    // The files are verified first: what they say may be trusted only if they are whole.
     const Status whole =
         read.ok() ? VerifyCheckpoint(directory, *read, context.options.verify_checkpoint) : read.status();
     if (!whole.ok()) return AdviseOnDamage(whole, directory);
@@ -166,8 +167,8 @@ StatusOr<std::string> FindCheckpoint(const WorkerContext& context, const std::st
       return InvalidInput(directory, " was trained with --hash=", manifest.string_hash, ", this run has --hash=", hash,
                           "; its ids would mean other rows: pass --hash=", manifest.string_hash);
     }
-    // Not an error: it trains on, but law L4's bitwise promise ends where instructions round
-    // otherwise.
+    // Other hardware is not an error: the run trains on, but law L4's bitwise promise ends where
+    // instructions round otherwise.
     if (const std::string hardware = HardwareOf(context.options); manifest.cpu != hardware) {
       LogWarning(absl::StrCat(directory, " was written on a CPU with ", manifest.cpu, ", this one has ", hardware,
                               ": the run continues, but not to the same bits"));
@@ -203,8 +204,8 @@ Status RestoreForFineTuning(const WorkerContext& context, const std::string& pat
   const TrainConfig& train = context.config->train;
   PEPNET_RETURN_IF_ERROR(CheckParameterMap(context, state->parameters));
   auto found = OnFirstWorker(context, "search for a checkpoint", [&]() -> StatusOr<std::string> {
-    // The foreign checkpoint is verified like an own one, and its tables loaded as of step 0: state
-    // and counters begin here.
+    // The foreign checkpoint is verified like one of this run, and its tables are loaded as of step
+    // 0: optimizer state and counters begin here.
     PEPNET_ASSIGN_OR_RETURN(std::string directory, ResolveCheckpoint(path));
     PEPNET_ASSIGN_OR_RETURN(Manifest manifest, ReadManifest(directory));
     PEPNET_RETURN_IF_ERROR(VerifyCheckpoint(directory, manifest, context.options.verify_checkpoint));

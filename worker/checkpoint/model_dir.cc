@@ -62,8 +62,8 @@ Status RemoveLeftovers(const std::string& model_dir) {
 StatusOr<ModelDirLock> ModelDirLock::Acquire(const std::string& model_dir) {
   PEPNET_RETURN_IF_ERROR(MakeDirectories(model_dir));
   const std::string path = absl::StrCat(model_dir, "/.lock");
-  // O_NOFOLLOW: a link planted under this name would have another file opened and created as this
-  // user.
+  // With O_NOFOLLOW, a link planted under this name cannot have another file opened or created as
+  // this user.
   OwnedFd fd(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644));
   if (!fd.valid()) return absl::UnavailableError(absl::StrCat("cannot open ", path, ": ", std::strerror(errno)));
   // flock() goes with the process, however it dies, so no lock is ever stale; a file that is merely
@@ -79,7 +79,7 @@ StatusOr<ModelDirLock> ModelDirLock::Acquire(const std::string& model_dir) {
   ModelDirLock lock(std::move(fd));
   PEPNET_RETURN_IF_ERROR(RemoveLeftovers(model_dir));
   const int64_t now = std::chrono::system_clock::now().time_since_epoch().count();
-  // Process id and time together, so that another run's nonce does not pass for this one's.
+  // The name holds process id and time, so that another run's nonce does not pass for this one's.
   lock.nonce_ = absl::StrCat(model_dir, "/.nonce-", getpid(), "-", now);
   PEPNET_RETURN_IF_ERROR(WriteFileAtomically(lock.nonce_, kNonceText));
   return lock;
@@ -103,8 +103,8 @@ Status WriteEffectiveConfig(const std::string& model_dir, const std::string& eff
 }
 
 ModelDirLock::~ModelDirLock() {
-  // In front of the unlocking, which the member's destructor does: a job that gets the lock next
-  // finds no nonce of ours.
+  // The nonce goes before the lock, which the member's destructor releases: a job that gets the
+  // lock next finds no nonce of ours.
   if (fd_.valid() && !nonce_.empty()) unlink(nonce_.c_str());
 }
 

@@ -18,7 +18,7 @@ Status Verify(const std::string& directory, bool contents) {
 
 // model.ckpt-90 -> model.ckpt-90.rejected, or .rejected-2, ...: what was set aside before stays.
 Status SetAside(const std::string& directory) {
-  // Renamed, not removed: the run may have been sent back by mistake.
+  // The checkpoint is renamed and not removed: the run may have been sent back by mistake.
   std::string aside = absl::StrCat(directory, ".rejected");
   for (int number = 2; PathExists(aside); ++number) aside = absl::StrCat(directory, ".rejected-", number);
   LogWarning(absl::StrCat(directory, " is newer than the checkpoint to go on from; it is renamed to ", aside));
@@ -39,8 +39,8 @@ StatusOr<std::string> ChooseGiven(const std::string& model_dir, const RunOptions
   const std::filesystem::path path = std::filesystem::path(chosen);
   const std::filesystem::path parent = path.parent_path().empty() ? "." : path.parent_path();
   std::error_code error;
-  // By what they are on the disk, not by their texts: ./dir, a link and an absolute path are one
-  // directory.
+  // Directories are compared by what they are on the disk: ./dir, a link and an absolute path are
+  // one.
   if (!std::filesystem::equivalent(parent, model_dir, error)) {
     return InvalidInput("--checkpoint_path=", options.checkpoint_path, " is not in model_dir ", model_dir,
                         "; training goes on in the directory it started in (to start from foreign weights there is "
@@ -50,7 +50,7 @@ StatusOr<std::string> ChooseGiven(const std::string& model_dir, const RunOptions
   // Nothing is moved before the chosen one is known to be whole.
   const Status whole = Verify(chosen, options.verify_checkpoint);
   if (!whole.ok()) return AdviseOnDamage(whole, chosen);
-  // From the newest one down: if the job is killed in here, those that are left have no gap, and
+  // The newest one goes first: if the job is killed in here, those that are left have no gap, and
   // the next start goes on.
   for (auto step = steps.rbegin(); step != steps.rend() && CheckpointName(*step) != path.filename(); ++step) {
     PEPNET_RETURN_IF_ERROR(SetAside(absl::StrCat(model_dir, "/", CheckpointName(*step))));
@@ -91,8 +91,8 @@ Status AdviseOnDamage(const Status& damage, const std::string& directory) {
   if (!steps.empty()) steps.pop_back();  // the damaged one itself
   for (; !steps.empty(); steps.pop_back()) {
     const std::string candidate = absl::StrCat(parent, "/", CheckpointName(steps.back()));
-    // With contents, whatever --no_verify says: this advice is followed when things have gone wrong
-    // already.
+    // Contents are read, whatever --no_verify says: this advice is followed when things have gone
+    // wrong already.
     if (!Verify(candidate, /*contents=*/true).ok()) continue;
     return Status(
         damage.code(),

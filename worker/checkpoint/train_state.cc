@@ -35,7 +35,7 @@ std::span<float> Slice(AlignedBuffer<float>& arena, const DenseParameters& param
   return {arena.data() + parameters.offset(i), static_cast<size_t>(parameters.specs()[i].elements())};
 }
 
-// Told by the sums themselves: behind a window's step they are zero.
+// The sums themselves tell: after the last step of a window they are zero.
 bool InsideWindow(const TrainState& state) {
   for (float g : state.accumulated_gradients) {
     if (g != 0) return true;
@@ -48,7 +48,7 @@ struct Extent {
   bool optimizers = true, averages = true, accumulated = false;
 };
 
-// The arrays in the order of the file, which is the order of reading, too:
+// The arrays stand in the order of the file, which is also the order of reading:
 //   parameters | slots of the optimizers | averages | sums of the accumulation window
 std::vector<Item> ListItems(TrainState& state, const Extent& extent) {
   std::vector<Item> items;
@@ -123,11 +123,11 @@ Status ReadCounters(const std::string& text, TrainState* state, bool* inside_win
   c.worker_count = static_cast<int>(workers);
   c.threads = static_cast<int>(threads);
   PEPNET_ASSIGN_OR_RETURN(*written_window, JsonInteger(json, "window", 0, kMaxCounter));
-  // Never more updates than micro-batches: another number means damage.
+  // There are never more updates than micro-batches: another number means damage.
   PEPNET_ASSIGN_OR_RETURN(const int64_t optimizer_steps, JsonInteger(json, "optimizer_steps", 0, c.finished_steps));
   state->optimizers.set_steps(optimizer_steps);
-  // A boolean that is always written, so its absence is damage; "data" and "train_metrics" are
-  // written only where there are any.
+  // The boolean is always written, so its absence is damage; "data" and "train_metrics" are written
+  // only where there are any.
   const auto inside = json.find("inside_window");
   if (inside == json.end() || !inside->is_boolean())
     return absl::DataLossError("\"inside_window\" is not true or false");
@@ -162,8 +162,8 @@ TrainState::TrainState(const JobConfig& config, uint64_t seed)
   accumulated_gradients.ResizeZeroed(parameters.values().size());
 }
 
-// Runs at the step, which waits for it: one pass over the arrays into memory that is kept, and no
-// file is touched.
+// The training step waits for this copy: it is one pass over the arrays into memory that is kept,
+// and touches no file.
 void CopyDenseState(TrainState& state, DenseImage* image) {
   const bool inside_window = InsideWindow(state);
   image->tensors.clear();

@@ -52,7 +52,7 @@ std::string Cell(const std::optional<double>& value) {
 std::string Change(const std::optional<double>& base, const std::optional<double>& shuffled) {
   if (!base.has_value() || !shuffled.has_value()) return "-";
   const double change = *shuffled - *base;
-  // -0.0000 would read as a loss.
+  // A zero has no sign here: -0.0000 would read as a loss.
   return absl::StrFormat("%+.4f", change == 0 ? 0.0 : change);
 }
 

@@ -83,8 +83,8 @@ class Scores {
       if (!HasScore(tower)) continue;
       PEPNET_RETURN_IF_ERROR(tasks_[t].GatherToFirst(collective, absl::StrCat("scores of ", tower.name)));
       if (collective->index() != 0) continue;
-      // Sorted by domain and then by score; the rows of all domains are sorted by score alone, for
-      // the AUC over all.
+      // The rows come sorted by domain and then by score; for the AUC over all they are sorted by
+      // score alone.
       const std::span<const ScoredRow> sorted = tasks_[t].Sorted();
       std::vector<ScoredRow> all(sorted.begin(), sorted.end());
       SortByScore(&all);
@@ -94,7 +94,7 @@ class Scores {
         while (end < sorted.size() && sorted[end].key == sorted[begin].key) ++end;
         if (sorted[begin].key != kNoDomain) domains.push_back(sorted.subspan(begin, end - begin));
       }
-      // Stable, so that domains of one size keep the order of their keys.
+      // The sort is stable, so that domains of one size keep the order of their keys.
       std::stable_sort(domains.begin(), domains.end(),
                        [](const auto& a, const auto& b) { return a.size() > b.size(); });
       for (const std::span<const ScoredRow> domain : domains) {
@@ -131,8 +131,8 @@ class Explainer {
     const int workers = context_.collective->count();
     std::vector<std::vector<FeatureColumn>> cells;  // by feature of the unit, of all rows as they are
     for (size_t i = 0; unit != nullptr && i < unit->features.size(); ++i) {
-      // A collective operation, so every worker comes through here for every feature, also without
-      // a block of its own.
+      // GatherFeature() is a collective operation, so every worker comes through here for every
+      // feature, with a block of its own or without.
       PEPNET_ASSIGN_OR_RETURN(cells.emplace_back(), GatherFeature(rows_, unit->features[i], context_.collective));
     }
     for (size_t block = context_.collective->index(); block < rows_.blocks.size(); block += workers) {
@@ -141,13 +141,14 @@ class Explainer {
         columns.push_back(TakeFrom(rows_, cells[i], config_.features[unit->features[i]], block,
                                    [&](int64_t row) { return static_cast<int64_t>((*source)(row)); }));
       }
-      // Before the feature is dealt out, which may be the one that says the domain.
+      // The keys are taken before the feature is dealt out, which may be the one that says the
+      // domain.
       const std::vector<int64_t> keys = DomainKeys(config_, rows_.blocks[block]);
       FedBatch fed;
       fed.batch = std::move(rows_.blocks[block]);
       for (size_t i = 0; i < columns.size(); ++i) columns[i].Swap(&fed.batch, unit->features[i]);
       const Status run = Run(&fed, keys, &scores);
-      // The rows are put back also behind an error: they belong to the caller.
+      // The rows are put back even after an error: they belong to the caller.
       for (size_t i = 0; i < columns.size(); ++i) columns[i].Swap(&fed.batch, unit->features[i]);
       rows_.blocks[block] = std::move(fed.batch);
       PEPNET_RETURN_IF_ERROR(run);
@@ -227,8 +228,8 @@ StatusOr<Importance> ExplainFeatures(const WorkerContext& context, PepnetModel* 
   for (size_t u = 0; u < units.size(); ++u) {
     if (draws) DrawProgress({absl::StrCat("feature ", u + 1, "/", units.size()), units[u].name});
     const uint64_t chance = MutantActive(Mutant::kExplainDealsByWorker) ? seed + context.collective->index() : seed;
-    // Keyed by the unit's name and not by its number: a feature keeps its permutation when others
-    // come or go.
+    // The permutation is keyed by the unit's name and not by its number: a feature keeps it when
+    // others come or go.
     const KeyedPermutation source(RandomKey(chance, RandomPurpose::kExplain, HashName(units[u].name)),
                                   static_cast<uint64_t>(rows->rows));
     FeatureImportance& feature = importance.features.emplace_back();

@@ -20,8 +20,8 @@ struct Linear {
   size_t in = 0, out = 0;
 
   void Apply(const float* x, std::vector<float>* y) const {
-    // Row by row, in the order of the columns: plain loops are enough for kGateRows rows, and they
-    // are independent of the engine that is explained.
+    // Plain loops in the order of the columns are enough for kGateRows rows, and independent of the
+    // engine that is explained.
     y->assign(bias.begin(), bias.end());
     for (size_t o = 0; o < out; ++o) {
       float sum = 0;
@@ -95,7 +95,7 @@ class Part {
     for (size_t i = 0; i < sums_.size(); ++i) {
       const double mean = sums_[i] / count;
       result.mean += mean / columns;
-      // E[x^2] - E[x]^2 in double; rounding may leave a little less than nothing.
+      // The variance is E[x^2] - E[x]^2; rounding may leave a little less than nothing.
       result.varies += std::sqrt(std::max(0.0, squares_[i] / count - mean * mean)) / columns;
     }
     result.from_one = from_one_ / (columns * count);

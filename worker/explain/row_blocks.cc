@@ -55,7 +55,7 @@ bool TakeArray(std::string_view* bytes, std::vector<T>* out) {
   if (bytes->size() < sizeof(length)) return false;
   std::memcpy(&length, bytes->data(), sizeof(length));
   bytes->remove_prefix(sizeof(length));
-  // Divided, not multiplied: a length that is damaged may be anything.
+  // The bound is divided, because a length that is damaged may be anything.
   if (length < 0 || static_cast<uint64_t>(length) > bytes->size() / sizeof(T)) return false;
   out->resize(static_cast<size_t>(length));
   if (length > 0) std::memcpy(out->data(), bytes->data(), out->size() * sizeof(T));
@@ -171,7 +171,7 @@ StatusOr<RowBlocks> ReadRowBlocks(const WorkerContext& context, const std::strin
                                   int64_t rows_of_first) {
   const JobConfig& config = *context.config;
   LoaderOptions options = LoaderOptionsOf(context, input_path);
-  // One reader of everything instead of slices: a block is kept whole by one worker.
+  // Every worker reads everything, instead of slices: a block is kept whole by one of them.
   options.worker_index = 0;
   options.worker_count = 1;
   PEPNET_ASSIGN_OR_RETURN(const std::unique_ptr<BatchLoader> loader, BatchLoader::Open(config, options));
@@ -188,7 +188,7 @@ StatusOr<RowBlocks> ReadRowBlocks(const WorkerContext& context, const std::strin
     if (!batch.has_value()) break;
     PEPNET_RETURN_IF_ERROR(CheckLabels(config, *batch));
     if (most_rows > 0 && batch->rows > most_rows - result.rows) CutTo(most_rows - result.rows, config, &*batch);
-    // Every worker counts every block, also those that it lets go, so numbers agree without an
+    // Every worker counts every block, including those that it lets go, so numbers agree without an
     // exchange.
     const bool is_own = result.blocks.size() % workers == static_cast<size_t>(context.collective->index());
     const bool holds = is_own || (context.first() && result.rows < rows_of_first);

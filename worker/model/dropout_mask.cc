@@ -34,7 +34,7 @@ __attribute__((target("avx2"))) void PhiloxBlocksAvx2(uint64_t key, uint64_t hi,
   constexpr int kVectors = 2;
   const __m256i m0 = _mm256_set1_epi64x(0xD2511F53), m1 = _mm256_set1_epi64x(0xCD9E8D57);
   __m256i c0[kVectors], c1[kVectors], c2[kVectors], c3[kVectors];
-  // The counter of block b, word by word; the key is the 64-bit key of layer and step:
+  // The counter of block b has four words; the 64-bit key is that of layer and step:
   //   c0 c1 = number of the block = element / 4      c2 c3 = global row
   for (int v = 0; v < kVectors; ++v) {
     const int64_t block = static_cast<int64_t>(first_block) + 4 * v;
@@ -57,8 +57,9 @@ __attribute__((target("avx2"))) void PhiloxBlocksAvx2(uint64_t key, uint64_t hi,
     k1 += 0xBB67AE85u;
   }
   for (int v = 0; v < kVectors; ++v) {
-    // From lanes of 64 bits with a word each back to the order in memory: words 0 and 1 of four
-    // blocks, words 2 and 3, interleaved by block, then the two halves put in order.
+    // The words go from lanes of 64 bits with a word each back to their order in memory: words 0
+    // and 1 and words 2 and 3 are paired, interleaved by block, and then the halves are put in
+    // order.
     const __m256i w01 = _mm256_blend_epi32(c0[v], _mm256_slli_epi64(c1[v], 32), 0xAA);
     const __m256i w23 = _mm256_blend_epi32(c2[v], _mm256_slli_epi64(c3[v], 32), 0xAA);
     const __m256i even = _mm256_unpacklo_epi64(w01, w23), odd = _mm256_unpackhi_epi64(w01, w23);
@@ -71,7 +72,7 @@ __attribute__((target("avx2"))) void PhiloxBlocksAvx2(uint64_t key, uint64_t hi,
 
 void PhiloxBlocks(uint64_t key, uint64_t hi, uint64_t first_block, uint32_t* words) {
 #if defined(__x86_64__)
-  // Asked once. Both ways give the same words, so masks do not depend on the machine.
+  // The CPU is asked once. Both ways give the same words, so masks do not depend on the machine.
   static const bool avx2 = __builtin_cpu_supports("avx2");
   if (avx2) return PhiloxBlocksAvx2(key, hi, first_block, words);
 #endif

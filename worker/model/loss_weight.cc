@@ -69,14 +69,14 @@ std::vector<std::vector<float>> RowScales(const JobConfig& config, const Batch& 
     const Tower& tower = config.model.towers[t];
     // An unweighted tower, and one with `weight` alone, has W = n.
     const double denominator = HasRowWeights(tower) ? used.weight_sums[t] : used.rows;
-    // x / 0 -> 0: a global batch whose weights are all zero has no loss instead of a NaN.
+    // Where the weights of a whole global batch are zero, its loss is 0 instead of a NaN.
     const double factor = denominator == 0 ? 0 : (tower.weighted ? tower.weight : 1.0) / denominator;
     std::vector<float>& scale = scales.emplace_back(static_cast<size_t>(batch.rows), static_cast<float>(factor));
     if (!HasRowWeights(tower)) continue;
     if (batch.rows > 0) CheckColumns(tower, batch);
     for (int64_t row = 0; row < batch.rows; ++row) {
-      // The factor in double and one rounding to float, so that a row's scale does not depend on
-      // which worker has it.
+      // The product is rounded to float once, so that a row's scale does not depend on which worker
+      // has it.
       scale[row] = static_cast<float>(factor * RowWeight(tower, batch, row));
     }
   }

@@ -45,7 +45,7 @@ void AddRules(const Tower& tower, const std::string& suffix, int index, std::map
 
 std::vector<OutputRule> OutputRules(const JobConfig& config) {
   const Model& model = config.model;
-  // By name: the map sorts the outputs and lets losses with the same output share it.
+  // The map sorts the outputs by name and lets losses with the same output share it.
   std::map<std::string, OutputRule> by_name;
   for (size_t task = 0; task < model.towers.size(); ++task) {
     for (int domain = 0; domain < model.domain_count; ++domain) {
@@ -170,8 +170,8 @@ void AppendOutputs(OutputRule::Kind kind, int64_t rows, int classes, const float
   const bool softmax = kind == OutputRule::Kind::kSoftmax || kind == OutputRule::Kind::kSoftmaxColumn1;
   for (int64_t row = 0; row < rows; ++row, z += classes) {
     double sum = 0;
-    // In double, with the largest logit taken off: probabilities are the same for every engine and
-    // command (law L5).
+    // Probabilities are computed in double, with the largest logit taken off: they are the same for
+    // every engine and command (law L5).
     const double largest = softmax ? *std::max_element(z, z + classes) : 0;
     for (int c = 0; softmax && c < classes; ++c) sum += std::exp(z[c] - largest);
     for (int c = 0; c < classes; ++c) {

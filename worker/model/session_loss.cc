@@ -162,8 +162,8 @@ SessionPart RankInSessions(const SessionRows& rows, double share, int64_t begin,
     const int other = 1 - rows.positive[i];
     sessions[place[i]].others[other].Add(rows.z[2 * i + other]);
   }
-  // Three passes over the rows: the sums of each session, what its rows give back to the other
-  // class, and then the loss and gradient of this worker's rows.
+  // The rows are passed over three times: for the sums of each session, for what its rows give back
+  // to the other class, and for the loss and gradient of this worker's rows.
   for (Session& session : sessions) {
     for (const int c : {0, 1}) session.limit[c] = session.others[c].value();
   }
@@ -180,8 +180,8 @@ SessionPart RankInSessions(const SessionRows& rows, double share, int64_t begin,
     part.losses.push_back(share * Softplus(own));
     double gradient[2];
     gradient[c] = -share * static_cast<double>(rows.scale[i]) * Sigmoid(own);
-    // The gradient that rows of the other class send to this one; exp(z - limit) is its share of
-    // their sum.
+    // This is the gradient that rows of the other class send to this one; exp(z - limit) is its
+    // share of their sum.
     gradient[1 - c] = share * std::exp(rows.z[2 * i + 1 - c] - session.limit[1 - c]) * session.pull[1 - c];
     part.gradient.insert(part.gradient.end(), {static_cast<float>(gradient[0]), static_cast<float>(gradient[1])});
   }

@@ -30,7 +30,7 @@ void DenseAverages::Update(std::span<const float> values, bool first) {
   for (const ArenaRun& run : runs_) {
     const float* __restrict w = values.data() + run.begin;
     float* __restrict average = floats_.data() + run.begin;
-    // A copy, not a share of w: an average that began at zero would lag behind for about 1 / (1 -
+    // The first step copies w: an average that began at zero would lag behind for about 1 / (1 -
     // decay) steps.
     if (first) {
       std::copy_n(w, run.size, average);

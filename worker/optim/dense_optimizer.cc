@@ -161,7 +161,8 @@ std::vector<ArenaRun> RunsOfParameters(const DenseParameters& parameters, const 
       open = false;
       continue;
     }
-    // Up to the next parameter, padding included: neighbours then join into one run without a gap.
+    // A run reaches up to the next parameter, padding included: neighbours then join into one run
+    // without a gap.
     const size_t begin = parameters.offset(i);
     const size_t end = i + 1 < count ? parameters.offset(i + 1) : parameters.arena_floats();
     if (!open) runs.push_back({begin, 0});
@@ -198,7 +199,7 @@ size_t DenseOptimizerState::OffsetInSlot(size_t begin) const {
 
 void DenseOptimizerState::Step(std::span<float> values, std::span<const float> gradients, double lr) {
   CHECK_EQ(values.size(), gradients.size());
-  // Counted before the update: the formulas' t begins at 1.
+  // The step counts before the update: the formulas' t begins at 1.
   ++steps_;
   size_t slot_offset = 0;
   for (const ArenaRun& run : runs_) {

@@ -78,7 +78,7 @@ DenseOptimizers::DenseOptimizers(const JobConfig& config, const DenseParameters&
   }
 }
 
-// Disjoint runs of one arena, so the order of the optimizers changes no bit.
+// The optimizers have disjoint runs of one arena, so their order changes no bit.
 void DenseOptimizers::Step(std::span<float> values, std::span<const float> gradients, double rate,
                            std::span<const double> part_rates) {
   main_.Step(values, gradients, rate);
@@ -93,7 +93,8 @@ void DenseOptimizers::set_steps(int64_t steps) {
 std::vector<DenseOptimizers::Slot> DenseOptimizers::Slots() {
   std::vector<Slot> slots;
   const auto add = [&](int owner, DenseOptimizerState* state) {
-    // Slot by slot and not parameter by parameter: the order of checkpoints, which must not change.
+    // The slots go slot by slot and not parameter by parameter: this is the order of checkpoints,
+    // which must not change.
     for (auto& [name, floats] : state->slots()) {
       for (size_t i = 0; i < owners_.size(); ++i) {
         if (owners_[i] != owner || elements_[i] == 0) continue;

@@ -247,7 +247,7 @@ void ScatterGradients(const JobConfig& config, const Batch& batch, const UniqueI
       }
       ScatterLeaf(LookupsOf(config, batch, ids, l, &joined), gradients, &columns);
     }
-    // Rows behind the last lookup's, by the same argument as in ZeroBefore().
+    // Rows after the last lookup's are zeroed by the same argument as in ZeroBefore().
     columns.ZeroBefore(static_cast<int32_t>(ids.ids[share.table].size()));
   });
 }

@@ -74,9 +74,9 @@ void DealOut(const std::vector<int64_t>& ids, uint64_t table_hash, std::span<Rou
     routes[0]->count = ids.size();
     return;
   }
-  // Two passes: the first finds each id's server and counts, the second writes positions at their
-  // final place. The order within a route stays that of the unique ids, so a row's place in the
-  // frame, and with it the sum of its gradients, is a function of the batch alone (law L3).
+  // The first pass finds each id's server and counts, the second writes positions at their final
+  // place. The order within a route stays that of the unique ids, so a row's place in the frame,
+  // and with it the sum of its gradients, is a function of the batch alone (law L3).
   std::vector<int32_t> server_of(ids.size());
   for (size_t i = 0; i < ids.size(); ++i) {
     server_of[i] = ServerOfBucket(BucketOf(RowHash(table_hash, ids[i])), servers);
@@ -322,7 +322,7 @@ StatusOr<PullTicket> PsClient::StartPull(const UniqueIds& ids, int64_t step, boo
     for (int server = 0; server < server_count(); ++server) routes[server] = &ticket.routes[server][t];
     DealOut(ids.ids[t], table_hashes_[t], routes);
   }
-  // One frame per server, also where it has no ids: the push that follows needs the ticket that
+  // Every server gets a frame, even one without ids: the push that follows needs the ticket that
   // this pull opens there.
   for (int server = 0; server < server_count(); ++server) {
     std::vector<uint32_t> counts;
@@ -469,7 +469,7 @@ Status PsClient::Push(const PullTicket& ticket, RowGradients gradients, double l
   header.update = update;
   header.event_time = ticket.event_time;
   header.flags = DtypeFlags(wire_dtype_);
-  // One exponent for all tables and servers. An exponent of each server would depend on how the
+  // All tables and servers share one exponent. An exponent of each server would depend on how the
   // rows are spread, and with it the rounding of every gradient (law L3).
   if (wire_dtype_ == WireDtype::kFloat16) {
     header.exponent = Float16Exponent({});
@@ -481,7 +481,7 @@ Status PsClient::Push(const PullTicket& ticket, RowGradients gradients, double l
     SetHeader(header, &gradients.frame);
     return SendRows(0, std::move(gradients.frame), /*read_only=*/false);
   }
-  // A push goes to every server, also without a gradient in it: the step is applied when the pushes
+  // A push goes to every server, even without a gradient in it: the step is applied when the pushes
   // of all workers have arrived.
   for (int server = 0; server < server_count(); ++server) {
     Bytes frame = MakeFrame(header, RouteFloats(*config_, ticket.routes[server]) * sizeof(float));

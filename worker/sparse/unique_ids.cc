@@ -18,8 +18,8 @@ class PositionMap {
  public:
   // Empties the map for the lookups of one table of `rows` rows.
   void Reset(size_t lookups, int64_t rows) {
-    // At most two thirds full, when every lookup is a new id, so probe runs stay short; a power of
-    // two, so that the place of an id is a mask and not a division.
+    // The map is at most two thirds full, when every lookup is a new id, so probe runs stay short;
+    // its size is a power of two, so that the place of an id is a mask and not a division.
     const size_t capacity = std::bit_ceil(std::max<size_t>(16, lookups + lookups / 2));
     mask_ = capacity - 1;
     halves_are_ids_ = rows > 0 && rows <= int64_t{1} << 32;
@@ -32,7 +32,8 @@ class PositionMap {
   // positions[i] becomes that of lookups[i] in *ids, at whose end new ones are put. The entries of
   // a block are asked for while the block before it is looked up.
   void FindOrAppend(std::span<const int64_t> lookups, std::vector<int64_t>* ids, int32_t* positions) {
-    // Two blocks of places: one that is being looked up and one whose cache lines are on their way.
+    // There are two blocks of places: one that is being looked up and one whose cache lines are on
+    // their way.
     size_t places[2][kBlock];
     const auto ask = [&](size_t first) {
       size_t* const places_of_block = places[first / kBlock % 2];
@@ -63,8 +64,8 @@ class PositionMap {
     int32_t position;  // -1: none
   };
 
-  // Linear probing from `at`. Entries are never removed within a batch, so an empty entry proves
-  // that the id is new.
+  // The probe is linear from `at`. Entries are never removed within a batch, so an empty entry
+  // proves that the id is new.
   int32_t FindOrAppend(int64_t id, size_t at, std::vector<int64_t>* ids) {
     const uint32_t half = static_cast<uint32_t>(id);
     for (;; at = (at + 1) & mask_) {

@@ -19,8 +19,8 @@ bool Same(const BestCheckpoint& a, const BestCheckpoint& b) {
 BestKeeper::BestKeeper(const BestRule* rule, std::string model_dir) : rule_(*rule), model_dir_(std::move(model_dir)) {}
 
 Status BestKeeper::Open() {
-  // Judged anew from the files that RunLog has cut back: nothing else has to be saved to go on as
-  // the undisturbed run would (law L4).
+  // The evaluations are judged anew from the files, which RunLog has cut back: nothing else has to
+  // be saved to go on as the undisturbed run would (law L4).
   if (!MutantActive(Mutant::kResumeForgetsEvaluations)) steps_ = ReadValuedSteps(model_dir_, rule_);
   standing_ = Judge(rule_, steps_);
   if (StatusOr<BestCheckpoint> published = ReadBestCheckpoint(model_dir_); published.ok()) {
@@ -46,8 +46,8 @@ void BestKeeper::Evaluated(const EvaluationResult& result) {
 }
 
 StatusOr<int64_t> BestKeeper::StepToKeep() const {
-  // Of the evaluations whose checkpoints are still there: the best of all may have been removed by
-  // hand, or by an earlier run with other settings.
+  // Only evaluations whose checkpoints are still there count: the best of all may have been removed
+  // by hand, or by an earlier run with other settings.
   PEPNET_ASSIGN_OR_RETURN(const std::vector<ValuedStep> kept, KeptSteps(model_dir_, steps_));
   const Standing standing = Judge(rule_, kept);
   return standing.best.has_value() ? standing.best->step : -1;

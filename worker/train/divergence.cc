@@ -21,8 +21,8 @@ std::span<const float> RowOf(const AlignedBuffer<float>& rows, size_t i, int dim
 }
 
 std::string FirstNonFinite(const FailedStep& step, PepnetModel* model) {
-  // In the order of the computation: rows, parameters, layers, outputs. The first one in this order
-  // is where it began; all behind it follows from it.
+  // The search goes in the order of the computation: rows, parameters, layers, outputs. The first
+  // that is not finite is where it began; all after it follows from it.
   for (size_t t = 0; t < step.config.tables.size(); ++t) {
     for (size_t i = 0; i < step.ids.ids[t].size(); ++i) {
       if (Finite({step.rows.table(t)[i], static_cast<size_t>(step.config.tables[t].dim)})) continue;
@@ -49,7 +49,8 @@ std::string LargestGradients(const FailedStep& step) {
     float size;
     std::string row;
   };
-  // This worker's part alone: the other workers' gradients have not been summed, and will not be.
+  // This is this worker's part alone: the other workers' gradients have not been summed, and will
+  // not be.
   FloatBuffers gradients;
   ScatterGradients(step.config, *step.input.batch, step.ids, step.leaf_gradients, &gradients);
   std::vector<Pull> pulls;
@@ -66,7 +67,7 @@ std::string LargestGradients(const FailedStep& step) {
       if (size > 0) pulls.push_back({size, absl::StrCat(step.config.tables[t].name, " id ", step.ids.ids[t][i])});
     }
   }
-  // Stable, so that equal sizes keep the order of the tables and ids.
+  // The sort is stable, so that equal sizes keep the order of the tables and ids.
   std::stable_sort(pulls.begin(), pulls.end(), [](const Pull& a, const Pull& b) { return a.size > b.size; });
   std::string text =
       not_finite > 0 ? absl::StrCat("; the gradients of ", not_finite, " of ", rows, " table rows are not finite") : "";

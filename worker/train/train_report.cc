@@ -91,14 +91,14 @@ Status TrainReport::LogStep(const Batch& batch, const LearningRates& lr, const T
     return absl::OkStatus();
   }
   std::vector<double> losses = step.losses().values;
-  // Collective, in front of the return of workers without a log.
+  // The sum is collective, so it comes before the return of workers without a log.
   PEPNET_RETURN_IF_ERROR(context_.collective->AllreduceSum(std::span<double>(losses), "losses"));
   if (!log_.has_value()) return absl::OkStatus();
   StepRecord record = RecordOf(lr, session, step);
   record.losses = std::move(losses);
   record.loss_weights = step.losses().weights;
   if (std::any_of(config_.tables.begin(), config_.tables.end(), [](const Table& table) { return table.grows(); })) {
-    // As of this step: the answer waits until the servers have applied it.
+    // The statistics are as of this step: the answer waits until the servers have applied it.
     PEPNET_ASSIGN_OR_RETURN(const std::vector<std::string> stats, context_.client->Stats(record.step));
     record.tables = DynamicTablesOf(config_, stats);
   }
@@ -116,11 +116,11 @@ StepRecord TrainReport::RecordOf(const LearningRates& lr, const TrainSession& se
   const double steps_per_epoch = StepsPerEpoch();
   if (rows_per_epoch > 0) record.epoch_fraction = static_cast<double>(counters.position.rows_in_epoch) / rows_per_epoch;
   if (train.num_steps > 0) {
-    // The share of this run alone, for the time that is left.
+    // The share is that of this run alone, for the time that is left.
     record.total_fraction = static_cast<double>(counters.finished_steps - session.start_step()) /
                             static_cast<double>(train.num_steps - session.start_step());
   } else if (rows_per_epoch > 0) {
-    // Passes that are left, less the part of the running one that is done.
+    // The rows left are those of the passes to come, less the part of the running one that is done.
     const double rows_to_train = static_cast<double>(session.last_epoch() - counters.position.epoch) * rows_per_epoch -
                                  static_cast<double>(counters.position.rows_in_epoch);
     const double rows_done = static_cast<double>(rows_trained_);

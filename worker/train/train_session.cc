@@ -30,7 +30,7 @@ Status TrainSession::Restore() {
   counters.threads = context_.options.threads;
   start_step_ = counters.finished_steps;
   if (context_.status() != nullptr) context_.status()->SetStep(start_step_ + 1);
-  // Behind the restore: from here on the model may hold on to the parameters.
+  // The model is made after the restore: from here on it may hold on to the parameters.
   PEPNET_ASSIGN_OR_RETURN(model_, MakeModel(&config_, &state_->parameters, ModelOptionsOf(context_, counters.seed)));
   return absl::OkStatus();
 }
@@ -117,7 +117,7 @@ StatusOr<ReaderGroup> TrainSession::FindReaderGroup() {
   // 64 random bits each; of a name within 107 bytes.
   PEPNET_ASSIGN_OR_RETURN(const std::vector<std::string> secrets,
                           context_.collective->Allgather(TemporaryName(""), "names of the workers' sockets"));
-  // Of one name there is one group: the nonce tells jobs apart, and the number the openings of one
+  // A name stands for one group: the nonce tells jobs apart, and the number the openings of one
   // job, since an earlier group's sockets may not be gone yet.
   ReaderGroup group = GroupOfWorker(spaces, context_.collective->index(), absl::StrCat(nonce_, "-", opened_), secrets);
   group.timeout_s = context_.options.timeout_s;
@@ -162,8 +162,8 @@ Status TrainSession::OpenNextFiles() {
 Status TrainSession::OpenFiles() {
   ++opened_;
   TrainCounters& counters = state_->counters;
-  // Before the first batch: a checkpoint of any step from here on says which files its position
-  // counts rows of (law L4).
+  // The history is set before the first batch: a checkpoint of any step from here on says which
+  // files its position counts rows of (law L4).
   counters.data = data_.history;
   counters.position = data_.position;
   // Another host with other files under the same paths would train other rows; sizes are compared
@@ -189,7 +189,8 @@ Status TrainSession::OpenFiles() {
     if (options.worker_count > 1) LogVerbose("training data: " + loader->sharing());
   }
   for (const Tower& tower : config_.model.towers) {
-    // Said once, since it costs: such a tower gives up the rows that routing would spare it.
+    // The log says so once, since it costs: such a tower gives up the rows that routing would spare
+    // it.
     if (opened_ > 1 || !context_.first() || tower.train_metrics.empty() || !tower.weighted) continue;
     LogInfo(absl::StrCat("tower ", tower.name,
                          " runs for all rows, those without loss weight too: its train_metrics read them"));
@@ -207,7 +208,7 @@ Status TrainSession::OpenFiles() {
 
 bool TrainSession::IsLast(const Batch& batch) const {
   const int64_t num_steps = config_.train.num_steps;
-  // Called behind FinishStep(), so the step counts as finished here.
+  // This is called after FinishStep(), so the step counts as finished here.
   return num_steps > 0 ? counters().finished_steps >= num_steps
                        : batch.last_in_epoch && counters().position.epoch >= last_epoch();
 }

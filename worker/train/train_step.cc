@@ -45,10 +45,10 @@ Status TrainStep::ForwardBackward(const FedBatch& fed) {
     const double gradient_scale = 1.0 / static_cast<double>(config_.train.gradient_accumulation_steps);
     PEPNET_ASSIGN_OR_RETURN(losses_, session_.model()->TrainStep(*input_, gradient_scale, &leaf_gradients_));
   }
-  // In front of the push: a loss that is not finite must not reach the tables.
+  // The check comes before the push: a loss that is not finite must not reach the tables.
   PEPNET_RETURN_IF_ERROR(CheckFinite(fed));
   StageTimes::Scope scope(times_, Stage::kPool);
-  // Formed where they will be sent from (RowGradients).
+  // The gradients are formed where they will be sent from (RowGradients).
   row_gradients_ = context_.client->MakeGradients(fed.ticket);
   ScatterGradients(config_, fed.batch, fed.ids, leaf_gradients_, row_gradients_.tables, context_.team);
   return absl::OkStatus();

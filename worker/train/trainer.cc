@@ -49,7 +49,8 @@ Status Trainer::Start() {
     if (config_.train.best.enabled()) best_.emplace(&config_.train.best, config_.model_dir);
     PEPNET_RETURN_IF_ERROR(best_.has_value() ? best_->Open() : ForgetBestCheckpoint(config_.model_dir));
   }
-  // A collective operation, so every worker comes here, with a best keeper or without.
+  // The verdict is a collective operation, so every worker comes here, with a best keeper or
+  // without.
   PEPNET_RETURN_IF_ERROR(JudgeEvaluations());
   if (out_of_patience_) {
     if (best_.has_value()) {
@@ -95,8 +96,8 @@ StatusOr<bool> Trainer::Step() {
 
   report_.Observe(batch, session_);
   PEPNET_RETURN_IF_ERROR(report_.LogStep(batch, lr, session_, step_));
-  // Behind FinishStep(): the checkpoint holds this step. In front of the next push: the servers
-  // then hold this step too (design section 7).
+  // The save comes after FinishStep(), so the checkpoint holds this step, and before the next push,
+  // so the servers hold this step too (design section 7).
   if (SaveIsDue(batch)) PEPNET_RETURN_IF_ERROR(SaveAndEvaluate());
   timer.Done();
   return out_of_patience_ && !session_.IsLast(batch) ? StopEarly() : StopIfAsked();
@@ -128,14 +129,14 @@ StatusOr<bool> Trainer::StopEarly() {
   if (best_.has_value()) {
     LogInfo(absl::StrCat("stopped early after step ", session_.counters().finished_steps, ": ", best_->PatienceText()));
   }
-  // The state was saved in front of the evaluation that ended the patience.
+  // The state was saved before the evaluation that ended the patience.
   PEPNET_RETURN_IF_ERROR(session_.feeder()->DropAhead());
   return false;
 }
 
 // ---- checkpoints and evaluations ----------------------------------------------------------------
 
-// The same on all workers: it depends on counters that they share, never on a clock.
+// The answer is the same on all workers: it depends on counters that they share, never on a clock.
 bool Trainer::SaveIsDue(const Batch& batch) const {
   const TrainConfig& train = config_.train;
   if (train.save_checkpoints_epochs > 0) {
@@ -152,7 +153,7 @@ Status Trainer::Save() {
   const RankStatus::Phase phase(context_.status(), "checkpoint");
   StageTimes::Scope scope(report_.times(), Stage::kCheckpoint);
   // The counts of the train metrics are sums over the workers, so gathering is a collective
-  // operation, in front of the part that worker 0 does alone.
+  // operation, before the part that worker 0 does alone.
   PEPNET_RETURN_IF_ERROR(session_.metrics().Gather(context_.collective));
   session_.state().train_metrics = session_.metrics().State();
   // Whether the checkpoint of the best step stays is asked while no save is running: an evaluation
@@ -175,7 +176,7 @@ Status Trainer::FinishSave() {
 }
 
 Status Trainer::SaveAndEvaluate() {
-  // Saved first: a job that dies in the evaluation has lost nothing but that, and
+  // The save comes first: a job that dies in the evaluation has lost nothing but that, and
   // EvaluateRestored() makes up for it.
   PEPNET_RETURN_IF_ERROR(Save());
   if (config_.eval_input_path.empty()) return absl::OkStatus();

@@ -73,8 +73,8 @@ StatusOr<DataChoice> ChooseTrainingFiles(const WorkerContext& context, const Tra
 Status CheckFilesSeen(const WorkerContext& context, const std::vector<FileIdentity>& files) {
   Status mine;
   for (size_t i = 0; i < files.size() && mine.ok(); ++i) mine = CheckSeen(files[i], context.collective->index());
-  // Summed before anybody returns: workers that see all files must fail with those that do not, or
-  // they would wait for them in the next step (law L6).
+  // The numbers are summed before anybody returns: workers that see all files must fail with those
+  // that do not, or they would wait for them in the next step (law L6).
   std::vector<int64_t> blind = {mine.ok() ? 0 : 1};
   PEPNET_RETURN_IF_ERROR(context.collective->AllreduceSum(std::span<int64_t>(blind), "view of the training files"));
   PEPNET_RETURN_IF_ERROR(mine);

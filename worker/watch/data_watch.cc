@@ -70,7 +70,7 @@ void DataWatch::Range::Add(std::span<const float> values) {
   if (!known) low = high = values[0];
   known = true;
   for (const float value : values) {
-    // Written so that a NaN, for which both are false, changes nothing.
+    // The comparisons are written so that a NaN, for which both are false, changes nothing.
     low = value < low ? value : low;
     high = value > high ? value : high;
   }
@@ -128,7 +128,8 @@ StatusOr<std::vector<Warning>> DataWatch::Warnings(Collective* collective) const
     bool constant = true;
     Range range;
     for (const auto& one : seen) {
-      // Constant on every worker, and to the same cell: each may have seen one value of its own.
+      // The feature must be constant on every worker, and to the same cell: each may have seen one
+      // value of its own.
       constant = constant && !one["features"][f].is_null() && one["features"][f] == seen[0]["features"][f];
       if (!one["ranges"][f].is_null()) range.Add(one["ranges"][f].get<std::vector<float>>());
     }

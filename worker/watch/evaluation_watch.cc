@@ -47,8 +47,9 @@ void EvaluationWatch::Add(const Batch& batch, const std::vector<std::vector<floa
       sums[kWeight] += w;
       sums[kPredicted] += w * p;
       sums[kObserved] += w * y;
-      // For the deviation of sum w p - sum w y, a sum over independent rows:
-      //   variance <= sum of w^2 p (1 - p) <= sum of w^2 p; the same with y for the observed side.
+      // The difference sum w p - sum w y is a sum over independent rows, so that
+      //   variance <= sum of w^2 p (1 - p) <= sum of w^2 p
+      // and the same with y for the observed side.
       sums[kPredictedSquare] += w * w * p;
       sums[kObservedSquare] += w * w * y;
     }
@@ -78,7 +79,7 @@ StatusOr<std::vector<Warning>> EvaluationWatch::Warnings(const std::map<std::str
     const double predicted = sums[kPredicted], observed = sums[kObserved];
     if (!tasks_[i].calibrates || std::isnan(predicted) || observed <= 0) continue;
     const double factor = predicted / observed;
-    // The larger of the two bounds, so that chance is not taken for a mistake.
+    // The larger of the two bounds is taken, so that chance does not pass for a mistake.
     const double deviation = std::sqrt(std::max(sums[kPredictedSquare], sums[kObservedSquare]));
     if ((factor < kFarOff && factor > 1 / kFarOff) || std::fabs(predicted - observed) <= kDeviations * deviation) {
       continue;

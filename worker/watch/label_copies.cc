@@ -27,7 +27,7 @@ void LabelCopies::Compare(const Batch& batch, Candidate* candidate) const {
     candidate->known = true;
   }
   if (!candidate->known) return;
-  // From the first row of the batch on, also those in front of the row that set the cell: each row
+  // The comparison begins at the first row of the batch, before the row that set the cell: each row
   // speaks for or against it.
   for (int64_t row = 0; row < batch.rows && !candidate->refuted; ++row) {
     const bool one = label[row] == 1;
@@ -40,7 +40,7 @@ void LabelCopies::Compare(const Batch& batch, Candidate* candidate) const {
 }
 
 void LabelCopies::Observe(const Batch& batch) {
-  // Counted in rows of all workers, so that all stop at the same batch.
+  // Rows of all workers are counted, so that all stop at the same batch.
   if (global_rows_ >= kWatchedRows) return;
   global_rows_ += batch.global_rows;
   if (batch.rows == 0) return;
@@ -79,8 +79,8 @@ std::vector<Warning> LabelCopies::Warnings(const std::vector<std::string>& state
     for (const nlohmann::json& state : seen) {
       const nlohmann::json& one = state[i];
       if (one.is_null()) continue;
-      // Two workers with different cells of one class: then not all rows of the class hold the
-      // same.
+      // Two workers with different cells of one class refute the candidate: not all rows of the
+      // class hold the same.
       refuted = refuted || !one.is_array() || (first != nullptr && ((*first)[0] != one[0] || (*first)[1] != one[1]));
       if (refuted) break;
       first = &one;

@@ -29,7 +29,7 @@ StatusOr<std::vector<uint64_t>> Together(const std::vector<uint64_t>& mine, Coll
     all.resize(before + part.size() / sizeof(uint64_t));
     std::memcpy(all.data() + before, part.data(), (all.size() - before) * sizeof(uint64_t));
   }
-  // Sorted, so that the result depends on the rows and not on who holds them.
+  // The hashes are sorted, so that the result depends on the rows and not on who holds them.
   std::sort(all.begin(), all.end());
   all.erase(std::unique(all.begin(), all.end()), all.end());
   return all;
@@ -113,8 +113,7 @@ void TrainedRows::Observe(const Batch& batch) {
   const int64_t first = rows_before_ + batch.first_row;
   rows_before_ += batch.global_rows;
   std::vector<int64_t> rows;
-  // The first row of this slice whose global number is a multiple of kStride, and from there by
-  // kStride.
+  // The loop begins at the first row of this slice whose global number is a multiple of kStride.
   for (int64_t row = (kStride - first % kStride) % kStride; row < batch.rows && first + row < kStride * kMost;
        row += kStride) {
     rows.push_back(row);

@@ -35,7 +35,7 @@ StatusOr<std::vector<Warning>> VocabularyWarnings(const JobConfig& config, const
   }
   for (size_t f = 0; f < sum.vocabulary.size(); ++f) {
     const VocabularyCounts& seen = sum.vocabulary[f];
-    // In integers: a warning from unknown / tokens >= 1 / kLeastShare on.
+    // The comparison is in integers: a warning from unknown / tokens >= 1 / kLeastShare on.
     if (!config.features[f].is_read || seen.tokens < kLeastTokens || seen.unknown * kLeastShare < seen.tokens) continue;
     if (config.features[f].bucketizer == Bucketizer::kHash) {
       warnings.push_back(

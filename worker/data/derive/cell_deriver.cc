@@ -63,7 +63,7 @@ void ListElements(const ColumnView& view, int64_t row, const std::string& delimi
   elements->clear();
   const ColumnView::Range range = view.Elements(row);
   if (view.IsEmptyCell(range)) {
-    // One empty element and not none: an operator may turn it into its default.
+    // An empty cell gives one empty element and not none: an operator may turn it into its default.
     elements->push_back({});
     return;
   }
@@ -114,7 +114,8 @@ StatusOr<CellColumn> CellDeriver::Compute(const RowSelection& selection, const s
   PEPNET_RETURN_IF_ERROR(CheckTypes(selection, inputs));
   const std::vector<OperatorInput>& described = feature_.op->inputs;
   const bool is_sequence = feature_.sequence.has_value();
-  // One of each input, reused from row to row: they borrow their texts from the columns.
+  // Each input has one cell here, reused from row to row: cells borrow their texts from the
+  // columns.
   std::vector<InputCell> cells;
   for (size_t i = 0; i < inputs.size(); ++i) {
     InputForm form = operator_->FormOf(static_cast<int>(i));

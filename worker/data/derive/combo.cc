@@ -17,13 +17,13 @@ class Combo : public ColumnOperator {
     size_t count = 1;
     for (const InputCell& input : inputs) {
       if (input.empty()) return absl::OkStatus();
-      // Divided, not multiplied: the product may overflow.
+      // The bound is divided, because the product might overflow.
       if (input.tokens().size() > kMaxCombinations / count) {
         return InvalidInput("the tokens have more than ", kMaxCombinations, " combinations; shorten the cells");
       }
       count *= input.tokens().size();
     }
-    // The combination's number in mixed radix: digit `place` is an index into the tokens of that
+    // The combination is a number in mixed radix: digit `place` is an index into the tokens of that
     // input.
     for (size_t combination = 0; combination < count; ++combination) {
       std::string& token = out->tokens.emplace_back();

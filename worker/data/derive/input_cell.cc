@@ -17,7 +17,7 @@ StatusOr<double> Pair::Number() const {
 }
 
 Pair SplitPair(std::string_view text, char mark) {
-  // The first mark: a value may hold the mark, a key cannot.
+  // The first mark counts: a value may hold the mark, a key cannot.
   const size_t at = text.find(mark);
   Pair pair;
   pair.key = text.substr(0, at);

@@ -36,7 +36,8 @@ class Match : public ColumnOperator {
       for (const Pair& pair : pairs) PEPNET_RETURN_IF_ERROR(visit(pair));
       return absl::OkStatus();
     }
-    // In the order of the keys, not of the cell, so that equal keys give equal tokens.
+    // Pairs are taken in the order of the keys, not of the cell, so that equal keys give equal
+    // tokens.
     for (const std::string_view key : keys->tokens()) {
       const Pair* const found = FindPair(pairs, key);
       if (found != nullptr) PEPNET_RETURN_IF_ERROR(visit(*found));

@@ -18,7 +18,7 @@ double CommonRatio(Terms of, Terms in) {
 
 // Whether all terms of `part` stand in `whole` in their order, others between them or not.
 bool Contains(Terms whole, Terms part) {
-  // Greedy: the first place of each term leaves the most room for the next.
+  // The search is greedy: the first place of each term leaves the most room for the next.
   size_t found = 0;
   for (size_t i = 0; i < whole.size() && found < part.size(); ++i) found += whole[i] == part[found] ? 1 : 0;
   return found == part.size();

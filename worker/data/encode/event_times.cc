@@ -50,12 +50,13 @@ StatusOr<int64_t> SecondsOf(const ColumnView& view, int64_t row, const Scale& sc
   if (number < 0) {
     return InvalidInput("the event time ", number, " is before 1970; leave the cell empty where the time is not known");
   }
-  // Compared by division, which cannot overflow; the limit catches a wrong unit, the usual mistake.
+  // The comparison divides, since a product could overflow; the limit catches a wrong unit, the
+  // usual mistake.
   if (number / scale.units_per_second >= kEndOfEventTime / scale.seconds_per_unit) {
     return InvalidInput("the event time ", number, " is beyond the year 5138 with ", scale.units_per_second,
                         " units a second; is data_config.event_time.unit another one, as MILLISECONDS?");
   }
-  // Cut to whole seconds towards zero before they are multiplied.
+  // Times are cut to whole seconds before they are multiplied.
   return number / scale.units_per_second * scale.seconds_per_unit;
 }
 
@@ -77,7 +78,7 @@ StatusOr<int64_t> LatestEventTime(const EventTimeColumn& event_time, bool texts_
     }
     scales.push_back(ScaleOf(event_time, type));
   }
-  // 0 means that no row has a time: 1970 itself is no event.
+  // The value 0 means that no row has a time: 1970 itself is no event.
   int64_t latest = 0;
   PEPNET_RETURN_IF_ERROR(ForEachRow(selection, views, [&](int chunk, int64_t row) -> Status {
     if (views[chunk].IsEmpty(row)) return absl::OkStatus();

@@ -53,12 +53,13 @@ Status CheckTypes(const Feature& feature, const RowSelection& selection, const C
 bool AppendPlainIds(const FeatureRule& rule, const CellColumn& cells, IdColumn* out) {
   const Feature& feature = rule.feature;
   const bool limits_tokens = TypeOf(feature.kind).limits_tokens && feature.value_dim > 0;
-  // The rule must change nothing: no hash, no default for an empty cell, no limit to check.
+  // This path is for rules that change nothing: no hash, no default for an empty cell, no limit to
+  // check.
   if (feature.bucketizer != Bucketizer::kIdentity || feature.weighted || limits_tokens || !rule.empty.ids.empty() ||
       cells.is_computed()) {
     return false;
   }
-  // All chunks or none: a part of the fast path would need the slow one's state behind it.
+  // All chunks take this path or none does: a mixture would need the state of the slow one.
   std::vector<ColumnView::PlainIntegers> chunks;
   for (const ColumnView& view : cells.views()) {
     chunks.push_back(view.plain_integers());

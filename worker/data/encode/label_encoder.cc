@@ -177,8 +177,8 @@ Status LabelEncoder::EncodeLabel(const Rule& rule, const RowSelection& selection
     bool is_integer = false;
     float value = 0;
     if (view.kind() == ColumnView::Kind::kText) {
-      // From the most exact reading to the least: an integer, a word, a real number. An integer
-      // that went through float would lose digits above 2^24.
+      // Texts are read from the most exact kind to the least: an integer, a word, a real number. An
+      // integer that went through float would lose digits above 2^24.
       is_integer = rule.declared != ColumnType::kFloating && ParseInteger(view.Text(row), &integer) == NumberText::kOk;
       if (!is_integer && !rule.binary_tower.empty()) {
         const std::optional<int64_t> label = LabelOfWord(view.Text(row));
@@ -201,7 +201,7 @@ Status LabelEncoder::EncodeLabel(const Rule& rule, const RowSelection& selection
       }
     } else if (view.kind() == ColumnView::Kind::kInteger) {
       is_integer = view.Integer(row, &integer);
-      // Above int64 a label is no class; as a number it may be one of a regression.
+      // A label above int64 is no class; as a number it may be one of a regression.
       if (!is_integer) value = static_cast<float>(view.Real(row));
     } else {
       value = static_cast<float>(view.Real(row));

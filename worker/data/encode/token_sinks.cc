@@ -47,7 +47,7 @@ double Normalize(const Normalizer& normalizer, double x) {
 
 Status IdSink::AddToken(std::string_view token, bool is_default) {
   if (!feature_.weighted) return AddIdText(token);
-  // The last colon: ids may hold colons, weights cannot (feature_encoder.h).
+  // The last colon counts: ids may hold colons, weights cannot (feature_encoder.h).
   const size_t colon = token.rfind(':');
   double weight = 1;
   if (colon == std::string_view::npos) {
@@ -132,8 +132,8 @@ Status IdSink::AddWeight(double weight) {
   return absl::OkStatus();
 }
 
-// The default is an error. Row 0 is somebody else's embedding: reading it silently would train that
-// row with strangers' clicks (law L7).
+// An error is the default. Row 0 is the embedding of another id: reading it silently would train
+// that row with strangers' clicks (law L7).
 Status IdSink::AddOutOfRange(std::string_view id) {
   const bool silent = MutantActive(Mutant::kClampToRowZero);
   if (!options_.clamp_out_of_range && !silent) {

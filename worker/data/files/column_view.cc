@@ -254,7 +254,7 @@ bool ColumnView::IntegerOf(const Values& values, int64_t element, int64_t* value
       *value = ValueOf<arrow::UInt32Array>(values.array, element);
       return true;
     case arrow::Type::UINT64:
-      // Above int64 a number is no id that a table could have; the caller takes its text for the
+      // A number above int64 is no id that a table could have; the caller takes its text for the
       // message.
       *value = static_cast<int64_t>(ValueOf<arrow::UInt64Array>(values.array, element));
       return *value >= 0;
@@ -292,7 +292,7 @@ double ColumnView::RealOf(const Values& values, int64_t element) {
   }
   int64_t integer = 0;
   if (IntegerOf(values, element, &integer)) return static_cast<double>(integer);
-  // The value went around in IntegerOf(): it is a uint64 above int64.
+  // IntegerOf() has wrapped the value around: it is a uint64 above int64.
   return static_cast<double>(static_cast<uint64_t>(integer));
 }
 
@@ -315,7 +315,7 @@ std::string ColumnView::ToText(int64_t element) const {
   }
   if (elements_.kind == Kind::kReal) {
     char text[32];
-    // Digits enough to read the same value back, by type.
+    // The digits are enough to read the same value back, by type.
     const char* format = elements_.type == arrow::Type::HALF_FLOAT ? "%.5g"
                          : elements_.type == arrow::Type::FLOAT    ? "%.9g"
                                                                    : "%.17g";

@@ -412,8 +412,8 @@ class CsvReader : public RowReader {
   StatusOr<std::shared_ptr<const HeldRows>> Hold(int64_t max_rows) override {
     const int64_t limit = std::min(max_rows, kMaxChunkRows);
     auto held = std::make_shared<HeldRecords>(columns_, counts_, row_);
-    // Room for all rows at once, at the size that rows had so far, so that the text does not move
-    // while it grows.
+    // Room is made for all rows at once, at the size that rows had so far, so that the text does
+    // not move while it grows.
     held->Reserve(static_cast<size_t>(bytes_per_row_ * static_cast<double>(limit)));
     while (held->size() < limit && held->bytes() < kMaxChunkBytes) {
       PEPNET_ASSIGN_OR_RETURN(const auto record, scanner_.Next(row_));
@@ -424,7 +424,7 @@ class CsvReader : public RowReader {
     counts_->passed_rows += held->size();
     if (held->size() > 0) {
       const double mean = static_cast<double>(held->bytes()) / static_cast<double>(held->size());
-      // A little more than the mean, but never more than the bound of a chunk.
+      // The guess is a little more than the mean, but never more than the bound of a chunk.
       bytes_per_row_ = std::min(1.1 * mean, static_cast<double>(kMaxChunkBytes) / static_cast<double>(kMaxChunkRows));
     }
     return held;

@@ -44,7 +44,8 @@ Status Expand(const std::string& pattern, std::vector<std::string>* paths) {
   }
   glob_t found;
   std::memset(&found, 0, sizeof(found));
-  // GLOB_ERR: a directory that cannot be read is an error and not a smaller set of files (law L7).
+  // With GLOB_ERR, a directory that cannot be read is an error and not a smaller set of files (law
+  // L7).
   const int rc = glob(pattern.c_str(), GLOB_ERR | GLOB_MARK, nullptr, &found);
   Status status;
   if (rc == GLOB_NOMATCH) {
@@ -121,9 +122,10 @@ StatusOr<InputFiles> FindInputFiles(const std::string& input_path, std::optional
     PEPNET_RETURN_IF_ERROR(expanded);
   }
   if (files.paths.empty()) return InvalidInput("the input path '", input_path, "' names no file");
-  // Sorted, so that all workers read the files in one order however they were listed.
+  // The paths are sorted, so that all workers read the files in one order however they were listed.
   std::sort(files.paths.begin(), files.paths.end());
-  // By device and inode: under two names, or through a link, a file would be trained twice.
+  // Files are told apart by device and inode: under two names, or through a link, one would be
+  // trained twice.
   std::map<std::pair<dev_t, ino_t>, const std::string*> seen;  // one file may have several names
   for (const std::string& path : files.paths) {
     struct stat info;

@@ -155,7 +155,8 @@ class ParquetReader : public RowReader {
       file_ = *file;
       if (arrow::Status status = builder.Open(file_, checks); !status.ok()) return ReadError(*path_, status.message());
       parquet::ArrowReaderProperties properties;
-      // One thread: the loader has its own, and decoded rows must not depend on a pool of Arrow's.
+      // Arrow gets one thread: the loader has its own, and decoded rows must not depend on a pool
+      // of Arrow's.
       properties.set_use_threads(false);
       properties.set_pre_buffer(false);  // would read ahead in threads of Arrow's own
       builder.properties(properties);
@@ -199,7 +200,7 @@ class ParquetReader : public RowReader {
       if (!empty.ok()) return ReadError(*path_, empty.status().message());
       return RowChunk{*empty, path_, row_, nullptr};
     }
-    // A slice: consecutive reads of one decoded piece share its memory.
+    // Consecutive reads are slices that share the memory of one decoded piece.
     const int64_t count = std::min(max_rows, decoded_->num_rows() - used_);
     RowChunk chunk{decoded_->Slice(used_, count), path_, row_, nullptr};
     Advance(count);
@@ -253,8 +254,8 @@ class ParquetReader : public RowReader {
     int64_t bytes = 0;
     for (int group = 0; group < metadata->num_row_groups(); ++group) {
       const auto columns = metadata->RowGroup(group);
-      // Uncompressed values, estimated by number: sizes in the footer are those of encoded pages,
-      // which say little about what they become.
+      // The size is estimated from the number of values: sizes in the footer are those of encoded
+      // pages, which say little about what they become.
       for (const int leaf : leaves_) bytes += columns->ColumnChunk(leaf)->num_values() * kValueBytes;
     }
     const int64_t row_bytes = std::max<int64_t>(1, bytes / std::max<int64_t>(1, rows_));
@@ -305,8 +306,8 @@ class ParquetReader : public RowReader {
       }
       std::shared_ptr<arrow::RecordBatch> batch;
       if (arrow::Status status = batches_->ReadNext(&batch); !status.ok()) return ReadError(*path_, status.message());
-      // The end of the group. The footer promised a number of rows that positions are computed
-      // with, so a group that holds another is damage (laws L4, L7).
+      // The group has ended. The footer promised a number of rows, which positions are computed
+      // with, so a group that holds another number is damage (laws L4, L7).
       if (batch == nullptr) {
         int64_t promised = 0;
         for (size_t group = 0; group <= group_; ++group) promised += group_rows_[group];

@@ -27,7 +27,7 @@ class DecodedRows : public HeldRows {
 // ReaderOfFormat<type>() for a type that is known at run time only.
 template <int number = 0>
 const FormatReader& ReaderOf(DatasetType type) {
-  // Walks the kinds at compile time, so that a new format links only with its reader.
+  // The kinds are walked at compile time, so that a new format links only with its reader.
   constexpr DatasetType kType = static_cast<DatasetType>(number);
   // Whether the format exists. Asks for a member of its description: with the sanitizer of
   // undefined behaviour GCC compares no address with null in a constant expression.

@@ -220,7 +220,7 @@ StatusOr<DataChoice> BetweenPasses(DataQuestion question, const CountRows& count
   if (question.num_epochs == 0) return BetweenPassesOfSteps(question, comparison);
   std::vector<std::string> notes;
   PEPNET_RETURN_IF_ERROR(DropRowless(count, &comparison, &notes));
-  // Passes that the running files are still owed.
+  // These are the passes that the running files are still owed.
   const int64_t left = question.history.first_epoch + question.num_epochs - epoch;
   std::vector<FileIdentity> stay = Present(comparison);
   DataChoice choice;
@@ -261,7 +261,7 @@ StatusOr<DataChoice> BetweenPasses(DataQuestion question, const CountRows& count
 
 // ---- inside a pass ------------------------------------------------------------------------------
 
-// An edge of a window: all rows before it are read and none behind it, in either order of rows.
+// At an edge of a window all rows before it are read and none after it, in either order of rows.
 bool AtEdge(int64_t row, int64_t window) { return window == 0 || row % window == 0; }
 
 std::string OrderName(int64_t window) {
@@ -271,7 +271,7 @@ std::string OrderName(int64_t window) {
 Status CheckOrder(const DataQuestion& question) {
   const int64_t before = question.history.window_rows, now = question.window_rows;
   const int64_t row = question.position.rows_in_epoch;
-  // Inside of a window the rows that were read are spread over it by the old permutation. A new one
+  // Inside a window the rows that were read are spread over it by the old permutation. A new one
   // would pick others: some twice, some never.
   if (before == now || (AtEdge(row, before) && AtEdge(row, now))) return absl::OkStatus();
   return absl::FailedPreconditionError(absl::StrCat(
@@ -313,8 +313,8 @@ StatusOr<Remainder> WithoutMissing(const DataQuestion& question, const Compariso
       // Rows of this file were read, or may have been. Without the file the position would point
       // into another one (law L4).
       if (!met_missing && before < frontier) return MissingFile(question, question.history.files[i]);
-      // Whether rows of this pass are left in the files that are kept, behind the position or
-      // behind the first missing file.
+      // Rows of this pass are left if the files that are kept hold some after the position, or
+      // after the first missing file.
       if (!met_missing) rows_left = before > row;
       met_missing = true;
       continue;
@@ -335,8 +335,7 @@ StatusOr<Remainder> WithoutMissing(const DataQuestion& question, const Compariso
 }
 
 StatusOr<DataChoice> InsidePass(DataQuestion question, const CountRows& count) {
-  // First the order of rows, then the files: with another order no file's rows are known to be
-  // read.
+  // The order of rows is checked first: with another order no row is known to be read.
   PEPNET_RETURN_IF_ERROR(CheckOrder(question));
   const int64_t epoch = question.position.epoch;
   const DataHistory recorded = question.history;
@@ -357,7 +356,7 @@ StatusOr<DataChoice> InsidePass(DataQuestion question, const CountRows& count) {
                          " had been read in this pass, which goes on without");
   // A file that the first pass had not come to was never read: should it come back, it is new.
   if (epoch == question.history.first_epoch) question.history.files = Present(comparison);
-  // All that is left of the pass was in files that went: what follows is decided as between passes.
+  // All that was left of the pass is in files that are gone, so the rules between passes decide.
   if (remainder.pass_is_over) {
     question.position = {epoch + 1, 0};
     PEPNET_ASSIGN_OR_RETURN(choice, BetweenPasses(question, count));
@@ -371,7 +370,7 @@ StatusOr<DataChoice> InsidePass(DataQuestion question, const CountRows& count) {
   if (!gone.empty()) choice.warnings.push_back(gone);
   NoteMoves(comparison, &choice);
   NoteChanged(recorded, comparison.fresh, &choice);
-  // num_steps: the running pass ends with its own files, and the next one takes the given ones.
+  // With num_steps the running pass ends with its own files, and the next one takes the given ones.
   if (question.num_epochs == 0) {
     if (comparison.fresh.empty() && comparison.trained.empty()) return choice;
     choice.last_epoch = epoch + 1;
@@ -405,8 +404,8 @@ StatusOr<DataChoice> ChooseData(const DataQuestion& question, const CountRows& c
                          question.finished_steps > question.restart_at_step;
   const bool nothing_read = position.epoch == 0 && position.rows_in_epoch == 0;
   StatusOr<DataChoice> choice = DataChoice();
-  // The order of the questions: the flag first, since it overrides all; then whether anything has
-  // been read at all; then whether the checkpoint knows what; and only then where the position is.
+  // The flag comes first, since it overrides all; then the questions are whether anything has been
+  // read, whether the checkpoint knows what, and where the position is.
   if (question.restart_at_step >= 0 && !restarted) {
     choice = Restart(question);
   } else if (nothing_read) {

@@ -33,7 +33,7 @@ class Digest {
 
   void AddNumber(int64_t number) {
     unsigned char bytes[8];
-    // Byte by byte, little-endian on every machine: digests are compared across hosts.
+    // The bytes are little-endian on every machine: digests are compared across hosts.
     for (int i = 0; i < 8; ++i) bytes[i] = static_cast<unsigned char>(static_cast<uint64_t>(number) >> (8 * i));
     XXH3_128bits_update(state_.get(), bytes, sizeof(bytes));
   }
@@ -103,7 +103,7 @@ Status AddSamples(int64_t size, Digest* digest) {
 }  // namespace
 
 StatusOr<FileIdentity> IdentifyFile(const std::string& path) {
-  // O_NONBLOCK: opening a pipe that nobody writes to would wait for ever.
+  // Without O_NONBLOCK, opening a pipe that nobody writes to would wait for ever.
   const OwnedFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   struct stat info;
   if (!fd.valid() || fstat(fd.get(), &info) != 0) {

@@ -61,7 +61,7 @@ StatusOr<FileIdentity> FileFromJson(const nlohmann::json& json) {
     return absl::DataLossError("\"digest\" is not 32 hexadecimal digits");
   }
   const auto rows = json.find("rows");
-  // null is how a count that nobody knows is written; a missing member is damage.
+  // A count that nobody knows is written as null; a missing member is damage.
   if (rows != json.end() && rows->is_null()) return file;
   PEPNET_ASSIGN_OR_RETURN(file.rows, JsonInteger(json, "rows", 0, kMost));
   return file;
@@ -104,7 +104,8 @@ StatusOr<std::vector<FileIdentity>> FilesFromJson(const nlohmann::json& json, co
 
 StatusOr<DataHistory> HistoryFromJson(const nlohmann::json& json) {
   PEPNET_ASSIGN_OR_RETURN(const int64_t version, JsonInteger(json, "version", 0, kMost));
-  // Refused rather than guessed at: a history that is misread trains rows twice or never.
+  // Another version is refused rather than guessed at: a history that is misread trains rows twice
+  // or never.
   if (version != kVersion) {
     return absl::DataLossError(absl::StrCat("\"version\" is ", version, "; this program reads version ", kVersion));
   }

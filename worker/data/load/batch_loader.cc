@@ -76,7 +76,8 @@ bool ChooseSharing(const LoaderOptions& options, DatasetType type, const ReadSha
         ": ", reason);
     return share;
   };
-  // From the firmest reason to the weakest: nobody there, the user's word, what the costs say.
+  // Reasons are tried from the firmest to the weakest: nobody to share with, the user's word, the
+  // costs.
   if (count < 2) return choose(false, "there is no other worker to share with on this host");
   if (options.share == ShareReader::kOff) return choose(false, absl::StrCat(cost, " (--share_reader=off)"));
   const std::string saving =
@@ -105,8 +106,8 @@ class BatchLoader::Pipeline {
         description_(std::move(description)),
         sharing_(std::move(sharing)),
         shared_with_(std::move(shared_with)),
-        // A decoder each may be at work on a batch while kBatchesAhead are ready to be handed out.
-        // More would only hold memory: the trainer takes one at a time.
+        // Each decoder may be at work on a batch while kBatchesAhead more are ready. A larger bound
+        // would only hold memory: the trainer takes one at a time.
         capacity_(static_cast<size_t>(decoding_threads) + kBatchesAhead) {
     try {
       threads_.push_back(StartThread("read-0", [this] { ReadLoop(); }));
@@ -137,7 +138,7 @@ class BatchLoader::Pipeline {
     const std::shared_ptr<Slot> slot = std::move(slots_.front());
     slots_.pop_front();
     lock.Unlock();
-    // The reader waits for room, and the decoders for work.
+    // The notice is for the reader, which waits for room.
     changed_.NotifyAll();
     // Counts join when their batch is handed out, so that they do not depend on how far the
     // decoders are ahead.
@@ -177,8 +178,8 @@ class BatchLoader::Pipeline {
   }
 
   Status WaitForFirst() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    // Alone there is nobody to wait for but the file system, whose deadline the caller keeps
-    // (BatchFeeder).
+    // A worker that reads alone waits for nobody but the file system, whose deadline the caller
+    // keeps (BatchFeeder).
     if (!shared_with_.has_value()) {
       while (!FirstIsReady()) changed_.Wait(&mutex_);
       return absl::OkStatus();
@@ -218,11 +219,12 @@ class BatchLoader::Pipeline {
   void End() {
     {
       MutexLock lock(&mutex_);
-      // Under the lock, or a thread between its look at stop_ and its wait would miss the notice.
+      // The flag is set under the lock, or a thread between its look at it and its wait would miss
+      // the notice.
       stop_ = true;
     }
     changed_.NotifyAll();
-    // Ends a wait inside of the reader thread, which looks at stop_ only between batches.
+    // This ends a wait inside the reader thread, which looks at stop_ only between batches.
     cutter_.rows()->Stop();
     for (std::thread& thread : threads_) thread.join();
   }
@@ -353,7 +355,8 @@ StatusOr<std::unique_ptr<BatchLoader>> BatchLoader::Open(const JobConfig& config
   cut.batch_size = options.batch_size;
   if (options.global_batch_size > 0) {
     cut.global_batch_size = options.global_batch_size;
-    // Rounded up: the last slices are shorter, and no row of the global batch is left over.
+    // The slice is rounded up: the last ones are shorter, and no row of the global batch is left
+    // over.
     cut.batch_size = (options.global_batch_size + options.worker_count - 1) / options.worker_count;
   }
   cut.worker_index = options.worker_index;
@@ -367,14 +370,14 @@ StatusOr<std::unique_ptr<BatchLoader>> BatchLoader::Open(const JobConfig& config
   if (options.contiguous) {
     PEPNET_ASSIGN_OR_RETURN(rows, stream->CountRows());
     absl::StrAppend(&description, ", ", rows, " rows");
-    // Ranges of worker w: [rows w / W, rows (w + 1) / W). They differ by at most one row and cover
-    // all.
+    // Worker w reads the rows [rows w / W, rows (w + 1) / W). These ranges differ by at most one
+    // row and cover all.
     cut.range_begin = rows * options.worker_index / options.worker_count;
     cut.range_end = rows * (options.worker_index + 1) / options.worker_count;
     rows = cut.range_end - cut.range_begin;
     cut.worker_index = 0;
     cut.worker_count = 1;
-    // Every row is to be predicted.
+    // Prediction answers every row.
     cut.drop_remainder = false;
   } else if (rows >= 0) {
     absl::StrAppend(&description, ", ", rows, " rows");

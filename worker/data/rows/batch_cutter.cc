@@ -94,7 +94,7 @@ Status BatchCutter::CutInOrder(CutBatch* batch) {
   if (options_.range_end >= 0) {
     size = std::min(size, std::max<int64_t>(0, options_.range_end - options_.range_begin - cut_rows_));
   }
-  // Global batch t, cut into slices of batch_size rows, of which the last ones may be short:
+  // A global batch is cut into slices of batch_size rows, of which the last ones may be short:
   //   | before: skipped | own: read | behind: skipped |      0 <= own <= batch_size
   // Fewer rows than asked for mean the end of the input, wherever in the batch they are missed.
   const int64_t before = std::min(options_.worker_index * options_.batch_size, size);
@@ -124,8 +124,8 @@ Status BatchCutter::LoadWindow(int64_t window) {
 }
 
 Status BatchCutter::PickOwn(const std::vector<int64_t>& own, RowSelection* selection) const {
-  // One Pick() for each held piece, since a pick decodes all that it is asked for at once; the rows
-  // then go back to the order of the batch by `place`.
+  // Each held piece gets one Pick(), since a pick decodes at once all that it is asked for; the
+  // rows then go back to the order of the batch by `place`.
   std::vector<std::vector<int64_t>> wanted(held_.size());  // of each of held_, in the order of the batch
   std::vector<size_t> place;                               // in held_, of each own row
   place.reserve(own.size());
@@ -159,13 +159,15 @@ Status BatchCutter::CutShuffled(CutBatch* batch) {
     const int64_t begin = position - window * window_rows_;
     if (begin >= rows) return absl::OkStatus();  // the end of the epoch
     const int64_t count = std::min(global_batch_size_ - batch->global_rows, rows - begin);
-    // Seekable: the i-th row of the window is computed, not shuffled for, so every worker finds its
-    // own rows without drawing those of others, and a resumed run finds its place (laws L2, L4).
+    // The permutation is seekable: the i-th row of the window is computed, so every worker finds
+    // its own rows without drawing those of others, and a resumed run finds its place (laws L2,
+    // L4).
     const KeyedPermutation permutation(
         RandomKey(options_.seed, RandomPurpose::kShuffle, static_cast<uint64_t>(epoch_), static_cast<uint64_t>(window)),
         static_cast<uint64_t>(rows));
     std::vector<int64_t> own;  // rows of the window, in the order of the batch
-    // Of the batch's positions [own_begin, own_end) those that lie in this window.
+    // These are the rows at those of the batch's positions [own_begin, own_end) that lie in this
+    // window.
     for (int64_t i = std::max<int64_t>(0, own_begin - batch->global_rows);
          i < std::min(count, own_end - batch->global_rows); ++i) {
       own.push_back(static_cast<int64_t>(permutation(static_cast<uint64_t>(begin + i))));

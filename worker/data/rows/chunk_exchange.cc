@@ -45,7 +45,7 @@ struct Hello {
   uint32_t index;
 };
 
-// One packet from giver to taker. Numbers stand as in memory: both ends are the same program.
+// A chunk travels in one packet. Numbers stand as in memory: both ends are the same program.
 //   | magic u32 | kind u32 | epoch i64 | turn i64 | file i64 | first_row i64 | row_count i64 |
 //   | memory_bytes i64 | ends_turn i32 | error_code i32 | text of the error, up to 16 KiB |
 struct ChunkHeader {
@@ -105,8 +105,8 @@ StatusOr<OwnedFd> MemoryOf(const SharedChunk& chunk, int64_t* bytes) {
   OwnedFd memory(memfd_create("pepnet-rows", MFD_CLOEXEC | MFD_ALLOW_SEALING));
   if (!memory.valid()) return SystemError("cannot make shared memory for decoded rows");
   PEPNET_RETURN_IF_ERROR(WriteRows(*chunk.rows, memory.get()));
-  // Sealed before anybody sees it: takers check the rows once and then read them in place, and a
-  // write behind the check would go unchecked.
+  // The memory is sealed before anybody sees it: takers check the rows once and then read them in
+  // place, and a later write would go unchecked.
   if (fcntl(memory.get(), F_ADD_SEALS, kSeals) != 0) return SystemError("cannot seal the memory of decoded rows");
   *bytes = lseek(memory.get(), 0, SEEK_END);
   return memory;
@@ -209,7 +209,8 @@ arrow::Status CheckRows(const arrow::RecordBatch& rows) {
 Status SharedChunk::Open() {
   if (rows != nullptr) return absl::OkStatus();
   PEPNET_RETURN_IF_ERROR(CheckMemory(memory.get(), memory_bytes));
-  // Populated at once: every row of the chunk will be read, and a page fault each would cost more.
+  // MAP_POPULATE maps all pages at once: every row of the chunk will be read, and a page fault each
+  // would cost more.
   void* data = mmap(nullptr, static_cast<size_t>(memory_bytes), PROT_READ, MAP_SHARED | MAP_POPULATE, memory.get(), 0);
   if (data == MAP_FAILED) return SystemError("cannot map rows that another worker of this host has decoded");
   // The mapping keeps the memory; a descriptor for each mapped chunk would run into the limit.
@@ -219,7 +220,8 @@ Status SharedChunk::Open() {
     ARROW_ASSIGN_OR_RAISE(auto reader,
                           arrow::ipc::RecordBatchStreamReader::Open(std::make_shared<arrow::io::BufferReader>(buffer)));
     ARROW_RETURN_NOT_OK(reader->ReadNext(&rows));
-    // Checked once, here: what reads the columns afterwards trusts their offsets and indices.
+    // The rows are checked once, here: what reads the columns afterwards trusts their offsets and
+    // indices.
     return rows == nullptr ? arrow::Status::OK() : CheckRows(*rows);
   };
   const arrow::Status status = read();
@@ -374,8 +376,8 @@ Status ChunkExchange::WaitForClaims() {
   while (true) {
     std::vector<pollfd> entries = {{stop_.get(), POLLIN, 0}, {claim_.get(), POLLIN, 0}};
     for (const Taker& taker : takers_) entries.push_back({taker.channel.fd(), POLLIN, 0});
-    // Looked at before the poll: without a reason to wait, the poll only collects the claims that
-    // have come.
+    // The claims so far are looked at before the poll: without a reason to wait, it only collects
+    // claims that have come.
     const bool wait = TooManyUnclaimed();
     if (poll(entries.data(), entries.size(), wait ? -1 : 0) < 0 && errno != EINTR) return SystemError("poll");
     if (entries[0].revents != 0) return Cancelled();

@@ -49,8 +49,9 @@ Status SystemError(const std::string& what) {
 
 StatusOr<std::optional<FdChannel>> FdChannel::Connect(const std::string& name, const std::string& hello) {
   const Address address = AddressOf(name);
-  // Not blocking until it stands: a full queue of the listener must not hold the caller. The three
-  // failures mean "try again": nobody listens yet, a stranger listens, or the listener has gone.
+  // The socket does not block until it is connected: a full queue of the listener must not hold the
+  // caller. All three failures mean "try again": nobody listens yet, a stranger listens, or the
+  // listener has gone.
   FdChannel channel(OwnedFd(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)));
   if (!channel.open()) return SystemError("cannot make a socket");
   if (connect(channel.fd(), address.get(), address.length) != 0 || !OfThisUser(channel.fd()) ||
@@ -78,7 +79,8 @@ int FdChannel::Send(const std::string& packet, int fd) {
   }
   ssize_t sent = 0;
   do {
-    // MSG_NOSIGNAL: a peer that has gone is an error to handle, not a signal that ends the process.
+    // With MSG_NOSIGNAL a peer that has gone is an error to handle, not a signal that ends the
+    // process.
     sent = sendmsg(socket_.get(), &message, MSG_NOSIGNAL);
   } while (sent < 0 && errno == EINTR);
   if (sent < 0) return errno;
@@ -98,7 +100,8 @@ StatusOr<bool> FdChannel::Receive(size_t max_bytes, std::string* packet, OwnedFd
   // Whoever closes with claims unread resets the connection, which is reported once, before the
   // packets that still wait.
   do {
-    // MSG_CMSG_CLOEXEC: a program that is started at this moment must not inherit the descriptor.
+    // With MSG_CMSG_CLOEXEC a program that is started at this moment does not inherit the
+    // descriptor.
     got = recvmsg(socket_.get(), &message, MSG_CMSG_CLOEXEC);
   } while (got < 0 && (errno == EINTR || errno == ECONNRESET));
   if (got < 0) return SystemError("cannot receive rows of another worker");
@@ -132,7 +135,7 @@ StatusOr<FdListener> FdListener::Listen(const std::string& name, int waiting) {
 StatusOr<std::optional<FdChannel>> FdListener::Accept(std::chrono::milliseconds wait) {
   if (!Readable(socket_.get(), wait)) return std::nullopt;
   FdChannel channel(OwnedFd(accept4(socket_.get(), nullptr, nullptr, SOCK_CLOEXEC)));
-  // Out of descriptors is for the user to mend; all other failures are those of one connection.
+  // A lack of descriptors is for the user to mend; all other failures are those of one connection.
   if (!channel.open() && (errno == EMFILE || errno == ENFILE)) {
     return SystemError("cannot take the connection of another worker of this host");
   }

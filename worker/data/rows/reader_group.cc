@@ -31,7 +31,7 @@ double DecodedPerRowAlone(const ReadShape& shape) {
 }
 
 double SharedCostPerRow(const ReadShape& shape, int sharing) {
-  // Decoding and giving an own share, and taking the shares of the others.
+  // A worker decodes and gives its own share, and takes the shares of the others.
   const double decoded = DecodedPerRowShared(shape, sharing);
   return (1 + kGiving) * decoded + kTaking * (shape.workers - decoded);
 }

@@ -36,7 +36,7 @@ void SharedRows::Stop() {
     stopped_ = true;
   }
   changed_.NotifyAll();
-  // Outside of the lock: the exchange wakes threads that may need it.
+  // Stop() of the exchange wakes threads that may need the lock, which is free by now.
   exchange_->Stop();
 }
 
@@ -116,7 +116,7 @@ Status SharedRows::GiveEpoch(int64_t epoch) {
   SharedChunk error;
   error.kind = SharedChunk::Kind::kError;
   error.epoch = epoch;
-  // This member's next turn, counted from the one under work.
+  // The error takes this member's next turn, counted from the one under work.
   error.turn = turn + (group_.index - turn % count + count) % count;
   error.error = status;
   if (!absl::IsCancelled(status)) (void)exchange_->Give(std::move(error));  // returns the error itself
@@ -178,8 +178,8 @@ StatusOr<int64_t> SharedRows::Begin(int64_t first_row) {
 }
 
 Status SharedRows::Refill() {
-  // Chunks of the expected giver until one has rows that are not used. The turn alone says who
-  // gives next, so members need no messages about the order.
+  // Chunks of the expected giver are taken until one has rows that are not used. The turn alone
+  // says who gives next, so members need no messages about the order.
   while (!ended_ && used_ == current_.row_count) {
     const int giver = static_cast<int>(turn_ % group_.count());
     {
@@ -222,7 +222,7 @@ Status SharedRows::Refill() {
         last_ = absl::StrCat("'", paths_[current_.file], "' row ", current_.first_row + current_.row_count);
         continue;
     }
-    // Of the kinds without rows nothing is left to use.
+    // The kinds without rows leave nothing to use.
     current_.row_count = 0;
   }
   return absl::OkStatus();

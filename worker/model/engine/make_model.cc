@@ -33,8 +33,8 @@ StatusOr<std::unique_ptr<PepnetModel>> MakeModel(const JobConfig* config, DenseP
         const int lanes = options.threads > 0 ? options.threads : at::get_num_threads();
         return MakeFusedModel(config, parameters, options.seed, lanes, {.workers = options.workers});
       }
-      // Said, because it costs time, and because the two engines agree up to rounding only (law
-      // L7).
+      // The log says so, because it costs time, and because the two engines agree up to rounding
+      // only (law L7).
       LogInfo(absl::StrCat("dense engine: reference, because the fused one runs ", reason));
     }
     return MakeTorchModel(config, parameters, options);

@@ -30,7 +30,7 @@ void FusedBatch::Locate(const FeatureGroup& group, Occurrence::Group kind) {
     listed.push_back(embedding < 0 ? static_cast<size_t>(leaf) : leaves_ + encoders + embedding);
   }
   for (const int encoder : group.encoders) listed.push_back(leaves_ + encoder);
-  // The columns of a group, in the order of the config; a source may stand in several groups:
+  // The columns of a group stand in the order of the config; a source may stand in several groups:
   //   | leaf | leaf | ... | encoder | ... |
   int64_t column = 0;
   for (const size_t source : listed) {
@@ -50,7 +50,7 @@ void FusedBatch::Begin(const ModelInput& input, const std::vector<const float*>&
   in_ = &input;
   rows_ = input.batch->rows;
   CheckOrDie(input.leaves.size() == leaves_, "one pointer per leaf");
-  // An index of sources: leaves, then encoders' outputs, then embeddings' (see the header).
+  // Sources are numbered: leaves, then encoders' outputs, then embeddings' (see the header).
   sources_ = input.leaves;
   sources_.insert(sources_.end(), computed.begin(), computed.end());
   for (size_t source = 0; source < occurrences_.size(); ++source) {
@@ -58,8 +58,8 @@ void FusedBatch::Begin(const ModelInput& input, const std::vector<const float*>&
                "no values for a column of the groups");
   }
   order_.resize(static_cast<size_t>(rows_));
-  // Stable: rows of one domain keep the order of the batch, so that sums over them, and with them
-  // the bits, do not depend on the sorting algorithm.
+  // The sort is stable: rows of one domain keep the order of the batch, so that sums over them, and
+  // with them the bits, do not depend on the algorithm.
   std::iota(order_.begin(), order_.end(), 0);
   if (by_domain && config_->model.domain_label >= 0) {
     std::stable_sort(order_.begin(), order_.end(), [&](int64_t a, int64_t b) { return domain(a) < domain(b); });
@@ -90,7 +90,8 @@ void FusedBatch::GatherGroup(Occurrence::Group group, int64_t begin, int64_t end
   const std::vector<size_t>& listed = listed_[static_cast<size_t>(group)];
   const float* const factors = factors_[static_cast<size_t>(group)].values;
   int64_t column = 0;
-  // Source by source: each reads one array from front to back and writes a column stripe.
+  // The loop goes source by source: each reads one array from front to back and writes a column
+  // stripe.
   for (size_t s = 0; s < listed.size(); ++s) {
     const int64_t dim = WidthOf(listed[s]);
     const float* const from = sources_[listed[s]];
@@ -125,7 +126,7 @@ void FusedBatch::ScatterFactors(int64_t begin, int64_t end) {
     const std::vector<size_t>& listed = listed_[static_cast<size_t>(group)];
     const Matrix gradient = GradientOf(group, begin);
     for (int64_t i = begin; i < end; ++i) {
-      // y = factor * x for the columns of one source and row:
+      // With y = factor * x for the columns of one source and row:
       //   d factor = sum over columns of dy x      dx = factor dy
       // The sum reads dy before it is overwritten.
       float* columns = gradient.data + (i - begin) * gradient.stride;

@@ -63,7 +63,7 @@ void FusedEmbeddings::AutoDisWeights(const Layer& layer, float x, const float* v
   const int64_t n = embedding.channels;
   scratch->hidden.resize(n);
   scratch->weights.resize(n);
-  // The weights p of the channels (AutoDis):
+  // The weights p of the channels are (AutoDis):
   //   h = leaky_relu(x w)      z = (M h + keep_prob h) / temperature      p = softmax(z)
   const float* const w = values + layer.projection;
   for (int64_t c = 0; c < n; ++c) {
@@ -95,8 +95,8 @@ void FusedEmbeddings::Forward(int64_t begin, int64_t end, const float* values, S
     for (int64_t row = begin; row < end; ++row) {
       float* const y = outputs_[e].data() + row * width;
       std::fill_n(y, width, 0.0f);
-      // y = sum over the values v of x_v W_v: row v of W times one number, so no matrix product is
-      // worth its call.
+      // The output is y = sum over the values v of x_v W_v. Each term is a row of W times one
+      // number, so no matrix product is worth its call.
       if (layer.embedding.kind == DenseEmbeddingKind::kMlp) {
         for (int64_t v = 0; v < reads; ++v)
           AddScaled(width, x[row * reads + v], values + layer.projection + v * width, y);
@@ -122,7 +122,7 @@ void FusedEmbeddings::Backward(int64_t begin, int64_t end, const float* values, 
     const float scale = static_cast<float>(1 / layer.embedding.temperature);
     for (int64_t row = begin; row < end; ++row) {
       const float* const dy = output_gradients_[e].data() + row * width;
-      // dW_v += x_v dy. The values are the input's own and take no gradient.
+      // The gradient is dW_v += x_v dy. The values are the input's own and take none.
       if (layer.embedding.kind == DenseEmbeddingKind::kMlp) {
         for (int64_t v = 0; v < reads; ++v)
           AddScaled(width, x[row * reads + v], dy, gradients + layer.projection + v * width);
@@ -138,7 +138,7 @@ void FusedEmbeddings::Backward(int64_t begin, int64_t end, const float* values, 
         scratch->gradient[c] = Dot(width, values + layer.meta + c * width, dy);
         mean += scratch->weights[c] * scratch->gradient[c];
       }
-      // dz is complete only once `mean` = sum over k of p_k dp_k is: hence a second loop.
+      // dz needs `mean` = sum over k of p_k dp_k, hence a second loop.
       for (int64_t c = 0; c < n; ++c) {
         const float dz = scratch->weights[c] * (scratch->gradient[c] - mean) * scale;
         AddScaled(n, dz, scratch->hidden.data(), gradients + layer.mixing + c * n);
@@ -148,7 +148,7 @@ void FusedEmbeddings::Backward(int64_t begin, int64_t end, const float* values, 
       float* const dw = gradients + layer.projection;
       for (int64_t c = 0; c < n; ++c) {
         // At h = 0 the derivative is the slope, as PyTorch has it, though forward takes the other
-        // branch: there both give 0.
+        // branch, where both give 0.
         const float slope = scratch->hidden[c] > 0 ? 1 : kSlope;
         dw[c] += scratch->hidden_gradient[c] * slope * x[row];
       }

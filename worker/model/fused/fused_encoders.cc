@@ -80,8 +80,8 @@ void FusedEncoders::Begin(const ModelInput& input, const EncoderPass& pass, int6
   const int64_t lanes = static_cast<int64_t>(saved_.size());
   shares_.assign(1, 0);
   for (int64_t lane = 1; lane <= lanes; ++lane) {
-    // The first row whose weight reaches the lane's share. Two lanes may get the same row number,
-    // and the one between them no rows.
+    // The share ends at the first row whose weight reaches it. Two ends may fall on one row; the
+    // lane between them has no rows.
     const auto at = std::lower_bound(weights.begin(), weights.end(), weights.back() * lane / lanes);
     shares_.push_back(lane == lanes ? batch.rows : at - weights.begin());
   }
@@ -106,7 +106,7 @@ void FusedEncoders::Pack(size_t number, int64_t begin, int64_t end) {
   const std::vector<int32_t>& offsets = *arrays.offsets;
   const int64_t width = group.width;
   int64_t column = 0;
-  // Leaf by leaf into column stripes of [positions, width], as in FusedBatch. A lane writes the
+  // Leaves go into column stripes of [positions, width], as in FusedBatch. A lane writes the
   // positions of its own rows only, a range of each array.
   for (const int l : group.sequence) {
     const Leaf& leaf = config_->leaves[l];
@@ -207,7 +207,7 @@ void FusedEncoders::Backward(int lane, const float* values, float* gradients) {
       std::fill_n(groups_[g].query_gradient.data() + begin * width, (end - begin) * width, 0.0f);
     }
   }
-  // In the order of the config, so that the sum over encoders has one order.
+  // Encoders run in the order of the config, so that the sum over them has one order.
   for (size_t e = 0; e < encoders_.size(); ++e) {
     const Encoder& encoder = model_.encoders[e];
     const SequenceBlock block = BlockOf(e, begin, end);
@@ -216,7 +216,7 @@ void FusedEncoders::Backward(int lane, const float* values, float* gradients) {
     encoders_[e]->Backward(values, block, pass, output_gradients_[e].data() + begin * encoder.width, encoder.width,
                            keeps_ ? &saved_[lane][e] : nullptr, group.sequence_gradient.data(), query, gradients);
   }
-  // Behind the last encoder: a group's gradient is complete only now.
+  // A group's gradient is complete only after the last encoder.
   for (size_t g = 0; g < groups_.size(); ++g) Unpack(g, begin, end);
 }
 

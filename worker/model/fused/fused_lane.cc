@@ -138,8 +138,8 @@ void FusedLane::PpnetBackward(int task, const FusedRows& rows, Matrix gate_input
     GateProductBackward(ProductOf(layer, rows, &buffers), d.data, d.stride, GradientAt(layer.linear.bias),
                         GradientAt(layer.gate.second.bias), GradientAt(layer.activation.weight));
     // Of all products that write to gate_input_gradient, the first to reach a column overwrites it:
-    // the top layer's gate the columns of U, the bottom layer's linear path those of E. Filling it
-    // with zeros first would cost a pass over the widest array of the block.
+    // the top layer's gate those of U, the bottom layer's linear path those of E. Filling it with
+    // zeros first would cost a pass over the widest array of the block.
     const bool first_write = fresh && i + 1 == net.size();
     // The gate: its input's own columns alone get a gradient.
     GateBackward(layer.gate, rows.count, gate_input, buffers.hidden.data(), buffers.gate.data());

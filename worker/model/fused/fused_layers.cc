@@ -33,7 +33,7 @@ FusedLayers PlaceLayers(const JobConfig& config, const DenseParameters& paramete
       }
     }
   }
-  // Tower task * domain_count + domain, as in the reference's list of towers.
+  // The number is task * domain_count + domain, as in the reference's list of towers.
   for (size_t i = 0; i < model.towers.size() * model.domain_count; ++i) {
     const std::string module = "model._task_tower." + std::to_string(i);
     const Tower& tower = model.towers[i / model.domain_count];

@@ -65,8 +65,8 @@ class FusedModel : public PepnetModel {
                                  std::vector<AlignedBuffer<float>>* leaf_gradients) override {
     PEPNET_RETURN_IF_ERROR(CheckLossInput(*config_, input, "TrainStep"));
     return Guarded("train step", [&]() -> StatusOr<LossReport> {
-      // The phases of a step. Each OnEachLane() is a barrier, which stands where a phase reads rows
-      // that another lane may have written:
+      // A step has these phases. Each OnEachLane() is a barrier, which stands where a phase reads
+      // rows that another lane may have written:
       //   encoders, embeddings -> groups and EPNet
       //   -> per task: PPNet, towers, losses, and backward through them
       //   -> backward of EPNet, leaves -> backward of encoders, embeddings -> sum over the lanes
@@ -91,9 +91,9 @@ class FusedModel : public PepnetModel {
           });
         });
       }
-      // Backward of the shared part comes behind that of all tasks, which have added up the
-      // gradient of the input E by then. It overwrites the gradients of leaves that groups list;
-      // the encoders, which read some of the same leaves, add to them behind it.
+      // The shared part goes backward after all tasks, which have added up the gradient of the
+      // input E by then. It overwrites the gradients of leaves that groups list; the encoders,
+      // which read some of the same leaves, add to them afterwards.
       const std::vector<float*> gradients = SizeLeafGradients(leaf_gradients);
       if (!encoders_.empty()) encoders_.BeginBackward(gradients);
       const std::vector<float*> computed = Joined(encoders_.OutputGradients(), embeddings_.OutputGradients());
@@ -104,15 +104,16 @@ class FusedModel : public PepnetModel {
       AddLaneGradients();
       LossReport report;
       report.scores = TrainScores();
-      // Partial sums in double, by lane: added in lane order, they are a function of the batch and
-      // the number of lanes.
+      // Partial sums are in double and by lane: added in lane order, they are a function of the
+      // batch and the number of lanes.
       for (size_t slot = 0; slot < slots_.size(); ++slot) {
         double sum = 0;
         for (const LaneState& state : lanes_) sum += state.losses[slot];
         report.names.push_back(slots_[slot].loss->name);
         report.values.push_back(sum);
       }
-      // The penalty is the same for all rows and comes once a step, behind the sum over the lanes.
+      // The penalty is the same for all rows, so it comes once a step, after the sum over the
+      // lanes.
       variational_.Penalties(parameters_->values().data(), gradient_scale, parameters_->gradients().data(), &report);
       return report;
     });
@@ -203,7 +204,7 @@ class FusedModel : public PepnetModel {
   // The blocks of a lane's share of `count` rows, equal within a row.
   template <typename Body>
   void ForEachBlock(int64_t count, int lane, const Body& body) const {
-    // Blocks of nearly equal size, at most block_rows each, instead of full ones and a short rest:
+    // Blocks have nearly equal sizes, at most block_rows, instead of being full with a short rest:
     // a product of a few rows is slow, and activations of a block stay in cache from forward to
     // backward. The cut depends on the counts alone.
     const int64_t lanes = static_cast<int64_t>(lanes_.size());
@@ -305,7 +306,8 @@ class FusedModel : public PepnetModel {
   // For towers: the raw outputs of all domains, in the batch's order, for all rows.
   void EvaluateBlock(LaneState* state, int64_t begin, int64_t end) {
     const FusedRows rows{end - begin};
-    // Without routing: prediction reports the output of every domain's tower for every row.
+    // There is no routing here: prediction reports the output of every domain's tower for every
+    // row.
     for (size_t task = 0; task < model_.towers.size(); ++task) {
       Matrix x = all_.Input(begin).Column(all_.uia_width());
       if (model_.uia) {
@@ -340,8 +342,8 @@ class FusedModel : public PepnetModel {
         double l =
             RowLossAndGradient(*slot.loss, tower.num_class, z, all_.in().batch->labels[tower.label], row, 0, nullptr);
         if (!sessions_[i].losses.empty()) l += sessions_[i].losses[row];
-        // scale is w / W over the global batch: the workers' sums add up to the loss of the global
-        // batch.
+        // The scale is w / W over the global batch: the workers' sums add up to the loss of the
+        // global batch.
         sum += l * static_cast<double>((*all_.in().row_scales)[slot.task][row]);
       }
       report.names.push_back(slot.loss->name);
@@ -456,7 +458,7 @@ class FusedModel : public PepnetModel {
                   double gradient_scale) {
     const int64_t count = end - begin, width = all_.input_width();
     const FusedRows rows = RowsOfBlock(state, begin, end, [&](int64_t i) { return selected_[i]; });
-    // Where every row counts the block is read and written in place; else its rows are gathered to
+    // Where every row counts, the block is read and written in place; else its rows are gathered to
     // a dense block first, since the products want rows side by side.
     Matrix input = all_.Input(begin), input_gradient = all_.InputGradient(begin);
     if (!all_rows) {
@@ -559,7 +561,7 @@ class FusedModel : public PepnetModel {
         const int64_t at = (i - first) * tower.num_class;
         double l = RowLossAndGradient(*slots_[slot].loss, tower.num_class, z + at, all_.in().batch->labels[tower.label],
                                       row, factor, gradient + at);
-        // The part of sessions has been computed for all rows and workers before
+        // The part of sessions has been computed before, for all rows and workers
         // (CompareSessions()); its gradient holds the scales of all rows already.
         if (const SessionPart& part = sessions_[slot]; !part.losses.empty()) {
           l += part.losses[row];

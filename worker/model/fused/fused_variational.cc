@@ -42,8 +42,8 @@ void FusedVariational::Forward(int64_t begin, int64_t end, const float* values) 
     const float* const weights = values + layer.place;
     const uint64_t key = DropoutKey(seed_, layer.group->variational->layer, in_->step);
     uniforms.resize(static_cast<size_t>(sources));
-    // u is drawn by the global row (law L2). Evaluation takes the factor's expected form 1 - p and
-    // draws nothing.
+    // The uniform u is drawn by the global row (law L2). Evaluation takes the expected factor 1 - p
+    // and draws nothing.
     for (int64_t row = begin; row < end; ++row) {
       if (train_) FillUniforms(key, first_row_ + row, sources, uniforms.data());
       for (int64_t s = 0; s < sources; ++s) {
@@ -61,8 +61,7 @@ void FusedVariational::Forward(int64_t begin, int64_t end, const float* values) 
 void FusedVariational::Backward(int64_t begin, int64_t end, float* gradients) const {
   for (const Layer& layer : layers_) {
     const int64_t sources = static_cast<int64_t>(layer.group->sources());
-    // Source by source, rows in order, in double: the weight of a source gathers all rows of the
-    // block.
+    // Each source sums its rows in order and in double: its weight gathers all rows of the block.
     for (int64_t s = 0; s < sources; ++s) {
       double sum = 0;
       for (int64_t row = begin; row < end; ++row) {

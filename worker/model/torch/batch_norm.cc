@@ -32,8 +32,8 @@ at::Tensor Fitting(const std::vector<double>& values, const at::Tensor& like) {
 
 void AppendColumnSums(const at::Tensor& rows, std::vector<double>* sums) {
   const at::Tensor columns = rows.to(at::kDouble).sum(0).to(at::kCPU).contiguous();
-  // Double on the device, too: the sum over a global batch must not depend on how its rows are cut
-  // over workers by more than rounding.
+  // Sums are in double on the device, too: that over a global batch must not depend on how its rows
+  // are cut over workers by more than rounding.
   sums->insert(sums->end(), columns.const_data_ptr<double>(), columns.const_data_ptr<double>() + columns.numel());
 }
 
@@ -52,8 +52,8 @@ struct BatchMoments {
 
 BatchMoments MomentsOf(const at::Tensor& rows, Collective* workers) {
   const size_t channels = static_cast<size_t>(rows.size(1));
-  // The sums of a worker: [rows, sum of x by channel, sum of x^2 by channel]. A worker without rows
-  // adds zeros, and takes part in the collective operation all the same.
+  // Each worker adds [rows, sum of x by channel, sum of x^2 by channel]. A worker without rows adds
+  // zeros, and takes part in the collective operation all the same.
   std::vector<double> sums = {static_cast<double>(rows.size(0))};
   const at::Tensor precise = rows.detach().to(at::kDouble);
   AppendColumnSums(precise, &sums);
@@ -83,7 +83,7 @@ class Normalise : public torch::autograd::Function<Normalise> {
                             const BatchMoments* moments, Collective* workers) {
     const at::Tensor inverse = Fitting(InverseDeviations(*moments), rows);
     const at::Tensor normalised = rows.sub(Fitting(moments->mean, rows)).mul(inverse);
-    // x^ and the inverse deviation (rstd) are all that backward needs; x itself can go.
+    // Backward needs x^ and the inverse deviation (rstd) alone; x itself can go.
     context->save_for_backward({normalised, inverse});
     context->saved_data["rows"] = moments->rows;
     context->saved_data["workers"] = reinterpret_cast<int64_t>(workers);
@@ -95,8 +95,8 @@ class Normalise : public torch::autograd::Function<Normalise> {
     const torch::autograd::variable_list saved = context->get_saved_variables();
     const at::Tensor &normalised = saved[0], &inverse = saved[1], &d = gradients[0];
     const int64_t channels = normalised.size(1);
-    // The sums of the global batch, as in forward: every row's mean and deviation depend on all
-    // rows, so the gradient of a row does, too.
+    // These are sums of the global batch, as in forward: every row's mean and deviation depend on
+    // all rows, so the gradient of a row does, too.
     std::vector<double> sums;
     AppendColumnSums(d, &sums);
     AppendColumnSums(d.mul(normalised), &sums);
@@ -131,8 +131,8 @@ BatchNormLayer::BatchNormLayer(LeafMaker* maker, const std::string& module)
 
 at::Tensor BatchNormLayer::operator()(const at::Tensor& x, const ForwardPass& pass) const {
   at::Tensor y = Rows(x);
-  // The host's copies are those that are saved. They are moved on every worker, from the same
-  // moments, so they stay equal.
+  // The host's copies are the ones that are saved. Every worker moves them by the same moments, so
+  // they stay equal.
   if (pass.training) {
     const BatchMoments moments = MomentsOf(y, pass.workers);
     y = Normalise::apply(y, &moments, pass.workers);

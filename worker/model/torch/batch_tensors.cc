@@ -49,8 +49,8 @@ BatchTensors BatchInPlace(const JobConfig& config, const ModelInput& input, Batc
     // libtorch has no type for constant memory; nothing writes to a leaf's values.
     tensors.leaves[l] = TensorOver(const_cast<float*>(input.leaves[l]), shape, at::kFloat, at::kCPU);
     if (use != BatchUse::kTraining || leaf.table < 0) continue;
-    // Backward adds to a leaf's .grad. It must be there and zero, and stands in the caller's
-    // buffer, so that nothing has to be copied behind it.
+    // Backward adds to a leaf's .grad, which must be there and zero. It stands in the caller's
+    // buffer, so that nothing has to be copied afterwards.
     AlignedBuffer<float>& gradient = (*gradients)[l];
     gradient.ResizeZeroed(static_cast<size_t>(shape[0] * shape[1]));
     MakeLeaf(tensors.leaves[l], TensorOver(gradient.data(), shape, at::kFloat, at::kCPU));
@@ -116,7 +116,7 @@ BatchTensors DeviceBatch::Upload(const ModelInput& input, BatchUse use, double g
     *array.tensor = values_.on_device(array.place, array.shape, array.type);
   }
   values_.Upload();
-  // Built on the host and moved: lengths are needed on both sides.
+  // The index is built on the host and moved: lengths are needed on both sides.
   tensors.sequences = IndexSequences(*config_, *batch_, values_.device());
   if (use != BatchUse::kTraining) return tensors;
 

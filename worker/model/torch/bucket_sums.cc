@@ -59,7 +59,7 @@ void BucketSums::BeginNext() {
 }
 
 Status BucketSums::Finish() {
-  // Buckets with a parameter that got no gradient in this step: their zeros are summed like all
+  // These buckets have a parameter that got no gradient in this step: its zeros are summed like all
   // else.
   while (next_ < buckets_.size()) BeginNext();
   PEPNET_RETURN_IF_ERROR(status_);

@@ -30,7 +30,7 @@ at::Tensor DropoutMaskOnHost(uint64_t key, double ratio, const DropoutRows& rows
   float* const values = mask.mutable_data_ptr<float>();
   constexpr int64_t kRowsPerTask = 16;
   at::parallel_for(0, rows.rows, kRowsPerTask, [&](int64_t begin, int64_t end) {
-    // By row: a row's mask is its own function, so the cut over threads is free.
+    // A row's mask depends on the row alone, so the cut over threads is free.
     FillDropoutMask(key, ratio, rows.first_row + begin, end - begin, rows.width, values + begin * rows.width);
   });
   return mask;

@@ -203,8 +203,8 @@ class SelfAttentionLayer : public EncoderLayer {
     at::Tensor mask = at::ones(weights.sizes(), at::kFloat);
     const uint64_t key = DropoutKey(pass.seed, encoder_.dropout_layer, pass.step);
     std::vector<float> row_mask;
-    // Row by row: the numbering of a row's elements depends on its own length, and rows of a batch
-    // are padded to the longest.
+    // Masks are made row by row: the numbering of a row's elements depends on its own length, and
+    // rows of a batch are padded to the longest.
     for (int64_t b = 0; b < mask.size(0); ++b) {
       int64_t length = lengths[b].item<int64_t>();
       if (encoder_.max_length > 0) length = std::min<int64_t>(length, encoder_.max_length);
@@ -244,8 +244,8 @@ std::vector<SequenceIndex> IndexSequences(const JobConfig& config, const Batch& 
       int64_t* at_position = positions.mutable_data_ptr<int64_t>();
       for (int64_t b = 0; b < batch.rows; ++b) {
         const int64_t length = std::min(first[b + 1] - first[b], elements[b + 1] - elements[b]);
-        // elements.back() is one behind the last element: the row of zeros that PadSequence() puts
-        // there.
+        // The number elements.back() is one behind the last element: the row of zeros that
+        // PadSequence() puts there.
         for (int64_t t = 0; t < longest; ++t) *at_position++ = t < length ? elements[b] + t : elements.back();
       }
       index.positions.push_back(positions.to(device));
@@ -274,9 +274,8 @@ PaddedSequence PadSequence(const SequenceGroup& group, const std::vector<at::Ten
   return padded;
 }
 
-// Batch norm inside of an encoder's MLP runs over padded positions as well, as in the reference, so
-// its statistics depend on the padding: all workers must pad to the longest row of the global batch
-// (law L2). A collective operation.
+// Batch norm inside an encoder's MLP runs over padded positions as well, so its statistics depend
+// on the padding: all workers must pad to the longest row of the global batch (law L2).
 void PadToLongest(Collective* workers, std::vector<PaddedSequence>* sequences) {
   if (workers == nullptr || workers->count() == 1 || MutantActive(Mutant::kStatisticsOfSlice)) return;
   std::vector<int64_t> lengths;

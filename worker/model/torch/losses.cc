@@ -78,7 +78,7 @@ class RowFormula : public torch::autograd::Function<RowFormula> {
                             const LabelColumn* label) {
     const at::Tensor z = output.detach().to(at::kCPU, at::kFloat).contiguous();
     const int64_t rows = z.size(0), classes = z.size(1);
-    // Values in double, as the fused engine sums them.
+    // The values are in double, as the fused engine sums them.
     at::Tensor values = at::empty({rows}, at::kDouble);
     at::Tensor slopes = at::zeros({rows, classes}, at::kFloat);
     for (int64_t row = 0; row < rows; ++row) {

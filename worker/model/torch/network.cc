@@ -26,7 +26,7 @@ at::Tensor Network::GroupTensor(const FeatureGroup& group, const std::vector<at:
   for (const int encoder : group.encoders) columns.push_back(encoded[encoder]);
   for (const VariationalLayer& layer : variational_) {
     if (!group.variational || group.variational->parameter != layer.dropout.parameter) continue;
-    // One factor a row and source, whatever the source's width.
+    // There is one factor for a row and source, whatever the source's width.
     const at::Tensor factors = layer.Factors(columns[0].size(0), pass);
     for (size_t s = 0; s < columns.size(); ++s) {
       const at::Tensor factor = factors.narrow(1, static_cast<int64_t>(s), 1);
@@ -44,7 +44,8 @@ Network::Network(const JobConfig* config, LeafMaker* maker) : config_(config) {
     if (group->variational) variational_.emplace_back(maker, *group->variational);
   }
   if (model.domain.has_value()) epnet_.emplace(maker, "model.epnet.gate_nu", model.epnet_gamma);
-  // The same numbers as in worker/model/fused/fused_layers.cc: they are part of the keys of masks.
+  // The numbers are those of worker/model/fused/fused_layers.cc: they are part of the keys of
+  // masks.
   int64_t number = 0;  // of dropout layers
   if (model.uia.has_value()) {
     for (size_t task = 0; task < model.towers.size(); ++task) {
@@ -87,7 +88,7 @@ NetworkResult Network::Forward(const std::vector<at::Tensor>& leaves, const std:
   for (size_t g = 0; g < model.sequence_groups.size(); ++g) {
     padded.push_back(PadSequence(model.sequence_groups[g], leaves, sequences[g]));
   }
-  // Only there does padding show in numbers (see PadToLongest()).
+  // Padding shows in numbers only there (see PadToLongest()).
   const auto normalises = [](const Encoder& encoder) { return NormalisesOverRows(encoder.attn_mlp); };
   if (pass.training && std::any_of(model.encoders.begin(), model.encoders.end(), normalises)) {
     PadToLongest(pass.workers, &padded);
@@ -115,7 +116,7 @@ NetworkResult Network::Forward(const std::vector<at::Tensor>& leaves, const std:
   if (model.uia.has_value()) {
     const at::Tensor uia = GroupTensor(*model.uia, listed, encoded, pass);
     keep("group_uia", uia);
-    // One gate input for all layers of all tasks: [U ; sg(E)].
+    // All layers of all tasks have one gate input: [U ; sg(E)].
     const at::Tensor gate_input = GateInput(uia, shared);
     for (size_t task = 0; task < tasks.size(); ++task) {
       at::Tensor x = shared;

@@ -42,7 +42,7 @@ StatusOr<AlignedBuffer<float>> GradientsByLoss(const std::vector<LossRoots>& los
   AlignedBuffer<float> all;
   all.ResizeZeroed(losses.size() * static_cast<size_t>(size));
   float* out = all.data();
-  // One pass of backward a loss, over a graph that is kept for the next.
+  // Each loss has a pass of backward of its own, over a graph that is kept for the next.
   for (const LossRoots& loss : losses) {
     const torch::autograd::variable_list gradients =
         torch::autograd::grad(loss.values, parameters, loss.gradients, /*retain_graph=*/true, /*create_graph=*/false,
@@ -53,7 +53,8 @@ StatusOr<AlignedBuffer<float>> GradientsByLoss(const std::vector<LossRoots>& los
       std::copy(values.const_data_ptr<float>(), values.const_data_ptr<float>() + values.numel(), out);
     }
   }
-  // Gradients of the global batch, so that every worker gets the same weights (law L2).
+  // The gradients are those of the global batch, so that every worker gets the same weights (law
+  // L2).
   if (workers != nullptr) PEPNET_RETURN_IF_ERROR(workers->AllreduceSum(all.span(), "gradients of each loss"));
   return all;
 }
@@ -63,7 +64,7 @@ StatusOr<AlignedBuffer<float>> GradientsByLoss(const std::vector<LossRoots>& los
 std::vector<double> ParetoWeights(const std::vector<double>& gram, const std::vector<double>& least) {
   const int64_t count = static_cast<int64_t>(least.size());
   const double total = 1 - std::accumulate(least.begin(), least.end(), 0.0);
-  // The system of ParetoWeights()' header, row by row: K stationarity conditions and the sum.
+  // The system is that of the header, row by row: K stationarity conditions and the sum.
   at::Tensor system = at::empty({count + 1, count + 1}, at::kDouble), right = at::empty({count + 1, 1}, at::kDouble);
   double* const m = system.mutable_data_ptr<double>();
   double* const r = right.mutable_data_ptr<double>();
@@ -73,13 +74,13 @@ std::vector<double> ParetoWeights(const std::vector<double>& gram, const std::ve
       m[k * (count + 1) + j] = gram[k * count + j];
       r[k] -= gram[k * count + j] * least[j];
     }
-    // The ones beside and below A: the multiplier mu of the condition sum w = total.
+    // The ones beside and below A belong to the multiplier mu of the condition sum w = total.
     m[k * (count + 1) + count] = m[count * (count + 1) + k] = 1;
   }
   m[count * (count + 1) + count] = 0;
   r[count] = total;
-  // Singular where two gradients are parallel or zero; the pseudo-inverse then gives the solution
-  // of the least norm.
+  // The system is singular where two gradients are parallel or zero; the pseudo-inverse then gives
+  // the solution of the least norm.
   const at::Tensor solution = at::linalg_pinv(system, /*rcond=*/1e-12, /*hermitian=*/true).matmul(right).contiguous();
   const double* const w = solution.const_data_ptr<double>();
   std::vector<double> weights = NearestOfSimplex({w, w + count}, total);
@@ -108,7 +109,8 @@ StatusOr<std::vector<double>> WeighLosses(const std::vector<double>& least, cons
   // The scale of the gradients changes no weight; of size 1 they fit the ones beside them.
   for (double& product : gram) product = largest > 0 ? product / largest : 0;
   std::vector<double> weights = ParetoWeights(gram, least);
-  // Scaled at the roots of backward: one more pass then makes the weighted sum of all gradients.
+  // The weights scale the roots of backward: one more pass then makes the weighted sum of all
+  // gradients.
   for (size_t k = 0; k < count; ++k) {
     for (at::Tensor& gradient : (*losses)[k].gradients) gradient = gradient.mul(weights[k]);
   }

@@ -84,7 +84,7 @@ at::Tensor ApplyRule(const OutputRule& rule, const at::Tensor& tower) {
 double ScaledSum(const at::Tensor& losses, const std::vector<float>& scales) {
   const at::Tensor values = losses.detach().cpu().contiguous();
   const float* const l = values.const_data_ptr<float>();
-  // In the order of the rows and in double, as the fused engine adds them.
+  // The sum goes in the order of the rows and in double, as in the fused engine.
   double sum = 0;
   for (size_t i = 0; i < scales.size(); ++i) sum += static_cast<double>(l[i]) * static_cast<double>(scales[i]);
   return sum;
@@ -178,7 +178,7 @@ class TorchModel : public PepnetModel {
         result = RunNetwork(tensors, {true, seed_, input.step, batch.first_row, device_side_.has_value(), workers_});
         losses = RowLosses(*config_, tensors.labels, result.towers);
       }
-      // Behind forward and in front of backward: the rows of a session meet among all workers, by
+      // This comes between forward and backward: the rows of a session meet among all workers, by
       // their raw outputs.
       PEPNET_ASSIGN_OR_RETURN(const std::vector<SessionPart> sessions, CompareSessions(input, result.towers));
       std::vector<double> weights;
@@ -188,7 +188,7 @@ class TorchModel : public PepnetModel {
         if (config_->model.pareto_weights) {
           PEPNET_ASSIGN_OR_RETURN(weights, WeighLosses(LeastWeights(), dense_, workers_, &roots));
         }
-        // Begun on every worker for every step, also without rows: the sums are collective.
+        // The sums are collective: every worker begins them for every step, with rows or without.
         if (sums_) sums_->Begin(CurrentStreamHandle(device_));
         // A worker without rows has a part in the sums that batch norm makes on the way back.
         if (batch.rows > 0 || normalises_) {
@@ -219,8 +219,8 @@ class TorchModel : public PepnetModel {
     return Guarded("forward", [&]() -> StatusOr<std::vector<ModelOutput>> {
       const c10::DeviceGuard guard(device_);
       const at::NoGradGuard no_grad;
-      // The parameters go to the device anew for each evaluation batch, too: the averages may stand
-      // in their place.
+      // On a device the parameters go up anew for each evaluation batch, too: the averages may
+      // stand in their place.
       const BatchTensors tensors =
           TakeBatch(input, losses != nullptr ? BatchUse::kLosses : BatchUse::kOutputs, 0, nullptr);
       NetworkResult result = RunNetwork(tensors, {});
@@ -342,7 +342,7 @@ class TorchModel : public PepnetModel {
       const RankStatus::Wait wait(device_.is_cpu() ? nullptr : status_, kAnyRank, GpuDeadline(), kGpuWait);
       SynchronizeDevice(device_);
     }
-    // Behind the synchronisation: the downloads above were only begun.
+    // The buffers are read only after the synchronisation: the downloads above were only begun.
     device_side_->batch.TakeGradients(leaf_gradients);
     device_side_->parameters.AddGradientsToHost();
     return absl::OkStatus();

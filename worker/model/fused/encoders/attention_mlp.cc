@@ -62,7 +62,7 @@ AttentionMlp::LayerArrays AttentionMlp::ArraysOf(const Call& call, size_t index,
   if (InPlace(layer)) {
     at.out = at.linear;
     if (call.gradients == nullptr) return at;
-    // Two scratch arrays in turn: the gradient of layer i is read while that of layer i - 1 is
+    // Two scratch arrays take turns: the gradient of layer i is read while that of layer i - 1 is
     // written.
     at.gradient = call.scratch->Get(index % 2 == 0 ? kEvenGradient : kOddGradient, tile.positions * width);
     at.out_gradient = at.gradient;
@@ -165,7 +165,7 @@ void AttentionMlp::Begin(Call* call) const {
 
 void AttentionMlp::Finish(const Call& call) const {
   const int64_t width = layers_[0].linear.out, in = layers_[0].linear.in;
-  // The way back of Begin(): Wd had a part in two of the three, with opposite signs.
+  // This is Begin() backwards: Wd had a part in two of the three, with opposite signs.
   float* const gradient = call.gradients + layers_[0].linear.weight;
   for (int64_t j = 0; j < width; ++j) {
     for (int64_t c = 0; c < channels_; ++c) {
@@ -184,7 +184,7 @@ void AttentionMlp::FirstLayer(const Call& call, const RowTile& tile, const Layer
   const int64_t width = layer.linear.out;
   const float* const query = tile.block->query + tile.first_row * channels_;
   float* const term = call.scratch->Get(kRowTerm, tile.rows * width);
-  // The query's term and the bias, once a row: [rows, h].
+  // The query's term and the bias are computed once a row: [rows, h].
   Product(tile.rows, width, channels_, {query, channels_}, {call.query, width}, 0, {term, width});
   if (layer.linear.bias >= 0) AddBias(tile.rows, width, ValueAt(call, layer.linear.bias), term);
 
@@ -206,7 +206,7 @@ void AttentionMlp::FirstLayer(const Call& call, const RowTile& tile, const Layer
     Activate(call, layer, row.length, here);
   });
   const LayerArrays rest = From(at, tile.long_positions, width);
-  // All short rows together: one product [positions, 2 C] x [2 C, h] instead of many small ones.
+  // All short rows share one product [positions, 2 C] x [2 C, h] instead of many small ones.
   const int64_t short_positions = tile.positions - tile.long_positions;
   Product(short_positions, width, 2 * channels_, {packed, 2 * channels_}, {call.own, width}, 1, {rest.linear, width});
   if (short_positions > 0) Activate(call, layer, short_positions, rest);
@@ -221,8 +221,8 @@ void AttentionMlp::FirstLayerBackward(const Call& call, const RowTile& tile, con
   auto gradient_of = [&](const TileRow& row) {
     return query_gradient == nullptr ? nullptr : query_gradient + (row.row - tile.first_row) * channels_;
   };
-  // d of the query's term is the sum of d over the row's positions, and so is the bias's: the
-  // activation's backward leaves it in `term`.
+  // The gradient of the query's term is the sum of d over the row's positions, and so is the
+  // bias's: the activation's backward leaves it in `term`.
   float* const term = call.scratch->GetZeroed(kRowTerm, tile.rows * width);
   float* const joined = call.scratch->Get(kJoined, 2 * size);
   float* const joined_gradient = joined + size;
@@ -235,7 +235,7 @@ void AttentionMlp::FirstLayerBackward(const Call& call, const RowTile& tile, con
       return PackWithProduct(row.length, channels_, row.sequence, q,
                              packed + (row.start - tile.long_positions) * 2 * channels_);
     }
-    // A long row, with J = own + diag(q) product [C, h]:
+    // For a long row, with J = own + diag(q) product [C, h]:
     //   ds += d J^T      dJ = s^T d
     // JoinedWeightBackward() takes dJ apart.
     const ConstMatrix d(at.gradient + row.start * width, width);
@@ -246,7 +246,7 @@ void AttentionMlp::FirstLayerBackward(const Call& call, const RowTile& tile, con
                          gradient_of(row));
   });
   if (short_positions > 0) {
-    // The short rows: `packed` is read for the weights' gradient first and then holds its own
+    // For the short rows `packed` is read for the weights' gradient first, and then holds its own
     // gradient.
     const ConstMatrix d(at.gradient + tile.long_positions * width, width);
     const Matrix in = {packed, 2 * channels_};
@@ -276,7 +276,7 @@ void AttentionMlp::Forward(const Call& call, const RowTile& tile, float* scores)
     const FusedLinear& linear = layer.linear;
     const ConstMatrix in(at.out, linear.in);
     at = ArraysOf(call, i, tile);
-    // The bias is there before the product, which adds to it: one pass less than adding it behind.
+    // The bias is there before the product, which adds to it: this saves a pass.
     if (linear.bias >= 0) FillRows(tile.positions, linear.out, call.values + linear.bias, at.linear);
     ProductByTransposed(tile.positions, linear.out, linear.in, in, {call.values + linear.weight, linear.in},
                         linear.bias >= 0 ? 1 : 0, {at.linear, linear.out});
@@ -292,7 +292,7 @@ void AttentionMlp::Backward(const Call& call, const RowTile& tile, const float* 
                             float* d_query) const {
   if (tile.positions == 0) return;
   LayerArrays at = ArraysOf(call, layers_.size() - 1, tile);
-  // dw += sum of dz_i x_i and dx_i = dz_i w, the last linear layer having one output.
+  // The last linear layer has one output: dw += sum of dz_i x_i and dx_i = dz_i w.
   AddWeightedSum(tile.positions, linear_.in, d_scores, at.out, call.gradients + linear_.weight);
   Outer(tile.positions, linear_.in, d_scores, call.values + linear_.weight, at.out_gradient);
   for (size_t i = layers_.size(); i-- > 1;) {
@@ -301,7 +301,7 @@ void AttentionMlp::Backward(const Call& call, const RowTile& tile, const float* 
     Drop(call, layer, tile, at.out_gradient);
     ActivateBackward(call, layer, tile.positions, GradientAt(call, linear.bias), at);
     const ConstMatrix d(at.gradient, linear.out);
-    // From here `at` is the layer below: its output is this layer's input.
+    // From here on `at` is the layer below: its output is this layer's input.
     at = ArraysOf(call, i - 1, tile);
     TransposedProduct(linear.out, linear.in, tile.positions, d, {at.out, linear.in}, 1,
                       {call.gradients + linear.weight, linear.in});

@@ -126,7 +126,7 @@ class DinEncoder final : public ScoredEncoder {
                    float* d_row, float*) const override {
     // With w = softmax(z) and out = sum of w_i s_i:
     //   dw_i = d_out . s_i      dz = w (dw - w . dw)      ds_i = w_i d_out
-    // The gradient of s_i through z_i comes behind this, from the MLP.
+    // The gradient of s_i through z_i follows from the MLP.
     Dots(row.length, channels_, row.sequence, d_out, d_scores);
     SoftmaxBackward(row.length, weights, d_scores);
     AddOuter(row.length, channels_, weights, d_out, d_row);

@@ -163,8 +163,8 @@ SelfAttention::Composed SelfAttention::Carve(float* arrays) const {
 
 void SelfAttention::ComposePart(const Call& call, int64_t index, const FusedLinear& linear, float* weight,
                                 float* shift) const {
-  // V = P W [E, C] and v = P b + p [E]: products of weights alone, once a block instead of once a
-  // position.
+  // V = P W [E, C] and v = P b + p [E] are products of weights alone, made once a block instead of
+  // once a position.
   const float* const outer = call.values + in_weight_ + index * width_ * width_;
   Product(width_, channels_, width_, {outer, width_}, {call.values + linear.weight, channels_}, 0, {weight, channels_});
   if (shift == nullptr) return;
@@ -194,7 +194,7 @@ void SelfAttention::Compose(Call* call) const {
   ComposePart(*call, 0, query_, to.query, to.query_shift);
   ComposePart(*call, 1, key_, to.key, nullptr);
   ComposePart(*call, 2, value_, to.value, to.value_shift);
-  // r = min(C, d): the scores' factors are as thin as they can be. For C <= d the keys' weights
+  // With r = min(C, d) the scores' factors are as thin as they can be. For C <= d the keys' weights
   // move over to the left side and right_j is s_j itself, so nothing has to be computed for it.
   if (HasRight()) {
     std::copy_n(to.query, width_ * channels_, to.left);
@@ -208,7 +208,8 @@ void SelfAttention::Compose(Call* call) const {
       WeightedSum(head_width_, channels_, to.query_shift + first, key.data, to.left_shift + head * channels_);
     }
   }
-  // 1 / sqrt(d) goes into the left factors, once a block, and not into n x n scores a head and row.
+  // The factor 1 / sqrt(d) goes into the left factors, once a block, and not into n x n scores for
+  // every head and row.
   Scale(heads_ * rank_ * channels_, scale_, to.left);
   Scale(heads_ * rank_, scale_, to.left_shift);
   // The gradients of the composed weights gather all tiles; ComposeBackward() hands them on to the
@@ -314,7 +315,7 @@ void SelfAttention::MixBackward(const Call& call, const TileRow& row, const floa
     // All rows i of the weights have the same gradient, since the output is a mean over i.
     for (int64_t j = 0; j < n; ++j) d_mean[j] = (d_mean[j] + d_sums[head]) * share;
     MaskedSoftmaxBackward(n, d_mean, mask, weights);
-    // Without right factors of its own, right_j is s_j, and its gradient is added there.
+    // Without right factors right_j is s_j, and its gradient is added there.
     const float* const right = factors.right.data + head * factors.right_step;
     Product(n, rank_, n, {weights, n}, {right, factors.right.stride}, 0, {d_left + head * rank_, columns});
     TransposedProduct(n, rank_, n, {weights, n}, {factors.left + head * rank_, columns}, HasRight() ? 0 : 1,
@@ -394,7 +395,8 @@ void SelfAttention::Backward(const float* values, const SequenceBlock& block, co
   ForEachTile(block, limit_, kTilePositions, [&](const RowTile& tile) {
     const int64_t rows = tile.rows, mixed_width = heads_ * channels_;
     const ConstMatrix d_tile(d_out + tile.first_row * d_out_stride, d_out_stride);
-    // dL/d context comes first, for all rows of the tile at once: out = O context + (n / L) o.
+    // The gradient of the context comes first, for all rows of the tile at once: out = O context +
+    // (n / L) o.
     float* const d_context = call.scratch->Get(kContextGradient, rows * width_);
     Product(rows, width_, width_, d_tile, {values + out_.weight, width_}, 0, {d_context, width_});
     // Of `mixed` and its sums; both are computed with the weights' gradients.

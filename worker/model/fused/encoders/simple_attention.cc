@@ -48,10 +48,11 @@ class SimpleAttention final : public SequenceEncoder {
       float* const w = weights + (saved != nullptr ? first : 0);
       if (saved == nullptr) RowWeights(block, b, length, w);
       const float* const d_row = d_out + b * d_out_stride;
-      // d_i = d_out . s_i, then through softmax: dz_i = w_i (d_i - sum of w_k d_k).
+      // The gradient of the weights is d_i = d_out . s_i; through softmax it becomes dz_i = w_i
+      // (d_i - sum of w_k d_k).
       Dots(length, channels_, block.sequence + source, d_row, d);
       SoftmaxBackward(length, w, d);
-      // s_i has two ways to the output, through the sum and through its own score.
+      // The position s_i has two ways to the output: through the sum and through its own score.
       AddOuter(length, channels_, w, d_row, d_sequence + source);
       AddOuter(length, channels_, d, block.query + b * channels_, d_sequence + source);
       if (d_query != nullptr) {

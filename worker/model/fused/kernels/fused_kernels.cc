@@ -243,7 +243,7 @@ PEPNET_SIMD_INLINE void GateProductBackwardRow(const Function f, int64_t width, 
                                                float* __restrict s_sum) {
   for (int64_t c = 0; c < width; ++c) {
     const float gate = s[c], pre = a[c];
-    // The scale that forward had: gamma, and 1 / (1 - ratio) under dropout.
+    // The scale is that of forward: gamma, and 1 / (1 - ratio) under dropout.
     const float through = d[c] * scale * gate;
     const float da = through * f.Slope(pre);
     const float ds = through * f.Value(pre) * (1.0f - gate);
@@ -280,7 +280,7 @@ PEPNET_SIMD_CLONES void BiasRelu(int64_t rows, int64_t width, const float* bias,
     const float* __restrict b = bias;
     float* __restrict y = x + row * width;
     for (int64_t c = 0; c < width; ++c) {
-      // Written so that a NaN, for which every comparison is false, stays one.
+      // The comparison is written so that a NaN, for which every comparison is false, stays one.
       const float v = y[c] + b[c];
       y[c] = v < 0 ? 0.0f : v;
     }
@@ -368,7 +368,7 @@ PEPNET_SIMD_CLONES void GateProductBackward(const GateProduct& layer, const floa
         for (int64_t row = 0; row < layer.rows; ++row) {
           float* const a = layer.a + row * width;
           float* const s = layer.s + row * width;
-          // Before the row's kernel, which overwrites a and s.
+          // This comes before the row's kernel, which overwrites a and s.
           if (layer.activation.kind == ActivationKind::kPrelu) {
             prelu += PreluWeightGradient(width, a, d + row * d_stride, scale, s);
           }
@@ -425,8 +425,8 @@ PEPNET_SIMD_CLONES void ActivatedBackward(const Activated& layer, const float* d
           }
         }
       });
-  // In a pass of its own, row after row: the order of a column's sum is that of the rows, with
-  // dropout and without.
+  // The bias has a pass of its own, row after row: the order of a column's sum is that of the rows,
+  // with dropout and without.
   if (bias_gradient != nullptr) AddColumnSums(layer.rows, width, layer.u, bias_gradient);
   if (layer.activation.kind == ActivationKind::kPrelu) *activation_gradient += static_cast<float>(prelu);
 }
@@ -437,8 +437,8 @@ void LayerNormForward(int64_t rows, int64_t width, const float* bias, const floa
   const double n = static_cast<double>(width);
   for (int64_t row = 0; row < rows; ++row) {
     float* const v = x + row * width;
-    // Two passes, in double: the mean of squares less the square of the mean would cancel for rows
-    // far from zero.
+    // The moments take two passes, in double: the mean of squares less the square of the mean would
+    // cancel for rows far from zero.
     double mean = 0, variance = 0;
     for (int64_t c = 0; c < width; ++c) mean += v[c];
     mean /= n;

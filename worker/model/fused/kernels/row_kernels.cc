@@ -17,8 +17,8 @@ using Lanes = float __attribute__((vector_size(kLanes * sizeof(float))));
 PEPNET_SIMD_INLINE void Load(const float* from, Lanes& x) { std::memcpy(&x, from, sizeof(x)); }
 
 PEPNET_SIMD_INLINE float SumOf(const Lanes& x) {
-  // A fixed tree. Left to itself a compiler could sum in another order for each vector width, and
-  // the same checkpoint would go on with other bits on another machine.
+  // The tree is fixed. Left to itself a compiler could sum in another order for each vector width,
+  // and the same checkpoint would go on with other bits on another machine.
   return ((x[0] + x[4]) + (x[2] + x[6])) + ((x[1] + x[5]) + (x[3] + x[7]));
 }
 
@@ -101,8 +101,8 @@ PEPNET_SIMD_INLINE float MostOf(int64_t count, const float* z) {
 }
 
 PEPNET_SIMD_INLINE void SoftmaxOf(int64_t count, float* z) {
-  // Largest element first: exp(z - max) is at most 1 and cannot overflow, and at least one term is
-  // 1, so the sum is not zero.
+  // The largest element is taken off: exp(z - max) is at most 1 and cannot overflow, and at least
+  // one term is 1, so the sum is not zero.
   const float most = MostOf(count, z);
   float* __restrict e = z;
   for (int64_t i = 0; i < count; ++i) e[i] = Exp(e[i] - most);
@@ -179,7 +179,7 @@ PEPNET_SIMD_CLONES void SoftmaxRows(int64_t rows, int64_t positions, float* z) {
 }
 
 PEPNET_SIMD_CLONES void SoftmaxBackward(int64_t positions, const float* w, float* d) {
-  // d . w, which softmax's derivative w (d - w . d) subtracts from all.
+  // Softmax's derivative w (d - w . d) subtracts this product from all.
   const float mean = Dot(positions, w, d);
   const float* __restrict weight = w;
   float* __restrict gradient = d;
@@ -296,7 +296,7 @@ PEPNET_SIMD_CLONES void PreluWeightedMean(int64_t positions, int64_t width, floa
 PEPNET_SIMD_CLONES float PreluWeightedMeanBackward(int64_t positions, int64_t width, float slope, const float* z,
                                                    const float* x, const float* d, float* dz, float* dx) {
   const float share = 1.0f / static_cast<float>(positions);
-  // One weight for all positions: summed in double.
+  // All positions share the slope, whose gradient is summed in double.
   double slope_gradient = 0;
   for (int64_t i = 0; i < positions; ++i) {
     const bool above = z[i] > 0;

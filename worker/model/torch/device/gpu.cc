@@ -30,7 +30,7 @@ double DeviceMatrixPeak(const ComputeDevice& device, int64_t n, bool bf16) {
   const at::Tensor a = at::full({n, n}, 0.1, options), b = at::full({n, n}, 0.2, options);
   double best = 0;
   constexpr int kTries = 4, kProducts = 5;  // the first try warms up
-  // 2 n^3 operations a product; the best of several tries, since others may use the GPU.
+  // A product has 2 n^3 operations; the best of several tries counts, since others may use the GPU.
   for (int i = 0; i < kTries; ++i) {
     SynchronizeDevice(where);
     const auto start = std::chrono::steady_clock::now();
