@@ -31,7 +31,7 @@ Status CheckpointSaver::Begin(Manifest manifest, TrainState& state, int64_t best
   const Clock::time_point start = Clock::now();
   PEPNET_ASSIGN_OR_RETURN(CheckpointWriter writer, CheckpointWriter::Begin(model_dir_, manifest.step));
   // The servers are asked first: they copy their rows while this thread copies the dense state.
-  // Both see the step that has just finished, because the next push comes behind this function.
+  // Both see the step that has just finished, because the next push comes after this function.
   PEPNET_RETURN_IF_ERROR(client_->StartSave(writer.temporary_directory(), manifest.step));
   CopyDenseState(state, &image_);
   costs_.longest_copy_seconds = std::max(costs_.longest_copy_seconds, SecondsSince(start));

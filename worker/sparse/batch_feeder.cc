@@ -61,7 +61,7 @@ StatusOr<std::optional<FedBatch>> BatchFeeder::PrepareNext() {
     if (!next.ok()) return next.status();
     batch = *std::move(next);
   }
-  // All workers see the end behind the same batch: batches are cut from the global order, and a
+  // All workers see the end after the same batch: batches are cut from the global order, and a
   // worker without rows of its own gets an empty one (law L6). Prediction alone deals rows out by
   // range and agrees on nothing.
   if (!batch.has_value()) return std::optional<FedBatch>();

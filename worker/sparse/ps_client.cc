@@ -476,7 +476,7 @@ Status PsClient::Push(const PullTicket& ticket, RowGradients gradients, double l
     for (const std::span<float> table : gradients.tables)
       header.exponent = std::min(header.exponent, Float16Exponent(table));
   }
-  // The floats have been formed behind a header that nobody knew then; it is put in front now.
+  // The floats were formed when the header was not known yet; it is written before them now.
   if (!gradients.frame.empty()) {
     SetHeader(header, &gradients.frame);
     return SendRows(0, std::move(gradients.frame), /*read_only=*/false);

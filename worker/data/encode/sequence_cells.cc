@@ -154,7 +154,7 @@ Status EncodeCell(const FeatureRule& rule, const ColumnView& view, const ColumnV
     return absl::OkStatus();
   }
   if (view.kind() != ColumnView::Kind::kText) {
-    // A list of numbers may be flat: FG_NONE writes value_dim numbers for each element, one behind
+    // A list of numbers may be flat: FG_NONE writes value_dim numbers for each element, one after
     // the other.
     const int64_t step = view.is_list() ? elements->list_step() : 1;
     if ((range.end - range.begin) % step != 0) {
@@ -186,7 +186,7 @@ Status EncodeRows(const FeatureRule& rule, const CellColumn& cells, Elements* ou
     if (!view.IsEmptyCell(range)) {
       const int32_t before = out->count();
       cell = EncodeCell(rule, view, range, out);
-      // The failed element is the one behind those that are whole.
+      // The failed element is the one after those that are whole.
       if (!cell.ok()) cell = Annotate(cell, absl::StrCat("element ", out->count() - before + 1));
     } else if (rule.empty.has_default) {
       cell = out->AddDefault();

@@ -118,7 +118,7 @@ class RecordScanner {
       // A doubled quote is a quote inside of the field, and goes on.
       while (closing + 1 < end_ && buffer_[closing + 1] == '"') closing = Find('"', closing + 2, end_);
       // A quote at the very end of the buffer may be half of a doubled one: no line end is found
-      // behind it, so more is read, and the search begins anew.
+      // after it, so more is read, and the search begins anew.
       if (closing >= end_) {
         in_quotes_ = true;
         return false;
@@ -286,7 +286,7 @@ class CsvDecoder {
           fields < static_cast<int>(names.size()) ? absl::StrCat("'", names[fields], "'") : absl::StrCat(fields + 1),
           ": there is text behind the closing quote");
     }
-    // Too few cells are as wrong as too many: the cells behind would belong to other columns.
+    // Too few cells are as wrong as too many: the cells that follow would belong to other columns.
     if (fields != static_cast<int>(names.size())) {
       return InvalidInput("'", *columns_.path, "' row ", row + 1, " has ", fields, " cells, but there are ",
                           names.size(), " columns", columns_.format.with_header ? " in the header" : " in input_fields",

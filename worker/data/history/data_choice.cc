@@ -224,7 +224,7 @@ StatusOr<DataChoice> BetweenPasses(DataQuestion question, const CountRows& count
   const int64_t left = question.history.first_epoch + question.num_epochs - epoch;
   std::vector<FileIdentity> stay = Present(comparison);
   DataChoice choice;
-  // The files that stay finish their passes first; new ones wait behind them, so that no pass
+  // The files that stay finish their passes first; new ones wait after them, so that no pass
   // changes its rows under way.
   if (left > 0 && !stay.empty()) {
     choice = BeginGiven(question, std::move(stay), question.history.first_epoch);
@@ -399,7 +399,7 @@ StatusOr<DataChoice> InsidePass(DataQuestion question, const CountRows& count) {
 
 StatusOr<DataChoice> ChooseData(const DataQuestion& question, const CountRows& count) {
   const DataPosition& position = question.position;
-  // The flag has done its work in an earlier run that went on behind its step.
+  // The flag has done its work in an earlier run that went on after its step.
   const bool restarted = question.history.known && question.history.restarted_at_step == question.restart_at_step &&
                          question.finished_steps > question.restart_at_step;
   const bool nothing_read = position.epoch == 0 && position.rows_in_epoch == 0;

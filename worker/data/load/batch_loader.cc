@@ -128,8 +128,7 @@ class BatchLoader::Pipeline {
   ~Pipeline() { End(); }
 
   StatusOr<std::optional<Batch>> Next() {
-    // The first error ends the stream: batches behind it were cut from rows that nobody vouches
-    // for.
+    // The first error ends the stream: batches after it were cut from rows that nobody vouches for.
     if (!final_status_.ok()) return final_status_;
     MutexLock lock(&mutex_);
     final_status_ = WaitForFirst();
@@ -254,7 +253,7 @@ class BatchLoader::Pipeline {
         // order, and Next() still hands out in that of cutting (law L3: any num_workers).
         MutexLock lock(&mutex_);
         if (more) undecoded_.push_back(slot);
-        // An error stands in line behind the batches in front of it.
+        // An error stands in line after the batches before it.
         if (more || slot->done) slots_.push_back(std::move(slot));
         all_cut_ = !more;
       }

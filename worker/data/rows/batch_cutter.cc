@@ -59,8 +59,8 @@ Status BatchCutter::BeginEpoch() {
   window_ = -1;
   cut_rows_ = handed_rows_ = epoch_start_;
   // A shuffled epoch resumes at the start of a window, whose rows are needed once more: the
-  // permutation is a function of (seed, epoch, window), so the rows in front of the position are
-  // known to have been trained, and are left out by their place in it.
+  // permutation is a function of (seed, epoch, window), so the rows before the position are known
+  // to have been trained, and are left out by their place in it.
   const int64_t first =
       options_.shuffle ? epoch_start_ / window_rows_ * window_rows_ : options_.range_begin + epoch_start_;
   PEPNET_ASSIGN_OR_RETURN(int64_t found, rows_->Begin(first));
@@ -69,7 +69,7 @@ Status BatchCutter::BeginEpoch() {
     PEPNET_RETURN_IF_ERROR(LoadWindow(first / window_rows_));
     found += held_rows_;
   }
-  // A position behind the end must not pass for an epoch that is over: it means other data (law
+  // A position beyond the end must not pass for an epoch that is over: it means other data (law
   // L7).
   if (found < (inside_window ? epoch_start_ : first)) {
     return InvalidInput("the data position to resume from is row ", epoch_start_, " of epoch ", epoch_,

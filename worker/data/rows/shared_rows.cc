@@ -198,7 +198,7 @@ Status SharedRows::Refill() {
     }
     current_ = std::move(taken).value();
     used_ = 0;
-    // The error stands in place of rows, so every member reports it behind the same row.
+    // The error stands in place of rows, so every member reports it after the same row.
     if (current_.kind == SharedChunk::Kind::kError) return current_.error;
     // A member that reads other files would shift the rows silently: its chunks are for other turns
     // (law L7).

@@ -122,7 +122,7 @@ void FusedEncoders::Pack(size_t number, int64_t begin, int64_t end) {
     column += leaf.dim;
   }
   if (group.query.empty()) return;
-  // The query is as wide as a position; columns behind its leaves stay zero.
+  // The query is as wide as a position; columns after its leaves stay zero.
   std::fill_n(arrays.query.data() + begin * width, (end - begin) * width, 0.0f);
   column = 0;
   for (const int l : group.query) {
@@ -155,8 +155,8 @@ void FusedEncoders::Unpack(size_t number, int64_t begin, int64_t end) {
     }
     column += leaf.dim;
   }
-  // A query's leaf may stand in groups, too, whose gradient lies there already: it was set in front
-  // of a barrier, and this adds to it.
+  // A query's leaf may stand in groups, too, whose gradient lies there already: it was set before a
+  // barrier, and this adds to it.
   column = 0;
   for (const int l : group.query) {
     const int64_t dim = config_->leaves[l].dim;

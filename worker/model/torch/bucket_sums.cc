@@ -43,7 +43,7 @@ void BucketSums::Begin(void* stream) {
 
 // Gradients become final in the order of backward, which may differ between workers (a part that
 // one worker's rows do not use). Sums must begin in one order on all, or they would wait for each
-// other crosswise (law L6); so a bucket that is full waits for those in front of it.
+// other crosswise (law L6); so a bucket that is full waits for those before it.
 void BucketSums::Done(size_t bucket) {
   --missing_[bucket];
   while (next_ < buckets_.size() && missing_[next_] == 0) BeginNext();

@@ -77,7 +77,7 @@ struct AttentionMlp {
     return last(x).squeeze(2);
   }
   // The masks of worker/model/dropout_mask.h for x [B, T, h]: element e of position t is number t *
-  // h + e of its row. Padding lies behind a row's own positions, which so keep their masks for any
+  // h + e of its row. Padding lies after a row's own positions, which so keep their masks for any
   // padding (law L2).
   static at::Tensor PositionMask(const at::Tensor& x, uint64_t key, double ratio, int64_t first_row) {
     at::Tensor mask = at::empty(x.sizes(), at::kFloat);
@@ -244,7 +244,7 @@ std::vector<SequenceIndex> IndexSequences(const JobConfig& config, const Batch& 
       int64_t* at_position = positions.mutable_data_ptr<int64_t>();
       for (int64_t b = 0; b < batch.rows; ++b) {
         const int64_t length = std::min(first[b + 1] - first[b], elements[b + 1] - elements[b]);
-        // The number elements.back() is one behind the last element: the row of zeros that
+        // The number elements.back() is one after the last element: the row of zeros that
         // PadSequence() puts there.
         for (int64_t t = 0; t < longest; ++t) *at_position++ = t < length ? elements[b] + t : elements.back();
       }

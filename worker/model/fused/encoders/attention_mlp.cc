@@ -190,7 +190,7 @@ void AttentionMlp::FirstLayer(const Call& call, const RowTile& tile, const Layer
 
   float* const joined = call.scratch->Get(kJoined, channels_ * width);
   float* const packed = call.scratch->Get(kPacked, (tile.positions - tile.long_positions) * 2 * channels_);
-  // Long rows stand first in the tile, so the packed short ones are one range behind them.
+  // Long rows stand first in the tile, so the packed short ones are one range after them.
   ForEachRow(tile, [&](const TileRow& row) {
     const int64_t b = row.row - tile.first_row;
     const float* const q = query + b * channels_;

@@ -380,7 +380,7 @@ PEPNET_SIMD_CLONES void GateProductBackward(const GateProduct& layer, const floa
 
 PEPNET_SIMD_CLONES void ActivatedForward(const Activated& layer) {
   const int64_t width = layer.width;
-  // The bias stays in u: backward needs the value in front of the activation.
+  // The bias stays in u: backward needs the value before the activation.
   if (layer.bias != nullptr) AddBias(layer.rows, width, layer.bias, layer.u);
   WithFunction(
       layer.activation, [&](const auto f) __attribute__((always_inline)) {
@@ -462,7 +462,7 @@ void LayerNormBackward(int64_t rows, int64_t width, const float* weight, const f
     float* const v = x + row * width;
     const float* const g = d + row * width;
     // The first pass takes both means over the row and the gradients of gamma and beta (weight and
-    // shift); the second one overwrites x and so must come behind it.
+    // shift); the second one overwrites x and so must come after it.
     double sum = 0, product = 0;
     for (int64_t c = 0; c < width; ++c) {
       const double dv = static_cast<double>(g[c]) * weight[c];
