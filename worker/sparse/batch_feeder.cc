@@ -90,8 +90,8 @@ StatusOr<std::optional<FedBatch>> BatchFeeder::PrepareNext() {
 Status BatchFeeder::DropAhead() {
   const std::optional<FedBatch> dropped = std::exchange(ahead_, std::nullopt);
   if (!dropped.has_value()) return absl::OkStatus();
-  // The answer must be received all the same: a server answers every pull, and what stays in the
-  // channel would be taken for the answer to a later one.
+  // The answer must be received all the same: a server answers every pull, and no message may be
+  // left when the job ends.
   std::vector<AlignedBuffer<float>> rows;
   return client_->FinishPull(dropped->ticket, &rows);
 }

@@ -70,8 +70,8 @@ PEPNET_SIMD_INLINE void PoolBagsOf(const Lookups& lookups, const float* const* r
                                    size_t last, float* __restrict out) {
   const int dim = fixed_dim > 0 ? fixed_dim : any_dim;
   // Rows are prefetched past the end of a bag, up to the end of the share: bags are short (often
-  // one id), the rows lie scattered over memory, and the wait for them is most of the time of this
-  // loop.
+  // one id) and the rows lie scattered over memory, so looking ahead within a bag would leave the
+  // loop to wait for each of them.
   const int32_t end = lookups.bags[last];
   for (size_t b = first; b < last; ++b) {
     const float inverse_count = lookups.InverseCount(b);

@@ -333,7 +333,8 @@ Status ChunkExchange::Give(SharedChunk chunk) {
       chunk.error = made.status();
     }
   }
-  // The copy to memory comes before the wait, which it overlaps.
+  // The rows are copied before the wait, so that takers use that time to claim what they have been
+  // given.
   PEPNET_RETURN_IF_ERROR(WaitForClaims());
   const std::string packet = PacketOf(chunk, bytes);
   for (Taker& taker : takers_) {

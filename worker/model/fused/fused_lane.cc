@@ -63,8 +63,8 @@ void FusedLane::GateBackward(const FusedGate& gate, int64_t rows, ConstMatrix x,
 void FusedLane::EpnetForward(int64_t rows, Matrix gate_input, int64_t domain_width, float* hidden, float* gate,
                              Matrix out) {
   const FusedGate& net = *layers_->epnet;
-  // E = gamma * sigmoid(gate([domain ; sg(main)])) * main (spec 1.3): the gate's bias, sigmoid and
-  // product are one pass over the block.
+  // With S the domain group and M the main one, E = gate([S ; sg(M)]) * M (spec 1.3): the gate's
+  // bias, its sigmoid and the product are one pass over the block.
   GateForward(net, rows, gate_input, hidden, gate);
   const Matrix main = gate_input.Column(domain_width);
   pepnet::GateForward(rows, net.second.out, ValueAt(net.second.bias), net.gamma, main.data, main.stride, gate, out.data,
