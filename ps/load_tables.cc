@@ -15,6 +15,7 @@ namespace pepnet {
 namespace {
 
 constexpr int64_t kMaxFrequency = int64_t{1} << 62;  // training adds to it
+constexpr float kMaxClicks = 1 << 24;                // floats count so far
 constexpr int64_t kMostReserved = int64_t{1} << 23;  // rows, whose index entries take 100 MB
 constexpr size_t kPrefetchRows = 16;                 // whose places in the index are asked for ahead of their use
 
@@ -36,9 +37,10 @@ Status CheckShape(const PartEntry& part, const TableShard& table, bool with_stat
     return InvalidInput("table ", table.table().name, " has width ", table.dim(), ", table ", part.table,
                         " of the checkpoint ", part.dim);
   }
-  if (with_state && part.state_dim != table.state_dim()) {
-    return InvalidInput("table ", table.table().name, " has ", table.state_dim(),
-                        " floats of optimizer state per row, table ", part.table, " of the checkpoint ", part.state_dim,
+  const int of_optimizer = part.state_dim - (part.counts_clicks ? 1 : 0);
+  if (with_state && of_optimizer != table.optimizer_state_dim()) {
+    return InvalidInput("table ", table.table().name, " has ", table.optimizer_state_dim(),
+                        " floats of optimizer state per row, table ", part.table, " of the checkpoint ", of_optimizer,
                         "; is it another sparse optimizer?");
   }
   return absl::OkStatus();
@@ -49,14 +51,17 @@ struct PartLoad {
   const ServerPlan& plan;
   int64_t step;  // of the checkpoint
   bool renamed, with_state;
+  const PartEntry& part;
   TableShard* table;
   int64_t* rounded;  // counts the rows whose values the table does not hold exactly
 };
 
 Status LoadRows(const PartLoad& load, const RowColumns& rows) {
   TableShard* const table = load.table;
-  const size_t dim = table->dim(), state_dim = table->state_dim();
+  const size_t dim = table->dim(), state_dim = load.part.state_dim;
+  const bool counts_clicks = table->table().policy.counts_clicks();
   std::vector<float> stored;  // what the table makes of a row's values
+  std::vector<float> state(static_cast<size_t>(table->state_dim()), 0.0f);
   for (size_t i = 0; i < rows.ids.size(); ++i) {
     if (i + kPrefetchRows < rows.ids.size()) table->PrefetchIndex(rows.ids[i + kPrefetchRows]);
     const int64_t id = rows.ids[i];
@@ -103,7 +108,19 @@ Status LoadRows(const PartLoad& load, const RowColumns& rows) {
       return absl::DataLossError(absl::StrCat("row ", id, " says that it changed ", rows.frequency[i],
                                               " times, expected 0 to ", kMaxFrequency));
     }
-    const int64_t slot = create(rows.states.data() + i * state_dim);
+    // A file without clicks has rows that nobody has clicked yet; those of a file that has them are dropped where
+    // nobody counts.
+    const float* const in_file = rows.states.data() + i * state_dim;
+    std::copy_n(in_file, table->optimizer_state_dim(), state.begin());
+    if (load.part.counts_clicks) {
+      const float clicks = in_file[state_dim - 1];
+      if (!(clicks >= 0 && clicks <= kMaxClicks)) {
+        return absl::DataLossError(
+            absl::StrCat("row ", id, " says that it was clicked ", clicks, " times, expected 0 to ", kMaxClicks));
+      }
+      if (counts_clicks) state.back() = clicks;
+    }
+    const int64_t slot = create(state.data());
     table->frequency(slot) = rows.frequency[i];
     table->last_step(slot) = rows.last_step[i];
   }
@@ -121,7 +138,7 @@ Status LoadPart(const ServerPlan& plan, const std::string& directory, const Mani
   PEPNET_ASSIGN_OR_RETURN(auto reader, TablePartReader::Open(directory, part));
   // Only now: the file has as many rows as the manifest says.
   if (!renamed) table->Reserve(table->size() + range.count);
-  const PartLoad load{plan, manifest.step, renamed, with_state, table, rounded};
+  const PartLoad load{plan, manifest.step, renamed, with_state, part, table, rounded};
   return reader->Read(range.first, range.count, [&](const RowColumns& rows) { return LoadRows(load, rows); });
 }
 

@@ -274,6 +274,13 @@ StatusOr<PullBody> Server::State::CheckPull(const Request& request) const {
   // Ids are checked against the table and against this server's buckets before anything is read: a
   // wrong id is an error with its value, never a clamped row (law L7).
   PEPNET_ASSIGN_OR_RETURN(const PullBody pull, ParsePull(request.frame));
+  const bool counts_clicks = std::any_of(tables.begin(), tables.end(),
+                                         [](const TableShard& table) { return table.table().policy.counts_clicks(); });
+  const bool marked = (request.header().flags & FrameHeader::kMarked) != 0;
+  if (marked != (counts_clicks && !ReadOnly(request.header()))) {
+    return InvalidInput(marked ? "a pull with marks, which no table counts"
+                               : "a pull without marks, which a table counts");
+  }
   const int64_t* id = pull.ids.data();
   for (size_t t = 0; t < tables.size(); ++t) {
     const Table& table = tables[t].table();

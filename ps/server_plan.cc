@@ -41,9 +41,12 @@ StatusOr<RowPolicy> ReadPolicy(const wire::RowPolicyPlan& in, const Table& table
   policy.ttl_seconds = in.ttl_seconds();
   policy.filter_bytes = in.filter_bytes();
   policy.filter_halve_steps = in.filter_halve_steps();
+  policy.show_weight = in.show_weight();
+  policy.click_weight = in.click_weight();
   PEPNET_RETURN_IF_ERROR(ReadKind<EvictionType>(in.eviction(), "eviction", &policy.eviction));
-  const std::string fault =
-      RowPolicyFault(policy, RowBytes(table.value_kind, table.dim, SparseStateDim(optimizer.kind, table.dim)));
+  Table with_policy = table;
+  with_policy.policy = policy;
+  const std::string fault = RowPolicyFault(policy, RowBytes(optimizer.kind, with_policy));
   if (!fault.empty()) return InvalidInput("server plan: table ", table.name, ": ", fault);
   return policy;
 }

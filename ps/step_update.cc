@@ -41,8 +41,10 @@ Status StepUpdate::Apply(const SparseOptimizer& optimizer, double lr, int64_t up
         initial_values = ticket.initial_values.data() + first_initial[p];
         first_initial[p] += static_cast<size_t>(unseen * (*tables)[t].dim());
       }
+      const bool counts_clicks = (*tables)[t].table().policy.counts_clicks() && !ticket.pull.marks.empty();
       sources.push_back({pushes[p].worker, ticket.pull.ids.subspan(first_id[p], count), slots,
-                         pushes[p].gradients.data() + first_float[p], initial_values});
+                         pushes[p].gradients.data() + first_float[p], initial_values,
+                         counts_clicks ? ticket.pull.marks.data() : nullptr, first_id[p]});
       first_id[p] += count;
       first_float[p] += count * (*tables)[t].dim();
       rows += count;
@@ -159,6 +161,7 @@ Status StepUpdate::ApplyOne(const TableStep& step, Source* source) {
     if (step.change != nullptr) step.change->Before(step.table_index, slot);
     info.last_step = step.step;
     info.frequency += 1;
+    if (source->Clicked(i)) step.table->CountClick(slot);
     rows.push_back({step.table->floats(slot), step.table->state(slot), source->gradients + i * dim});
     if constexpr (narrow) step.scratch->ids.push_back(MutantActive(Mutant::kRoundingBySlot) ? slot : info.id);
     if (rows.size() == kBlockRows) UpdateGathered<narrow>(step);
@@ -196,7 +199,7 @@ Status StepUpdate::ApplySum(const TableStep& step, std::span<Source> sources) {
         if (step.change != nullptr) step.change->Before(step.table_index, slot);
         info.last_step = -1 - static_cast<int64_t>(touched.size());
         info.frequency += 1;
-        touched.push_back({slot, gradient, source.worker});
+        touched.push_back({slot, gradient, source.worker, source.Clicked(i)});
       } else {
         Touched& row = touched[static_cast<size_t>(-1 - info.last_step)];
         if (row.last_worker == source.worker) return NamedTwice(step, source, i);
@@ -212,6 +215,8 @@ Status StepUpdate::ApplySum(const TableStep& step, std::span<Source> sources) {
           next_sum += dim;
         }
         row.last_worker = source.worker;
+        if (MutantActive(Mutant::kClicksByWorker) && row.clicked && source.Clicked(i)) table->CountClick(slot);
+        row.clicked = row.clicked || source.Clicked(i);
         if (MutantActive(Mutant::kCountByWorker)) info.frequency += 1;
       }
     }
@@ -224,6 +229,7 @@ Status StepUpdate::ApplySum(const TableStep& step, std::span<Source> sources) {
   for (const Touched& row : touched) {
     RowInfo& info = table->info(row.slot);
     info.last_step = step.step;
+    if (row.clicked) table->CountClick(row.slot);
     rows.push_back({table->floats(row.slot), table->state(row.slot), row.gradient});
     if constexpr (narrow) step.scratch->ids.push_back(MutantActive(Mutant::kRoundingBySlot) ? row.slot : info.id);
   }

@@ -50,7 +50,7 @@ class StepUpdate {
   explicit StepUpdate(ThreadTeam* team = nullptr) : team_(team), scratch_(team != nullptr ? team->size() : 1) {}
 
   // Applies step `step` to all tables: value and state by the optimizer (not for tables that are not trainable),
-  // frequency by one, last step = `step`. Precondition: each push has GradientFloats() floats; the last step of every
+  // frequency by one, clicks by one where a push marks the row, last step = `step`. Precondition: each push has GradientFloats() floats; the last step of every
   // row is in [0, step). InvalidArgument if a ticket names a row twice; the tables are then half updated and the caller
   // must give up. `snapshot`: a checkpoint of these tables that is being written, or nullptr. `clock`: has been moved
   // on to the step; nullptr: rows have no event time.
@@ -64,6 +64,7 @@ class StepUpdate {
     int64_t slot;
     const float* gradient;
     int last_worker;
+    bool clicked;
   };
   struct Source {  // what one push holds for one table
     int worker;
@@ -71,6 +72,13 @@ class StepUpdate {
     std::span<const int64_t> slots;
     const float* gradients;
     const float* initial_values;  // of the next id without a row; null: to be drawn
+    const uint64_t* marks;        // of all ids of the push; null: the table counts no clicks
+    size_t first_mark;            // that of the first id
+
+    bool Clicked(size_t i) const {
+      const size_t bit = first_mark + i;
+      return marks != nullptr && (marks[bit / 64] >> (bit % 64) & 1) != 0;
+    }
   };
 
   // The buffers that a thread keeps from table to table.

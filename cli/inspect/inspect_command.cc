@@ -201,7 +201,7 @@ void AddInspectFlags(CLI::App* command, InspectFlags* flags) {
   command->add_option("--report", flags->report, "also write the summary to this file, as an HTML page");
   command->add_option("--what_if", flags->what_if,
                       "which rows would leave under max_rows=N, memory_budget_mb=N, ttl_steps=N, ttl_seconds=N, "
-                      "eviction=LRU|LFU|SCORE, half_life_steps=N, separated by commas");
+                      "eviction=LRU|LFU|SCORE, half_life_steps=N, show_weight=W, click_weight=W, separated by commas");
   CLI::Option* diff = command->add_option("--diff", flags->diff,
                                           "compare with another checkpoint; the exit status is 1 where they differ");
   command->add_flag("--quiet", flags->quiet, "with --diff: print nothing on standard output")->needs(diff);

@@ -14,6 +14,7 @@ struct Row {
   std::string file;
   std::vector<float> value, state;
   int64_t frequency = 0, last_step = 0;
+  std::optional<float> clicks;  // of tables that count them
 };
 
 std::string Floats(const std::vector<float>& values) {
@@ -39,8 +40,12 @@ StatusOr<std::string> DescribeRow(const std::string& directory, const std::strin
           const std::span<const float> one = all.subspan(i * width, width);
           return std::vector<float>(one.begin(), one.end());
         };
-        found = Row{part.file, cut(rows.values, part.dim), cut(rows.states, part.state_dim), rows.frequency[i],
-                    rows.last_step[i]};
+        found = Row{part.file,         cut(rows.values, part.dim), cut(rows.states, part.state_dim),
+                    rows.frequency[i], rows.last_step[i],          {}};
+        if (part.counts_clicks) {
+          found->clicks = found->state.back();
+          found->state.pop_back();
+        }
       }
       return absl::OkStatus();
     }));
@@ -60,11 +65,13 @@ StatusOr<std::string> DescribeRow(const std::string& directory, const std::strin
                           {"frequency", found->frequency},
                           {"last_step", found->last_step},
                           {"file", found->file}};
+    if (found->clicks.has_value()) row["clicks"] = *found->clicks;
     if (word != nullptr) row["word"] = Printable(*word);
     return DumpJson(row);
   }
   return absl::StrCat("table ", table, ", id ", id, word == nullptr ? "" : absl::StrCat(" \"", Printable(*word), "\""),
                       ", in ", found->file, "\n  updates ", found->frequency, ", the last at step ", found->last_step,
+                      found->clicks.has_value() ? absl::StrCat(", ", *found->clicks, " with a positive label") : "",
                       "\n  value ", Floats(found->value),
                       found->state.empty() ? "" : absl::StrCat("\n  state ", Floats(found->state)));
 }

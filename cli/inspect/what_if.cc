@@ -18,7 +18,8 @@
 namespace pepnet {
 namespace {
 
-constexpr char kFields[] = "max_rows, memory_budget_mb, ttl_steps, ttl_seconds, eviction or half_life_steps";
+constexpr char kFields[] =
+    "max_rows, memory_budget_mb, ttl_steps, ttl_seconds, eviction, half_life_steps, show_weight or click_weight";
 
 // Rows of one bucket that have not expired.
 using Bucket = std::vector<std::pair<RowRank, int64_t>>;  // with their frequencies
@@ -75,6 +76,13 @@ StatusOr<RowPolicy> ParseWhatIf(const std::string& text) {
       policy.eviction = *eviction;
       continue;
     }
+    if (name == "show_weight" || name == "click_weight") {
+      double* const weight = name == "show_weight" ? &policy.show_weight : &policy.click_weight;
+      if (!absl::SimpleAtod(value, weight) || !(*weight >= 0 && *weight <= kMostWeight)) {
+        return InvalidInput("--what_if: ", name, " is \"", value, "\"; expected a number from 0 to ", kMostWeight);
+      }
+      continue;
+    }
     int64_t* const number = name == "max_rows"           ? &policy.max_rows
                             : name == "memory_budget_mb" ? &policy.memory_budget_bytes
                             : name == "ttl_steps"        ? &policy.ttl_steps
@@ -109,6 +117,11 @@ StatusOr<std::vector<WhatIfTable>> WhatIf(const std::string& directory, const Ro
   std::map<std::string, WhatIfTable> tables;
   for (const PartEntry& part : manifest.parts) {
     if (!table.empty() && part.table != table) continue;
+    if (policy.counts_clicks() && !part.counts_clicks) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("--what_if: click_weight needs the clicks of rows, which table ", part.table, " of ", directory,
+                       " does not count; train with dynamic_table { click_label click_weight }, or leave it out"));
+    }
     const int64_t row_bytes = RowBytes(part.value_kind, part.dim, part.state_dim);
     const std::string fault = RowPolicyFault(policy, row_bytes);
     if (!fault.empty()) return InvalidInput("--what_if, table ", part.table, ": ", fault);
@@ -135,7 +148,8 @@ StatusOr<std::vector<WhatIfTable>> WhatIf(const std::string& directory, const Ro
         if ((policy.ttl_steps > 0 && age >= policy.ttl_steps) || info.last_step <= named_until) {
           Add(info.frequency, &entry.expired);
         } else {
-          bucket.emplace_back(RankOf(policy, info, manifest.step, row_hash), info.frequency);
+          const double clicks = part.counts_clicks ? rows.states[(i + 1) * part.state_dim - 1] : 0;
+          bucket.emplace_back(RankOf(policy, info, clicks, manifest.step, row_hash), info.frequency);
         }
       }
       return absl::OkStatus();

@@ -200,9 +200,8 @@ Status RunColocated(Transport* transport, const Layout& layout, const JobFlags& 
 }  // namespace
 
 double PlannedBytes(const Table& table, const JobConfig& config) {
-  const int state = SparseStateDim(config.train.sparse_optimizer.kind, table.dim);
   return static_cast<double>(table.RowsToPlanFor()) *
-             static_cast<double>(RowBytes(table.value_kind, table.dim, state)) +
+             static_cast<double>(RowBytes(config.train.sparse_optimizer.kind, table)) +
          static_cast<double>(table.policy.filter_bytes);
 }
 

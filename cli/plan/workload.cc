@@ -56,8 +56,7 @@ StatusOr<Workload> MeasureWorkload(const JobConfig& config, int64_t batches) {
   load.batch_size = config.data.batch_size;
   load.shuffle = config.data.shuffle;
   for (const Table& table : config.tables) {
-    const int state = SparseStateDim(config.train.sparse_optimizer.kind, table.dim);
-    const int64_t row_bytes = RowBytes(table.value_kind, table.dim, state);
+    const int64_t row_bytes = RowBytes(config.train.sparse_optimizer.kind, table);
     int64_t rows = table.RowsToPlanFor();
     if (table.policy.limits_rows()) rows = std::min(rows, RowLimit(row_bytes, table.policy));
     load.tables.push_back(

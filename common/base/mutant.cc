@@ -34,6 +34,7 @@ constexpr const char* kNames[] = {
     "resume_forgets_train_slices",
     "budget_by_server",
     "count_by_worker",
+    "clicks_by_worker",
     "event_time_by_worker",
     "resume_forgets_candidates",
     "resume_forgets_event_times",

@@ -36,6 +36,7 @@ enum class Mutant {
   kResumeForgetsTrainSlices,  // L4: a resumed run has no rows of train metrics that wait for a slice
   kBudgetByServer,            // L3: all rows of a server share one limit, whatever their bucket
   kCountByWorker,             // L2: every worker that names a row or a candidate counts
+  kClicksByWorker,            // L2: every worker that marks a row counts a click
   kEventTimeByWorker,         // L2: the event time of a step is that of its last worker
   kResumeForgetsCandidates,   // L4: a resumed run has counted no candidates
   kResumeForgetsEventTimes,   // L4: a resumed run knows no event times of earlier steps

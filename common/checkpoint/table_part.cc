@@ -70,6 +70,11 @@ StatusOr<PartEntry> ParsePart(const nlohmann::json& item) {
     }
     part.value_kind = *kind;
   }
+  if (item.contains("clicks")) {
+    if (!item["clicks"].is_boolean()) return absl::DataLossError("\"clicks\" is neither true nor false");
+    part.counts_clicks = item["clicks"].get<bool>();
+    if (part.counts_clicks && part.state_dim == 0) return absl::DataLossError("\"clicks\" without a state");
+  }
   PEPNET_ASSIGN_OR_RETURN(part.bytes, JsonInteger(item, "bytes", 0, INT64_MAX));
   PEPNET_ASSIGN_OR_RETURN(part.crc32c, JsonCrc32c(item, "crc32c"));
   PEPNET_ASSIGN_OR_RETURN(part.buckets, ParseBuckets(item, part.rows));
@@ -143,6 +148,7 @@ std::string PartEntriesToJson(const std::vector<PartEntry>& parts) {
     head["dim"] = part.dim;
     head["state_dim"] = part.state_dim;
     if (part.value_kind != ValueKind::kFp32) head["data_type"] = TypeOf(part.value_kind).name;
+    if (part.counts_clicks) head["clicks"] = true;
     head["bytes"] = part.bytes;
     head["crc32c"] = Crc32cToHex(part.crc32c);
     std::string line = DumpOrDie(head);

@@ -3,6 +3,7 @@
 //
 //   schema: id int64 | value fixed_size_list<float>[dim] (absent if 0) | state fixed_size_list<float>[state_dim]
 //           (absent if 0) | frequency int64 | last_step int64
+//           state: what the optimizer keeps, then, where the table counts clicks, their number
 //   order : by bucket, then by id; record batches of kRowsPerRecordBatch rows (the last one shorter).
 //   digest: per bucket, the sum mod 2^128 of the 128-bit XXH3 of each row's little-endian bytes (id, value, state,
 //           frequency, last_step), and the row count; independent of order and of the number of parts.
@@ -56,6 +57,7 @@ struct PartEntry {
   int dim = 0, state_dim = 0;
   // The type of the values on servers. The file holds them as float32, which the values of every kind are exactly.
   ValueKind value_kind = ValueKind::kFp32;
+  bool counts_clicks = false;  // the last float of a row's state is the number of its clicks (RowPolicy)
   int64_t bytes = 0;
   uint32_t crc32c = 0;
   std::vector<BucketEntry> buckets;  // only non-empty ones, ascending; row offset of a bucket = sum of rows before it

@@ -78,6 +78,15 @@ StatusOr<GrowingTable> ReadDynamicTable(const config::DynamicTable& from, const 
                         ListOfKinds<EvictionKind>(&EvictionType::name, " or "));
   }
   policy.eviction = *eviction;
+  policy.show_weight = from.show_weight();
+  policy.click_weight = from.click_weight();
+  policy.click_label = from.click_label();
+  if (policy.counts_clicks() != !policy.click_label.empty()) {
+    return source.Error(from, policy.click_label.empty() ? "click_weight" : "click_label",
+                        policy.click_label.empty()
+                            ? absl::StrCat(from.click_weight(), "; expected a click_label with it")
+                            : absl::StrCat("\"", from.click_label(), "\"; expected a click_weight above 0 with it"));
+  }
   table.expected_rows = static_cast<int64_t>(from.has_expected_rows() ? from.expected_rows() : from.max_rows());
   if (table.expected_rows == 0) {
     return source.Error(from, "expected_rows",

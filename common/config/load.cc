@@ -126,7 +126,7 @@ Status CheckNames(const JobConfig& job, const std::string& source) {
 
 // Of the values and optimizer state.
 int64_t RowBytesOf(const JobConfig& job, const Table& table) {
-  return RowBytes(table.value_kind, table.dim, SparseStateDim(job.train.sparse_optimizer.kind, table.dim));
+  return RowBytes(job.train.sparse_optimizer.kind, table);
 }
 
 // Gives the tables that grow without a limit of their own their shares of
@@ -186,6 +186,10 @@ Status CheckPolicies(const JobConfig& job, const std::string& source) {
     if (policy.ttl_seconds > 0 && !job.data.event_time.has_value()) {
       return InvalidInput(source, ": dynamic_table of table \"", table.name, "\": ttl_seconds is ", policy.ttl_seconds,
                           ", but no column says when events happened; set data_config.event_time { field }");
+    }
+    if (policy.counts_clicks() && std::count(job.data.labels.begin(), job.data.labels.end(), policy.click_label) == 0) {
+      return InvalidInput(source, ": dynamic_table of table \"", table.name, "\": click_label is \"",
+                          Printable(policy.click_label), "\"; expected one of data_config.label_fields");
     }
     if (!policy.is_active()) continue;
     const std::string fault = RowPolicyFault(table.policy, RowBytesOf(job, table));

@@ -4,10 +4,13 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 #include "common/job_config/type_table.h"
 
 namespace pepnet {
+
+inline constexpr double kMostWeight = 1e6;  // of a step in a row's score
 
 // Which rows leave first when a table holds too many.
 enum class EvictionKind { kLru, kLfu, kScore };
@@ -20,7 +23,11 @@ struct RowPolicy {
   int64_t memory_budget_bytes = 0;  // the same in bytes of rows, their state, their index and counters; 0: no limit
   EvictionKind eviction = EvictionKind::kLru;
   int64_t half_life_steps = 0;  // of kScore
-  int64_t ttl_seconds = 0;      // a row whose last step is so far behind the job's event time expires; 0: never
+  // Of kScore: the weights of a step that names a row, and of one in which a row of the data with a positive
+  // `click_label` names it.
+  double show_weight = 1, click_weight = 0;
+  std::string click_label = "";  // a label of the data; only workers know it
+  int64_t ttl_seconds = 0;  // a row whose last step is so far behind the job's event time expires; 0: never
   // Of the counters of ids without a row, of the table on all servers; 0: they are counted exactly, as candidates.
   int64_t filter_bytes = 0;
   int64_t filter_halve_steps = 0;  // these counters are halved once in so many steps
@@ -29,6 +36,8 @@ struct RowPolicy {
   bool counts_candidates() const { return admit_after_steps > 1 && filter_bytes == 0; }
   // They are counted in a filter of bounded memory.
   bool filters() const { return filter_bytes > 0; }
+  // Each row counts the steps in which a positive click_label named it, in one more float behind its optimizer state.
+  bool counts_clicks() const { return click_weight > 0; }
   bool expires() const { return ttl_steps > 0 || ttl_seconds > 0; }
   bool limits_rows() const { return max_rows > 0 || memory_budget_bytes > 0; }
   // Rows leave the table.

@@ -7,6 +7,7 @@
 
 #include "common/job_config/parameter.h"
 #include "common/job_config/schedule.h"
+#include "common/job_config/table.h"
 #include "common/job_config/type_table.h"
 
 namespace pepnet {
@@ -194,5 +195,14 @@ constexpr const SparseOptimizerType* FindType(SparseOptimizerKind kind) {
 
 // Floats of optimizer state per row.
 constexpr int SparseStateDim(SparseOptimizerKind kind, int dim) { return TypeOf(kind).state_dim(dim); }
+
+// Floats behind a row's values: the optimizer's state and, where the table counts clicks, their number.
+inline int RowStateDim(SparseOptimizerKind kind, const Table& table) {
+  return SparseStateDim(kind, table.dim) + (table.policy.counts_clicks() ? 1 : 0);
+}
+// Bytes of a row's values and of what stands behind them.
+inline int64_t RowBytes(SparseOptimizerKind kind, const Table& table) {
+  return RowBytes(table.value_kind, table.dim, RowStateDim(kind, table));
+}
 
 }  // namespace pepnet

@@ -47,6 +47,27 @@ std::string FilterFault(const RowPolicy& policy) {
   return "";
 }
 
+// Why the weights of a score are none; "": they are, or the policy has none.
+std::string WeightFault(const RowPolicy& policy) {
+  for (const auto& [name, weight] :
+       {std::pair("show_weight", policy.show_weight), {"click_weight", policy.click_weight}}) {
+    if (!(weight >= 0 && weight <= kMostWeight)) {
+      return absl::StrCat(name, ": ", weight, "; expected 0 to ", kMostWeight);
+    }
+  }
+  const bool by_score = policy.eviction == EvictionKind::kScore;
+  if (!by_score && policy.show_weight != 1) {
+    return absl::StrCat("show_weight: ", policy.show_weight, "; expected nothing: only eviction SCORE has one");
+  }
+  if (!by_score && policy.counts_clicks()) {
+    return absl::StrCat("click_weight: ", policy.click_weight, "; expected nothing: only eviction SCORE has one");
+  }
+  if (policy.show_weight == 0 && policy.click_weight == 0) {
+    return "show_weight: 0, and click_weight too: every row would have the score 0; expected one above 0";
+  }
+  return "";
+}
+
 }  // namespace
 
 std::string TruncationFault(const Initializer& initializer) {
@@ -109,6 +130,7 @@ std::string RowPolicyFault(const RowPolicy& policy, int64_t row_bytes) {
     return absl::StrCat("half_life_steps: ", policy.half_life_steps, "; expected ",
                         by_score ? "at least 1 with eviction SCORE" : "nothing: only eviction SCORE has one");
   }
+  if (const std::string fault = WeightFault(policy); !fault.empty()) return fault;
   return "";
 }
 
@@ -137,6 +159,11 @@ std::string RowPolicyText(const RowPolicy& policy) {
     if (policy.memory_budget_bytes > 0) limits.push_back(absl::StrCat(policy.memory_budget_bytes >> 20, " MiB"));
     clauses.push_back(absl::StrCat("at most ", absl::StrJoin(limits, " and "), ": ", TypeOf(policy.eviction).summary,
                                    " leave first"));
+  }
+  if (policy.counts_clicks()) {
+    clauses.push_back(absl::StrCat("a step counts ", policy.show_weight, ", with a positive ",
+                                   policy.click_label.empty() ? "click label" : policy.click_label, " ",
+                                   policy.click_weight, " more"));
   }
   return absl::StrJoin(clauses, ", ");
 }

@@ -71,14 +71,15 @@ StatusOr<ParsedFrame> ParsedFrame::Parse(Bytes frame) {
   return ParsedFrame(header, std::move(frame));
 }
 
-size_t PullBodyBytes(size_t table_count, size_t id_count) {
-  return CountBytes(table_count) + id_count * sizeof(int64_t);
+size_t PullBodyBytes(size_t table_count, size_t id_count, bool marked) {
+  return CountBytes(table_count) + (id_count + (marked ? MarkWords(id_count) : 0)) * sizeof(int64_t);
 }
 
 int64_t* WritePullCounts(Bytes& frame, std::span<const uint32_t> counts) {
   uint64_t ids = 0;
   for (uint32_t count : counts) ids += count;
-  CHECK_EQ(frame.size(), sizeof(FrameHeader) + PullBodyBytes(counts.size(), ids));
+  CHECK(frame.size() == sizeof(FrameHeader) + PullBodyBytes(counts.size(), ids, false) ||
+        frame.size() == sizeof(FrameHeader) + PullBodyBytes(counts.size(), ids, true));
   uint8_t* body = FrameBody(frame);
   const size_t count_bytes = CountBytes(counts.size());
   if (count_bytes > 0) {
@@ -99,11 +100,15 @@ StatusOr<PullBody> ParsePull(const ParsedFrame& frame) {
   pull.counts = {reinterpret_cast<const uint32_t*>(body), tables};
   uint64_t ids = 0;  // at most 2^32 counts below 2^32: does not overflow
   for (uint32_t count : pull.counts) ids += count;
+  const bool marked = (frame.header().flags & FrameHeader::kMarked) != 0;
   const size_t id_bytes = body_bytes - count_bytes;
-  if (id_bytes % sizeof(int64_t) != 0 || ids != id_bytes / sizeof(int64_t)) {
-    return InvalidInput("pull announces ", ids, " ids in ", tables, " tables, but carries ", id_bytes, " bytes of ids");
+  const uint64_t words = ids + (marked ? MarkWords(ids) : 0);
+  if (id_bytes % sizeof(int64_t) != 0 || words != id_bytes / sizeof(int64_t)) {
+    return InvalidInput("pull announces ", ids, marked ? " marked" : "", " ids in ", tables, " tables, but carries ",
+                        id_bytes, " bytes of ids");
   }
   pull.ids = {reinterpret_cast<const int64_t*>(body + count_bytes), static_cast<size_t>(ids)};
+  if (marked) pull.marks = {reinterpret_cast<const uint64_t*>(pull.ids.data() + ids), MarkWords(ids)};
   return pull;
 }
 

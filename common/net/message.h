@@ -9,6 +9,8 @@
 //             no ticket is kept and no push follows; step then means "after `step` steps are applied". flags bits 1, 2: the
 //             WireDtype of the rows that are to come back.
 //             flags bit 4, between threads of one process only: the rows are wanted by reference.
+//             flags bit 5: behind the ids stand marks, u64 * ceil(sum(counts) / 64): bit i % 64 of word i / 64 says
+//             whether a row of the worker's batch with a positive click label names the i-th id (RowPolicy).
 //   Rows    : the reply. values f32: for each table in order, count rows of dim floats. By reference: for each of them
 //             a pointer u64 to its floats, in the server's table or behind the pointers; good until this worker's next
 //             push, and after a read-only pull until any update that this worker takes part in.
@@ -52,6 +54,7 @@ struct FrameHeader {
   static constexpr uint32_t kDtypeShift = 1, kDtypeMask = 3u << kDtypeShift;
   static constexpr uint32_t kShortIds = 8;  // packed: ids of 4 bytes
   static constexpr uint32_t kByReference = 16;
+  static constexpr uint32_t kMarked = 32;
 
   uint32_t magic = kMagic;
   uint16_t version = kVersion;
@@ -111,9 +114,13 @@ class ParsedFrame {
 struct PullBody {
   std::span<const uint32_t> counts;  // by table
   std::span<const int64_t> ids;      // table after table
+  std::span<const uint64_t> marks;   // a bit an id; empty: the frame has none
 };
-size_t PullBodyBytes(size_t table_count, size_t id_count);
-// Precondition: frame has PullBodyBytes(counts.size(), ids) body bytes. Returns where the ids are to be written.
+size_t PullBodyBytes(size_t table_count, size_t id_count, bool marked = false);
+// Words of the marks of so many ids.
+inline size_t MarkWords(size_t id_count) { return (id_count + 63) / 64; }
+// Precondition: frame has PullBodyBytes(counts.size(), ids, marked) body bytes. Returns where the ids are to be
+// written; the marks stand behind them.
 int64_t* WritePullCounts(Bytes& frame, std::span<const uint32_t> counts);
 // Borrows from `frame`. InvalidArgument if counts and length disagree.
 StatusOr<PullBody> ParsePull(const ParsedFrame& frame);

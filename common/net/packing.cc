@@ -17,6 +17,15 @@ constexpr int kFloat16Most = 200;  // no float needs more
 
 size_t CountsBytes(const FrameHeader& header) { return PullBodyBytes(header.table_count, 0); }
 
+// Bytes of the marks behind a pull's ids. Precondition: the body holds the counts.
+size_t MarkBytes(const FrameHeader& header, const uint8_t* body) {
+  if ((header.flags & FrameHeader::kMarked) == 0) return 0;
+  uint64_t ids = 0;
+  const uint32_t* const counts = reinterpret_cast<const uint32_t*>(body);
+  for (uint32_t t = 0; t < header.table_count; ++t) ids += counts[t];
+  return MarkWords(ids) * sizeof(uint64_t);
+}
+
 FrameHeader WithFlags(FrameHeader header, uint32_t flags) {
   header.flags = flags;
   return header;
@@ -24,31 +33,36 @@ FrameHeader WithFlags(FrameHeader header, uint32_t flags) {
 
 Bytes ShortenIds(const FrameHeader& header, Bytes frame) {
   if ((header.flags & FrameHeader::kByReference) != 0) return frame;  // it does not leave the process
-  const size_t counts = CountsBytes(header), ids = (header.body_bytes - counts) / sizeof(int64_t);
+  const size_t counts = CountsBytes(header), marks = MarkBytes(header, FrameBody(frame));
+  const size_t ids = (header.body_bytes - counts - marks) / sizeof(int64_t);
   const int64_t* in = reinterpret_cast<const int64_t*>(FrameBody(frame) + counts);
   uint64_t used = 0;  // bits of any id
   for (size_t i = 0; i < ids; ++i) used |= static_cast<uint64_t>(in[i]);
   // A negative id has its upper bits set and does not fit either.
   if (used > std::numeric_limits<uint32_t>::max()) return frame;
-  Bytes packed = MakeFrame(WithFlags(header, header.flags | FrameHeader::kShortIds), counts + ids * sizeof(uint32_t));
+  Bytes packed =
+      MakeFrame(WithFlags(header, header.flags | FrameHeader::kShortIds), counts + ids * sizeof(uint32_t) + marks);
   std::memcpy(FrameBody(packed), FrameBody(frame), counts);
   uint32_t* out = reinterpret_cast<uint32_t*>(FrameBody(packed) + counts);
   for (size_t i = 0; i < ids; ++i) out[i] = static_cast<uint32_t>(in[i]);
+  std::memcpy(out + ids, in + ids, marks);
   return packed;
 }
 
 StatusOr<ParsedFrame> LengthenIds(const ParsedFrame& frame) {
   const FrameHeader& header = frame.header();
   const size_t counts = CountsBytes(header);
-  if (header.body_bytes < counts || (header.body_bytes - counts) % sizeof(uint32_t) != 0) {
+  const size_t marks = header.body_bytes < counts ? 0 : MarkBytes(header, frame.body());
+  if (header.body_bytes < counts + marks || (header.body_bytes - counts - marks) % sizeof(uint32_t) != 0) {
     return InvalidInput("a packed pull of ", header.table_count, " tables has a body of ", header.body_bytes, " bytes");
   }
-  const size_t ids = (header.body_bytes - counts) / sizeof(uint32_t);
-  ParsedFrame plain(WithFlags(header, header.flags & ~FrameHeader::kShortIds), counts + ids * sizeof(int64_t));
+  const size_t ids = (header.body_bytes - counts - marks) / sizeof(uint32_t);
+  ParsedFrame plain(WithFlags(header, header.flags & ~FrameHeader::kShortIds), counts + ids * sizeof(int64_t) + marks);
   std::memcpy(plain.body(), frame.body(), counts);
   const uint32_t* in = reinterpret_cast<const uint32_t*>(frame.body() + counts);
   int64_t* out = reinterpret_cast<int64_t*>(plain.body() + counts);
   for (size_t i = 0; i < ids; ++i) out[i] = in[i];
+  std::memcpy(out + ids, in + ids, marks);
   return plain;
 }
 

@@ -1,6 +1,6 @@
 // Packing: the same frame in fewer bytes, while it travels between a worker and a server.
 //
-//   Pull        ids in 4 bytes instead of 8 where all of them fit. Loses nothing.
+//   Pull        ids in 4 bytes instead of 8 where all of them fit; marks as they are. Loses nothing.
 //   Rows, Push  floats in 16 bits where the job asks for it (--wire_dtype): bfloat16 keeps 8 significant bits and the whole range;
 //               float16 keeps 11 bits of values between 2^-14 and 2^16, so gradients, which are tiny, travel multiplied by a power
 //               of two (FrameHeader::exponent). Both round to nearest, ties to even. How rows are spread over servers does not

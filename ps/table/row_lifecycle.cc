@@ -133,7 +133,8 @@ void RowLifecycle::Trim(int bucket, int64_t step, TableShard* rows) {
   for (size_t i = 0; i < slots.size(); ++i) {
     if (i + kPrefetchRows < slots.size()) __builtin_prefetch(&rows->info(slots[i + kPrefetchRows]));
     const RowInfo& info = rows->info(slots[i]);
-    ranks_.emplace_back(RankOf(policy_, info, step, RowHash(rows->table_hash(), info.id)), slots[i]);
+    ranks_.emplace_back(RankOf(policy_, info, rows->clicks(slots[i]), step, RowHash(rows->table_hash(), info.id)),
+                        slots[i]);
   }
   // No two rows rank alike (row_rank.h), so the set that leaves does not depend on the order of the
   // list, which a resume changes (law L4): it reads rows by id.

@@ -25,8 +25,8 @@ TableShard::TableShard(const Table& table, const SparseOptimizer& optimizer, uin
       codec_(table.value_kind, table.dim),
       seed_(seed),
       table_hash_(HashName(table.name)),
-      state_dim_(SparseStateDim(optimizer.kind, table.dim)),
-      row_bytes_(static_cast<size_t>(RowBytes(table.value_kind, table.dim, state_dim_))),
+      state_dim_(RowStateDim(optimizer.kind, table)),
+      row_bytes_(static_cast<size_t>(RowBytes(optimizer.kind, table))),
       rows_(codec_.words() + state_dim_),
       index_(table.rows) {
   if (table.policy.is_active()) lifecycle_ = std::make_unique<RowLifecycle>(table, state_dim_, seed);
@@ -143,6 +143,11 @@ void TableShard::KeepErased(bool keep) {
   erased_.clear();
 }
 
+void TableShard::FillInitialStateOf(int64_t slot) {
+  FillInitialState(optimizer_, {state(slot), static_cast<size_t>(optimizer_state_dim())});
+  if (table_.policy.counts_clicks()) state(slot)[state_dim_ - 1] = 0;
+}
+
 int64_t TableShard::Create(int64_t id) {
   if (!codec_.is_float()) {
     // An initial value is a number of the narrow type already (RowInitializer), so writing it is
@@ -153,7 +158,7 @@ int64_t TableShard::Create(int64_t id) {
   }
   const int64_t slot = NewRow(id);
   initializer_.Fill(id, {value(slot), static_cast<size_t>(table_.dim)});
-  FillInitialState(optimizer_, {state(slot), static_cast<size_t>(state_dim_)});
+  FillInitialStateOf(slot);
   return slot;
 }
 
@@ -163,7 +168,7 @@ int64_t TableShard::Create(int64_t id, const float* value, const float* state) {
   if (state != nullptr) {
     CopyRow(state, static_cast<size_t>(state_dim_), this->state(slot));
   } else {
-    FillInitialState(optimizer_, {this->state(slot), static_cast<size_t>(state_dim_)});
+    FillInitialStateOf(slot);
   }
   return slot;
 }

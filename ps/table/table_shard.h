@@ -40,6 +40,7 @@ class TableShard {
   const Table& table() const { return table_; }
   uint64_t table_hash() const { return table_hash_; }
   int dim() const { return table_.dim; }
+  // Floats behind the values of a row: optimizer state, then the clicks where the policy counts them.
   int state_dim() const { return state_dim_; }
   int64_t size() const { return rows_.size() - static_cast<int64_t>(free_.size() + erased_.size()); }
   // Bytes of index and rows, and of what the lifecycle keeps.
@@ -87,6 +88,14 @@ class TableShard {
   // The value that Create(id) would give; out.size() == dim.
   void ReadInitialValue(int64_t id, std::span<float> out) const { initializer_.Fill(id, out); }
 
+  // Counts a step in which a row of the data with a positive label named this one; stays at 2^24, where floats end to
+  // count. Precondition: the policy counts clicks.
+  void CountClick(int64_t slot) { state(slot)[state_dim_ - 1] += 1; }
+  // 0 where the policy counts none.
+  float clicks(int64_t slot) const { return table_.policy.counts_clicks() ? state(slot)[state_dim_ - 1] : 0; }
+  // Floats of optimizer state alone.
+  int optimizer_state_dim() const { return state_dim_ - (table_.policy.counts_clicks() ? 1 : 0); }
+
   // The layout of the values in a row.
   const ValueCodec& codec() const { return codec_; }
   // Of the rounding that step `step` does (value_codec.h).
@@ -121,6 +130,8 @@ class TableShard {
   void FindAndReadRows(std::span<const int64_t> ids, std::span<int64_t> slots, float* out, const Read& read) const;
   template <typename Read>
   void ReadRows(std::span<const int64_t> ids, std::span<const int64_t> slots, float* out, const Read& read) const;
+  // The state of a row that has never been updated or clicked.
+  void FillInitialStateOf(int64_t slot);
   // Makes a row whose floats are not set.
   int64_t NewRow(int64_t id);
 

@@ -138,6 +138,8 @@ def main():
         "LRU": limit + 'eviction: "LRU"',
         "LFU": limit + 'eviction: "LFU"',
         "SCORE, half-life of a day": limit + f'eviction: "SCORE" half_life_steps: {steps_a_day}',
+        "SCORE, shows and clicks": limit + f'eviction: "SCORE" half_life_steps: {steps_a_day} show_weight: 0.3 '
+                                   'click_weight: 1 click_label: "click"',
         "LRU, 2nd step admits": limit + 'eviction: "LRU" admit_after_steps: 2',
         "SCORE, 2nd step admits": limit + f'eviction: "SCORE" half_life_steps: {steps_a_day} admit_after_steps: 2',
         "expiry after 3 days": f"expected_rows: {len(met)} ttl_steps: {3 * steps_a_day}",

@@ -115,6 +115,45 @@ TEST_F(DynamicTableCli, InspectShowsCandidatesAndWhatAPolicyWouldTakeOut) {
   EXPECT_THAT(wrong.Cause(), HasSubstr("\"rows=5\"; expected name=value"));
 }
 
+TEST_F(DynamicTableCli, ClicksAreCountedShownAndWeighed) {
+  CliJob scored([] {
+    RandomJobOptions options = ScoredTableJob();
+    options.batch_size = 8;
+    return options;
+  }());
+  const ProcessResult trained = scored.Run("$PEPNET", "train", "model", "--seed=3 --verbose");
+  ASSERT_EQ(trained.exit_status, 0) << trained.err;
+  EXPECT_THAT(trained.err, HasSubstr("a step counts 0.2, with a positive clk 1 more"));
+  const std::string path = *ResolveCheckpoint(scored / "model");
+  const ProcessResult verified = RunShell(absl::StrCat("$PEPNET inspect --verify ", path));
+  EXPECT_EQ(verified.exit_status, 0) << verified.err;
+  // A row that is there, by its id.
+  ASSERT_OK_AND_ASSIGN(const Manifest manifest, ReadManifest(path));
+  int64_t id = 0;
+  float clicks = -1;
+  for (const PartEntry& part : manifest.parts) {
+    if (!part.counts_clicks) continue;
+    ASSERT_OK_AND_ASSIGN(const auto reader, TablePartReader::Open(path, part));
+    ASSERT_OK(reader->Read(0, part.rows, [&](const RowColumns& rows) {
+      for (size_t i = 0; i < rows.ids.size(); ++i) {
+        const float here = rows.states[(i + 1) * part.state_dim - 1];
+        EXPECT_LE(here, rows.frequency[i]);
+        if (here > clicks) id = rows.ids[i], clicks = here;
+      }
+      return absl::OkStatus();
+    }));
+  }
+  ASSERT_GT(clicks, 1);
+  const ProcessResult row = RunShell(absl::StrCat("$PEPNET inspect --table word_emb --id ", id, " ", path));
+  EXPECT_THAT(row.out, HasSubstr(absl::StrCat(", ", clicks, " with a positive label"))) << row.err;
+  const ProcessResult what_if = RunShell(absl::StrCat(
+      "$PEPNET inspect --what_if max_rows=1024,eviction=SCORE,half_life_steps=5,show_weight=0.2,click_weight=1 --table "
+      "word_emb ",
+      path));
+  EXPECT_EQ(what_if.exit_status, 0) << what_if.err;
+  EXPECT_THAT(what_if.out, HasSubstr("a step counts 0.2, with a positive click label 1 more"));
+}
+
 TEST_F(DynamicTableCli, ReadersLeaveTheTableAlone) {
   Train("$PEPNET", "model");
   const std::string before = Newest("model");

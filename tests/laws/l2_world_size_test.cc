@@ -166,6 +166,9 @@ std::vector<WorldCase> WorldCases() {
   RandomJobOptions filtered = FilteredTableJob();
   filtered.dense_optimizer = base.dense_optimizer;
   cases.push_back({"admission_by_a_filter", filtered});
+  RandomJobOptions scored = ScoredTableJob();
+  scored.dense_optimizer = base.dense_optimizer;
+  cases.push_back({"eviction_by_shows_and_clicks", scored});
   return cases;
 }
 

@@ -69,6 +69,23 @@ TEST(L3ShardInvariance, RowsAreAdmittedAndLeaveAlikeOnAnyNumberOfServers) {
   }
 }
 
+TEST(L3ShardInvariance, ShowsAndClicksKeepTheSameRowsOnAnyNumberOfServers) {
+  RandomJobOptions options = ScoredTableJob();
+  options.batch_size = 4;
+  TemporaryDirectory directory;
+  const JobConfig first = MakeRandomJob(directory.path(), options, "s1");
+  ASSERT_OK(Train(first, {2, 1, {}}, TestOptions()));
+  ASSERT_OK_AND_ASSIGN(const Manifest manifest, ReadManifest(Newest(first)));
+  EXPECT_EQ(std::count_if(manifest.parts.begin(), manifest.parts.end(),
+                          [](const PartEntry& part) { return part.counts_clicks; }),
+            1);
+  for (const int servers : {2, 5}) {
+    const JobConfig other = MakeRandomJob(directory.path(), options, absl::StrCat("s", servers));
+    ASSERT_OK(Train(other, {2, servers, {static_cast<uint64_t>(servers), 800}}, TestOptions()));
+    EXPECT_EQ(CheckpointDifference(Newest(first), Newest(other)), "") << servers;
+  }
+}
+
 TEST(L3ShardInvariance, AFilterAdmitsAlikeOnAnyNumberOfServers) {
   RandomJobOptions options = FilteredTableJob();
   options.batch_size = 4;

@@ -91,7 +91,7 @@ TEST(L4Resume, RunningStatisticsGoOnAsIfNothingHadHappened) {
 }
 
 TEST(L4Resume, CandidatesAndRowsThatLeaveGoOnAsIfNothingHadHappened) {
-  for (RandomJobOptions options : {LivingTableJob(), FilteredTableJob()}) {
+  for (RandomJobOptions options : {LivingTableJob(), FilteredTableJob(), ScoredTableJob()}) {
     options.batch_size = 4;
     options.sparse_optimizer = "adagrad_optimizer { lr: 0.05 }";
     for (const int steps : {16, 44}) ExpectTheSameBits(options, steps);

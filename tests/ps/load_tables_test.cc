@@ -107,6 +107,45 @@ TEST(LoadTablesTest, RowsOfAnyNumberOfServersLoadIntoAnyNumber) {
   }
 }
 
+TEST(LoadTablesTest, ClicksLoadWhereTheTableCountsThemAndBeginAtZeroWhereTheFileHasNone) {
+  const auto plan_of = [](bool counts) {
+    ServerPlan plan = MakePlan(0, 1);
+    plan.tables.resize(1);
+    if (!counts) return plan;
+    plan.tables[0].policy = {.max_rows = 1 << 20, .eviction = EvictionKind::kScore, .half_life_steps = 4};
+    plan.tables[0].policy.click_weight = 1;
+    return plan;
+  };
+  for (const bool saved : {false, true}) {
+    const ServerPlan plan = plan_of(saved);
+    std::vector<TableShard> tables = MakeTables(plan);
+    for (int64_t id = 0; id < 50; ++id) {
+      const int64_t slot = tables[0].Create(id);
+      tables[0].state(slot)[0] = static_cast<float>(id) + 0.5f;
+      for (int64_t click = 0; saved && click < id % 5; ++click) tables[0].CountClick(slot);
+    }
+    TemporaryDirectory directory;
+    ASSERT_OK_AND_ASSIGN(auto writer, CheckpointWriter::Begin(directory.path(), 9));
+    ASSERT_OK_AND_ASSIGN(const auto parts, SaveNow(plan, std::move(tables), 9, writer.temporary_directory()));
+    EXPECT_EQ(parts.rows[0].counts_clicks, saved);
+    Manifest manifest;
+    manifest.step = 9;
+    manifest.server_count = 1;
+    manifest.parts = parts.rows;
+    ASSERT_OK_AND_ASSIGN(const std::string path, writer.Commit(manifest));
+    for (const bool counts : {false, true}) {
+      ASSERT_OK_AND_ASSIGN(const LoadedTables loaded, LoadTables(plan_of(counts), path, {}));
+      const TableShard& table = loaded.tables[0];
+      for (int64_t id = 0; id < 50; ++id) {
+        const int64_t slot = table.Find(id);
+        ASSERT_NE(slot, TableShard::kNoSlot);
+        EXPECT_EQ(table.state(slot)[0], static_cast<float>(id) + 0.5f);
+        EXPECT_EQ(table.clicks(slot), saved && counts ? static_cast<float>(id % 5) : 0) << id;
+      }
+    }
+  }
+}
+
 TEST(LoadTablesTest, PartsOfSeveralServersHoldTheRowsOfOneInTheSameOrder) {
   TemporaryDirectory one, three;
   const std::string paths[] = {WriteCheckpoint(one, 1), WriteCheckpoint(three, 3)};

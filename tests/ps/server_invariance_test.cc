@@ -3,6 +3,7 @@
 // mutant that breaks it.
 #include <initializer_list>
 #include <map>
+#include <set>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -64,14 +65,22 @@ int64_t EventTimeOf(int slice, int64_t step) {
   return 1'600'000'000 + 1000 * step + words[0] % 3000;
 }
 
+// Whether the slice has a row with a positive label that names the id.
+bool ClickedIn(int slice, int64_t step, size_t table, int64_t id) {
+  const auto words = Philox4x32(RandomKey(6, RandomPurpose::kTest, table), static_cast<uint64_t>(slice * 1000 + step),
+                                static_cast<uint64_t>(id));
+  return words[0] % 4 == 0;
+}
+
 // What worker `worker` of the job does in a step: the slices worker, worker + W, ... of the data.
 struct Work {
   TableIds ids;
   std::vector<std::map<int64_t, std::vector<float>>> gradients;
+  std::vector<std::set<int64_t>> clicked;
   int64_t event_time = 0;
 };
 Work WorkOf(const JobShape& shape, int worker, int64_t step) {
-  Work work{TableIds(2), {{}, {}}};
+  Work work{TableIds(2), {{}, {}}, {{}, {}}};
   const int slices = shape.workers_of_data > 0 ? shape.workers_of_data : shape.workers;
   for (int slice = worker; slice < slices; slice += shape.workers) {
     const TableIds ids = IdsOf(slice, step, shape.user_ids);
@@ -80,6 +89,7 @@ Work WorkOf(const JobShape& shape, int worker, int64_t step) {
       for (int64_t id : ids[t]) {
         auto [row, fresh] = work.gradients[t].try_emplace(id, t == 0 ? 3 : 2, 0.0f);
         if (fresh) work.ids[t].push_back(id);
+        if (ClickedIn(slice, step, t, id)) work.clicked[t].insert(id);
         for (size_t e = 0; e < row->second.size(); ++e) {
           row->second[e] += GradientIn(slice, step, t, id, static_cast<int>(e), shape.exact_sums);
         }
@@ -93,7 +103,14 @@ Work WorkOf(const JobShape& shape, int worker, int64_t step) {
 Status RunWorker(const JobShape& shape, int index, TestWorker* worker) {
   TableIds all(2);
   for (int64_t id = 0; id < 50; ++id) all[0].push_back(id * 20), all[1].push_back(id);
-  PEPNET_RETURN_IF_ERROR(worker->SendPull(shape.first_step, WorkOf(shape, index, shape.first_step).ids));
+  const auto pull = [&](int64_t step) {
+    const Work work = WorkOf(shape, index, step);
+    if (shape.policy.counts_clicks()) {
+      worker->set_clicked([&work](size_t table, int64_t id) { return work.clicked[table].contains(id); });
+    }
+    return worker->SendPull(step, work.ids);
+  };
+  PEPNET_RETURN_IF_ERROR(pull(shape.first_step));
   for (int64_t step = shape.first_step; step <= shape.last_step; ++step) {
     const Work work = WorkOf(shape, index, step);
     PEPNET_RETURN_IF_ERROR(worker->ReceiveRows(work.ids).status());
@@ -101,7 +118,7 @@ Status RunWorker(const JobShape& shape, int index, TestWorker* worker) {
       PEPNET_RETURN_IF_ERROR(worker->SendPull(step - 1, all, true));
       PEPNET_RETURN_IF_ERROR(worker->ReceiveRows(all).status());
     }
-    if (step < shape.last_step) PEPNET_RETURN_IF_ERROR(worker->SendPull(step + 1, WorkOf(shape, index, step + 1).ids));
+    if (step < shape.last_step) PEPNET_RETURN_IF_ERROR(pull(step + 1));
     worker->set_event_time(work.event_time);
     PEPNET_RETURN_IF_ERROR(worker->SendPush(
         step, work.ids, [&](size_t t, int64_t id, int e) { return work.gradients[t].at(id)[e]; }, 0.05));
@@ -198,6 +215,8 @@ std::string RunJob(const JobShape& shape, bool values_only = false, const std::s
     policy->set_ttl_seconds(shape.policy.ttl_seconds);
     policy->set_filter_bytes(shape.policy.filter_bytes);
     policy->set_filter_halve_steps(shape.policy.filter_halve_steps);
+    policy->set_show_weight(shape.policy.show_weight);
+    policy->set_click_weight(shape.policy.click_weight);
     if (shape.policy.ttl_seconds > 0) plan.set_max_event_time_jump(86400);
   }
   for (wire::TablePlan& table : *plan.mutable_tables()) table.set_data_type(TypeOf(shape.value_kind).name);
@@ -403,6 +422,14 @@ TEST_P(NarrowInvariance, RoundingByTheSlotOfARowIsSeen) {
 // A filter of one word a bucket, whose counters many ids share.
 constexpr int64_t kSmallFilter = kBucketCount * kFilterWordBytes;
 
+// Rows leave by a score of shows and clicks.
+RowPolicy ByClicks() {
+  RowPolicy policy{.max_rows = kBucketCount, .eviction = EvictionKind::kScore, .half_life_steps = 2};
+  policy.show_weight = 0.125;
+  policy.click_weight = 1;
+  return policy;
+}
+
 // One policy of each kind, and all together.
 std::vector<RowPolicy> Policies() {
   return {
@@ -423,6 +450,7 @@ std::vector<RowPolicy> Policies() {
       {.max_rows = kBucketCount, .eviction = EvictionKind::kLfu},
       {.max_rows = kBucketCount, .eviction = EvictionKind::kScore, .half_life_steps = 2},
       {.admit_after_steps = 2, .admit_probability = 0.8, .ttl_steps = 3, .max_rows = kBucketCount},
+      ByClicks(),
   };
 }
 
@@ -486,6 +514,8 @@ TEST(PolicyMutantsTest, EachIsSeen) {
   }
   shape.policy = {.ttl_seconds = 2500};
   expect_workers_to_matter(Mutant::kEventTimeByWorker);
+  shape.policy = ByClicks();
+  expect_workers_to_matter(Mutant::kClicksByWorker);
 }
 
 TEST(PolicyMutantsTest, WhatAResumedRunForgetsIsSeen) {

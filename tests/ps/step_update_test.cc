@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <deque>
+#include <optional>
 #include <vector>
 
 #include "gmock/gmock.h"
@@ -29,15 +30,19 @@ class StepUpdateTest : public testing::Test {
   }
 
   // A push of `worker`: ids and gradients of both tables.
-  void Add(int worker, std::vector<int64_t> a_ids, std::vector<int64_t> b_ids, std::vector<float> gradients) {
+  // `marks`: bit i: a row with a positive label names the i-th id.
+  void Add(int worker, std::vector<int64_t> a_ids, std::vector<int64_t> b_ids, std::vector<float> gradients,
+           std::optional<uint64_t> marks = std::nullopt) {
     FrameHeader header;
     header.type = MessageType::kPull;
     header.table_count = 2;
-    Bytes bytes = MakeFrame(header, PullBodyBytes(2, a_ids.size() + b_ids.size()));
+    header.flags = marks.has_value() ? FrameHeader::kMarked : 0;
+    Bytes bytes = MakeFrame(header, PullBodyBytes(2, a_ids.size() + b_ids.size(), marks.has_value()));
     const uint32_t counts[] = {static_cast<uint32_t>(a_ids.size()), static_cast<uint32_t>(b_ids.size())};
     int64_t* out = WritePullCounts(bytes, counts);
     out = std::copy(a_ids.begin(), a_ids.end(), out);
-    std::copy(b_ids.begin(), b_ids.end(), out);
+    out = std::copy(b_ids.begin(), b_ids.end(), out);
+    if (marks.has_value()) *out = static_cast<int64_t>(*marks);
     auto frame = ParsedFrame::Parse(std::move(bytes));
     ASSERT_OK(frame);
     ASSERT_OK_AND_ASSIGN(const auto pull, ParsePull(*frame));
@@ -98,6 +103,28 @@ TEST_F(StepUpdateTest, SumsInTheOrderOfThePushes) {
   EXPECT_EQ(Text(1), "1:[1] f1 s1 2:[0.5] f1 s1");
 }
 
+TEST_F(StepUpdateTest, AStepCountsAClickOfARowOnceHoweverManyWorkersMarkIt) {
+  Table table = tables_[1].table();
+  table.policy = {.max_rows = 5000, .eviction = EvictionKind::kScore, .half_life_steps = 3};
+  table.policy.click_weight = 1;
+  tables_[1] = TableShard(table, optimizer_, 1);
+  const auto clicks = [this](int64_t id) { return tables_[1].clicks(tables_[1].Find(id)); };
+  // Table a counts none, though its id 7 is marked; b's ids 3, 4 and 5 are the bits 1, 2 and 3.
+  Add(0, {7}, {3, 4, 5}, {1, 1, 1, 1, 1}, 0b0011);
+  Add(1, {}, {5, 3}, {1, 1}, 0b11);
+  Add(2, {}, {4}, {1}, 0b0);
+  ASSERT_OK(Apply(1));
+  EXPECT_EQ(Text(1), "3:[0] f1 s1 4:[0] f1 s1 5:[0] f1 s1");
+  EXPECT_EQ(clicks(3), 1);
+  EXPECT_EQ(clicks(4), 0);
+  EXPECT_EQ(clicks(5), 1);
+  Add(0, {}, {3, 4}, {1, 1}, 0b11);  // a single worker
+  ASSERT_OK(Apply(2));
+  EXPECT_EQ(clicks(3), 2);
+  EXPECT_EQ(clicks(4), 1);
+  EXPECT_EQ(clicks(5), 1);
+}
+
 TEST_F(StepUpdateTest, NothingPushedChangesNothing) {
   Add(0, {}, {}, {});
   Add(1, {}, {}, {});
@@ -156,7 +183,7 @@ TEST(StepUpdateFrozenTest, FrozenTablesGetRowsButNoUpdate) {
   tables.emplace_back(table, optimizer, 1);
   const std::vector<int64_t> ids = {4};
   const std::vector<uint32_t> counts = {1};
-  Ticket ticket = {ParsedFrame(FrameHeader(), 0), {counts, ids}, AlignedBuffer<int64_t>(1)};
+  Ticket ticket = {ParsedFrame(FrameHeader(), 0), {counts, ids, {}}, AlignedBuffer<int64_t>(1)};
   ticket.slots[0] = TableShard::kNoSlot;
   const std::vector<float> gradients = {3.0f};
   const PushedGradients push{0, &ticket, gradients};
@@ -190,7 +217,7 @@ class NarrowStep {
     std::vector<PushedGradients> pushes;
     tickets.reserve(static_cast<size_t>(workers));
     for (int worker = 0; worker < workers; ++worker) {
-      tickets.push_back({ParsedFrame(FrameHeader(), 0), {counts, ids_}, AlignedBuffer<int64_t>(ids_.size())});
+      tickets.push_back({ParsedFrame(FrameHeader(), 0), {counts, ids_, {}}, AlignedBuffer<int64_t>(ids_.size())});
       tables_[0].Find(ids_, tickets.back().slots.span());
       pushes.push_back({worker, &tickets.back(), gradients});
     }

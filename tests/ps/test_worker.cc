@@ -73,19 +73,26 @@ Status TestWorker::SendPull(int64_t step, const TableIds& ids, bool read_only) {
   for (size_t server = 0; server < server_ranks_.size(); ++server) {
     std::vector<uint32_t> counts;
     std::vector<int64_t> routed;
+    std::vector<uint64_t> marks;
+    const bool marked = clicked_ != nullptr && !read_only;
     for (size_t t = 0; t < ids.size(); ++t) {
       const std::vector<size_t> route = Route(t, ids[t], server);
       counts.push_back(static_cast<uint32_t>(route.size()));
-      for (size_t position : route) routed.push_back(ids[t][position]);
+      for (size_t position : route) {
+        marks.resize(MarkWords(routed.size() + 1), 0);
+        if (marked && clicked_(t, ids[t][position])) marks.back() |= uint64_t{1} << routed.size() % 64;
+        routed.push_back(ids[t][position]);
+      }
     }
     FrameHeader header;
     header.type = MessageType::kPull;
     header.sender = static_cast<uint32_t>(index_);
     header.table_count = static_cast<uint32_t>(ids.size());
     header.step = step;
-    header.flags = read_only ? FrameHeader::kReadOnly : 0;
-    Bytes frame = MakeFrame(header, PullBodyBytes(counts.size(), routed.size()));
-    std::copy(routed.begin(), routed.end(), WritePullCounts(frame, counts));
+    header.flags = (read_only ? FrameHeader::kReadOnly : 0) | (marked ? FrameHeader::kMarked : 0);
+    Bytes frame = MakeFrame(header, PullBodyBytes(counts.size(), routed.size(), marked));
+    int64_t* const behind = std::copy(routed.begin(), routed.end(), WritePullCounts(frame, counts));
+    if (marked) std::copy(marks.begin(), marks.end(), reinterpret_cast<uint64_t*>(behind));
     PEPNET_RETURN_IF_ERROR(transport_->Send(Channel::kRequests, server_ranks_[server], std::move(frame)));
   }
   return absl::OkStatus();

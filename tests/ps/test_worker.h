@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "common/base/status.h"
@@ -30,6 +31,8 @@ class TestWorker {
   Status SendPull(int64_t step, const TableIds& ids, bool read_only = false);
   // The rows of the oldest open pull of these ids.
   StatusOr<TableRows> ReceiveRows(const TableIds& ids);
+  // Of the training pulls from now on: whether a row with a positive label names the id; null: they have no marks.
+  void set_clicked(std::function<bool(size_t table, int64_t id)> clicked) { clicked_ = std::move(clicked); }
   // Of the pushes from now on; 0: their rows have none.
   void set_event_time(int64_t seconds) { event_time_ = seconds; }
   Status SendPush(int64_t step, const TableIds& ids, const GradientOf& gradient, double lr = 0.5, int64_t update = 0);
@@ -49,6 +52,7 @@ class TestWorker {
   std::vector<int> server_ranks_;
   wire::ServerPlan plan_;
   int64_t event_time_ = 0;
+  std::function<bool(size_t table, int64_t id)> clicked_;
 };
 
 }  // namespace pepnet

@@ -127,6 +127,14 @@ RandomJobOptions FilteredTableJob() {
   return options;
 }
 
+RandomJobOptions ScoredTableJob() {
+  RandomJobOptions options = LivingTableJob();
+  options.word_rows =
+      "dynamic_table { max_rows: 1024 eviction: \"SCORE\" half_life_steps: 5 show_weight: 0.2 click_weight: 1 "
+      "click_label: \"clk\" }";
+  return options;
+}
+
 std::string WriteRandomJob(const std::string& directory, const RandomJobOptions& options) {
   std::mt19937_64 random(options.data_seed), clicks(options.data_seed + 1000);
   int written = 0;

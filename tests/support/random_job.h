@@ -38,6 +38,8 @@ struct RandomJobOptions {
 RandomJobOptions LivingTableJob();
 // The same with an admission filter instead of candidates.
 RandomJobOptions FilteredTableJob();
+// The same whose rows leave by a score of shows and clicks.
+RandomJobOptions ScoredTableJob();
 
 // Writes the rows as CSV files under `directory` and returns the config text (model_dir: <directory>/model).
 std::string WriteRandomJob(const std::string& directory, const RandomJobOptions& options);

@@ -76,6 +76,7 @@ StatusOr<std::optional<FedBatch>> BatchFeeder::PrepareNext() {
   {
     TraceScope scope("dedup");
     fed.ids = FindUniqueIds(*config_, fed.batch, team_);
+    if (mode_ == Mode::kTrain) MarkClicks(*config_, fed.batch, &fed.ids);
   }
   // Training pulls the rows of consecutive steps; evaluation reads all its batches as of one step,
   // so that it sees one state of the tables however long it takes (law L5).

@@ -44,6 +44,8 @@ wire::ServerPlan MakePlan(const JobConfig& config, const std::vector<int>& worke
     policy->set_ttl_seconds(table.policy.ttl_seconds);
     policy->set_filter_bytes(table.policy.filter_bytes);
     policy->set_filter_halve_steps(table.policy.filter_halve_steps);
+    policy->set_show_weight(table.policy.show_weight);
+    policy->set_click_weight(table.policy.click_weight);
   }
   if (config.data.event_time.has_value()) plan.set_max_event_time_jump(config.data.event_time->max_jump_seconds);
   const SparseOptimizer& optimizer = config.train.sparse_optimizer;
@@ -91,6 +93,21 @@ void DealOut(const std::vector<int64_t>& ids, uint64_t table_hash, std::span<Rou
     next.push_back(route->positions.data());
   }
   for (size_t i = 0; i < ids.size(); ++i) *next[server_of[i]]++ = static_cast<int32_t>(i);
+}
+
+// Sets the bits of the ids, in message order, that a row with a positive label names.
+void WriteMarks(const std::vector<Route>& routes, const std::vector<std::vector<uint8_t>>& clicked,
+                std::span<uint64_t> marks) {
+  std::fill(marks.begin(), marks.end(), 0);
+  size_t first = 0;  // of the table's ids
+  for (size_t t = 0; t < routes.size(); ++t) {
+    const Route& route = routes[t];
+    for (size_t i = 0; !clicked[t].empty() && i < route.count; ++i) {
+      const uint64_t mark = clicked[t][route.positions.empty() ? i : static_cast<size_t>(route.positions[i])];
+      marks[(first + i) / 64] |= mark << ((first + i) % 64);
+    }
+    first += route.count;
+  }
 }
 
 // The rows of a route, from where they stand among those of the table to side by side.
@@ -343,13 +360,16 @@ StatusOr<PullTicket> PsClient::StartPull(const UniqueIds& ids, int64_t step, boo
     if (transport_->shares_memory() && DtypeOf(header) == WireDtype::kFloat32) {
       header.flags |= FrameHeader::kByReference;
     }
-    Bytes frame = MakeFrame(header, PullBodyBytes(table_count, id_count));
+    const bool marked = !read_only && !ids.clicked.empty();
+    if (marked) header.flags |= FrameHeader::kMarked;
+    Bytes frame = MakeFrame(header, PullBodyBytes(table_count, id_count, marked));
     int64_t* out = WritePullCounts(frame, counts);
     for (size_t t = 0; t < table_count; ++t) {
       const Route& route = ticket.routes[server][t];
       if (route.positions.empty()) out = std::copy_n(ids.ids[t].data(), route.count, out);
       for (int32_t position : route.positions) *out++ = ids.ids[t][position];
     }
+    if (marked) WriteMarks(ticket.routes[server], ids.clicked, {reinterpret_cast<uint64_t*>(out), MarkWords(id_count)});
     PEPNET_RETURN_IF_ERROR(SendRows(server, std::move(frame), read_only));
   }
   return ticket;

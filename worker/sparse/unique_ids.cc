@@ -5,6 +5,7 @@
 #include <span>
 
 #include "common/base/hash.h"
+#include "common/base/logging.h"
 
 namespace pepnet {
 namespace {
@@ -117,6 +118,31 @@ UniqueIds FindUniqueIds(const JobConfig& config, const Batch& batch, ThreadTeam*
     }
   });
   return result;
+}
+
+void MarkClicks(const JobConfig& config, const Batch& batch, UniqueIds* ids) {
+  const auto counts = [](const Table& table) { return table.policy.counts_clicks(); };
+  if (std::none_of(config.tables.begin(), config.tables.end(), counts)) return;
+  ids->clicked.resize(config.tables.size());
+  for (size_t t = 0; t < config.tables.size(); ++t) {
+    if (counts(config.tables[t])) ids->clicked[t].assign(ids->ids[t].size(), 0);
+  }
+  for (size_t l = 0; l < config.leaves.size(); ++l) {
+    const Leaf& leaf = config.leaves[l];
+    if (leaf.table < 0 || !counts(config.tables[leaf.table])) continue;
+    const std::vector<std::string>& labels = config.data.labels;
+    const auto label = std::find(labels.begin(), labels.end(), config.tables[leaf.table].policy.click_label);
+    CHECK(label != labels.end()) << "the config names a label that the data do not have";
+    const std::vector<float>& values = batch.labels[static_cast<size_t>(label - labels.begin())].values;
+    std::vector<uint8_t>& clicked = ids->clicked[leaf.table];
+    const int64_t* const first_id = batch.ids[leaf.feature].ids.data();
+    for (int64_t row = 0; row < batch.rows; ++row) {
+      if (!(values[row] > 0)) continue;
+      const std::span<const int64_t> named = batch.RowIds(leaf.feature, row);
+      const int32_t* const positions = ids->positions[l].data() + (named.data() - first_id);
+      for (size_t i = 0; i < named.size(); ++i) clicked[positions[i]] = 1;
+    }
+  }
 }
 
 }  // namespace pepnet

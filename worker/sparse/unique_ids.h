@@ -17,9 +17,15 @@ namespace pepnet {
 struct UniqueIds {
   std::vector<std::vector<int64_t>> ids;        // by table
   std::vector<std::vector<int32_t>> positions;  // by leaf: for each id of the feature, index into ids[table]
+  // By table: for each of ids[table] 1 where a row with a positive label names it, else 0; empty for tables that count
+  // no clicks (RowPolicy). Without tables until MarkClicks().
+  std::vector<std::vector<uint8_t>> clicked = {};
 };
 
 // Leaves without a table get empty `positions`. `team`: shares out the tables of a large batch; may be null.
 UniqueIds FindUniqueIds(const JobConfig& config, const Batch& batch, ThreadTeam* team = nullptr);
+
+// Sets ids->clicked where a table counts clicks. `ids` are those of the batch, whose labels have been read.
+void MarkClicks(const JobConfig& config, const Batch& batch, UniqueIds* ids);
 
 }  // namespace pepnet

@@ -354,6 +354,8 @@ TEST_F(InspectTest, WhatIfSaysWhatItExpects) {
            {"ttl_steps=0", "ttl_steps is \"0\"; expected a number from 1"},
            {"eviction=FIFO", "eviction is \"FIFO\"; expected LRU, LFU or SCORE"},
            {"eviction=LFU", "takes no rows out; expected max_rows"},
+           {"max_rows=5000,click_weight=x", "click_weight is \"x\"; expected a number from 0"},
+           {"max_rows=5000,show_weight=-1", "show_weight is \"-1\"; expected a number from 0"},
        }) {
     EXPECT_THAT(ParseWhatIf(text), IsError(HasSubstr(error))) << text;
   }
@@ -361,6 +363,8 @@ TEST_F(InspectTest, WhatIfSaysWhatItExpects) {
   EXPECT_THAT(WhatIf(path, *ParseWhatIf("max_rows=5"), ""),
               IsError(HasSubstr("--what_if, table t: max_rows: 5; expected at least 1024")));
   EXPECT_THAT(WhatIf(path, *ParseWhatIf("max_rows=5000,eviction=SCORE"), ""), IsError(HasSubstr("half_life_steps")));
+  EXPECT_THAT(WhatIf(path, *ParseWhatIf("max_rows=5000,eviction=SCORE,half_life_steps=3,click_weight=1"), ""),
+              IsError(HasSubstr("click_weight needs the clicks of rows, which table t of")));
 }
 
 }  // namespace

@@ -54,6 +54,22 @@ TEST(GrowingTablesTest, ADynamicTableHasItsPolicy) {
   EXPECT_FALSE(grows.tables[0].policy.is_active());
 }
 
+TEST(GrowingTablesTest, AScoreMayWeighShowsAndClicks) {
+  ASSERT_OK_AND_ASSIGN(
+      const JobConfig job,
+      Parse(With("dynamic_table { max_rows: 5000 eviction: 'SCORE' half_life_steps: 7 show_weight: 0.1 "
+                 "click_weight: 2 click_label: 'clk' }")));
+  const Table& table = job.tables[0];
+  EXPECT_EQ(table.policy.show_weight, 0.1);
+  EXPECT_EQ(table.policy.click_weight, 2);
+  EXPECT_EQ(table.policy.click_label, "clk");
+  EXPECT_EQ(RowPolicyText(table.policy),
+            "at most 5000 rows: rows of the lowest score leave first, a step counts 0.1, with a positive clk 2 more");
+  const SparseOptimizerKind kind = job.train.sparse_optimizer.kind;
+  EXPECT_EQ(RowStateDim(kind, table), SparseStateDim(kind, table.dim) + 1);
+  EXPECT_EQ(RowBytes(kind, table), RowBytes(table.value_kind, table.dim, SparseStateDim(kind, table.dim)) + 4);
+}
+
 TEST(GrowingTablesTest, RowsExpireByTheTimeOfAColumn) {
   const auto with_time = [](const std::string& fields) {
     return Changed("data_config {", "data_config { event_time { " + fields + " }",

@@ -152,6 +152,36 @@ TEST(MessageTest, PullsOfAllShapes) {
   }
 }
 
+TEST(MessageTest, MarksStandBehindTheIds) {
+  for (const size_t ids : {size_t{0}, size_t{1}, size_t{64}, size_t{65}, size_t{200}}) {
+    FrameHeader header;
+    header.type = MessageType::kPull;
+    header.table_count = 1;
+    header.flags = FrameHeader::kMarked;
+    Bytes bytes = MakeFrame(header, PullBodyBytes(1, ids, /*marked=*/true));
+    const uint32_t counts[] = {static_cast<uint32_t>(ids)};
+    int64_t* const out = WritePullCounts(bytes, counts);
+    std::iota(out, out + ids, 5);
+    for (size_t word = 0; word < MarkWords(ids); ++word) out[ids + word] = static_cast<int64_t>(0x1234567 + word);
+    ASSERT_OK_AND_ASSIGN(const auto frame, ParsedFrame::Parse(Copy(bytes, bytes.size())));
+    ASSERT_OK_AND_ASSIGN(const auto pull, ParsePull(frame));
+    EXPECT_EQ(pull.ids.size(), ids);
+    ASSERT_EQ(pull.marks.size(), (ids + 63) / 64);
+    for (size_t word = 0; word < pull.marks.size(); ++word) EXPECT_EQ(pull.marks[word], 0x1234567 + word);
+    if (ids == 0) continue;
+    // Without the flag the marks are ids too many, and with it ids without marks are too few.
+    header.flags = 0;
+    SetHeader(header, &bytes);
+    ASSERT_OK_AND_ASSIGN(const auto unmarked, ParsedFrame::Parse(std::move(bytes)));
+    EXPECT_THAT(ParsePull(unmarked), IsError(testing::HasSubstr("pull announces")));
+    header.flags = FrameHeader::kMarked;
+    Bytes short_of_marks = MakeFrame(header, PullBodyBytes(1, ids));
+    WritePullCounts(short_of_marks, counts);
+    ASSERT_OK_AND_ASSIGN(const auto too_short, ParsedFrame::Parse(std::move(short_of_marks)));
+    EXPECT_THAT(ParsePull(too_short), IsError(testing::HasSubstr("marked ids in 1 tables, but carries")));
+  }
+}
+
 TEST(MessageTest, PullsWhoseCountsDisagreeWithTheirLengthAreErrors) {
   const Bytes good = MakePull({1, 1}, {7, 8});
   // The code of the pull in `bytes`, whose header says `tables` and the length that is there.

@@ -73,6 +73,33 @@ TEST(Packing, IdsThatFitTravelInFourBytesAndComeBack) {
   }
 }
 
+TEST(Packing, MarksTravelBehindShortIds) {
+  for (const size_t count : {size_t{0}, size_t{1}, size_t{64}, size_t{129}}) {
+    FrameHeader header;
+    header.type = MessageType::kPull;
+    header.table_count = 2;
+    header.flags = FrameHeader::kMarked;
+    Bytes plain = MakeFrame(header, PullBodyBytes(2, count, /*marked=*/true));
+    const uint32_t counts[] = {0, static_cast<uint32_t>(count)};
+    int64_t* out = WritePullCounts(plain, counts);
+    for (size_t i = 0; i < count; ++i) *out++ = static_cast<int64_t>(3 * i);
+    for (size_t word = 0; word < MarkWords(count); ++word) *out++ = -1 - static_cast<int64_t>(word);
+    const Bytes packed = Pack(Copy(plain));
+    EXPECT_EQ(packed.size(), plain.size() - 4 * count);
+    const StatusOr<ParsedFrame> back = Unpack(Copy(packed));
+    ASSERT_OK(back);
+    EXPECT_TRUE(SameFrame(back->bytes(), plain)) << count;
+  }
+  // Counts that promise more marks than the frame has.
+  FrameHeader header;
+  header.type = MessageType::kPull;
+  header.table_count = 2;
+  header.flags = FrameHeader::kMarked | FrameHeader::kShortIds;
+  Bytes lying = MakeFrame(header, size_t{16});
+  std::memset(FrameBody(lying), 0xff, 16);
+  EXPECT_THAT(Unpack(std::move(lying)), IsError(HasSubstr("a packed pull of 2 tables has a body of 16 bytes")));
+}
+
 TEST(Packing, OneLongIdKeepsAllLong) {
   for (int64_t id : {int64_t{0x100000000}, int64_t{-1}}) {
     const Bytes plain = Pull({3}, {1, id, 2});

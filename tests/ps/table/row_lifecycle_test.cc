@@ -37,8 +37,9 @@ class Life {
   RowLifecycle& lifecycle() { return *shard_->lifecycle(); }
   int64_t step() const { return step_; }
 
-  // The ids that have rows afterwards.
-  std::vector<int64_t> Step(const std::vector<int64_t>& ids, int64_t named_until = -1) {
+  // The ids that have rows afterwards. `clicked`: those of `ids` that a row with a positive label names.
+  std::vector<int64_t> Step(const std::vector<int64_t>& ids, int64_t named_until = -1,
+                            const std::set<int64_t>& clicked = {}) {
     ++step_;
     shard_->KeepErased(false);
     std::vector<int64_t> unseen;
@@ -51,6 +52,7 @@ class Life {
       if (slot == TableShard::kNoSlot) continue;
       ++shard_->frequency(slot);
       shard_->last_step(slot) = step_;
+      if (clicked.contains(id)) shard_->CountClick(slot);
     }
     lifecycle().Finish(step_, shard_.get(), named_until);
     return Ids();
@@ -231,6 +233,37 @@ TEST(RowLifecycleTest, TheRowsOfTheLowestRankLeaveAFullBucket) {
     for (int step = 0; step < 4; ++step) life.Step({});
     EXPECT_THAT(life.Step({ids[4]}), UnorderedElementsAre(b, d, ids[4]));
   }
+}
+
+TEST(RowLifecycleTest, ClicksKeepARowThatOthersOutnumber) {
+  const std::vector<int64_t> ids = IdsOfOneBucket(5);
+  const int64_t a = ids[0], b = ids[1], c = ids[2], d = ids[3];
+  RowPolicy policy{.max_rows = 3 * kBucketCount, .eviction = EvictionKind::kScore, .half_life_steps = 2};
+  policy.show_weight = 0.25;
+  policy.click_weight = 4;
+  Life life(policy);
+  life.Step({c}, -1, {c});
+  for (int step = 0; step < 4; ++step) life.Step({a, b});
+  // After step 6: a and b (4 * 0.25) * 0.75, c (0.25 + 4) * (0.25 * 0.75), d 0.25: c 0.796875 stays.
+  EXPECT_EQ(life.shard().clicks(life.shard().Find(c)), 1);
+  EXPECT_THAT(life.Step({d}), UnorderedElementsAre(a, b, c));
+  // Whoever returns begins without clicks.
+  EXPECT_THAT(life.Step({d}, -1, {d}), testing::Contains(d));
+  EXPECT_EQ(life.shard().clicks(life.shard().Find(d)), 1);
+}
+
+TEST(RowLifecycleTest, TheClicksOfARowTakeAFloatBehindItsState) {
+  RowPolicy policy{.max_rows = 2 * kBucketCount, .eviction = EvictionKind::kScore, .half_life_steps = 2};
+  Life without(policy);
+  policy.click_weight = 1;
+  Life with(policy);
+  EXPECT_EQ(without.shard().state_dim(), 0);  // of sgd
+  EXPECT_EQ(with.shard().state_dim(), 1);
+  EXPECT_EQ(with.shard().optimizer_state_dim(), 0);
+  const int64_t slot = with.shard().Create(1);
+  with.shard().state(slot)[0] = 1 << 24;
+  with.shard().CountClick(slot);  // as far as floats count
+  EXPECT_EQ(with.shard().clicks(slot), 1 << 24);
 }
 
 TEST(RowLifecycleTest, EqualRanksLeaveByTheirHash) {
