@@ -176,7 +176,8 @@ class RecordScanner {
 };
 
 // Calls cell(field index, text) for every field of a record. `scratch` holds a field whose quotes
-// had to be removed. False at text behind a closing quote; the field index is then in *bad_field.
+// had to be removed. *fields becomes the number of fields. False at text behind a closing quote;
+// *fields is then the index of that field.
 template <typename CellFunction>
 bool SplitRecord(std::string_view record, char delimiter, std::string* scratch, CellFunction cell, int* fields) {
   size_t at = 0;
