@@ -88,6 +88,11 @@ class OnnxTest(unittest.TestCase):
                "--overwrite")
         expected = pq.read_table(self.scratch / "predict").to_pydict()
         onnx.checker.check_model(str(export_dir / "model.onnx"), full_check=True)
+        nodes = [node.name for node in onnx.load(export_dir / "model.onnx", load_external_data=False).graph.node]
+        self.assertEqual(len(set(nodes)), len(nodes))
+        for node in nodes:
+            self.assertRegex(node, r"^[^/#]+(/[^/#]+)*/[A-Za-z]+#\d+$")
+        self.assertTrue({"inputs", "outputs", "tower"} <= {node.partition("/")[0] for node in nodes}, nodes)
         export = json.loads((export_dir / "export.json").read_text())
         session = onnxruntime.InferenceSession(export_dir / "model.onnx")
         names = [output.name for output in session.get_outputs()]

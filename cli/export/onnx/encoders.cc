@@ -194,9 +194,11 @@ StatusOr<std::vector<Value>> AddEncoders(const JobConfig& config, const std::vec
                                          OnnxLayers* layers) {
   EncoderGraph graph(config, layers);
   std::vector<GroupValues> groups;
+  layers->graph().BeginPart("sequences");
   for (const SequenceGroup& group : config.model.sequence_groups) groups.push_back(graph.Group(group, leaves));
   std::vector<Value> encoded;
   for (const Encoder& encoder : config.model.encoders) {
+    layers->graph().BeginPart(encoder.module);
     PEPNET_ASSIGN_OR_RETURN(encoded.emplace_back(), graph.Encode(encoder, groups[encoder.sequence_group]));
   }
   return encoded;

@@ -419,10 +419,12 @@ StatusOr<GraphTable> AddTable(const Table& table, uint64_t seed, TableRows* rows
 StatusOr<std::vector<OnnxLeaf>> AddFeatures(const JobConfig& config, const FeatureEncoder& encoder,
                                             const TableSource& tables, OnnxGraph* graph) {
   FeatureGraph features(config, encoder, graph);
+  graph->BeginPart("inputs");
   features.DeclareInputs();
   std::vector<OnnxLeaf> leaves(config.leaves.size());
   for (size_t l = 0; l < leaves.size(); ++l) {
     if (config.leaves[l].table >= 0) continue;
+    graph->BeginPart(config.features[config.leaves[l].feature].name);
     PEPNET_ASSIGN_OR_RETURN(leaves[l], features.Raw(config.leaves[l]));
   }
   for (size_t t = 0; t < config.tables.size(); ++t) {
@@ -430,6 +432,7 @@ StatusOr<std::vector<OnnxLeaf>> AddFeatures(const JobConfig& config, const Featu
     PEPNET_ASSIGN_OR_RETURN(const GraphTable table, AddTable(config.tables[t], tables.seed, &rows, graph));
     for (size_t l = 0; l < leaves.size(); ++l) {
       if (config.leaves[l].table != static_cast<int>(t)) continue;
+      graph->BeginPart(config.features[config.leaves[l].feature].name);
       PEPNET_ASSIGN_OR_RETURN(leaves[l], features.Lookup(config.leaves[l], table));
     }
   }

@@ -60,8 +60,16 @@ struct OnnxGraph::State {
   std::unique_ptr<FileWriter> external;
   std::map<std::string, uint32_t> crcs;  // of the constants' bytes, by name
   int64_t made_names = 0;
+  std::string part = "model";  // that of the nodes that are added
 
   std::string NewName(const std::string& stem) { return absl::StrCat(stem, "#", made_names++); }
+
+  onnx::NodeProto* AddNode(const std::string& op) {
+    onnx::NodeProto* const node = model.mutable_graph()->add_node();
+    node->set_op_type(op);
+    node->set_name(absl::StrCat(part, "/", op, "#", model.graph().node_size()));
+    return node;
+  }
 
   onnx::TensorProto* AddConstant(const std::string& name, onnx::TensorProto::DataType type,
                                  const std::vector<int64_t>& dims, const void* data, size_t bytes) {
@@ -142,8 +150,7 @@ OnnxGraph::Value OnnxGraph::Input(const std::string& name, Type type, const Shap
 }
 
 void OnnxGraph::Output(const Value& value, const std::string& name, Type type, const Shape& shape) {
-  onnx::NodeProto* const node = state_->model.mutable_graph()->add_node();
-  node->set_op_type("Identity");
+  onnx::NodeProto* const node = state_->AddNode("Identity");
   node->add_input(value);
   node->add_output(name);
   Describe(state_->model.mutable_graph()->add_output(), name, type, shape);
@@ -177,8 +184,7 @@ OnnxGraph::Value OnnxGraph::Integers(const std::vector<int64_t>& dims, std::span
 
 OnnxGraph::Value OnnxGraph::Apply(const std::string& op, const std::vector<Value>& inputs,
                                   const std::vector<Attribute>& attributes, const std::string& domain) {
-  onnx::NodeProto* const node = state_->model.mutable_graph()->add_node();
-  node->set_op_type(op);
+  onnx::NodeProto* const node = state_->AddNode(op);
   node->set_domain(domain);
   for (const Value& input : inputs) node->add_input(input);
   for (const Attribute& from : attributes) {
@@ -206,6 +212,8 @@ OnnxGraph::Value OnnxGraph::Apply(const std::string& op, const std::vector<Value
 OnnxGraph::Value OnnxGraph::Cast(const Value& value, Type to) {
   return Apply("Cast", {value}, {{"to", static_cast<int64_t>(ElementType(to))}});
 }
+
+void OnnxGraph::BeginPart(std::string part) { state_->part = std::move(part); }
 
 void OnnxGraph::RequireOpset(int version) {
   onnx::OperatorSetIdProto* const opset = state_->model.mutable_opset_import(0);

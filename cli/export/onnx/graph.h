@@ -49,6 +49,10 @@ class OnnxGraph {
               const std::string& domain = "");
   Value Cast(const Value& value, Type to);
 
+  // The nodes from here on are of this part of the model, and are named "<part>/<operator>#<n>": what pictures and
+  // profiles of the model show.
+  void BeginPart(std::string part);
+
   // Operators of this opset are used, too.
   void RequireOpset(int version);
   void SetMetadata(const std::string& key, const std::string& value);

@@ -144,10 +144,13 @@ Status AddNetwork(const JobConfig& config, const DenseParameters& parameters, co
   NetworkGraph network(config, &layers);
   std::vector<OnnxLeaf> listed = leaves;  // as groups read them
   for (const DenseEmbedding& embedding : model.embeddings) {
+    graph->BeginPart(config.features[config.leaves[embedding.leaf].feature].name);
     PEPNET_ASSIGN_OR_RETURN(listed[embedding.leaf].values, network.Embedding(embedding, leaves[embedding.leaf].values));
   }
+  graph->BeginPart("embedding");
   PEPNET_ASSIGN_OR_RETURN(Value shared, network.Group(model.main, listed, encoded));
   if (model.domain.has_value()) {
+    graph->BeginPart("epnet");
     PEPNET_ASSIGN_OR_RETURN(const Value domain, network.Group(*model.domain, listed, encoded));
     const Value input = layers.Concat({domain, shared}, 1);
     PEPNET_ASSIGN_OR_RETURN(const Value gate, network.Gate("model.epnet.gate_nu", input, model.epnet_gamma));
@@ -155,14 +158,17 @@ Status AddNetwork(const JobConfig& config, const DenseParameters& parameters, co
   }
   std::vector<Value> tasks(model.towers.size(), shared);
   if (model.uia.has_value()) {
+    graph->BeginPart("ppnet");
     PEPNET_ASSIGN_OR_RETURN(const Value uia, network.Group(*model.uia, listed, encoded));
     const Value gate_input = layers.Concat({uia, shared}, 1);
     for (size_t task = 0; task < tasks.size(); ++task) {
+      graph->BeginPart("ppnet/" + model.towers[task].name);
       PEPNET_ASSIGN_OR_RETURN(tasks[task], network.Ppnet(task, shared, gate_input));
     }
   }
   std::vector<Value> raw;
   for (size_t i = 0; i < model.towers.size() * model.domain_count; ++i) {
+    graph->BeginPart("tower/" + model.towers[i / model.domain_count].name);
     PEPNET_ASSIGN_OR_RETURN(raw.emplace_back(), network.TowerOutput(i, tasks[i / model.domain_count]));
   }
   const auto declare = [&](const std::string& name, const Value& value, int width) {
@@ -172,6 +178,7 @@ Status AddNetwork(const JobConfig& config, const DenseParameters& parameters, co
   };
   std::vector<Value> values;                             // by rule
   std::map<std::string, std::pair<Value, int>> outputs;  // with their widths
+  graph->BeginPart("outputs");
   for (const OutputRule& rule : OutputRules(config)) {
     values.push_back(network.Rule(rule, raw[rule.tower]));
     outputs[rule.name] = {values.back(), rule.width};
