@@ -209,8 +209,7 @@ StatusOr<double> WalkSeconds(const JobConfig& config, const InputFiles& files, b
 
 StatusOr<BenchReport> ReaderBench(const BenchFlags& flags) {
   PEPNET_ASSIGN_OR_RETURN(const JobConfig config, LoadConfig(flags.config));
-  PEPNET_ASSIGN_OR_RETURN(const InputFiles files, FindInputFiles(config.train_input_path, config.data.dataset_type,
-                                                                 config.data.dataset_type_name));
+  PEPNET_ASSIGN_OR_RETURN(const InputFiles files, FindJobFiles(config, config.train_input_path));
   for (const int workers : flags.job_workers) {
     if (workers >= flags.local_workers) continue;
     return InvalidInput("--local_workers ", flags.local_workers, " is more than --workers ", workers);

@@ -59,9 +59,7 @@ StatusOr<std::vector<std::string>> WriteFormat(const std::string& format, const 
 StatusOr<int64_t> Compare(const JobConfig& config, const ExportSource& source, const std::string& directory,
                           const CardFacts& facts) {
   const std::string& input = config.eval_input_path;
-  const Status found = input.empty()
-                           ? InvalidInput("eval_input_path is empty")
-                           : FindInputFiles(input, config.data.dataset_type, config.data.dataset_type_name).status();
+  const Status found = input.empty() ? InvalidInput("eval_input_path is empty") : FindJobFiles(config, input).status();
   if (!found.ok()) {
     LOG(WARNING) << "the export is not compared with eval: " << found.message();
     return -1;

@@ -22,14 +22,10 @@ namespace {
 
 constexpr double kMebibyte = 1 << 20;
 
-StatusOr<InputFiles> Files(const JobConfig& config, const std::string& input_path) {
-  return FindInputFiles(input_path, config.data.dataset_type, config.data.dataset_type_name);
-}
-
 std::string DataLine(const JobConfig& config, const std::string& input_path) {
   if (input_path.empty()) return "none";
-  const auto files = Files(config, input_path);
-  if (!files.ok()) return std::string(files.status().message());
+  const auto files = FindJobFiles(config, input_path);
+  if (!files.ok()) return absl::StrCat(input_path, ": cannot be read");  // the training says why
   uintmax_t bytes = 0;
   for (const std::string& path : files->paths) {
     std::error_code error;
@@ -189,7 +185,8 @@ std::vector<Warning> PlanWarnings(const JobConfig& config) {
   if (config.eval_input_path.empty()) {
     warnings.push_back({warning_kinds::kPlan, "eval_input_path", "eval_input_path is empty: nothing is evaluated"});
   } else {
-    const auto train = Files(config, config.train_input_path), eval = Files(config, config.eval_input_path);
+    const auto train = FindJobFiles(config, config.train_input_path);
+    const auto eval = FindJobFiles(config, config.eval_input_path);
     if (train.ok() && eval.ok()) {
       if (std::optional<Warning> overlap = OverlapOf(*train, *eval)) warnings.push_back(*std::move(overlap));
     }

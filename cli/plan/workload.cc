@@ -63,8 +63,7 @@ StatusOr<Workload> MeasureWorkload(const JobConfig& config, int64_t batches) {
         {table.name, static_cast<double>(rows), row_bytes, 0, static_cast<double>(table.policy.filter_bytes)});
   }
   if (batches > 0) {
-    PEPNET_ASSIGN_OR_RETURN(const InputFiles files, FindInputFiles(config.train_input_path, config.data.dataset_type,
-                                                                   config.data.dataset_type_name));
+    PEPNET_ASSIGN_OR_RETURN(const InputFiles files, FindJobFiles(config, config.train_input_path));
     load.row_by_row = !TypeOf(files.type).decoded_in_groups;
     for (const std::string& path : files.paths) {
       if (load.row_by_row) break;

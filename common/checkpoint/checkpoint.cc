@@ -13,6 +13,7 @@
 #include "common/base/partition.h"
 #include "common/checkpoint/manifest.h"
 #include "common/checkpoint/strict_json.h"
+#include "common/file/current_directory.h"
 #include "common/file/file.h"
 
 namespace pepnet {
@@ -292,7 +293,8 @@ StatusOr<std::vector<int64_t>> ListCheckpoints(const std::string& model_dir) {
 StatusOr<std::string> ResolveCheckpoint(const std::string& path) {
   std::string directory = path;
   while (directory.size() > 1 && directory.back() == '/') directory.pop_back();
-  if (!PathExists(directory)) return absl::NotFoundError(absl::StrCat(directory, " does not exist"));
+  if (!PathExists(directory))
+    return absl::NotFoundError(absl::StrCat(directory, " does not exist", CurrentDirectoryNote(directory)));
   if (!IsDirectory(directory)) return InvalidInput(directory, " is not a directory");
   if (IsComplete(directory)) return directory;
   if (StepOfName(std::filesystem::path(directory).filename().string()).has_value()) {

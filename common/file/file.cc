@@ -17,6 +17,7 @@
 #include "absl/strings/str_format.h"
 
 #include "common/file/crc32c.h"
+#include "common/file/current_directory.h"
 #include "common/file/file_hook.h"
 
 namespace pepnet {
@@ -66,7 +67,8 @@ int WriteFully(int fd, std::string_view data) {
 
 // "cannot <verb> <path>: <text of errno>", with the code that fits.
 Status FileError(const char* verb, const std::string& path, int error) {
-  const std::string message = absl::StrCat("cannot ", verb, " ", path, ": ", std::strerror(error));
+  const std::string message = absl::StrCat("cannot ", verb, " ", path, ": ", std::strerror(error),
+                                           error == ENOENT ? CurrentDirectoryNote(path) : "");
   switch (error) {
     case ENOENT:
       return absl::NotFoundError(message);

@@ -52,8 +52,7 @@ StatusOr<std::vector<int>> ChooseOutputs(const std::vector<ModelOutput>& all, co
 // Refuses an output directory that holds the input, before it is looked at as one.
 Status CheckInputIsElsewhere(const JobConfig& config, const PredictRequest& request) {
   if (!PathExists(request.output_path)) return absl::OkStatus();
-  PEPNET_ASSIGN_OR_RETURN(InputFiles input,
-                          FindInputFiles(request.input_path, config.data.dataset_type, config.data.dataset_type_name));
+  PEPNET_ASSIGN_OR_RETURN(const InputFiles input, FindJobFiles(config, request.input_path));
   const std::filesystem::path output = std::filesystem::canonical(request.output_path);
   for (const std::string& path : input.paths) {
     if (std::filesystem::canonical(path).parent_path() != output) continue;
@@ -65,8 +64,7 @@ Status CheckInputIsElsewhere(const JobConfig& config, const PredictRequest& requ
 
 // Whether the first file that has any columns has this one.
 StatusOr<bool> InputHasColumn(const JobConfig& config, const std::string& input_path, const std::string& column) {
-  PEPNET_ASSIGN_OR_RETURN(const InputFiles files,
-                          FindInputFiles(input_path, config.data.dataset_type, config.data.dataset_type_name));
+  PEPNET_ASSIGN_OR_RETURN(const InputFiles files, FindJobFiles(config, input_path));
   const FileFormat format = FormatOf(config.data, files.type);
   for (const std::string& path : files.paths) {
     PEPNET_ASSIGN_OR_RETURN(const std::vector<std::string> columns, ListColumns(path, format));

@@ -21,8 +21,7 @@ StatusOr<DataChoice> Choose(const WorkerContext& context, const TrainCounters& c
   // Globs are expanded and files identified on worker 0 alone: hosts may list a directory at
   // different moments, and all must read one list.
   const JobConfig& config = *context.config;
-  PEPNET_ASSIGN_OR_RETURN(const InputFiles files, FindInputFiles(config.train_input_path, config.data.dataset_type,
-                                                                 config.data.dataset_type_name));
+  PEPNET_ASSIGN_OR_RETURN(const InputFiles files, FindJobFiles(config, config.train_input_path));
   DataQuestion question;
   question.history = counters.data;
   question.position = counters.position;

@@ -6,6 +6,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <filesystem>
+
 #include "common/file/crc32c.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temporary_directory.h"
@@ -63,6 +65,13 @@ TEST_F(FileTest, ErrorsNamePathAndCause) {
   EXPECT_THAT(below_a_file, IsError(HasSubstr("Not a directory")));
   EXPECT_FALSE(MakeDirectories(Path("file")).ok());
   EXPECT_FALSE(ReadFile(directory_).ok());
+}
+
+TEST_F(FileTest, WhereARelativePathDoesNotLeadIsSaid) {
+  const std::string here = std::filesystem::current_path().string();
+  EXPECT_THAT(ReadFile("missing/file").status(),
+              IsError("cannot open missing/file: No such file or directory (the current directory is '" + here + "')"));
+  EXPECT_THAT(ReadFile("/missing/file").status(), IsError("cannot open /missing/file: No such file or directory"));
 }
 
 TEST_F(FileTest, FullDiskIsAnError) {

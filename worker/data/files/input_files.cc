@@ -12,6 +12,8 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_split.h"
+#include "common/file/current_directory.h"
+#include "common/job_config/job_config.h"
 
 namespace pepnet {
 namespace {
@@ -40,7 +42,9 @@ Status Expand(const std::string& pattern, std::vector<std::string>* paths) {
                         "' is an address; only files are read: mount the storage, or copy the files to a disk");
   }
   if (pattern.find_first_of("*?[") == std::string::npos) {
-    return absl::NotFoundError(absl::StrCat("input path '", pattern, "' cannot be read: ", std::strerror(errno)));
+    const int error = errno;
+    return absl::NotFoundError(absl::StrCat("input path '", pattern, "' cannot be read: ", std::strerror(error),
+                                            CurrentDirectoryNote(pattern)));
   }
   glob_t found;
   std::memset(&found, 0, sizeof(found));
@@ -49,10 +53,12 @@ Status Expand(const std::string& pattern, std::vector<std::string>* paths) {
   const int rc = glob(pattern.c_str(), GLOB_ERR | GLOB_MARK, nullptr, &found);
   Status status;
   if (rc == GLOB_NOMATCH) {
-    status = absl::NotFoundError(absl::StrCat("no file matches the input pattern '", pattern, "'"));
+    status = absl::NotFoundError(
+        absl::StrCat("no file matches the input pattern '", pattern, "'", CurrentDirectoryNote(pattern)));
   } else if (rc != 0) {
-    status = absl::UnavailableError(
-        absl::StrCat("input pattern '", pattern, "' cannot be expanded: a directory cannot be read"));
+    status = absl::UnavailableError(absl::StrCat("input pattern '", pattern,
+                                                 "' cannot be expanded: one of its directories is not there or ",
+                                                 "cannot be read", CurrentDirectoryNote(pattern)));
   }
   // Names that begin with "_" say how others were written (_SUCCESS, _metadata); they are no data
   // unless a pattern asks for them.
@@ -136,6 +142,14 @@ StatusOr<InputFiles> FindInputFiles(const std::string& input_path, std::optional
                         *other->second == path ? "" : absl::StrCat(", the other time as '", *other->second, "'"));
   }
   return InputFilesOf(std::move(files.paths), type, type_name);
+}
+
+StatusOr<InputFiles> FindJobFiles(const JobConfig& config, const std::string& input_path) {
+  StatusOr<InputFiles> files = FindInputFiles(input_path, config.data.dataset_type, config.data.dataset_type_name);
+  if (files.ok()) return files;
+  if (input_path == config.train_input_path) return Annotate(files.status(), "train_input_path");
+  if (input_path == config.eval_input_path) return Annotate(files.status(), "eval_input_path");
+  return files;
 }
 
 StatusOr<InputFiles> InputFilesOf(std::vector<std::string> paths, std::optional<DatasetType> type,

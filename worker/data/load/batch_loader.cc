@@ -320,11 +320,10 @@ std::string BatchLoader::description() const { return pipeline_->description(); 
 
 StatusOr<std::unique_ptr<BatchLoader>> BatchLoader::Open(const JobConfig& config, const LoaderOptions& options) {
   PEPNET_RETURN_IF_ERROR(CheckOptions(options));
-  PEPNET_ASSIGN_OR_RETURN(
-      const InputFiles files,
-      options.paths.empty()
-          ? FindInputFiles(options.input_path, config.data.dataset_type, config.data.dataset_type_name)
-          : InputFilesOf(options.paths, config.data.dataset_type, config.data.dataset_type_name));
+  PEPNET_ASSIGN_OR_RETURN(const InputFiles files,
+                          options.paths.empty()
+                              ? FindJobFiles(config, options.input_path)
+                              : InputFilesOf(options.paths, config.data.dataset_type, config.data.dataset_type_name));
   const FileFormat format = FormatOf(config.data, files.type);
   PEPNET_ASSIGN_OR_RETURN(const std::vector<std::string> reserved,
                           ExpandReserved(options.reserved_columns, files, format));

@@ -5,6 +5,7 @@
 
 #include <filesystem>
 
+#include "common/job_config/job_config.h"
 #include "tests/support/status_matchers.h"
 #include "tests/worker/data/data_files.h"
 
@@ -13,6 +14,8 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Not;
+using ::testing::StartsWith;
 
 StatusOr<InputFiles> Find(const std::string& input, std::optional<DatasetType> type = DatasetType::kCsv) {
   return FindInputFiles(input, type, "OdpsDataset");
@@ -47,6 +50,23 @@ TEST(InputFilesTest, ErrorsNameThePattern) {
   EXPECT_THAT(ErrorOf(Find(" , ")), HasSubstr("names no file"));
   EXPECT_THAT(ErrorOf(Find(a + "," + dir.Path("*.csv"))), HasSubstr("more than once"));
   EXPECT_THAT(ErrorOf(Find("hdfs://host/a.csv")), HasSubstr("is an address"));
+}
+
+TEST(InputFilesTest, WhereARelativePathDoesNotLeadIsSaid) {
+  const std::string here = "(the current directory is '" + std::filesystem::current_path().string() + "')";
+  EXPECT_THAT(ErrorOf(Find("nowhere/a.csv")), HasSubstr("No such file or directory " + here));
+  EXPECT_THAT(ErrorOf(Find("nowhere*.csv")), HasSubstr("'nowhere*.csv' " + here));
+  EXPECT_THAT(ErrorOf(Find("nowhere/*.csv")), HasSubstr("is not there or cannot be read " + here));
+  EXPECT_THAT(ErrorOf(Find("/nowhere/a.csv")), Not(HasSubstr("current directory")));
+}
+
+TEST(InputFilesTest, TheFieldThatHasThePathIsNamed) {
+  JobConfig config;
+  config.train_input_path = "nowhere/train.csv";
+  config.eval_input_path = "nowhere/eval.csv";
+  EXPECT_THAT(ErrorOf(FindJobFiles(config, "nowhere/train.csv")), StartsWith("train_input_path: input path 'nowhere"));
+  EXPECT_THAT(ErrorOf(FindJobFiles(config, "nowhere/eval.csv")), StartsWith("eval_input_path: input path 'nowhere"));
+  EXPECT_THAT(ErrorOf(FindJobFiles(config, "nowhere/other.csv")), StartsWith("input path 'nowhere"));
 }
 
 TEST(InputFilesTest, OneFileUnderTwoNamesIsFound) {
