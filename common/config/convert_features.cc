@@ -31,7 +31,9 @@ Status ReadColumn(const ProtoFeature& from, const DataConfig& data, const Config
   feature->column = from.feature_name();
   if (data.fg_mode == FgMode::kNone) return absl::OkStatus();
   if (!from.has_expression()) {
-    return source.Error(from, "expression", "is missing; expected user:, item: or context: and the input column");
+    return source.Error(from, "expression",
+                        "is missing; expected user:, item: or context: and the input column (or data_config.fg_mode: "
+                        "FG_NONE, if columns are called like their features and hold finished ids)");
   }
   const std::optional<NamedInput> input = SplitInput(from.expression());
   if (!input.has_value() || input->side == "feature") {
@@ -258,10 +260,24 @@ Status ConvertSequence(const FeatureMessage& from, const ProtoFeature& feature, 
   return from.is_sequence ? MakeSequence(from, feature, data, source, out) : CheckNoSequence(from, feature, source);
 }
 
+// Of an expression that names another column than the one that is read in FG_NONE.
+template <typename ProtoFeature>
+void NoteOtherColumn(const FeatureMessage& from, const ProtoFeature& feature, const DataConfig& data,
+                     ConfigSource* source) {
+  if (data.fg_mode != FgMode::kNone || from.is_sequence || from.op.has_value()) return;
+  const std::optional<NamedInput> input = SplitInput(feature.expression());
+  if (!input.has_value() || input->column == feature.feature_name()) return;
+  source->Note(
+      feature, "expression",
+      absl::StrCat("without effect in FG_NONE: the column is called like the feature, ", feature.feature_name(),
+                   "; set data_config.fg_mode: FG_DAG if the columns hold raw values"));
+}
+
 Status ConvertWhole(const FeatureMessage& from, const config::IdFeature& id, const DataConfig& data,
                     ConfigSource* source, Feature* out) {
   out->kind = FeatureKind::kId;
   PEPNET_RETURN_IF_ERROR(ConvertId(id, data, source, out));
+  NoteOtherColumn(from, id, data, source);
   return ConvertSequence(from, id, data, *source, out);
 }
 
@@ -269,6 +285,7 @@ Status ConvertWhole(const FeatureMessage& from, const config::RawFeature& raw, c
                     ConfigSource* source, Feature* out) {
   out->kind = FeatureKind::kRaw;
   PEPNET_RETURN_IF_ERROR(ConvertRaw(raw, from.is_sequence, data, source, out));
+  NoteOtherColumn(from, raw, data, source);
   return ConvertSequence(from, raw, data, *source, out);
 }
 

@@ -251,9 +251,6 @@ StatusOr<JobConfig> ParseJobConfig(const std::string& text, const std::string& s
   JobConfig job;
   job.train_input_path = config.train_input_path();
   job.eval_input_path = config.eval_input_path();
-  if (job.eval_input_path.empty()) {
-    source.Note(config, "eval_input_path", "is not set, so nothing is evaluated during the training");
-  }
   job.model_dir = config.model_dir();
   // Sections that have no fault yet: in the others, what is missing now may only follow from it.
   const bool whole_data = !faults.Names("data_config", "DataConfig");

@@ -11,7 +11,7 @@ namespace pepnet {
 namespace {
 
 // Is the column's type one that the feature can read?
-Status CheckType(const Feature& feature, const ColumnView& view) {
+Status CheckType(const Feature& feature, const EncoderOptions& options, const ColumnView& view) {
   if (feature.sequence.has_value() && view.is_map()) {
     return InvalidInput("sequence feature '", feature.name,
                         "' needs texts, numbers, lists of them or lists of lists, but the column has type ",
@@ -24,7 +24,7 @@ Status CheckType(const Feature& feature, const ColumnView& view) {
   }
   if (view.kind() == ColumnView::Kind::kReal && (feature.bucketizer != Bucketizer::kBoundaries || feature.weighted)) {
     return InvalidInput("feature '", feature.name, "' needs ids as integers or texts, but the column has type ",
-                        view.type_name(), "; write the column as integers");
+                        view.type_name(), ModeRemedy(options, "; write the column as integers"));
   }
   if (feature.weighted && !view.is_map() && view.kind() != ColumnView::Kind::kText) {
     return InvalidInput("weighted feature '", feature.name,
@@ -37,11 +37,12 @@ Status CheckType(const Feature& feature, const ColumnView& view) {
   return absl::OkStatus();
 }
 
-Status CheckTypes(const Feature& feature, const RowSelection& selection, const CellColumn& cells) {
+Status CheckTypes(const Feature& feature, const EncoderOptions& options, const RowSelection& selection,
+                  const CellColumn& cells) {
   if (feature.op.has_value()) return absl::OkStatus();  // it computes what the feature reads
   for (size_t i = 0; i < cells.views().size(); ++i) {
     const ColumnView& view = cells.views()[i];
-    PEPNET_RETURN_IF_ERROR(Annotate(CheckType(feature, view.is_nested() ? view.inner() : view),
+    PEPNET_RETURN_IF_ERROR(Annotate(CheckType(feature, options, view.is_nested() ? view.inner() : view),
                                     absl::StrCat("'", *selection.chunks[i].path, "' column '", feature.column, "'")));
   }
   return absl::OkStatus();
@@ -164,7 +165,7 @@ Status FeatureEncoder::ReadCells(int f, Columns* columns) const {
   };
   if (!feature.op.has_value()) {
     PEPNET_ASSIGN_OR_RETURN(columns->cells[f], view(feature.sequence.has_value()));
-    return CheckTypes(feature, columns->selection, *columns->cells[f]);
+    return CheckTypes(feature, options_, columns->selection, *columns->cells[f]);
   }
   // Inputs that are features themselves are computed first, below in this same function.
   std::vector<InputSource> inputs;

@@ -29,6 +29,12 @@ StatusOr<float> FiniteFloat(double value, std::string_view what) {
 
 }  // namespace
 
+std::string ModeRemedy(const EncoderOptions& options, std::string_view otherwise) {
+  if (!options.finished_ids) return std::string(otherwise);
+  return "; data_config.fg_mode is FG_NONE, by which the columns hold finished ids: if this one holds raw values, set "
+         "fg_mode: FG_DAG, else correct the data";
+}
+
 double Normalize(const Normalizer& normalizer, double x) {
   switch (normalizer.kind) {
     case NormalizerKind::kNone:
@@ -69,10 +75,11 @@ Status IdSink::AddIdText(std::string_view token) {
       int64_t id = 0;
       const NumberText parsed = ParseInteger(token, &id);
       if (parsed == NumberText::kNotANumber) {
-        return InvalidInput(QuoteCell(token), " is not an integer, and feature '", feature_.name,
-                            "' takes ids as they are, ", IdRangeText(feature_.rows),
-                            "; correct the data, or give the feature a hash_bucket_size or a vocabulary",
-                            NumberRemedy(token));
+        return InvalidInput(
+            QuoteCell(token), " is not an integer, and feature '", feature_.name, "' takes ids as they are, ",
+            IdRangeText(feature_.rows),
+            ModeRemedy(options_, "; correct the data, or give the feature a hash_bucket_size or a vocabulary"),
+            NumberRemedy(token));
       }
       if (parsed == NumberText::kTooLarge) return AddOutOfRange(token);
       return AddInRange(id);
@@ -137,10 +144,13 @@ Status IdSink::AddWeight(double weight) {
 Status IdSink::AddOutOfRange(std::string_view id) {
   const bool silent = MutantActive(Mutant::kClampToRowZero);
   if (!options_.clamp_out_of_range && !silent) {
-    return InvalidInput("id ", std::string(id), " is out of range: feature '", feature_.name, "' has ", feature_.rows,
-                        " rows, legal ids are ", IdRangeText(feature_.rows),
-                        "; give the feature more rows, correct the data, or let such ids read row 0 with "
-                        "--clamp_out_of_range");
+    return InvalidInput(
+        "id ", std::string(id), " is out of range: feature '", feature_.name, "' has ", feature_.rows,
+        " rows, legal ids are ", IdRangeText(feature_.rows), "; give the feature more rows, correct the data, ",
+        options_.finished_ids ? "set fg_mode: FG_DAG if the column holds raw values (data_config.fg_mode "
+                                "is FG_NONE, by which it holds finished ids), "
+                              : "",
+        "or let such ids read row 0 with --clamp_out_of_range");
   }
   if (!silent) ++clamped_;
   ids_.push_back(0);

@@ -24,6 +24,7 @@ namespace pepnet {
 struct EncoderOptions {
   bool farm_hash = false;
   bool clamp_out_of_range = false;
+  bool finished_ids = false;  // FG_NONE: messages then say so, since raw values are the likely reason
 };
 
 // An empty cell of a feature, or an empty element of a sequence, reads as this.
@@ -47,6 +48,9 @@ struct FeatureRule {
 
 // log10: x > a ? log10(x) : b.   zscore: (x - a) / b.   minmax: (x - a) / (b - a).   expression: its value.
 double Normalize(const Normalizer& normalizer, double x);
+
+// What a message about a cell that is no id adds in FG_NONE; else `otherwise`.
+std::string ModeRemedy(const EncoderOptions& options, std::string_view otherwise);
 
 // Collects the ids of one feature.
 class IdSink {

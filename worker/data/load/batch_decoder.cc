@@ -52,8 +52,10 @@ StatusOr<std::unique_ptr<BatchDecoder>> BatchDecoder::Create(const JobConfig& co
   decoder->reserved_schema_ = std::move(reserved_schema);
   decoder->event_time_ = config.data.event_time;
   decoder->texts_are_numbers_ = TypeOf(file_type).text_only;
-  PEPNET_ASSIGN_OR_RETURN(decoder->features_,
-                          FeatureEncoder::Create(config.features, {options.farm_hash, options.clamp_out_of_range}));
+  const bool finished_ids = config.data.fg_mode == FgMode::kNone;
+  PEPNET_ASSIGN_OR_RETURN(
+      decoder->features_,
+      FeatureEncoder::Create(config.features, {options.farm_hash, options.clamp_out_of_range, finished_ids}));
   if (options.labels != LabelSet::kNone) {
     PEPNET_ASSIGN_OR_RETURN(decoder->labels_, LabelEncoder::Create(config, file_type));
   }

@@ -140,6 +140,21 @@ TEST(FeatureEncoderTest, TextInAnIntegerColumnIsAnErrorWithFileRowColumnAndValue
   }
 }
 
+TEST(FeatureEncoderTest, InFgNoneMessagesNameTheMode) {
+  EncoderOptions options;
+  options.finished_ids = true;
+  EXPECT_EQ(EncodeTexts(IdFeature("c", 10), {"1", "u7"}, options),
+            "'f' row 2, column 'c': 'u7' is not an integer, and feature 'c' takes ids as they are, 0 to 9; "
+            "data_config.fg_mode is FG_NONE, by which the columns hold finished ids: if this one holds raw values, set "
+            "fg_mode: FG_DAG, else correct the data");
+  EXPECT_EQ(EncodeTexts(IdFeature("c", 10), {"12"}, options),
+            "'f' row 1, column 'c': id 12 is out of range: feature 'c' has 10 rows, legal ids are 0 to 9; give the "
+            "feature more rows, correct the data, set fg_mode: FG_DAG if the column holds raw values "
+            "(data_config.fg_mode is FG_NONE, by which it holds finished ids), or let such ids read row 0 with "
+            "--clamp_out_of_range");
+  EXPECT_THAT(Encode(IdFeature("c", 10), Column(arrow::float64(), "[1.0]"), options), HasSubstr("is FG_NONE"));
+}
+
 // Law L7; the mutant clamp_to_row_zero must turn this red.
 TEST(FeatureEncoderTest, LawL7IdOutOfRangeIsAnError) {
   const std::string expected =
