@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Bash completion for pepnet: commands, flags, the choices of a flag, and files for the rest.
+# Bash completion for pepnet and launch.sh: commands, flags, the choices of a flag, and files for the rest.
 #   source scripts/completion.bash          (in ~/.bashrc: with the full path)
 # It asks the program that stands on the command line (--help, once per command and shell): it cannot fall behind.
 
@@ -51,4 +51,42 @@ _pepnet() {
   fi
 }
 
+# Its own flags in front of "--"; behind it those of the pepnet that it starts.
+_pepnet_launch() {
+  local word=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} script=${COMP_WORDS[0]}
+  local help="" usage words="" preset=release i
+  COMPREPLY=()
+  [[ $word != = ]] || word=""
+  [[ $previous != = ]] || previous=${COMP_WORDS[COMP_CWORD - 2]}
+  script=${script/#\~/$HOME}
+  for ((i = 1; i < COMP_CWORD; ++i)); do
+    case ${COMP_WORDS[i]} in
+      --preset)
+        preset=${COMP_WORDS[i + 1]}
+        [[ $preset != = ]] || preset=${COMP_WORDS[i + 2]:-} ;;
+      --)
+        COMP_WORDS=("$(dirname "$script")/../build/$preset/pepnet" "${COMP_WORDS[@]:i+1}")
+        COMP_CWORD=$((COMP_CWORD - i))
+        _pepnet
+        return ;;
+    esac
+  done
+  _pepnet_ask "$script"
+  usage=$(sed -n '/^Usage:/,/^[^ U]/{/^[ U]/p}' <<<"$help")
+  case $previous in
+    --placement) words="dedicated colocated" ;;
+    --preset) words="release debug asan tsan" ;;
+    --hostfile) ;;
+    --servers | --workers | --max_restarts) return ;;
+    *) words="$(grep -oE -- '--[a-z_]+' <<<"$usage" | sort -u) -- --help" ;;
+  esac
+  if [[ -n $words ]]; then
+    mapfile -t COMPREPLY < <(compgen -W "$words" -- "$word")
+  else
+    compopt -o filenames 2>/dev/null || true
+    mapfile -t COMPREPLY < <(compgen -f -- "$word")
+  fi
+}
+
 complete -F _pepnet pepnet
+complete -F _pepnet_launch launch.sh

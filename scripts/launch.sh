@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Usage: scripts/launch.sh --servers N --workers M [--hostfile F] [--preset P] [--max-restarts R] -- COMMAND [pepnet flags]
+# Usage: scripts/launch.sh --servers N --workers M [--hostfile F] [--preset P] [--max_restarts R] -- COMMAND [pepnet flags]
 #        scripts/launch.sh --placement colocated --workers M ...         M ranks that work and serve
 # Starts pepnet on N server and M worker ranks under mpirun, and prints the mpirun line it runs, for example
-#   scripts/launch.sh --servers 2 --workers 2 -- train --pipeline_config_path configs/pepnet_movielens.config
+#   scripts/launch.sh --servers 2 --workers 2 -- train configs/pepnet_movielens.config
 # With --servers 0 --workers 1 pepnet runs as one process with its servers inside. With --placement colocated each of the M ranks
 # has a server beside its worker, so that M hosts need M ranks. Relative paths are relative to where
 # you stand. --hostfile is mpirun's: one "host slots=K" per line; the program must lie at the same path on every host.
@@ -10,7 +10,7 @@
 # SIGTERM and SIGUSR1 to this script ask for a checkpoint at the next step; it then ends with status 75 (start it again with
 # --continue_train). After a failure it prints the job's report (model_dir/job_report.json, docs/reliability.md): a line per rank,
 # and the first cause as the last line.
-# --max-restarts R starts a failed train job again, up to R times, with --continue_train from its last whole checkpoint; it
+# --max_restarts R starts a failed train job again, up to R times, with --continue_train from its last whole checkpoint; it
 # needs --model_dir among pepnet's flags. A failure that repeats at the same step ends it. --inject is for the first start only.
 here=$PWD
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -21,11 +21,11 @@ servers="" workers="" placement=dedicated hostfile="" preset=release restarts=0
 while (($#)); do
   case $1 in
     -h | --help) print_usage; exit 0 ;;
-    --max-restarts)
+    --max_restarts)
       (($# > 1)) || die "$1 needs a value"
       restarts=$2
       shift ;;
-    --max-restarts=*) restarts=${1#*=} ;;
+    --max_restarts=*) restarts=${1#*=} ;;
     --servers | --workers | --placement | --hostfile | --preset)
       (($# > 1)) || die "$1 needs a value"
       printf -v "${1#--}" '%s' "$2"
@@ -48,8 +48,8 @@ case $placement in
   *) die "--placement is '$placement', expected dedicated or colocated" ;;
 esac
 [[ $servers =~ ^(0|[1-9][0-9]{0,3})$ ]] || die "--servers needs a number from 0 to 9999, not '$servers'"
-[[ $restarts =~ ^(0|[1-9][0-9]{0,8})$ ]] || die "--max-restarts needs a number from 0 to 999999999, not '$restarts'"
-(($# > 0)) || die "no command for pepnet; write it behind --, for example: -- train --pipeline_config_path F"
+[[ $restarts =~ ^(0|[1-9][0-9]{0,8})$ ]] || die "--max_restarts needs a number from 0 to 999999999, not '$restarts'"
+(($# > 0)) || die "no command for pepnet; write it behind --, for example: -- train F.config"
 program=$root/build/$preset/pepnet
 [[ -x $program ]] || die "there is no $program; run scripts/build.sh --preset $preset first"
 
@@ -88,6 +88,8 @@ for argument in "$@"; do
     inject) expect=""; continue ;;
   esac
   expect=""
+  # `train shop.config`: behind the command, before any flag.
+  [[ ${#restart_arguments[@]} != 1 || $argument == -* ]] || config=$argument
   case $argument in
     --model_dir=*) model_dir=${argument#*=} ;;
     --model_dir) expect=model_dir ;;
@@ -101,8 +103,8 @@ for argument in "$@"; do
 done
 [[ -n $continues ]] || restart_arguments+=(--continue_train)
 if ((restarts > 0)); then
-  [[ $1 == train ]] || die "--max-restarts is for train, not for $1"
-  [[ -n $model_dir ]] || die "--max-restarts needs --model_dir among pepnet's flags"
+  [[ $1 == train ]] || die "--max_restarts is for train, not for $1"
+  [[ -n $model_dir ]] || die "--max_restarts needs --model_dir among pepnet's flags"
 fi
 
 [[ -n $model_dir || ! -r $config ]] || model_dir=$(sed -nE 's/^ *model_dir: *"([^"]*)".*/\1/p' "$config" | tail -n 1)

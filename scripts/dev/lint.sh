@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Usage: scripts/dev/lint.sh [--base COMMIT] [--tidy | --tidy-all]
+# Usage: scripts/dev/lint.sh [--base COMMIT] [--tidy | --tidy_all]
 # Checks a tree without running it: clang-format over every .cc and .h file, and the titles of the commits
 # since COMMIT. Needs what scripts/setup.sh --tests installs.
 #   --base COMMIT   commits are counted from where this branch left COMMIT (default: main)
 #   --tidy          also clang-tidy (.clang-tidy) over the .cc files of the product that changed since COMMIT; these must have
 #                   been configured (scripts/build.sh)
-#   --tidy-all      clang-tidy over all of them: half an hour on two cores
+#   --tidy_all      clang-tidy over all of them: half an hour on two cores
 source "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
 base=main tidy=""
 while (($#)); do
@@ -14,7 +14,7 @@ while (($#)); do
     --base) (($# > 1)) || die "--base needs a commit"; base=$2; shift ;;
     --base=*) base=${1#*=} ;;
     --tidy) tidy=changed ;;
-    --tidy-all) tidy=all ;;
+    --tidy_all) tidy=all ;;
     *) die "unknown argument '$1'; see --help" ;;
   esac
   shift

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Usage: tests/scripts/completion_test.sh REPOSITORY BUILD
-# scripts/completion.bash with the real program: every command and every flag of its --help is offered.
+# scripts/completion.bash with the real programs: every command and every flag of their --help is offered.
 set -euo pipefail
 repository=$1 build=$2
 # shellcheck source=scripts/completion.bash
@@ -10,7 +10,7 @@ failures=0
 # offers WORD...: what is offered for the last word, sorted, on one line. Sets `offered`.
 offers() {
   COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)) COMPREPLY=()
-  _pepnet
+  if [[ $1 == *launch.sh ]]; then _pepnet_launch; else _pepnet; fi
   offered=$(printf '%s\n' "${COMPREPLY[@]}" | sort | xargs)
 }
 expect() {  # NAME WANTED
@@ -52,4 +52,29 @@ done
 cd "$repository"
 offers "$build/pepnet" train --pipeline_config_path configs/pepnet_movi
 expect "files" configs/pepnet_movielens.config
+
+# launch.sh: the flags that its case statement knows, and behind -- those of the program that it starts.
+launch=$repository/scripts/launch.sh
+known=$(sed '/--) shift/q' "$launch" | grep -oE '^ *--[a-z_]+( \| --[a-z_]+)*\)' | grep -oE -- '--[a-z_]+' | sort -u)
+[[ $(wc -w <<<"$known") -ge 6 ]]
+offers "$launch" --
+expect "flags of launch.sh" "$(printf '%s\n' -- --help $known | sort | xargs)"
+offers "$launch" --placement ""
+expect "placements of launch.sh" "colocated dedicated"
+offers "$launch" --workers 4 --placement = co
+expect "a begun placement of launch.sh" colocated
+offers "$launch" --servers ""
+expect "nothing for a number" ""
+offers "$launch" --hostfile configs/pepnet_movi
+expect "files of launch.sh" configs/pepnet_movielens.config
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+mkdir -p "$scratch/build" "$scratch/scripts"
+cp "$launch" "$repository/scripts/common.sh" "$scratch/scripts/"
+ln -s "$build" "$scratch/build/debug"
+launch=$scratch/scripts/launch.sh
+offers "$launch" --servers 2 --workers 2 --preset debug -- tra
+expect "commands behind --" train
+offers "$launch" --preset = debug --servers 2 -- train --dense_engine ""
+expect "choices behind --" "fused reference"
 ((failures == 0)) || { echo "$failures checks failed"; exit 1; }

@@ -62,6 +62,9 @@ for script in "$scripts"/*.sh "$scripts"/*/*.sh; do
   [[ $(basename "$script") == common.sh ]] && continue
   name=${script#"$scripts"/}
   expect "$name --help" 0 "^Usage: scripts/$name" bash "$script" --help
+  # Flags are spelt as pepnet's own are: words_with_underscores.
+  expect "$name: its flags have underscores" 1 '^$' \
+    bash -c 'bash "$1" --help | sed -n "/^Usage:/,/^[^U ]/p" | grep -oE -- "(^|[^a-z])--[a-z_]+-[a-z-]+"' _ "$script"
 done
 
 expect "compare: no virtual environment" 1 'run scripts/setup.sh first' \
@@ -123,7 +126,7 @@ dying() {
   rm -rf "$scratch/model" && mkdir "$scratch/model"
   TEST_WAY=$1 TEST_MODEL_DIR=$scratch/model PATH="$scratch/dying:$PATH" "${@:2}"
 }
-restarting=("${launch[@]}" --servers 1 --workers 1 --max-restarts 5 -- train --model_dir "$scratch/model" --inject kill:step=3)
+restarting=("${launch[@]}" --servers 1 --workers 1 --max_restarts 5 -- train --model_dir "$scratch/model" --inject kill:step=3)
 expect "launch: restarts until the job is done" 0 'start 3:.*\[--continue_train\]' dying twice "${restarting[@]}"
 expect "launch: the first start injects" 0 'start 1:.*\[kill:step=3\]' dying twice "${restarting[@]}"
 expect "launch: later starts do not" 0 'start 2: [^:]*\[--model_dir\] \[[^]]*\] \[--continue_train\]' dying twice "${restarting[@]}"
@@ -136,6 +139,12 @@ reported=(env TEST_STEP=57 TEST_STEPS_ON=0)
 expect "launch: the report's cause is the last line" 1 '^pepnet: rank 2 "x" is hung$' \
   bash -c '"$@" 2>&1 | tail -n 1; exit "${PIPESTATUS[0]}"' _ env TEST_WAY=report TEST_MODEL_DIR="$scratch/model" TEST_STEP=1 \
   TEST_STEPS_ON=0 PATH="$scratch/dying:$PATH" "${launch[@]}" --servers 1 --workers 1 -- train --model_dir "$scratch/model"
+printf 'model_dir: "%s"\n' "$scratch/model" >"$scratch/named.config"
+for named in "$scratch/named.config" "--pipeline_config_path $scratch/named.config"; do
+  # shellcheck disable=SC2086
+  expect "launch: the report of the config's model_dir (${named%% *})" 1 '^  rank 0: alive' \
+    dying report "${reported[@]}" "${launch[@]}" --servers 1 --workers 1 -- train $named
+done
 expect "launch: the report's ranks stand before it" 1 '^  rank 0: alive' dying report "${reported[@]}" "${restarting[@]}"
 rm -f "$scratch/model/job_report.json"
 expect "launch: a failure that repeats at the same step ends it" 1 'at the same place .checkpoint none, failed in step 57.' \
@@ -152,7 +161,7 @@ terminate_when_ready() {
   wait "$script"
 }
 expect "launch: SIGTERM becomes SIGUSR1, and 75 is no failure" 75 'got USR1' dying wait terminate_when_ready
-expect "launch: restarts need to know where" 1 'needs --model_dir' "${launch[@]}" --servers 1 --workers 1 --max-restarts 2 -- train
+expect "launch: restarts need to know where" 1 'needs --model_dir' "${launch[@]}" --servers 1 --workers 1 --max_restarts 2 -- train
 cd "$scratch"
 expect "launch: one process where the caller stands" 0 "pepnet in $scratch: \[eval\] \[--y\]" \
   "${launch[@]}" --servers 0 --workers 1 -- eval --y
@@ -164,8 +173,8 @@ for number in 08 99999999999999999999 10000 -1 2x ""; do
   [[ -z $number ]] || expect "launch: servers '$number'" 1 "--servers needs a number from 0 to 9999, not '$number'" \
     "${launch[@]}" --workers 1 --servers "$number" -- train
 done
-expect "launch: restarts" 1 "--max-restarts needs a number from 0 to 999999999, not '08'" \
-  "${launch[@]}" --servers 1 --workers 1 --max-restarts 08 -- train --model_dir m
+expect "launch: restarts" 1 "--max_restarts needs a number from 0 to 999999999, not '08'" \
+  "${launch[@]}" --servers 1 --workers 1 --max_restarts 08 -- train --model_dir m
 expect "launch: no command" 1 'no command' "${launch[@]}" --servers 1 --workers 2
 expect "launch: missing host file" 1 'cannot read' "${launch[@]}" --servers 1 --workers 1 --hostfile nowhere -- train
 expect "launch: missing program" 1 'build.sh --preset debug' \
