@@ -10,10 +10,6 @@ from typing import Sequence
 from . import frames, program
 
 
-def _names(text: str) -> list[str]:
-    return [name for name in (part.strip() for part in text.split(",")) if name]
-
-
 def _parser(prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=prog, description="Helpers around the program pepnet.")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -24,14 +20,16 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         "What it cannot decide is an error that says which flag to add.",
     )
     init.add_argument("data", help="Parquet or CSV files: comma list of paths and globs, or a folder")
-    init.add_argument("--labels", type=_names, required=True, help="columns of 0 and 1 to predict: click,buy")
+    init.add_argument("--labels", type=frames.names, required=True, help="columns of 0 and 1 to predict: click,buy")
     init.add_argument("--domain", help="column of the scene (EPNet's gates)")
     init.add_argument(
-        "--uia", type=_names, help='columns of user and item (PPNet\'s gates): user_id,item_id; "" for none'
+        "--uia", type=frames.names, help='columns of user and item (PPNet\'s gates): user_id,item_id; "" for none'
     )
-    init.add_argument("--ids", type=_names, default=[], help="columns of whole numbers that are names: brand,feat_*")
-    init.add_argument("--numbers", type=_names, default=[], help="columns that are amounts")
-    init.add_argument("--ignore", type=_names, default=[], help="columns to leave out")
+    init.add_argument(
+        "--ids", type=frames.names, default=[], help="columns of whole numbers that are names: brand,feat_*"
+    )
+    init.add_argument("--numbers", type=frames.names, default=[], help="columns that are amounts")
+    init.add_argument("--ignore", type=frames.names, default=[], help="columns to leave out")
     init.add_argument("--eval", dest="eval_path", help="files to evaluate with")
     init.add_argument("--model_dir", default="runs/model", help="where the training is to keep its files")
     init.add_argument("--output", "-o", type=pathlib.Path, help="file to write (default: print it)")

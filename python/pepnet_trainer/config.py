@@ -27,6 +27,8 @@ class Config:
     def from_file(cls, path: str | os.PathLike[str]) -> Config:
         """The config of a file. JSON (a name that ends in .json) is turned into text by the program."""
         path = pathlib.Path(path)
+        if not path.exists():
+            raise FileNotFoundError(f"there is no config {str(path)!r} (the current directory is {os.getcwd()!r})")
         text = (
             program.run_program("check-config", "--pipeline_config_path", path)
             if path.suffix == ".json"
@@ -53,8 +55,8 @@ class Config:
 
         `labels` are columns of 0 and 1; `domain` is the scene, which opens EPNet's gates; `uia` are the user's and the
         item's columns, which open PPNet's (unset: chosen by their names; empty: no PPNet). `ids` and `numbers` say what
-        a column holds where its name and values do not; `ignore` leaves columns out; all take patterns ("feat_*"). What
-        cannot be decided is a ValueError that says what to add.
+        a column holds where its name and values do not; `ignore` leaves columns out; all take patterns ("feat_*").
+        Names may be a list or one text, "click,buy". What cannot be decided is a ValueError that says what to add.
         """
         from . import suggest
 

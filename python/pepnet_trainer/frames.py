@@ -23,6 +23,13 @@ Rows = Union["pd.DataFrame", pa.Table, Mapping[str, Any]]
 Frame = Union["pd.DataFrame", pa.Table]
 
 
+def names(given: str | Iterable[str]) -> list[str]:
+    """Names one by one: of a list, or of a text as the command line takes it, "click,buy"."""
+    if isinstance(given, str):
+        return [name for name in (part.strip() for part in given.split(",")) if name]
+    return list(given)
+
+
 def is_path(data: object) -> bool:
     """Does `data` name files instead of holding rows?"""
     return isinstance(data, (str, os.PathLike)) or (

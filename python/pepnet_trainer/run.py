@@ -165,9 +165,9 @@ class Run:
             output = scratch / "predict"
             extra: list[object] = ["--predict_input_path", data, "--predict_output_path", output]
             if columns:
-                extra += ["--output_columns", ",".join(columns)]
+                extra += ["--output_columns", ",".join(frames.names(columns))]
             if keep:
-                extra += ["--reserved_columns", ",".join(keep)]
+                extra += ["--reserved_columns", ",".join(frames.names(keep))]
             program.run_program("predict", *arguments, *extra, ranks=workers)
             # Nothing of the result may be mapped from a file that is gone in a moment.
             table = pq.read_table(output, memory_map=False)
@@ -208,7 +208,7 @@ class Run:
             "--export_dir",
             export_dir,
             "--format",
-            ",".join(formats),
+            ",".join(frames.names(formats)),
             *(["--own_domain"] if own_domain else []),
         )
         return pathlib.Path(export_dir)
@@ -291,6 +291,8 @@ def train(
         raise ValueError(f"workers is {workers}, it must be 1 or more")
     chosen = dict(edits or {})
     message = config.parsed()
+    if train is None and not (chosen.get("train_input_path") or message.first("train_input_path")):
+        raise ValueError("there are no rows to train with: give train=, or a config with train_input_path")
     if model_dir is not None:
         directory = pathlib.Path(model_dir)
     else:

@@ -7,6 +7,7 @@ features, suggest_model.py labels, tasks and sizes.
 
 from __future__ import annotations
 
+import difflib
 import fnmatch
 from typing import Any, Iterable, Sequence
 
@@ -54,9 +55,9 @@ def suggest(
     draft = Draft(
         table=table,
         types=types,
-        labels=list(labels),
+        labels=frames.names(labels),
         domain=domain,
-        uia=None if uia is None else list(uia),
+        uia=None if uia is None else frames.names(uia),
         ids=_matching(table, ids),
         numbers=_matching(table, numbers),
         ignore=_matching(table, ignore),
@@ -68,7 +69,7 @@ def suggest(
 
 def _matching(table: pa.Table, names: Iterable[str]) -> set[str]:
     """The columns that patterns such as "feat_*" name; what matches none stays, to be told."""
-    found = {name: fnmatch.filter(table.column_names, name) or [name] for name in set(names)}
+    found = {name: fnmatch.filter(table.column_names, name) or [name] for name in set(frames.names(names))}
     return {column for columns in found.values() for column in columns}
 
 
@@ -127,8 +128,10 @@ def _check_names(draft: Draft) -> None:
     ]
     unknown = [name for name in wanted if name not in draft.table.column_names]
     if unknown:
+        near = [match for name in unknown for match in difflib.get_close_matches(name, draft.table.column_names, 1)]
         raise ValueError(
             f"there is no column {', '.join(map(repr, unknown))}; there are {', '.join(draft.table.column_names)}"
+            + (f" (did you mean {', '.join(map(repr, near))}?)" if near else "")
         )
     for first, second, what in (
         (draft.ids, draft.numbers, "ids and as numbers"),

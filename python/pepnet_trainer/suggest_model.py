@@ -164,9 +164,7 @@ class ModelMaker:
             "better."
         ]
         if self.draft.builder.train_path is not None:
-            lines.append(
-                "Check it with pepnet check-config --pipeline_config_path FILE, then pepnet train with the same flag."
-            )
+            lines.append("Check it with pepnet check-config FILE, then pepnet train FILE.")
         if self.draft.left_out:
             lines += ["", "Left out:"] + [f"  {reason}" for reason in self.draft.left_out]
         if self.draft.builder.notes:

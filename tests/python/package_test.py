@@ -136,6 +136,13 @@ model_config {"""
         with self.assertRaisesRegex(pt.PepnetError, "^pepnet: .*num_epoch"):
             self.trained.config.check({"train_config.num_epoch": 3})
 
+    def test_what_is_not_there_is_said_before_the_program_starts(self):
+        with self.assertRaisesRegex(FileNotFoundError, "no config 'gone.config' .the current directory is '.*'.$"):
+            pt.train("gone.config", self.frame)
+        with self.assertRaisesRegex(ValueError, "no rows to train with: give train=, or a config with train_input_path"):
+            pt.train(pt.Config("data_config {}"), model_dir=self.scratch / "no_rows")
+        self.assertFalse((self.scratch / "no_rows").exists())
+
     def test_without_a_name_the_next_model_dir_is_taken(self):
         again = pt.train(self.trained.config, self.frame, edits={"train_config.num_epochs": 1}, progress=False)
         self.assertEqual(again.model_dir, self.trained.model_dir.with_name("shop-2"))

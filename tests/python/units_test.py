@@ -102,6 +102,11 @@ class FramesTest(unittest.TestCase):
         self.assertEqual(table["note"].to_pylist(), ["NA", None])
         self.assertEqual(table["price"].to_pylist(), [1.5, None])
 
+    def test_names_are_a_list_or_a_text(self):
+        self.assertEqual(frames.names("click"), ["click"])
+        self.assertEqual(frames.names(" click,buy ,"), ["click", "buy"])
+        self.assertEqual(frames.names(("a,b", "c")), ["a,b", "c"])
+
     def test_the_same_rows_are_the_same_file(self):
         with tempfile.TemporaryDirectory() as name:
             first = frames.write_rows(pa.table({"a": [1, 2]}), pathlib.Path(name), "train")
@@ -319,6 +324,7 @@ class SuggestTest(unittest.TestCase):
         config = pt.Config.from_dataframe(frame, ["click"], ids=["foo"], numbers=["bar"])
         self.assertEqual(self.features(config)["foo"][0], "id_feature")
         self.assertEqual(self.features(config)["bar"][0], "raw_feature")
+        self.assertEqual(pt.Config.from_dataframe(frame, "click", uia="", ids="foo", numbers="bar").labels, ["click"])
 
     def test_words_and_bools_are_labels(self):
         words = {"word": ["Yes", "no"] * (len(self.frame) // 2), "flag": [True, False, False] * (len(self.frame) // 3)}
@@ -338,7 +344,8 @@ class SuggestTest(unittest.TestCase):
             ),
             (["none"], {"none": 0}, "'none' is 0 in every row"),
             (["gap"], {"gap": [1.0, np.nan] * (len(frame) // 2)}, "'gap' is empty in 3,000 rows"),
-            (["absent"], {}, "no column 'absent'; there are time, user_id"),
+            (["absent"], {}, "no column 'absent'; there are time, user_id.*, buy"),
+            (["clik"], {}, r"no column 'clik'; there are .*, buy.* \(did you mean 'click'\?\)$"),
             ([], {}, "at least one label"),
             (["click", "click"], {}, "named twice"),
         ):
