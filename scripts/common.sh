@@ -35,6 +35,14 @@ pip_install() {
 
 torch_version=2.13.0
 has_gpu() { nvidia-smi --list-gpus 2>/dev/null | grep -q .; }
+# How much install_torch fetches.
+torch_size() {
+  if has_gpu; then
+    echo "several GB, with CUDA for the GPU of this machine"
+  else
+    echo "0.2 GB if pip finds the CPU build, several GB with CUDA otherwise"
+  fi
+}
 # install_torch DIRECTORY: the CPU build (0.2 GB) where there is no GPU and an index of pip's has it; else what the
 # index has under the plain version, which on PyPI is the build with CUDA.
 install_torch() {

@@ -4,8 +4,7 @@
 # again under mpirun with 2 servers and 2 workers, and predicts. Starts over in runs/pepnet_movielens and
 # runs/pepnet_movielens_mpi; downloads only what is not there yet. About ten minutes on two cores, most of it compiling.
 #   --wheel FILE   installs this wheel (dist/pepnet_trainer-*.whl, scripts/wheel.sh) into a virtual environment of its
-#   own,
-#                  runs/wheel_venv, instead of building: one to two minutes
+#                  own, runs/wheel_venv, instead of building: one to two minutes
 #   PEPNET_VENV, PEPNET_PYTHON, PEPNET_PIP_ARGS   as for scripts/setup.sh
 here=$PWD
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -29,14 +28,18 @@ under_mpirun=runs/pepnet_movielens_mpi
 if [[ -n $wheel ]]; then
   wheel=$(cd "$here" && realpath -e "$wheel") || die "there is no wheel at that path; scripts/wheel.sh builds dist/pepnet_trainer-*.whl"
   venv=$PWD/runs/wheel_venv
+  echo "Installs the wheel into runs/wheel_venv and trains: one to two minutes. Fetches what is not there yet:"
+  echo "  torch $torch_version ($(torch_size)), pyarrow, numpy and Open MPI (0.1 GB), MovieLens-100K (2 MB)"
   [[ -x $venv/bin/python3 ]] || run "${PEPNET_PYTHON:-python3}" -m venv "$venv"
   "$venv/bin/python3" -c 'import torch' 2>/dev/null || install_torch "$venv"
   pip_install "$venv" --force-reinstall --no-deps "$wheel"
   pip_install "$venv" "$wheel"  # and what it depends on
   export PATH=$venv/bin:$PATH
-  pepnet=$venv/bin/pepnet
+  pepnet=runs/wheel_venv/bin/pepnet
   servers_and_workers=(mpirun -n 4 --oversubscribe --bind-to none "$pepnet" train --num_servers=2)
 else
+  echo "Sets up, builds and trains: ten minutes on two cores. Fetches what is not there yet: what the lines below list, and"
+  echo "MovieLens-100K (2 MB)."
   bash scripts/build.sh pepnet pepnet_ps
   pepnet=build/release/pepnet
   servers_and_workers=(bash scripts/launch.sh --servers 2 --workers 2 -- train)

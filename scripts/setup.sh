@@ -121,9 +121,7 @@ fetched=() lacks_wheels=false lacks_nccl=false lacks_tools=false
 ((${#missing[@]} == 0)) || fetched+=("Debian packages (up to 0.3 GB): ${missing[*]}")
 if ! wheels_work; then
   lacks_wheels=true
-  size="0.2 GB if pip finds the CPU build, several GB with CUDA otherwise"
-  ! has_gpu || size="several GB, with CUDA for the GPU of this machine"
-  fetched+=("into $venv: torch $torch_version ($size), pyarrow $pyarrow_version, numpy, onnx $onnx_version (0.1 GB)")
+  fetched+=("into $venv: torch $torch_version ($(torch_size)), pyarrow $pyarrow_version, numpy, onnx $onnx_version (0.1 GB)")
 fi
 if [[ $with_tests == true ]]; then
   nccl_is_there || { lacks_nccl=true; fetched+=("into $venv: NCCL and the CUDA runtime, to compile and link with (0.3 GB)"); }

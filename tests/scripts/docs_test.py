@@ -142,6 +142,9 @@ def has_module(python, module):
 def run_page(path, scratch):
     """Runs the marked blocks of a page; returns (blocks run, reasons of those that are not, failures)."""
     lay_out(scratch)
+    if path.name == "README.md":  # whose reader has run scripts/quickstart.sh
+        subprocess.run([VENV / "bin/python3", "scripts/data/prepare_movielens.py", "--input_dir", "data/ml-100k",
+                        "--output_dir", "data/movielens"], cwd=scratch, check=True, stdout=subprocess.DEVNULL)
     environment = {**os.environ, "PATH": f"{VENV}/bin:{os.environ['PATH']}", "PEPNET_VENV": str(VENV),
                    "PYTHONPATH": str(REPOSITORY / "python"), "PEPNET_BINARY": str(BUILD / "pepnet"),
                    "PYTHONDONTWRITEBYTECODE": "1", "OMPI_ALLOW_RUN_AS_ROOT": "1",
