@@ -7,8 +7,8 @@
 # has a server beside its worker, so that M hosts need M ranks. Relative paths are relative to where
 # you stand. --hostfile is mpirun's: one "host slots=K" per line; the program must lie at the same path on every host.
 # Inside a Slurm allocation the hosts are those of the allocation.
-# SIGTERM and SIGUSR1 to this script ask for a checkpoint at the next step; it then ends with status 75 (start it again with
-# --continue_train). After a failure it prints the job's report (model_dir/job_report.json, docs/reliability.md): a line per rank,
+# Ctrl-C, and SIGTERM, SIGHUP (not under nohup) or SIGUSR1 to this script, ask for a checkpoint at the next step; it then ends
+# with status 75 (start it again with --continue_train). A second Ctrl-C ends the job at once. After a failure it prints the job's report (model_dir/job_report.json, docs/reliability.md): a line per rank,
 # and the first cause as the last line.
 # --max_restarts R starts a failed train job again, up to R times, with --continue_train from its last whole checkpoint; it
 # needs --model_dir among pepnet's flags. A failure that repeats at the same step ends it. --inject is for the first start only.
@@ -136,8 +136,20 @@ report_text() {
 log=$(mktemp)
 child=""
 trap 'rm -f "$log"' EXIT
-trap '[[ -z $child ]] || kill -USR1 "$child" 2>/dev/null || true' TERM USR1
-trap : INT  # a terminal has sent it to the job as well
+ask_for_stop() { [[ -z $child ]] || kill -USR1 "$child" 2>/dev/null || true; }
+trap ask_for_stop TERM USR1 HUP
+interrupts=0 verb=$1
+# The job does not see a terminal's Ctrl-C (launch()): mpirun would end it. Only a training can save and stop.
+interrupt() {
+  interrupts=$((interrupts + 1))
+  if ((interrupts == 1)) && [[ $verb == train ]]; then
+    echo "launch.sh: Ctrl-C: the training stops after the next step, with a checkpoint; a second Ctrl-C ends it at once" >&2
+    ask_for_stop
+  else
+    [[ -z $child ]] || kill -INT "$child" 2>/dev/null || true
+  fi
+}
+trap interrupt INT
 
 # launch ARGUMENTS...: runs the job and sets `status`. What mpirun's ranks say on stderr is kept in $log too.
 launch() {
@@ -147,13 +159,18 @@ launch() {
   printf '\n'
   local keeper=""
   if ((servers > 0)); then
-    exec 4> >(trap '' TERM USR1 INT; exec tee "$log" >&2)
+    exec 4> >(trap '' TERM USR1 INT HUP; exec tee "$log" >&2)
     keeper=$!
-    "${job[@]}" "$@" "${suffix[@]}" 2>&4 4>&- &
+  fi
+  # A process group of its own, which a terminal's Ctrl-C does not reach.
+  set -m
+  if ((servers > 0)); then
+    "${job[@]}" "$@" "${suffix[@]}" 2>&4 4>&- </dev/null &
   else
-    "${job[@]}" "$@" &
+    "${job[@]}" "$@" </dev/null &
   fi
   child=$!
+  set +m
   status=0
   wait "$child" || status=$?
   # A signal ends `wait`, not the job.
@@ -186,6 +203,10 @@ previous=""
 for ((attempt = 0; ; ++attempt)); do
   launch "${arguments[@]}"
   ((status != 0 && status != 75)) || exit "$status"
+  if ((interrupts > 0)); then
+    echo "launch.sh: Ctrl-C ended the job$([[ $verb != train ]] || echo "; --continue_train goes on from its last checkpoint")" >&2
+    exit 130
+  fi
   ((restarts > 0)) || break
   now=$(progress)
   if [[ $now == "$previous" ]]; then

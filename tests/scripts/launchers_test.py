@@ -2,12 +2,15 @@
 """Usage: tests/scripts/launchers_test.py REPOSITORY BUILD
 
 The launchers as far as they can be checked without their systems: shell scripts with shellcheck, the MPIJob against the
-essential part of its schema, the Dockerfile against its rules and the libraries that pepnet links to, and the Slurm
-script by a job that is told to stop and is queued again. A missing tool skips its check and says how to get it.
+essential part of its schema, the Dockerfile against its rules and the libraries that pepnet links to, the Slurm script
+by a job that is told to stop and is queued again, and launch.sh by jobs that are interrupted at a terminal. A missing
+tool skips its check and says how to get it.
 """
+import fcntl
 import json
 import os
 import pathlib
+import pty
 import re
 import shlex
 import shutil
@@ -15,6 +18,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import termios
 import time
 import unittest
 
@@ -170,6 +174,17 @@ class DockerTest(unittest.TestCase):
 # ---- Slurm ----------------------------------------------------------------------------------------------------------
 
 
+def prepare_movielens(directory):
+    """A clone as far as a launcher needs one, with a few rows of MovieLens."""
+    (directory / "build").mkdir()
+    (directory / "build/release").symlink_to(BUILD)
+    shutil.copytree(REPOSITORY / "scripts", directory / "scripts")
+    shutil.copytree(REPOSITORY / "configs", directory / "configs")
+    tiny_data.write_movielens(directory / "data/ml-100k")
+    subprocess.run([sys.executable, "scripts/data/prepare_movielens.py", "--input_dir", "data/ml-100k", "--output_dir",
+                    "data/movielens"], cwd=directory, check=True, stdout=subprocess.DEVNULL)
+
+
 class SlurmTest(unittest.TestCase):
     SCRIPT = "scripts/slurm/train.sbatch"
 
@@ -185,13 +200,7 @@ class SlurmTest(unittest.TestCase):
     def test_a_job_that_is_told_to_stop_is_queued_again_and_goes_on(self):
         with tempfile.TemporaryDirectory() as scratch:
             scratch = pathlib.Path(scratch)
-            (scratch / "build").mkdir()
-            (scratch / "build/release").symlink_to(BUILD)
-            shutil.copytree(REPOSITORY / "scripts", scratch / "scripts")
-            shutil.copytree(REPOSITORY / "configs", scratch / "configs")
-            tiny_data.write_movielens(scratch / "data/ml-100k")
-            subprocess.run([sys.executable, "scripts/data/prepare_movielens.py", "--input_dir", "data/ml-100k", "--output_dir",
-                            "data/movielens"], cwd=scratch, check=True, stdout=subprocess.DEVNULL)
+            prepare_movielens(scratch)
             (scratch / "bin").mkdir()
             (scratch / "bin/scontrol").write_text('#!/usr/bin/env bash\necho "$@" >>requeued\n')
             (scratch / "bin/scontrol").chmod(0o755)
@@ -229,6 +238,89 @@ class SlurmTest(unittest.TestCase):
             self.assertEqual(job.returncode, 0, output)
             self.assertTrue((scratch / f"runs/slurm/model.ckpt-{done + 3}/manifest.json").exists(), output)
             self.assertEqual((scratch / "requeued").read_text(), "requeue 17\n")
+
+
+class InterruptTest(unittest.TestCase):
+    """Ctrl-C at the terminal on which launch.sh runs, which reaches all that runs in its foreground."""
+
+    @classmethod
+    def setUpClass(cls):
+        scratch = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(scratch.cleanup)
+        cls.scratch = pathlib.Path(scratch.name)
+        prepare_movielens(cls.scratch)
+
+    def on_terminal(self, command, typed, environment=os.environ):
+        """Types Ctrl-C whenever a function of `typed`, which takes what has been written so far, says that it is time."""
+        leader, follower = pty.openpty()
+
+        def take_terminal():
+            os.setsid()
+            fcntl.ioctl(follower, termios.TIOCSCTTY, 0)
+
+        job = subprocess.Popen(command, cwd=self.scratch, env=environment, stdin=follower, stdout=follower,
+                               stderr=follower, preexec_fn=take_terminal)
+        os.close(follower)
+        os.set_blocking(leader, False)
+        written, deadline = "", time.monotonic() + 120
+        try:
+            while job.poll() is None and time.monotonic() < deadline:
+                try:
+                    written += os.read(leader, 65536).decode()
+                except (BlockingIOError, OSError):
+                    time.sleep(0.02)
+                if typed and typed[0](written):
+                    typed.pop(0)
+                    os.write(leader, b"\x03")
+            self.assertIsNotNone(job.poll(), f"still running; {len(typed)} left to type:\n{written}")
+        finally:
+            job.kill()
+        try:
+            while piece := os.read(leader, 65536):
+                written += piece.decode()
+        except OSError:  # nothing is left
+            pass
+        os.close(leader)
+        return job.returncode, written
+
+    def test_the_first_one_saves_and_stops(self):
+        edits = {"train_config.num_epochs": 1_000_000, "train_config.save_checkpoints_epochs": 0}
+        for servers in (0, 1):
+            with self.subTest(servers=servers):
+                model = self.scratch / f"runs/servers{servers}"
+                log = model / "metrics.jsonl"
+                status, written = self.on_terminal(
+                    ["bash", "scripts/launch.sh", "--servers", str(servers), "--workers", "1", "--", "train",
+                     "--pipeline_config_path", "configs/pepnet_movielens.config", "--model_dir", str(model),
+                     "--edit_config_json", json.dumps(edits)],
+                    [lambda _: log.exists() and log.stat().st_size > 0])
+                self.assertEqual(status, 75, written)
+                self.assertIn("a second Ctrl-C ends it at once", written)
+                self.assertIn("training stops after the next step, with a checkpoint", written)
+                self.assertRegex(written, r"stopped on request .*--continue_train")
+                self.assertEqual(len(list(model.glob("model.ckpt-*/manifest.json"))), 1, written)
+
+    def test_the_second_one_ends_what_does_not_stop(self):
+        binaries = self.scratch / "slow"
+        binaries.mkdir()
+        (binaries / "mpirun").write_text(
+            "#!/usr/bin/env bash\ntrap 'echo asked to stop' USR1\ntrap 'echo ends; exit 9' INT\necho ready\n"
+            "while :; do sleep 0.05; done\n")
+        (binaries / "mpirun").chmod(0o755)
+        environment = {**os.environ, "PATH": f"{binaries}:{os.environ['PATH']}"}
+        for command, expected in (("train", ["ready", "asked to stop", "ends"]), ("eval", ["ready", "ends"])):
+            with self.subTest(command=command):
+                status, written = self.on_terminal(
+                    ["bash", "scripts/launch.sh", "--servers", "1", "--workers", "1", "--max-restarts", "3", "--", command,
+                     "--model_dir", "m"] if command == "train" else
+                    ["bash", "scripts/launch.sh", "--servers", "1", "--workers", "1", "--", command],
+                    [lambda text, one=one: f"\n{one}\r" in text for one in expected[:-1]], environment)
+                self.assertEqual(status, 130, written)
+                lines = written.replace("\r", "").replace("^C", "").split("\n")  # the terminal's echo
+                said = [line for line in lines if line in (*expected, "asked to stop")]
+                self.assertEqual(said, expected, f"no restart, and each signal once:\n{written}")
+                self.assertIn("launch.sh: Ctrl-C ended the job", written)
+                self.assertEqual("--continue_train" in written, command == "train")
 
 
 if __name__ == "__main__":
