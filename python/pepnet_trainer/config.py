@@ -189,6 +189,7 @@ class ConfigBuilder:
         self.epnet_hidden_unit: int | None = None
         self.ppnet_hidden_units: Sequence[int] = (64, 32)
         self.dropout = 0.1
+        self.slice_by: str | None = None  # a feature by whose values evaluations are measured as well
         self.preface: list[str] = []
         self.epochs_comment = ""
         self.data_comments: list[str] = []
@@ -307,6 +308,14 @@ class ConfigBuilder:
             "  shuffle_buffer_size: 200",
             "  num_workers: 2",
             "}",
+        ]
+        if self.slice_by is not None:
+            lines += [
+                f"eval_config {{  # each evaluation also by {self.slice_by}: where is it badly ranked, or predicted too high?",
+                f"  slice_by: {quote(self.slice_by)}",
+                "}",
+            ]
+        lines += [
             "",
             *self._features,
             "",

@@ -65,6 +65,8 @@ class ModelMaker:
                 [self.draft.domain],
                 f"EPNet scales every input of the model by what {self.draft.domain} says of it.",
             )
+            if self._is_id(self.draft.domain):
+                self.draft.builder.slice_by = self.draft.domain
         else:
             self.draft.builder.notes.append(
                 "no domain is named, so there is no EPNet: name the column of the scene, the tab or the "

@@ -312,6 +312,8 @@ class InitTest(unittest.TestCase):
         ).stderr
         self.assertIn("column 'paid' tells 'buy'", said)
         self.assertIn("shop.config: now pepnet train shop.config", said)
+        config = pt.Config((self.scratch / "shop.config").read_text())
+        self.assertEqual(config.parsed().message("eval_config").all("slice_by"), ["scene"])
         trained = subprocess.run(
             [pt.find_program(), "train", "shop.config"],
             cwd=self.scratch,
@@ -320,6 +322,7 @@ class InitTest(unittest.TestCase):
         )
         self.assertEqual(trained.returncode, 0, trained.stderr)
         self.assertGreater(json.loads(trained.stdout)["auc_click"], 0.55)
+        self.assertRegex(trained.stderr, r"evaluation of step \d+ by scene")
         said = self.init("train.parquet", "--labels", "click", "-o", "shop.config", status=1).stderr
         self.assertIn("pepnet init: 'shop.config' exists; --overwrite replaces it", said)
 
