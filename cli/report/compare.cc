@@ -1,6 +1,9 @@
 #include "cli/report/compare.h"
 
 #include <algorithm>
+#include <map>
+#include <optional>
+#include <utility>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
@@ -16,6 +19,7 @@ namespace pepnet {
 namespace {
 
 constexpr size_t kLeastCell = 12, kMostCell = 60;
+constexpr size_t kMostSlices = 8;  // values of a table of slices, those with most rows
 
 struct TextTable {
   std::vector<std::vector<std::string>> rows;  // the first one is the heading; all as long
@@ -111,6 +115,61 @@ TextTable Results(const std::vector<RunRecord>& runs, const std::vector<FigureNa
   return table;
 }
 
+std::string SliceCell(const Slice& slice) {
+  const auto number = [](const std::optional<double>& value, int digits) {
+    return value.has_value() ? absl::StrFormat("%.*f", digits, *value) : std::string("-");
+  };
+  std::string cell = absl::StrFormat("%6s", number(slice.quality.auc, 4));
+  if (slice.quality.has_groups) absl::StrAppendFormat(&cell, "  %6s", number(slice.quality.grouped_auc, 4));
+  return absl::StrCat(cell, absl::StrFormat("  %5s", number(slice.quality.pcoc, 2)));
+}
+
+// A table for each column of slice_by and task: the values with most rows, and all rows.
+std::vector<TextTable> SliceTables(const std::vector<RunRecord>& runs) {
+  std::vector<std::pair<std::string, std::string>> list;  // column, task
+  for (const RunRecord& run : runs) {
+    const SlicedEvaluation* const shown = ShownSlices(run);
+    if (shown == nullptr) continue;
+    for (const Slice& slice : shown->slices) {
+      const auto one = std::make_pair(slice.column, slice.task);
+      if (std::find(list.begin(), list.end(), one) == list.end()) list.push_back(one);
+    }
+  }
+  std::vector<TextTable> tables;
+  for (const auto& [column, task] : list) {
+    std::vector<std::string> names;  // of the rows, in the order of the first run that has them
+    std::map<std::string, std::vector<std::string>> cells;
+    bool groups = false;
+    for (size_t i = 0; i < runs.size(); ++i) {
+      const SlicedEvaluation* const shown = ShownSlices(runs[i]);
+      if (shown == nullptr) continue;
+      for (const Slice& slice : shown->slices) {
+        if (slice.column != column || slice.task != task || slice.kind == Slice::Kind::kRest) continue;
+        const std::string name = Printable(SliceName(slice), 40);
+        auto found = cells.find(name);
+        if (found == cells.end()) {
+          if (slice.kind == Slice::Kind::kValue && names.size() == kMostSlices) continue;
+          if (slice.kind == Slice::Kind::kValue) names.push_back(name);
+          found = cells.emplace(name, std::vector<std::string>(runs.size(), "-")).first;
+        }
+        found->second[i] = SliceCell(slice);
+        groups |= slice.quality.has_groups;
+      }
+    }
+    const std::string all = SliceName(Slice::Kind::kAll, "");
+    if (cells.count(all) > 0) names.push_back(all);
+    const std::string title = absl::StrCat(task, " by ", column, ": auc", groups ? ", grouped auc" : "", ", pcoc");
+    TextTable table{{Heading(Printable(title, 100), runs)}};
+    for (const std::string& name : names) {
+      std::vector<std::string> row = {name};
+      row.insert(row.end(), cells[name].begin(), cells[name].end());
+      table.rows.push_back(std::move(row));
+    }
+    tables.push_back(std::move(table));
+  }
+  return tables;
+}
+
 TextTable ConfigTable(const std::vector<RunRecord>& runs) {
   TextTable table{{Heading("config", runs)}};
   for (const ConfigDifference& difference : DifferencesOf(runs)) {
@@ -126,7 +185,10 @@ TextTable ConfigTable(const std::vector<RunRecord>& runs) {
 std::string CompareText(const std::vector<RunRecord>& runs, int width) {
   const std::vector<FigureName> figures = FigureNames(runs);
   std::string text = Format(HowFar(runs), width);
-  for (const TextTable& table : {Results(runs, figures, true), Results(runs, figures, false), ConfigTable(runs)}) {
+  std::vector<TextTable> tables = {Results(runs, figures, true), Results(runs, figures, false)};
+  for (TextTable& table : SliceTables(runs)) tables.push_back(std::move(table));
+  tables.push_back(ConfigTable(runs));
+  for (const TextTable& table : tables) {
     if (table.rows.size() > 1) absl::StrAppend(&text, "\n\n", Format(table, width));
   }
   if (runs.size() > 1) text += "\n\n* best of the runs; @ the step of an evaluation";

@@ -39,17 +39,14 @@ Json SlicesJson(const RunRecord& run) {
       for (const CalibrationBin& bin : q.calibration) {
         bins.push_back({bin.rows, bin.mean_prediction, bin.mean_label});
       }
-      slices.push_back({{"slice_by", slice.column},
-                        {"value", SliceName(slice)},
-                        {"task", slice.task},
-                        {"rows", q.rows},
-                        {"positives", q.positives},
-                        {"auc", JsonNumber(q.auc)},
-                        {"logloss", JsonNumber(q.logloss)},
-                        {"normalized_entropy", JsonNumber(q.normalized_entropy)},
-                        {"pcoc", JsonNumber(q.pcoc)},
-                        {"ece", JsonNumber(q.ece)},
-                        {"calibration", bins}});
+      Json one = {{"slice_by", slice.column},
+                  {"value", SliceName(slice)},
+                  {"task", slice.task},
+                  {"rows", q.rows},
+                  {"positives", q.positives}};
+      for (const SliceFigure& figure : FiguresOf(q)) one[figure.name] = JsonNumber(figure.value);
+      one["calibration"] = bins;
+      slices.push_back(std::move(one));
     }
     list.push_back({{"global_step", evaluation.step}, {"slices", slices}});
   }

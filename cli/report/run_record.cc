@@ -122,6 +122,9 @@ StatusOr<Slice> SliceFromJson(const nlohmann::json& json) {
   quality.normalized_entropy = NumberAt(json, "normalized_entropy");
   quality.pcoc = NumberAt(json, "pcoc");
   quality.ece = NumberAt(json, "ece");
+  quality.has_groups = json.contains("grouped_auc");
+  quality.grouped_auc = NumberAt(json, "grouped_auc");
+  quality.grouped_auc_by_impressions = NumberAt(json, "grouped_auc_by_impressions");
   PEPNET_ASSIGN_OR_RETURN(quality.calibration, BinsFromJson(json));
   if (quality.pcoc.has_value()) quality.predicted = *quality.pcoc * static_cast<double>(quality.positives);
   return slice;

@@ -61,7 +61,51 @@ std::string TooltipOf(const RunRecord& run, const Slice& slice, const std::strin
                          MetricText(value), CountText(slice.quality.rows), CountText(slice.quality.positives));
 }
 
-enum class Measure { kAuc, kPcoc };
+enum class Measure { kAuc, kGroupedAuc, kLogloss, kPcoc };
+
+const std::optional<double>& ValueOf(const SliceQuality& quality, Measure measure) {
+  switch (measure) {
+    case Measure::kAuc:
+      return quality.auc;
+    case Measure::kGroupedAuc:
+      return quality.grouped_auc;
+    case Measure::kLogloss:
+      return quality.logloss;
+    case Measure::kPcoc:
+      return quality.pcoc;
+  }
+  return quality.auc;
+}
+
+// As train_eval_slices.jsonl has it.
+const char* NameOf(Measure measure) {
+  switch (measure) {
+    case Measure::kAuc:
+      return "auc";
+    case Measure::kGroupedAuc:
+      return "grouped_auc";
+    case Measure::kLogloss:
+      return "logloss";
+    case Measure::kPcoc:
+      return "pcoc";
+  }
+  return "";
+}
+
+// For people.
+const char* WordsOf(Measure measure) {
+  switch (measure) {
+    case Measure::kAuc:
+      return "AUC";
+    case Measure::kGroupedAuc:
+      return "grouped AUC";
+    case Measure::kLogloss:
+      return "log loss";
+    case Measure::kPcoc:
+      return "predicted / observed";
+  }
+  return "";
+}
 
 // All runs, slice by slice.
 std::string CompareSlices(const std::vector<RunRecord>& runs, const ColumnTask& which, Measure measure) {
@@ -74,11 +118,11 @@ std::string CompareSlices(const std::vector<RunRecord>& runs, const ColumnTask& 
     const std::vector<const Slice*> slices = SlicesOf(shown, which);
     const Slice* const all = AllRows(slices);
     if (shown != nullptr) steps.push_back(absl::StrCat(shown->step));
-    if (measure == Measure::kAuc && all != nullptr && all->quality.auc.has_value()) {
-      layout.guides.emplace_back(i, *all->quality.auc);
+    if (measure != Measure::kPcoc && all != nullptr && ValueOf(all->quality, measure).has_value()) {
+      layout.guides.emplace_back(i, *ValueOf(all->quality, measure));
     }
     for (const Slice* slice : slices) {
-      const std::optional<double>& value = measure == Measure::kAuc ? slice->quality.auc : slice->quality.pcoc;
+      const std::optional<double>& value = ValueOf(slice->quality, measure);
       if (slice->kind == Slice::Kind::kAll) continue;
       const auto [found, is_new] = place.emplace(std::make_pair(slice->kind, slice->value), rows.size());
       if (is_new) rows.push_back({SliceName(*slice), CountText(slice->quality.rows), {}});
@@ -87,26 +131,26 @@ std::string CompareSlices(const std::vector<RunRecord>& runs, const ColumnTask& 
       DotRow::Dot dot;
       dot.run = i;
       dot.value = *value;
-      dot.flagged = measure == Measure::kAuc ? all != nullptr && RanksFarBelow(*slice, *all) : IsSuspicious(*slice);
-      dot.tooltip = TooltipOf(runs[i], *slice, measure == Measure::kAuc ? "auc" : "predicted / observed", *value);
+      dot.flagged = (measure == Measure::kAuc && all != nullptr && RanksFarBelow(*slice, *all)) ||
+                    (measure == Measure::kPcoc && IsSuspicious(*slice));
+      dot.tooltip = TooltipOf(runs[i], *slice, WordsOf(measure), *value);
       rows[found->second].dots.push_back(std::move(dot));
     }
   }
   // Behind the values that have a slice of their own in any run.
   std::stable_partition(rows.begin(), rows.end(), [](const DotRow& row) { return row.label != "(rest)"; });
-  if (measure == Measure::kAuc) {
-    layout.title = absl::StrCat(which.second, ": AUC by ", which.first);
-    layout.subtitle = "dashed: all rows; ringed: far below them";
-    layout.x_name = "AUC within the slice";
-    layout.name = "auc";
-  } else {
-    layout.title = absl::StrCat(which.second, ": predicted / observed by ", which.first);
+  layout.title = absl::StrCat(which.second, ": ", WordsOf(measure), " by ", which.first);
+  layout.name = NameOf(measure);
+  if (measure == Measure::kPcoc) {
     layout.subtitle = "1 is right; ringed: off beyond chance";
     layout.x_name = "predicted over observed positives";
     layout.log_x = true;
     layout.target = 1;
     layout.target_label = "right";
-    layout.name = "pcoc";
+  } else {
+    layout.subtitle = measure == Measure::kAuc ? "dashed: all rows; ringed: far below them"
+                                               : "mean over the groups with both classes; dashed: all rows";
+    layout.x_name = absl::StrCat(WordsOf(measure), " within the slice");
   }
   return DotsFigure(layout, rows, RunNames(runs));
 }
@@ -126,7 +170,7 @@ std::vector<const Slice*> ChosenSlices(const std::vector<const Slice*>& slices) 
 }
 
 // Each slice of one run over the evaluations.
-std::string SliceCurves(const RunRecord& run, size_t number, const ColumnTask& which, bool auc) {
+std::string SliceCurves(const RunRecord& run, size_t number, const ColumnTask& which, Measure measure) {
   std::vector<Curve> curves;
   for (const Slice* chosen : ChosenSlices(SlicesOf(ShownSlices(run), which))) {
     Curve curve;
@@ -135,11 +179,11 @@ std::string SliceCurves(const RunRecord& run, size_t number, const ColumnTask& w
     curve.colour = static_cast<int>(curves.size());
     curve.dots = true;
     curve.run = number;
-    curve.name = absl::StrCat(auc ? "auc" : "logloss", " ", which.second, " ", which.first, " ", SliceName(*chosen));
+    curve.name = absl::StrCat(NameOf(measure), " ", which.second, " ", which.first, " ", SliceName(*chosen));
     curve.source = kSlicesFile;
     for (const SlicedEvaluation& evaluation : run.slices) {
       for (const Slice* slice : SlicesOf(&evaluation, which)) {
-        const std::optional<double>& value = auc ? slice->quality.auc : slice->quality.logloss;
+        const std::optional<double>& value = ValueOf(slice->quality, measure);
         if (slice->kind != chosen->kind || slice->value != chosen->value || !value.has_value()) continue;
         curve.points.emplace_back(static_cast<double>(evaluation.step), *value);
       }
@@ -147,27 +191,35 @@ std::string SliceCurves(const RunRecord& run, size_t number, const ColumnTask& w
     curves.push_back(std::move(curve));
   }
   ChartLayout layout;
-  layout.title = absl::StrCat(run.name, ", ", which.second, ": ", auc ? "AUC" : "log loss", " by ", which.first);
-  layout.y_name = auc ? "AUC within the slice" : "log loss";
+  layout.title = absl::StrCat(run.name, ", ", which.second, ": ", WordsOf(measure), " by ", which.first);
+  layout.y_name = absl::StrCat(WordsOf(measure), measure == Measure::kLogloss ? "" : " within the slice");
   return CurvesFigure(layout, curves);
 }
+
+std::string Soft(const std::string& text) { return absl::StrCat("<span class=\"soft\">", HtmlText(text), "</span>"); }
 
 std::string SliceTable(const RunRecord& run, const ColumnTask& which) {
   const std::vector<const Slice*> slices = SlicesOf(ShownSlices(run), which);
   const Slice* const all = AllRows(slices);
   HtmlTable table;
+  // In the order of FiguresOf().
   table.head = {
       HtmlText(which.first), "rows", "positives", "AUC", "log loss", "normalized entropy", "predicted / observed",
       "calibration error"};
-  const auto cell = [](const std::optional<double>& value, bool bad) -> std::string {
-    if (!value.has_value()) return "-";
-    return bad ? absl::StrCat("<span class=\"bad\">", MetricText(*value), "</span>") : MetricText(*value);
-  };
+  const bool groups = std::any_of(slices.begin(), slices.end(), [](const Slice* s) { return s->quality.has_groups; });
+  if (groups) table.head.insert(table.head.end(), {"grouped AUC", "by impressions"});
   for (const Slice* slice : slices) {
-    const SliceQuality& q = slice->quality;
-    table.rows.push_back({HtmlText(SliceName(*slice)), CountText(q.rows), CountText(q.positives),
-                          cell(q.auc, all != nullptr && RanksFarBelow(*slice, *all)), cell(q.logloss, false),
-                          cell(q.normalized_entropy, false), cell(q.pcoc, IsSuspicious(*slice)), cell(q.ece, false)});
+    std::vector<std::string> row = {HtmlText(SliceName(*slice)), CountText(slice->quality.rows),
+                                    CountText(slice->quality.positives)};
+    for (const SliceFigure& figure : FiguresOf(slice->quality)) {
+      const bool bad = (figure.name == absl::string_view("auc") && all != nullptr && RanksFarBelow(*slice, *all)) ||
+                       (figure.name == absl::string_view("pcoc") && IsSuspicious(*slice));
+      row.push_back(!figure.value.has_value() ? Soft(figure.why_none)
+                    : bad ? absl::StrCat("<span class=\"bad\">", MetricText(*figure.value), "</span>")
+                          : MetricText(*figure.value));
+    }
+    row.resize(table.head.size());
+    table.rows.push_back(std::move(row));
   }
   return table.rows.empty() ? "" : TableHtml(table);
 }
@@ -248,8 +300,7 @@ std::string TrainSliceChart(const RunRecord& run, size_t number, const std::vect
 }
 
 std::string CellOf(const WindowValue& window) {
-  return window.value.has_value() ? MetricText(*window.value)
-                                  : absl::StrCat("<span class=\"soft\">", HtmlText(window.why_none), "</span>");
+  return window.value.has_value() ? MetricText(*window.value) : Soft(window.why_none);
 }
 
 std::string TrainSliceTable(const std::vector<const TrainSlice*>& slices) {
@@ -277,11 +328,13 @@ std::string SlicesSection(const std::vector<RunRecord>& runs) {
   }
   std::string dots, curves, tables;
   for (const ColumnTask& which : list) {
-    dots += CompareSlices(runs, which, Measure::kAuc);
-    dots += CompareSlices(runs, which, Measure::kPcoc);
+    for (const Measure measure : {Measure::kAuc, Measure::kGroupedAuc, Measure::kPcoc}) {
+      dots += CompareSlices(runs, which, measure);
+    }
     for (size_t i = 0; i < runs.size(); ++i) {
-      curves += SliceCurves(runs[i], i, which, /*auc=*/true);
-      curves += SliceCurves(runs[i], i, which, /*auc=*/false);
+      for (const Measure measure : {Measure::kAuc, Measure::kGroupedAuc, Measure::kLogloss}) {
+        curves += SliceCurves(runs[i], i, which, measure);
+      }
       const std::string table = SliceTable(runs[i], which);
       if (!table.empty()) {
         absl::StrAppend(&tables, "<h3>", HtmlText(runs[i].name), ", ", HtmlText(which.second), " by ",

@@ -245,8 +245,11 @@ std::vector<Candidate> OfSlices(const Model& model) {
   for (const Tower& tower : model.towers) {
     if (!HasScore(tower)) continue;
     for (const SliceMeasureType& type : kSliceMeasures) {
+      const bool by_group =
+          type.measure == SliceMeasure::kGroupedAuc || type.measure == SliceMeasure::kGroupedAucByImpressions;
+      if (by_group && GroupedAucOf(tower) == nullptr) continue;
       BestMetric metric;
-      metric.name = absl::StrCat(type.name, "_", tower.name);
+      metric.name = NameOfMeasure(type.measure, tower.name);
       metric.measure = type.measure;
       metric.task = tower.name;
       candidates.push_back({std::move(metric), type.larger_is_better});

@@ -6,6 +6,15 @@
 
 namespace pepnet {
 
+std::string NameOfMeasure(SliceMeasure measure, const std::string& task) {
+  // As the number of the whole evaluation is called (evaluation_metrics.h).
+  if (measure == SliceMeasure::kGroupedAucByImpressions) return absl::StrCat("grouped_auc_", task, "_by_impressions");
+  for (const SliceMeasureType& type : kSliceMeasures) {
+    if (type.measure == measure) return absl::StrCat(type.name, "_", task);
+  }
+  return "";
+}
+
 std::string NameOf(const BestRule& rule) {
   std::string text;
   for (const BestMetric& metric : rule.metrics) {

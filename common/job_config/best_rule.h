@@ -9,7 +9,14 @@
 namespace pepnet {
 
 // What is measured on a slice and has a better direction (predicted over observed is best at 1, so it is not here).
-enum class SliceMeasure { kAuc, kLogloss, kNormalizedEntropy, kCalibrationError };
+enum class SliceMeasure {
+  kAuc,
+  kLogloss,
+  kNormalizedEntropy,
+  kCalibrationError,
+  kGroupedAuc,  // this and the next: of a task with a grouped_auc
+  kGroupedAucByImpressions,
+};
 
 struct SliceMeasureType {
   SliceMeasure measure;
@@ -21,11 +28,15 @@ inline constexpr SliceMeasureType kSliceMeasures[] = {
     {SliceMeasure::kLogloss, "logloss", false},
     {SliceMeasure::kNormalizedEntropy, "normalized_entropy", false},
     {SliceMeasure::kCalibrationError, "ece", false},
+    {SliceMeasure::kGroupedAuc, "grouped_auc", true},
+    {SliceMeasure::kGroupedAucByImpressions, "grouped_auc_by_impressions", true},
 };
+// The name of a measure of a task: "logloss_ctr", "grouped_auc_ctr_by_impressions".
+std::string NameOfMeasure(SliceMeasure measure, const std::string& task);
 
 // One number of an evaluation.
 struct BestMetric {
-  std::string name;   // "auc_ctr"; in train_eval_result.txt, or <measure>_<task> of a slice
+  std::string name;   // "auc_ctr"; in train_eval_result.txt, or NameOfMeasure() of a slice
   double weight = 1;  // finite, not 0
   // Of a slice: a column of EvalConfig::slice_by, its value as the table of slices writes it, and what `name` says.
   std::string slice_by = {}, slice_value = {};  // slice_by "": the whole evaluation

@@ -15,6 +15,14 @@ std::string NameByImpressions(const Metric& metric) {
   return metric.kind == MetricKind::kGroupedAuc ? metric.name + "_by_impressions" : "";
 }
 
+const Metric* GroupedAucOf(const Tower& tower) {
+  const Metric* found = nullptr;
+  for (const Metric& metric : tower.metrics) {
+    if (metric.kind == MetricKind::kGroupedAuc) found = &metric;  // two have one name, and a result keeps the last
+  }
+  return found;
+}
+
 std::vector<EvaluationMetric> EvaluationMetrics(const Model& model) {
   std::vector<EvaluationMetric> metrics;
   for (const Tower& tower : model.towers) {

@@ -24,6 +24,9 @@ std::string NameInTaskSpace(const Tower& tower, const Metric& metric);
 // other metrics.
 std::string NameByImpressions(const Metric& metric);
 
+// The grouped AUC of the tower, whose groups those of its slices are; null: it has none.
+const Metric* GroupedAucOf(const Tower& tower);
+
 // By tower: its metrics, those by impressions and in its task space, then its losses, in the order of the config.
 std::vector<EvaluationMetric> EvaluationMetrics(const Model& model);
 

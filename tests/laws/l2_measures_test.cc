@@ -19,6 +19,7 @@
 #include "worker/metrics/bootstrap.h"
 #include "worker/metrics/train_metrics.h"
 #include "worker/report/run_log.h"
+#include "worker/report/slice_report.h"
 
 namespace pepnet {
 namespace {
@@ -92,6 +93,56 @@ TEST(L2Measures, BootstrapIntervalsAreTheSameBitsForAnyNumberOfWorkers) {
   const std::string alone = intervals(1);
   EXPECT_NE(alone.find("\"low\":0."), std::string::npos) << alone;
   for (int workers : {2, 3}) EXPECT_EQ(intervals(workers), alone) << workers;
+}
+
+// Every figure of a slice, grouped AUCs too, as the file of slices has it.
+TEST(L2Measures, SlicesOfAnEvaluationAreTheSameBitsForAnyNumberOfWorkers) {
+  JobConfig config;
+  config.data.labels = {"y", "tab"};
+  config.features.resize(1);
+  config.features[0].name = "user";
+  Tower& tower = config.model.towers.emplace_back();
+  tower.name = "click";
+  tower.label = 0;
+  tower.losses.emplace_back();
+  tower.metrics = {{MetricKind::kGroupedAuc, "grouped_auc_click", 200, 0.5, 0}};
+  config.eval.slice_by = {{"tab", -1, 1}};
+  config.eval.slice_top = 3;
+  const auto measured = [&](int workers) {
+    std::string text;
+    std::vector<int> ranks;
+    for (int w = 0; w < workers; ++w) ranks.push_back(w);
+    EXPECT_OK(RunRanks(workers, {}, [&](int rank, Transport* transport) -> Status {
+      const auto collective = MakeCollective(transport, Channel::kDense, ranks, 30);
+      SliceSet set(&config);
+      for (int step = 0; step < 7; ++step) {
+        Batch batch;
+        batch.labels.resize(2);
+        batch.ids.resize(1);
+        batch.ids[0].offsets = {0};
+        std::vector<float> scores;
+        for (int row = rank; row < 40; row += workers) {
+          const int tab = (row * row + step) % 7;  // more values than slices
+          batch.labels[0].values.push_back(static_cast<float>((row * 7 + step) % 3 == 0));
+          batch.labels[1].values.push_back(static_cast<float>(tab));
+          batch.labels[1].integers.push_back(tab);
+          batch.ids[0].ids.push_back((row + step) % 5);
+          batch.ids[0].offsets.push_back(static_cast<int32_t>(batch.ids[0].ids.size()));
+          scores.push_back(static_cast<float>((row * 5 + step * 3) % 17) / 17);
+          ++batch.rows;
+        }
+        PEPNET_RETURN_IF_ERROR(set.Add(batch, {scores}));
+      }
+      PEPNET_ASSIGN_OR_RETURN(const std::vector<Slice> slices, set.Finish(collective.get()));
+      if (rank == 0) text = SliceJson(7, slices);
+      return absl::OkStatus();
+    }));
+    return text;
+  };
+  const std::string alone = measured(1);
+  EXPECT_EQ(std::count(alone.begin(), alone.end(), '\n'), 5) << alone;
+  EXPECT_NE(alone.find("\"grouped_auc_by_impressions\":0."), std::string::npos) << alone;
+  for (int workers : {2, 3, 5}) EXPECT_EQ(measured(workers), alone) << workers;
 }
 
 // Counts of one binned metric by the values of a column.

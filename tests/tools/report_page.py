@@ -80,7 +80,8 @@ def trained_job(directory, **kwargs):
     job = SmallJob(directory, **kwargs)
     words = ", ".join(f'"{i}"' for i in range(40))
     text = job.config.read_text()
-    assert "num_buckets: 40" in text
+    assert "num_buckets: 40" in text and text.count("metrics { auc {} }\n") == 1
+    text = text.replace("metrics { auc {} }\n", 'metrics { auc {} } metrics { grouped_auc { grouping_key: "iid" } }\n')
     job.config.write_text(text.replace("num_buckets: 40", f"vocab_list: [{words}]"))
     draw = random.Random(7)
     with open(job.directory / "eval.csv", "w") as out:

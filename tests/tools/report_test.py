@@ -60,6 +60,9 @@ class ReportTest(unittest.TestCase):
                 for name in ("global_step", "slice_by", "task", "rows", "positives", "auc", "logloss",
                              "normalized_entropy", "pcoc", "ece"):
                     self.assertEqual(shown[name], line[name], line)
+                for name in ("grouped_auc", "grouped_auc_by_impressions"):
+                    self.assertEqual(name in line, line["task"] == "ctr", "the task that has one")
+                    self.assertEqual(shown.get(name), line.get(name), line)
                 self.assertEqual(shown["calibration"], [[bin["rows"], bin["mean_prediction"], bin["mean_label"]]
                                                         for bin in line["calibration"]])
 
@@ -162,7 +165,8 @@ class ReportTest(unittest.TestCase):
         best = json.loads((self.model / "best_checkpoint.json").read_text())["step"]
         lines = [line for line in lines_of(self.model / "train_eval_slices.jsonl") if line["slice"] == "value"]
         expected = {(name, line["value"], line[name]) for line in lines if line["global_step"] == best
-                    for name in ("auc", "pcoc") if line[name]}
+                    for name in ("auc", "pcoc", "grouped_auc") if line.get(name)}
+        self.assertIn("grouped_auc", {name for name, _, _ in expected})
         shown = [(name, value, number) for run, name, value, number in self.page.dots if run == 0]
         self.assertEqual(len(shown), len(expected))
         for name, value, number in shown:
@@ -173,9 +177,16 @@ class ReportTest(unittest.TestCase):
         for task in ("ctr", "cvr"):
             for value in "012":
                 of_value = [line for line in lines if (line["task"], line["value"]) == (task, value)]
-                for name in ("auc", "logloss"):
+                for name in ("auc", "logloss", *(("grouped_auc",) if task == "ctr" else ())):
                     self.assert_curve(curves[f"{name} {task} uid {value}"],
                                       [(line["global_step"], line[name]) for line in of_value], name)
+                shown = [row for table in self.page.tables for row in table if row[0] == value and row[1:3] == [
+                    f"{line[name]:,}" for line in of_value if line["global_step"] == best for name in ("rows", "positives")]]
+                (line,) = (line for line in of_value if line["global_step"] == best)
+                figures = ["auc", "logloss", "normalized_entropy", "pcoc", "ece"]
+                if task == "ctr":
+                    figures += ["grouped_auc", "grouped_auc_by_impressions"]
+                self.assertIn([f"{line[name]:.4f}" for name in figures], [row[3:] for row in shown])
                 bins = [bin for line in of_value if line["global_step"] == best for bin in line["calibration"]]
                 self.assert_curve(curves[f"calibration {task} uid {value}"],
                                   [(bin["mean_prediction"], bin["mean_label"]) for bin in bins if bin["rows"] >= 30], task)
@@ -224,6 +235,17 @@ class ReportTest(unittest.TestCase):
             better = min if "entropy" in name else max
             self.assertEqual([cell.endswith("*") for cell in cells],
                              [one[name] == better(other[name] for other in last) for one in last])
+        best = [json.loads((model / "best_checkpoint.json").read_text())["step"] for model in (self.model, self.second)]
+        for task, figures in (("ctr", ("auc", "grouped_auc", "pcoc")), ("cvr", ("auc", "pcoc"))):
+            words = ", ".join(name.replace("_", " ") for name in figures)
+            block = text.split(f"{task} by uid: {words}")[1].split("\n\n")[0].splitlines()[1:]
+            expected = {}  # of the evaluation of the best checkpoint, run behind run
+            for model, step in zip((self.model, self.second), best):
+                for line in lines_of(model / "train_eval_slices.jsonl"):
+                    if (line["task"], line["global_step"]) == (task, step):
+                        expected.setdefault(line.get("value", f"({line['slice']})"), []).extend(
+                            f"{line[name]:.{2 if name == 'pcoc' else 4}f}" for name in figures)
+            self.assertEqual({line.split()[0]: line.split()[1:] for line in block}, expected)
         data = json.loads(pepnet("compare", self.model, self.second, "--json").stdout)
         self.assertEqual(data["runs"][1]["steps"], self.page.data["runs"][1]["steps"])
 

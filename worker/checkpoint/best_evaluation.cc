@@ -40,6 +40,10 @@ std::optional<double> MeasureOf(const SliceQuality& quality, SliceMeasure measur
       return quality.normalized_entropy;
     case SliceMeasure::kCalibrationError:
       return quality.ece;
+    case SliceMeasure::kGroupedAuc:
+      return quality.grouped_auc;
+    case SliceMeasure::kGroupedAucByImpressions:
+      return quality.grouped_auc_by_impressions;
   }
   return std::nullopt;
 }
@@ -126,6 +130,30 @@ std::optional<double> ValueOf(const BestRule& rule, const std::map<std::string, 
     }
     return std::nullopt;
   });
+}
+
+std::string WhyNoValue(const BestRule& rule, const std::map<std::string, double>& values,
+                       const std::vector<Slice>& slices) {
+  for (const BestMetric& metric : rule.metrics) {
+    BestRule alone;
+    alone.metrics = {metric};
+    if (ValueOf(alone, values, slices).has_value()) continue;
+    if (metric.slice_by.empty()) return absl::StrCat(metric.name, " has no value");
+    std::vector<std::string> names;
+    for (const Slice& slice : slices) {
+      if (slice.column != metric.slice_by || slice.task != metric.task) continue;
+      names.push_back(SliceName(slice));
+      if (names.back() != metric.slice_value) continue;
+      std::string reason;
+      for (const SliceFigure& figure : FiguresOf(slice.quality)) {
+        if (figure.name == absl::string_view(NameOf(metric.measure))) reason = absl::StrCat(": ", figure.why_none);
+      }
+      return absl::StrCat(metric.name, " has no value where ", metric.slice_by, " is ", metric.slice_value, reason);
+    }
+    return absl::StrCat("there is no slice '", metric.slice_value, "' of ", metric.slice_by, ", but ",
+                        absl::StrJoin(names, ", "));
+  }
+  return "";
 }
 
 std::vector<ValuedStep> ReadValuedSteps(const std::string& model_dir, const BestRule& rule) {

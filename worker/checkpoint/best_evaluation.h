@@ -40,6 +40,10 @@ struct ValuedStep {
 // What the rule says of one evaluation; nullopt if a number of it is missing (a slice without rows, say) or not finite.
 std::optional<double> ValueOf(const BestRule& rule, const std::map<std::string, double>& values,
                               const std::vector<Slice>& slices);
+// Why it says nothing: "auc_like has no value where tab is 4: every label is 0", "there is no
+// slice 'home' of tab, but 1, 2, (all)". "" if it does say something.
+std::string WhyNoValue(const BestRule& rule, const std::map<std::string, double>& values,
+                       const std::vector<Slice>& slices);
 
 // The evaluations of model_dir that have a value, in file order.
 std::vector<ValuedStep> ReadValuedSteps(const std::string& model_dir, const BestRule& rule);

@@ -1,18 +1,20 @@
 #include "worker/metrics/grouped_auc.h"
 
+#include <cmath>
 #include <limits>
 
 namespace pepnet {
 
-GroupedAucs GroupedAuc(ScoredRows* rows) {
+GroupedAucs GroupedAuc(ScoredRows* rows) { return GroupedAuc(rows->Sorted()); }
+
+GroupedAucs GroupedAuc(std::span<const ScoredRow> sorted) {
   constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
-  if (rows->HasNanScore()) return {kNan, kNan};
-  const std::span<const ScoredRow> sorted = rows->Sorted();
   double sum = 0, weighted = 0;
   int64_t keys = 0, rows_of_keys = 0;
   for (size_t begin = 0, end = 0; begin < sorted.size(); begin = end) {
     while (end < sorted.size() && sorted[end].key == sorted[begin].key) ++end;
     const std::span<const ScoredRow> of_key = sorted.subspan(begin, end - begin);
+    if (std::isnan(of_key.back().score)) return {kNan, kNan};  // they come last
     const std::optional<double> auc = ExactAuc(of_key);
     if (!auc.has_value()) continue;
     sum += *auc;

@@ -71,6 +71,13 @@ struct MetricSet::State {
     return {MeanXauc(item.rows.get(), /*weighted=*/item.metric->kind == MetricKind::kGroupedXauc), 0};
   }
 
+  // Why there is no such value, on worker 0.
+  static const char* WhyNone(const Item& item) {
+    if (item.rows->Sorted().empty()) return "no rows";
+    if (item.rows->HasNanScore()) return "a prediction is NaN";
+    return item.metric->kind == MetricKind::kGroupedAuc ? "no group has both classes" : "no two rows are compared";
+  }
+
   // Worker 0 gathers the rows, computes, and tells the others.
   StatusOr<RowValues> MergedValuesOfRows(const Item& item, Collective* collective) const {
     if (collective == nullptr) return ValuesOfRows(item);
@@ -190,6 +197,7 @@ StatusOr<std::map<std::string, double>> MetricSet::Finish(Collective* collective
     const auto of_rows = state_->MergedValuesOfRows(item, collective);
     if (!of_rows.ok()) return Annotate(of_rows.status(), "merging the metrics");
     values[item.name] = (*of_rows)[0];
+    if (first && std::isnan((*of_rows)[0])) LOG(WARNING) << item.name << " has no value: " << State::WhyNone(item);
     if (const std::string name = NameByImpressions(*item.metric); !name.empty()) values[name] = (*of_rows)[1];
   }
   for (const auto& [name, index] : state_->losses) values[name] = mean(state_->sums[index], state_->loss_rows);

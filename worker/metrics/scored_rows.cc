@@ -59,13 +59,17 @@ bool ScoredRows::HasNanScore() const {
 }
 
 std::span<const ScoredRow> ScoredRows::Sorted() {
-  std::sort(rows_.begin(), rows_.end(), [](const ScoredRow& a, const ScoredRow& b) {
-    return a.key != b.key ? a.key < b.key : ScoreComesFirst(a, b);
-  });
+  SortByKey(&rows_);
   return rows_;
 }
 
 void SortByScore(std::vector<ScoredRow>* rows) { std::sort(rows->begin(), rows->end(), ScoreComesFirst); }
+
+void SortByKey(std::vector<ScoredRow>* rows) {
+  std::sort(rows->begin(), rows->end(), [](const ScoredRow& a, const ScoredRow& b) {
+    return a.key != b.key ? a.key < b.key : ScoreComesFirst(a, b);
+  });
+}
 
 std::optional<double> ExactAuc(std::span<const ScoredRow> rows) {
   int64_t positives = 0, negatives = 0;

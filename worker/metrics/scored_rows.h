@@ -46,8 +46,10 @@ class ScoredRows {
   std::vector<ScoredRow> rows_;
 };
 
-// Orders by score, then label: what ExactAuc() reads.
+// Orders by score, then label: what ExactAuc() reads. Scores that are NaN come last.
 void SortByScore(std::vector<ScoredRow>* rows);
+// Orders by key, and within a key as SortByScore() does.
+void SortByKey(std::vector<ScoredRow>* rows);
 
 // With rows in ascending score, and a tie counting half (which is what the average rank amounts to):
 //   AUC = sum over positives of (negatives below + negatives tied / 2) / (positives * negatives)

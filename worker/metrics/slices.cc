@@ -2,8 +2,13 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
+#include <numeric>
 #include <utility>
 
+#include "common/base/logging.h"
+#include "common/job_config/evaluation_metrics.h"
+#include "worker/metrics/grouped_auc.h"
 #include "worker/metrics/metric_counts.h"
 
 namespace pepnet {
@@ -15,7 +20,53 @@ int BinOf(double prediction) {
   return std::clamp(static_cast<int>(prediction * kCalibrationBins), 0, kCalibrationBins - 1);
 }
 
+// Why a slice has no value of what needs rows of one class or of both; "" if it has what is needed.
+std::string WhyNone(const SliceQuality& quality, bool needs_positives, bool needs_negatives) {
+  if (quality.rows == 0) return "no rows";
+  if (!quality.logloss.has_value()) return "a prediction is NaN";  // any other rows have one
+  if (needs_positives && quality.positives == 0) return "every label is 0";
+  if (needs_negatives && quality.positives == quality.rows) return "every label is 1";
+  return "";
+}
+
+// Appends the numbers of the other workers to worker 0's, in worker order. A collective operation.
+template <typename Number>
+Status GatherToFirst(Collective* collective, const std::string& what, std::vector<Number>* numbers) {
+  std::string bytes;
+  if (collective->index() != 0) {
+    bytes.assign(reinterpret_cast<const char*>(numbers->data()), numbers->size() * sizeof(Number));
+  }
+  PEPNET_ASSIGN_OR_RETURN(std::vector<std::string> parts, collective->GatherToFirst(bytes, what));
+  for (std::string& part : parts) {
+    CHECK_EQ(part.size() % sizeof(Number), 0u) << what;
+    const size_t before = numbers->size();
+    numbers->resize(before + part.size() / sizeof(Number));
+    if (!part.empty()) std::memcpy(numbers->data() + before, part.data(), part.size());
+    part = std::string();
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
+
+std::vector<SliceFigure> FiguresOf(const SliceQuality& quality) {
+  std::vector<SliceFigure> figures;
+  const auto add = [&](const char* name, const std::optional<double>& value, bool positives, bool negatives) {
+    figures.push_back({name, value, value.has_value() ? "" : WhyNone(quality, positives, negatives)});
+  };
+  add("auc", quality.auc, true, true);
+  add("logloss", quality.logloss, false, false);
+  add("normalized_entropy", quality.normalized_entropy, true, true);
+  add("pcoc", quality.pcoc, true, false);
+  add("ece", quality.ece, false, false);
+  if (!quality.has_groups) return figures;
+  for (const auto& [name, value] : {std::make_pair("grouped_auc", quality.grouped_auc),
+                                    std::make_pair("grouped_auc_by_impressions", quality.grouped_auc_by_impressions)}) {
+    add(name, value, true, true);
+    if (!value.has_value() && figures.back().why_none.empty()) figures.back().why_none = "no group has both classes";
+  }
+  return figures;
+}
 
 double LogLossOf(const ScoredRow& row) {
   constexpr double kLeast = 0x1p-23;
@@ -58,6 +109,19 @@ SliceQuality MeasureSlice(std::span<const ScoredRow> rows) {
   return quality;
 }
 
+SliceQuality MeasureGroupedSlice(std::vector<ScoredRow>* rows) {
+  SortByKey(rows);
+  const GroupedAucs grouped = GroupedAuc(*rows);
+  SortByScore(rows);
+  SliceQuality quality = MeasureSlice(*rows);
+  quality.has_groups = true;
+  if (!std::isnan(grouped.mean)) {
+    quality.grouped_auc = grouped.mean;
+    quality.grouped_auc_by_impressions = grouped.by_rows;
+  }
+  return quality;
+}
+
 std::string SliceName(Slice::Kind kind, const std::string& value) {
   switch (kind) {
     case Slice::Kind::kValue:
@@ -90,69 +154,111 @@ std::string SliceValueText(const JobConfig& config, const SliceColumn& column, i
   return absl::StrCat(key);
 }
 
-SliceSet::SliceSet(const JobConfig* config) : config_(config) {
-  for (const SliceColumn& column : config->eval.slice_by) {
-    for (size_t t = 0; t < config->model.towers.size(); ++t) {
-      if (HasScore(config->model.towers[t])) items_.push_back({&column, static_cast<int>(t), {}});
+SliceSet::SliceSet(const JobConfig* config) : config_(config), keys_(config->eval.slice_by.size()) {
+  if (keys_.empty()) return;
+  for (size_t t = 0; t < config->model.towers.size(); ++t) {
+    const Tower& tower = config->model.towers[t];
+    if (!HasScore(tower)) continue;
+    Task task{static_cast<int>(t), std::nullopt, {}, {}};
+    if (const Metric* const grouped = GroupedAucOf(tower); grouped != nullptr) {
+      size_t g = 0;
+      while (g < groups_.size() && groups_[g].feature != grouped->grouping_feature) ++g;
+      if (g == groups_.size()) groups_.push_back({grouped->grouping_feature, {}});
+      task.groups = g;
     }
+    tasks_.push_back(std::move(task));
   }
 }
 
 Status SliceSet::Add(const Batch& batch, const std::vector<std::vector<float>>& scores) {
-  if (batch.rows == 0) return absl::OkStatus();
-  const SliceColumn* column = nullptr;
-  std::vector<int64_t> keys;
-  for (Item& item : items_) {
-    if (item.column != column) {
-      column = item.column;
-      PEPNET_ASSIGN_OR_RETURN(keys, SliceKeys(*column, batch));
-    }
-    const Tower& tower = config_->model.towers[item.tower];
+  if (batch.rows == 0 || tasks_.empty()) return absl::OkStatus();
+  for (size_t c = 0; c < keys_.size(); ++c) {
+    PEPNET_ASSIGN_OR_RETURN(const std::vector<int64_t> keys, SliceKeys(config_->eval.slice_by[c], batch));
+    keys_[c].insert(keys_[c].end(), keys.begin(), keys.end());
+  }
+  for (Groups& groups : groups_) {
+    const std::vector<int64_t> keys = FirstIds(batch, groups.feature, /*none=*/0);
+    groups.keys.insert(groups.keys.end(), keys.begin(), keys.end());
+  }
+  for (Task& task : tasks_) {
+    const Tower& tower = config_->model.towers[task.tower];
     const LabelColumn& label = batch.labels[tower.label];
-    const TowerScores tower_scores = ScoresOfTower(tower, label, scores[item.tower], batch.rows);
+    const TowerScores tower_scores = ScoresOfTower(tower, label, scores[task.tower], batch.rows);
     for (int64_t row = 0; row < batch.rows; ++row) {
-      item.rows.Add(keys[row], tower_scores.One(row), Positive(label, row));
+      task.scores.push_back(tower_scores.One(row));
+      task.positive.push_back(Positive(label, row) ? 1 : 0);
     }
   }
   return absl::OkStatus();
 }
 
-void SliceSet::Measure(Item* item, std::vector<Slice>* slices) const {
-  const std::string& task = config_->model.towers[item->tower].name;
-  const std::span<const ScoredRow> sorted = item->rows.Sorted();
-  std::vector<std::span<const ScoredRow>> values;
-  for (size_t begin = 0, end = 0; begin < sorted.size(); begin = end) {
-    while (end < sorted.size() && sorted[end].key == sorted[begin].key) ++end;
-    values.push_back(sorted.subspan(begin, end - begin));
+SliceQuality SliceSet::Measure(const Task& task, const std::vector<RowNumbers>& parts) const {
+  std::vector<ScoredRow> rows;
+  size_t count = 0;
+  for (const RowNumbers& part : parts) count += part.size();
+  rows.reserve(count);
+  for (const RowNumbers& part : parts) {
+    for (const int64_t row : part) {
+      const int64_t group = task.groups.has_value() ? groups_[*task.groups].keys[row] : 0;
+      rows.push_back({group, task.scores[row], static_cast<float>(task.positive[row])});
+    }
+  }
+  if (task.groups.has_value()) return MeasureGroupedSlice(&rows);
+  SortByScore(&rows);
+  return MeasureSlice(rows);
+}
+
+void SliceSet::MeasureColumn(size_t column, std::vector<Slice>* slices) const {
+  const SliceColumn& by = config_->eval.slice_by[column];
+  const std::vector<int64_t>& keys = keys_[column];
+  std::vector<int64_t> order(keys.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::sort(order.begin(), order.end(),
+            [&keys](int64_t a, int64_t b) { return keys[a] != keys[b] ? keys[a] < keys[b] : a < b; });
+  std::vector<RowNumbers> values;
+  for (size_t begin = 0, end = 0; begin < order.size(); begin = end) {
+    while (end < order.size() && keys[order[end]] == keys[order[begin]]) ++end;
+    values.push_back(RowNumbers(order).subspan(begin, end - begin));
   }
   std::stable_sort(values.begin(), values.end(), [](const auto& a, const auto& b) { return a.size() > b.size(); });
-  const size_t own = std::min(values.size(), static_cast<size_t>(config_->eval.slice_top));
-  for (size_t i = 0; i < own; ++i) {
-    slices->push_back({item->column->name, Slice::Kind::kValue,
-                       SliceValueText(*config_, *item->column, values[i][0].key), task, MeasureSlice(values[i])});
+  const auto own = static_cast<std::ptrdiff_t>(std::min(values.size(), static_cast<size_t>(config_->eval.slice_top)));
+  for (const Task& task : tasks_) {
+    const std::string& name = config_->model.towers[task.tower].name;
+    for (auto value = values.begin(); value != values.begin() + own; ++value) {
+      slices->push_back({by.name, Slice::Kind::kValue, SliceValueText(*config_, by, keys[value->front()]), name,
+                         Measure(task, {*value})});
+    }
+    if (const std::vector<RowNumbers> rest(values.begin() + own, values.end()); !rest.empty()) {
+      slices->push_back({by.name, Slice::Kind::kRest, "", name, Measure(task, rest)});
+    }
+    slices->push_back({by.name, Slice::Kind::kAll, "", name, Measure(task, {order})});
   }
-  std::vector<ScoredRow> together;
-  if (own < values.size()) {
-    for (size_t i = own; i < values.size(); ++i) together.insert(together.end(), values[i].begin(), values[i].end());
-    SortByScore(&together);
-    slices->push_back({item->column->name, Slice::Kind::kRest, "", task, MeasureSlice(together)});
-  }
-  together.assign(sorted.begin(), sorted.end());
-  SortByScore(&together);
-  slices->push_back({item->column->name, Slice::Kind::kAll, "", task, MeasureSlice(together)});
 }
 
 StatusOr<std::vector<Slice>> SliceSet::Finish(Collective* collective) {
   std::vector<Slice> slices;
-  for (Item& item : items_) {
-    if (collective != nullptr) {
-      const std::string what =
-          absl::StrCat("rows by ", item.column->name, " of ", config_->model.towers[item.tower].name);
-      PEPNET_RETURN_IF_ERROR(item.rows.GatherToFirst(collective, what));
+  if (tasks_.empty()) return slices;
+  if (collective != nullptr) {
+    for (size_t c = 0; c < keys_.size(); ++c) {
+      const std::string what = absl::StrCat("rows by ", config_->eval.slice_by[c].name);
+      PEPNET_RETURN_IF_ERROR(GatherToFirst(collective, what, &keys_[c]));
     }
-    if (collective == nullptr || collective->index() == 0) Measure(&item, &slices);
-    item.rows = {};
+    for (Groups& groups : groups_) {
+      const std::string what = absl::StrCat("groups by ", config_->features[groups.feature].name);
+      PEPNET_RETURN_IF_ERROR(GatherToFirst(collective, what, &groups.keys));
+    }
+    for (Task& task : tasks_) {
+      const std::string what = absl::StrCat("rows of ", config_->model.towers[task.tower].name);
+      PEPNET_RETURN_IF_ERROR(GatherToFirst(collective, what, &task.scores));
+      PEPNET_RETURN_IF_ERROR(GatherToFirst(collective, what, &task.positive));
+    }
   }
+  if (collective == nullptr || collective->index() == 0) {
+    for (size_t c = 0; c < keys_.size(); ++c) MeasureColumn(c, &slices);
+  }
+  for (std::vector<int64_t>& keys : keys_) keys = {};
+  for (Groups& groups : groups_) groups.keys = {};
+  for (Task& task : tasks_) task.scores = {}, task.positive = {};
   return slices;
 }
 

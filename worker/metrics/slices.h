@@ -8,9 +8,13 @@
 //   pcoc                 predicted over observed: sum of predictions / number of positives; 1 is calibrated
 //   ece                  expected calibration error: over kCalibrationBins intervals of prediction of equal width, the
 //                        mean of |mean prediction - mean label|, weighted by rows
+//   grouped auc          of a task with a grouped_auc: the mean of the AUC of each group (its grouping_key) that has
+//                        both classes among the rows of the slice, the groups counting alike or by those rows
+//                        (grouped_auc.h)
 //
 // Use:      one SliceSet per evaluation and worker; Add() per batch; Finish() (a collective operation).
-// Memory:   16 bytes a row, column and task on each worker; worker 0 gathers them.
+// Memory:   of each row 8 bytes for each column, 8 for each grouping_key and 5 for each task, on each worker; worker 0
+//           gathers them, and takes another 24 a row while it measures.
 // Order:    the values depend on the set of rows alone, so any number of workers reports the same.
 // Threads:  one at a time. torch-free.
 #pragma once
@@ -45,14 +49,28 @@ struct SliceQuality {
   // nullopt where there is no value: auc and normalized entropy need both classes, pcoc a positive, the others a row;
   // nothing has a value if a prediction is NaN.
   std::optional<double> auc, logloss, normalized_entropy, pcoc, ece;
+  // Of a task with a grouped_auc alone; no value if no group has both classes.
+  bool has_groups = false;
+  std::optional<double> grouped_auc, grouped_auc_by_impressions;
   std::vector<CalibrationBin> calibration;  // those with rows, ascending
 };
+
+// A figure of a slice by its name in train_eval_slices.jsonl.
+struct SliceFigure {
+  const char* name;
+  std::optional<double> value;
+  std::string why_none;  // "" with a value, else a clause ("every label is 0", "no group has both classes")
+};
+// auc, logloss, normalized_entropy, pcoc, ece; with groups also grouped_auc and grouped_auc_by_impressions.
+std::vector<SliceFigure> FiguresOf(const SliceQuality& quality);
 
 // -ln p of the row's class, as logloss has it.
 double LogLossOf(const ScoredRow& row);
 
-// Of rows in ascending score.
+// Of rows in ascending score; without groups.
 SliceQuality MeasureSlice(std::span<const ScoredRow> rows);
+// Of rows whose key is their group, in any order; reorders them.
+SliceQuality MeasureGroupedSlice(std::vector<ScoredRow>* rows);
 
 struct Slice {
   enum class Kind {
@@ -91,15 +109,26 @@ class SliceSet {
   StatusOr<std::vector<Slice>> Finish(Collective* collective);
 
  private:
-  struct Item {
-    const SliceColumn* column;
-    int tower;
-    ScoredRows rows;
+  // An index is the same row in all vectors, in the order in which this worker met them; on worker 0 those of the other
+  // workers follow, worker by worker.
+  struct Groups {
+    int feature;
+    std::vector<int64_t> keys;
   };
-  void Measure(Item* item, std::vector<Slice>* slices) const;
+  struct Task {
+    int tower;
+    std::optional<size_t> groups;  // index into groups_; nullopt: no grouped AUC
+    std::vector<float> scores;
+    std::vector<uint8_t> positive;  // 0 or 1
+  };
+  using RowNumbers = std::span<const int64_t>;
+  SliceQuality Measure(const Task& task, const std::vector<RowNumbers>& parts) const;
+  void MeasureColumn(size_t column, std::vector<Slice>* slices) const;
 
   const JobConfig* config_;
-  std::vector<Item> items_;
+  std::vector<std::vector<int64_t>> keys_;  // by column of slice_by
+  std::vector<Groups> groups_;
+  std::vector<Task> tasks_;  // those that have scores
 };
 
 }  // namespace pepnet

@@ -97,7 +97,11 @@ std::string WarningOf(const Slice& slice) {
 
 std::string SliceTable(int64_t step, const std::vector<Slice>& slices) {
   size_t task_width = 4;
-  for (const Slice& slice : slices) task_width = std::max(task_width, slice.task.size());
+  bool groups = false;  // of any task
+  for (const Slice& slice : slices) {
+    task_width = std::max(task_width, slice.task.size());
+    groups |= slice.quality.has_groups;
+  }
   const size_t value_width = std::max<size_t>(7, WidthOfValues(slices));
   std::string text;
   const std::string* column = nullptr;
@@ -107,11 +111,15 @@ std::string SliceTable(int64_t step, const std::vector<Slice>& slices) {
       absl::StrAppendFormat(&text, "%sevaluation of step %d by %s\n%-*s  %-*s %10s %9s %8s %8s %8s %8s %8s",
                             text.empty() ? "" : "\n", step, Printable(*column, 40), task_width, "task", value_width,
                             Printable(*column, 40), "rows", "positives", "auc", "logloss", "entropy", "pcoc", "ece");
+      if (groups) absl::StrAppendFormat(&text, " %8s %8s", "gauc", "by impr.");
     }
     const SliceQuality& q = slice.quality;
     absl::StrAppendFormat(&text, "\n%-*s  %-*s %10d %9d %8s %8s %8s %8s %8s", task_width, slice.task, value_width,
                           ValueName(slice), q.rows, q.positives, Cell(q.auc), Cell(q.logloss),
                           Cell(q.normalized_entropy), Cell(q.pcoc), Cell(q.ece));
+    if (groups) {
+      absl::StrAppendFormat(&text, " %8s %8s", Cell(q.grouped_auc), Cell(q.grouped_auc_by_impressions));
+    }
   }
   return text;
 }
@@ -123,11 +131,12 @@ std::string SliceJson(int64_t step, const std::vector<Slice>& slices) {
     nlohmann::ordered_json json = PlaceJson("global_step", step, slice);
     json["rows"] = quality.rows;
     json["positives"] = quality.positives;
-    json["auc"] = JsonNumber(quality.auc);
-    json["logloss"] = JsonNumber(quality.logloss);
-    json["normalized_entropy"] = JsonNumber(quality.normalized_entropy);
-    json["pcoc"] = JsonNumber(quality.pcoc);
-    json["ece"] = JsonNumber(quality.ece);
+    nlohmann::ordered_json why = nlohmann::ordered_json::object();
+    for (const SliceFigure& figure : FiguresOf(quality)) {
+      json[figure.name] = JsonNumber(figure.value);
+      if (!figure.value.has_value()) why[figure.name] = figure.why_none;
+    }
+    if (!why.empty()) json["why"] = why;
     nlohmann::ordered_json bins = nlohmann::ordered_json::array();
     for (const CalibrationBin& bin : quality.calibration) {
       bins.push_back({{"from", static_cast<double>(bin.bin) / kCalibrationBins},
@@ -157,10 +166,15 @@ std::vector<std::pair<std::string, double>> SliceScalars(const std::vector<Slice
   for (const Slice& slice : slices) {
     if (slice.kind == Slice::Kind::kAll) continue;  // the metrics of the towers
     const std::string tag = absl::StrCat("slice/", slice.column, "=", ValueName(slice), "/");
-    const std::pair<const char*, std::optional<double>> numbers[] = {
-        {"auc_", slice.quality.auc}, {"logloss_", slice.quality.logloss}, {"pcoc_", slice.quality.pcoc}};
+    const SliceQuality& quality = slice.quality;
+    const std::pair<std::string, std::optional<double>> numbers[] = {
+        {NameOfMeasure(SliceMeasure::kAuc, slice.task), quality.auc},
+        {NameOfMeasure(SliceMeasure::kLogloss, slice.task), quality.logloss},
+        {absl::StrCat("pcoc_", slice.task), quality.pcoc},
+        {NameOfMeasure(SliceMeasure::kGroupedAuc, slice.task), quality.grouped_auc},
+        {NameOfMeasure(SliceMeasure::kGroupedAucByImpressions, slice.task), quality.grouped_auc_by_impressions}};
     for (const auto& [name, number] : numbers) {
-      if (number.has_value()) scalars.push_back({absl::StrCat(tag, name, slice.task), *number});
+      if (number.has_value()) scalars.push_back({absl::StrCat(tag, name), *number});
     }
   }
   return scalars;

@@ -12,12 +12,13 @@
 
 namespace pepnet {
 
-// One table per column, for a log; "-" where there is no value. Not empty if `slices` is not.
+// One table per column, for a log; "-" where there is no value. Grouped AUCs have columns if a task has one. Not empty
+// if `slices` is not.
 std::string SliceTable(int64_t step, const std::vector<Slice>& slices);
 
 // {"global_step": 785, "slice_by": "tab", "slice": "value", "value": "1", "task": "click", "rows": ..., ...}: one
-// object a line. "slice" is value, rest or all; "value" only of value, null for rows without one. null where there is
-// no value.
+// object a line. "slice" is value, rest or all; "value" only of value, null for rows without one. A figure without a
+// value is null, and "why", an object of figures and clauses, says the reason; it is there only with such a figure.
 std::string SliceJson(int64_t step, const std::vector<Slice>& slices);
 
 // Slices of single values whose predictions are off by a factor of 1.5 or more, that are ranked worse than by chance,

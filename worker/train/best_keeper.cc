@@ -37,9 +37,8 @@ void BestKeeper::Evaluated(const EvaluationResult& result) {
   if (value.has_value()) {
     steps_.push_back({result.step, *value});
   } else {
-    LogWarning(
-        absl::StrCat("the evaluation of step ", result.step, " has no ", NameOf(rule_),
-                     " (a slice that is not there, or a number that is not finite): it is passed over by keep_best"));
+    LogWarning(absl::StrCat("keep_best passes over the evaluation of step ", result.step, ": ",
+                            WhyNoValue(rule_, result.values, result.slices)));
   }
   standing_ = Judge(rule_, steps_);
   has_news_ = true;

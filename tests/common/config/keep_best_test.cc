@@ -62,6 +62,21 @@ TEST(KeepBestTest, AddsMetricsOfTheWholeAndOfSlices) {
   EXPECT_EQ(rule.metrics[1].task, "ctr");
 }
 
+TEST(KeepBestTest, TakesAGroupedAucOfASliceWhereTheTaskHasOne) {
+  const auto text = [](const std::string& metric, bool grouped) {
+    const std::string rule = WithTrain("keep_best { metric: '" + metric + "' slice_by: 'dom' slice_value: '1' }");
+    const std::string sliced = Changed("data_config {", "eval_config { slice_by: 'dom' }\ndata_config {", rule);
+    return grouped ? Changed("auc {}", "auc {} } metrics { grouped_auc { grouping_key: 'user' }", sliced) : sliced;
+  };
+  ASSERT_OK_AND_ASSIGN(const JobConfig mean, Parse(text("grouped_auc_ctr", true)));
+  EXPECT_EQ(NameOf(mean.train.best), "grouped_auc_ctr where dom is 1");
+  EXPECT_EQ(mean.train.best.metrics[0].measure, SliceMeasure::kGroupedAuc);
+  EXPECT_TRUE(mean.train.best.larger_is_better);
+  ASSERT_OK_AND_ASSIGN(const JobConfig by_rows, Parse(text("grouped_auc_ctr_by_impressions", true)));
+  EXPECT_EQ(by_rows.train.best.metrics[0].measure, SliceMeasure::kGroupedAucByImpressions);
+  EXPECT_THAT(ErrorOf(text("grouped_auc_ctr", false)), HasSubstr("\"grouped_auc_ctr\" is no metric of a slice"));
+}
+
 TEST(KeepBestTest, RefusesWhatCannotBeCompared) {
   const auto error = [](const std::string& fields) { return ErrorOf(WithTrain(fields)); };
   EXPECT_THAT(error("keep_best { metric: 'auc_ctl' }"),

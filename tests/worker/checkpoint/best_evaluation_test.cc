@@ -113,10 +113,38 @@ TEST(ValueOfTest, IsTheWeightedSum) {
   sliced.metrics[0].measure = SliceMeasure::kAuc;
   EXPECT_EQ(ValueOf(sliced, values, {SliceOf("0", 0.75), SliceOf("1", 0.625)}), 0.625);
   EXPECT_EQ(ValueOf(sliced, values, {SliceOf("1", 0.75, "cvr")}), std::nullopt);
+  Slice grouped = SliceOf("1", 0.625);
+  grouped.quality.has_groups = true;
+  grouped.quality.grouped_auc = 0.5625;
+  sliced.metrics[0].measure = SliceMeasure::kGroupedAuc;
+  EXPECT_EQ(ValueOf(sliced, values, {grouped}), 0.5625);
+  sliced.metrics[0].measure = SliceMeasure::kGroupedAucByImpressions;
+  EXPECT_EQ(ValueOf(sliced, values, {grouped}), std::nullopt);
+  sliced.metrics[0].measure = SliceMeasure::kAuc;
   sliced.metrics[0].slice_value = "(rest)";
   Slice rest = SliceOf("", 0.875);
   rest.kind = Slice::Kind::kRest;
   EXPECT_EQ(ValueOf(sliced, values, {rest}), 0.875);
+}
+
+TEST(WhyNoValueTest, NamesWhatIsMissing) {
+  const std::map<std::string, double> values = {{"auc_ctr", 0.5}, {"broken", std::nan("")}};
+  EXPECT_EQ(WhyNoValue(Rule("auc_ctr"), values, {}), "");
+  EXPECT_EQ(WhyNoValue(Rule("broken"), values, {}), "broken has no value");
+  BestRule sliced = Rule("auc_ctr");
+  sliced.metrics.push_back({"auc_ctr"});
+  sliced.metrics[1].slice_by = "tab";
+  sliced.metrics[1].slice_value = "home";
+  sliced.metrics[1].task = "ctr";
+  Slice one_class = SliceOf("home", 0);
+  one_class.quality.rows = 5;
+  one_class.quality.auc.reset();
+  one_class.quality.logloss = 0.25;
+  EXPECT_EQ(WhyNoValue(sliced, values, {SliceOf("1", 0.75), one_class}),
+            "auc_ctr has no value where tab is home: every label is 0");
+  EXPECT_EQ(WhyNoValue(sliced, values, {SliceOf("1", 0.75), SliceOf("2", 0.5), SliceOf("home", 0.5, "cvr")}),
+            "there is no slice 'home' of tab, but 1, 2");
+  EXPECT_EQ(WhyNoValue(sliced, values, {SliceOf("home", 0.75)}), "");
 }
 
 TEST(ReadValuedStepsTest, GivesTheBitsThatTheRunSaw) {
@@ -134,15 +162,17 @@ TEST(ReadValuedStepsTest, GivesTheBitsThatTheRunSaw) {
 
   ASSERT_OK(WriteFileAtomically(
       directory / "train_eval_slices.jsonl",
-      "{\"global_step\":10,\"slice_by\":\"tab\",\"slice\":\"value\",\"value\":\"1\",\"task\":\"ctr\",\"auc\":0.625}\n"
+      "{\"global_step\":10,\"slice_by\":\"tab\",\"slice\":\"value\",\"value\":\"1\",\"task\":\"ctr\",\"auc\":0.625,"
+      "\"grouped_auc\":0.5,\"grouped_auc_by_impressions\":0.75}\n"
       "{\"global_step\":10,\"slice_by\":\"tab\",\"slice\":\"value\",\"value\":null,\"task\":\"ctr\",\"auc\":0.25}\n"
       "{\"global_step\":40,\"slice_by\":\"tab\",\"slice\":\"value\",\"value\":\"1\",\"task\":\"ctr\",\"auc\":null}\n"
       "{\"global_step\":40,\"slice_by\":\"tab\",\"slice\":\"all\",\"task\":\"ctr\",\"auc\":0.75}\n"));
-  const auto of_slice = [&](const std::string& name) {
+  const auto of_slice = [&](const std::string& name, SliceMeasure measure = SliceMeasure::kAuc) {
     BestRule rule = Rule("auc_ctr");
     rule.metrics[0].slice_by = "tab";
     rule.metrics[0].slice_value = name;
     rule.metrics[0].task = "ctr";
+    rule.metrics[0].measure = measure;
     std::string text;
     for (const ValuedStep& step : ReadValuedSteps(directory.path(), rule)) {
       absl::StrAppend(&text, step.step, ":", step.value, " ");
@@ -150,6 +180,8 @@ TEST(ReadValuedStepsTest, GivesTheBitsThatTheRunSaw) {
     return text;
   };
   EXPECT_EQ(of_slice("1"), "10:0.625 ");
+  EXPECT_EQ(of_slice("1", SliceMeasure::kGroupedAuc), "10:0.5 ");
+  EXPECT_EQ(of_slice("1", SliceMeasure::kGroupedAucByImpressions), "10:0.75 ");
   EXPECT_EQ(of_slice("(none)"), "10:0.25 ");
   EXPECT_EQ(of_slice("(all)"), "40:0.75 ");
   EXPECT_EQ(of_slice("2"), "");

@@ -51,6 +51,30 @@ TEST(SliceReportTest, TheTableHasALineForEachSlice) {
   EXPECT_EQ(SliceTable(785, {}), "");
 }
 
+TEST(SliceReportTest, GroupedAucsHaveColumnsAndTagsWhereATaskHasThem) {
+  std::vector<Slice> slices = {kSlices[0], kSlices[1]};
+  slices[0].quality.has_groups = slices[1].quality.has_groups = true;
+  slices[0].quality.grouped_auc = 0.625;
+  slices[0].quality.grouped_auc_by_impressions = 0.5625;
+  EXPECT_EQ(SliceTable(785, slices),
+            "evaluation of step 785 by tab\n"
+            "task   tab           rows positives      auc  logloss  entropy     pcoc      ece     gauc by impr.\n"
+            "click  home         12000      3000   0.7500   0.5000   0.8750   1.0500   0.1250   0.6250   0.5625\n"
+            "click  (none)          40         0        -   0.5000        -        -   0.1250        -        -");
+  std::vector<std::string> tags;
+  for (const auto& [tag, value] : SliceScalars(slices)) tags.push_back(tag);
+  EXPECT_THAT(tags, ElementsAre("slice/tab=home/auc_click", "slice/tab=home/logloss_click", "slice/tab=home/pcoc_click",
+                                "slice/tab=home/grouped_auc_click", "slice/tab=home/grouped_auc_click_by_impressions",
+                                "slice/tab=(none)/logloss_click"));
+  const std::vector<std::string> lines = absl::StrSplit(SliceJson(785, slices), '\n', absl::SkipEmpty());
+  const nlohmann::json with = nlohmann::json::parse(lines[0]), without = nlohmann::json::parse(lines[1]);
+  EXPECT_EQ(with["grouped_auc"], 0.625);
+  EXPECT_EQ(with["grouped_auc_by_impressions"], 0.5625);
+  EXPECT_FALSE(with.contains("why"));
+  EXPECT_TRUE(without["grouped_auc"].is_null());
+  EXPECT_EQ(without["why"]["grouped_auc"], "every label is 0");
+}
+
 TEST(SliceReportTest, AHostileWordStaysInItsCell) {
   const std::string table = SliceTable(1, {MakeSlice(Slice::Kind::kValue, "a\n\033[2Jb", 1, 1, 1, std::nullopt)});
   EXPECT_THAT(table, testing::Not(HasSubstr("\033")));
@@ -64,6 +88,7 @@ TEST(SliceReportTest, ALineOfJsonHasAllDigitsAndNullWithoutAValue) {
       lines[1],
       R"({"global_step":785,"slice_by":"tab","slice":"value","value":null,"task":"click","rows":40,"positives":0,)"
       R"("auc":null,"logloss":0.5,"normalized_entropy":null,"pcoc":null,"ece":0.125,)"
+      R"("why":{"auc":"every label is 0","normalized_entropy":"every label is 0","pcoc":"every label is 0"},)"
       R"("calibration":[{"from":0.25,"rows":40,"mean_prediction":0.25,"mean_label":0.5}]})");
   EXPECT_EQ(nlohmann::json::parse(lines[0])["value"], "home");
   EXPECT_EQ(nlohmann::json::parse(lines[3])["slice"], "all");
