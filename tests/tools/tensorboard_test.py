@@ -60,8 +60,12 @@ class TensorBoardTest(unittest.TestCase):
         evaluations = lines(job.model_dir / "train_eval_result.txt")
         self.assertEqual([line["global_step"] for line in evaluations], [10, 20])
         validation = read(job.model_dir / "eval_val")
-        for name in ("auc_ctr", "auc_cvr", "binary_cross_entropy_cvr"):
-            self.assert_same(validation[f"metric/{name}"], [(line["global_step"], line[name]) for line in evaluations])
+        # A loss has one tag in training and evaluation, so that both curves lie in one chart.
+        for tag in ("metric/auc_ctr", "metric/auc_cvr", "loss/binary_cross_entropy_ctr", "loss/binary_cross_entropy_cvr"):
+            name = tag.split("/")[1]
+            self.assert_same(validation[tag], [(line["global_step"], line[name]) for line in evaluations])
+        self.assertEqual({tag for tag in validation if "cross_entropy" in tag},
+                         {tag for tag in steps if "cross_entropy" in tag and tag.startswith("loss/")})
 
     def test_a_run_and_its_continuation(self):
         job = SmallJob(self.scratch)
@@ -117,8 +121,9 @@ class TensorBoardTest(unittest.TestCase):
             self.assertEqual(group.sessions[0].status, api_pb2.STATUS_SUCCESS)
             metrics = {(metric.name.group, metric.name.tag): metric.value for metric in group.metric_values}
             evaluations = lines(job.directory / "runs" / name / "train_eval_result.txt")
-            for metric, best in (("auc_ctr", max), ("binary_cross_entropy_cvr", min)):
-                self.assertAlmostEqual(metrics["eval_val", f"metric/{metric}"], evaluations[-1][metric], places=5)
+            for tag, best in (("metric/auc_ctr", max), ("loss/binary_cross_entropy_cvr", min)):
+                metric = tag.split("/")[1]
+                self.assertAlmostEqual(metrics["eval_val", tag], evaluations[-1][metric], places=5)
                 self.assertAlmostEqual(metrics["", f"best/{metric}"], best(line[metric] for line in evaluations), places=5)
 
     def test_what_is_asked_for(self):

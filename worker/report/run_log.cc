@@ -312,7 +312,10 @@ Status RunLog::Evaluation(const EvaluationResult& result) {
   last_evaluated_step_ = step;
   if (evaluation_events_.has_value()) {
     std::vector<std::pair<std::string, double>> scalars;
-    for (const auto& [name, value] : values) scalars.push_back({"metric/" + name, value});
+    // A loss under the tag that it has in training, so that the two curves lie in one chart.
+    for (const auto& [name, value] : values) {
+      scalars.push_back({(options_.losses.count(name) > 0 ? "loss/" : "metric/") + name, value});
+    }
     for (auto& scalar : SliceScalars(result.slices)) scalars.push_back(std::move(scalar));
     PEPNET_RETURN_IF_ERROR(evaluation_events_->Append(step, scalars));
   }

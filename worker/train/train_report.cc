@@ -50,6 +50,9 @@ Status TrainReport::Open(const TrainSession& session) {
   options.summarize_loss = config_.train.summarize_loss;
   options.summarize_learning_rate = config_.train.summarize_learning_rate;
   options.hyperparameters = HyperparametersOf(config_, context_.collective->count(), session.counters().seed);
+  for (const EvaluationMetric& metric : EvaluationMetrics(config_.model)) {
+    if (metric.loss) options.losses.insert(metric.name);
+  }
   options.metrics_textfile = context_.options.metrics_textfile;
   PEPNET_ASSIGN_OR_RETURN(log_, RunLog::Open(config_.model_dir, session.start_step(), options));
   PEPNET_RETURN_IF_ERROR(log_->Warn(session.start_step(), earlier_warnings_, /*logged=*/true));
