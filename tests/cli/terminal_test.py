@@ -12,11 +12,14 @@ import pathlib
 import pty
 import random
 import re
+import shlex
+import shutil
 import struct
 import subprocess
 import sys
 import tempfile
 import termios
+import time
 import unittest
 
 import pyarrow.csv as pv
@@ -175,6 +178,62 @@ class ScreenTest(unittest.TestCase):
                     self.assertRegex(progress[-1], r"  like \.\d{3}  love \.\d{3}$")
                 json.loads(out)
 
+    def test_tmux_shows_whole_lines_at_any_width(self):
+        if shutil.which("tmux") is None:
+            self.skipTest("there is no tmux; `apt-get install tmux` brings it")
+        for columns in (60, 80, 120, 200):
+            with self.subTest(columns=columns):
+                server = ["tmux", "-L", f"pepnet{os.getpid()}_{columns}", "-f", "/dev/null"]
+                out, done = self.directory / f"tmux{columns}.json", self.directory / f"tmux{columns}.done"
+                command = (f"{shlex.join(self.command(f'tmux{columns}'))} >{shlex.quote(str(out))}; "
+                           f"echo $? >{shlex.quote(str(done))}; sleep 100")
+                subprocess.run([*server, "new-session", "-d", "-x", str(columns), "-y", "30", command], check=True)
+                try:
+                    subprocess.run([*server, "set-option", "-g", "history-limit", "5000"], check=True)
+                    deadline = time.monotonic() + 60
+                    while not done.exists() or not done.read_text():
+                        self.assertLess(time.monotonic(), deadline, "the training does not end")
+                        time.sleep(0.05)
+                    time.sleep(0.2)  # until tmux has read what was written last
+                    # All lines since the start, those that the terminal wrapped as one.
+                    shown = subprocess.run([*server, "capture-pane", "-p", "-J", "-S", "-"], check=True,
+                                           capture_output=True, text=True).stdout.splitlines()
+                finally:
+                    subprocess.run([*server, "kill-server"], check=False, stderr=subprocess.DEVNULL)
+                self.assertEqual(done.read_text(), "0\n", shown)
+                progress = [line.rstrip() for line in shown if line.startswith("step ")]
+                self.assertRegex(progress[-1], rf"^step {self.steps}/{self.steps}  100 %  epoch 3/3")
+                for line in progress:
+                    self.assertRegex(line, f"^{PROGRESS.pattern}$")
+                    self.assertLess(len(line), columns)
+                # Below the log lines stands one table, and nothing that was left over from a line drawn before.
+                table = re.compile(r"   step  epoch  auc_like|\s+\d+\s+\d\s+0\.\d{4}")
+                other = [line for line in shown if line.strip() and line.rstrip() not in progress
+                         and not LOG.match(line) and not table.match(line)]
+                self.assertEqual(other, [])
+
+    def test_slices_are_a_table_at_the_end(self):
+        edits = ["--edit_config_json", '{"eval_config.slice_by": ["user"], "eval_config.slice_top": 3}']
+        said, _ = self.log_of("sliced", *edits)
+        self.assertEqual(re.findall(r"evaluation of step (\d+) by user", said), ["240"])
+        self.assertEqual(len(re.findall(r"^like +\S+ +\d+ ", said, re.M)), 3 + 2, "the rest and all rows")
+        self.assertLess(said.rfind("evaluation of step 240:"), said.find("evaluation of step 240 by user"))
+        verbose, _ = self.log_of("sliced_verbose", "--verbose", *edits)
+        self.assertEqual(re.findall(r"evaluation of step (\d+) by user", verbose), ["80", "160", "240"])
+
+    def test_an_evaluation_shows_its_total(self):
+        for kind in ("parquet", "csv"):
+            written, _, status = on_terminal(80, self.command(f"evaluated_{kind}", kind=kind))
+            self.assertEqual(status, 0, written)
+            shown = re.findall(r"evaluating step (\d+)  (\d+)(?:/(\d+))? rows(?:  (\d+) %)?\x1b\[K", written)
+            self.assertEqual({step for step, *_ in shown}, {"80", "160", "240"}, written)
+            for step, rows, total, percent in shown:
+                # How many rows a CSV file has is known behind the first evaluation.
+                known = kind == "parquet" or step != "80"
+                self.assertEqual((total, percent), (str(ROWS), str(100 * int(rows) // ROWS)) if known else ("", ""))
+        limited, _ = self.log_of("limited", "--verbose", "--edit_config_json", '{"eval_config.num_steps": 20}')
+        self.assertIn(f"evaluating step 80, {BATCH * 10}/{BATCH * 20} rows, 50 %, batch 10", limited)
+
     def test_the_result_stands_on_a_line_of_its_own(self):
         written, _, status = on_terminal(100, self.command("both"), stdout_too=True)
         self.assertEqual(status, 0, written)
@@ -220,7 +279,7 @@ class ScreenTest(unittest.TestCase):
     def test_verbose_says_more_and_quiet_nothing(self):
         verbose, _ = self.log_of("verbose", "--verbose")
         for expected in ("the plan", "lr_g0", "server 0", "binary_cross_entropy_like", "worker 0 spent read",
-                         "evaluating: batch"):
+                         f"evaluating step 80, {BATCH * 10}/{ROWS} rows, 12 %, batch 10"):
             self.assertIn(expected, verbose)
         quiet, out = self.log_of("quiet", "--quiet")
         self.assertEqual([line for line in quiet.splitlines() if not line.startswith("W ")], [])

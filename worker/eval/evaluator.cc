@@ -1,17 +1,31 @@
 #include "worker/eval/evaluator.h"
 
+#include <algorithm>
+
+#include "absl/strings/str_join.h"
 #include "common/base/log_functions.h"
 #include "common/base/screen.h"
 #include "worker/data/load/batch_loader.h"
 #include "worker/metrics/bootstrap.h"
 #include "worker/metrics/metrics.h"
 #include "worker/metrics/slices.h"
+#include "worker/report/run_lines.h"
 #include "worker/sparse/batch_feeder.h"
 #include "worker/sparse/forward_inputs.h"
 #include "worker/watch/evaluation_watch.h"
 #include "worker/watch/vocabulary_watch.h"
 
 namespace pepnet {
+namespace {
+
+// The rows that an evaluation will have; 0 if that is not known. `first` is its first batch, as large as any.
+int64_t RowsToCome(const JobConfig& config, const BatchLoader& loader, const EvaluationExtras& extras,
+                   const Batch& first) {
+  const int64_t rows = loader.rows_per_epoch() > 0 ? loader.rows_per_epoch() : extras.rows_before;
+  return config.eval.num_steps > 0 ? std::min(rows, config.eval.num_steps * first.global_rows) : rows;
+}
+
+}  // namespace
 
 void LogClampedIds(const WorkerContext& context, int64_t clamped) {
   if (clamped == 0 || !context.first()) return;
@@ -40,7 +54,7 @@ StatusOr<EvaluationResult> Evaluate(const WorkerContext& context, PepnetModel* m
   BootstrapSet bootstrap(&config, extras.bootstrap_rounds, context.options.seed);
   RowOverlap overlap(&config);
   ForwardInputs inputs(&config, context.team);
-  int64_t batches = 0, rows = 0;
+  int64_t batches = 0, rows = 0, all_rows = 0;
   const bool draws = context.first() && ProgressIsDrawn();
   if (draws) EndProgress();  // of the training
   for (;;) {
@@ -58,11 +72,13 @@ StatusOr<EvaluationResult> Evaluate(const WorkerContext& context, PepnetModel* m
     bootstrap.Add(batch, scores);
     if (extras.trained != nullptr) overlap.Add(batch);
     metrics.AddLosses(losses.names, losses.values, batch.global_rows);
+    if (batches == 0) all_rows = RowsToCome(config, feeder.loader(), extras, batch);
     rows += batch.global_rows;
     ++batches;
     if (context.first() && batches % config.eval.log_step_count_steps == 0) {
-      LogVerbose(absl::StrCat("evaluating: batch ", batches, ", ", rows, " rows"));
-      if (draws) DrawProgress({absl::StrCat("evaluating step ", finished_steps), absl::StrCat(rows, " rows")});
+      const std::vector<std::string> parts = EvaluationParts(finished_steps, rows, all_rows);
+      LogVerbose(absl::StrCat(absl::StrJoin(parts, ", "), ", batch ", batches));
+      if (draws) DrawProgress(parts);
     }
   }
   if (draws) EraseProgress();
@@ -70,6 +86,7 @@ StatusOr<EvaluationResult> Evaluate(const WorkerContext& context, PepnetModel* m
   PEPNET_RETURN_IF_ERROR(context.collective->AllreduceSum(std::span<int64_t>(clamped), "clamped ids"));
   LogClampedIds(context, clamped[0]);
   EvaluationResult result{finished_steps, {}};
+  result.rows = rows;
   PEPNET_ASSIGN_OR_RETURN(result.values, metrics.Finish(context.collective));
   PEPNET_ASSIGN_OR_RETURN(result.slices, slices.Finish(context.collective));
   PEPNET_ASSIGN_OR_RETURN(result.warnings, watch.Warnings(result.values, context.collective));

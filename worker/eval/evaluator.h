@@ -24,6 +24,9 @@ struct EvaluationExtras {
   int bootstrap_rounds = 0;
   // Not null: warns if these stand among the eval rows. Borrowed; the same on every worker.
   const TrainedRows* trained = nullptr;
+  // Rows of an evaluation of the same data before this one, for the line of progress where the files do not say how
+  // many they have; 0: there was none.
+  int64_t rows_before = 0;
 };
 StatusOr<EvaluationResult> Evaluate(const WorkerContext& context, PepnetModel* model, const std::string& input_path,
                                     int64_t finished_steps, const EvaluationExtras& extras = {});

@@ -114,6 +114,14 @@ std::vector<std::string> ProgressParts(const StepRecord& record, double rows_per
   return parts;
 }
 
+std::vector<std::string> EvaluationParts(int64_t step, int64_t rows, int64_t all_rows) {
+  const bool knows_all = all_rows >= rows && all_rows > 0;  // fewer: the data were others then
+  std::vector<std::string> parts = {absl::StrCat("evaluating step ", step),
+                                    absl::StrCat(rows, knows_all ? absl::StrCat("/", all_rows) : "", " rows")};
+  if (knows_all) parts.push_back(absl::StrCat(100 * rows / all_rows, " %"));
+  return parts;
+}
+
 std::string KeepBestHint(const std::vector<EvaluationMetric>& metrics, const std::vector<EvaluationLine>& evaluations) {
   if (metrics.empty()) return "";
   const EvaluationMetric& metric = metrics.front();

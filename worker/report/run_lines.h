@@ -16,6 +16,10 @@ namespace pepnet {
 // known is left out. seconds_left < 0: unknown.
 std::vector<std::string> ProgressParts(const StepRecord& record, double rows_per_second, double seconds_left);
 
+// "evaluating step 785", "10240/50000 rows", "20 %" where all_rows is known (> 0), else "evaluating step 785", "10240
+// rows".
+std::vector<std::string> EvaluationParts(int64_t step, int64_t rows, int64_t all_rows);
+
 // "0:33", "1:02:03".
 std::string Duration(double seconds);
 // "950", "205k", "1.2M".

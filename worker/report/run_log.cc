@@ -299,7 +299,7 @@ Status RunLog::Evaluation(const EvaluationResult& result) {
                                     : absl::StrCat(name, " ", MetricText(value)));
   }
   LogInfo(absl::StrCat("evaluation of step ", step, ": ", absl::StrJoin(texts, "  ")));
-  if (!result.slices.empty()) LogLines(SliceTable(result.step, result.slices));
+  if (!result.slices.empty() && LogsVerbosely()) LogLines(SliceTable(result.step, result.slices));
   PEPNET_RETURN_IF_ERROR(Warn(step, SliceWarnings(result.slices)));
   const std::string path = model_dir_ + "/" + kEvaluationFile;
   if (last_evaluated_step_ >= step) {

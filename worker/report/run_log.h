@@ -48,6 +48,7 @@ struct EvaluationResult {
   std::vector<Slice> slices = {};             // of eval_config.slice_by; worker 0 alone has them
   std::vector<TaskIntervals> intervals = {};  // on request; worker 0 alone has them
   std::vector<Warning> warnings = {};         // of what looks like a mistake, slices left out; worker 0 alone has them
+  int64_t rows = 0;                           // of all workers
 };
 
 struct RunLogOptions {

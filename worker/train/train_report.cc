@@ -156,6 +156,7 @@ const TrainedRows* TrainReport::RowsToFind() {
 
 Status TrainReport::Evaluated(const EvaluationResult& result) {
   if (!log_.has_value()) return absl::OkStatus();
+  slice_table_ = SliceTable(result.step, result.slices);
   PEPNET_RETURN_IF_ERROR(log_->Evaluation(result));
   std::vector<Warning> given;
   const std::vector<Warning> before = std::exchange(held_, {});
@@ -205,6 +206,8 @@ Status TrainReport::Close(const TrainSession& session, const CheckpointSaver* sa
   if (const std::vector<TrainSlice> slices = session.metrics().Slices(); !slices.empty()) {
     LogLines(TrainSliceTable(step, slices));
   }
+  // Once, as the evaluations before it would be pages; verbosely each stands where it was made.
+  if (!slice_table_.empty() && !LogsVerbosely()) LogLines(slice_table_);
   const int64_t steps = step - session.start_step();
   log_->Report(steps, rows_trained_, times_, stats, checkpoint);
   log_->ReportSaves(saver->costs(), save_delays_);

@@ -91,6 +91,7 @@ class TrainReport {
   // Worker 0: of the last evaluation, given if the next one is not better; the first ones are of a model that has not
   // learnt its averages yet.
   std::vector<Warning> held_;
+  std::string slice_table_;  // worker 0: of the last evaluation
   SaveDelays save_delays_;
   int64_t rows_trained_ = 0;     // global, since Open()
   int64_t rows_of_pass_ = 0;     // of those, in the pass that is under way

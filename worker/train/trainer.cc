@@ -185,8 +185,8 @@ Status Trainer::SaveAndEvaluate() {
   // The averages take the place of the weights until the end of this function.
   std::optional<AveragesInPlace> averaged;
   if (config_.eval.uses_averages) averaged.emplace(&session_.state().averages, &session_.state().parameters);
-  PEPNET_ASSIGN_OR_RETURN(
-      evaluation_, Evaluate(context_, session_.model(), config_.eval_input_path, step, {0, report_.RowsToFind()}));
+  const EvaluationExtras extras{0, report_.RowsToFind(), evaluation_.rows};
+  PEPNET_ASSIGN_OR_RETURN(evaluation_, Evaluate(context_, session_.model(), config_.eval_input_path, step, extras));
   PEPNET_RETURN_IF_ERROR(report_.Evaluated(evaluation_));
   if (best_.has_value()) best_->Evaluated(evaluation_);
   return JudgeEvaluations();

@@ -30,6 +30,14 @@ TEST(RunLinesTest, ProgressSaysWhatIsKnown) {
             "step 300/9420  3 %  epoch 2/60  950 rows/s  1:02:03 left  like .559  love .595  auc_like .703");
 }
 
+TEST(RunLinesTest, AnEvaluationShowsItsTotalWhereItIsKnown) {
+  const auto line = [](int64_t rows, int64_t all) { return absl::StrJoin(EvaluationParts(785, rows, all), "  "); };
+  EXPECT_EQ(line(10240, 50000), "evaluating step 785  10240/50000 rows  20 %");
+  EXPECT_EQ(line(50000, 50000), "evaluating step 785  50000/50000 rows  100 %");
+  EXPECT_EQ(line(10240, 0), "evaluating step 785  10240 rows");
+  EXPECT_EQ(line(10240, 10000), "evaluating step 785  10240 rows") << "more than there were the last time";
+}
+
 TEST(RunLinesTest, TheEndIsWhole) {
   StepRecord record;
   record.step = record.total_steps = 471;
