@@ -227,12 +227,12 @@ def broken_names(path):
 
 def main():
     pages = [pathlib.Path(page) for page in sys.argv[4:]] or sorted(
-        [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *(REPOSITORY / "docs").glob("*.md"),
+        [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *(REPOSITORY / "docs").rglob("*.md"),
          *(REPOSITORY / "configs").glob("*.md")])
     commands = {name: all_help_of(name) for name in subcommands(help_of())}
     failures, total, not_run, unmarked = [], 0, [], []
     for path in pages:
-        if path.name != "design.md":  # it promises flags before they are there
+        if path.name != "design.md":  # `pepnet plan ...` and the like stand for more
             failures += wrong_flags(path, commands)
         failures += broken_names(path)
         if not any(block.mark for block in blocks(path)):
