@@ -16,7 +16,7 @@
 namespace pepnet {
 
 struct ConfigOverrides {
-  std::string edit_config_json;  // "" or a JSON object of dotted paths (spec 6.5)
+  std::string edit_config_json;  // "" or a JSON object of dotted paths (spec 6.3)
   std::vector<std::string> set;  // "path=value", behind edit_config_json
   // "" = leave as in the file.
   std::string train_input_path, eval_input_path, model_dir, fine_tune_checkpoint;

@@ -33,7 +33,7 @@ struct ParameterSpec {
 
 std::vector<ParameterSpec> DenseParameterList(const JobConfig& config);
 
-// Appends the parameters of one encoder, named as in spec 2.8. Reads `module` and `channels`.
+// Appends the parameters of one encoder, named as in spec 7. Reads `module` and `channels`.
 void AppendEncoderParameters(const Encoder& encoder, std::vector<ParameterSpec>* specs);
 
 class DenseParameters {

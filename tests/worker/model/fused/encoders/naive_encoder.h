@@ -1,4 +1,4 @@
-// The sequence encoders of spec 2.3 to 2.7 in plain double, written as the text has them: rows padded with zeros to the
+// The sequence encoders of spec 3.10 in plain double, written as the text has them: rows padded with zeros to the
 // longest one, a mask over the padding, one loop per index.
 #pragma once
 
