@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What reading costs one of N workers, predicted by `pepnet plan` and measured: the table of docs/capacity.md.
+"""What reading costs one of N workers, predicted by `pepnet plan` and measured (docs/capacity.md has the result).
 
 Usage: reading.py --data_dir DIR --calibration REPORTS [--workers 1,2,8,32] [--rounds 3] [--batch_size 4096] [--rows 600000]
                   [--work_dir runs/reading] [--pepnet build/release/pepnet]
