@@ -3,8 +3,8 @@
 
 Checks the pages of docs/ (without docs/config.md, which is generated):
 
-  width      prose is wrapped at 100 characters, in CONTRIBUTING.md, SECURITY.md and configs/README.md
-             too. Tables, code blocks and lines that a link, a name or a comment makes longer are excepted.
+  width      prose is wrapped at 100 characters, in CONTRIBUTING.md, SECURITY.md and configs/README.md too. Excepted are
+             tables, code blocks, what a script writes into a page, and lines that a link or a name makes longer.
   budget     all pages together have at most 25,000 words of prose and tables. A word is what stands between blanks and
              holds a letter or a digit. Code blocks, which docs_test.py runs, are not counted.
   anchors    a link to a heading (page.md#heading) names a heading of that page; in all pages at the top, too.
@@ -37,8 +37,10 @@ def text_lines(text):
 
 
 def prose(text):
-    """The same without tables."""
-    return ((number, line) for number, line in text_lines(text) if not line.startswith("|"))
+    """The same without tables, and without what scripts write between <!-- NAME --> and <!-- /NAME -->."""
+    generated = re.compile(r"^<!-- (\w+) -->\n.*?^<!-- /\1 -->$", re.M | re.S)
+    ours = generated.sub(lambda found: "\n" * found[0].count("\n"), text)
+    return ((number, line) for number, line in text_lines(ours) if not line.startswith("|"))
 
 
 def wide_lines(page):
