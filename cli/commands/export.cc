@@ -45,7 +45,7 @@ StatusOr<std::vector<std::string>> ParseFormats(const std::string& text) {
 StatusOr<std::string> ChooseCheckpoint(const JobConfig& config, const ExportFlags& flags) {
   if (!flags.checkpoint_path.empty()) return ResolveCheckpointFlag(flags.checkpoint_path, config.model_dir);
   if (config.export_config.best) return ChooseBestCheckpoint(config);
-  return ResolveCheckpoint(config.model_dir);
+  return ResolveCheckpointFlag(config.model_dir, config.model_dir);
 }
 
 StatusOr<std::vector<std::string>> WriteFormat(const std::string& format, const ExportSource& source,

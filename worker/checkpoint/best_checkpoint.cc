@@ -80,7 +80,11 @@ StatusOr<std::string> ResolveBestCheckpoint(const std::string& model_dir) {
 }
 
 StatusOr<std::string> ResolveCheckpointFlag(const std::string& path, const std::string& model_dir) {
-  return path == kBestCheckpointWord ? ResolveBestCheckpoint(model_dir) : ResolveCheckpoint(path);
+  if (path == kBestCheckpointWord) return ResolveBestCheckpoint(model_dir);
+  StatusOr<std::string> checkpoint = ResolveCheckpoint(path);
+  // Without the flag: the path comes from the config, whose field is named.
+  if (path == model_dir && !PathExists(path)) return Annotate(checkpoint.status(), "model_dir");
+  return checkpoint;
 }
 
 StatusOr<std::vector<ValuedStep>> KeptSteps(const std::string& model_dir, const std::vector<ValuedStep>& steps) {

@@ -245,5 +245,10 @@ TEST(BestCheckpointTest, AFileOfAnotherFormIsDamage) {
   }
 }
 
+TEST(CheckpointFlagTest, APathOfTheConfigIsNamedByItsField) {
+  EXPECT_THAT(ResolveCheckpointFlag("/nowhere", "/nowhere").status(), IsError("model_dir: /nowhere does not exist"));
+  EXPECT_THAT(ResolveCheckpointFlag("/nowhere", "/elsewhere").status(), IsError("/nowhere does not exist"));
+}
+
 }  // namespace
 }  // namespace pepnet
