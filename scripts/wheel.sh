@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Usage: scripts/wheel.sh [--sdist]
 # Builds dist/pepnet_trainer-<version>-py3-none-<platform>.whl with the torch and pyarrow of the virtual environment, in
-# build/wheel, so that the compiler's cache and what is already built are used; with --sdist also the archive of the
-# sources. `pip wheel .` makes the same wheel from nothing, in an environment of its own (it fetches torch again).
+# build/wheel, so that the compiler's cache and what is already built are used. With --sdist also the archive of the
+# sources, dist/pepnet_trainer-<version>.tar.gz; the wheel is then built from what the archive holds, in build/sdist.
+# `pip wheel .` makes the same wheel from nothing, in an environment of its own (it fetches torch again).
 # The test `wheel_test` (scripts/test.sh -L wheel) installs it into a fresh environment.
 #   PEPNET_VENV       the virtual environment to build with (default: .venv in the repository)
 #   PEPNET_PIP_ARGS   more arguments for `pip install`
@@ -35,21 +36,28 @@ fi
 export CXX=${CXX:-c++} PATH=$tools/bin:$PATH CMAKE_BUILD_PARALLEL_LEVEL=${PEPNET_BUILD_JOBS:-$(nproc)}
 
 mkdir -p dist
+sources=$PWD
+if [[ $with_sdist == true ]]; then
+  rm -f dist/pepnet_trainer-*.tar.gz
+  run "$tools/bin/python3" -c "
+from scikit_build_core.build import build_sdist
+print(build_sdist('dist'))"
+  sources=$PWD/build/sdist
+  run rm -rf "$sources"
+  mkdir -p "$sources"
+  run tar --extract --gzip --file dist/pepnet_trainer-*.tar.gz --strip-components 1 --directory "$sources"
+  ln -s "$venv" "$sources/.venv"  # as it is in the repository, so that the compiler's cache knows the paths
+  venv=$sources/.venv
+fi
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
-run "$tools/bin/python3" -m pip wheel . --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir "$scratch" \
-  -C "build-dir=$PWD/build/wheel" -C "cmake.define.PEPNET_VENV=$venv"
+run "$tools/bin/python3" -m pip wheel "$sources" --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir "$scratch" \
+  -C "build-dir=$sources/build/wheel" -C "cmake.define.PEPNET_VENV=$venv"
 # The oldest glibc that the wheel runs with is the one it was built with, at the latest.
 glibc=$(getconf GNU_LIBC_VERSION)
 platform=manylinux_$(tr . _ <<<"${glibc##* }")_$(uname -m)
 run "$tools/bin/python3" -m wheel tags --remove --platform-tag "$platform" "$scratch"/pepnet_trainer-*.whl
 rm -f dist/pepnet_trainer-*.whl
 mv "$scratch"/pepnet_trainer-*.whl dist/
-if [[ $with_sdist == true ]]; then
-  rm -f dist/pepnet_trainer-*.tar.gz
-  run "$tools/bin/python3" -c "
-from scikit_build_core.build import build_sdist
-print(build_sdist('dist'))"
-fi
 echo
 ls -l dist/pepnet_trainer-*

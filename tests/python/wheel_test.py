@@ -2,7 +2,8 @@
 """Usage: tests/python/wheel_test.py REPOSITORY
 
 The wheel in dist/: what it holds, which foreign libraries it carries or expects, and that it works in a fresh virtual
-environment, with the mpirun of pip and of the system. Skipped (status 77) where scripts/wheel.sh has not built it.
+environment and in a layout as of conda, in a notebook, with the mpirun of pip and of the system, and in the quickstart.
+Skipped (status 77) where scripts/wheel.sh has not built it.
 PEPNET_PIP_ARGS: more arguments for `pip install`, for example an index with smaller torch builds.
 """
 
@@ -12,8 +13,10 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tarfile
 import tempfile
+import time
 import unittest
 import zipfile
 
@@ -36,6 +39,13 @@ def said(*command, **options):
     if result.returncode != 0:
         raise AssertionError(f"{command} ended with {result.returncode}:\n{result.stdout}\n{result.stderr}")
     return result.stdout
+
+
+def environment_of(prefix):
+    """The environment of a shell in which only the commands in `prefix` come before the system's."""
+    result = {name: value for name, value in os.environ.items() if name not in FRESH}
+    result |= {f"{who}_ALLOW_RUN_AS_ROOT{what}": "1" for who in ("OMPI", "PRTE") for what in ("", "_CONFIRM")}
+    return {**result, "PATH": f"{prefix}/bin:{result['PATH']}", "OMP_NUM_THREADS": "1"}
 
 
 class WheelTest(unittest.TestCase):
@@ -104,20 +114,42 @@ class WheelTest(unittest.TestCase):
             versions = re.findall(r"GLIBC_(\d+)\.(\d+)", said("readelf", "-V", path))
             self.assertLessEqual(max((tuple(map(int, one)) for one in versions), default=(0, 0)), tag, path)
 
-    def test_an_own_frame_in_a_fresh_environment(self):
-        fresh = self.scratch / "fresh"
-        environment = {name: value for name, value in os.environ.items() if name not in FRESH}
-        environment |= {f"{who}_ALLOW_RUN_AS_ROOT{what}": "1" for who in ("OMPI", "PRTE") for what in ("", "_CONFIRM")}
-        environment["PATH"] = f"{fresh}/bin:{environment['PATH']}"
-        environment["OMP_NUM_THREADS"] = "1"
-        said(sys.executable, "-m", "venv", fresh)
+
+class InstalledTest(unittest.TestCase):
+    """In a fresh virtual environment, away from the repository."""
+
+    @classmethod
+    def setUpClass(cls):
+        scratch = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(scratch.cleanup)
+        cls.scratch = pathlib.Path(scratch.name)
+        cls.fresh = cls.scratch / "fresh"
+        cls.environment = environment_of(cls.fresh)
+        said(sys.executable, "-m", "venv", cls.fresh)
         arguments = os.environ.get("PEPNET_PIP_ARGS", "").split()
-        packages = [self.wheel, "pandas", "onnxruntime"]
-        said(fresh / "bin/pip", "install", "--disable-pip-version-check", *arguments, *packages, env=environment)
-        print(said(fresh / "bin/pip", "list", "--format", "freeze", env=environment))
-        work = self.scratch / "work"
-        work.mkdir()
-        options = {"cwd": work, "env": environment}
+        packages = [WHEELS[-1], "pandas", "onnxruntime", "nbclient", "ipykernel"]
+        arguments += ["--disable-pip-version-check", *packages]
+        said(cls.fresh / "bin/pip", "install", *arguments, env=cls.environment)
+        print(said(cls.fresh / "bin/pip", "list", "--format", "freeze", env=cls.environment))
+
+    def work(self, name):
+        """A folder, and the options with which said() runs a command in it."""
+        folder = self.scratch / name
+        folder.mkdir()
+        return folder, {"cwd": folder, "env": self.environment}
+
+    def test_the_notebook(self):
+        work, options = self.work("notebook")
+        options["env"] = {**self.environment, "HOME": str(work)}  # Jupyter keeps its files there
+        job = SOURCE / "tests/python/execute_notebook.py"
+        output = said(self.fresh / "bin/python3", job, SOURCE / "docs/first_model.ipynb", **options)
+        print(output)
+        self.assertRegex(output, r"\\rstep \d+  epoch \d+  loss")  # a line that is written over
+        self.assertIn("status 'done'", output)
+
+    def test_an_own_frame_and_mpirun(self):
+        work, options = self.work("work")
+        fresh = self.fresh
         print(said(fresh / "bin/python3", SOURCE / "tests/python/wheel_job.py", work, **options))
         said(fresh / "bin/pepnet_ps", "--help", **options)
 
@@ -149,6 +181,42 @@ class WheelTest(unittest.TestCase):
         self.assertEqual(refused.returncode, 2)
         self.assertRegex(refused.stderr.splitlines()[-1], "^pepnet: ")
 
+    def test_a_layout_as_of_conda(self):
+        """The interpreter and its library lie in the prefix, without a virtual environment; no other path holds."""
+        work, options = self.work("conda")
+        prefix, away = self.scratch / "prefix", self.scratch / "away"
+        shutil.copytree(self.fresh, prefix, symlinks=True, copy_function=os.link)
+        (prefix / "pyvenv.cfg").unlink()
+        for path in (prefix / "bin").glob("python*"):
+            path.unlink()
+        shutil.copy(os.path.realpath(sys.executable), prefix / "bin/python3")
+        library = pathlib.Path(sysconfig.get_path("stdlib"))
+        for path in library.iterdir():
+            if path.name not in ("site-packages", "dist-packages"):
+                (prefix / "lib" / library.name / path.name).symlink_to(path)
+        # Debian's Python would look for dist-packages.
+        options["env"] = {**environment_of(prefix), "PYTHONPATH": str(prefix / "lib" / library.name / "site-packages")}
+        self.fresh.rename(away)
+        self.addCleanup(away.rename, self.fresh)
+        print(said(prefix / "bin/python3", SOURCE / "tests/python/wheel_job.py", work, **options))
+
+    def test_the_quickstart(self):
+        """scripts/quickstart.sh --wheel in a clone that holds nothing else; then the commands that it ends with."""
+        clone, options = self.work("clone")
+        for name in ("configs", "scripts"):
+            shutil.copytree(SOURCE / name, clone / name)
+        # The script sets what root needs.
+        options["env"] = {name: value for name, value in self.environment.items() if "ALLOW_RUN_AS_ROOT" not in name}
+        start = time.monotonic()
+        output = said("bash", "scripts/quickstart.sh", "--wheel", WHEELS[-1], **options)
+        print(f"the quickstart took {time.monotonic() - start:.0f} s")
+        # Alone and under mpirun, by the training and at the end.
+        self.assertEqual(len(re.findall(r'"auc_like":0\.7', output)), 4, output)
+        commands = output.partition("Next, for example:\n")[2].splitlines()
+        self.assertEqual(len(commands), 3, output)
+        for command in commands:
+            said("bash", "-c", command, **options)
+        said("runs/wheel_venv/bin/pepnet", "train", "runs/own.config", **options)
 
 if __name__ == "__main__":
     if not WHEELS:
