@@ -33,7 +33,7 @@ def label_values(table: pa.Table, name: str) -> np.ndarray:
     if not numeric or not set(values) <= {0, 1}:
         shown = ", ".join(map(repr, sorted(values, key=str)[:5])) + (", ..." if len(values) > 5 else "")
         hint = (
-            "make a column of 0 and 1 of it"
+            f"make a column of 0 and 1 of it, as `{name} == {max(values, key=str)!r}`"
             if len(values) <= 2
             else "make a column of 0 and 1 of it, as `rating >= 4`, or write a tower with l2_loss by hand"
         )

@@ -340,7 +340,7 @@ class SuggestTest(unittest.TestCase):
             (
                 ["word"],
                 {"word": ["gold", "plain"] * (len(frame) // 2)},
-                "'word' holds 'gold', 'plain'.*make a column of 0 and 1",
+                "'word' holds 'gold', 'plain'.*make a column of 0 and 1 of it, as `word == 'plain'`$",
             ),
             (["none"], {"none": 0}, "'none' is 0 in every row"),
             (["gap"], {"gap": [1.0, np.nan] * (len(frame) // 2)}, "'gap' is empty in 3,000 rows"),
