@@ -27,7 +27,7 @@ std::vector<Warning> LogPlan(const WorkerContext& context, bool colocated) {
   } else {
     const std::vector<std::string> brief = BriefTrainPlan(*context.config, ranks);
     LOG(INFO) << "pepnet " << PEPNET_VERSION << ": " << brief[0];
-    LOG(INFO) << brief[1];
+    for (size_t i = 1; i < brief.size(); ++i) LOG(INFO) << brief[i];
   }
   std::vector<Warning> warnings = PlanWarnings(*context.config);
   for (const Warning& warning : warnings) LOG(WARNING) << warning.text;

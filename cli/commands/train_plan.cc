@@ -14,6 +14,7 @@
 #include "common/base/text.h"
 #include "worker/data/files/input_files.h"
 #include "worker/data/history/file_identity.h"
+#include "worker/explain/feature_importance.h"
 #include "worker/model/parameters.h"
 #include "worker/report/run_lines.h"
 
@@ -143,12 +144,19 @@ std::string TrainPlan(const JobConfig& config, const TrainRanks& ranks) {
 
 std::vector<std::string> BriefTrainPlan(const JobConfig& config, const TrainRanks& ranks) {
   const auto workers = static_cast<int64_t>(ranks.workers.size());
-  return {absl::StrCat(Counted(workers, "worker"), " with ", Counted(ranks.threads, "thread"),
-                       workers == 1 ? "" : " each", ", ", Counted(ranks.servers, "server"),
-                       ranks.colocated ? " in the same ranks" : "", "; ", SizeLine(config)),
-          absl::StrCat(DataLine(config, config.train_input_path), "; batches of ",
-                       Counted(workers * config.data.batch_size, "row"), "; ", LengthLine(config), " in ",
-                       config.model_dir)};
+  std::vector<std::string> lines = {absl::StrCat(Counted(workers, "worker"), " with ", Counted(ranks.threads, "thread"),
+                                                 workers == 1 ? "" : " each", ", ", Counted(ranks.servers, "server"),
+                                                 ranks.colocated ? " in the same ranks" : "", "; ", SizeLine(config)),
+                                    absl::StrCat(DataLine(config, config.train_input_path), "; batches of ",
+                                                 Counted(workers * config.data.batch_size, "row"), "; ",
+                                                 LengthLine(config), " in ", config.model_dir)};
+  // A number over all rows hides a domain that is badly ranked or predicted far too high.
+  const std::string domain = DomainColumn(config);
+  if (!domain.empty() && !config.eval_input_path.empty() && config.eval.slice_by.empty()) {
+    lines.push_back(absl::StrCat("evaluations are over all rows; by domain as well with eval_config { slice_by: \"",
+                                 Printable(domain, 40), "\" }"));
+  }
+  return lines;
 }
 
 std::vector<Warning> ConfigWarnings(const JobConfig& config) {

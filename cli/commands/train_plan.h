@@ -20,7 +20,8 @@ struct TrainRanks {
 // the input files' names and sizes; a data set that is not there is said so, and is an error later.
 std::string TrainPlan(const JobConfig& config, const TrainRanks& ranks);
 
-// The same in two lines, for the log of a usual run.
+// The same in two lines, for the log of a usual run; and a third one if there are domains that no evaluation tells
+// apart.
 std::vector<std::string> BriefTrainPlan(const JobConfig& config, const TrainRanks& ranks);
 
 // Of the config alone: a feature that reads the column of a label.

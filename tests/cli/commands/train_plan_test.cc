@@ -51,7 +51,11 @@ TEST(TrainPlanTest, InBriefItIsTwoLines) {
   config.train.save_checkpoints_epochs = 1;
   config.train.keep_checkpoint_max = 3;
   config.train.best.metrics = {{"auc_ctr"}};
-  const std::vector<std::string> brief = BriefTrainPlan(config, {{0}, 1, 1});
+  std::vector<std::string> brief = BriefTrainPlan(config, {{0}, 1, 1});
+  ASSERT_EQ(brief.size(), 3u) << "the job has domains";
+  EXPECT_EQ(brief[2], "evaluations are over all rows; by domain as well with eval_config { slice_by: \"dom\" }");
+  config.eval.slice_by = {{"dom", -1, 0}};
+  brief = BriefTrainPlan(config, {{0}, 1, 1});
   ASSERT_EQ(brief.size(), 2u);
   EXPECT_THAT(brief[0], testing::StartsWith("1 worker with 1 thread, 1 server; 7 tables of at most 0.0 MiB, "));
   EXPECT_THAT(brief[1], HasSubstr("3 files, 0.0 MiB; batches of 6 rows; 2 epochs; a checkpoint every epoch and at the "
