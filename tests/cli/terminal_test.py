@@ -212,6 +212,30 @@ class ScreenTest(unittest.TestCase):
                          and not LOG.match(line) and not table.match(line)]
                 self.assertEqual(other, [])
 
+    def test_a_diff_is_ten_lines_a_table(self):
+        self.log_of("left")
+        self.log_of("right", "--seed", "5")
+        left, right = self.directory / "left", self.directory / "right"
+
+        def diff(*arguments):
+            done = subprocess.run([PEPNET, "inspect", *map(str, arguments)], capture_output=True, text=True, check=False)
+            return done.returncode, done.stdout, done.stderr
+
+        status, out, error = diff(left, "--diff", right)
+        self.assertEqual(status, 1, error)
+        self.assertRegex(error.splitlines()[-1], "^pepnet: .* are not equal: 2 of 2 tables and")
+        blocks = re.split(r"^(?=\S)", out, flags=re.M)
+        for table, ids in (("user_emb", 10), ("item_emb", 10)):
+            (block,) = (block for block in blocks if block.startswith(f"{table}: "))
+            self.assertRegex(block, rf"^{table}: 0 rows only left, 0 only right, \d+ in both: \d+ with other values")
+            self.assertRegex(block, r"moved by \d+ % of their norm")
+            self.assertEqual(len(re.findall(r"\d+ by [\d.]+ \(norm", block)), ids)
+            self.assertLessEqual(len(block.splitlines()), 10, block)
+        (dense,) = (block for block in blocks if block.startswith("dense layers: "))
+        self.assertNotIn("exp_avg", dense)
+        self.assertEqual(diff(left, "--diff", right, "--quiet")[:2], (1, ""))
+        self.assertEqual(diff(left, "--diff", left, "--quiet"), (0, "", ""))
+
     def test_slices_are_a_table_at_the_end(self):
         edits = ["--edit_config_json", '{"eval_config.slice_by": ["user"], "eval_config.slice_top": 3}']
         said, _ = self.log_of("sliced", *edits)
