@@ -328,7 +328,7 @@ std::string SlicesSection(const std::vector<RunRecord>& runs) {
   }
   std::string dots, curves, tables;
   for (const ColumnTask& which : list) {
-    for (const Measure measure : {Measure::kAuc, Measure::kGroupedAuc, Measure::kPcoc}) {
+    for (const Measure measure : {Measure::kAuc, Measure::kPcoc, Measure::kGroupedAuc}) {
       dots += CompareSlices(runs, which, measure);
     }
     for (size_t i = 0; i < runs.size(); ++i) {

@@ -7,8 +7,8 @@
 //        in model_dir, of the evaluations in model_dir/eval_val; warnings.jsonl, one object per warning, each kind and
 //        subject once. All are cut back to the restored step on resume, so that a resumed run's files equal the
 //        undisturbed run's.
-// Tags:  loss/<name> (of steps and of evaluations), loss/total, lr/g0 (tables), lr/g1 (network), metric/<name>, of train
-//        metrics also metric/window_<name> and metric/lifetime_<name>, global_gradient_norm,
+// Tags:  loss/<name> (of steps and of evaluations), loss/total, lr/g0 (tables), lr/g1 (network), metric/<name>,
+//        of train metrics also metric/window_<name> and metric/lifetime_<name>, global_gradient_norm,
 //        tables/<name>/rows and tables/<name>/candidates of tables that grow,
 //        <parameter>/gradient_norm, slice/<column>=<value>/<metric> (in model_dir with window_ or lifetime_ in front of
 //        the metric), speed/samples_per_second, seconds/<stage> (since the last logged step);
