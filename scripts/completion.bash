@@ -65,7 +65,9 @@ _pepnet_launch() {
         preset=${COMP_WORDS[i + 1]}
         [[ $preset != = ]] || preset=${COMP_WORDS[i + 2]:-} ;;
       --)
-        COMP_WORDS=("$(dirname "$script")/../build/$preset/pepnet" "${COMP_WORDS[@]:i+1}")
+        script=$(dirname "$script")/../build/$preset/pepnet
+        [[ -x $script ]] || script=pepnet
+        COMP_WORDS=("$script" "${COMP_WORDS[@]:i+1}")
         COMP_CWORD=$((COMP_CWORD - i))
         _pepnet
         return ;;

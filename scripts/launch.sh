@@ -4,8 +4,9 @@
 # Starts pepnet on N server and M worker ranks under mpirun, and prints the mpirun line it runs, for example
 #   scripts/launch.sh --servers 2 --workers 2 -- train configs/pepnet_movielens.config
 # With --servers 0 --workers 1 pepnet runs as one process with its servers inside. With --placement colocated each of the M ranks
-# has a server beside its worker, so that M hosts need M ranks. Relative paths are relative to where
-# you stand. --hostfile is mpirun's: one "host slots=K" per line; the program must lie at the same path on every host.
+# has a server beside its worker, so that M hosts need M ranks. Relative paths are relative to where you stand. Without a
+# build the pepnet on PATH is started, that of the wheel. --hostfile is mpirun's: one "host slots=K" per line; the program
+# must lie at the same path on every host.
 # Inside a Slurm allocation the hosts are those of the allocation.
 # Ctrl-C, and SIGTERM, SIGHUP (not under nohup) or SIGUSR1 to this script, ask for a checkpoint at the next step; it then ends
 # with status 75 (start it again with --continue_train). A second Ctrl-C ends the job at once. After a failure it prints the job's report (model_dir/job_report.json, docs/reliability.md): a line per rank,
@@ -17,7 +18,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 root=$PWD
 cd "$here"
 
-servers="" workers="" placement=dedicated hostfile="" preset=release restarts=0
+servers="" workers="" placement=dedicated hostfile="" preset="" restarts=0
 while (($#)); do
   case $1 in
     -h | --help) print_usage; exit 0 ;;
@@ -50,8 +51,12 @@ esac
 [[ $servers =~ ^(0|[1-9][0-9]{0,3})$ ]] || die "--servers needs a number from 0 to 9999, not '$servers'"
 [[ $restarts =~ ^(0|[1-9][0-9]{0,8})$ ]] || die "--max_restarts needs a number from 0 to 999999999, not '$restarts'"
 (($# > 0)) || die "no command for pepnet; write it behind --, for example: -- train F.config"
-program=$root/build/$preset/pepnet
-[[ -x $program ]] || die "there is no $program; run scripts/build.sh --preset $preset first"
+program=$root/build/${preset:-release}/pepnet
+if [[ ! -x $program ]]; then
+  [[ -z $preset ]] && command -v pepnet >/dev/null ||
+    die "there is no $program; run scripts/build.sh --preset ${preset:-release} first, or put the pepnet of the wheel on PATH"
+  program=$(command -v pepnet)
+fi
 
 if ((servers == 0)); then
   ((workers == 1)) || die "$workers workers need servers of their own: give --servers at least 1"

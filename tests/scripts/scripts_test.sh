@@ -179,6 +179,19 @@ expect "launch: no command" 1 'no command' "${launch[@]}" --servers 1 --workers 
 expect "launch: missing host file" 1 'cannot read' "${launch[@]}" --servers 1 --workers 1 --hostfile nowhere -- train
 expect "launch: missing program" 1 'build.sh --preset debug' \
   "${launch[@]}" --servers 1 --workers 1 --preset debug -- train
+mkdir "$scratch/on_path"
+stand_in "$scratch/on_path/pepnet" <<'SH'
+#!/usr/bin/env bash
+printf 'the wheel:'; printf ' [%s]' "$@"; echo
+SH
+mv "$release/pepnet" "$release/away"
+expect "launch: without a build the pepnet on PATH" 0 '^the wheel: \[eval\] \[--y\]$' \
+  env PATH="$scratch/on_path:$PATH" "${launch[@]}" --servers 0 --workers 1 -- eval --y
+expect "launch: not if a preset is named" 1 'build.sh --preset release first' \
+  env PATH="$scratch/on_path:$PATH" "${launch[@]}" --servers 0 --workers 1 --preset release -- eval
+expect "launch: no program at all" 1 'build.sh --preset release first, or put the pepnet of the wheel on PATH' \
+  "${launch[@]}" --servers 0 --workers 1 -- eval
+mv "$release/away" "$release/pepnet"
 expect "launch: unknown argument" 1 "unknown argument '--sevrers'" "${launch[@]}" --sevrers 1
 
 mutants=(bash "$scripts/dev/mutants.sh" --no_build)
