@@ -133,8 +133,9 @@ Status CompareWithFirst(const std::vector<RankFacts>& facts, size_t first, size_
   }
   for (const auto& [name, version] : b.libraries) {
     if (a.libraries.contains(name)) continue;
-    return absl::FailedPreconditionError(absl::StrCat(who, " have different libraries: ", name, " is not loaded there and has ",
-                                                      version, " here: install the same versions on all hosts"));
+    return absl::FailedPreconditionError(absl::StrCat(who, " have different libraries: ", name,
+                                                      " is not loaded there and has ", version,
+                                                      " here: install the same versions on all hosts"));
   }
   if (!a.config_sum.empty() && !b.config_sum.empty() && a.config_sum != b.config_sum) {
     return absl::FailedPreconditionError(

@@ -27,7 +27,7 @@ struct RowPolicy {
   // `click_label` names it.
   double show_weight = 1, click_weight = 0;
   std::string click_label = "";  // a label of the data; only workers know it
-  int64_t ttl_seconds = 0;  // a row whose last step is so far behind the job's event time expires; 0: never
+  int64_t ttl_seconds = 0;       // a row whose last step is so far behind the job's event time expires; 0: never
   // Of the counters of ids without a row, of the table on all servers; 0: they are counted exactly, as candidates.
   int64_t filter_bytes = 0;
   int64_t filter_halve_steps = 0;  // these counters are halved once in so many steps

@@ -221,6 +221,9 @@ TEST_F(ServerTest, PullsThatDoNotFitThePlanAreRefused) {
   header.step = 1;
   ASSERT_OK(worker().Send(0, header, std::string(12, '\1')));
   EXPECT_THAT(error(0, ids), HasSubstr("pull announces"));
+  worker().set_clicked([](size_t, int64_t) { return true; });
+  ASSERT_OK(worker().SendPull(1, ids));
+  EXPECT_THAT(error(0, ids), HasSubstr("a pull with marks, which no table counts"));
 }
 
 TEST_F(ServerTest, APushThatCannotBeAppliedEndsTheServerAndTellsAllWorkers) {
@@ -318,12 +321,15 @@ TEST_F(ServerTest, BadPlansAreRefusedByField) {
       out->set_admit_after_steps(2);
       out->set_admit_probability(1);
       out->set_eviction("LRU");
+      out->set_show_weight(1);
       set(out);
     });
   };
   EXPECT_THAT(policy([](auto* plan) { plan->set_ttl_seconds(5); }),
               HasSubstr("table user has ttl_seconds 5, but max_event_time_jump is 0: rows have no time"));
   EXPECT_THAT(policy([](auto* plan) { plan->set_ttl_seconds(-5); }), HasSubstr("ttl_seconds: -5"));
+  EXPECT_THAT(policy([](auto* plan) { plan->set_click_weight(1); }), HasSubstr("click_weight: 1; expected nothing"));
+  EXPECT_THAT(policy([](auto* plan) { plan->set_show_weight(std::nan("")); }), HasSubstr("show_weight: nan"));
   EXPECT_THAT(policy([](auto* plan) { plan->set_filter_bytes(8191); }), HasSubstr("memory_mb is 8191 bytes"));
   EXPECT_THAT(policy([](auto* plan) { plan->set_filter_bytes(8192); }), HasSubstr("halve_every_steps is 0"));
   EXPECT_THAT(policy([](auto* plan) {
