@@ -311,7 +311,7 @@ class InterruptTest(unittest.TestCase):
         for command, expected in (("train", ["ready", "asked to stop", "ends"]), ("eval", ["ready", "ends"])):
             with self.subTest(command=command):
                 status, written = self.on_terminal(
-                    ["bash", "scripts/launch.sh", "--servers", "1", "--workers", "1", "--max-restarts", "3", "--", command,
+                    ["bash", "scripts/launch.sh", "--servers", "1", "--workers", "1", "--max_restarts", "3", "--", command,
                      "--model_dir", "m"] if command == "train" else
                     ["bash", "scripts/launch.sh", "--servers", "1", "--workers", "1", "--", command],
                     [lambda text, one=one: f"\n{one}\r" in text for one in expected[:-1]], environment)
