@@ -37,7 +37,12 @@ void ExpectSameWeights(const JobConfig& a, const JobConfig& b, double absolute, 
       EXPECT_OK((*reader)->Read(0, part.rows, [&](const RowColumns& columns) -> Status {
         for (size_t i = 0; i < columns.ids.size(); ++i) {
           auto first = columns.values.begin() + i * part.dim;
-          rows[{part.table, columns.ids[i]}].assign(first, first + part.dim);
+          std::vector<float>& row = rows[{part.table, columns.ids[i]}];
+          row.assign(first, first + part.dim);
+          // What a row counts by steps, too: steps, the last of them, and clicks.
+          row.push_back(static_cast<float>(columns.frequency[i]));
+          row.push_back(static_cast<float>(columns.last_step[i]));
+          if (part.counts_clicks) row.push_back(columns.states[(i + 1) * part.state_dim - 1]);
         }
         return absl::OkStatus();
       }));
