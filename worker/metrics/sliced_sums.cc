@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <utility>
 
 #include "common/base/mutant.h"
+#include "worker/metrics/gather_numbers.h"
 
 namespace pepnet {
 namespace {
@@ -21,20 +21,6 @@ bool IsWord(double number) { return number >= 0 && number <= 0xffffffffu && numb
 
 int64_t KeyOf(double high, double low) {
   return static_cast<int64_t>(static_cast<uint64_t>(high) << 32 | static_cast<uint64_t>(low));
-}
-
-template <typename T>
-std::string BytesOf(const std::vector<T>& list) {
-  return std::string(reinterpret_cast<const char*>(list.data()), list.size() * sizeof(T));
-}
-
-template <typename T>
-Status AppendBytes(const std::string& bytes, const char* what, std::vector<T>* list) {
-  if (bytes.size() % sizeof(T) != 0) return absl::InternalError(absl::StrCat(what, ": ", bytes.size(), " bytes"));
-  const size_t before = list->size();
-  list->resize(before + bytes.size() / sizeof(T));
-  if (!bytes.empty()) std::memcpy(list->data() + before, bytes.data(), bytes.size());
-  return absl::OkStatus();
 }
 
 constexpr size_t kHeader =
@@ -185,20 +171,12 @@ Status SlicedSums::Gather(Collective* collective) {
   PEPNET_RETURN_IF_ERROR(collective->AllreduceSum(std::span<double>(window_), "train metrics by slice"));
   if (collective->index() != 0) window_.assign(size(), 0);
   if (full()) return absl::OkStatus();
-  std::vector<int64_t> width = {width_};  // of a worker without rows it is 0
-  const Rows mine = std::exchange(waiting_, {});
-  PEPNET_ASSIGN_OR_RETURN(const auto widths, collective->GatherToFirst(BytesOf(width), "width of waiting rows"));
-  PEPNET_ASSIGN_OR_RETURN(const auto keys, collective->GatherToFirst(BytesOf(mine.keys), "values of waiting rows"));
-  PEPNET_ASSIGN_OR_RETURN(const auto labels, collective->GatherToFirst(BytesOf(mine.labels), "labels of waiting rows"));
-  PEPNET_ASSIGN_OR_RETURN(const auto scores, collective->GatherToFirst(BytesOf(mine.scores), "scores of waiting rows"));
-  for (size_t w = 0; w < keys.size(); ++w) {
-    width.clear();
-    PEPNET_RETURN_IF_ERROR(AppendBytes(widths[w], "width of waiting rows", &width));
-    width_ = std::max(width_, width.empty() ? 0 : static_cast<int>(width[0]));
-    PEPNET_RETURN_IF_ERROR(AppendBytes(keys[w], "values of waiting rows", &waiting_.keys));
-    PEPNET_RETURN_IF_ERROR(AppendBytes(labels[w], "labels of waiting rows", &waiting_.labels));
-    PEPNET_RETURN_IF_ERROR(AppendBytes(scores[w], "scores of waiting rows", &waiting_.scores));
-  }
+  std::vector<int64_t> widths = {width_};  // of a worker without rows it is 0
+  PEPNET_RETURN_IF_ERROR(GatherNumbers(collective, "width of waiting rows", &widths));
+  for (const int64_t width : widths) width_ = std::max(width_, static_cast<int>(width));
+  PEPNET_RETURN_IF_ERROR(GatherNumbers(collective, "values of waiting rows", &waiting_.keys));
+  PEPNET_RETURN_IF_ERROR(GatherNumbers(collective, "labels of waiting rows", &waiting_.labels));
+  PEPNET_RETURN_IF_ERROR(GatherNumbers(collective, "scores of waiting rows", &waiting_.scores));
   return absl::OkStatus();
 }
 

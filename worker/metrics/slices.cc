@@ -2,12 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <numeric>
 #include <utility>
 
-#include "common/base/logging.h"
 #include "common/job_config/evaluation_metrics.h"
+#include "worker/metrics/gather_numbers.h"
 #include "worker/metrics/grouped_auc.h"
 #include "worker/metrics/metric_counts.h"
 
@@ -27,24 +26,6 @@ std::string WhyNone(const SliceQuality& quality, bool needs_positives, bool need
   if (needs_positives && quality.positives == 0) return "every label is 0";
   if (needs_negatives && quality.positives == quality.rows) return "every label is 1";
   return "";
-}
-
-// Appends the numbers of the other workers to worker 0's, in worker order. A collective operation.
-template <typename Number>
-Status GatherToFirst(Collective* collective, const std::string& what, std::vector<Number>* numbers) {
-  std::string bytes;
-  if (collective->index() != 0) {
-    bytes.assign(reinterpret_cast<const char*>(numbers->data()), numbers->size() * sizeof(Number));
-  }
-  PEPNET_ASSIGN_OR_RETURN(std::vector<std::string> parts, collective->GatherToFirst(bytes, what));
-  for (std::string& part : parts) {
-    CHECK_EQ(part.size() % sizeof(Number), 0u) << what;
-    const size_t before = numbers->size();
-    numbers->resize(before + part.size() / sizeof(Number));
-    if (!part.empty()) std::memcpy(numbers->data() + before, part.data(), part.size());
-    part = std::string();
-  }
-  return absl::OkStatus();
 }
 
 }  // namespace
@@ -241,16 +222,16 @@ StatusOr<std::vector<Slice>> SliceSet::Finish(Collective* collective) {
   if (collective != nullptr) {
     for (size_t c = 0; c < keys_.size(); ++c) {
       const std::string what = absl::StrCat("rows by ", config_->eval.slice_by[c].name);
-      PEPNET_RETURN_IF_ERROR(GatherToFirst(collective, what, &keys_[c]));
+      PEPNET_RETURN_IF_ERROR(GatherNumbers(collective, what, &keys_[c]));
     }
     for (Groups& groups : groups_) {
       const std::string what = absl::StrCat("groups by ", config_->features[groups.feature].name);
-      PEPNET_RETURN_IF_ERROR(GatherToFirst(collective, what, &groups.keys));
+      PEPNET_RETURN_IF_ERROR(GatherNumbers(collective, what, &groups.keys));
     }
     for (Task& task : tasks_) {
       const std::string what = absl::StrCat("rows of ", config_->model.towers[task.tower].name);
-      PEPNET_RETURN_IF_ERROR(GatherToFirst(collective, what, &task.scores));
-      PEPNET_RETURN_IF_ERROR(GatherToFirst(collective, what, &task.positive));
+      PEPNET_RETURN_IF_ERROR(GatherNumbers(collective, what, &task.scores));
+      PEPNET_RETURN_IF_ERROR(GatherNumbers(collective, what, &task.positive));
     }
   }
   if (collective == nullptr || collective->index() == 0) {
