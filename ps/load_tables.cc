@@ -37,11 +37,10 @@ Status CheckShape(const PartEntry& part, const TableShard& table, bool with_stat
     return InvalidInput("table ", table.table().name, " has width ", table.dim(), ", table ", part.table,
                         " of the checkpoint ", part.dim);
   }
-  const int of_optimizer = part.state_dim - (part.counts_clicks ? 1 : 0);
-  if (with_state && of_optimizer != table.optimizer_state_dim()) {
+  if (with_state && part.optimizer_state_dim() != table.optimizer_state_dim()) {
     return InvalidInput("table ", table.table().name, " has ", table.optimizer_state_dim(),
-                        " floats of optimizer state per row, table ", part.table, " of the checkpoint ", of_optimizer,
-                        "; is it another sparse optimizer?");
+                        " floats of optimizer state per row, table ", part.table, " of the checkpoint ",
+                        part.optimizer_state_dim(), "; is it another sparse optimizer?");
   }
   return absl::OkStatus();
 }
@@ -59,9 +58,11 @@ struct PartLoad {
 Status LoadRows(const PartLoad& load, const RowColumns& rows) {
   TableShard* const table = load.table;
   const size_t dim = table->dim(), state_dim = load.part.state_dim;
-  const bool counts_clicks = table->table().policy.counts_clicks();
+  // Rows of a file without clicks have not been clicked yet. Clicks of a file whose table counts none now stay behind the
+  // state, where nobody reads them.
+  const bool adds_clicks = table->table().policy.counts_clicks() && !load.part.counts_clicks;
+  std::vector<float> with_clicks(adds_clicks ? static_cast<size_t>(table->state_dim()) : 0, 0.0f);
   std::vector<float> stored;  // what the table makes of a row's values
-  std::vector<float> state(static_cast<size_t>(table->state_dim()), 0.0f);
   for (size_t i = 0; i < rows.ids.size(); ++i) {
     if (i + kPrefetchRows < rows.ids.size()) table->PrefetchIndex(rows.ids[i + kPrefetchRows]);
     const int64_t id = rows.ids[i];
@@ -108,19 +109,16 @@ Status LoadRows(const PartLoad& load, const RowColumns& rows) {
       return absl::DataLossError(absl::StrCat("row ", id, " says that it changed ", rows.frequency[i],
                                               " times, expected 0 to ", kMaxFrequency));
     }
-    // A file without clicks has rows that nobody has clicked yet; those of a file that has them are dropped where
-    // nobody counts.
-    const float* const in_file = rows.states.data() + i * state_dim;
-    std::copy_n(in_file, table->optimizer_state_dim(), state.begin());
-    if (load.part.counts_clicks) {
-      const float clicks = in_file[state_dim - 1];
-      if (!(clicks >= 0 && clicks <= kMaxClicks)) {
-        return absl::DataLossError(
-            absl::StrCat("row ", id, " says that it was clicked ", clicks, " times, expected 0 to ", kMaxClicks));
-      }
-      if (counts_clicks) state.back() = clicks;
+    if (const float clicks = load.part.ClicksOf(rows, i); !(clicks >= 0 && clicks <= kMaxClicks)) {
+      return absl::DataLossError(
+          absl::StrCat("row ", id, " says that it was clicked ", clicks, " times, expected 0 to ", kMaxClicks));
     }
-    const int64_t slot = create(state.data());
+    const float* state = rows.states.data() + i * state_dim;
+    if (adds_clicks) {
+      std::copy_n(state, state_dim, with_clicks.begin());
+      state = with_clicks.data();
+    }
+    const int64_t slot = create(state);
     table->frequency(slot) = rows.frequency[i];
     table->last_step(slot) = rows.last_step[i];
   }

@@ -30,7 +30,7 @@ Status ReadKind(const std::string& name, const char* field, Kind* out) {
   return absl::OkStatus();
 }
 
-StatusOr<RowPolicy> ReadPolicy(const wire::RowPolicyPlan& in, const Table& table, const SparseOptimizer& optimizer) {
+StatusOr<RowPolicy> ReadPolicy(const wire::RowPolicyPlan& in) {
   RowPolicy policy;
   policy.admit_after_steps = in.admit_after_steps();
   policy.admit_probability = in.admit_probability();
@@ -44,10 +44,6 @@ StatusOr<RowPolicy> ReadPolicy(const wire::RowPolicyPlan& in, const Table& table
   policy.show_weight = in.show_weight();
   policy.click_weight = in.click_weight();
   PEPNET_RETURN_IF_ERROR(ReadKind<EvictionType>(in.eviction(), "eviction", &policy.eviction));
-  Table with_policy = table;
-  with_policy.policy = policy;
-  const std::string fault = RowPolicyFault(policy, RowBytes(optimizer.kind, with_policy));
-  if (!fault.empty()) return InvalidInput("server plan: table ", table.name, ": ", fault);
   return policy;
 }
 
@@ -75,7 +71,9 @@ StatusOr<Table> ReadTable(const wire::TablePlan& in, const SparseOptimizer& opti
     PEPNET_RETURN_IF_ERROR(ReadKind<ValueType>(in.data_type(), "data_type", &table.value_kind));
   }
   if (in.has_policy()) {
-    PEPNET_ASSIGN_OR_RETURN(table.policy, ReadPolicy(in.policy(), table, optimizer));
+    PEPNET_ASSIGN_OR_RETURN(table.policy, ReadPolicy(in.policy()));
+    const std::string why = RowPolicyFault(table.policy, RowBytes(optimizer.kind, table));
+    if (!why.empty()) return InvalidInput("server plan: table ", table.name, ": ", why);
   }
   return table;
 }

@@ -43,8 +43,8 @@ StatusOr<std::string> DescribeRow(const std::string& directory, const std::strin
         found = Row{part.file,         cut(rows.values, part.dim), cut(rows.states, part.state_dim),
                     rows.frequency[i], rows.last_step[i],          {}};
         if (part.counts_clicks) {
-          found->clicks = found->state.back();
-          found->state.pop_back();
+          found->clicks = part.ClicksOf(rows, i);
+          found->state.resize(static_cast<size_t>(part.optimizer_state_dim()));
         }
       }
       return absl::OkStatus();

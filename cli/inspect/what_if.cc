@@ -148,8 +148,7 @@ StatusOr<std::vector<WhatIfTable>> WhatIf(const std::string& directory, const Ro
         if ((policy.ttl_steps > 0 && age >= policy.ttl_steps) || info.last_step <= named_until) {
           Add(info.frequency, &entry.expired);
         } else {
-          const double clicks = part.counts_clicks ? rows.states[(i + 1) * part.state_dim - 1] : 0;
-          bucket.emplace_back(RankOf(policy, info, clicks, manifest.step, row_hash), info.frequency);
+          bucket.emplace_back(RankOf(policy, info, part.ClicksOf(rows, i), manifest.step, row_hash), info.frequency);
         }
       }
       return absl::OkStatus();

@@ -60,6 +60,12 @@ struct PartEntry {
   bool counts_clicks = false;  // the last float of a row's state is the number of its clicks (RowPolicy)
   int64_t bytes = 0;
   uint32_t crc32c = 0;
+  // Floats of optimizer state alone.
+  int optimizer_state_dim() const { return state_dim - (counts_clicks ? 1 : 0); }
+  // The clicks of the i-th of rows of this part; 0 where the table counts none.
+  float ClicksOf(const RowColumns& rows, size_t i) const {
+    return counts_clicks ? rows.states[(i + 1) * static_cast<size_t>(state_dim) - 1] : 0;
+  }
   std::vector<BucketEntry> buckets;  // only non-empty ones, ascending; row offset of a bucket = sum of rows before it
 };
 std::string PartEntriesToJson(const std::vector<PartEntry>& parts);

@@ -1,4 +1,4 @@
-// What to add to a message about a relative path that leads nowhere.
+// The addition to a message about a relative path that leads nowhere.
 #pragma once
 
 #include <string>

@@ -1,6 +1,7 @@
 #include "common/net/message.h"
 
 #include <bit>
+#include <numeric>
 
 #include "common/base/logging.h"
 
@@ -75,11 +76,16 @@ size_t PullBodyBytes(size_t table_count, size_t id_count, bool marked) {
   return CountBytes(table_count) + (id_count + (marked ? MarkWords(id_count) : 0)) * sizeof(int64_t);
 }
 
+// At most 2^32 counts below 2^32: the sum does not overflow.
+uint64_t IdCount(std::span<const uint32_t> counts) {
+  return std::accumulate(counts.begin(), counts.end(), uint64_t{0});
+}
+
 int64_t* WritePullCounts(Bytes& frame, std::span<const uint32_t> counts) {
-  uint64_t ids = 0;
-  for (uint32_t count : counts) ids += count;
-  CHECK(frame.size() == sizeof(FrameHeader) + PullBodyBytes(counts.size(), ids, false) ||
-        frame.size() == sizeof(FrameHeader) + PullBodyBytes(counts.size(), ids, true));
+  FrameHeader header;
+  std::memcpy(&header, frame.data(), sizeof(header));
+  const bool marked = (header.flags & FrameHeader::kMarked) != 0;
+  CHECK_EQ(frame.size(), sizeof(FrameHeader) + PullBodyBytes(counts.size(), IdCount(counts), marked));
   uint8_t* body = FrameBody(frame);
   const size_t count_bytes = CountBytes(counts.size());
   if (count_bytes > 0) {
@@ -98,8 +104,7 @@ StatusOr<PullBody> ParsePull(const ParsedFrame& frame) {
   const uint8_t* body = frame.body();
   PullBody pull;
   pull.counts = {reinterpret_cast<const uint32_t*>(body), tables};
-  uint64_t ids = 0;  // at most 2^32 counts below 2^32: does not overflow
-  for (uint32_t count : pull.counts) ids += count;
+  const uint64_t ids = IdCount(pull.counts);
   const bool marked = (frame.header().flags & FrameHeader::kMarked) != 0;
   const size_t id_bytes = body_bytes - count_bytes;
   const uint64_t words = ids + (marked ? MarkWords(ids) : 0);

@@ -117,10 +117,12 @@ struct PullBody {
   std::span<const uint64_t> marks;   // a bit an id; empty: the frame has none
 };
 size_t PullBodyBytes(size_t table_count, size_t id_count, bool marked = false);
+// The ids of all tables together.
+uint64_t IdCount(std::span<const uint32_t> counts);
 // Words of the marks of so many ids.
 inline size_t MarkWords(size_t id_count) { return (id_count + 63) / 64; }
-// Precondition: frame has PullBodyBytes(counts.size(), ids, marked) body bytes. Returns where the ids are to be
-// written; the marks stand behind them.
+// Precondition: frame has PullBodyBytes(counts.size(), IdCount(counts), marked) body bytes, marked if its header's flags
+// say so. Returns where the ids are to be written; the marks stand behind them.
 int64_t* WritePullCounts(Bytes& frame, std::span<const uint32_t> counts);
 // Borrows from `frame`. InvalidArgument if counts and length disagree.
 StatusOr<PullBody> ParsePull(const ParsedFrame& frame);

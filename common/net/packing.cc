@@ -20,10 +20,7 @@ size_t CountsBytes(const FrameHeader& header) { return PullBodyBytes(header.tabl
 // Bytes of the marks behind a pull's ids. Precondition: the body holds the counts.
 size_t MarkBytes(const FrameHeader& header, const uint8_t* body) {
   if ((header.flags & FrameHeader::kMarked) == 0) return 0;
-  uint64_t ids = 0;
-  const uint32_t* const counts = reinterpret_cast<const uint32_t*>(body);
-  for (uint32_t t = 0; t < header.table_count; ++t) ids += counts[t];
-  return MarkWords(ids) * sizeof(uint64_t);
+  return MarkWords(IdCount({reinterpret_cast<const uint32_t*>(body), header.table_count})) * sizeof(uint64_t);
 }
 
 FrameHeader WithFlags(FrameHeader header, uint32_t flags) {

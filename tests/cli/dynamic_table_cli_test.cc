@@ -136,7 +136,7 @@ TEST_F(DynamicTableCli, ClicksAreCountedShownAndWeighed) {
     ASSERT_OK_AND_ASSIGN(const auto reader, TablePartReader::Open(path, part));
     ASSERT_OK(reader->Read(0, part.rows, [&](const RowColumns& rows) {
       for (size_t i = 0; i < rows.ids.size(); ++i) {
-        const float here = rows.states[(i + 1) * part.state_dim - 1];
+        const float here = part.ClicksOf(rows, i);
         EXPECT_LE(here, rows.frequency[i]);
         if (here > clicks) id = rows.ids[i], clicks = here;
       }

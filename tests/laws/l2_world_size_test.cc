@@ -39,10 +39,10 @@ void ExpectSameWeights(const JobConfig& a, const JobConfig& b, double absolute, 
           auto first = columns.values.begin() + i * part.dim;
           std::vector<float>& row = rows[{part.table, columns.ids[i]}];
           row.assign(first, first + part.dim);
-          // What a row counts by steps, too: steps, the last of them, and clicks.
+          // The counts of a row, too: steps, the last of them, and clicks.
           row.push_back(static_cast<float>(columns.frequency[i]));
           row.push_back(static_cast<float>(columns.last_step[i]));
-          if (part.counts_clicks) row.push_back(columns.states[(i + 1) * part.state_dim - 1]);
+          row.push_back(part.ClicksOf(columns, i));
         }
         return absl::OkStatus();
       }));

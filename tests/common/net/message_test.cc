@@ -174,9 +174,10 @@ TEST(MessageTest, MarksStandBehindTheIds) {
     SetHeader(header, &bytes);
     ASSERT_OK_AND_ASSIGN(const auto unmarked, ParsedFrame::Parse(std::move(bytes)));
     EXPECT_THAT(ParsePull(unmarked), IsError(testing::HasSubstr("pull announces")));
-    header.flags = FrameHeader::kMarked;
     Bytes short_of_marks = MakeFrame(header, PullBodyBytes(1, ids));
     WritePullCounts(short_of_marks, counts);
+    header.flags = FrameHeader::kMarked;
+    SetHeader(header, &short_of_marks);
     ASSERT_OK_AND_ASSIGN(const auto too_short, ParsedFrame::Parse(std::move(short_of_marks)));
     EXPECT_THAT(ParsePull(too_short), IsError(testing::HasSubstr("marked ids in 1 tables, but carries")));
   }
