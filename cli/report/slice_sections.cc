@@ -61,54 +61,22 @@ std::string TooltipOf(const RunRecord& run, const Slice& slice, const std::strin
                          MetricText(value), CountText(slice.quality.rows), CountText(slice.quality.positives));
 }
 
-enum class Measure { kAuc, kGroupedAuc, kLogloss, kPcoc };
+// A figure of slices that is drawn.
+struct Measure {
+  const char* name;   // as train_eval_slices.jsonl has it
+  const char* words;  // for people
+  std::optional<double> SliceQuality::*value;
 
-const std::optional<double>& ValueOf(const SliceQuality& quality, Measure measure) {
-  switch (measure) {
-    case Measure::kAuc:
-      return quality.auc;
-    case Measure::kGroupedAuc:
-      return quality.grouped_auc;
-    case Measure::kLogloss:
-      return quality.logloss;
-    case Measure::kPcoc:
-      return quality.pcoc;
-  }
-  return quality.auc;
-}
-
-// As train_eval_slices.jsonl has it.
-const char* NameOf(Measure measure) {
-  switch (measure) {
-    case Measure::kAuc:
-      return "auc";
-    case Measure::kGroupedAuc:
-      return "grouped_auc";
-    case Measure::kLogloss:
-      return "logloss";
-    case Measure::kPcoc:
-      return "pcoc";
-  }
-  return "";
-}
-
-// For people.
-const char* WordsOf(Measure measure) {
-  switch (measure) {
-    case Measure::kAuc:
-      return "AUC";
-    case Measure::kGroupedAuc:
-      return "grouped AUC";
-    case Measure::kLogloss:
-      return "log loss";
-    case Measure::kPcoc:
-      return "predicted / observed";
-  }
-  return "";
-}
+  const std::optional<double>& Of(const Slice& slice) const { return slice.quality.*value; }
+  bool operator==(const Measure& other) const { return value == other.value; }
+};
+constexpr Measure kAuc = {"auc", "AUC", &SliceQuality::auc};
+constexpr Measure kGroupedAuc = {"grouped_auc", "grouped AUC", &SliceQuality::grouped_auc};
+constexpr Measure kLogloss = {"logloss", "log loss", &SliceQuality::logloss};
+constexpr Measure kPcoc = {"pcoc", "predicted / observed", &SliceQuality::pcoc};
 
 // All runs, slice by slice.
-std::string CompareSlices(const std::vector<RunRecord>& runs, const ColumnTask& which, Measure measure) {
+std::string CompareSlices(const std::vector<RunRecord>& runs, const ColumnTask& which, const Measure& measure) {
   DotLayout layout;
   std::vector<DotRow> rows;
   std::map<std::pair<Slice::Kind, std::string>, size_t> place;
@@ -118,39 +86,39 @@ std::string CompareSlices(const std::vector<RunRecord>& runs, const ColumnTask& 
     const std::vector<const Slice*> slices = SlicesOf(shown, which);
     const Slice* const all = AllRows(slices);
     if (shown != nullptr) steps.push_back(absl::StrCat(shown->step));
-    if (measure != Measure::kPcoc && all != nullptr && ValueOf(all->quality, measure).has_value()) {
-      layout.guides.emplace_back(i, *ValueOf(all->quality, measure));
+    if (measure != kPcoc && all != nullptr && measure.Of(*all).has_value()) {
+      layout.guides.emplace_back(i, *measure.Of(*all));
     }
     for (const Slice* slice : slices) {
-      const std::optional<double>& value = ValueOf(slice->quality, measure);
+      const std::optional<double>& value = measure.Of(*slice);
       if (slice->kind == Slice::Kind::kAll) continue;
       const auto [found, is_new] = place.emplace(std::make_pair(slice->kind, slice->value), rows.size());
       if (is_new) rows.push_back({SliceName(*slice), CountText(slice->quality.rows), {}});
       // On a logarithmic axis 0 has no place.
-      if (!value.has_value() || (measure == Measure::kPcoc && *value <= 0)) continue;
+      if (!value.has_value() || (measure == kPcoc && *value <= 0)) continue;
       DotRow::Dot dot;
       dot.run = i;
       dot.value = *value;
-      dot.flagged = (measure == Measure::kAuc && all != nullptr && RanksFarBelow(*slice, *all)) ||
-                    (measure == Measure::kPcoc && IsSuspicious(*slice));
-      dot.tooltip = TooltipOf(runs[i], *slice, WordsOf(measure), *value);
+      dot.flagged = (measure == kAuc && all != nullptr && RanksFarBelow(*slice, *all)) ||
+                    (measure == kPcoc && IsSuspicious(*slice));
+      dot.tooltip = TooltipOf(runs[i], *slice, measure.words, *value);
       rows[found->second].dots.push_back(std::move(dot));
     }
   }
   // Behind the values that have a slice of their own in any run.
   std::stable_partition(rows.begin(), rows.end(), [](const DotRow& row) { return row.label != "(rest)"; });
-  layout.title = absl::StrCat(which.second, ": ", WordsOf(measure), " by ", which.first);
-  layout.name = NameOf(measure);
-  if (measure == Measure::kPcoc) {
+  layout.title = absl::StrCat(which.second, ": ", measure.words, " by ", which.first);
+  layout.name = measure.name;
+  if (measure == kPcoc) {
     layout.subtitle = "1 is right; ringed: off beyond chance";
     layout.x_name = "predicted over observed positives";
     layout.log_x = true;
     layout.target = 1;
     layout.target_label = "right";
   } else {
-    layout.subtitle = measure == Measure::kAuc ? "dashed: all rows; ringed: far below them"
-                                               : "mean over the groups with both classes; dashed: all rows";
-    layout.x_name = absl::StrCat(WordsOf(measure), " within the slice");
+    layout.subtitle = measure == kAuc ? "dashed: all rows; ringed: far below them"
+                                      : "mean over the groups with both classes; dashed: all rows";
+    layout.x_name = absl::StrCat(measure.words, " within the slice");
   }
   return DotsFigure(layout, rows, RunNames(runs));
 }
@@ -170,7 +138,7 @@ std::vector<const Slice*> ChosenSlices(const std::vector<const Slice*>& slices) 
 }
 
 // Each slice of one run over the evaluations.
-std::string SliceCurves(const RunRecord& run, size_t number, const ColumnTask& which, Measure measure) {
+std::string SliceCurves(const RunRecord& run, size_t number, const ColumnTask& which, const Measure& measure) {
   std::vector<Curve> curves;
   for (const Slice* chosen : ChosenSlices(SlicesOf(ShownSlices(run), which))) {
     Curve curve;
@@ -179,11 +147,11 @@ std::string SliceCurves(const RunRecord& run, size_t number, const ColumnTask& w
     curve.colour = static_cast<int>(curves.size());
     curve.dots = true;
     curve.run = number;
-    curve.name = absl::StrCat(NameOf(measure), " ", which.second, " ", which.first, " ", SliceName(*chosen));
+    curve.name = absl::StrCat(measure.name, " ", which.second, " ", which.first, " ", SliceName(*chosen));
     curve.source = kSlicesFile;
     for (const SlicedEvaluation& evaluation : run.slices) {
       for (const Slice* slice : SlicesOf(&evaluation, which)) {
-        const std::optional<double>& value = ValueOf(slice->quality, measure);
+        const std::optional<double>& value = measure.Of(*slice);
         if (slice->kind != chosen->kind || slice->value != chosen->value || !value.has_value()) continue;
         curve.points.emplace_back(static_cast<double>(evaluation.step), *value);
       }
@@ -191,8 +159,8 @@ std::string SliceCurves(const RunRecord& run, size_t number, const ColumnTask& w
     curves.push_back(std::move(curve));
   }
   ChartLayout layout;
-  layout.title = absl::StrCat(run.name, ", ", which.second, ": ", WordsOf(measure), " by ", which.first);
-  layout.y_name = absl::StrCat(WordsOf(measure), measure == Measure::kLogloss ? "" : " within the slice");
+  layout.title = absl::StrCat(run.name, ", ", which.second, ": ", measure.words, " by ", which.first);
+  layout.y_name = absl::StrCat(measure.words, measure == kLogloss ? "" : " within the slice");
   return CurvesFigure(layout, curves);
 }
 
@@ -328,11 +296,11 @@ std::string SlicesSection(const std::vector<RunRecord>& runs) {
   }
   std::string dots, curves, tables;
   for (const ColumnTask& which : list) {
-    for (const Measure measure : {Measure::kAuc, Measure::kPcoc, Measure::kGroupedAuc}) {
+    for (const Measure& measure : {kAuc, kPcoc, kGroupedAuc}) {
       dots += CompareSlices(runs, which, measure);
     }
     for (size_t i = 0; i < runs.size(); ++i) {
-      for (const Measure measure : {Measure::kAuc, Measure::kGroupedAuc, Measure::kLogloss}) {
+      for (const Measure& measure : {kAuc, kGroupedAuc, kLogloss}) {
         curves += SliceCurves(runs[i], i, which, measure);
       }
       const std::string table = SliceTable(runs[i], which);
