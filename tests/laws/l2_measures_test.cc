@@ -3,7 +3,10 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <functional>
+#include <numeric>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -32,6 +35,39 @@ JobConfig TrainedJob(const std::string& directory) {
   const JobConfig config = MakeRandomJob(directory, options);
   EXPECT_OK(Train(config, {1, 1, {}}, TestOptions()));
   return config;
+}
+
+// What worker 0 of so many says.
+std::string TextOfFirst(int workers, const std::function<StatusOr<std::string>(int rank, Collective*)>& work) {
+  std::string text;
+  std::vector<int> ranks(static_cast<size_t>(workers));
+  std::iota(ranks.begin(), ranks.end(), 0);
+  EXPECT_OK(RunRanks(workers, {}, [&](int rank, Transport* transport) -> Status {
+    const auto collective = MakeCollective(transport, Channel::kDense, ranks, 30);
+    PEPNET_ASSIGN_OR_RETURN(std::string said, work(rank, collective.get()));
+    if (rank == 0) text = std::move(said);
+    return absl::OkStatus();
+  }));
+  return text;
+}
+
+// One worker's rows of a step of 40: label y, a tab of seven, a user of five, and their scores.
+Batch BatchOf(int step, int rank, int workers, std::vector<float>* scores) {
+  Batch batch;
+  batch.labels.resize(2);
+  batch.ids.resize(1);
+  batch.ids[0].offsets = {0};
+  for (int row = rank; row < 40; row += workers) {
+    const int tab = (row * row + step) % 7;  // more values than slices
+    batch.labels[0].values.push_back(static_cast<float>((row * 7 + step) % 3 == 0));
+    batch.labels[1].values.push_back(static_cast<float>(tab));
+    batch.labels[1].integers.push_back(tab);
+    batch.ids[0].ids.push_back((row + step) % 5);
+    batch.ids[0].offsets.push_back(static_cast<int32_t>(batch.ids[0].ids.size()));
+    scores->push_back(static_cast<float>((row * 5 + step * 3) % 17) / 17);
+    ++batch.rows;
+  }
+  return batch;
 }
 
 TEST(L2Measures, ExplainFindsTheSameBitsForAnyNumberOfWorkers) {
@@ -64,11 +100,7 @@ TEST(L2Measures, BootstrapIntervalsAreTheSameBitsForAnyNumberOfWorkers) {
   tower.label = 0;
   tower.losses.emplace_back();
   const auto intervals = [&](int workers) {
-    std::string text;
-    std::vector<int> ranks;
-    for (int w = 0; w < workers; ++w) ranks.push_back(w);
-    EXPECT_OK(RunRanks(workers, {}, [&](int rank, Transport* transport) -> Status {
-      const auto collective = MakeCollective(transport, Channel::kDense, ranks, 30);
+    return TextOfFirst(workers, [&](int rank, Collective* collective) -> StatusOr<std::string> {
       BootstrapSet set(&config, /*rounds=*/40, /*seed=*/3);
       for (int64_t begin = 0; begin < 101; begin += 12) {  // global batches, of which each worker has a slice
         Batch batch;
@@ -84,11 +116,9 @@ TEST(L2Measures, BootstrapIntervalsAreTheSameBitsForAnyNumberOfWorkers) {
         }
         set.Add(batch, {scores});
       }
-      PEPNET_ASSIGN_OR_RETURN(const std::vector<TaskIntervals> found, set.Finish(collective.get(), 2));
-      if (rank == 0) text = EvaluationJson({1, {}, {}, found});
-      return absl::OkStatus();
-    }));
-    return text;
+      PEPNET_ASSIGN_OR_RETURN(const std::vector<TaskIntervals> found, set.Finish(collective, 2));
+      return EvaluationJson({1, {}, {}, found});
+    });
   };
   const std::string alone = intervals(1);
   EXPECT_NE(alone.find("\"low\":0."), std::string::npos) << alone;
@@ -109,35 +139,16 @@ TEST(L2Measures, SlicesOfAnEvaluationAreTheSameBitsForAnyNumberOfWorkers) {
   config.eval.slice_by = {{"tab", -1, 1}};
   config.eval.slice_top = 3;
   const auto measured = [&](int workers) {
-    std::string text;
-    std::vector<int> ranks;
-    for (int w = 0; w < workers; ++w) ranks.push_back(w);
-    EXPECT_OK(RunRanks(workers, {}, [&](int rank, Transport* transport) -> Status {
-      const auto collective = MakeCollective(transport, Channel::kDense, ranks, 30);
+    return TextOfFirst(workers, [&](int rank, Collective* collective) -> StatusOr<std::string> {
       SliceSet set(&config);
       for (int step = 0; step < 7; ++step) {
-        Batch batch;
-        batch.labels.resize(2);
-        batch.ids.resize(1);
-        batch.ids[0].offsets = {0};
         std::vector<float> scores;
-        for (int row = rank; row < 40; row += workers) {
-          const int tab = (row * row + step) % 7;  // more values than slices
-          batch.labels[0].values.push_back(static_cast<float>((row * 7 + step) % 3 == 0));
-          batch.labels[1].values.push_back(static_cast<float>(tab));
-          batch.labels[1].integers.push_back(tab);
-          batch.ids[0].ids.push_back((row + step) % 5);
-          batch.ids[0].offsets.push_back(static_cast<int32_t>(batch.ids[0].ids.size()));
-          scores.push_back(static_cast<float>((row * 5 + step * 3) % 17) / 17);
-          ++batch.rows;
-        }
+        const Batch batch = BatchOf(step, rank, workers, &scores);
         PEPNET_RETURN_IF_ERROR(set.Add(batch, {scores}));
       }
-      PEPNET_ASSIGN_OR_RETURN(const std::vector<Slice> slices, set.Finish(collective.get()));
-      if (rank == 0) text = SliceJson(7, slices);
-      return absl::OkStatus();
-    }));
-    return text;
+      PEPNET_ASSIGN_OR_RETURN(const std::vector<Slice> slices, set.Finish(collective));
+      return SliceJson(7, slices);
+    });
   };
   const std::string alone = measured(1);
   EXPECT_EQ(std::count(alone.begin(), alone.end(), '\n'), 5) << alone;
@@ -157,36 +168,22 @@ TEST(L2Measures, TrainMetricsBySliceAreTheSameBitsForAnyNumberOfWorkers) {
   config.eval.slice_by = {{"tab", -1, 1}};
   config.eval.slice_top = 4;
   const auto measured = [&](int workers) {
-    std::string text;
-    std::vector<int> ranks;
-    for (int w = 0; w < workers; ++w) ranks.push_back(w);
-    EXPECT_OK(RunRanks(workers, {}, [&](int rank, Transport* transport) -> Status {
-      const auto collective = MakeCollective(transport, Channel::kDense, ranks, 30);
+    return TextOfFirst(workers, [&](int rank, Collective* collective) -> StatusOr<std::string> {
       TrainMetrics metrics(&config);
       for (int step = 0; step < 7; ++step) {
-        Batch batch;
-        batch.labels.resize(2);
         std::vector<float> scores;
-        for (int row = rank; row < 40; row += workers) {
-          const int tab = (row * row + step) % 7;  // more values than slices
-          batch.labels[0].values.push_back(static_cast<float>((row * 7 + step) % 3 == 0));
-          batch.labels[1].values.push_back(static_cast<float>(tab));
-          batch.labels[1].integers.push_back(tab);
-          scores.push_back(static_cast<float>((row * 5 + step * 3) % 17) / 17);
-          ++batch.rows;
-        }
+        const Batch batch = BatchOf(step, rank, workers, &scores);
         PEPNET_RETURN_IF_ERROR(metrics.Add(batch, {scores}));
-        PEPNET_RETURN_IF_ERROR(metrics.EndStep(collective.get()));
+        PEPNET_RETURN_IF_ERROR(metrics.EndStep(collective));
       }
-      if (rank != 0) return absl::OkStatus();
+      std::string text;
       for (const TrainSlice& slice : metrics.Slices()) {
         absl::StrAppendFormat(&text, "%s%d %d %a %d %a\n", slice.value, static_cast<int>(slice.kind),
                               slice.windows.window.rows, slice.windows.window.value.value_or(-1),
                               slice.windows.lifetime.rows, slice.windows.lifetime.value.value_or(-1));
       }
-      return absl::OkStatus();
-    }));
-    return text;
+      return text;
+    });
   };
   const std::string alone = measured(1);
   EXPECT_EQ(std::count(alone.begin(), alone.end(), '\n'), 5) << alone;

@@ -73,6 +73,9 @@ TEST(StartCheck, DifferentBuildsLibrariesAndConfigsAreNamed) {
   facts[1].libraries.clear();
   EXPECT_THAT(MessageOf(facts), HasSubstr("is not loaded here"));
   facts = FourRanks();
+  facts[1].libraries["libnccl.so.2"] = "300 bytes";
+  EXPECT_THAT(MessageOf(facts), HasSubstr("libnccl.so.2 is not loaded there and has 300 bytes here"));
+  facts = FourRanks();
   facts[0].libraries["libnccl.so.2"] = "300 bytes";
   facts[1].libraries["libnccl.so.2"] = "301 bytes";
   EXPECT_THAT(MessageOf(facts), HasSubstr("libnccl.so.2 has 300 bytes there and 301 bytes here"));
