@@ -50,10 +50,10 @@ class StepUpdate {
   explicit StepUpdate(ThreadTeam* team = nullptr) : team_(team), scratch_(team != nullptr ? team->size() : 1) {}
 
   // Applies step `step` to all tables: value and state by the optimizer (not for tables that are not trainable),
-  // frequency by one, clicks by one where a push marks the row, last step = `step`. Precondition: each push has GradientFloats() floats; the last step of every
-  // row is in [0, step). InvalidArgument if a ticket names a row twice; the tables are then half updated and the caller
-  // must give up. `snapshot`: a checkpoint of these tables that is being written, or nullptr. `clock`: has been moved
-  // on to the step; nullptr: rows have no event time.
+  // frequency by one, clicks by one where a push marks the row, last step = `step`. Precondition: each push has
+  // GradientFloats() floats; the last step of every row is in [0, step). InvalidArgument if a ticket names a row twice;
+  // the tables are then half updated and the caller must give up. `snapshot`: a checkpoint of these tables that is being
+  // written, or nullptr. `clock`: has been moved on to the step; nullptr: rows have no event time.
   Status Apply(const SparseOptimizer& optimizer, double lr, int64_t update, int64_t step,
                std::span<const PushedGradients> pushes, std::vector<TableShard>* tables, Snapshot* snapshot = nullptr,
                const EventClock* clock = nullptr);

@@ -35,7 +35,7 @@ pip_install() {
 
 torch_version=2.13.0
 has_gpu() { nvidia-smi --list-gpus 2>/dev/null | grep -q .; }
-# How much install_torch fetches.
+# The size of what install_torch fetches.
 torch_size() {
   if has_gpu; then
     echo "several GB, with CUDA for the GPU of this machine"

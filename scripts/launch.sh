@@ -8,9 +8,10 @@
 # build the pepnet on PATH is started, that of the wheel. --hostfile is mpirun's: one "host slots=K" per line; the program
 # must lie at the same path on every host.
 # Inside a Slurm allocation the hosts are those of the allocation.
-# Ctrl-C, and SIGTERM, SIGHUP (not under nohup) or SIGUSR1 to this script, ask for a checkpoint at the next step; it then ends
-# with status 75 (start it again with --continue_train). A second Ctrl-C ends the job at once. After a failure it prints the job's report (model_dir/job_report.json, docs/reliability.md): a line per rank,
-# and the first cause as the last line.
+# Ctrl-C, and SIGTERM, SIGHUP (not under nohup) or SIGUSR1 to this script, ask for a checkpoint at the next step; it then
+# ends with status 75 (start it again with --continue_train). A second Ctrl-C ends the job at once. After a failure it
+# prints the job's report (model_dir/job_report.json, docs/reliability.md): a line per rank, and the first cause as the
+# last line.
 # --max_restarts R starts a failed train job again, up to R times, with --continue_train from its last whole checkpoint; it
 # needs --model_dir among pepnet's flags. A failure that repeats at the same step ends it. --inject is for the first start only.
 here=$PWD

@@ -149,9 +149,9 @@ Status RunEmbedded(const JobConfig& config, const JobFlags& flags, const std::ve
   layout.worker_ranks = {0};
   for (int s = 0; s < servers; ++s) layout.server_ranks.push_back(1 + s);
   if (flags.run.watch != nullptr) flags.run.watch->peers()->SetRole("worker 0");
-  // Rows that the worker reads by reference lie in the servers, which may fail before it has ended.
-  // Where there are many, they share the work already.
+  // Several servers share the work already.
   const int server_threads = std::max(1, flags.threads / servers);
+  // Rows that the worker reads by reference lie in the servers, which may fail before it has ended.
   std::vector<std::unique_ptr<Server>> alive(static_cast<size_t>(servers));
   return RunRanks(1 + servers, {}, [&](int rank, Transport* plain) {
     FaultyTransport faulty(plain, faults);

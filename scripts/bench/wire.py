@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Bytes on the wire per sample, measure by measure, and what --wire_dtype costs in AUC (docs/performance.md has the result).
+"""Bytes on the wire per sample, measure by measure, and the cost of --wire_dtype in AUC (results: docs/performance.md).
 
 Usage: python3 scripts/bench/wire.py [--pepnet build/release/pepnet] [--data_dir data/taobao_like] [--movielens_dir data/movielens]
                                      [--seeds 3] [--batch_sizes 1024,8192] [--tables bytes,auc]

@@ -254,7 +254,7 @@ class ScreenTest(unittest.TestCase):
             shown = re.findall(r"evaluating step (\d+)  (\d+)(?:/(\d+))? rows(?:  (\d+) %)?\x1b\[K", written)
             self.assertEqual({step for step, *_ in shown}, {"80", "160", "240"}, written)
             for step, rows, total, percent in shown:
-                # How many rows a CSV file has is known behind the first evaluation.
+                # The rows of a CSV file are known behind the first evaluation.
                 known = kind == "parquet" or step != "80"
                 self.assertEqual((total, percent), (str(ROWS), str(100 * int(rows) // ROWS)) if known else ("", ""))
         limited, _ = self.log_of("limited", "--verbose", "--edit_config_json", '{"eval_config.num_steps": 20}')

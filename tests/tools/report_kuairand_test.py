@@ -116,7 +116,7 @@ class KuaiRandTest(unittest.TestCase):
         self.assertLess(slice_of(first, "0")["auc"], slice_of(first, "(all)")["auc"] - 0.05)
         self.assertGreater(slice_of(first, "0")["pcoc"], 2.5)
         self.assertLess(abs(slice_of(second, "0")["pcoc"] - 1), 0.35)
-        # What a user is shown in that tab is ordered as by chance, though over all rows it is not.
+        # A user's rows of that tab are ordered as by chance, though those of all tabs are not.
         self.assertLess(slice_of(first, "0")["grouped_auc"], 0.54)
         self.assertGreater(slice_of(first, "(all)")["grouped_auc"], 0.6)
 

@@ -69,7 +69,7 @@ std::vector<std::vector<float>> RowScales(const JobConfig& config, const Batch& 
     const Tower& tower = config.model.towers[t];
     // An unweighted tower, and one with `weight` alone, has W = n.
     const double denominator = HasRowWeights(tower) ? used.weight_sums[t] : used.rows;
-    // Where the weights of a whole global batch are zero, its loss is 0 instead of a NaN.
+    // The loss of a global batch whose weights are all zero is 0 instead of a NaN.
     const double factor = denominator == 0 ? 0 : (tower.weighted ? tower.weight : 1.0) / denominator;
     std::vector<float>& scale = scales.emplace_back(static_cast<size_t>(batch.rows), static_cast<float>(factor));
     if (!HasRowWeights(tower)) continue;

@@ -49,7 +49,7 @@ struct FeatureRule {
 // log10: x > a ? log10(x) : b.   zscore: (x - a) / b.   minmax: (x - a) / (b - a).   expression: its value.
 double Normalize(const Normalizer& normalizer, double x);
 
-// What a message about a cell that is no id adds in FG_NONE; else `otherwise`.
+// The remedy in a message about a cell that is no id: in FG_NONE that it means finished ids, else `otherwise`.
 std::string ModeRemedy(const EncoderOptions& options, std::string_view otherwise);
 
 // Collects the ids of one feature.

@@ -458,7 +458,7 @@ class FusedModel : public PepnetModel {
                   double gradient_scale) {
     const int64_t count = end - begin, width = all_.input_width();
     const FusedRows rows = RowsOfBlock(state, begin, end, [&](int64_t i) { return selected_[i]; });
-    // Where every row counts, the block is read and written in place; else its rows are gathered to
+    // The block is read and written in place where every row counts; else its rows are gathered to
     // a dense block first, since the products want rows side by side.
     Matrix input = all_.Input(begin), input_gradient = all_.InputGradient(begin);
     if (!all_rows) {

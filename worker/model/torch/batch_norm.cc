@@ -101,7 +101,7 @@ class Normalise : public torch::autograd::Function<Normalise> {
     AppendColumnSums(d, &sums);
     AppendColumnSums(d.mul(normalised), &sums);
     SumOverWorkers(reinterpret_cast<Collective*>(context->saved_data["workers"].toInt()), &sums);
-    // Where no worker has rows the sums are zero, and so is the quotient.
+    // The sums are zero if no worker has rows, and so is the quotient.
     const double rows = std::max(1.0, context->saved_data["rows"].toDouble());
     for (double& sum : sums) sum /= rows;
     const at::Tensor mean_d = Fitting({sums.begin(), sums.begin() + channels}, d);
