@@ -30,7 +30,7 @@ Status Serve(const std::string& inject, Program* program) {
   SetLogLabel(role);
   watch->peers()->SetRole(role);
   // A worker says what the check found.
-  PEPNET_RETURN_IF_ERROR(CheckStart(transport.get(), layout, FactsOfThisRank(role, "", "")).status());
+  PEPNET_RETURN_IF_ERROR(CheckStart(transport.get(), layout, InfoOfThisRank(role, "", "")).status());
   // File faults begin behind the check: a rehearsed fault is for the job, not for its start.
   const FileFaults file_faults(faults, transport->rank());
   Server server(transport.get(), watch);

@@ -83,7 +83,7 @@ Status MeasureBatch(const JobConfig& config, const BenchFlags& flags, const Comp
                     BenchReport* report) {
   const int threads = flags.job.threads;
   const Batch batch = RandomBatch(config, rows, flags.click_rate);
-  const auto scales = RowScales(config, batch, LocalDenominators(config, batch));
+  const auto scales = RowScales(config, batch, LocalLossNormalizers(config, batch));
   std::vector<AlignedBuffer<float>> leaves(config.leaves.size());
   ModelInput input;
   input.batch = &batch;
@@ -173,8 +173,8 @@ Status MeasureBatch(const JobConfig& config, const BenchFlags& flags, const Comp
 
 StatusOr<BenchReport> DenseBench(const BenchFlags& flags) {
   PEPNET_ASSIGN_OR_RETURN(const JobConfig config, LoadConfig(flags.config));
-  const ComputeWish wish{flags.job.device, config.train.mixed_precision == "BF16", /*trains=*/true};
-  PEPNET_ASSIGN_OR_RETURN(const ComputeChoice choice, ChooseCompute(wish, {FactsOfThisWorker(wish.device != "cpu")}));
+  const ComputeRequest request{flags.job.device, config.train.mixed_precision == "BF16", /*trains=*/true};
+  PEPNET_ASSIGN_OR_RETURN(const ComputeChoice choice, ChooseCompute(request, {InfoOfThisWorker(request.device != "cpu")}));
   for (const std::string& line : choice.lines) LOG(INFO) << line;
   for (const std::string& warning : choice.warnings) LOG(WARNING) << warning;
   if (flags.job.deterministic && !choice.gpus.empty()) ComputeDeterministicallyOnGpus();

@@ -129,7 +129,7 @@ double MatrixPeak(int threads, int64_t n, int tries) {
       threads,
       [&](int t) {
         const OwnThreadScope own_thread;
-        Product(n, n, n, {memory[3 * t].data(), n}, {memory[3 * t + 1].data(), n}, 0, {memory[3 * t + 2].data(), n});
+        GemmNN(n, n, n, {memory[3 * t].data(), n}, {memory[3 * t + 1].data(), n}, 0, {memory[3 * t + 2].data(), n});
       },
       tries);
   // A product of n x n matrices has n^3 multiplications and as many additions.

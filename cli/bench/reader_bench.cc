@@ -181,11 +181,11 @@ int64_t RowsOfWorkers(int64_t rows, const Setting& setting) {
 
 // Processor seconds of walking all rows without making batches: decoding them, or passing over them
 // as a shuffled or an ordered epoch does. A shuffled one holds the rows of a window, whose memory
-// costs as much as decoding into it; what a row costs hardly grows beyond kHeldRows.
+// costs as much as decoding into it; what a row costs hardly grows beyond kBufferedRows.
 StatusOr<double> WalkSeconds(const JobConfig& config, const InputFiles& files, bool decode) {
   RowStream stream(files, FormatOf(config.data, files.type), Columns(config));
-  constexpr int64_t kHeldRows = 524288;
-  const int64_t window = config.data.shuffle ? kHeldRows : 65536;
+  constexpr int64_t kBufferedRows = 524288;
+  const int64_t window = config.data.shuffle ? kBufferedRows : 65536;
   const double start = ThreadProcessorSeconds();
   PEPNET_RETURN_IF_ERROR(stream.Begin(0).status());
   for (int64_t got = 1; got > 0;) {
@@ -194,9 +194,9 @@ StatusOr<double> WalkSeconds(const JobConfig& config, const InputFiles& files, b
       PEPNET_RETURN_IF_ERROR(stream.Read(window, &selection));
       got = selection.rows;
     } else if (!TypeOf(files.type).decoded_in_groups && config.data.shuffle) {
-      HeldRowsList held;
-      PEPNET_RETURN_IF_ERROR(stream.Hold(window, &held));
-      got = static_cast<int64_t>(held.size());
+      BufferedRowsList buffered;
+      PEPNET_RETURN_IF_ERROR(stream.Buffer(window, &buffered));
+      got = static_cast<int64_t>(buffered.size());
     } else {
       PEPNET_ASSIGN_OR_RETURN(got, stream.Skip(std::numeric_limits<int64_t>::max()));
       break;

@@ -49,7 +49,7 @@ Status CountMultiplications(const JobConfig& config, const WorkerContext& contex
   for (int64_t step = 0; step < flags.warmup_steps + flags.steps; ++step) {
     PEPNET_ASSIGN_OR_RETURN(const std::optional<Batch> batch, loader->Next());
     if (step < flags.warmup_steps) continue;
-    const auto counts = CountingRows(RowScales(config, *batch, LocalDenominators(config, *batch)));
+    const auto counts = CountingRows(RowScales(config, *batch, LocalLossNormalizers(config, *batch)));
     run->rows += static_cast<double>(batch->rows);
     run->multiplications += StepMultiplications(config, static_cast<double>(batch->rows), counts, 1);
   }

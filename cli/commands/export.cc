@@ -57,7 +57,7 @@ StatusOr<std::vector<std::string>> WriteFormat(const std::string& format, const 
 
 // Rows compared, -1 if there is no eval data to compare on.
 StatusOr<int64_t> Compare(const JobConfig& config, const ExportSource& source, const std::string& directory,
-                          const CardFacts& facts) {
+                          const CardInfo& info) {
   const std::string& input = config.eval_input_path;
   const Status found = input.empty() ? InvalidInput("eval_input_path is empty") : FindJobFiles(config, input).status();
   if (!found.ok()) {
@@ -68,7 +68,7 @@ StatusOr<int64_t> Compare(const JobConfig& config, const ExportSource& source, c
   // checked when they were written.
   DenseParameters parameters(DenseParameterList(config));
   ExportSource exported = source;
-  if (std::find(facts.formats.begin(), facts.formats.end(), "safetensors") != facts.formats.end()) {
+  if (std::find(info.formats.begin(), info.formats.end(), "safetensors") != info.formats.end()) {
     PEPNET_ASSIGN_OR_RETURN(exported, OpenExportedWeights(source, directory + "/model.safetensors", &parameters));
   }
   JobFlags job;
@@ -118,18 +118,18 @@ StatusOr<std::vector<std::string>> CopyAssets(const std::vector<std::string>& as
 }
 
 Status WriteExport(const JobConfig& config, const ExportSource& source, const std::string& directory,
-                   const ExportFlags& flags, CardFacts facts) {
-  for (const std::string& format : facts.formats) {
+                   const ExportFlags& flags, CardInfo info) {
+  for (const std::string& format : info.formats) {
     PEPNET_ASSIGN_OR_RETURN(const std::vector<std::string> files, WriteFormat(format, source, directory, flags));
-    facts.files.insert(facts.files.end(), files.begin(), files.end());
+    info.files.insert(info.files.end(), files.begin(), files.end());
   }
   PEPNET_ASSIGN_OR_RETURN(const std::vector<std::string> assets, CopyAssets(flags.asset_files, directory));
-  facts.files.insert(facts.files.end(), assets.begin(), assets.end());
-  PEPNET_ASSIGN_OR_RETURN(facts.compared_rows, Compare(config, source, directory, facts));
+  info.files.insert(info.files.end(), assets.begin(), assets.end());
+  PEPNET_ASSIGN_OR_RETURN(info.compared_rows, Compare(config, source, directory, info));
   PEPNET_RETURN_IF_ERROR(WriteFileAtomically(directory + "/pipeline.config", config.effective_text));
-  PEPNET_ASSIGN_OR_RETURN(const std::string card, ModelCard(source, facts));
+  PEPNET_ASSIGN_OR_RETURN(const std::string card, ModelCard(source, info));
   PEPNET_RETURN_IF_ERROR(WriteFileAtomically(directory + "/README.md", card));
-  PEPNET_ASSIGN_OR_RETURN(const std::string json, ExportJson(source, directory, facts));
+  PEPNET_ASSIGN_OR_RETURN(const std::string json, ExportJson(source, directory, info));
   return WriteFileAtomically(directory + "/export.json", json);
 }
 
@@ -184,11 +184,11 @@ void AddExportFlags(CLI::App* command, ExportFlags* flags) {
 }
 
 Status ExportCommand(const ExportFlags& flags) {
-  CardFacts facts;
-  PEPNET_ASSIGN_OR_RETURN(facts.formats, ParseFormats(flags.format));
+  CardInfo info;
+  PEPNET_ASSIGN_OR_RETURN(info.formats, ParseFormats(flags.format));
   PEPNET_RETURN_IF_ERROR(CheckAssets(flags.asset_files));
   PEPNET_ASSIGN_OR_RETURN(JobConfig config, LoadConfig(flags.config));
-  if (flags.own_domain) PEPNET_RETURN_IF_ERROR(CheckOwnDomain(config, facts.formats));
+  if (flags.own_domain) PEPNET_RETURN_IF_ERROR(CheckOwnDomain(config, info.formats));
   PEPNET_ASSIGN_OR_RETURN(const std::string target, ExportTarget(flags.export_dir));
   PEPNET_ASSIGN_OR_RETURN(std::string checkpoint, ChooseCheckpoint(config, flags));
   PEPNET_ASSIGN_OR_RETURN(Manifest manifest, ReadManifest(checkpoint));
@@ -210,10 +210,10 @@ Status ExportCommand(const ExportFlags& flags) {
                       flags.own_domain};
   // Complete or absent: everything is written beside the final name and renamed at the end.
   PEPNET_ASSIGN_OR_RETURN(ScratchDirectory temporary, ScratchDirectory::MakeBeside(target));
-  PEPNET_RETURN_IF_ERROR(WriteExport(config, source, temporary.path(), flags, facts));
+  PEPNET_RETURN_IF_ERROR(WriteExport(config, source, temporary.path(), flags, info));
   PEPNET_RETURN_IF_ERROR(RenameToNewName(temporary.path(), target));
   temporary.Release();
-  LOG(INFO) << "exported " << checkpoint << " to " << target << " as " << absl::StrJoin(facts.formats, ", ");
+  LOG(INFO) << "exported " << checkpoint << " to " << target << " as " << absl::StrJoin(info.formats, ", ");
   return absl::OkStatus();
 }
 

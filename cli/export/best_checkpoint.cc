@@ -20,7 +20,7 @@ StatusOr<std::string> ChooseBestCheckpoint(const JobConfig& config) {
                                             " holds no checkpoint with an evaluation of ", metric,
                                             " in train_eval_result.txt; pass --checkpoint_path"));
   }
-  const ValuedStep best = *Judge(rule, kept).best, ever = *Judge(rule, steps).best;
+  const ValuedStep best = *StandingOf(rule, kept).best, ever = *StandingOf(rule, steps).best;
   if (ever.step == best.step) {
     LOG(INFO) << "step " << best.step << " was the best by " << metric << " (" << MetricText(best.value) << "), and "
               << CheckpointName(best.step) << " is there";

@@ -8,14 +8,14 @@
 #include "worker/data/load/batch_loader.h"
 #include "worker/eval/inference.h"
 #include "worker/model/engine/make_model.h"
-#include "worker/sparse/batch_feeder.h"
+#include "worker/sparse/prefetcher.h"
 #include "worker/sparse/forward_inputs.h"
 
 namespace pepnet {
 namespace {
 
 struct Sample {
-  std::vector<FedBatch> batches;
+  std::vector<PreparedBatch> batches;
   std::vector<FloatBuffers> exported_rows;        // by batch, table
   std::vector<std::vector<ModelOutput>> outputs;  // by batch: eval's
   int64_t rows = 0;
@@ -30,17 +30,17 @@ StatusOr<Sample> RunEval(const WorkerContext& context, const InferenceModel& inf
   options.contiguous = true;
   PEPNET_ASSIGN_OR_RETURN(std::unique_ptr<BatchLoader> loader, BatchLoader::Open(config, options));
   const int64_t batches = (kComparedRows + options.batch_size - 1) / options.batch_size;
-  BatchFeeder feeder(&config, std::move(loader), context.client, nullptr, BatchFeeder::Mode::kPredict,
+  Prefetcher prefetcher(&config, std::move(loader), context.client, nullptr, Prefetcher::Mode::kPredict,
                      inference.finished_steps, batches);
   Sample sample;
   ForwardInputs inputs(&config);
   for (;;) {
-    PEPNET_ASSIGN_OR_RETURN(std::optional<FedBatch> fed, feeder.Next());
-    if (!fed.has_value()) break;
-    PEPNET_ASSIGN_OR_RETURN(const ModelInput* input, inputs.Make(*fed, context.client));
+    PEPNET_ASSIGN_OR_RETURN(std::optional<PreparedBatch> prepared, prefetcher.Next());
+    if (!prepared.has_value()) break;
+    PEPNET_ASSIGN_OR_RETURN(const ModelInput* input, inputs.Make(*prepared, context.client));
     PEPNET_ASSIGN_OR_RETURN(sample.outputs.emplace_back(), inference.model->Forward(*input, nullptr));
-    sample.rows += fed->batch.rows;
-    sample.batches.push_back(*std::move(fed));
+    sample.rows += prepared->batch.rows;
+    sample.batches.push_back(*std::move(prepared));
   }
   return sample;
 }

@@ -32,8 +32,8 @@ const char* TypeName(OnnxGraph::Type type) {
   return "float";
 }
 
-bool Has(const CardFacts& facts, const std::string& format) {
-  return std::find(facts.formats.begin(), facts.formats.end(), format) != facts.formats.end();
+bool Has(const CardInfo& info, const std::string& format) {
+  return std::find(info.formats.begin(), info.formats.end(), format) != info.formats.end();
 }
 
 constexpr char kOnnxText[] = R"(
@@ -72,14 +72,14 @@ StatusOr<std::vector<ModelOutput>> Outputs(const ExportSource& source) {
 
 }  // namespace
 
-StatusOr<std::string> ExportJson(const ExportSource& source, const std::string& directory, const CardFacts& facts) {
+StatusOr<std::string> ExportJson(const ExportSource& source, const std::string& directory, const CardInfo& info) {
   const JobConfig& config = *source.config;
   nlohmann::ordered_json json = {
       {"format_version", 1},           {"pepnet", PEPNET_VERSION},      {"checkpoint", source.checkpoint},
       {"step", source.manifest->step}, {"seed", source.manifest->seed}, {"string_hash", source.manifest->string_hash}};
   json["files"] = nlohmann::ordered_json::array();
-  for (const std::string& file : facts.files) {
-    PEPNET_ASSIGN_OR_RETURN(const FileSum sum, SumFile(absl::StrCat(directory, "/", file)));
+  for (const std::string& file : info.files) {
+    PEPNET_ASSIGN_OR_RETURN(const FileChecksum sum, ChecksumFile(absl::StrCat(directory, "/", file)));
     json["files"].push_back({{"file", file}, {"bytes", sum.bytes}, {"crc32c", Crc32cToHex(sum.crc32c)}});
   }
   json["inputs"] = nlohmann::ordered_json::array();
@@ -114,7 +114,7 @@ StatusOr<std::string> ExportJson(const ExportSource& source, const std::string& 
   return text + "\n";
 }
 
-StatusOr<std::string> ModelCard(const ExportSource& source, const CardFacts& facts) {
+StatusOr<std::string> ModelCard(const ExportSource& source, const CardInfo& info) {
   const JobConfig& config = *source.config;
   PEPNET_ASSIGN_OR_RETURN(const std::vector<ModelOutput> outputs, Outputs(source));
   std::string card = absl::StrCat("# PEPNet, step ", source.manifest->step, "\n\nExported by pepnet ", PEPNET_VERSION,
@@ -125,29 +125,29 @@ StatusOr<std::string> ModelCard(const ExportSource& source, const CardFacts& fac
                   config.eval_input_path.empty() ? "nothing" : MarkdownText(config.eval_input_path),
                   " |\n| evaluation of this step | ", evaluation.empty() ? "none recorded" : MarkdownText(evaluation),
                   " |\n| compared with eval | ",
-                  facts.compared_rows < 0 ? "no" : absl::StrCat("equal within 1e-5 on ", facts.compared_rows, " rows"),
+                  info.compared_rows < 0 ? "no" : absl::StrCat("equal within 1e-5 on ", info.compared_rows, " rows"),
                   " |\n| seed | ", source.manifest->seed, " |\n| trained with | ", source.manifest->worker_count,
                   " workers, batch ", source.manifest->batch_size, ", ", source.manifest->server_count, " servers |\n");
   absl::StrAppend(&card, "\n## Files\n\n");
-  for (const std::string& file : facts.files) absl::StrAppend(&card, "- ", MarkdownText(file), "\n");
+  for (const std::string& file : info.files) absl::StrAppend(&card, "- ", MarkdownText(file), "\n");
   absl::StrAppend(
       &card,
       "- `pipeline.config`: the effective config\n- `export.json`: sizes and crc32c of the files, inputs, outputs\n");
-  if (Has(facts, "safetensors")) {
+  if (Has(info, "safetensors")) {
     absl::StrAppend(&card,
                     "\n`model.safetensors` has every weight under the reference's names, tables as full `[rows, dim]` "
                     "tensors, a table "
                     "that grows as the rows it has with their ids in `<name>.ids`; "
                     "`scripts/bench/plain_pytorch.py` has a plain PyTorch PEPNet that loads it.\n");
   }
-  if (Has(facts, "parquet")) {
+  if (Has(info, "parquet")) {
     absl::StrAppend(
         &card,
         "\n`tables/*.parquet` have the rows that training created: id, value, frequency, last_step. Other "
         "rows of a table "
         "have their initial value, which only `model.safetensors` (of tables with an end) and `model.onnx` hold.\n");
   }
-  if (Has(facts, "onnx")) {
+  if (Has(info, "onnx")) {
     card += kOnnxText;
     for (const OnnxInput& input : OnnxInputs(config)) {
       const Feature& feature = config.features[input.feature];

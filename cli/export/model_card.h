@@ -14,12 +14,12 @@
 
 namespace pepnet {
 
-struct CardFacts {
+struct CardInfo {
   std::vector<std::string> formats, files;
   int64_t compared_rows = -1;  // with eval; -1: not compared
 };
 
-StatusOr<std::string> ExportJson(const ExportSource& source, const std::string& directory, const CardFacts& facts);
-StatusOr<std::string> ModelCard(const ExportSource& source, const CardFacts& facts);
+StatusOr<std::string> ExportJson(const ExportSource& source, const std::string& directory, const CardInfo& info);
+StatusOr<std::string> ModelCard(const ExportSource& source, const CardInfo& info);
 
 }  // namespace pepnet

@@ -30,7 +30,7 @@ StatusOr<std::vector<std::string>> WriteSafetensors(const ExportSource& source, 
   }
   PEPNET_ASSIGN_OR_RETURN(const SafetensorsWriter::Result written, writer->Finish());
 
-  PEPNET_ASSIGN_OR_RETURN(const FileSum read, SumFile(path));
+  PEPNET_ASSIGN_OR_RETURN(const FileChecksum read, ChecksumFile(path));
   PEPNET_ASSIGN_OR_RETURN(std::unique_ptr<SafetensorsReader> reader, SafetensorsReader::Open(path));
   if (read.bytes != written.bytes || read.crc32c != written.crc32c || reader->tensors().size() != declarations.size()) {
     return absl::DataLossError(absl::StrCat(path, " does not read back as it was written"));

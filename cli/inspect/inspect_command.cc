@@ -97,7 +97,7 @@ Status InspectDifference(const InspectFlags& flags) {
   return absl::FailedPreconditionError(absl::StrCat(left, " and ", right, " are not equal: ", DiffInBrief(diff)));
 }
 
-// Refuses flags of which one leaves no room for another; nothing that is asked for is passed over.
+// Refuses flags of which one leaves no room for another; nothing that is asked for is skipped.
 Status CheckTogether(const InspectFlags& flags) {
   const std::vector<std::pair<const char*, bool>> views = {{"--diff", !flags.diff.empty()},
                                                            {"--id", flags.id.has_value()},
@@ -144,7 +144,7 @@ Status VerifyExport(const std::string& directory, const std::string& file) {
     if (!crc32c.ok()) return Annotate(crc32c.status(), path);
     found = found || *name == file;
     const std::string own = absl::StrCat(directory, "/", *name);
-    PEPNET_ASSIGN_OR_RETURN(const FileSum sum, SumFile(own));
+    PEPNET_ASSIGN_OR_RETURN(const FileChecksum sum, ChecksumFile(own));
     if (sum.bytes == *bytes && Crc32cToHex(sum.crc32c) == *crc32c) continue;
     return absl::DataLossError(absl::StrCat(own, ": expected crc32c ", Printable(*crc32c, 20), " of ", *bytes,
                                             " bytes, found ", Crc32cToHex(sum.crc32c), " of ", sum.bytes));

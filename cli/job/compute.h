@@ -1,4 +1,4 @@
-// Where and how the workers of a job compute: decided once, by all workers from the same facts.
+// Where and how the workers of a job compute: decided once, by all workers from the same info.
 //
 //   --device=gpu    a GPU for every worker, or an error that says what is missing
 //   --device=auto   the same where every worker has one, else the CPU, with the reason
@@ -17,7 +17,7 @@
 namespace pepnet {
 
 // What one worker's process and host have.
-struct ComputeFacts {
+struct ComputeInfo {
   std::string host;
   std::vector<std::string> gpus;  // addresses of those that libtorch can compute on, by its number
   std::string no_gpu;             // if there is none: why
@@ -25,9 +25,9 @@ struct ComputeFacts {
   bool cpu_bf16 = false;
 };
 // `looks_for_gpus` false: leaves the GPUs alone, and reports none.
-ComputeFacts FactsOfThisWorker(bool looks_for_gpus);
+ComputeInfo InfoOfThisWorker(bool looks_for_gpus);
 
-struct ComputeWish {
+struct ComputeRequest {
   std::string device = "auto";  // auto | cpu | gpu
   bool bf16 = false;            // mixed_precision "BF16"
   bool trains = false;          // gradients are summed over the workers
@@ -39,10 +39,10 @@ struct ComputeChoice {
   std::vector<std::string> lines, warnings;  // for worker 0's log
 };
 
-// `workers` by worker index. The same error on every worker if the wish cannot be met.
-StatusOr<ComputeChoice> ChooseCompute(const ComputeWish& wish, const std::vector<ComputeFacts>& workers);
+// `workers` by worker index. The same error on every worker if the request cannot be met.
+StatusOr<ComputeChoice> ChooseCompute(const ComputeRequest& request, const std::vector<ComputeInfo>& workers);
 
-// Exchanges the facts among the workers and chooses. Every worker calls it.
-StatusOr<ComputeChoice> AgreeOnCompute(const ComputeWish& wish, const ComputeFacts& mine, Collective* workers);
+// Exchanges the info among the workers and chooses. Every worker calls it.
+StatusOr<ComputeChoice> AgreeOnCompute(const ComputeRequest& request, const ComputeInfo& mine, Collective* workers);
 
 }  // namespace pepnet

@@ -69,27 +69,27 @@ WorkerContext MakeContext(const JobConfig& config, const JobFlags& flags) {
   return context;
 }
 
-// The facts that must be the same on all workers, or they would train different models, and the
+// The info that must be the same on all workers, or they would train different models, and the
 // bytes of full tables.
-RankFacts WorkerFacts(const std::string& role, const JobConfig& config, const JobFlags& flags) {
-  RankFacts facts = FactsOfThisRank(
+RankInfo WorkerInfo(const std::string& role, const JobConfig& config, const JobFlags& flags) {
+  RankInfo info = InfoOfThisRank(
       role,
       absl::StrCat(config.effective_text, "\n", flags.hash, " ", flags.weight_normalization, " ", flags.dense_engine,
                    " ", flags.device, " ", flags.deterministic, " ", flags.wire_dtype, " ", flags.share_reader, " ",
                    flags.run.seed, " ", flags.run.continue_train, " ", flags.run.restart_data_at_step, " ",
                    flags.run.ignore_restore_optimizer, " ", flags.run.clamp_out_of_range),
       CpuDescription());
-  for (const Table& table : config.tables) facts.table_bytes += PlannedBytes(table, config);
-  return facts;
+  for (const Table& table : config.tables) info.table_bytes += PlannedBytes(table, config);
+  return info;
 }
 
 // Sets what this worker computes with. Returns what sums dense gradients between GPUs; null where
 // `collective` does.
 StatusOr<std::unique_ptr<DeviceCollective>> ChooseDevice(const JobFlags& flags, Collective* collective,
                                                          WorkerContext* context) {
-  const ComputeWish wish{flags.device, context->config->train.mixed_precision == "BF16", flags.trains};
+  const ComputeRequest request{flags.device, context->config->train.mixed_precision == "BF16", flags.trains};
   PEPNET_ASSIGN_OR_RETURN(const ComputeChoice choice,
-                          AgreeOnCompute(wish, FactsOfThisWorker(flags.device != "cpu"), collective));
+                          AgreeOnCompute(request, InfoOfThisWorker(flags.device != "cpu"), collective));
   if (context->first()) {
     for (const std::string& line : choice.lines) LOG(INFO) << line;
     for (const std::string& warning : choice.warnings) LOG(WARNING) << warning;
@@ -240,7 +240,7 @@ Status RunJob(const JobConfig& config, const JobFlags& given, MpiSession* sessio
   if (layout.colocated) absl::StrAppend(&role, " and server ", layout.index);
   if (watch != nullptr) watch->SetRole(role, layout.colocated);
   PEPNET_ASSIGN_OR_RETURN(const StartReport start,
-                          CheckStart(transport.get(), layout, WorkerFacts(role, config, flags)));
+                          CheckStart(transport.get(), layout, WorkerInfo(role, config, flags)));
   if (!serves && layout.index == 0) {
     for (const std::string& line : start.lines) VLOG(1) << line;
     for (const std::string& warning : start.warnings) LOG(WARNING) << warning;

@@ -38,7 +38,7 @@ struct Prediction {
   double link_bytes_per_step = 0;  // of one host, each way
   double row_bytes_per_step = 0;   // the part of ids, rows and gradients
   double decoded_per_row = 1;      // rows that a worker decodes for each row it trains on
-  double passed_per_row = 0;       // CSV: rows that it passes over
+  double passed_per_row = 0;       // CSV: rows that it skips
   bool shared_reader = false;      // the workers of a host decode together
   double reader_cpu_per_row = 0;   // processor seconds of all its threads
   std::string bound_by;            // "worker", "server", "link" or "reader"

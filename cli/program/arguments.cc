@@ -109,7 +109,7 @@ Status CheckArguments(const CLI::App& app, int argc, const char* const* argv) {
     if (flag.size() < argument.size()) {
       PEPNET_RETURN_IF_ERROR(CheckValue(*option, flag, argument.substr(flag.size() + 1)));
     } else if (i + 1 < argc) {
-      // The value is passed over: it may begin with dashes, as negative numbers do.
+      // The value is skipped: it may begin with dashes, as negative numbers do.
       PEPNET_RETURN_IF_ERROR(CheckValue(*option, flag, argv[++i]));
     }
   }

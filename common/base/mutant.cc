@@ -16,7 +16,7 @@ constexpr const char* kNames[] = {
     "sequence_by_row",
     "operator_by_column",
     "divide_by_workers",
-    "local_row_denominator",
+    "local_loss_normalizer",
     "dropout_by_local_row",
     "statistics_of_slice",
     "session_ends_at_slice",

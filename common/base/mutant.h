@@ -18,7 +18,7 @@ enum class Mutant {
   kSequenceByRow,             // L1: the elements of a sequence are those of the row before
   kOperatorByColumn,          // L1: an operator reads its inputs in another order than the config's
   kDivideByWorkers,           // L2: a server divides the summed gradient by the number of workers
-  kLocalRowDenominator,       // L2: the loss is divided by the local rows instead of the global ones
+  kLocalLossNormalizer,       // L2: the loss is divided by the local rows instead of the global ones
   kDropoutByLocalRow,         // L2: dropout is keyed by the row within the slice
   kStatisticsOfSlice,         // L2: batch norm takes the statistics of the slice
   kSessionEndsAtSlice,        // L2: a loss compares the rows of a session within the slice

@@ -324,7 +324,7 @@ Status VerifyCheckpoint(const std::string& directory, const Manifest& manifest, 
   if (!contents) return absl::OkStatus();
   for (const FileEntry& entry : AllFiles(manifest)) {
     const std::string path = absl::StrCat(directory, "/", entry.file);
-    PEPNET_ASSIGN_OR_RETURN(const FileSum sum, SumFile(path));
+    PEPNET_ASSIGN_OR_RETURN(const FileChecksum sum, ChecksumFile(path));
     if (sum.bytes != entry.bytes || sum.crc32c != entry.crc32c) {
       return absl::DataLossError(absl::StrCat(path, ": expected crc32c ", Crc32cToHex(entry.crc32c), " of ",
                                               entry.bytes, " bytes, found ", Crc32cToHex(sum.crc32c), " of ",

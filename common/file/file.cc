@@ -355,7 +355,7 @@ Status FileWriter::Append(const void* data, size_t bytes) {
   return absl::OkStatus();
 }
 
-Status FileWriter::AppendSummed(const void* data, size_t bytes, uint32_t crc32c) {
+Status FileWriter::AppendChecksummed(const void* data, size_t bytes, uint32_t crc32c) {
   if (!fd_.valid()) return Closed();
   PEPNET_RETURN_IF_ERROR(Flush());
   bytes_ += static_cast<int64_t>(bytes);
@@ -407,11 +407,11 @@ Status FileWriter::Finish() {
   return CloseFile(&fd_, path_);
 }
 
-StatusOr<FileSum> SumFile(const std::string& path) {
+StatusOr<FileChecksum> ChecksumFile(const std::string& path) {
   PEPNET_ASSIGN_OR_RETURN(OwnedFd fd, OpenRegular(path));
   File file(path, std::move(fd));
   std::string block(kBlockBytes, '\0');
-  FileSum sum;
+  FileChecksum sum;
   while (true) {
     PEPNET_ASSIGN_OR_RETURN(const size_t got, file.Read(block.data(), block.size()));
     if (got == 0) return sum;

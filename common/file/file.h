@@ -71,7 +71,7 @@ class FileWriter {
   // The destructor closes without syncing if Finish() was not called.
   Status Append(const void* data, size_t bytes);
   // The same for bytes that go out at once and are summed already: `crc32c` is that of the file with them.
-  Status AppendSummed(const void* data, size_t bytes, uint32_t crc32c);
+  Status AppendChecksummed(const void* data, size_t bytes, uint32_t crc32c);
   // From now on writes go past the page cache where the file stands on a local disk that can; writes that are not whole,
   // aligned pages (kPageBytes) end that. Bytes that nobody reads soon then cost no copy and no memory.
   void BypassCache();
@@ -95,10 +95,10 @@ class FileWriter {
 };
 
 // Size and crc32c of a whole file.
-struct FileSum {
+struct FileChecksum {
   int64_t bytes = 0;
   uint32_t crc32c = 0;
 };
-StatusOr<FileSum> SumFile(const std::string& path);
+StatusOr<FileChecksum> ChecksumFile(const std::string& path);
 
 }  // namespace pepnet

@@ -108,7 +108,7 @@ void WriteBehind::Write() {
     full_.pop_front();
     if (error_.ok()) {
       lock.Unlock();
-      const Status status = file_->AppendSummed(block.data.get(), block.size, block.crc32c);
+      const Status status = file_->AppendChecksummed(block.data.get(), block.size, block.crc32c);
       lock.Lock();
       error_ = status;
     }

@@ -268,7 +268,7 @@ void NcclCollective::Abort() {
 // this very wait (a worker may be in two waits, and shows the longer one). "" if they say nothing
 // else, or blame a rank anyway (WatchedWait adds it).
 std::string NcclCollective::WhatOthersDo(const std::string& what) const {
-  if (options_.peers == nullptr || options_.peers->Culprit({}).rank != kAnyRank) return "";
+  if (options_.peers == nullptr || options_.peers->RootCauseOf({}).rank != kAnyRank) return "";
   std::string text;
   for (const PeerView& view : options_.peers->Ranks()) {
     const bool other_worker = absl::StartsWith(view.role, "worker ") && view.rank != options_.peers->rank();

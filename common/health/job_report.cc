@@ -103,9 +103,9 @@ std::string JobReport::ToJson() const {
     Json cause;
     cause["message"] = message;
     cause["looks"] = looks;
-    cause["rank"] = RankOrNull(culprit);
+    cause["rank"] = RankOrNull(root_cause);
     for (const PeerView& view : ranks) {
-      if (view.rank != culprit) continue;
+      if (view.rank != root_cause) continue;
       cause["role"] = view.role;
       cause["host"] = view.process.host;
     }

@@ -24,7 +24,7 @@ struct JobReport {
   // Of a failed job.
   std::string message;     // the story, cause last
   std::string looks;       // of the rank to blame: failed, dead, hung, slow, signal (somebody ended the job), unknown
-  int culprit = kAnyRank;  // kAnyRank: not known
+  int root_cause = kAnyRank;  // kAnyRank: not known
   int64_t step = 0;        // of `written_by`
   std::string operation;   // what `written_by` waited for; "": it did not wait
   int peer = kAnyRank;     // whom it waited for

@@ -81,12 +81,12 @@ void JobWatch::Close(const std::string& how) {
 JobReport JobWatch::Describe(const Status& error) {
   JobReport report;
   report.status = "failed";
-  report.ranks = peers_.Ranks(/*look=*/true);
+  report.ranks = peers_.Ranks(/*probe=*/true);
   report.written_by = transport_ == nullptr ? 0 : transport_->rank();
   // An error that does not come from waiting for another rank is this rank's own.
   report.certainty = JobReport::kOwnError;
   report.looks = "failed";
-  report.culprit = report.written_by;
+  report.root_cause = report.written_by;
   int lost = kAnyRank;
   const bool peer_lost = !peers_.Lost(&lost).ok() && lost != report.written_by;
   // A wait that has failed is found by its message, which is part of `error`: Status carries no
@@ -99,14 +99,14 @@ JobReport JobWatch::Describe(const Status& error) {
     report.peer = wait->peer;
     report.waited_s = wait->waited_s;
   }
-  // The wait is a symptom: whoever it waited for may wait for a third rank. Culprit() follows the
+  // The wait is a symptom: whoever it waited for may wait for a third rank. RootCauseOf() follows the
   // chain through what the heartbeats say; a rank that the heartbeats have lost needs no search.
   if (peer_lost || wait.has_value()) {
-    report.culprit = peer_lost ? lost : peers_.Culprit({wait->peer, wait->on_server}, by_server).rank;
+    report.root_cause = peer_lost ? lost : peers_.RootCauseOf({wait->peer, wait->on_server}, by_server).rank;
     report.looks = "unknown";
     report.certainty = JobReport::kBystander;
-    if (report.culprit >= 0 && report.culprit < static_cast<int>(report.ranks.size())) {
-      const PeerState state = report.ranks[static_cast<size_t>(report.culprit)].state;
+    if (report.root_cause >= 0 && report.root_cause < static_cast<int>(report.ranks.size())) {
+      const PeerState state = report.ranks[static_cast<size_t>(report.root_cause)].state;
       report.looks = LooksOf(state);
       // The failing rank's own report is the better one.
       report.certainty = state == PeerState::kFailed ? JobReport::kBystander : JobReport::kPeerBlamed;
@@ -146,7 +146,7 @@ std::string JobWatch::EndedBy(const std::string& signal) {
   report.certainty = JobReport::kBystander;
   report.looks = "signal";
   report.written_by = transport_ == nullptr ? 0 : transport_->rank();
-  report.ranks = peers_.Ranks(/*look=*/true);
+  report.ranks = peers_.Ranks(/*probe=*/true);
   std::string line = absl::StrCat("ended by ", signal);
   const auto first_in = [&](PeerState state) {
     return std::find_if(report.ranks.begin(), report.ranks.end(),
@@ -158,13 +158,13 @@ std::string JobWatch::EndedBy(const std::string& signal) {
   if (const auto failed = first_in(PeerState::kFailed); failed != report.ranks.end()) {
     absl::StrAppend(&line, "; ", failed->Name(), " has failed: ", failed->failure);
     report.looks = "failed";
-    report.culprit = failed->rank;
+    report.root_cause = failed->rank;
   } else if (const auto dead = first_in(PeerState::kDead); dead != report.ranks.end()) {
     absl::StrAppend(&line, "; ", dead->Name(), " is dead: its process is gone; its last heartbeat is ",
                     absl::StrFormat("%.1f", dead->age_s), " s old, ", dead->Doing());
     report.certainty = JobReport::kPeerBlamed;
     report.looks = "dead";
-    report.culprit = dead->rank;
+    report.root_cause = dead->rank;
   }
   const PeerView& own = report.ranks[static_cast<size_t>(report.written_by)];
   report.step = own.step;

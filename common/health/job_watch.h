@@ -57,7 +57,7 @@ class JobWatch {
 
   Transport* const transport_;
   RankStatus status_, server_status_;    // the second only of a rank that works and serves
-  std::atomic<bool> colocated_ = false;  // set before the roles begin; the thread of the heartbeats may look at once
+  std::atomic<bool> colocated_ = false;  // set before the roles begin; the thread of the heartbeats may probe at once
   PeerWatch peers_;
   Mutex mutex_;
   std::string directory_ ABSL_GUARDED_BY(mutex_), run_ ABSL_GUARDED_BY(mutex_);  // "" before EnterModelDir

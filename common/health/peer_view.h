@@ -14,7 +14,7 @@ enum class PeerState { kUnheard, kAlive, kSilent, kStopped, kDead, kFailed, kLef
 const char* PeerStateName(PeerState state);  // "unheard", "alive", "silent", ...
 
 // Whom a wait is for: a rank, or in a rank that works and serves one of the two.
-struct Seat {
+struct Endpoint {
   int rank = kAnyRank;
   bool server = false;  // of no meaning for a rank with one role
 };
@@ -25,7 +25,7 @@ struct PeerView {
   std::string role;
   ProcessIdentity process;
   PeerState state = PeerState::kUnheard;
-  double age_s = 0;  // of its last beat (kUnheard: since the start)
+  double age_s = 0;  // of its last heartbeat (kUnheard: since the start)
   int64_t step = 0;
   std::string phase, failure;
   RankStatus::WaitView wait;         // what == "": none

@@ -17,8 +17,8 @@ namespace {
 
 constexpr double kPeriodSeconds = 0.5;
 constexpr double kShortestPeriodSeconds = 0.02;
-constexpr double kBeatsPerSecond = 200;  // what one rank sends and gets at most, however many ranks there are
-constexpr double kBeatsPerSilence = 8;   // beats that must be missing before a rank counts as hung
+constexpr double kHeartbeatsPerSecond = 200;  // what one rank sends and gets at most, however many ranks there are
+constexpr double kHeartbeatsPerSilence = 8;   // heartbeats that must be missing before a rank counts as hung
 constexpr double kSuspendedSeconds = 2;  // a thread that wakes up so late was suspended, or starved
 
 }  // namespace
@@ -41,7 +41,7 @@ PeerWatch::~PeerWatch() {
   thread_.join();
   // The goodbye follows the join: messages between two ranks keep their order, so no heartbeat
   // comes behind it and makes this rank look alive again.
-  Send(wire::Beat::LEFT, "");
+  Send(wire::Heartbeat::LEFT, "");
 }
 
 int PeerWatch::rank() const { return transport_ == nullptr ? 0 : transport_->rank(); }
@@ -70,12 +70,12 @@ void PeerWatch::SetSilence(double seconds) {
   silence_s_ = seconds;
 }
 
-void PeerWatch::AnnounceFailure(const std::string& failure) { Send(wire::Beat::FAILED, failure); }
+void PeerWatch::AnnounceFailure(const std::string& failure) { Send(wire::Heartbeat::FAILED, failure); }
 
 void PeerWatch::LoseOwnRank(const Status& failure) {
   MutexLock lock(&mutex_);
   if (!lost_.ok()) return;  // the first loss is the cause
-  // Never DeadlineExceeded: who only looks whether something has come would look again.
+  // Never DeadlineExceeded: a caller that only polls for messages would poll again.
   lost_ = absl::UnavailableError(failure.message());
   lost_rank_ = rank();
   lost_since_ = Clock::now();
@@ -85,12 +85,12 @@ double PeerWatch::period() const {
   if (options_.period_s > 0) return options_.period_s;
   // Every rank tells every other, so a rank handles ranks / period heartbeats per second: the last
   // term bounds that.
-  return std::max({kShortestPeriodSeconds, std::min(kPeriodSeconds, silence_s_ / kBeatsPerSilence),
-                   static_cast<double>(peers_.size()) / kBeatsPerSecond});
+  return std::max({kShortestPeriodSeconds, std::min(kPeriodSeconds, silence_s_ / kHeartbeatsPerSilence),
+                   static_cast<double>(peers_.size()) / kHeartbeatsPerSecond});
 }
 
 Patience PeerWatch::patience() const {
-  return {period(), std::max(silence_s_, kBeatsPerSilence * period()), options_.failure_grace_s};
+  return {period(), std::max(silence_s_, kHeartbeatsPerSilence * period()), options_.failure_grace_s};
 }
 
 PeerView PeerWatch::Own() const {
@@ -118,7 +118,7 @@ PeerView PeerWatch::OwnLocked() const {
 // ---- the thread ---------------------------------------------------------------------------------
 
 void PeerWatch::Run() {
-  pthread_setname_np(pthread_self(), "beats");
+  pthread_setname_np(pthread_self(), "heartbeats");
   bool ended = false;
   Clock::time_point slept_until = Clock::now();
   while (true) {
@@ -126,7 +126,7 @@ void PeerWatch::Run() {
     const double late_s = std::chrono::duration<double>(Clock::now() - slept_until).count();
     if (late_s > kSuspendedSeconds) patient_until_ = After(std::chrono::duration<double>(options_.grace_s));
     Collect();
-    Send(wire::Beat::ALIVE, "");
+    Send(wire::Heartbeat::ALIVE, "");
     const Status overdue = ended || options_.end_now == nullptr ? absl::OkStatus() : Overdue();
     if (!overdue.ok()) {
       ended = true;
@@ -135,7 +135,7 @@ void PeerWatch::Run() {
       options_.end_now(overdue);
     }
     MutexLock lock(&mutex_);
-    Judge();
+    ClassifyPeers();
     ++rounds_;
     if (rounds_wanted_ > 0) --rounds_wanted_;
     wakes_.NotifyAll();
@@ -149,30 +149,30 @@ void PeerWatch::Run() {
 void PeerWatch::Send(int kind, const std::string& failure) {
   if (transport_ == nullptr) return;
   const PeerView own = Own();
-  wire::Beat beat;
-  beat.set_kind(static_cast<wire::Beat::Kind>(kind));
-  beat.set_role(own.role);
-  beat.set_host(own.process.host);
-  beat.set_space(own.process.space);
-  beat.set_pid(own.process.pid);
-  beat.set_start_ticks(own.process.start_ticks);
-  beat.set_step(own.step);
-  beat.set_phase(own.phase);
-  beat.set_wait(own.wait.what);
-  beat.set_wait_peer(own.wait.peer);
-  beat.set_wait_s(own.wait.waited_s);
-  beat.set_failure(failure);
-  beat.set_colocated(own.colocated);
-  beat.set_wait_on_server(own.wait.on_server);
-  beat.set_server_wait(own.server_wait.what);
-  beat.set_server_wait_peer(own.server_wait.peer);
-  beat.set_server_wait_s(own.server_wait.waited_s);
-  const std::string bytes = beat.SerializeAsString();
+  wire::Heartbeat heartbeat;
+  heartbeat.set_kind(static_cast<wire::Heartbeat::Kind>(kind));
+  heartbeat.set_role(own.role);
+  heartbeat.set_host(own.process.host);
+  heartbeat.set_space(own.process.space);
+  heartbeat.set_pid(own.process.pid);
+  heartbeat.set_start_ticks(own.process.start_ticks);
+  heartbeat.set_step(own.step);
+  heartbeat.set_phase(own.phase);
+  heartbeat.set_wait(own.wait.what);
+  heartbeat.set_wait_peer(own.wait.peer);
+  heartbeat.set_wait_s(own.wait.waited_s);
+  heartbeat.set_failure(failure);
+  heartbeat.set_colocated(own.colocated);
+  heartbeat.set_wait_on_server(own.wait.on_server);
+  heartbeat.set_server_wait(own.server_wait.what);
+  heartbeat.set_server_wait_peer(own.server_wait.peer);
+  heartbeat.set_server_wait_s(own.server_wait.waited_s);
+  const std::string bytes = heartbeat.SerializeAsString();
   for (int rank = 0; rank < transport_->size(); ++rank) {
     if (rank == transport_->rank()) continue;
     Bytes body(bytes.size());
     std::memcpy(body.data(), bytes.data(), bytes.size());
-    const Status sent = transport_->Send(Channel::kBeats, rank, std::move(body));
+    const Status sent = transport_->Send(Channel::kHeartbeats, rank, std::move(body));
     if (!sent.ok()) VLOG(1) << "heartbeat to rank " << rank << ": " << sent.message();
   }
 }
@@ -183,43 +183,43 @@ void PeerWatch::Collect() {
     MutexLock lock(&mutex_);
     // All count as silent for one more heartbeat; those that have sent one since are set back
     // below.
-    for (PeerRecord& peer : peers_) ++peer.silent_beats, peer.failed_beats += peer.view.state == PeerState::kFailed;
+    for (PeerRecord& peer : peers_) ++peer.silent_periods, peer.failed_periods += peer.view.state == PeerState::kFailed;
   }
   while (true) {
     // With a deadline that has passed, Receive() takes what is there and waits for nothing.
-    const StatusOr<Message> message = transport_->Receive(Channel::kBeats, kAnyRank, Clock::now(), "heartbeats");
+    const StatusOr<Message> message = transport_->Receive(Channel::kHeartbeats, kAnyRank, Clock::now(), "heartbeats");
     if (!message.ok()) return;  // none is left; a broken transport shows where rows are waited for
-    wire::Beat beat;
-    if (!beat.ParseFromArray(message->body.data(), static_cast<int>(message->body.size()))) continue;
+    wire::Heartbeat heartbeat;
+    if (!heartbeat.ParseFromArray(message->body.data(), static_cast<int>(message->body.size()))) continue;
     MutexLock lock(&mutex_);
     PeerRecord& peer = peers_[static_cast<size_t>(message->source)];
-    peer.silent_beats = 0;
-    peer.gone_looks = 0;
+    peer.silent_periods = 0;
+    peer.gone_probes = 0;
     PeerView& view = peer.view;
-    view.role = beat.role();
-    view.process = {beat.host(), beat.space(), beat.pid(), beat.start_ticks()};
-    view.step = beat.step();
-    view.phase = beat.phase();
-    view.wait = {beat.wait(), beat.wait_peer(), beat.wait_s(), 0, beat.wait_on_server()};
-    view.colocated = beat.colocated();
-    view.server_wait = {beat.server_wait(), beat.server_wait_peer(), beat.server_wait_s(), 0, false};
+    view.role = heartbeat.role();
+    view.process = {heartbeat.host(), heartbeat.space(), heartbeat.pid(), heartbeat.start_ticks()};
+    view.step = heartbeat.step();
+    view.phase = heartbeat.phase();
+    view.wait = {heartbeat.wait(), heartbeat.wait_peer(), heartbeat.wait_s(), 0, heartbeat.wait_on_server()};
+    view.colocated = heartbeat.colocated();
+    view.server_wait = {heartbeat.server_wait(), heartbeat.server_wait_peer(), heartbeat.server_wait_s(), 0, false};
     if (view.state == PeerState::kFailed) continue;  // what it says while it ends is no sign of health
-    view.state = beat.kind() == wire::Beat::LEFT     ? PeerState::kLeft
-                 : beat.kind() == wire::Beat::FAILED ? PeerState::kFailed
+    view.state = heartbeat.kind() == wire::Heartbeat::LEFT     ? PeerState::kLeft
+                 : heartbeat.kind() == wire::Heartbeat::FAILED ? PeerState::kFailed
                                                      : PeerState::kAlive;
-    view.failure = beat.failure();
+    view.failure = heartbeat.failure();
   }
 }
 
-void PeerWatch::Judge() {
+void PeerWatch::ClassifyPeers() {
   const Patience patience = this->patience();
   for (PeerRecord& peer : peers_) {
-    peer.view.age_s = static_cast<double>(peer.silent_beats) * patience.period_s;
+    peer.view.age_s = static_cast<double>(peer.silent_periods) * patience.period_s;
     // Only the first loss is kept. Ranks that are lost behind it are mostly consequences.
     if (peer.view.rank == transport_->rank() || !lost_.ok()) continue;
-    // Only ranks that are late are looked for, so that /proc is not read for every rank at every
+    // Only ranks that are late are probed, so that /proc is not read for every rank at every
     // heartbeat.
-    const ProcessState process = NeedsLook(peer) ? StateOf(peer.view.process, options_.self) : ProcessState::kUnknown;
+    const ProcessState process = NeedsProbe(peer) ? StateOf(peer.view.process, options_.self) : ProcessState::kUnknown;
     const std::string how = WhyLost(process, patience, &peer);
     if (how.empty()) continue;
     lost_rank_ = peer.view.rank;
@@ -251,7 +251,7 @@ Status PeerWatch::Overdue() {
 
 // ---- what is known ------------------------------------------------------------------------------
 
-std::vector<PeerView> PeerWatch::Ranks(bool look) const {
+std::vector<PeerView> PeerWatch::Ranks(bool probe) const {
   std::vector<PeerView> views;
   {
     MutexLock lock(&mutex_);
@@ -262,10 +262,10 @@ std::vector<PeerView> PeerWatch::Ranks(bool look) const {
   if (views.empty()) views.resize(1);
   views[static_cast<size_t>(own.rank)] = own;
   for (PeerView& view : views) {
-    if (!look || view.rank == own.rank || (view.state != PeerState::kAlive && view.state != PeerState::kSilent))
+    if (!probe || view.rank == own.rank || (view.state != PeerState::kAlive && view.state != PeerState::kSilent))
       continue;
     const ProcessState process = StateOf(view.process, options_.self);
-    // A report is written once, so one look at /proc has to do, where WhyLost() waits for a second.
+    // A report is written once, so one probe of /proc has to do, where WhyLost() waits for a second.
     if (process == ProcessState::kGone) view.state = PeerState::kDead;
     if (process == ProcessState::kStopped) view.state = PeerState::kStopped;
   }
@@ -278,23 +278,23 @@ Status PeerWatch::Lost(int* rank) const {
   return lost_;
 }
 
-JobView PeerWatch::View(bool look) const {
+JobView PeerWatch::View(bool probe) const {
   JobView job;
-  job.ranks = Ranks(look);
+  job.ranks = Ranks(probe);
   job.own = rank();
   MutexLock lock(&mutex_);
   job.period_s = period();
   return job;
 }
 
-Seat PeerWatch::Culprit(Seat peer, bool by_server) const {
+Endpoint PeerWatch::RootCauseOf(Endpoint peer, bool by_server) const {
   if (transport_ == nullptr) return {};
-  return RootCause(View(/*look=*/peer.rank == kAnyRank), peer, by_server);
+  return RootCause(View(/*probe=*/peer.rank == kAnyRank), peer, by_server);
 }
 
-std::string PeerWatch::Explain(Seat peer, bool by_server) const {
+std::string PeerWatch::Explain(Endpoint peer, bool by_server) const {
   if (transport_ == nullptr) return "";
-  return CauseText(View(/*look=*/true), peer, Culprit(peer, by_server), by_server);
+  return CauseText(View(/*probe=*/true), peer, RootCauseOf(peer, by_server), by_server);
 }
 
 bool PeerWatch::PhaseAnnounced() const {

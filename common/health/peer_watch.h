@@ -1,15 +1,15 @@
 // PeerWatch: heartbeats between the ranks of a job, and what follows from them: which rank is dead, hung, slow or has failed.
-// This is the link that beats; the deduction is in root_cause.h.
+// This is the link that sends heartbeats; the deduction is in root_cause.h.
 //
-// Beats:     a thread of its own tells every other rank once per period that it is alive, at which step, in which
-//            phase, and what it waits for (wire::Beat on Channel::kBeats). The period grows with the number of ranks;
-//            between beats the thread sleeps.
-// Silence:   is counted in own beats, not in time: a job that was suspended as a whole does not wake up to dead peers.
+// Sending:   a thread of its own tells every other rank once per period that it is alive, at which step, in which
+//            phase, and what it waits for (wire::Heartbeat on Channel::kHeartbeats). The period grows with the number of ranks;
+//            between heartbeats the thread sleeps.
+// Silence:   is counted in own heartbeats, not in time: a job that was suspended as a whole does not wake up to dead peers.
 // Verdicts:  dead: its process is gone (seen on the same host, within seconds). hung: silent for `silence_s`, its
-//            process is there or on another host. slow: it beats, but somebody's deadline passed. failed: it said so.
+//            process is there or on another host. slow: its heartbeats come, but somebody's deadline passed. failed: it said so.
 // Watchdog:  the same thread calls `end_now` when a wait of this rank outlives its deadline (a read of a stuck file
 //            system), or when a lost peer has not ended this rank by itself after some seconds.
-// Threads:   any thread may call any method. Owns the thread "beats". Borrows transport and status.
+// Threads:   any thread may call any method. Owns the thread "heartbeats". Borrows transport and status.
 #pragma once
 
 #include <functional>
@@ -35,7 +35,7 @@ struct PeerWatchOptions {
   double grace_s = 5;          // what this rank has to end by itself once a peer is lost or a deadline has passed
   double failure_grace_s = 3;  // what a rank that says it fails has to end the job itself, with its own message
   ProcessIdentity self = ThisProcess();
-  // Ends the process; called in the thread "beats", at most once. May be empty.
+  // Ends the process; called in the thread "heartbeats", at most once. May be empty.
   std::function<void(const Status&)> end_now;
 };
 
@@ -55,18 +55,18 @@ class PeerWatch {
   // that does not.
   void LoseOwnRank(const Status& failure);
 
-  // Beats, and hears what the others have sent so far, at once; waits at most wait_s until that is done.
+  // Sends a heartbeat, and hears what the others have sent so far, at once; waits at most wait_s until that is done.
   void Refresh(double wait_s);
 
-  // All ranks, by rank. `look`: ask /proc about every process of this host now.
-  std::vector<PeerView> Ranks(bool look = false) const;
+  // All ranks, by rank. `probe`: ask /proc about every process of this host now.
+  std::vector<PeerView> Ranks(bool probe = false) const;
   // OK, or why the job cannot go on: a rank is dead, hung or has failed. *rank: which one.
   Status Lost(int* rank = nullptr) const;
-  // Who is to blame for a wait for `peer`: follows who waits for whom; for any rank: one that does not beat.
+  // Who is to blame for a wait for `peer`: follows who waits for whom; for any rank: one that sends no heartbeats.
   // kAnyRank if nobody. by_server: it is the server of this rank that waits, which works as well.
-  Seat Culprit(Seat peer, bool by_server = false) const;
-  // One clause for the end of a timed-out wait's message: who is to blame and how it looks. "" if nobody.
-  std::string Explain(Seat peer, bool by_server = false) const;
+  Endpoint RootCauseOf(Endpoint peer, bool by_server = false) const;
+  // One clause for the end of a timed-out wait's message: which rank is to blame and how it stands. "" if nobody.
+  std::string Explain(Endpoint peer, bool by_server = false) const;
   // True while another rank announces a phase, or the worker beside this server does.
   bool PhaseAnnounced() const;
 
@@ -74,14 +74,14 @@ class PeerWatch {
   void Run();
   void Collect();
   void Send(int kind, const std::string& failure);
-  void Judge() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void ClassifyPeers() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   Status Overdue();
   double period() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   Patience patience() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   PeerView Own() const;
   PeerView OwnLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // The state of all ranks, itself included. `look`: as in Ranks().
-  JobView View(bool look) const;
+  // The state of all ranks, itself included. `probe`: as in Ranks().
+  JobView View(bool probe) const;
 
   Transport* const transport_;
   RankStatus* const status_;

@@ -7,10 +7,10 @@
 namespace pepnet {
 namespace {
 
-constexpr int64_t kLookAfterBeats = 3;  // a rank that is late by so many is looked for in /proc
+constexpr int64_t kProbeAfterPeriods = 3;  // a rank that is late by so many is probed for in /proc
 
-// For any rank: one that does not beat.
-Seat LeastHealthy(const std::vector<PeerView>& ranks) {
+// For any rank: one that sends no heartbeats.
+Endpoint LeastHealthy(const std::vector<PeerView>& ranks) {
   for (const PeerView& view : ranks) {  // others may be dead because it ended the job
     if (view.state == PeerState::kFailed) return {view.rank};
   }
@@ -24,8 +24,8 @@ Seat LeastHealthy(const std::vector<PeerView>& ranks) {
 
 }  // namespace
 
-bool NeedsLook(const PeerRecord& peer) {
-  return peer.silent_beats >= kLookAfterBeats && peer.view.state != PeerState::kLeft &&
+bool NeedsProbe(const PeerRecord& peer) {
+  return peer.silent_periods >= kProbeAfterPeriods && peer.view.state != PeerState::kLeft &&
          peer.view.state != PeerState::kFailed;
 }
 
@@ -33,16 +33,16 @@ std::string WhyLost(ProcessState process, const Patience& patience, PeerRecord* 
   PeerView& view = peer->view;
   // The rank gets time to end the job itself: its own message is the better one.
   if (view.state == PeerState::kFailed &&
-      static_cast<double>(peer->failed_beats) * patience.period_s > patience.failure_grace_s) {
+      static_cast<double>(peer->failed_periods) * patience.period_s > patience.failure_grace_s) {
     return absl::StrCat("has failed: ", view.failure);
   }
-  if (!NeedsLook(*peer)) return "";
-  // A look is possible only on the same host; ranks elsewhere are judged by their silence alone.
-  peer->gone_looks = process == ProcessState::kGone ? peer->gone_looks + 1 : 0;
+  if (!NeedsProbe(*peer)) return "";
+  // A probe is possible only on the same host; ranks elsewhere are judged by their silence alone.
+  peer->gone_probes = process == ProcessState::kGone ? peer->gone_probes + 1 : 0;
   if (view.state != PeerState::kUnheard) {
     view.state = process == ProcessState::kStopped ? PeerState::kStopped : PeerState::kSilent;
   }
-  if (peer->gone_looks > 1) {  // a single look may have met a process between two states
+  if (peer->gone_probes > 1) {  // a single probe may have met a process between two states
     view.state = PeerState::kDead;
     return "is dead: its process is gone";
   }
@@ -63,7 +63,7 @@ std::string LossText(const PeerView& view, absl::string_view how) {
   return text;
 }
 
-Seat RootCause(const JobView& job, Seat peer, bool by_server) {
+Endpoint RootCause(const JobView& job, Endpoint peer, bool by_server) {
   if (peer.rank == kAnyRank) return LeastHealthy(job.ranks);
   // The open waits form a chain, and its end is to blame. For example, worker 0 on rank 0 asks
   // about a wait for rank 3:
@@ -88,10 +88,10 @@ Seat RootCause(const JobView& job, Seat peer, bool by_server) {
     if (!waits_for_another) return peer;
     peer = {wait.peer, wait.on_server};
   }
-  return peer.rank < size ? peer : Seat{};
+  return peer.rank < size ? peer : Endpoint{};
 }
 
-std::string CauseText(const JobView& job, Seat peer, Seat cause, bool by_server) {
+std::string CauseText(const JobView& job, Endpoint peer, Endpoint cause, bool by_server) {
   if (cause.rank < 0) return "";
   const PeerView& view = job.ranks[static_cast<size_t>(cause.rank)];
   if (cause.rank == job.own) {
@@ -110,7 +110,7 @@ std::string CauseText(const JobView& job, Seat peer, Seat cause, bool by_server)
         return absl::StrCat(text, "is alive and waits for this rank: a message between the two is lost; ",
                             view.Doing());
       }
-      return absl::StrCat(text, "is slow: it beats (", age, " ago), ", view.Doing());
+      return absl::StrCat(text, "is slow: its last heartbeat came ", age, " ago), ", view.Doing());
     case PeerState::kSilent:
       return absl::StrCat(text, "is hung or unreachable: its last heartbeat is ", age, " old, ", view.Doing());
     case PeerState::kStopped:

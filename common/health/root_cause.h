@@ -2,7 +2,7 @@
 // heartbeats that it knows it from.
 //
 // Words:   dead: the process is gone (seen on the same host). hung: silent, its process is there or on another host. slow: it
-//          beats, but somebody's deadline passed. failed: it said so.
+//          heartbeats, but somebody's deadline passed. failed: it said so.
 // Time:    is counted in heartbeats of this rank, so a job that was suspended as a whole does not wake up to dead peers.
 #pragma once
 
@@ -20,9 +20,9 @@ namespace pepnet {
 // One other rank, as this one has heard it.
 struct PeerRecord {
   PeerView view;
-  int64_t silent_beats = 0;  // own beats since its last one
-  int gone_looks = 0;        // looks in a row that found no process
-  int64_t failed_beats = 0;  // own beats since it said that it fails
+  int64_t silent_periods = 0;  // own heartbeats since its last one
+  int gone_probes = 0;        // probes in a row that found no process
+  int64_t failed_periods = 0;  // own heartbeats since it said that it fails
 };
 
 struct Patience {
@@ -31,10 +31,10 @@ struct Patience {
   double failure_grace_s = 0;  // what a rank that says it fails has to end the job itself
 };
 
-// True if the rank is so late that its process is to be looked for.
-bool NeedsLook(const PeerRecord& peer);
-// To be called once per own heartbeat, with view.age_s up to date. Notes in `peer` how it looks now, and returns why the job
-// cannot go on with it, "is dead: its process is gone", or "". `process`: what a look has shown; of no meaning if there was no
+// True if the rank is so late that its process is to be probed for.
+bool NeedsProbe(const PeerRecord& peer);
+// To be called once per own heartbeat, with view.age_s up to date. Notes in `peer` how it stands now, and returns why the job
+// cannot go on with it, "is dead: its process is gone", or "". `process`: what a probe has shown; of no meaning if there was no
 // need for one.
 std::string WhyLost(ProcessState process, const Patience& patience, PeerRecord* peer);
 // The sentence about a rank that is lost: its name, `how` of WhyLost(), and what was last heard of it.
@@ -51,9 +51,9 @@ struct JobView {
 // another one than the asker. For any rank (kAnyRank): the first that has failed, else one that is dead or stopped,
 // else one that is silent. kAnyRank if nobody. by_server: it is the server of the asking rank that waits, which works
 // as well.
-Seat RootCause(const JobView& job, Seat peer, bool by_server);
-// One clause for the end of the message about a wait for `peer` that timed out: how `cause`, of RootCause(), looks. "" if nobody
+Endpoint RootCause(const JobView& job, Endpoint peer, bool by_server);
+// One clause for the end of the message about a wait for `peer` that timed out: how `cause`, of RootCause(), stands. "" if nobody
 // is to blame, or the asker itself.
-std::string CauseText(const JobView& job, Seat peer, Seat cause, bool by_server);
+std::string CauseText(const JobView& job, Endpoint peer, Endpoint cause, bool by_server);
 
 }  // namespace pepnet

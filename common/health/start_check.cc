@@ -77,51 +77,51 @@ int64_t AvailableMemory() {
   return available;
 }
 
-std::string Encode(const RankFacts& facts) {
-  wire::RankFacts out;
-  out.set_host(facts.host);
-  out.set_role(facts.role);
-  out.set_program(facts.program);
-  out.set_program_sum(facts.program_sum);
-  out.set_config_sum(facts.config_sum);
-  out.set_cpu(facts.cpu);
-  for (const auto& [name, version] : facts.libraries) (*out.mutable_libraries())[name] = version;
-  out.set_memory_bytes(facts.memory_bytes);
-  out.set_open_files(facts.open_files);
-  out.set_table_bytes(facts.table_bytes);
+std::string Encode(const RankInfo& info) {
+  wire::RankInfo out;
+  out.set_host(info.host);
+  out.set_role(info.role);
+  out.set_program(info.program);
+  out.set_program_checksum(info.program_checksum);
+  out.set_config_checksum(info.config_checksum);
+  out.set_cpu(info.cpu);
+  for (const auto& [name, version] : info.libraries) (*out.mutable_libraries())[name] = version;
+  out.set_memory_bytes(info.memory_bytes);
+  out.set_open_files(info.open_files);
+  out.set_table_bytes(info.table_bytes);
   return out.SerializeAsString();
 }
 
-StatusOr<RankFacts> Decode(const std::string& bytes, int rank) {
-  wire::RankFacts in;
+StatusOr<RankInfo> Decode(const std::string& bytes, int rank) {
+  wire::RankInfo in;
   if (!in.ParseFromString(bytes)) {
     return InvalidInput("rank ", rank, " runs another version of pepnet: start all ranks with the same build");
   }
-  RankFacts facts;
-  facts.host = in.host();
-  facts.role = in.role();
-  facts.program = in.program();
-  facts.program_sum = in.program_sum();
-  facts.config_sum = in.config_sum();
-  facts.cpu = in.cpu();
-  facts.libraries.insert(in.libraries().begin(), in.libraries().end());
-  facts.memory_bytes = in.memory_bytes();
-  facts.open_files = in.open_files();
-  facts.table_bytes = in.table_bytes();
-  return facts;
+  RankInfo info;
+  info.host = in.host();
+  info.role = in.role();
+  info.program = in.program();
+  info.program_checksum = in.program_checksum();
+  info.config_checksum = in.config_checksum();
+  info.cpu = in.cpu();
+  info.libraries.insert(in.libraries().begin(), in.libraries().end());
+  info.memory_bytes = in.memory_bytes();
+  info.open_files = in.open_files();
+  info.table_bytes = in.table_bytes();
+  return info;
 }
 
-std::string Name(const std::vector<RankFacts>& facts, size_t rank) {
-  return absl::StrCat("rank ", rank, " (", facts[rank].role, " on host ", facts[rank].host, ")");
+std::string Name(const std::vector<RankInfo>& info, size_t rank) {
+  return absl::StrCat("rank ", rank, " (", info[rank].role, " on host ", info[rank].host, ")");
 }
 
 // `rank` is compared with the first rank that runs the same program.
-Status CompareWithFirst(const std::vector<RankFacts>& facts, size_t first, size_t rank) {
-  const RankFacts &a = facts[first], &b = facts[rank];
-  const std::string who = absl::StrCat(Name(facts, first), " and ", Name(facts, rank));
-  if (a.program_sum != b.program_sum) {
-    return absl::FailedPreconditionError(absl::StrCat(who, " run different builds of ", a.program, " (", a.program_sum,
-                                                      "; ", b.program_sum, "): install the same one on all hosts"));
+Status CompareWithFirst(const std::vector<RankInfo>& info, size_t first, size_t rank) {
+  const RankInfo &a = info[first], &b = info[rank];
+  const std::string who = absl::StrCat(Name(info, first), " and ", Name(info, rank));
+  if (a.program_checksum != b.program_checksum) {
+    return absl::FailedPreconditionError(absl::StrCat(who, " run different builds of ", a.program, " (", a.program_checksum,
+                                                      "; ", b.program_checksum, "): install the same one on all hosts"));
   }
   for (const auto& [name, version] : a.libraries) {
     const auto other = b.libraries.find(name);
@@ -137,7 +137,7 @@ Status CompareWithFirst(const std::vector<RankFacts>& facts, size_t first, size_
                                                       " is not loaded there and has ", version,
                                                       " here: install the same versions on all hosts"));
   }
-  if (!a.config_sum.empty() && !b.config_sum.empty() && a.config_sum != b.config_sum) {
+  if (!a.config_checksum.empty() && !b.config_checksum.empty() && a.config_checksum != b.config_checksum) {
     return absl::FailedPreconditionError(
         absl::StrCat(who,
                      " have different configs or flags: start all workers with the same "
@@ -148,50 +148,50 @@ Status CompareWithFirst(const std::vector<RankFacts>& facts, size_t first, size_
 
 }  // namespace
 
-RankFacts FactsOfThisRank(const std::string& role, const std::string& config_text, const std::string& cpu) {
-  RankFacts facts;
+RankInfo InfoOfThisRank(const std::string& role, const std::string& config_text, const std::string& cpu) {
+  RankInfo info;
   char host[256] = {};
-  facts.host = gethostname(host, sizeof(host) - 1) == 0 ? host : "unknown host";
-  facts.role = role;
+  info.host = gethostname(host, sizeof(host) - 1) == 0 ? host : "unknown host";
+  info.role = role;
   std::error_code error;
   const std::filesystem::path program = std::filesystem::read_symlink("/proc/self/exe", error);
   if (!error) {
-    facts.program = program.filename();
-    if (const StatusOr<FileSum> sum = SumFile(program); sum.ok()) {
-      facts.program_sum = absl::StrFormat("%d bytes, crc32c %08x", sum->bytes, sum->crc32c);
+    info.program = program.filename();
+    if (const StatusOr<FileChecksum> sum = ChecksumFile(program); sum.ok()) {
+      info.program_checksum = absl::StrFormat("%d bytes, crc32c %08x", sum->bytes, sum->crc32c);
     }
   }
   if (!config_text.empty())
-    facts.config_sum = absl::StrFormat("%08x", ExtendCrc32c(0, config_text.data(), config_text.size()));
-  facts.cpu = cpu;
-  facts.libraries = LoadedLibraries();
-  facts.memory_bytes = AvailableMemory();
+    info.config_checksum = absl::StrFormat("%08x", ExtendCrc32c(0, config_text.data(), config_text.size()));
+  info.cpu = cpu;
+  info.libraries = LoadedLibraries();
+  info.memory_bytes = AvailableMemory();
   rlimit files{};
   if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur != RLIM_INFINITY)
-    facts.open_files = static_cast<int64_t>(files.rlim_cur);
-  return facts;
+    info.open_files = static_cast<int64_t>(files.rlim_cur);
+  return info;
 }
 
-StatusOr<StartReport> JudgeStart(const std::vector<RankFacts>& facts, const Layout& layout) {
+StatusOr<StartReport> CheckStart(const std::vector<RankInfo>& info, const Layout& layout) {
   StartReport report;
-  const int64_t files_needed = kOwnFiles + kFilesPerPeer * static_cast<int64_t>(facts.size());
+  const int64_t files_needed = kOwnFiles + kFilesPerPeer * static_cast<int64_t>(info.size());
   std::map<std::string, size_t> first_of_program;
   std::map<std::string, std::vector<size_t>> ranks_of_host;
   std::set<std::string> cpus;
   double table_bytes = 0;
-  for (size_t rank = 0; rank < facts.size(); ++rank) {
+  for (size_t rank = 0; rank < info.size(); ++rank) {
     // Programs are compared among their like: pepnet_ps is another file than pepnet, and loads no
     // libtorch.
-    const size_t first = first_of_program.emplace(facts[rank].program, rank).first->second;
-    PEPNET_RETURN_IF_ERROR(CompareWithFirst(facts, first, rank));
-    if (facts[rank].open_files > 0 && facts[rank].open_files < files_needed) {
-      return absl::FailedPreconditionError(absl::StrCat(Name(facts, rank), " may open ", facts[rank].open_files,
-                                                        " files, a job of ", facts.size(), " ranks needs ",
+    const size_t first = first_of_program.emplace(info[rank].program, rank).first->second;
+    PEPNET_RETURN_IF_ERROR(CompareWithFirst(info, first, rank));
+    if (info[rank].open_files > 0 && info[rank].open_files < files_needed) {
+      return absl::FailedPreconditionError(absl::StrCat(Name(info, rank), " may open ", info[rank].open_files,
+                                                        " files, a job of ", info.size(), " ranks needs ",
                                                         files_needed, ": raise the limit (ulimit -n)"));
     }
-    ranks_of_host[facts[rank].host].push_back(rank);
-    table_bytes = std::max(table_bytes, facts[rank].table_bytes);
-    if (!facts[rank].cpu.empty()) cpus.insert(facts[rank].cpu);
+    ranks_of_host[info[rank].host].push_back(rank);
+    table_bytes = std::max(table_bytes, info[rank].table_bytes);
+    if (!info[rank].cpu.empty()) cpus.insert(info[rank].cpu);
   }
   if (cpus.size() > 1) {
     report.warnings.push_back(absl::StrCat("the workers' hosts have different CPUs (", absl::StrJoin(cpus, "; "),
@@ -206,7 +206,7 @@ StatusOr<StartReport> JudgeStart(const std::vector<RankFacts>& facts, const Layo
                            [&](size_t rank) { return role.count(static_cast<int>(rank)) > 0; });
     };
     const int64_t working = count_in(workers), serving = count_in(servers);
-    const double memory = static_cast<double>(facts[ranks[0]].memory_bytes);
+    const double memory = static_cast<double>(info[ranks[0]].memory_bytes);
     // Rows are spread over servers by a hash, so each needs about the same.
     const double need =
         servers.empty() ? 0 : table_bytes * static_cast<double>(serving) / static_cast<double>(servers.size());
@@ -223,20 +223,20 @@ StatusOr<StartReport> JudgeStart(const std::vector<RankFacts>& facts, const Layo
   return report;
 }
 
-StatusOr<StartReport> CheckStart(Transport* transport, const Layout& layout, const RankFacts& mine) {
+StatusOr<StartReport> CheckStart(Transport* transport, const Layout& layout, const RankInfo& mine) {
   std::vector<int> ranks(static_cast<size_t>(transport->size()));
   std::iota(ranks.begin(), ranks.end(), 0);
-  // All ranks, servers too, judge the same facts in the same way, so that all end with the same
+  // All ranks, servers too, judge the same info in the same way, so that all end with the same
   // error.
   const std::unique_ptr<Collective> all = MakeCollective(transport, Channel::kControl, ranks, kStartSeconds);
   PEPNET_ASSIGN_OR_RETURN(const std::vector<std::string> texts,
                           all->Allgather(Encode(mine), "check of all ranks before the start"));
-  std::vector<RankFacts> facts;
+  std::vector<RankInfo> info;
   for (size_t rank = 0; rank < texts.size(); ++rank) {
-    PEPNET_ASSIGN_OR_RETURN(RankFacts fact, Decode(texts[rank], static_cast<int>(rank)));
-    facts.push_back(std::move(fact));
+    PEPNET_ASSIGN_OR_RETURN(RankInfo info, Decode(texts[rank], static_cast<int>(rank)));
+    info.push_back(std::move(info));
   }
-  return JudgeStart(facts, layout);
+  return CheckStart(info, layout);
 }
 
 }  // namespace pepnet

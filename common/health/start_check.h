@@ -15,11 +15,11 @@
 
 namespace pepnet {
 
-struct RankFacts {
+struct RankInfo {
   std::string host, role;   // "worker 0"
   std::string program;      // file name: pepnet, pepnet_ps
-  std::string program_sum;  // bytes and crc32c of that file
-  std::string config_sum;   // of the effective config; "" for servers that get it from worker 0
+  std::string program_checksum;  // bytes and crc32c of that file
+  std::string config_checksum;   // of the effective config; "" for servers that get it from worker 0
   std::string cpu;          // instruction set; "" for servers
   // file name -> bytes, of MPI, Arrow, torch, CUDA and NCCL as far as they are loaded
   std::map<std::string, std::string> libraries;
@@ -29,18 +29,18 @@ struct RankFacts {
 };
 
 // Describes this process; reads its own program file once (some ten milliseconds).
-RankFacts FactsOfThisRank(const std::string& role, const std::string& config_text, const std::string& cpu);
+RankInfo InfoOfThisRank(const std::string& role, const std::string& config_text, const std::string& cpu);
 
 struct StartReport {
   std::vector<std::string> lines;     // for the log of worker 0: hosts, their ranks and memory
   std::vector<std::string> warnings;  // what may go on
 };
-// `facts` by rank.
+// `info` by rank.
 // Errors: ranks of one program that differ in program file, libraries or config; a limit of open files that the job's connections
 // do not fit in. Warnings: other instruction sets (bits differ, laws L3 and L4), tables larger than a host's memory. (GPUs: cli/job/compute.h.)
-StatusOr<StartReport> JudgeStart(const std::vector<RankFacts>& facts, const Layout& layout);
+StatusOr<StartReport> CheckStart(const std::vector<RankInfo>& info, const Layout& layout);
 
-// Exchanges facts among all ranks and judges them. Every rank calls it once, after the roles are known.
-StatusOr<StartReport> CheckStart(Transport* transport, const Layout& layout, const RankFacts& mine);
+// Exchanges info among all ranks and judges them. Every rank calls it once, after the roles are known.
+StatusOr<StartReport> CheckStart(Transport* transport, const Layout& layout, const RankInfo& mine);
 
 }  // namespace pepnet

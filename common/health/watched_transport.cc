@@ -9,10 +9,10 @@ StatusOr<Message> WatchedTransport::Receive(Channel channel, int source, Deadlin
   const bool on_server = channel == Channel::kRows || channel == Channel::kSave;  // these come from servers only
   WatchedWait wait(status_, peers_, {source, on_server}, deadline, what, of_server_);
   while (true) {
-    StatusOr<Message> message = inner_->Receive(channel, source, wait.NextLook(), what);
+    StatusOr<Message> message = inner_->Receive(channel, source, wait.NextProbe(), what);
     if (!absl::IsDeadlineExceeded(message.status())) return message;
     PEPNET_RETURN_IF_ERROR(
-        wait.Look([&](Clock::time_point start) { return WaitTimedOut(what, channel, source, start); }));
+        wait.Probe([&](Clock::time_point start) { return WaitTimedOut(what, channel, source, start); }));
   }
 }
 

@@ -25,7 +25,7 @@ class WatchedTransport : public Transport {
   Status Send(Channel channel, int rank, Bytes body) override { return inner_->Send(channel, rank, std::move(body)); }
   // Time for which this process was suspended (a scheduler, a debugger) does not count towards the deadline.
   // Beside the deadline: Unavailable as soon as any rank of the job is lost. A wait of at most 250 ms is a
-  // look: its end blames nobody.
+  // probe: its end blames nobody.
   StatusOr<Message> Receive(Channel channel, int source, Deadline deadline, const std::string& what) override;
   Status Flush(Deadline deadline) override { return inner_->Flush(deadline); }
   uint64_t bytes_sent(Channel channel) const override { return inner_->bytes_sent(channel); }

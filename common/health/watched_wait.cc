@@ -7,11 +7,11 @@ namespace {
 
 // A thread that wakes up so late was suspended, or starved: that time does not count.
 constexpr std::chrono::seconds kSuspended(2);
-constexpr std::chrono::milliseconds kLook(250);  // how often a wait looks whether a peer is lost
+constexpr std::chrono::milliseconds kProbe(250);  // how often a wait probes whether a peer is lost
 
 }  // namespace
 
-WatchedWait::WatchedWait(RankStatus* status, const PeerWatch* peers, Seat peer, Deadline deadline,
+WatchedWait::WatchedWait(RankStatus* status, const PeerWatch* peers, Endpoint peer, Deadline deadline,
                          const std::string& what, bool by_server)
     : status_(status),
       peers_(peers),
@@ -21,15 +21,15 @@ WatchedWait::WatchedWait(RankStatus* status, const PeerWatch* peers, Seat peer, 
       deadline_(deadline),
       wait_(status, peer.rank, deadline, what, peer.server) {}
 
-Deadline WatchedWait::NextLook() {
+Deadline WatchedWait::NextProbe() {
   const Clock::time_point now = Clock::now();
-  look_ = std::max(now, std::min(deadline_, now + kLook));
-  return look_;
+  probe_ = std::max(now, std::min(deadline_, now + kProbe));
+  return probe_;
 }
 
-Status WatchedWait::Look(const std::function<Status(Clock::time_point start)>& words) {
+Status WatchedWait::Probe(const std::function<Status(Clock::time_point start)>& words) {
   // The time lost by suspension is given back first, so that no deadline has passed because of it.
-  if (const Clock::duration late = Clock::now() - look_; late > kSuspended) {
+  if (const Clock::duration late = Clock::now() - probe_; late > kSuspended) {
     start_ += late;
     deadline_ += late;
     wait_.Extend(late);
@@ -46,7 +46,7 @@ Status WatchedWait::Look(const std::function<Status(Clock::time_point start)>& w
   }
   if (Clock::now() < deadline_) return absl::OkStatus();
   const Status timed_out = words(start_);
-  if (deadline_ - start_ <= kLook) return timed_out;  // its caller only looked whether something has come
+  if (deadline_ - start_ <= kProbe) return timed_out;  // its caller only probed whether something has come
   return Fail(timed_out);
 }
 

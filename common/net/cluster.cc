@@ -35,8 +35,8 @@ StatusOr<Layout> MakeLayout(std::vector<int> workers, std::vector<int> servers, 
   return layout;
 }
 
-// The form in which a wish travels.
-struct WireWish {
+// The form in which a request travels.
+struct WireRoleRequest {
   int32_t wants_to_serve;
   int32_t num_servers;
   int32_t colocated;
@@ -53,10 +53,10 @@ const char* PlacementName(bool colocated) { return colocated ? "colocated" : "de
 
 }  // namespace
 
-StatusOr<Layout> LayoutFromWishes(std::span<const RoleWish> wishes, int rank) {
-  const int size = static_cast<int>(wishes.size());
+StatusOr<Layout> LayoutFromRequests(std::span<const RoleRequest> requests, int rank) {
+  const int size = static_cast<int>(requests.size());
   std::vector<int> servers, workers;
-  for (int r = 0; r < size; ++r) (wishes[static_cast<size_t>(r)].wants_to_serve ? servers : workers).push_back(r);
+  for (int r = 0; r < size; ++r) (requests[static_cast<size_t>(r)].wants_to_serve ? servers : workers).push_back(r);
   const int served = static_cast<int>(servers.size());
   if (workers.empty()) {
     return InvalidInput("mpirun started ", size,
@@ -64,10 +64,10 @@ StatusOr<Layout> LayoutFromWishes(std::span<const RoleWish> wishes, int rank) {
                         " pepnet_ps : -n 1 pepnet train ...");
   }
   // Flags of pepnet_ps ranks do not count: that they serve is all they say.
-  const int num_servers = wishes[static_cast<size_t>(workers[0])].num_servers;
-  const bool colocated = wishes[static_cast<size_t>(workers[0])].colocated;
+  const int num_servers = requests[static_cast<size_t>(workers[0])].num_servers;
+  const bool colocated = requests[static_cast<size_t>(workers[0])].colocated;
   for (int r : workers) {
-    const RoleWish& other = wishes[static_cast<size_t>(r)];
+    const RoleRequest& other = requests[static_cast<size_t>(r)];
     if (other.num_servers != num_servers) {
       return InvalidInput("rank ", workers[0], " was started with --num_servers=", num_servers, " and rank ", r,
                           " with ", other.num_servers, ": give all workers the same value");
@@ -187,26 +187,26 @@ MpiSession::~MpiSession() {
 
 Transport* MpiSession::transport() { return state_->transport.get(); }
 
-StatusOr<Layout> MpiSession::ExchangeRoles(const RoleWish& wish, Transport* transport) {
+StatusOr<Layout> MpiSession::ExchangeRoles(const RoleRequest& request, Transport* transport) {
   std::vector<int> ranks(static_cast<size_t>(transport->size()));
   std::iota(ranks.begin(), ranks.end(), 0);
-  const WireWish mine{wish.wants_to_serve ? 1 : 0, wish.num_servers, wish.colocated ? 1 : 0};
+  const WireRoleRequest mine{request.wants_to_serve ? 1 : 0, request.num_servers, request.colocated ? 1 : 0};
   PEPNET_ASSIGN_OR_RETURN(
       const std::vector<std::string> all,
       MakeCollective(transport, Channel::kControl, ranks, kRoleExchangeSeconds)
           ->Allgather(std::string(reinterpret_cast<const char*>(&mine), sizeof(mine)), "roles of the ranks"));
-  std::vector<RoleWish> wishes;
+  std::vector<RoleRequest> requests;
   for (size_t r = 0; r < all.size(); ++r) {
-    WireWish other;
+    WireRoleRequest other;
     if (all[r].size() != sizeof(other)) {
       return InvalidInput("rank ", r, " runs another version of pepnet: start all ranks with the same build");
     }
     // The struct travels as it lies in memory. Ranks of one job have one build, which the size
     // checks roughly here and CheckStart() (common/health) exactly.
     std::memcpy(&other, all[r].data(), sizeof(other));
-    wishes.push_back({other.wants_to_serve != 0, other.num_servers, other.colocated != 0});
+    requests.push_back({other.wants_to_serve != 0, other.num_servers, other.colocated != 0});
   }
-  return LayoutFromWishes(wishes, transport->rank());
+  return LayoutFromRequests(requests, transport->rank());
 }
 
 void MpiSession::Abort(int exit_status) {

@@ -29,14 +29,14 @@ struct Layout {
 };
 
 // What one rank asks for.
-struct RoleWish {
+struct RoleRequest {
   bool wants_to_serve = false;  // this is pepnet_ps
   int num_servers = 0;          // --num_servers; 0: not given
   bool colocated = false;       // --placement=colocated
 };
-// The layout of a job whose rank r asked for wishes[r], as `rank` sees it. The same wishes give every rank the same lists or
+// The layout of a job whose rank r asked for requests[r], as `rank` sees it. The same requests give every rank the same lists or
 // the same error. One rank alone works, whatever it asked for: its caller embeds the servers.
-StatusOr<Layout> LayoutFromWishes(std::span<const RoleWish> wishes, int rank);
+StatusOr<Layout> LayoutFromRequests(std::span<const RoleRequest> requests, int rank);
 
 struct MpiOptions {
   size_t split_bytes = size_t{1} << 30;  // longer messages travel in pieces; tests take a small one
@@ -54,9 +54,9 @@ class MpiSession {
 
   Transport* transport();
   // What each rank wants to be: exchanged here, so every rank returns the same lists.
-  // Errors (same on all ranks): more servers than ranks, no worker left, several ranks without any server, wishes that do not
+  // Errors (same on all ranks): more servers than ranks, no worker left, several ranks without any server, requests that do not
   // fit together. `via`: transport() or one in front of it.
-  StatusOr<Layout> ExchangeRoles(const RoleWish& wish, Transport* via);
+  StatusOr<Layout> ExchangeRoles(const RoleRequest& request, Transport* via);
   // Ends all ranks of the job with `exit_status`. Only main() calls it.
   [[noreturn]] void Abort(int exit_status);
 

@@ -19,7 +19,7 @@
 
 namespace pepnet {
 
-enum class Channel : int { kRows = 0, kDense = 1, kControl = 2, kSave = 3, kBeats = 4, kRequests = 5 };
+enum class Channel : int { kRows = 0, kDense = 1, kControl = 2, kSave = 3, kHeartbeats = 4, kRequests = 5 };
 inline constexpr int kChannelCount = 6;
 inline constexpr int kAnyRank = -1;
 

@@ -17,7 +17,7 @@ inline const char* ChannelName(Channel channel) {
       return "control";
     case Channel::kSave:
       return "save";
-    case Channel::kBeats:
+    case Channel::kHeartbeats:
       return "heartbeats";
     case Channel::kRequests:
       return "requests";

@@ -63,7 +63,7 @@ TEST_F(ExportCli, EveryFileIsInTheListWithItsSum) {
   std::vector<std::string> names;
   for (const auto& file : json["files"]) {
     names.push_back(file["file"]);
-    const FileSum sum = *SumFile(absl::StrCat(directory_ / "out/", names.back()));
+    const FileChecksum sum = *ChecksumFile(absl::StrCat(directory_ / "out/", names.back()));
     EXPECT_EQ(file["bytes"], sum.bytes);
     EXPECT_EQ(file["crc32c"], Crc32cToHex(sum.crc32c));
   }

@@ -78,7 +78,7 @@ TEST_F(FailureReport, ARankThatFallsBehindIsSlow) {
   EXPECT_NE(result.exit_status, 0);
   ASSERT_NE(result.exit_status, 124) << result.err;
   ExpectCause(Report(), "slow", 1, "worker 1");
-  EXPECT_THAT(result.Cause(), HasSubstr("is slow: it beats"));
+  EXPECT_THAT(result.Cause(), HasSubstr("is slow: its last heartbeat came"));
 }
 
 // Nobody but the server waits for the only worker.

@@ -131,7 +131,7 @@ TEST_F(TrainingFilesCli, ACheckpointNamesItsFilesAndOneWithoutThemGoesOnByItsPos
   ASSERT_OK(manifest);
   for (FileEntry& file : manifest->files) {
     if (file.file != "trainer.json") continue;
-    const StatusOr<FileSum> sum = SumFile(checkpoint + "/trainer.json");
+    const StatusOr<FileChecksum> sum = ChecksumFile(checkpoint + "/trainer.json");
     ASSERT_OK(sum);
     file.bytes = sum->bytes;
     file.crc32c = sum->crc32c;

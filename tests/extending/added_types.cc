@@ -66,12 +66,12 @@ void LossOfRow(const Loss& loss) {
   LabelColumn label;
   label.values = {1, 1};
   const float near = 2, far = 6;
-  float slope = 0;
-  EXPECT(Near(RowLossAndGradient(loss, 1, &near, label, 0, 1, &slope), 0.5));
-  EXPECT(Near(slope, 1));
-  slope = 0;
-  EXPECT(Near(RowLossAndGradient(loss, 1, &far, label, 1, 1, &slope), 8));
-  EXPECT(Near(slope, 2));
+  float derivative = 0;
+  EXPECT(Near(RowLossAndGradient(loss, 1, &near, label, 0, 1, &derivative), 0.5));
+  EXPECT(Near(derivative, 1));
+  derivative = 0;
+  EXPECT(Near(RowLossAndGradient(loss, 1, &far, label, 1, 1, &derivative), 8));
+  EXPECT(Near(derivative, 2));
 }
 
 void MetricOfRows(const Tower& tower) {

@@ -14,17 +14,17 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const MemoryFile file(input.TakeRest());
   ExpectClear(DecodeFile(file.path(), config, delimiter, (options & 4) != 0));
 
-  // Rows that are passed over or held count the same as rows that are read.
+  // Rows that are skipped or buffered count the same as rows that are read.
   const FileFormat format = FormatOf(config.data, DatasetType::kCsv);
   const auto reader = OpenRowReader(file.path(), format, {"clk"});
   if (!reader.ok()) return 0;
   const StatusOr<int64_t> skipped = (*reader)->Skip(2);
   ExpectClear(skipped.status());
   if (!skipped.ok()) return 0;
-  const auto held = (*reader)->Hold(2);
-  ExpectClear(held.status());
-  if (!held.ok() || (*held)->size() == 0) return 0;
-  const int64_t last = (*held)->size() - 1;
-  ExpectClear((*held)->Pick({&last, 1}).status());
+  const auto buffered = (*reader)->Buffer(2);
+  ExpectClear(buffered.status());
+  if (!buffered.ok() || (*buffered)->size() == 0) return 0;
+  const int64_t last = (*buffered)->size() - 1;
+  ExpectClear((*buffered)->Pick({&last, 1}).status());
   return 0;
 }

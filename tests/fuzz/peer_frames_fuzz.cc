@@ -135,7 +135,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       AskWorkers(&transport, what);
       break;
     default: {
-      RankFacts mine;
+      RankInfo mine;
       mine.host = "h";
       mine.role = "worker 0";
       const Layout layout{{0, 1}, {2}, Role::kWorker, 0, false};

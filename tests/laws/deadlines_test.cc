@@ -164,7 +164,7 @@ TEST_F(ServerDeadline, AWorkerThatBeatsButAsksNothingIsSlow) {
   ASSERT_OK(Configure(1, 60));
   const Status status = End();
   ExpectDeadline(status, "for the next request", "rank 0 (worker 0 on host ");
-  EXPECT_THAT(status, IsError(HasSubstr("is slow: it beats")));
+  EXPECT_THAT(status, IsError(HasSubstr("is slow: its last heartbeat came")));
 }
 
 TEST_F(ServerDeadline, AnAnnouncedPhaseHasItsOwnDeadline) {

@@ -43,7 +43,7 @@ TEST(L6NeverHang, AServerThatNeverAnswersEndsTheJobAtTheDeadline) {
 }
 
 TEST(L6NeverHang, ARankWithoutHeartbeatsEndsEveryWaitOfTheOthers) {
-  InProcessHub hub(3);  // rank 2 never beats
+  InProcessHub hub(3);  // rank 2 never sends a heartbeat
   JobWatch first(hub.transport(0), 0.8, nullptr), second(hub.transport(1), 0.8, nullptr);
   const std::unique_ptr<Transport> transport = first.Watched(hub.transport(0));
   const Status status =

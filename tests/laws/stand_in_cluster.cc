@@ -88,7 +88,7 @@ class StandInWorker {
   }
 
  private:
-  // As BatchFeeder: agree on the batch, send its pull.
+  // As Prefetcher: agree on the batch, send its pull.
   Status Prepare(int64_t step) {
     next_ids_ = IdsOf(collective_->index(), step);
     std::vector<double> sums = {static_cast<double>(next_ids_.ids[0].size()), 0};

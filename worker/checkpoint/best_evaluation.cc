@@ -177,7 +177,7 @@ std::vector<ValuedStep> ReadValuedSteps(const std::string& model_dir, const Best
 // The loop answers two questions, with sign = 1 for metrics that grow and -1 for losses:
 //   best      a strict comparison, so the first of equal values stays
 //   patience  a gain counts from the last one that counted, so small gains add up
-Standing Judge(const BestRule& rule, std::span<const ValuedStep> steps) {
+Standing StandingOf(const BestRule& rule, std::span<const ValuedStep> steps) {
   Standing standing;
   const double sign = rule.larger_is_better ? 1 : -1;
   double gained = 0;  // the value of the last improvement by more than min_delta
@@ -208,7 +208,7 @@ std::string DescribePeaks(const Model& model, const std::vector<EvaluationLine>&
       const std::optional<double> value = NumberAt(Parse(line.json), metric.name);
       if (value.has_value()) valued.push_back({line.step, *value});
     }
-    const Standing standing = Judge(rule, valued);
+    const Standing standing = StandingOf(rule, valued);
     if (!standing.best.has_value()) continue;
     steps.insert(standing.best->step);
     peaks.push_back(absl::StrCat(metric.name, " ", MetricText(standing.best->value), " at step ", standing.best->step));

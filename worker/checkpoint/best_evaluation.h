@@ -5,7 +5,7 @@
 // numbers are read back to the same bits. A run that goes on from a checkpoint cuts them back to its step, so that it
 // judges as the undisturbed run does (law L4), and there is nothing else to save.
 //
-// Threads: no state. A line that is being written while it reads is passed over.
+// Threads: no state. A line that is being written while it reads is skipped.
 #pragma once
 
 #include <cstdint>
@@ -57,7 +57,7 @@ struct Standing {
   int64_t waited = 0;            // evaluations since one improved the value by more than min_delta
   bool out_of_patience = false;  // patience > 0, and waited >= patience
 };
-Standing Judge(const BestRule& rule, std::span<const ValuedStep> steps);
+Standing StandingOf(const BestRule& rule, std::span<const ValuedStep> steps);
 
 // "auc_ctr 0.7028 at step 785, auc_cvr 0.6512 at step 1256" if the first metrics of the towers (of a tower without
 // metrics, its first loss) were best at different steps; else "".

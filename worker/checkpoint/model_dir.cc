@@ -89,7 +89,7 @@ Status WriteEffectiveConfig(const std::string& model_dir, const std::string& eff
   const std::string path = absl::StrCat(model_dir, "/", kConfigName);
   if (!CheckReplaceable(kConfigName, path, {kConfigBeginning}).ok()) {
     std::string kept;
-    // Numbers that are taken are passed over; a rename that never replaces leaves no moment between
+    // Numbers that are taken are skipped; a rename that never replaces leaves no moment between
     // look and move.
     Status renamed = absl::AlreadyExistsError("");
     for (int number = 1; absl::IsAlreadyExists(renamed); ++number) {

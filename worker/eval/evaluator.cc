@@ -10,7 +10,7 @@
 #include "worker/metrics/metrics.h"
 #include "worker/metrics/slices.h"
 #include "worker/report/run_lines.h"
-#include "worker/sparse/batch_feeder.h"
+#include "worker/sparse/prefetcher.h"
 #include "worker/sparse/forward_inputs.h"
 #include "worker/watch/evaluation_watch.h"
 #include "worker/watch/vocabulary_watch.h"
@@ -44,9 +44,9 @@ StatusOr<EvaluationResult> Evaluate(const WorkerContext& context, PepnetModel* m
   const JobConfig& config = *context.config;
   const RankStatus::Phase phase(context.status(), "evaluation");
   PEPNET_ASSIGN_OR_RETURN(std::unique_ptr<BatchLoader> loader, OpenEvaluationData(context, input_path));
-  BatchFeeder feeder(&config, std::move(loader), context.client, context.collective, BatchFeeder::Mode::kEval,
+  Prefetcher prefetcher(&config, std::move(loader), context.client, context.collective, Prefetcher::Mode::kEval,
                      finished_steps, config.eval.num_steps, context.options.local_weight_normalization, context.team);
-  feeder.Watch(context.status(), context.options.timeout_s);
+  prefetcher.Watch(context.status(), context.options.timeout_s);
 
   MetricSet metrics(&config);
   SliceSet slices(&config);
@@ -58,10 +58,10 @@ StatusOr<EvaluationResult> Evaluate(const WorkerContext& context, PepnetModel* m
   const bool draws = context.first() && ProgressIsDrawn();
   if (draws) EndProgress();  // of the training
   for (;;) {
-    PEPNET_ASSIGN_OR_RETURN(std::optional<FedBatch> fed, feeder.Next());
-    if (!fed.has_value()) break;
-    const Batch& batch = fed->batch;
-    PEPNET_ASSIGN_OR_RETURN(const ModelInput* input, inputs.Make(*fed, context.client));
+    PEPNET_ASSIGN_OR_RETURN(std::optional<PreparedBatch> prepared, prefetcher.Next());
+    if (!prepared.has_value()) break;
+    const Batch& batch = prepared->batch;
+    PEPNET_ASSIGN_OR_RETURN(const ModelInput* input, inputs.Make(*prepared, context.client));
     LossReport losses;
     PEPNET_ASSIGN_OR_RETURN(std::vector<ModelOutput> outputs, model->Forward(*input, &losses));
     std::vector<std::vector<float>> scores;
@@ -72,7 +72,7 @@ StatusOr<EvaluationResult> Evaluate(const WorkerContext& context, PepnetModel* m
     bootstrap.Add(batch, scores);
     if (extras.trained != nullptr) overlap.Add(batch);
     metrics.AddLosses(losses.names, losses.values, batch.global_rows);
-    if (batches == 0) all_rows = RowsToCome(config, feeder.loader(), extras, batch);
+    if (batches == 0) all_rows = RowsToCome(config, prefetcher.loader(), extras, batch);
     rows += batch.global_rows;
     ++batches;
     if (context.first() && batches % config.eval.log_step_count_steps == 0) {
@@ -82,7 +82,7 @@ StatusOr<EvaluationResult> Evaluate(const WorkerContext& context, PepnetModel* m
     }
   }
   if (draws) EraseProgress();
-  std::vector<int64_t> clamped = {feeder.loader().clamped_ids()};
+  std::vector<int64_t> clamped = {prefetcher.loader().clamped_ids()};
   PEPNET_RETURN_IF_ERROR(context.collective->AllreduceSum(std::span<int64_t>(clamped), "clamped ids"));
   LogClampedIds(context, clamped[0]);
   EvaluationResult result{finished_steps, {}};
@@ -91,7 +91,7 @@ StatusOr<EvaluationResult> Evaluate(const WorkerContext& context, PepnetModel* m
   PEPNET_ASSIGN_OR_RETURN(result.slices, slices.Finish(context.collective));
   PEPNET_ASSIGN_OR_RETURN(result.warnings, watch.Warnings(result.values, context.collective));
   PEPNET_ASSIGN_OR_RETURN(std::vector<Warning> lacking,
-                          VocabularyWarnings(config, feeder.loader().encode_counts(), "eval", context.collective));
+                          VocabularyWarnings(config, prefetcher.loader().encode_counts(), "eval", context.collective));
   for (Warning& warning : lacking) result.warnings.push_back(std::move(warning));
   if (extras.trained != nullptr) {
     PEPNET_ASSIGN_OR_RETURN(std::optional<Warning> both, overlap.Compare(*extras.trained, context.collective));

@@ -17,7 +17,7 @@
 #include "worker/eval/prediction_writer.h"
 #include "worker/model/labels.h"
 #include "worker/model/output_rules.h"
-#include "worker/sparse/batch_feeder.h"
+#include "worker/sparse/prefetcher.h"
 #include "worker/sparse/forward_inputs.h"
 
 namespace pepnet {
@@ -132,16 +132,16 @@ StatusOr<int64_t> Predict(const WorkerContext& context, PepnetModel* model, cons
   std::unique_ptr<PredictionWriter> writer = PredictionWriter::Make(
       absl::StrCat(writing, "/", part_of(index)), absl::StrCat(request.output_path, "/", part_of(index)), request.csv);
 
-  BatchFeeder feeder(&config, std::move(loader), context.client, nullptr, BatchFeeder::Mode::kPredict, finished_steps,
+  Prefetcher prefetcher(&config, std::move(loader), context.client, nullptr, Prefetcher::Mode::kPredict, finished_steps,
                      request.steps, /*local_normalization=*/false, context.team);
-  feeder.Watch(context.status(), context.options.timeout_s);
+  prefetcher.Watch(context.status(), context.options.timeout_s);
   ForwardInputs inputs(&config, context.team);
   int64_t rows = 0;
   for (;;) {
-    PEPNET_ASSIGN_OR_RETURN(std::optional<FedBatch> fed, feeder.Next());
-    if (!fed.has_value()) break;
-    const Batch& batch = fed->batch;
-    PEPNET_ASSIGN_OR_RETURN(const ModelInput* input, inputs.Make(*fed, context.client));
+    PEPNET_ASSIGN_OR_RETURN(std::optional<PreparedBatch> prepared, prefetcher.Next());
+    if (!prepared.has_value()) break;
+    const Batch& batch = prepared->batch;
+    PEPNET_ASSIGN_OR_RETURN(const ModelInput* input, inputs.Make(*prepared, context.client));
     PEPNET_ASSIGN_OR_RETURN(std::vector<ModelOutput> outputs, model->Forward(*input, nullptr));
     if (reads_domains) PEPNET_RETURN_IF_ERROR(CheckDomains(config, batch));
     std::vector<ModelOutput> written;
@@ -152,12 +152,12 @@ StatusOr<int64_t> Predict(const WorkerContext& context, PepnetModel* model, cons
     PEPNET_RETURN_IF_ERROR(writer->Append(batch.rows, written, batch.reserved));
     rows += batch.rows;
   }
-  PEPNET_RETURN_IF_ERROR(writer->Finish(columns, feeder.loader().reserved_schema()));
+  PEPNET_RETURN_IF_ERROR(writer->Finish(columns, prefetcher.loader().reserved_schema()));
   // All parts are whole before any gets its name.
   const int workers = context.collective->count();
   std::vector<int64_t> total(2 + workers);
   total[0] = rows;
-  total[1] = feeder.loader().clamped_ids();
+  total[1] = prefetcher.loader().clamped_ids();
   total[2 + index] = writer->bytes();
   PEPNET_RETURN_IF_ERROR(context.phases->AllreduceSum(std::span<int64_t>(total), "all predictions"));
   PEPNET_RETURN_IF_ERROR(RunOnFirstWorker(context, "list of predictions", [&] {

@@ -144,25 +144,25 @@ class Explainer {
       // The keys are taken before the feature is dealt out, which may be the one that says the
       // domain.
       const std::vector<int64_t> keys = DomainKeys(config_, rows_.blocks[block]);
-      FedBatch fed;
-      fed.batch = std::move(rows_.blocks[block]);
-      for (size_t i = 0; i < columns.size(); ++i) columns[i].Swap(&fed.batch, unit->features[i]);
-      const Status run = Run(&fed, keys, &scores);
+      PreparedBatch prepared;
+      prepared.batch = std::move(rows_.blocks[block]);
+      for (size_t i = 0; i < columns.size(); ++i) columns[i].Swap(&prepared.batch, unit->features[i]);
+      const Status run = Run(&prepared, keys, &scores);
       // The rows are put back even after an error: they belong to the caller.
-      for (size_t i = 0; i < columns.size(); ++i) columns[i].Swap(&fed.batch, unit->features[i]);
-      rows_.blocks[block] = std::move(fed.batch);
+      for (size_t i = 0; i < columns.size(); ++i) columns[i].Swap(&prepared.batch, unit->features[i]);
+      rows_.blocks[block] = std::move(prepared.batch);
       PEPNET_RETURN_IF_ERROR(run);
     }
     return scores.Measure(context_.collective);
   }
 
  private:
-  Status Run(FedBatch* fed, const std::vector<int64_t>& keys, Scores* scores) {
-    fed->ids = FindUniqueIds(config_, fed->batch);
-    PEPNET_ASSIGN_OR_RETURN(fed->ticket, context_.client->StartPull(fed->ids, finished_steps_, /*read_only=*/true));
-    PEPNET_ASSIGN_OR_RETURN(const ModelInput* input, inputs_.Make(*fed, context_.client));
+  Status Run(PreparedBatch* prepared, const std::vector<int64_t>& keys, Scores* scores) {
+    prepared->ids = FindUniqueIds(config_, prepared->batch);
+    PEPNET_ASSIGN_OR_RETURN(prepared->ticket, context_.client->StartPull(prepared->ids, finished_steps_, /*read_only=*/true));
+    PEPNET_ASSIGN_OR_RETURN(const ModelInput* input, inputs_.Make(*prepared, context_.client));
     PEPNET_ASSIGN_OR_RETURN(const std::vector<ModelOutput> outputs, model_->Forward(*input, nullptr));
-    scores->Add(fed->batch, keys, outputs);
+    scores->Add(prepared->batch, keys, outputs);
     return absl::OkStatus();
   }
 

@@ -175,16 +175,16 @@ StatusOr<GateStatistics> MeasureGates(const WorkerContext& context, const Infere
   ForwardInputs inputs(&config);
   for (size_t block = 0; block < rows->blocks.size() && statistics.rows < kGateRows; ++block) {
     const std::vector<int64_t> keys = DomainKeys(config, rows->blocks[block]);
-    FedBatch fed;
-    fed.batch = std::move(rows->blocks[block]);
+    PreparedBatch prepared;
+    prepared.batch = std::move(rows->blocks[block]);
     const Status run = [&]() -> Status {
-      fed.ids = FindUniqueIds(config, fed.batch);
-      PEPNET_ASSIGN_OR_RETURN(fed.ticket,
-                              context.client->StartPull(fed.ids, inference.finished_steps, /*read_only=*/true));
-      PEPNET_ASSIGN_OR_RETURN(const ModelInput* input, inputs.Make(fed, context.client));
+      prepared.ids = FindUniqueIds(config, prepared.batch);
+      PEPNET_ASSIGN_OR_RETURN(prepared.ticket,
+                              context.client->StartPull(prepared.ids, inference.finished_steps, /*read_only=*/true));
+      PEPNET_ASSIGN_OR_RETURN(const ModelInput* input, inputs.Make(prepared, context.client));
       return inference.model->Forward(*input, nullptr).status();
     }();
-    rows->blocks[block] = std::move(fed.batch);
+    rows->blocks[block] = std::move(prepared.batch);
     PEPNET_RETURN_IF_ERROR(run);
     std::map<std::string, ModelOutput> layers;
     for (ModelOutput& layer : inference.model->intermediates()) layers[layer.name] = std::move(layer);

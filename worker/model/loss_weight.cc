@@ -37,8 +37,8 @@ void CheckColumns(const Tower& tower, const Batch& batch) {
 
 }  // namespace
 
-LossDenominators LocalDenominators(const JobConfig& config, const Batch& batch) {
-  LossDenominators local;
+LossNormalizers LocalLossNormalizers(const JobConfig& config, const Batch& batch) {
+  LossNormalizers local;
   local.rows = static_cast<double>(batch.rows);
   for (const Tower& tower : config.model.towers) {
     double sum = local.rows;
@@ -61,16 +61,16 @@ std::vector<double> RowWeights(const Tower& tower, const Batch& batch) {
   return weights;
 }
 
-std::vector<std::vector<float>> RowScales(const JobConfig& config, const Batch& batch, const LossDenominators& global) {
-  const LossDenominators& used = MutantActive(Mutant::kLocalRowDenominator) ? LocalDenominators(config, batch) : global;
+std::vector<std::vector<float>> RowScales(const JobConfig& config, const Batch& batch, const LossNormalizers& global) {
+  const LossNormalizers& used = MutantActive(Mutant::kLocalLossNormalizer) ? LocalLossNormalizers(config, batch) : global;
   CheckOrDie(used.weight_sums.size() == config.model.towers.size(), "one weight sum per tower");
   std::vector<std::vector<float>> scales;
   for (size_t t = 0; t < config.model.towers.size(); ++t) {
     const Tower& tower = config.model.towers[t];
     // An unweighted tower, and one with `weight` alone, has W = n.
-    const double denominator = HasRowWeights(tower) ? used.weight_sums[t] : used.rows;
+    const double loss_normalizer = HasRowWeights(tower) ? used.weight_sums[t] : used.rows;
     // The loss of a global batch whose weights are all zero is 0 instead of a NaN.
-    const double factor = denominator == 0 ? 0 : (tower.weighted ? tower.weight : 1.0) / denominator;
+    const double factor = loss_normalizer == 0 ? 0 : (tower.weighted ? tower.weight : 1.0) / loss_normalizer;
     std::vector<float>& scale = scales.emplace_back(static_cast<size_t>(batch.rows), static_cast<float>(factor));
     if (!HasRowWeights(tower)) continue;
     if (batch.rows > 0) CheckColumns(tower, batch);

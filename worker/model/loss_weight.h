@@ -13,19 +13,19 @@
 
 namespace pepnet {
 
-// Denominators of one step, the same on every worker.
-struct LossDenominators {
+// Loss normalizers of one step, the same on every worker.
+struct LossNormalizers {
   double rows = 0;                  // of the global batch
   std::vector<double> weight_sums;  // by tower; for an unweighted tower, or one with `weight` alone: rows
 };
 
-// This worker's contribution: rows and weight sums of its slice. Adding them over workers gives LossDenominators.
-LossDenominators LocalDenominators(const JobConfig& config, const Batch& batch);
+// This worker's contribution: rows and weight sums of its slice. Adding them over workers gives LossNormalizers.
+LossNormalizers LocalLossNormalizers(const JobConfig& config, const Batch& batch);
 
 // w of each row before normalisation; empty where every row has w = 1.
 std::vector<double> RowWeights(const Tower& tower, const Batch& batch);
 
 // scale[tower][row] for this worker's rows.
-std::vector<std::vector<float>> RowScales(const JobConfig& config, const Batch& batch, const LossDenominators& global);
+std::vector<std::vector<float>> RowScales(const JobConfig& config, const Batch& batch, const LossNormalizers& global);
 
 }  // namespace pepnet

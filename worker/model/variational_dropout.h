@@ -21,7 +21,7 @@ inline double VariationalShare(double w) { return 1 / (1 + std::exp(-w)); }
 
 struct VariationalFactor {
   double factor = 1;  // 1 - d
-  double slope = 0;   // of the factor by w
+  double derivative = 0;   // of the factor by w
 };
 
 // d(1 - d)/dw = -d (1 - d) / 0.1 * (1 / (p + e) + 1 / (1 - p + e)) * p (1 - p)

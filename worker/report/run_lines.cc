@@ -134,7 +134,7 @@ std::string KeepBestHint(const std::vector<EvaluationMetric>& metrics, const std
   BestRule rule;
   rule.metrics = {{metric.name}};
   rule.larger_is_better = metric.larger_is_better;
-  const std::optional<ValuedStep> best = Judge(rule, steps).best;
+  const std::optional<ValuedStep> best = StandingOf(rule, steps).best;
   if (!best.has_value() || best->value == steps.back().value) return "";
   return absl::StrCat(metric.name, " was best at step ", best->step, " (", MetricText(best->value), ") and ends with ",
                       MetricText(steps.back().value), ": train_config.keep_best { metric: \"", metric.name,

@@ -2,7 +2,7 @@
 // there: training, evaluation, prediction and the comparison behind an export all take it, so that
 // the same rows give the same numbers everywhere (law L5).
 //
-//   fed batch -> Receive(): rows of the tables -> Pool(): pooled outputs, row scales -> ModelInput
+//   prepared batch -> Receive(): rows of the tables -> Pool(): pooled outputs, row scales -> ModelInput
 //   -> TrainStep() or Forward() of the model
 //
 // Memory:  the buffers are kept from batch to batch.
@@ -14,7 +14,7 @@
 #include "common/base/status.h"
 #include "common/job_config/job_config.h"
 #include "worker/model/pepnet_model.h"
-#include "worker/sparse/batch_feeder.h"
+#include "worker/sparse/prefetcher.h"
 #include "worker/sparse/pooling.h"
 #include "worker/sparse/ps_client.h"
 
@@ -26,21 +26,21 @@ class ForwardInputs {
   explicit ForwardInputs(const JobConfig* config, ThreadTeam* team = nullptr) : config_(config), team_(team) {}
 
   // Receive() and Pool(), for who does not tell the time of the two apart.
-  StatusOr<const ModelInput*> Make(const FedBatch& fed, PsClient* client);
+  StatusOr<const ModelInput*> Make(const PreparedBatch& prepared, PsClient* client);
 
-  // Waits for the rows of `fed`.
-  Status Receive(const FedBatch& fed, PsClient* client);
-  // Pools `fed`, whose rows came last, to what the model reads. Points into `fed` and into this object,
+  // Waits for the rows of `prepared`.
+  Status Receive(const PreparedBatch& prepared, PsClient* client);
+  // Pools `prepared`, whose rows came last, to what the model reads. Points into `prepared` and into this object,
   // until the next call.
-  const ModelInput& Pool(const FedBatch& fed) { return PoolRows(fed, rows_); }
-  // The same with rows from elsewhere (an export): table_rows[t] holds the rows of fed.ids.ids[t].
-  const ModelInput& PoolRows(const FedBatch& fed, const FloatBuffers& table_rows);
+  const ModelInput& Pool(const PreparedBatch& prepared) { return PoolRows(prepared, rows_); }
+  // The same with rows from elsewhere (an export): table_rows[t] holds the rows of prepared.ids.ids[t].
+  const ModelInput& PoolRows(const PreparedBatch& prepared, const FloatBuffers& table_rows);
 
   // The rows that Receive() brought.
   const PulledRows& rows() const { return rows_; }
 
  private:
-  const ModelInput& PoolRows(const FedBatch& fed, const PulledRows& rows);
+  const ModelInput& PoolRows(const PreparedBatch& prepared, const PulledRows& rows);
 
   const JobConfig* const config_;
   ThreadTeam* const team_;

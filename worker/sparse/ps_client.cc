@@ -68,7 +68,7 @@ size_t RouteFloats(const JobConfig& config, const std::vector<Route>& route) {
 }
 
 // Deals the ids of one table out to the servers: routes[server] is set.
-void DealOut(const std::vector<int64_t>& ids, uint64_t table_hash, std::span<Route*> routes) {
+void PartitionIds(const std::vector<int64_t>& ids, uint64_t table_hash, std::span<Route*> routes) {
   const int servers = static_cast<int>(routes.size());
   // One server holds all buckets. Positions stay empty, which means "in the order of the table" and
   // saves the indirection here, in the gather and in the scatter.
@@ -180,7 +180,7 @@ StatusOr<std::vector<ParsedFrame>> PsClient::RequestAll(MessageType type, const 
   }
   std::vector<ParsedFrame> replies;
   for (int server = 0; server < server_count(); ++server) {
-    // The pull of the next training step may be under way (worker/sparse/batch_feeder.h), and its
+    // The pull of the next training step may be under way (worker/sparse/prefetcher.h), and its
     // answer may overtake this reply on the same channel. It is kept: dropping it would lose the
     // rows of a step that will be asked for.
     for (;;) {
@@ -337,7 +337,7 @@ StatusOr<PullTicket> PsClient::StartPull(const UniqueIds& ids, int64_t step, boo
   for (size_t t = 0; t < table_count; ++t) {
     ticket.table_sizes.push_back(ids.ids[t].size());
     for (int server = 0; server < server_count(); ++server) routes[server] = &ticket.routes[server][t];
-    DealOut(ids.ids[t], table_hashes_[t], routes);
+    PartitionIds(ids.ids[t], table_hashes_[t], routes);
   }
   // Every server gets a frame, even one without ids: the push that follows needs the ticket that
   // this pull opens there.

@@ -22,7 +22,7 @@ Status BestKeeper::Open() {
   // The evaluations are judged anew from the files, which RunLog has cut back: nothing else has to
   // be saved to go on as the undisturbed run would (law L4).
   if (!MutantActive(Mutant::kResumeForgetsEvaluations)) steps_ = ReadValuedSteps(model_dir_, rule_);
-  standing_ = Judge(rule_, steps_);
+  standing_ = StandingOf(rule_, steps_);
   if (StatusOr<BestCheckpoint> published = ReadBestCheckpoint(model_dir_); published.ok()) {
     published_ = *std::move(published);
   }
@@ -37,10 +37,10 @@ void BestKeeper::Evaluated(const EvaluationResult& result) {
   if (value.has_value()) {
     steps_.push_back({result.step, *value});
   } else {
-    LogWarning(absl::StrCat("keep_best passes over the evaluation of step ", result.step, ": ",
+    LogWarning(absl::StrCat("keep_best skips the evaluation of step ", result.step, ": ",
                             WhyNoValue(rule_, result.values, result.slices)));
   }
-  standing_ = Judge(rule_, steps_);
+  standing_ = StandingOf(rule_, steps_);
   has_news_ = true;
 }
 
@@ -48,14 +48,14 @@ StatusOr<int64_t> BestKeeper::StepToKeep() const {
   // Only evaluations whose checkpoints are still there count: the best of all may have been removed
   // by hand, or by an earlier run with other settings.
   PEPNET_ASSIGN_OR_RETURN(const std::vector<ValuedStep> kept, KeptSteps(model_dir_, steps_));
-  const Standing standing = Judge(rule_, kept);
+  const Standing standing = StandingOf(rule_, kept);
   return standing.best.has_value() ? standing.best->step : -1;
 }
 
 Status BestKeeper::Publish() {
   has_news_ = false;
   PEPNET_ASSIGN_OR_RETURN(const std::vector<ValuedStep> kept, KeptSteps(model_dir_, steps_));
-  const std::optional<ValuedStep> best = Judge(rule_, kept).best;
+  const std::optional<ValuedStep> best = StandingOf(rule_, kept).best;
   // A file that names nothing would be worse than none.
   if (!best.has_value()) {
     published_.reset();

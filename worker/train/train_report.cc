@@ -65,7 +65,7 @@ void TrainReport::Observe(const Batch& batch, const TrainSession& session) {
   rows_trained_ += batch.global_rows;
   // Of files that do not say how many rows they have, the first pass that is seen whole says it.
   rows_of_pass_ += batch.global_rows;
-  const int64_t known = session.feeder()->loader().rows_per_epoch();
+  const int64_t known = session.prefetcher()->loader().rows_per_epoch();
   if (known > 0) {
     rows_per_epoch_ = known;
   } else if (batch.last_in_epoch && pass_is_whole_) {
@@ -225,7 +225,7 @@ Status TrainReport::Close(const TrainSession& session, const CheckpointSaver* sa
 std::vector<std::pair<std::string, double>> TrainReport::BestValues() const {
   std::vector<std::pair<std::string, double>> values;
   const auto add = [&](const BestRule& rule, const std::string& name) {
-    const std::optional<ValuedStep> best = Judge(rule, ReadValuedSteps(config_.model_dir, rule)).best;
+    const std::optional<ValuedStep> best = StandingOf(rule, ReadValuedSteps(config_.model_dir, rule)).best;
     const auto same = [&](const auto& value) { return value.first == name; };
     if (best.has_value() && std::none_of(values.begin(), values.end(), same)) values.push_back({name, best->value});
   };

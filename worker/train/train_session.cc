@@ -150,10 +150,10 @@ bool TrainSession::has_next_files() const {
 }
 
 Status TrainSession::OpenNextFiles() {
-  // The counts of the feeder go with it; the report at the end is over all files.
+  // The counts of the prefetcher go with it; the report at the end is over all files.
   earlier_counts_ = read_counts();
   earlier_encode_counts_ = encode_counts();
-  feeder_ = nullptr;  // its threads end before others begin
+  prefetcher_ = nullptr;  // its threads end before others begin
   data_ = NextFiles(data_, counters().position, config_.train.num_steps > 0 ? 0 : config_.train.num_epochs);
   return OpenFiles();
 }
@@ -198,11 +198,11 @@ Status TrainSession::OpenFiles() {
   const int64_t num_steps = config_.train.num_steps;
   // Batches beyond num_steps are not even asked for: their pulls would never be pushed.
   const int64_t steps_left = num_steps > 0 ? num_steps - counters.finished_steps : 0;
-  feeder_ = std::make_unique<BatchFeeder>(&config_, std::move(loader), context_.client, context_.collective,
-                                          BatchFeeder::Mode::kTrain, counters.finished_steps + 1, steps_left,
+  prefetcher_ = std::make_unique<Prefetcher>(&config_, std::move(loader), context_.client, context_.collective,
+                                          Prefetcher::Mode::kTrain, counters.finished_steps + 1, steps_left,
                                           context_.options.local_weight_normalization, context_.team);
-  feeder_->StopOn(context_.options.stop_request);
-  feeder_->Watch(context_.status(), context_.options.timeout_s);
+  prefetcher_->StopOn(context_.options.stop_request);
+  prefetcher_->Watch(context_.status(), context_.options.timeout_s);
   return absl::OkStatus();
 }
 
@@ -215,8 +215,8 @@ bool TrainSession::IsLast(const Batch& batch) const {
 
 ReadCounts TrainSession::read_counts() const {
   ReadCounts sum = earlier_counts_;
-  if (feeder_ == nullptr) return sum;
-  const ReadCounts now = feeder_->loader().counts();
+  if (prefetcher_ == nullptr) return sum;
+  const ReadCounts now = prefetcher_->loader().counts();
   sum.decoded_rows += now.decoded_rows;
   sum.passed_rows += now.passed_rows;
   sum.bytes += now.bytes;
@@ -225,7 +225,7 @@ ReadCounts TrainSession::read_counts() const {
 
 EncodeCounts TrainSession::encode_counts() const {
   EncodeCounts sum = earlier_encode_counts_;
-  if (feeder_ != nullptr) sum.Add(feeder_->loader().encode_counts());
+  if (prefetcher_ != nullptr) sum.Add(prefetcher_->loader().encode_counts());
   return sum;
 }
 

@@ -18,7 +18,7 @@
 #include "worker/data/history/data_choice.h"
 #include "worker/metrics/train_metrics.h"
 #include "worker/model/pepnet_model.h"
-#include "worker/sparse/batch_feeder.h"
+#include "worker/sparse/prefetcher.h"
 
 namespace pepnet {
 
@@ -45,16 +45,16 @@ class TrainSession {
   // then.
   const std::string& resumed_from() const { return resumed_from_; }
   int64_t start_step() const { return start_step_; }
-  // After OpenData(): true if nothing was left to train on; there is no feeder then.
-  bool finished_before() const { return feeder_ == nullptr; }
+  // After OpenData(): true if nothing was left to train on; there is no prefetcher then.
+  bool finished_before() const { return prefetcher_ == nullptr; }
   // The number of finished passes over the data with which the passes over the present files end; 0: steps end them.
   int64_t last_epoch() const { return data_.last_epoch; }
-  // Once the feeder has ended: whether there are files to be read behind those that it read, and the opening of these.
+  // Once the prefetcher has ended: whether there are files to be read behind those that it read, and the opening of these.
   // A collective operation.
   bool has_next_files() const;
   Status OpenNextFiles();
-  BatchFeeder* feeder() { return feeder_.get(); }
-  const BatchFeeder* feeder() const { return feeder_.get(); }
+  Prefetcher* prefetcher() { return prefetcher_.get(); }
+  const Prefetcher* prefetcher() const { return prefetcher_.get(); }
   // Whether the step of `batch`, which is done, was the last one of the present files, or of num_steps.
   bool IsLast(const Batch& batch) const;
   // Of this worker, for all files that it read.
@@ -83,9 +83,9 @@ class TrainSession {
   TrainMetrics metrics_;
   std::unique_ptr<PepnetModel> model_;
   DataChoice data_;  // of the files that are open, and of those behind them
-  std::unique_ptr<BatchFeeder> feeder_;
+  std::unique_ptr<Prefetcher> prefetcher_;
   int opened_ = 0;             // OpenFiles()
-  ReadCounts earlier_counts_;  // of feeders that are gone
+  ReadCounts earlier_counts_;  // of prefetchers that are gone
   EncodeCounts earlier_encode_counts_;
   std::string resumed_from_;
   int64_t start_step_ = 0;

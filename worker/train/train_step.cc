@@ -26,17 +26,17 @@ LearningRates TrainStep::Begin() {
   return RatesOfStep(train, step, epochs, counters.window_epochs);
 }
 
-Status TrainStep::Pull(const FedBatch& fed) {
+Status TrainStep::Pull(const PreparedBatch& prepared) {
   {
     StageTimes::Scope scope(times_, Stage::kPull);
-    PEPNET_RETURN_IF_ERROR(inputs_.Receive(fed, context_.client));
+    PEPNET_RETURN_IF_ERROR(inputs_.Receive(prepared, context_.client));
   }
   StageTimes::Scope scope(times_, Stage::kPool);
-  input_ = &inputs_.Pool(fed);
+  input_ = &inputs_.Pool(prepared);
   return absl::OkStatus();
 }
 
-Status TrainStep::ForwardBackward(const FedBatch& fed) {
+Status TrainStep::ForwardBackward(const PreparedBatch& prepared) {
   {
     StageTimes::Scope scope(times_, Stage::kCompute);
     // The model adds to the dense gradients, and parameters that this step does not use keep a
@@ -46,15 +46,15 @@ Status TrainStep::ForwardBackward(const FedBatch& fed) {
     PEPNET_ASSIGN_OR_RETURN(losses_, session_.model()->TrainStep(*input_, gradient_scale, &leaf_gradients_));
   }
   // The check comes before the push: a loss that is not finite must not reach the tables.
-  PEPNET_RETURN_IF_ERROR(CheckFinite(fed));
+  PEPNET_RETURN_IF_ERROR(CheckFinite(prepared));
   StageTimes::Scope scope(times_, Stage::kPool);
   // The gradients are formed where they will be sent from (RowGradients).
-  row_gradients_ = context_.client->MakeGradients(fed.ticket);
-  ScatterGradients(config_, fed.batch, fed.ids, leaf_gradients_, row_gradients_.tables, context_.team);
+  row_gradients_ = context_.client->MakeGradients(prepared.ticket);
+  ScatterGradients(config_, prepared.batch, prepared.ids, leaf_gradients_, row_gradients_.tables, context_.team);
   return absl::OkStatus();
 }
 
-Status TrainStep::Push(const FedBatch& fed, double lr) {
+Status TrainStep::Push(const PreparedBatch& prepared, double lr) {
   StageTimes::Scope scope(times_, Stage::kPush);
   if (keeps_row_gradients_) {
     kept_row_gradients_.clear();
@@ -63,7 +63,7 @@ Status TrainStep::Push(const FedBatch& fed, double lr) {
     }
   }
   // Updates count from 1 over the whole training: they are Adam's t, also after a resume.
-  return context_.client->Push(fed.ticket, std::move(row_gradients_), lr,
+  return context_.client->Push(prepared.ticket, std::move(row_gradients_), lr,
                                /*update=*/session_.counters().finished_steps + 1);
 }
 
@@ -115,14 +115,14 @@ void TrainStep::NoteGradientNorms() {
   if (train.summarize_global_gradient_norm) gradient_norms_.push_back({"global_gradient_norm", std::sqrt(total)});
 }
 
-Status TrainStep::CheckFinite(const FedBatch& fed) const {
+Status TrainStep::CheckFinite(const PreparedBatch& prepared) const {
   for (size_t i = 0; i < losses_.values.size(); ++i) {
     if (std::isfinite(losses_.values[i])) continue;
-    const FailedStep failed = {config_, session_.state().parameters, *input_, fed.ids, inputs_.rows(), leaf_gradients_};
+    const FailedStep failed = {config_, session_.state().parameters, *input_, prepared.ids, inputs_.rows(), leaf_gradients_};
     return absl::OutOfRangeError(
         absl::StrCat(losses_.names[i], " became ", losses_.values[i], " at step ",
                      session_.counters().finished_steps + 1, " on worker ", context_.collective->index(), " (",
-                     fed.batch.origin, "): ", DescribeDivergence(failed, session_.model()),
+                     prepared.batch.origin, "): ", DescribeDivergence(failed, session_.model()),
                      "; lower the learning rates or set grad_clipping, then go on from the last "
                      "checkpoint with --continue_train"));
   }

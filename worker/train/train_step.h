@@ -34,9 +34,9 @@ class TrainStep {
   // The rates of the step that is about to begin; an accumulation window keeps the epoch that it
   // began in.
   LearningRates Begin();
-  Status Pull(const FedBatch& fed);
-  Status ForwardBackward(const FedBatch& fed);
-  Status Push(const FedBatch& fed, double lr);
+  Status Pull(const PreparedBatch& prepared);
+  Status ForwardBackward(const PreparedBatch& prepared);
+  Status Push(const PreparedBatch& prepared, double lr);
   Status SumGradients();
   void UpdateDense(const LearningRates& lr);
 
@@ -50,7 +50,7 @@ class TrainStep {
   const std::vector<std::pair<std::string, double>>& gradient_norms() const { return gradient_norms_; }
 
  private:
-  Status CheckFinite(const FedBatch& fed) const;
+  Status CheckFinite(const PreparedBatch& prepared) const;
   void NoteGradientNorms();
 
   const WorkerContext& context_;

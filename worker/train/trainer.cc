@@ -51,7 +51,7 @@ Status Trainer::Start() {
   }
   // The verdict is a collective operation, so every worker comes here, with a best keeper or
   // without.
-  PEPNET_RETURN_IF_ERROR(JudgeEvaluations());
+  PEPNET_RETURN_IF_ERROR(ScoreEvaluations());
   if (out_of_patience_) {
     if (best_.has_value()) {
       LogWarning(absl::StrCat("nothing is left to train: patience had run out, as ", best_->PatienceText(),
@@ -76,23 +76,23 @@ StatusOr<bool> Trainer::Step() {
   PEPNET_RETURN_IF_ERROR(PublishBest());
 
   // The batch was read, agreed on and asked for during the step before; this hands it out and
-  // prepares the next one (BatchFeeder).
-  PEPNET_ASSIGN_OR_RETURN(std::optional<FedBatch> fed, NextBatch());
-  if (!fed.has_value()) return false;
-  const Batch& batch = fed->batch;
+  // prepares the next one (Prefetcher).
+  PEPNET_ASSIGN_OR_RETURN(std::optional<PreparedBatch> prepared, NextBatch());
+  if (!prepared.has_value()) return false;
+  const Batch& batch = prepared->batch;
 
   // From here to FinishStep() the state is that of no step: nothing in between may save, and no
   // worker may leave without an error.
   const LearningRates lr = step_.Begin();
-  PEPNET_RETURN_IF_ERROR(step_.Pull(*fed));
-  PEPNET_RETURN_IF_ERROR(step_.ForwardBackward(*fed));
-  PEPNET_RETURN_IF_ERROR(step_.Push(*fed, lr.sparse));  // first, so that the servers apply it during the rest
+  PEPNET_RETURN_IF_ERROR(step_.Pull(*prepared));
+  PEPNET_RETURN_IF_ERROR(step_.ForwardBackward(*prepared));
+  PEPNET_RETURN_IF_ERROR(step_.Push(*prepared, lr.sparse));  // first, so that the servers apply it during the rest
   PEPNET_RETURN_IF_ERROR(step_.SumGradients());
   step_.UpdateDense(lr);
   PEPNET_RETURN_IF_ERROR(session_.metrics().Add(batch, step_.losses().scores));
   PEPNET_RETURN_IF_ERROR(session_.metrics().EndStep(context_.collective));
   session_.FinishStep(batch);
-  last_ids_ = std::move(fed->ids);
+  last_ids_ = std::move(prepared->ids);
 
   report_.Observe(batch, session_);
   PEPNET_RETURN_IF_ERROR(report_.LogStep(batch, lr, session_, step_));
@@ -103,23 +103,23 @@ StatusOr<bool> Trainer::Step() {
   return out_of_patience_ && !session_.IsLast(batch) ? StopEarly() : StopIfAsked();
 }
 
-StatusOr<std::optional<FedBatch>> Trainer::NextBatch() {
+StatusOr<std::optional<PreparedBatch>> Trainer::NextBatch() {
   StageTimes::Scope scope(report_.times(), Stage::kRead);
-  PEPNET_ASSIGN_OR_RETURN(std::optional<FedBatch> fed, session_.feeder()->Next());
+  PEPNET_ASSIGN_OR_RETURN(std::optional<PreparedBatch> prepared, session_.prefetcher()->Next());
   // A pass over files may have no batch at all: drop_remainder drops it, or the files have gone.
-  while (!fed.has_value() && session_.has_next_files()) {
+  while (!prepared.has_value() && session_.has_next_files()) {
     PEPNET_RETURN_IF_ERROR(session_.OpenNextFiles());
-    PEPNET_ASSIGN_OR_RETURN(fed, session_.feeder()->Next());
+    PEPNET_ASSIGN_OR_RETURN(prepared, session_.prefetcher()->Next());
   }
-  return fed;
+  return prepared;
 }
 
 // False, with the state saved, if the workers have agreed to stop behind this step; else true.
 StatusOr<bool> Trainer::StopIfAsked() {
-  if (!session_.feeder()->stop_agreed()) return true;
+  if (!session_.prefetcher()->stop_agreed()) return true;
   stopped_ = true;
   // The pull ahead has been sent. Its answer must be taken, or it would meet whoever receives next.
-  PEPNET_RETURN_IF_ERROR(session_.feeder()->DropAhead());
+  PEPNET_RETURN_IF_ERROR(session_.prefetcher()->DropAhead());
   PEPNET_RETURN_IF_ERROR(Save());
   return false;
 }
@@ -130,7 +130,7 @@ StatusOr<bool> Trainer::StopEarly() {
     LogInfo(absl::StrCat("stopped early after step ", session_.counters().finished_steps, ": ", best_->PatienceText()));
   }
   // The state was saved before the evaluation that ended the patience.
-  PEPNET_RETURN_IF_ERROR(session_.feeder()->DropAhead());
+  PEPNET_RETURN_IF_ERROR(session_.prefetcher()->DropAhead());
   return false;
 }
 
@@ -189,12 +189,12 @@ Status Trainer::SaveAndEvaluate() {
   PEPNET_ASSIGN_OR_RETURN(evaluation_, Evaluate(context_, session_.model(), config_.eval_input_path, step, extras));
   PEPNET_RETURN_IF_ERROR(report_.Evaluated(evaluation_));
   if (best_.has_value()) best_->Evaluated(evaluation_);
-  return JudgeEvaluations();
+  return ScoreEvaluations();
 }
 
 // Makes worker 0's verdict on the evaluations known to all: it alone has their slices and those of
 // earlier runs.
-Status Trainer::JudgeEvaluations() {
+Status Trainer::ScoreEvaluations() {
   if (config_.train.best.patience == 0) return absl::OkStatus();
   int64_t stop = best_.has_value() && best_->standing().out_of_patience ? 1 : 0;
   PEPNET_RETURN_IF_ERROR(context_.collective->AllreduceSum(std::span<int64_t>(&stop, 1), "verdict on the evaluations"));

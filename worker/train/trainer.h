@@ -68,12 +68,12 @@ class Trainer {
   const StageTimes& times() const { return report_.times(); }
 
  private:
-  StatusOr<std::optional<FedBatch>> NextBatch();
+  StatusOr<std::optional<PreparedBatch>> NextBatch();
   Status EvaluateRestored();
   bool SaveIsDue(const Batch& batch) const;
   Status Save();
   Status SaveAndEvaluate();
-  Status JudgeEvaluations();
+  Status ScoreEvaluations();
   Status PublishBest();
   StatusOr<bool> StopEarly();
   StatusOr<bool> StopIfAsked();

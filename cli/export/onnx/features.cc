@@ -112,7 +112,7 @@ class FeatureGraph {
       const int64_t last = is_sequence ? 2 : 1;
       const Value limit = ops_.Unsqueeze(is_sequence ? cells.counts : lengths, last);
       cells.mask = graph_.Apply("Less", {ops_.Positions(cells.values, last), limit});
-      if (input.type == Type::kString) {  // an empty token is passed over
+      if (input.type == Type::kString) {  // an empty token is skipped
         const Value named = graph_.Apply("LabelEncoder", {cells.values},
                                          {{"keys_strings", std::vector<std::string>{""}},
                                           {"values_int64s", std::vector<int64_t>{0}},

@@ -105,7 +105,7 @@ struct OnnxGraph::State {
     onnx::ModelProto read;
     if (!read.ParseFromString(bytes)) return absl::DataLossError(absl::StrCat(path, " cannot be read back"));
     if (external != nullptr) {
-      PEPNET_ASSIGN_OR_RETURN(const FileSum sum, SumFile(path + ".data"));
+      PEPNET_ASSIGN_OR_RETURN(const FileChecksum sum, ChecksumFile(path + ".data"));
       if (sum.bytes != external->bytes() || sum.crc32c != external->crc32c()) {
         return absl::DataLossError(absl::StrCat(path, ".data does not read back as it was written"));
       }

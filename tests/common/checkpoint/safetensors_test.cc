@@ -64,7 +64,7 @@ TEST_F(SafetensorsTest, WhatIsWrittenIsReadBack) {
     ASSERT_OK(writer->Append(data.data() + i, std::min<size_t>(7, data.size() - i)));
   }
   ASSERT_OK_AND_ASSIGN(const auto result, writer->Finish());
-  ASSERT_OK_AND_ASSIGN(const auto sum, SumFile(path_));
+  ASSERT_OK_AND_ASSIGN(const auto sum, ChecksumFile(path_));
   EXPECT_EQ(result.bytes, sum.bytes);
   EXPECT_EQ(result.crc32c, sum.crc32c);
 

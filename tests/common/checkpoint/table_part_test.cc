@@ -51,7 +51,7 @@ TEST_P(RoundTripTest, RowsAreReadBackBitForBit) {
   EXPECT_EQ(entry.file, dim > 0 ? "tables/user_id%2Fx/part-00000-of-00001.arrow"
                                 : "tables/user_id%2Fx/candidates-00000-of-00001.arrow");
   EXPECT_EQ(entry.rows, static_cast<int64_t>(count));
-  ASSERT_OK_AND_ASSIGN(const auto sum, SumFile(directory_ / entry.file));
+  ASSERT_OK_AND_ASSIGN(const auto sum, ChecksumFile(directory_ / entry.file));
   EXPECT_EQ(sum.bytes, entry.bytes);
   EXPECT_EQ(sum.crc32c, entry.crc32c);
 

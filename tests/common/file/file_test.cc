@@ -34,7 +34,7 @@ TEST_F(FileTest, WhatIsWrittenIsRead) {
     ASSERT_EQ(WriteFileAtomically(Path("a"), contents), absl::OkStatus());
     ASSERT_OK_AND_ASSIGN(const auto read, ReadFile(Path("a")));
     EXPECT_TRUE(read == contents) << bytes;
-    ASSERT_OK_AND_ASSIGN(const auto sum, SumFile(Path("a")));
+    ASSERT_OK_AND_ASSIGN(const auto sum, ChecksumFile(Path("a")));
     EXPECT_EQ(sum.bytes, static_cast<int64_t>(bytes));
     EXPECT_EQ(sum.crc32c, ExtendCrc32c(0, contents.data(), bytes));
   }
@@ -54,7 +54,7 @@ TEST_F(FileTest, ErrorsNamePathAndCause) {
   const std::string missing = Path("missing/file");
   for (const Status& status :
        {ReadFile(missing).status(), WriteFileAtomically(missing, "x"), AppendToFile(missing, "x"),
-        SumFile(missing).status(), FileWriter::Create(missing).status(), ListDirectory(missing).status(),
+        ChecksumFile(missing).status(), FileWriter::Create(missing).status(), ListDirectory(missing).status(),
         SyncDirectory(missing), RenameAndSync(missing, Path("b"))}) {
     EXPECT_EQ(status.code(), absl::StatusCode::kNotFound) << status;
     EXPECT_THAT(status, IsError(HasSubstr(missing)));
@@ -90,7 +90,7 @@ TEST_F(FileTest, OnlyRegularFilesOfAKnownSizeAreRead) {
   ASSERT_EQ(mkfifo(Path("pipe").c_str(), 0600), 0);
   for (const std::string& path : {Path("pipe"), std::string("/dev/zero")}) {
     EXPECT_THAT(ReadFile(path), IsError(HasSubstr("expected a regular file"))) << path;
-    EXPECT_THAT(SumFile(path), IsError(HasSubstr("expected a regular file"))) << path;
+    EXPECT_THAT(ChecksumFile(path), IsError(HasSubstr("expected a regular file"))) << path;
   }
   EXPECT_FALSE(AppendToFile(Path("pipe"), "x").ok()) << "nobody reads it, and nobody waits";
   ASSERT_EQ(AppendToFile(Path("sparse"), "x"), absl::OkStatus());
@@ -166,7 +166,7 @@ TEST_F(FileTest, WriterKeepsSizeAndCrc) {
   EXPECT_GT(expected.size(), size_t{1} << 20);  // more than one block
   EXPECT_TRUE(*ReadFile(Path("w")) == expected);
   EXPECT_EQ(writer->bytes(), static_cast<int64_t>(expected.size()));
-  EXPECT_EQ(writer->crc32c(), SumFile(Path("w"))->crc32c);
+  EXPECT_EQ(writer->crc32c(), ChecksumFile(Path("w"))->crc32c);
 }
 
 TEST_F(FileTest, RenameReplacesAndListIsSorted) {

@@ -35,7 +35,7 @@ TEST_F(WriteBehindTest, ContentsSizeAndCrcDoNotDependOnThePieces) {
     EXPECT_EQ(file->bytes(), static_cast<int64_t>(contents.size()));
     ASSERT_EQ(file->Finish(), absl::OkStatus());
     EXPECT_TRUE(*ReadFile(path()) == contents) << piece;
-    EXPECT_EQ(file->crc32c(), SumFile(path())->crc32c) << piece;
+    EXPECT_EQ(file->crc32c(), ChecksumFile(path())->crc32c) << piece;
     EXPECT_FALSE(file->Finish().ok());
     EXPECT_FALSE(file->Append("x", 1).ok());
   }
@@ -44,7 +44,7 @@ TEST_F(WriteBehindTest, ContentsSizeAndCrcDoNotDependOnThePieces) {
 TEST_F(WriteBehindTest, AnEmptyFileIsAFile) {
   ASSERT_OK_AND_ASSIGN(auto file, WriteBehind::Create(path()));
   ASSERT_EQ(file->Finish(), absl::OkStatus());
-  EXPECT_EQ(SumFile(path())->bytes, 0);
+  EXPECT_EQ(ChecksumFile(path())->bytes, 0);
 }
 
 TEST_F(WriteBehindTest, AnErrorIsToldAndNobodyWaits) {
@@ -101,7 +101,7 @@ TEST_F(WriteBehindTest, WhatIsGivenUpEndsAtOnce) {
   ASSERT_OK_AND_ASSIGN(auto file, WriteBehind::Create(path()));
   for (int i = 0; i < 5; ++i) ASSERT_EQ(file->Append(block.data(), kBlock), absl::OkStatus());
   file.reset();
-  EXPECT_LE(SumFile(path())->bytes, static_cast<int64_t>(5 * kBlock));
+  EXPECT_LE(ChecksumFile(path())->bytes, static_cast<int64_t>(5 * kBlock));
 }
 
 }  // namespace

@@ -73,7 +73,7 @@ TEST_F(JobReportTest, ADamagedReportIsReplaced) {
   EXPECT_EQ(Read()["status"], "failed");
 }
 
-// Two ranks: rank 0 waits for rank 1, which beats but does not answer.
+// Two ranks: rank 0 waits for rank 1, which sends heartbeats but does not answer.
 TEST_F(JobReportTest, AFailedWaitNamesRankRoleHostOperationPeerAndStep) {
   InProcessHub hub(2);
   JobWatch worker(hub.transport(0), 2, nullptr), server(hub.transport(1), 2, nullptr);

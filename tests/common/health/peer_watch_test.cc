@@ -131,7 +131,7 @@ TEST_F(PeerWatchTest, ASlowRankIsNamedWithWhatItDoes) {
   const Status status = WaitFor(1, 0.3);
   EXPECT_TRUE(absl::IsDeadlineExceeded(status)) << status;
   EXPECT_THAT(status, IsError(testing::AllOf(HasSubstr("for rows of step 18 from rank 1"),
-                                             HasSubstr("rank 1 (server 0 on host "), HasSubstr("is slow: it beats"),
+                                             HasSubstr("rank 1 (server 0 on host "), HasSubstr("is slow: its last heartbeat came"),
                                              HasSubstr("in step 17, computes"))));
 }
 
@@ -147,7 +147,7 @@ TEST_F(PeerWatchTest, TheBlameFollowsWhoWaitsForWhom) {
   const Status status = WaitFor(1, 0.6);
   EXPECT_THAT(status, IsError(testing::AllOf(HasSubstr("rank 1 waits for others, in the end for rank 2 (server 1"),
                                              HasSubstr("in step 9, computes"))));
-  EXPECT_EQ(ranks_[0]->watch->Culprit({1}).rank, 2);
+  EXPECT_EQ(ranks_[0]->watch->RootCauseOf({1}).rank, 2);
   EXPECT_TRUE(absl::IsDeadlineExceeded(middle.get()));
 }
 
@@ -176,9 +176,9 @@ TEST_F(PeerWatchTest, TheBlameFollowsFromRoleToRole) {
               IsError(testing::AllOf(
                   HasSubstr("rank 0 waits for others, in the end for rank 1 (worker 1 and server 1 on host "),
                   HasSubstr("in step 9, computes; its server waits "))));
-  EXPECT_EQ(ranks_[0]->watch->Culprit({0, /*server=*/true}).rank, 1);
+  EXPECT_EQ(ranks_[0]->watch->RootCauseOf({0, /*server=*/true}).rank, 1);
   // Server 1 waits for worker 0, which waits for nobody.
-  EXPECT_EQ(ranks_[0]->watch->Culprit({1, /*server=*/true}, /*by_server=*/true).rank, 0);
+  EXPECT_EQ(ranks_[0]->watch->RootCauseOf({1, /*server=*/true}, /*by_server=*/true).rank, 0);
   EXPECT_THAT(ranks_[0]->watch->Explain({1, /*server=*/true}, /*by_server=*/true),
               HasSubstr("the worker of this rank is slow: in step "));
 }
@@ -236,7 +236,7 @@ TEST_F(PeerWatchTest, AFailingRankIsGivenTimeToSpeakForItself) {
   Start(0, ThisProcess(), options), Start(1), Start(2);
   ranks_[1]->watch->AnnounceFailure("the disk is full");
   ASSERT_TRUE(Sees(1, PeerState::kFailed));
-  EXPECT_EQ(ranks_[0]->watch->Culprit({}).rank, 1);  // of a wait for any rank
+  EXPECT_EQ(ranks_[0]->watch->RootCauseOf({}).rank, 1);  // of a wait for any rank
   EXPECT_OK(ranks_[0]->watch->Lost());
   EXPECT_THAT(WaitFor(2, 60), IsError(HasSubstr("rank 1 (server 0 on host ")));
   EXPECT_THAT(ranks_[0]->watch->Lost(), IsError(HasSubstr("has failed: the disk is full")));

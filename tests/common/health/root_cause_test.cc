@@ -16,7 +16,7 @@ using testing::StartsWith;
 
 constexpr Patience kPatience{0.5, 4, 3};
 
-// A job as rank 0, a worker, sees it; all others are servers that beat and compute.
+// A job as rank 0, a worker, sees it; all others are servers that send heartbeats and compute.
 JobView Job(int size) {
   JobView job;
   job.period_s = kPatience.period_s;
@@ -37,12 +37,12 @@ RankStatus::WaitView WaitFor(int rank, bool on_server = false, double waited_s =
   return {"rows of step 7", rank, waited_s, 0, on_server};
 }
 
-std::string Cause(const JobView& job, Seat peer, bool by_server = false) {
-  const Seat cause = RootCause(job, peer, by_server);
+std::string Cause(const JobView& job, Endpoint peer, bool by_server = false) {
+  const Endpoint cause = RootCause(job, peer, by_server);
   return absl::StrCat(cause.rank, cause.server ? " server" : "");
 }
 
-std::string Text(const JobView& job, Seat peer, bool by_server = false) {
+std::string Text(const JobView& job, Endpoint peer, bool by_server = false) {
   return CauseText(job, peer, RootCause(job, peer, by_server), by_server);
 }
 
@@ -51,7 +51,7 @@ std::string Text(const JobView& job, Seat peer, bool by_server = false) {
 TEST(RootCauseTest, ARankThatComputesIsSlow) {
   const JobView job = Job(3);
   EXPECT_EQ(Cause(job, {1}), "1");
-  EXPECT_EQ(Text(job, {1}), "rank 1 (server 0 on host h, pid 101) is slow: it beats (0.5 s ago), in step 7, computes");
+  EXPECT_EQ(Text(job, {1}), "rank 1 (server 0 on host h, pid 101) is slow: its last heartbeat came 0.5 s ago), in step 7, computes");
 }
 
 TEST(RootCauseTest, AChainOfWaitsEndsAtTheRankThatWaitsForNobody) {
@@ -62,7 +62,7 @@ TEST(RootCauseTest, AChainOfWaitsEndsAtTheRankThatWaitsForNobody) {
   EXPECT_EQ(Cause(job, {1}), "4");
   EXPECT_EQ(Text(job, {1}),
             "rank 1 waits for others, in the end for rank 4 (server 3 on host h, pid 104) is slow: it "
-            "beats (0.5 s ago), in step 7, computes");
+            "came 0.5 s ago, in step 7, computes");
 }
 
 TEST(RootCauseTest, AChainEndsAtARankThatDoesNotBeatWhateverItSaidLast) {
@@ -113,7 +113,7 @@ TEST(RootCauseTest, ACycleOfOthersEnds) {
   job.ranks[1].wait = WaitFor(2);
   job.ranks[2].wait = WaitFor(3);
   job.ranks[3].wait = WaitFor(1);
-  const Seat cause = RootCause(job, {1}, false);
+  const Endpoint cause = RootCause(job, {1}, false);
   EXPECT_GE(cause.rank, 1);
   EXPECT_LE(cause.rank, 3);
 }
@@ -141,7 +141,7 @@ TEST(RootCauseTest, EveryStateHasItsClause) {
     return Text(job, {1});
   };
   EXPECT_EQ(of(PeerState::kUnheard), "rank 1 has never been heard of");
-  EXPECT_THAT(of(PeerState::kAlive), EndsWith(" is slow: it beats (6.0 s ago), in step 7, computes"));
+  EXPECT_THAT(of(PeerState::kAlive), EndsWith(" is slow: its last heartbeat came 6.0 s ago), in step 7, computes"));
   EXPECT_THAT(of(PeerState::kSilent),
               EndsWith(" is hung or unreachable: its last heartbeat is 6.0 s old, in step 7, computes"));
   EXPECT_THAT(of(PeerState::kStopped),
@@ -210,32 +210,32 @@ TEST(RootCauseTest, ACycleThroughBothRolesOfAllRanksEnds) {
     job.ranks[rank].wait = WaitFor((rank + 1) % 3, true);
     job.ranks[rank].server_wait = WaitFor((rank + 1) % 3, false);
   }
-  const Seat cause = RootCause(job, {1, true}, false);
+  const Endpoint cause = RootCause(job, {1, true}, false);
   EXPECT_GE(cause.rank, 0);
   EXPECT_LT(cause.rank, 3);
 }
 
 // ---- who is lost ----------------------------------------------------------------------------------------------------
 
-PeerRecord Heard(PeerState state, int64_t silent_beats) {
+PeerRecord Heard(PeerState state, int64_t silent_periods) {
   PeerRecord peer;
   peer.view = Job(2).ranks[1];
   peer.view.state = state;
-  peer.silent_beats = silent_beats;
-  peer.view.age_s = static_cast<double>(silent_beats) * kPatience.period_s;
+  peer.silent_periods = silent_periods;
+  peer.view.age_s = static_cast<double>(silent_periods) * kPatience.period_s;
   return peer;
 }
 
 TEST(WhyLostTest, ARankThatBeatsIsNeitherLookedForNorLost) {
   PeerRecord peer = Heard(PeerState::kAlive, 2);
-  EXPECT_FALSE(NeedsLook(peer));
+  EXPECT_FALSE(NeedsProbe(peer));
   EXPECT_EQ(WhyLost(ProcessState::kGone, kPatience, &peer), "");
   EXPECT_EQ(peer.view.state, PeerState::kAlive);
 }
 
-TEST(WhyLostTest, AProcessMustBeMissingInTwoLooks) {
+TEST(WhyLostTest, AProcessMustBeMissingInTwoProbes) {
   PeerRecord peer = Heard(PeerState::kAlive, 3);
-  EXPECT_TRUE(NeedsLook(peer));
+  EXPECT_TRUE(NeedsProbe(peer));
   EXPECT_EQ(WhyLost(ProcessState::kGone, kPatience, &peer), "");
   EXPECT_EQ(peer.view.state, PeerState::kSilent);
   EXPECT_EQ(WhyLost(ProcessState::kRunning, kPatience, &peer), "");  // it was there after all
@@ -267,16 +267,16 @@ TEST(WhyLostTest, ARankThatWasNeverHeardOfStaysUnheard) {
 TEST(WhyLostTest, ARankThatFailsHasAWhileToEndTheJobItself) {
   PeerRecord peer = Heard(PeerState::kFailed, 100);
   peer.view.failure = "the disk is full";
-  peer.failed_beats = 6;
+  peer.failed_periods = 6;
   EXPECT_EQ(WhyLost(ProcessState::kGone, kPatience, &peer), "");
-  peer.failed_beats = 7;
+  peer.failed_periods = 7;
   EXPECT_EQ(WhyLost(ProcessState::kGone, kPatience, &peer), "has failed: the disk is full");
   EXPECT_EQ(peer.view.state, PeerState::kFailed);
 }
 
 TEST(WhyLostTest, ARankThatSaidGoodbyeIsNeverLost) {
   PeerRecord peer = Heard(PeerState::kLeft, 1000);
-  EXPECT_FALSE(NeedsLook(peer));
+  EXPECT_FALSE(NeedsProbe(peer));
   EXPECT_EQ(WhyLost(ProcessState::kGone, kPatience, &peer), "");
 }
 

@@ -9,10 +9,10 @@ namespace pepnet {
 namespace {
 
 // "workers 0 1, servers 2 3" as every rank sees it, or the error.
-std::string LayoutText(const std::vector<RoleWish>& wishes) {
+std::string LayoutText(const std::vector<RoleRequest>& requests) {
   std::string text;
-  for (int rank = 0; rank < static_cast<int>(wishes.size()); ++rank) {
-    const auto layout = LayoutFromWishes(wishes, rank);
+  for (int rank = 0; rank < static_cast<int>(requests.size()); ++rank) {
+    const auto layout = LayoutFromRequests(requests, rank);
     std::string mine;
     if (layout.ok()) {
       mine = absl::StrCat("workers ", absl::StrJoin(layout->worker_ranks, " "), ", servers ",
@@ -30,8 +30,8 @@ std::string LayoutText(const std::vector<RoleWish>& wishes) {
   return text;
 }
 
-std::vector<RoleWish> Workers(int count, int num_servers) {
-  return std::vector<RoleWish>(static_cast<size_t>(count), {false, num_servers});
+std::vector<RoleRequest> Workers(int count, int num_servers) {
+  return std::vector<RoleRequest>(static_cast<size_t>(count), {false, num_servers});
 }
 
 TEST(ClusterTest, TheLastRanksServe) {
@@ -52,11 +52,11 @@ TEST(ClusterTest, OneRankEmbedsItsServers) {
 
 TEST(ClusterTest, ColocatedRanksWorkAndServe) {
   for (int num_servers : {0, 3}) {
-    const std::vector<RoleWish> wishes(3, {false, num_servers, true});
-    EXPECT_EQ(LayoutText(wishes), "workers 0 1 2, servers 0 1 2");
-    for (int rank = 0; rank < 3; ++rank) EXPECT_TRUE(LayoutFromWishes(wishes, rank)->colocated);
+    const std::vector<RoleRequest> requests(3, {false, num_servers, true});
+    EXPECT_EQ(LayoutText(requests), "workers 0 1 2, servers 0 1 2");
+    for (int rank = 0; rank < 3; ++rank) EXPECT_TRUE(LayoutFromRequests(requests, rank)->colocated);
   }
-  EXPECT_FALSE(LayoutFromWishes(Workers(3, 1), 0)->colocated);
+  EXPECT_FALSE(LayoutFromRequests(Workers(3, 1), 0)->colocated);
   // One rank alone embeds its servers, as many as it likes.
   EXPECT_EQ(LayoutText({{false, 2, true}}), "workers 0, servers ");
 }

@@ -61,7 +61,7 @@ TEST_F(FileFaultsTest, AFlippedBitIsSeenByTheChecksum) {
   ASSERT_OK(writer->Append("ab", 2));
   ASSERT_OK(writer->Finish());
   EXPECT_EQ(ReadFile(Path("a")).value(), "a`");
-  EXPECT_NE(SumFile(Path("a"))->crc32c, writer->crc32c());
+  EXPECT_NE(ChecksumFile(Path("a"))->crc32c, writer->crc32c());
 }
 
 TEST_F(FileFaultsTest, FaultsEndWithTheObject) {

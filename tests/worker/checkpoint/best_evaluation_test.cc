@@ -30,13 +30,13 @@ BestRule Rule(const std::string& metric, bool larger = true, int64_t patience = 
 std::string Verdict(const BestRule& rule, const std::vector<double>& values) {
   std::vector<ValuedStep> steps;
   for (const double value : values) steps.push_back({10 * static_cast<int64_t>(steps.size() + 1), value});
-  const Standing standing = Judge(rule, steps);
+  const Standing standing = StandingOf(rule, steps);
   if (!standing.best.has_value()) return absl::StrCat("none waited ", standing.waited);
   return absl::StrCat("best ", standing.best->step, "=", standing.best->value, " waited ", standing.waited,
                       standing.out_of_patience ? " stop" : "");
 }
 
-TEST(JudgeTest, TheFirstOfTheBestValuesIsTheBest) {
+TEST(StandingTest, TheFirstOfTheBestValuesIsTheBest) {
   EXPECT_EQ(Verdict(Rule("auc"), {}), "none waited 0");
   EXPECT_EQ(Verdict(Rule("auc"), {0.25}), "best 10=0.25 waited 0");
   EXPECT_EQ(Verdict(Rule("auc"), {0.25, 0.5, 0.5, 0.375}), "best 20=0.5 waited 2");
@@ -45,7 +45,7 @@ TEST(JudgeTest, TheFirstOfTheBestValuesIsTheBest) {
   EXPECT_EQ(Verdict(Rule("loss", false), {-1, -2}), "best 20=-2 waited 0");
 }
 
-TEST(JudgeTest, PatienceCountsEvaluationsWithoutGainAboveMinDelta) {
+TEST(StandingTest, PatienceCountsEvaluationsWithoutGainAboveMinDelta) {
   EXPECT_EQ(Verdict(Rule("auc", true, 2), {0.5, 0.25}), "best 10=0.5 waited 1");
   EXPECT_EQ(Verdict(Rule("auc", true, 2), {0.5, 0.25, 0.375}), "best 10=0.5 waited 2 stop");
   EXPECT_EQ(Verdict(Rule("auc", true, 2), {0.5, 0.25, 0.75, 0.5}), "best 30=0.75 waited 1");
@@ -62,7 +62,7 @@ TEST(JudgeTest, PatienceCountsEvaluationsWithoutGainAboveMinDelta) {
 
 // The decision depends on the evaluations alone: judging them one by one, as a run does, gives at each what judging the
 // same beginning of the list gives.
-TEST(JudgeTest, EveryBeginningOfTheListIsJudgedAsIfTheRunHadJustBegun) {
+TEST(StandingTest, EveryBeginningOfTheListIsJudgedAsIfTheRunHadJustBegun) {
   const BestRule rule = Rule("auc", true, 3, 0.0625);
   std::vector<double> values;
   int stops = 0;
@@ -77,7 +77,7 @@ TEST(JudgeTest, EveryBeginningOfTheListIsJudgedAsIfTheRunHadJustBegun) {
     }
     std::vector<ValuedStep> steps;
     for (const double value : values) steps.push_back({static_cast<int64_t>(steps.size()), value});
-    const Standing standing = Judge(rule, steps);
+    const Standing standing = StandingOf(rule, steps);
     EXPECT_EQ(standing.waited, waited);
     EXPECT_EQ(standing.best->value, best);
     EXPECT_EQ(standing.out_of_patience, waited >= 3);

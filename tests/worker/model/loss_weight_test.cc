@@ -38,14 +38,14 @@ Batch MakeBatch(std::vector<float> clicks, std::vector<float> weights) {
   return batch;
 }
 
-TEST(LossWeightTest, DenominatorsAreRowsAndSumsOfWeightTimesSpace) {
-  const LossDenominators local = LocalDenominators(Config(), MakeBatch({1, 0, 3, -1}, {1, 2, 0.5, 4}));
+TEST(LossWeightTest, LossNormalizersAreRowsAndSumsOfWeightTimesSpace) {
+  const LossNormalizers local = LocalLossNormalizers(Config(), MakeBatch({1, 0, 3, -1}, {1, 2, 0.5, 4}));
   EXPECT_EQ(local.rows, 4);
   EXPECT_THAT(local.weight_sums, ElementsAre(4, 4, 1 * 2 + 2 + 0.5 * 2 + 4, 2));
 }
 
 TEST(LossWeightTest, ScalesAreTheGlobalMeanOfTheSpecification) {
-  LossDenominators global;
+  LossNormalizers global;
   global.rows = 8;
   global.weight_sums = {8, 8, 16, 4};
   const auto scales = RowScales(Config(), MakeBatch({1, 0}, {1, 2}), global);
@@ -59,7 +59,7 @@ TEST(LossWeightTest, OneWorkersScalesAreTheReferencesNormalisedWeights) {
   // w / mean(w) * weight / B with w = {2, 2, 1, 4}: mean 9 / 4.
   const JobConfig config = Config();
   const Batch batch = MakeBatch({1, 0, 3, -1}, {1, 2, 0.5, 4});
-  const auto scales = RowScales(config, batch, LocalDenominators(config, batch));
+  const auto scales = RowScales(config, batch, LocalLossNormalizers(config, batch));
   const double w[] = {2, 2, 1, 4};
   for (int i = 0; i < 4; ++i) EXPECT_FLOAT_EQ(scales[2][i], w[i] / (9.0 / 4) * 0.5 / 4);
 }
@@ -67,7 +67,7 @@ TEST(LossWeightTest, OneWorkersScalesAreTheReferencesNormalisedWeights) {
 TEST(LossWeightTest, NoRowInSpaceGivesZeroScalesNotNaN) {
   const JobConfig config = Config();
   const Batch batch = MakeBatch({0, 0, 0}, {0, 0, 0});
-  const LossDenominators local = LocalDenominators(config, batch);
+  const LossNormalizers local = LocalLossNormalizers(config, batch);
   EXPECT_EQ(local.weight_sums[2], 0);
   const auto scales = RowScales(config, batch, local);
   EXPECT_THAT(scales[2], ElementsAre(0, 0, 0));
@@ -76,22 +76,22 @@ TEST(LossWeightTest, NoRowInSpaceGivesZeroScalesNotNaN) {
 
 TEST(LossWeightTest, SlicesAddUpToTheWholeAndAnEmptySliceAddsNothing) {
   const JobConfig config = Config();
-  const LossDenominators whole = LocalDenominators(config, MakeBatch({1, 0, 1}, {1, 2, 0.25}));
-  const LossDenominators a = LocalDenominators(config, MakeBatch({1}, {1}));
-  const LossDenominators b = LocalDenominators(config, MakeBatch({0, 1}, {2, 0.25}));
-  const LossDenominators none = LocalDenominators(config, Batch());
+  const LossNormalizers whole = LocalLossNormalizers(config, MakeBatch({1, 0, 1}, {1, 2, 0.25}));
+  const LossNormalizers a = LocalLossNormalizers(config, MakeBatch({1}, {1}));
+  const LossNormalizers b = LocalLossNormalizers(config, MakeBatch({0, 1}, {2, 0.25}));
+  const LossNormalizers none = LocalLossNormalizers(config, Batch());
   EXPECT_EQ(a.rows + b.rows + none.rows, whole.rows);
   for (size_t t = 0; t < 4; ++t)
     EXPECT_EQ(a.weight_sums[t] + b.weight_sums[t] + none.weight_sums[t], whole.weight_sums[t]);
   for (const auto& scale : RowScales(config, Batch(), whole)) EXPECT_TRUE(scale.empty());
 }
 
-TEST(LossWeightTest, MutantLocalRowDenominatorDividesByTheSlice) {
+TEST(LossWeightTest, MutantLocalLossNormalizerDividesByTheSlice) {
   PEPNET_NEEDS_MUTANTS();
-  LossDenominators global;
+  LossNormalizers global;
   global.rows = 8;
   global.weight_sums = {8, 8, 16, 4};
-  const WithMutant mutant(Mutant::kLocalRowDenominator);
+  const WithMutant mutant(Mutant::kLocalLossNormalizer);
   const auto scales = RowScales(Config(), MakeBatch({1, 0}, {1, 2}), global);
   EXPECT_THAT(scales[0], ElementsAre(0.5f, 0.5f));
 }

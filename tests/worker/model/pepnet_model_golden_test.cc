@@ -53,7 +53,7 @@ struct GoldenRun {
     CutFeatures(config.model.main, "group_all");
     if (config.model.domain) CutFeatures(*config.model.domain, "group_domain");
     if (config.model.uia) CutFeatures(*config.model.uia, "group_uia");
-    scales = RowScales(config, batch, LocalDenominators(config, batch));
+    scales = RowScales(config, batch, LocalLossNormalizers(config, batch));
   }
 
   void CutFeatures(const FeatureGroup& group, const std::string& tensor) {

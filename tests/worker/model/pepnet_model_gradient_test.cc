@@ -53,7 +53,7 @@ void CheckEngineAgainstReference(const JobConfig& config, bool dropout, uint64_t
     }
   }
   const TinyData data = RandomData(tiny.config, 5, seed);
-  const auto scales = RowScales(tiny.config, data.batch, LocalDenominators(tiny.config, data.batch));
+  const auto scales = RowScales(tiny.config, data.batch, LocalLossNormalizers(tiny.config, data.batch));
   const double gradient_scale = 0.5;
   std::vector<AlignedBuffer<float>> leaf_gradients;
   ASSERT_OK_AND_ASSIGN(const auto report,
@@ -178,7 +178,7 @@ TEST(ModelGradientTest, EachRowTrainsTheTowerOfItsOwnDomain) {
   TinyModel tiny(DomainConfig(), 29);
   TinyData data = RandomData(tiny.config, 4, 29);
   data.batch.labels[1].integers = {0, 2, 0, 2};
-  const auto scales = RowScales(tiny.config, data.batch, LocalDenominators(tiny.config, data.batch));
+  const auto scales = RowScales(tiny.config, data.batch, LocalLossNormalizers(tiny.config, data.batch));
   std::vector<AlignedBuffer<float>> leaf_gradients;
   ASSERT_OK(tiny.model->TrainStep(tiny.Input(data, &scales), 1, &leaf_gradients));
   for (float g : tiny.parameters.gradient(tiny.parameters.Find("model._task_tower.4.linear.weight")))

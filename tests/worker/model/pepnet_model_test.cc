@@ -32,7 +32,7 @@ TEST(PepnetModelTest, ALaterLossOfTheSameNameReplacesTheEarlier) {
   config.model.towers[0].losses = {smoothed};
   TinyModel once(config, 30);
   const TinyData data = RandomData(config, 4, 30);
-  const auto scales = RowScales(config, data.batch, LocalDenominators(config, data.batch));
+  const auto scales = RowScales(config, data.batch, LocalLossNormalizers(config, data.batch));
   LossReport two, one;
   ASSERT_OK(twice.model->Forward(twice.Input(data, &scales), &two));
   ASSERT_OK(once.model->Forward(once.Input(data, &scales), &one));
@@ -50,12 +50,12 @@ struct StepResult {
 
 // One step of the global batch cut at `cuts`, gradients added over the slices as the workers do.
 StepResult TrainInSlices(const JobConfig& config, const TinyData& data, const std::vector<int64_t>& cuts) {
-  LossDenominators global;
+  LossNormalizers global;
   std::vector<TinyData> slices;
   for (size_t i = 0; i + 1 < cuts.size(); ++i) slices.push_back(Slice(config, data, cuts[i], cuts[i + 1]));
   global.weight_sums.resize(config.model.towers.size());
   for (const TinyData& slice : slices) {
-    const LossDenominators local = LocalDenominators(config, slice.batch);
+    const LossNormalizers local = LocalLossNormalizers(config, slice.batch);
     global.rows += local.rows;
     for (size_t t = 0; t < local.weight_sums.size(); ++t) global.weight_sums[t] += local.weight_sums[t];
   }
@@ -82,10 +82,10 @@ StepResult TrainInSlices(const JobConfig& config, const TinyData& data, const st
 StepResult TrainOnWorkers(const JobConfig& config, const TinyData& data, const std::vector<int64_t>& cuts,
                           DenseEngine engine) {
   const int workers = static_cast<int>(cuts.size()) - 1;
-  LossDenominators global;
+  LossNormalizers global;
   global.weight_sums.resize(config.model.towers.size());
   for (int w = 0; w < workers; ++w) {
-    const LossDenominators local = LocalDenominators(config, Slice(config, data, cuts[w], cuts[w + 1]).batch);
+    const LossNormalizers local = LocalLossNormalizers(config, Slice(config, data, cuts[w], cuts[w + 1]).batch);
     global.rows += local.rows;
     for (size_t t = 0; t < local.weight_sums.size(); ++t) global.weight_sums[t] += local.weight_sums[t];
   }
@@ -204,7 +204,7 @@ TEST(PepnetModelTest, TrainingMovesTheRunningStatisticsByATenth) {
   const TinyData data = RandomData(config, 9, 31);
   for (const ComputeDevice::Kind device : {ComputeDevice::Kind::kHost, ComputeDevice::Kind::kHostCopy}) {
     TinyModel tiny(config, {.engine = DenseEngine::kReference, .seed = 7, .threads = 1, .device = {device, 0}});
-    const auto scales = RowScales(config, data.batch, LocalDenominators(config, data.batch));
+    const auto scales = RowScales(config, data.batch, LocalLossNormalizers(config, data.batch));
     ASSERT_OK(tiny.model->Forward(tiny.Input(data, &scales), nullptr));
     std::vector<float> x;
     for (const ModelOutput& kept : tiny.model->intermediates()) {
@@ -235,7 +235,7 @@ TEST(PepnetModelTest, ABatchOfOneRowHasNoStatistics) {
   const JobConfig config = NormalisingConfig();
   const TinyData data = RandomData(config, 1, 31);
   TinyModel tiny(config, 7);
-  const auto scales = RowScales(config, data.batch, LocalDenominators(config, data.batch));
+  const auto scales = RowScales(config, data.batch, LocalLossNormalizers(config, data.batch));
   std::vector<AlignedBuffer<float>> leaf_gradients;
   EXPECT_THAT(tiny.model->TrainStep(tiny.Input(data, &scales), 1, &leaf_gradients),
               StatusIs(absl::StatusCode::kInvalidArgument, testing::HasSubstr("at least 2 rows")));
@@ -257,7 +257,7 @@ TEST(PepnetModelTest, MutantsOfTheSliceRuleAreFound) {
   const JobConfig config = SliceConfig();
   const TinyData data = RandomData(config, 7, 31);
   const StepResult whole = TrainInSlices(config, data, {0, 7});
-  for (Mutant mutant : {Mutant::kLocalRowDenominator, Mutant::kDropoutByLocalRow}) {
+  for (Mutant mutant : {Mutant::kLocalLossNormalizer, Mutant::kDropoutByLocalRow}) {
     const WithMutant faulty(mutant);
     EXPECT_NE(CompareSteps(TrainInSlices(config, data, {0, 3, 7}), whole), "");
   }
@@ -267,7 +267,7 @@ TEST(PepnetModelTest, NoRowsGiveZeroLossesZeroGradientsAndEmptyOutputs) {
   for (const JobConfig& config : {SliceConfig(), DomainConfig(), SessionConfig()}) {
     TinyModel tiny(config, 7);
     const TinyData data = RandomData(config, 0, 1);
-    const auto scales = RowScales(config, data.batch, LocalDenominators(config, data.batch));
+    const auto scales = RowScales(config, data.batch, LocalLossNormalizers(config, data.batch));
     std::vector<AlignedBuffer<float>> leaf_gradients;
     ASSERT_OK_AND_ASSIGN(const auto report, tiny.model->TrainStep(tiny.Input(data, &scales), 1, &leaf_gradients));
     EXPECT_EQ(report.names.size(), report.values.size());
@@ -286,7 +286,7 @@ TEST(PepnetModelTest, NoRowsGiveZeroLossesZeroGradientsAndEmptyOutputs) {
 TEST(PepnetModelTest, DenseGradientsAddUpAndFeatureGradientsAreReplaced) {
   TinyModel tiny(TinyConfig(), 7);
   const TinyData data = RandomData(tiny.config, 6, 32);
-  const auto scales = RowScales(tiny.config, data.batch, LocalDenominators(tiny.config, data.batch));
+  const auto scales = RowScales(tiny.config, data.batch, LocalLossNormalizers(tiny.config, data.batch));
   std::vector<AlignedBuffer<float>> first, second;
   ASSERT_OK(tiny.model->TrainStep(tiny.Input(data, &scales), 1, &first));
   const std::vector<double> once(tiny.parameters.gradients().begin(), tiny.parameters.gradients().end());

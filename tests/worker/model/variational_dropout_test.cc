@@ -13,7 +13,7 @@ namespace {
 TEST(VariationalDropoutTest, WithoutNoiseTheShareItselfIsDropped) {
   EXPECT_EQ(EvaluationFactor(0).factor, 0.5);
   EXPECT_NEAR(EvaluationFactor(std::log(3.0)).factor, 0.25, 1e-12);
-  EXPECT_EQ(EvaluationFactor(0).slope, -0.25);
+  EXPECT_EQ(EvaluationFactor(0).derivative, -0.25);
 }
 
 TEST(VariationalDropoutTest, TheNoiseIsTheConcreteDistributions) {
@@ -26,14 +26,14 @@ TEST(VariationalDropoutTest, TheNoiseIsTheConcreteDistributions) {
   EXPECT_NEAR(TrainingFactor(0, 1).factor, 0, 1e-12);
 }
 
-TEST(VariationalDropoutTest, SlopesAreDifferenceQuotients) {
+TEST(VariationalDropoutTest, DerivativesAreDifferenceQuotients) {
   constexpr double h = 1e-6;
   for (const double w : {-3.0, -0.4, 0.0, 0.7, 2.5}) {
-    EXPECT_NEAR(EvaluationFactor(w).slope, (EvaluationFactor(w + h).factor - EvaluationFactor(w - h).factor) / (2 * h),
+    EXPECT_NEAR(EvaluationFactor(w).derivative, (EvaluationFactor(w + h).factor - EvaluationFactor(w - h).factor) / (2 * h),
                 1e-8);
     for (const double u : {0.03, 0.4, 0.5, 0.61, 0.97}) {
       const double quotient = (TrainingFactor(w + h, u).factor - TrainingFactor(w - h, u).factor) / (2 * h);
-      EXPECT_NEAR(TrainingFactor(w, u).slope, quotient, 1e-7) << "w " << w << ", u " << u;
+      EXPECT_NEAR(TrainingFactor(w, u).derivative, quotient, 1e-7) << "w " << w << ", u " << u;
     }
   }
 }

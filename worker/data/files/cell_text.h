@@ -9,7 +9,7 @@
 
 namespace pepnet {
 
-// Calls add(token), which returns Status, for every token of `text`; empty tokens are passed over.
+// Calls add(token), which returns Status, for every token of `text`; empty tokens are skipped.
 template <typename Add>
 Status ForEachToken(std::string_view text, const std::string& separator, Add add) {
   while (!text.empty()) {

@@ -316,9 +316,9 @@ class CsvDecoder {
 };
 
 // Records as they stand in the file, split into cells when they are picked.
-class HeldRecords : public HeldRows {
+class BufferedRecords : public BufferedRows {
  public:
-  HeldRecords(std::shared_ptr<const CsvColumns> columns, std::shared_ptr<ReadCounts> counts, int64_t first_row)
+  BufferedRecords(std::shared_ptr<const CsvColumns> columns, std::shared_ptr<ReadCounts> counts, int64_t first_row)
       : columns_(std::move(columns)), counts_(std::move(counts)), first_row_(first_row) {}
 
   void Reserve(size_t bytes) { text_.reserve(bytes); }
@@ -344,7 +344,7 @@ class HeldRecords : public HeldRows {
       numbers->push_back(first_row_ + row);
     }
     const auto count = static_cast<int64_t>(rows.size());
-    // The rows were counted as passed when they were held; those picked are decoded now.
+    // The rows were counted as passed when they were buffered; those picked are decoded now.
     counts_->passed_rows -= count;
     counts_->decoded_rows += count;
     PEPNET_ASSIGN_OR_RETURN(auto decoded, decoder.Finish());
@@ -410,25 +410,25 @@ class CsvReader : public RowReader {
     return RowChunk{std::move(decoded), columns_->path, first_row, nullptr};
   }
 
-  StatusOr<std::shared_ptr<const HeldRows>> Hold(int64_t max_rows) override {
+  StatusOr<std::shared_ptr<const BufferedRows>> Buffer(int64_t max_rows) override {
     const int64_t limit = std::min(max_rows, kMaxChunkRows);
-    auto held = std::make_shared<HeldRecords>(columns_, counts_, row_);
+    auto buffered = std::make_shared<BufferedRecords>(columns_, counts_, row_);
     // Room is made for all rows at once, at the size that rows had so far, so that the text does
     // not move while it grows.
-    held->Reserve(static_cast<size_t>(bytes_per_row_ * static_cast<double>(limit)));
-    while (held->size() < limit && held->bytes() < kMaxChunkBytes) {
+    buffered->Reserve(static_cast<size_t>(bytes_per_row_ * static_cast<double>(limit)));
+    while (buffered->size() < limit && buffered->bytes() < kMaxChunkBytes) {
       PEPNET_ASSIGN_OR_RETURN(const auto record, scanner_.Next(row_));
       if (!record.has_value()) break;
-      held->Append(*record);
+      buffered->Append(*record);
       ++row_;
     }
-    counts_->passed_rows += held->size();
-    if (held->size() > 0) {
-      const double mean = static_cast<double>(held->bytes()) / static_cast<double>(held->size());
+    counts_->passed_rows += buffered->size();
+    if (buffered->size() > 0) {
+      const double mean = static_cast<double>(buffered->bytes()) / static_cast<double>(buffered->size());
       // The guess is a little more than the mean, but never more than the bound of a chunk.
       bytes_per_row_ = std::min(1.1 * mean, static_cast<double>(kMaxChunkBytes) / static_cast<double>(kMaxChunkRows));
     }
-    return held;
+    return buffered;
   }
 
   StatusOr<int64_t> Skip(int64_t max_rows) override {

@@ -2,7 +2,7 @@
 //
 // Own code and not Arrow's reader, because a lone \r is data here, a skipped row need not be split into cells, and
 // every message has to name row and column. A line without a byte is not a row (as in the reference). A quote opens a
-// quoted field only as its first byte; elsewhere it is data. A UTF-8 byte order mark is passed over.
+// quoted field only as its first byte; elsewhere it is data. A UTF-8 byte order mark is skipped.
 #pragma once
 
 #include <memory>

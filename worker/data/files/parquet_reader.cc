@@ -193,7 +193,7 @@ class ParquetReader : public RowReader {
   }
 
   StatusOr<RowChunk> Read(int64_t max_rows) override {
-    // Row groups without rows are passed over.
+    // Row groups without rows are skipped.
     while (decoded_ == nullptr && group_ < group_rows_.size()) PEPNET_RETURN_IF_ERROR(Decode());
     if (decoded_ == nullptr) {
       auto empty = arrow::RecordBatch::MakeEmpty(schema_);
@@ -207,9 +207,9 @@ class ParquetReader : public RowReader {
     return chunk;
   }
 
-  StatusOr<std::shared_ptr<const HeldRows>> Hold(int64_t max_rows) override {
+  StatusOr<std::shared_ptr<const BufferedRows>> Buffer(int64_t max_rows) override {
     PEPNET_ASSIGN_OR_RETURN(RowChunk chunk, Read(max_rows));
-    return HoldDecoded(std::move(chunk));
+    return BufferDecoded(std::move(chunk));
   }
 
   int64_t RowsTogether() const override {
@@ -221,7 +221,7 @@ class ParquetReader : public RowReader {
   StatusOr<int64_t> Skip(int64_t max_rows) override {
     int64_t skipped = 0;
     while (skipped < max_rows && (decoded_ != nullptr || group_ < group_rows_.size())) {
-      // A row group that is passed over as a whole is not decoded at all.
+      // A row group that is skipped as a whole is not decoded at all.
       if (decoded_ == nullptr && batches_ == nullptr && group_rows_[group_] <= max_rows - skipped) {
         skipped += group_rows_[group_];
         row_ += group_rows_[group_];

@@ -12,7 +12,7 @@
 namespace pepnet {
 namespace {
 
-class DecodedRows : public HeldRows {
+class DecodedRows : public BufferedRows {
  public:
   explicit DecodedRows(RowChunk chunk) : chunk_(std::move(chunk)) {}
   int64_t size() const override { return chunk_.rows->num_rows(); }
@@ -41,7 +41,7 @@ const FormatReader& ReaderOf(DatasetType type) {
 
 }  // namespace
 
-std::shared_ptr<const HeldRows> HoldDecoded(RowChunk chunk) { return std::make_shared<DecodedRows>(std::move(chunk)); }
+std::shared_ptr<const BufferedRows> BufferDecoded(RowChunk chunk) { return std::make_shared<DecodedRows>(std::move(chunk)); }
 
 StatusOr<std::unique_ptr<RowReader>> OpenRowReader(const std::string& path, const FileFormat& format,
                                                    const std::vector<std::string>& columns,

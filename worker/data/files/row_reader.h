@@ -33,9 +33,9 @@ struct RowChunk {
 
 // Some consecutive rows of one file, of which only a few may be wanted: CSV rows are decoded when they are picked.
 // Immutable; used by the reader's thread.
-class HeldRows {
+class BufferedRows {
  public:
-  virtual ~HeldRows() = default;
+  virtual ~BufferedRows() = default;
   virtual int64_t size() const = 0;
 
   struct Picked {
@@ -47,7 +47,7 @@ class HeldRows {
 };
 
 // Rows that are decoded already: picking is free.
-std::shared_ptr<const HeldRows> HoldDecoded(RowChunk chunk);
+std::shared_ptr<const BufferedRows> BufferDecoded(RowChunk chunk);
 
 // How to understand the bytes of a file.
 struct FileFormat {
@@ -67,7 +67,7 @@ class RowReader {
   // Up to `max_rows` (> 0) next rows, at least one unless the file is at its end: then a chunk with zero rows.
   virtual StatusOr<RowChunk> Read(int64_t max_rows) = 0;
   // As Read(), but rows that nobody picks need not be decoded. Zero rows only at the end of the file.
-  virtual StatusOr<std::shared_ptr<const HeldRows>> Hold(int64_t max_rows) = 0;
+  virtual StatusOr<std::shared_ptr<const BufferedRows>> Buffer(int64_t max_rows) = 0;
   // Passes over up to `max_rows` rows as cheaply as the format allows. Returns how many; fewer only at the end.
   virtual StatusOr<int64_t> Skip(int64_t max_rows) = 0;
   // Rows of the whole file where that is known without reading it (Parquet), else -1.
@@ -94,7 +94,7 @@ const FormatReader& ReaderOfFormat();
 
 // Opens `path` for `columns` (unique names, at least one). A column that the file lacks is an error that lists what it
 // has; a CSV file without a single byte has zero rows and no header to check. What the reader and the rows it holds cost
-// is added to `counts` (may be null), which outlives the reader because held rows do.
+// is added to `counts` (may be null), which outlives the reader because buffered rows do.
 StatusOr<std::unique_ptr<RowReader>> OpenRowReader(const std::string& path, const FileFormat& format,
                                                    const std::vector<std::string>& columns,
                                                    std::shared_ptr<ReadCounts> counts = nullptr);

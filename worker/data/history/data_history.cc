@@ -14,7 +14,7 @@ DataHistory BeginFiles(DataHistory history, std::vector<FileIdentity> files, int
   for (const FileIdentity& file : files) known.insert(KeyOf(file));
   std::vector<FileIdentity> trained;
   for (std::vector<FileIdentity>* before : {&history.trained, &history.files}) {
-    // Files keep the order in which they were trained, each key once: a file that is passed over
+    // Files keep the order in which they were trained, each key once: a file that is skipped
     // again would otherwise be in the list twice.
     for (FileIdentity& file : *before) {
       if (known.insert(KeyOf(file)).second) trained.push_back(std::move(file));

@@ -178,7 +178,7 @@ class BatchLoader::Pipeline {
 
   Status WaitForFirst() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     // A worker that reads alone waits for nobody but the file system, whose deadline the caller
-    // keeps (BatchFeeder).
+    // keeps (Prefetcher).
     if (!shared_with_.has_value()) {
       while (!FirstIsReady()) changed_.Wait(&mutex_);
       return absl::OkStatus();

@@ -67,7 +67,7 @@ Status BatchCutter::BeginEpoch() {
   const bool inside_window = options_.shuffle && epoch_start_ > first;
   if (inside_window && found == first) {
     PEPNET_RETURN_IF_ERROR(LoadWindow(first / window_rows_));
-    found += held_rows_;
+    found += buffered_rows_;
   }
   // A position beyond the end must not pass for an epoch that is over: it means other data (law
   // L7).
@@ -111,38 +111,38 @@ Status BatchCutter::CutInOrder(CutBatch* batch) {
 
 Status BatchCutter::LoadWindow(int64_t window) {
   window_ = window;
-  held_.clear();
-  held_start_.clear();
-  held_rows_ = 0;
+  buffered_.clear();
+  buffered_start_.clear();
+  buffered_rows_ = 0;
   // The last window of a pass is shorter; its permutation is over the rows that it has.
-  PEPNET_RETURN_IF_ERROR(rows_->Hold(window_rows_, &held_));
-  for (const auto& held : held_) {
-    held_start_.push_back(held_rows_);
-    held_rows_ += held->size();
+  PEPNET_RETURN_IF_ERROR(rows_->Buffer(window_rows_, &buffered_));
+  for (const auto& buffered : buffered_) {
+    buffered_start_.push_back(buffered_rows_);
+    buffered_rows_ += buffered->size();
   }
   return absl::OkStatus();
 }
 
 Status BatchCutter::PickOwn(const std::vector<int64_t>& own, RowSelection* selection) const {
-  // Each held piece gets one Pick(), since a pick decodes at once all that it is asked for; the
+  // Each buffered piece gets one Pick(), since a pick decodes at once all that it is asked for; the
   // rows then go back to the order of the batch by `place`.
-  std::vector<std::vector<int64_t>> wanted(held_.size());  // of each of held_, in the order of the batch
-  std::vector<size_t> place;                               // in held_, of each own row
+  std::vector<std::vector<int64_t>> wanted(buffered_.size());  // of each of buffered_, in the order of the batch
+  std::vector<size_t> place;                               // in buffered_, of each own row
   place.reserve(own.size());
   for (const int64_t row : own) {
-    const auto start = std::upper_bound(held_start_.begin(), held_start_.end(), row) - 1;
-    place.push_back(static_cast<size_t>(start - held_start_.begin()));
+    const auto start = std::upper_bound(buffered_start_.begin(), buffered_start_.end(), row) - 1;
+    place.push_back(static_cast<size_t>(start - buffered_start_.begin()));
     wanted[place.back()].push_back(row - *start);
   }
-  std::vector<HeldRows::Picked> picked(held_.size());
-  std::vector<int> chunk_of(held_.size());
-  for (size_t h = 0; h < held_.size(); ++h) {
+  std::vector<BufferedRows::Picked> picked(buffered_.size());
+  std::vector<int> chunk_of(buffered_.size());
+  for (size_t h = 0; h < buffered_.size(); ++h) {
     if (wanted[h].empty()) continue;
-    PEPNET_ASSIGN_OR_RETURN(picked[h], held_[h]->Pick(wanted[h]));
+    PEPNET_ASSIGN_OR_RETURN(picked[h], buffered_[h]->Pick(wanted[h]));
     chunk_of[h] = static_cast<int>(selection->chunks.size());  // a batch may cross windows, see CutShuffled
     selection->chunks.push_back(picked[h].chunk);
   }
-  std::vector<size_t> taken(held_.size(), 0);
+  std::vector<size_t> taken(buffered_.size(), 0);
   for (const size_t h : place) selection->AddRun(chunk_of[h], picked[h].at[taken[h]++], 1);
   return absl::OkStatus();
 }
@@ -155,7 +155,7 @@ Status BatchCutter::CutShuffled(CutBatch* batch) {
     const int64_t position = cut_rows_ + batch->global_rows;  // within the epoch
     const int64_t window = position / window_rows_;
     if (window != window_) PEPNET_RETURN_IF_ERROR(LoadWindow(window));
-    const int64_t rows = held_rows_;
+    const int64_t rows = buffered_rows_;
     const int64_t begin = position - window * window_rows_;
     if (begin >= rows) return absl::OkStatus();  // the end of the epoch
     const int64_t count = std::min(global_batch_size_ - batch->global_rows, rows - begin);

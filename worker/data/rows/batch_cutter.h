@@ -2,7 +2,7 @@
 // them.
 //
 // Order:   see BatchLoader. Without shuffle only this worker's rows are read, the others are skipped. With shuffle the rows
-//          of one window are held: window k of an epoch is rows [k*S, (k+1)*S) of the input, S = shuffle_buffer_size *
+//          of one window are buffered: window k of an epoch is rows [k*S, (k+1)*S) of the input, S = shuffle_buffer_size *
 //          G (the last one is shorter), and its i-th row is the input's row k*S + P(i), P the keyed permutation of the
 //          window's rows under (seed, epoch, k). Of CSV files only this worker's rows are decoded.
 // Look-ahead: a batch is handed out once it is known whether another one follows in the epoch.
@@ -77,10 +77,10 @@ class BatchCutter {
   int64_t handed_rows_ = 0;                      // ... in batches already handed out
   StatusOr<std::optional<CutBatch>> following_;  // the look-ahead; valid if in_epoch_
 
-  int64_t window_ = -1;  // the window in held_, -1: none
-  HeldRowsList held_;
-  std::vector<int64_t> held_start_;  // first row, within the window, of each of held_
-  int64_t held_rows_ = 0;
+  int64_t window_ = -1;  // the window in buffered_, -1: none
+  BufferedRowsList buffered_;
+  std::vector<int64_t> buffered_start_;  // first row, within the window, of each of buffered_
+  int64_t buffered_rows_ = 0;
 };
 
 }  // namespace pepnet

@@ -17,7 +17,7 @@
 
 namespace pepnet {
 
-using HeldRowsList = std::vector<std::shared_ptr<const HeldRows>>;
+using BufferedRowsList = std::vector<std::shared_ptr<const BufferedRows>>;
 
 class RowSequence {
  public:
@@ -30,7 +30,7 @@ class RowSequence {
   // Appends up to `max_rows` rows to the selection; fewer only at the end of the last file.
   virtual Status Read(int64_t max_rows, RowSelection* selection) = 0;
   // Appends up to `max_rows` rows, of which some will be picked; fewer only at the end of the last file.
-  virtual Status Hold(int64_t max_rows, HeldRowsList* held) = 0;
+  virtual Status Buffer(int64_t max_rows, BufferedRowsList* buffered) = 0;
   // Passes over up to `max_rows` rows. Returns how many; fewer only at the end of the last file.
   virtual StatusOr<int64_t> Skip(int64_t max_rows) = 0;
 

@@ -65,16 +65,16 @@ Status RowStream::Read(int64_t max_rows, RowSelection* selection) {
   return absl::OkStatus();
 }
 
-Status RowStream::Hold(int64_t max_rows, HeldRowsList* held) {
+Status RowStream::Buffer(int64_t max_rows, BufferedRowsList* buffered) {
   while (max_rows > 0 && !AtEnd()) {
     PEPNET_RETURN_IF_ERROR(OpenReader());
-    PEPNET_ASSIGN_OR_RETURN(auto rows, reader_->Hold(max_rows));
+    PEPNET_ASSIGN_OR_RETURN(auto rows, reader_->Buffer(max_rows));
     if (rows->size() == 0) {
       NextFile();
       continue;
     }
     max_rows -= rows->size();
-    held->push_back(std::move(rows));
+    buffered->push_back(std::move(rows));
   }
   return absl::OkStatus();
 }

@@ -35,7 +35,7 @@ class RowStream : public RowSequence {
 
   StatusOr<int64_t> Begin(int64_t first_row) override;  // at any time
   Status Read(int64_t max_rows, RowSelection* selection) override;
-  Status Hold(int64_t max_rows, HeldRowsList* held) override;
+  Status Buffer(int64_t max_rows, BufferedRowsList* buffered) override;
   StatusOr<int64_t> Skip(int64_t max_rows) override;
   ReadCounts counts() const override { return *counts_; }
 

@@ -105,7 +105,7 @@ Status SharedRows::GiveEpoch(int64_t epoch) {
       end.turn = turn;
       return exchange_->Give(std::move(end));
     }
-    // Somebody else's turn is passed over, undecoded.
+    // Somebody else's turn is skipped, undecoded.
     if (rows.ok()) rows = own ? GiveTurn(epoch, turn, file, *rows) : stream_->SkipInFile(*rows);
     NoteCounts();
     status = rows.status();
@@ -257,13 +257,13 @@ Status SharedRows::Read(int64_t max_rows, RowSelection* selection) {
   return absl::OkStatus();
 }
 
-Status SharedRows::Hold(int64_t max_rows, HeldRowsList* held) {
+Status SharedRows::Buffer(int64_t max_rows, BufferedRowsList* buffered) {
   while (max_rows > 0) {
     PEPNET_RETURN_IF_ERROR(Refill());
     if (ended_) return absl::OkStatus();
     PEPNET_ASSIGN_OR_RETURN(RowChunk chunk, Use(max_rows));
     max_rows -= chunk.rows->num_rows();
-    held->push_back(HoldDecoded(std::move(chunk)));
+    buffered->push_back(BufferDecoded(std::move(chunk)));
   }
   return absl::OkStatus();
 }
@@ -275,7 +275,7 @@ StatusOr<int64_t> SharedRows::Skip(int64_t max_rows) {
     if (ended_) break;
     const int64_t count = std::min(max_rows - skipped, current_.row_count - used_);
     used_ += count;
-    // Rows of other workers are passed over in the chunk without mapping it.
+    // Rows of other workers are skipped in the chunk without mapping it.
     skipped += count;
   }
   return skipped;

@@ -3,7 +3,7 @@
 // Turns:     the sequence of rows, from the row at which an epoch begins, is cut into turns: the rest of a row group of Parquet,
 //            65,536 rows of a CSV file or what is left of it. Turn t is decoded by member t mod L of the L members, which gives
 //            it to all as one or more chunks (ChunkExchange). Turns are a function of the files and the first row, so every
-//            member knows whose turn it is; it passes over the turns of others as cheaply as the format allows.
+//            member knows whose turn it is; it skips the turns of others as cheaply as the format allows.
 // Same rows: as RowStream gives them, bit by bit. Only an error may come up to one chunk earlier than it would there; it is
 //            given in place of the rows, so that all members report the same sentence.
 // Threads:   as RowSequence; owns the thread "share", which decodes this member's turns ahead. Stop() and the destructor end it.
@@ -14,7 +14,7 @@
 // are claimed by all, so the giver of x waits for no claim: it decodes x, and m goes on. That is enough where all members
 // keep asking. A member does not ask while its loader holds as many batches as it may. It has then claimed all chunks of its
 // last batch and of the one behind it, because BatchCutter looks ahead, and it holds at least two batches (kBatchesAhead)
-// that its trainer has not had. Trainers agree on every batch (BatchFeeder), so none is more than one batch ahead of
+// that its trainer has not had. Trainers agree on every batch (Prefetcher), so none is more than one batch ahead of
 // another: what a trainer waits for lies before all that a member that does not ask has left unclaimed, and the argument
 // holds among the others. A loader that is ahead of its own trainer may wait for such a member; hence the deadline of a wait
 // counts from where the trainer waits (BatchLoader::Next). A member gives a chunk to all others before it takes it itself, so
@@ -45,7 +45,7 @@ class SharedRows : public RowSequence {
 
   StatusOr<int64_t> Begin(int64_t first_row) override;
   Status Read(int64_t max_rows, RowSelection* selection) override;
-  Status Hold(int64_t max_rows, HeldRowsList* held) override;
+  Status Buffer(int64_t max_rows, BufferedRowsList* buffered) override;
   StatusOr<int64_t> Skip(int64_t max_rows) override;
   ReadCounts counts() const override;
   void Stop() override;

@@ -28,10 +28,10 @@ StatusOr<std::unique_ptr<PepnetModel>> MakeModel(const JobConfig* config, DenseP
     if (options.engine == DenseEngine::kFused) {
       const std::string reason = WhyFusedEngineDoesNotRun(config->model, options);
       if (reason.empty()) {
-        // The number of lanes is part of what decides bits (fused_model.h), so it is the option's
+        // The number of threads is part of what decides bits (fused_model.h), so it is the option's
         // where one is given.
-        const int lanes = options.threads > 0 ? options.threads : at::get_num_threads();
-        return MakeFusedModel(config, parameters, options.seed, lanes, {.workers = options.workers});
+        const int threads = options.threads > 0 ? options.threads : at::get_num_threads();
+        return MakeFusedModel(config, parameters, options.seed, threads, {.workers = options.workers});
       }
       // The log says so, because it costs time, and because the two engines agree up to rounding
       // only (law L7).

@@ -159,7 +159,7 @@ void FusedBatch::ScatterSource(size_t source, int64_t begin, int64_t end, float*
   const int64_t dim = WidthOf(source);
   for (int64_t i = begin; i < end; ++i) {
     // Position i holds row order_[i]: the way back undoes the sorting. Occurrences are added in the
-    // order main, domain, uia, so that a shared leaf's bits do not depend on lanes.
+    // order main, domain, uia, so that a shared leaf's bits do not depend on threads.
     float* const to = gradient + order_[i] * dim;
     std::fill_n(to, dim, 0.0f);
     for (const Occurrence& place : occurrences_[source]) {

@@ -20,19 +20,19 @@ Positions PositionsOf(const std::vector<int32_t>& elements, const std::vector<in
 
 }  // namespace
 
-FusedEncoders::FusedEncoders(const JobConfig* config, const DenseParameters& parameters, int lanes)
+FusedEncoders::FusedEncoders(const JobConfig* config, const DenseParameters& parameters, int threads)
     : config_(config),
       model_(config->model),
       groups_(model_.sequence_groups.size()),
       outputs_(model_.encoders.size()),
       output_gradients_(model_.encoders.size()),
-      saved_(lanes),
-      scratch_(lanes) {
+      saved_(threads),
+      scratch_(threads) {
   for (const Encoder& encoder : model_.encoders) {
     const int channels = model_.sequence_groups[encoder.sequence_group].width;
     encoders_.push_back(MakeSequenceEncoder(encoder, channels, parameters));
   }
-  for (auto& of_lane : saved_) of_lane.resize(encoders_.size());
+  for (auto& of_thread : saved_) of_thread.resize(encoders_.size());
 }
 
 std::vector<const float*> FusedEncoders::Outputs() const {
@@ -71,19 +71,19 @@ void FusedEncoders::Begin(const ModelInput& input, const EncoderPass& pass, int6
   for (int64_t row = 0; row < batch.rows; ++row) global_rows_[row] = first_row + row;
 
   // Rows weigh as many positions as they have, and one more: sequences differ by orders of
-  // magnitude in length, and equal numbers of rows would leave most lanes waiting for one.
+  // magnitude in length, and equal numbers of rows would leave most threads waiting for one.
   std::vector<int64_t> weights(batch.rows + 1, 0);
   for (int64_t row = 0; row < batch.rows; ++row) {
     weights[row + 1] = weights[row] + 1;
     for (const Group& group : groups_) weights[row + 1] += (*group.offsets)[row + 1] - (*group.offsets)[row];
   }
-  const int64_t lanes = static_cast<int64_t>(saved_.size());
+  const int64_t threads = static_cast<int64_t>(saved_.size());
   shares_.assign(1, 0);
-  for (int64_t lane = 1; lane <= lanes; ++lane) {
+  for (int64_t thread = 1; thread <= threads; ++thread) {
     // The share ends at the first row whose weight reaches it. Two ends may fall on one row; the
-    // lane between them has no rows.
-    const auto at = std::lower_bound(weights.begin(), weights.end(), weights.back() * lane / lanes);
-    shares_.push_back(lane == lanes ? batch.rows : at - weights.begin());
+    // thread between them has no rows.
+    const auto at = std::lower_bound(weights.begin(), weights.end(), weights.back() * thread / threads);
+    shares_.push_back(thread == threads ? batch.rows : at - weights.begin());
   }
 }
 
@@ -106,7 +106,7 @@ void FusedEncoders::Pack(size_t number, int64_t begin, int64_t end) {
   const std::vector<int32_t>& offsets = *arrays.offsets;
   const int64_t width = group.width;
   int64_t column = 0;
-  // Leaves go into column stripes of [positions, width], as in FusedBatch. A lane writes the
+  // Leaves go into column stripes of [positions, width], as in FusedBatch. A thread writes the
   // positions of its own rows only, a range of each array.
   for (const int l : group.sequence) {
     const Leaf& leaf = config_->leaves[l];
@@ -170,15 +170,15 @@ void FusedEncoders::Unpack(size_t number, int64_t begin, int64_t end) {
   }
 }
 
-void FusedEncoders::Forward(int lane, const float* values) {
-  const int64_t begin = shares_[lane], end = shares_[lane + 1];
+void FusedEncoders::Forward(int thread, const float* values) {
+  const int64_t begin = shares_[thread], end = shares_[thread + 1];
   if (begin == end) return;
-  const EncoderPass pass = PassOf(lane);
+  const EncoderPass pass = PassOf(thread);
   for (size_t g = 0; g < groups_.size(); ++g) Pack(g, begin, end);
   for (size_t e = 0; e < encoders_.size(); ++e) {
     const int64_t width = model_.encoders[e].width;
     encoders_[e]->Forward(values, BlockOf(e, begin, end), pass, outputs_[e].data() + begin * width, width,
-                          keeps_ ? &saved_[lane][e] : nullptr);
+                          keeps_ ? &saved_[thread][e] : nullptr);
   }
 }
 
@@ -193,11 +193,11 @@ void FusedEncoders::BeginBackward(const std::vector<float*>& leaf_gradients) {
   }
 }
 
-void FusedEncoders::Backward(int lane, const float* values, float* gradients) {
-  const int64_t begin = shares_[lane], end = shares_[lane + 1];
+void FusedEncoders::Backward(int thread, const float* values, float* gradients) {
+  const int64_t begin = shares_[thread], end = shares_[thread + 1];
   if (begin == end) return;
-  const EncoderPass pass = PassOf(lane);
-  // Encoders add to these, since several may read one group; each lane clears its own range.
+  const EncoderPass pass = PassOf(thread);
+  // Encoders add to these, since several may read one group; each thread clears its own range.
   for (size_t g = 0; g < groups_.size(); ++g) {
     const int64_t width = model_.sequence_groups[g].width;
     const std::vector<int32_t>& offsets = *groups_[g].offsets;
@@ -214,7 +214,7 @@ void FusedEncoders::Backward(int lane, const float* values, float* gradients) {
     Group& group = groups_[encoder.sequence_group];
     float* const query = block.query == nullptr ? nullptr : group.query_gradient.data() + begin * block.width;
     encoders_[e]->Backward(values, block, pass, output_gradients_[e].data() + begin * encoder.width, encoder.width,
-                           keeps_ ? &saved_[lane][e] : nullptr, group.sequence_gradient.data(), query, gradients);
+                           keeps_ ? &saved_[thread][e] : nullptr, group.sequence_gradient.data(), query, gradients);
   }
   // A group's gradient is complete only after the last encoder.
   for (size_t g = 0; g < groups_.size(); ++g) Unpack(g, begin, end);

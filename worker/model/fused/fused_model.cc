@@ -10,7 +10,7 @@
 #include "worker/model/fused/fused_batch.h"
 #include "worker/model/fused/fused_embeddings.h"
 #include "worker/model/fused/fused_encoders.h"
-#include "worker/model/fused/fused_lane.h"
+#include "worker/model/fused/fused_network.h"
 #include "worker/model/fused/fused_variational.h"
 #include "worker/model/fused/row_loss.h"
 #include "worker/model/guarded.h"
@@ -21,11 +21,11 @@
 namespace pepnet {
 namespace {
 
-// What one lane needs beside its layers.
-struct LaneState {
-  explicit LaneState(const FusedLayers* layers, const float* values) : lane(layers, values) {}
-  FusedLane lane;
-  AlignedBuffer<float> gradients;  // lanes after the first; zero between steps
+// What one thread needs beside its layers.
+struct ThreadState {
+  explicit ThreadState(const FusedLayers* layers, const float* values) : network(layers, values) {}
+  FusedNetwork network;
+  AlignedBuffer<float> gradients;  // threads after the first; zero between steps
   std::vector<int64_t> rows, global_rows;
   AlignedBuffer<float> input, input_gradient;  // of a task's rows, gathered
   AlignedBuffer<float> task_gradient;          // of the towers' input
@@ -43,7 +43,7 @@ std::vector<T> Joined(std::vector<T> encoded, const std::vector<T>& embedded) {
 
 class FusedModel : public PepnetModel {
  public:
-  FusedModel(const JobConfig* config, DenseParameters* parameters, uint64_t seed, int lanes,
+  FusedModel(const JobConfig* config, DenseParameters* parameters, uint64_t seed, int threads,
              const FusedOptions& options)
       : config_(config),
         model_(config->model),
@@ -53,31 +53,31 @@ class FusedModel : public PepnetModel {
         layers_(PlaceLayers(*config, *parameters)),
         slots_(LossSlots(*config)),
         rules_(OutputRules(*config)),
-        team_(std::max(lanes, 1), "compute"),
+        team_(std::max(threads, 1), "compute"),
         encoders_(config, *parameters, team_.size()),
         embeddings_(config, *parameters),
         variational_(config, *parameters),
         all_(config, &layers_) {
-    for (int i = 0; i < team_.size(); ++i) lanes_.emplace_back(&layers_, parameters->values().data());
+    for (int i = 0; i < team_.size(); ++i) threads_.emplace_back(&layers_, parameters->values().data());
   }
 
   StatusOr<LossReport> TrainStep(const ModelInput& input, double gradient_scale,
                                  std::vector<AlignedBuffer<float>>* leaf_gradients) override {
     PEPNET_RETURN_IF_ERROR(CheckLossInput(*config_, input, "TrainStep"));
     return Guarded("train step", [&]() -> StatusOr<LossReport> {
-      // A step has these phases. Each OnEachLane() is a barrier, which stands where a phase reads
-      // rows that another lane may have written:
+      // A step has these phases. Each OnEachThread() is a barrier, which stands where a phase reads
+      // rows that another thread may have written:
       //   encoders, embeddings -> groups and EPNet
       //   -> per task: PPNet, towers, losses, and backward through them
-      //   -> backward of EPNet, leaves -> backward of encoders, embeddings -> sum over the lanes
+      //   -> backward of EPNet, leaves -> backward of encoders, embeddings -> sum over the threads
       Begin(input, true);
       PrepareGradients();
       EncodersForward();
       EmbeddingsForward();
       VariationalForward();
-      OnEachLane([&](LaneState* state, int lane) { SharedForward(state, lane); });
+      OnEachThread([&](ThreadState* state, int thread) { SharedForward(state, thread); });
       PEPNET_RETURN_IF_ERROR(CompareSessions());
-      // Tasks go one after the other, and all lanes work on the same task: each gets an equal share
+      // Tasks go one after the other, and all threads work on the same task: each gets an equal share
       // of the rows that count for it, which are seldom the same for two tasks.
       for (int task = 0; task < static_cast<int>(model_.towers.size()); ++task) {
         const bool all_rows = SelectRows(task);
@@ -85,8 +85,8 @@ class FusedModel : public PepnetModel {
         // add to zeros.
         const bool fresh = task == 0 && all_rows && !gate_sees_gradient_;
         if (task == 0 && !fresh) std::fill_n(all_.InputGradient(0).data, all_.rows() * all_.input_width(), 0.0f);
-        OnEachLane([&](LaneState* state, int lane) {
-          ForEachBlock(static_cast<int64_t>(selected_.size()), lane, [&](int64_t begin, int64_t end) {
+        OnEachThread([&](ThreadState* state, int thread) {
+          ForEachBlock(static_cast<int64_t>(selected_.size()), thread, [&](int64_t begin, int64_t end) {
             TrainBlock(state, task, begin, end, all_rows, fresh, gradient_scale);
           });
         });
@@ -97,23 +97,23 @@ class FusedModel : public PepnetModel {
       const std::vector<float*> gradients = SizeLeafGradients(leaf_gradients);
       if (!encoders_.empty()) encoders_.BeginBackward(gradients);
       const std::vector<float*> computed = Joined(encoders_.OutputGradients(), embeddings_.OutputGradients());
-      OnEachLane([&](LaneState* state, int lane) { SharedBackward(state, lane, gradients, computed); });
+      OnEachThread([&](ThreadState* state, int thread) { SharedBackward(state, thread, gradients, computed); });
       EncodersBackward();
       EmbeddingsBackward();
       VariationalBackward();
-      AddLaneGradients();
+      AddThreadGradients();
       LossReport report;
       report.scores = TrainScores();
-      // Partial sums are in double and by lane: added in lane order, they are a function of the
-      // batch and the number of lanes.
+      // Partial sums are in double and by thread: added in thread order, they are a function of the
+      // batch and the number of threads.
       for (size_t slot = 0; slot < slots_.size(); ++slot) {
         double sum = 0;
-        for (const LaneState& state : lanes_) sum += state.losses[slot];
+        for (const ThreadState& state : threads_) sum += state.losses[slot];
         report.names.push_back(slots_[slot].loss->name);
         report.values.push_back(sum);
       }
       // The penalty is the same for all rows, so it comes once a step, after the sum over the
-      // lanes.
+      // threads.
       variational_.Penalties(parameters_->values().data(), gradient_scale, parameters_->gradients().data(), &report);
       return report;
     });
@@ -131,11 +131,11 @@ class FusedModel : public PepnetModel {
       task_outputs_.resize(layers_.ppnet.size());
       for (AlignedBuffer<float>& outputs : task_outputs_)
         Sized(&outputs, all_.rows() * model_.ppnet_hidden_units.back());
-      // One barrier is enough: evaluation takes every row, so a lane reads the blocks that it has
+      // One barrier is enough: evaluation takes every row, so a thread reads the blocks that it has
       // made itself.
-      OnEachLane([&](LaneState* state, int lane) {
-        SharedForward(state, lane);
-        ForEachBlock(all_.rows(), lane, [&](int64_t begin, int64_t end) { EvaluateBlock(state, begin, end); });
+      OnEachThread([&](ThreadState* state, int thread) {
+        SharedForward(state, thread);
+        ForEachBlock(all_.rows(), thread, [&](int64_t begin, int64_t end) { EvaluateBlock(state, begin, end); });
       });
       if (losses != nullptr) {
         PEPNET_ASSIGN_OR_RETURN(*losses, EvaluationLosses());
@@ -189,50 +189,50 @@ class FusedModel : public PepnetModel {
                        model_.uia ? variational_.Factors(*model_.uia) : GroupFactors()});
     }
     gate_sees_gradient_ = MutantActive(Mutant::kGateSeesGradient);
-    for (LaneState& state : lanes_) state.losses.assign(slots_.size(), 0);
+    for (ThreadState& state : threads_) state.losses.assign(slots_.size(), 0);
   }
 
   template <typename Body>
-  void OnEachLane(const Body& body) {
-    // BLAS must not start threads of its own: the lanes already use all cores.
-    team_.Run([&](int lane) {
+  void OnEachThread(const Body& body) {
+    // BLAS must not start threads of its own: the threads already use all cores.
+    team_.Run([&](int thread) {
       const OwnThreadScope own_thread;
-      body(&lanes_[lane], lane);
+      body(&threads_[thread], thread);
     });
   }
 
-  // The blocks of a lane's share of `count` rows, equal within a row.
+  // The blocks of a thread's share of `count` rows, equal within a row.
   template <typename Body>
-  void ForEachBlock(int64_t count, int lane, const Body& body) const {
+  void ForEachBlock(int64_t count, int thread, const Body& body) const {
     // Blocks have nearly equal sizes, at most block_rows, instead of being full with a short rest:
     // a product of a few rows is slow, and activations of a block stay in cache from forward to
     // backward. The cut depends on the counts alone.
-    const int64_t lanes = static_cast<int64_t>(lanes_.size());
-    const int64_t first = count * lane / lanes, share = count * (lane + 1) / lanes - first;
+    const int64_t threads = static_cast<int64_t>(threads_.size());
+    const int64_t first = count * thread / threads, share = count * (thread + 1) / threads - first;
     const int64_t blocks = (share + options_.block_rows - 1) / options_.block_rows;
     for (int64_t b = 0; b < blocks; ++b) body(first + share * b / blocks, first + share * (b + 1) / blocks);
   }
 
   void EncodersForward() {
     if (encoders_.empty()) return;
-    OnEachLane([&](LaneState*, int lane) {
+    OnEachThread([&](ThreadState*, int thread) {
       const TraceScope scope("encoders forward");
-      encoders_.Forward(lane, parameters_->values().data());
+      encoders_.Forward(thread, parameters_->values().data());
     });
   }
 
   void EncodersBackward() {
     if (encoders_.empty()) return;
-    OnEachLane([&](LaneState* state, int lane) {
+    OnEachThread([&](ThreadState* state, int thread) {
       const TraceScope scope("encoders backward");
-      encoders_.Backward(lane, parameters_->values().data(), GradientsOf(state, lane));
+      encoders_.Backward(thread, parameters_->values().data(), GradientsOf(state, thread));
     });
   }
 
   void EmbeddingsForward() {
     if (embeddings_.empty()) return;
-    OnEachLane([&](LaneState* state, int lane) {
-      ForEachBlock(all_.rows(), lane, [&](int64_t begin, int64_t end) {
+    OnEachThread([&](ThreadState* state, int thread) {
+      ForEachBlock(all_.rows(), thread, [&](int64_t begin, int64_t end) {
         embeddings_.Forward(begin, end, parameters_->values().data(), &state->embedding);
       });
     });
@@ -240,9 +240,9 @@ class FusedModel : public PepnetModel {
 
   void EmbeddingsBackward() {
     if (embeddings_.empty()) return;
-    OnEachLane([&](LaneState* state, int lane) {
-      float* const gradients = GradientsOf(state, lane);
-      ForEachBlock(all_.rows(), lane, [&](int64_t begin, int64_t end) {
+    OnEachThread([&](ThreadState* state, int thread) {
+      float* const gradients = GradientsOf(state, thread);
+      ForEachBlock(all_.rows(), thread, [&](int64_t begin, int64_t end) {
         embeddings_.Backward(begin, end, parameters_->values().data(), gradients, &state->embedding);
       });
     });
@@ -250,25 +250,25 @@ class FusedModel : public PepnetModel {
 
   void VariationalForward() {
     if (variational_.empty()) return;
-    OnEachLane([&](LaneState*, int lane) {
-      ForEachBlock(all_.rows(), lane,
+    OnEachThread([&](ThreadState*, int thread) {
+      ForEachBlock(all_.rows(), thread,
                    [&](int64_t begin, int64_t end) { variational_.Forward(begin, end, parameters_->values().data()); });
     });
   }
 
   void VariationalBackward() {
     if (variational_.empty()) return;
-    OnEachLane([&](LaneState* state, int lane) {
-      float* const gradients = GradientsOf(state, lane);
-      ForEachBlock(all_.rows(), lane,
+    OnEachThread([&](ThreadState* state, int thread) {
+      float* const gradients = GradientsOf(state, thread);
+      ForEachBlock(all_.rows(), thread,
                    [&](int64_t begin, int64_t end) { variational_.Backward(begin, end, gradients); });
     });
   }
 
-  // The arena that a lane adds its parameters' gradients to.
-  float* GradientsOf(LaneState* state, int lane) const {
-    // Lane 0 adds to the caller's arena itself, which saves one arena and one pass of the sum.
-    return lane == 0 ? parameters_->gradients().data() : state->gradients.data();
+  // The arena that a thread adds its parameters' gradients to.
+  float* GradientsOf(ThreadState* state, int thread) const {
+    // Thread 0 adds to the caller's arena itself, which saves one arena and one pass of the sum.
+    return thread == 0 ? parameters_->gradients().data() : state->gradients.data();
   }
 
   // One array for each leaf with a table, else empty and null. Of those that a group lists,
@@ -293,31 +293,31 @@ class FusedModel : public PepnetModel {
   // ---- forward ----------------------------------------------------------------------------------
 
   // The group tensors and EPNet.
-  void SharedForward(LaneState* state, int lane) {
-    ForEachBlock(all_.rows(), lane, [&](int64_t begin, int64_t end) {
+  void SharedForward(ThreadState* state, int thread) {
+    ForEachBlock(all_.rows(), thread, [&](int64_t begin, int64_t end) {
       const TraceScope scope("forward");
       all_.Gather(begin, end);
       if (!model_.domain) return;
-      state->lane.EpnetForward(end - begin, all_.GateInput(begin), all_.domain_width(), all_.EpnetHidden(begin),
+      state->network.EpnetForward(end - begin, all_.GateInput(begin), all_.domain_width(), all_.EpnetHidden(begin),
                                all_.EpnetGate(begin), all_.Input(begin).Column(all_.uia_width()));
     });
   }
 
   // For towers: the raw outputs of all domains, in the batch's order, for all rows.
-  void EvaluateBlock(LaneState* state, int64_t begin, int64_t end) {
+  void EvaluateBlock(ThreadState* state, int64_t begin, int64_t end) {
     const FusedRows rows{end - begin};
     // There is no routing here: prediction reports the output of every domain's tower for every
     // row.
     for (size_t task = 0; task < model_.towers.size(); ++task) {
       Matrix x = all_.Input(begin).Column(all_.uia_width());
       if (model_.uia) {
-        x = state->lane.PpnetForward(static_cast<int>(task), rows, all_.Input(begin), all_.uia_width());
+        x = state->network.PpnetForward(static_cast<int>(task), rows, all_.Input(begin), all_.uia_width());
         std::copy_n(x.data, rows.count * x.stride, task_outputs_[task].data() + begin * x.stride);
       }
       for (int domain = 0; domain < model_.domain_count; ++domain) {
         const int tower = static_cast<int>(task) * model_.domain_count + domain;
         const int64_t classes = layers_.towers[tower].linear.out;
-        std::copy_n(state->lane.TowerForward(tower, rows, x), rows.count * classes,
+        std::copy_n(state->network.TowerForward(tower, rows, x), rows.count * classes,
                     logits_[tower].data() + begin * classes);
       }
     }
@@ -386,12 +386,12 @@ class FusedModel : public PepnetModel {
     }
     all_.SizeGradients();
     const size_t arena = parameters_->gradients().size();
-    // The arenas of other lanes are zero between steps: AddLaneGradients() leaves them so, and only
+    // The arenas of other threads are zero between steps: AddThreadGradients() leaves them so, and only
     // a new size clears them here.
-    lanes_[0].lane.SetGradients(parameters_->gradients().data());
-    for (size_t i = 1; i < lanes_.size(); ++i) {
-      if (lanes_[i].gradients.size() != arena) lanes_[i].gradients.ResizeZeroed(arena);
-      lanes_[i].lane.SetGradients(lanes_[i].gradients.data());
+    threads_[0].network.SetGradients(parameters_->gradients().data());
+    for (size_t i = 1; i < threads_.size(); ++i) {
+      if (threads_[i].gradients.size() != arena) threads_[i].gradients.ResizeZeroed(arena);
+      threads_[i].network.SetGradients(threads_[i].gradients.data());
     }
   }
 
@@ -404,8 +404,8 @@ class FusedModel : public PepnetModel {
     for (size_t task = 0; task < raw_outputs.size(); ++task) {
       if (!HasSessions(model_.towers[task])) continue;
       raw_outputs[task] = Sized(&session_logits_[task], all_.rows() * model_.towers[task].num_class);
-      OnEachLane([&](LaneState* state, int lane) {
-        ForEachBlock(all_.rows(), lane, [&](int64_t begin, int64_t end) {
+      OnEachThread([&](ThreadState* state, int thread) {
+        ForEachBlock(all_.rows(), thread, [&](int64_t begin, int64_t end) {
           const TraceScope scope("forward");
           SessionForward(state, static_cast<int>(task), begin, end);
         });
@@ -417,11 +417,11 @@ class FusedModel : public PepnetModel {
 
   // The raw outputs of the positions [begin, end), with dropout. There are no domain towers: config
   // refuses them with more than one class.
-  void SessionForward(LaneState* state, int task, int64_t begin, int64_t end) {
+  void SessionForward(ThreadState* state, int task, int64_t begin, int64_t end) {
     const FusedRows rows = RowsOfBlock(state, begin, end, [](int64_t i) { return i; });
     Matrix x = all_.Input(begin).Column(all_.uia_width());
-    if (model_.uia) x = state->lane.PpnetForward(task, rows, all_.Input(begin), all_.uia_width());
-    const float* const z = state->lane.TowerForward(task, rows, x);
+    if (model_.uia) x = state->network.PpnetForward(task, rows, all_.Input(begin), all_.uia_width());
+    const float* const z = state->network.TowerForward(task, rows, x);
     const int64_t classes = model_.towers[task].num_class;
     for (int64_t i = 0; i < rows.count; ++i) {
       std::copy_n(z + i * classes, classes, session_logits_[task].data() + state->rows[i] * classes);
@@ -431,7 +431,7 @@ class FusedModel : public PepnetModel {
   // The rows at the positions position(i), begin <= i < end, into state->rows and
   // state->global_rows.
   template <typename Position>
-  FusedRows RowsOfBlock(LaneState* state, int64_t begin, int64_t end, const Position& position) {
+  FusedRows RowsOfBlock(ThreadState* state, int64_t begin, int64_t end, const Position& position) {
     const int64_t shift = MutantActive(Mutant::kDropoutByLocalRow) ? 0 : all_.in().batch->first_row;
     state->rows.clear();
     state->global_rows.clear();
@@ -454,7 +454,7 @@ class FusedModel : public PepnetModel {
   }
 
   // Forward, loss and backward of one task for the selected positions [begin, end).
-  void TrainBlock(LaneState* state, int task, int64_t begin, int64_t end, bool all_rows, bool fresh,
+  void TrainBlock(ThreadState* state, int task, int64_t begin, int64_t end, bool all_rows, bool fresh,
                   double gradient_scale) {
     const int64_t count = end - begin, width = all_.input_width();
     const FusedRows rows = RowsOfBlock(state, begin, end, [&](int64_t i) { return selected_[i]; });
@@ -476,19 +476,19 @@ class FusedModel : public PepnetModel {
     Matrix x = input.Column(all_.uia_width()), x_gradient = input_gradient.Column(all_.uia_width());
     if (model_.uia) {
       const TraceScope scope("forward");
-      x = state->lane.PpnetForward(task, rows, input, all_.uia_width());
-      // With PPNet the towers read its output, whose gradient is an array of the lane; without it
+      x = state->network.PpnetForward(task, rows, input, all_.uia_width());
+      // With PPNet the towers read its output, whose gradient is an array of the thread; without it
       // they read E, and their gradient goes to the input's gradient directly.
       x_gradient = {Sized(&state->task_gradient, count * x.stride), x.stride};
     }
     TrainTowers(state, task, rows, x, x_gradient, model_.uia || overwrite, gradient_scale);
     if (model_.uia) {
       const TraceScope scope("backward");
-      state->lane.PpnetBackward(task, rows, input, all_.uia_width(), x_gradient, input_gradient, overwrite,
+      state->network.PpnetBackward(task, rows, input, all_.uia_width(), x_gradient, input_gradient, overwrite,
                                 gate_sees_gradient_);
     }
     if (all_rows) return;
-    // Positions of a task are distinct, so no two lanes add to the same row.
+    // Positions of a task are distinct, so no two threads add to the same row.
     for (int64_t i = 0; i < count; ++i) {
       AddTo(width, input_gradient.Row(i).data, all_.InputGradient(selected_[begin + i]).data);
     }
@@ -496,7 +496,7 @@ class FusedModel : public PepnetModel {
 
   // With routing each run of rows of one domain goes through that domain's tower, else all rows
   // through all.
-  void TrainTowers(LaneState* state, int task, const FusedRows& rows, Matrix x, Matrix x_gradient, bool overwrite,
+  void TrainTowers(ThreadState* state, int task, const FusedRows& rows, Matrix x, Matrix x_gradient, bool overwrite,
                    double gradient_scale) {
     auto train = [&](int64_t domain, int64_t first, int64_t last, bool fresh) {
       // Rows of a part stay where they are; only the view moves, and with it the global row numbers
@@ -508,11 +508,11 @@ class FusedModel : public PepnetModel {
       const float* z = nullptr;
       {
         const TraceScope scope("forward");
-        z = state->lane.TowerForward(tower, part, x.Row(first));
+        z = state->network.TowerForward(tower, part, x.Row(first));
         Losses(state, task, domain, first, last, z, gradient_scale);
       }
       const TraceScope scope("backward");
-      state->lane.TowerBackward(tower, part, x.Row(first), state->logit_gradient.data(), fresh ? 0 : 1,
+      state->network.TowerBackward(tower, part, x.Row(first), state->logit_gradient.data(), fresh ? 0 : 1,
                                 x_gradient.Row(first));
     };
     // Without routing every row goes through every domain's tower. Rows of other domains have a
@@ -536,7 +536,7 @@ class FusedModel : public PepnetModel {
 
   // Losses of the block's rows [first, last) and their gradient at the raw outputs, into
   // logit_gradient.
-  void Losses(LaneState* state, int task, int64_t domain, int64_t first, int64_t last, const float* z,
+  void Losses(ThreadState* state, int task, int64_t domain, int64_t first, int64_t last, const float* z,
               double gradient_scale) {
     const Tower& tower = model_.towers[task];
     const std::vector<float>& scale = (*all_.in().row_scales)[task];
@@ -576,12 +576,12 @@ class FusedModel : public PepnetModel {
 
   // EPNet, and the gradient of each leaf and of each computed source as the sum over the groups
   // that list it.
-  void SharedBackward(LaneState* state, int lane, const std::vector<float*>& leaves,
+  void SharedBackward(ThreadState* state, int thread, const std::vector<float*>& leaves,
                       const std::vector<float*>& computed) {
-    ForEachBlock(all_.rows(), lane, [&](int64_t begin, int64_t end) {
+    ForEachBlock(all_.rows(), thread, [&](int64_t begin, int64_t end) {
       const TraceScope scope("backward");
       if (model_.domain) {
-        state->lane.EpnetBackward(end - begin, all_.GateInput(begin), all_.domain_width(), all_.EpnetHidden(begin),
+        state->network.EpnetBackward(end - begin, all_.GateInput(begin), all_.domain_width(), all_.EpnetHidden(begin),
                                   all_.EpnetGate(begin), all_.InputGradient(begin).Column(all_.uia_width()),
                                   all_.DomainGradient(begin), gate_sees_gradient_);
       }
@@ -590,18 +590,18 @@ class FusedModel : public PepnetModel {
     });
   }
 
-  // In lane order; the lanes' arenas are zero again afterwards.
-  void AddLaneGradients() {
-    if (lanes_.size() == 1) return;
-    // Each member adds one slice of the arena over all lanes in lane order: every float is summed
+  // In thread order; the threads' arenas are zero again afterwards.
+  void AddThreadGradients() {
+    if (threads_.size() == 1) return;
+    // Each member adds one slice of the arena over all threads in thread order: every float is summed
     // by one thread, so the bits do not depend on which member is faster.
     const std::span<float> total = parameters_->gradients();
-    const int64_t size = static_cast<int64_t>(total.size()), lanes = team_.size();
-    team_.Run([&](int lane) {
-      const int64_t begin = size * lane / lanes, end = size * (lane + 1) / lanes;
-      for (size_t i = 1; i < lanes_.size(); ++i) {
-        AddTo(end - begin, lanes_[i].gradients.data() + begin, total.data() + begin);
-        std::fill_n(lanes_[i].gradients.data() + begin, end - begin, 0.0f);
+    const int64_t size = static_cast<int64_t>(total.size()), threads = team_.size();
+    team_.Run([&](int thread) {
+      const int64_t begin = size * thread / threads, end = size * (thread + 1) / threads;
+      for (size_t i = 1; i < threads_.size(); ++i) {
+        AddTo(end - begin, threads_[i].gradients.data() + begin, total.data() + begin);
+        std::fill_n(threads_[i].gradients.data() + begin, end - begin, 0.0f);
       }
     });
   }
@@ -615,7 +615,7 @@ class FusedModel : public PepnetModel {
   const std::vector<LossSlot> slots_;
   const std::vector<OutputRule> rules_;
   ThreadTeam team_;
-  std::vector<LaneState> lanes_;  // by member of the team
+  std::vector<ThreadState> threads_;  // by member of the team
 
   // The batch under way.
   FusedEncoders encoders_;
@@ -633,8 +633,8 @@ class FusedModel : public PepnetModel {
 }  // namespace
 
 std::unique_ptr<PepnetModel> MakeFusedModel(const JobConfig* config, DenseParameters* parameters, uint64_t seed,
-                                            int lanes, const FusedOptions& options) {
-  return std::make_unique<FusedModel>(config, parameters, seed, lanes, options);
+                                            int threads, const FusedOptions& options) {
+  return std::make_unique<FusedModel>(config, parameters, seed, threads, options);
 }
 
 std::string WhyFusedEngineDoesNotRun(const Model& model, const ModelOptions& options) {

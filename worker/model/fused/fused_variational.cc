@@ -31,7 +31,7 @@ void FusedVariational::Begin(const ModelInput& input, bool train, uint64_t seed,
   first_row_ = first_row;
   for (Layer& layer : layers_) {
     const int64_t size = input.batch->rows * static_cast<int64_t>(layer.group->sources());
-    for (AlignedBuffer<float>* buffer : {&layer.factors, &layer.slopes, &layer.gradients}) Sized(buffer, size);
+    for (AlignedBuffer<float>* buffer : {&layer.factors, &layer.derivatives, &layer.gradients}) Sized(buffer, size);
   }
 }
 
@@ -52,7 +52,7 @@ void FusedVariational::Forward(int64_t begin, int64_t end, const float* values) 
         const VariationalFactor factor =
             train_ ? TrainingFactor(weights[s], uniforms[s]) : EvaluationFactor(weights[s]);
         layer.factors[row * sources + s] = static_cast<float>(factor.factor);
-        layer.slopes[row * sources + s] = static_cast<float>(factor.slope);
+        layer.derivatives[row * sources + s] = static_cast<float>(factor.derivative);
       }
     }
   }
@@ -66,7 +66,7 @@ void FusedVariational::Backward(int64_t begin, int64_t end, float* gradients) co
       double sum = 0;
       for (int64_t row = begin; row < end; ++row) {
         sum += static_cast<double>(layer.gradients[row * sources + s]) *
-               static_cast<double>(layer.slopes[row * sources + s]);
+               static_cast<double>(layer.derivatives[row * sources + s]);
       }
       gradients[layer.place + s] += static_cast<float>(sum);
     }
@@ -84,7 +84,7 @@ void FusedVariational::Penalties(const float* values, double gradient_scale, flo
     for (size_t s = 0; s < layer.group->sources(); ++s) {
       const VariationalFactor kept = EvaluationFactor(values[layer.place + static_cast<int64_t>(s)]);
       sum += kept.factor;
-      gradients[layer.place + static_cast<int64_t>(s)] += static_cast<float>(gradient_scale * factor * kept.slope);
+      gradients[layer.place + static_cast<int64_t>(s)] += static_cast<float>(gradient_scale * factor * kept.derivative);
     }
     report->names.push_back(dropout.loss);
     report->values.push_back(factor * sum);

@@ -45,7 +45,7 @@ class FusedVariational {
   struct Layer {
     const FeatureGroup* group;
     int64_t place = -1;                               // of the weights in the arenas
-    AlignedBuffer<float> factors, slopes, gradients;  // [rows, sources]
+    AlignedBuffer<float> factors, derivatives, gradients;  // [rows, sources]
   };
 
   std::vector<Layer> layers_;  // of the groups that have it

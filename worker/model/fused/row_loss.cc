@@ -31,13 +31,13 @@ double Softmax(const Loss& loss, int classes, const float* z, int64_t y, double 
 
 double RowLossAndGradient(const Loss& loss, int classes, const float* z, const LabelColumn& label, int64_t row,
                           double factor, float* dz) {
-  double l = 0, slope = 0;
+  double l = 0, derivative = 0;
   const double x = z[0];
   switch (loss.kind) {
     case LossKind::kBinaryCrossEntropy: {
       const double s = loss.label_smoothing, y = label.values[row] * (1 - s) + s / 2;
       l = CrossEntropy(x, y);
-      slope = Sigmoid(x) - y;
+      derivative = Sigmoid(x) - y;
       break;
     }
     case LossKind::kBinaryFocal: {
@@ -47,21 +47,21 @@ double RowLossAndGradient(const Loss& loss, int classes, const float* z, const L
       const double modulation = loss.focal_alpha * y * std::pow(not_p, loss.focal_gamma) +
                                 (1 - loss.focal_alpha) * (1 - y) * std::pow(p, loss.focal_gamma);
       l = modulation * CrossEntropy(x, y);
-      slope = modulation * (p - y);
+      derivative = modulation * (p - y);
       break;
     }
     case LossKind::kSoftmaxCrossEntropy:
       return Softmax(loss, classes, z, label.integers[row], factor, dz);
     case LossKind::kL2:
       l = (x - label.values[row]) * (x - label.values[row]);
-      slope = 2 * (x - label.values[row]);
+      derivative = 2 * (x - label.values[row]);
       break;
     case LossKind::kJrc: {
       const double share = loss.jrc_alpha;
       return share * Softmax(loss, classes, z, label.integers[row], share * factor, dz);
     }
   }
-  if (dz != nullptr) dz[0] += static_cast<float>(factor * slope);
+  if (dz != nullptr) dz[0] += static_cast<float>(factor * derivative);
   return l;
 }
 

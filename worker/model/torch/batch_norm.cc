@@ -69,7 +69,7 @@ BatchMoments MomentsOf(const at::Tensor& rows, Collective* workers) {
   return moments;
 }
 
-std::vector<double> InverseDeviations(const BatchMoments& moments) {
+std::vector<double> Rstds(const BatchMoments& moments) {
   std::vector<double> inverse;
   for (const double variance : moments.variance) inverse.push_back(1 / std::sqrt(variance + kEpsilon));
   return inverse;
@@ -81,7 +81,7 @@ class Normalise : public torch::autograd::Function<Normalise> {
  public:
   static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& rows,
                             const BatchMoments* moments, Collective* workers) {
-    const at::Tensor inverse = Fitting(InverseDeviations(*moments), rows);
+    const at::Tensor inverse = Fitting(Rstds(*moments), rows);
     const at::Tensor normalised = rows.sub(Fitting(moments->mean, rows)).mul(inverse);
     // Backward needs x^ and the inverse deviation (rstd) alone; x itself can go.
     context->save_for_backward({normalised, inverse});

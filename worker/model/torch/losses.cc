@@ -80,13 +80,13 @@ class RowFormula : public torch::autograd::Function<RowFormula> {
     const int64_t rows = z.size(0), classes = z.size(1);
     // The values are in double, as the fused engine sums them.
     at::Tensor values = at::empty({rows}, at::kDouble);
-    at::Tensor slopes = at::zeros({rows, classes}, at::kFloat);
+    at::Tensor derivatives = at::zeros({rows, classes}, at::kFloat);
     for (int64_t row = 0; row < rows; ++row) {
       values.data_ptr<double>()[row] =
           RowLossAndGradient(*loss, static_cast<int>(classes), z.data_ptr<float>() + row * classes, *label, row, 1.0,
-                             slopes.data_ptr<float>() + row * classes);
+                             derivatives.data_ptr<float>() + row * classes);
     }
-    context->save_for_backward({slopes.to(output.device(), output.scalar_type())});
+    context->save_for_backward({derivatives.to(output.device(), output.scalar_type())});
     return values.to(output.device(), output.scalar_type());
   }
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,

@@ -173,12 +173,12 @@ TEST(CsvReaderTest, RecordsEndWhereTheyEndByteByByte) {
     if (!open) {
       EXPECT_EQ(skipped.value_or(-1), static_cast<int64_t>(records.size())) << testing::PrintToString(text);
     }
-    // Held records are cut alike, and decoded alike.
-    const auto held = (*OpenRowReader(path, format, {"x", "y"}))->Hold(1000);
-    ASSERT_EQ(held.ok(), !open);
-    for (int64_t row = 0; held.ok() && row < (*held)->size(); ++row) {
+    // Buffered records are cut alike, and decoded alike.
+    const auto buffered = (*OpenRowReader(path, format, {"x", "y"}))->Buffer(1000);
+    ASSERT_EQ(buffered.ok(), !open);
+    for (int64_t row = 0; buffered.ok() && row < (*buffered)->size(); ++row) {
       const auto one = *OpenRowReader(dir.Write("one.csv", records[row]), format, {"x", "y"});
-      const auto picked = (*held)->Pick(std::vector<int64_t>{row});
+      const auto picked = (*buffered)->Pick(std::vector<int64_t>{row});
       const auto read = one->Read(1);
       ASSERT_EQ(picked.ok(), read.ok()) << testing::PrintToString(text);
       if (!read.ok()) continue;
@@ -202,9 +202,9 @@ TEST(CsvReaderTest, ReadingIsCounted) {
   EXPECT_EQ(show(), "0 1 10");
   EXPECT_OK(reader->Read(1));
   EXPECT_EQ(show(), "1 1 10");
-  const auto held = *reader->Hold(2);
+  const auto buffered = *reader->Buffer(2);
   EXPECT_EQ(show(), "1 3 10");
-  EXPECT_OK(held->Pick(std::vector<int64_t>{1}));
+  EXPECT_OK(buffered->Pick(std::vector<int64_t>{1}));
   EXPECT_EQ(show(), "2 2 10") << "a row that is picked is no longer passed over";
 }
 

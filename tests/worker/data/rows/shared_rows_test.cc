@@ -154,12 +154,12 @@ std::string Walk(RowSequence* rows, uint32_t seed, const std::vector<int64_t>& f
           return absl::OkStatus();
         }));
       } else if (kind == 1) {
-        HeldRowsList held;
-        EXPECT_OK(rows->Hold(step, &held));
-        for (const auto& part : held) {
+        BufferedRowsList buffered;
+        EXPECT_OK(rows->Buffer(step, &buffered));
+        for (const auto& part : buffered) {
           got += part->size();
           const std::vector<int64_t> wanted = {part->size() - 1, 0};
-          const HeldRows::Picked picked = *part->Pick(wanted);
+          const BufferedRows::Picked picked = *part->Pick(wanted);
           for (const int64_t at : picked.at) show(picked.chunk, at);
         }
       } else {
@@ -335,7 +335,7 @@ TEST_P(SharedRowsTest, AMemberThatHasGoneIsNamed) {
     ASSERT_OK(shared->Begin(0));
     EXPECT_EQ(*shared->Skip(5), 5);
     const auto lost = shared->Skip(5);
-    EXPECT_TRUE(absl::IsAborted(lost.status())) << lost.status();  // BatchFeeder asks for that
+    EXPECT_TRUE(absl::IsAborted(lost.status())) << lost.status();  // Prefetcher asks for that
     EXPECT_THAT(lost, IsError(::testing::MatchesRegex(
                           "waiting for the rows behind '.*f00.in' row 5 from worker 1, which decodes them "
                           "for this host \\(turn 1\\): worker 1, on this host, has gone")));

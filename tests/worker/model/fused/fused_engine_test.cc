@@ -1,5 +1,5 @@
 // The fused engine against the reference engine, and both against float64: golden cases, random networks, routing on
-// and off, several lanes.
+// and off, several threads.
 #include "worker/model/fused/fused_model.h"
 
 #include <algorithm>
@@ -178,7 +178,7 @@ class PreciseBounds {
   std::vector<double> moved_;                     // by tensor
 };
 
-// The reference engine against the fused one with routing, without, with blocks of few rows and with three lanes.
+// The reference engine against the fused one with routing, without, with blocks of few rows and with three threads.
 void CompareEngines(const JobConfig& config, DenseParameters* parameters, const ModelInput& input, uint64_t seed) {
   const auto reference =
       MakeModel(&config, parameters, {.engine = DenseEngine::kReference, .seed = seed, .threads = 1}).value();
@@ -192,14 +192,14 @@ void CompareEngines(const JobConfig& config, DenseParameters* parameters, const 
   }
   struct Variant {
     const char* name;
-    int lanes;
+    int threads;
     FusedOptions options;
   };
   for (const Variant& variant :
        {Variant{"routed", 1, {}}, Variant{"unrouted", 1, {false, 512}}, Variant{"small blocks", 1, {true, 3}},
-        Variant{"three lanes", 3, {true, 4}}, Variant{"three unrouted lanes", 3, {false, 2}}}) {
+        Variant{"three threads", 3, {true, 4}}, Variant{"three unrouted threads", 3, {false, 2}}}) {
     SCOPED_TRACE(variant.name);
-    const auto fused = MakeFusedModel(&config, parameters, seed, variant.lanes, variant.options);
+    const auto fused = MakeFusedModel(&config, parameters, seed, variant.threads, variant.options);
     const Step step = TakeStep(fused.get(), parameters, input);
     ExpectSameStep(step, expected, config, *parameters);
     if (has_rows) bounds->Expect(step, config, *parameters);
@@ -286,7 +286,7 @@ TEST(FusedEngineTest, RandomNetworksGiveTheReferencesNumbers) {
     }
     constexpr int64_t kRows[] = {0, 1, 2, 7, 16, 33};
     const TinyData data = RandomData(tiny.config, kRows[dice.Below(6)], seed);
-    auto scales = RowScales(tiny.config, data.batch, LocalDenominators(tiny.config, data.batch));
+    auto scales = RowScales(tiny.config, data.batch, LocalLossNormalizers(tiny.config, data.batch));
     for (std::vector<float>& scale : scales) {
       const int64_t kept = dice.Below(4);  // 0: no row at all; 3: every row
       for (float& s : scale) s = dice.Below(3) < kept ? s : 0.0f;
@@ -308,7 +308,7 @@ TEST(FusedEngineTest, EncodersGiveTheReferencesNumbers) {
     }
     constexpr int64_t kRows[] = {0, 1, 7, 33};
     const TinyData data = RandomData(tiny.config, kRows[seed % 4], seed);
-    const auto scales = RowScales(tiny.config, data.batch, LocalDenominators(tiny.config, data.batch));
+    const auto scales = RowScales(tiny.config, data.batch, LocalLossNormalizers(tiny.config, data.batch));
     CompareEngines(tiny.config, &tiny.parameters, tiny.Input(data, &scales, 5), seed);
     if (testing::Test::HasFailure()) return;
   }
@@ -324,7 +324,7 @@ TEST(FusedEngineTest, DenseEmbeddingsGiveTheReferencesNumbers) {
     TinyModel tiny(config, seed);
     constexpr int64_t kRows[] = {0, 1, 7, 33};
     const TinyData data = RandomData(tiny.config, kRows[seed % 4], seed);
-    const auto scales = RowScales(tiny.config, data.batch, LocalDenominators(tiny.config, data.batch));
+    const auto scales = RowScales(tiny.config, data.batch, LocalLossNormalizers(tiny.config, data.batch));
     CompareEngines(tiny.config, &tiny.parameters, tiny.Input(data, &scales, 5), seed);
     if (testing::Test::HasFailure()) return;
   }
@@ -334,7 +334,7 @@ TEST(FusedEngineTest, TheGateMutantIsTheReferencesMutant) {
   PEPNET_NEEDS_MUTANTS();
   TinyModel tiny(AllLossesConfig(), 3);
   const TinyData data = RandomData(tiny.config, 9, 3);
-  auto scales = RowScales(tiny.config, data.batch, LocalDenominators(tiny.config, data.batch));
+  auto scales = RowScales(tiny.config, data.batch, LocalLossNormalizers(tiny.config, data.batch));
   scales[1][4] = 0;
   const WithMutant mutant(Mutant::kGateSeesGradient);
   CompareEngines(tiny.config, &tiny.parameters, tiny.Input(data, &scales), 3);
@@ -345,7 +345,7 @@ TEST(FusedEngineTest, WhatNoRowUsesGetsExactlyNoGradient) {
   TinyModel tiny(DomainConfig(), 4);
   TinyData data = RandomData(tiny.config, 20, 4);
   for (int64_t row = 0; row < 20; ++row) data.batch.labels[1].integers[row] = row % 2 == 0 ? 0 : 2;
-  auto scales = RowScales(tiny.config, data.batch, LocalDenominators(tiny.config, data.batch));
+  auto scales = RowScales(tiny.config, data.batch, LocalLossNormalizers(tiny.config, data.batch));
   std::fill(scales[0].begin(), scales[0].end(), 0.0f);
   const auto fused = MakeFusedModel(&tiny.config, &tiny.parameters, 4, 2, {});
   const Step step = TakeStep(fused.get(), &tiny.parameters, tiny.Input(data, &scales));
@@ -369,7 +369,7 @@ TEST(FusedEngineTest, MixedPrecisionIsLeftToTheReference) {
   EXPECT_NE(WhyFusedEngineDoesNotRun(config.model, options), "");
   TinyModel fallen_back(config, options);
   const TinyData data = RandomData(config, 6, 5);
-  const auto scales = RowScales(config, data.batch, LocalDenominators(config, data.batch));
+  const auto scales = RowScales(config, data.batch, LocalLossNormalizers(config, data.batch));
   const auto a = fallen_back.model->Forward(fallen_back.Input(data, &scales), nullptr);
   const auto b = fused.model->Forward(fused.Input(data, &scales), nullptr);
   EXPECT_GT(RelativeDistance((*a)[0].values, (*b)[0].values), 1e-4) << "BF16 was not used";
@@ -428,7 +428,7 @@ TEST_P(FusedGoldenTest, ItsNetworkGivesTheReferencesNumbers) {
   }
   batch.ids = GoldenSessions(config, columns, batch.rows);
   for (size_t w = 0; w < config.data.sample_weights.size(); ++w) batch.sample_weights.emplace_back(batch.rows, 1.5f);
-  const auto scales = RowScales(config, batch, LocalDenominators(config, batch));
+  const auto scales = RowScales(config, batch, LocalLossNormalizers(config, batch));
   std::vector<AlignedBuffer<float>> features(config.leaves.size());
   ModelInput input;
   input.batch = &batch;

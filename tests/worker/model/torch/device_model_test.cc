@@ -59,7 +59,7 @@ void ExpectSame(const Taken& a, const Taken& b) {
   EXPECT_EQ(a.leaves, b.leaves);
 }
 
-StatusOr<Taken> TakeStep(TinyModel* tiny, const TinyData& data, const LossDenominators& global, int64_t step = 9) {
+StatusOr<Taken> TakeStep(TinyModel* tiny, const TinyData& data, const LossNormalizers& global, int64_t step = 9) {
   tiny->parameters.ZeroGradients();
   const auto scales = RowScales(tiny->config, data.batch, global);
   std::vector<AlignedBuffer<float>> gradients(1);  // what was in it goes
@@ -72,7 +72,7 @@ StatusOr<Taken> TakeStep(TinyModel* tiny, const TinyData& data, const LossDenomi
 }
 
 Taken TakeLocalStep(TinyModel* tiny, const TinyData& data) {
-  auto taken = TakeStep(tiny, data, LocalDenominators(tiny->config, data.batch));
+  auto taken = TakeStep(tiny, data, LocalLossNormalizers(tiny->config, data.batch));
   EXPECT_OK(taken);
   return std::move(*taken);
 }
@@ -103,7 +103,7 @@ TEST_P(DeviceModelTest, EvaluationOnCopiesHasTheBitsOfEvaluationInPlace) {
   TinyModel in_place(config, On(Kind::kHost, 7)), copied(config, On(Kind::kHostCopy, 7));
   for (const int64_t rows : {5, 0, 30}) {
     const TinyData data = RandomData(config, rows, 50);
-    const auto scales = RowScales(config, data.batch, LocalDenominators(config, data.batch));
+    const auto scales = RowScales(config, data.batch, LocalLossNormalizers(config, data.batch));
     for (TinyModel* tiny : {&in_place, &copied}) tiny->parameters.value(2)[0] += 0.25f;
     LossReport a_losses, b_losses;
     const auto a = in_place.model->Forward(in_place.Input(data, &scales), &a_losses);
@@ -130,7 +130,7 @@ TEST(DeviceModelGradientTest, DenseGradientsAreAddedToWhatTheHostHas) {
   TinyModel copied(TinyConfig(), On(Kind::kHostCopy, 7));
   const TinyData data = RandomData(copied.config, 6, 32);
   const Taken once = TakeLocalStep(&copied, data);
-  const auto scales = RowScales(copied.config, data.batch, LocalDenominators(copied.config, data.batch));
+  const auto scales = RowScales(copied.config, data.batch, LocalLossNormalizers(copied.config, data.batch));
   std::vector<AlignedBuffer<float>> gradients;
   ASSERT_OK(copied.model->TrainStep(copied.Input(data, &scales, 9), 0.5, &gradients));
   for (size_t i = 0; i < once.dense.size(); ++i) EXPECT_EQ(copied.parameters.gradients()[i], 2 * once.dense[i]);
@@ -140,17 +140,17 @@ TEST(DeviceModelGradientTest, DenseGradientsAreAddedToWhatTheHostHas) {
 
 constexpr int kWorkers = 4;
 
-// Four workers with a slice each, one of them empty; the denominators of all.
+// Four workers with a slice each, one of them empty; the loss_normalizers of all.
 struct Slices {
   explicit Slices(const JobConfig& config) {
     const TinyData whole = RandomData(config, 15, 61);
     for (const auto& [begin, end] : std::vector<std::pair<int64_t, int64_t>>{{0, 6}, {6, 6}, {6, 14}, {14, 15}}) {
       slices.push_back(Slice(config, whole, begin, end));
     }
-    global = LocalDenominators(config, whole.batch);
+    global = LocalLossNormalizers(config, whole.batch);
   }
   std::vector<TinyData> slices;
-  LossDenominators global;
+  LossNormalizers global;
 };
 
 TEST_P(DeviceModelTest, GradientsAreSummedOverTheWorkersInEveryBucketSize) {
@@ -244,7 +244,7 @@ TEST(DeviceSumsTest, AnErrorOfASumEndsTheStepAndNoLaterOneBegins) {
       return absl::OkStatus();
     };
     const TinyData data = RandomData(tiny.config, 8, 3);
-    const auto taken = TakeStep(&tiny, data, LocalDenominators(tiny.config, data.batch));
+    const auto taken = TakeStep(&tiny, data, LocalLossNormalizers(tiny.config, data.batch));
     EXPECT_EQ(taken.status(), absl::UnavailableError("the link is down"));
     EXPECT_EQ(sums->begun().size(), 2u);
   });

@@ -185,7 +185,7 @@ void AttentionMlp::FirstLayer(const Call& call, const RowTile& tile, const Layer
   const float* const query = tile.block->query + tile.first_row * channels_;
   float* const term = call.scratch->Get(kRowTerm, tile.rows * width);
   // The query's term and the bias are computed once a row: [rows, h].
-  Product(tile.rows, width, channels_, {query, channels_}, {call.query, width}, 0, {term, width});
+  GemmNN(tile.rows, width, channels_, {query, channels_}, {call.query, width}, 0, {term, width});
   if (layer.linear.bias >= 0) AddBias(tile.rows, width, ValueAt(call, layer.linear.bias), term);
 
   float* const joined = call.scratch->Get(kJoined, channels_ * width);
@@ -202,13 +202,13 @@ void AttentionMlp::FirstLayer(const Call& call, const RowTile& tile, const Layer
                              packed + (row.start - tile.long_positions) * 2 * channels_);
     }
     JoinedWeight(channels_, width, call.own, call.product, q, joined);
-    Product(row.length, width, channels_, {row.sequence, channels_}, {joined, width}, 1, {here.linear, width});
+    GemmNN(row.length, width, channels_, {row.sequence, channels_}, {joined, width}, 1, {here.linear, width});
     Activate(call, layer, row.length, here);
   });
   const LayerArrays rest = From(at, tile.long_positions, width);
   // All short rows share one product [positions, 2 C] x [2 C, h] instead of many small ones.
   const int64_t short_positions = tile.positions - tile.long_positions;
-  Product(short_positions, width, 2 * channels_, {packed, 2 * channels_}, {call.own, width}, 1, {rest.linear, width});
+  GemmNN(short_positions, width, 2 * channels_, {packed, 2 * channels_}, {call.own, width}, 1, {rest.linear, width});
   if (short_positions > 0) Activate(call, layer, short_positions, rest);
 }
 
@@ -240,8 +240,8 @@ void AttentionMlp::FirstLayerBackward(const Call& call, const RowTile& tile, con
     // JoinedWeightBackward() takes dJ apart.
     const ConstMatrix d(at.gradient + row.start * width, width);
     JoinedWeight(channels_, width, call.own, call.product, q, joined);
-    ProductByTransposed(row.length, channels_, width, d, {joined, width}, 1, {d_sequence + row.source, channels_});
-    TransposedProduct(channels_, width, row.length, {row.sequence, channels_}, d, 0, {joined_gradient, width});
+    GemmNT(row.length, channels_, width, d, {joined, width}, 1, {d_sequence + row.source, channels_});
+    GemmTN(channels_, width, row.length, {row.sequence, channels_}, d, 0, {joined_gradient, width});
     JoinedWeightBackward(channels_, width, joined_gradient, call.product, q, call.own_gradient, call.product_gradient,
                          gradient_of(row));
   });
@@ -250,8 +250,8 @@ void AttentionMlp::FirstLayerBackward(const Call& call, const RowTile& tile, con
     // gradient.
     const ConstMatrix d(at.gradient + tile.long_positions * width, width);
     const Matrix in = {packed, 2 * channels_};
-    TransposedProduct(2 * channels_, width, short_positions, in, d, 1, {call.own_gradient, width});
-    ProductByTransposed(short_positions, 2 * channels_, width, d, {call.own, width}, 0, in);
+    GemmTN(2 * channels_, width, short_positions, in, d, 1, {call.own_gradient, width});
+    GemmNT(short_positions, 2 * channels_, width, d, {call.own, width}, 0, in);
     ForEachRow(tile, [&](const TileRow& row) {
       if (row.length >= kLongRow) return;
       PackWithProductBackward(row.length, channels_, row.sequence, query + (row.row - tile.first_row) * channels_,
@@ -260,9 +260,9 @@ void AttentionMlp::FirstLayerBackward(const Call& call, const RowTile& tile, con
     });
   }
   if (layer.linear.bias >= 0) AddColumnSums(tile.rows, width, term, GradientAt(call, layer.linear.bias));
-  TransposedProduct(channels_, width, tile.rows, {query, channels_}, {term, width}, 1, {call.query_gradient, width});
+  GemmTN(channels_, width, tile.rows, {query, channels_}, {term, width}, 1, {call.query_gradient, width});
   if (query_gradient == nullptr) return;
-  ProductByTransposed(tile.rows, channels_, width, {term, width}, {call.query, width}, 1, {query_gradient, channels_});
+  GemmNT(tile.rows, channels_, width, {term, width}, {call.query, width}, 1, {query_gradient, channels_});
 }
 
 // ---- all layers ---------------------------------------------------------------------------------
@@ -278,7 +278,7 @@ void AttentionMlp::Forward(const Call& call, const RowTile& tile, float* scores)
     at = ArraysOf(call, i, tile);
     // The bias is there before the product, which adds to it: this saves a pass.
     if (linear.bias >= 0) FillRows(tile.positions, linear.out, call.values + linear.bias, at.linear);
-    ProductByTransposed(tile.positions, linear.out, linear.in, in, {call.values + linear.weight, linear.in},
+    GemmNT(tile.positions, linear.out, linear.in, in, {call.values + linear.weight, linear.in},
                         linear.bias >= 0 ? 1 : 0, {at.linear, linear.out});
     Activate(call, layer, tile.positions, at);
     Drop(call, layer, tile, at.out);
@@ -303,9 +303,9 @@ void AttentionMlp::Backward(const Call& call, const RowTile& tile, const float* 
     const ConstMatrix d(at.gradient, linear.out);
     // From here on `at` is the layer below: its output is this layer's input.
     at = ArraysOf(call, i - 1, tile);
-    TransposedProduct(linear.out, linear.in, tile.positions, d, {at.out, linear.in}, 1,
+    GemmTN(linear.out, linear.in, tile.positions, d, {at.out, linear.in}, 1,
                       {call.gradients + linear.weight, linear.in});
-    Product(tile.positions, linear.in, linear.out, d, {call.values + linear.weight, linear.in}, 0,
+    GemmNN(tile.positions, linear.in, linear.out, d, {call.values + linear.weight, linear.in}, 0,
             {at.out_gradient, linear.in});
   }
   Drop(call, layers_[0], tile, at.out_gradient);

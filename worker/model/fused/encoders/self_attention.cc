@@ -166,7 +166,7 @@ void SelfAttention::ComposePart(const Call& call, int64_t index, const FusedLine
   // V = P W [E, C] and v = P b + p [E] are products of weights alone, made once a block instead of
   // once a position.
   const float* const outer = call.values + in_weight_ + index * width_ * width_;
-  Product(width_, channels_, width_, {outer, width_}, {call.values + linear.weight, channels_}, 0, {weight, channels_});
+  GemmNN(width_, channels_, width_, {outer, width_}, {call.values + linear.weight, channels_}, 0, {weight, channels_});
   if (shift == nullptr) return;
   Dots(width_, width_, outer, call.values + linear.bias, shift);
   AddTo(width_, call.values + in_bias_ + index * width_, shift);
@@ -179,9 +179,9 @@ void SelfAttention::ComposePartBackward(const Call& call, int64_t index, const F
   const int64_t place = in_weight_ + index * width_ * width_;
   const float* const outer = call.values + place;
   float* const outer_gradient = call.gradients + place;
-  ProductByTransposed(width_, width_, channels_, {weight, channels_}, {call.values + linear.weight, channels_}, 1,
+  GemmNT(width_, width_, channels_, {weight, channels_}, {call.values + linear.weight, channels_}, 1,
                       {outer_gradient, width_});
-  TransposedProduct(width_, channels_, width_, {outer, width_}, {weight, channels_}, 1,
+  GemmTN(width_, channels_, width_, {outer, width_}, {weight, channels_}, 1,
                     {call.gradients + linear.weight, channels_});
   if (shift == nullptr) return;
   AddOuter(width_, width_, shift, call.values + linear.bias, outer_gradient);
@@ -203,7 +203,7 @@ void SelfAttention::Compose(Call* call) const {
     for (int64_t head = 0; head < heads_; ++head) {
       const int64_t first = head * head_width_;
       const ConstMatrix key(to.key + first * channels_, channels_);
-      TransposedProduct(channels_, channels_, head_width_, key, {to.query + first * channels_, channels_}, 0,
+      GemmTN(channels_, channels_, head_width_, key, {to.query + first * channels_, channels_}, 0,
                         {to.left + head * channels_ * channels_, channels_});
       WeightedSum(head_width_, channels_, to.query_shift + first, key.data, to.left_shift + head * channels_);
     }
@@ -230,9 +230,9 @@ void SelfAttention::ComposeBackward(const Call& call) const {
       const int64_t first = head * head_width_;
       const float *const key = at.key + first * channels_, *const query = at.query + first * channels_;
       const float *const left = d.left + head * channels_ * channels_, *const shift = d.left_shift + head * channels_;
-      Product(head_width_, channels_, channels_, {key, channels_}, {left, channels_}, 1,
+      GemmNN(head_width_, channels_, channels_, {key, channels_}, {left, channels_}, 1,
               {d.query + first * channels_, channels_});
-      ProductByTransposed(head_width_, channels_, channels_, {query, channels_}, {left, channels_}, 1,
+      GemmNT(head_width_, channels_, channels_, {query, channels_}, {left, channels_}, 1,
                           {d.key + first * channels_, channels_});
       AddOuter(head_width_, channels_, at.query_shift + first, shift, d.key + first * channels_);
       Dots(head_width_, channels_, key, shift, d.query_shift + first);
@@ -248,12 +248,12 @@ void SelfAttention::ComposeBackward(const Call& call) const {
 SelfAttention::Factors SelfAttention::FactorsOf(const Call& call, const TileRow& row) const {
   const int64_t columns = heads_ * rank_;
   float* const left = call.scratch->Get(kLeft, row.length * columns);
-  ProductByTransposed(row.length, columns, channels_, {row.sequence, channels_}, {call.composed.left, channels_}, 0,
+  GemmNT(row.length, columns, channels_, {row.sequence, channels_}, {call.composed.left, channels_}, 0,
                       {left, columns});
   AddBias(row.length, columns, call.composed.left_shift, left);
   if (!HasRight()) return {left, {row.sequence, channels_}, 0};
   float* const right = call.scratch->Get(kRight, row.length * columns);
-  ProductByTransposed(row.length, columns, channels_, {row.sequence, channels_}, {call.composed.key, channels_}, 0,
+  GemmNT(row.length, columns, channels_, {row.sequence, channels_}, {call.composed.key, channels_}, 0,
                       {right, columns});
   return {left, {right, columns}, rank_};
 }
@@ -262,7 +262,7 @@ float* SelfAttention::WeightsOf(const Call& call, const TileRow& row, const Fact
                                 float** mask) const {
   const int64_t n = row.length, size = n * n;
   float* const weights = call.scratch->Get(kWeights, size);
-  ProductByTransposed(n, n, rank_, {factors.left + head * rank_, heads_ * rank_},
+  GemmNT(n, n, rank_, {factors.left + head * rank_, heads_ * rank_},
                       {factors.right.data + head * factors.right_step, factors.right.stride}, 0, {weights, n});
   SoftmaxRows(n, n, weights);
   *mask = nullptr;
@@ -287,7 +287,7 @@ void SelfAttention::Mix(const Call& call, const TileRow& row, const Factors& fac
     MaskedColumnMeans(n, share, weights, mask, columns + head * n);
     sums[head] = Sum(n, columns + head * n);
   }
-  Product(heads_, channels_, n, {columns, n}, {row.sequence, channels_}, 0, {mixed, channels_});
+  GemmNN(heads_, channels_, n, {columns, n}, {row.sequence, channels_}, 0, {mixed, channels_});
 }
 
 // With dw_hj = (d_mixed_h . s_j + d_sums_h) / L and the dropout mask m:
@@ -303,7 +303,7 @@ void SelfAttention::MixBackward(const Call& call, const TileRow& row, const floa
   float* const d_means = means + heads_ * n;
   const ConstMatrix sequence(row.sequence, channels_);
   const Matrix d_row = {d_sequence + row.source, channels_};
-  ProductByTransposed(heads_, n, channels_, {d_mixed, channels_}, sequence, 0, {d_means, n});
+  GemmNT(heads_, n, channels_, {d_mixed, channels_}, sequence, 0, {d_means, n});
 
   float* const d_left = call.scratch->Get(kLeftGradient, n * columns);
   float* const d_right = HasRight() ? call.scratch->Get(kRightGradient, n * columns) : nullptr;
@@ -317,20 +317,20 @@ void SelfAttention::MixBackward(const Call& call, const TileRow& row, const floa
     MaskedSoftmaxBackward(n, d_mean, mask, weights);
     // Without right factors right_j is s_j, and its gradient is added there.
     const float* const right = factors.right.data + head * factors.right_step;
-    Product(n, rank_, n, {weights, n}, {right, factors.right.stride}, 0, {d_left + head * rank_, columns});
-    TransposedProduct(n, rank_, n, {weights, n}, {factors.left + head * rank_, columns}, HasRight() ? 0 : 1,
+    GemmNN(n, rank_, n, {weights, n}, {right, factors.right.stride}, 0, {d_left + head * rank_, columns});
+    GemmTN(n, rank_, n, {weights, n}, {factors.left + head * rank_, columns}, HasRight() ? 0 : 1,
                       HasRight() ? Matrix{d_right + head * rank_, columns} : d_row);
   }
-  Product(heads_, channels_, n, {means, n}, sequence, 0, {mixed, channels_});
-  TransposedProduct(n, channels_, heads_, {means, n}, {d_mixed, channels_}, 1, d_row);
+  GemmNN(heads_, channels_, n, {means, n}, sequence, 0, {mixed, channels_});
+  GemmTN(n, channels_, heads_, {means, n}, {d_mixed, channels_}, 1, d_row);
 
   const Composed& d = call.gradient;
-  TransposedProduct(columns, channels_, n, {d_left, columns}, sequence, 1, {d.left, channels_});
+  GemmTN(columns, channels_, n, {d_left, columns}, sequence, 1, {d.left, channels_});
   AddColumnSums(n, columns, d_left, d.left_shift);
-  Product(n, channels_, columns, {d_left, columns}, {call.composed.left, channels_}, 1, d_row);
+  GemmNN(n, channels_, columns, {d_left, columns}, {call.composed.left, channels_}, 1, d_row);
   if (!HasRight()) return;
-  TransposedProduct(columns, channels_, n, {d_right, columns}, sequence, 1, {d.key, channels_});
-  Product(n, channels_, columns, {d_right, columns}, {call.composed.key, channels_}, 1, d_row);
+  GemmTN(columns, channels_, n, {d_right, columns}, sequence, 1, {d.key, channels_});
+  GemmNN(n, channels_, columns, {d_right, columns}, {call.composed.key, channels_}, 1, d_row);
 }
 
 // ---- a tile -------------------------------------------------------------------------------------
@@ -339,7 +339,7 @@ void SelfAttention::Contexts(const Call& call, int64_t rows, const float* mixed,
                              float* context) const {
   for (int64_t head = 0; head < heads_; ++head) {
     const int64_t first = head * head_width_;
-    ProductByTransposed(rows, head_width_, channels_, {mixed + head * channels_, heads_ * channels_},
+    GemmNT(rows, head_width_, channels_, {mixed + head * channels_, heads_ * channels_},
                         {call.composed.value + first * channels_, channels_}, 0, {context + first, width_});
   }
   for (int64_t b = 0; b < rows; ++b) {
@@ -372,7 +372,7 @@ void SelfAttention::Forward(const float* values, const SequenceBlock& block, con
     float* const context = call.scratch->Get(kContext, tile.rows * width_);
     Contexts(call, tile.rows, mixed, sums, context);
     float* const tile_out = out + tile.first_row * out_stride;
-    ProductByTransposed(tile.rows, width_, width_, {context, width_}, {values + out_.weight, width_}, 0,
+    GemmNT(tile.rows, width_, width_, {context, width_}, {values + out_.weight, width_}, 0,
                         {tile_out, out_stride});
     for (int64_t b = 0; b < tile.rows; ++b) {
       AddScaled(width_, Share(block, tile.first_row + b), values + out_.bias, tile_out + b * out_stride);
@@ -398,7 +398,7 @@ void SelfAttention::Backward(const float* values, const SequenceBlock& block, co
     // The gradient of the context comes first, for all rows of the tile at once: out = O context +
     // (n / L) o.
     float* const d_context = call.scratch->Get(kContextGradient, rows * width_);
-    Product(rows, width_, width_, d_tile, {values + out_.weight, width_}, 0, {d_context, width_});
+    GemmNN(rows, width_, width_, d_tile, {values + out_.weight, width_}, 0, {d_context, width_});
     // Of `mixed` and its sums; both are computed with the weights' gradients.
     float* const d_mixed = call.scratch->Get(kMixedGradient, rows * mixed_width);
     float* const mixed = call.scratch->GetZeroed(kMixed, rows * mixed_width);
@@ -407,7 +407,7 @@ void SelfAttention::Backward(const float* values, const SequenceBlock& block, co
     for (int64_t head = 0; head < heads_; ++head) {
       const int64_t first = head * head_width_;
       const ConstMatrix d_head(d_context + first, width_);
-      Product(rows, channels_, head_width_, d_head, {at.value + first * channels_, channels_}, 0,
+      GemmNN(rows, channels_, head_width_, d_head, {at.value + first * channels_, channels_}, 0,
               {d_mixed + head * channels_, mixed_width});
       for (int64_t b = 0; b < rows; ++b) {
         Dots(1, head_width_, d_context + b * width_ + first, at.value_shift + first, d_sums + b * heads_ + head);
@@ -420,10 +420,10 @@ void SelfAttention::Backward(const float* values, const SequenceBlock& block, co
     });
     float* const context = call.scratch->Get(kContext, rows * width_);
     Contexts(call, rows, mixed, sums, context);
-    TransposedProduct(width_, width_, rows, d_tile, {context, width_}, 1, {gradients + out_.weight, width_});
+    GemmTN(width_, width_, rows, d_tile, {context, width_}, 1, {gradients + out_.weight, width_});
     for (int64_t head = 0; head < heads_; ++head) {
       const int64_t first = head * head_width_;
-      TransposedProduct(head_width_, channels_, rows, {d_context + first, width_},
+      GemmTN(head_width_, channels_, rows, {d_context + first, width_},
                         {mixed + head * channels_, mixed_width}, 1,
                         {call.gradient.value + first * channels_, channels_});
     }

@@ -76,15 +76,15 @@ OwnThreadScope::OwnThreadScope() = default;
 OwnThreadScope::~OwnThreadScope() = default;
 #endif
 
-void ProductByTransposed(int64_t m, int64_t n, int64_t k, ConstMatrix x, ConstMatrix w, float beta, Matrix y) {
+void GemmNT(int64_t m, int64_t n, int64_t k, ConstMatrix x, ConstMatrix w, float beta, Matrix y) {
   Gemm(false, true, m, n, k, x, w, beta, y);
 }
 
-void Product(int64_t m, int64_t n, int64_t k, ConstMatrix x, ConstMatrix w, float beta, Matrix y) {
+void GemmNN(int64_t m, int64_t n, int64_t k, ConstMatrix x, ConstMatrix w, float beta, Matrix y) {
   Gemm(false, false, m, n, k, x, w, beta, y);
 }
 
-void TransposedProduct(int64_t m, int64_t n, int64_t k, ConstMatrix x, ConstMatrix w, float beta, Matrix y) {
+void GemmTN(int64_t m, int64_t n, int64_t k, ConstMatrix x, ConstMatrix w, float beta, Matrix y) {
   Gemm(true, false, m, n, k, x, w, beta, y);
 }
 

@@ -23,7 +23,7 @@ struct ConstMatrix {
   int64_t stride;
 };
 
-// For a lane that shares its rows' work with nobody: libtorch tells MKL to use all threads even inside a parallel region.
+// For a thread that shares its rows' work with nobody: libtorch tells MKL to use all threads even inside a parallel region.
 class OwnThreadScope {
  public:
   OwnThreadScope();
@@ -36,10 +36,10 @@ class OwnThreadScope {
 };
 
 // y [m, n] = x [m, k] w^T + beta y, w [n, k]: a layer's forward.
-void ProductByTransposed(int64_t m, int64_t n, int64_t k, ConstMatrix x, ConstMatrix w, float beta, Matrix y);
+void GemmNT(int64_t m, int64_t n, int64_t k, ConstMatrix x, ConstMatrix w, float beta, Matrix y);
 // y [m, n] = x [m, k] w + beta y, w [k, n]: a layer's input gradient.
-void Product(int64_t m, int64_t n, int64_t k, ConstMatrix x, ConstMatrix w, float beta, Matrix y);
+void GemmNN(int64_t m, int64_t n, int64_t k, ConstMatrix x, ConstMatrix w, float beta, Matrix y);
 // y [m, n] = x^T w + beta y, x [k, m], w [k, n]: a layer's weight gradient.
-void TransposedProduct(int64_t m, int64_t n, int64_t k, ConstMatrix x, ConstMatrix w, float beta, Matrix y);
+void GemmTN(int64_t m, int64_t n, int64_t k, ConstMatrix x, ConstMatrix w, float beta, Matrix y);
 
 }  // namespace pepnet

@@ -17,22 +17,22 @@ PEPNET_SIMD_INLINE float Sigmoid(float x) { return 1.0f / (1.0f + Exp(-x)); }
 struct IdentityFunction {
   float w;
   PEPNET_SIMD_INLINE float Value(float x) const { return x; }
-  PEPNET_SIMD_INLINE float Slope(float) const { return 1.0f; }
+  PEPNET_SIMD_INLINE float Derivative(float) const { return 1.0f; }
 };
 struct ReluFunction {
   float w;
   PEPNET_SIMD_INLINE float Value(float x) const { return x < 0 ? 0.0f : x; }
-  PEPNET_SIMD_INLINE float Slope(float x) const { return x > 0 ? 1.0f : 0.0f; }
+  PEPNET_SIMD_INLINE float Derivative(float x) const { return x > 0 ? 1.0f : 0.0f; }
 };
 struct LeakyFunction {  // LeakyReLU and PReLU
   float w;
   PEPNET_SIMD_INLINE float Value(float x) const { return x > 0 ? x : x * w; }
-  PEPNET_SIMD_INLINE float Slope(float x) const { return x > 0 ? 1.0f : w; }
+  PEPNET_SIMD_INLINE float Derivative(float x) const { return x > 0 ? 1.0f : w; }
 };
 struct SigmoidFunction {
   float w;
   PEPNET_SIMD_INLINE float Value(float x) const { return Sigmoid(x); }
-  PEPNET_SIMD_INLINE float Slope(float x) const {
+  PEPNET_SIMD_INLINE float Derivative(float x) const {
     const float s = Sigmoid(x);
     return s * (1.0f - s);
   }
@@ -40,7 +40,7 @@ struct SigmoidFunction {
 struct SiluFunction {
   float w;
   PEPNET_SIMD_INLINE float Value(float x) const { return x * Sigmoid(x); }
-  PEPNET_SIMD_INLINE float Slope(float x) const {
+  PEPNET_SIMD_INLINE float Derivative(float x) const {
     const float s = Sigmoid(x);
     return s * (1.0f + x * (1.0f - s));
   }
@@ -48,19 +48,19 @@ struct SiluFunction {
 struct ClampFunction {  // ReLU6 and Hardtanh
   float w, v;
   PEPNET_SIMD_INLINE float Value(float x) const { return x < w ? w : x > v ? v : x; }
-  PEPNET_SIMD_INLINE float Slope(float x) const { return x > w && x < v ? 1.0f : 0.0f; }
+  PEPNET_SIMD_INLINE float Derivative(float x) const { return x > w && x < v ? 1.0f : 0.0f; }
 };
 struct HardsigmoidFunction {
   PEPNET_SIMD_INLINE float Value(float x) const { return (x < -3 ? 0.0f : x > 3 ? 6.0f : x + 3) / 6.0f; }
-  PEPNET_SIMD_INLINE float Slope(float x) const { return x > -3 && x < 3 ? 1.0f / 6.0f : 0.0f; }
+  PEPNET_SIMD_INLINE float Derivative(float x) const { return x > -3 && x < 3 ? 1.0f / 6.0f : 0.0f; }
 };
 struct HardswishFunction {
   PEPNET_SIMD_INLINE float Value(float x) const { return x * HardsigmoidFunction().Value(x); }
-  PEPNET_SIMD_INLINE float Slope(float x) const { return x <= -3 ? 0.0f : x < 3 ? x / 3.0f + 0.5f : 1.0f; }
+  PEPNET_SIMD_INLINE float Derivative(float x) const { return x <= -3 ? 0.0f : x < 3 ? x / 3.0f + 0.5f : 1.0f; }
 };
 struct SoftsignFunction {
   PEPNET_SIMD_INLINE float Value(float x) const { return x / (1.0f + std::fabs(x)); }
-  PEPNET_SIMD_INLINE float Slope(float x) const {
+  PEPNET_SIMD_INLINE float Derivative(float x) const {
     const float y = 1.0f / (1.0f + std::fabs(x));
     return y * y;
   }
@@ -68,23 +68,23 @@ struct SoftsignFunction {
 struct SoftshrinkFunction {
   float w;
   PEPNET_SIMD_INLINE float Value(float x) const { return std::fabs(x) <= w ? 0.0f : x > 0 ? x - w : x + w; }
-  PEPNET_SIMD_INLINE float Slope(float x) const { return std::fabs(x) <= w ? 0.0f : 1.0f; }
+  PEPNET_SIMD_INLINE float Derivative(float x) const { return std::fabs(x) <= w ? 0.0f : 1.0f; }
 };
 struct HardshrinkFunction {
   float w;
   PEPNET_SIMD_INLINE float Value(float x) const { return std::fabs(x) <= w ? 0.0f : x; }
-  PEPNET_SIMD_INLINE float Slope(float x) const { return std::fabs(x) <= w ? 0.0f : 1.0f; }
+  PEPNET_SIMD_INLINE float Derivative(float x) const { return std::fabs(x) <= w ? 0.0f : 1.0f; }
 };
 struct ThresholdFunction {
   float w, v;
   PEPNET_SIMD_INLINE float Value(float x) const { return x <= w ? v : x; }
-  PEPNET_SIMD_INLINE float Slope(float x) const { return x <= w ? 0.0f : 1.0f; }
+  PEPNET_SIMD_INLINE float Derivative(float x) const { return x <= w ? 0.0f : 1.0f; }
 };
 // The rest goes through the scalar library.
 struct TanhFunction {
   float w;
   float Value(float x) const { return std::tanh(x); }
-  float Slope(float x) const {
+  float Derivative(float x) const {
     const float y = std::tanh(x);
     return 1.0f - y * y;
   }
@@ -93,13 +93,13 @@ struct GeluFunction {  // x Phi(x), Phi the normal distribution
   float w;
   static float Phi(float x) { return 0.5f * (1.0f + std::erf(x * 0.70710678f)); }
   float Value(float x) const { return x * Phi(x); }
-  float Slope(float x) const { return Phi(x) + x * 0.39894228f * std::exp(-0.5f * x * x); }
+  float Derivative(float x) const { return Phi(x) + x * 0.39894228f * std::exp(-0.5f * x * x); }
 };
 struct GeluTanhFunction {
   static constexpr float kCubic = 0.044715f;
   static float Inner(float x) { return std::tanh(0.79788456f * (x + kCubic * x * x * x)); }
   float Value(float x) const { return 0.5f * x * (1.0f + Inner(x)); }
-  float Slope(float x) const {
+  float Derivative(float x) const {
     const float t = Inner(x);
     return 0.5f * (1.0f + t) + 0.5f * x * (1.0f - t * t) * 0.79788456f * (1.0f + 3.0f * kCubic * x * x);
   }
@@ -107,38 +107,38 @@ struct GeluTanhFunction {
 struct EluFunction {
   float w;
   float Value(float x) const { return x > 0 ? x : w * std::expm1(x); }
-  float Slope(float x) const { return x > 0 ? 1.0f : w * std::exp(x); }
+  float Derivative(float x) const { return x > 0 ? 1.0f : w * std::exp(x); }
 };
 struct CeluFunction {
   float w;
   float Value(float x) const { return x > 0 ? x : w * std::expm1(x / w); }
-  float Slope(float x) const { return x > 0 ? 1.0f : std::exp(x / w); }
+  float Derivative(float x) const { return x > 0 ? 1.0f : std::exp(x / w); }
 };
 struct SeluFunction {  // Klambauer et al., "Self-Normalizing Neural Networks", NIPS 2017
   static constexpr float kScale = 1.05070099f, kAlpha = 1.67326324f;
   float Value(float x) const { return kScale * (x > 0 ? x : kAlpha * std::expm1(x)); }
-  float Slope(float x) const { return kScale * (x > 0 ? 1.0f : kAlpha * std::exp(x)); }
+  float Derivative(float x) const { return kScale * (x > 0 ? 1.0f : kAlpha * std::exp(x)); }
 };
 float LogOnePlusExp(float x) { return (x > 0 ? x : 0.0f) + std::log1p(std::exp(-std::fabs(x))); }
 struct SoftplusFunction {
   float w, v;
   float Value(float x) const { return x * w > v ? x : LogOnePlusExp(x * w) / w; }
-  float Slope(float x) const { return x * w > v ? 1.0f : Sigmoid(x * w); }
+  float Derivative(float x) const { return x * w > v ? 1.0f : Sigmoid(x * w); }
 };
 struct LogSigmoidFunction {
   float Value(float x) const { return -LogOnePlusExp(-x); }
-  float Slope(float x) const { return Sigmoid(-x); }
+  float Derivative(float x) const { return Sigmoid(-x); }
 };
 struct MishFunction {
   float Value(float x) const { return x * std::tanh(LogOnePlusExp(x)); }
-  float Slope(float x) const {
+  float Derivative(float x) const {
     const float t = std::tanh(LogOnePlusExp(x));
     return t + x * (1.0f - t * t) * Sigmoid(x);
   }
 };
 struct TanhshrinkFunction {
   float Value(float x) const { return x - std::tanh(x); }
-  float Slope(float x) const {
+  float Derivative(float x) const {
     const float y = std::tanh(x);
     return y * y;
   }
@@ -245,7 +245,7 @@ PEPNET_SIMD_INLINE void GateProductBackwardRow(const Function f, int64_t width, 
     const float gate = s[c], pre = a[c];
     // The scale is that of forward: gamma, and 1 / (1 - ratio) under dropout.
     const float through = d[c] * scale * gate;
-    const float da = through * f.Slope(pre);
+    const float da = through * f.Derivative(pre);
     const float ds = through * f.Value(pre) * (1.0f - gate);
     a[c] = da;
     s[c] = ds;
@@ -416,12 +416,12 @@ PEPNET_SIMD_CLONES void ActivatedBackward(const Activated& layer, const float* d
               // PReLU's weight gradient reads u, and so comes before u is overwritten.
               if (layer.activation.kind == ActivationKind::kPrelu && u[c] <= 0)
                 prelu += static_cast<double>(through) * u[c];
-              u[c] = through * f.Slope(u[c]);
+              u[c] = through * f.Derivative(u[c]);
             }
           } else {
             if (layer.activation.kind == ActivationKind::kPrelu)
               prelu += PreluWeightGradient(width, u, g, 1.0f, nullptr);
-            for (int64_t c = 0; c < width; ++c) u[c] = g[c] * f.Slope(u[c]);
+            for (int64_t c = 0; c < width; ++c) u[c] = g[c] * f.Derivative(u[c]);
           }
         }
       });
@@ -431,8 +431,8 @@ PEPNET_SIMD_CLONES void ActivatedBackward(const Activated& layer, const float* d
   if (layer.activation.kind == ActivationKind::kPrelu) *activation_gradient += static_cast<float>(prelu);
 }
 
-void LayerNormForward(int64_t rows, int64_t width, const float* bias, const float* weight, const float* shift, float* x,
-                      float* inverse_deviation, float* out) {
+void LayerNormForward(int64_t rows, int64_t width, const float* bias, const float* weight, const float* beta, float* x,
+                      float* rstd, float* out) {
   if (bias != nullptr) AddBias(rows, width, bias, x);
   const double n = static_cast<double>(width);
   for (int64_t row = 0; row < rows; ++row) {
@@ -444,25 +444,25 @@ void LayerNormForward(int64_t rows, int64_t width, const float* bias, const floa
     mean /= n;
     for (int64_t c = 0; c < width; ++c) variance += (v[c] - mean) * (v[c] - mean);
     const double inverse = 1.0 / std::sqrt(variance / n + 1e-5);
-    inverse_deviation[row] = static_cast<float>(inverse);
+    rstd[row] = static_cast<float>(inverse);
     for (int64_t c = 0; c < width; ++c) {
       // The normalised row takes the place of the input. Backward needs it and rstd = 1 /
       // deviation, and nothing else.
       v[c] = static_cast<float>((v[c] - mean) * inverse);
-      out[row * width + c] = weight[c] * v[c] + shift[c];
+      out[row * width + c] = weight[c] * v[c] + beta[c];
     }
   }
 }
 
 // With x the normalised row and g = d * weight:  dx = (g - mean(g) - x mean(g x)) / deviation
-void LayerNormBackward(int64_t rows, int64_t width, const float* weight, const float* inverse_deviation, const float* d,
+void LayerNormBackward(int64_t rows, int64_t width, const float* weight, const float* rstd, const float* d,
                        float* x, float* bias_gradient, float* weight_gradient, float* shift_gradient) {
   const double n = static_cast<double>(width);
   for (int64_t row = 0; row < rows; ++row) {
     float* const v = x + row * width;
     const float* const g = d + row * width;
     // The first pass takes both means over the row and the gradients of gamma and beta (weight and
-    // shift); the second one overwrites x and so must come after it.
+    // beta); the second one overwrites x and so must come after it.
     double sum = 0, product = 0;
     for (int64_t c = 0; c < width; ++c) {
       const double dv = static_cast<double>(g[c]) * weight[c];
@@ -473,7 +473,7 @@ void LayerNormBackward(int64_t rows, int64_t width, const float* weight, const f
     }
     for (int64_t c = 0; c < width; ++c) {
       const double dv = static_cast<double>(g[c]) * weight[c];
-      v[c] = static_cast<float>((dv - sum / n - v[c] * product / n) * inverse_deviation[row]);
+      v[c] = static_cast<float>((dv - sum / n - v[c] * product / n) * rstd[row]);
       if (bias_gradient != nullptr) bias_gradient[c] += v[c];
     }
   }

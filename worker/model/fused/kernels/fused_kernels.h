@@ -69,11 +69,11 @@ void ActivatedForward(const Activated& layer);
 // `d`, the gradient of out, is read; u becomes its own gradient. bias_gradient may be null.
 void ActivatedBackward(const Activated& layer, const float* d, float* bias_gradient, float* activation_gradient);
 
-// x = (x - mean) / sqrt(var + 1e-5) per row, after adding bias (null: none);  out = weight * x + shift
-void LayerNormForward(int64_t rows, int64_t width, const float* bias, const float* weight, const float* shift, float* x,
-                      float* inverse_deviation, float* out);
+// x = (x - mean) / sqrt(var + 1e-5) per row, after adding bias (null: none);  out = weight * x + beta
+void LayerNormForward(int64_t rows, int64_t width, const float* bias, const float* weight, const float* beta, float* x,
+                      float* rstd, float* out);
 // `d`, the gradient of out, is read; x (normalised) becomes the gradient of LayerNormForward's input.
-void LayerNormBackward(int64_t rows, int64_t width, const float* weight, const float* inverse_deviation, const float* d,
+void LayerNormBackward(int64_t rows, int64_t width, const float* weight, const float* rstd, const float* d,
                        float* x, float* bias_gradient, float* weight_gradient, float* shift_gradient);
 
 // sums[c] += sum over rows of d[row, c]; x[row, c] += bias[c].

@@ -83,7 +83,7 @@ PEPNET_SIMD_INLINE void ScaleBy(int64_t count, float scale, float* __restrict x)
   for (int64_t i = 0; i < count; ++i) x[i] *= scale;
 }
 
-// NaN among z may be passed over here; its own exp() shows it.
+// NaN among z may be skipped here; its own exp() shows it.
 PEPNET_SIMD_INLINE float MostOf(int64_t count, const float* z) {
   float most = z[0];
   int64_t i = 0;

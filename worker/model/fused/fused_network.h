@@ -1,6 +1,6 @@
-// FusedLane: forward and backward of blocks of rows on one thread, with the block's activations, hand-written.
+// FusedNetwork: forward and backward of blocks of rows on one thread, with the block's activations, hand-written.
 //
-// Use:       a forward call keeps what its backward call needs, until the lane's next forward of the same part. Backward
+// Use:       a forward call keeps what its backward call needs, until the thread's next forward of the same part. Backward
 //            overwrites what forward kept.
 // Gradients: added to the arena given by SetGradients(); input gradients go where the caller says.
 // Memory:    buffers grow to the largest block seen and are kept.
@@ -26,10 +26,10 @@ struct FusedRows {
   const int64_t* global = nullptr;  // global row of each
 };
 
-class FusedLane {
+class FusedNetwork {
  public:
   // Borrows both; `values` is the arena of DenseParameters.
-  FusedLane(const FusedLayers* layers, const float* values) : layers_(layers), values_(values) {}
+  FusedNetwork(const FusedLayers* layers, const float* values) : layers_(layers), values_(values) {}
   void SetGradients(float* gradients) { gradients_ = gradients; }
 
   // gate_input: [domain ; main], main in it from column `domain_width` on. hidden [rows, epnet hidden] and gate
@@ -55,7 +55,7 @@ class FusedLane {
     AlignedBuffer<float> linear, hidden, gate, out;
   };
   struct MlpBuffers {
-    AlignedBuffer<float> linear, normalised, inverse_deviation, out;
+    AlignedBuffer<float> linear, normalised, rstd, out;
     AlignedBuffer<uint8_t> kept;
   };
 

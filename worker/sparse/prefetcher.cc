@@ -1,4 +1,4 @@
-#include "worker/sparse/batch_feeder.h"
+#include "worker/sparse/prefetcher.h"
 
 #include <utility>
 
@@ -6,7 +6,7 @@
 
 namespace pepnet {
 
-BatchFeeder::BatchFeeder(const JobConfig* config, std::unique_ptr<BatchLoader> loader, PsClient* client,
+Prefetcher::Prefetcher(const JobConfig* config, std::unique_ptr<BatchLoader> loader, PsClient* client,
                          Collective* collective, Mode mode, int64_t first_step, int64_t max_batches,
                          bool local_normalization, ThreadTeam* team)
     : config_(config),
@@ -19,13 +19,13 @@ BatchFeeder::BatchFeeder(const JobConfig* config, std::unique_ptr<BatchLoader> l
       local_normalization_(local_normalization),
       team_(team) {}
 
-StatusOr<std::optional<FedBatch>> BatchFeeder::Next() {
+StatusOr<std::optional<PreparedBatch>> Prefetcher::Next() {
   // The first call has nothing ahead yet and prepares two batches, its own and the next one.
   if (!started_) {
     started_ = true;
     PEPNET_ASSIGN_OR_RETURN(ahead_, Prepare());
   }
-  std::optional<FedBatch> now = std::exchange(ahead_, std::nullopt);
+  std::optional<PreparedBatch> now = std::exchange(ahead_, std::nullopt);
   if (now.has_value()) {
     // The agreement on batch t + 1 happens before batch t is computed. All workers call Next() at
     // the same places of their loops, so the collective operations inside pair up (law L6).
@@ -34,9 +34,9 @@ StatusOr<std::optional<FedBatch>> BatchFeeder::Next() {
   return now;
 }
 
-StatusOr<std::optional<FedBatch>> BatchFeeder::Prepare() {
-  StatusOr<std::optional<FedBatch>> prepared = PrepareNext();
-  // The caller destroys the feeder on an error, and the loader's destructor joins its threads. A
+StatusOr<std::optional<PreparedBatch>> Prefetcher::Prepare() {
+  StatusOr<std::optional<PreparedBatch>> prepared = PrepareNext();
+  // The caller destroys the prefetcher on an error, and the loader's destructor joins its threads. A
   // deadline of now makes that wait overdue from the start: the watchdog may end a process that
   // hangs in it.
   if (!prepared.ok() && !unwinding_.has_value()) {
@@ -46,8 +46,8 @@ StatusOr<std::optional<FedBatch>> BatchFeeder::Prepare() {
   return prepared;
 }
 
-StatusOr<std::optional<FedBatch>> BatchFeeder::PrepareNext() {
-  if (max_batches_ > 0 && prepared_ == max_batches_) return std::optional<FedBatch>();
+StatusOr<std::optional<PreparedBatch>> Prefetcher::PrepareNext() {
+  if (max_batches_ > 0 && prepared_ == max_batches_) return std::optional<PreparedBatch>();
   std::optional<Batch> batch;
   {
     TraceScope scope("wait for rows");
@@ -64,32 +64,32 @@ StatusOr<std::optional<FedBatch>> BatchFeeder::PrepareNext() {
   // All workers see the end after the same batch: batches are cut from the global order, and a
   // worker without rows of its own gets an empty one (law L6). Prediction alone deals rows out by
   // range and agrees on nothing.
-  if (!batch.has_value()) return std::optional<FedBatch>();
-  FedBatch fed;
-  fed.batch = std::move(*batch);
+  if (!batch.has_value()) return std::optional<PreparedBatch>();
+  PreparedBatch prepared;
+  prepared.batch = std::move(*batch);
   // The agreement comes before the pull: a difference of the data ends the job before any row is
   // asked for.
   if (mode_ != Mode::kPredict) {
     TraceScope scope("agree");
-    PEPNET_ASSIGN_OR_RETURN(fed.denominators, Agree(fed.batch));
+    PEPNET_ASSIGN_OR_RETURN(prepared.loss_normalizers, Agree(prepared.batch));
   }
   {
     TraceScope scope("dedup");
-    fed.ids = FindUniqueIds(*config_, fed.batch, team_);
-    if (mode_ == Mode::kTrain) MarkClicks(*config_, fed.batch, &fed.ids);
+    prepared.ids = FindUniqueIds(*config_, prepared.batch, team_);
+    if (mode_ == Mode::kTrain) MarkClicks(*config_, prepared.batch, &prepared.ids);
   }
   // Training pulls the rows of consecutive steps; evaluation reads all its batches as of one step,
   // so that it sees one state of the tables however long it takes (law L5).
   const int64_t step = mode_ == Mode::kTrain ? first_step_ + prepared_ : first_step_;
   TraceScope scope("request rows");
-  PEPNET_ASSIGN_OR_RETURN(fed.ticket, client_->StartPull(fed.ids, step, mode_ != Mode::kTrain));
-  fed.ticket.event_time = fed.batch.event_time;
+  PEPNET_ASSIGN_OR_RETURN(prepared.ticket, client_->StartPull(prepared.ids, step, mode_ != Mode::kTrain));
+  prepared.ticket.event_time = prepared.batch.event_time;
   ++prepared_;
-  return std::optional<FedBatch>(std::move(fed));
+  return std::optional<PreparedBatch>(std::move(prepared));
 }
 
-Status BatchFeeder::DropAhead() {
-  const std::optional<FedBatch> dropped = std::exchange(ahead_, std::nullopt);
+Status Prefetcher::DropAhead() {
+  const std::optional<PreparedBatch> dropped = std::exchange(ahead_, std::nullopt);
   if (!dropped.has_value()) return absl::OkStatus();
   // The answer must be received all the same: a server answers every pull, and no message may be
   // left when the job ends.
@@ -97,8 +97,8 @@ Status BatchFeeder::DropAhead() {
   return client_->FinishPull(dropped->ticket, &rows);
 }
 
-StatusOr<LossDenominators> BatchFeeder::Agree(const Batch& batch) {
-  LossDenominators local = LocalDenominators(*config_, batch);
+StatusOr<LossNormalizers> Prefetcher::Agree(const Batch& batch) {
+  LossNormalizers local = LocalLossNormalizers(*config_, batch);
   // One allreduce carries everything that must be the same on all workers:
   //   sums = [rows, workers asked to stop, sum of w of tower 0, tower 1, ...]
   const bool stop = stop_request_ != nullptr && *stop_request_ != 0;
@@ -116,7 +116,7 @@ StatusOr<LossDenominators> BatchFeeder::Agree(const Batch& batch) {
   // gives all workers the same answer at the same batch; a flag that each looks at for itself would
   // let one stop while the others wait for its push.
   stop_agreed_ = stop_agreed_ || sums[1] > 0;
-  LossDenominators global;
+  LossNormalizers global;
   // Each worker's mean over its own rows counts 1/W: its rows are divided by n_local * W (spec
   // 2.1).
   if (local_normalization_) {

@@ -1,9 +1,9 @@
-// BatchFeeder: the next batch with everything agreed and under way: its denominators, its unique ids, its pull.
+// Prefetcher: the next batch with everything agreed and under way: its loss_normalizers, its unique ids, its pull.
 //
 // Prefetch:  when Next() returns batch t, batch t+1 has been read and agreed on and its pull has been sent, so that the servers
 //            answer it as soon as step t is applied while this worker computes.
 // Agreement: in training and eval the workers add up rows and weight sums of their slices (one small allreduce per batch), which
-//            gives the global denominators of the loss and proves that all workers read the same data (law L7). A request to stop
+//            gives the global loss_normalizers of the loss and proves that all workers read the same data (law L7). A request to stop
 //            travels with it, so that all workers stop behind the same step.
 // Ownership: of the loader; borrows the rest.
 // Failure:   the first error ends the batches. Behind it the loader's threads may hang in the file
@@ -26,29 +26,29 @@
 
 namespace pepnet {
 
-struct FedBatch {
+struct PreparedBatch {
   Batch batch;
   UniqueIds ids;
   PullTicket ticket;
-  std::optional<LossDenominators> denominators;  // none in prediction, which has no labels
+  std::optional<LossNormalizers> loss_normalizers;  // none in prediction, which has no labels
 };
 
-class BatchFeeder {
+class Prefetcher {
  public:
   enum class Mode {
     kTrain,    // pulls of steps first_step, first_step + 1, ...; each is followed by a push
-    kEval,     // read-only pulls as of step first_step, labels and denominators
+    kEval,     // read-only pulls as of step first_step, labels and loss_normalizers
     kPredict,  // as kEval without labels; workers need not have the same number of batches
   };
 
   // max_batches: 0 = until the loader ends. `collective` is not used by kPredict.
   // local_normalization: the reference's rule, each worker's mean over its own rows counts 1/W (spec 2.1).
   // `team`: finds the unique ids of large batches; may be null.
-  BatchFeeder(const JobConfig* config, std::unique_ptr<BatchLoader> loader, PsClient* client, Collective* collective,
+  Prefetcher(const JobConfig* config, std::unique_ptr<BatchLoader> loader, PsClient* client, Collective* collective,
               Mode mode, int64_t first_step, int64_t max_batches, bool local_normalization = false,
               ThreadTeam* team = nullptr);
 
-  StatusOr<std::optional<FedBatch>> Next();
+  StatusOr<std::optional<PreparedBatch>> Next();
   const BatchLoader& loader() const { return *loader_; }
 
   // kTrain: a request to stop (not 0) on any worker is made known to all with the agreement on a batch. Set before Next().
@@ -64,9 +64,9 @@ class BatchFeeder {
   Status DropAhead();
 
  private:
-  StatusOr<std::optional<FedBatch>> Prepare();
-  StatusOr<std::optional<FedBatch>> PrepareNext();
-  StatusOr<LossDenominators> Agree(const Batch& batch);
+  StatusOr<std::optional<PreparedBatch>> Prepare();
+  StatusOr<std::optional<PreparedBatch>> PrepareNext();
+  StatusOr<LossNormalizers> Agree(const Batch& batch);
 
   const JobConfig* config_;
   std::optional<RankStatus::Wait> unwinding_;  // behind an error; declared before the loader, so that it ends after it
@@ -84,7 +84,7 @@ class BatchFeeder {
   double read_timeout_s_ = 0;
   bool stop_agreed_ = false;
   bool started_ = false;
-  std::optional<FedBatch> ahead_;
+  std::optional<PreparedBatch> ahead_;
 };
 
 }  // namespace pepnet

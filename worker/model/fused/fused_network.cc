@@ -1,4 +1,4 @@
-#include "worker/model/fused/fused_lane.h"
+#include "worker/model/fused/fused_network.h"
 
 #include <algorithm>
 
@@ -7,14 +7,14 @@
 
 namespace pepnet {
 
-KernelActivation FusedLane::Function(const FusedActivation& activation) const {
+KernelActivation FusedNetwork::Function(const FusedActivation& activation) const {
   return {activation.kind, activation.weight >= 0 ? values_[activation.weight] : activation.parameter,
           activation.parameter2};
 }
 
-KernelDropout FusedLane::Dropout(const FusedDropout& dropout, const FusedRows& rows) {
+KernelDropout FusedNetwork::Dropout(const FusedDropout& dropout, const FusedRows& rows) {
   // A key for each (layer, step); the row and the element make the rest of the counter, so a mask
-  // is the same on any lane and any worker (law L2).
+  // is the same on any thread and any worker (law L2).
   if (!rows.dropout || dropout.ratio <= 0) return {};
   return {dropout.ratio, DropoutKey(rows.seed, dropout.number, rows.step), rows.global,
           Sized(&mask_row_, layers_->widest)};
@@ -22,30 +22,30 @@ KernelDropout FusedLane::Dropout(const FusedDropout& dropout, const FusedRows& r
 
 // ---- matrix products ----------------------------------------------------------------------------
 
-void FusedLane::LinearForward(const FusedLinear& linear, int64_t rows, ConstMatrix x, float* y) {
+void FusedNetwork::LinearForward(const FusedLinear& linear, int64_t rows, ConstMatrix x, float* y) {
   // Matrix shapes: x [rows, in], weight [out, in] as PyTorch keeps it, y and dy [rows, out].
   //   y = x W^T      dW += dy^T x      dx = dy W
-  ProductByTransposed(rows, linear.out, linear.in, x, {values_ + linear.weight, linear.in}, 0, {y, linear.out});
+  GemmNT(rows, linear.out, linear.in, x, {values_ + linear.weight, linear.in}, 0, {y, linear.out});
 }
 
-void FusedLane::WeightGradient(const FusedLinear& linear, int64_t rows, ConstMatrix x, const float* dy) {
-  TransposedProduct(linear.out, linear.in, rows, {dy, linear.out}, x, 1, {gradients_ + linear.weight, linear.in});
+void FusedNetwork::WeightGradient(const FusedLinear& linear, int64_t rows, ConstMatrix x, const float* dy) {
+  GemmTN(linear.out, linear.in, rows, {dy, linear.out}, x, 1, {gradients_ + linear.weight, linear.in});
 }
 
-void FusedLane::InputGradient(const FusedLinear& linear, int64_t rows, const float* dy, int64_t first, int64_t columns,
+void FusedNetwork::InputGradient(const FusedLinear& linear, int64_t rows, const float* dy, int64_t first, int64_t columns,
                               float beta, Matrix x_gradient) {
-  Product(rows, columns, linear.out, {dy, linear.out}, {values_ + linear.weight + first, linear.in}, beta, x_gradient);
+  GemmNN(rows, columns, linear.out, {dy, linear.out}, {values_ + linear.weight + first, linear.in}, beta, x_gradient);
 }
 
 // ---- gates --------------------------------------------------------------------------------------
 
-void FusedLane::GateForward(const FusedGate& gate, int64_t rows, ConstMatrix x, float* hidden, float* out) {
+void FusedNetwork::GateForward(const FusedGate& gate, int64_t rows, ConstMatrix x, float* hidden, float* out) {
   LinearForward(gate.first, rows, x, hidden);
   BiasRelu(rows, gate.first.out, ValueAt(gate.first.bias), hidden);
   LinearForward(gate.second, rows, {hidden, gate.first.out}, out);
 }
 
-void FusedLane::GateBackward(const FusedGate& gate, int64_t rows, ConstMatrix x, const float* hidden, const float* d) {
+void FusedNetwork::GateBackward(const FusedGate& gate, int64_t rows, ConstMatrix x, const float* hidden, const float* d) {
   // d is dL/d out of the gate's second layer. Backward through hidden = relu(x W1^T + b1):
   //   dW2 += d^T hidden      dh = (d W2) * (hidden > 0)      dW1 += dh^T x
   // The second layer's bias has had its gradient from the elementwise kernel. dL/dx is left to the
@@ -60,7 +60,7 @@ void FusedLane::GateBackward(const FusedGate& gate, int64_t rows, ConstMatrix x,
 
 // ---- EPNet --------------------------------------------------------------------------------------
 
-void FusedLane::EpnetForward(int64_t rows, Matrix gate_input, int64_t domain_width, float* hidden, float* gate,
+void FusedNetwork::EpnetForward(int64_t rows, Matrix gate_input, int64_t domain_width, float* hidden, float* gate,
                              Matrix out) {
   const FusedGate& net = *layers_->epnet;
   // With S the domain group and M the main one, E = gate([S ; sg(M)]) * M (spec 1.3): the gate's
@@ -71,7 +71,7 @@ void FusedLane::EpnetForward(int64_t rows, Matrix gate_input, int64_t domain_wid
                       out.stride);
 }
 
-void FusedLane::EpnetBackward(int64_t rows, Matrix gate_input, int64_t domain_width, const float* hidden, float* gate,
+void FusedNetwork::EpnetBackward(int64_t rows, Matrix gate_input, int64_t domain_width, const float* hidden, float* gate,
                               Matrix d, float* domain_gradient, bool gate_sees_gradient) {
   const FusedGate& net = *layers_->epnet;
   const Matrix main = gate_input.Column(domain_width);
@@ -89,7 +89,7 @@ void FusedLane::EpnetBackward(int64_t rows, Matrix gate_input, int64_t domain_wi
 
 // ---- PPNet --------------------------------------------------------------------------------------
 
-GateProduct FusedLane::ProductOf(const FusedPpnetLayer& layer, const FusedRows& rows, PpnetBuffers* buffers) {
+GateProduct FusedNetwork::ProductOf(const FusedPpnetLayer& layer, const FusedRows& rows, PpnetBuffers* buffers) {
   GateProduct product;
   product.rows = rows.count;
   product.width = layer.linear.out;
@@ -104,7 +104,7 @@ GateProduct FusedLane::ProductOf(const FusedPpnetLayer& layer, const FusedRows& 
   return product;
 }
 
-Matrix FusedLane::PpnetForward(int task, const FusedRows& rows, Matrix gate_input, int64_t uia_width) {
+Matrix FusedNetwork::PpnetForward(int task, const FusedRows& rows, Matrix gate_input, int64_t uia_width) {
   // x_0 = E, x_{i+1} = dropout(f(x_i A_i^T + a_i) * gamma * sigmoid(gate_i(q))), q = [U ; sg(E)]
   // (spec 1.4). All layers' gates read the same q.
   const std::vector<FusedPpnetLayer>& net = layers_->ppnet[task];
@@ -124,7 +124,7 @@ Matrix FusedLane::PpnetForward(int task, const FusedRows& rows, Matrix gate_inpu
   return x;
 }
 
-void FusedLane::PpnetBackward(int task, const FusedRows& rows, Matrix gate_input, int64_t uia_width, Matrix d,
+void FusedNetwork::PpnetBackward(int task, const FusedRows& rows, Matrix gate_input, int64_t uia_width, Matrix d,
                               Matrix gate_input_gradient, bool fresh, bool gate_sees_gradient) {
   const std::vector<FusedPpnetLayer>& net = layers_->ppnet[task];
   // The order matters, because gradients take the places of activations:
@@ -158,7 +158,7 @@ void FusedLane::PpnetBackward(int task, const FusedRows& rows, Matrix gate_input
 
 // ---- towers -------------------------------------------------------------------------------------
 
-Activated FusedLane::ActivatedOf(const FusedMlpLayer& layer, const FusedRows& rows, MlpBuffers* buffers) {
+Activated FusedNetwork::ActivatedOf(const FusedMlpLayer& layer, const FusedRows& rows, MlpBuffers* buffers) {
   // Layer norm adds the linear layer's bias itself, before it takes the mean.
   const bool norm = layer.norm_weight >= 0;
   Activated activated;
@@ -173,7 +173,7 @@ Activated FusedLane::ActivatedOf(const FusedMlpLayer& layer, const FusedRows& ro
   return activated;
 }
 
-float* FusedLane::TowerForward(int tower, const FusedRows& rows, Matrix x) {
+float* FusedNetwork::TowerForward(int tower, const FusedRows& rows, Matrix x) {
   const FusedTower& net = layers_->towers[tower];
   if (mlp_.size() < net.mlp.size()) mlp_.resize(net.mlp.size());
   for (size_t i = 0; i < net.mlp.size(); ++i) {
@@ -183,7 +183,7 @@ float* FusedLane::TowerForward(int tower, const FusedRows& rows, Matrix x) {
     LinearForward(layer.linear, rows.count, x, Sized(&buffers.linear, size));
     if (layer.norm_weight >= 0) {
       LayerNormForward(rows.count, width, ValueAt(layer.linear.bias), ValueAt(layer.norm_weight),
-                       ValueAt(layer.norm_bias), buffers.linear.data(), Sized(&buffers.inverse_deviation, rows.count),
+                       ValueAt(layer.norm_bias), buffers.linear.data(), Sized(&buffers.rstd, rows.count),
                        Sized(&buffers.normalised, size));
     }
     // The mask is kept as bytes: without a gate beside it a zero output does not tell a dropped
@@ -200,7 +200,7 @@ float* FusedLane::TowerForward(int tower, const FusedRows& rows, Matrix x) {
   return logits;
 }
 
-void FusedLane::TowerBackward(int tower, const FusedRows& rows, Matrix x, const float* d, float beta,
+void FusedNetwork::TowerBackward(int tower, const FusedRows& rows, Matrix x, const float* d, float beta,
                               Matrix x_gradient) {
   const FusedTower& net = layers_->towers[tower];
   // Input of layer i, and where its gradient goes: into the place of the output below, which
@@ -221,7 +221,7 @@ void FusedLane::TowerBackward(int tower, const FusedRows& rows, Matrix x, const 
     ActivatedBackward(ActivatedOf(layer, rows, &buffers), buffers.out.data(),
                       norm ? nullptr : GradientAt(layer.linear.bias), GradientAt(layer.activation.weight));
     if (norm) {
-      LayerNormBackward(rows.count, layer.linear.out, ValueAt(layer.norm_weight), buffers.inverse_deviation.data(),
+      LayerNormBackward(rows.count, layer.linear.out, ValueAt(layer.norm_weight), buffers.rstd.data(),
                         buffers.normalised.data(), buffers.linear.data(), GradientAt(layer.linear.bias),
                         GradientAt(layer.norm_weight), GradientAt(layer.norm_bias));
     }
